@@ -55,7 +55,7 @@ HEAP = "return performance.memory.usedJSHeapSize / 1e6"
 
 def random_predictions(csv: Path, videos: dict, path: Path, seed: int) -> None:
     """Scores of the pairs of val itself, the true one a little more likely."""
-    table = read_annotations(csv, videos, labelled=True, num_verbs=97, num_nouns=300)
+    table = read_annotations(csv, videos, split=None, num_verbs=97, num_nouns=300)
     pairs = table.groupby(["verb", "noun"]).size()
     place = {pair: row for row, pair in enumerate(pairs.index)}
     generator = torch.Generator().manual_seed(seed)

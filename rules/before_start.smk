@@ -72,40 +72,8 @@ def refuse_what_is_not_there():
     readers = {"scan", "proxy"}
     if not PROXY:
         readers |= PREDICTING | {"train", "clips"}
-    if readers & jobs and not ON_DISK:
-        refuse(none_found())
-
-
-def refuse_other_classes():
-    """Stop a run that predicts with a finished model which is broken, has other classes or is named
-    twice: it would count twice in the mean."""
-    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if not PREDICTING & jobs:
-        return
-    contents = {}
-    for path in MODELS:
-        content = digest(path, "sha256").value
-        if content in contents:
-            refuse(
-                f"{path}: is {contents[content]} again; expected each of `predict: models:` once"
-            )
-        contents[content] = path
-    if missing_packages():
-        return
-    from epic100.model.model_file import load_model
-
-    for path in MODELS or filter(None, [CONFIG.predict.model]):
-        try:
-            model = load_model(path)
-        except EpicError as error:
-            refuse(str(error))
-        wanted = CONFIG.classes.model_dump()
-        if wanted != {"verbs": model.num_verbs, "nouns": model.num_nouns}:
-            refuse(
-                f"{path}: a model of {model.num_verbs} verbs and {model.num_nouns} nouns, but the "
-                f"config has {wanted['verbs']} and {wanted['nouns']}; correct `classes:`, or take "
-                "another model in `predict:`"
-            )
+    if readers & jobs and NO_VIDEOS:
+        refuse(NO_VIDEOS)
 
 
 def refuse_other_encoders():

@@ -3,7 +3,6 @@
 
 rule clean:
     input:
-        **{f"{split}_annotations": path for split, path in ANNOTATIONS.items()},
         **{f"{split}_segments": f"results/segments/{split}.txt" for split in ANNOTATIONS},
         scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
         indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
@@ -25,14 +24,7 @@ rule clean:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only(
-            "classes",
-            "annotations.format",
-            "videos.subset",
-            "videos.accept",
-            "participants",
-            "clean",
-        ),
+        settings=CONFIG.only("videos.accept", "participants", "clean"),
         splits=list(ANNOTATIONS),
         absent=[name for name in CHOSEN if name not in PARTICIPANTS],
     message:

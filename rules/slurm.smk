@@ -78,7 +78,6 @@ onstart:
                 "starts a job cuts it: make one without, `make install VENV=/a/path/to/.venv`"
             )
         refuse_what_is_not_there()
-        refuse_other_classes()
         refuse_other_encoders()
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())

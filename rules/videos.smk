@@ -1,23 +1,26 @@
 # The video sheet: which videos there are, which of them are on disk, and who takes part.
 
+from epic100.inputs.archive import find_archive
+from epic100.inputs.lines import MISSING, NOTE, WRONG
+from epic100.inputs.read import read_inputs
 from epic100.settings.section import known_and_meant
-from epic100.video.sheet import LAYOUTS, find_files, found_instead, on_disk_lines
-from epic100.video.sheet import participants_of, read_sheet
 
 SHEET = shipped(CONFIG.videos.sheet)
-VIDEOS = read_sheet(SHEET)
-CHOSEN = participants_of(VIDEOS, CONFIG.participants.exclude, CONFIG.participants.include)
-# Where each is, by its path in lists.
-FILES = find_files([video.path() for video in VIDEOS], VIDEO_PLACE)
+ARCHIVE = find_archive(CONFIG, HERE)
+VIDEOS, CHOSEN, FILES = ARCHIVE.videos, ARCHIVE.chosen, ARCHIVE.files
 
-
-def none_found():
-    """What to do about an archive without any video."""
-    places = CONFIG.videos.pattern or ", ".join(LAYOUTS)
-    return (
-        f"{VIDEO_ROOT}: {found_instead(VIDEO_ROOT)}; expected {places} in it; correct `videos: "
-        "root:` in the config, or set `videos: pattern:` or `download: true`"
-    )
+# A run begins with one reading of all its inputs; its jobs use what it has read.
+INPUTS = read_inputs(CONFIG, ARCHIVE, HERE) if workflow.is_main_process else []
+if wrong := [line.words for line in INPUTS if line.state == WRONG]:
+    raise WorkflowError("\n".join(wrong))
+for line in INPUTS:
+    if line.state == NOTE:
+        logger.warning(line.words)
+NO_VIDEOS = "\n".join(
+    line.words for line in INPUTS if line.state == MISSING and line.topic == "videos"
+)
+if NO_VIDEOS:
+    logger.warning(f"{NO_VIDEOS}; a run that reads videos will not start")
 
 
 def videos_of(participant, split=None):
@@ -90,24 +93,15 @@ def hours_of(participant, split=None):
 
 # In a partial archive, participants without any video get no job. If there is no video at all, the
 # whole run is planned, so that it can be inspected before the data is there.
-NEEDED = [video for video in VIDEOS if video.participant_id in CHOSEN]
+NEEDED = ARCHIVE.needed
 ON_DISK = {video.video_id for video in filter(is_there, NEEDED)}
 PARTICIPANTS = [
     name
     for name in CHOSEN
     if DOWNLOAD or not ON_DISK or any(video.video_id in ON_DISK for video in videos_of(name))
 ]
-if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
-    for line in on_disk_lines(NEEDED, ON_DISK, VIDEO_ROOT):
-        logger.info(line)
-    if not ON_DISK:
-        logger.warning(f"{none_found()}; a run that reads videos will not start")
-if workflow.is_main_process:
-    files = filter(Path.is_file, (FILES[video.path()] for video in NEEDED))
-    by_size = sorted((path.stat().st_size, path) for path in files)
-    for (size, one), (other_size, other) in zip(by_size, by_size[1:]):
-        if size == other_size > 0:
-            logger.warning(
-                f"{one} and {other} are both of {size} bytes: is it one film under two ids? The "
-                "segments of one of them would be cut from the other's film"
-            )
+if workflow.is_main_process and not MINIKITCHEN and 0 < len(ON_DISK) < len(NEEDED):
+    logger.info(
+        f"{VIDEO_ROOT}: {len(ON_DISK)} of the {len(NEEDED)} videos of the sheet are there; "
+        "`epic100 check` lists them by participant"
+    )

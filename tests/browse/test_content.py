@@ -49,7 +49,7 @@ def test_segments_are_those_of_the_csv_with_names_times_and_reasons(data):
 
 
 def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path):
-    table = read_annotations(run["annotations"]["val"], VIDEOS, labelled=True, num_verbs=4,
+    table = read_annotations(run["annotations"]["val"], VIDEOS, split=None, num_verbs=4,
                              num_nouns=3)  # fmt: skip
     write_segments(index_segments(table, VIDEOS), tmp_path / "val.txt")
     figures = evaluate(run["runs"][0].predictions, tmp_path / "val.txt", tmp_path / "metrics.json",

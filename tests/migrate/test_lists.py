@@ -60,7 +60,7 @@ def test_every_line_finds_its_row_and_that_row_s_id_and_times(lab, official, row
     found = match(kept, shift=-shift)
     assert found.matched.all() and not found.relabelled.any()
     assert found.rows["narration_id"].tolist() == [row["narration_id"] for row in kept]
-    table = read_annotations(official, lab.videos, labelled=True, **CLASSES)
+    table = read_annotations(official, lab.videos, split=None, **CLASSES)
     expected = table.set_index("narration_id").loc[found.rows["narration_id"]].reset_index()
     pd.testing.assert_frame_equal(found.rows[expected.columns], expected)
 

@@ -48,7 +48,7 @@ def no_index(video_id):
 
 def run(table, videos, rows, policy="segment", index_of=no_index):
     """The kept segments, the dropped ones with their reason, and what was said of re-timing."""
-    found, retimed = clean_split(table, index_segments(table, videos), videos, rows, index_of)
+    found, retimed = clean_split(index_segments(table, videos), videos, rows, index_of)
     found["reason"] = found[policy]
     kept = found["reason"] == ""
     return found[kept], found[~kept], retimed

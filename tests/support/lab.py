@@ -58,14 +58,14 @@ def annotate(videos: Sequence[Video], folder: Path, results: Path, seed: int) ->
 
 def clean_lists(
     videos: Sequence[Video],
-    csvs: dict[str, str],
+    splits: Iterable[str],
     results: Path,
     policy: str = "segment",
     accept: Sequence[str] = (),
     include: Sequence[str] = (),
     absent: Sequence[str] = (),
 ) -> None:
-    """Clean the lists of these CSVs by all scan tables in `results`."""
+    """Clean the lists of these splits by all scan tables in `results`."""
     clean(
         {video.video_id: video for video in videos},
         Settings.part(
@@ -75,10 +75,9 @@ def clean_lists(
                 "videos": {"accept": list(accept)},
             }
         ),
-        annotations=csvs,
-        segments={split: str(results / f"segments/{split}.txt") for split in csvs},
+        segments={split: str(results / f"segments/{split}.txt") for split in splits},
         scans=[str(path) for path in sorted(results.glob("scan/*.tsv"))],
-        lists={split: str(results / f"clean/{split}.txt") for split in csvs},
+        lists={split: str(results / f"clean/{split}.txt") for split in splits},
         pairs=str(results / "clean/pairs.tsv"),
         dropped=str(results / "clean/dropped.tsv"),
         salvage=str(results / "clean/salvage.tsv"),

@@ -1,15 +1,12 @@
 """Rule annotate: official CSV -> segment list."""
 
 from epic100.base.log import log, rule_log
-from epic100.download.annotations import log_origin
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.segment_list import write_segments
 from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
-    if pins := snakemake.input.get("pins"):
-        log_origin(snakemake.input.annotations, snakemake.wildcards.split, pins)
     videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}
     settings = Settings.part(snakemake.params.settings)
     annotations = load_annotations(

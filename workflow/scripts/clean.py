@@ -10,7 +10,6 @@ with rule_log(snakemake.log[0]):
     clean(
         {video.video_id: video for video in read_sheet(snakemake.input.sheet)},
         Settings.part(snakemake.params.settings),
-        annotations={split: snakemake.input[f"{split}_annotations"] for split in splits},
         segments={split: snakemake.input[f"{split}_segments"] for split in splits},
         scans=snakemake.input.scans,
         lists={split: snakemake.output[split] for split in splits},

@@ -25,6 +25,12 @@ PACKED = {  # by its first bytes
     b"\xff\xfe": "UTF-16: save it as UTF-8",
     b"\xfe\xff": "UTF-16: save it as UTF-8",
 }
+# What a download may leave in a table's place, by the beginning of its first line.
+INSTEAD = {
+    "<!doctype": "a web page: fetch the file itself (of GitHub, its raw address)",
+    "<html": "a web page: fetch the file itself (of GitHub, its raw address)",
+    "version https://git-lfs": "a pointer of git-lfs in the file's place: run `git lfs pull`",
+}
 # A spreadsheet takes a text that begins so for a formula, but not with an apostrophe before it.
 # Some skip blanks, or take the wide signs of East Asian text for the others.
 FORMULA = re.compile(r"['\s]*[=+@\-\uff1d\uff0b\uff20\uff0d]")
@@ -156,6 +162,9 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
     if len(header) > MOST_COLUMNS:
         raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
     missing = [name for name in columns if name not in header]
+    for begin, what in INSTEAD.items():
+        if missing and header and header[0].lstrip().lower().startswith(begin):
+            raise EpicError(f"{path}: is {what}; expected {about}")
     if missing:
         found = ", ".join(header)[:1000] or "an empty line"
         if len(header) == 1 and header[0].count(";") > 1:

@@ -110,21 +110,3 @@ def verify_annotations(
         )
     write_text(out, "".join(f"{files[key]} {checksum}\n" for key, checksum in found.items()))
     log.info(f"{len(found)} annotation files are the pinned ones")
-
-
-def log_origin(path: str | os.PathLike, split: str, sheet: str | os.PathLike) -> None:
-    """Log whether the CSV of a split is byte for byte the official one; warn if it is not.
-
-    A file whose last lines were cut off would otherwise look like a valid CSV.
-
-    Raises:
-        EpicError: As in `read_pins`.
-    """
-    pinned = read_pins(sheet)[split]
-    if digest(path, pinned.checksum.kind) == pinned.checksum:
-        log.info(f"{path}: the official {pinned.name}, by its checksum")
-    else:
-        log.warning(
-            f"{path}: not the official {pinned.name}, by its checksum; expected for a list of your "
-            f"own, else remove it and fetch it again from {pinned.url}"
-        )

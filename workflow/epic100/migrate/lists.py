@@ -85,9 +85,9 @@ def match_list(
     Raises:
         EpicError: A file cannot be read, or fewer than half of the lines match.
     """
-    rows = read_lab_list(path, videos, num_verbs=num_verbs, num_nouns=num_nouns)
+    rows = read_lab_list(path, videos, split=None, num_verbs=num_verbs, num_nouns=num_nouns)
     official = read_annotations(
-        annotations, videos, labelled=True, num_verbs=num_verbs, num_nouns=num_nouns
+        annotations, videos, split=None, num_verbs=num_verbs, num_nouns=num_nouns
     )
     place = _matches(rows, official, ["video_id", "verb", "noun"])
     known = place >= 0
@@ -227,6 +227,6 @@ def _reasons(
         return load_index(index_path(scans, videos[video_id].participant_id), video_id)
 
     scanned = rows[rows["video_id"].isin(list(states))].reset_index(drop=True)
-    found, _ = clean_split(scanned, index_segments(scanned, videos), videos, states, index_of)
+    found, _ = clean_split(index_segments(scanned, videos), videos, states, index_of)
     why = dict(zip(found["narration_id"], found["segment"], strict=True))
     return [why.get(name, "") for name in rows["narration_id"]]

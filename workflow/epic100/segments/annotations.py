@@ -46,9 +46,8 @@ def load_annotations(
     Returns and raises as `read_annotations`.
     """
     sizes = {"num_verbs": classes["verbs"], "num_nouns": classes["nouns"]}
-    if format == "lab_list":
-        return read_lab_list(path, videos, **sizes, subset=subset)
-    return read_annotations(path, videos, labelled=split != "test", **sizes, subset=subset)
+    read = read_lab_list if format == "lab_list" else read_annotations
+    return read(path, videos, split=split, **sizes, subset=subset)
 
 
 def load_splits(
@@ -72,7 +71,7 @@ def read_annotations(
     path: str | os.PathLike,
     videos: Mapping[str, Video],
     *,
-    labelled: bool,
+    split: str | None,
     num_verbs: int,
     num_nouns: int,
     subset: bool = False,
@@ -82,20 +81,22 @@ def read_annotations(
     Args:
         path: The CSV.
         videos: Rows of the video sheet by video_id.
-        labelled: Whether the CSV has the label columns.
+        split: The split that the sheet must have for the video of each row; `test` has no labels.
+            None: rows of train and val, of any split.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
         subset: Skip rows of videos that are not in the sheet. Otherwise such a row is an error.
 
     Returns:
         One row per segment in the CSV's order: `narration_id`, `video_id`, `start_seconds`,
-        `stop_seconds` (0 is the video's first frame), `verb`, `noun` (-1 if not `labelled`).
+        `stop_seconds` (0 is the video's first frame), `verb`, `noun` (-1 in test).
 
     Raises:
         EpicError: A row is wrong. The error names file, line, column and the expected value.
     """
+    labelled = split != "test"
     table = _read_csv(Path(path), BASE_COLUMNS + (LABEL_COLUMNS if labelled else ()))
-    table = _of_sheet(path, table, videos, subset)
+    table = _of_sheet(path, table, videos, split, subset)
     if OWNER in table:
         owner = table["video_id"].map(lambda video_id: videos[video_id].participant_id)
         _refuse(
@@ -133,6 +134,7 @@ def read_lab_list(
     path: str | os.PathLike,
     videos: Mapping[str, Video],
     *,
+    split: str | None,
     num_verbs: int,
     num_nouns: int,
     subset: bool = False,
@@ -146,7 +148,7 @@ def read_lab_list(
     listed.index += 1  # the line
     listed["video_id"] = [Path(name).stem for name in listed["path"]]
     listed["narration_id"] = listed["video_id"] + "_line" + listed.index.astype(str)
-    listed = _of_sheet(path, listed, videos, subset)
+    listed = _of_sheet(path, listed, videos, split, subset)
     for name, count in (("verb", num_verbs), ("noun", num_nouns)):
         expected = f"a class id up to {count - 1}, or remove the line"
         _refuse(path, listed, name, listed[name] >= count, expected)
@@ -234,16 +236,26 @@ def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
 
 
 def _of_sheet(
-    path: str | os.PathLike, table: pd.DataFrame, videos: Mapping[str, Video], subset: bool
+    path: str | os.PathLike,
+    table: pd.DataFrame,
+    videos: Mapping[str, Video],
+    split: str | None,
+    subset: bool,
 ) -> pd.DataFrame:
     """The rows of videos of the sheet; without `subset` that must be all."""
     known = table["video_id"].isin(list(videos))
-    if subset:
-        return table[known]
+    if not subset:
+        _refuse(
+            path, table, "video_id", ~known,
+            "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: "
+            "true` if the sheet is smaller than the annotations on purpose",
+        )  # fmt: skip
+    table = table[known]
+    of_row = table["video_id"].map({video.video_id: video.split for video in videos.values()})
     _refuse(
-        path, table, "video_id", ~known,
-        "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: true` "
-        "if the sheet is smaller than the annotations on purpose",
+        path, table, "video_id", (of_row != split) & (split is not None),
+        f"a video whose split is {split} in the video sheet; take the CSV of {split}, or correct "
+        "the sheet",
     )  # fmt: skip
     return table
 

@@ -16,11 +16,11 @@ import pandas as pd
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
-from epic100.segments.annotations import frames_between, load_annotations
+from epic100.segments.annotations import frames_between
 from epic100.segments.drop_reasons import COLUMNS as DROPPED_COLUMNS
 from epic100.segments.drop_reasons import DropReason, is_damage, kind_of
 from epic100.segments.pairs import pair_table, write_pairs
-from epic100.segments.segment_list import lines_by, read_segments, write_segments
+from epic100.segments.segment_list import SECONDS, lines_by, read_segments, write_segments
 from epic100.settings import Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
@@ -46,7 +46,6 @@ def clean(
     videos: Mapping[str, Video],
     settings: Settings,
     *,
-    annotations: Mapping[str, str],
     segments: Mapping[str, str],
     scans: Sequence[str],
     lists: Mapping[str, str],
@@ -61,8 +60,7 @@ def clean(
 
     Args:
         videos: Rows of the video sheet by video_id.
-        settings: The policy, who takes part, and how annotations are read.
-        annotations: Annotation files by split.
+        settings: The policy, who takes part, and which videos to accept.
         segments: Segment lists of the rule annotate by split.
         scans: Scan tables, one per participant, with the frame indexes in the same folder.
         lists: The clean lists to write, by split.
@@ -87,11 +85,9 @@ def clean(
         if name in rows:
             rows[name] = replace(rows[name], finding="")
     judged = []
-    for split, path in annotations.items():
-        table = load_annotations(path, videos, split=split, **settings.reading)
-        listed = _listed(segments[split], table)
+    for split, path in segments.items():
         found, retimed = clean_split(
-            table, listed, videos, rows, lambda video_id: load_index(indexes[video_id], video_id)
+            _timed(path), videos, rows, lambda video_id: load_index(indexes[video_id], video_id)
         )
         found["reason"] = found[settings.clean.policy]
         kept, gone = found[found["reason"] == ""], found[found["reason"] != ""]
@@ -130,7 +126,6 @@ def join_train_and_val(
 
 
 def clean_split(
-    annotations: pd.DataFrame,
     segments: pd.DataFrame,
     videos: Mapping[str, Video],
     rows: Mapping[str, ScanRow],
@@ -138,9 +133,9 @@ def clean_split(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Find the segments of one split that have damaged frames.
 
-    `annotations` (seconds) and `segments` (frames, by the sheet's fps) have the same rows in the
-    same order. If a video's measured rate is not the sheet's, its frames are computed again from
-    the seconds: by the measured rate, or by `index_of(video_id)` if the rate varies. `rows` has the
+    `segments` has the columns of `segment_list`; its frames are by the sheet's fps. If a video's
+    measured rate is not the sheet's, its frames are computed again from the seconds: by the
+    measured rate, or by `index_of(video_id)` if the rate varies. `rows` has the
     scan results by video_id. Returns `segments` with the frames in the file, and a column for each
     of `POLICIES`: why it drops a segment, "" if it keeps it; and one sentence per re-timed video.
     Raises EpicError for an unscanned video.
@@ -149,7 +144,8 @@ def clean_split(
     ends = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
     why = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
     retimed = []
-    for video_id, places in lines_by(annotations, "video_id").items():
+    video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
+    for video_id, places in lines_by(video_ids, "video_id").items():
         row = rows.get(video_id)
         if row is None:
             raise EpicError(
@@ -167,7 +163,7 @@ def clean_split(
         start, stop = (values[places] for values in ends.values())
         clock = _other_clock(videos[video_id], row)
         if clock:
-            begin, end = (annotations[f"{e}_seconds"].to_numpy()[places] for e in ("start", "stop"))
+            begin, end = (segments[f"{e}_seconds"].to_numpy()[places] for e in ("start", "stop"))
             if row.timing == "variable":
                 start, stop = index_of(video_id).frames_between(begin, end)
             else:
@@ -242,12 +238,13 @@ def _not_scanned(
     return rows
 
 
-def _listed(path: str, annotations: pd.DataFrame) -> pd.DataFrame:
+def _timed(path: str) -> pd.DataFrame:
+    """The segments of the rule annotate, which have the seconds of their annotation."""
     segments = read_segments(path)
-    if segments["narration_id"].tolist() != annotations["narration_id"].tolist():
+    if segments[list(SECONDS)].isna().any(axis=None):
         raise EpicError(
-            f"{path}: not the segments of the annotations, in their order; expected the list as "
-            f"the rule annotate writes it; make it again with `snakemake -R {path}`"
+            f"{path}: segments without seconds; expected the list as the rule annotate writes it; "
+            f"make it again with `snakemake -R {path}`"
         )
     return segments
 

@@ -105,11 +105,12 @@ def read_class_names(
     lists, csvs, names = lists or {}, list(csvs), {}
     for task in TASKS:
         key = f"{task}_classes"
-        names[task] = _listed(lists[key], key) if key in lists else _narrated(csvs, task)
+        names[task] = read_class_list(lists[key], key) if key in lists else _narrated(csvs, task)
     return ClassNames(names)
 
 
-def _listed(path: str, key: str) -> dict[int, str]:
+def read_class_list(path: str | os.PathLike, key: str) -> dict[int, str]:
+    """Read the names of classes by id; `key` is one of `CLASS_LISTS`. Raises as `read_list`."""
     about = f"{CLASS_LISTS[key][0]} with the columns id, key (`evaluate: {key}:` in the config)"
     rows = read_own_table(path, {"id": _class, "key": str}, about=about, delimiter=",")
     return {row["id"]: row["key"] for row in rows}

@@ -125,15 +125,25 @@ def participants_of(
 
 
 def find_files(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed, Path]:
-    """Find the files of videos. Each folder is listed once, however many videos are in it.
+    """Find the files of videos, as `every_file` does.
+
+    Returns:
+        The file of each, its ending spelled as on the disk. A video without one has its first
+        place, where it is missed.
+    """
+    return {path: files[0] for path, files in every_file(listed, root).items()}
+
+
+def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed, list[Path]]:
+    """Find all files of videos. Each folder is listed once, however many videos are in it.
 
     Args:
         listed: The videos' paths as lists have them (`Video.path`).
         root: A folder with one of `LAYOUTS`; or the place of a file, with {video} in it.
 
     Returns:
-        The file of each, its ending spelled as on the disk. A video without one has its first
-        place, where it is missed.
+        The files of each, those of the first layout first. A video without one has its first place
+        alone, where it is missed.
 
     Raises:
         DiskError: The disk fails.
@@ -141,25 +151,45 @@ def find_files(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
     text, files_in = os.fspath(root), functools.cache(_files_in)
     is_pattern = "{video}" in text
     others = [text] if is_pattern else [os.path.join(text, each) for each in LAYOUTS[1:]]
-    found = dict[Listed, Path]()
+    files = dict[Listed, list[Path]]()
     for path in listed:
         participant, video = os.path.split(os.path.splitext(path)[0])
         places = [] if is_pattern else [os.path.split(os.path.join(text, path))]
         for each in others:
             place = each.replace("{participant}", participant).replace("{video}", video)
             places.append(os.path.split(place))
-        there = (files_in(folder).get(_in_any_case(name)) for folder, name in places)
-        found[path] = next(filter(None, there), Path(*places[0]))
-    return found
+        there = [
+            file for folder, name in places for file in files_in(folder).get(_in_any_case(name), [])
+        ]
+        files[path] = there or [Path(*places[0])]
+    return files
 
 
-def _files_in(folder: str) -> dict[str, Path]:
+def films_not_listed(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
+    """The films in the folders of `LAYOUTS` that no row of the sheet names, by their path."""
+    ids = {video.video_id for video in videos}
+    people = dict.fromkeys(video.participant_id for video in videos)
+    folders = [Path(root), *(Path(root, name) for name in people)]
+    folders += [folder / "videos" for folder in folders[1:]]
+    return sorted(
+        file
+        for folder in folders
+        for files in _files_in(str(folder)).values()
+        for file in files
+        if file.suffix.lower() in FILMS and file.stem not in ids
+    )
+
+
+def _files_in(folder: str) -> dict[str, list[Path]]:
     """What a folder has, by its name with the ending in lower case."""
     try:
         names = insist(folder, "listing", lambda: os.listdir(folder or "."))
     except OSError:  # who opens the file says why
         return {}
-    return {_in_any_case(name): Path(folder, name) for name in sorted(names, reverse=True)}
+    files: dict[str, list[Path]] = {}
+    for name in sorted(names):
+        files.setdefault(_in_any_case(name), []).append(Path(folder, name))
+    return files
 
 
 def _in_any_case(name: str) -> str:

@@ -1,0 +1,198 @@
+"""Every input of a run is read before its first job: what is wrong with each is one line."""
+
+import json
+import os
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from epic100.cli.program import main
+from epic100.inputs.read import KEPT
+from support.archive import VIDEOS, configure, run
+from support.checkout import epic100, said
+
+TRAIN, VAL = "csv/EPIC_100_train.csv", "csv/EPIC_100_validation.csv"
+
+
+@pytest.fixture
+def here(archive, monkeypatch):
+    monkeypatch.chdir(archive)
+    return archive
+
+
+def check(capsys) -> tuple[int, str]:
+    """The exit code of `epic100 check` and what it prints."""
+    code = main(["check", "--configfile", "config.yaml"])
+    return code, capsys.readouterr().out
+
+
+def wrong(capsys) -> list[str]:
+    """The lines of what stops a run."""
+    code, text = check(capsys)
+    lines = [line for line in text.splitlines() if line.startswith(("WRONG", "MISSING"))]
+    assert bool(lines) == bool(code)
+    return lines
+
+
+def val_rows_in_train(here):
+    rows = pd.concat([pd.read_csv(TRAIN, dtype=str), pd.read_csv(VAL, dtype=str)])
+    rows.to_csv(TRAIN, index=False)
+
+
+def swapped_csvs(here):
+    os.rename(TRAIN, "other")
+    os.rename(VAL, TRAIN)
+    os.rename("other", VAL)
+
+
+def a_page_for_a_csv(here):
+    (here / TRAIN).write_text("<!DOCTYPE html>\n<html><body>404</body></html>\n")
+
+
+def a_pointer_for_a_csv(here):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (here / TRAIN).write_text(text)
+
+
+def a_file_in_two_layouts(here):
+    shutil.copy("archive/P01/P01_01.MP4", "archive/P01_01.MP4")
+
+
+def a_file_with_two_endings(here):
+    shutil.copy("archive/P01/P01_01.MP4", "archive/P01/P01_01.mp4")
+
+
+def only_those_of_train(here):
+    configure(here, participants={"include": ["P01"]})
+
+
+def a_folder_for_a_model(here):
+    configure(here, predict={"model": "csv"})
+
+
+def no_such_model(here):
+    configure(here, predict={"model": "results/modle.pth"})
+
+
+def a_page_for_a_tail_list(here):
+    (here / "csv/EPIC_100_tail_verbs.csv").write_text("<html>404: Not Found</html>\n")
+
+
+def swapped_tail_lists(here):
+    (here / "csv/EPIC_100_tail_verbs.csv").write_text("noun\n1\n")
+
+
+def swapped_class_lists(here):
+    text = "id,key\n" + "".join(f"{number},name{number}\n" for number in range(300))
+    (here / "csv/EPIC_100_verb_classes.csv").write_text(text)
+
+
+def a_class_without_a_name(here):
+    (here / "csv/EPIC_100_verb_classes.csv").write_text("id,key\n0,take\n")
+
+
+def ids_in_other_letters(here):
+    rows = pd.read_csv(TRAIN, dtype=str)
+    rows["video_id"] = rows["video_id"].str.lower()
+    rows["participant_id"] = rows["participant_id"].str.lower()
+    rows.to_csv(TRAIN, index=False)
+    set_videos(here, subset=True)
+
+
+def one_id_in_both(here):
+    rows = pd.read_csv(TRAIN, dtype=str)
+    rows.loc[0, "narration_id"] = pd.read_csv(VAL, dtype=str).loc[0, "narration_id"]
+    rows.to_csv(TRAIN, index=False)
+
+
+def set_videos(here, **videos):
+    config = yaml.safe_load((here / "config.yaml").read_text())
+    configure(here, videos=config["videos"] | videos)
+
+
+@pytest.mark.parametrize("spoil, said_of_it", [
+    (val_rows_in_train, ["EPIC_100_train.csv: line ", "'P02_102' (5 such rows)",
+                         "whose split is train in the video sheet"]),
+    (swapped_csvs, ["EPIC_100_train.csv: line 2", "take the CSV of train"]),
+    (a_page_for_a_csv, ["EPIC_100_train.csv: is a web page"]),
+    (a_pointer_for_a_csv, ["EPIC_100_train.csv: is a pointer of git-lfs", "git lfs pull"]),
+    (a_file_in_two_layouts, ["P01_01: there are two files, archive/P01/P01_01.MP4 and "
+                             "archive/P01_01.MP4", "remove or rename"]),
+    (a_file_with_two_endings, ["P01_01: there are two files"]),
+    (only_those_of_train, ["no segment of val is left", "of P02, whom `participants:`"]),
+    (a_folder_for_a_model, ["csv: is a folder; expected a finished model"]),
+    (no_such_model, ["results/modle.pth: no such file"]),
+    (a_page_for_a_tail_list, ["EPIC_100_tail_verbs.csv: is a web page"]),
+    (swapped_tail_lists, ["EPIC_100_tail_verbs.csv: line 1: column verb missing"]),
+    (swapped_class_lists, ["verb 97 is in it, but `classes: verbs:` is 97",
+                           "`evaluate: verb_classes:`"]),
+    (a_class_without_a_name, ["EPIC_100_verb_classes.csv: no name for verb"]),
+    (ids_in_other_letters, ["EPIC_100_train.csv: none of its rows has a video of sheet.tsv",
+                            "capitals too"]),
+    (one_id_in_both, ["narration_id P02_102_0 is in both"]),
+], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+def test_what_is_wrong_with_an_input_is_a_line_that_says_what_to_do(
+    here, spoil, said_of_it, capsys
+):
+    assert wrong(capsys) == []
+    spoil(here)
+    for _ in ("read", "as kept"):
+        lines = wrong(capsys)
+        assert any(all(words in line for words in said_of_it) for line in lines), lines
+
+
+def test_all_that_is_wrong_is_said_at_once(here, capsys):
+    val_rows_in_train(here)
+    a_file_in_two_layouts(here)
+    a_page_for_a_tail_list(here)
+    assert len(wrong(capsys)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["epic100 run", "snakemake"])
+def test_no_run_begins_with_a_wrong_input_and_the_reason_is_on_the_screen(here, way):
+    a_page_for_a_tail_list(here)
+    if way == "snakemake":
+        done = run(here, "-n", "results/scan/P01.tsv", well=False)
+    else:
+        done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
+    assert "EPIC_100_tail_verbs.csv: is a web page" in said(done)
+    assert not (here / "results").exists()
+
+
+def test_a_model_of_other_classes_is_known_before_the_run(here, capsys):
+    configure(here, predict={"model": "model.pth"})
+    torch.save({"a": torch.zeros(1)}, "model.pth")
+    assert "model.pth" in wrong(capsys)[0]
+
+
+def test_what_was_read_is_kept_until_a_file_changes(here, capsys):
+    first = check(capsys)
+    kept = json.loads((here / KEPT).read_text())
+    kept["lines"].append(["note", "annotations", "kept"])
+    (here / KEPT).write_text(json.dumps(kept))
+    assert "kept" in check(capsys)[1]
+    rows = pd.read_csv(TRAIN, dtype=str).iloc[:-1]
+    rows.to_csv(TRAIN, index=False)
+    changed = check(capsys)
+    assert "kept" not in changed[1] and changed != first
+    (here / KEPT).write_text("{")
+    assert check(capsys) == changed
+
+
+def test_a_film_of_no_row_and_films_of_one_size_are_notes(here, capsys):
+    shutil.copy("archive/P01/P01_01.MP4", "archive/P01/P01_77.MP4")
+    shutil.copy("archive/P02/P02_101.MP4", "archive/P02/P02_102.MP4")
+    code, text = check(capsys)
+    notes = [line for line in text.splitlines() if line.startswith("note")]
+    assert code == 0 and len(notes) == 2
+    assert "archive/P02/P02_101.MP4 and archive/P02/P02_102.MP4" in notes[0]
+    assert "sheet.tsv has no row for 1 of the films: archive/P01/P01_77.MP4" in notes[1]
+
+
+def test_a_link_to_the_same_file_is_not_a_second_file(here, capsys):
+    os.link(VIDEOS[0].path("archive"), "archive/P01_01.MP4")
+    assert wrong(capsys) == []

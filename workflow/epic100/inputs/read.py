@@ -1,0 +1,175 @@
+"""One reading of all inputs of a run: what is there, what is missing, and what is wrong.
+
+`epic100 check` prints it, and every run begins with it. All files are read, also after one that is
+wrong. What their contents say is kept until one of them changes.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from importlib.metadata import version
+
+from epic100.base.atomic import write_text
+from epic100.base.disk import digest, read_json
+from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT, existing_path
+from epic100.download.annotations import Pinned, read_pins
+from epic100.inputs.archive import Archive, archive_lines
+from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line, some
+from epic100.segments.official_lists import CLASS_LISTS, LISTS, find_lists
+from epic100.settings import Settings
+
+KEPT = ".snakemake/epic100-inputs.json"
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """The files that a config names.
+
+    Attributes:
+        csvs: The annotations by split.
+        lists: The official lists by the keys of `LISTS` and `CLASS_LISTS`.
+        models: Finished models to predict with.
+        made: Whether the run makes or fetches the CSVs and lists that are missing.
+        pins: The official files by split or key; none for data that is not official by its config.
+    """
+
+    csvs: Mapping[str, str]
+    lists: Mapping[str, str]
+    models: Sequence[str]
+    made: bool
+    pins: Mapping[str, Pinned]
+
+    @classmethod
+    def of(cls, config: Settings, folder: str | os.PathLike = ROOT) -> "InputFiles":
+        """Find the files of a config; `folder` has those that ship with the workflow."""
+        asked, named = config.annotations, config.evaluate.model_dump()
+        made = bool(config.minikitchen or asked.download)
+        own = config.minikitchen or asked.format != "official"
+        splits = {split: getattr(asked, split) for split in ("train", "val", "test")}
+        return cls(
+            csvs={split: path for split, path in splits.items() if path},
+            lists=find_lists(asked.val, named, to_be_made=made, lists={**LISTS, **CLASS_LISTS}),
+            models=[*config.predict.models, *filter(None, [config.predict.model])],
+            made=made,
+            pins={} if own else read_pins(existing_path(asked.sheet, folder)),
+        )
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """CSVs and lists that are there."""
+        return {
+            key: path for key, path in {**self.csvs, **self.lists}.items() if os.path.isfile(path)
+        }
+
+    def digests(self) -> dict[str, str]:
+        """The digest of each CSV and list that is there, as the sheet of official files has it."""
+        return {
+            key: str(digest(path, self.pins[key].checksum.kind if key in self.pins else "sha256"))
+            for key, path in self.tables.items()
+        }
+
+
+def read_inputs(config: Settings, archive: Archive, folder: str | os.PathLike = ROOT) -> list[Line]:
+    """Read and check every input of a run.
+
+    Args:
+        config: The config of the run.
+        archive: Its sheet and videos.
+        folder: Where shipped files are.
+
+    Returns:
+        What there is to say about each input.
+    """
+    files = InputFiles.of(config, folder)
+    return [*_absent(files), *_contents(files, config, archive), *archive_lines(config, archive)]
+
+
+def _absent(files: InputFiles) -> Iterator[Line]:
+    """A line for each file that is not there."""
+    for key, path in {**files.csvs, **files.lists}.items():
+        section = "annotations" if key in files.csvs else "evaluate"
+        if os.path.isdir(path):
+            yield Line(
+                WRONG, section, f"{path}: is a folder; expected the file of `{section}: {key}:`"
+            )
+        elif not (files.made or os.path.exists(path)):
+            how = ", or set `annotations: {download: true}`" if key in files.pins else ""
+            yield Line(
+                MISSING,
+                section,
+                f"{path}: no such file; expected that of `{section}: {key}:`; put it there{how}",
+            )
+    for path in files.models:
+        if not os.path.isfile(path):
+            what = "is a folder" if os.path.isdir(path) else "no such file"
+            yield Line(
+                WRONG,
+                "predict",
+                f"{path}: {what}; expected a finished model, such as results/model.pth, from the "
+                "working folder on; correct `predict:`",
+            )
+
+
+def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Line]:
+    """What the contents of files say, by this reading or by an earlier one of the same files."""
+    if not (files.tables or files.models):
+        return []
+    if importlib.util.find_spec("pandas") is None:
+        return [Line(NOTE, "annotations", "are read by the jobs, whose packages are not here")]
+    digests = files.digests()
+    models = {path: os.stat(path) for path in files.models if os.path.isfile(path)}
+    question = [
+        version("epic100"),
+        digests,
+        files.tables,
+        config.reading,
+        archive.chosen,
+        [asdict(video) for video in archive.videos],
+        {path: [state.st_size, state.st_mtime_ns] for path, state in models.items()},
+        {key: str(pin.checksum) for key, pin in files.pins.items()},
+    ]
+    name = hashlib.sha256(json.dumps(question).encode()).hexdigest()
+    try:
+        kept = read_json(KEPT)
+        if kept["question"] == name:
+            return [Line(*texts) for texts in kept["lines"]]
+    except (EpicError, OSError, UnicodeDecodeError, TypeError, KeyError):
+        pass  # Without it, or with a broken one, the files are read.
+    # pandas takes half a second to import, and most calls find what they ask for above.
+    from epic100.inputs.tables import model_lines, table_lines
+
+    there = files.tables
+    lines = [
+        *table_lines(
+            {split: path for split, path in there.items() if split in files.csvs},
+            {key: path for key, path in there.items() if key in files.lists},
+            config,
+            archive,
+        ),
+        *_not_official(files, digests),
+        *model_lines(list(models), config),
+    ]
+    write_text(KEPT, json.dumps({"question": name, "lines": [astuple(line) for line in lines]}))
+    return lines
+
+
+def _not_official(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Line]:
+    """A note where some files are official and others are not: one may be cut or edited."""
+    known = {
+        key: digests[key] == str(files.pins[key].checksum) for key in digests if key in files.pins
+    }
+    if others := [files.tables[key] for key, same in known.items() if not same]:
+        if any(known.values()):
+            yield Line(
+                NOTE,
+                "annotations",
+                f"not the official files, by their checksums, as others are: {some(others)}; "
+                "expected if you made them, else remove them and fetch them again",
+            )
+        return
+    if known:
+        yield Line(OK, "annotations", "are the official files, by their checksums")
