@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from epic100.cli.program import main
 from epic100.inputs.read import KEPT
+from epic100.minikitchen import write_video
 from support.archive import VIDEOS, configure, run
 from support.checkout import epic100, said
 
@@ -196,3 +198,12 @@ def test_a_film_of_no_row_and_films_of_one_size_are_notes(here, capsys):
 def test_a_link_to_the_same_file_is_not_a_second_file(here, capsys):
     os.link(VIDEOS[0].path("archive"), "archive/P01_01.MP4")
     assert wrong(capsys) == []
+
+
+@pytest.mark.slow
+def test_a_trimmed_video_is_named_on_the_screen_when_its_scan_ends(here):
+    write_video(replace(VIDEOS[0], duration=4.0), VIDEOS[0].path("archive"), seed=2)
+    words = ["run", "--cores", "1", "results/scan/P01.tsv", "--configfile", "config.yaml"]
+    shown = said(epic100(*words, cwd=here))
+    assert "scan P01: WARNING: P01_01: its pictures last " in shown
+    assert "`videos: accept: [P01_01]`" in shown

@@ -11,6 +11,7 @@ from epic100.report.page import read_picture
 from epic100.report.summary import write_summary
 from epic100.report.tables import official_rows
 from epic100.scoring.metrics import TASKS
+from epic100.segments.drop_reasons import DropReason
 from support.small_report import make_report
 
 
@@ -119,6 +120,12 @@ def summary(tmp_path):
         return out.read_text()
 
     return summary
+
+
+def test_a_video_that_is_held_back_is_named_with_the_way_to_take_it(summary):
+    reason = DropReason.HELD_BACK.sentence("P01_02", "it lasts 5 s, the sheet says 9 s")
+    text = summary(40, 38, dropped=f"a\tval\t{reason}\nb\ttrain\t{reason}\n{MISSING}")
+    assert f"2 segments: {reason}" in text and "`videos: accept: [P01_02]`" in text
 
 
 def test_damage_and_figures_stand_on_one_screen_and_absent_ones_are_a_dash(summary):

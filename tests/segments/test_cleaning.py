@@ -218,8 +218,8 @@ SENTENCES = [  # and whether it is damage; dropped.tsv files have them, so they 
     (DropReason.VIDEO_MISSING, ("no file a.MP4",), "video missing", False),
     (DropReason.VIDEO_UNREADABLE, ("cannot open: {}",), "video unreadable: cannot open: {}", True),
     (DropReason.VIDEO_DAMAGED, ("3 errors",), "video damaged: 3 errors", True),
-    (DropReason.HELD_BACK, ("it lasts 5 s",),
-     "video held back: it lasts 5 s; to take it, add it to `videos: accept:`", True),
+    (DropReason.HELD_BACK, ("P01_02", "it lasts 5 s"),
+     "video held back: P01_02: it lasts 5 s; to take it: `videos: accept: [P01_02]`", True),
     (DropReason.AFTER_THE_END, (70,), "starts after the video's end (frame 70)", True),
     (DropReason.DAMAGED_FRAMES, (3, 9, "x (1)"), "touches damaged frames 3-9 (x (1))", True),
 ]  # fmt: skip

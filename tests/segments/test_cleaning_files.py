@@ -96,7 +96,7 @@ def test_a_video_in_doubt_is_held_back_until_the_config_accepts_it(policy, kitch
     kitchen.clean(policy)
     dropped = kitchen.dropped()
     assert set(dropped["reason"]) == {
-        f"video held back: {said}; to take it, add it to `videos: accept:`"
+        f"video held back: P01_02: {said}; to take it: `videos: accept: [P01_02]`"
     }
     assert set(dropped["narration_id"].str.rsplit("_", n=1).str[0]) == {"P01_02"}
     kitchen.clean(policy, accept=["P01_02"])

@@ -13,6 +13,7 @@ from snakemake_logger_plugin_epic100.logs import Failure, failure_of, lines_of
 
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
 RESULTS = ("clean", "train")  # whose last line in the log says what came out
+FINDINGS = ("scan",)  # whose warnings are about a video as a whole
 AGAIN = re.compile(r"Trying to restart job (\d+)")
 
 
@@ -98,6 +99,9 @@ class Board:
             return []
         job.state, job.ended = "done", time.time()
         self.failures.pop(job.name, None)
+        if job.rule in FINDINGS:
+            lines = lines_of(job.logs[0], job.begun)
+            return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
         if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
             return []
         said = [line for line in lines_of(job.logs[0], job.begun) if not line.startswith(" ")]

@@ -9,6 +9,7 @@ from epic100.report.tables import published_rows, warning
 from epic100.report.template import template
 from epic100.scoring.published import CAUSES
 from epic100.segments.cleaning import salvage_lines
+from epic100.segments.drop_reasons import held_back
 
 
 def write_summary(
@@ -29,7 +30,7 @@ def write_summary(
     text = template("summary.txt.j2").render(
         figures=figures,
         warning=warning(figures, dropped),
-        kept=salvage_lines(read_frame(salvage)),
+        kept=[*salvage_lines(read_frame(salvage)), *held_back(dropped)],
         published=published_rows(figures)[1:],
         causes=CAUSES,
     )

@@ -158,7 +158,7 @@ def clean_split(
             continue
         if row.finding:
             for reasons in why.values():
-                reasons[places] = DropReason.HELD_BACK.sentence(row.finding)
+                reasons[places] = DropReason.HELD_BACK.sentence(video_id, row.finding)
             continue
         start, stop = (values[places] for values in ends.values())
         clock = _other_clock(videos[video_id], row)

@@ -1,6 +1,7 @@
 """The reasons for which a segment is dropped, and `dropped.tsv`, which has one for each."""
 
 import os
+from collections import Counter
 from enum import Enum
 
 from epic100.base.text_table import read_own_table
@@ -19,7 +20,7 @@ class DropReason(Enum):
     VIDEO_MISSING = "video missing", "", False
     VIDEO_UNREADABLE = "video unreadable", ": {}", True
     VIDEO_DAMAGED = "video damaged", ": {}", True
-    HELD_BACK = "video held back", ": {}; to take it, add it to `videos: accept:`", True
+    HELD_BACK = "video held back", ": {0}: {1}; to take it: `videos: accept: [{0}]`", True
     AFTER_THE_END = "starts after the video's end", " (frame {})", True
     DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})", True
 
@@ -59,6 +60,16 @@ def read_dropped(path: str | os.PathLike) -> list[dict[str, str]]:
     """
     about = f"the segments that the rule clean dropped, tab-separated {' '.join(COLUMNS)}"
     return read_own_table(path, dict.fromkeys(COLUMNS, str), about=about)
+
+
+def held_back(path: str | os.PathLike) -> list[str]:
+    """A sentence of `dropped.tsv` for each video that is held back, with its segments' number."""
+    reasons = Counter(row["reason"] for row in read_dropped(path))
+    return [
+        f"{count} segments: {reason}"
+        for reason, count in reasons.items()
+        if DropReason.of(reason) is DropReason.HELD_BACK
+    ]
 
 
 def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
