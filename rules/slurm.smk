@@ -11,6 +11,7 @@ from pathlib import Path
 from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
+from epic100.inputs.record import write_record
 from epic100.slurm.call import only_looks, options
 from epic100.slurm.executor import end_if_not_newest
 from epic100.slurm.hold import Hold
@@ -79,6 +80,7 @@ onstart:
             )
         refuse_what_is_not_there()
         refuse_other_encoders()
+        write_record("results" if SWEEP else HOME, RECORD)
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
         facts = facts_file(workflow.rundir)

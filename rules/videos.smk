@@ -3,6 +3,7 @@
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG
 from epic100.inputs.read import read_inputs
+from epic100.inputs.record import changes_since, record_of
 from epic100.settings.section import known_and_meant
 
 SHEET = shipped(CONFIG.videos.sheet)
@@ -16,6 +17,10 @@ if wrong := [line.words for line in INPUTS if line.state == WRONG]:
 for line in INPUTS:
     if line.state == NOTE:
         logger.warning(line.words)
+if workflow.is_main_process:
+    RECORD = record_of(CONFIG, workflow.overwrite_configfiles, HERE)
+    for sentence in changes_since("results" if SWEEP else HOME, RECORD):
+        logger.warning(sentence)
 NO_VIDEOS = "\n".join(
     line.words for line in INPUTS if line.state == MISSING and line.topic == "videos"
 )

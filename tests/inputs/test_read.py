@@ -14,7 +14,7 @@ from epic100.cli.program import main
 from epic100.inputs.read import KEPT
 from epic100.minikitchen import write_video
 from support.archive import VIDEOS, configure, run
-from support.checkout import epic100, said
+from support.checkout import epic100, run_snakemake, said
 
 TRAIN, VAL = "csv/EPIC_100_train.csv", "csv/EPIC_100_validation.csv"
 
@@ -207,3 +207,23 @@ def test_a_trimmed_video_is_named_on_the_screen_when_its_scan_ends(here):
     shown = said(epic100(*words, cwd=here))
     assert "scan P01: WARNING: P01_01: its pictures last " in shown
     assert "`videos: accept: [P01_01]`" in shown
+
+
+@pytest.mark.slow
+def test_a_call_says_in_what_it_differs_from_the_one_that_made_the_results(here):
+    target = ["results/segments/val.txt", "--cores", "1"]
+    run(here, *target)
+    made = json.loads((here / "results/run.json").read_text())
+    assert made["configfiles"] == ["config.yaml"]
+    assert made["settings"]["videos"] == {"sheet": "sheet.tsv", "root": "archive"}
+    assert {TRAIN, VAL} < set(made["inputs"])
+    assert "-> " not in said(run(here, "-n", *target))
+    configure(here, train={"epochs": 3})
+    shown = said(run(here, "-n", *target))
+    assert "since the last run into results/: train.epochs (default) -> 3" in shown
+    assert "Snakemake cannot tell" not in shown
+    shutil.rmtree(here / ".snakemake")
+    assert "Snakemake cannot tell" in said(run(here, "-n", *target))
+    shown = said(run_snakemake("-n", "results/scan/P01.tsv", "--directory", str(here)))
+    assert "results/ was made with --configfile config.yaml, this call has no" in shown
+    assert json.loads((here / "results/run.json").read_text()) == made

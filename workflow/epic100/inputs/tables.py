@@ -57,7 +57,8 @@ def _splits(
                 WRONG,
                 "annotations",
                 f"{csvs[split]}: none of its rows has a video of {config.videos.sheet}, and "
-                "`videos: subset: true` leaves them all out; compare the ids of the two files, capitals too",
+                "`videos: subset: true` leaves them all out; compare the ids of the two files, "
+                "capitals too",
             )
         elif not set(people) & set(archive.chosen):
             yield Line(
