@@ -2,7 +2,14 @@
 
 import argparse
 import contextlib
+import json
+import os
+import platform
+from importlib.metadata import version
+from importlib.util import find_spec
 
+from epic100.base.atomic import write_text
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores
 from epic100.base.shipped import existing_path
@@ -11,6 +18,8 @@ from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, OK, WRONG, Line
 from epic100.inputs.read import read_inputs
 from epic100.settings import layered_settings
+
+KEPT = ".snakemake/epic100-torch.json"
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
@@ -27,18 +36,30 @@ def run(options: argparse.Namespace) -> int:
     )
     with contextlib.chdir(options.directory):
         inputs = read_inputs(config, find_archive(config))
-    lines = [Line(OK, "config", "is valid"), *inputs, Line(OK, "torch", _torch())]
+        lines = [Line(OK, "config", "is valid"), *inputs, Line(OK, "torch", _torch())]
     for line in lines:
         print(f"{line.state:8}{line.topic:13}{line.words}")
     return 1 if {WRONG, MISSING} & {line.state for line in lines} else 0
 
 
 def _torch() -> str:
-    """Describe torch and the device that training uses if the workflow chooses it."""
+    """Describe torch and the device that training uses if the workflow chooses it.
+
+    It takes a second to import, so what was said is kept for this torch on this machine.
+    """
+    package = find_spec("torch")
+    installed = os.stat(package.origin).st_mtime_ns if package and package.origin else None
+    asked = [version("torch") if installed else "", installed, platform.node()]
+    with contextlib.suppress(EpicError, OSError, UnicodeDecodeError, ValueError):
+        before, words = read_json(KEPT)
+        if before == asked:
+            return words
     try:
         import torch
     except ImportError as error:
         raise EpicError(f"torch does not load: {error}; docs/platforms.md") from error
     gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     names = [torch.cuda.get_device_name(n) for n in gpus] or ["no GPU here"]
-    return f"{torch.__version__}; {', '.join(names)}; {usable_cores()} cores"
+    words = f"{torch.__version__}; {', '.join(names)}; {usable_cores()} cores"
+    write_text(KEPT, json.dumps([asked, words]))
+    return words

@@ -69,7 +69,7 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
     if config.minikitchen:
         yield Line(OK, "videos", "and annotations are made by the demo")
         return
-    files = {video: archive.files[video.path()] for video in archive.needed}
+    files = {video: archive.every_file[video.path()][0] for video in archive.needed}
     there = [video.video_id for video, file in files.items() if file.exists()]
     first, *by_split = on_disk_lines(archive.needed, there, given.root)
     if not there and not given.download:
