@@ -17,7 +17,6 @@ from epic100.base.text_table import write_table
 from epic100.download.annotations import (
     COLUMNS,
     NAMES,
-    log_origin,
     read_pins,
     verify_annotations,
 )
@@ -175,16 +174,3 @@ def test_a_sheet_without_an_official_file_or_with_a_bad_checksum_is_one_error(pi
         pins.write_text("\n".join(kept))
         with pytest.raises(EpicError, match=rf"pins\.tsv: {words}"):
             read_pins(pins)
-
-
-def test_a_csv_is_held_against_the_official_file_s_checksum(pins, tmp_path, caplog):
-    caplog.set_level("INFO", "epic100")
-    for split in ("train", "val", "test"):
-        path = tmp_path / NAMES[split]
-        log_origin(path, split, pins)
-        path.write_text(path.read_text()[: -len(path.name) - 1])  # its last line is gone
-        log_origin(path, split, pins)
-        official, other = caplog.records[-2:]
-        assert official.message == f"{path}: the official {path.name}, by its checksum"
-        assert other.levelname == "WARNING"
-        assert f"{path}: not the official {path.name}, by its checksum; ex" in other.message

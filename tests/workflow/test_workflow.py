@@ -5,12 +5,14 @@ import shutil
 import subprocess
 
 import pytest
+import torch
 
-from epic100.download.annotations import NAMES
+from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 from support.archive import jobs, said
 from support.checkout import ROOT, run_snakemake
+from support.official_files import write_official_files
 
 pytestmark = pytest.mark.slow
 
@@ -26,10 +28,11 @@ SWEEP = re.search(r"```yaml\n(sweep:.*?)```", (ROOT / "docs/results.md").read_te
 
 @pytest.fixture
 def folder(tmp_path):
-    """The official files' names, without content: enough to plan."""
-    for path in [tmp_path / "annotations" / name for name in NAMES.values()]:
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
+    """The official names, with a segment of each video, and two finished models."""
+    write_official_files(OFFICIAL, tmp_path / "annotations")
+    for number, name in enumerate(("a.pth", "b.pth")):
+        weights = {"weight": torch.full((1,), float(number))}
+        save_model(TrainedModel(weights, [(0, 1, 1)], 97, 300, {}, {}), tmp_path / name)
     return tmp_path
 
 
@@ -87,7 +90,6 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cl
     assert planned["clean"] == planned["weights"] == planned["train"] == 1
     assert boards(text) == {"pt": "val", "zip": "test"}
     for words in (
-        "videos: none of the 700 videos of the sheet are there",
         "videos: no such folder; expected {participant}/{video}.MP4, {participant}/videos/",
         "Fetch the start weights https://download.openmmlab.com/mmaction/v1.0/",
         "Train on results/clean/train.txt", "from weights/download.openmmlab.com/",
@@ -120,9 +122,9 @@ def test_the_plan_for_thirteen_of_700_videos_is_two_scans_in_a_line_each_rule(pa
     done = run_snakemake("-n", "results/clean/train.txt", "--directory", str(partial), "--logger",
                          "epic100")  # fmt: skip
     first, *counts = said(done)[said(done).index("videos: ") :].splitlines()
-    assert first == "videos: 13 of the 700 videos of the sheet are there"
-    assert "none of P01 P02 P03" in counts[0] and len(said(done).splitlines()) <= 12
-    assert counts[3] == "6 jobs would run:"
+    words = "videos: 13 of the 700 videos of the sheet are there"
+    assert first == f"{words}; `epic100 check` lists them by participant"
+    assert len(said(done).splitlines()) <= 9 and counts[0] == "6 jobs would run:"
     assert {
         "  scan        2  no result yet: P04 P22",
         "  annotate    3  no result yet: test train val",
@@ -140,8 +142,7 @@ def test_a_timeline_that_is_asked_for_together_with_the_page_is_on_it(partial):
 
 
 def test_the_report_on_a_model_from_elsewhere_trains_none_for_its_curves(folder):
-    (folder / "old.pth").touch()
-    planned, _ = plan(folder, "results/report.html", "--config", "predict={model: old.pth}")
+    planned, _ = plan(folder, "results/report.html", "--config", "predict={model: a.pth}")
     assert planned["report"] == planned["figures_results"] == 1
     assert not {"train", "figures_training"} & set(planned)
 
