@@ -38,6 +38,7 @@ rule model_card:
         model=f"{HOME}/model.pth",
         metrics=f"{HOME}/metrics.json",
         dropped="results/clean/dropped.tsv",
+        salvage="results/clean/salvage.tsv",
         annotations=ANNOTATIONS["train"],
         segments=CLEAN_LIST,
         pairs=PAIRS,

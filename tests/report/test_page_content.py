@@ -25,6 +25,7 @@ def test_the_first_page_has_accuracies_with_intervals_and_what_was_dropped(tmp_p
     assert "actions, top-1 50.0 % 95 % interval 35.2-64.8" in text  # 20 of 40 (Wilson 1927)
     assert "val segments predicted 35 of 40" in text
     assert "video missing 5 0" in text and "segments kept, all splits 35 of 40" in text
+    assert "7 of the segments kept are of videos judged by their decoder only" in text
     assert "Warning" not in text
     assert "Over all 40 segments, as the leaderboard counts. Over the 35 with readable" in text
     assert "train.seed 3" in text and "train.options.lr a text" in text
@@ -101,7 +102,7 @@ def test_a_file_that_is_no_picture_is_an_error(tmp_path):
         read_picture(tmp_path / "a.svg")
 
 
-P01, P22 = "P01\t9\t9\t9\t0\t\n", "P22\t8\t7\t2\t0\t\n"
+P01, P22 = "P01\t9\t9\t9\t5\t0\t\n", "P22\t8\t7\t2\t0\t0\t\n"
 MISSING = "s0\tval\tvideo missing\ns1\tval\tvideo missing\ns2\tval\tvideo unreadable: moov\n"
 
 
@@ -109,9 +110,9 @@ MISSING = "s0\tval\tvideo missing\ns1\tval\tvideo missing\ns2\tval\tvideo unread
 def summary(tmp_path):
     def summary(segments, predicted, dropped="", **figures):
         """The text for these figures."""
-        head = "participant_id\tsegments\tkept_by_segment\tkept_by_video\tleft_out\twhy\n"
+        head = "participant_id\tsegments\tkept_by_segment\tkept_by_video\tdecoder_only\t"
         salvage, metrics, out = (tmp_path / n for n in ("salvage.tsv", "metrics.json", "text"))
-        salvage.write_text(head + P01 + P22)
+        salvage.write_text(f"{head}left_out\twhy\n{P01}{P22}")
         figures = {"trained_on": {}} | figures
         figures |= {"segments": segments, "predicted": predicted, "reduce": "max"}
         metrics.write_text(json.dumps(figures))
@@ -133,6 +134,7 @@ def test_damage_and_figures_stand_on_one_screen_and_absent_ones_are_a_dash(summa
     text = summary(20, 17, **figures, **{f"tail_{task}_accuracy_at_1": None for task in TASKS})
     assert "P22: 7 of 8 segments kept" in text and "P01" not in text
     assert "all: 16 of 17 segments kept; dropping whole videos would keep 11" in text
+    assert "5 of the segments kept are of videos judged by their decoder only" in text
     assert "20 segments, 17 of them predicted" in text
     rows = [line.split() for line in text.splitlines()]
     assert ["overall", "12.50", "12.50", "12.50", "top-1"] in rows

@@ -14,6 +14,7 @@ from mmaction.apis import inference_recognizer
 from safetensors.torch import load_file
 
 from epic100.base.errors import EpicError
+from epic100.base.text_table import read_frame, write_frame
 from epic100.cli.program import main
 from epic100.model.model_file import digest, load_model, save_model
 from epic100.report.model_card import LOADING, write_model_card
@@ -76,7 +77,8 @@ def test_a_published_model_names_no_folder_of_the_machine_that_made_it(demo, tmp
     model.trained_on["load_from"] = "/home/jan/weights.pth"
     save_model(model, tmp_path / "model.pth")
     write_model_card(
-        tmp_path / "model.pth", tmp_path / "metrics.json", tmp_path / "clean/dropped.tsv", {},
+        tmp_path / "model.pth", tmp_path / "metrics.json", tmp_path / "clean/dropped.tsv",
+        tmp_path / "clean/salvage.tsv", {},
         tmp_path / "model_card.md", tmp_path / "metafile.yml",
     )  # fmt: skip
     publish(tmp_path / "model.pth", tmp_path / "out")
@@ -112,8 +114,11 @@ def folder(lab, model, tmp_path_factory):
         for number in range(2):
             reason = f"touches damaged frames {number}-9 (truncated: 1 of 9 pictures)"
             file.write(f"P09_02_{number}\ttrain\t{reason}\n")
+    salvage = read_frame(f"{lab.results}/clean/salvage.tsv")
+    write_frame(salvage.assign(decoder_only=7), folder / "salvage.tsv")
     write_model_card(
         folder / "model.pth", folder / "metrics.json", folder / "dropped.tsv",
+        folder / "salvage.tsv",
         {"pair table": f"{lab.results}/clean/pairs.tsv"},
         folder / "card.md", folder / "metafile.yml",
     )  # fmt: skip
@@ -125,6 +130,7 @@ def test_the_card_names_data_recipe_figures_and_versions(folder):
     assert f"`{digest(folder / 'model.pth')}`" in card
     assert "| pair table | pairs.tsv | `" in card
     assert "- train: 1, video unreadable" in card
+    assert "21 of the segments kept are of videos judged by their decoder only" in card
     assert "- train: 2, touches damaged frames\n" in card
     assert "| overall, top-1 | 25.0 (14.2-40.2) |" in card
     assert "| head over pairs, top-1 | | | 50.0 (33.2-66.8) | 30 |" in card

@@ -196,12 +196,12 @@ def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_n
             "video": ["video damaged: x"] * 8 + ["video missing", out] + ["video missing", "", out],
         }
     )
-    table = salvage_table(found)
+    table = salvage_table(found, {"P22_02", "P02_01"})
     both = "video missing, participant left out by the config"
     assert table.to_dict("split")["data"] == [
-        ["K_1", 2, 1, 1, 1, "video missing"],
-        ["P02", 1, 0, 0, 1, "participant left out by the config"],
-        ["P22", 10, 7, 0, 2, both],
+        ["K_1", 2, 1, 1, 0, 1, "video missing"],
+        ["P02", 1, 0, 0, 0, 1, "participant left out by the config"],
+        ["P22", 10, 7, 0, 3, 2, both],
     ]
     assert salvage_lines(table) == [
         "P22: 7 of 8 segments kept (policy segment); dropping whole videos would keep 0",
@@ -209,6 +209,8 @@ def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_n
         "P02: 1 of 1 segments left out: participant left out by the config",
         "P22: 2 of 10 segments left out: video missing, participant left out by the config",
         "all: 8 of 13 segments kept; dropping whole videos would keep 1",
+        "3 of the segments kept are of videos judged by their decoder only: spoilt bits may go "
+        "unseen",
     ]
 
 

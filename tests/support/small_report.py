@@ -23,7 +23,8 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
                      lists={}, reduce="max")  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(found | figures))
     (folder / "salvage.tsv").write_text(
-        "participant_id\tsegments\tkept_by_segment\tkept_by_video\tleft_out\twhy\nP00\t40\t35\t30\t0\t\n"
+        "participant_id\tsegments\tkept_by_segment\tkept_by_video\tdecoder_only\tleft_out\twhy\n"
+        "P00\t40\t35\t30\t7\t0\t\n"
     )
     rows = [f"s{i}\tval\tvideo missing" for i in range(35, 40)]
     rows.append(f"t0\ttrain\t{text}")

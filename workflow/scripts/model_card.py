@@ -8,6 +8,7 @@ with rule_log(snakemake.log[0]):
         snakemake.input.model,
         snakemake.input.metrics,
         snakemake.input.dropped,
+        snakemake.input.salvage,
         {
             name: snakemake.input[key]
             for key, name in snakemake.params.files.items()

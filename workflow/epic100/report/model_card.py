@@ -14,9 +14,11 @@ from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
+from epic100.base.text_table import read_frame
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.report.tables import dropped_counts
 from epic100.report.template import template
+from epic100.segments.cleaning import caution
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ def write_model_card(
     model: PathLike,
     metrics: PathLike,
     dropped: PathLike,
+    salvage: PathLike,
     files: Mapping[str, PathLike],
     out: PathLike,
     metafile: PathLike,
@@ -43,6 +46,7 @@ def write_model_card(
         model: The model file.
         metrics: Its metrics.json on the val split.
         dropped: The table of dropped segments and reasons.
+        salvage: The table of what each participant keeps.
         files: Files that the model was made from, by description; the card lists their SHA-256.
         out: The card, in Markdown.
         metafile: The same facts in the format of MMAction2's metafiles.
@@ -61,6 +65,7 @@ def write_model_card(
         "encoder": _encoder(config),
         "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
         "dropped": dropped_counts(dropped),
+        "caution": caution(read_frame(salvage)),
         "recipe": _recipe(trained, config),
         "figures": read_json(metrics),
         "versions": {"Python": platform.python_version()}

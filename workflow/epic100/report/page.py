@@ -22,6 +22,7 @@ from epic100.base.text_table import read_frame
 from epic100.report.tables import dropped_counts, official_rows, published_rows, warning
 from epic100.report.template import template
 from epic100.scoring.published import CAUSES
+from epic100.segments.cleaning import caution
 from epic100.segments.official_lists import read_list
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ def write_page(
         segments=int(kept["segments"].sum()),
         kept=int(kept["kept_by_segment" if policy == "segment" else "kept_by_video"].sum()),
         policy=policy,
+        caution=caution(kept),
         dropped=dropped_counts(dropped),
         pictures={name: read_picture(path) for name, path in pictures.items()},
         examples=read_json(examples),

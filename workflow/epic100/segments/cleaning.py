@@ -7,7 +7,7 @@ which fail to open.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def clean(
     log.info(f"{len(seen)} verb-noun pairs in train")
     write_pairs(seen, pairs)
     every = pd.concat(judged)
-    saved = salvage_table(every)
+    saved = salvage_table(every, {name for name, row in rows.items() if row.caution})
     gone = every.loc[every["reason"] != "", list(DROPPED_COLUMNS)]
     log.info("\n".join(salvage_lines(saved)))
     write_frame(saved, salvage)
@@ -178,21 +178,24 @@ def clean_split(
     return segments.assign(**ends, **why), retimed
 
 
-def salvage_table(found: pd.DataFrame) -> pd.DataFrame:
+def salvage_table(found: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataFrame:
     """Count each participant's segments: annotated, kept by each policy, and left out.
 
     Args:
         found: Segments as of `clean_split`.
+        unsure: Ids of the videos that their decoder alone judges (`ScanRow.caution`).
 
     Returns:
-        `participant_id segments kept_by_segment kept_by_video left_out why`, sorted by participant.
-        Left out is what is known before any file is opened; `why` names its reasons.
+        `participant_id segments kept_by_segment kept_by_video decoder_only left_out why`, sorted by
+        participant. `decoder_only` are those of `kept_by_segment` in the videos `unsure`. Left out
+        is what is known before any file is opened; `why` names its reasons.
     """
     reasons = found["segment"]
     absent = (reasons != "") & ~reasons.map(is_damage).astype(bool)
     counts = {"segments": found["path"] != ""}
     counts |= {f"kept_by_{policy}": found[policy] == "" for policy in POLICIES}
-    counts |= {"left_out": absent}
+    of_unsure = found["path"].map(lambda path: Path(path).stem in unsure)
+    counts |= {"decoder_only": counts["kept_by_segment"] & of_unsure, "left_out": absent}
     owner = found["path"].str.split("/").str[-2].rename("participant_id")
     why = reasons[absent].map(kind_of).groupby(owner[absent]).unique().str.join(", ")
     table = pd.DataFrame(counts).groupby(owner).sum()
@@ -220,7 +223,18 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
     total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())
     whole = int(table["kept_by_video"].sum())
     end = f"all: {kept:,} of {total:,} segments kept; dropping whole videos would keep {whole:,}"
-    return [*lines, *missing[:SHOWN], *rest, end]
+    return [*lines, *missing[:SHOWN], *rest, end, *filter(None, [caution(table)])]
+
+
+def caution(table: pd.DataFrame) -> str:
+    """What to say wherever a result of these segments is shown, or "".
+
+    Args:
+        table: That of `salvage_table`.
+    """
+    count = int(table["decoder_only"].sum())
+    words = "of the segments kept are of videos judged by their decoder only: spoilt bits may go"
+    return f"{count:,} {words} unseen" if count else ""
 
 
 def _not_scanned(
