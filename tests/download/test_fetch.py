@@ -246,6 +246,7 @@ def test_what_does_not_download_does_not_import_the_library_of_downloads():
     """The rules, and jobs that train or scan, know the modules of downloads."""
     code = (
         "import sys, epic100.training.train, epic100.scan.participant,"
-        "epic100.download.annotations, epic100.download.weights, epic100.download.videos; sys.exit('pycurl' in sys.modules)"
+        "epic100.download.annotations, epic100.download.weights, epic100.download.videos;"
+        "sys.exit('pycurl' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code]).returncode == 0
