@@ -4,12 +4,12 @@
 # before all jobs (`onstart`).
 
 import functools
-import shutil
 import time
 from dataclasses import replace
 
 from snakemake.settings.enums import Quietness
 
+from epic100.base.folders import refuse_links, remove_folder
 from epic100.download.weights import check_weights, probe
 from epic100.training.before_start import (
     Asked,
@@ -102,7 +102,19 @@ def forget_scans_to_repeat():
     """Remove the kept results of scans that `-R` asks for: they would answer in place of the files."""
     for job in workflow.dag.needrun_jobs():
         if job.rule.name == "scan" and workflow.dag.reason(job).forced:
-            shutil.rmtree(f"results/scan/cache/{job.wildcards.participant}", ignore_errors=True)
+            remove_folder(f"results/scan/cache/{job.wildcards.participant}")
+
+
+def refuse_links_of_others():
+    """Stop a run of which an output, a log or a benchmark lies behind a link of another user:
+    Snakemake removes what is there before a job looks."""
+    files = set()
+    for job in workflow.dag.needrun_jobs():
+        files.update((*job.output, *job.log, *filter(None, [job.benchmark])))
+    try:
+        refuse_links({os.path.dirname(file) for file in files})
+    except EpicError as error:
+        refuse(str(error))
 
 
 def refuse_hopeless_training():

@@ -78,6 +78,7 @@ onstart:
                 f"{sys.executable}: the path of this environment has a space, at which the shell that "
                 "starts a job cuts it: make one without, `make install VENV=/a/path/to/.venv`"
             )
+        refuse_links_of_others()
         refuse_what_is_not_there()
         refuse_other_encoders()
         write_record("results" if SWEEP else HOME, RECORD)

@@ -1,104 +1,186 @@
 """Servers that lead a download into the local network, to disk files, or on for ever."""
 
+import gzip
+import resource
+import shutil
+import subprocess
+import time
 from dataclasses import replace
 
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.download.fetch import FetchSettings, check_redirect, fetch
-from support.fault_server import status
+from epic100.download.fetch import FetchSettings, fetch
+from epic100.download.transfer import get, is_public
+from support.fault_server import serving, status
 
 HASTY = FetchSettings(
     tries=2,
-    stall_seconds=2,
+    stall_seconds=1,
     pause_seconds=0.01,
     max_pause_seconds=0.01,
 )
 HERE = {"private_hosts": ["127.0.0.1"], "settings": HASTY}
-SHEET = "https://data.bris.ac.uk/P01_01.MP4"
 
 
-def endless(handler, content, start):
-    """A body without a length that does not end."""
-    handler.head(content, start, -1, Connection="close")
-    while not handler.server.closing.is_set():
-        handler.wfile.write(bytes(65536))
+def without_end(piece: bytes, code: int = 200, **headers: str):
+    """An answer whose body, or head, is `piece` again and again."""
+
+    def fault(handler, content, start):
+        if headers:
+            handler.send_response(code)
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
+            handler.end_headers()
+        while not handler.server.closing.is_set():
+            handler.wfile.write(piece)
+
+    return fault
 
 
-@pytest.mark.parametrize(
-    "target, why",
-    [
-        ("http://data.bris.ac.uk/a", "not encrypted"),
-        ("file:///etc/passwd", "no address to fetch from"),
-        ("ftp://8.8.8.8/a", "no address to fetch from"),
-        ("https://user:pw@8.8.8.8/a", "no address to fetch from"),
-        ("https://127.0.0.1/a", "the private address 127.0.0.1"),
-        ("https://localhost:631/a", "the private address"),
-        ("https://2130706433/a", "the private address 127.0.0.1"),
-        ("https://0x7f.1/a", "the private address 127.0.0.1"),
-        ("https://0.0.0.0/a", "the private address 0.0.0.0"),
-        ("https://[::1]/a", "the private address ::1"),
-        ("https://[::ffff:10.0.0.1]/a", "the private address 10.0.0.1"),
-        ("https://10.1.2.3/a", "the private address 10.1.2.3"),
-        ("https://192.168.1.1/a", "the private address 192.168.1.1"),
-        ("https://169.254.169.254/latest/meta-data", "the private address 169.254.169.254"),
-        ("https://224.0.0.1/a", "the private address 224.0.0.1"),
-    ],
-)
-def test_a_redirect_out_of_the_web_is_not_followed(target, why):
-    with pytest.raises(EpicError, match=f"^{SHEET}: its server leads to .*{why}"):
-        check_redirect(SHEET, SHEET, target)
+def refused(url, folder, words, **more):
+    with pytest.raises(EpicError, match=words):
+        fetch(url, folder / "a", None, **HERE | more)
+    assert not (folder / "a").exists()
 
 
 @pytest.mark.parametrize(
-    "first, target",
+    "text",
     [
-        (SHEET, "https://data.bris.ac.uk/other"),
-        ("http://10.1.2.3/a", "http://10.1.2.3:8080/b"),
-        ("http://8.8.8.8/a", "https://8.8.4.4/a?b=c%20d"),
+        "127.0.0.1", "0.0.0.0", "10.1.2.3", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+        "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fd00::1", "ff02::1",
+        "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::808:808", "2002:7f00:1::",
+        "2002:a01:203::1", "2001:0:808:808::1",
     ],
+)  # fmt: skip
+def test_an_address_that_is_none_of_the_web_is_told_in_whatever_words(text):
+    assert not is_public(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["8.8.8.8", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
 )
-def test_a_redirect_in_the_web_or_on_the_sheet_s_own_host_is_followed(first, target):
-    check_redirect(first, first, target)
+def test_an_address_of_the_web_may_hold_another_one_of_it(text):
+    assert is_public(text)
 
 
-def test_a_real_server_s_redirect_to_this_machine_asks_nothing_of_it(server, tmp_path):
-    secret = server.put("secret", b"secret").replace("127.0.0.1", "localhost")
-    url = server.put("a", b"", status(302, Location=secret))
-    with pytest.raises(EpicError, match="its server leads to .*private address"):
+@pytest.mark.parametrize("target", [
+    "http://127.0.0.2:9/a", "https://2130706434/a",
+    "https://0x7f.2/a", "https://0.0.0.0/a", "https://[::1]/a", "https://[::ffff:10.0.0.1]/a",
+    "https://[64:ff9b::7f00:1]/a", "https://10.1.2.3/a", "https://169.254.169.254/latest/meta-data",
+    "file:///etc/passwd", "ftp://8.8.8.8/a", "gopher://8.8.8.8/a", "http://a b/",
+])  # fmt: skip
+def test_a_redirect_out_of_the_web_is_not_followed(server, tmp_path, target):
+    url = server.put("a", b"", status(302, Location=target))
+    words = r"leads to (the private address .*`videos: private_hosts:`|.*not followed: .*redirect)"
+    refused(url, tmp_path, f"^{url}: {words}")
+    assert len(server.asked) == 1
+
+
+def test_a_redirect_within_a_private_host_that_is_named_is_followed(server, tmp_path):
+    url = server.put("a", b"", status(302, Location="/b?c=d%20e"))
+    server.files["/b?c=d%20e"] = (b"content", [])
+    fetch(url, tmp_path / "a", None, **HERE)
+    assert (tmp_path / "a").read_bytes() == b"content"
+
+
+@pytest.fixture
+def signed(tmp_path):
+    """A file with a key, and a certificate for 127.0.0.1 that no authority signed."""
+    if not shutil.which("openssl"):
+        pytest.skip("no program openssl")
+    files = [tmp_path / "key.pem", tmp_path / "certificate.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", files[0], "-out", files[1]], check=True, capture_output=True,
+    )  # fmt: skip
+    both = tmp_path / "both.pem"
+    both.write_bytes(b"".join(file.read_bytes() for file in files))
+    return str(both)
+
+
+def test_a_server_must_be_signed_and_leads_to_none_that_is_not(
+    server, signed, tmp_path, monkeypatch
+):
+    plain = server.put("a", b"content")
+    with serving(signed) as secure:
+        url = secure.put("a", b"content").replace("http:", "https:")
+        refused(url, tmp_path, "certificate")
+        monkeypatch.setenv("CURL_CA_BUNDLE", signed)
         fetch(url, tmp_path / "a", None, **HERE)
-    assert [path for path, _ in server.asked] == ["/a"]
+        (tmp_path / "a").unlink()
+        secure.put("a", b"", status(302, Location=plain))
+        refused(url, tmp_path, 'not followed: .*"http" is disabled')
+    assert not server.asked
+
+
+@pytest.mark.parametrize("more", [{"Connection": "close"}, {"Content_Length": str(2**50)}])
+def test_the_body_of_a_redirect_is_neither_unpacked_nor_waited_for(server, tmp_path, more):
+    packed = gzip.compress(bytes(2**27)) * 16  # 2 GiB
+    location = {"Location": "/b", "Content_Encoding": "gzip"} | more
+    url = server.put("a", b"", *[without_end(packed, 302, **location)] * 2)
+    server.put("b", b"content")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begun = time.monotonic()
+    try:
+        fetch(url, tmp_path / "a", None, **HERE)
+    except EpicError as error:
+        assert "the body of a redirect" in str(error)
+    assert time.monotonic() - begun < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@pytest.mark.parametrize(
+    "begin, piece",
+    [(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n")],
+)
+def test_a_head_that_does_not_end_is_given_up(server, tmp_path, begin, piece):
+    def fault(handler, content, start):
+        handler.wfile.write(begin)
+        without_end(piece)(handler, content, start)
+
+    url = server.put("a", b"", fault, fault)
+    refused(
+        url, tmp_path, "(Too (large|many) response headers|too slow).*given up after 2 attempts"
+    )
 
 
 def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path):
-    url = server.put("a", b"x", endless)
-    words = r"goes on and on, at most 0\.001 GiB are taken"
-    with pytest.raises(EpicError, match=words):
-        fetch(url, tmp_path / "a", None, **HERE | {"settings": replace(HASTY, max_gib=0.001)})
+    url = server.put("a", b"", without_end(bytes(65536), Connection="close"))
+    settings = replace(HASTY, max_gib=0.001)
+    refused(url, tmp_path, r"longer than 0\.001 GiB", settings=settings)
     assert (tmp_path / "a.part").stat().st_size == 0
 
 
-def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(server, tmp_path):
-    url = server.put("a", b"content", status(200, sends=True, Content_Length="9" * 15))
-    with pytest.raises(EpicError, match="is said to have 931323 GiB, at most 64 GiB are taken"):
-        fetch(url, tmp_path / "a", None, **HERE)
-    assert not (tmp_path / "a").exists()
-
-
-@pytest.mark.parametrize("length", ["9" * 5000, "-1", "0x10", "1_0"])
-def test_a_length_that_is_no_number_is_not_believed(server, tmp_path, length):
+@pytest.mark.parametrize("length", ["9" * 15, "9" * 5000])
+def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(server, tmp_path, length):
     url = server.put("a", b"content", status(200, sends=True, Content_Length=length))
-    fetch(url, tmp_path / "a", None, **HERE)
-    assert (tmp_path / "a").read_bytes() == b"content"
+    refused(url, tmp_path, "longer than 64 GiB")
+
+
+@pytest.mark.parametrize("length", ["-1", "0x10", "1_0"])
+def test_a_length_that_is_no_number_is_not_believed(server, tmp_path, length):
+    url = server.put("a", b"content", *[status(200, sends=True, Content_Length=length)] * 2)
+    refused(url, tmp_path, "Invalid Content-Length")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "0x7f.1"])
 def test_a_private_address_is_asked_only_where_the_config_names_its_host(server, tmp_path, host):
     url = server.put("a", b"content").replace("127.0.0.1", host)
-    unnamed = HERE | {"private_hosts": ["data.bris.ac.uk"]}
-    with pytest.raises(EpicError, match="/a: its url .* leads to the private address .*_hosts"):
-        fetch(url, tmp_path / "a", None, **unnamed)
+    words = "leads to the private address .*`videos: private_hosts:`"
+    refused(url, tmp_path, words, private_hosts=["data.bris.ac.uk"])
     assert not server.asked
+
+
+def test_behind_a_proxy_the_proxy_is_asked_and_its_own_address_may_be_private(
+    server, tmp_path, monkeypatch
+):
+    proxy = server.put("", b"").rstrip("/")
+    monkeypatch.setenv("http_proxy", proxy)
+    server.files["http://videos.example/a"] = (b"content", [])
+    fetch("http://videos.example/a", tmp_path / "a", None, settings=HASTY)
+    assert (tmp_path / "a").read_bytes() == b"content"
 
 
 def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
@@ -106,7 +188,17 @@ def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
     netrc.write_text("default login me password secret\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    netrc.rename(tmp_path / ".netrc")
     url = server.put("a", b"", status(302, Location="/b", Connection="close"))
     server.put("b", b"content")
     fetch(url, tmp_path / "a", None, **HERE)
     assert (tmp_path / "a").read_bytes() == b"content" and server.passwords == [None, None]
+
+
+def test_what_a_callback_raises_ends_a_transfer_and_is_raised(server):
+    def full(piece):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        get(server.put("a", b"content"), full, private_hosts=["127.0.0.1"])

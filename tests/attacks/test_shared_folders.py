@@ -15,7 +15,8 @@ from epic100.cli.workflow import snakemake_command
 from epic100.download.part import claim, part_path
 from epic100.figures.style import drawing
 from epic100.slurm.site import read_partitions
-from support.checkout import ROOT, python
+from support.archive import make_archive, run
+from support.checkout import ROOT, python, said
 
 pytestmark = pytest.mark.slow
 
@@ -86,22 +87,6 @@ def test_partitions_of_another_user_in_the_working_folder_are_refused(tmp_path, 
         read_partitions("profiles/partitions.yaml")
 
 
-def test_a_link_in_the_place_of_a_part_s_notes_is_replaced_not_followed(tmp_path, victim):
-    target = tmp_path / "P01_01.MP4"
-    part_path(target).with_name("P01_01.MP4.part.validator").symlink_to(victim)
-    with claim(target) as part:
-        part.promise(10, None)
-
-
-@pytest.mark.parametrize("notes", ["", " x", "a" * 1001, "a\r\nCookie: b", "é"])
-def test_notes_of_a_part_that_no_header_may_hold_say_nothing(tmp_path, notes):
-    target = tmp_path / "P01_01.MP4"
-    part_path(target).write_bytes(b"abc")
-    part_path(target).with_name("P01_01.MP4.part.validator").write_text(notes)
-    with claim(target) as part:
-        assert (part.size, part.validator) == (3, None)
-
-
 @as_root
 def test_an_output_goes_through_a_link_of_one_s_own_but_not_of_another_user(tmp_path, victim):
     scratch = tmp_path / "scratch"
@@ -129,6 +114,24 @@ def test_a_link_in_the_place_of_a_rule_s_log_is_not_written_through(
     with rule_log(tmp_path / "scan.log"):
         print("all is well")
     assert "all is well" in capsys.readouterr().err
+
+
+@as_root
+@pytest.mark.parametrize("place", ["results", "results/scan", "results/logs/scan"])
+def test_a_run_removes_nothing_behind_another_user_s_link(tmp_path, place):
+    lab = make_archive(tmp_path / "lab")
+    victim = tmp_path / "home"
+    names = ["P01.tsv", "P01.index.npz", "P01.log", "scan/P01.tsv", "scan/P01.index.npz"]
+    for name in names:
+        (victim / name).parent.mkdir(parents=True, exist_ok=True)
+        (victim / name).write_text("years of work")
+    link = lab / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(victim)
+    os.lchown(link, ANOTHER, ANOTHER)
+    done = run(lab, "results/scan/P01.tsv", "--forcerun", "scan", well=False)
+    assert f"{place}: a link or a pipe; expected a plain file; see who put it there" in said(done)
+    assert {(victim / name).read_text() for name in names} == {"years of work"}
 
 
 @as_root

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
+from epic100.base.folders import new_folder
 from epic100.browse.content import gather
-from epic100.browse.folder import as_script, new_folder
+from epic100.browse.folder import as_script
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.segment_list import write_segments

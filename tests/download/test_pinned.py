@@ -127,7 +127,7 @@ def test_a_digest_in_the_config_goes_before_the_name_and_without_both_it_must_be
 def test_without_an_answer_the_file_and_its_place_are_named(server, tmp_path):
     url = server.put("x.pth", b"", status(404))
     gone = server.put("none.pth", b"").replace(str(server.server_port), "9")
-    for source, reason in ((url, "HTTP 404"), (gone, "ConnectionError")):
+    for source, reason in ((url, "HTTP 404"), (gone, "Failed to connect")):
         weights = StartWeights(source, "weights/x.pth")
         with pytest.raises(EpicError, match=rf"^{source}: .*\({reason}.*put it at weights/x.pth"):
             probe(weights)

@@ -48,7 +48,6 @@ def test_the_log_says_how_far_a_file_is_also_one_that_is_gone_on_with(
     monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
     wanted = video(server)
     with claim(wanted.path(tmp_path)) as part:
-        part.promise(len(CONTENT), None)
         part.write(CONTENT[: len(CONTENT) // 2])
     bring(wanted)
     assert any(line.startswith("P01_01: 1/1 MB, ") and " left" in line for line in caplog.messages)

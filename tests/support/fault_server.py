@@ -1,6 +1,7 @@
 """A real HTTP server on 127.0.0.1 that misbehaves as it is asked to, request by request."""
 
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -170,9 +171,13 @@ def status(code: int, sends: bool = False, **headers: str) -> Fault:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """A running server, gone when the block is left."""
+def serving(signed: str = "") -> Iterator[Server]:
+    """A running server, gone when the block is left; `signed`: its key and certificate, for TLS."""
     server = Server()
+    if signed:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(signed)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

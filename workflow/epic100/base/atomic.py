@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from epic100.base.errors import DiskError, EpicError
+from epic100.base.folders import LINKED, make_folder
 
 FENCE = "EPIC100_FENCE"  # variable: `FILE=TOKEN`; a later job for the same files puts its own there
 # Errors when no more can be written: disk full, quota reached, file size limit reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-LINKED = "a link or a pipe; expected a plain file; see who put it there, then remove it"
 
 
 class DiskFullError(DiskError):
@@ -126,7 +126,7 @@ def open_plain(path: str | os.PathLike, flags: int) -> int:
     Raises:
         EpicError: The name is a link or a pipe, so the data would be written somewhere else.
     """
-    _make_folder(Path(path).parent)
+    make_folder(Path(path).parent)
     try:
         handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
@@ -140,23 +140,10 @@ def open_plain(path: str | os.PathLike, flags: int) -> int:
     return handle
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder where an output goes. Links of this user or of the system are followed.
-
-    Raises:
-        EpicError: A part of its path is a link that another user made.
-    """
-    whole = Path(os.path.abspath(folder))
-    for place in (whole, *whole.parents):
-        if place.is_symlink() and place.lstat().st_uid not in (os.getuid(), 0):
-            raise EpicError(f"{place}: {LINKED}, or name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-
-
 @contextmanager
 def _new_beside(target: Path) -> Iterator[Path]:
     """Create a new file and lock it. The lock shows that the writer is still running."""
-    _make_folder(target.parent)
+    make_folder(target.parent)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     while True:
         temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")

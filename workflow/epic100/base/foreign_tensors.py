@@ -30,6 +30,7 @@ import torch
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import BrokenFile, DiskError, EpicError
+from epic100.base.folders import make_folder
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.machine import limit_process
 from epic100.base.torch_file import (
@@ -202,7 +203,7 @@ def limit_memory(size: int) -> bool:
 def kept_by_digest() -> Iterator[Path]:
     """The folder of results: the run's cache, or elsewhere one for the time of a block."""
     if CACHE.parent.is_dir() and os.access(CACHE.parent, os.W_OK):
-        CACHE.mkdir(exist_ok=True)
+        make_folder(CACHE)
         yield CACHE
         with suppress(FileNotFoundError):  # another process removes one too
             for old in sorted(CACHE.glob("[!.]*"), key=os.path.getmtime)[:-KEPT]:

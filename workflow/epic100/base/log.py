@@ -181,6 +181,10 @@ class Progress:
             disable=None,  # it draws on terminals alone
         )  # fmt: skip
 
+    def expect(self, total: float) -> None:
+        """Take another amount of work in all."""
+        self.total = self._bar.total = total
+
     def update(self, amount: float = 1, note: str = "") -> None:
         """Add `amount` of the unit, from any thread; `note` is shown beside the numbers."""
         with self._lock:

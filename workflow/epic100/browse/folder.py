@@ -3,10 +3,8 @@
 import json
 import logging
 import os
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.atomic import writing
+from epic100.base.folders import make_folder, new_folder
 from epic100.base.links import link_or_copy
 from epic100.browse.content import PREDICTED
 
@@ -36,7 +35,8 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     Raises:
         DiskError: The folder cannot be written.
     """
-    with new_folder(Path(page).parent) as folder:
+    target = Path(page).parent
+    with writing(target), new_folder(target) as folder:
         shutil.copytree(SITE, folder, dirs_exist_ok=True)
         kept, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
         more = {"clips": kept, "left_out": left_out, "max_mb": max_mb,
@@ -78,7 +78,7 @@ def _place_clips(
     room = np.cumsum([(source / clip).stat().st_size for clip in order["clip"]])
     kept = order[room <= max_mb * 10**6]
     for clip in kept["clip"]:
-        (target / clip).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((target / clip).parent)
         link_or_copy(source / clip, target / clip)
     left_out = len(order) - len(kept)
     if left_out:
@@ -93,31 +93,3 @@ def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
     labels = {Path(name).stem: int(label) for name, label in lines}
     return {place: labels[name] for place, name in enumerate(data["segments"]["id"])
             if name in labels}  # fmt: skip
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target`, which takes its place when all went well.
-
-    Folders that a killed process left behind are removed. `target` may have one writer at a time.
-
-    Raises:
-        DiskError: As `writing`.
-    """
-    new, old = (
-        target.with_name(f".{target.name}.{secrets.token_hex(8)}.{end}") for end in ("new", "old")
-    )
-    try:
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            for left in target.parent.glob(f".{target.name}.*"):
-                if left.suffix in (".new", ".old"):
-                    shutil.rmtree(left)
-            new.mkdir()
-            yield new
-            if target.exists():
-                target.rename(old)
-            new.rename(target)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

@@ -2,18 +2,16 @@
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from epic100.base.atomic import open_plain, write_text, writing
+from epic100.base.atomic import open_plain, writing
 from epic100.base.errors import EpicError
 from epic100.base.private import others
 
-VALIDATOR = re.compile(r"[!-~][ -~]{0,999}")  # an ETag or a date, as a header may have it
 _BUFFER = 1 << 17  # bytes; the most that a killed process loses
 
 
@@ -28,16 +26,11 @@ class Part:
     Attributes:
         target: The file that it becomes.
         path: The `.part` file.
-        length: Size of the whole in bytes, as announced by the server now, or None.
-        validator: ETag or date of the whole, kept beside the part, or None.
         write: Writes received bytes.
     """
 
     def __init__(self, target: Path, file: BinaryIO):
         self.target, self.path, self._file = target, part_path(target), file
-        self._notes = self.path.with_name(f"{self.path.name}.validator")
-        self.length: int | None = None
-        self.validator = _validator(self._notes)
         self.write = file.write
 
     @property
@@ -45,21 +38,14 @@ class Part:
         """Bytes so far."""
         return self._file.tell()
 
-    def promise(self, length: int | None, validator: str | None) -> None:
-        """Take what the server announces about the whole file, and keep the validator.
-
-        Raises:
-            EpicError: The disk has too little free space.
-        """
-        self.length, self.validator = length, validator
+    def require_room(self, count: int) -> None:
+        """Raise EpicError if the disk has no room for so many bytes more."""
         free = shutil.disk_usage(self.path.parent).free
-        if length is not None and length - self.size > free:
+        if count > free:
             raise EpicError(
-                f"{self.target}: {(length - self.size) / 1e6:.0f} MB are to come and "
-                f"{free / 1e6:.0f} MB are free; make room, then run again: it goes on from "
-                f"{self.size} bytes"
+                f"{self.target}: {count / 1e6:.0f} MB are to come and {free / 1e6:.0f} MB are "
+                f"free; make room, then run again: it goes on from {self.size} bytes"
             )
-        write_text(self._notes, validator or "")
 
     def flush(self) -> None:
         """Force received bytes to disk."""
@@ -67,17 +53,14 @@ class Part:
         os.fsync(self._file.fileno())
 
     def restart(self) -> None:
-        """Discard all received bytes and notes."""
+        """Discard all received bytes."""
         self._file.seek(0)
         self._file.truncate()
-        self.length = self.validator = None
-        self._notes.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Rename the part to its target."""
         self.flush()
         os.replace(self.path, self.target)
-        self._notes.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -116,12 +99,3 @@ def is_alone(file: int | IO[Any]) -> bool:
     except OSError:
         pass
     return True
-
-
-def _validator(path: Path) -> str | None:
-    """What a server said of the bytes of a part; None if what stands there could not be that."""
-    if path.is_file():
-        with suppress(OSError, ValueError), path.open(encoding="ascii") as file:
-            text = file.read(2000)
-            return text if VALIDATOR.fullmatch(text) else None
-    return None

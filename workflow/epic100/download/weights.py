@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import requests
-
 from epic100.base.disk import Checksum, digest, reading
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
-from epic100.download.fetch import USUAL, CarefulSession, FetchSettings, fetch
+from epic100.download.fetch import USUAL, FetchSettings, fetch
+from epic100.download.transfer import TransferError, get
 from epic100.settings import TrainSettings
 from epic100.settings.keys import AUTO
 
@@ -146,9 +145,14 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> Non
     checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
     fetch(
         weights.source, Path(weights.path), checksum,
-        private_hosts=[urlsplit(weights.source).hostname or ""],  # the config names the url itself
+        private_hosts=_host(weights),
         settings=settings, seal=lambda part: check_weights(weights, part),
     )  # fmt: skip
+
+
+def _host(weights: StartWeights) -> list[str]:
+    """The host of the weights, which may be private: the config names it itself."""
+    return [urlsplit(weights.source).hostname or ""]
 
 
 def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) -> None:
@@ -195,16 +199,10 @@ def probe(weights: StartWeights) -> None:
         EpicError: No answer, or a refusal; the message says where to put the file by hand.
     """
     try:
-        with (
-            CarefulSession(weights.source) as session,
-            session.get(weights.source, stream=True, timeout=PROBE_SECONDS) as answer,
-        ):
-            reason = "" if answer.ok else f"HTTP {answer.status_code} {answer.reason or ''}".strip()
-    except requests.RequestException as error:
-        reason = type(error).__name__
-    if reason:
+        get(weights.source, None, private_hosts=_host(weights), stall_seconds=PROBE_SECONDS)
+    except TransferError as error:
         raise EpicError(
-            f"{weights.source}: the start weights cannot be fetched here ({reason}); fetch the "
+            f"{weights.source}: the start weights cannot be fetched here ({error}); fetch the "
             f"file where there is a network and put it at {weights.path}, or set `train: "
             "load_from:` to a file"
-        )
+        ) from error

@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
+from epic100.base.folders import remove_folder
 from epic100.base.gpu import unusable
 from epic100.base.log import Progress
 from epic100.base.torch_file import read_tensors, write_tensors
@@ -154,7 +154,7 @@ def train_probe(
     )
     write_trials({str(trial): trial.history for trial in trials}, trials_path)
     write_epochs(best.history, history_path)
-    shutil.rmtree(states, ignore_errors=True)
+    remove_folder(states)
 
 
 def predict_probe(

@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from epic100.base.folders import remove_folder
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Shards:
         others = [path for path in self.folder.glob("*") if path.name != self.run]
         others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in others[OTHERS:]:
-            shutil.rmtree(path, ignore_errors=True)  # another attempt may do the same
+            remove_folder(path)  # another attempt may do the same
 
 
 def run_key(model: str, clips: int, crops: int | str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from epic100.base.disk import insist
+from epic100.base.folders import make_folder
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.clock import clock_finding
 from epic100.scan.kept_results import Result, keep_result, kept_result, seen_at
@@ -64,7 +65,7 @@ def scan_participant(
         EpicError: A video could not be scanned and is not at fault.
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     jobs = [_Job(video, video.file(root), folder, limits, quick, scan) for video in videos]
     results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
     indexes = {name: result.index for name, result in results.items() if result.index}

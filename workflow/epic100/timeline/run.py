@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -12,6 +11,7 @@ from typing import Any
 
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
+from epic100.base.folders import make_folder, remove_folder
 from epic100.prediction.predict import predictions_of
 from epic100.scan import scan_participant
 from epic100.settings import PredictSettings, TimelineSettings
@@ -149,7 +149,7 @@ def make_timelines(
         work = beside(tsv, ".work")
         try:
             make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
-            shutil.rmtree(work, ignore_errors=True)
+            remove_folder(work)
         except FrameError as error:  # of this file alone; any other would come with each
             refused.append(str(error))
             if len(paths) > 1:
@@ -189,7 +189,7 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     seconds = float(index.times[-1]) + 1 / index.fps
     video = Video(safe, safe, "test", index.fps, seconds)
     link = video.path(work)
-    link.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(link.parent)
     link.unlink(missing_ok=True)
     link.symlink_to(path.resolve())
     (row,) = scan_participant(

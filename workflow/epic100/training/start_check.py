@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
+from epic100.base.folders import make_folder
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import test_pipeline_of
@@ -124,7 +125,7 @@ def _try(
     classes, root = (config.classes.verbs, config.classes.nouns), config.videos.place
     device, gpus = ("cpu", Gpus(0)) if asked.remote else (settings.device, look_for_gpus())
     placement = choose_device(device, settings.gpus, gpus, settings.nodes)
-    RESULTS.mkdir(exist_ok=True)
+    make_folder(RESULTS)
     with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as name:
         for split, segments in {settings.split: learned, "val": val}.items():
             write_segments(_few(segments, root), f"{name}/clean/{split}.txt")
