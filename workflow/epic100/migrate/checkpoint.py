@@ -21,7 +21,6 @@ from mmengine.registry import init_default_scope
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.names import whole_number
-from epic100.base.torch_file import read_tensors
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
 from epic100.model.views import sampling_of
@@ -44,36 +43,26 @@ OURS: dict[str, dict[str, Any]] = {
 Pair = tuple[int, int]
 
 
-def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
+def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict]:
     """Read a checkpoint of MMAction2, PySlowFast, Lightning or plain torch, or a bare state_dict.
+
+    Objects that are neither tensors nor plain values are dropped.
 
     Args:
         path: The checkpoint.
-        allow_pickle: Load any object, which runs code from the file. Otherwise objects that are
-            neither tensors nor plain Python are dropped.
 
     Returns:
         Weights by name on the CPU, without the prefix `module.` of distributed training, and
         `meta`.
 
     Raises:
-        EpicError: The file is not a checkpoint, or cannot be loaded without `allow_pickle`.
+        EpicError: The file is not a checkpoint.
     """
-    what = ("readable as a checkpoint", "expected a .pth of MMAction2")
-    content = (
-        read_tensors(path, *what, allow_pickle=True)
-        if allow_pickle
-        else read_foreign(
-            path,
-            *what,
-            weights_alone=True,
-            code_remedy="add --allow-pickle if you trust where it comes from",
-        )
+    content = read_foreign(
+        path, "readable as a checkpoint", "expected a .pth of MMAction2", weights_alone=True
     )
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
     tensors = named_tensors(content)
-    if allow_pickle:  # torch.save would write the whole storage of a view into the model file.
-        tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     if not tensors:
         raise BrokenFile(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
     return tensors, meta if isinstance(meta, dict) else {}
@@ -88,7 +77,6 @@ def migrate_model(
     config: str | os.PathLike | None = None,
     num_verbs: int = 97,
     num_nouns: int = 300,
-    allow_pickle: bool = False,
 ) -> list[str]:
     """Convert a checkpoint to a file like `results/model.pth`.
 
@@ -101,7 +89,6 @@ def migrate_model(
         config: The lab's MMEngine config; None takes the one in the checkpoint.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-        allow_pickle: See `read_checkpoint`.
 
     Returns:
         What was done, in lines for people.
@@ -109,7 +96,7 @@ def migrate_model(
     Raises:
         EpicError: Weights, config and pairs do not fit each other.
     """
-    weights, meta = read_checkpoint(checkpoint, allow_pickle)
+    weights, meta = read_checkpoint(checkpoint)
     if config is None and not isinstance(meta.get("cfg"), str):
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
     where = str(config or f"config in {checkpoint}")
