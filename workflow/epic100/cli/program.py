@@ -48,7 +48,6 @@ COMMANDS = {
         "epic100.cli.words:fill_compare",
     ),
     "publish": ("put a model into a folder for a hub", "epic100.cli.words:fill_publish"),
-    "report-back": ("write what a run took, for an issue", "epic100.cli.words:fill_report_back"),
 }
 
 

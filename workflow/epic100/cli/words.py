@@ -145,15 +145,6 @@ def fill_publish(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run="epic100.report.command:run_publish")
 
 
-def fill_report_back(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `report-back`."""
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"),
-                        help="folder of a run (default: results)")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("report-back.txt"), metavar="FILE",
-                        help="(default: report-back.txt)")  # fmt: skip
-    parser.set_defaults(run="epic100.report.command:run_report_back")
-
-
 def fill_submission(parser: argparse.ArgumentParser) -> None:
     """Add the command `check` of `submission`."""
     commands = parser.add_subparsers(dest="part", required=True)
