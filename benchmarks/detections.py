@@ -3,9 +3,9 @@
     python benchmarks/detections.py --official DIR --annotations CSV TIMELINE.json ...
 
 DIR is a clone of epic-kitchens/C2-Action-Detection, which needs joblib; CSV a validation CSV; the
-files are those of `epic100 predict` or of the rule timeline. What runs is a copy of its evaluator in
-which `np.float`, which NumPy has dropped, is `float`. Beside it, the annotation itself as detections,
-which must be 100 %, and the same with each segment 100 s later.
+files are those of `epic100 predict` or of the rule timeline. What runs is a copy of its evaluator,
+with `float` for `np.float`, which NumPy has dropped. Beside it, the annotation itself as
+detections, which must be 100 %, and the same with each segment 100 s later.
 """
 
 import argparse

@@ -256,11 +256,9 @@ def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def read_pair_order(path: str | os.PathLike) -> list[Pair]:
-    """Read the pair of each output from a text file with one pair per line.
+    """Read the pair of each output from a text file: a line `verb noun` for each output, in order.
 
-    Numbers are separated by spaces, tabs or commas; a header is optional. The forms are `verb noun`
-    (the output is the line number), `output verb noun` or `verb noun output` (outputs from 0 in any
-    order), and `output verb noun count`.
+    Numbers are separated by spaces, tabs or commas; a header is optional.
 
     Returns:
         (verb, noun) by output.
@@ -268,35 +266,22 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     Raises:
         EpicError: A line has another form; the message names it.
     """
-    expected = (
-        "a pair a line: `verb noun`, `output verb noun`, `verb noun output`, or "
-        "`output verb noun count`"
-    )
+    expected = "`verb noun` a line, in the order of the outputs"
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EpicError(f"{path}: cannot be read as text ({error}); expected {expected}") from error
-    rows: list[tuple[int, ...]] = []
+    pairs: list[Pair] = []
     for number, line in enumerate(lines, start=1):
         fields = re.split(r"[\s,;]+", line.strip())
-        if fields == [""] or (not rows and not any(f.isdigit() for f in fields)):
+        if fields == [""] or (not pairs and not any(f.isdigit() for f in fields)):
             continue  # empty line or header
-        numbers = tuple(n for n in map(whole_number, fields) if n is not None)
-        good = len(numbers) == len(fields) and 2 <= len(numbers) <= 4
-        if not good or (rows and len(numbers) != len(rows[0])):
+        numbers = [n for n in map(whole_number, fields) if n is not None]
+        if len(fields) != 2 or len(numbers) != 2:
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
-        rows.append(numbers)
-    if rows and len(rows[0]) == 2:
-        rows = [(output, *pair) for output, pair in enumerate(rows)]
-    for output, verb, noun in ((0, 1, 2), (2, 0, 1)):
-        if rows and sorted(row[output] for row in rows) == list(range(len(rows))):
-            pairs = [(row[verb], row[noun]) for row in sorted(rows, key=lambda row: row[output])]
-            break
-    else:
-        raise EpicError(
-            f"{path}: {len(rows)} pairs, and no column that counts their outputs from 0 to "
-            f"{len(rows) - 1}, each once; expected {expected}"
-        )
+        pairs.append((numbers[0], numbers[1]))
+    if not pairs:
+        raise EpicError(f"{path}: 0 pairs; expected {expected}")
     for (verb, noun), count in Counter(pairs).items():
         if count > 1:
             raise EpicError(
