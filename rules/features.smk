@@ -69,28 +69,6 @@ rule tokens:
         "../workflow/scripts/tokens.py"
 
 
-# One video's features, so that a call can name them; all of the participant's are made.
-rule video_features:
-    input:
-        table=lambda wildcards: (
-            f"{FEATURES.format(**wildcards)}/{video_on_request(wildcards, 'features').participant_id}.tsv"
-        ),
-    output:
-        features=update(f"{FEATURES}/{{video}}.npz"),
-    log:
-        f"{HOME}/logs/features/{{video}}.npz.log",
-    localrule: True
-    conda:
-        "../envs/epic100.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=5,
-    message:
-        "Check {output.features}"
-    script:
-        "../workflow/scripts/video_features.py"
-
-
 if not SWEEP:
 
     rule all_features:

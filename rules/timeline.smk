@@ -1,6 +1,8 @@
 # What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
 # For any other video file, `epic100 predict` does the same.
 
+from epic100.video.scan_table import read_scan_table
+
 BACKGROUND = f"{HOME}/background.json"
 
 
@@ -41,9 +43,9 @@ rule background:
 rule timeline:
     input:
         model=ONE_MODEL,
-        scan=lambda wildcards: f"results/scan/{video_on_request(wildcards, 'timeline').participant_id}.tsv",
+        scan=lambda wildcards: f"results/scan/{video_on_request(wildcards).participant_id}.tsv",
         index=lambda wildcards: (
-            f"{CLIP_INDEXES}/{video_on_request(wildcards, 'timeline').participant_id}.index.npz"
+            f"{CLIP_INDEXES}/{video_on_request(wildcards).participant_id}.index.npz"
         ),
         background=BACKGROUND if CONFIG.timeline.background else [],
     output:
@@ -71,3 +73,42 @@ rule timeline:
         "Timeline of {wildcards.video} with {input.model}"
     script:
         "../workflow/scripts/timeline.py"
+
+
+def timelines_of(split):
+    """The timelines of a split's videos, without those that a scan found to be unreadable."""
+
+    def paths(wildcards):
+        tables = [f"results/scan/{participant}.tsv" for participant in PARTICIPANTS]
+        rows = [row for path in tables if os.path.isfile(path) for row in read_scan_table(path)]
+        refused = {row.video_id for row in rows if not row.readable}
+        return [
+            f"{HOME}/timeline/{video.video_id}.json".format(run=wildcards.get("run"))
+            for video in VIDEOS
+            if video.split == split and is_there(video) and video.video_id not in refused
+        ]
+
+    return paths
+
+
+# The split is that of submission.pt, for the official tools.
+rule detections:
+    input:
+        timelines=timelines_of(exported_split("pt")),
+    output:
+        json=f"{HOME}/detections.json",
+    log:
+        f"{HOME}/logs/detections.log",
+    # Seconds of work: not worth a job in a queue.
+    localrule: True
+    conda:
+        "../envs/epic100.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=CONFIG.only("export"),
+    message:
+        "Detections of {output.json}"
+    script:
+        "../workflow/scripts/detections.py"

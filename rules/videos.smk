@@ -53,16 +53,14 @@ def video_at(wildcards):
     return next(video for video in VIDEOS if video.video_id == wildcards.video_id)
 
 
-def video_on_request(wildcards, kind):
-    """The sheet's row of the video that a timeline or features were asked for of."""
+def video_on_request(wildcards):
+    """The sheet's row of the video that a timeline was asked for of."""
     for video in VIDEOS:
         if video.video_id == wildcards.video:
             return video
-    file = f"{wildcards.video}.tsv" if kind == "timeline" else f"{wildcards.video}.npz"
-    others = "; for other files: epic100 predict VIDEO --model results/model.pth"
     raise WorkflowError(
-        f"results/{kind}/{file}: {SHEET} has no such video; expected a video_id of it"
-        + (others if kind == "timeline" else "")
+        f"results/timeline/{wildcards.video}.tsv: {SHEET} has no such video; expected a video_id of "
+        "it; for other files: epic100 predict VIDEO --model results/model.pth"
     )
 
 

@@ -21,7 +21,7 @@ from epic100.model.model_file import FORMAT, load_model
 from epic100.model.weights import read_weights
 from epic100.scoring import predictions
 from epic100.submission.check import check
-from epic100.submission.files import read_pt
+from epic100.submission.files import read_submission
 from epic100.training.run import read_checkpoint
 from support.crafted import Unpickled, members_of, saved, zip_of
 from support.own_process import measured
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 READERS = {
     "model": load_model,
     "predictions": partial(predictions.read_predictions, split="val"),
-    "submission": read_pt,
+    "submission": read_submission,
     "a lab's checkpoint": checkpoint.read_checkpoint,
     "an encoder's checkpoint": partial(adopt.adopt_encoder, "avion_b", out="ours.pth"),
     "start weights": read_weights,
@@ -162,7 +162,7 @@ def refuses(read, contents: dict[str, bytes]) -> None:
     assert os.listdir() == ["a.pth"]
 
 
-@pytest.mark.parametrize("read", [read_weights, load_model, read_pt])
+@pytest.mark.parametrize("read", [read_weights, load_model, read_submission])
 def test_what_would_never_end_or_take_gigabytes_is_one_error(tmp_path, monkeypatch, read):
     assert foreign_tensors.SECONDS <= 25  # and the end of a process takes moments
     monkeypatch.chdir(tmp_path)
@@ -186,7 +186,7 @@ LONG = {"list": [[7] * 400] * 400, "number": 10**12, "text": "x" * 200_000}
 
 
 def checked_entries(path: str) -> None:
-    if problems := check(read_pt(path), ["P01_01_0"], 4, 5):
+    if problems := check(read_submission(path), ["P01_01_0"], 4, 5):
         raise EpicError(f"{path}: {problems[0]}")
 
 

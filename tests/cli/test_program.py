@@ -101,7 +101,7 @@ def test_completions_know_the_commands_and_their_options(shell, capsys):
         main(["--print-completion", shell])
     script = capsys.readouterr().out
     assert all(name in script for name in COMMANDS)
-    assert "--allow-pickle" in script and "--train-list" in script
+    assert "--annotations" in script and "--train-list" in script
 
 
 def test_bash_completes_a_command_and_no_options_need_what_takes_a_second_to_import(tmp_path):

@@ -49,6 +49,12 @@ def folder(tmp_path, monkeypatch):
     for name, sure in (("a.pt", 0.5), ("b.pt", 3.0)):
         make_predictions(tmp_path, name, "results/segments/val.txt", sure, (97, 300))
     (tmp_path / "annotations").mkdir()
+    segments = read_segments(tmp_path / "results/segments/val.txt")
+    videos = [Path(path).stem for path in segments["path"]]
+    table = segments.assign(video_id=videos, participant_id=[name[:3] for name in videos])
+    table.rename(columns={"verb": "verb_class", "noun": "noun_class"}).to_csv(
+        tmp_path / "annotations/EPIC_100_validation.csv", index=False
+    )
     for path, text in LISTS.values():
         (tmp_path / path).write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -101,10 +107,10 @@ def submission(ids, verbs):
 
 @pytest.mark.parametrize("name, write, words", [
     ("none.pt", lambda path: None, "none.pt: no such file"),
-    ("odd.pt", lambda path: path.write_bytes(b"words"), "odd.pt: not predictions or a submission"),
+    ("odd.pt", lambda path: path.write_bytes(b"words"), "odd.pt: not scores of segments"),
     ("odd.zip", lambda path: path.write_bytes(b"words"), "odd.zip: not a zip file"),
-    ("test.pt", submission(["t1"], 97), "test.pt: missing: 40 segments (s0, s1, s2, ...); expected "
-     "a submission of split val"),
+    ("test.pt", submission(["t1"], 97), "test.pt: missing: 40 segments (s0, s1, s2, ...); "
+     "unexpected: 1 segment (t1);"),
     ("nine.pt", submission([f"s{i}" for i in range(40)], 9),
      "nine.pt: verb_output has shape [9], expected [97] in 40 segments (s0, "),
 ])  # fmt: skip

@@ -175,24 +175,21 @@ def test_a_checkpoint_of_a_distributed_training_and_a_bare_state_dict_are_read(o
         migrated(old, tmp_path, checkpoint=tmp_path / "changed.pth")
 
 
-def test_code_in_a_checkpoint_is_not_run_unless_it_is_allowed(old, tmp_path, monkeypatch):
+def test_code_in_a_checkpoint_is_not_run(old, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = rewritten(
         old, tmp_path, lambda content: {**content, "trap": Unpickled(os.mkdir, "sprung")}
     )
-    with pytest.raises(EpicError, match=r"changed\.pth: .*\(holds posix\.mkdir .*--allow-pickle"):
+    with pytest.raises(EpicError, match=r"changed\.pth: .*\(holds posix\.mkdir "):
         read_checkpoint(path)
     assert not (tmp_path / "sprung").exists()
-    read_checkpoint(path, allow_pickle=True)
-    assert (tmp_path / "sprung").exists()
 
 
 def test_a_file_that_is_no_checkpoint_is_one_error(tmp_path):
     path = tmp_path / "old.pth"
     path.write_bytes(b"not a checkpoint")
-    for allow_pickle in (False, True):
-        with pytest.raises(EpicError, match=r"old\.pth: not readable as a checkpoint .*of MMA"):
-            read_checkpoint(path, allow_pickle)
+    with pytest.raises(EpicError, match=r"old\.pth: not readable as a checkpoint .*of MMA"):
+        read_checkpoint(path)
     torch.save({"state_dict": {}, "meta": {}}, path)
     with pytest.raises(EpicError, match=r"no weights in it"):
         read_checkpoint(path)

@@ -12,40 +12,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.scoring.evaluation import diagnose
 from epic100.scoring.metrics import official_hits, official_metrics
-
-UNSEEN = ["P18", "P32"]
-TAIL_VERBS, TAIL_NOUNS = range(20, 97, 3), range(50, 300, 2)
-
-# Printed by the official evaluate.py (epic-kitchens/C1-Action-Recognition c90b6f9, NumPy 2.4.6) for
-# the segments of `official_case`. No such numbers are kept of tied scores: NumPy ranks ties in an
-# order of the processor's own, there as here; benchmarks/submission.py compares both on one.
-OFFICIAL = {
-    "overall_action_accuracy_at_1": 5.25,
-    "overall_action_accuracy_at_5": 16.25,
-    "overall_noun_accuracy_at_1": 18.75,
-    "overall_noun_accuracy_at_5": 40.75,
-    "overall_verb_accuracy_at_1": 29.5,
-    "overall_verb_accuracy_at_5": 63.5,
-    "tail_action_accuracy_at_1": 5.286343612334802,
-    "tail_noun_accuracy_at_1": 22.424242424242426,
-    "tail_verb_accuracy_at_1": 27.835051546391753,
-    "unseen_action_accuracy_at_1": 3.723404255319149,
-    "unseen_noun_accuracy_at_1": 19.148936170212767,
-    "unseen_verb_accuracy_at_1": 27.659574468085108,
-}
-
-
-def official_case():
-    random = np.random.RandomState(100)  # its streams are frozen
-    verb_true, noun_true = random.randint(0, 97, 400), random.randint(0, 300, 400)
-    participants = np.array(["P01", "P18", "P32", "P04"])[random.randint(0, 4, 400)]
-    scores = []
-    for true, size in ((verb_true, 97), (noun_true, 300)):
-        logits = random.randn(400, size)
-        logits[np.arange(400), true] += 2
-        logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        scores.append(logprobs.astype(np.float32))
-    return *scores, verb_true, noun_true, participants
+from support.official_case import OFFICIAL, TAIL_NOUNS, TAIL_VERBS, UNSEEN, official_case
 
 
 @pytest.mark.parametrize("kind, names", [(np.asarray, np.asarray), (torch.from_numpy, list)])

@@ -1,22 +1,20 @@
 """Lines that stay and a block that is renewed, on a real terminal and in a file."""
 
+import re
+
 from snakemake_logger_plugin_epic100.display import Display
 from support.this_process import Terminal
 
 
 def shown(text):
-    """The lines on a terminal after `text`: cursor up, carriage return and clearing are obeyed."""
+    """The lines on a terminal after `text`: cursor up, carriage return, clearing a line."""
     lines, row = [""], 0
-    while text:
-        if text.startswith("\x1b["):
-            code, text = text[2:].partition("A")[::2] if text[2].isdigit() else ("J", text[3:])
-            if code == "J":
-                lines = [*lines[:row], ""]
-            else:
-                row -= int(code)
-            continue
-        sign, text = text[0], text[1:]
-        if sign == "\n":
+    for code, ups, sign in re.findall(r"\x1b\[(?:(2K)|(\d+)A|\?25[lh])|([^\x1b])", text):
+        if code:
+            lines[row] = ""
+        elif ups:
+            row -= int(ups)
+        elif sign == "\n":
             row += 1
             lines += [""] * (row + 1 - len(lines))
         elif sign != "\r":

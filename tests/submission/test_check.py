@@ -9,7 +9,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.submission.check import check, contradictions
-from epic100.submission.files import check_zip, write_zip
+from epic100.submission.files import read_zip, write_zip
 from support.made_up import IDS, SLS, M, V, make_entries
 
 
@@ -27,7 +27,7 @@ def path(entries, tmp_path):
 
 def problems_of(path, ids=IDS):
     try:
-        return check_zip(path, ids, V, M)
+        return check(read_zip(path), ids, V, M)
     except EpicError as error:
         return str(error).splitlines()
 
@@ -108,31 +108,47 @@ R = ("results", IDS[2])
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (set_in("version", value="0.1"), '"version" is "0.1", expected "0.2"'),
-        (set_in("challenge", value=None), '"challenge" is null, expected "action_recognition"'),
-        (set_in("sls_td", value=None), '"sls_td" is missing, expected 0 to 5'),
-        (set_in("sls_pt", value=True), '"sls_pt" is True, expected an integer from 0 to 5'),
-        (set_in("t", value=1), '"t" is no field of a submission'),
-        (set_in("results", value=None), '"results" is missing, expected an object'),
+        (set_in("version", value="0.1"), "{path}: test.json, \"version\": Input should be '0.2'"),
+        (set_in("challenge", value=None), '{path}: test.json, "challenge": Field required'),
+        (set_in("sls_td", value=None), '{path}: test.json, "sls_td": Field required'),
+        (set_in("sls_pt", value=True), '{path}: test.json, "sls_pt": Input should be a valid int'),
+        (set_in("sls_pt", value=6), '{path}: test.json, "sls_pt": Input should be less than or eq'),
+        (set_in("t", value=1), '{path}: test.json, "t": Extra inputs are not permitted'),
+        (set_in("results", value=None), '{path}: test.json, "results": Field required'),
         (set_in("results", IDS[0], value=None), f"missing: 1 segment ({IDS[0]})"),
-        (set_in("results", "x", value={}), 'the result is not an object of "verb" and "noun": 1'),
-        (set_in(*R, "verb", value=None), 'the result is not an object of "verb" and "noun": 1'),
+        (
+            set_in("results", "x", value={}),
+            '{path}: test.json, "results.verb": Field required in 1',
+        ),
+        (
+            set_in(*R, "verb", value=None),
+            '{path}: test.json, "results.verb": Field required',
+        ),
         (
             set_in(*R, "verb", value=[1, 2]),
-            f'the result has no object in "verb": 1 segment ({IDS[2]})',
+            '{path}: test.json, "results.verb": Input should be an object in 1 segment (',
         ),
         (
             set_in(*R, "verb", "2", value=None),
-            "the result has no class 2 among its 4 classes in ",
+            '{path}: test.json, "results.verb": no class 2 among its 4 classes in 1 segment (',
         ),
         (set_in(*R, "verb", "4", value=None), "verb_output has shape [4], expected [5] in 1 segm"),
-        (set_in(*R, "noun", "0", value="1"), "the result has '1' instead of a number in \"noun\""),
+        (
+            set_in(*R, "noun", "0", value="1"),
+            "{path}: test.json, \"results.noun\": '1' instead of a number in 1 segment (",
+        ),
         (set_in(*R, "noun", "0", value=1e39), "noun_output holds NaN or infinity in 1 segment"),
-        (set_in(*R, "noun", "0", value=float("nan")), "NaN is no number of JSON"),
-        (lambda text: text.replace(IDS[1] + '"', IDS[2] + '"'), f"{IDS[2]} appears twice in one"),
-        (lambda text: text[:-1], "{path}: test.json is not JSON (Expecting"),
-        (lambda text: "[]", "{path}: test.json is a JSON list, expected an object"),
-        (lambda text: text.encode("utf-16"), "{path}: test.json is not UTF-8"),
+        (
+            set_in(*R, "noun", "0", value=float("nan")),
+            f"noun_output holds NaN or infinity in 1 segment ({IDS[2]})",
+        ),
+        (
+            lambda text: text.replace(IDS[1] + '"', IDS[2] + '"'),
+            f"{{path}}: more than one result for 1 segment ({IDS[2]})",
+        ),
+        (lambda text: text[:-1], "{path}: test.json: Invalid JSON: EOF while parsing an object"),
+        (lambda text: "[]", "{path}: test.json: Input should be an object"),
+        (lambda text: text.encode("utf-16"), "{path}: test.json: Invalid JSON: "),
     ],
 )
 def test_each_problem_of_a_zip_is_reported(change, expected, path):

@@ -10,7 +10,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import write_tensors
 from epic100.cli.program import main
-from epic100.submission.files import build, read_pickle, read_pt, write_zip
+from epic100.submission.files import build, read_submission, write_zip
 from support.made_up import IDS, SLS, M, N, V, make_entries, scores
 
 SIZES = ["--num-verbs", str(V), "--num-nouns", str(M)]
@@ -50,7 +50,7 @@ def assert_same(read, written):
 
 def test_a_pt_file_reads_back_exactly_without_code_and_every_row_stands_alone(entries, tmp_path):
     write_tensors(entries, tmp_path / "s.pt")
-    assert_same(read_pt(tmp_path / "s.pt"), entries)
+    assert_same(read_submission(tmp_path / "s.pt"), entries)
     for entry in torch.load(tmp_path / "s.pt", weights_only=True):
         assert set(entry) == {"narration_id", "verb_output", "noun_output"}
         assert type(entry["narration_id"]) is str
@@ -104,30 +104,25 @@ ARRAYS = {key: np.asarray(value) for key, value in columns(torch.Tensor.numpy).i
 LISTS = [entry | {"verb_output": entry["verb_output"].tolist()} for entry in make_entries()]
 
 
-@pytest.mark.parametrize("content, needs_code", [
-    (columns(), False), (LISTS, False), (ARRAYS, True),
-    ([{key: value[i] for key, value in ARRAYS.items()} for i in range(N)], True),
-], ids=["dict", "list", "dict of arrays", "list of arrays"])  # fmt: skip
-def test_both_official_layouts_are_read_with_arrays_as_pickles(
-    entries, tmp_path, content, needs_code
-):
+@pytest.mark.parametrize("content", [
+    columns(), LISTS, ARRAYS, ARRAYS | {"narration_id": np.array(IDS, dtype=object)},
+    [{key: value[i] for key, value in ARRAYS.items()} for i in range(N)],
+], ids=["dict", "list", "dict of arrays", "as PySlowFast has it", "list of arrays"])  # fmt: skip
+def test_both_official_layouts_are_read_with_arrays_and_as_pickles(entries, tmp_path, content):
     (tmp_path / "s.pkl").write_bytes(pickle.dumps(content))
+    (tmp_path / "old.pkl").write_bytes(pickle.dumps(content, protocol=2))
     torch.save(content, tmp_path / "s.pt")
-    for name in ("s.pkl", "s.pt"):
-        read = read_pickle(tmp_path / name)
+    for name in ("s.pkl", "old.pkl", "s.pt"):
+        read = read_submission(tmp_path / name)
         assert_same(read, entries)
         assert {type(e["narration_id"]) for e in read} == {str}
-    if not needs_code:
-        assert_same(read_pt(tmp_path / "s.pt"), entries)
-        return
-    with pytest.raises(EpicError, match="holds numpy.* no NumPy arrays; .*--allow-pickle"):
-        read_pt(tmp_path / "s.pt")
 
 
-def test_a_pickle_of_what_is_not_there_is_reported(tmp_path):
-    (tmp_path / "bad.pkl").write_bytes(b"cposix\nnothing_of_this_name\n.")
-    with pytest.raises(EpicError, match=r"bad\.pkl: cannot be unpickled"):
-        read_pickle(tmp_path / "bad.pkl")
+def test_the_code_of_a_pickle_is_not_run(tmp_path):
+    (tmp_path / "bad.pkl").write_bytes(b"cos\nmkdir\n(V%b\ntR." % bytes(tmp_path / "made"))
+    with pytest.raises(EpicError, match=r"bad\.pkl: not scores of .*holds os\.mkdir besides"):
+        read_submission(tmp_path / "bad.pkl")
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +139,7 @@ def test_a_pickle_of_what_is_not_there_is_reported(tmp_path):
 def test_another_layout_is_reported(content, tmp_path):
     torch.save(content, tmp_path / "s.pt")
     with pytest.raises(EpicError, match=r"s\.pt: expected a list of dicts with narration_id"):
-        read_pt(tmp_path / "s.pt")
+        read_submission(tmp_path / "s.pt")
 
 
 TIED = "hint: noun_output has several classes tied for the highest score in 20 segments"
@@ -153,9 +148,9 @@ TIED = "hint: noun_output has several classes tied for the highest score in 20 s
 @pytest.mark.parametrize("name, code, expected", [
     ("bad.pt", 1, f"missing: 1 segment ({IDS[0]})\n"),
     ("bad.zip", 1, f"missing: 1 segment ({IDS[0]})\n"),
-    ("bad.txt", 1, "{path}: unknown kind of file '.txt', expected .pt or .zip\n"),
+    ("bad.txt", 1, "{path}: unknown kind of file '.txt', expected .pt, .pkl or .zip\n"),
     ("none.zip", 1, "{path}: no such file\n"),
-    ("code.pkl", 1, "{path}: loading a .pkl runs its code; with --allow-pickle if you trust it\n"),
+    ("empty.pkl", 1, "{path}: not scores of segments, or damaged (EOFError); copy or write"),
     ("tied.pt", 0, TIED),
 ])  # fmt: skip
 def test_the_command_prints_a_line_a_problem_and_fails(
@@ -164,7 +159,7 @@ def test_the_command_prints_a_line_a_problem_and_fails(
     write_tensors(entries[1:], tmp_path / "bad.pt")
     write_zip(entries[1:], tmp_path / "bad.zip", SLS)
     write_tensors([e | {"noun_output": torch.zeros(M)} for e in entries], tmp_path / "tied.pt")
-    for name_of_empty in ("bad.txt", "code.pkl"):
+    for name_of_empty in ("bad.txt", "empty.pkl"):
         (tmp_path / name_of_empty).touch()
     found, said = check(tmp_path / name)
     assert found == code and said.startswith(expected.format(path=tmp_path / name))
@@ -193,9 +188,9 @@ def test_the_command_finds_the_csv_of_a_split_as_snakemake_would(
     assert main(check_one) == 1 and "expected [97]" in capsys.readouterr().out
 
 
-def test_pickles_are_checked_when_allowed(tmp_path, check):
+def test_another_dtype_is_a_problem_of_a_submission(tmp_path, check):
     wide = ARRAYS | {"noun_output": ARRAYS["noun_output"].astype(np.float64)}
     (tmp_path / "s.pkl").write_bytes(pickle.dumps(wide))
-    code, said = check(tmp_path / "s.pkl", "--allow-pickle")
+    code, said = check(tmp_path / "s.pkl")
     assert code == 1 and said.count("\n") == 1
     assert said.startswith("noun_output is float64, expected float32 in 20 segments")

@@ -42,7 +42,7 @@ from epic100.segments.official_lists import read_class_names, read_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check
-from epic100.submission.files import build, check_zip, read_pt, write_zip
+from epic100.submission.files import build, read_submission, read_zip, write_zip
 from epic100.training.run import differences, read_stamp
 from epic100.video.containers import boxes_of, matroska_bytes
 from epic100.video.index import build_index
@@ -215,7 +215,7 @@ def _use_index(path: Path) -> object:
 
 
 def _read_submission(path: Path) -> object:
-    return check(read_pt(path), ["P01_01_0"], 4, 5)
+    return check(read_submission(path), ["P01_01_0"], 4, 5)
 
 
 def _read_h264(path: Path) -> object:
@@ -331,11 +331,11 @@ TARGETS: dict[str, Target] = {
         _read_submission, made("f.pt", lambda p: write_tensors(_entries(), p)), change=in_pickle
     ),
     "zip": Target(
-        lambda p: check_zip(p, ["P01_01_0"], 4, 5),
+        read_zip,
         made("a.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
     ),
     "zip, inside": Target(
-        lambda p: check_zip(p, ["P01_01_0"], 4, 5),
+        read_zip,
         made("b.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
         change=inside("test.json"),
     ),

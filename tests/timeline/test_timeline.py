@@ -16,7 +16,15 @@ from epic100.base.errors import EpicError
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.clips import clip_frames, place_clips
-from epic100.timeline.content import SUFFIXES, Segment, Timeline, beside, merge, write_timeline
+from epic100.timeline.content import (
+    SUFFIXES,
+    Segment,
+    Timeline,
+    beside,
+    merge,
+    write_detections,
+    write_timeline,
+)
 from epic100.timeline.model import (
     LEAST,
     Background,
@@ -279,3 +287,20 @@ def test_another_file_is_no_background(text, tmp_path):
     path.write_text(text)
     with pytest.raises(EpicError, match="background.json: no background of this model .*; make it"):
         read_background(path, "this")
+
+
+def test_timelines_of_a_split_are_one_file_of_detections(tmp_path):
+    """The checks are those of the official `validate_submission`."""
+    action = Segment(1.0, 2.5, 3, 12, 0, "take", "cup", 0.75, 0.9, 0.8)
+    for name, segments in (("P01_11", [action]), ("P02_101", [])):
+        whole = Timeline(name, 25.0, 10.0, [(4.0, 5.0)], segments, [], {})
+        write_timeline(whole, tmp_path / f"{name}.tsv")
+    files = [tmp_path / f"{name}.json" for name in ("P01_11", "P02_101")]
+    write_detections(files, tmp_path / "detections.json", {"pt": 2, "tl": 3, "td": 3})
+    found = json.loads((tmp_path / "detections.json").read_text())
+    assert found.pop("results") == {
+        "P01_11": [{"verb": 3, "noun": 12, "action": "3,12", "score": 0.75, "segment": [1.0, 2.5]}],
+        "P02_101": [],
+    }
+    assert found == {"version": "0.2", "challenge": "action_detection",
+                     "sls_pt": 2, "sls_tl": 3, "sls_td": 3}  # fmt: skip

@@ -5,15 +5,14 @@ block. So the display takes over the terminal of stderr, and stderr goes to a fi
 """
 
 import os
-import shutil
 import sys
-import textwrap
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-CLEAR_BELOW = "\x1b[J"
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 OUTPUT = Path(".snakemake/epic100-output.log")
 
@@ -34,33 +33,26 @@ class Display:
     def __init__(self, stream: TextIO):
         self._stream = stream
         self.is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._block: list[str] = []
-        self._lock = threading.Lock()
+        self._console = Console(file=stream, force_terminal=self.is_terminal)
+        # Redrawn by `renew` alone; stdout and stderr are not touched.
+        self._live = Live(
+            console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
 
     def say(self, text: str) -> None:
         """Print lines that stay, above the block."""
-        with self._lock:
-            self._stream.write(self._erased() + f"{text}\n" + "".join(self._block))
-            self._stream.flush()
+        self._console.out(text, highlight=False)
 
     def renew(self, lines: Sequence[str]) -> None:
         """Replace the block with `lines`; does nothing if the stream is not a terminal."""
-        if not self.is_terminal:
-            return
-        size = shutil.get_terminal_size()
-        wrap = textwrap.TextWrapper(size.columns - 1, subsequent_indent="    ").wrap
-        kept = [f"{part}\n" for line in lines for part in wrap(line)][: size.lines - 1]
-        with self._lock:
-            self._stream.write(self._erased() + "".join(kept))
-            self._stream.flush()
-            self._block = kept
+        if self.is_terminal:
+            self._live.start()
+            self._live.update(Text("\n").join(map(Text, lines)), refresh=True)
 
     def give_back(self) -> None:
         """Connect stderr to the stream again, which `take_screen` has returned."""
+        self._live.stop()
         sys.stderr.flush()
         self._stream.flush()
         os.dup2(self._stream.fileno(), 2)
         self._stream.close()
-
-    def _erased(self) -> str:
-        return f"\x1b[{len(self._block)}A\r{CLEAR_BELOW}" if self._block else ""

@@ -3,19 +3,25 @@
 `torch.load(weights_only=True)` runs no code of a file, but a few bytes can make it allocate
 gigabytes or never end, and what it gives may claim more values than the file holds. So it runs in
 `guarded.call`, on a copy whose members are written anew: the copy has the bytes that were checked,
-however its reader understands a zip. What comes out is reduced to dicts, lists and tuples of plain
-values and tensors that own their values. It is handed over as safetensors, in which the structure
-is text. This process reads nothing else.
+however its reader understands a zip. A pickle that is no file of torch is read the same way. What
+comes out is reduced to dicts, lists and tuples of plain values and tensors that own their values;
+NumPy's arrays become tensors, or lists if they hold text. It is handed over as safetensors, in
+which the structure is text. This process reads nothing else.
 
 It is done once a file: a run keeps the result by the file's digest.
 """
 
+import codecs
 import hashlib
+import io
 import json
 import os
+import pickle
+import pkgutil
 import resource
 import tempfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import psutil
 import safetensors.torch
 import torch
@@ -51,6 +58,20 @@ LONGEST = 2**24  # bytes of the structure as text
 STRUCTURE = "structure"  # its name among the tensors, which have numbers
 WEIGHTS = ("state_dict", "model_state", "meta")  # of a checkpoint, without its optimizer
 
+# What builds an array or a number of NumPy: calls that no file can turn into others. NumPy 1 and
+# torch have other modules' names for some.
+NUMPY: dict[str, Any] = {
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "_codecs.encode": codecs.encode,
+    **{f"numpy.dtypes.{name}": getattr(np.dtypes, name) for name in np.dtypes.__all__},
+    **{
+        f"{core}.{name}": pkgutil.resolve_name(f"numpy._core.{name}")
+        for core in ("numpy.core", "numpy._core")
+        for name in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
+    },
+}
+
 
 @dataclass
 class ProcessLimits:
@@ -66,7 +87,6 @@ def read_foreign(
     remedy: str,
     *,
     weights_alone: bool = False,
-    code_remedy: str = "",
 ) -> Any:
     """Read a tensor file of unknown origin to the CPU.
 
@@ -76,7 +96,6 @@ def read_foreign(
         remedy: What to do, for the error.
         weights_alone: Of a checkpoint, take `WEIGHTS` alone, and None for each object that only
             code can load, instead of refusing the file.
-        code_remedy: What to do about a file with such objects, if that differs from `remedy`.
 
     Returns:
         What was saved. Keys of dicts are text or integers, and no tensor shares its values.
@@ -102,8 +121,7 @@ def read_foreign(
                     file=path, size=os.path.getsize(path),
                 )  # fmt: skip
         except FileError as error:
-            advice = code_remedy if code_remedy and NEEDS_CODE in str(error) else remedy
-            raise BrokenFile(f"{path}: not {what} ({error}); {advice}") from error
+            raise BrokenFile(f"{path}: not {what} ({error}); {remedy}") from error
         return _opened(result)
 
 
@@ -257,16 +275,40 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
 
 
 def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
-    if not require_whole(file):  # torch before 1.6
-        return torch.load(file, map_location="cpu", weights_only=True)
+    numpy: list[Any] = [(value, name) for name, value in NUMPY.items()]
+    if not require_whole(file):  # a pickle: of torch before 1.6, or of any program
+        if (content := _Unpickler(file).load()) != torch.serialization.MAGIC_NUMBER:
+            return content
+        file.seek(0)
+        with torch.serialization.safe_globals(numpy):
+            return torch.load(file, map_location="cpu", weights_only=True)
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
         if sum(member.file_size for member in old.infolist()) > SPREAD * file.seek(0, os.SEEK_END):
             raise Fault("a zip whose members are much larger than it is")
         for member in old.infolist():
             new.writestr(member.filename, old.read(member))
     names = torch.serialization.get_unsafe_globals_in_checkpoint(copy) if drop_objects else []
-    with torch.serialization.safe_globals([(_Nothing, name) for name in names]):
+    nothings = [(_Nothing, name) for name in names if name not in NUMPY]
+    with torch.serialization.safe_globals([*numpy, *nothings]):
         return torch.load(copy, map_location="cpu", weights_only=True, mmap=True)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds plain values, arrays of NumPy and tensors; any other class is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = NUMPY | {
+            "collections.OrderedDict": OrderedDict,
+            "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
+            "torch.storage._load_from_bytes": self._storage,
+        }
+        if (full := f"{module}.{name}") not in known:
+            raise Fault(f"holds {full} besides tensors, {NEEDS_CODE}")
+        return known[full]
+
+    @staticmethod
+    def _storage(data: bytes) -> Any:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 class _Nothing:
@@ -296,6 +338,9 @@ class _Parts:
         self._values -= 1
         if self._values < 0 or depth > DEEPEST:
             raise Fault("holds more values than its bytes, or lists too deep in lists")
+        if isinstance(value, np.ndarray | np.generic):
+            numbers = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+            value = torch.from_numpy(value) if numbers else value.tolist()
         if isinstance(value, torch.Tensor):
             return {"tensor": self._tensor(value)}
         if isinstance(value, Mapping):

@@ -38,21 +38,13 @@ def write_tensors(content: Any, path: str | os.PathLike) -> None:
         temporary.write_bytes(pack(content))
 
 
-def read_tensors(
-    path: str | os.PathLike,
-    what: str,
-    remedy: str,
-    *,
-    allow_pickle: bool = False,
-    mapped: bool = False,
-) -> Any:
-    """Read a tensor file of ours, or one that the user trusts, to the CPU.
+def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: bool = False) -> Any:
+    """Read a tensor file of ours to the CPU.
 
     Args:
         path: The file.
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
-        allow_pickle: Load any object. This runs code from the file.
         mapped: Leave the values on the disk until they are used.
 
     Returns:
@@ -67,7 +59,7 @@ def read_tensors(
         with reading(path) as file:
             require_whole(file)
             source = os.fspath(path) if mapped else file
-            return torch.load(source, "cpu", weights_only=not allow_pickle, mmap=mapped)
+            return torch.load(source, "cpu", weights_only=True, mmap=mapped)
     except DiskError:
         raise
     except FileNotFoundError as error:

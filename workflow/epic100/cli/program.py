@@ -22,6 +22,7 @@ submission.
   epic100 run --profile profiles/vsc all     on Slurm
   epic100 adopt                     models that others trained on EPIC-KITCHENS-100
   epic100 test lab/model.pth        its official figures, in results/runs/model
+  epic100 score submission.zip      the same of any file of scores, without a run
   epic100 predict VIDEO --model results/model.pth    a timeline of actions
   epic100 submission check results/submission.zip --split test
 """
@@ -33,6 +34,7 @@ COMMANDS = {
     "demo": ("film a mini kitchen and run everything on it", "epic100.cli.workflow:fill_demo"),
     "run": ("run the workflow in this folder", "epic100.cli.workflow:fill_run"),
     "test": ("score a model on the validation split", "epic100.cli.workflow:fill_test"),
+    "score": ("say the official figures of any model's scores", "epic100.cli.words:fill_score"),
     "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
     "predict": ("see what a model sees in whole videos", "epic100.cli.words:fill_predict"),
     "adopt": ("take over a model trained on EPIC-KITCHENS-100", "epic100.cli.words:fill_adopt"),
@@ -46,7 +48,6 @@ COMMANDS = {
         "epic100.cli.words:fill_compare",
     ),
     "publish": ("put a model into a folder for a hub", "epic100.cli.words:fill_publish"),
-    "report-back": ("write what a run took, for an issue", "epic100.cli.words:fill_report_back"),
 }
 
 

@@ -27,15 +27,30 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def fill_compare(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `compare`."""
-    parser.add_argument("first", type=Path, metavar="A", help="predictions or submission of val")
+    parser.add_argument("first", type=Path, metavar="A", help="a file of scores, or a run's folder")
     parser.add_argument("second", type=Path, metavar="B", help="the one that is held against it")
-    parser.add_argument(
-        "--segments", type=Path, metavar="TXT",
-        help="the truth; default: results/segments/val.txt of --directory",
-    )  # fmt: skip
-    add_config(parser)
+    _add_truth(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
     parser.set_defaults(run="epic100.compare.command:run")
+
+
+def fill_score(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `score`."""
+    parser.epilog = "Exit code 1, and one line, where the file is not scores of all val segments."
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help=".zip, .pt or .pkl (docs/results.md)"
+    )
+    _add_truth(parser)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.set_defaults(run="epic100.submission.command:score")
+
+
+def _add_truth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--annotations", type=Path, metavar="CSV",
+        help="EPIC_100_validation.csv, with the official lists beside it (default: the config's)",
+    )  # fmt: skip
+    add_config(parser)
 
 
 def fill_adopt(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +102,6 @@ def fill_migrate(parser: argparse.ArgumentParser) -> None:
                          help="how the pairs of --train-list were numbered")  # fmt: skip
     command.add_argument("--config", type=Path, metavar="PY",
                          help="MMAction2 config; else the one in the checkpoint")  # fmt: skip
-    command.add_argument("--allow-pickle", action="store_true",
-                         help="load any object in it; runs code of the file")  # fmt: skip
     command.add_argument("--out", type=Path, required=True, metavar="PTH")
     command.set_defaults(run="epic100.migrate.command:model")
 
@@ -132,31 +145,17 @@ def fill_publish(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run="epic100.report.command:run_publish")
 
 
-def fill_report_back(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `report-back`."""
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"),
-                        help="folder of a run (default: results)")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("report-back.txt"), metavar="FILE",
-                        help="(default: report-back.txt)")  # fmt: skip
-    parser.set_defaults(run="epic100.report.command:run_report_back")
-
-
 def fill_submission(parser: argparse.ArgumentParser) -> None:
     """Add the command `check` of `submission`."""
     commands = parser.add_subparsers(dest="part", required=True)
     command = commands.add_parser("check", help="say what is wrong with a submission")
-    command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
+    command.add_argument("file", type=Path, metavar="FILE", help=".zip, .pt or .pkl")
     wanted = command.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--split", choices=("train", "val", "test"), help="as the config has it")
     wanted.add_argument("--annotations", type=Path, metavar="CSV", help="EPIC_100_*.csv")
     add_config(command)
     command.add_argument("--num-verbs", type=int)
     command.add_argument("--num-nouns", type=int)
-    command.add_argument(
-        "--allow-pickle",
-        action="store_true",
-        help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
-    )
     command.add_argument(
         "--allow-prior", type=float, metavar="SHARE",
         help="share of segments, 0 to 1, that may be without a prediction (default: half of them)",

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT, existing_path
@@ -56,6 +57,14 @@ def fill_test(parser: argparse.ArgumentParser) -> None:
 def _test(given: argparse.Namespace) -> int:
     if not given.model.is_file():
         raise EpicError(f"{given.model}: no such file; expected a model, as results/model.pth")
+    with reading(given.model) as file:
+        head = file.read(2**16)
+    scores = given.model.suffix in (".zip", ".pkl")
+    if scores or b"verb_output" in head or b"epic100 predictions" in head:
+        raise EpicError(
+            f"{given.model}: holds scores, and is no model; for their figures: "
+            f"epic100 score {given.model}"
+        )
     name = given.name or given.model.stem
     targets = [f"results/runs/{name}/{file}" for file in ("metrics.json", "summary.txt")]
     model = f"predict.model={given.model.resolve()}"

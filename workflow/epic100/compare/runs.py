@@ -14,11 +14,11 @@ from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, Hits, difference
-from epic100.compare.command import read_hits
 from epic100.model.model_file import load_model
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.outcomes import Truth
 from epic100.settings.config import DEFAULT, RESULTS
+from epic100.submission.score import read_hits
 from epic100.training.run import settings_in
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,9 @@ def read_runs(
         figures = _read_figures(folder / "metrics.json", len(truth.ids))
         name = DEFAULT if folder.as_posix() == RESULTS else folder.name
         scores = folder / "predictions/val.pt"
-        right.append(read_hits(scores, truth, figures["reduce"], classes)["action_at_1"])
+        sizes = (classes["verbs"], classes["nouns"])
+        hits = read_hits(scores, truth, reduce=figures["reduce"], sizes=sizes)
+        right.append(hits["action_at_1"])
         change = difference(right[0], right[-1], everything, truth.videos) if runs else None
         runs.append(Run(name, folder, figures, _settings(folder, figures), change))
         log.info("%s: top-1 action %.2f %%", name, figures["overall_action_accuracy_at_1"])

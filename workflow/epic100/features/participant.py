@@ -221,21 +221,6 @@ def make_features(
     )
 
 
-def confirm_features(path: str | os.PathLike, table: str | os.PathLike) -> None:
-    """Check that a video has whole features, and make them newer than the table.
-
-    Raises:
-        EpicError: It has none; the message has the reason. Or they are not whole.
-    """
-    video = Path(path).stem
-    row = next((row for row in read_feature_table(table) if row.video_id == video), None)
-    if row is None or not row.steps:
-        why = "is not in the table" if row is None else row.reason
-        raise EpicError(f"{path}: {table}: {video} has no features: {why}")
-    read_features(path)
-    os.utime(path)
-
-
 def _placed(
     row: ScanRow, participant_id: str, source: Source, settings: FeatureSettings, *,
     root: str | os.PathLike, scan: str | os.PathLike, index: str | os.PathLike,

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from epic100.base.durations import time_unit
 from epic100.figures.style import (
     BLACK,
     GREEN,
@@ -28,7 +29,6 @@ from epic100.figures.style import (
     say_nothing_to_show,
     short,
     stack_splits,
-    time_unit,
     title_and_legend,
 )
 from epic100.segments.drop_reasons import is_damage, kind_of

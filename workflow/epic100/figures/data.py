@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from epic100.base.durations import in_words, time_unit
 from epic100.figures.style import (
     BLACK,
     GREY,
@@ -14,14 +15,12 @@ from epic100.figures.style import (
     SPLIT_COLOURS,
     WHITE,
     drawing,
-    in_words,
     legend_on_top,
     log_seconds,
     name_rows,
     say_nothing_to_show,
     short,
     stack_splits,
-    time_unit,
     title_and_legend,
 )
 from epic100.segments.annotations import load_splits

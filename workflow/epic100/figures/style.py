@@ -145,20 +145,6 @@ def say_nothing_to_show(figure: Figure, why: str) -> None:
     figure.text(0.5, 0.45, why, ha="center", va="center", fontsize=12, color=GREY)
 
 
-def time_unit(seconds: float) -> tuple[str, int]:
-    """Return the name and length in seconds of a unit that suits this time."""
-    for unit, size in (("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return unit, size
-    return "seconds", 1
-
-
-def in_words(seconds: float) -> str:
-    """Format a time in hours, minutes or seconds."""
-    unit, size = time_unit(seconds)
-    return f"{seconds / size:.{int(size > 1)}f} {unit}"
-
-
 def short(text: str, length: int = 18) -> str:
     """Cut `text` to `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"

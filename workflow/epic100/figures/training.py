@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from epic100.base.durations import in_words, time_unit
 from epic100.base.job_costs import TRAININGS
 from epic100.figures.style import (
     BLACK,
@@ -20,12 +21,10 @@ from epic100.figures.style import (
     TASK_COLOURS,
     VERMILION,
     drawing,
-    in_words,
     legend_on_top,
     name_rows,
     say_nothing_to_show,
     short,
-    time_unit,
     title_and_legend,
 )
 

@@ -21,7 +21,6 @@ from mmengine.registry import init_default_scope
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.names import whole_number
-from epic100.base.torch_file import read_tensors
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
 from epic100.model.views import sampling_of
@@ -44,36 +43,26 @@ OURS: dict[str, dict[str, Any]] = {
 Pair = tuple[int, int]
 
 
-def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
+def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict]:
     """Read a checkpoint of MMAction2, PySlowFast, Lightning or plain torch, or a bare state_dict.
+
+    Objects that are neither tensors nor plain values are dropped.
 
     Args:
         path: The checkpoint.
-        allow_pickle: Load any object, which runs code from the file. Otherwise objects that are
-            neither tensors nor plain Python are dropped.
 
     Returns:
         Weights by name on the CPU, without the prefix `module.` of distributed training, and
         `meta`.
 
     Raises:
-        EpicError: The file is not a checkpoint, or cannot be loaded without `allow_pickle`.
+        EpicError: The file is not a checkpoint.
     """
-    what = ("readable as a checkpoint", "expected a .pth of MMAction2")
-    content = (
-        read_tensors(path, *what, allow_pickle=True)
-        if allow_pickle
-        else read_foreign(
-            path,
-            *what,
-            weights_alone=True,
-            code_remedy="add --allow-pickle if you trust where it comes from",
-        )
+    content = read_foreign(
+        path, "readable as a checkpoint", "expected a .pth of MMAction2", weights_alone=True
     )
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
     tensors = named_tensors(content)
-    if allow_pickle:  # torch.save would write the whole storage of a view into the model file.
-        tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     if not tensors:
         raise BrokenFile(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
     return tensors, meta if isinstance(meta, dict) else {}
@@ -88,7 +77,6 @@ def migrate_model(
     config: str | os.PathLike | None = None,
     num_verbs: int = 97,
     num_nouns: int = 300,
-    allow_pickle: bool = False,
 ) -> list[str]:
     """Convert a checkpoint to a file like `results/model.pth`.
 
@@ -101,7 +89,6 @@ def migrate_model(
         config: The lab's MMEngine config; None takes the one in the checkpoint.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-        allow_pickle: See `read_checkpoint`.
 
     Returns:
         What was done, in lines for people.
@@ -109,7 +96,7 @@ def migrate_model(
     Raises:
         EpicError: Weights, config and pairs do not fit each other.
     """
-    weights, meta = read_checkpoint(checkpoint, allow_pickle)
+    weights, meta = read_checkpoint(checkpoint)
     if config is None and not isinstance(meta.get("cfg"), str):
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
     where = str(config or f"config in {checkpoint}")
@@ -269,11 +256,9 @@ def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def read_pair_order(path: str | os.PathLike) -> list[Pair]:
-    """Read the pair of each output from a text file with one pair per line.
+    """Read the pair of each output from a text file: a line `verb noun` for each output, in order.
 
-    Numbers are separated by spaces, tabs or commas; a header is optional. The forms are `verb noun`
-    (the output is the line number), `output verb noun` or `verb noun output` (outputs from 0 in any
-    order), and `output verb noun count`.
+    Numbers are separated by spaces, tabs or commas; a header is optional.
 
     Returns:
         (verb, noun) by output.
@@ -281,35 +266,22 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     Raises:
         EpicError: A line has another form; the message names it.
     """
-    expected = (
-        "a pair a line: `verb noun`, `output verb noun`, `verb noun output`, or "
-        "`output verb noun count`"
-    )
+    expected = "`verb noun` a line, in the order of the outputs"
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EpicError(f"{path}: cannot be read as text ({error}); expected {expected}") from error
-    rows: list[tuple[int, ...]] = []
+    pairs: list[Pair] = []
     for number, line in enumerate(lines, start=1):
         fields = re.split(r"[\s,;]+", line.strip())
-        if fields == [""] or (not rows and not any(f.isdigit() for f in fields)):
+        if fields == [""] or (not pairs and not any(f.isdigit() for f in fields)):
             continue  # empty line or header
-        numbers = tuple(n for n in map(whole_number, fields) if n is not None)
-        good = len(numbers) == len(fields) and 2 <= len(numbers) <= 4
-        if not good or (rows and len(numbers) != len(rows[0])):
+        numbers = [n for n in map(whole_number, fields) if n is not None]
+        if len(fields) != 2 or len(numbers) != 2:
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
-        rows.append(numbers)
-    if rows and len(rows[0]) == 2:
-        rows = [(output, *pair) for output, pair in enumerate(rows)]
-    for output, verb, noun in ((0, 1, 2), (2, 0, 1)):
-        if rows and sorted(row[output] for row in rows) == list(range(len(rows))):
-            pairs = [(row[verb], row[noun]) for row in sorted(rows, key=lambda row: row[output])]
-            break
-    else:
-        raise EpicError(
-            f"{path}: {len(rows)} pairs, and no column that counts their outputs from 0 to "
-            f"{len(rows) - 1}, each once; expected {expected}"
-        )
+        pairs.append((numbers[0], numbers[1]))
+    if not pairs:
+        raise EpicError(f"{path}: 0 pairs; expected {expected}")
     for (verb, noun), count in Counter(pairs).items():
         if count > 1:
             raise EpicError(

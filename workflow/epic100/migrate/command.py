@@ -57,7 +57,6 @@ def model(options: argparse.Namespace) -> int:
     lines = migrate_model(
         options.checkpoint, options.out, pairs, counts=counts, config=options.config,
         num_verbs=options.num_verbs, num_nouns=options.num_nouns,
-        allow_pickle=options.allow_pickle,
     )  # fmt: skip
     print("\n".join(lines))
     return 0

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mmengine.config import ConfigDict
 
@@ -28,6 +29,7 @@ LOADING = """\
 from epic100.mmaction import open_recognizer
 model = open_recognizer("{path}")
 """
+WEIGHTS = ("load_from", "checkpoint", "pretrained")  # keys of files that a lab names
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm: not learned
 
 
@@ -78,7 +80,7 @@ def write_model_card(
 
 
 def shared(model: TrainedModel) -> TrainedModel:
-    """Return a model whose config and history name no user: of paths the last part is left."""
+    """Return a model whose config and history name no folder: of paths the last part is left."""
     return replace(
         model,
         config=without_folders(model.config),
@@ -86,13 +88,21 @@ def shared(model: TrainedModel) -> TrainedModel:
     )
 
 
-def without_folders(value: Any) -> Any:
-    """Leave the last part of each absolute path."""
+def without_folders(value: Any, key: str = "") -> Any:
+    """Leave the last part of each path of the machine, also of one that is relative or `file:`.
+
+    Args:
+        value: Plain values in dicts and lists.
+        key: The key of a dict that holds it.
+    """
     if isinstance(value, dict):
-        return {key: without_folders(held) for key, held in value.items()}
+        return {name: without_folders(held, name) for name, held in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(without_folders(held) for held in value)
-    return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
+        return type(value)(without_folders(held, key) for held in value)
+    if not isinstance(value, str) or urlsplit(value).scheme in ("http", "https"):
+        return value
+    is_path = key in WEIGHTS or value.startswith(("/", "~", "file:", "./", "../"))
+    return os.path.basename(value.rstrip("/")) if is_path else value
 
 
 def _encoder(config: ConfigDict) -> dict[str, Any]:

@@ -1,22 +1,14 @@
-"""What a lab gives away: a model in a folder for a model hub, and a report on its run.
-
-Neither holds a folder, a user or a host of the lab: absolute paths of the model file and of its
-figures are left out, `telemetry` writes none; all else is numbers and our own words.
-"""
+"""What a lab gives away: a model in a folder for a model hub, which names no folder of the lab."""
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 from safetensors.torch import save
 
 from epic100.base.atomic import atomic_path, write_text
 from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
-from epic100.base.job_costs import read_benchmarks
-from epic100.base.text_table import read_frame
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model
 from epic100.report.model_card import shared, without_folders
 
@@ -33,11 +25,6 @@ CC BY-NC 4.0, University of Bristol: no commercial use, and name them.
 Start of the training: {start}. Where that is a file of weights, its license holds as well.
 The workflow that made them is Apache-2.0. The videos are not in here.
 """
-REPORT = """\
-A run of the EPIC-KITCHENS-100 workflow, for its maintainers. It holds no paths and no names of
-users or hosts: read it, then attach it to an issue "A run to report".
-"""
-HISTORY = ("epoch", "loss", "action_top1", "samples_per_s", "data_share", "seconds")
 
 
 def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
@@ -86,41 +73,3 @@ def _write_plain(trained: TrainedModel, folder: Path) -> None:
         temporary.write_bytes(save(weights, {"format": "pt"}))
     rest = {key: value for key, value in vars(trained).items() if key != "state_dict"}
     write_text(folder / "config.json", json.dumps(rest, indent=1))
-
-
-def write_report_back(results: str | os.PathLike, out: str | os.PathLike) -> None:
-    """Write what a run was and took, for an issue.
-
-    Args:
-        results: The folder of a run.
-        out: The text file to write.
-
-    Raises:
-        EpicError: The folder holds nothing to report.
-    """
-    parts = list(_report(Path(results)))
-    if not parts:
-        raise EpicError(f"{results}: holds nothing to report; expected the results of a run")
-    write_text(out, "\n".join([REPORT, *parts]))
-
-
-def _report(results: Path) -> Iterator[str]:
-    for name in ("diagnosis.txt", "summary.txt"):
-        if (results / name).is_file():
-            yield read_text(results / name)
-    epochs = None
-    if (results / "training.tsv").is_file():
-        epochs = read_frame(results / "training.tsv")
-        shown = epochs[[name for name in HISTORY if name in epochs]].iloc[[0, -1]]
-        yield f"Training, first and last epoch\n{_text(shown)}\n"
-    jobs = read_benchmarks(results / "benchmarks", epochs)
-    if len(jobs):
-        rules = jobs.groupby("rule").agg(
-            jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
-            memory_mib=("memory_mib", "max"), load_percent=("load_percent", "mean"),
-        )  # fmt: skip
-        yield f"Rules\n{_text(rules.reset_index())}\n"
-
-
-def _text(table: pd.DataFrame) -> str:
-    return table.to_string(index=False, float_format="{:.5g}".format, na_rep="-")

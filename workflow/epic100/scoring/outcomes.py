@@ -1,19 +1,28 @@
 """The true classes of val, and predictions compared with them: what was guessed, and how surely."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from epic100.base.errors import EpicError
+from epic100.base.text_table import read_own_table
 from epic100.scoring.metrics import group_members, official_hits
 from epic100.scoring.predictions import Predictions, complete_scores
-from epic100.segments.official_lists import LISTS, read_list
+from epic100.segments.official_lists import LISTS, class_id, read_list
 from epic100.segments.segment_list import read_segments
+
+# The columns of an official CSV that are read, and their names in a segment list.
+LABELLED: dict[str, Callable[[str], Any]] = {
+    "narration_id": str, "participant_id": str, "video_id": str, "verb_class": class_id,
+    "noun_class": class_id,
+}  # fmt: skip
+OF_LIST = {"verb_class": "verb", "noun_class": "noun", "video_id": "path"}
 
 
 @dataclass(frozen=True)
@@ -47,20 +56,29 @@ class Truth:
 
 
 def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
-    """Read the segment list of val.
+    """Read the segments of val.
 
     Args:
-        path: results/segments/val.txt.
+        path: The official CSV, or results/segments/val.txt.
         lists: Paths by the keys of `official_lists.LISTS`. A group without its list is empty.
 
     Raises:
-        EpicError: A file is wrong, or the list has no segment.
+        EpicError: A file is wrong, or has no segment.
     """
-    segments = read_segments(path)
+    if Path(path).suffix == ".csv":
+        about = f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(LABELLED)}"
+        rows = read_own_table(path, LABELLED, about=about, delimiter=",")
+        segments = pd.DataFrame(rows, columns=[*LABELLED]).rename(columns=OF_LIST)
+        participants = segments["participant_id"].tolist()
+    else:
+        segments = read_segments(path)
+        participants = [Path(name).parent.name for name in segments["path"]]
     if not len(segments):
         raise EpicError(f"{path}: no segment in it; expected those of split val")
+    if (double := segments["narration_id"].duplicated()).any():
+        name = segments["narration_id"][double].iloc[0]
+        raise EpicError(f"{path}: has the narration_id {name!r} more than once; expected each once")
     verb, noun = segments["verb"].to_numpy(), segments["noun"].to_numpy()
-    participants = [Path(name).parent.name for name in segments["path"]]
     groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
     _, videos = np.unique(segments["path"].to_numpy(dtype=str), return_inverse=True)
     members = group_members(verb, noun, participants, **groups)

@@ -85,8 +85,35 @@ def read_predictions(
     Raises:
         EpicError: The file is not a predictions file, or is of another split, model or list.
     """
-    again = f"make it again with `snakemake -R {path}`"
-    content = read_foreign(path, "readable as predictions", again)
+    again = _again(path)
+    predictions = predictions_of(read_foreign(path, "readable as predictions", again), path, split)
+    if model is not None and predictions.model != digest_of(model):
+        raise EpicError(f"{path}: made with another model than {model}; {again}")
+    if clean is not None:
+        listed = read_clean_list(clean)["narration_id"].tolist()
+        lacking = sorted(set(listed).difference(predictions.narration_ids))
+        strange = sorted(set(predictions.narration_ids).difference(listed))
+        for what, ids in (("lacks", lacking), ("has, against the list,", strange)):
+            if ids:
+                raise EpicError(
+                    f"{path}: {what} {len(ids)} segments, the first is {ids[0]}; expected the "
+                    f"{len(listed)} of {clean}; {again}"
+                )
+    return predictions
+
+
+def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
+    """Check what a file of predictions holds.
+
+    Args:
+        content: As `read_foreign` gives it.
+        path: The file, for errors.
+        split: The split that it must be of.
+
+    Raises:
+        EpicError: They are no predictions, or of another split.
+    """
+    again = _again(path)
     names = {field.name for field in fields(Predictions)}
     if (
         not isinstance(content, dict)
@@ -107,19 +134,11 @@ def read_predictions(
             f"{path}: predictions of split {predictions.split!r}, expected {split!r}; see "
             "`export: split:` in the config"
         )
-    if model is not None and predictions.model != digest_of(model):
-        raise EpicError(f"{path}: made with another model than {model}; {again}")
-    if clean is not None:
-        listed = read_clean_list(clean)["narration_id"].tolist()
-        lacking = sorted(set(listed).difference(predictions.narration_ids))
-        strange = sorted(set(predictions.narration_ids).difference(listed))
-        for what, ids in (("lacks", lacking), ("has, against the list,", strange)):
-            if ids:
-                raise EpicError(
-                    f"{path}: {what} {len(ids)} segments, the first is {ids[0]}; expected the "
-                    f"{len(listed)} of {clean}; {again}"
-                )
     return predictions
+
+
+def _again(path: PathLike) -> str:
+    return f"make it again with `snakemake -R {path}`"
 
 
 def ways_of(predictions: Predictions) -> tuple[str, ...]:

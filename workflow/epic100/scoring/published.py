@@ -83,7 +83,7 @@ def beside_published(
         ) from error
     own = outcomes(predictions, truth, HEADS if HEADS in ways_of(predictions) else "logsumexp")
     action = official["action_at_1"].to_numpy()
-    best = _own_actions(predictions, truth) if predictions.pair_head else action
+    best = own_actions(predictions, truth) if predictions.pair_head else action
     counted = (
         ("verb", reported.verb, own["verb_at_1"].to_numpy()),
         ("noun", reported.noun, own["noun_at_1"].to_numpy()),
@@ -111,7 +111,7 @@ def _row(published: float | None, right: npt.NDArray[np.bool_]) -> dict[str, Any
     }  # fmt: skip
 
 
-def _own_actions(predictions: Predictions, truth: Truth) -> npt.NDArray[np.bool_]:
+def own_actions(predictions: Predictions, truth: Truth) -> npt.NDArray[np.bool_]:
     """Whether the pair with the highest score of the pair head is the true one, bool [N].
 
     A segment without a prediction gets the most frequent pair of training.

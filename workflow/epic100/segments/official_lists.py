@@ -64,7 +64,7 @@ def read_list(path: str | os.PathLike, key: str) -> list:
         EpicError: A value is wrong. The error names file, line and column.
     """
     name, column = LISTS[key]
-    kind, words = (_person, "a participant id") if column == OWNER else (_class, "a class id")
+    kind, words = (_person, "a participant id") if column == OWNER else (class_id, "a class id")
     about = f"{words}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
     rows = read_own_table(path, {column: kind}, about=about, delimiter=",")
     return [row[column] for row in rows]
@@ -112,7 +112,7 @@ def read_class_names(
 def read_class_list(path: str | os.PathLike, key: str) -> dict[int, str]:
     """Read the names of classes by id; `key` is one of `CLASS_LISTS`. Raises as `read_list`."""
     about = f"{CLASS_LISTS[key][0]} with the columns id, key (`evaluate: {key}:` in the config)"
-    rows = read_own_table(path, {"id": _class, "key": str}, about=about, delimiter=",")
+    rows = read_own_table(path, {"id": class_id, "key": str}, about=about, delimiter=",")
     return {row["id"]: row["key"] for row in rows}
 
 
@@ -130,7 +130,8 @@ def _narrated(csvs: list, task: str) -> dict[int, str]:
     return names
 
 
-def _class(text: str) -> int:
+def class_id(text: str) -> int:
+    """Return the number of a class. Raises ValueError for anything else."""
     if (number := whole_number(text)) is None:
         raise ValueError("no class id")
     return number

@@ -27,7 +27,6 @@ MOST = 0.5  # a larger share of segments with the prior is a problem
 # Words in a weights file's name which show that the weights were trained on videos.
 VIDEO_DATA = ("kinetics", "k400", "k600", "k700", "ssv2", "sthv2", "something")
 
-_SLS = ("sls_pt", "sls_tl", "sls_td")
 _SMALLEST = math.log(1.4e-45)  # a smaller float32 becomes 0
 
 
@@ -37,7 +36,7 @@ def check(
     num_verbs: int,
     num_nouns: int,
 ) -> list[str]:
-    """List problems of entries from `files.build` or `read_pt`.
+    """List problems of entries from `files.build` or `files.read_submission`.
 
     Reports missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity. Hints
     report ties for the highest score and rows that become 0 in the official softmax.
@@ -86,19 +85,6 @@ def check(
             " one softmax over all rows; give row-normalised log-probabilities"
         )
     return sorted(problems, key=lambda line: line.startswith(HINT))
-
-
-def sls_problems(levels: Mapping[str, Any]) -> list[str]:
-    """List problems of the supervision levels `sls_pt`, `sls_tl`, `sls_td` (integers, 0 to 5)."""
-    problems = [f'"{key}" is missing, expected 0 to 5' for key in _SLS if key not in levels]
-    for key, level in levels.items():
-        if key not in _SLS:
-            problems.append(
-                f'"{shortened(key)}" is no supervision level, expected {", ".join(_SLS)}'
-            )
-        elif type(level) is not int or not 0 <= level <= 5:
-            problems.append(f'"{key}" is {shortened(repr(level))}, expected an integer from 0 to 5')
-    return problems
 
 
 def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> list[str]:
@@ -160,7 +146,7 @@ def prior_problems(
     """Report entries that have the prior in one line.
 
     Args:
-        entries: Entries from `files.build` or `read_pt`.
+        entries: Entries from `files.build` or `files.read_submission`.
         dropped: results/clean/dropped.tsv.
         split: `val` or `test`.
         most: Share of the entries, 0 to 1. Above it the line is a problem, otherwise a hint.

@@ -1,24 +1,22 @@
-"""`epic100 submission check FILE --split val`: what is wrong with a submission."""
+"""`epic100 submission check FILE --split val`, and `epic100 score FILE` without a run."""
 
 import argparse
+import json
 import sys
+from collections.abc import Iterator, Mapping
 
 from epic100.base.errors import EpicError
+from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.settings import Classes, layered_settings
 from epic100.submission.check import HINT, MOST, check, prior_problems
-from epic100.submission.files import (
-    existing_file,
-    expected_ids,
-    read_pickle,
-    read_pt,
-    read_zip,
-)
+from epic100.submission.files import expected_ids, read_submission
+from epic100.submission.score import OWN, asked, read_hits
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each problem; return 1 if there is one that is more than a hint, else 0."""
     try:
-        lines = _check_file(options)
+        lines = _problems(options)
     except EpicError as error:
         lines = str(error).splitlines()
     print(*lines, sep="\n", end="\n" if lines else "")
@@ -29,26 +27,39 @@ def run(options: argparse.Namespace) -> int:
     return 1 if count else 0
 
 
-def _check_file(options: argparse.Namespace) -> list[str]:
-    path, suffix = existing_file(options.file), options.file.suffix.lower()
+def score(options: argparse.Namespace) -> int:
+    """Print the figures; return 0."""
+    truth, reading = asked(options)
+    hits = read_hits(options.file, truth, **reading)
+    figures = group_accuracies(hits, truth.members)
+    if OWN in hits:
+        figures[OWN] = percent(hits[OWN])
+    if options.json:
+        about = {"file": str(options.file), "segments": len(truth.ids)}
+        print(json.dumps(about | figures, indent=2))
+    else:
+        print(f"{options.file}: {len(truth.ids)} segments of val, percent")
+        print(*_table(figures), sep="\n")
+    return 0
+
+
+def _table(figures: Mapping[str, float | None]) -> Iterator[str]:
+    yield f"{'':16}" + "".join(f"{task:>8}" for task in TASKS)
+    for group, k in (("overall", 1), ("overall", 5), ("unseen", 1), ("tail", 1)):
+        row = [figures[f"{group}_{task}_accuracy_at_{k}"] for task in TASKS]
+        yield f"{group:10}top-{k} " + "".join(f"{_cell(figure):>8}" for figure in row)
+    if OWN in figures:
+        yield f"by the model's own scores of actions, top-1: {_cell(figures[OWN])}"
+
+
+def _cell(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.2f}"
+
+
+def _problems(options: argparse.Namespace) -> list[str]:
+    """List problems of the file, and how many segments have no prediction of their own."""
+    entries = read_submission(options.file)
     wanted = _wanted(options)
-    if suffix == ".zip":
-        entries, problems = read_zip(path, *wanted[1:])
-        return [*problems, *_problems(entries, options, wanted)]
-    if suffix == ".pkl" and not options.allow_pickle:
-        raise EpicError(
-            f"{path}: loading a .pkl runs its code; with --allow-pickle if you trust it"
-        )
-    if suffix not in (".pt", ".pkl"):
-        raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt or .zip")
-    entries = read_pickle(path) if options.allow_pickle else read_pt(path)
-    return _problems(entries, options, wanted)
-
-
-def _problems(
-    entries: list[dict], options: argparse.Namespace, wanted: tuple[list[str], int, int]
-) -> list[str]:
-    """List problems of the scores, and how many segments have no prediction of their own."""
     # The reasons come from the run in --directory, and are known only for a named split.
     dropped = options.directory / "results/clean/dropped.tsv"
     most = MOST if options.allow_prior is None else options.allow_prior

@@ -11,7 +11,7 @@ from epic100.base.torch_file import write_tensors
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.segment_list import DROPPED, read_segments
 from epic100.submission.check import HINT, MOST, check, contradictions, prior_words
-from epic100.submission.files import build, check_zip, read_pt, write_zip
+from epic100.submission.files import build, read_submission, write_zip
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,10 @@ def export(
     with atomic_path(out) as temporary:
         if out.suffix == ".zip":
             write_zip(entries, temporary, sls)
-            log.info(f"{out}: written, now checked as the server would")
-            problems = check_zip(temporary, *wanted)
         else:
             write_tensors(entries, temporary)
-            problems = check(read_pt(temporary), *wanted)
+        log.info(f"{out}: written, now checked as the server would")
+        problems = check(read_submission(temporary), *wanted)
         # Hints are skipped: segments that share the prior are equal by design.
         faults = [line for line in problems if not line.startswith(HINT)]
         if faults:

@@ -5,27 +5,24 @@ Format: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py.
 
 import json
 import os
-import pickle
-import re
-import struct
 import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import read_foreign
 from epic100.base.text_table import read_table
-from epic100.base.torch_file import read_tensors
 from epic100.segments.official_lists import TASKS
-from epic100.submission.check import OUTPUTS, check, shortened, sls_problems, some_of
+from epic100.submission.check import OUTPUTS, shortened, some_of
 
 PathLike = str | os.PathLike
 
@@ -34,9 +31,61 @@ MEMBER = "test.json"
 VERSION = "0.2"
 CHALLENGE = "action_recognition"
 LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has about 100 MiB
-# Limits on objects and lists, values, and digits: an object needs 100 times its bytes in memory.
-MOST_OPENED, MOST_VALUES, LONGEST_NUMBER = 200_000, 10_000_000, 64
-MOST_SHOWN = 20  # duplicate keys that are listed, at most
+# Limits on objects and lists, and on values: an object needs 100 times its bytes in memory.
+MOST_OPENED, MOST_VALUES = 200_000, 10_000_000
+
+
+def _scores(scores: dict[str, Any]) -> np.ndarray:
+    """The scores of an object by class, float32, sorted by class."""
+    classes = [str(number) for number in range(len(scores))]
+    if missing := next((key for key in classes if key not in scores), None):
+        raise ValueError(f"no class {missing} among its {len(scores)} classes")
+    values = [scores[key] for key in classes]
+    if wrong := next((value for value in values if type(value) not in (float, int)), None):
+        raise ValueError(f"{wrong!r:.40} instead of a number")
+    try:
+        # A float too large for float32 becomes infinity, which `check` reports.
+        with np.errstate(over="ignore"):
+            return np.array(values, dtype=np.float64).astype(np.float32)
+    except OverflowError as error:
+        raise ValueError("a number beyond floats") from error
+
+
+def _noted(narration_id: str, info: ValidationInfo) -> str:
+    """Note each id in the order of the file, since a dict keeps the last of two that are equal."""
+    if info.context is not None:
+        info.context.append(narration_id)
+    return narration_id
+
+
+Scores = Annotated[dict[str, Any], AfterValidator(_scores)]
+Level = Annotated[int, Field(ge=0, le=5)]
+SUBMISSION = ConfigDict(strict=True, extra="forbid")
+
+
+class Result(BaseModel):
+    """The scores of one segment, in `test.json`."""
+
+    model_config = SUBMISSION
+    verb: Scores
+    noun: Scores
+
+
+class Head(BaseModel):
+    """What `test.json` says of itself. Supervision levels: github.com/epic-kitchens/sls."""
+
+    model_config = SUBMISSION
+    version: Literal["0.2"]
+    challenge: Literal["action_recognition"]
+    sls_pt: Level
+    sls_tl: Level
+    sls_td: Level
+
+
+class Submitted(Head):
+    """All that `test.json` holds."""
+
+    results: dict[Annotated[str, AfterValidator(_noted)], Result]
 
 
 def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) -> list[dict]:
@@ -57,46 +106,32 @@ def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) 
     ]
 
 
-def read_pt(path: PathLike) -> list[dict]:
-    """Read a `.pt` file in the official list or dict layout, without running code from the file.
+def read_submission(path: PathLike) -> list[dict]:
+    """Read a submission: a `.zip` of the server, or a `.pt` or `.pkl` in an official layout.
 
     Returns:
         Entries like those of `build`. Shapes and dtypes are not changed, so that `check` sees them.
 
     Raises:
-        EpicError: The file is missing, truncated or of another kind or layout, or needs code to
-            load (NumPy objects do too).
-    """
-    path = Path(path)
-    content = read_foreign(
-        path,
-        "a file of torch.save, or a damaged one",
-        "copy or write it again",
-        code_remedy="expected plain strings and tensors, no NumPy arrays; if you trust the file, "
-        "check it with --allow-pickle",
-    )
-    return _entries(content, path)
-
-
-def read_pickle(path: PathLike) -> list[dict]:
-    """Read a `.pkl` or `.pt` file with NumPy arrays. This runs code from the file: trust it first.
-
-    Raises:
-        EpicError: The file is missing, cannot be loaded, or has another layout.
+        EpicError: The file is missing, damaged, or of another kind or layout; or a zip is not as
+            the server wants it, with a line for each problem.
     """
     path = existing_file(path)
-    try:
-        if path.suffix.lower() == ".pt":
-            again = "copy or write it again"
-            return _entries(read_tensors(path, "a submission", again, allow_pickle=True), path)
-        with reading(path) as file:
-            return _entries(pickle.load(file), path)
-    except EpicError:
-        raise
-    except Exception as error:  # unpickling runs code: anything can be raised
-        raise EpicError(
-            f"{path}: cannot be unpickled ({type(error).__name__}: {error}); expected a submission"
-        ) from error
+    if path.suffix.lower() == ".zip":
+        return read_zip(path)
+    return entries_of(read_content(path), path)
+
+
+def read_content(path: PathLike) -> Any:
+    """Read a `.pt` or `.pkl` file, of which no code is run. It may hold arrays of NumPy.
+
+    Raises:
+        EpicError: The file is missing, truncated or of another kind, or holds other objects.
+    """
+    if Path(path).suffix.lower() not in (".pt", ".pth", ".pkl"):
+        kind = Path(path).suffix
+        raise EpicError(f"{path}: unknown kind of file {kind!r}, expected .pt, .pkl or .zip")
+    return read_foreign(path, "scores of segments, or damaged", "copy or write it again")
 
 
 def expected_ids(annotations: PathLike) -> list[str]:
@@ -106,8 +141,15 @@ def expected_ids(annotations: PathLike) -> list[str]:
     return [row["narration_id"] for _, row in rows]
 
 
-def _entries(content: Any, path: Path) -> list[dict]:
-    """Convert either official layout, a list of dicts or a dict of arrays, to a list of dicts."""
+def entries_of(content: Any, path: PathLike) -> list[dict]:
+    """Convert either official layout, a list of dicts or a dict of arrays, to entries.
+
+    C1's baselines (C1-Action-Recognition-TSN-TRN-TSM at e8e1a79, src/test.py) and PySlowFast's fork
+    (epic-kitchens-slowfast at bf50519, tools/test_net.py) store such dicts.
+
+    Raises:
+        EpicError: It is neither.
+    """
     keys = ("narration_id", *OUTPUTS)
     try:
         if isinstance(content, dict):
@@ -167,11 +209,13 @@ def write_zip(
         EpicError: `sls` is not three valid levels.
     """
     entries = list(entries)
-    problems = sls_problems({f"sls_{key}": level for key, level in sls.items()})
-    if problems:
-        raise EpicError(f"supervision levels {dict(sls)}: " + "; ".join(problems))
-    levels = {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
-    head = json.dumps({"version": VERSION, "challenge": CHALLENGE, **levels})
+    levels = {f"sls_{key}": level for key, level in sls.items()}
+    try:
+        known = Head.model_validate({"version": VERSION, "challenge": CHALLENGE} | levels)
+    except ValidationError as error:
+        faults = "; ".join(_lines("", error))
+        raise EpicError(f"supervision levels {dict(sls)}{faults}") from error
+    head = json.dumps(known.model_dump())
     # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
     # name gets a fixed date, so that the bytes stay the same.
     with (
@@ -188,30 +232,34 @@ def write_zip(
         file.write(b"}}")
 
 
-def check_zip(
-    path: str | os.PathLike, expected_ids: Iterable[str], num_verbs: int, num_nouns: int
-) -> list[str]:
-    """List problems of a zip for the server, those of `check` included; empty if there are none.
-
-    EPIC-100 test (13,092 segments) takes a few seconds and a few hundred MB. Raises EpicError for
-    a file without results that could be checked.
-    """
-    entries, problems = read_zip(path, num_verbs, num_nouns)
-    return [*problems, *check(entries, expected_ids, num_verbs, num_nouns)]
-
-
-def read_zip(
-    path: str | os.PathLike, num_verbs: int, num_nouns: int
-) -> tuple[list[dict], list[str]]:
-    """Read a zip into entries like those of `build`, and check all but their scores.
-
-    Returns:
-        The entries, and the problems, one line each.
+def read_zip(path: PathLike) -> list[dict]:
+    """Read a zip into entries like those of `build`.
 
     Raises:
-        EpicError: The file has no results to check.
+        EpicError: The file is no submission; the message has a line for each problem.
         DiskError: The disk fails.
     """
+    data = _member(path)
+    ids: list[str] = []
+    try:
+        results = Submitted.model_validate_json(data, context=ids).results
+    except ValidationError as error:
+        raise EpicError("\n".join(_lines(f"{path}: {MEMBER}", error))) from error
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise EpicError(f"{path}: more than one result for {some_of(twice)}")
+    return [
+        {
+            "narration_id": name,
+            "verb_output": torch.from_numpy(result.verb),
+            "noun_output": torch.from_numpy(result.noun),
+        }
+        for name, result in results.items()
+    ]
+
+
+def _member(path: PathLike) -> bytes:
+    """The bytes of test.json, of no more than a valid file can have."""
     where = f"{path}: {MEMBER}"
     try:
         with reading(path) as file, zipfile.ZipFile(file) as archive:
@@ -225,124 +273,29 @@ def read_zip(
             with archive.open(MEMBER) as member:  # the size in its header may be wrong
                 claimed = archive.getinfo(MEMBER).file_size
                 data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
-            if max(claimed, len(data)) > LARGEST:
-                raise EpicError(f"{where} is over {LARGEST >> 20} MiB unpacked, expected less")
-            if fault := _beyond(data):
-                raise EpicError(f"{path}: {fault}")
-            text = data.decode("utf-8")
-            del data
     except EpicError:
         raise
-    except UnicodeDecodeError as error:
-        raise EpicError(f"{where} is not UTF-8 ({error}), expected JSON text") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
-            RuntimeError, ValueError, OverflowError, struct.error) as error:  # fmt: skip
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise EpicError(
             f"{path}: not a zip file, or a truncated or damaged one ({error})"
         ) from error
-
-    reader = _Reader(num_verbs, num_nouns)
-    try:
-        content = json.loads(text, object_pairs_hook=reader.object, parse_constant=reader.constant)
-    except (ValueError, RecursionError) as error:
-        raise EpicError(f"{where} is not JSON ({error}), expected an object") from error
-    del text
-    problems = []
-    if not isinstance(content, dict):
-        raise EpicError(f"{where} is a JSON {type(content).__name__}, expected an object")
-    for key, wanted in (("version", VERSION), ("challenge", CHALLENGE)):
-        if content.get(key) != wanted:
-            found = shortened(json.dumps(content.get(key), default=str))
-            problems.append(f'"{key}" is {found}, expected "{wanted}"')
-    levels = {key: content[key] for key in content if key.startswith("sls_")}
-    unknown = [key for key in content if key not in ("version", "challenge", "results", *levels)]
-    problems += sls_problems(levels)
-    problems += [f'"{shortened(key)}" is no field of a submission' for key in unknown]
-    problems += [f"{shortened(key)} appears twice in one object" for key in reader.duplicates]
-    problems += [f"{name} is no number of JSON" for name in sorted(reader.constants)]
-    results = content.get("results")
-    if not isinstance(results, dict):
-        problems.append('"results" is missing, expected an object of narration ids')
-        raise EpicError("\n".join(problems))
-    entries, faults = _zip_entries(results)
-    return entries, [*problems, *faults]
+    if max(claimed, len(data)) > LARGEST:
+        raise EpicError(f"{where} is over {LARGEST >> 20} MiB unpacked, expected less")
+    opened, values = data.count(b"{") + data.count(b"["), data.count(b",")
+    if opened > MOST_OPENED or values > MOST_VALUES:
+        raise EpicError(
+            f"{where} has {opened} objects and lists and {values} values, expected at most "
+            f"{MOST_OPENED} and {MOST_VALUES}"
+        )
+    return data
 
 
-def _beyond(data: bytes) -> str:
-    """Say what in test.json needs more memory or time than a valid file can, or return ""."""
-    opened = data.count(b"{") + data.count(b"[")
-    if opened > MOST_OPENED:
-        return f"{MEMBER} has {opened} objects and lists, expected at most {MOST_OPENED}"
-    if (values := data.count(b",")) > MOST_VALUES:
-        return f"{MEMBER} has {values} values, expected at most {MOST_VALUES}"
-    if not data.isascii() and len(data) > 2**24:  # one such letter makes the text 4 times as large
-        return f"{MEMBER} is no plain ASCII, as json.dumps writes it"
-    if re.search(rb"[0-9]{%d}" % LONGEST_NUMBER, data):
-        return f"{MEMBER} has a number of more than {LONGEST_NUMBER} digits"
-    return ""
-
-
-class _Reader:
-    """Turns each object of class scores into an array while the JSON is parsed, to save memory."""
-
-    def __init__(self, num_verbs: int, num_nouns: int):
-        self.layouts = {
-            size: [str(i) for i in range(size)] for size in sorted({num_verbs, num_nouns})
-        }
-        self.duplicates: list[str] = []
-        self.constants: set[str] = set()
-
-    def object(self, pairs: list[tuple[str, Any]]) -> dict | np.ndarray:
-        keys = [key for key, _ in pairs]
-        if keys == self.layouts.get(len(keys)):
-            values = [value for _, value in pairs]
-            if {float, int}.issuperset(map(type, values)):
-                return _float32(values)
-        unique = dict(pairs)
-        if len(unique) < len(pairs):
-            twice = [key for key, count in Counter(keys).items() if count > 1]
-            self.duplicates += twice[: MOST_SHOWN - len(self.duplicates)]
-        return unique
-
-    def constant(self, name: str) -> float:
-        self.constants.add(name)
-        return float(name)
-
-
-def _float32(values: list[float]) -> np.ndarray:
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which `check` reports
-        return np.array(values, dtype=np.float64).astype(np.float32)
-
-
-def _zip_entries(results: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
-    entries = []
-    faults: defaultdict[str, list[str]] = defaultdict(list)
-    for narration_id, result in results.items():
-        if not isinstance(result, dict) or set(result) != set(TASKS):
-            faults['is not an object of "verb" and "noun"'].append(narration_id)
-            result = dict.fromkeys(TASKS, {})
-        entry: dict[str, Any] = {"narration_id": narration_id}
-        for task in TASKS:
-            try:
-                scores = _scores_of(result[task])
-            except ValueError as error:
-                faults[f'has {error} in "{task}"'].append(narration_id)
-                scores = np.empty(0, np.float32)
-            entry[f"{task}_output"] = torch.from_numpy(scores)
-        entries.append(entry)
-    return entries, [f"the result {fault}: {some_of(names)}" for fault, names in faults.items()]
-
-
-def _scores_of(scores: Any) -> np.ndarray:
-    """The scores of an object, sorted by class. Raises ValueError, which says what it has else."""
-    if isinstance(scores, np.ndarray):
-        return scores
-    if not isinstance(scores, dict):
-        raise ValueError("no object")
-    wanted = [str(i) for i in range(len(scores))]
-    if missing := [key for key in wanted if key not in scores]:
-        raise ValueError(f"no class {missing[0]} among its {len(scores)} classes")
-    values = [scores[key] for key in wanted]
-    if wrong := [value for value in values if type(value) not in (float, int)]:
-        raise ValueError(f"{wrong[0]!r:.40} instead of a number")
-    return _float32(values)
+def _lines(where: str, error: ValidationError) -> list[str]:
+    """A line for each kind of fault; faults of results name their segments."""
+    segments: defaultdict[str, list[str]] = defaultdict(list)
+    for fault in error.errors(include_url=False, include_input=False):
+        top, *below = map(str, fault["loc"]) if fault["loc"] else [""]
+        words = fault["msg"].removeprefix("Value error, ")
+        field = shortened(".".join([top, *below[1:]]))
+        segments[f'{where}, "{field}": {words}' if top else f"{where}: {words}"] += below[:1]
+    return [f"{line} in {some_of(names)}" if names else line for line, names in segments.items()]

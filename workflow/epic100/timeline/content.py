@@ -1,9 +1,9 @@
-"""What a timeline says, and its files: TSV, JSON, WebVTT, and ActivityNet's form."""
+"""What a timeline says, and its files: TSV, JSON, WebVTT, and the forms of ActivityNet and C2."""
 
 import html
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from epic100.base.atomic import write_text
+from epic100.base.disk import read_json
 from epic100.base.text_table import write_table
 from epic100.scoring.predictions import Predictions, marginals
 from epic100.segments.official_lists import ClassNames
@@ -302,6 +303,38 @@ def as_activitynet(timeline: Timeline) -> dict[str, Any]:
         "database": {timeline.video: about},
         "results": {timeline.video: rows},
     }
+
+
+def write_detections(
+    timelines: Sequence[str | os.PathLike], out: str | os.PathLike, sls: Mapping[str, int]
+) -> None:
+    """Write timelines of a split as the official tools for detection read them.
+
+    Format: epic-kitchens/C2-Action-Detection at 4835721,
+    EvaluationCode/evaluate_detection_json_ek100.py. Times are seconds of the annotation's clock.
+
+    Args:
+        timelines: Files of `as_json`, one a video, whose names are video_ids.
+        out: results/detections.json.
+        sls: Supervision levels `pt`, `tl` and `td`, as for a submission.
+    """
+    videos = [read_json(path) for path in timelines]
+    results = {
+        video["video"]: [
+            {
+                "verb": found["verb"],
+                "noun": found["noun"],
+                "action": f"{found['verb']},{found['noun']}",
+                "score": found["probability"],
+                "segment": [found["start"], found["stop"]],
+            }
+            for found in video["segments"]
+        ]
+        for video in videos
+    }
+    head = {"version": "0.2", "challenge": "action_detection"}
+    levels = {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
+    write_text(out, json.dumps(head | levels | {"results": results}) + "\n")
 
 
 def as_vtt(timeline: Timeline) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
+from epic100.base.durations import in_words
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import Pairs
 from epic100.model.views import sampling_of
@@ -110,7 +111,7 @@ def _trial_rows(plan: TrainingPlan, trial: Trial, steps: int) -> list[tuple[str,
             f"a step, {validation}a save and a prediction on real segments: loss "
             f"{trial.loss:.3g}, {trial.seconds:.0f} s",
         ),
-        ("time", f"about {_duration(seconds)} ({one_step})"),
+        ("time", f"about {in_words(seconds)} ({one_step})"),
     ]
 
 
@@ -231,11 +232,3 @@ def _device_text(found: Found) -> str:
         f"bn {plan.bn}": processes > 1,
     }
     return ", ".join(word for word, so in words.items() if so)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"

@@ -1,0 +1,143 @@
+"""Scores of val of any model, compared with the official CSV: for `epic100 score` and `compare`.
+
+A file is a submission (`.zip`, or `.pt` or `.pkl` in a layout of C1-Action-Recognition, which
+PySlowFast's fork for EPIC has too), predictions of a run, or what AVION stores with
+`--pickle-filename`.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_own_table
+from epic100.scoring.metrics import official_hits
+from epic100.scoring.outcomes import Truth, read_truth
+from epic100.scoring.predictions import Predictions, complete_scores, predictions_of
+from epic100.scoring.published import own_actions
+from epic100.segments.official_lists import class_id, find_lists
+from epic100.settings import layered_settings
+from epic100.submission.check import HINT, OUTPUTS, check
+from epic100.submission.files import entries_of, existing_file, read_content, read_zip
+
+OWN = "action_head_accuracy_at_1"  # its name in metrics.json
+PathLike = str | os.PathLike
+
+
+def asked(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
+    """Read what a command's options say of val.
+
+    Args:
+        options: `annotations`, `configfile` and `directory` of a command.
+
+    Returns:
+        The truth: of the official CSV, or, where a run has only a part of it or a lab's list, of
+        the run's own list of segments. And what `read_hits` is told besides.
+    """
+    config = layered_settings(options.configfile, options.directory)
+    given, folder = config.annotations, options.directory
+    val, train = folder / given.val, folder / given.train
+    if options.annotations:
+        val, train = options.annotations, options.annotations.with_name(train.name)
+    elif given.format != "official" or config.videos.subset:
+        val = folder / "results/segments/val.txt"
+    named = {key: path and str(folder / path) for key, path in config.evaluate.model_dump().items()}
+    truth = read_truth(val, find_lists(train, named))
+    classes = config.classes
+    reading = {"reduce": config.export.reduce, "sizes": (classes.verbs, classes.nouns)}
+    return truth, reading | {"train": train}
+
+
+def read_hits(
+    path: PathLike,
+    truth: Truth,
+    *,
+    reduce: str | None,
+    sizes: tuple[int, int],
+    train: PathLike | None = None,
+) -> dict[str, np.ndarray]:
+    """Read scores of val, and compare them with the truth as the official evaluator does.
+
+    Args:
+        path: The file, of any of the kinds above.
+        truth: The split.
+        reduce: As for `predictions.chosen_way`, for scores of actions.
+        sizes: Numbers of verbs and nouns.
+        train: The official train CSV, whose actions are classes of AVION's scores.
+
+    Returns:
+        Which segments are right, bool [N] by `{verb,noun,action}_at_{1,5}`, and by `OWN` where the
+        model has scores of actions.
+
+    Raises:
+        EpicError: The file is of another kind or split, or it lacks segments.
+    """
+    path = existing_file(path)
+    if path.suffix.lower() == ".zip":
+        return _hits_of_entries(read_zip(path), path, truth, sizes)
+    content = read_content(path)
+    predictions = None
+    if isinstance(content, dict) and "format" in content:
+        predictions = predictions_of(content, path, "val")
+    elif isinstance(content, dict) and {"probs", "targets"} <= content.keys():
+        predictions = _of_avion(content, path, truth, sizes, train)
+    if predictions is None:
+        return _hits_of_entries(entries_of(content, path), path, truth, sizes)
+    verb, noun, _ = complete_scores(predictions, truth.ids, reduce)
+    hits = official_hits(verb, noun, truth.verb, truth.noun)
+    return hits | ({OWN: own_actions(predictions, truth)} if predictions.pair_head else {})
+
+
+def _hits_of_entries(
+    entries: list[dict], path: Path, truth: Truth, sizes: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    plain = [entry | {key: entry[key].float() for key in OUTPUTS} for entry in entries]
+    faults = [line for line in check(plain, truth.ids, *sizes) if not line.startswith(HINT)]
+    if faults:
+        raise EpicError(
+            f"{path}: {'; '.join(faults)}; expected scores of every segment of split val, for the "
+            "`classes:` in the config"
+        )
+    # In the file's order and dtype: the official softmax is over all rows, and rounds so.
+    place = {name: row for row, name in enumerate(truth.ids)}
+    rows = np.array([place[entry["narration_id"]] for entry in entries])
+    verb, noun = (np.stack([entry[key].numpy() for entry in entries]) for key in OUTPUTS)
+    hits = official_hits(verb, noun, truth.verb[rows], truth.noun[rows])
+    back = np.argsort(rows)
+    return {name: own[back] for name, own in hits.items()}
+
+
+def _of_avion(
+    content: Mapping[str, Any], path: Path, truth: Truth, sizes: tuple[int, int],
+    train: PathLike | None,
+) -> Predictions:  # fmt: skip
+    """AVION's probabilities of actions as predictions.
+
+    Its rows have no ids: they are in the order of the validation CSV, which the classes of all rows
+    prove. A class is a pair of train or val; they are sorted as texts `verb:noun`.
+    Source: zhaoyue-zephyrus/AVION at 31b00b6, scripts/main_lavila_finetune_cls.py:585 and
+    avion/utils/misc.py:43.
+    """
+    columns = {"verb_class": class_id, "noun_class": class_id}
+    about = f"the official train CSV with {', '.join(columns)}, whose pairs are classes of {path}"
+    rows = read_own_table(train or "EPIC_100_train.csv", columns, about=about, delimiter=",")
+    known = {tuple(row.values()) for row in rows} | set(truth.pairs())
+    pairs = sorted(known, key=lambda pair: f"{pair[0]}:{pair[1]}")
+    place = {pair: number for number, pair in enumerate(pairs)}
+    probs, targets = (torch.as_tensor(content[key]) for key in ("probs", "targets"))
+    if tuple(probs.shape) != (len(truth.ids), len(pairs)):
+        raise EpicError(
+            f"{path}: its probs have shape {list(probs.shape)}, expected "
+            f"[{len(truth.ids)}, {len(pairs)}]: segments of val, pairs of train and val"
+        )
+    true = [place[pair] for pair in truth.pairs()]
+    if targets.tolist() != true:
+        raise EpicError(f"{path}: its targets are not the classes of val in the CSV's order")
+    counts = [(*pair, 0) for pair in pairs]
+    log_probs = probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float()
+    return Predictions("val", truth.ids, log_probs, counts, *sizes, {})
