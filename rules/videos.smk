@@ -105,9 +105,10 @@ if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
 if workflow.is_main_process:
     files = filter(Path.is_file, (FILES[video.path()] for video in NEEDED))
     by_size = sorted((path.stat().st_size, path) for path in files)
-    for (size, one), (other_size, other) in zip(by_size, by_size[1:]):
-        if size == other_size > 0:
-            logger.warning(
-                f"{one} and {other} are both of {size} bytes: is it one film under two ids? The "
-                "segments of one of them would be cut from the other's film"
-            )
+    twins = [(one, other) for one, other in zip(by_size, by_size[1:]) if one[0] == other[0] > 0]
+    for (size, one), (_, other) in twins[:1]:
+        more = f" (and {len(twins) - 1} more pairs are as alike)" if twins[1:] else ""
+        logger.warning(
+            f"{one} and {other} are both of {size} bytes{more}: is it one film under two ids? The "
+            "segments of one of them would be cut from the other's film"
+        )
