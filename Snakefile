@@ -12,7 +12,7 @@ include: "rules/common.smk"
 include: "rules/videos.smk"
 include: "rules/inputs.smk"
 # Before the first rule: Snakemake reads the profile's resources once, and this changes them.
-include: "rules/slurm.smk"
+include: "rules/run.smk"
 include: "rules/weights.smk"
 include: "rules/before_start.smk"
 include: "rules/start_check.smk"

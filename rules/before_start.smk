@@ -1,6 +1,6 @@
 # Before the first job of a run that trains: can this training work at all?
 #
-# The check is no input of the training: a finished model stays valid without it. So slurm.smk calls it
+# The check is no input of the training: a finished model stays valid without it. So run.smk calls it
 # before all jobs (`onstart`).
 
 import functools
@@ -49,7 +49,7 @@ def start_check(run=None):
         weights=weights.path if weights and not to_come else None,
         weights_to_come=weights.source if to_come else "",
         fault=fault,
-        remote=getattr(options(), "executor", None) not in (None, "local"),
+        remote=not workflow.local_exec,
     )
 
 

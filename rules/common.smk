@@ -1,11 +1,16 @@
 # Facts of the config that several rules need. Those of the video sheet: videos.smk.
 
+import functools
 import importlib.util
+import io
 import os
 import re
 import sys
+from argparse import Namespace
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.io import sourcecache_entry
 from snakemake.logging import logger
 
@@ -48,6 +53,14 @@ if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in s
         "--configfile is given more than once, and Snakemake would read the last one only; give all "
         "files behind one: --configfile A B"
     )
+
+
+@functools.cache
+def options():
+    """The words of this call, by Snakemake's own parser; none if another program called it."""
+    with suppress(SystemExit), redirect_stderr(io.StringIO()):
+        return get_argument_parser().parse_args(sys.argv[1:])
+    return Namespace()
 
 
 def shipped(path):

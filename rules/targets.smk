@@ -26,6 +26,7 @@ def results_of(made):
     return set(expand(plain, **names, video=[v.video_id for v in VIDEOS], allow_missing=True))
 
 
+without_retries()
 # Another workflow that uses this one as a module may have rules of its own after it.
 if workflow.is_main_process and workflow.modifier.is_main_snakefile():
     refuse_unknown_targets()

@@ -33,7 +33,7 @@ def test_slurm_or_cuda_s_variable_grants_a_gpu(environment, words):
 
 
 @pytest.mark.parametrize("asked, environment, words", [
-    (2, {"SLURM_JOB_ID": "7"}, "the rule's resource `gpu` is 2 in a Slurm job"),
+    (2, {"SLURM_JOB_ID": "7"}, "the rule's resource `gpu` is 2 in job 7@"),
     (2, {}, None),
     (0, {"SLURM_JOB_ID": "7"}, None),
 ])  # fmt: skip

@@ -109,7 +109,7 @@ def test_a_training_is_warned_before_its_wall_time_saves_and_goes_on_in_its_retr
 def test_a_scan_that_runs_into_its_wall_time_keeps_the_videos_that_it_had(runs):
     scan = runs["scan"]
     assert [job["State"] for job in scan["jobs"]] == ["TIMEOUT", "COMPLETED"]
-    assert "SLURM status is: 'TIMEOUT'" in scan["said"]
+    assert "FAILED scan P02: TIMEOUT, it ran" in scan["said"]
     assert "DUE TO TIME LIMIT" in scan["said"]  # Slurm's own words, from the job's log
     log = (scan["folder"] / "results/logs/scan/P02.log").read_text()
     assert "2 videos: 2 ok; 1 of them decoded now" in log

@@ -1,4 +1,4 @@
-"""Snakemake, with shorter waits in the library's code of Slurm: a program that tests start.
+"""Snakemake, with shorter waits in the library's code of clusters: a program that tests start.
 
 The variable SHORTER names more of them: `hold.JUDGE_SECONDS=3 status.LINE_SECONDS=20`.
 """
@@ -8,10 +8,11 @@ import sys
 
 from snakemake.cli import main
 
-from epic100.slurm import executor, hold
+from epic100.base import hold
+from epic100.slurm import answers, executor
 from snakemake_logger_plugin_epic100 import status
 
-MODULES = {"executor": executor, "hold": hold, "status": status}
+MODULES = {"executor": executor, "hold": hold, "status": status, "answers": answers}
 SHORT = (
     "executor.RETRY_SECONDS=2 executor.ARRIVAL_SECONDS=6 hold.ARRIVAL_SECONDS=6 hold.LOOK_SECONDS=2"
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from support.checkout import ROOT
 from support.slurm_rig import ACCOUNT, Rig
 
-QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
+QUICK = ("--epic100-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
          "--latency-wait", "10")  # fmt: skip
 REAL = "profiles/vsc"
 QUICK_PROGRAM = str(ROOT / "tests/support/quick_snakemake.py")

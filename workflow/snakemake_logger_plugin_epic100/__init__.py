@@ -30,7 +30,7 @@ CLEAR = ("EpicError", "WorkflowError", "InputFunctionException")
 PLACES = re.compile(r"^(Wildcards:|Traceback:|  File \").*", re.MULTILINE | re.DOTALL)
 NOISE = (
     "--keep-incomplete", "Assuming unrestricted", "Building DAG", "Conda environments",
-    "Config file", "MinJobAge", "Provided", "Rules claiming", "SLURM run ID", "Using shell",
+    "Config file", "Provided", "Rules claiming", "Using shell",
 )  # fmt: skip
 WORTH_SHOWING = ("Nothing to be done", "Start check", "Terminating processes", "Will exit after")
 

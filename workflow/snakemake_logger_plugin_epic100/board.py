@@ -9,9 +9,15 @@ from pathlib import Path
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_epic100.logs import Failure, failure_of, lines_of
+from snakemake_logger_plugin_epic100.logs import (
+    Failure,
+    LogState,
+    failure_of,
+    lines_of,
+    state_of,
+)
 
-SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
+SUBMITTED = re.compile(r"Job (\d+) has been submitted with \w+ jobid '?([\w.-]+)")
 RESULTS = ("clean", "train")  # whose last line in the log says what came out
 FINDINGS = ("scan",)  # whose warnings are about a video as a whole
 AGAIN = re.compile(r"Trying to restart job (\d+)")
@@ -19,17 +25,22 @@ AGAIN = re.compile(r"Trying to restart job (\d+)")
 
 @dataclass
 class BoardJob:
-    """A job of this run that has started; `slurm` is its Slurm job id, or ""."""
+    """A job of this run that has started; `id` is that of its scheduler, or "".
+
+    `log_before` is the state of its log then: a log that is unchanged is of an earlier try. The
+    clock of its node may be wrong.
+    """
 
     rule: str
     wildcards: str
     logs: list[str]
     outputs: list[str]
+    log_before: LogState
     begun: float
     attempt: int
     local: bool  # it runs where snakemake runs
     state: str = "active"  # active, done, failed, again
-    slurm: str = ""
+    id: str = ""
     submitted: float = 0.0
     ended: float = 0.0
 
@@ -82,11 +93,13 @@ class Board:
 
     def _begin(self, values: dict) -> None:
         before = self.jobs.get(values["jobid"])
+        logs = [str(path) for path in values["log"] or []]
         self.jobs[values["jobid"]] = BoardJob(
             rule=values["rule_name"],
             wildcards=" ".join(str(value) for value in (values["wildcards"] or {}).values()),
-            logs=[str(path) for path in values["log"] or []],
+            logs=logs,
             outputs=[str(path) for path in values["output"] or []],
+            log_before=state_of(logs[0]) if logs else None,
             begun=time.time(),
             attempt=before.attempt + 1 if before else 1,
             local=bool(values.get("local")),
@@ -104,7 +117,7 @@ class Board:
             return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
         if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
             return []
-        said = [line for line in lines_of(job.logs[0], job.begun) if not line.startswith(" ")]
+        said = [line for line in lines_of(job.logs[0], job.log_before) if not line.startswith(" ")]
         return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in said[-1:]]
 
     def spent(self) -> list[str]:
@@ -122,7 +135,7 @@ class Board:
             return []
         job.state = "failed"
         logs = [str(path) for path in values["log"] or []]
-        failure = failure_of(job.name, logs, str(values["rule_msg"] or ""))
+        failure = failure_of(job.name, logs, str(values["rule_msg"] or ""), job.log_before)
         failure.log = failure.log and self.seen(failure.log)
         self.failures[job.name] = failure
         return failure.lines()
@@ -130,7 +143,7 @@ class Board:
     def _read(self, message: str) -> list[str]:
         if match := SUBMITTED.match(message):
             if job := self.jobs.get(int(match[1])):
-                job.slurm, job.submitted = match[2], time.time()
+                job.id, job.submitted = match[2], time.time()
         elif (match := AGAIN.match(message)) and (job := self.jobs.get(int(match[1]))):
             job.state = "again"
             return [f"  {job.name} is tried again"]

@@ -1,6 +1,7 @@
 """What the logs of a job say of it: its last line while it runs, and why it failed."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +9,14 @@ TAIL_BYTES = 65536
 ATTEMPT = re.compile(r"--- \d{4}-\d\d-\d\d ")  # how each attempt in a rule's log starts
 CLEAR = re.compile(r"(?:\S+ )?error: (.+)")
 RAISED = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)")
-# In the executor's message: Slurm's state, its reason, and why it refused the job.
-OF_SLURM = (
-    re.compile(r"SLURM status is: '(\w+)'"),
-    re.compile(r"Reasons?: (?:Step 0: )?(.+?)\.(?:For further|$)", re.MULTILINE),
-    re.compile(r"The error message was '(.+?)'", re.DOTALL),
+# What Snakemake puts behind an executor's message, and at the end of a cluster's log of a job.
+TRAILER = re.compile(
+    r"(?ms)^(\[\w+ \w+ +\d+ [\d:]+ \d+\]\n)?(Error in rule|RuleException|Shutting down, this|"
+    r"Removing output|Exiting because a job|WorkflowError:\nAt least one|Storing output).*"
 )
+FURTHER = "For further error details"
 LAST_LINES = 5
+LogState = tuple[int, int] | None  # time of the last change in ns, bytes
 
 
 @dataclass
@@ -37,47 +39,51 @@ class Failure:
         return [*text, f"  log: {self.log}"] if self.log else text
 
 
-def failure_of(job: str, logs: list[str], message: str) -> Failure:
+def failure_of(job: str, logs: list[str], message: str, before: LogState = None) -> Failure:
     """Find the reason of a failure.
 
     Args:
         job: Rule and wildcards.
-        logs: The job's logs: the rule's first, Slurm's last.
-        message: The executor's message.
+        logs: The job's logs: the rule's first, the cluster's last.
+        message: The executor's message; its first line is the reason.
+        before: The state of the rule's log when this try began.
     """
-    found = [match for pattern in OF_SLURM if (match := pattern.search(message))]
-    parts = [" ".join(match[1].split()) for match in found if match[1] != "Unknown"]
+    parts = message.partition(FURTHER)[0].strip().splitlines()[:1]
     shown = logs[0] if logs else ""
-    own = lines_of(shown)
+    own = lines_of(shown, before)
     said = [m[1] for line in own if (m := CLEAR.match(line))]
     said = said or [m[1] for line in own if (m := RAISED.match(line))]
     if said:
         parts.append(said[-1])
     elif not own and len(logs) > 1:
-        # The job died before its rule wrote to the log, so show the end of Slurm's log.
+        # The job died before its rule wrote to the log, so show the end of the cluster's log.
         shown = logs[-1]
         end = "".join(f"\n    {line}" for line in lines_of(shown)[-LAST_LINES:])
-        parts += [f"its log is empty; the end of Slurm's:{end}"] if end else []
-    if not parts and message:
-        parts.append(message.strip().splitlines()[0])
+        parts += [f"its log is empty; the end of the cluster's:{end}"] if end else []
     return Failure(job, ", ".join(parts) or "see its log", shown)
 
 
-def lines_of(log: str, since: float = 0.0) -> list[str]:
+def state_of(log: str) -> LogState:
+    """The state of a log, by which a later change is noticed; None if there is none."""
+    try:
+        status = Path(log).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def lines_of(log: str, before: LogState = None) -> list[str]:
     """The lines at the end of a log, of the last attempt only, without empty ones.
 
     Args:
         log: The file; there need be none.
-        since: Seconds since 1970. A log that was not written since then belongs to another attempt.
+        before: Its state when the attempt began; unchanged, its lines are of an earlier one.
     """
-    path = Path(log)
-    try:
-        status = path.stat()
-        with path.open("rb") as file:
-            file.seek(max(status.st_size - TAIL_BYTES, 0))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    lines = [line for line in text.splitlines() if line.strip()] if status.st_mtime >= since else []
+    now, text = state_of(log), ""
+    if now is not None and now != before:
+        with suppress(OSError), Path(log).open("rb") as file:
+            file.seek(max(now[1] - TAIL_BYTES, 0))
+            text = TRAILER.sub("", file.read().decode("utf-8", "replace"))
+    lines = [line for line in text.splitlines() if line.strip()]
     begins = [number for number, line in enumerate(lines, start=1) if ATTEMPT.match(line)]
     return lines[begins[-1] :] if begins else lines

@@ -1,35 +1,22 @@
 """The status of the run: an updated block on a terminal, or a line every five minutes in a log."""
 
-import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 
-from epic100.slurm.executor import active
-from epic100.slurm.jobs import NoAnswerError, SlurmJob, jobs_of
+from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, in_charge
 from snakemake_logger_plugin_epic100.board import Board, BoardJob, duration
 from snakemake_logger_plugin_epic100.display import Display, take_screen
 from snakemake_logger_plugin_epic100.logs import lines_of
 
 LOOK_SECONDS = 2.0
 LINE_SECONDS = 300.0
-SQUEUE_SECONDS = 30.0  # one squeue for all jobs
+ASK_SECONDS = 30.0  # one question for all jobs
 SHOWN = 4  # jobs shown per rule, running ones first; the others are only counted
 WIDTH = 80  # characters of a job's last line that are shown
 STATES = ("running", "pending", "submitted", "ended", "failed")
-# What Slurm's reasons for a pending job mean, by how they begin.
-REASONS = {
-    "Priority": "other jobs come first",
-    "Resources": "it is next, and waits for a place",
-    "ReqNodeNotAvail|Nodes|Partition": "its nodes are down, reserved or closed now",
-    r"Assoc\w*(Billing|Minutes)": "the account has no credits left",
-    "Assoc|QOS|MaxJobs": "you or your account have as much as is allowed at once",
-    "JobHeld": "held: `scontrol release` lets it go on",
-    "Dependency|BeginTime|Licenses|Reserv": "not before another job, a time or a license",
-    "Invalid|AccountNot|BadConstraints": "it can never start: cancel it, and mend the request",
-}
 
 
 class Status(threading.Thread):
@@ -38,11 +25,11 @@ class Status(threading.Thread):
     def __init__(self, board: Board):
         super().__init__(daemon=True)
         self.board, self.display = board, Display(take_screen())
-        self._slurm: dict[str, SlurmJob] = {}
+        self._there: dict[str, ClusterJob] = {}
         self._end = threading.Event()
         self._line_at = time.monotonic() + LINE_SECONDS
         self._asked = 0.0
-        self._answered = 0.0  # time of the last squeue call that succeeded, seconds since 1970
+        self._answered = 0.0  # time of the last answer, seconds since 1970
 
     def run(self) -> None:
         """Update the status until `stop`."""
@@ -50,7 +37,7 @@ class Status(threading.Thread):
         counts = ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in stats)
         self.display.say(f"{self.board.total} jobs: {counts}")
         while not self._end.wait(LOOK_SECONDS):
-            self._ask_slurm()
+            self._ask()
             self.display.renew(self.block())
             if not self.display.is_terminal and time.monotonic() >= self._line_at:
                 self._line_at = time.monotonic() + LINE_SECONDS
@@ -88,33 +75,29 @@ class Status(threading.Thread):
 
     def _about(self, job: BoardJob) -> str:
         """One job: its wildcards, where it runs, and the last line of its log."""
-        there, state = self._slurm.get(job.slurm), self._state(job)
-        where = f"{there.cluster}/{there.partition}" if there else ""
-        if there and state == "pending" and there.reason != "None":
-            meant = [words for name, words in REASONS.items() if re.match(name, there.reason)]
-            state = f"pending ({': '.join([there.reason, *meant[:1]])})"
+        there, state = self._there.get(job.id), self._state(job)
+        where = there.where if there else ""
+        if there and there.pending and there.reason:
+            state = f"pending ({there.reason})"
         elif state == "running":
-            last = lines_of(job.logs[0], job.begun)[-1:] if job.logs else []
+            last = lines_of(job.logs[0], job.log_before)[-1:] if job.logs else []
             state = "".join(last).removeprefix(f"{job.name}: ")[:WIDTH] or state
         again = f"attempt {job.attempt}" if job.attempt > 1 else ""
         return " ".join(filter(None, [job.wildcards, where, again, state]))
 
     def _state(self, job: BoardJob) -> str:
-        """One of STATES: what Slurm tells of a job, or what is known of it without."""
-        there = self._slurm.get(job.slurm)
-        if job.local or not active:
+        """One of STATES: what the scheduler tells of a job, or what is known of it without."""
+        there = self._there.get(job.id)
+        if job.local or in_charge().name == Scheduler.name:
             return "running"
         if there:
-            return "pending" if there.state == "PENDING" else "running"
-        return "ended" if job.slurm and self._answered > job.submitted else "submitted"
+            return "pending" if there.pending else "running"
+        return "ended" if job.id and self._answered > job.submitted else "submitted"
 
-    def _ask_slurm(self) -> None:
-        if not active or time.monotonic() - self._asked < SQUEUE_SECONDS:
+    def _ask(self) -> None:
+        if time.monotonic() - self._asked < ASK_SECONDS:
             return
         self._asked, asked = time.monotonic(), time.time()
-        try:
-            found = jobs_of(Path.cwd(), active[0].clusters, ["--me"], seconds=SQUEUE_SECONDS)
-        except NoAnswerError:
-            return  # the executor reports it if it matters
-        self._answered = asked
-        self._slurm = {job.id: job for job in found}
+        with suppress(NoAnswerError):  # the executor reports it if it matters
+            self._there = {job.id: job for job in in_charge().jobs(ASK_SECONDS)}
+            self._answered = asked

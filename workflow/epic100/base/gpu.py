@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.base.scheduler import here
 
 log = logging.getLogger(__name__)
 
-NONE = ("", "-1", "NoDevFiles")  # older Slurm writes the last one for a job without GPUs
-GRANTS = ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")
+NONE = ("", "-1", "NoDevFiles")  # some schedulers write the last one for a job without GPUs
 
 
 def unusable(device: str = "cuda") -> str | None:
@@ -53,13 +53,14 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     """Find the GPUs of this process.
 
     Args:
-        asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a Slurm job only.
-        environment: Environment variables. Slurm sets `SLURM_JOB_GPUS` in a job that has GPUs.
+        asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a cluster's job.
+        environment: Environment variables.
     """
-    given = {name: environment.get(name, "").strip() for name in GRANTS}
-    granted = next((f"{n} is {v}" for n, v in given.items() if v.split(",")[0] not in NONE), None)
-    if granted is None and asked and "SLURM_JOB_ID" in environment:
-        granted = f"the rule's resource `gpu` is {asked} in a Slurm job"
+    grant, visible = here(environment).granted(environment), "CUDA_VISIBLE_DEVICES"
+    given = environment.get(visible, "").strip()
+    granted = grant.gpus or (f"{visible} is {given}" if given.split(",")[0] not in NONE else None)
+    if granted is None and asked and grant.job:
+        granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
     return Gpus(
         torch.cuda.device_count(), granted, any(Path("/dev").glob("nvidia[0-9]*")),
         functools.cache(unusable),
@@ -97,7 +98,7 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
         return 0
     raise EpicError(
         f"{reason}, but {seen}; expected at least {wanted}: install a torch that fits the driver "
-        "and the GPU (docs/platforms.md), ask Slurm for enough of them, or set "
+        "and the GPU (docs/platforms.md), ask for enough of them, or set "
         f"`{section}: device: cpu` to compute on the CPU"
     )
 

@@ -25,8 +25,8 @@ DRIVER = Path("/proc/driver/nvidia/version")
 def usable_cores(cgroup: Path = CGROUP) -> int:
     """Number of cores that this process was given, by affinity and by the quota of its cgroup.
 
-    Slurm binds a job to its cores (affinity). Containers limit CPU time (quota). The machine's core
-    count is used only if the system has neither.
+    Schedulers bind a job to its cores (affinity). Containers limit CPU time (quota). The machine's
+    core count is used only if the system has neither.
 
     Args:
         cgroup: Where the cgroup (version 2) of this process is mounted.

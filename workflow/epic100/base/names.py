@@ -1,6 +1,6 @@
 """Allowed characters of names, URLs and digests that come from other people's files.
 
-Ids become file names, Snakemake wildcards and parts of the command line that the Slurm executor
+Ids become file names, Snakemake wildcards and parts of the command line that an executor
 passes to a shell. URLs are shown in a browser. So an id is a plain name, and a URL has no character
 with a special meaning in a shell or an HTML page.
 """

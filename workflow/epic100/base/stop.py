@@ -1,7 +1,7 @@
 """Signals that ask a training to stop: recorded, obeyed after the iteration, ignored by workers.
 
-Slurm sends SIGUSR1 before a time limit (`--signal=USR1@120`); Slurm and `launch` send SIGTERM at
-the end; Ctrl-C sends SIGINT. All three may reach the whole process group.
+A cluster sends SIGUSR1 before a time limit, if asked to; it and `launch` send SIGTERM at the end;
+Ctrl-C sends SIGINT. All three may reach the whole process group.
 """
 
 import os
@@ -50,7 +50,7 @@ def until_the_last_line() -> Iterator[None]:
 
     Before a training takes signals over (`StopSignals.noting`), the first SIGTERM or SIGUSR1 ends
     the block with an error. Once one came, here or there, later ones are ignored: Snakemake and
-    Slurm send several, and a process that ends would die without its message.
+    a cluster send several, and a process that ends would die without its message.
 
     Raises:
         Stopped: A signal came.

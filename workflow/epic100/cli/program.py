@@ -19,7 +19,7 @@ submission.
   epic100 demo                      films a mini kitchen in ./demo and runs everything on it
   epic100 check                     whether config, annotations and videos are there
   epic100 run -n                    what would run here; config/config.yaml names your data
-  epic100 run --profile profiles/vsc all     on Slurm
+  epic100 run --profile profiles/vsc all     on a cluster
   epic100 adopt                     models that others trained on EPIC-KITCHENS-100
   epic100 test lab/model.pth        its official figures, in results/runs/model
   epic100 score submission.zip      the same of any file of scores, without a run

@@ -180,7 +180,7 @@ def make_features(
         settings: The `features:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests from Slurm.
+        asked: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: A frame that the scan passed does not decode; the source gives NaN or no

@@ -114,7 +114,7 @@ def make_tokens(
         settings: The `features:` section.
         predict: The `predict:` section.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests from Slurm.
+        asked: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: A process fails, or the source gives something else.

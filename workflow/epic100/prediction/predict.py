@@ -140,7 +140,7 @@ def predict(
         index_dir: The folder of the frame indexes.
         settings: The `predict:` section.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests from Slurm.
+        asked: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested, or a process fails.
@@ -170,7 +170,7 @@ def predict_rows(
     Args:
         job: The whole work. Its keys of `videos` name the parts that get a shard each; together
             they have every line of the list once.
-        asked: Number of GPUs that the rule requests from Slurm.
+        asked: Number of GPUs that the rule requests.
         outputs: Outputs of the model, for a list without segments.
         label: What is predicted, for the progress display.
         parts: What a part is, for the log.

@@ -208,13 +208,13 @@ class OnDevice(Section):
 
     device: Literal["auto", "cuda", "cpu"] = key(
         "auto",
-        "a GPU if there is one; if the job was granted one (`SLURM_JOB_GPUS`, "
-        "`CUDA_VISIBLE_DEVICES`, or the rule's `gpu` in a Slurm job) and torch cannot use it, the "
+        "a GPU if there is one; if the job was granted one (by a cluster, "
+        "`CUDA_VISIBLE_DEVICES`, or the rule's `gpu` in a job) and torch cannot use it, the "
         "job fails; `cpu`: the CPU, whatever was granted",
     )
     gpus: int | None = key(
         None,
-        "GPUs of a node, one process each; null: one if there is one, and one is asked of Slurm; "
+        "GPUs of a node, one process each; null: one if there is one, and one is asked for; "
         "0: the CPU; with `device: cpu` the number of processes",
         ge=0,
     )
@@ -293,7 +293,9 @@ class TrainSettings(OnDevice):
         ge=0,
         le=1,
     )
-    nodes: int = key(1, "nodes of one Slurm job, each with `gpus` GPUs (docs/training.md)", ge=1)
+    nodes: int = key(
+        1, "nodes of one job, each with `gpus` GPUs (docs/training.md)", ge=1
+    )
     precision: Literal["fp32", "bf16", "fp16"] | None = key(
         None,
         "autocast on a GPU; bf16 needs an A100 or newer; null: as in the MMEngine config, and fp32 "
@@ -376,7 +378,7 @@ class TrainSettings(OnDevice):
 
     @property
     def resources_of_nodes(self) -> dict[str, int | str]:
-        """What a job over several nodes requests from Slurm besides GPUs: one task a node.
+        """What a job over several nodes requests besides GPUs: one task a node.
 
         With `mpi` the executor runs the job's command on the first node only and leaves it to the
         command to start the others. `tasks_per_gpu: 0` keeps it from taking `tasks` as tasks of a
@@ -384,7 +386,7 @@ class TrainSettings(OnDevice):
         """
         if self.nodes == 1:
             return {}
-        return {"mpi": "srun", "nodes": self.nodes, "tasks": self.nodes, "tasks_per_gpu": 0}
+        return {"mpi": "yes", "nodes": self.nodes, "tasks": self.nodes, "tasks_per_gpu": 0}
 
 
 class Modules(Section):

@@ -1,18 +1,9 @@
-"""The executor of Slurm jobs, corrected in this process where it hangs, gives up, or asks in vain.
+"""The executor of Slurm jobs: how one is submitted, and what becomes of it.
 
-What snakemake-executor-plugin-slurm 2.8.0 does, and what `correct` puts in the place of it:
-- `query_job_status` takes `CANCELLED by 1000`, a job cancelled by hand, for running; and if every
-  query of a poll fails, its jobs are forgotten. Both never end. Here a state is its first word.
-  Where sacct fails, squeue answers. Where neither does, the jobs are kept and asked for again.
-- `check_active_jobs` waits for ever for a job that has left the queue of a site without accounting.
-  Here such a job is judged by its outputs, after a few polls.
-- `run_job` fails a job if sbatch fails once. Here it tries again while the controller is away or
-  the queue is full, and first looks whether a request without an answer has arrived.
-- After a failure it asks sacct for what Slurm writes into the job's log. Here that is read there.
-- After a node failure it bars that node from all clusters, which reject an unknown name. Here a
-  request that is rejected for it is made without.
-- `validate_account` asks the database before each submission, and fails if it is away. Here sbatch
-  judges, before the first job (`epic100.slurm.limits`).
+It is a subclass of snakemake-executor-plugin-slurm's, which hangs where sacct is away or a job is
+cancelled by hand, and fails a job if sbatch fails once (contrib/upstream). The command of sbatch,
+the options and the clean-up stay the plugin's. What answers and failures mean is in `answers` and
+`failures`.
 """
 
 import asyncio
@@ -21,282 +12,356 @@ import hashlib
 import json
 import os
 import re
-import shlex
+import signal
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import FENCE, require_newest, write_text
-from epic100.base.errors import EpicError
-from epic100.slurm.jobs import NoAnswerError, about, message_of, on, run, squeue
+import snakemake_executor_plugin_slurm as plugin
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-PLUGIN = "snakemake-executor-plugin-slurm"
-KNOWN = ("2.8.0",)  # versions tested by tests/slurm
-ANSWER_SECONDS = 40.0  # for sacct; the executor polls about once a minute
-POLLS = 3  # after which a job that nothing tells of is judged by its outputs
+from epic100.base.atomic import write_text
+from epic100.base.errors import EpicError
+from epic100.base.newest import newest_file
+from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_charge
+from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
+from epic100.slurm.commands import message_of, on, run, squeue
+from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, of_end, of_request
+from epic100.slurm.limits import check_requests, cluster_of, command_of, resources_of
+from epic100.slurm.scheduler import Slurm, about, about_of
+from epic100.slurm.site import facts_file, read_partitions
+
+# What this takes from the plugin beside its classes. One that is gone upstream is said at once.
+NEEDED = ("get_job_wildcards", "get_submit_command", "set_gres_string", "validate_slurm_extra")
+METHODS = (
+    "get_account_arg", "get_partition_arg", "_report_job_error_threadsafe",
+    "_report_job_submission_threadsafe", "format_job_exec", "_submit_job",
+)  # fmt: skip
+SBATCH_SECONDS = 120.0  # for one call; then it is unknown whether its request arrived
 RETRY_SECONDS = 15.0
 ARRIVAL_SECONDS = 30.0  # by then, a request without an answer is in the queue or lost
-PATIENCE_SECONDS = 1800.0
-ENDED = {"PREEMPTED": "CANCELLED", "REVOKED": "CANCELLED"}  # final, because nothing is requeued
-NEWEST = Path(".snakemake/epic100-newest")
+LAST_POLL_SECONDS = 180.0
+AGAIN = 20  # ends by the machines' fault after which one counts as a try
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
-# Errors of sbatch after which it is unknown whether its request arrived.
-UNCLEAR = (
-    "Unable to contact slurm controller",
-    "can't be reached now",
-    "problem talking to the database",
-    "Unable to establish connection",
-    "Connection refused",
-    "Socket timed out",
-    "Zero Bytes were transmitted",
-    "temporarily unable to accept job",
-    "Protocol authentication error",  # munge starts anew
-)
-# AssocGrpSubmitJobsLimit, AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit and similar: the
-# queue is full until another job has ended.
-NO_PLACE = re.compile(r"\w*SubmitJobs?\w*Limit")
 
 
-active: list["Corrections"] = []  # of the run of this process, if it is on Slurm
+class Executor(plugin.Executor):
+    """Runs jobs on Slurm."""
 
+    next_seconds_between_status_checks: Any
 
-class Corrections:
-    """What stands in the executor's place for one run.
-
-    Args:
-        clusters: Clusters of the run; empty means this machine's own.
-        logs: Folder of Slurm's logs.
-        show: Gets lines for the user.
-    """
-
-    def __init__(self, clusters: Sequence[str], logs: Path, show: Callable[[str], None]):
-        self.clusters, self.logs, self.show = list(clusters), logs, show
-        self.stopped = threading.Event()  # set when the run ends
-        self.active: set[str] = set()  # jobs whose states the executor asks for
-        self._untold: Counter[str] = Counter()  # polls in which nothing told of a job
-        self._submitted: set[str] = set()  # ids
+    def __post_init__(self, test_mode: bool = False) -> None:
+        """Refuse a plugin that lacks what is needed, and a request that is never granted."""
+        gone = [name for name in NEEDED if not hasattr(plugin, name)]
+        gone += [name for name in METHODS if not hasattr(plugin.Executor, name)]
+        if gone:
+            raise WorkflowError(
+                f"this snakemake-executor-plugin-slurm has no {', '.join(gone)}, which "
+                "`--executor epic100` needs: install the version that the lock names"
+            )
+        self.logger.disabled = True  # of what it tells, nothing is for the user
+        try:
+            super().__post_init__(test_mode)
+        finally:
+            self.logger.disabled = False
+        self.stopped = threading.Event()  # by Ctrl-C
         self._said: set[str] = set()
+        self._submitted: set[str] = set()  # ids
+        self._adopted: dict[str, ClusterJob] = {}  # jobs of a killed run, by rule and wildcards
+        self._barred: dict[int, str] = {}  # the node on which a job has just failed
+        self._again: Counter[int] = Counter()  # ends by the machines' fault, by job
+        settings = self.workflow.executor_settings
+        self._site = read_partitions(facts_file(self.workflow.rundir))
+        clusters = check_requests(self.workflow, settings)
+        self.slurm = Slurm([self.run_uuid], clusters)
+        self._asker = Asker(self.slurm.facts, self._say, settings.status_command == "sacct")
+        take_charge(self.slurm)
 
-    def say(self, words: str) -> None:
+    def stop(self) -> None:
+        """Let no submission wait any more, as on Ctrl-C."""
+        self.stopped.set()
+
+    def _say(self, words: str) -> None:
         """Tell the user something, once."""
         if words not in self._said:
             self._said.add(words)
-            self.show(words)
+            self.logger.warning(words)
 
-    async def query(self, command: str, logger: Any) -> tuple[dict[str, str], float]:
-        """In place of `query_job_status`: states by job id, and the seconds that it took."""
-        begun = time.monotonic()
-        states = await asyncio.to_thread(self.states, shlex.split(command))
-        return states, time.monotonic() - begun
-
-    def states(self, command: list[str]) -> dict[str, str]:
-        """The states of the jobs that a status command is about; empty if nothing answers."""
-        done = run(command, ANSWER_SECONDS) if command[0] == "sacct" else None
-        if done is None or done.returncode:
-            asked = ["squeue", *on(self.clusters), "--states", "all", "--noheader"]
-            queue = run([*asked, "--format", "%A|%T", "--name", option(command, "--name")])
-            failed = queue.returncode or "error:" in queue.stderr
-            if done is not None:
-                other = "nor does squeue; jobs run on" if failed else "squeue answers"
-                self.say(f"sacct does not tell ({message_of(done)}), {other}")
-            elif failed:
-                self.say(f"squeue does not tell ({message_of(queue)})")
-            if failed:
-                return {}
-            done = queue
-        rows = (line.split("|") for line in done.stdout.splitlines())
-        found = {row[0].strip(): row[1].split()[0] for row in rows if len(row) > 1 and row[1]}
-        states = {job: ENDED.get(state, state) for job, state in found.items()}
-        if done.args[0] == "squeue":  # sacct learns late of a job; squeue knows all that there are
-            for job in self.active - states.keys():
-                self._untold[job] += 1
-                if self._untold[job] >= POLLS:
-                    states[job] = "UNKNOWN"  # which the executor takes for an end
-        return states
-
-    def reason(self, job: str) -> str:
-        """Why a job failed: how long it ran, and what Slurm wrote into its log."""
-        asked = ["-X", "-n", "-P", "--format=Elapsed,Timelimit", "-j", job]
-        facts = run(["sacct", *on(self.clusters), *asked], ANSWER_SECONDS).stdout.strip()
-        spent = ["it ran {} of {}".format(*facts.split("|"))] if facts.count("|") == 1 else []
-        texts = [log.read_text("utf-8", "replace") for log in self.logs.rglob(f"{job}.log")]
-        found = [message for text in texts for message in SLURM_MESSAGE.findall(text)]
-        return "; ".join([*spent, *dict.fromkeys(found)])
-
-    def submit(self, call: str, script: str | None) -> subprocess.CompletedProcess[str]:
-        """Call sbatch until it answers clearly, and submit nothing twice.
+    def adopt(self, theirs: Scheduler, left: Sequence[ClusterJob]) -> list[ClusterJob]:
+        """Take jobs of a killed run for this one's, if this one would submit the same.
 
         Args:
-            call: A call of sbatch, for the shell.
-            script: The text that it reads.
+            theirs: Finds them.
+            left: Its jobs that have not ended.
+
+        Returns:
+            The others.
         """
-        words = shlex.split(call)
-        newest = newest_file([*words, script or ""])
-        what, shown = about(option(words, "--comment")), ""
-        end = time.monotonic() + PATIENCE_SECONDS
+        if self.workflow.executor_settings.leftovers == "adopt" and theirs.name == Slurm.name:
+            by_about = {job.about: job for job in left}
+            for job in self.workflow.dag.needrun_jobs():
+                same = by_about.get(about(_comment(job)))
+                if same and self._would_be(job, same):
+                    self._adopted[same.about] = same
+        if self._adopted:
+            for key, values in theirs.facts.items():
+                self.slurm.facts[key] += [v for v in values if v not in self.slurm.facts[key]]
+        return [job for job in left if self._adopted.get(job.about) != job]
+
+    def _would_be(self, job: Any, left: ClusterJob) -> bool:
+        """Whether a job that was left is the newest of its target, and asks what this one asks."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, WorkflowError):
+            newest = newest_file([self.format_job_exec(job)])
+            told = json.loads(newest.read_text(encoding="utf-8"))
+            since = newest.stat().st_mtime
+            older = all(Path(path).stat().st_mtime < since for path in job.input)
+            return older and told["token"] == left.id and told["asks"] == question_of(job)
+        return False
+
+    def run_job(self, job: Any) -> None:
+        """Submit one job; called in a thread."""
+        try:
+            job_id = self._adopt_now(job) or self._submit(job)
+            log = self._log_of(job, job_id)
+            self.logger.info(f"Job {job.jobid} has been submitted with SLURM jobid {job_id} "
+                             f"(log: {log}).")  # fmt: skip
+            info = SubmittedJobInfo(job, external_jobid=job_id, aux={"slurm_logfile": log})
+            self._report_job_submission_threadsafe(info)
+        except NotSubmittedError as error:
+            job.attempt = max(job.attempt, job.restart_times + 1 if error.never else 0)
+            self._report_job_error_threadsafe(SubmittedJobInfo(job), str(error))
+        except Exception as error:
+            self.logger.error(f"{about(_comment(job))} is not submitted: {error}", exc_info=True)
+            self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}")
+
+    def _adopt_now(self, job: Any) -> str:
+        left = self._adopted.pop(about(_comment(job)), None)
+        return left.id if left else ""
+
+    def _log_of(self, job: Any, job_id: str) -> Path:
+        rule = f"group_{job.name}" if job.is_group() else f"rule_{job.name}"
+        log = self.slurm_logdir / rule / plugin.get_job_wildcards(job) / f"{job_id}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log
+
+    def _submit(self, job: Any) -> str:
+        """Call sbatch until it answers clearly, and submit nothing twice; the job's id.
+
+        Raises:
+            NotSubmittedError: It is never granted, or patience has ended.
+        """
+        settings, barred = self.workflow.executor_settings, self._barred.pop(job.jobid, "")
+        resources = resources_of(job, job.attempt, self._site)
+        call, script = self._call(resources, job), None
+        command = self.format_job_exec(job)
+        newest = newest_file([command])
+        if settings.pass_command_as_script:
+            call, script = f"{call} /dev/stdin", f"#!/bin/sh\n{command}"
+        else:
+            escaped = command.replace('"', '\\"')
+            call += f' --wrap="{escaped}"'
+        what, shown, end = about(_comment(job)), "", time.monotonic() + 60 * settings.patience
         while not self.stopped.is_set():
             with contextlib.suppress(OSError):  # the number only saves work
                 newest.unlink(missing_ok=True)
-            done = subprocess.run(
-                call, input=script, shell=True, capture_output=True, text=True, check=False
-            )
-            if "Invalid node name" in done.stderr and " --exclude=" in call:
-                call = re.sub(r" --exclude=\S+", "", call)
+            away = f" --exclude={barred}" if barred else ""
+            done = self._sbatch(call.replace("sbatch ", f"sbatch{away} ", 1), script)
+            words = message_of(done)
+            if done.returncode and barred and (NO_NAME in words or NO_NODE in words):
+                barred = ""  # it is the only one, or of another cluster
                 continue
-            unclear = done.returncode != 0 and any(error in done.stderr for error in UNCLEAR)
-            full = NO_PLACE.search(done.stderr)
-            if done.returncode and not full and (not unclear or time.monotonic() > end):
-                return done
-            if done.returncode:
-                if shown != (shown := message_of(done)):
-                    self.show(f"{what} cannot be submitted now, trying on: {shown}")
-                self.stopped.wait(RETRY_SECONDS)
-            elif done.stderr.strip():
-                self.show(f"{what}: {message_of(done)}")  # accepted, with a message
-            job = job_of(done.stdout) if done.returncode == 0 else ""
-            if job or (unclear and (job := self._arrival(words, end))):
-                self._submitted.add(job)
+            if done.returncode and of_request(words) == Fault.NEVER:
+                raise NotSubmittedError(words, never=True)
+            if done.returncode and shown != (shown := words):
+                self.logger.warning(f"{what} cannot be submitted now, trying on: {shown}")
+            elif not done.returncode and done.stderr.strip():
+                self.logger.warning(f"{what}: {words}")  # accepted, with a message
+            job_id = job_of(done.stdout) if done.returncode == 0 else ""
+            full = bool(NO_PLACE.search(words))
+            if not job_id and not full:
+                job_id = self._arrival(cluster_of(resources), _comment(job), end)
+            if job_id:
+                self._submitted.add(job_id)
                 with contextlib.suppress(EpicError):
-                    write_text(newest, json.dumps({"token": job}))
+                    write_text(newest, json.dumps({"token": job_id, "asks": question_of(job)}))
                 if shown:
-                    self.show(f"{what} is submitted")
-                return subprocess.CompletedProcess(call, 0, job, "")
-        return subprocess.CompletedProcess(
-            call, 1, "", f"{what}: not submitted, since the workflow has ended"
-        )
+                    self.logger.warning(f"{what} is submitted")
+                return job_id
+            if time.monotonic() > end and not full:
+                raise NotSubmittedError(f"{words}, for {settings.patience} minutes")
+            self.stopped.wait(RETRY_SECONDS)
+        raise NotSubmittedError("not submitted, since the workflow has ended", never=True)
 
-    def _arrival(self, words: list[str], end: float) -> str:
+    def _call(self, resources: Mapping[str, Any], job: Any) -> str:
+        """The call of sbatch, without the job's command."""
+        return command_of(
+            resources, job.threads, self.workflow.executor_settings, run_uuid=self.run_uuid,
+            comment_str=_comment(job), slurm_logfile=self._log_of(job, "%j"),
+            workdir=self.workflow.workdir_init, partition=self.get_partition_arg(job),
+        )  # fmt: skip
+
+    def _sbatch(self, call: str, script: str | None) -> subprocess.CompletedProcess[str]:
+        """One call of sbatch; exit status 124 if it does not answer, or if the run is stopped."""
+        with tempfile.TemporaryFile("w+") as text:
+            text.write(script or "")
+            text.seek(0)
+            process = subprocess.Popen(
+                call, shell=True, stdin=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, errors="replace", start_new_session=True,
+            )  # fmt: skip
+        end = time.monotonic() + SBATCH_SECONDS
+        while True:
+            try:
+                out, err = process.communicate(timeout=0.5)
+                return subprocess.CompletedProcess(call, process.returncode, out, err)
+            except subprocess.TimeoutExpired:
+                if self.stopped.is_set() or time.monotonic() > end:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.communicate()
+                    told = f"sbatch: no answer in {SBATCH_SECONDS:.0f} s"
+                    return subprocess.CompletedProcess(call, 124, "", told)
+
+    def _arrival(self, cluster: str, comment: str, end: float) -> str:
         """The id of the job of a request without an answer; "" if it did not arrive.
 
         A controller may answer squeue before a request that it got earlier, so it is asked once
-        more after a while. A job of an earlier request is not taken for it.
+        more after a while. A job that has ended since counts, one of an earlier request does not.
         """
-        clusters = list(filter(None, [option(words, "--clusters")]))
-        name, comment = ["--name", option(words, "--job-name")], option(words, "--comment")
         for pause in (0.0, ARRIVAL_SECONDS):
             rows = None
             while rows is None and not self.stopped.wait(pause) and time.monotonic() < end:
                 pause = RETRY_SECONDS
                 with contextlib.suppress(NoAnswerError):
-                    rows = squeue(("JobID", "Comment"), clusters, name)
+                    rows = squeue(
+                        ("JobID", "Comment", "StdOut"), filter(None, [cluster]), [self.run_uuid],
+                        "--states", "all",
+                    )  # fmt: skip
             for row in rows or []:
-                if row["Comment"] == comment and row["JobID"] not in self._submitted:
+                if about_of(row) == about(comment) and row["JobID"] not in self._submitted:
                     return row["JobID"]
         return ""
 
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncIterator[SubmittedJobInfo]:
+        """Report the jobs that have ended, and yield the others."""
+        first = self.workflow.executor_settings.init_seconds_before_status_checks
+        pause, going_on = first, []
+        if active_jobs:  # else this may be called before the executor is complete
+            before: float = self.next_seconds_between_status_checks
+            pause = min(before + 10, LAST_POLL_SECONDS)
+            async with self.status_rate_limiter:
+                states = await asyncio.to_thread(self._states, active_jobs)
+        for info in active_jobs:
+            meaning, state = states.get(info.external_jobid or "", (Meaning.SUBMITTED, ""))
+            if meaning in (Meaning.ENDED, Meaning.UNKNOWN):
+                pause = first
+                await asyncio.to_thread(self._ended, info, state)
+            else:
+                going_on.append(info)
+        self.next_seconds_between_status_checks = pause
+        for info in going_on:
+            yield info
 
-class Commands:
-    """What the executor finds under the name `subprocess`."""
+    def _states(self, infos: Sequence[SubmittedJobInfo]) -> Mapping[str, tuple[Meaning, str]]:
+        jobs = [info.external_jobid or "" for info in infos]
+        try:
+            return self._asker.states(jobs)
+        except Exception as error:  # a question ends no run
+            self._say(f"nothing is known of jobs now ({error!r}); they run on")
+            return {}
 
-    def __init__(self, corrections: Corrections):
-        self._corrections = corrections
+    def _ended(self, info: SubmittedJobInfo, state: str) -> None:
+        """Report a job that has ended; one without a state is judged by its outputs."""
+        job, job_id, log = info.job, info.external_jobid or "", info.aux["slurm_logfile"]
+        if state in ("", "COMPLETED"):
+            self.report_job_success(info)
+            return
+        reason, node = self._reason(job_id, log)
+        fault = of_end(state, reason)
+        told = "; ".join(filter(None, [f"{state}, {reason}" if reason else state]))
+        if fault == Fault.MACHINES and self._goes_again(job.jobid):
+            self._again[job.jobid] += 1
+            self._barred[job.jobid] = node if state == "NODE_FAIL" else ""
+            where = f" on {node}" if node else ""
+            self.logger.warning(f"{about(_comment(job))}: job {job_id} ended by {state}{where}; it "
+                                "is submitted again, which counts as no try")  # fmt: skip
+            self._job_submission_executor.submit(self.run_job, job)
+            return
+        if fault == Fault.MEMORY and not self._grows(job):
+            told += "; a retry would ask for no more memory: give it more in the profile"
+            job.attempt = max(job.attempt, job.restart_times + 1)
+        self.report_job_error(info, msg=f"{told}\n", aux_logs=[str(log)])
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(subprocess, name)
+    def _grows(self, job: Any) -> bool:
+        """Whether the next try of a job, if one is left, asks for more memory."""
+        now, then = (_memory(resources_of(job, job.attempt + more, self._site)) for more in (0, 1))
+        return job.attempt > job.restart_times or then > now
 
-    def Popen(self, call: str, **_: Any) -> "Call":
-        """A call of sbatch."""
-        return Call(self._corrections, call)
+    def _goes_again(self, job: int) -> bool:
+        stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
+        return not stopping and self._again[job] % AGAIN < AGAIN - 1
 
-    def check_output(self, command: str, **options: Any) -> str:
-        """An answer of sacct about a job that failed."""
-        if "--format=Reason" in command:
-            job, _, step = option(shlex.split(command), "-j").partition(".")
-            return self._corrections.reason(job) if step == "0" else ""
-        if "nodelist" in command:
-            command = shlex.join([*shlex.split(command), *on(self._corrections.clusters)])
-        return str(subprocess.check_output(command, **options))
+    def _reason(self, job: str, log: Path) -> tuple[str, str]:
+        """Why a job failed: how long it ran, what Slurm wrote into its log; and its node."""
+        asked = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
+        done = run(["sacct", *on(self.slurm.facts["clusters"]), *asked], ANSWER_SECONDS)
+        facts = done.stdout.strip().split("|")
+        spent = ["it ran {} of {}".format(*facts)] if len(facts) == 3 else []
+        text = ""
+        with contextlib.suppress(OSError):
+            text = log.read_text("utf-8", "replace")
+        node = facts[2] if len(facts) == 3 and facts[2].isascii() else ""
+        return "; ".join([*spent, *dict.fromkeys(SLURM_MESSAGE.findall(text))]), node
 
-
-class Call:
-    """A call of sbatch, as the executor makes it."""
-
-    def __init__(self, corrections: Corrections, call: str):
-        self._corrections, self._call, self.returncode = corrections, call, 0
-
-    def communicate(self, input: str | None = None) -> tuple[str, str]:
-        """Give it its script, and wait for what it prints."""
-        done = self._corrections.submit(self._call, input)
-        self.returncode = done.returncode
-        return done.stdout, done.stderr
-
-
-def correct(clusters: Sequence[str], logs: Path, show: Callable[[str], None]) -> Corrections:
-    """Correct the executor in this process, for one run.
-
-    Args:
-        clusters: Clusters of the run; empty means this machine's own.
-        logs: Folder of Slurm's logs.
-        show: Gets lines for the user.
-    """
-    import snakemake_executor_plugin_slurm as plugin
-
-    if (found := version(PLUGIN)) not in KNOWN:
-        show(
-            f"{PLUGIN} {found} is installed, and this workflow was tested with {', '.join(KNOWN)}: "
-            "if it hangs, install that one"
-        )
-    ours = Corrections(clusters, logs, show)
-    check, paying = plugin.Executor.check_active_jobs, plugin.Executor.get_account_arg
-
-    async def check_active_jobs(executor: Any, jobs: list) -> AsyncIterator[Any]:
-        ours.active = {job.external_jobid for job in jobs}
-        async for job in check(executor, jobs):
-            yield job
-
-    def get_account_arg(executor: Any, job: Any) -> Iterator[str]:
-        # Without one, sbatch takes the user's own; the executor would guess.
-        yield from paying(executor, job) if job.resources.get("slurm_account") else [""]
-
-    plugin.Executor.check_active_jobs = check_active_jobs
-    plugin.Executor.get_account_arg = get_account_arg
-    plugin.query_job_status = ours.query
-    plugin.validate_account = lambda name, logger: name
-    plugin.subprocess = Commands(ours)
-    active[:] = [ours]
-    return ours
-
-
-def newest_file(words: Sequence[str]) -> Path:
-    """The file with the id of the job that was submitted last for a target.
-
-    Args:
-        words: A command of a job: a call of Snakemake, whatever is around it.
-    """
-    text = re.sub(r"[\"'\\]", "", " ".join(words))
-    target = re.search(r"--target-jobs (.*?)(?: --|$)", text)
-    return NEWEST / hashlib.sha256((target[1] if target else text).encode()).hexdigest()[:16]
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Cancel all jobs of the run, also those whose submission was not answered yet."""
+        try:
+            self.slurm.cancel(self.slurm.jobs())
+        except (EpicError, NoAnswerError) as error:
+            self.logger.warning(f"jobs are not cancelled: {error}")
 
 
-def end_if_not_newest(words: Sequence[str] = sys.argv) -> None:
-    """End a Slurm job if a later one was submitted for its target: now, or when it would save.
+class NotSubmittedError(RuntimeError):
+    """A job could not be submitted; `never` is whether a retry could not be either."""
 
-    Args:
-        words: The command of this process.
-    """
-    if job := os.environ.get("SLURM_JOB_ID"):
-        os.environ[FENCE] = f"{newest_file(words).absolute()}={job}"
-    try:
-        require_newest()
-    except EpicError as error:
-        sys.exit(str(error))
+    def __init__(self, words: str, never: bool = False):
+        super().__init__(words)
+        self.never = never
+
+
+def _comment(job: Any) -> str:
+    """What the plugin gives sbatch as comment: rule and wildcards."""
+    wildcards = plugin.get_job_wildcards(job)
+    return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"
+
+
+def question_of(job: Any) -> str:
+    """A digest of what a job computes: its files and parameters."""
+    facts = [list(map(str, job.input)), list(map(str, job.output)), dict(job.params.items())]
+    return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _memory(resources: Mapping[str, Any]) -> float:
+    """The memory that a request is about, up to a factor that does not change with the try."""
+    per_core = resources.get("mem_mb_per_cpu")
+    cores = resources.get("cpus_per_task") or resources.get("cpus_per_gpu") or 1
+    return float(per_core * cores if per_core else resources.get("mem_mb") or 0)
 
 
 def job_of(printed: str) -> str:
-    """The job id in what `sbatch --parsable` printed; a site's own sbatch may print more lines."""
+    """The job id in what `sbatch --parsable` printed; a site's own sbatch may print more lines.
+
+    "" if there is none: then the queue tells.
+    """
     lines = [line.strip() for line in printed.splitlines()]
     found = [line for line in lines if re.fullmatch(r"\d+;[\w.-]+", line)]
     found = found or [line for line in lines if re.fullmatch(r"\d+", line)]
-    return found[-1].partition(";")[0] if found else printed
-
-
-def option(command: Sequence[str], name: str) -> str:
-    """The value of a command's option; "" if it has none."""
-    found = re.search(rf"(?:^|\0){name}[=\0]([^\0]*)", "\0".join(command))
-    return found[1] if found else ""
+    return found[-1].partition(";")[0] if found else ""

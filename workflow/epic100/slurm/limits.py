@@ -14,17 +14,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_common.exceptions import WorkflowError
 
-from epic100.slurm.executor import NO_PLACE, UNCLEAR
-from epic100.slurm.jobs import message_of, on, run
-from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partitions
+from epic100.base.requests import STATED
+from epic100.slurm.commands import message_of, on, run
+from epic100.slurm.failures import NO_NODE, Fault, of_request
+from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, facts_file, read_partitions
 
 Resources = Mapping[str, Any]  # one job's resources, resolved by Snakemake
 
 # Every rule but one is a process on one node and starts others itself; more would idle but be
 # charged. A training over several nodes has `mpi` and as many tasks as nodes.
 SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
+# Errors of sbatch that are about Slurm now, and not about the request.
+UNCLEAR = re.compile(
+    r"[Uu]nable to (contact|establish)|can't be reached|problem talking|[Cc]onnection|[Tt]imed out"
+    r"|Zero Bytes|[Tt]emporar|endpoint|[Aa]uthentication|credential|SubmitJobs?\w*Limit"
+    r"|not respond|[Cc]ommunication|try again|[Rr]esource temporarily|[Ss]ocket|presently disabled"
+)
 # What a key of a job's resources is called in Slurm's messages.
 WORDS = {
     "slurm_account": "account", "clusters": "cluster", "slurm_partition": "partition",
@@ -35,7 +43,6 @@ WORDS = {
 }  # fmt: skip
 OWN_ACCOUNT = "set yours, or EPIC100_ACCOUNT; `sam-balance` or `sshare -U` lists them"
 NO_SLURM = re.compile("configuration source|sbatch: (command )?not found")
-NO_NODE = "Requested node configuration is not available"
 HEAD = (
     "Nothing was submitted: Slurm would refuse these requests, or charge for what is not used. "
     "Change the keys named here in the profile, or with `--set-resources RULE:KEY=VALUE`:"
@@ -65,6 +72,57 @@ def partition_of(resources: Resources, partitions: Partitions) -> Partition | No
     return next((each for each in partitions.values() if (each.clusters, each.name) == where), None)
 
 
+def check_requests(workflow: Any, settings: Any) -> list[str]:
+    """Refuse a run whose requests Slurm would not grant, or whose GPUs torch cannot use.
+
+    Args:
+        workflow: Snakemake's, with its DAG.
+        settings: The executor's.
+
+    Returns:
+        The clusters of its jobs; empty means this machine's own.
+
+    Raises:
+        WorkflowError: It names each request.
+    """
+    facts = facts_file(workflow.rundir)
+    jobs = list(requests_of(workflow.dag.needrun_jobs(), facts))
+    if not settings.unchecked:
+        # The torch of another environment (conda, a container) is not known here.
+        own = not workflow.deployment_settings.deployment_method
+        if why := refusal(jobs, settings, facts) or (unserved(jobs, facts) if own else ""):
+            raise WorkflowError(why)
+    return sorted({cluster_of(resources) for _, _, resources, _ in jobs} - {""})
+
+
+def requests_of(
+    jobs: Iterable[Any], path: str | os.PathLike[str]
+) -> Iterator[tuple[str, int, Resources, int]]:
+    """(job, attempt, resources, threads) of all that will be submitted, retries included."""
+    partitions = read_partitions(path)
+    for job in jobs:
+        for attempt in range(1, job.restart_times + 2) if not job.is_local else ():
+            name = " ".join([job.rule.name, *map(str, job.wildcards)])
+            yield name, attempt, resources_of(job, attempt, partitions), job.threads
+
+
+def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
+    """What one attempt of a job asks for: what its rule, the profile and the command line say.
+
+    Snakemake puts these in order (`epic100.base.requests`). The wall time is at most the
+    partition's, unless the command line states it.
+    """
+    found = job.rule.expand_resources(
+        job.wildcards_dict, job.input, attempt, skip_evaluation={"tmpdir"}
+    )
+    resources = dict(found.items())
+    at = partition_of(resources, partitions)
+    stated = str(resources.get(STATED, "")).split("+")
+    if at and at.hours and "runtime" not in stated and resources.get("runtime"):
+        resources["runtime"] = min(resources["runtime"], at.minutes(at.hours))
+    return resources
+
+
 def refusal(
     jobs: Iterable[tuple[str, int, Resources, int]], settings: Any, path: str | os.PathLike[str]
 ) -> str:
@@ -85,7 +143,8 @@ def refusal(
     # Snakemake holds its jobs in a set: their order differs from one run to the next.
     for name, attempt, resources, threads in sorted(jobs, key=lambda job: job[:2]):
         job = resources.get("runtime", 0), name, attempt, resources
-        requests.setdefault(_call(resources, threads, settings), []).append(job)
+        call = _tried({**resources, "runtime": None}, threads, settings)
+        requests.setdefault(call, []).append(job)
     found: dict[str, dict[str, int]] = {}
     for call, same in requests.items():
         told = {name for names in found.values() for name in names}  # of an earlier attempt
@@ -100,20 +159,34 @@ def refusal(
     return "\n".join([HEAD, *lines]) if lines else ""
 
 
-def _call(resources: Resources, threads: int, settings: Any) -> str:
-    """The executor's call of sbatch for a job, without its wall time."""
-    import snakemake_executor_plugin_slurm as plugin
+def command_of(resources: Resources, threads: int, settings: Any, **parameters: Any) -> str:
+    """The plugin's call of sbatch, without the job's command.
 
+    Args:
+        resources: The job's. Without an account, sbatch takes the user's own; the plugin would
+            ask the database, which may be away.
+        threads: The job's.
+        settings: The executor's.
+        parameters: More that the plugin puts into it.
+
+    Raises:
+        WorkflowError: The plugin does not take them.
+    """
     given = {"-A": resources.get("slurm_account"), "-p": resources.get("slurm_partition")}
     account, partition = (
         f"{option} {shlex.quote(str(value))}" if value else "" for option, value in given.items()
     )
-    parameters = {"run_uuid": "epic100", "slurm_logfile": os.devnull, "comment_str": "",
-                  "account": account, "partition": partition, "workdir": ""}  # fmt: skip
-    job = SimpleNamespace(resources=_Attributes(resources, runtime=None), threads=threads)
+    job = SimpleNamespace(resources=_Attributes(resources), threads=threads)
+    plugin.validate_slurm_extra(job)
+    known = {"account": account, "partition": partition, **parameters}
+    return str(plugin.get_submit_command(job, known, settings) + plugin.set_gres_string(job))
+
+
+def _tried(resources: Resources, threads: int, settings: Any) -> str:
+    """A call of sbatch for a job of such resources, or one that says why there is none."""
+    parameters = {"run_uuid": "epic100", "slurm_logfile": os.devnull, "comment_str": ""}
     try:
-        plugin.validate_slurm_extra(job)
-        return plugin.get_submit_command(job, parameters, settings) + plugin.set_gres_string(job)
+        return command_of(resources, threads, settings, **parameters, workdir="")
     except WorkflowError as error:
         return f"echo {shlex.quote(str(error))} >&2; false"
 
@@ -122,13 +195,10 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     """What Slurm has against a request; empty if nothing, or if it does not answer now."""
     time = f" -t {shlex.quote(str(resources['runtime']))}" if resources.get("runtime") else ""
     done = run(["sh", "-c", f"{call}{time} --test-only --wrap true"])
-    unclear = any(error in done.stderr for error in UNCLEAR) or NO_PLACE.search(done.stderr)
-    unknown = "known by database" in done.stderr  # a name; the database has answered
-    if done.returncode in (0, 124) or (unclear and not unknown):
-        return []
-    if NO_NODE in done.stderr and _are_away(resources):
-        return []
     words = message_of(done)
+    away = UNCLEAR.search(words) and of_request(words) == Fault.LATER
+    if done.returncode in (0, 124) or away or (NO_NODE in words and _are_away(resources)):
+        return []
     if NO_SLURM.search(words):
         return [f"{words}: this machine has no Slurm that answers; call from a login node"]
     keys = [key for key, word in WORDS.items() if re.search(word, words, re.IGNORECASE)]
@@ -159,7 +229,7 @@ def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[
     granted = int(cores[2]) * (gpus if cores[1] == "gpu" else 1)  # on each node
     key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
     memory = numbers.get(key, 0) * (granted if key == "mem_mb_per_cpu" else 1)
-    if memory > granted * at.mem_mb_per_core:
+    if at.mem_mb_per_core and memory > granted * at.mem_mb_per_core:
         need = -(-memory // at.mem_mb_per_core)
         yield (
             f"{key}={resources[key]}: {memory} MiB with {granted} cores on {at.cluster}/{at.name}, "

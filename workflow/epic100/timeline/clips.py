@@ -199,7 +199,7 @@ def rows_of_clips(
         encoder: As in `Job`: "" for scores, else features.
         outputs: Columns; 0: as many as there are.
         predict: The `predict:` section. A clip always has one view.
-        asked: Number of GPUs that the rule requests from Slurm.
+        asked: Number of GPUs that the rule requests.
         label: What is predicted, for the progress display.
         modules: The config's `modules` section.
 

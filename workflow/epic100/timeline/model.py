@@ -202,7 +202,7 @@ def learn_background(
         indexes: The frame indexes of the same participants' files below `root`, in the same order.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests from Slurm.
+        asked: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: A split has no gaps or no segments that can be read.

@@ -54,7 +54,7 @@ def make_timeline(
         settings: The `timeline:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests from Slurm.
+        asked: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: The video has fewer than two pictures, or a frame that the scan passed does not

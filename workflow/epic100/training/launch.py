@@ -1,6 +1,6 @@
-"""Start a training: in this process, in several on this node, or on several nodes through srun.
+"""Start a training: in this process, in several on this node, or on several nodes.
 
-On several nodes of a Slurm job, the process of the rule runs on the first one. Through srun it
+On several nodes of a job, the process of the rule runs on the first one. Through the scheduler it
 starts a process on each node, which starts the node's ranks (`base.ranks`).
 
 The ranks meet in a file on one node, at one address over several nodes. torch's default is a store
@@ -36,6 +36,7 @@ from epic100.base.ranks import (
     private_folder,
     run_ranks,
 )
+from epic100.base.scheduler import here
 from epic100.base.stop import GO_ON, forwarding
 from epic100.settings import TrainSettings
 from epic100.training.plan import Placement, choose_device
@@ -60,12 +61,14 @@ class Nodes:
         port: Port on that address.
         run_id: A name that only the nodes of this training know.
         host: Name of the first node.
+        rank: The variable that has a node's number.
     """
 
     address: str
     port: int
     run_id: str
     host: str = ""
+    rank: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,18 +119,12 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
 
 
 def _train_on_nodes(job: Job) -> None:
-    """Start the training on all nodes of this Slurm job, and raise the error that ended it."""
+    """Start the training on all nodes of this job, and raise the error that ended it."""
     count = job.settings.nodes
-    if "SLURM_JOB_ID" not in os.environ:
-        raise EpicError(
-            f"train.nodes is {count}, but this is no Slurm job; expected one of {count} nodes, "
-            "with `--profile profiles/vsc`; set `train: nodes: 1` to train on this machine"
-        )
+    head, rank = here().on_nodes(count, SAVE_SECONDS)
     address = own_address()
-    nodes = Nodes(address, free_port(address), uuid.uuid4().hex, socket.gethostname())
-    command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
-               "--cpu-bind=none", f"--wait={SAVE_SECONDS}", sys.executable, "-u",
-               "-P", "-m", PROCESS, "/dev/stdin"]  # fmt: skip
+    nodes = Nodes(address, free_port(address), uuid.uuid4().hex, socket.gethostname(), rank)
+    command = [*head, sys.executable, "-u", "-P", "-m", PROCESS, "/dev/stdin"]
     log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
     errors: list[EpicError] = []
     with tempfile.TemporaryFile() as file:
@@ -147,7 +144,7 @@ def _train_on_nodes(job: Job) -> None:
         raise cause_of(errors)
     if step.returncode:
         raise EpicError(
-            f"training ended, because srun ended with exit code {step.returncode} (its reason "
+            f"training ended, because {head[0]} ended with exit code {step.returncode} (its reason "
             f"stands above); {GO_ON}"
         )
 
@@ -159,7 +156,7 @@ def start_node(job: Job) -> None:
         EpicError: As `launch`. It was printed for the launcher on the first node.
     """
     nodes, here = job.nodes, socket.gethostname()
-    assert nodes is not None, "srun starts nodes only"
+    assert nodes is not None, "started on a node"
     try:
         if nodes.host != here and nodes.address.startswith("127."):
             raise EpicError(
@@ -190,7 +187,7 @@ def _start_ranks(job: Job, placement: Placement) -> None:
             # MMEngine uses any GPU that it sees.
             **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
         }
-        first = int(os.environ["SLURM_PROCID"]) * placement.on_node if job.nodes else 0
+        first = int(os.environ[job.nodes.rank]) * placement.on_node if job.nodes else 0
         own = [
             environment | {"RANK": str(first + number), "LOCAL_RANK": str(number)}
             for number in range(placement.on_node)

@@ -14,17 +14,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from epic100.base import hold
 from epic100.base.atomic import FENCE, write_text
 from epic100.base.errors import EpicError
+from epic100.base.hold import LOCKS, RECORD, Hold, Run, read_run
 from epic100.base.machine import process_space
-from epic100.slurm import hold
-from epic100.slurm.hold import RECORD, Hold, Run, read_run
 from support.this_process import largest_file
 
 BEATS = """
 import subprocess, sys, time
 from pathlib import Path
-from epic100.slurm import hold
+from epic100.base import hold
 hold.BEAT_SECONDS = 0.1
 hold.Hold(Path(sys.argv[1]), lambda line: print(line, flush=True)).take()
 child = subprocess.Popen(["sleep", "600"])
@@ -68,10 +68,10 @@ def test_a_run_holds_its_folder_alone_until_its_end(folder):
     (holder,) = [each for each in holds if each.run is not None]
     assert read_run(folder) == holder.run
     write_text(folder / "out", "")
-    holder.run = replace(holder.run, submits=True)
+    holder.run = replace(holder.run, scheduler="slurm")
     holder.release()  # not while it may have left jobs
     assert read_run(folder) is not None
-    holder.run = replace(holder.run, submits=False)
+    holder.run = replace(holder.run, scheduler="")
     holder.release()
     assert sorted(os.listdir(folder)) == [".snakemake", "out"] and not os.listdir(
         folder / ".snakemake"
@@ -117,7 +117,7 @@ def test_a_run_in_a_slurm_job_that_is_queued_again_elsewhere_takes_its_own_folde
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     left(host="elsewhere")
     Hold(folder, print).take()
-    assert read_run(folder).slurm_job == "7@"
+    assert read_run(folder).job == "7@"
 
 
 def test_a_record_that_was_removed_is_there_again_and_one_that_was_released_is_not(
@@ -148,8 +148,20 @@ def test_a_run_that_was_taken_over_ends_at_its_next_beat_and_touches_nothing(fol
     assert not psutil.wait_procs([child], 20)[1]
 
 
+def test_locks_of_a_run_that_is_gone_are_removed_and_those_of_another_stay(folder, left):
+    lock = folder / LOCKS / "0.input.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    left(host="elsewhere")
+    Hold(folder, print).clear_locks()
+    assert lock.exists()
+    left(pid=2**22 - 1)
+    Hold(folder, print).clear_locks()
+    assert not lock.exists()
+
+
 def test_what_is_left_in_the_queue_is_not_guessed_where_slurm_is_not(folder, left, monkeypatch):
-    left(pid=2**22 - 1, submits=True, age=100)
+    left(pid=2**22 - 1, scheduler="slurm", facts={"names": ["a"], "clusters": []}, age=100)
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(EpicError, match="no squeue here.*if it never will, remove "):
         Hold(folder, print).take()
@@ -158,7 +170,7 @@ def test_what_is_left_in_the_queue_is_not_guessed_where_slurm_is_not(folder, lef
 
 LOCKED = """
 import os, signal, threading, time
-from epic100.slurm import hold
+from epic100.base import hold
 lock, seen = threading.Lock(), threading.Event()
 def handler(*_):
     with lock:

@@ -1,9 +1,10 @@
 """One run holds a working directory: to save work, and so that the screen is true.
 
-A run writes a record before it reads any file, touches it every few seconds (a beat), and removes
+A run writes a record before its first job, touches it every few seconds (a beat), and removes
 it at its end. Another run is refused while the record beats. It takes over when the record has been
-silent for a while, or when its run is known to be gone, and then first waits for the jobs that this
-run has left in Slurm. A run that was taken over finds it out at its next beat, and ends.
+silent for a while, or when its run is known to be gone. Of the jobs that this run has left on a
+cluster it first waits for those that the executor does not adopt. A run that was taken over finds
+it out at its next beat, and ends.
 
 None of this protects results: two jobs that write the same output do no harm.
 """
@@ -24,27 +25,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 
 from epic100.base.atomic import FENCE, require_newest, write_text
 from epic100.base.errors import EpicError
 from epic100.base.machine import process_space
-from epic100.slurm.executor import ARRIVAL_SECONDS, Corrections, correct
-from epic100.slurm.jobs import NoAnswerError, SlurmJob, cancel, jobs_of
+from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, known
 
 RECORD = Path(".snakemake/epic100-run.json")
 LOCKS = Path(".snakemake/locks")
-LOGS = Path(".snakemake/slurm_logs")  # the executor's, below the working directory
 BEAT_SECONDS = 10.0
 SILENT_SECONDS = 60.0  # a run whose record is silent for so long is gone
 GRACE_SECONDS = 3.0
-LOOK_SECONDS = 10.0  # between two questions to Slurm
-JUDGE_SECONDS = 300.0  # for which Slurm is asked again if it does not answer
-NEVER = ("known by database", "no squeue here")  # no such cluster, no Slurm: not asked again
-CHOICE = "EPIC100_LEFTOVERS"  # variable: wait (default) or cancel
+SHOWN = 8  # jobs that are listed; more are counted
+LOOK_SECONDS = 10.0  # between two questions to the scheduler
+JUDGE_SECONDS = 300.0  # for which it is asked again if it does not answer
+ARRIVAL_SECONDS = 30.0  # by then, a request without an answer is in the queue or lost
+OPTION = "--epic100-leftovers"
 
 Show = Callable[[str], None]  # shows a line to the user
+Adopt = Callable[[Scheduler, Sequence[ClusterJob]], Sequence[ClusterJob]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Run:
         pid: Its process there.
         space: The boot and the namespace in which this process id means something.
         user: Who started it.
-        slurm_job: The Slurm job that it runs in, as `id@cluster`, or "".
-        clusters: Clusters of its jobs; empty means its machine's own.
-        submits: Whether it may have submitted a job.
+        job: The job of a cluster that it runs in, as `id@cluster`, or "".
+        scheduler: The name of the scheduler to which it may have submitted jobs, or "".
+        facts: By what this one finds them.
     """
 
     token: str
@@ -67,33 +69,27 @@ class Run:
     pid: int
     space: str
     user: str
-    slurm_job: str
-    clusters: list[str] = field(default_factory=list)
-    submits: bool = False
+    job: str
+    scheduler: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def this(cls) -> "Run":
         """The run of this process."""
         return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), process_space(),
-                   getpass.getuser(), _own_job())  # fmt: skip
+                   getpass.getuser(), here().granted().job)  # fmt: skip
 
     def __str__(self) -> str:
-        job = f", job {self.slurm_job}" if self.slurm_job else ""
+        job = f", job {self.job}" if self.job else ""
         return f"process {self.pid} of {self.user} on {self.host}{job}"
 
     def is_gone(self) -> bool:
         """Whether it is known to have ended; False where that cannot be seen from here."""
         if self.host != socket.gethostname():  # a job that was queued again is here now
-            return bool(self.slurm_job) and self.slurm_job == _own_job()
+            return bool(self.job) and self.job == here().granted().job
         boot, namespace = process_space().split()
         theirs, there = self.space.split()
         return boot != theirs or (namespace == there and not psutil.pid_exists(self.pid))
-
-
-def _own_job() -> str:
-    """The Slurm job that this process runs in, as `id@cluster`, or ""."""
-    job, cluster = (os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "CLUSTER_NAME"))
-    return job and f"{job}@{cluster}"
 
 
 def read_run(folder: Path) -> Run | None:
@@ -108,7 +104,9 @@ def read_run(folder: Path) -> Run | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise EpicError(f"{path}: {error}; see `squeue`, then remove it") from None
+        raise EpicError(
+            f"{path}: {error}; see that no job of the last run here is in a queue, then remove it"
+        ) from None
 
 
 class Hold:
@@ -122,12 +120,17 @@ class Hold:
     def __init__(self, folder: Path, show: Show):
         self.folder, self.show = folder, show
         self.run: Run | None = None
-        self.slurm: Corrections | None = None
+        self.scheduler = Scheduler()
         self._ended = threading.Event()
         self._beats = threading.Thread(target=self._beat, daemon=True)
 
-    def take(self) -> None:
-        """Hold the directory, after the jobs have ended that a killed run has left in Slurm.
+    def take(self, adopt: Adopt = lambda scheduler, left: left, cancels: bool = False) -> None:
+        """Hold the directory, once no job of a killed run is left but those that are adopted.
+
+        Args:
+            adopt: Gets the scheduler of such a run and the jobs that it has left; returns those
+                that it does not adopt.
+            cancels: Cancel them; else they are waited for.
 
         Raises:
             EpicError: Another run is active here, or nothing tells whether jobs are left.
@@ -136,28 +139,34 @@ class Hold:
         while not self._claim(mine):
             other = read_run(self.folder)
             if other is not None:
-                self._end_of(other)
+                if self._end_of(other, adopt, cancels):  # what it adopts is its own from now on
+                    mine = replace(mine, scheduler=other.scheduler, facts=other.facts)
                 self._release(other)
         self.run = mine
         os.environ[FENCE] = f"{(self.folder / RECORD).absolute()}={mine.token}"
         atexit.register(self.release)
         self._beats.start()
-        for lock in (self.folder / LOCKS).glob("*.lock"):  # of a run that was killed
-            lock.unlink(missing_ok=True)
 
-    def submits(self, clusters: Sequence[str], logs: Path | None = None) -> None:
-        """Correct the executor of this run, and note where its jobs go.
+    def clear_locks(self) -> None:
+        """Remove Snakemake's locks of a run that was killed; before Snakemake looks at them."""
+        with contextlib.suppress(EpicError):
+            run = read_run(self.folder)
+            if run and (run.is_gone() or _age(self.folder / RECORD) > SILENT_SECONDS):
+                for lock in (self.folder / LOCKS).glob("*.lock"):
+                    lock.unlink(missing_ok=True)
+
+    def submits(self, scheduler: Scheduler, stop: Callable[[], None]) -> None:
+        """Note where the jobs of this run go, before the first of them.
 
         Args:
-            clusters: Clusters of the jobs; empty means this machine's own.
-            logs: Folder of Slurm's logs, if it is not the executor's default.
+            scheduler: Finds them.
+            stop: Called on Ctrl-C; else the executor would wait for a submission that waits.
         """
         assert self.run is not None, "held"
-        self.run = replace(self.run, clusters=list(clusters), submits=True)
+        self.scheduler = scheduler
+        self.run = replace(self.run, scheduler=scheduler.name, facts=scheduler.facts)
         write_text(self.folder / RECORD, json.dumps(asdict(self.run)))
-        self.slurm = correct(clusters, logs or self.folder / LOGS, self.show)
-        # Else the executor waits for a submission that waits for Slurm.
-        _do_first(signal.SIGINT, self.slurm.stopped.set)
+        _do_first(signal.SIGINT, stop)
         _do_first(signal.SIGTERM, lambda: None)
 
     def ends_jobs(self) -> None:
@@ -176,24 +185,23 @@ class Hold:
         On Ctrl-C the executor cancels the jobs that it knows, but not those that it is just
         submitting.
         """
-        if self.run is None or self.slurm is None:
+        if self.run is None or not self.run.scheduler:
             return
-        self.slurm.stopped.set()
         try:
             require_newest()  # else the jobs are another run's
-            if left := jobs_of(self.folder, self.run.clusters):
+            if left := self.scheduler.jobs():
                 for job in left:
                     if job.state != "COMPLETING":
                         self.show(f"cancelled, since the workflow has ended: {job}")
-                cancel(left)
-                self._wait_for(left, self.run.clusters)
-            self.run = replace(self.run, submits=False)
+                self.scheduler.cancel(left)
+                self._wait_for(left, self.scheduler)
+            self.run = replace(self.run, scheduler="")
         except (EpicError, NoAnswerError) as error:
             self.show(f"{error}; the next run here will ask again")
 
     def release(self) -> None:
         """Release the directory; a run that may have left jobs keeps its record."""
-        if self.run is not None and not self.run.submits:
+        if self.run is not None and not self.run.scheduler:
             self._ended.set()
             self._beats.join(BEAT_SECONDS)  # a beat would make the record anew
             self._release(self.run)
@@ -231,8 +239,15 @@ class Hold:
             if self._ended.wait(BEAT_SECONDS):
                 return
 
-    def _end_of(self, run: Run) -> None:
-        """Return when `run` and all of its jobs have ended; EpicError if it is active."""
+    def _end_of(self, run: Run, adopt: Adopt, cancels: bool) -> bool:
+        """Return when `run` has ended, and its jobs too but for those that are adopted.
+
+        Returns:
+            Whether some are.
+
+        Raises:
+            EpicError: It is active.
+        """
         age = _age(self.folder / RECORD)
         if age < SILENT_SECONDS and not run.is_gone():
             raise EpicError(
@@ -245,55 +260,63 @@ class Hold:
                 f"({', '.join(scripts)}); wait until they end, or end them with `kill`, then give "
                 "the same command"
             )
-        if not run.submits:
+        if not run.scheduler:
             self.show("The last run here was killed; this one goes on from what it finished.")
-            return
-        # A request of its sbatch may still be on its way.
+            return False
+        if run.scheduler not in known():
+            raise EpicError(f"{self.folder / RECORD}: jobs on {run.scheduler}, unknown here")
+        # A request of it may still be on its way.
         while (left_to_wait := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
             time.sleep(min(left_to_wait, 1.0))
-        left = self._ask(run)
-        if not left:
-            return
-        choice = os.environ.get(CHOICE) or "wait"
-        if choice not in ("wait", "cancel"):
-            raise EpicError(f"{CHOICE} is {choice!r}; expected wait or cancel")
-        self.show(f"The last run here ({run}) was cut short. Of its jobs, these have not ended:")
-        for job in left:
-            self.show(f"  {job}")
-        if choice == "cancel":
-            self.show(f"Cancelling them, since {CHOICE} is cancel.")
-            cancel(left)
-        else:
-            self.show(f"Waiting for them ({CHOICE}=cancel cancels them; Ctrl-C leaves them).")
-        self._wait_for(left, run.clusters)
+        theirs = known()[run.scheduler](**run.facts)
+        left = self._ask(run, theirs)
+        rest = list(left) if cancels else list(adopt(theirs, left))
+        if adopted := [job for job in left if job not in rest]:
+            self.show(f"The last run here ({run}) was cut short. These of its jobs go on:")
+            self._show_some(adopted)
+        if rest:
+            self.show(f"The last run here ({run}) was cut short. These of its jobs are left:")
+            self._show_some(rest)
+            if cancels:
+                self.show(f"Cancelling them, since {OPTION} is cancel.")
+                theirs.cancel(rest)
+            else:
+                self.show(f"Waiting for them ({OPTION} cancel cancels them; Ctrl-C leaves them).")
+            self._wait_for(rest, theirs)
+        return bool(adopted)
 
-    def _wait_for(self, jobs: Sequence[SlurmJob], clusters: Sequence[str]) -> None:
+    def _show_some(self, jobs: Sequence[ClusterJob]) -> None:
+        for job in jobs[:SHOWN]:
+            self.show(f"  {job}")
+        if len(jobs) > SHOWN:
+            self.show(f"  and {len(jobs) - SHOWN} more")
+
+    def _wait_for(self, jobs: Sequence[ClusterJob], scheduler: Scheduler) -> None:
         left = {job.id: job for job in jobs}
-        theirs = ["--user", ",".join(sorted({job.user for job in jobs}))]  # not all users' queues
         while left:
             time.sleep(LOOK_SECONDS)
             try:
-                now = {job.id: job for job in jobs_of(self.folder, clusters, theirs)}
+                now = {job.id: job for job in scheduler.jobs()}
             except NoAnswerError as error:
-                self.show(f"squeue does not tell which jobs have ended ({error}); asking again")
+                self.show(f"nothing tells which jobs have ended ({error}); asking again")
                 continue
             for job in left.keys() - now.keys():
                 self.show(f"{left[job].about}: job {job} has ended")
-            left = now
+            left = {job: now[job] for job in left.keys() & now.keys()}
 
-    def _ask(self, run: Run) -> list[SlurmJob]:
-        """The jobs that are left of a run; Slurm is asked again for a while if it is away."""
+    def _ask(self, run: Run, scheduler: Scheduler) -> list[ClusterJob]:
+        """The jobs that are left of a run; it is asked again for a while if none answers."""
         end, shown = time.monotonic() + JUDGE_SECONDS, ""
         while True:
             try:
-                return jobs_of(self.folder, run.clusters)
+                return scheduler.jobs()
             except NoAnswerError as error:
-                message = str(error)
-            if time.monotonic() > end or any(words in message for words in NEVER):
+                message, never = str(error), error.never
+            if never or time.monotonic() > end:
                 raise EpicError(
-                    f"squeue does not tell whether jobs of the last run here ({run}) go on "
-                    f"({message}): give the same command where and when it answers; if it never "
-                    f"will, remove {self.folder / RECORD}"
+                    f"nothing tells whether jobs of the last run here ({run}) go on ({message}): "
+                    "give the same command where and when the scheduler answers; if it never will, "
+                    f"remove {self.folder / RECORD}"
                 )
             if message != shown:
                 self.show(f"{message}; asking again, since jobs of a run that was cut short may be "
@@ -342,11 +365,16 @@ def _age(path: Path) -> float:
 
 
 def _scripts_in(folder: Path) -> list[str]:
-    """Scripts of Snakemake that run in the folder, as `RULE'S SCRIPT, process 123`."""
+    """Scripts of Snakemake that run in the folder, as `RULE'S SCRIPT, process 123`.
+
+    Without those of a cluster's jobs, which may run on this machine: their scheduler is asked.
+    """
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         scripts = [word for word in process.info["cmdline"] or () if "snakemake/scripts/" in word]
         if scripts and process.info["cwd"] == str(folder.resolve()):
-            name = Path(scripts[0]).name.partition(".")[2]
-            found.append(f"{name}, process {process.info['pid']}")
+            with contextlib.suppress(psutil.Error):
+                if not here(process.environ()).granted(process.environ()).job:
+                    name = Path(scripts[0]).name.partition(".")[2]
+                    found.append(f"{name}, process {process.info['pid']}")
     return found

@@ -1,19 +1,15 @@
-"""Of several Slurm jobs for one target, an older one ends before it touches a file."""
+"""Of several jobs for one target, an older one ends before it touches a file."""
 
-import shlex
 from pathlib import Path
 
 import pytest
 
 from epic100.base.atomic import FENCE, write_text
 from epic100.base.errors import EpicError
-from epic100.slurm.executor import Corrections, end_if_not_newest, newest_file
-from support.slurm_calls import put_before
+from epic100.base.newest import end_if_not_newest, newest_file
 
 JOB = ["python", "-m", "snakemake", "--snakefile", "a b", "--target-jobs", "scan:participant=P01",
        "--allowed-rules", "scan"]  # fmt: skip
-CALL = ["sbatch", "--wrap=cd /x && python -m snakemake --snakefile 'a b' "
-        "--target-jobs 'scan:participant=P01' --allowed-rules scan"]  # fmt: skip
 
 
 @pytest.fixture
@@ -31,7 +27,7 @@ def job(tmp_path, monkeypatch):
 
 
 def test_an_older_job_ends_at_its_start_or_when_it_would_save_and_the_newest_goes_on(job):
-    end_if_not_newest(JOB)  # no Slurm job
+    end_if_not_newest(JOB)  # no job of a cluster
     job("6")
     write_text("out", "of the first")
     newest_file(JOB).write_text('{"token": "7"}')
@@ -50,17 +46,3 @@ def test_a_number_that_is_not_whole_or_of_another_version_ends_no_job(job, text)
     newest_file(JOB).write_text(text)
     job("6")
     write_text("out", "whole")
-
-
-def test_a_number_that_cannot_be_written_stops_no_submission(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", put_before("sbatch", "echo 7", tmp_path / "bin")["PATH"])
-    newest_file(JOB).parents[1].mkdir()
-    newest_file(JOB).parent.touch()  # in the way
-    assert Corrections([], tmp_path, print).submit(shlex.join(CALL), None).stdout == "7"
-
-
-def test_where_sacct_is_not_the_reason_is_what_slurm_wrote_into_the_log(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "7.log").write_text("slurmstepd-n1: error: Detected 1 oom_kill event\n")
-    assert Corrections([], tmp_path, print).reason("7") == "Detected 1 oom_kill event"

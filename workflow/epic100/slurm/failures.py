@@ -1,0 +1,57 @@
+"""What a failure on Slurm means: one table, for jobs that ended and for requests that did not pass.
+
+docs/vsc.md has the table.
+"""
+
+import re
+from enum import Enum
+
+# Of jobs that ended with these, the machines are the cause. All other ends are the job's own.
+OF_MACHINES = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")
+MEMORY = re.compile(r"exceeded memory limit|oom.?kill|out of memory", re.IGNORECASE)
+# What Slurm says of a request that it will never grant (src/common/slurm_errno.c, slurm_opt.c).
+NEVER = re.compile(
+    r"Invalid (account|qos|partition|feature|generic resource|node name|license|job array|Trackable"
+    r"|reservation|wckey|cluster|dependency|--|argument)"
+    r"|[iI]nvalid (partition|account|option|number)|unrecognized option|requires an argument"
+    r"|Requested (node configuration|time limit|reservation) |Node count specification invalid"
+    r"|More processors requested|Memory specification can not|known by database"
+    r"|not permitted to use this partition"
+)
+NO_NODE = "Requested node configuration is not available"
+NO_NAME = "Invalid node name"
+# AssocGrpSubmitJobsLimit, AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit and similar: the
+# queue is full until another job has ended.
+NO_PLACE = re.compile(r"\w*SubmitJobs?\w*Limit")
+
+
+class Fault(Enum):
+    """Whose fault a failure is, and so what follows."""
+
+    OWN = "the job's own: it counts as a try"
+    MEMORY = "the job's own: its next try asks for more memory, or it ends"
+    MACHINES = "the machines': submitted again, counts as no try, away from its node once"
+    NEVER = "a request that is never granted: it ends at once"
+    LATER = "none of these: sbatch is asked again, until the patience ends"
+
+
+def of_end(state: str, reason: str) -> Fault:
+    """Whose fault the end of a job was.
+
+    Args:
+        state: Slurm's state of the job.
+        reason: What Slurm wrote into its log.
+    """
+    if state == "OUT_OF_MEMORY" or (state == "FAILED" and MEMORY.search(reason)):
+        return Fault.MEMORY
+    return Fault.MACHINES if state in OF_MACHINES else Fault.OWN
+
+
+def of_request(words: str) -> Fault:
+    """Whether a request that failed may pass later.
+
+    Args:
+        words: What sbatch said.
+    """
+    full = NO_PLACE.search(words)
+    return Fault.NEVER if NEVER.search(words) and not full else Fault.LATER
