@@ -293,9 +293,7 @@ class TrainSettings(OnDevice):
         ge=0,
         le=1,
     )
-    nodes: int = key(
-        1, "nodes of one job, each with `gpus` GPUs (docs/training.md)", ge=1
-    )
+    nodes: int = key(1, "nodes of one job, each with `gpus` GPUs (docs/training.md)", ge=1)
     precision: Literal["fp32", "bf16", "fp16"] | None = key(
         None,
         "autocast on a GPU; bf16 needs an A100 or newer; null: as in the MMEngine config, and fp32 "
