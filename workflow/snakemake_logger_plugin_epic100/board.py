@@ -113,7 +113,7 @@ class Board:
         job.state, job.ended = "done", time.time()
         self.failures.pop(job.name, None)
         if job.rule in FINDINGS:
-            lines = lines_of(job.logs[0], job.begun)
+            lines = lines_of(job.logs[0], job.log_before)
             return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
         if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
             return []
