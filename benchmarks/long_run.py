@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
 from epic100.training import report
-from epic100.training.hooks import QuietRunner
+from epic100.training.loop import QuietRunner
 from epic100.training.plan import Placement, plan_run
 from epic100.training.recipe import build_config, changed
 from epic100.training.run import open_run_dir, run_stamp

@@ -33,7 +33,7 @@ from epic100.model.forward import bare, open_model
 from epic100.model.model_file import Pairs, load_model, save_model
 from epic100.model.views import view_pipeline
 from epic100.model.weights import fit_weights, read_weights
-from epic100.training.hooks import QuietRunner
+from epic100.training.loop import QuietRunner
 from epic100.training.plan import TrainingPlan
 from epic100.training.recipe import Changes, Recipe, changed, present
 from epic100.training.run import MODEL, checkpoints

@@ -1,11 +1,10 @@
-"""What MMEngine calls in a training beside its loop: the Runner's logger, and the hooks.
+"""What MMEngine calls in a training beside its loop: the hooks.
 
 The seeds let a run resume at any batch. Compilation and parts change time and memory but not what
 is learned, except for rounding. Two hooks only say what a recipe wants of saves and reports, which
 the loop makes itself; one of them chooses what a run resumes from.
 """
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -42,29 +40,6 @@ PRIORITIES = {
     "TelemetryHook": 71,
     "SafeCheckpointHook": 90,
 }
-
-
-class QuietRunner(Runner):
-    """MMEngine's Runner, but its info lines go only to its log file in the work directory.
-
-    The terminal and the rule's log get its warnings.
-    """
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build MMEngine's logger and limit what it prints on the terminal."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(max(handler.level, logging.WARNING))
-        return logger
-
-    def build_model(self, model: Any) -> nn.Module:
-        """Build the model, and freeze BatchNorm if configured."""
-        built = super().build_model(model)
-        hooks = self.cfg.get("custom_hooks") or []
-        if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
-            freeze_scales(built)
-        return built
 
 
 @HOOKS.register_module()

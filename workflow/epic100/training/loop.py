@@ -6,6 +6,7 @@ what was measured. What a checkpoint holds is in `state`, what is shown in `repo
 """
 
 import itertools
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, ValLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
+from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
 import epic100.model.registered
@@ -28,7 +31,7 @@ from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.forward import bare, scores_of_views, train_step
 from epic100.model.precision import dtype_of
 from epic100.scoring.pair_metric import ACTION_TOP1
-from epic100.training.hooks import SafeCheckpointHook, TelemetryHook
+from epic100.training.hooks import SafeCheckpointHook, TelemetryHook, freeze_scales
 from epic100.training.report import Report
 from epic100.training.run import checkpoint_path, keep_as_best, last_saved, write_checkpoint
 from epic100.training.state import History, Saves, collect_state, require_finite
@@ -94,7 +97,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             )
         batches.sampler = self._order = RestOfOrder(batches.sampler)
 
-    def run(self) -> torch.nn.Module:
+    def run(self) -> nn.Module:
         """Train what is left of the run."""
         loaders = [self.dataloader]
         if self.runner.val_loop is not None:
@@ -299,6 +302,29 @@ class ClipValLoop(ValLoop):
         self.evaluator.process(data_samples=outputs, data_batch=batch)
         self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=batch, outputs=outputs)
         self.runner.train_loop.after_val_batch(len(samples))
+
+
+class QuietRunner(Runner):
+    """MMEngine's Runner, but its info lines go only to its log file in the work directory.
+
+    The terminal and the rule's log get its warnings.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build MMEngine's logger and limit what it prints on the terminal."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(max(handler.level, logging.WARNING))
+        return logger
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model, and freeze BatchNorm if configured."""
+        built = super().build_model(model)
+        hooks = self.cfg.get("custom_hooks") or []
+        if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
+            freeze_scales(built)
+        return built
 
 
 class RestOfOrder(Sampler):

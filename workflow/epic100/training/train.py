@@ -29,7 +29,7 @@ from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
 from epic100.training.check import check
-from epic100.training.hooks import QuietRunner
+from epic100.training.loop import QuietRunner
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import build_config
 from epic100.training.report import PAGE
