@@ -23,7 +23,6 @@ import pandas as pd
 import psutil
 import torch
 from mmaction.registry import DATASETS
-from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
@@ -33,7 +32,7 @@ from epic100.model.forward import bare, open_model
 from epic100.model.model_file import Pairs, load_model, save_model
 from epic100.model.views import view_pipeline
 from epic100.model.weights import fit_weights, read_weights
-from epic100.training.loop import QuietRunner
+from epic100.training.loop import ShortRunner
 from epic100.training.plan import TrainingPlan
 from epic100.training.recipe import Changes, Recipe, changed, present
 from epic100.training.run import MODEL, checkpoints
@@ -92,17 +91,6 @@ class FewSamples(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A copy, because mixing changes the labels of a sample in place."""
         return copy.deepcopy(self.samples[index % len(self.samples)])
-
-
-class ShortRunner(QuietRunner):
-    """A Runner without a log file, and without notes of the machine."""
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build a logger without a file, since others log there after the check."""
-        return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
-
-    def _log_env(self, env_cfg: dict) -> None:
-        """Write nothing."""
 
 
 def check(

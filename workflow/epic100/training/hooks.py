@@ -15,18 +15,20 @@ import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
-from torch import nn
+from mmengine.runner import CheckpointLoader, Runner
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from epic100.base.errors import EpicError
 from epic100.base.ranks import on_rank_0, rank, world
 from epic100.model.forward import bare
-from epic100.model.weights import GUARDED, tensors_of
+from epic100.model.weights import read_weights, tensors_of
 from epic100.training.report import Report
 from epic100.training.run import checkpoints, pick_up, read_stamp, run_stamp
 from epic100.training.state import Saves, take_own_state
+
+GUARDED = "guarded:"  # before a path: MMEngine reads it as `read_weights` does
 
 # The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
 # RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
@@ -231,3 +233,9 @@ class SafeCheckpointHook(Hook):
             runner.train_loop.history = take_own_state(checkpoint)
         else:
             checkpoint["state_dict"] = tensors_of(checkpoint)
+
+
+@CheckpointLoader.register_scheme(prefixes=GUARDED)
+def load_from_guarded(path: str, map_location: object = None) -> dict[str, dict[str, Tensor]]:
+    """What MMEngine calls to read a path that begins with `GUARDED`."""
+    return {"state_dict": read_weights(path.removeprefix(GUARDED))}

@@ -327,6 +327,17 @@ class QuietRunner(Runner):
         return built
 
 
+class ShortRunner(QuietRunner):
+    """The Runner of a check: without a log file, and without notes of the machine."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build a logger without a file, since others log there after the check."""
+        return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Write nothing."""
+
+
 class RestOfOrder(Sampler):
     """Another sampler's order without its first `start` samples; its length stays the full one."""
 
