@@ -22,7 +22,7 @@ import epic100.training.loop  # noqa: F401
 from epic100.base.gpu import Gpus
 from epic100.base.machine import usable_cores, workers_for
 from epic100.settings import TrainSettings
-from epic100.training.check import ShortRunner
+from epic100.training.loop import ShortRunner
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import Changes, build_config, changed, model_config
 

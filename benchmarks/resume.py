@@ -151,7 +151,6 @@ def _one_loop(lab: Path, kind: str, turn: int, saves: list[float]) -> list[float
     from mmengine.runner import Runner
 
     from epic100.training.recipe import build_config
-    from epic100.training.state import SafeCheckpointHook
 
     os.environ[METER] = str(lab / "meter")
     Path(os.environ[METER]).write_bytes(bytes(8))
@@ -174,9 +173,8 @@ def _one_loop(lab: Path, kind: str, turn: int, saves: list[float]) -> list[float
         config.custom_hooks = []
     runner = Runner.from_cfg(config)
     _keep_samples(runner.train_dataloader.dataset)
-    for hook in runner.hooks:
-        if isinstance(hook, SafeCheckpointHook):
-            _time_saves(hook, saves)
+    if kind == "ours":
+        _time_saves(runner.train_loop, saves)
     runner.train()
     (meter,) = (hook for hook in runner.hooks if isinstance(hook, Meter))
     batches = len(runner.train_dataloader)
@@ -197,16 +195,16 @@ def _keep_samples(dataset) -> None:
     dataset.prepare_data = prepare
 
 
-def _time_saves(hook, saves: list[float]) -> None:
-    save = hook._save
+def _time_saves(loop, saves: list[float]) -> None:
+    save = loop.save
 
-    def timed(*args):
+    def timed():
         started = time.perf_counter()
-        path = save(*args)
+        path = save()
         saves.append(time.perf_counter() - started)
         return path
 
-    hook._save = timed
+    loop.save = timed
 
 
 def table(head: str, rows: list[tuple]) -> None:

@@ -12,7 +12,7 @@ from epic100.settings import Settings, home_of, layered_settings, read_settings,
 from epic100.settings.config import COMPARED
 from epic100.settings.keys import TrainSettings
 from epic100.settings.section import key
-from epic100.training.state import SafeCheckpointHook
+from epic100.training.hooks import SafeCheckpointHook
 from support.checkout import python
 from tools import settings_pages
 
@@ -271,5 +271,5 @@ def test_the_config_that_ships_says_what_the_defaults_are():
 
 
 def test_a_hook_of_a_recipe_saves_as_often_as_the_settings_say():
-    hook, settings = SafeCheckpointHook(), TrainSettings().checkpoint
-    assert (hook.seconds, hook.keep) == (settings.seconds, settings.keep)
+    saves, settings = SafeCheckpointHook().saves, TrainSettings().checkpoint
+    assert (saves.seconds, saves.keep) == (settings.seconds, settings.keep)

@@ -228,21 +228,16 @@ LATE = {"default_hooks.late": {"type": "LateHook"}}  # steps are read as on a GP
 class LateHook(Hook):
     """Lets the CPU be read one step behind, as a GPU is, and counts what is read within a step."""
 
-    priority = 89  # just before a save, which reads all weights
     reads: list[str] = []  # of all trainings
 
     def before_train(self, runner) -> None:
-        runner.train_loop.behind = 1
-        self.stack = contextlib.ExitStack()
+        loop, step = runner.train_loop, runner.train_loop.step
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        self.stack.enter_context(Reads(self.reads))
+        def counted(batch, waited) -> None:
+            with Reads(self.reads):
+                step(batch, waited)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.stack.close()
-
-    def at_end(self, runner) -> None:
-        self.stack.close()
+        loop.behind, loop.step = 1, counted
 
 
 class Reads(TorchDispatchMode):
@@ -259,6 +254,18 @@ class Reads(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default or to_host:
             self.found.append("".join(traceback.format_stack(limit=12)))
         return func(*args, **kwargs or {})
+
+
+@HOOKS.register_module()
+class RaisingHook(Hook):
+    """A hook of a user's own that raises in the iteration `at`, counted from 1."""
+
+    def __init__(self, at: int, tried: bool = False):
+        self.at, self.tried = at, tried
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.at and runner.work_dir.endswith("preflight") == self.tried:
+            raise KeyError("my_figure")
 
 
 @HOOKS.register_module()

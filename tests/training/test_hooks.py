@@ -12,9 +12,9 @@ import torch
 
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import official_metrics
+from epic100.scoring.pair_metric import ACTION_TOP1, EpicPairMetric
 from epic100.segments.pairs import read_pairs
 from epic100.training.hooks import CompileHook
-from epic100.training.validation import ACTION_TOP1, EpicPairMetric
 
 
 @pytest.mark.slow

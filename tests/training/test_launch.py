@@ -218,6 +218,14 @@ def test_processes_share_indexes_and_listen_here_alone_and_one_that_is_killed_en
     assert not (results / "model.pth").exists()
 
 
+def test_a_process_that_is_killed_while_the_run_is_tried_is_one_line(lab, results):
+    killed = signal_at(1, signal.SIGKILL, of=1, tried=True)
+    words = r"^stopped, because process 1 was killed by SIGKILL \(out of memory, or by hand\); "
+    with pytest.raises(EpicError, match=words + GO_ON):
+        start(lab, results, gpus=2, epochs=1, options=killed)
+    assert not ranks() and not list(results.glob("work_dirs/*/*/*.pth"))
+
+
 def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, tmp_path):
     results = copy_results(lab, tmp_path)
     waits, hangs = (

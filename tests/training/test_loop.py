@@ -1,5 +1,6 @@
 """Trainings that are cut, also in half precision, and the sums and signals that stop one."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -168,7 +169,8 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
         assert training.is_alive()
         time.sleep(0.001)
     while training.is_alive():
-        os.kill(training.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            os.kill(training.pid, signal.SIGTERM)
         time.sleep(0.001)
     assert end_of(training) == 1
     saved = run_dir(results) / "attempt_1/iter_2.pth"
@@ -177,6 +179,28 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
 
 
 OFTEN = {"default_hooks.checkpoint.iterations": 1}
+
+
+def test_a_hook_of_the_user_that_raises_shows_its_own_error_and_loses_no_batch_that_was_saved(
+    lab, straight, tmp_path, caplog
+):
+    results = copy_results(lab, tmp_path, segments=6)
+    raising = {"default_hooks.mine": {"type": "RaisingHook", "at": 3}}
+    with pytest.raises(KeyError, match="my_figure"):
+        run(lab, results, OFTEN | raising, **WHOLE)
+    assert [path.name for path in checkpoints(work_dir(results))] == ["iter_2.pth", "iter_1.pth"]
+    assert same(run(lab, results, OFTEN, **WHOLE), straight.weights)
+    assert "attempt_2/iter_2.pth" in caplog.text
+
+
+def test_a_hook_of_the_user_that_raises_at_once_is_found_before_the_first_step(lab, tmp_path):
+    results = copy_results(lab, tmp_path, segments=4)
+    raising = {"default_hooks.mine": {"type": "RaisingHook", "at": 1, "tried": True}}
+    with pytest.raises(EpicError, match=r"these settings fails \(KeyError: 'my_figure'\)") as error:
+        run(lab, results, raising, epochs=1)
+    assert "\n" not in str(error.value) and not list(results.glob("work_dirs/*/*/*"))
+
+
 BAD_LOSS = r"iteration \d: the loss is (nan|inf); the batch is (\S+), (\S+); the last good check"
 
 

@@ -20,7 +20,7 @@ from epic100.model.model_file import load_model
 from epic100.scoring.epoch_table import COLUMNS
 from epic100.segments.cleaning import join_train_and_val
 from epic100.segments.pairs import read_pairs
-from epic100.training import report
+from epic100.training import loop
 from support.checkout import python, said
 from support.small_runs import (
     DEMO,
@@ -146,7 +146,7 @@ def test_another_seed_is_another_run_with_other_weights_and_it_is_said(
 ):
     before = run_dir(results)
     options = {"default_hooks.telemetry.enough": 1, "default_hooks.telemetry.limit": 0}
-    monkeypatch.setattr(report, "KEPT", 4)
+    monkeypatch.setattr(loop, "KEPT", 4)
     assert not same(run(lab, results, options, seed=1, **WHOLE), straight.weights)
     assert caplog.text.count("the loader is the limit: of ") == 3  # once in each epoch
     assert f"starting from the first batch: {before} is another run, which differs in " in (

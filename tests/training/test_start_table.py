@@ -6,10 +6,9 @@ from mmengine.config import Config
 
 from epic100.base.machine import driver_version
 from epic100.segments.segment_list import COLUMNS
-from epic100.training.check import Found, Trial
 from epic100.training.plan import Placement, TrainingPlan
 from epic100.training.report import loader_advice
-from epic100.training.table import epoch_seconds, start_table
+from epic100.training.table import Found, epoch_seconds, start_table
 
 DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
@@ -50,13 +49,10 @@ def checked(
         precision=precision,
         val=val, no_val="" if val is not None else "no segment to validate on",
     )  # fmt: skip
-    trial = Trial(
-        loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds, memory=0,
-        activations=0.0, shape=(1, 3, 13, 160, 160),
-    )  # fmt: skip
     return Found(
-        plan=plan, trial=trial, unread="", parameters=3_794_322, weights="", disk="9.0 GB free",
-        attends=attends,
+        plan=plan, parameters=3_794_322, weights="", disk="9.0 GB free", attends=attends,
+        loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds,
+        shape=(1, 3, 13, 160, 160),
     )  # fmt: skip
 
 
@@ -93,7 +89,12 @@ def test_the_table_says_how_a_clip_takes_its_frames(sample, words):
 FEW_A_PROCESS = "warning: BatchNorm sees 1 segments at a time on each of 2 processes; below 16"
 FLOAT32 = "warning: a transformer in float32, in which a GPU takes several times as long"
 RATE = "warning: the learning rate is 0: nothing will be learned"
-ON_GPU = {"gpu": True, "attends": True, "precision": "fp32"}  # tried on a CPU, before a job on one
+# Tried on a CPU, before a job on a GPU.
+ON_GPU = {
+    "elsewhere": "cuda",
+    "attends": True,
+    "precision": "fp32",
+}
 
 
 @pytest.mark.parametrize("changes, words, not_words", [
@@ -109,17 +110,17 @@ ON_GPU = {"gpu": True, "attends": True, "precision": "fp32"}  # tried on a CPU, 
     (ON_GPU, [FLOAT32], []),
     (ON_GPU | {"attends": False}, [], [FLOAT32]),
     (ON_GPU | {"precision": "fp16"}, [], [FLOAT32]),
-    (ON_GPU | {"gpu": False}, [], [FLOAT32]),
+    (ON_GPU | {"elsewhere": "cpu"}, [], [FLOAT32]),
     ({"optim_wrapper.optimizer.lr": 0.0}, [RATE], []),
     ({"model.cls_head.heads": "both", "val": [(0, 0), (2, 0)]},
      ["head: pairs, verbs and nouns, dropout 0.5, label smoothing 0.1",
       "can be right by `export: reduce: heads` alone"], []),
 ])  # fmt: skip
 def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, words, not_words):
-    given = {"labels": [(0, 0)], "val": None, "gpu": False} | changes
-    train, val, gpu = table(*given.pop("labels")), given.pop("val"), given.pop("gpu")
+    given = {"labels": [(0, 0)], "val": None, "elsewhere": ""} | changes
+    train, val, where = table(*given.pop("labels")), given.pop("val"), given.pop("elsewhere")
     found = checked(table(*val) if val else None, **given)
-    text = start_table(found, train, PAIRS, (3, 2), gpu).text()
+    text = start_table(found, train, PAIRS, (3, 2), where).text()
     assert [word for word in words if word not in text] == []
     assert [word for word in not_words if word in text] == []
 
@@ -131,7 +132,7 @@ def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, word
 ])  # fmt: skip
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
     check = checked(processes=1, part=2, device=device, load_seconds=load_seconds, workers=1)
-    assert epoch_seconds(check.plan, check.trial, 10) == pytest.approx(seconds)
+    assert epoch_seconds(check, 10) == pytest.approx(seconds)
 
 
 def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():

@@ -20,6 +20,8 @@ from snakemake_logger_plugin_epic100.logs import (
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with \w+ jobid '?([\w.-]+)")
 RESULTS = ("clean", "train")  # whose last line in the log says what came out
 FINDINGS = ("scan",)  # whose warnings are about a video as a whole
+# What Snakemake says when it is asked to stop, and by what.
+ASKED = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
 AGAIN = re.compile(r"Trying to restart job (\d+)")
 
 
@@ -68,6 +70,7 @@ class Board:
         self.jobs: dict[int, BoardJob] = {}
         self.failures: dict[str, Failure] = {}  # by job, of those that have not succeeded since
         self.refused = False  # for a reason that the same command would meet again
+        self.stopped = ""  # what the run was asked to stop by
 
     def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
         """The jobs in this state, of all rules or of one, in the order in which they started."""
@@ -135,12 +138,16 @@ class Board:
             return []
         job.state = "failed"
         logs = [str(path) for path in values["log"] or []]
-        failure = failure_of(job.name, logs, str(values["rule_msg"] or ""), job.log_before)
+        failure = failure_of(
+            job.name, logs, str(values["rule_msg"] or ""), job.log_before, self.stopped
+        )
         failure.log = failure.log and self.seen(failure.log)
         self.failures[job.name] = failure
         return failure.lines()
 
     def _read(self, message: str) -> list[str]:
+        asked = [by for words, by in ASKED.items() if message.startswith(words)]
+        self.stopped = "".join(asked) or self.stopped
         if match := SUBMITTED.match(message):
             if job := self.jobs.get(int(match[1])):
                 job.id, job.submitted = match[2], time.time()

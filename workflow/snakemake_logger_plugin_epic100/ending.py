@@ -30,8 +30,12 @@ def ending(board: Board) -> list[str]:
     if board.failures or board.done < board.total:
         lines.append(f"{board.done} of {board.total} jobs done in {total}.")
         lines += [line for failure in board.failures.values() for line in failure.lines()]
-        first = "fix this and " if board.failures or board.refused else ""
-        return [*lines, f"Next: {first}give the same command; what is finished is kept."]
+        by = [board.stopped, *(failure.stopped for failure in board.failures.values())]
+        stopped = next(filter(None, by), "")
+        wrong = board.refused and not stopped or not all(by[1:])
+        words = f"Stopped by {stopped}. " if stopped else ""
+        first = "fix this and " if wrong else ""
+        return [*lines, f"{words}Next: {first}give the same command; what is finished is kept."]
     step = ""
     if made["report.html"]:
         step = " Next: look at the report."

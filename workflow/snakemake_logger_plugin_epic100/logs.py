@@ -15,31 +15,37 @@ TRAILER = re.compile(
     r"Removing output|Exiting because a job|WorkflowError:\nAt least one|Storing output).*"
 )
 FURTHER = "For further error details"
+# The last words of a job that a signal ended: a training that saved, or a killed Python.
+SIGNALLED = re.compile(r"(?:stopped by )?(SIG\w+)\b.* came\b|stopped by (SIG\w+)|KeyboardInterrupt")
 LAST_LINES = 5
 LogState = tuple[int, int] | None  # time of the last change in ns, bytes
 
 
 @dataclass
 class Failure:
-    """A job that failed.
+    """A job that failed, or was stopped.
 
     Args:
         job: Rule and wildcards.
         error: The reason.
         log: Path of the log with details, or "".
+        stopped: What stopped it, so that nothing is to mend, or "".
     """
 
     job: str
     error: str
     log: str
+    stopped: str = ""
 
     def lines(self) -> list[str]:
         """The failure as lines to show."""
-        text = [f"FAILED {self.job}: {self.error}"]
+        text = [f"{'STOPPED' if self.stopped else 'FAILED'} {self.job}: {self.error}"]
         return [*text, f"  log: {self.log}"] if self.log else text
 
 
-def failure_of(job: str, logs: list[str], message: str, before: LogState = None) -> Failure:
+def failure_of(
+    job: str, logs: list[str], message: str, before: LogState = None, stopped: str = ""
+) -> Failure:
     """Find the reason of a failure.
 
     Args:
@@ -47,6 +53,7 @@ def failure_of(job: str, logs: list[str], message: str, before: LogState = None)
         logs: The job's logs: the rule's first, the cluster's last.
         message: The executor's message; its first line is the reason.
         before: The state of the rule's log when this try began.
+        stopped: What the run was asked to stop by before, or "".
     """
     parts = message.partition(FURTHER)[0].strip().splitlines()[:1]
     shown = logs[0] if logs else ""
@@ -60,7 +67,11 @@ def failure_of(job: str, logs: list[str], message: str, before: LogState = None)
         shown = logs[-1]
         end = "".join(f"\n    {line}" for line in lines_of(shown)[-LAST_LINES:])
         parts += [f"its log is empty; the end of the cluster's:{end}"] if end else []
-    return Failure(job, ", ".join(parts) or "see its log", shown)
+    if signalled := SIGNALLED.match(parts[-1]) if parts else None:
+        stopped = stopped or signalled[1] or signalled[2] or "Ctrl-C"
+    elif said:
+        stopped = ""
+    return Failure(job, ", ".join(parts) or stopped or "see its log", shown, stopped)
 
 
 def state_of(log: str) -> LogState:

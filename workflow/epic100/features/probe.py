@@ -33,11 +33,11 @@ from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.predict import predictions_of
 from epic100.prediction.probe_model import KIND, AttentiveProbe, built_probe
 from epic100.scoring.epoch_table import ACCURACIES, Row, write_epochs, write_trials
+from epic100.scoring.pair_metric import FIGURES, EpicPairMetric
 from epic100.scoring.predictions import write_predictions
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import ProbeSettings
-from epic100.training.validation import FIGURES, EpicPairMetric
 
 log = logging.getLogger(__name__)
 

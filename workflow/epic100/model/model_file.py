@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
-from mmengine.config import Config
 from pydantic import AfterValidator, FailFast, Field
 from torch import Tensor
 
@@ -206,7 +205,7 @@ def test_pipeline_of(config: Any, where: str | os.PathLike) -> list[dict[str, An
     """
     found: Any = config
     for key in ("test_dataloader", "dataset", "pipeline"):
-        found = found.get(key) if isinstance(found, Mapping | Config) else None
+        found = found.get(key) if hasattr(found, "get") else None
     if not isinstance(found, list | tuple) or not all(
         isinstance(step, Mapping) and isinstance(step.get("type"), str) for step in found
     ):

@@ -4,14 +4,11 @@ import os
 from collections.abc import Mapping
 
 import torch
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.model.foreign_names import mmaction_names
-
-GUARDED = "guarded:"  # before a path: MMEngine reads it as `read_weights` does
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -29,12 +26,6 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     if not tensors:
         raise EpicError(f"{path}: holds no tensors by name; {about}")
     return tensors
-
-
-@CheckpointLoader.register_scheme(prefixes=GUARDED)
-def load_from_guarded(path: str, map_location: object = None) -> dict[str, dict[str, Tensor]]:
-    """What MMEngine calls to read a path that begins with `GUARDED`."""
-    return {"state_dict": read_weights(path.removeprefix(GUARDED))}
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:

@@ -11,8 +11,7 @@ import pandas as pd
 from epic100.base.text_table import read_own_table, write_frame
 
 FILE = "training.tsv"
-TASKS = ("verb", "noun", "action")
-ACCURACIES = tuple(f"{task}_top{k}" for task in TASKS for k in (1, 5))
+ACCURACIES = ("verb_top1", "verb_top5", "noun_top1", "noun_top5", "action_top1", "action_top5")
 COLUMNS = ("epoch", "iter", "lr", "loss", *ACCURACIES, "samples_per_s", "data_share", "seconds")
 TRIAL = "trial"
 _KINDS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))

@@ -14,17 +14,15 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
 import torch
 from mmaction.registry import DATASETS
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
@@ -34,11 +32,12 @@ from epic100.model.forward import bare, open_model
 from epic100.model.model_file import Pairs, load_model, save_model
 from epic100.model.views import view_pipeline
 from epic100.model.weights import fit_weights, read_weights
-from epic100.training.loop import QuietRunner
+from epic100.training.loop import ShortRunner
 from epic100.training.plan import TrainingPlan
-from epic100.training.recipe import Changes, changed, present
+from epic100.training.recipe import Changes, Recipe, changed, present
 from epic100.training.run import MODEL, checkpoints
 from epic100.training.state import trained_model
+from epic100.training.table import Found, StartTable, start_table
 
 log = logging.getLogger(__name__)
 
@@ -94,66 +93,9 @@ class FewSamples(Dataset):
         return copy.deepcopy(self.samples[index % len(self.samples)])
 
 
-class ShortRunner(QuietRunner):
-    """A Runner without a log file, and without notes of the machine."""
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build a logger without a file, since others log there after the check."""
-        return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
-
-    def _log_env(self, env_cfg: dict) -> None:
-        """Write nothing."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What some steps of a run took.
-
-    Args:
-        loss: Loss of the last step.
-        seconds: Seconds of all that was tried.
-        step_seconds: Seconds of the last step, for one process's share of a batch.
-        load_seconds: Seconds to load one sample in one process.
-        memory: Peak bytes on the GPU; 0 on a CPU.
-        activations: Bytes of one sample that the forward pass keeps for the backward pass; 0 if
-            they were not counted.
-        shape: Shape of one sample's input.
-    """
-
-    loss: float
-    seconds: float
-    step_seconds: float
-    load_seconds: float
-    memory: int
-    activations: float
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a check found.
-
-    Args:
-        plan: The plan that was tried.
-        trial: What its steps took; None if no clip could be read yet.
-        unread: Why not, or "".
-        parameters: Number of parameters of the model.
-        weights: How the start weights fit the model, in words; "" without start weights.
-        disk: The free disk space and what the run needs, in words.
-        attends: Whether the model is a transformer.
-    """
-
-    plan: TrainingPlan
-    trial: Trial | None
-    unread: str
-    parameters: int
-    weights: str
-    disk: str
-    attends: bool
-
-
 def check(
     plan: TrainingPlan,
+    train: pd.DataFrame,
     pairs: Pairs,
     classes: tuple[int, int],
     *,
@@ -161,11 +103,13 @@ def check(
     views: tuple[int, int | str] = (1, 1),
     more: float = 0,
     early: bool = False,
-) -> Found:
+    elsewhere: str = "",
+) -> StartTable:
     """Go the whole way of a run once, in a folder of its own that is then removed.
 
     Args:
         plan: The plan of the run.
+        train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
         modules: Names of the user's own modules, which are imported already.
@@ -173,6 +117,10 @@ def check(
         more: Bytes of disk that other jobs of the workflow will need.
         early: Whether this comes before the first job: one process, a small batch on a CPU, and
             no steps where no video can be read yet.
+        elsewhere: The device of the run on another machine, or "".
+
+    Returns:
+        What is about to be trained, with warnings.
 
     Raises:
         EpicError: The run cannot work: its config or start weights do not fit, a step fails, memory
@@ -181,9 +129,8 @@ def check(
     folder = Path(plan.config.work_dir) / "preflight"
     try:
         found = _train(plan, pairs, classes, folder, more, early)
-        if not rank() and found.trial:
+        if not rank() and not found.unread:
             _predict(plan, folder / MODEL, modules, views)
-        return found
     except Stopped as error:
         came = str(error).partition(" came")[0]
         raise Stopped(
@@ -201,6 +148,9 @@ def check(
         torch.cuda.empty_cache()
         if not rank():
             shutil.rmtree(folder, ignore_errors=True)
+    if not elsewhere:
+        _require_room(found)
+    return start_table(found, train, pairs, classes, elsewhere)
 
 
 def _train(
@@ -218,47 +168,40 @@ def _train(
     config = _small(plan, folder, early)
     runner = ShortRunner.from_cfg(config)
     model, weights = bare(runner.model), config.load_from
-    fit = fit_weights(weights, read_weights(weights), model) if weights else ""
-    disk = _require_disk(plan, model, more)
-    trial, unread = None, ""
+    found = Found(
+        plan=plan,
+        parameters=sum(p.numel() for p in model.parameters()),
+        weights=fit_weights(weights, read_weights(weights), model) if weights else "",
+        disk=_require_disk(plan, model, more),
+        attends=any("Attention" in type(module).__name__ for module in model.modules()),
+    )
     try:
-        trial = _steps(runner, plan, started)
+        loop = runner.train_loop
+        dataset, batch = loop.dataloader.dataset, loop.dataloader.batch_size
+        with saved_for_backward(model) as saved:
+            runner.train()
     except Unread as error:
         if not early:
             raise
-        unread = str(error)
-    if trial and not rank():
-        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / MODEL)
-    return Found(
-        plan=plan,
-        trial=trial,
-        unread=unread,
-        parameters=sum(p.numel() for p in model.parameters()),
-        weights=fit,
-        disk=disk,
-        attends=any("Attention" in type(module).__name__ for module in model.modules()),
-    )
-
-
-def _steps(runner: Runner, plan: TrainingPlan, started: float) -> Trial:
-    loader = runner.train_loop.dataloader
-    with saved_for_backward(bare(runner.model)) as saved:
-        runner.train()
-    if came := runner.train_loop.signals.requested:  # after the last step
+        return replace(found, unread=str(error))
+    if came := loop.signals.requested:  # after the last step
         raise Stopped(f"{came} came")
-    once = runner.max_iters == 1  # several steps use the same addresses
-    return Trial(
-        loss=runner.train_loop.loss,
+    if not rank():
+        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / MODEL)
+    return replace(
+        found,
+        loss=loop.loss,
         seconds=time.perf_counter() - started,
-        step_seconds=runner.train_loop.computed * plan.share / loader.batch_size,
-        load_seconds=loader.dataset.seconds,
+        step_seconds=loop.computed * plan.share / batch,
+        load_seconds=dataset.seconds,
         memory=torch.cuda.max_memory_allocated(),
-        activations=sum(saved.values()) / loader.batch_size if once else 0.0,
-        shape=tuple(loader.dataset.samples[0]["inputs"].shape),
+        # Several steps use the same addresses.
+        activations=sum(saved.values()) / batch if runner.max_iters == 1 else 0.0,
+        shape=tuple(dataset.samples[0]["inputs"].shape),
     )
 
 
-def _small(plan: TrainingPlan, folder: Path, early: bool) -> Config:
+def _small(plan: TrainingPlan, folder: Path, early: bool) -> Recipe:
     """The config of the run, for some steps in a folder of its own."""
     config, on_gpu = plan.config, plan.placement.device == "cuda"
     share = min(plan.share, EARLY_BATCH) if early and not on_gpu else plan.share
@@ -327,10 +270,10 @@ def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
         yield found
 
 
-def require_room(found: Found) -> None:
+def _require_room(found: Found) -> None:
     """Raise EpicError for a step on this machine's CPU that needs more memory than there is."""
     plan, total = found.plan, psutil.virtual_memory().total
-    needed = plan.part * found.trial.activations * plan.placement.on_node if found.trial else 0
+    needed = plan.part * found.activations * plan.placement.on_node
     if needed > total:
         raise EpicError(
             f"a step of {plan.part} segments keeps {needed / 2**30:.0f} GiB for its backward pass "

@@ -1,25 +1,34 @@
-"""The hooks of a training but those that report and save: seeds, BatchNorm, compilation, parts.
+"""What MMEngine calls in a training beside its loop: the hooks.
 
 The seeds let a run resume at any batch. Compilation and parts change time and memory but not what
-is learned, except for rounding.
+is learned, except for rounding. Two hooks only say what a recipe wants of saves and reports, which
+the loop makes itself; one of them chooses what a run resumes from.
 """
 
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
-from torch import nn
+from mmengine.runner import CheckpointLoader, Runner
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from epic100.base.ranks import rank
+from epic100.base.errors import EpicError
+from epic100.base.ranks import on_rank_0, rank, world
 from epic100.model.forward import bare
+from epic100.model.weights import read_weights, tensors_of
+from epic100.training.report import Report
+from epic100.training.run import checkpoints, pick_up, read_stamp, run_stamp
+from epic100.training.state import Saves, take_own_state
+
+GUARDED = "guarded:"  # before a path: MMEngine reads it as `read_weights` does
 
 # The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
 # RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
@@ -31,7 +40,7 @@ PRIORITIES = {
     "AccumulateHook": 52,
     "RecomputeHook": 53,
     "TelemetryHook": 71,
-    "SafeCheckpointHook": 90,  # saves the result of all others; may end training
+    "SafeCheckpointHook": 90,
 }
 
 
@@ -151,3 +160,82 @@ class RecomputeHook(Hook):
         """Wrap the forward pass of each block; names of weights do not change."""
         for block in attrgetter(self.blocks)(bare(runner.model)) if self.on else ():
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+@HOOKS.register_module()
+class TelemetryHook(Hook):
+    """What a recipe says about the reports of a training, which the loop makes.
+
+    Args:
+        limit: As of `Report`.
+        enough: As of `Report`.
+        bar: As of `Report`.
+    """
+
+    priority = PRIORITIES["TelemetryHook"]
+
+    def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
+        self.report = Report(limit, enough, bar)
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(Hook):
+    """What a recipe says about saves; and it chooses what a run resumes from.
+
+    It replaces MMEngine's CheckpointHook and needs ResumableEpochLoop, which saves: after and
+    during epochs, and on a signal.
+
+    Args:
+        iterations: Save after this many batches within an epoch; None means never.
+        seconds: Save this many seconds after the last save; None means never.
+        keep: Number of newest checkpoints to keep.
+        go_on: True in the workflow: the work directory belongs to one attempt (`begin_attempt`),
+            and its checkpoints are resumed. If False, only a Runner with `resume` set resumes.
+    """
+
+    priority = PRIORITIES["SafeCheckpointHook"]
+
+    def __init__(
+        self,
+        iterations: int | None = None,
+        seconds: float | None = 600.0,
+        keep: int = 2,
+        go_on: bool = False,
+    ) -> None:
+        self.saves, self.go_on = Saves(iterations, seconds, keep), go_on
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
+        work_dir, stamp = Path(runner.work_dir), self.saves.stamp
+        if runner._resume and runner._load_from is not None:
+            raise EpicError(
+                f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
+                f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
+            )
+        stamp |= on_rank_0(
+            lambda: read_stamp(work_dir.parent) if self.go_on else run_stamp(runner.cfg, world())
+        )
+        if runner._resume or self.go_on:
+            path = on_rank_0(lambda: pick_up(work_dir, stamp))
+            runner._resume = path is not None
+            runner._load_from = path or runner._load_from
+        elif checkpoints(work_dir):
+            raise EpicError(
+                f"{work_dir} holds checkpoints already; resume them (tools/train.py --resume), or "
+                "take another work directory"
+            )
+        if not runner._resume and Path(runner._load_from or "").is_file():
+            runner._load_from = f"{GUARDED}{runner._load_from}"
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Restore each rank's own state on a resume; otherwise convert foreign tensor names."""
+        if runner._resume:
+            runner.train_loop.history = take_own_state(checkpoint)
+        else:
+            checkpoint["state_dict"] = tensors_of(checkpoint)
+
+
+@CheckpointLoader.register_scheme(prefixes=GUARDED)
+def load_from_guarded(path: str, map_location: object = None) -> dict[str, dict[str, Tensor]]:
+    """What MMEngine calls to read a path that begins with `GUARDED`."""
+    return {"state_dict": read_weights(path.removeprefix(GUARDED))}

@@ -1,11 +1,16 @@
-"""MMEngine's Runner with less on the screen, and its epoch loop, resumed at the exact batch."""
+"""The engine of a training: its epochs and batches, what is saved when, and how it is stopped.
+
+`ResumableEpochLoop.run` is the story, from the batch after the last saved one to the last epoch.
+The loop also knows where a training is: `epoch` and `iter` count what is finished, `history` has
+what was measured. What a checkpoint holds is in `state`, what is shown in `report`.
+"""
 
 import itertools
 import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,137 +22,219 @@ from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
 import epic100.model.registered
-import epic100.training.report
-import epic100.training.state
-import epic100.training.validation  # noqa: F401  (these register what a config names)
+import epic100.scoring.pair_metric  # noqa: F401  (these register what a config names)
 from epic100.base.errors import EpicError
-from epic100.base.ranks import from_all, on_rank_0, rank, world
-from epic100.base.stop import StopSignals, end_workers, shelter_workers
+from epic100.base.ranks import from_all, on_rank_0, world
+from epic100.base.stop import Stopped, StopSignals, end_workers, shelter_workers
 from epic100.clips.dataset import Mover
 from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.forward import bare, scores_of_views, train_step
 from epic100.model.precision import dtype_of
-from epic100.training.hooks import freeze_scales
-from epic100.training.run import last_saved
+from epic100.scoring.pair_metric import ACTION_TOP1
+from epic100.training.hooks import SafeCheckpointHook, TelemetryHook, freeze_scales
+from epic100.training.report import Report
+from epic100.training.run import checkpoint_path, keep_as_best, last_saved, write_checkpoint
+from epic100.training.state import History, Saves, collect_state, require_finite
+from epic100.training.step import Mark, Step, clip_without_reading
 
-
-class QuietRunner(Runner):
-    """MMEngine's Runner, but its info lines go only to its log file in the work directory.
-
-    The terminal and the rule's log get its warnings.
-    """
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build MMEngine's logger and limit what it prints on the terminal."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(max(handler.level, logging.WARNING))
-        return logger
-
-    def build_model(self, model: Any) -> nn.Module:
-        """Build the model, and freeze BatchNorm if configured."""
-        built = super().build_model(model)
-        hooks = self.cfg.get("custom_hooks") or []
-        if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
-            freeze_scales(built)
-        return built
-
-
-class RestOfOrder(Sampler):
-    """Another sampler's order without its first `start` samples; its length stays the full one."""
-
-    def __init__(self, order: Any) -> None:
-        self.order = order
-        self.start = 0
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.islice(iter(self.order), self.start, None)
-
-    def __len__(self) -> int:
-        return len(self.order)
+# Values that MMEngine's log keeps of each figure; more than its averaging windows need. MMEngine
+# copies them at every iteration. With its default of a million values, the copy takes 14 ms after
+# 630,000 iterations.
+KEPT = 1000
 
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """MMEngine's epoch loop, but an interrupted run resumes at the batch after the last saved one.
-
-    It works with any sampler that derives its order from its seed and epoch.
+    """MMEngine's epoch loop, but it begins at any batch, saves, reports, and stops on a signal.
 
     `epoch` counts finished epochs, including their validation; `iter` counts finished batches of
     all epochs. So a state saved after the last batch of an epoch differs from one saved after its
-    validation.
+    validation. It works with any sampler that derives its order from its seed and epoch.
 
     On a GPU no step waits for the device. What a step gave is read when the next one is on its way
     (`behind`), or when the epoch ends or something is saved (`catch_up`). What hooks get as
     `outputs` is what was read last: numbers. On a CPU each step is read at once.
 
-    After a step is read, all ranks have the same `loss` (mean over ranks), `clock` (rank 0's
-    monotonic clock, seconds) and `stopping` (whether any rank was asked to stop; one process alone
-    knows it at once). `segments` were in its batch. `waited` and `computed` are each rank's own
-    seconds in which the device had no data, and for the step, without hooks.
-
-    Hooks may define `after_reading(runner)`, called after a step is read;
-    `after_whole_epoch(runner, metrics)`, called after the epoch and its validation, if due; and
-    `at_end(runner)`, called however the training ends.
+    Attributes:
+        history: What the training measured so far.
+        saves: When to save within an epoch, and as which run; of `SafeCheckpointHook`.
+        report: What is shown and written while it trains; of `TelemetryHook`.
+        signals: The signals that ask this process to stop.
+        stopping: Whether any process was asked to stop, as of the step that was read last.
+        most: Segments that are trained on at the same time, at most; None: the whole batch.
+        behind: Steps that may be on their way when the next one begins.
+        loss: Loss of the step that was read last, the mean over processes.
+        clock: Seconds of rank 0's monotonic clock at that step.
+        computed: Seconds that this process computed for it, without hooks.
 
     Raises:
         EpicError: The loss is NaN or infinite: the error names the batch, nothing is saved. Or a
             process that reads clips was killed.
+        Stopped: A signal asked to stop, and the state is saved.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.loss = math.nan
-        self.clock = 0.0
-        self.waited = self.computed = 0.0
-        self.segments = 0
-        self.figures: dict[str, float] = {}
-        self.stopping = False
-        self.most: int | None = None  # segments that are trained on at the same time
+        hooks = {type(hook): hook for hook in self.runner.hooks}
+        self.history = History()
+        self.saves: Saves = hooks[SafeCheckpointHook].saves
+        self.report: Report = hooks[TelemetryHook].report
+        self.signals, self.stopping = StopSignals(), False
+        self.most: int | None = None
         self.dtype = dtype_of(self.runner.cfg)
-        self._device = next(self.runner.model.parameters()).device
-        self.behind = int(self._device.type == "cuda")
-        self._unread: list[Step] = []
-        self._before: Mark | None = None  # the end of the step before, in this epoch
-        self.signals = StopSignals()
+        self.device = next(self.runner.model.parameters()).device
+        self.behind = int(self.device.type == "cuda")
+        self.loss, self.clock, self.computed = math.nan, 0.0, 0.0
+        self.figures: dict[str, float] = {}
+        self._on_their_way: list[Step] = []
+        self._last_end: Mark | None = None
+        self._config_text = ""
         batches = self.dataloader.batch_sampler
         if type(batches) is not BatchSampler:
             raise EpicError(
                 f"train_dataloader.batch_sampler is {type(batches).__name__}; ResumableEpochLoop "
                 "can begin inside an epoch with torch's own only; choose a `sampler` instead"
             )
-        self._rest = RestOfOrder(batches.sampler)
-        batches.sampler = self._rest
+        batches.sampler = self._order = RestOfOrder(batches.sampler)
 
-    def run(self) -> torch.nn.Module:
-        """Train to the last epoch."""
-        self.clock = on_rank_0(time.monotonic)
+    def run(self) -> nn.Module:
+        """Train what is left of the run."""
         loaders = [self.dataloader]
         if self.runner.val_loop is not None:
             loaders.append(self.runner.val_loop.dataloader)
-        if isinstance(self.runner.optim_wrapper, OptimWrapper):
-            clip_without_reading(self.runner.optim_wrapper)
         for loader in loaders:
             shelter_workers(loader)
         try:
             with self.signals.noting(), ended_workers_are_errors():
-                self._run_epochs()
+                self._train()
         finally:
-            self.runner.call_hook("at_end")
+            self.report.end(self.history)
             for loader in loaders:
                 end_workers(loader)
         return self.runner.model
 
-    def _run_epochs(self) -> None:
-        self.runner.call_hook("before_train")
+    def _train(self) -> None:
+        call_hooks = self.runner.call_hook
+        call_hooks("before_train")
+        self._begin()
         while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self._decide_current_val_interval()
-            due = self.validates_after(self._epoch)
-            metrics = self.runner.val_loop.run() if due else {}
-            self.runner.call_hook("after_whole_epoch", metrics=metrics)
-        self.runner.call_hook("after_train")
+            call_hooks("before_train_epoch")
+            self.runner.model.train()
+            for batch, waited in self._rest_of_epoch():
+                self.step(batch, waited)
+                self._save_if_due()
+            self.catch_up()
+            call_hooks("after_train_epoch")
+            self._epoch += 1
+            self._end_epoch(self._validate())
+        call_hooks("after_train")
+
+    def _begin(self) -> None:
+        """Make what is on the disk match the state from which the training goes on."""
+        runner, batches = self.runner, len(self.dataloader)
+        if isinstance(runner.optim_wrapper, OptimWrapper):
+            clip_without_reading(runner.optim_wrapper)
+        self._config_text = runner.cfg.pretty_text  # slow, so formatted only once
+        self.clock = self.saves.at = on_rank_0(time.monotonic)
+        batch = self.dataloader.batch_size * world()
+        whole = min(batches * batch, len(self.dataloader.sampler) * world())
+        done = self._iter - self._epoch * batches
+        left = (self._max_epochs - self._epoch) * whole - done * batch
+        self.report.begin(
+            self.history, left, runner.work_dir, self._max_epochs, self.dataloader.num_workers
+        )
+        if self._iter and self._iter == self.history.best_iter:  # a kill may have prevented it
+            self._keep_best()
+
+    def _rest_of_epoch(self) -> Iterator[tuple[dict, float]]:
+        """The batches of this epoch that are not done yet, with the seconds each took to come."""
+        move, done = Mover(self.device), self._iter - self._epoch * len(self.dataloader)
+        if done == len(self.dataloader):
+            return
+        self._order.start, self._last_end = done * self.dataloader.batch_size, None
+        before = time.perf_counter()
+        for batch in self.dataloader:
+            waited = time.perf_counter() - before
+            yield move(batch), waited
+            before = time.perf_counter()
+
+    def step(self, batch: dict, waited: float) -> None:
+        """Train on one batch, and read the steps that are no longer on their way."""
+        runner, place = self.runner, self._iter - self._epoch * len(self.dataloader)
+        runner.call_hook("before_train_iter", batch_idx=place, data_batch=batch)
+        began = Mark(self.device)
+        outputs = train_step(
+            runner.model, batch, runner.optim_wrapper, most=self.most, dtype=self.dtype
+        )
+        if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
+            outputs["grad_norm"] = norm
+        lr = float(runner.message_hub.get_scalar("train/lr").current())
+        step = Step(self._iter, batch, lr, waited, self._last_end, began, Mark(self.device))
+        step.send(outputs, asked=self.signals.requested is not None)
+        self._last_end = step.ended
+        self._on_their_way.append(step)
+        self.catch_up(self.behind)
+        runner.call_hook(
+            "after_train_iter", batch_idx=place, data_batch=batch, outputs=self.figures
+        )
+        self._iter += 1
+
+    def catch_up(self, behind: int = 0) -> None:
+        """Read the steps that are on their way, but for the last `behind` ones."""
+        while len(self._on_their_way) > behind:
+            self._read(self._on_their_way.pop(0))
+        if world() == 1:  # which knows it at once
+            self.stopping = self.signals.requested is not None
+
+    def _read(self, step: Step) -> None:
+        self.loss, self.clock, self.stopping, self.figures = step.read()
+        if not math.isfinite(self.loss):
+            raise EpicError(self._about_bad_loss(step))
+        hub, self.computed = self.runner.message_hub, step.computed
+        hub.update_scalar("train/compute_time", self.computed)
+        for buffer in hub.log_scalars.values():
+            buffer.max_length = min(buffer.max_length, KEPT)
+        segments = len(step.batch["data_samples"])
+        self.history.add(segments, self.loss, step.lr, step.waited, step.computed)
+        self.report.step(self.history, segments, self.loss)
+
+    def _about_bad_loss(self, step: Step) -> str:
+        wrong = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
+        ids = itertools.chain(*from_all([each.metainfo["narration_id"] for each in wrong]))
+        return (
+            f"epoch {self._epoch + 1}, iteration {step.number + 1}: the loss is {self.loss}; the "
+            f"batch is {', '.join(ids)}; {last_saved(self.runner.work_dir)}; the same command ends "
+            "here again, so lower the learning rate (that is another run; its `load_from` can be "
+            "this checkpoint) or look at these segments"
+        )
+
+    def _save_if_due(self) -> None:
+        """Save after a batch where it is time, before a validation, and on a signal; then stop."""
+        last = self._iter == (self._epoch + 1) * len(self.dataloader)
+        validated = last and self.validates_after(self._epoch + 1)
+        due = not last and self.saves.due(self._iter, self.clock)
+        if validated or due or self.stopping:
+            path = self.save()
+            if self.stopping:
+                raise Stopped(
+                    f"{self._signal} came: saved {path} after {self._iter} of {self._max_iters} "
+                    "iterations and stopped; the same command goes on from there"
+                )
+
+    def save(self) -> Path:
+        """Write a checkpoint of now; it is on the disk when this returns."""
+        path = checkpoint_path(self.runner.work_dir, self._iter)
+        self.catch_up()  # no loss that was not looked at
+        require_finite(self.runner)
+        state = collect_state(self.runner, self.history, self._config_text)
+        state["stamp"] = self.saves.stamp
+        on_rank_0(lambda: write_checkpoint(path, state, self.saves.keep))
+        self.saves.at = self.clock
+        return path
+
+    def _keep_best(self) -> None:
+        path = checkpoint_path(self.runner.work_dir, self._iter)
+        on_rank_0(lambda: keep_as_best(path))
 
     def validates_after(self, epoch: int) -> bool:
         """Whether a validation follows this epoch, counted from 1."""
@@ -155,106 +242,38 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             return False
         return epoch % self.val_interval == 0 or epoch == self._max_epochs
 
-    def run_epoch(self) -> None:
-        """Train on the batches of this epoch that are not done yet."""
-        self.runner.call_hook("before_train_epoch")
-        self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
-        self._rest.start = done * self.dataloader.batch_size
-        if done < len(self.dataloader):
-            for idx, (batch, waited) in enumerate(self._batches(), start=done):
-                self.run_iter(idx, batch, waited)
-        self.catch_up()
-        self._before = None
-        self.runner.call_hook("after_train_epoch")
-        self._epoch += 1
+    def _validate(self) -> dict[str, float]:
+        """The figures of a validation after this epoch; none if none is due."""
+        self._decide_current_val_interval()
+        if not self.validates_after(self._epoch):
+            return {}
+        with self.report.validation(len(self.runner.val_dataloader.dataset)):
+            return self.runner.val_loop.run()
 
-    def _batches(self) -> Iterator[tuple[dict, float]]:
-        move = Mover(self._device)
-        before = time.perf_counter()
-        for batch in self.dataloader:
-            waited = time.perf_counter() - before
-            yield move(batch), waited
-            before = time.perf_counter()
+    def after_val_batch(self, segments: int) -> None:
+        """Report a batch of a validation. On a signal stop: the state before it is saved."""
+        self.report.validated(segments)
+        if any(from_all(self.signals.requested is not None)):
+            raise Stopped(
+                f"{self._signal} came in the validation after epoch {self._epoch}: stopped; "
+                f"{checkpoint_path(self.runner.work_dir, self._iter)} was saved before it, and the "
+                "same command goes on from there"
+            )
 
-    def run_iter(self, idx: int, data_batch: dict, waited: float = 0.0) -> None:
-        """Train on one batch.
+    def _end_epoch(self, figures: dict[str, float]) -> None:
+        """Add a row to the table, and save; the best by action top-1 is kept beside the newest."""
+        self.history.end_epoch(self._epoch, self._iter, figures)
+        self.report.epoch(self.history)
+        better = figures.get(ACTION_TOP1, -math.inf) > self.history.best
+        if better:
+            self.history.best, self.history.best_iter = float(figures[ACTION_TOP1]), self._iter
+        self.save()
+        if better:
+            self._keep_best()
 
-        Args:
-            idx: Index of the batch in the epoch, from 0.
-            data_batch: The collated batch.
-            waited: Seconds that this process waited for it.
-        """
-        runner = self.runner
-        runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
-        began = Mark(self._device)
-        outputs = train_step(
-            runner.model, data_batch, runner.optim_wrapper, most=self.most, dtype=self.dtype
-        )
-        if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
-            outputs["grad_norm"] = norm
-        sent = self._sent(outputs)
-        step = Step(self._epoch, self._iter, data_batch, waited, self._before, began,
-                    Mark(self._device), list(outputs), sent)  # fmt: skip
-        self._before = step.ended
-        self._unread.append(step)
-        self.catch_up(self.behind)
-        runner.call_hook(
-            "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=self.figures
-        )
-        self._iter += 1
-
-    def catch_up(self, behind: int = 0) -> None:
-        """Read the steps that are on their way, but for the last `behind` ones.
-
-        Raises:
-            EpicError: A loss is NaN or infinite.
-        """
-        while len(self._unread) > behind:
-            self._read(self._unread.pop(0))
-        if world() == 1:
-            self.stopping = self.signals.requested is not None
-
-    def stop_requested(self) -> bool:
-        """Whether any rank was asked to stop; all ranks must call it together."""
-        return any(from_all(self.signals.requested is not None))
-
-    def _sent(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Start to send what a step gave to the host: float64, first what all ranks agree on.
-
-        Loss, clock and stop requests are summed over ranks, so that all ranks decide the same.
-        """
-        loss = outputs["loss"].detach().double()
-        own = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
-        clock = time.monotonic() if rank() == 0 else 0.0
-        stop = float(self.signals.requested is not None)
-        agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, stop)])
-        if world() > 1:
-            torch.distributed.all_reduce(agreed)
-        return torch.cat([agreed, own]).to("cpu", non_blocking=True)  # on a GPU into pinned memory
-
-    def _read(self, step: "Step") -> None:
-        step.ended.reach()
-        loss, clock, stop, *own = step.sent.numpy()
-        self.figures = dict(zip(step.names, own, strict=True))
-        self.loss, self.clock = float(loss) / world(), float(clock)
-        self.stopping, self.segments = bool(stop), len(step.batch["data_samples"])
-        idle = step.began.since(step.before) if step.before else step.waited
-        self.waited, self.computed = min(step.waited, idle), step.ended.since(step.began)
-        if not math.isfinite(self.loss):
-            raise EpicError(self._about_bad_loss(step))
-        self.runner.call_hook("after_reading")
-
-    def _about_bad_loss(self, step: "Step") -> str:
-        wrong = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
-        own = [sample.metainfo["narration_id"] for sample in wrong]
-        ids = list(itertools.chain(*from_all(own)))
-        return (
-            f"epoch {step.epoch + 1}, iteration {step.iteration + 1}: the loss is {self.loss}; the "
-            f"batch is {', '.join(ids)}; {last_saved(self.runner.work_dir)}; the same command ends "
-            "here again, so lower the learning rate (that is another run; its `load_from` can be "
-            "this checkpoint) or look at these segments"
-        )
+    @property
+    def _signal(self) -> str:
+        return self.signals.requested or "a signal to another process"
 
 
 @LOOPS.register_module()
@@ -282,70 +301,52 @@ class ClipValLoop(ValLoop):
         outputs = model.cls_head.predict_by_feat(scores, samples)
         self.evaluator.process(data_samples=outputs, data_batch=batch)
         self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=batch, outputs=outputs)
+        self.runner.train_loop.after_val_batch(len(samples))
 
 
-class Mark:
-    """A place in the work of a device, and when it is reached. A CPU is there at once.
+class QuietRunner(Runner):
+    """MMEngine's Runner, but its info lines go only to its log file in the work directory.
 
-    Args:
-        device: The device; the place is behind all work that it was given.
+    The terminal and the rule's log get its warnings.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._time = time.perf_counter()
-        self._event = torch.cuda.Event(enable_timing=True) if device.type == "cuda" else None
-        if self._event:
-            self._event.record()
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build MMEngine's logger and limit what it prints on the terminal."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(max(handler.level, logging.WARNING))
+        return logger
 
-    def reach(self) -> None:
-        """Wait until the device is there."""
-        if self._event:
-            self._event.synchronize()
-
-    def since(self, other: "Mark") -> float:
-        """Seconds between another place and this one; both must be reached."""
-        if self._event and other._event:
-            return other._event.elapsed_time(self._event) / 1000
-        return self._time - other._time
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step that the device was given.
-
-    Args:
-        epoch: Finished epochs before it.
-        iteration: Finished batches before it.
-        batch: Its batch.
-        waited: Seconds that the process waited for the batch.
-        before: The end of the step before; None for the first of an epoch.
-        began: Its beginning.
-        ended: Its end.
-        names: Names of its figures.
-        sent: What it gives (`ResumableEpochLoop._sent`), there when `ended` is reached.
-    """
-
-    epoch: int
-    iteration: int
-    batch: dict
-    waited: float
-    before: Mark | None
-    began: Mark
-    ended: Mark
-    names: list[str]
-    sent: torch.Tensor
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model, and freeze BatchNorm if configured."""
+        built = super().build_model(model)
+        hooks = self.cfg.get("custom_hooks") or []
+        if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
+            freeze_scales(built)
+        return built
 
 
-def clip_without_reading(wrapper: OptimWrapper) -> None:
-    """Let an optimizer wrapper leave the norm of the gradients where they are, as `norm`.
+class ShortRunner(QuietRunner):
+    """The Runner of a check: without a log file, and without notes of the machine."""
 
-    MMEngine's own reads it from the device in each step, before the optimizer's.
-    """
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build a logger without a file, since others log there after the check."""
+        return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
 
-    def clip() -> None:
-        groups = wrapper.optimizer.param_groups
-        found = [p for group in groups for p in group["params"] if p.grad is not None]
-        if found:
-            wrapper.norm = wrapper.clip_func(found, **wrapper.clip_grad_kwargs)
+    def _log_env(self, env_cfg: dict) -> None:
+        """Write nothing."""
 
-    wrapper._clip_grad = clip
+
+class RestOfOrder(Sampler):
+    """Another sampler's order without its first `start` samples; its length stays the full one."""
+
+    def __init__(self, order: Any) -> None:
+        self.order = order
+        self.start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(iter(self.order), self.start, None)
+
+    def __len__(self) -> int:
+        return len(self.order)

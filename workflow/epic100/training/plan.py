@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, gpus_to_use
@@ -23,6 +22,7 @@ from epic100.training.recipe import (
     LOADERS,
     NO_VALIDATION,
     Changes,
+    Recipe,
     at_precision,
     changed,
     custom_hooks,
@@ -87,7 +87,7 @@ class TrainingPlan:
         no_val: Why there is no validation, or "".
     """
 
-    config: Config
+    config: Recipe
     placement: Placement
     share: int
     part: int
@@ -120,7 +120,7 @@ class TrainingPlan:
 
 
 def plan_run(
-    config: Config,
+    config: Recipe,
     settings: TrainSettings,
     placement: Placement,
     *,
@@ -158,7 +158,7 @@ def plan_run(
             several["val_evaluator.collect_device"] = "gpu"  # not through files in `.`
     hooks = custom_hooks(config)  # those added change how the run is computed, after all others
     if settings.compile:
-        hooks.append(ConfigDict(type="CompileHook"))
+        hooks.append({"type": "CompileHook"})
     planned = changed(
         config,
         {
@@ -188,7 +188,7 @@ def plan_run(
     return plan
 
 
-def refuse_device(config: Config, device: str) -> None:
+def refuse_device(config: Recipe, device: str) -> None:
     """Refuse a key that the device cannot do. Raises EpicError."""
     why, precision = "", precision_of(config)
     if (
@@ -208,7 +208,7 @@ def refuse_device(config: Config, device: str) -> None:
         )
 
 
-def _require_even_shares(config: Config, placement: Placement, parts: int) -> None:
+def _require_even_shares(config: Recipe, placement: Placement, parts: int) -> None:
     batch, shares = config.train_dataloader.batch_size, placement.processes * parts
     if batch % shares:
         nodes = f"train.nodes {placement.nodes} x " if placement.nodes > 1 else ""
@@ -218,7 +218,7 @@ def _require_even_shares(config: Config, placement: Placement, parts: int) -> No
         )
 
 
-def _loaders(config: Config, settings: TrainSettings, placement: Placement) -> Changes:
+def _loaders(config: Recipe, settings: TrainSettings, placement: Placement) -> Changes:
     changes: Changes = {}
     for name in present(config, *LOADERS):
         loader = config[name]
@@ -238,7 +238,7 @@ def _loaders(config: Config, settings: TrainSettings, placement: Placement) -> C
     return changes
 
 
-def _fused(config: Config, placement: Placement) -> Changes:
+def _fused(config: Recipe, placement: Placement) -> Changes:
     """On a GPU, the optimizer's step in one kernel, where torch has it and nothing is chosen."""
     optimizer = config.optim_wrapper.get("optimizer", {})
     kind = getattr(torch.optim, optimizer.get("type", ""), None)
@@ -258,7 +258,7 @@ def batches_ahead(workers: int, share: int) -> int:
     return max(1, min(2, CLIPS_AHEAD // (workers * share)))
 
 
-def _layout(config: Config, settings: TrainSettings, placement: Placement) -> str:
+def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> str:
     """The type of the model, which says how the backbone's weights lie.
 
     Channels-last, but for fp32 on a GPU: docs/evidence/layout.md says why. A model of another type
@@ -270,7 +270,7 @@ def _layout(config: Config, settings: TrainSettings, placement: Placement) -> st
     return PLAIN if config.model.type == CHANNELS_LAST and not chosen else config.model.type
 
 
-def _val_list(config: Config, settings: TrainSettings) -> tuple[pd.DataFrame | None, str]:
+def _val_list(config: Recipe, settings: TrainSettings) -> tuple[pd.DataFrame | None, str]:
     """The segments to validate on, or None and the reason."""
     if settings.split != "train":
         return None, f"`train: split: {settings.split}` leaves no segment to validate on"

@@ -12,12 +12,12 @@ import inspect
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import mmaction.registry
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import Registry
+from mmengine.registry import Registry, init_default_scope
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
@@ -26,6 +26,7 @@ from epic100.model.registered import HEAD, HeadOf
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 
+Recipe: TypeAlias = Config  # what is learned, with or without how a machine learns it
 Changes = dict[str, Any]
 
 DEFAULT = "config/x3d_s_epic_rgb_segments.py"
@@ -62,7 +63,7 @@ def build_config(
     video_root: str,
     index_dir: str | None = None,
     classes: tuple[int, int] = (97, 300),
-) -> Config:
+) -> Recipe:
     """Build the MMEngine config of what is learned.
 
     Args:
@@ -76,6 +77,7 @@ def build_config(
         EpicError: The MMEngine config cannot be read, or has parts that do not go with the
             workflow's; or nothing reads one of the options.
     """
+    init_default_scope("mmaction")  # whose names a recipe may give without it
     config = read_config(settings.config)
     _require_parts(config, settings.config)
     hooks = custom_hooks(config)  # those added change what is learned
@@ -122,7 +124,7 @@ def build_config(
     )
 
 
-def at_precision(config: Config, precision: str | None) -> Changes:
+def at_precision(config: Recipe, precision: str | None) -> Changes:
     """Set what a training computes in; None: as the config states it."""
     if precision is None:
         return {}
@@ -130,7 +132,7 @@ def at_precision(config: Config, precision: str | None) -> Changes:
     return {"optim_wrapper": others | AUTOCAST[precision]}
 
 
-def precision_of(config: Config) -> str:
+def precision_of(config: Recipe) -> str:
     """What a training of this config computes in: a key of `AUTOCAST`."""
     return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype_of(config)]
 
@@ -145,7 +147,7 @@ def _as_there(node: Any, key: str, value: Any) -> Any:
     return tuple(value) if isinstance(node, tuple) and isinstance(value, list) else value
 
 
-def model_config(config: Config) -> dict[str, Any]:
+def model_config(config: Recipe) -> dict[str, Any]:
     """What a model file keeps of a result of `build_config`: no other file is needed to build it.
 
     Args:
@@ -155,7 +157,7 @@ def model_config(config: Config) -> dict[str, Any]:
     return changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
 
 
-def schedule_for(config: Config, epochs: int) -> Changes:
+def schedule_for(config: Recipe, epochs: int) -> Changes:
     """Set the number of epochs, and extend or shorten each schedule that ended with the training.
 
     A schedule that would start only after the new end is dropped.
@@ -172,7 +174,7 @@ def schedule_for(config: Config, epochs: int) -> Changes:
     return {"train_cfg.max_epochs": epochs, "param_scheduler": schedules}
 
 
-def _require_parts(config: Config, where: str) -> None:
+def _require_parts(config: Recipe, where: str) -> None:
     """Refuse a config whose loop, hooks or data are MMAction2's own, with the lines to change."""
     found = dict(items_of(tree_of(config.to_dict())))
     wanted = {
@@ -209,7 +211,7 @@ def _epic_head(head: ConfigDict) -> dict[str, Any]:
     return {"type": HEAD, "heads": "pair", "head": own}
 
 
-def _counted(config: Config, table: Mapping[str, Any]) -> Changes:
+def _counted(config: Recipe, table: Mapping[str, Any]) -> Changes:
     """What counts pairs and classes: the head, the metric, and a few parts of MMAction2.
 
     Args:
@@ -232,7 +234,7 @@ def _counted(config: Config, table: Mapping[str, Any]) -> Changes:
 
 
 def _named(
-    config: Config, settings: TrainSettings, results: str, video_root: str, index_dir: str
+    config: Recipe, settings: TrainSettings, results: str, video_root: str, index_dir: str
 ) -> Changes:
     """Where the data are, and settings of one value each; None keeps the config's value."""
     workers, validate = settings.workers, settings.validation
@@ -261,7 +263,7 @@ def _named(
     return {key: value for key, value in values.items() if value is not None}
 
 
-def read_config(path: str | os.PathLike) -> Config:
+def read_config(path: str | os.PathLike) -> Recipe:
     """Read an MMEngine config. It is Python code, and is run.
 
     Raises:
@@ -286,7 +288,7 @@ def read_config(path: str | os.PathLike) -> Config:
         ) from error
 
 
-def changed(config: Config, changes: Mapping[str, Any]) -> Config:
+def changed(config: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Copy a config and replace the value of each dotted key as a whole."""
     copied = copy.deepcopy(config)
     for key, value in changes.items():
@@ -302,14 +304,14 @@ def changed(config: Config, changes: Mapping[str, Any]) -> Config:
     return copied
 
 
-def present(config: Config, *names: str) -> list[str]:
+def present(config: Recipe, *names: str) -> list[str]:
     """The names that the config sets to a value other than None or empty."""
     return [name for name in names if config.get(name)]
 
 
-def custom_hooks(config: Config) -> list[ConfigDict]:
+def custom_hooks(config: Recipe) -> list[ConfigDict]:
     """The hooks that a config adds to the default ones."""
-    return list(config.get("custom_hooks") or [])
+    return [ConfigDict(hook) for hook in config.get("custom_hooks") or []]
 
 
 def tree_of(value: Any) -> Any:
@@ -338,7 +340,7 @@ def items_of(
             yield f"{place}{name}", value
 
 
-def require_known_options(config: Config, options: Mapping[str, Any]) -> None:
+def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
     """Refuse options that nothing reads, since MMEngine takes any key.
 
     A key is read if the config has it, or if the class that the `type` beside it names takes it. A

@@ -8,6 +8,9 @@ it, so that it can be sent to the maintainers.
 import logging
 import os
 import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -15,26 +18,18 @@ from typing import Any
 
 import psutil
 import torch
-from mmaction.registry import HOOKS
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError
 from epic100.base.log import Progress
 from epic100.base.machine import cpu_name, driver_version, usable_cores
 from epic100.base.ranks import on_rank_0, rank, world
-from epic100.scoring.epoch_table import FILE, TASKS, Row, write_epochs
-from epic100.training.hooks import PRIORITIES
-from epic100.training.validation import FIGURES
+from epic100.scoring.epoch_table import FILE, write_epochs
+from epic100.scoring.metrics import TASKS
+from epic100.training.state import History
 
 log = logging.getLogger(__name__)
 
-KEY = "history"  # key of the sums in MMEngine's message hub; part of each checkpoint
-# Values that MMEngine's log keeps of each figure; more than its averaging windows need. MMEngine
-# copies them at every iteration. With its default of a million values, the copy takes 14 ms after
-# 630,000 iterations.
-KEPT = 1000
 PAGE = "diagnosis.txt"
 TITLE = (
     "Diagnosis of a training with the EPIC-KITCHENS-100 workflow.\n"
@@ -43,18 +38,13 @@ TITLE = (
 PACKAGES = ("epic100", "mmengine", "mmaction2", "av", "numpy", "snakemake")
 
 
-@HOOKS.register_module()
-class TelemetryHook(Hook):
-    """Report each batch and epoch of a training; `loop` measures the times.
+class Report:
+    """What is shown and written while a training runs.
 
-    `training.tsv` in the work directory gets a row after each epoch. `samples_per_s` there covers
-    all ranks; `data_share` and `seconds` are rank 0's. Only batches that count are included: work
-    that a kill undid is in no row. Rows and sums are in the message hub, so a checkpoint contains
-    them, and a resumed run continues from those of its checkpoint.
-
-    The bar shows segments done, segments per second (all ranks), time left, loss and the share of
-    this epoch's time spent waiting for data. A resumed run counts only what is left. Where waiting
-    is a large share, a warning says so once per epoch.
+    `training.tsv` in the work directory gets a row after each epoch. The bar shows segments done,
+    segments per second (all processes), time left, loss and the share of this epoch's time spent
+    waiting for data. A resumed run counts only what is left. Where waiting is a large share, a
+    warning says so once per epoch. Only process 0 writes and shows.
 
     Args:
         limit: It warns if at least this share (0 to 1) of the time is spent waiting for data.
@@ -67,120 +57,95 @@ class TelemetryHook(Hook):
             it is in no stamp and in no model file.
     """
 
-    priority = PRIORITIES["TelemetryHook"]
-
     def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
         self.limit, self.enough, self.shown = limit, enough, bar
+        self.page: tuple[Path, list[str]] | None = None
         self._bar: Progress | None = None
         self._val_bar: Progress | None = None
-        self.page: tuple[Path, list[str]] | None = None
-        self._before: dict[str, Any] = {}
+        self._first: History | None = None
+        self._warned = False
+        self.table, self.epochs, self.workers = Path(FILE), 0, 0
 
-    def before_run(self, runner: Runner) -> None:
-        """Start with empty sums; a resume then restores those of the checkpoint."""
-        runner.message_hub.update_info(KEY, _no_sums([]))
+    def begin(
+        self, history: History, left: int, folder: str | os.PathLike, epochs: int, workers: int
+    ) -> None:
+        """Make table and page match the state that is resumed, and start the bar.
 
-    def before_train(self, runner: Runner) -> None:
-        """Make table and page match the resumed state; start the bar with what is left."""
-        self._write_table(runner, _sums(runner)["rows"])
-        self._write_page(runner)
-        loader = runner.train_dataloader
-        batch = loader.batch_size * world()
-        whole = min(len(loader) * batch, len(loader.sampler) * world())
-        done = runner.iter - runner.epoch * len(loader)
-        left = (runner.max_epochs - runner.epoch) * whole - done * batch
+        Args:
+            history: What was measured before.
+            left: Segments to train on, over all epochs and processes.
+            folder: The work directory.
+            epochs: Epochs of the whole run.
+            workers: Loader processes of this process.
+        """
+        self.table, self.epochs, self.workers = Path(folder) / FILE, epochs, workers
+        self._write(history)
         self._bar = self._bar_of("train", left)
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Judge the loader anew in each epoch."""
-        self._before = {}
-
-    def after_reading(self, runner: Runner) -> None:
-        """Add a batch to the epoch's sums, and report it."""
-        for buffer in runner.message_hub.log_scalars.values():
-            buffer.max_length = min(buffer.max_length, KEPT)
-        sums, loop = _sums(runner), runner.train_loop
-        sums["lr"] = float(runner.message_hub.get_scalar("train/lr").current())
-        sums["batches"] += 1
-        sums["samples"] += loop.segments
-        sums["loss"] += loop.loss
-        sums["waited"] += loop.waited
-        sums["seconds"] += loop.waited + loop.computed
-        runner.message_hub.update_scalar("train/compute_time", loop.computed)
+    def step(self, history: History, segments: int, loss: float) -> None:
+        """Report a step that is in the history already, and judge the loader."""
         if self._bar is not None:
             self._bar.update(
-                loop.segments * world(),
-                f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loop.loss:.4g}, "
-                f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
+                segments * world(),
+                f"epoch {len(history.rows) + 1}/{self.epochs}, loss {loss:.4g}, "
+                f"data {100 * history.waited / history.seconds:.0f} %",
             )
-        self._judge(runner, sums)
+        self._judge(history)
 
-    def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Add the epoch's row and reset the sums."""
-        sums = _sums(runner)
-        row = {
-            "epoch": runner.epoch,
-            "iter": runner.iter,
-            **{column: metrics.get(name) for column, name in FIGURES.items()},
-            **_means(sums),
-        }
-        rows = [*sums["rows"], row]
-        runner.message_hub.update_info(KEY, _no_sums(rows))
-        self._write_table(runner, rows)
-        self._write_page(runner)
+    def epoch(self, history: History) -> None:
+        """Report an epoch, the last row of the history."""
+        self._first, self._warned = None, False
+        self._write(history)
         if self._bar is not None:
-            log.info(epoch_line(row, runner.max_epochs))
+            log.info(epoch_line(history.rows[-1], self.epochs))
 
-    def before_val(self, runner: Runner) -> None:
-        """Start a bar with the number of segments to validate on."""
-        self._val_bar = self._bar_of("validate", len(runner.val_dataloader.dataset))
-
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Advance that bar by one batch."""
-        if self._val_bar is not None:
-            self._val_bar.update(len(data_batch["data_samples"]) * world())
-
-    def after_val(self, runner: Runner) -> None:
-        """Close that bar."""
+    @contextmanager
+    def validation(self, segments: int) -> Iterator[None]:
+        """A block in which so many segments are validated on, with a bar of its own."""
+        self._val_bar = self._bar_of("validate", segments)
+        yield
         if self._val_bar is not None:
             self._val_bar.close()
 
-    def at_end(self, runner: Runner) -> None:
+    def validated(self, segments: int) -> None:
+        """Advance that bar."""
+        if self._val_bar is not None:
+            self._val_bar.update(segments * world())
+
+    def end(self, history: History) -> None:
         """Close the bar, and write what was measured, however training ends."""
         if self._bar is not None:
             self._bar.close()
-        self._write_page(runner)
+        self._write_page(history)
 
     def _bar_of(self, label: str, segments: int) -> Progress | None:
         wanted = self.shown and not rank() and segments > 0
         return Progress(label, segments, "segments") if wanted else None
 
-    def _judge(self, runner: Runner, sums: dict[str, Any]) -> None:
+    def _judge(self, history: History) -> None:
         """Warn if the loader is too slow. The first iteration, which starts it, does not count."""
-        before = self._before = self._before or dict(sums)
-        count, waited, spent = (sums[key] - before[key] for key in ("batches", "waited", "seconds"))
-        if count >= self.enough and waited >= self.limit * spent and not before.get("warned"):
-            before["warned"] = True
+        first = self._first = self._first or replace(history)
+        count = history.batches - first.batches
+        waited, spent = history.waited - first.waited, history.seconds - first.seconds
+        if count >= self.enough and waited >= self.limit * spent and not self._warned:
+            self._warned = True
             cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            workers = runner.train_dataloader.num_workers
             # Not by MMEngine's logger, which leaves out a warning in the words of an earlier epoch.
             if self._bar is not None:
-                log.warning(loader_advice(waited / count, spent / count, workers, cores))
+                log.warning(loader_advice(waited / count, spent / count, self.workers, cores))
 
-    def _write_table(self, runner: Runner, rows: list[Row]) -> None:
-        on_rank_0(lambda: write_epochs(rows, Path(runner.work_dir) / FILE))
+    def _write(self, history: History) -> None:
+        on_rank_0(lambda: write_epochs(history.rows, self.table))
+        self._write_page(history)
 
-    def _write_page(self, runner: Runner) -> None:
+    def _write_page(self, history: History) -> None:
         if self.page is None:
             return
         path, about = self.page
-        sums = _sums(runner)
-        rows = list(sums["rows"])
-        if sums["batches"]:  # of an epoch that is not over
-            rows.append({"epoch": runner.epoch + 1, "action_top1": None, **_means(sums)})
-        speed = [epoch_line(row, runner.max_epochs) for row in rows] or ["steps: none yet"]
+        rows = list(history.rows)
+        if history.batches:  # of an epoch that is not over
+            rows.append({"epoch": len(rows) + 1, "action_top1": None, **history.means()})
+        speed = [epoch_line(row, self.epochs) for row in rows] or ["steps: none yet"]
         lines = [TITLE, "", *machine(), "", *about, "", *speed]
         try:
             write_text(path, "\n".join(lines) + "\n")
@@ -188,12 +153,7 @@ class TelemetryHook(Hook):
             log.warning(f"{path}: not written ({error})")
 
 
-def write_page_of(runner: Runner, path: Path, about: list[str]) -> None:
-    """Let a training write its anonymous page, with these lines about the run."""
-    next(hook for hook in runner.hooks if isinstance(hook, TelemetryHook)).page = path, about
-
-
-def epoch_line(row: dict[str, Any], epochs: int) -> str:
+def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     """Format a row of `training.tsv` as one line of text."""
     parts = [f"loss {row['loss']:.4g}"]
     if row["action_top1"] is not None:
@@ -249,23 +209,3 @@ def machine() -> list[str]:
         f"driver: {driver_version() or 'none'}",
         f"CPU: {cpu_name()}, {cores}, {memory:.0f} GiB of memory",
     ]
-
-
-def _sums(runner: Runner) -> dict[str, Any]:
-    return runner.message_hub.get_info(KEY)
-
-
-def _means(sums: dict[str, Any]) -> dict[str, float]:
-    """The figures of a row that follow from the sums of its batches."""
-    return {
-        "lr": sums["lr"],
-        "loss": sums["loss"] / sums["batches"],
-        "samples_per_s": sums["samples"] * world() / sums["seconds"],
-        "data_share": sums["waited"] / sums["seconds"],
-        "seconds": sums["seconds"],
-    }
-
-
-def _no_sums(rows: list[Row]) -> dict[str, Any]:
-    sums = {"batches": 0, "samples": 0, "loss": 0.0, "waited": 0.0, "seconds": 0.0, "lr": 0.0}
-    return {"rows": rows, **sums}

@@ -19,7 +19,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
 from pydantic import TypeAdapter
 
 from epic100.base.atomic import atomic_path, copy_file, write_text
@@ -30,7 +29,7 @@ from epic100.base.ranks import on_rank_0
 from epic100.base.torch_file import BrokenFile, pack, read_tensors
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model
 from epic100.scoring.epoch_table import FILE as EPOCHS
-from epic100.training.recipe import items_of, tree_of
+from epic100.training.recipe import Recipe, items_of, tree_of
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ class Run:
             remove_older(self.attempt)
 
 
-def open_run(folder: str | os.PathLike, config: Config) -> Run:
+def open_run(folder: str | os.PathLike, config: Recipe) -> Run:
     """Find or make the folder of a run; rank 0 looks, and all ranks get what it saw.
 
     Args:
@@ -135,7 +134,7 @@ def has_model(run_dir: str | os.PathLike) -> bool:
     return (path.parent / EPOCHS).is_file()
 
 
-def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
+def run_stamp(config: Recipe, processes: int = 1) -> dict[str, str]:
     """Everything that the result of a training depends on, by name.
 
     These are digests of the clean list, the pair table and the start weights, the global batch, and
@@ -157,7 +156,7 @@ def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
     return stamp | settings_in(config)
 
 
-def settings_in(config: Config) -> dict[str, str]:
+def settings_in(config: Recipe) -> dict[str, str]:
     """The settings of a config that change what is learned, by dotted key."""
     settings = config.to_dict()
     tree = tree_of({key: settings.get(key) for key in KEYS})
@@ -260,6 +259,26 @@ def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Pat
             continue
         refuse_another_run(path, content, stamp)
         return path
+    return None
+
+
+def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
+    """The checkpoint that a training with this stamp resumes; it is logged.
+
+    Without one, the most recently saved other run beside this one is logged, and how it differs.
+    """
+    path = newest_checkpoint(work_dir, stamp)
+    if path is not None:
+        log.info(f"resuming from {path}")
+        return str(path)
+    runs = work_dir.parent.parent.glob(f"*/{STAMP}")
+    saved = [path for run in runs for each in attempts(run.parent) for path in checkpoints(each)]
+    if saved:
+        last = max(saved, key=lambda path: path.stat().st_mtime).parent.parent
+        log.info(
+            f"starting from the first batch: {last} is another run, which differs in "
+            f"{differences(read_stamp(last), stamp)}"
+        )
     return None
 
 

@@ -15,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder
@@ -30,17 +28,16 @@ from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pai
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
 from epic100.training.before_start import Asked
-from epic100.training.check import check, require_room
+from epic100.training.check import check
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.recipe import build_config
+from epic100.training.recipe import Recipe, build_config
 from epic100.training.run import STAMP, attempts, checkpoints, read_stamp, settings_in
-from epic100.training.table import StartTable, start_table
+from epic100.training.table import StartTable
 from epic100.video.sheet import Video, find_files, on_disk_lines, read_sheet
 
 RESULTS = Path("results")
 FEW = 2  # segments of a video
 TRIED = 3  # videos, the smallest: without an index all packets of a file are read
-ELSEWHERE = ("device", "loader", "time")  # rows that only the machine of the job can say
 INDEX_BYTES_PER_HOUR = 20e6  # the index of an hour of video, and its copy in the scan's cache
 
 
@@ -109,7 +106,6 @@ def _try(
     table: StartTable,
 ) -> None:
     """Go the whole way on lists of a few segments, and describe the run."""
-    init_default_scope("mmaction")
     modules = use_modules(config.modules.model_dump())
     settings = config.train.begun_with(asked.recipe, asked.weights)
     gpu = asked.remote and settings.gpus_to_ask > 0
@@ -141,19 +137,15 @@ def _try(
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
         scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
-        found = check(
-            plan, pairs, classes, modules=modules, views=views, early=True,
+        made = check(
+            plan, learned, pairs, classes, modules=modules, views=views, early=True,
             more=scores + _still_to_write(usable, recipe),
+            elsewhere=("cuda" if gpu else "cpu") if asked.remote else "",
         )  # fmt: skip
-        if not asked.remote:
-            require_room(found)
-        made = start_table(found, learned, pairs, classes, gpu)
-    rows = [row for row in made.rows if not (asked.remote and row[0] in ELSEWHERE)]
-    if asked.remote:
-        rows.append(("device", "of another machine: tried first thing in the job"))
+    table.rows.extend(made.rows)
     if asked.weights_to_come:
-        rows.append(("weights", f"{asked.weights_to_come}: fetched by the run, then tried"))
-    table.rows.extend([*rows, ("predict", cost_of_views(*views, len(val)))])
+        table.rows.append(("weights", f"{asked.weights_to_come}: fetched by the run, then tried"))
+    table.rows.append(("predict", cost_of_views(*views, len(val))))
     table.warnings.extend(made.warnings)
 
 
@@ -166,7 +158,7 @@ def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
     return (some if len(some) else segments.head(FEW)).reset_index(drop=True)
 
 
-def _still_to_write(videos: Sequence[Video], recipe: Config) -> float:
+def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
     """Bytes of the videos' indexes, less the indexes and this run's checkpoints on disk already.
 
     The lists of the run may not be there yet, so its folder is known by all else that it is of.

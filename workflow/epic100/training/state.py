@@ -1,4 +1,4 @@
-"""The hook that saves a run, resumes it and stops it on a signal, and what it saves.
+"""What a training is beside its weights, when that is saved, and what a checkpoint holds.
 
 MMEngine's own checkpoint (0.10.7) contains objects that `weights_only=True` refuses, formats the
 config again for each save, and does not save state per rank.
@@ -9,207 +9,142 @@ import logging
 import math
 import numbers
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from mmaction.registry import HOOKS
-from mmengine.config import Config
-from mmengine.hooks import EMAHook, Hook
-from mmengine.logging import MessageHub
-from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
-from epic100.base.ranks import from_all, on_rank_0, rank, world
-from epic100.base.stop import Stopped
+from epic100.base.ranks import from_all, rank, world
 from epic100.model.forward import bare
 from epic100.model.model_file import Pairs, TrainedModel
-from epic100.model.weights import GUARDED, tensors_of
-from epic100.training.hooks import PRIORITIES
-from epic100.training.recipe import model_config
-from epic100.training.run import (
-    STAMP,
-    attempts,
-    checkpoint_path,
-    checkpoints,
-    differences,
-    keep_as_best,
-    last_saved,
-    newest_checkpoint,
-    read_stamp,
-    run_stamp,
-    write_checkpoint,
-)
-from epic100.training.validation import ACTION_TOP1
+from epic100.scoring.epoch_table import Row
+from epic100.scoring.pair_metric import FIGURES
+from epic100.training.recipe import Recipe, model_config
+from epic100.training.run import last_saved
 
 log = logging.getLogger(__name__)
 
+KEY = "history"  # of a checkpoint's part `message_hub`, `runtime_info`
 
-@HOOKS.register_module()
-class SafeCheckpointHook(Hook):
-    """Save after and during epochs, resume the newest checkpoint that loads, stop on a signal.
 
-    It replaces MMEngine's CheckpointHook and needs ResumableEpochLoop. Random states are not saved,
-    because random draws depend only on seed, epoch, sample and iteration (SampleSeedHook). With
-    several processes, rank 0 writes for all (`collect_state`).
+@dataclass
+class History:
+    """What a training measured; part of each checkpoint, so what a kill undid is in no row.
 
-    Args:
-        iterations: Save after this many batches within an epoch; None means never.
-        seconds: Save this many seconds after the last save; None means never.
-        keep: Number of newest checkpoints to keep.
-        go_on: True in the workflow: the work directory belongs to one attempt (`begin_attempt`),
-            and its checkpoints are resumed. If False, only a Runner with `resume` set resumes.
+    Attributes:
+        rows: A row of `training.tsv` for each finished epoch. `samples_per_s` covers all processes,
+            `data_share` and `seconds` are rank 0's.
+        best: The best action top-1 of a validation so far, in percent.
+        best_iter: Finished batches at that validation.
+        batches: Batches of this epoch.
+        samples: Segments of this process in them.
+        loss: Sum of their losses.
+        waited: Seconds in which the device had no data.
+        seconds: Seconds in which it waited or computed.
+        lr: Learning rate of the last one.
     """
 
-    priority = PRIORITIES["SafeCheckpointHook"]
+    rows: list[Row] = field(default_factory=list)
+    best: float = -math.inf
+    best_iter: int = 0
+    batches: int = 0
+    samples: int = 0
+    loss: float = 0.0
+    waited: float = 0.0
+    seconds: float = 0.0
+    lr: float = 0.0
 
-    def __init__(
-        self,
-        iterations: int | None = None,
-        seconds: float | None = 600.0,
-        keep: int = 2,
-        go_on: bool = False,
-    ) -> None:
-        self.iterations, self.seconds, self.keep, self.go_on = iterations, seconds, keep, go_on
-        self._saved_at = 0.0
-        self._stamp: dict[str, str] = {}
-        self._config_text = ""
+    def add(self, segments: int, loss: float, lr: float, waited: float, computed: float) -> None:
+        """Add a batch to the sums of the epoch."""
+        self.batches += 1
+        self.samples += segments
+        self.loss += loss
+        self.waited += waited
+        self.seconds += waited + computed
+        self.lr = lr
 
-    def before_run(self, runner: Runner) -> None:
-        """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
-        work_dir, config = Path(runner.work_dir), runner.cfg
-        if runner._resume and runner._load_from is not None:
-            raise EpicError(
-                f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
-                f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
-            )
-        self._stamp = on_rank_0(
-            lambda: read_stamp(work_dir.parent) if self.go_on else run_stamp(config, world())
-        )
-        if runner._resume or self.go_on:
-            path = on_rank_0(lambda: _pick_up(work_dir, self._stamp))
-            runner._resume = path is not None
-            runner._load_from = path or runner._load_from
-        elif checkpoints(work_dir):
-            raise EpicError(
-                f"{work_dir} holds checkpoints already; resume them (tools/train.py --resume), or "
-                "take another work directory"
-            )
-        if not runner._resume and Path(runner._load_from or "").is_file():
-            runner._load_from = f"{GUARDED}{runner._load_from}"
+    def means(self) -> dict[str, float]:
+        """The figures of a row that follow from the sums of its batches."""
+        return {
+            "lr": self.lr,
+            "loss": self.loss / self.batches,
+            "samples_per_s": self.samples * world() / self.seconds,
+            "data_share": self.waited / self.seconds,
+            "seconds": self.seconds,
+        }
 
-    def before_train(self, runner: Runner) -> None:
-        """Note the time and the config, and keep a best checkpoint whose copy a kill prevented."""
-        self._saved_at = runner.train_loop.clock
-        if runner.iter and runner.iter == runner.message_hub.get_info("best_iter"):
-            best = checkpoint_path(runner.work_dir, runner.iter)
-            on_rank_0(lambda: keep_as_best(best))
-        self._config_text = runner.cfg.pretty_text  # slow, so formatted only once
+    def end_epoch(self, epoch: int, batches: int, figures: Mapping[str, float]) -> None:
+        """Make a row of the sums and the figures of a validation, if any, and begin new sums.
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Save if a save is due; save and stop if a signal arrived."""
-        loop, done = runner.train_loop, runner.iter + 1
-        last = batch_idx + 1 == len(runner.train_dataloader)
-        due = self.iterations is not None and done % self.iterations == 0
-        due |= self.seconds is not None and loop.clock - self._saved_at >= self.seconds
-        due = due and not last  # after_whole_epoch saves after the last batch
-        if due or loop.stopping or (last and loop.validates_after(runner.epoch + 1)):
-            path = self._save(runner, runner.epoch, done)
-            if loop.stopping:
-                raise Stopped(
-                    f"{loop.signals.requested or 'a signal to another process'} came: saved {path} "
-                    f"after {done} of {runner.max_iters} iterations and stopped; the same command "
-                    "goes on from there"
-                )
-
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Stop during a validation if a signal arrived; the state before it is already saved."""
-        if runner.train_loop.stop_requested():
-            raise Stopped(
-                f"{runner.train_loop.signals.requested or 'a signal to another process'} came in "
-                f"the validation after epoch {runner.epoch}: stopped; "
-                f"{checkpoint_path(runner.work_dir, runner.iter)} was saved before it, and the "
-                "same command goes on from there"
-            )
-
-    def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Save the state after an epoch and its validation; keep the best by action top-1."""
-        score = metrics.get(ACTION_TOP1, -math.inf)
-        better = score > runner.message_hub.get_info("best_action_top1", -math.inf)
-        if better:
-            runner.message_hub.update_info("best_action_top1", float(score))
-            runner.message_hub.update_info("best_iter", runner.iter)
-        path = self._save(runner, runner.epoch, runner.iter)
-        if better:
-            on_rank_0(lambda: keep_as_best(path))
-
-    def _save(self, runner: Runner, epoch: int, done: int) -> Path:
-        path = checkpoint_path(runner.work_dir, done)
-        runner.train_loop.catch_up()  # no loss that was not looked at
-        sums = torch.stack([p.detach().double().sum() for p in runner.model.parameters()])
-        if not torch.isfinite(sums).all():
-            raise EpicError(
-                f"epoch {epoch + 1}, iteration {done}: weights are NaN or infinite, and so not "
-                f"saved; {last_saved(runner.work_dir)}; lower the learning rate"
-            )
-        state = collect_state(runner, epoch, done, self._config_text)
-        on_rank_0(lambda: write_checkpoint(path, {**state, "stamp": self._stamp}, self.keep))
-        self._saved_at = runner.train_loop.clock
-        return path
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Restore each rank's own state on a resume; otherwise convert foreign tensor names."""
-        if runner._resume:
-            take_own_state(runner, checkpoint)
-        else:
-            checkpoint["state_dict"] = tensors_of(checkpoint)
+        Args:
+            epoch: Finished epochs.
+            batches: Finished batches of all epochs.
+            figures: Figures of `EpicPairMetric`.
+        """
+        accuracies = {column: figures.get(name) for column, name in FIGURES.items()}
+        row = {"epoch": epoch, "iter": batches, **accuracies, **self.means()}
+        new = History([*self.rows, row], self.best, self.best_iter)
+        vars(self).update(vars(new))
 
 
-def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
-    path = newest_checkpoint(work_dir, stamp)
-    if path is None:
-        _report_other_run(work_dir, stamp)
-        return None
-    log.info(f"resuming from {path}")
-    return str(path)
+@dataclass
+class Saves:
+    """When a training is saved within an epoch, and what its checkpoints are of.
+
+    After an epoch, before a validation and on a signal it is saved in any case.
+
+    Attributes:
+        iterations: Save after this many batches; None means never.
+        seconds: Save this many seconds after the last save; None means never.
+        keep: Number of newest checkpoints to keep.
+        stamp: The stamp of the run.
+        at: Clock of the last save, or of the start.
+    """
+
+    iterations: int | None = None
+    seconds: float | None = 600.0
+    keep: int = 2
+    stamp: dict[str, str] = field(default_factory=dict)
+    at: float = 0.0
+
+    def due(self, batches: int, clock: float) -> bool:
+        """Whether to save after so many batches, at this time."""
+        by_number = self.iterations is not None and batches % self.iterations == 0
+        return by_number or self.seconds is not None and clock - self.at >= self.seconds
 
 
-def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
-    """Log the most recently saved other run beside this one, and how it differs."""
-    runs = work_dir.parent.parent.glob(f"*/{STAMP}")
-    saved = [path for run in runs for each in attempts(run.parent) for path in checkpoints(each)]
-    if saved:
-        last = max(saved, key=lambda path: path.stat().st_mtime).parent.parent
-        differing = differences(read_stamp(last), stamp)
-        log.info(
-            f"starting from the first batch: {last} is another run, which differs in {differing}"
+def require_finite(runner: Any) -> None:
+    """Raise EpicError if a weight is NaN or infinite, so that it is not saved."""
+    sums = torch.stack([p.detach().double().sum() for p in runner.model.parameters()])
+    if not torch.isfinite(sums).all():
+        raise EpicError(
+            f"epoch {runner.epoch + 1}, iteration {runner.iter}: weights are NaN or infinite, and "
+            f"so not saved; {last_saved(runner.work_dir)}; lower the learning rate"
         )
 
 
-def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> dict:
+def collect_state(runner: Any, history: History, config_text: str) -> dict:
     """Collect the state of a run, in the form that MMEngine's resume reads.
 
     `rank_states` is added to it: the buffers of each rank (BatchNorm's running statistics). All
-    ranks must call it together.
+    ranks must call it together. Random states are not in it, because random draws depend only on
+    seed, epoch, sample and iteration (`SampleSeedHook`).
 
     Args:
         runner: MMEngine's Runner in training.
-        epoch: Number of finished epochs.
-        done: Number of finished batches.
+        history: What it measured.
         config_text: The run's config as text.
     """
     model = bare(runner.model)
     weights = model.state_dict()
     buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
+    runner.message_hub.update_info(KEY, asdict(history))
     state = {
         "meta": {
-            "epoch": epoch,
-            "iter": done,
+            "epoch": runner.epoch,
+            "iter": runner.iter,
             "seed": runner.seed,
             "dataset_meta": runner.train_dataloader.dataset.metainfo,
             "cfg": config_text,
@@ -224,11 +159,12 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
     return state
 
 
-def take_own_state(runner: Runner, checkpoint: dict) -> None:
-    """Restore this rank's own state, just before the Runner loads the checkpoint.
+def take_own_state(checkpoint: dict) -> History:
+    """What was measured; and make a checkpoint this rank's own, before the Runner loads it.
 
     If the number of processes has changed, all continue from rank 0's buffers, and this is logged.
     """
+    history = History(**checkpoint["message_hub"]["runtime_info"][KEY])
     states = checkpoint["rank_states"]
     if len(states) != world():
         if not rank():
@@ -236,8 +172,9 @@ def take_own_state(runner: Runner, checkpoint: dict) -> None:
                 f"saved by {len(states)} processes, resumed by {world()}: all go on from "
                 "rank 0's BatchNorm statistics, equal to rounding, not to the bit"
             )
-        return
-    checkpoint["state_dict"].update(states[rank()]["buffers"])
+    else:
+        checkpoint["state_dict"].update(states[rank()]["buffers"])
+    return history
 
 
 def plain(value: Any) -> Any:
@@ -257,7 +194,7 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no data")
 
 
-def _plain_hub(hub: MessageHub) -> dict:
+def _plain_hub(hub: Any) -> dict:
     """The part of MMEngine's message hub that resuming uses; logged figures start again."""
     info = {}
     for key, value in hub.runtime_info.items():
@@ -268,8 +205,8 @@ def _plain_hub(hub: MessageHub) -> dict:
 
 
 def trained_model(
-    runner: Runner,
-    config: Config,
+    runner: Any,
+    config: Recipe,
     pairs: Pairs,
     classes: tuple[int, int],
     trained_on: dict,
@@ -278,7 +215,7 @@ def trained_model(
     """The model of a runner whose training is over.
 
     Args:
-        runner: The runner.
+        runner: MMEngine's Runner.
         config: The config that it was built from.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
@@ -297,7 +234,7 @@ def trained_model(
     )
 
 
-def final_weights(runner: Runner) -> dict[str, torch.Tensor]:
+def final_weights(runner: Any) -> dict[str, torch.Tensor]:
     """The weights at the end of training, on the CPU: the moving average if there is one.
 
     Buffers (BatchNorm's statistics) are the model's own, which the processes share at the end of an
@@ -306,6 +243,6 @@ def final_weights(runner: Runner) -> dict[str, torch.Tensor]:
     model = bare(runner.model)
     weights = model.state_dict()
     for hook in runner.hooks:
-        if isinstance(hook, EMAHook):
-            weights |= dict(hook.ema_model.module.named_parameters())
+        if average := getattr(hook, "ema_model", None):  # MMEngine's EMAHook
+            weights |= dict(average.module.named_parameters())
     return {key: value.detach().cpu().clone() for key, value in weights.items()}

@@ -1,5 +1,6 @@
 """A table of what is about to be trained, with warnings, shown before the first step."""
 
+import math
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -9,22 +10,62 @@ from epic100.base.durations import in_words
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import Pairs
 from epic100.model.views import sampling_of
-from epic100.training.check import Found, Trial
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
 from epic100.training.recipe import custom_hooks
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
 PRIVATE_ROWS = ("weights", "disk")  # rows with paths
+ELSEWHERE = ("device", "loader", "time")  # rows that only the machine of the job can say
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a check found.
+
+    Args:
+        plan: The plan that was tried.
+        parameters: Number of parameters of the model.
+        weights: How the start weights fit the model, in words; "" without start weights.
+        disk: The free disk space and what the run needs, in words.
+        attends: Whether the model is a transformer.
+        unread: Why no clip could be read yet, or ""; then there were no steps.
+        loss: Loss of the last step.
+        seconds: Seconds of all that was tried.
+        step_seconds: Seconds of the last step, for one process's share of a batch.
+        load_seconds: Seconds to load one sample in one process.
+        memory: Peak bytes on the GPU; 0 on a CPU.
+        activations: Bytes of one sample that the forward pass keeps for the backward pass; 0 if
+            they were not counted.
+        shape: Shape of one sample's input.
+    """
+
+    plan: TrainingPlan
+    parameters: int
+    weights: str
+    disk: str
+    attends: bool
+    unread: str = ""
+    loss: float = math.nan
+    seconds: float = 0.0
+    step_seconds: float = 0.0
+    load_seconds: float = 0.0
+    memory: int = 0
+    activations: float = 0.0
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class StartTable:
-    """Rows of the table as (name, text), and the warnings and errors below it."""
+    """Rows of the table as (name, text), and the warnings and errors below it.
+
+    `fit` says how the start weights fit, without their path.
+    """
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    fit: str = ""
 
     def text(self) -> str:
         """The table, then one line per warning and error."""
@@ -32,13 +73,18 @@ class StartTable:
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines + [f"error: {error}" for error in self.errors])
 
+    def without_paths(self) -> list[str]:
+        """Its lines, for a page that is sent to others."""
+        rows = [f"{name}: {text}" for name, text in self.rows if name not in PRIVATE_ROWS]
+        return [*rows, f"weights: {self.fit}", *(f"warning: {text}" for text in self.warnings)]
+
 
 def start_table(
     found: Found,
     train: pd.DataFrame,
     pairs: Pairs,
     classes: tuple[int, int],
-    gpu: bool = False,
+    elsewhere: str = "",
 ) -> StartTable:
     """Describe a run after its check.
 
@@ -47,7 +93,7 @@ def start_table(
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
-        gpu: Whether the run will be on a GPU, though the check was not.
+        elsewhere: The device of the run on another machine, or "".
     """
     plan, config = found.plan, found.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
@@ -64,9 +110,12 @@ def start_table(
             f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
         ),
         ("device", _device_text(found)),
-        *(_trial_rows(plan, found.trial, steps) if found.trial else [("tried", untried(found))]),
+        *_trial_rows(found, steps),
         ("disk", found.disk),
     ]
+    if elsewhere:
+        rows = [row for row in rows if row[0] not in ELSEWHERE]
+        rows.append(("device", "of another machine: tried first thing in the job"))
     warnings = [*_unseen(train, classes), *_val_warnings(plan, pairs)]
     if plan.placement.processes > 1 and plan.part < FEW and plan.bn == "local":
         warnings.append(
@@ -76,69 +125,61 @@ def start_table(
         )
     if plan.batch > len(train):
         warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
-    if found.attends and plan.precision == "fp32" and (gpu or plan.placement.device == "cuda"):
+    if found.attends and plan.precision == "fp32" and "cuda" in (elsewhere, plan.placement.device):
         warnings.append(
             "a transformer in float32, in which a GPU takes several times as long and twice the "
             "memory; set `train: precision: bf16` (fp16 on a GPU older than the A100)"
         )
     if lr == 0:
         warnings.append("the learning rate is 0: nothing will be learned")
-    return StartTable(rows, warnings)
+    return StartTable(rows, warnings, fit=found.weights or "random")
 
 
-def untried(found: Found) -> str:
-    """Why a run was not tried, in words."""
-    return f"no step yet, the training job begins with it ({found.unread})"
-
-
-def _trial_rows(plan: TrainingPlan, trial: Trial, steps: int) -> list[tuple[str, str]]:
-    """What the trial says about a run of so many steps an epoch."""
+def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
+    """What was tried, and what it says about a run of so many steps an epoch."""
+    if found.unread:
+        words = f"no step yet, the training job begins with it ({found.unread})"
+        return [("tried", words)]
+    plan = found.plan
     validation = "" if plan.val is None else "a validation, "
-    one_step = f"{trial.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
+    one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
     cores = usable_cores() // plan.placement.on_node
-    kept = plan.part * trial.activations / 2**30
+    kept = plan.part * found.activations / 2**30
     memory = [("memory", f"{kept:.2g} GiB kept by a step of {plan.part} in float32")]
-    seconds = epoch_seconds(plan, trial, steps) * plan.config.train_cfg.max_epochs
+    seconds = epoch_seconds(found, steps) * plan.config.train_cfg.max_epochs
     return [
-        *(memory if trial.activations else []),
+        *(memory if found.activations else []),
         (
             "loader",
             f"{plan.config.train_dataloader.num_workers} workers on {cores} cores a process; "
-            f"{1000 * trial.load_seconds:.0f} ms a segment",
+            f"{1000 * found.load_seconds:.0f} ms a segment",
         ),
         (
             "tried",
             f"a step, {validation}a save and a prediction on real segments: loss "
-            f"{trial.loss:.3g}, {trial.seconds:.0f} s",
+            f"{found.loss:.3g}, {found.seconds:.0f} s",
         ),
         ("time", f"about {in_words(seconds)} ({one_step})"),
     ]
 
 
-def about_run(found: Found, table: StartTable) -> list[str]:
-    """The lines of the table of a run that have no paths, for a page that is sent to others."""
-    rows = [f"{name}: {text}" for name, text in table.rows if name not in PRIVATE_ROWS]
-    rows.append(f"weights: {found.weights or 'random'}")
-    return rows + [f"warning: {text}" for text in table.warnings]
-
-
-def epoch_seconds(plan: TrainingPlan, trial: Trial, steps: int) -> float:
+def epoch_seconds(found: Found, steps: int) -> float:
     """Estimate the seconds of an epoch, with its share of validation.
 
     On a GPU, loading overlaps with computing; on a CPU both compete for the same cores. A forward
     pass is assumed to take a third of a step.
 
     Args:
-        plan: The plan of the run.
-        trial: What its steps took.
+        found: What the check found.
         steps: Steps per epoch.
     """
+    plan = found.plan
     loader = plan.config.train_dataloader
     cores = max(1, usable_cores() // plan.placement.on_node)
-    load = plan.share * trial.load_seconds / min(max(1, loader.num_workers), cores)
+    load = plan.share * found.load_seconds / min(max(1, loader.num_workers), cores)
     apart = plan.placement.device == "cuda" and loader.num_workers > 0
-    step = max(trial.step_seconds, load) if apart else trial.step_seconds + load
-    one = (load + trial.step_seconds / 3) / plan.batch
+    step = max(found.step_seconds, load) if apart else found.step_seconds + load
+    one = (load + found.step_seconds / 3) / plan.batch
     return steps * step + plan.validated * one / plan.config.train_cfg.get("val_interval", 1)
 
 
@@ -181,9 +222,9 @@ def _model_text(found: Found) -> str:
     model = found.plan.config.model
     size = f"{found.parameters / 1e6:.2f} M parameters"
     text = f"{model.type}, backbone {model.backbone.type}, {size}"
-    if found.trial is None:
+    if found.unread:
         return text
-    shape = found.trial.shape
+    shape = found.shape
     frames = shape[2] if len(shape) == 5 else shape[0]  # 2D recognizer
     return f"{text}; {frames} frames of {shape[-1]} x {shape[-2]}"
 
@@ -220,10 +261,9 @@ def _device_text(found: Found) -> str:
     plan, config = found.plan, found.plan.config
     processes, on_gpu = plan.placement.processes, plan.placement.device == "cuda"
     threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
-    memory = found.trial.memory if found.trial else 0
     words = {
         f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads: True,
-        f"{memory / 2**30:.1f} GiB each": memory,
+        f"{found.memory / 2**30:.1f} GiB each": found.memory,
         f"on {plan.placement.nodes} nodes": plan.placement.nodes > 1,
         config.optim_wrapper.get("dtype", "float32"): True,
         "cudnn.benchmark": on_gpu and torch.backends.cudnn.benchmark,

@@ -7,11 +7,12 @@
 | how this machine learns it: processes, shares of a batch, loaders | plan.py |
 | would it work? the whole way once, some steps long | check.py, told by table.py |
 | a batch: segments of whole videos, in an order from seed and epoch | clips/dataset.py |
-| the epochs and their steps, from the batch after the last saved one | loop.py |
+| epochs and batches, from the one after the last saved; validations; when it is saved | loop.py |
 | a step: forward, loss, backward, in parts that fit; validation too | model/forward.py |
 | the loss, for pairs, verbs and nouns | model/registered.py: `OutputsLoss` |
-| what is saved: every `checkpoint: seconds`, after each epoch, on a signal | state.py |
+| what is saved every `checkpoint: seconds`, after each epoch and on a signal | state.py |
 | rows of training.tsv, the bar, diagnosis.txt | report.py |
+| what MMEngine calls: seeds, BatchNorm, what to resume from | hooks.py |
 """
 
 import logging
@@ -19,8 +20,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
@@ -33,10 +32,9 @@ from epic100.training.check import check
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import build_config
-from epic100.training.report import PAGE, write_page_of
+from epic100.training.report import PAGE
 from epic100.training.run import open_run
 from epic100.training.state import trained_model
-from epic100.training.table import about_run, start_table
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +75,6 @@ def train(
         EpicError: The input cannot be trained on; or a signal asked to stop, after the state is
             saved.
     """
-    init_default_scope("mmaction")
     own = use_modules(modules)
     placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
     if placement.device == "cuda" and (why := unusable()):
@@ -95,20 +92,20 @@ def train(
         return
     plan = plan_run(recipe, settings, placement, work_dir=run.attempt)
 
-    found = check(plan, pairs, classes, modules=own)
-    shown = start_table(found, segments, pairs, classes)
-    runner = QuietRunner.from_cfg(plan.config)  # data, model, optimizer, schedule, hooks
+    table = check(plan, segments, pairs, classes, modules=own)
+    runner = QuietRunner.from_cfg(plan.config)  # model, optimizer, schedule, hooks
+    loop = runner.train_loop  # data
     if rank() == 0:
-        log.info(shown.text())
+        log.info(table.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
-        write_page_of(runner, Path(model_path).parent / PAGE, about_run(found, shown))
+        loop.report.page = Path(model_path).parent / PAGE, table.without_paths()
 
-    runner.train()  # resumes the newest checkpoint that loads, and trains what is left of the run
+    runner.train()  # resumes the newest checkpoint that loads; `ResumableEpochLoop.run`
     if rank() == 0:
         trained_on = {
             "split": settings.split,
             "segments": len(segments),
-            "epochs": runner.max_epochs,
+            "epochs": loop.max_epochs,
             "seed": settings.seed,
             "load_from": settings.load_from or recipe.load_from,
         }

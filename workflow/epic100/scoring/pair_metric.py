@@ -1,4 +1,7 @@
-"""Verb, noun and action accuracy during training, computed by the same class as `evaluate`."""
+"""Verb, noun and action accuracy of a validation, computed by the same function as `evaluate`.
+
+The class is registered as MMEngine's metric, which a recipe names.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +11,8 @@ from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from epic100.model.model_file import output_sizes, split_outputs
-from epic100.scoring.epoch_table import TASKS
 from epic100.scoring.folding import fold_pairs
-from epic100.scoring.metrics import official_metrics
+from epic100.scoring.metrics import TASKS, official_metrics
 from epic100.segments.pairs import read_pairs
 
 PREFIX = "epic"
