@@ -1,21 +1,17 @@
 // A click on a column's name sorts its table; numbers by value, "-" last.
 "use strict";
-for (const table of document.querySelectorAll("table.sortable")) {
-  const body = table.tBodies[0];
-  [...table.tHead.rows[0].cells].forEach((head, column) => {
-    const button = document.createElement("button");
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => {
-      const sign = head.ariaSort === "descending" ? 1 : -1;
-      const value = (row) => {
-        const text = row.cells[column].textContent.trim();
-        const number = parseFloat(text.replaceAll(",", ""));
-        return text === "-" ? -Infinity : Number.isNaN(number) ? text : number;
-      };
-      const order = (a, b) => (typeof a === "string" || typeof b === "string" ? String(b).localeCompare(String(a)) : a - b);
-      body.append(...[...body.rows].sort((a, b) => sign * order(value(a), value(b))));
-      for (const other of table.tHead.rows[0].cells) other.ariaSort = other === head ? (sign < 0 ? "descending" : "ascending") : null;
-    });
+for (const head of document.querySelectorAll("table.sortable thead th")) {
+  const button = document.createElement("button");
+  button.append(...head.childNodes);
+  head.append(button);
+  button.addEventListener("click", () => {
+    const body = head.closest("table").tBodies[0];
+    const sign = head.ariaSort === "descending" ? 1 : -1;
+    const text = (row) => row.cells[head.cellIndex].textContent.trim();
+    const number = (row) => (text(row) === "-" ? -Infinity : parseFloat(text(row).replaceAll(",", "")));
+    const order = (a, b) => number(a) - number(b) || -text(b).localeCompare(text(a)) || 0;
+    body.append(...[...body.rows].sort((a, b) => sign * order(a, b)));
+    for (const other of head.parentElement.cells) other.ariaSort = null;
+    head.ariaSort = sign < 0 ? "descending" : "ascending";
   });
 }
