@@ -9,14 +9,10 @@ rule figures_archive:
         segments=expand("results/segments/{split}.txt", split=ANNOTATIONS),
         scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
         dropped="results/clean/dropped.tsv",
-        salvage="results/clean/salvage.tsv",
     output:
-        participants=figure("data", "participants"),
         lengths=figure("data", "lengths"),
-        classes=figure("data", "classes"),
         archive=figure("damage", "archive"),
         close_up=figure("damage", "close_up"),
-        lost=figure("damage", "dropped"),
     log:
         "results/logs/figures/archive.log",
     conda:
@@ -63,8 +59,6 @@ rule figures_results:
         clean="results/clean/val.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:
-        per_class=figure("results", "per_class"),
-        confusion=figure("results", "confusion"),
         examples=f"{HOME}/figures/results/examples.json",
         classes=report(
             f"{HOME}/figures/results/per_class.tsv",
@@ -83,6 +77,6 @@ rule figures_results:
         settings=CONFIG.only("export.reduce", "annotations.format"),
         class_lists=list(CLASS_LISTS),
     message:
-        "Pictures of the results"
+        "Classes and examples of the results"
     script:
         "../workflow/scripts/figures_results.py"

@@ -2,9 +2,8 @@
 
 # The names are those of the report's template. A model that was made elsewhere has no training.
 PICTURES = {
-    **{name: figure("data", name) for name in ("participants", "lengths", "classes")},
-    **{name: figure("damage", name) for name in ("archive", "close_up", "dropped")},
-    **{name: figure("results", name) for name in ("per_class", "confusion")},
+    "lengths": figure("data", "lengths"),
+    **{name: figure("damage", name) for name in ("archive", "close_up")},
 }
 OF_TRAINING = {}
 if not (CONFIG.predict.model or MODELS):
@@ -36,11 +35,10 @@ rule report:
         salvage="results/clean/salvage.tsv",
         reasons="results/clean/dropped.tsv",
         examples=rules.figures_results.output.examples,
+        classes=rules.figures_results.output.classes,
         submission=f"{HOME}/submission.zip",
     output:
         html=f"{HOME}/report.html",
-        # Benchmark files are read but are no inputs: a lost one must not cause a training.
-        rules=figure("performance", "rules"),
     log:
         f"{HOME}/logs/report.log",
     # Seconds of work: not worth a job in a queue.
@@ -52,6 +50,7 @@ rule report:
         runtime=10,
     params:
         pictures=list(PICTURES),
+        # They are read but are no inputs: a lost one must not cause a training.
         benchmarks=f"{HOME}/benchmarks",
         policy=CONFIG.clean.policy,
         settings=lambda wildcards: config_of(wildcards).model_dump(

@@ -12,10 +12,11 @@ pytestmark = pytest.mark.slow
 def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
     attack = "</title></svg><script>document.title = 'it ran'</script><img src=x onerror=alert(1)>"
     page = make_report(tmp_path, attack)
-    assert "<script" not in page and "<img src=x" not in page and page.count("it ran") > 20
+    assert page.count("<script") == 1, "that of sort.js"
+    assert "<img src=x" not in page and page.count("it ran") > 20
     with opened((tmp_path / "report.html").as_uri(), tmp_path) as shown:
         assert shown.run("return document.title") == "EPIC-KITCHENS-100: report of a run"
-        assert shown.run("return document.querySelectorAll('script, img[src=x]').length") == 0
+        assert shown.run("return document.querySelectorAll('img[src=x]').length") == 0
 
 
 @pytest.mark.parametrize("name", [r"$\frac$", "$x", "a$b$c", r"\int", "&<>"])

@@ -2,7 +2,9 @@
 
 import functools
 import http.server
+import re
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,24 @@ from support.small_browse import rows
 pytestmark = pytest.mark.slow
 
 AXE = Path(__file__).parents[1] / "support/vendor/axe.min.js"
-TABS = ("segments", "confusion", "classes", "calibration", "videos")
 FIRST = np.arange(27) % 5 > 0  # which segments each run has right; the other three are dropped
 SECOND = np.arange(27) % 3 > 0
 ROW = "document.querySelector('#segment-table .rows .row:nth-child({})')"
 KEEP = "window.saved = {}; epic.download = (name, text) => { saved[name] = text; };"
+
+
+@contextmanager
+def served(folder):
+    """The address of a server of this folder that knows no ranges."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        log_message = staticmethod(lambda *_: None)
+
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @pytest.fixture
@@ -153,13 +168,8 @@ def test_addresses_hold_everything_and_back_goes_back(page):
 
 
 def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        log_message = staticmethod(lambda *_: None)
-
-    handler = functools.partial(Quiet, directory=two_runs.parents[1])
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        show(page, f"http://127.0.0.1:{server.server_address[1]}/browse/index.html")
+    with served(two_runs.parents[1]) as address:
+        show(page, f"{address}/browse/index.html")
         sought = "const player = at('player'); show(4); while (!player.duration) await wait();" \
                  "player.currentTime = 1.5; while (player.seeking) await wait();" \
                  "return player.currentTime"  # fmt: skip
@@ -168,7 +178,6 @@ def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs
                  "return at('message').innerText"  # fmt: skip
         assert "no Range requests" in ask(page, "show(1);" + around)
         page.go("about:blank")
-        server.shutdown()
 
 
 def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
@@ -234,7 +243,48 @@ def test_there_are_no_barriers_and_nothing_scrolls_sideways(browser, request, ru
     small = """const size = each => parseFloat(getComputedStyle(each).fontSize);
     const all = [...document.querySelectorAll('body *')];
     return all.filter(each => each.innerText && size(each) < 11).length"""
-    for name in TABS:
+    for name in ask(
+        browser, "return [...document.querySelectorAll('[role=tabpanel]')].map(e => e.id)"
+    ):
         assert ask(browser, f"await open('{name}');" + found) == [], name
         wide = ask(browser, "return document.documentElement.scrollWidth")
         assert wide <= width and ask(browser, small) == 0, name
+
+
+def test_on_a_telephone_truth_and_guesses_are_in_the_list_and_whole(page):
+    page.resize(390)
+    cut = """const cells = [...document.querySelectorAll('#segment-table .rows .stacked span')];
+    return [cells.slice(0, 4).map(each => each.innerText),
+        cells.filter(each => each.scrollWidth > each.clientWidth).length]"""
+    lines, number = ask(page, f"await wait(); await wait(); {cut}")
+    assert lines == ["take plate", "A take spoon", "B take spoon", "P01_11_0"]
+    # One name of these made-up ones is a script, which is longer than a telephone is wide.
+    names = (
+        "return [...document.querySelectorAll('.stacked span')].filter("
+        "each => each.innerText.length < 40 && each.scrollWidth > each.clientWidth).length"
+    )
+    assert number >= 0 and ask(page, names) == 0
+
+
+def test_the_first_view_is_of_a_mistake_and_lists_the_most_frequent_ones(browser, two_runs):
+    browser.go("about:blank")
+    show(browser, two_runs.as_uri())
+    chosen = "return epic.runs[0].word(epic.viewer.current())"
+    assert ask(browser, chosen) == "wrong"
+    worst = "while (!at('mistakes').children.length) await wait(); return texts('#mistakes button')"
+    first = ask(browser, worst)[0]
+    assert re.fullmatch(r"\d+ × (verb|noun): .* taken for .*", first)
+    number = ask(browser, "at('mistakes').children[0].click(); await wait(); return count()")
+    assert number == int(first.partition(" ")[0])
+    ask(browser, "await clear()")
+
+
+def test_clips_that_are_changed_while_they_are_read_leave_no_error(page, two_runs):
+    """The address of one in memory was revoked while the player read it."""
+    with served(two_runs.parents[1]) as address:
+        show(page, f"{address}/browse/index.html")
+        ask(page, "for (let i = 0; i < 60; i += 1) { show(1 + i % 26);"
+                  "await new Promise(done => setTimeout(done, 3 * (i % 9))); }")  # fmt: skip
+        ask(page, "await new Promise(done => setTimeout(done, 1500))")
+        assert page.errors == []
+        page.go("about:blank")

@@ -1,10 +1,7 @@
-import numpy as np
 import pandas as pd
 import pytest
 
-from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
-from epic100.segments.cleaning import salvage_table
-from epic100.segments.drop_reasons import kind_of
+from epic100.figures.damage import plot_archive, plot_close_up
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.pictures import size, words
@@ -76,28 +73,6 @@ def test_the_close_up_lists_only_what_is_not_sound_and_what_it_costs(picture):
 def test_an_archive_without_a_flaw_says_so(picture):
     plot_close_up({"P01_101": VIDEOS["P01_101"]}, ROWS, SEGMENTS, [], picture)
     assert "no damaged or unreadable video" in words(picture)
-    table = salvage_table(SEGMENTS.assign(segment="", video=""))
-    plot_dropped(pd.DataFrame(columns=["narration_id", "split", "reason"]), table, picture)
-    assert {"Damage costs 0 of 15 segments", "no segment was dropped for damage"} <= set(
-        words(picture)
-    )
-
-
-def test_what_was_dropped_is_counted_by_kind_of_reason_and_split(picture):
-    dropped = pd.DataFrame({"narration_id": DROPPED, "split": "train", "reason": REASONS})
-    gone = SEGMENTS["narration_id"].isin(DROPPED)
-    reasons = {"segment": gone.map({True: "x", False: ""}), "video": ["", "", ""] + ["x"] * 12}
-    table = salvage_table(SEGMENTS.assign(**reasons))
-    plot_dropped(dropped, table, picture)
-    said = words(picture)
-    assert "Damage costs 4 of 15 segments" in said
-    assert "3 more are dropped: video missing. " in said  # and have no bar
-    kinds = {"touches damaged frames", "video unreadable", "video missing"}
-    assert set(dropped["reason"].map(kind_of)) == kinds
-    assert kinds - {"video missing"} | {"train (4)", "P01", "P03"} <= set(said)
-    even = salvage_table(SEGMENTS.assign(segment=reasons["segment"], video=reasons["segment"]))
-    plot_dropped(dropped, even, picture)  # where no participant would lose more
-    assert "touches damaged frames" in words(picture)
 
 
 def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tmp_path):
@@ -108,13 +83,9 @@ def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tm
         if name in bad else ScanRow(name, "ok", 50.0, 5000, pictures=5000)
         for name in videos
     }  # fmt: skip
-    spoilt = segments["path"].str[4:-4].isin(bad)
-    touched = spoilt & (segments["start"] < 2000)
-    lost = segments[touched].assign(reason="touches damaged frames 500-2000 (corrupt)")
-    found = segments.assign(segment=np.where(touched, "x", ""), video=np.where(spoilt, "x", ""))
+    lost = segments[segments["path"].str[4:-4].isin(bad) & (segments["start"] < 2000)]
     plot_archive(videos, rows, tmp_path / "archive.svg")
     plot_close_up(videos, rows, segments, lost["narration_id"], tmp_path / "close_up.svg")
-    plot_dropped(lost, salvage_table(found), tmp_path / "dropped.svg")
     assert "630 of 700 videos on disk are sound" in words(tmp_path / "archive.svg")
     title, hint, *rest = words(tmp_path / "close_up.svg")
     assert title.startswith("70 videos are") and hint.endswith("Only the first rows are shown.")

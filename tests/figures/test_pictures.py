@@ -5,23 +5,21 @@ import re
 import pandas as pd
 import pytest
 
+from epic100.base.durations import in_words
 from epic100.base.errors import EpicError
 from epic100.base.job_costs import read_benchmarks
 from epic100.figures.data import (
     annotated_segments,
-    plot_classes,
     plot_lengths,
-    plot_participants,
 )
-from epic100.figures.results import by_class, confusion, plot_confusion, plot_per_class
+from epic100.figures.results import by_class
 from epic100.figures.style import (
     drawing,
-    in_words,
     legend_on_top,
     name_rows,
     short,
 )
-from epic100.figures.training import plot_rules, plot_training
+from epic100.figures.training import plot_training
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.outcomes import outcomes, read_truth
 from epic100.scoring.predictions import read_predictions
@@ -50,7 +48,7 @@ def test_a_picture_says_what_it_was_given_and_is_the_same_every_time(tmp_path):
 
 @pytest.mark.parametrize("seconds, expected", [
     (0.4, "0 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (7199, "120.0 minutes"),
-    (360000, "100.0 hours"),
+    (150000, "41.7 hours"), (360000, "4.2 days"),
 ])  # fmt: skip
 def test_times_are_said_in_a_handy_unit(seconds, expected):
     assert in_words(seconds) == expected
@@ -69,13 +67,15 @@ def drawn(folder, rows):
     return folder / "a.svg"
 
 
-def test_the_picture_tells_accuracy_rate_and_the_share_of_waiting(tmp_path):
+def test_the_picture_tells_rate_and_the_share_of_waiting_and_one_validation_is_no_curve(tmp_path):
     said = words(drawn(tmp_path, ROWS))
     assert "2 epochs in 20 seconds; 75.0 % top-1 actions at the end" in said
     share = 100 * (0.5 * 9 + 0.25 * 11) / 20
     assert f"17.1 segments a second; {share:.0f} % of the time went into waiting for data." in said
-    assert {"training loss, mean of the epoch", "accuracy on val in %", "learning rate", "compute",
-            "seconds per epoch", "waiting for data", "verb", "action"} <= set(said)  # fmt: skip
+    assert {"training loss, mean of the epoch", "learning rate", "compute", "seconds per epoch",
+            "waiting for data"} <= set(said) - {"accuracy on val in %"} == set(said)  # fmt: skip
+    twice = words(drawn(tmp_path, [ROWS[1].replace("2\t32", "1\t16", 1), ROWS[1]]))
+    assert {"accuracy on val in %", "verb", "action"} <= set(twice)
 
 
 @pytest.mark.parametrize("rows, text", [
@@ -99,7 +99,7 @@ def test_ticks_are_whole_epochs_and_the_picture_stays_small(tmp_path, count):
     rows = [ROWS[1].replace("2\t32", f"{epoch}\t{epoch}", 1) for epoch in range(1, count + 1)]
     path = drawn(tmp_path, rows)
     ticks = TICKS.findall(path.read_text())
-    assert {float(tick) for tick in ticks} <= set(range(count + 1)) and len(ticks) >= 4
+    assert {float(tick) for tick in ticks} <= set(range(count + 1)) and len(ticks) >= 3
     assert path.stat().st_size < 400_000 and max(size(path)) < 1000 and cut(path) == []
 
 
@@ -113,45 +113,20 @@ def segments(lab, csvs):
     return annotated_segments(csvs, lab.videos, classes=CLASSES)
 
 
-def test_the_participants_picture_counts_segments_and_time_by_split(segments, lab, tmp_path):
-    plot_participants(segments, lab.videos, tmp_path / "a.svg")
-    said = words(tmp_path / "a.svg")
-    assert f"{len(segments)} segments in 4 videos of 3 participants, 48 seconds" in said
-    lines = (lab.folder / "results/segments/train.txt").read_text().splitlines()
-    trained = (segments["split"] == "train").sum()
-    assert trained == len(lines) < len(segments)
-    assert {"P01", "P02", "P03", f"train ({trained})", "train (36.0)"} <= set(said)
-    plot_participants(segments[segments["participant"] != "P03"], lab.videos, tmp_path / "b.svg")
-    assert "P03" in words(tmp_path / "b.svg")  # it has a video, but no segment
-
-
-def test_lengths_and_classes_are_named_in_the_annotators_words(segments, csvs, tmp_path):
+def test_lengths_are_of_verbs_named_in_the_annotators_words(segments, csvs, tmp_path):
     names = read_class_names(csvs.values())
     plot_lengths(segments, names, tmp_path / "lengths.svg")
-    plot_classes(segments, names, tmp_path / "classes.svg")
     middle = segments["seconds"].median()
     assert f"Half of all segments are shorter than {middle:.1f} s" in words(
         tmp_path / "lengths.svg"
     )
     assert {"take", "wash", "pour", "mix"} <= set(words(tmp_path / "lengths.svg"))
-    said = set(words(tmp_path / "classes.svg"))
-    assert {"take", "spoon", "plate", "pan", "bowl", "train", "val"} <= said
-
-
-def test_unlabelled_segments_alone_make_pictures_that_say_so(segments, tmp_path):
-    bare = segments.assign(verb=-1, noun=-1)
-    plot_lengths(bare, read_class_names([]), tmp_path / "lengths.svg")
-    plot_classes(bare, read_class_names([]), tmp_path / "classes.svg")
-    assert "no labelled segment" in words(tmp_path / "classes.svg")
 
 
 def test_pictures_of_the_whole_data_set_stay_small(tmp_path):
     videos = real_sheet()
     segments, names = real_segments(videos), read_class_names([])
-    plot_participants(segments, videos, tmp_path / "participants.svg")
     plot_lengths(segments, names, tmp_path / "lengths.svg")
-    plot_classes(segments, names, tmp_path / "classes.svg")
-    assert "81 other verbs" in words(tmp_path / "classes.svg")
     for path in tmp_path.iterdir():
         assert path.stat().st_size < 300_000 and max(size(path)) < 1700
 
@@ -169,31 +144,10 @@ def benchmarks(tmp_path):
     return tmp_path / "b"
 
 
-def test_the_picture_sums_up_each_rule_the_costliest_first(benchmarks, tmp_path):
-    plot_rules(read_benchmarks(benchmarks), tmp_path / "a.svg")
-    said = words(tmp_path / "a.svg")
-    assert "70.0 minutes of jobs, 86 % of it train" in said
-    assert [w for w in said if w in ("scan", "train")] == ["train", "scan"] * 3
-    assert {"1 job, 60.0 minutes", "2 jobs, 10.0 minutes"} <= set(said)
-
-
 def test_a_training_that_was_taken_up_again_costs_all_its_epochs(benchmarks):
     for seconds, counted in ((7000, 7200), (300, 3600)):
         epochs = pd.DataFrame({"seconds": [seconds, 200]})
         assert read_benchmarks(benchmarks, epochs)["seconds"].tolist() == [600, 0.4, counted]
-
-
-@pytest.mark.parametrize("load", [237, 240, 241])
-def test_no_label_of_a_tick_is_cut_at_the_edge_whatever_a_run_took(tmp_path, load):
-    columns = ["rule", "job", "seconds", "memory_mib", "load_percent"]
-    rows = [(rule, "", 30, 512, load) for rule in ("minikitchen_video", "scan")]
-    plot_rules(pd.DataFrame(rows, columns=columns), tmp_path / "a.svg")
-    assert cut(tmp_path / "a.svg") == []
-
-
-def test_no_benchmark_file_at_all_is_a_picture_that_says_so(tmp_path):
-    plot_rules(read_benchmarks(tmp_path / "none"), tmp_path / "a.svg")
-    assert "results/benchmarks holds no file" in words(tmp_path / "a.svg")
 
 
 @pytest.fixture(scope="module")
@@ -237,61 +191,3 @@ def test_a_class_that_train_alone_has_stands_in_the_table_without_accuracy(outco
     row = table[(table["task"] == "verb") & (table["class_id"] == 3)].iloc[0]
     assert (row["name"], row["train_segments"], row["val_segments"]) == ("verb 3", 7, 0)
     assert pd.isna(row["top1"]) and row["often_taken_for"] == ""
-
-
-def test_confusion_counts_every_readable_segment_of_the_frequent_classes_once(outcome):
-    table = confusion(outcome, "verb", 2)
-    frequent = outcome["verb"][:35].value_counts()[:2]
-    assert table.index.tolist() == frequent.index.tolist()
-    assert table.columns.tolist() == [*frequent.index, -1]
-    assert table.sum(axis=1).tolist() == frequent.tolist()
-    for verb in table.index:
-        right = (outcome["verb_at_1"] & (outcome["verb"] == verb))[:35].sum()
-        assert table.loc[verb, verb] == right
-
-
-# They are drawn alike for each way to fold pairs.
-PICTURES = pytest.mark.parametrize("outcome", ["max"], indirect=True, scope="module")
-
-
-@PICTURES
-def test_classes_are_named_with_their_segments(outcome, tmp_path):
-    table = by_class(outcome, PAIRS, NAMES)
-    plot_per_class(table, tmp_path / "a.svg")
-    for row in table.itertuples():
-        assert f"{row.name} ({row.val_segments})" in words(tmp_path / "a.svg")
-
-
-@PICTURES
-def test_the_commonest_mistake_is_the_title_of_the_confusion_if_there_is_one(outcome, tmp_path):
-    known = outcome[outcome["predicted"] & (outcome["verb"] != outcome["verb_guess"])]
-    counts = known.groupby(["verb", "verb_guess"]).size()
-    true, guess = counts.idxmax()
-    total = (outcome["predicted"] & (outcome["verb"] == true)).sum()
-    plot_confusion(outcome, NAMES, tmp_path / "a.svg")
-    assert words(tmp_path / "a.svg")[0] == (
-        f"verb {true} is taken for verb {guess} in {counts.max()} of {total} segments, "
-        "the most common mistake"
-    )
-    plot_confusion(outcome.assign(verb_guess=outcome["verb"]), NAMES, tmp_path / "b.svg")
-    said = words(tmp_path / "b.svg")
-    assert said[0] == "No frequent verb is taken for another one of them"
-    assert said.count("100") == 3  # of each row, all on the diagonal
-
-
-@PICTURES
-def test_one_wrong_segment_of_a_class_is_no_finding(outcome, tmp_path):
-    table = by_class(outcome, PAIRS, NAMES)
-    table.loc[table.index[-1], ["val_segments", "top1"]] = 1, 0.0
-    plot_per_class(table, tmp_path / "a.svg")
-    enough = (table["val_segments"] >= 10).sum()
-    assert words(tmp_path / "a.svg")[0].startswith(f"{enough} of {enough} verbs and nouns with 10")
-
-
-@PICTURES
-def test_a_split_without_a_readable_segment_makes_pictures_that_say_so(outcome, tmp_path):
-    nothing = outcome.assign(predicted=False)
-    plot_confusion(nothing, NAMES, tmp_path / "a.svg")
-    assert "no validation segment could be read" in words(tmp_path / "a.svg")
-    plot_per_class(by_class(nothing, PAIRS, NAMES), tmp_path / "b.svg")
-    assert max(size(tmp_path / "b.svg")) < 1000

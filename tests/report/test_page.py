@@ -1,14 +1,16 @@
 """The report of the demo's run, in a browser, on a wide and a narrow screen; Snakemake's own."""
 
+import base64
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from support.browser import opened
 from support.checkout import SHORT_DEMO, run_snakemake
 
-PICTURES = {"participants", "lengths", "classes", "archive", "close_up", "dropped", "training",
-            "per_class", "confusion", "rules"}  # fmt: skip
+PICTURES = {"lengths", "archive", "close_up", "training"}
 # Sizes of all visible texts in CSS pixels, also in drawings, and texts that a drawing cuts off.
 TEXTS = """
 const sizes = [], cut = [];
@@ -74,14 +76,38 @@ def test_each_picture_is_drawn_once_with_title_and_caption(page, width):
     assert all(figure["title"] and len(figure["caption"].split()) >= 10 for figure in shown)
 
 
-def test_captions_are_beside_pictures_where_there_is_room(page):
-    place = """const [a, b] = ['.drawing', 'figcaption'].map(
-        name => document.querySelector('#training ' + name).getBoundingClientRect());
-        return [b.left >= a.right, b.top >= a.bottom];"""
-    page.resize(1440)
-    assert page.run(place) == [True, False]
+def test_a_wide_screen_is_filled_and_a_narrow_one_is_one_column(page):
+    """Of the first three screens at most a third is the page's own colour."""
+    page.resize(1440, 2700)
+    shot = base64.b64decode(page._call("Page.captureScreenshot", format="png")["data"])
+    pixels = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)
+    assert (pixels == 255).all(axis=2).mean() < 1 / 3
+    lefts = """return new Set([...document.querySelectorAll('#results .panel')].map(
+        panel => Math.round(panel.getBoundingClientRect().left))).size"""
+    assert page.run(lefts) == 3
     page.resize(390)
-    assert page.run(place) == [False, True]
+    assert page.run(lefts) == 1
+
+
+SORTED = """
+const table = document.getElementById('T_people');
+const texts = () => [...table.tBodies[0].rows].map(row => row.cells[%d].textContent.trim());
+const head = table.tHead.rows[0].cells[%d], before = texts();
+head.querySelector('button').click();
+const falling = texts(), first = head.ariaSort;
+head.querySelector('button').click();
+return [before, falling, texts(), first, head.ariaSort, getSelection().selectAllChildren(table),
+    getSelection().toString().split('\\n').length];
+"""
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_click_on_a_name_sorts_its_table_whose_rows_can_be_copied(page, column):
+    before, falling, rising, *directions, _, copied = page.run(SORTED % (column, column))
+    value = str if column == 0 else int
+    assert falling == sorted(before, key=value, reverse=True) and len(before) > 5
+    assert rising == sorted(before, key=value)
+    assert directions == ["descending", "ascending"] and copied > len(before)
 
 
 def test_examples_are_right_wrong_and_random_ones_with_frames(page, demo):

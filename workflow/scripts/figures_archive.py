@@ -3,13 +3,8 @@
 import pandas as pd
 
 from epic100.base.log import rule_log
-from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
-from epic100.figures.data import (
-    annotated_segments,
-    plot_classes,
-    plot_lengths,
-    plot_participants,
-)
+from epic100.figures.damage import plot_archive, plot_close_up
+from epic100.figures.data import annotated_segments, plot_lengths
 from epic100.segments.official_lists import read_class_names
 from epic100.segments.segment_list import read_segments
 from epic100.settings import Settings
@@ -26,12 +21,9 @@ with rule_log(snakemake.log[0]):
         csvs.values() if settings.annotations.format == "official" else (),
         {key: given[key] for key in params.class_lists},
     )
-    plot_participants(annotated, videos, made.participants)
     plot_lengths(annotated, names, made.lengths)
-    plot_classes(annotated, names, made.classes)
     rows = {row.video_id: row for path in given.scans for row in read_scan_table(path)}
     segments = pd.concat(map(read_segments, given.segments), ignore_index=True)
     dropped = pd.read_csv(given.dropped, sep="\t", dtype=str)
     plot_archive(videos, rows, made.archive)
     plot_close_up(videos, rows, segments, dropped["narration_id"], made.close_up)
-    plot_dropped(dropped, pd.read_csv(given.salvage, sep="\t"), made.lost)

@@ -1,4 +1,4 @@
-"""Rule figures_results: predictions on val -> classes, confusion and examples with frames."""
+"""Rule figures_results: predictions on val -> classes and examples with frames."""
 
 import os
 
@@ -7,8 +7,6 @@ from epic100.base.text_table import write_frame
 from epic100.figures.results import (
     at_random,
     by_class,
-    plot_confusion,
-    plot_per_class,
     surest,
     write_examples,
 )
@@ -30,8 +28,6 @@ with rule_log(snakemake.log[0]):
     outcome = outcomes(predictions, read_truth(given.segments, {}), settings.export.reduce)
     classes = by_class(outcome, predictions.pairs, names)
     write_frame(classes, made.classes, float_format="%.2f")
-    plot_per_class(classes, made.per_class)
-    plot_confusion(outcome, names, made.confusion)
     # Drawn first and from all, or they would not stand for all.
     drawn = at_random(outcome)
     others = outcome.drop(drawn.index)

@@ -1,4 +1,4 @@
-"""Damage in the videos: what it is, where it is, and how many segments it costs."""
+"""Damage in the videos: where it is, and which segments it costs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,6 @@ from epic100.figures.style import (
     GREY,
     ORANGE,
     PALE,
-    PURPLE,
     SKY,
     VERMILION,
     WHITE,
@@ -27,11 +26,7 @@ from epic100.figures.style import (
     legend_on_top,
     name_rows,
     say_nothing_to_show,
-    short,
-    stack_splits,
-    title_and_legend,
 )
-from epic100.segments.drop_reasons import is_damage, kind_of
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow, ranges_of
 from epic100.video.sheet import Video
 
@@ -47,7 +42,6 @@ LOOKS = {
 }
 PIXELS = 500  # width of a picture's axis on a wide screen
 BAD = (DAMAGED, UNREADABLE)
-ROWS = 24  # participants in the picture of dropped segments, at most
 MARK = 0.003  # smallest drawn width of damage, as a share of the axis, so that 4 frames are visible
 
 
@@ -152,56 +146,6 @@ def plot_close_up(
         looks = {"segment kept": GREEN, "segment dropped": ORANGE}
         handles = [Patch(color=colour, label=label) for label, colour in looks.items()]
         _state_legend(figure, {rows[name].status: rows[name].status for name in shown}, handles)
-
-
-def plot_dropped(
-    dropped: pd.DataFrame,
-    salvage: pd.DataFrame,
-    path: str | os.PathLike,
-) -> None:
-    """Draw why segments were dropped, and what each cleaning policy leaves per participant.
-
-    Segments of missing videos and of participants that the config leaves out are counted in the
-    hint only: they would hide the rest.
-
-    Args:
-        dropped: Columns `narration_id split reason`.
-        salvage: The table of `segments.cleaning.salvage_table`.
-        path: The picture to write.
-    """
-    kinds = dropped["reason"].map(kind_of)
-    damage = dropped["reason"].map(is_damage).astype(bool)
-    counts = dropped[damage].groupby([kinds[damage], "split"]).size().unstack(fill_value=0)
-    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
-    kept = salvage.set_index("participant_id")
-    saved = kept["kept_by_segment"] - kept["kept_by_video"]
-    saved = saved[saved > 0].sort_values(ascending=False, kind="stable")[:ROWS]
-    total = int(salvage["segments"].sum())
-    title = f"Damage costs {damage.sum():,} of {total:,} segments"
-    hint = ""
-    for kind, count in kinds[~damage].value_counts().items():
-        hint += f"{count:,} more are dropped: {kind}. "
-    height = sum(1.1 + 0.19 * max(length, 4) for length in (len(counts), len(saved)))
-    with drawing(path, title, hint, height) as figure:
-        if counts.empty and saved.empty:
-            say_nothing_to_show(figure, "no segment was dropped for damage")
-            return
-        upper, lower = figure.subplots(2)
-        stack_splits(upper, counts, 0.7)
-        _numbers(upper, counts.sum(axis=1))
-        name_rows(upper, [short(kind, 30) for kind in counts.index])
-        title_and_legend(upper, "dropped, by reason")
-        lower.barh(range(len(saved)), saved, 0.7, color=PURPLE)
-        _numbers(lower, saved)
-        name_rows(lower, [str(name) for name in saved.index])
-        lower.set_title("saved segments", pad=20)
-
-
-def _numbers(axes: Axes, values: pd.Series) -> None:
-    """Write each bar's value at its end."""
-    for y, value in enumerate(values):
-        axes.text(value, y, f" {value:,}", va="center")
-    axes.set_xlim(0, 1.18 * max(values, default=1))
 
 
 def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -113,23 +112,6 @@ def name_rows(axes: Axes, names: list[str], least: int = 4) -> None:
     """
     axes.set_yticks(np.arange(len(names)), names)
     axes.set_ylim(max(len(names), least) - 0.4, -0.6)
-
-
-def stack_splits(axes: Axes, table: pd.DataFrame, height: float, decimals: int = 0) -> None:
-    """Draw a stacked horizontal bar per row of `table`; the legend shows the sum of each split.
-
-    Args:
-        axes: Where to draw.
-        table: One row per bar, one column per split.
-        height: Height of a bar; rows are 1 apart.
-        decimals: Decimals of the sums.
-    """
-    offset = np.zeros(len(table))
-    for split in (s for s in SPLIT_COLOURS if s in table):
-        widths = table[split].to_numpy()
-        axes.barh(range(len(table)), widths, height, offset, color=SPLIT_COLOURS[split],
-                  label=f"{split} ({widths.sum():,.{decimals}f})")  # fmt: skip
-        offset += widths
 
 
 def log_seconds(axes: Axes) -> None:

@@ -1,7 +1,8 @@
 """results/report.html: a run's figures and pictures on one page that needs no network.
 
-Text of the run (class names, reasons, error messages) is escaped by the template. The page has no
-script, and its content security policy forbids any, as well as every request.
+Text of the run (class names, reasons, error messages) is escaped by the template. The page has one
+script, which sorts its tables. Its content security policy allows that one by its digest, and
+forbids any other, as well as every request.
 """
 
 import base64
@@ -19,7 +20,17 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import insist, read_json
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
-from epic100.report.tables import dropped_counts, official_rows, published_rows, warning
+from epic100.report.tables import (
+    class_tables,
+    cost_table,
+    dropped_counts,
+    mistakes_table,
+    next_steps,
+    official_rows,
+    people_table,
+    published_rows,
+    warning,
+)
 from epic100.report.template import template
 from epic100.scoring.published import CAUSES
 from epic100.segments.cleaning import caution
@@ -29,6 +40,7 @@ log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 TEMPLATE = "page.html.j2"
+COUNTED = ["train_segments", "val_segments", "top1", "top5"]  # columns of `by_class`
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -58,7 +70,9 @@ def write_page(
     policy: str,
     settings: Mapping[str, Any],
     pages: Mapping[str, str],
-    trained: float | None = None,
+    classes: PathLike,
+    jobs: pd.DataFrame,
+    history: pd.DataFrame | None = None,
     unseen: PathLike | None = None,
     run: str = "",
 ) -> None:
@@ -74,7 +88,9 @@ def write_page(
         policy: The cleaning policy of the run.
         settings: What the run's config has in place of defaults, by section and key.
         pages: Addresses of other pages of the run, by what they show.
-        trained: The training loss of the last epoch, if the model was trained here.
+        classes: The table of `figures.results.by_class`.
+        jobs: The result of `job_costs.read_benchmarks`.
+        history: The epochs of the training, if the model was trained here.
         unseen: The official list of participants without a video in train, if there is one.
         run: The run's name; "" for the default run.
 
@@ -82,7 +98,9 @@ def write_page(
         EpicError: An input is wrong.
     """
     figures = read_json(metrics)
-    kept = read_frame(salvage)
+    kept, of_classes = read_frame(salvage), read_frame(classes, keep_default_na=False)
+    of_classes[COUNTED] = of_classes[COUNTED].apply(pd.to_numeric, errors="coerce")
+    saved = int((kept["kept_by_segment"] - kept["kept_by_video"]).sum())
     page = template(TEMPLATE).render(
         run=run,
         figures=figures,
@@ -101,7 +119,15 @@ def write_page(
         examples=read_json(examples),
         settings=pd.json_normalize(dict(settings)).to_dict("records")[0],
         pages=pages,
-        losses=(trained, figures.get("loss")),
+        steps=next_steps(figures, history, policy, saved),
+        classes=class_tables(of_classes),
+        mistakes=mistakes_table(figures, of_classes),
+        people=people_table(figures, kept, policy),
+        costs=cost_table(jobs),
+        losses=(
+            history["loss"].iloc[-1] if history is not None and len(history) else None,
+            figures.get("loss"),
+        ),
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")

@@ -5,12 +5,25 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+from markupsafe import Markup, escape
+
+from epic100.base.durations import in_words
 from epic100.base.text_table import read_frame
 from epic100.model.published import published
 from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
 from epic100.submission.check import MOST, prior_words
 
+MISTAKES = 12  # of verbs and of nouns that are shown
+BAR = "#56B4E966"  # behind numbers on light and dark pages
+CLASS_COLUMNS = {
+    "name": "class", "train_segments": "train", "val_segments": "val", "top1": "top-1",
+    "top5": "top-5", "often_taken_for": "often taken for",
+}  # fmt: skip
+# When a number asks for a step: points of accuracy, shares of the time and of the loss, a ratio of
+# losses, and the epochs that a course needs. They are judgements, not measured.
+WORTH, WAITING, FALLING, TWICE, EPOCHS = 0.5, 0.2, 0.1, 2.0, 5
 VAL_SEGMENTS = 9668  # in the official list; figures over other segments are not comparable
 
 
@@ -119,6 +132,152 @@ def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:
     counts = table.groupby([table["reason"].map(kind_of), "split"]).size().unstack(fill_value=0)
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
     return counts.loc[order, table["split"].unique()].to_dict("index")
+
+
+def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:
+    """Return a table of the verbs of val, and one of its nouns, the most frequent first.
+
+    Args:
+        classes: The result of `figures.results.by_class`.
+    """
+    shown = classes[classes["val_segments"] > 0].rename(columns=CLASS_COLUMNS)
+    return {
+        str(task): styled(
+            part[list(CLASS_COLUMNS.values())], f"{task}s", f"{len(part)} {task}s of val",
+            {"top-1": 100, "top-5": 100},
+        )
+        for task, part in shown.groupby("task", sort=False)
+    }  # fmt: skip
+
+
+def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
+    """Return the most frequent mistakes, of verbs and of nouns.
+
+    Args:
+        figures: The content of metrics.json.
+        classes: As for `class_tables`, for the names.
+    """
+    names = classes.set_index(["task", "class_id"])["name"].to_dict()
+    rows = [
+        (names[task, found["true"]], names[task, found["predicted"]], found["count"],
+         found["share"])
+        for task in TASKS[:2]
+        for found in figures["diagnostics"][f"{task}_confusions"][:MISTAKES]
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["shown", "taken for", "segments", "% of its class"])
+    table = table.sort_values("segments", ascending=False, kind="stable")
+    return styled(table, "mistakes", "What is taken for what", {"% of its class": 100})
+
+
+def people_table(figures: Mapping[str, Any], kept: pd.DataFrame, policy: str) -> Markup:
+    """Return what damage costs each participant, and how many of their val actions are right.
+
+    Args:
+        figures: The content of metrics.json.
+        kept: results/clean/salvage.tsv.
+        policy: The cleaning policy of the run.
+    """
+    own = kept.set_index("participant_id")
+    val = pd.DataFrame(figures["diagnostics"]["participants"]).T.reindex(own.index)
+    table = pd.DataFrame({
+        "participant": own.index,
+        "segments": own["segments"],
+        "dropped": own["segments"] - own[f"kept_by_{policy}"],
+        "saved": own["kept_by_segment"] - own["kept_by_video"],
+        "val": val["segments"],
+        "% right": val["action_accuracy_at_1"],
+    })  # fmt: skip
+    table["val"] = table["val"].astype("Int64")
+    return styled(table, "people", f"{len(table)} participants", {"% right": 100})
+
+
+def cost_table(jobs: pd.DataFrame) -> Markup:
+    """Return where the time of a run went, by rule, the costliest first.
+
+    Args:
+        jobs: See `job_costs.read_benchmarks`.
+    """
+    rules = jobs.groupby("rule").agg(
+        jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
+        gib=("memory_mib", "max"), cores=("load_percent", "mean"),
+    )  # fmt: skip
+    rules = rules.sort_values("seconds", ascending=False).reset_index()
+    rules[["seconds", "longest"]] /= 60
+    rules["gib"], rules["cores"] = rules["gib"] / 1024, rules["cores"] / 100
+    columns = ["rule", "jobs", "minutes", "longest", "GiB", "busy cores"]
+    table = rules.set_axis(columns, axis=1)
+    caption = f"{in_words(jobs['seconds'].sum())} of jobs"
+    return styled(table, "rules", caption, {"minutes": float(table["minutes"].sum()) or 1})
+
+
+def styled(table: pd.DataFrame, name: str, caption: str, bars: Mapping[str, float]) -> Markup:
+    """Return a table for a page, which `sort.js` sorts, with escaped texts.
+
+    Args:
+        table: The rows.
+        name: Its id on the page.
+        caption: What it shows.
+        bars: The largest value of each column that has a bar behind its numbers.
+    """
+    style = table.style.hide(axis="index").set_uuid(name).set_caption(str(escape(caption)))
+    style = style.format(precision=1, thousands=",", na_rep="-", escape="html")
+    style = style.format_index(escape="html", axis=1)
+    style = style.set_table_attributes('class="sortable"')
+    numbers = table.select_dtypes("number").columns
+    right: Any = {name: [{"selector": "", "props": "text-align: right"}] for name in numbers}
+    style = style.set_table_styles(right, overwrite=False)
+    for column, most in bars.items():
+        style = style.bar(subset=[column], vmin=0, vmax=most, color=BAR, height=80, props="")
+    return Markup(style.to_html())
+
+
+def next_steps(
+    figures: Mapping[str, Any], history: pd.DataFrame | None, policy: str, saved: int
+) -> list[str]:
+    """Return what to try next: a sentence for each number that asks for it.
+
+    Args:
+        figures: The content of metrics.json.
+        history: The epochs of the training, if the model was trained here.
+        policy: The cleaning policy of the run.
+        saved: Segments that policy `segment` keeps and policy `video` does not.
+    """
+    found = []
+    score = "overall_action_accuracy_at_1"
+    lost = figures["segments"] - figures["predicted"]
+    if lost and (readable := figures.get("readable_action_accuracy_at_1")) is not None:
+        points = readable - figures[score]
+        found.append(
+            f"{lost:,} of {figures['segments']:,} val segments have no readable video: with it, "
+            f"about {points:+.1f} points of actions."
+        )
+    if policy == "video" and saved:
+        found.append(f"clean: policy: segment keeps {saved:,} more segments.")
+    ways = {way: own[score] for way, own in figures.get("by_reduce", {}).items()}
+    if ways and (gain := max(ways.values()) - figures[score]) >= WORTH:
+        best = max(ways, key=lambda way: ways[way])
+        found.append(f"export: reduce: {best} has {gain:+.1f} points of actions on val.")
+    if history is None or history.empty:
+        return found
+    waited = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
+    if waited >= WAITING:
+        found.append(
+            f"{100 * waited:.0f} % of the training waited for data: more workers, a faster disk, "
+            "or small copies of the videos."
+        )
+    losses, tops = history["loss"], history["action_top1"].dropna()
+    fifth = len(losses) // 5
+    if fifth and losses.iloc[-1] < (1 - FALLING) * losses.iloc[-1 - fifth]:
+        found.append("The training loss still falls at the end: more epochs.")
+    if len(tops) >= EPOCHS and tops.max() - tops.iloc[-1] >= WORTH:
+        epoch = int(history["epoch"][history["action_top1"] == tops.max()].iloc[0])
+        found.append(f"Accuracy on val was {tops.max():.1f} at epoch {epoch}: fewer epochs.")
+    if figures.get("loss") and figures["loss"] > TWICE * losses.iloc[-1]:
+        found.append(
+            f"The loss is {losses.iloc[-1]:.2f} in training and {figures['loss']:.2f} on val: more "
+            "augmentation or weight decay, or fewer epochs."
+        )
+    return found
 
 
 def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:

@@ -1,8 +1,11 @@
 """The templates of pages and texts: a name that is missing is an error; HTML is escaped."""
 
+import base64
+import hashlib
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import Markup
 
 from epic100.report.tables import accuracies
 from epic100.scoring.metrics import wilson
@@ -19,5 +22,9 @@ def template(name: str) -> Template:
         autoescape=select_autoescape(["html.j2"]), trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.globals.update(accuracies=accuracies, wilson=wilson)
+    script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals.update(
+        accuracies=accuracies, wilson=wilson, sort_script=Markup(script), sort_digest=digest
+    )
     return environment.get_template(name)

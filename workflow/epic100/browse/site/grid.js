@@ -2,13 +2,14 @@
 // sort; position, order and choice are told to screen readers.
 "use strict";
 
-epic.LINE = 32; // pixels of a row; browse.css has the same
+epic.NARROW = 430; // pixels; a table that is narrower has taller rows, of several lines
 
 // A column: {key, title, value(row), cell(row) if it is shown otherwise, width, right, down: large
-// values first, from: least pixels of the table to be shown at}. `field` holds the column that it is
+// values first, from: least pixels of the table to be shown at, narrow: only below `NARROW`}. `lines`: of a row there. `field` holds the column that it is
 // sorted by, with "-" before it for large ones first. `moved(row)` and `chosen(row)` are called.
-epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chosen }) => {
-  const { make, LINE } = epic;
+epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chosen, lines = 1 }) => {
+  const { make } = epic;
+  let LINE = 32; // pixels of a row
   const head = make("div", { role: "row", className: "row head", ariaRowIndex: "1" });
   const body = make("div", { role: "rowgroup", className: "rows" });
   element.append(make("div", { role: "rowgroup", className: "heads" }, head), body);
@@ -52,7 +53,10 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
   }
 
   function drawHead() {
-    visible = columns.filter(({ from = 0 }) => from <= element.clientWidth);
+    const isNarrow = element.clientWidth < epic.NARROW;
+    LINE = isNarrow ? 12 + 20 * lines : 32;
+    element.style.setProperty("--row", `${LINE}px`);
+    visible = columns.filter(({ from = 0, narrow = isNarrow }) => from <= element.clientWidth && narrow === isNarrow);
     element.style.setProperty("--columns", visible.map(({ width }) => width).join(" "));
     const place = [...head.children].indexOf(document.activeElement.parentElement);
     head.replaceChildren(...visible.map(title));

@@ -11,22 +11,28 @@ epic.lists = (() => {
     cell: (i) => make("span", { className: run.tone(i), role: "img", ariaLabel: run.word(i), title: run.word(i) }, run.mark(i)),
   });
   const guessed = (run, place) => ({
-    key: `guess${run.letter}`, title: letter("guess", run), width: "minmax(5rem, 3fr)", from: 430 + 120 * place,
+    key: `guess${run.letter}`, title: letter("guess", run), width: "minmax(5rem, 3fr)", narrow: false, from: 430 + 120 * place,
     value: run.guessed,
     cell: (i) => (run.predicted(i) ? make("span", { className: run.tone(i) }, run.guessed(i))
       : make("span", { className: "soft" }, s.reason(i) ? `dropped: ${s.reason(i).kind}` : "–")),
   });
+  // Truth, guesses and id below one another, for a telephone.
+  const stacked = (i) => make("div", { className: "stacked", title: s.truth(i) }, make("span", {}, s.truth(i)),
+    ...runs.map((run) => make("span", { className: run.tone(i) }, `${epic.two ? run.letter : "→"} ${run.predicted(i) ? run.guessed(i) : run.word(i)}`)),
+    make("span", { className: "soft" }, `${labels.isMarked(i) ? "★ " : ""}${s.columns.id[i]}`));
   const seconds = (i) => s.columns.stop[i] - s.columns.start[i];
 
   // `show(i)` shows the segment.
   const makeSegments = (show) => makeGrid(at("segment-table"), {
     label: "Segments", field: form.fields.sort, empty: "No segment: loosen the filters.", moved: show, chosen: show,
+    lines: 2 + runs.length,
     columns: [
       ...runs.map(marked),
-      { key: "id", title: "segment", width: "7.4rem", value: (i) => s.columns.id[i], cell: (i) => `${labels.isMarked(i) ? "★ " : ""}${s.columns.id[i]}` },
-      { key: "truth", title: "truth", width: "minmax(5rem, 3fr)", value: s.truth },
+      { key: "truth", title: "truth and guess", width: "minmax(0, 1fr)", narrow: true, value: s.truth, cell: stacked },
+      { key: "id", title: "segment", narrow: false, width: "7.4rem", value: (i) => s.columns.id[i], cell: (i) => `${labels.isMarked(i) ? "★ " : ""}${s.columns.id[i]}` },
+      { key: "truth", title: "truth", narrow: false, width: "minmax(5rem, 3fr)", value: s.truth },
       ...runs.map(guessed),
-      { key: "sure", title: "sure", width: "4.4rem", right: true, down: true, from: 480,
+      { key: "sure", title: "sure", width: "4.4rem", right: true, down: true, from: epic.two ? 480 : 0,
         value: (i) => (epic.run().predicted(i) ? epic.run().sure.action[i] : -1),
         cell: (i) => (epic.run().predicted(i) ? percent(epic.run().sure.action[i]) : "") },
       { key: "s", title: "s", width: "3.2rem", right: true, from: 620, value: seconds, cell: (i) => seconds(i).toFixed(1) },

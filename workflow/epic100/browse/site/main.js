@@ -2,13 +2,16 @@
 "use strict";
 
 (() => {
-  const { at, segments: s, form, filters, lists, viewer, timeline, player, store, summary } = epic;
+  const { at, make, segments: s, form, filters, lists, viewer, timeline, player, store, summary } = epic;
   const wide = window.matchMedia("(min-width: 900px)");
-  const tabs = [...document.querySelectorAll("[role=tab]")];
+  const panels = [...document.querySelectorAll("[role=tabpanel]")];
+  const tabs = panels.map(({ id, dataset }) => make("button", { role: "tab", id: `tab-${id}` }, dataset.title));
   const CELLS = ["cell", "sure"]; // choices of the views, which stay whole while one clicks in them
   let shown = null;
   let drawn = ""; // what the open view shows
 
+  tabs.forEach((tab, place) => tab.setAttribute("aria-controls", panels[place].id));
+  at("tabs").append(...tabs);
   at("filters").open = wide.matches;
   summary.about();
 
@@ -33,27 +36,24 @@
       list.show(s.inOrder, epic.page.isShown, form.fields.run.value);
       list.select(viewer.current());
     },
-    confusion: () => epic.matrix.draw(beneath()),
-    classes: () => epic.classes.draw(beneath()),
-    calibration: () => epic.calibration.draw(beneath()),
     videos: () => videos.show(order, () => true),
   };
 
   function draw() {
     const values = form.values();
-    const tab = values.tab in views ? values.tab : "segments";
-    for (const each of tabs) {
-      const own = each.id === `tab-${tab}`;
-      each.ariaSelected = String(own);
-      each.tabIndex = own ? 0 : -1;
-      at(each.getAttribute("aria-controls")).hidden = !own;
-    }
+    const tab = panels.some(({ id }) => id === values.tab) ? values.tab : "segments";
+    tabs.forEach((each, place) => {
+      const own = panels[place].id === tab;
+      Object.assign(each, { ariaSelected: String(own), tabIndex: own ? 0 : -1 });
+      panels[place].hidden = !own;
+    });
     if (document.activeElement.closest("[role=tabpanel][hidden]")) at(tab === "segments" ? "segment-table" : `tab-${tab}`).focus();
     const next = JSON.stringify(values);
     if (next === drawn) return;
     drawn = next;
     shown = filters.select(values);
-    views[tab]();
+    if (tab in views) views[tab]();
+    else epic[tab].draw(beneath());
     summary.draw(shown);
   }
 
@@ -116,7 +116,8 @@
 
   const asked = form.restore();
   draw();
-  const first = asked >= 0 ? asked : s.inOrder.find((i) => shown[i]) ?? -1;
+  // The first view is of a mistake, if there is one.
+  const first = asked >= 0 ? asked : s.inOrder.find((i) => shown[i] && epic.run().tone(i) === "wrong") ?? s.inOrder.find((i) => shown[i]) ?? -1;
   if (first >= 0) viewer.show(first, false);
   performance.mark("epic-ready");
 })();

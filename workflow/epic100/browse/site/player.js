@@ -51,7 +51,10 @@ epic.player = (() => {
     turn += 1;
     const own = turn;
     player.pause();
-    if (kept) URL.revokeObjectURL(kept);
+    // The player lets go of a clip before its address is gone: one that is just read is an error.
+    player.removeAttribute("src");
+    player.load();
+    if (kept) setTimeout(URL.revokeObjectURL, 1000, kept);
     kept = null;
     const around = at("around").checked && s.file(i);
     span = around ? [Math.max(0, s.columns.start[i] - AROUND), s.columns.stop[i] + AROUND] : null;
@@ -59,7 +62,6 @@ epic.player = (() => {
     timeline.at(s.columns.start[i]);
     at("around").closest("label").hidden = !s.file(i);
     if (!s.hasClip(i) && !around) {
-      player.removeAttribute("src");
       say(withoutClip(i), s.file(i) ? " Its moment in the whole video: tick “2 s around”." : "");
     } else if (!plays()) {
       say("This browser cannot play H.264. ", HELP, link());

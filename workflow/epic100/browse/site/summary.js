@@ -2,7 +2,7 @@
 "use strict";
 
 epic.summary = (() => {
-  const { at, segments: s, runs, make, percent, points, thousands, statistics, form, matrix } = epic;
+  const { at, segments: s, runs, make, percent, points, thousands, statistics, form, confusion } = epic;
   let wait = 0;
 
   function accuracies(shown) {
@@ -19,17 +19,28 @@ epic.summary = (() => {
     ];
   }
 
-  // Its interval takes longer than all else, so it comes after the next frame.
-  function differ(shown) {
+  // What is most often wrong among those shown; a click lists the segments.
+  function mistakes(shown) {
+    const run = epic.run();
+    const cells = ["verb", "noun"].flatMap((task) => [...statistics.tally(shown, run, task,
+      (i) => (run.right[task][i] ? "" : `${task}:${s.columns[task][i]}:${run.guess(i, task)}`))]);
+    const worst = cells.filter(([cell]) => cell).sort((a, b) => b[1].number - a[1].number).slice(0, 5);
+    return worst.map(([cell, { number }]) => make("button", { type: "button",
+      onclick: () => form.set({ cell, tab: "segments" }) }, `${number} × ${confusion.words(cell)}`));
+  }
+
+  // They take longer than all else, so they come after the next frame.
+  function later(shown) {
     clearTimeout(wait);
     at("difference").hidden = !epic.two;
-    if (!epic.two) return;
-    at("difference").textContent = "B − A: …";
+    if (epic.two) at("difference").textContent = "B − A: …";
     wait = setTimeout(() => {
+      at("mistakes").replaceChildren("Most often wrong: ", ...mistakes(shown));
+      if (!epic.two) return;
       const { number, change, interval } = statistics.difference(shown, runs);
       const sure = interval ? `${points(interval[0])} to ${points(interval[1])}` : "–: they lie in one video";
       at("difference").textContent = number
-        ? `B − A: action ${points(change)} points; 95 % interval over videos ${sure}; ${thousands(number)} segments` : "B − A: –";
+        ? `B − A: ${points(change)} points of the ${thousands(number)} shown that both predict; 95 % interval over videos ${sure}` : "B − A: –";
     }, 60);
   }
 
@@ -43,17 +54,18 @@ epic.summary = (() => {
   return {
     draw(shown) {
       at("summary").replaceChildren(...accuracies(shown));
-      differ(shown);
+      later(shown);
       const { cell, sure } = form.values();
-      at("chips").replaceChildren(...(cell ? [chip("cell", matrix.words(cell))] : []), ...(sure ? [chip("sure", SURE(sure))] : []));
+      at("chips").replaceChildren(...(cell ? [chip("cell", confusion.words(cell))] : []), ...(sure ? [chip("sure", SURE(sure))] : []));
       const number = form.filters().length;
       at("active").textContent = number ? `(${number} on)` : "";
     },
     about() {
       at("run").textContent += epic.two || runs[0].name !== "default" ? `, ${runs.map((run) => `run ${run.name}`).join(" and ")}` : "";
       const official = runs.map((run) => `${epic.two ? `${run.letter} ` : ""}${run.official.toFixed(1)} %`).join(", ");
+      const all = epic.two ? `, B − A ${points((runs[1].official - runs[0].official) / 100)}` : "";
       at("official").replaceChildren(
-        `${official} of all val actions are right, as the leaderboard counts. `,
+        `${official}${all} of all val actions are right, as the leaderboard counts. `,
         ...Object.entries(s.data.pages || {}).flatMap(([name, href]) => [make("a", { href }, name), " "]),
       );
       if (!s.data.left_out) return;

@@ -1,7 +1,7 @@
 // The confusion matrix of the segments that the filters show.
 "use strict";
 
-epic.matrix = (() => {
+epic.confusion = (() => {
   const { at, segments: s, make, statistics, form } = epic;
   const element = at("matrix");
   const cellOf = (task, truth, guess) => `${task}:${truth ?? ""}:${guess ?? ""}`;
