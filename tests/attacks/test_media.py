@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from epic100.base.errors import EpicError
 from epic100.clips.transforms import OpenSegment
 from epic100.scan import scan_participant
 from epic100.settings import ScanLimits
-from epic100.video.index import FrameError, build_index
+from epic100.video.index import FrameError, VideoIndex, build_index
+from epic100.video.reader import VideoReader
 from epic100.video.sheet import Video
 from support.checkout import call, lacks
 from support.damage import overwrite, place_of
@@ -141,3 +143,21 @@ def test_a_header_that_claims_millions_of_pictures_ends_within_the_limit_of_memo
     row, _, more = measured(scanned, path, tmp_path)
     assert row.status == "unreadable"
     assert max(taken, more) < ScanLimits().memory_mib * 2**10  # KiB
+
+
+def first_frame(path: Path, index: VideoIndex) -> int:
+    with closing(VideoReader(path, index)) as reader:
+        return int(reader.get_frames([0]).size)
+
+
+def test_a_scanned_file_that_is_swapped_for_one_that_asks_for_gigabytes_does_not_get_them(tmp_path):
+    path = encode(tmp_path / "v.mkv", 30)
+    index = build_index(path)
+    assert not index.direct, "it is read through its container"
+    size, _, _ = measured(first_frame, path, index)
+    assert size == 96 * 64 * 3
+    crafted = endless(tmp_path / "crafted.MP4", 89_000_000).read_bytes()
+    path.write_bytes(crafted + bytes(path.stat().st_size - len(crafted)))
+    error, taken, _ = measured(first_frame, path, index)
+    assert isinstance(error, FrameError) and str(path) in str(error)
+    assert taken < 600_000  # KiB

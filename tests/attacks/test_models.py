@@ -4,6 +4,7 @@ Each attack is a file of plain data: no pickle of it does anything when it is lo
 still pass: those of MMAction2's own zoo.
 """
 
+import itertools
 import pickle
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 import torch
 from mmaction.registry import TRANSFORMS
 from mmengine.config import Config
+from mmengine.dataset import Compose
 
 import epic100.clips.dataset
 import epic100.model.registered  # noqa: F401
@@ -21,12 +23,12 @@ from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import migrate_model
 from epic100.model.foreign import (
-    STEPS,
     build_foreign,
     clean_model,
     clean_pipeline,
     parse_config,
 )
+from epic100.model.foreign_steps import STEPS
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.model.views import view_pipeline
 from epic100.prediction.predict import Job
@@ -36,6 +38,7 @@ from epic100.settings import PredictSettings
 from support.crafted import Unpickled
 from support.models import MODEL, STEP_LIST, small_weights
 from support.own_process import measured
+from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
 
@@ -235,6 +238,45 @@ def test_a_scale_that_is_one_number_can_be_seen_in_several_crops():
 def test_steps_that_ask_for_gigabytes_are_refused(steps):
     with pytest.raises(EpicError, match=r"model\.pth: .*(at most|larger)"):
         clean_pipeline(steps, "model.pth")
+
+
+ODD = [
+    None, True, False, 0, -1, 3.5, float("nan"), "x", "", [], {}, [1], [[1]], {"a": 1}, [-1, -1],
+    (0, 0), ["a", "b"], (None, None), 10**5, b"x", [0.5, "x"],
+]  # fmt: skip
+PIPELINE = [
+    {"type": "OpenSegment"}, {"type": "SampleFrames", "clip_len": 2},
+    {"type": "DecodeSegment", "short_side": 48}, {"type": "FormatShape", "input_format": "NCTHW"},
+    {"type": "PackActionInputs"},
+]  # fmt: skip
+# Where a step goes in the pipeline: in the place of one, or before it; and what it needs.
+STEP_PLACES = {step["type"]: (place, 1, step) for place, step in enumerate(PIPELINE)} | {
+    "UniformSample": (1, 1, {"clip_len": 2}),
+    "PublishedFrames": (1, 1, {"rule": "avion", "clip_len": 2}),
+    "Resize": (3, 0, {"scale": (48, 48)}),
+    "CenterCrop": (3, 0, {"crop_size": 32}),
+    "ThreeCrop": (3, 0, {"crop_size": 48}),
+    "TenCrop": (3, 0, {"crop_size": 32}),
+    "Flip": (3, 0, {}),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_an_argument_of_a_step_of_another_kind_is_one_line_and_no_traceback(name, folder):
+    film = str(encode(folder / "v.MP4", 30))
+    place, instead, good = STEP_PLACES[name]
+    for argument, odd in itertools.product([*STEPS[name], "another"], ODD):
+        step = {**good, "type": name, argument: odd}
+        try:
+            steps = clean_pipeline(
+                [*PIPELINE[:place], step, *PIPELINE[place + instead :]], "model.pth"
+            ).spec
+        except EpicError as error:
+            assert str(error).startswith("model.pth: ") and "\n" not in str(error)
+            continue
+        clip = {"filename": film, "start_index": 0, "total_frames": 30, "label": 0,
+                "modality": "RGB"}  # fmt: skip
+        assert Compose(view_pipeline(steps, 1, 1))(clip)["inputs"].ndim in (4, 5), step
 
 
 @pytest.mark.parametrize("config", [config_with(model=SHELL), config_with(steps=[SHELL])])

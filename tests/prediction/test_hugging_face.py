@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import CACHE
@@ -105,6 +106,25 @@ def keyed(name, **changes):
     return spoil
 
 
+def shards_elsewhere(folder):
+    shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
+    (folder / "model.safetensors").rename(folder.parent / "stolen.safetensors")
+    with safe_open(folder / "other.safetensors", "pt") as file:
+        places = dict.fromkeys(file.keys(), "../stolen.safetensors")
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def device(name):
+    """Put a link to a device that does not end in the place of a file."""
+
+    def spoil(folder):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to("/dev/zero")
+
+    return spoil
+
+
 PROCESSOR = "video_preprocessor_config.json"
 
 
@@ -120,6 +140,10 @@ PROCESSOR = "video_preprocessor_config.json"
     (keyed(PROCESSOR, do_center_crop=False), "its do_center_crop is False"),
     (lambda folder: (folder / PROCESSOR).unlink(), f"{PROCESSOR}: cannot be read"),
     (lambda folder: (folder / "config.json").write_text("{"), "config.json: its .*JSON"),
+    (shards_elsewhere, "cannot be built .*names '../stolen.safetensors', which is not beside it"),
+    (device("config.json"), "config.json: cannot be read .*a pipe or a device"),
+    (device("model.safetensors"), "model.safetensors: a pipe or a device"),
+    (device("model.safetensors.index.json"), "cannot be built .*a pipe or a device"),
     (keyed("config.json", hidden_size=64), "cannot be built .*mismatch"),
     (keyed("config.json", num_hidden_layers=3), "its files lack 15 weights, such as encoder"),
 ])  # fmt: skip

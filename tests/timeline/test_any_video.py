@@ -159,6 +159,7 @@ def a_text(folder):
     (a_text, "text.mp4: cannot open: not a video file; expected MP4"),
     (lambda folder: folder, "is a folder; expected a video file; name its files"),
     (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
+    (lambda folder: encode(folder / "a\nerror: b.mp4", 30), r"/a.nerror: b.mp4: has a line break"),
     (lambda folder: "https://a.org/v.mp4", "https://a.org/v.mp4: is a URL; .* download it first"),
 ])  # fmt: skip
 def test_what_is_no_video_is_one_message(model, tmp_path, made, words):

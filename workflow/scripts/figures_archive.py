@@ -3,6 +3,7 @@
 import pandas as pd
 
 from epic100.base.log import rule_log
+from epic100.base.text_table import read_frame
 from epic100.figures.damage import plot_archive, plot_close_up
 from epic100.figures.data import annotated_segments, plot_lengths
 from epic100.segments.official_lists import read_class_names
@@ -24,6 +25,6 @@ with rule_log(snakemake.log[0]):
     plot_lengths(annotated, names, made.lengths)
     rows = {row.video_id: row for path in given.scans for row in read_scan_table(path)}
     segments = pd.concat(map(read_segments, given.segments), ignore_index=True)
-    dropped = pd.read_csv(given.dropped, sep="\t", dtype=str)
+    dropped = read_frame(given.dropped, dtype=str)
     plot_archive(videos, rows, made.archive)
     plot_close_up(videos, rows, segments, dropped["narration_id"], made.close_up)

@@ -5,6 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from epic100.base.disk import WatchedFile
+from epic100.base.errors import EpicError
+
 TAIL_BYTES = 65536
 ATTEMPT = re.compile(r"--- \d{4}-\d\d-\d\d ")  # how each attempt in a rule's log starts
 CLEAR = re.compile(r"(?:\S+ )?error: (.+)")
@@ -92,9 +95,9 @@ def lines_of(log: str, before: LogState = None) -> list[str]:
     """
     now, text = state_of(log), ""
     if now is not None and now != before:
-        with suppress(OSError), Path(log).open("rb") as file:
-            file.seek(max(now[1] - TAIL_BYTES, 0))
-            text = TRAILER.sub("", file.read().decode("utf-8", "replace"))
+        with suppress(OSError, EpicError), WatchedFile(log) as file:
+            begin = max(file.size - TAIL_BYTES, 0)
+            text = TRAILER.sub("", file.read_at(begin, TAIL_BYTES).decode("utf-8", "replace"))
     lines = [line for line in text.splitlines() if line.strip()]
     begins = [number for number, line in enumerate(lines, start=1) if ATTEMPT.match(line)]
     return lines[begins[-1] :] if begins else lines

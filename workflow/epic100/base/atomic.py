@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.folders import LINKED, make_folder
 
@@ -67,7 +67,7 @@ def require_newest() -> None:
     file, _, own = os.environ.get(FENCE, "").rpartition("=")
     newest = own
     with suppress(OSError, ValueError, LookupError, TypeError):  # none, or no whole one
-        newest = json.loads(Path(file).read_text(encoding="utf-8"))["token"]
+        newest = read_json(file)["token"]
     if newest != own:
         raise EpicError(f"{file}: {newest} is at work for the same files since: this one ends")
 

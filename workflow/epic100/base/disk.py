@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from epic100.base.errors import BrokenFile, DiskError, EpicError
+from epic100.base.names import CONTROL, shown
 
 WAITS = (0.1, 1.0, 5.0)  # seconds between tries: a network disk may come back
 # What the system says of the file itself. Any other error is the disk's, or the machine's.
@@ -62,8 +63,13 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
         time.sleep(seconds)
 
 
-def read_text(path: str | os.PathLike) -> str:
-    """Read a file of UTF-8 text.
+def read_text(path: str | os.PathLike, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """Read a file of text.
+
+    Args:
+        path: The file.
+        encoding: As for `open`; "utf-8-sig" drops a byte order mark.
+        errors: As for `open`.
 
     Raises:
         BrokenFile: It is a pipe or a device, or larger than any text of this field (64 MiB).
@@ -75,7 +81,7 @@ def read_text(path: str | os.PathLike) -> str:
         data = file.read(LARGEST_TEXT + 1)
     if len(data) > LARGEST_TEXT:
         raise BrokenFile(f"{path}: over {LARGEST_TEXT >> 20} MiB; expected a text of this workflow")
-    return io.TextIOWrapper(io.BytesIO(data), "utf-8").read()
+    return io.TextIOWrapper(io.BytesIO(data), encoding, errors).read()
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -133,6 +139,8 @@ class WatchedFile(io.RawIOBase):
         self.name = str(path)
         self.failure: OSError | DiskError | None = None
         self._position, self.descriptor = 0, -1
+        if CONTROL.search(self.name):
+            raise BrokenFile(f"{shown(path)}: has a line break or a control character; rename it")
         insist(path, "opening", self._open)
 
     def readable(self) -> bool:
@@ -180,6 +188,7 @@ class WatchedFile(io.RawIOBase):
         state = os.fstat(self.descriptor)
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             os.close(self.descriptor)
+            self.descriptor = -1  # Else it would be closed again, when another file may have it.
             raise BrokenFile(f"{self.name}: a pipe or a device; expected a file")
         self.size = state.st_size
 
@@ -256,28 +265,21 @@ class Checksum:
         return f"{self.kind} {self.value}"
 
 
-def digest(
-    path: str | os.PathLike, kind: str, watch: Callable[[int], None] | None = None
-) -> Checksum:
+def digest(path: str | os.PathLike, kind: str) -> Checksum:
     """Compute the checksum of a file.
 
     Args:
         path: The file.
         kind: A key of `DIGITS`. `git` is git's blob id: SHA-1 over `blob {size}`, a zero byte and
             the bytes.
-        watch: Called with the size in bytes of every piece that was read.
 
     Raises:
-        OSError: The file cannot be opened, for a reason of its own.
-        DiskError: The disk fails, also when it is tried again.
+        FileNotFoundError: There is no such file.
+        EpicError: It is no plain file, or cannot be read.
     """
-    hasher, done = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False), 0
-    with WatchedFile(path) as file:
+    hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
+    with reading(path) as file:
         if kind == "git":
-            hasher.update(b"blob %d\0" % file.size)
-        while piece := file.read_at(done, PIECE):
-            hasher.update(piece)
-            done += len(piece)
-            if watch:
-                watch(len(piece))
+            hasher.update(b"blob %d\0" % file.raw.size)
+        hashlib.file_digest(file, lambda: hasher)
     return Checksum(kind, hasher.hexdigest())

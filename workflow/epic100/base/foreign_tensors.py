@@ -12,7 +12,6 @@ It is done once a file: a run keeps the result by the file's digest.
 """
 
 import codecs
-import hashlib
 import io
 import json
 import os
@@ -35,7 +34,7 @@ import safetensors.torch
 import torch
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk import reading
+from epic100.base.disk import digest, reading
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.folders import make_folder
 from epic100.base.guarded import FileError, ProcessError, call
@@ -106,12 +105,11 @@ def read_foreign(
         EpicError: The file is missing, or the machine is at fault. The file itself may be fine.
     """
     try:
-        with reading(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = digest(path, "sha256").value
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
     with kept_by_digest() as folder:
-        result = folder / f"{digest}{'-weights' * weights_alone}"
+        result = folder / f"{sha256}{'-weights' * weights_alone}"
         with suppress(Exception):  # there is none yet, or a broken one
             return _opened(result)
         try:

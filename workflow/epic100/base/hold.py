@@ -30,6 +30,7 @@ from typing import Any
 import psutil
 
 from epic100.base.atomic import FENCE, require_newest, write_text
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.machine import process_space
 from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, known
@@ -100,7 +101,7 @@ def read_run(folder: Path) -> Run | None:
     """
     path = folder / RECORD
     try:
-        return Run(**json.loads(path.read_text(encoding="utf-8")))
+        return Run(**read_json(path))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

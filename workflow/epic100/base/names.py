@@ -5,6 +5,7 @@ passes to a shell. URLs are shown in a browser. So an id is a plain name, and a 
 with a special meaning in a shell or an HTML page.
 """
 
+import os
 import re
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -15,6 +16,7 @@ URL = re.compile(
     r"([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?"
 )
 URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or brackets"
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # with line breaks, which no name of a file should have
 MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 
 
@@ -39,3 +41,9 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def shown(path: str | os.PathLike) -> str:
+    """The name of a file as a part of a line: what would break the line becomes an escape."""
+    text = printable(os.fspath(path))
+    return text.replace("\n", "\\n").replace("\t", "\\t")

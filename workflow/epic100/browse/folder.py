@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.atomic import writing
+from epic100.base.disk import read_text
 from epic100.base.folders import make_folder, new_folder
 from epic100.base.links import link_or_copy
 from epic100.browse.content import PREDICTED
@@ -89,7 +90,7 @@ def _place_clips(
 
 def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
     """The label of each segment in the list of clips, `{participant}/{narration_id}.mp4 LABEL`."""
-    lines = (line.rsplit(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.rsplit(" ", 1) for line in read_text(path).splitlines())
     labels = {Path(name).stem: int(label) for name, label in lines}
     return {place: labels[name] for place, name in enumerate(data["segments"]["id"])
             if name in labels}  # fmt: skip

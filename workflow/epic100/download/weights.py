@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from epic100.base.disk import Checksum, digest, reading
+from epic100.base.disk import Checksum, digest, read_text, reading
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
 from epic100.download.fetch import USUAL, FetchSettings, fetch
@@ -108,8 +108,8 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
     """
     path = Path(config)
     try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        body = ast.parse(read_text(path)).body
+    except (OSError, ValueError, SyntaxError) as error:
         raise EpicError(
             f"{path}: this MMEngine config cannot be read ({error}); see `train: config:`"
         ) from error

@@ -6,7 +6,6 @@ tensor of the network must be there, and none may be left over. Written from the
 that config/published.yaml names, with none of it.
 """
 
-import hashlib
 import math
 import os
 import re
@@ -23,7 +22,7 @@ from torch import Tensor
 
 import epic100.clips.published_frames
 import epic100.model.registered  # noqa: F401  (registers what the recipes name)
-from epic100.base.disk import reading
+from epic100.base.disk import digest
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.names import whole_number
 from epic100.base.shipped import ROOT
@@ -259,18 +258,12 @@ def pipeline(model: Published) -> list[dict[str, Any]]:
     ]
 
 
-def md5_of(path: str | os.PathLike) -> str:
-    """The md5 of a file in hex, as publishers name it."""
-    with reading(path) as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
 def _read(name: str, path: str | os.PathLike, model: Published) -> dict[str, Tensor]:
     """Read the tensors of a file that has the classifier of this model."""
     meant = f"expected the file of {name}, {model.url}"
     if not os.path.isfile(path):
         raise EpicError(f"{path}: no such file; {meant}")
-    md5 = md5_of(path)
+    md5 = digest(path, "md5").value
     owner = next((o for o, m in published().items() if m.md5 and md5.startswith(m.md5)), name)
     if owner != name:
         raise EpicError(f"{path}: this is the file of {owner}, by its md5 {md5}; {meant}")

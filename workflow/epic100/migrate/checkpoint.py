@@ -18,6 +18,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from epic100.base.disk import read_text
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.names import whole_number
@@ -268,8 +269,8 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     """
     expected = "`verb noun` a line, in the order of the outputs"
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path, "utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError, BrokenFile) as error:
         raise EpicError(f"{path}: cannot be read as text ({error}); expected {expected}") from error
     pairs: list[Pair] = []
     for number, line in enumerate(lines, start=1):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import (
     annotation_rate,
@@ -122,7 +123,8 @@ def convert_list(
     if Path(out).suffix.lower() != ".csv":
         write_segments(index_segments(found.rows, videos), out)
         return
-    rows = pd.read_csv(annotations, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    with reading(annotations) as file:
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     known = rows["narration_id"].isin(found.rows["narration_id"][found.matched])
     with atomic_path(out) as temporary:
         rows[known].to_csv(temporary, index=False)

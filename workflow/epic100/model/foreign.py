@@ -5,7 +5,7 @@ their arguments. So a config is plain data (a text of MMAction2 is parsed, not r
 before anything is built from it:
 
 - `type` must be the name of a registered class from the modules in `TRUSTED`, or from modules in
-  the user's config (`modules: imports:`). Pipeline steps must be in the list `STEPS`;
+  the user's config (`modules: imports:`). Pipeline steps must be in the table `STEPS`;
 - a `_scope_` other than `mmaction` is an error;
 - keys that would load weights (`init_cfg`, `pretrained`, ...) are removed, and text that looks like
   a path or a URL becomes None. Both are reported, not refused: harmless configs have them too;
@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import fault_of_building, limit_memory
 from epic100.base.own_modules import use_modules
+from epic100.model.foreign_steps import LARGEST, STEPS, checked_step
 from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, test_pipeline_of
 from epic100.model.registered import models
 
@@ -56,14 +57,9 @@ TRUSTED = (
     "mmengine.utils.dl_utils.",
     "torch.nn.modules.",
 )
-STEPS = (
-    "OpenSegment", "SampleFrames", "UniformSample", "PublishedFrames", "DecodeSegment", "Resize",
-    "CenterCrop", "ThreeCrop", "TenCrop", "Flip", "Normalize", "FormatShape", "PackActionInputs",
-)  # fmt: skip
 WORDS = ("AvgConsensus", "resnet3d")  # a `type` that is only compared, never built
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
 LARGEST_NUMBER = 100_000
-LARGEST_STEP_NUMBER = 4_096  # pixels, frames of a clip
 MOST_VALUES = 20_000  # of one config
 DEEPEST = 30
 MOST_PIXELS = 2**30  # of a view, in frames x height x width x colours
@@ -163,11 +159,13 @@ def clean_pipeline(
     Raises:
         EpicError: As `clean_model`, or a step is neither in `STEPS` nor from `modules`.
     """
-    walk = _Walk(TRANSFORMS, where, _below(modules), STEPS, LARGEST_STEP_NUMBER)
+    walk = _Walk(TRANSFORMS, where, _below(modules), tuple(STEPS), LARGEST)
     cleaned = [walk.value(step, f"step {place}") for place, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for place, step in enumerate(cleaned):
         walk.kind(step, f"step {place}")
+        if step["type"] in STEPS:
+            cleaned[place] = step = checked_step(step, where)
         frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
         side = max(side, *(_largest(step.get(name)) for name in SIDES))
     if 3 * frames * side**2 > MOST_PIXELS:

@@ -10,7 +10,9 @@ import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,13 +21,14 @@ import torch
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError
 from torch import Tensor
 
-from epic100.base.disk import digest, read_text
+from epic100.base.disk import WatchedFile, digest, read_json, read_text
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import fault_of_building, limit_memory
 from epic100.model.precision import computing_in, usable
 
 HF = "hf"
 PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
+SHARDS = "model.safetensors.index.json"
 UNUSED = ("pooler.", "predictor.")  # weights that no token depends on
 
 
@@ -203,17 +206,41 @@ def opened(folder: str | os.PathLike) -> tuple[Any, Any]:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    model, about = transformers.AutoModel.from_pretrained(
-        os.path.abspath(folder), local_files_only=True, use_safetensors=True,
-        trust_remote_code=False, dtype=torch.float32, output_loading_info=True,
-    )  # fmt: skip
+    with _known_files(Path(folder)) as known:
+        model, about = transformers.AutoModel.from_pretrained(
+            known, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+            dtype=torch.float32, output_loading_info=True,
+        )  # fmt: skip
+        processor = transformers.AutoVideoProcessor.from_pretrained(
+            known, local_files_only=True, trust_remote_code=False
+        )
     missing = [name for name in about["missing_keys"] if not name.startswith(UNUSED)]
     if missing:
         raise ValueError(f"its files lack {len(missing)} weights, such as {min(missing)}")
-    processor = transformers.AutoVideoProcessor.from_pretrained(
-        os.path.abspath(folder), local_files_only=True, trust_remote_code=False
-    )
     return processor, model.eval()
+
+
+@contextmanager
+def _known_files(folder: Path) -> Iterator[str]:
+    """A folder with the files that are used and no others: transformers follows what they name.
+
+    Raises:
+        EpicError: One of them is no plain file.
+        ValueError: The list of shards names a file elsewhere.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    with tempfile.TemporaryDirectory(prefix="epic100-") as known:
+        for name in ("config.json", *PROCESSORS, SHARDS):
+            if os.path.lexists(folder / name):
+                Path(known, name).write_text(read_text(folder / name), encoding="utf-8")
+        if Path(known, SHARDS).exists():
+            shards = set(read_json(Path(known, SHARDS))["weight_map"].values())
+            if elsewhere := shards - {path.name for path in weights}:
+                raise ValueError(f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not beside it")
+        for path in weights:
+            WatchedFile(path).close()
+            Path(known, path.name).symlink_to(path.resolve())
+        yield known
 
 
 def _try_to_open(folder: str, size: int) -> None:

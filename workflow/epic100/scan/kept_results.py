@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from epic100.base.disk import digest
+from epic100.base.errors import EpicError
 from epic100.video.index import VideoIndex
 from epic100.video.jobs import keep, kept
 from epic100.video.scan_table import QUICK, ScanRow
@@ -66,9 +67,6 @@ def kept_result(
         quick: Whether that of a quick look is enough.
         file: The file, which is read if it may have the bytes of one that was elsewhere. None: it
             is not read.
-
-    Raises:
-        DiskError: The disk fails.
     """
     facts, index = kept(place)
     try:
@@ -81,7 +79,7 @@ def kept_result(
         return result
     if file is None or then["bytes"] != seen["bytes"]:
         return None
-    with contextlib.suppress(OSError):  # about the file itself; the scan reports it
+    with contextlib.suppress(OSError, EpicError):  # the scan reports it
         if digest(file, "md5").value == result.row.md5:
             keep_result(place, result, seen)
             log.info(f"{result.row.video_id}: moved or copied anew, same md5: its result is kept")

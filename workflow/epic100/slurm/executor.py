@@ -27,6 +27,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from epic100.base.atomic import write_text
+from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
 from epic100.base.newest import newest_file
 from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_charge
@@ -118,7 +119,7 @@ class Executor(plugin.Executor):
         """Whether a job that was left is the newest of its target, and asks what this one asks."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, WorkflowError):
             newest = newest_file([self.format_job_exec(job)])
-            told = json.loads(newest.read_text(encoding="utf-8"))
+            told = read_json(newest)
             since = newest.stat().st_mtime
             older = all(Path(path).stat().st_mtime < since for path in job.input)
             return older and told["token"] == left.id and told["asks"] == question_of(job)
@@ -316,8 +317,8 @@ class Executor(plugin.Executor):
         facts = done.stdout.strip().split("|")
         spent = ["it ran {} of {}".format(*facts)] if len(facts) == 3 else []
         text = ""
-        with contextlib.suppress(OSError):
-            text = log.read_text("utf-8", "replace")
+        with contextlib.suppress(OSError, EpicError):
+            text = read_text(log, errors="replace")
         node = facts[2] if len(facts) == 3 and facts[2].isascii() else ""
         return "; ".join([*spent, *dict.fromkeys(SLURM_MESSAGE.findall(text))]), node
 

@@ -12,6 +12,7 @@ from typing import Any
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder, remove_folder
+from epic100.base.names import CONTROL, shown
 from epic100.prediction.predict import predictions_of
 from epic100.scan import scan_participant
 from epic100.settings import PredictSettings, TimelineSettings
@@ -160,7 +161,9 @@ def make_timelines(
 
 
 def _checked(file: str | os.PathLike) -> Path:
-    text, path = os.fspath(file), Path(file)
+    text, path = shown(file), Path(file)
+    if CONTROL.search(os.fspath(file)):
+        raise EpicError(f"{text}: has a line break or a control character in its name; rename it")
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         raise EpicError(f"{text}: is a URL; expected a video file; download it first")
     if path.is_dir():

@@ -11,10 +11,13 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
+from epic100.base.machine import memory_for
 from epic100.video.ffmpeg import demuxed, open_media
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import prepare
 from epic100.video.untimed import has_no_times, timed
+
+OPENING = 2**29  # bytes: FFmpeg's own index of ten hours of video takes 52 MB
 
 Timed = tuple[av.Packet, int | None]  # a packet and its time, which a hidden packet lacks
 
@@ -31,7 +34,8 @@ class ContainerPackets:
             file = WatchedFile(self.path)
             if file.size != self._index.file_size:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-            self._container, self._stream = open_media(file, self._index.stream.most_pixels)
+            with memory_for(OPENING):  # it may be another file since, whose head asks for more
+                self._container, self._stream = open_media(file, self._index.stream.most_pixels)
         except (FileError, av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: {error}") from error
         prepare(self._stream.codec_context)

@@ -24,6 +24,7 @@ from epic100.base.checked import STRICT, Amount, Count, conforming
 from epic100.base.disk import HashedFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError, call
+from epic100.base.names import shown
 from epic100.settings import ScanLimits
 from epic100.video.facts import Hex, StreamFacts, facts_of
 from epic100.video.ffmpeg import MAX_PIXELS, demuxed, new_entry, opened
@@ -358,7 +359,7 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
         found = call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
         return VideoIndex.from_arrays(found)
     except FileError as error:
-        raise FrameError(f"{path}: {error}") from error
+        raise FrameError(f"{shown(path)}: {error}") from error
 
 
 def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
