@@ -75,6 +75,7 @@ class Executor(plugin.Executor):
         self._submitted: set[str] = set()  # ids
         self._adopted: dict[str, ClusterJob] = {}  # jobs of a killed run, by rule and wildcards
         self._barred: dict[int, str] = {}  # the node on which a job has just failed
+        self._kept_off: dict[str, tuple[str, str, str]] = {}  # by id: node, cluster, partition
         self._again: Counter[int] = Counter()  # ends by the machines' fault, by job
         settings = self.workflow.executor_settings
         self._site = read_partitions(facts_file(self.workflow.rundir))
@@ -158,6 +159,9 @@ class Executor(plugin.Executor):
         """
         settings, barred = self.workflow.executor_settings, self._barred.pop(job.jobid, "")
         resources = resources_of(job, job.attempt, self._site)
+        where = cluster_of(resources), str(resources.get("slurm_partition", ""))
+        if barred and not _others_are_up(barred, *where):
+            barred = ""
         call, script = self._call(resources, job), None
         command = self.format_job_exec(job)
         newest = newest_file([command])
@@ -188,6 +192,8 @@ class Executor(plugin.Executor):
                 job_id = self._arrival(cluster_of(resources), _comment(job), end)
             if job_id:
                 self._submitted.add(job_id)
+                if barred:
+                    self._kept_off[job_id] = barred, *where
                 with contextlib.suppress(EpicError):
                     write_text(newest, json.dumps({"token": job_id, "asks": question_of(job)}))
                 if shown:
@@ -273,7 +279,13 @@ class Executor(plugin.Executor):
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> Mapping[str, tuple[Meaning, str]]:
         jobs = [info.external_jobid or "" for info in infos]
         try:
-            return self._asker.states(jobs)
+            states = self._asker.states(jobs)
+            for job in self._kept_off.keys() & states.keys():
+                if states[job][0] == Meaning.PENDING and not _others_are_up(*self._kept_off[job]):
+                    cluster = self._kept_off.pop(job)[1]
+                    let = ["update", f"JobId={job}", "ExcNodeList="]
+                    run(["scontrol", *on(filter(None, [cluster])), *let])
+            return states
         except Exception as error:  # a question ends no run
             self._say(f"nothing is known of jobs now ({error!r}); they run on")
             return {}
@@ -327,6 +339,13 @@ class Executor(plugin.Executor):
             self.slurm.cancel(self.slurm.jobs())
         except (EpicError, NoAnswerError) as error:
             self.logger.warning(f"jobs are not cancelled: {error}")
+
+
+def _others_are_up(node: str, cluster: str, partition: str) -> bool:
+    """Whether a partition has another node than this one to run on."""
+    asked = ["--noheader", "-N", "-t", "idle,mix,alloc,comp", "-o", "%N", "-p", partition]
+    done = run(["sinfo", *on(filter(None, [cluster])), *asked])
+    return bool(set(done.stdout.split()) - {node})
 
 
 class NotSubmittedError(RuntimeError):

@@ -67,9 +67,10 @@ def cluster_of(resources: Resources) -> str:
 
 
 def partition_of(resources: Resources, partitions: Partitions) -> Partition | None:
-    """The partition of a job, or None if the site's file does not list it."""
+    """The partition of a job, with what Slurm tells of it; None if the site's file lacks it."""
     where = cluster_of(resources), resources.get("slurm_partition")
-    return next((each for each in partitions.values() if (each.clusters, each.name) == where), None)
+    found = (each for each in partitions.values() if (each.clusters, each.name) == where)
+    return next((each.completed() for each in found), None)
 
 
 def check_requests(workflow: Any, settings: Any) -> list[str]:
