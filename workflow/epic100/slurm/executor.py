@@ -33,7 +33,7 @@ from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_ch
 from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
 from epic100.slurm.commands import message_of, on, run, squeue
 from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, of_end, of_request
-from epic100.slurm.limits import check_requests, cluster_of, command_of, resources_of
+from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_up, resources_of
 from epic100.slurm.scheduler import Slurm, about, about_of
 from epic100.slurm.site import facts_file, read_partitions
 
@@ -160,7 +160,7 @@ class Executor(plugin.Executor):
         settings, barred = self.workflow.executor_settings, self._barred.pop(job.jobid, "")
         resources = resources_of(job, job.attempt, self._site)
         where = cluster_of(resources), str(resources.get("slurm_partition", ""))
-        if barred and not _others_are_up(barred, *where):
+        if barred and not nodes_up(*where) - {barred}:
             barred = ""
         call, script = self._call(resources, job), None
         command = self.format_job_exec(job)
@@ -281,8 +281,9 @@ class Executor(plugin.Executor):
         try:
             states = self._asker.states(jobs)
             for job in self._kept_off.keys() & states.keys():
-                if states[job][0] == Meaning.PENDING and not _others_are_up(*self._kept_off[job]):
-                    cluster = self._kept_off.pop(job)[1]
+                node, cluster, partition = self._kept_off[job]
+                if states[job][0] == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
+                    del self._kept_off[job]
                     let = ["update", f"JobId={job}", "ExcNodeList="]
                     run(["scontrol", *on(filter(None, [cluster])), *let])
             return states
@@ -339,13 +340,6 @@ class Executor(plugin.Executor):
             self.slurm.cancel(self.slurm.jobs())
         except (EpicError, NoAnswerError) as error:
             self.logger.warning(f"jobs are not cancelled: {error}")
-
-
-def _others_are_up(node: str, cluster: str, partition: str) -> bool:
-    """Whether a partition has another node than this one to run on."""
-    asked = ["--noheader", "-N", "-t", "idle,mix,alloc,comp", "-o", "%N", "-p", partition]
-    done = run(["sinfo", *on(filter(None, [cluster])), *asked])
-    return bool(set(done.stdout.split()) - {node})
 
 
 class NotSubmittedError(RuntimeError):

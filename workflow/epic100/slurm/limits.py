@@ -198,8 +198,12 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     done = run(["sh", "-c", f"{call}{time} --test-only --wrap true"])
     words = message_of(done)
     away = UNCLEAR.search(words) and of_request(words) == Fault.LATER
-    if done.returncode in (0, 124) or away or (NO_NODE in words and _are_away(resources)):
+    if done.returncode in (0, 124) or away:
         return []
+    if NO_NODE in words:
+        partition = str(resources.get("slurm_partition"))
+        if not nodes_up(cluster_of(resources), partition):
+            return []
     if NO_SLURM.search(words):
         return [f"{words}: this machine has no Slurm that answers; call from a login node"]
     keys = [key for key, word in WORDS.items() if re.search(word, words, re.IGNORECASE)]
@@ -209,11 +213,12 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     return [f"{words}: {asked}" + (f"; {at}" if at else "")]
 
 
-def _are_away(resources: Resources) -> bool:
-    """Whether all nodes of a job's partition are away now: Slurm then says that it has none."""
-    form = ["--noheader", "--format", "%T", "--partition", str(resources.get("slurm_partition"))]
-    states = run(["sinfo", *on(filter(None, [cluster_of(resources)])), *form]).stdout.split()
-    return all(state.startswith(AWAY) for state in states)
+def nodes_up(cluster: str, partition: str) -> set[str]:
+    """The nodes of a partition that are not away now. If all are, sbatch says that it has none."""
+    asked = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
+    done = run(["sinfo", *on(filter(None, [cluster])), *asked])
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[0] for row in rows if len(row) == 2 and not row[1].startswith(AWAY)}
 
 
 def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[str]:
