@@ -83,8 +83,9 @@ def test_partitions_of_another_user_in_the_working_folder_are_refused(tmp_path, 
     facts.write_text((ROOT / "profiles/partitions.yaml").read_text())
     assert read_partitions("profiles/partitions.yaml")
     os.chown(facts, ANOTHER, ANOTHER)
-    with pytest.raises(EpicError, match=f"partitions.yaml: user {ANOTHER} can write it"):
-        read_partitions("profiles/partitions.yaml")
+    for path in ("profiles/partitions.yaml", facts):
+        with pytest.raises(EpicError, match=f"partitions.yaml: user {ANOTHER} can write it"):
+            read_partitions(path)
 
 
 @as_root

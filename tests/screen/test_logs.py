@@ -1,15 +1,10 @@
 """Why a job failed, in the clearest words that its logs have, and how far it is."""
 
-import os
-import time
-
 import pytest
 
-from snakemake_logger_plugin_epic100.logs import failure_of, lines_of
+from snakemake_logger_plugin_epic100.logs import failure_of, lines_of, state_of
 
-STATUS = (
-    "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Reason: Step 0: it ran 01:00:10 of 01:00:00."
-)
+STATUS = "TIMEOUT, it ran 01:00:10 of 01:00:00\nFor further error details see the cluster log."
 
 
 @pytest.fixture
@@ -34,17 +29,26 @@ def test_without_one_the_exception_is_reported_and_slurms_reason_before_it(logs)
     assert error == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
 
 
-def test_a_refused_submission_is_reported_in_the_sites_words(logs):
-    message = "SLURM sbatch failed. The error message was 'sbatch: error: no\nsuch partition'.\n"
-    assert failure_of("scan P01", [], message).lines() == [
-        "FAILED scan P01: sbatch: error: no such partition"
+def test_a_refused_submission_is_reported_in_the_sites_words_and_shows_no_log_of_an_earlier_try(
+    logs,
+):
+    old, _ = logs("error: of the first try\n")
+    message = "sbatch: error: no such partition\n"
+    assert failure_of("scan P01", [old], message, state_of(old)).lines() == [
+        "FAILED scan P01: sbatch: error: no such partition",
+        f"  log: {old}",
     ]
+
+
+def test_what_snakemake_puts_at_the_end_of_a_cluster_s_log_is_not_taken_for_its_end(logs):
+    trailer = "[Mon Nov 30 07:12:35 2026]\nError in rule scan:\n    jobid: 0\nShutting down, this\n"
+    error = failure_of("scan P01", logs("", f"no such module\n{trailer}"), "FAILED").error
+    assert error == "FAILED, its log is empty; the end of the cluster's:\n    no such module"
 
 
 def test_how_far_a_job_is_comes_from_the_log_of_this_attempt_alone(logs):
     text = "--- 2026-01-01 00:00:00 pid 1\nold\n--- 2026-01-02 00:00:00 pid 2\n"
     path, _ = logs(text + "scan P01: 5/10 frames\n\n")
     assert lines_of(path) == ["scan P01: 5/10 frames"]
-    os.utime(path, (1, 1))
-    assert lines_of(path, since=time.time()) == []
+    assert lines_of(path, state_of(path)) == []  # unchanged, whatever a node's clock says
     assert lines_of(logs(text)[0]) == lines_of("nowhere.log") == []

@@ -15,7 +15,7 @@ without_clusters_option: [home]
 without_account: [home]
 clusters:
   home:
-    short: {cores: 16, mem_mb_per_core: 4000, hours: 12}
+    short:
 """
 
 

@@ -59,4 +59,5 @@ def test_torch_is_not_asked_for_jobs_without_a_gpu():
 
 
 def test_the_capability_of_every_gpu_of_the_site_is_known():
-    assert all(bool(at.gpus) == bool(at.sm) for at in read_partitions(facts_file()).values())
+    partitions = read_partitions(facts_file()).values()
+    assert all(bool(at.cores_per_gpu) == bool(at.sm) for at in partitions)

@@ -3,7 +3,7 @@
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.slurm.site import choose, facts_file, read_partitions
+from epic100.slurm.site import Partition, choose, facts_file, facts_of, read_partitions
 
 # Partitions of the site that EPIC100_GPU and EPIC100_CPU may choose, and no `choices` do.
 OTHERS = (
@@ -19,8 +19,28 @@ def test_one_word_chooses_where_cpu_and_gpu_jobs_go():
     wice, genius = choose("wice", env={}), choose("genius", env={})
     assert (wice.cpu.name, wice.gpu.name, wice.gpu.cluster) == ("batch", "gpu_a100", "wice")
     assert (genius.cpu.cluster, genius.gpu.cluster) == ("wice", "genius")
-    # A wall time of 24 hours is cut to what the partition gives.
-    assert (wice.gpu.minutes(24), choose("debug", env={}).gpu.minutes(24)) == (24 * 60, 60)
+
+
+@pytest.mark.parametrize("words, facts", [
+    ("MaxTime=3-00:00:00 TotalCPUs=144 TotalNodes=2 MaxMemPerCPU=3400 TRES=cpu=144,mem=489600M",
+     {"cores": 72, "mem_mb_per_core": 3400, "hours": 72}),
+    ("MaxTime=01:30:00 TotalCPUs=64 TotalNodes=1 MaxCPUsPerNode=8 DefMemPerCPU=7500 "
+     "MaxMemPerNode=UNLIMITED TRES=cpu=64,node=1,billing=64,gres/gpu=4",
+     {"cores": 8, "mem_mb_per_core": 7500, "hours": 1.5, "gpus": 4}),
+    ("MaxTime=UNLIMITED TotalCPUs=many TotalNodes= MaxMemPerCPU=UNLIMITED TRES=(null) x =", {}),
+    ("", {}),
+])  # fmt: skip
+def test_what_slurm_tells_of_a_partition_is_taken_and_what_is_no_number_is_not_known(words, facts):
+    assert facts_of(f"PartitionName=a {words}") == ("a", facts)
+
+
+def test_a_job_asks_for_no_more_than_a_partition_gives_where_that_is_known():
+    known, unknown = Partition("c", "p", cores=8, hours=1), Partition("c", "p")
+    assert (known.minutes(24), unknown.minutes(24)) == (60, 24 * 60)
+    assert (known.cores_for("2 * attempt"), unknown.cores_for("16")) == (
+        "min(8, 2 * attempt)",
+        "16",
+    )
 
 
 def test_variables_choose_for_one_run():

@@ -61,7 +61,7 @@ def stop_decoder(video):
 
     It lives for a tenth of a second, so that little may be asked of all other processes.
     """
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         for process in Path("/proc").glob("[0-9]*"):
             try:

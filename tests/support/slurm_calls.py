@@ -133,7 +133,7 @@ def stand_in_profile(folder: Path, profile: str) -> str:
         return profile
     text = (ROOT / REAL / "config.yaml").read_text()
     for rule in ("train", "predict"):
-        text = text.replace(f"\n  {rule}:\n", f"\n  {rule}:\n    gpu: 1\n")
+        text = re.sub(rf"\n  {rule}:( &gpu)?\n", rf"\n  {rule}:\1\n    gpu: 1\n", text)
         text = re.sub(rf"\n  {rule}_on_cpu:\n(    .*\n)+", "\n", text)
     own = folder / "profile/config.yaml"
     own.parent.mkdir(exist_ok=True)

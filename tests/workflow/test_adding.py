@@ -77,4 +77,4 @@ def test_the_encoder_of_the_page_is_one(tmp_path):
 def test_a_site_is_a_file(tmp_path):
     (tmp_path / "partitions.yaml").write_text(block(RECIPES["A site"]))
     site = choose("ours", "lp_a", path=tmp_path / "partitions.yaml", env={})
-    assert (site.account, site.cpu.cores, site.gpu.gpus) == ("", 64, 4)
+    assert (site.account, site.cpu.name, site.gpu.cores_per_gpu) == ("", "cpu", 16)

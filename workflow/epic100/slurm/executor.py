@@ -34,7 +34,7 @@ from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_ch
 from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
 from epic100.slurm.commands import message_of, on, run, squeue
 from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, of_end, of_request
-from epic100.slurm.limits import check_requests, cluster_of, command_of, resources_of
+from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_up, resources_of
 from epic100.slurm.scheduler import Slurm, about, about_of
 from epic100.slurm.site import facts_file, read_partitions
 
@@ -76,6 +76,7 @@ class Executor(plugin.Executor):
         self._submitted: set[str] = set()  # ids
         self._adopted: dict[str, ClusterJob] = {}  # jobs of a killed run, by rule and wildcards
         self._barred: dict[int, str] = {}  # the node on which a job has just failed
+        self._kept_off: dict[str, tuple[str, str, str]] = {}  # by id: node, cluster, partition
         self._again: Counter[int] = Counter()  # ends by the machines' fault, by job
         settings = self.workflow.executor_settings
         self._site = read_partitions(facts_file(self.workflow.rundir))
@@ -159,6 +160,9 @@ class Executor(plugin.Executor):
         """
         settings, barred = self.workflow.executor_settings, self._barred.pop(job.jobid, "")
         resources = resources_of(job, job.attempt, self._site)
+        where = cluster_of(resources), str(resources.get("slurm_partition", ""))
+        if barred and not nodes_up(*where) - {barred}:
+            barred = ""
         call, script = self._call(resources, job), None
         command = self.format_job_exec(job)
         newest = newest_file([command])
@@ -189,6 +193,8 @@ class Executor(plugin.Executor):
                 job_id = self._arrival(cluster_of(resources), _comment(job), end)
             if job_id:
                 self._submitted.add(job_id)
+                if barred:
+                    self._kept_off[job_id] = barred, *where
                 with contextlib.suppress(EpicError):
                     write_text(newest, json.dumps({"token": job_id, "asks": question_of(job)}))
                 if shown:
@@ -274,7 +280,14 @@ class Executor(plugin.Executor):
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> Mapping[str, tuple[Meaning, str]]:
         jobs = [info.external_jobid or "" for info in infos]
         try:
-            return self._asker.states(jobs)
+            states = self._asker.states(jobs)
+            for job in self._kept_off.keys() & states.keys():
+                node, cluster, partition = self._kept_off[job]
+                if states[job][0] == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
+                    del self._kept_off[job]
+                    let = ["update", f"JobId={job}", "ExcNodeList="]
+                    run(["scontrol", *on(filter(None, [cluster])), *let])
+            return states
         except Exception as error:  # a question ends no run
             self._say(f"nothing is known of jobs now ({error!r}); they run on")
             return {}

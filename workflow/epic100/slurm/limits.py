@@ -67,9 +67,10 @@ def cluster_of(resources: Resources) -> str:
 
 
 def partition_of(resources: Resources, partitions: Partitions) -> Partition | None:
-    """The partition of a job, or None if the site's file does not list it."""
+    """The partition of a job, with what Slurm tells of it; None if the site's file lacks it."""
     where = cluster_of(resources), resources.get("slurm_partition")
-    return next((each for each in partitions.values() if (each.clusters, each.name) == where), None)
+    found = (each for each in partitions.values() if (each.clusters, each.name) == where)
+    return next((each.completed() for each in found), None)
 
 
 def check_requests(workflow: Any, settings: Any) -> list[str]:
@@ -197,8 +198,12 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     done = run(["sh", "-c", f"{call}{time} --test-only --wrap true"])
     words = message_of(done)
     away = UNCLEAR.search(words) and of_request(words) == Fault.LATER
-    if done.returncode in (0, 124) or away or (NO_NODE in words and _are_away(resources)):
+    if done.returncode in (0, 124) or away:
         return []
+    if NO_NODE in words:
+        partition = str(resources.get("slurm_partition"))
+        if not nodes_up(cluster_of(resources), partition):
+            return []
     if NO_SLURM.search(words):
         return [f"{words}: this machine has no Slurm that answers; call from a login node"]
     keys = [key for key, word in WORDS.items() if re.search(word, words, re.IGNORECASE)]
@@ -208,11 +213,12 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     return [f"{words}: {asked}" + (f"; {at}" if at else "")]
 
 
-def _are_away(resources: Resources) -> bool:
-    """Whether all nodes of a job's partition are away now: Slurm then says that it has none."""
-    form = ["--noheader", "--format", "%T", "--partition", str(resources.get("slurm_partition"))]
-    states = run(["sinfo", *on(filter(None, [cluster_of(resources)])), *form]).stdout.split()
-    return all(state.startswith(AWAY) for state in states)
+def nodes_up(cluster: str, partition: str) -> set[str]:
+    """The nodes of a partition that are not away now. If all are, sbatch says that it has none."""
+    asked = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
+    done = run(["sinfo", *on(filter(None, [cluster])), *asked])
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[0] for row in rows if len(row) == 2 and not row[1].startswith(AWAY)}
 
 
 def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Slurm partitions: what they have and allow, and which of them a run uses.
 
-They are described in profiles/partitions.yaml, of the folder where snakemake is called or else of
-this repository. profiles/vsc/config.yaml calls `choose`.
+`scontrol show partition` tells most of it. The rest is in profiles/partitions.yaml, of the folder
+where snakemake is called or else of this repository. profiles/vsc/config.yaml calls `choose`.
 """
 
+import functools
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
 from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT
+from epic100.slurm.commands import on, run
 
 FACTS = Path("profiles/partitions.yaml")
 WITHOUT = ("without_clusters_option", "without_account")  # lists of clusters
+ASK_SECONDS = 20.0
 NO_ACCOUNT = "lp_myproject"  # as in the examples of the site's documentation
 
 
@@ -26,15 +30,17 @@ NO_ACCOUNT = "lp_myproject"  # as in the examples of the site's documentation
 class Partition:
     """One partition of one cluster: limits per node, per core and per GPU. Memory is in MiB.
 
+    A number that is 0 is not known: neither the file nor Slurm tells it.
+
     `clusters` is the value of sbatch's `--clusters`: the cluster's name, or "" if jobs of that site
     do not use this option. `pays` is whether its jobs name a credit account.
     """
 
     cluster: str
     name: str
-    cores: int
-    mem_mb_per_core: int
-    hours: float
+    cores: int = 0
+    mem_mb_per_core: int = 0
+    hours: float = 0
     gpus: int = 0
     cores_per_gpu: int = 0
     sm: int = 0  # compute capability of its GPUs, 70 means 7.0; 0 if unknown
@@ -49,7 +55,16 @@ class Partition:
 
     def minutes(self, hours: float) -> int:
         """Wall time in minutes of a job that needs `hours`, at most the partition's limit."""
-        return round(60 * min(hours, self.hours))
+        return round(60 * min(hours, self.hours or hours))
+
+    def cores_for(self, wanted: str) -> str:
+        """An expression for the cores of a job: those wanted, at most a node's."""
+        return f"min({self.cores}, {wanted})" if self.cores else wanted
+
+    def completed(self) -> "Partition":
+        """This partition, with what Slurm tells and the file does not."""
+        told = _told(self.clusters).get(self.name, {})
+        return replace(self, **{key: v for key, v in told.items() if not getattr(self, key)})
 
 
 Partitions = Mapping[str, Partition]  # by `cluster/name`
@@ -90,9 +105,9 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
         for name, values in named.items():
             try:
                 found[f"{cluster}/{name}"] = Partition(
-                    cluster, name, clusters=cluster if option else "", pays=pays, **values
+                    cluster, name, clusters=cluster if option else "", pays=pays, **(values or {})
                 )
-            except TypeError as error:
+            except (TypeError, AttributeError) as error:
                 raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
     return found
 
@@ -123,8 +138,8 @@ def choose(
     if where not in choices:
         raise EpicError(f"no Slurm site {where!r} in {path}; known: {', '.join(choices)}")
     partitions = read_partitions(path)
-    cpu = _named(partitions, env.get("EPIC100_CPU") or choices[where]["cpu"], path)
-    gpu = _named(partitions, env.get("EPIC100_GPU") or choices[where]["gpu"], path)
+    names = (env.get(f"EPIC100_{key.upper()}") or choices[where][key] for key in ("cpu", "gpu"))
+    cpu, gpu = (_named(partitions, name, path).completed() for name in names)
     return Site((env.get("EPIC100_ACCOUNT") or account) if cpu.pays else "", cpu, gpu)
 
 
@@ -134,8 +149,39 @@ def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> P
     return partitions[name]
 
 
+@functools.cache
+def _told(cluster: str) -> dict[str, dict[str, Any]]:
+    """What Slurm tells of the partitions of a cluster, by name; nothing if it does not answer."""
+    asked = [*on(filter(None, [cluster])), "--oneliner", "show", "partition"]
+    done = run(["scontrol", *asked], ASK_SECONDS)
+    return dict(map(facts_of, filter(str.strip, done.stdout.splitlines())))
+
+
+def facts_of(line: str) -> tuple[str, dict[str, Any]]:
+    """Name and facts of a partition, of a line of `scontrol --oneliner show partition`."""
+    words = dict(word.partition("=")[::2] for word in line.split())
+    trackable = dict(part.partition("=")[::2] for part in words.get("TRES", "").split(","))
+    nodes, cores = _number(words.get("TotalNodes")) or 1, _number(words.get("TotalCPUs"))
+    a_node = min(filter(None, [cores // nodes, _number(words.get("MaxCPUsPerNode"))]), default=0)
+    memory = _number(words.get("MaxMemPerCPU")) or _number(words.get("DefMemPerCPU"))
+    days, _, clock = words.get("MaxTime", "").rpartition("-")
+    hours = re.fullmatch(r"(\d+):(\d+):\d+", clock)
+    found = {
+        "cores": a_node,
+        "mem_mb_per_core": memory,
+        "hours": 24 * _number(days) + int(hours[1]) + int(hours[2]) / 60 if hours else 0,
+        "gpus": _number(trackable.get("gres/gpu")) // nodes,
+    }
+    return words.get("PartitionName", ""), {key: value for key, value in found.items() if value}
+
+
+def _number(text: str | None) -> int:
+    """A number of Slurm's; 0 for UNLIMITED, and for what is no number."""
+    return int(text) if text and text.isdecimal() else 0
+
+
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    if not Path(path).is_absolute():  # The one that ships belongs to whoever installed it.
+    if Path(path).absolute() != ROOT / FACTS:  # which belongs to whoever installed it
         refuse_foreign(path)
     facts: dict[str, Any] = yaml.safe_load(read_text(path))
     return facts

@@ -1,0 +1,173 @@
+"""A cluster's bad night, done to the real DAG: what Slurm answers wrongly costs no result."""
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from support.archive import configure, stop_decoder
+from support.slurm_calls import REAL, Call, no_work, put_before, run
+
+SCAN = "results/scan/P01.tsv"
+
+
+def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, archive):
+    first, second = "m28c27n1", "m28c27n2"
+    rig.at("wice", "scontrol", "update", f"NodeName={second}", "State=DRAIN", "Reason=test")
+    option, work = no_work(archive)
+    once = f"if [ -e {archive}/once ]; then {work}; fi; touch {archive}/once; sleep 600"
+    with Call(rig, archive, SCAN, "--retries", "0", option, once) as call:
+        rig.wait((archive / "once").exists, "a job that runs")
+        (job,) = call.submitted()
+        rig.end(f"slurmd-{first}")
+        rig.at("wice", "scontrol", "update", f"NodeName={first}", "State=DOWN", "Reason=test")
+        call.until(f"scan P01: job {job} ended by NODE_FAIL on {first}; it is submitted again")
+        call.until("has been submitted with SLURM jobid", times=2)
+        rig.bring(f"slurmd-{first}")
+        # It may be back already.
+        rig.at("wice", "scontrol", "update", f"NodeName={first}", "State=RESUME", check=False)
+        call.ends()
+    for process in psutil.process_iter(["cmdline"]):  # of the node that died
+        if process.info["cmdline"] == ["sleep", "600"]:
+            process.kill()
+    assert [rig.state(job) for job in call.submitted()] == ["NODE_FAIL", "COMPLETED"]
+
+
+def test_sacct_that_answers_without_the_job_is_no_endless_wait(rig, archive, tmp_path):
+    env = put_before("sacct", "exit 0", tmp_path / "bin")
+    run(rig, archive, SCAN, *no_work(archive), env=env)
+
+
+@pytest.mark.parametrize("rule, target", [
+    ("train", "results/model.pth"), ("predict", "results/predictions/val.pt"),
+])  # fmt: skip
+def test_what_the_command_line_states_holds_on_the_cpu_too(rig, cleaned, rule, target):
+    configure(cleaned, train={"config": "config/x3d_demo.py", "device": "cpu"},
+              predict={"gpus": 0})  # fmt: skip
+    stated = ("--set-resources", f"{rule}:slurm_partition=nowhere")
+    said = run(rig, cleaned, target, *stated, well=False, profile=f"./{REAL}")
+    assert "invalid partition specified: nowhere" in said
+
+
+def test_a_hiccup_of_sbatch_that_nobody_listed_is_waited_out_with_one_job(rig, archive, tmp_path):
+    sbatch = f"""case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;; esac
+    if [ ! -e {tmp_path}/once ]; then touch {tmp_path}/once
+        echo "sbatch: error: Batch job submission failed: Transport endpoint is not connected" >&2
+        exit 1
+    fi
+    exec /usr/bin/sbatch "$@" """
+    env = put_before("sbatch", sbatch, tmp_path / "bin")
+    said = run(rig, archive, SCAN, "--retries", "0", *no_work(archive), env=env)
+    assert "Transport endpoint is not connected" in said and "scan P01 is submitted" in said
+    assert len(rig.submitted(archive)) == 1
+
+
+def test_patience_that_has_ended_fails_the_job_and_a_wrong_request_is_not_waited_for(
+    rig, archive, tmp_path
+):
+    sbatch = """case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;;
+    *_P01*) echo "sbatch: error: Batch job submission failed: Unspecified error" >&2 ;;
+    *) echo "sbatch: error: Invalid qos specification" >&2 ;; esac
+    exit 1"""
+    env = put_before("sbatch", sbatch, tmp_path / "bin")
+    short = ("--epic100-patience", "0", "--retries", "1")
+    said = run(rig, archive, SCAN, "results/scan/P02.tsv", *short, well=False, env=env)
+    assert "Unspecified error, for 0 minutes" in said
+    assert said.count("Trying to restart job") == 1  # of P01; another try of P02 would fail as well
+
+
+def test_a_job_out_of_memory_that_would_get_no_more_ends_at_once(rig, archive):
+    same = ("scan:mem_mb_per_cpu=30", "scan:cpus_per_task=4")
+    said = run(rig, archive, SCAN, "--retries", "3", "--set-resources", *same, well=False)
+    assert "exceeded memory limit" in said and "a retry would ask for no more memory" in said
+    assert len(rig.submitted(archive)) == 1
+
+
+def test_a_wall_time_of_a_retry_is_cut_to_the_partition_s_and_refuses_nothing(rig, archive):
+    rig.at("wice", "scontrol", "update", "PartitionName=batch", "MaxTime=25")  # minutes
+    try:
+        run(rig, archive, SCAN, *no_work(archive))  # its third retry would be of 40
+    finally:
+        rig.at("wice", "scontrol", "update", "PartitionName=batch", "MaxTime=3-00:00:00")
+
+
+def test_an_sbatch_that_hangs_blocks_neither_its_job_nor_ctrl_c(rig, new_archive, tmp_path):
+    goes_on, stopped = new_archive(tmp_path / "goes_on"), new_archive(tmp_path / "stopped")
+    sbatch = f"""case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;;
+    *goes_on*) if [ -e {tmp_path}/once ]; then exec /usr/bin/sbatch "$@"; fi ;; esac
+    touch {tmp_path}/once; sleep 600"""
+    env = put_before("sbatch", sbatch, tmp_path / "bin")
+    short = env | {"SHORTER": "executor.SBATCH_SECONDS=3"}
+    said = run(rig, goes_on, SCAN, *no_work(goes_on), env=short)
+    assert "cannot be submitted now, trying on: sbatch: no answer in 3 s" in said
+    assert len(rig.submitted(goes_on)) == 1
+    (tmp_path / "once").unlink()
+    with Call(rig, stopped, SCAN, env=env) as call:
+        rig.wait((tmp_path / "once").exists, "a call of sbatch")
+        began = time.monotonic()
+        call.kill(signal.SIGINT)
+    assert time.monotonic() - began < 60  # of the 120 for which sbatch may think
+
+
+@contextmanager
+def mounted(folder, place):
+    place.mkdir()
+    subprocess.run(["mount", "--bind", folder, place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_the_same_folder_under_another_mount_submits_no_job_again(rig, archive, held, tmp_path):
+    with Call(rig, archive, SCAN) as call:
+        (job,) = call.submitted()
+        call.kill()
+    place = tmp_path.parent / f"{tmp_path.name}_elsewhere"
+    with mounted(archive, place) as elsewhere, Call(rig, elsewhere, SCAN) as call:
+        call.until(f"scan P01: job {job} of root on wice/batch, pending")
+        held()
+        call.ends()
+    assert rig.submitted(archive) == [job]
+    assert rig.submitted(elsewhere) == []
+
+
+def test_a_job_that_has_ended_before_its_lost_answer_is_missed_is_not_submitted_again(
+    rig, archive, tmp_path
+):
+    sbatch = f"""case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;; esac
+    job=$(/usr/bin/sbatch "$@" | cut -d ';' -f 1)
+    until [ "$(sacct -M wice -X -n -P -o State -j $job)" = COMPLETED ]; do sleep 1; done
+    touch {tmp_path}/lost
+    echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1"""
+    env = put_before("sbatch", sbatch, tmp_path / "bin")
+    run(rig, archive, SCAN, *no_work(archive), env=env)
+    assert (tmp_path / "lost").exists() and len(rig.submitted(archive)) == 1
+
+
+def test_a_run_that_was_killed_goes_on_where_its_jobs_run_with_what_is_ready(rig, archive):
+    """The jobs run on this machine too; a job that was left is this run's from now on."""
+    configure(archive, scan={"stall_seconds": 600, "min_seconds": 600})
+    stopped = archive / "archive/P02/P02_102.MP4"
+    with Call(rig, archive, "results/scan/P02.tsv") as call:
+        stop_decoder(stopped)
+        (job,) = call.submitted()
+        call.kill()
+    with Call(rig, archive, "results/clean/pairs.tsv") as call:
+        call.until(f"scan P02: job {job} of root on wice/batch, running")
+        call.until("These of its jobs go on:")
+        scan = archive / SCAN
+        rig.wait(scan.exists, "another scan beside it")
+        for process in psutil.process_iter(["status", "cwd"]):
+            at_home = process.info["cwd"] == str(archive)
+            if at_home and process.info["status"] == psutil.STATUS_STOPPED:
+                os.kill(process.pid, signal.SIGCONT)
+        call.ends()
+    assert rig.submitted(archive).count(job) == 1
+    scans = [row for row in rig.jobs(fields="Comment,SubmitLine") if f"{archive}/" in
+             row["SubmitLine"] and "rule_scan" in row["SubmitLine"]]  # fmt: skip
+    assert len(scans) == 2

@@ -1,0 +1,66 @@
+"""The profile of docs/other-clusters.md, with stand-ins for PBS's commands: a scan goes through."""
+
+import os
+import re
+
+import pytest
+
+from epic100.base import scheduler
+from epic100.base.errors import EpicError
+from epic100.base.scheduler import ClusterJob, Scheduler
+from support.checkout import ROOT, python
+from support.slurm_calls import put_before
+
+PAGE = (ROOT / "docs/other-clusters.md").read_text()
+# A job of PBS is a script that runs later, elsewhere; its end is kept.
+QSUB = """script="${@: -1}"; number=$(ls {jobs} | wc -l); echo "$@" > {jobs}/$number
+(bash "$script" > {jobs}/$number.out 2>&1; echo $? > {ends}/$number) </dev/null >/dev/null 2>&1 &
+echo "$number.pbs" """
+QSTAT = """number="${3%.pbs}"; echo "Job Id: $3"
+if [ -e {ends}/$number ]
+then echo "    job_state = F"; echo "    Exit_status = $(cat {ends}/$number)"
+else echo "    job_state = R"; fi"""
+
+
+@pytest.mark.slow
+def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archive, tmp_path):
+    blocks = re.findall(r"```(yaml|sh)\n(.*?)```", PAGE, re.DOTALL)
+    places = {name: tmp_path / name for name in ("jobs", "ends", "bin", "pbs")}
+    for place in places.values():
+        place.mkdir()
+    (tmp_path / "pbs/config.yaml").write_text(
+        next(text for kind, text in blocks if kind == "yaml").replace("pbs/", f"{tmp_path}/pbs/")
+    )
+    (tmp_path / "pbs/status.sh").write_text(blocks[-1][1])
+    (tmp_path / "pbs/status.sh").chmod(0o755)
+    for name, script in (("qsub", QSUB), ("qstat", QSTAT)):
+        for key, place in places.items():
+            script = script.replace(f"{{{key}}}", str(place))
+        env = put_before(name, script, tmp_path / "bin")
+    quick = ("--seconds-between-status-checks", "1", "--latency-wait", "5")
+    python("-m", "snakemake", "results/scan/P02.tsv", "--profile", str(tmp_path / "pbs"), *quick,
+           "--directory", archive, "--configfile", archive / "config.yaml",
+           env=os.environ | env)  # fmt: skip
+    (asked,) = [path.read_text() for path in places["jobs"].iterdir() if not path.suffix]
+    assert "-N scan " in asked and "select=1:ncpus=4:mem=" in asked and ":ngpus=0 " in asked
+    assert "-l walltime=600 " in asked  # ten minutes
+    assert (archive / "results/scan/P02.tsv").exists()
+
+
+def test_a_scheduler_answers_four_questions_and_none_is_one():
+    assert set(scheduler.known()) == {"none", "slurm"}
+    none, job = Scheduler(), ClusterJob("scan", "7", "a/b", "R", False, "0", "me")
+    assert (none.jobs(), none.cancel([job]), none.granted({})) == ([], None, scheduler.Grant())
+    with pytest.raises(EpicError, match="train.nodes is 2, but this is no job of a cluster"):
+        none.on_nodes(2, 60)
+    slurm = scheduler.here({"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "wice"})
+    assert slurm.granted({"SLURM_JOB_ID": "7"}).job == "7@" and slurm.name == "slurm"
+    assert scheduler.here({}).name == "none" == scheduler.in_charge().name
+
+
+def test_no_file_of_the_library_outside_its_folder_names_slurm():
+    named = re.compile(r"slurm|sbatch|squeue|sacct|srun", re.IGNORECASE)
+    files = [*(ROOT / "workflow/epic100").rglob("*.py"),
+             *(ROOT / "workflow/snakemake_logger_plugin_epic100").glob("*.py")]  # fmt: skip
+    others = [path for path in files if path.parent.name != "slurm"]
+    assert [path for path in others if named.search(path.read_text())] == []
