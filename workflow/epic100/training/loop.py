@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
 import epic100.model.registered
+import epic100.training.parameter_groups
 import epic100.training.report
 import epic100.training.state
 import epic100.training.validation  # noqa: F401  (these register what a config names)
