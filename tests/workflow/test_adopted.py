@@ -85,8 +85,9 @@ def test_an_adopted_slowfast_is_trained_on_by_its_recipe(lab, tmp_path, caplog):
     """Two epochs: its own loss and heads, whose weights are those that it came with."""
     start = adopted("slowfast_r50", tmp_path)
     results, (path, _, options) = copy_results(lab, tmp_path, 4), shrunk("slowfast_r50")
+    options |= PYSLOWFAST
     chosen = {"config": path, "load_from": str(start), "epochs": 2, "batch_size": 2, "workers": 0,
-              "device": "cpu", "validate": {"segments": 2}, "options": options | PYSLOWFAST}  # fmt: skip
+              "device": "cpu", "validate": {"segments": 2}, "options": options}  # fmt: skip
     train(TrainSettings.model_validate(chosen), **job(lab, results))
     before, after = load_model(start), load_model(results / "model.pth")
     assert "weights: " in caplog.text and "not in the file" not in caplog.text
