@@ -39,8 +39,9 @@ mutants: $(DEV) ## Do tests notice small faults? 40 of them, drawn by SEED, up t
 report-card: $(DEV) ## Coverage by part, tangled functions, slow tests: build/report-card.txt
 	$(BIN)/python tests/tools/report_card.py
 
-keys: $(DEV) ## Renew what is made from the settings: config/README.md's table, the schema
+keys: $(DEV) ## Renew what is made from settings and recipes: tables of pages, the schema
 	$(BIN)/python tests/tools/settings_pages.py
+	$(BIN)/python tests/tools/recipe_pages.py
 
 docs: $(DEV) ## The docs site, in build/site
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

@@ -39,7 +39,6 @@ SHRUNK: dict[str, Any] = {  # of the one that is run in miniature
     "model.backbone.img_size": 32,
     "model.backbone.depth": 2,
     "model.cls_head.head.in_channels": 48,
-    "optim_wrapper.paramwise_cfg.num_layers": 2,
     "train_dataloader.dataset.pipeline.2.size": 32,
     "train_dataloader.batch_size": 4,
 }

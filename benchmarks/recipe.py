@@ -9,8 +9,8 @@ command goes on where it was cut; `--minutes` ends it after so long. Prints a Ma
 over the readable val segments in percent, mean and standard deviation over the seeds, and the
 difference to `base` of the same seeds with its 95 % interval (Student's t). The last line is JSON.
 
-"probe" is an attentive probe on tokens of the model of "both"; its difference is to that model,
-folded the same way.
+"probe" is an attentive probe on tokens of the model of "both"; its difference is to that model with
+as many clips of a segment ("both, 8 clips"), folded the same way.
 
 "shuffled labels" deals the labels of the train segments out anew for each seed. Its chance is that
 of its own answers: how often they would be right if they were given to the val segments at random.
@@ -83,6 +83,7 @@ class Choice:
         of: The choice whose trained model is predicted with, where nothing is trained anew.
         shuffled: Train on labels that are dealt out anew.
         probe: Train a probe on tokens of that model, and predict with it.
+        beside: The choice that it is compared with, folded the same way; None: "base", by `max`.
     """
 
     heads: str = "pair"
@@ -92,6 +93,7 @@ class Choice:
     of: str | None = None
     shuffled: bool = False
     probe: bool = False
+    beside: str | None = None
 
     def pipelines(self) -> dict[str, list[dict[str, Any]]]:
         """The pipelines of the demo with this change, as options of its MMEngine config."""
@@ -106,6 +108,7 @@ class Choice:
         return changed
 
 
+PROBE_CLIPS = FeatureSettings().grid[0]  # tokens in time, which dense clips give one each
 OVER_THE_SEGMENT = {"type": "UniformSample", "clip_len": 13}
 RESIZED = {"type": "DecodeSegment", "crop": "resized", "size": SIDE, "flip_ratio": 0.5}
 CHOICES = {
@@ -119,7 +122,8 @@ CHOICES = {
     "resized crop": Choice(crop=RESIZED),
     "target_fps 60": Choice(sample={"target_fps": 60}),
     "segment, both": Choice("both", OVER_THE_SEGMENT),
-    "probe": Choice("both", of="both", probe=True),
+    "both, 8 clips": Choice("both", predict={"clips": PROBE_CLIPS}, of="both"),
+    "probe": Choice("both", of="both", probe=True, beside="both, 8 clips"),
     "shuffled labels": Choice("both", OVER_THE_SEGMENT, shuffled=True),
 }
 
@@ -237,7 +241,8 @@ def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = {run["seed"]: run for run in runs if run["choice"] == name}
         for way in dict.fromkeys(w for run in own.values() for w in WAYS if w in run["figures"]):
             values = {s: run["figures"][way] for s, run in own.items()}
-            other, fold = (CHOICES[name].of, way) if CHOICES[name].probe else ("base", "max")
+            beside = CHOICES[name].beside
+            other, fold = (beside, way) if beside else ("base", "max")
             base = {run["seed"]: run for run in runs if run["choice"] == other}
             gains = [
                 values[s]["readable_action_accuracy_at_1"]

@@ -36,4 +36,4 @@ test_dataloader = val_dataloader
 val_evaluator = dict(heads="pair")
 test_evaluator = val_evaluator
 
-optim_wrapper = dict(paramwise_cfg=None)
+optim_wrapper = dict(optimizer=dict(lr=0.01), paramwise_cfg=None)

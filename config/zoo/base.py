@@ -12,8 +12,11 @@ decode = dict(type="DecodeSegment", short_side=256)
 random_crop = dict(  # of SlowFast, X3D
     type="DecodeSegment", short_side=(256, 320), crop="random", size=224, flip_ratio=0.5
 )
-resized_crop = dict(  # of LaViLa, AVION
+resized_crop = dict(  # of LaViLa
     type="DecodeSegment", crop="resized", size=224, area=(0.5, 1.0), flip_ratio=0.5
+)
+unflipped_crop = dict(  # of AVION
+    type="DecodeSegment", crop="resized", size=224, area=(0.5, 1.0)
 )
 centre_224 = dict(type="DecodeSegment", short_side=224, crop="centre", size=224)
 centre_256 = dict(type="DecodeSegment", short_side=256, crop="centre", size=256)

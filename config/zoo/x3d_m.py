@@ -1,8 +1,14 @@
-"""X3D-M: the lab's X3D-S with 16 frames of 224 pixels.
+"""X3D-M: the lab's X3D-S with 16 frames of 224 pixels, and its own input.
 
-Input: facebookresearch/SlowFast at 287ec00, configs/Kinetics/X3D_M.yaml (16 x 5 at 30 fps, short
-side 256-320, crop 224, test 256). Schedule: as config/x3d_s_epic_rgb_segments.py. No figure on
-EPIC-100 was published with this model alone.
+Numbers: epic-kitchens/epic-kitchens-slowfast at bf50519 and facebookresearch/SlowFast at 287ec00,
+each with its file in `reference` below. On val of EPIC-100: none was published with this model
+alone. Not as there: loss (mean of verb, noun there, sum of pair, verb, noun here), smoothing (0
+there, 0.1 here), rate (0.01 there, 0.0045 here), undecayed (norms there, fewer than 2 dimensions
+here), clipping (- there, 40 here): as the default; warm-up ends (a step later there, with it here):
+MMEngine's schedule; smaller last batch (left out there, kept here): no segment is left out of an
+epoch; deviation (57.375, 57.375, 57.375 there, 57.38, 57.38, 57.38 here): MMAction2 rounds it;
+views (30 there, 10 here): 10 clips, as SlowFast on EPIC-KITCHENS-100; `predict: crops: 3` gives the
+30.
 """
 
 _base_ = ["./base.py"]
@@ -34,3 +40,25 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 default_hooks = dict(accumulate=dict(type="AccumulateHook", most=32))
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_m_16x5x1_facebook-kinetics400-rgb_20201027-3f42382a.pth"
+
+reference = dict(
+    numbers={
+        "facebookresearch/SlowFast@287ec00": {
+            "configs/Kinetics/X3D_M.yaml": dict(
+                frames="16 x 5 at 30", crop="256-320, 224", test_crop="256, 256"
+            ),
+        },
+    },
+    differs=dict(
+        _delete_=True,
+        loss="as the default",
+        rate="as the default",
+        smoothing="as the default",
+        no_decay="as the default",
+        clip="as the default",
+        views="10 clips, as SlowFast on EPIC-KITCHENS-100; `predict: crops: 3` gives the 30",
+        std="MMAction2 rounds it",
+        warm_up_ends="MMEngine's schedule",
+        last_batch="no segment is left out of an epoch",
+    ),
+)

@@ -31,6 +31,15 @@ def test_gains_are_of_the_same_seeds_with_student_s_interval():
     assert set(recipe.CHOICES) >= {"base", "segment", "both", "verb_noun", "10 clips"}
 
 
+def test_a_probe_is_compared_with_its_model_on_as_many_clips():
+    """It saw eight clips of a segment, and the model one."""
+    runs = [run("base", 0, 10.0), run("both", 0, 20.0), run("both, 8 clips", 0, 25.0)]
+    *_, probe = recipe.rows([*runs, run("probe", 0, 26.0)])
+    assert probe["choice"] == "probe" and probe["gain"] == 1
+    eight = recipe.CHOICES["both, 8 clips"]
+    assert eight.of == recipe.CHOICES["probe"].of and eight.predict == {"clips": 8}
+
+
 @pytest.mark.parametrize("name", recipe.CHOICES)
 def test_the_small_model_of_a_choice_takes_the_clips_of_its_pipelines(lab, name):
     choice = recipe.CHOICES[name]

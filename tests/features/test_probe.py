@@ -20,8 +20,9 @@ from epic100.report.tables import warning
 from epic100.scoring.epoch_table import read_epochs, read_trials
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
-from epic100.segments.segment_list import read_clean_list
+from epic100.segments.segment_list import read_clean_list, read_segments
 from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
+from epic100.submission.export import export
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
 from support.archive import configure, run
@@ -199,6 +200,28 @@ def test_a_probe_reads_tokens_of_its_own_source_only(lab, model, own, tmp_path):
     with pytest.raises(EpicError, match="model.pth: a model, but no probe"):
         predict_probe(model, f"{lab.results}/clean/val.txt", tmp_path / "val.pt", split="val",
                       indexes=[])  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["clip", "dinov2"])
+def test_a_probe_over_an_encoder_of_pictures_makes_a_submission(kind, lab, tmp_path, monkeypatch):
+    folder = make_encoder(tmp_path / "encoder", kind)
+    monkeypatch.chdir(tmp_path)
+    indexes = tokens(lab.folder, tmp_path, "hf", folder, (8, 2))
+    model = train(lab, indexes, tmp_path, epochs=1, folder=folder)
+    probed(lab, indexes, model, "val")
+    listed, out = f"{lab.results}/segments/val.txt", tmp_path / "submission.pt"
+    export(tmp_path / "val.pt", listed, out, split="val", reduce="joint", sls=(2, 3, 3))
+    entries = torch.load(out, weights_only=True)
+    assert [entry["narration_id"] for entry in entries] == list(
+        read_segments(listed)["narration_id"]
+    )
+    assert entries[0]["noun_output"].shape == (300,)
+    make_timelines(
+        [lab.videos["P01_02"].path(lab.root)], ModelInUse(model), tmp_path / "timeline",
+        settings=TimelineSettings(stride=4.0), predict=PredictSettings(workers=0, device="cpu"),
+    )  # fmt: skip
+    assert (tmp_path / "timeline/P01_02.vtt").read_text().startswith("WEBVTT")
 
 
 @pytest.mark.slow

@@ -14,7 +14,16 @@ from epic100.minikitchen import write_video
 from epic100.prediction.encoder import clip_pipeline, pooled_tokens
 from epic100.prediction.hugging_face import HuggingFaceFolder, opened, pixels
 from epic100.video.sheet import Video
-from support.hugging_face import FRAMES, KINDS, PATCH, SIZE, WIDTH, make_encoder, processor
+from support.hugging_face import (
+    FRAMES,
+    KINDS,
+    PATCH,
+    PICTURES,
+    SIZE,
+    WIDTH,
+    make_encoder,
+    processor,
+)
 
 PLACES = SIZE // PATCH
 
@@ -46,19 +55,24 @@ def frames(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_are_those_of_the_models_own_processor(folders, frames, kind):
     """On a video that is shrunk ten times: no two resizing filters differ more."""
-    own, _ = opened(folders[kind])
-    pipeline = clip_pipeline(HuggingFaceFolder(folders[kind]))
+    own, _ = opened(folders[kind], kind)
+    folder = HuggingFaceFolder(folders[kind])
+    pipeline = clip_pipeline(folder)
     (ours,) = pixels(own, frames(pipeline)).values()
     whole = [dict(step) for step in pipeline]
     whole[2] = {"type": "DecodeSegment"}
     pictures = frames(whole)[0].transpose(0, 1)
+    squeezes = kind in ("siglip", "dinov3_vit")
+    if squeezes:  # It makes a square of the whole picture; ours is its middle.
+        pictures = pictures[..., 140:500]
     (theirs,) = processor(kind)(list(pictures), return_tensors="pt").values()
     black, white = (
-        next(iter(pixels(own, torch.full((1, 3, FRAMES, SIZE, SIZE), value).byte()).values()))
+        next(iter(pixels(own, torch.full((1, 3, 1, SIZE, SIZE), value).byte()).values()))
         for value in (0, 255)
     )
-    assert ours.shape == theirs.shape == (1, FRAMES, 3, SIZE, SIZE)
-    assert ((ours - theirs) / (white - black)).abs().mean() <= 2 / 255
+    frames_of = (8,) if kind in PICTURES else (1, FRAMES)
+    assert ours.shape == theirs.shape == (*frames_of, 3, SIZE, SIZE)
+    assert ((ours - theirs) / (white - black)).abs().mean() <= (3 if squeezes else 2) / 255
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,14 +83,41 @@ def test_a_token_is_at_the_place_that_it_saw(folders, kind, tmp_path, monkeypatc
         (tmp_path / CACHE).mkdir(parents=True)
         (tmp_path / CACHE / about.fingerprint).touch()
     encoder = about("cpu")
-    clips = torch.randint(0, 255, (2, 3, FRAMES, SIZE, SIZE), generator=torch.Generator()).byte()
+    shape = (2, 3, about.clip_len, SIZE, SIZE)
+    clips = torch.randint(0, 255, shape, generator=torch.Generator()).byte()
     other = clips.clone()
     other[:, :, -1, :PATCH, -PATCH:] = 255 - other[:, :, -1, :PATCH, -PATCH:]
     with torch.inference_mode():
         moved = (encoder(clips) - encoder(other)).norm(dim=4)[0]
     time = moved.shape[0]
-    assert moved.shape == (FRAMES // (1 if kind == "timesformer" else 2), PLACES, PLACES)
+    whole = kind in (*PICTURES, "timesformer")
+    assert moved.shape == (about.clip_len // (1 if whole else 2), PLACES, PLACES)
     assert moved.flatten().argmax() == (time - 1) * PLACES**2 + PLACES - 1
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_of_a_model_of_pictures_and_texts_the_pictures_tokens_are_read(folders, kind):
+    import transformers
+
+    whole = transformers.AutoModel.from_pretrained(folders[kind]).eval()
+    folder = HuggingFaceFolder(folders[kind])
+    reader, model = opened(folders[kind], kind)
+    clips = torch.randint(0, 255, (2, 3, 8, SIZE, SIZE)).byte()
+    with torch.inference_mode():
+        found = folder._tokens(reader, model, clips)
+        seen = whole.vision_model(**pixels(reader, clips)).last_hidden_state
+    assert found.shape == (2, 8, PLACES, PLACES, WIDTH)
+    assert torch.equal(found.flatten(0, 1).flatten(1, 2), seen[:, seen.shape[1] - PLACES**2 :])
+
+
+def test_a_file_of_an_encoder_of_pictures_may_leave_out_what_transformers_knows(folders, tmp_path):
+    """As that of google/siglip-base-patch16-224."""
+    folder = shutil.copytree(folders["siglip"], tmp_path / "encoder")
+    part = {"model_type": "siglip_vision_model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": part}))
+    keyed("preprocessor_config.json", size={"height": 224, "width": 224})(folder)
+    about = HuggingFaceFolder(folder)
+    assert (about.size, about.clip_len, about.grid) == (224, 8, (8, 14, 14))
 
 
 def test_tokens_are_pooled_to_a_grid_in_order_of_time_row_and_column():
@@ -175,3 +216,37 @@ def test_the_fingerprint_is_of_weights_config_and_processor(folders, tmp_path):
     keyed(PROCESSOR, image_std=[0.2, 0.2, 0.2])(folder)
     seen.add(HuggingFaceFolder(folder).fingerprint)
     assert len(seen) == 3 and WIDTH
+
+
+IMAGES = "preprocessor_config.json"
+
+
+@pytest.mark.parametrize("kind, spoil, words", [
+    ("clip", keyed("config.json", model_type="clip_text_model"), "its model_type is clip_text_mod"),
+    ("clip", keyed(IMAGES, size=384, crop_size=384), f"crops to 384 pixels, .* sees {SIZE}; "),
+    ("siglip", keyed(IMAGES, size=384), f"crops to 384 pixels, .* sees {SIZE}; expected one size"),
+    ("dinov2", keyed(IMAGES, size=384, crop_size=383), f"crops to 383 pixels, .* sees {2 * SIZE}"),
+    ("dinov3_vit", keyed("config.json", patch_size=16), "cannot be built .*mismatch"),
+    ("siglip", keyed("config.json", vision_config=3), "crops to 32 pixels, .* sees 224"),
+    ("clip", lambda folder: (folder / "config.json").write_text("[]"), "its content is "),
+])  # fmt: skip
+def test_an_encoder_of_pictures_that_is_none_or_of_another_size_is_one_line(
+    folders, tmp_path, kind, spoil, words
+):
+    folder = shutil.copytree(folders[kind], tmp_path / "encoder")
+    spoil(folder)
+    with pytest.raises(EpicError, match=words) as found:
+        HuggingFaceFolder(folder).check()
+    assert str(found.value).startswith(str(folder)) and "\n" not in str(found.value)
+
+
+def test_dinov2_and_3_see_the_size_of_their_processor(folders, tmp_path):
+    """Their places are interpolated: DINOv2's config.json says 518, its processor 224."""
+    folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")
+    keyed(IMAGES, size=56, crop_size=48)(folder)
+    about = HuggingFaceFolder(folder)
+    assert (about.size, about.short_side, about.grid) == (48, 56, (8, 6, 6))
+    reader, model = opened(folder, "dinov2")
+    with torch.inference_mode():
+        found = about._tokens(reader, model, torch.zeros(1, 3, 8, 48, 48).byte())
+    assert found.shape == (1, 8, 6, 6, WIDTH)

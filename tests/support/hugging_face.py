@@ -5,7 +5,9 @@ from pathlib import Path
 import torch
 
 SIZE, PATCH, FRAMES, WIDTH = 32, 8, 4, 48
-KINDS = ("timesformer", "videomae", "vivit", "vjepa2")
+VIDEO = ("timesformer", "videomae", "vivit", "vjepa2")
+PICTURES = ("clip", "siglip", "dinov2", "dinov3_vit")
+KINDS = (*VIDEO, *PICTURES)
 CARD = "---\nlicense: apache-2.0\ntags:\n- video\n---\nRandom weights.\n"
 
 
@@ -16,7 +18,15 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     numbers = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
     plain = numbers | {"image_size": SIZE, "num_frames": FRAMES, "intermediate_size": WIDTH}
+    seen = numbers | {"image_size": SIZE, "patch_size": PATCH, "intermediate_size": WIDTH}
+    texts = numbers | {"vocab_size": 9, "intermediate_size": WIDTH, "bos_token_id": 0,
+                       "eos_token_id": 1, "pad_token_id": 1}  # fmt: skip
+    both = {"vision_config": seen, "text_config": texts}
     model, config, options = {
+        "clip": ("CLIPModel", "CLIPConfig", both | {"projection_dim": 8}),
+        "siglip": ("SiglipModel", "SiglipConfig", both),
+        "dinov2": ("Dinov2Model", "Dinov2Config", seen | {"image_size": 2 * SIZE}),
+        "dinov3_vit": ("DINOv3ViTModel", "DINOv3ViTConfig", seen | {"num_register_tokens": 3}),
         "timesformer": ("TimesformerModel", "TimesformerConfig", plain | {"patch_size": PATCH}),
         "videomae": ("VideoMAEModel", "VideoMAEConfig", plain | {"patch_size": PATCH}),
         "vivit": ("VivitModel", "VivitConfig", plain | {"tubelet_size": [2, PATCH, PATCH]}),
@@ -36,6 +46,11 @@ def processor(kind: str):
     """The processor of `make_encoder`, to compare pixels with."""
     import transformers
 
-    name = {"vjepa2": "VJEPA2", "videomae": "VideoMAE"}.get(kind, kind.capitalize())
-    sides = {"size": {"shortest_edge": 36}, "crop_size": {"height": SIZE, "width": SIZE}}
-    return getattr(transformers, f"{name}VideoProcessor")(**sides)
+    name = {"vjepa2": "VJEPA2Video", "videomae": "VideoMAEVideo", "clip": "CLIPImage",
+            "siglip": "SiglipImage", "dinov2": "BitImage", "dinov3_vit": "DINOv3ViTImage",
+            }.get(kind, f"{kind.capitalize()}Video")  # fmt: skip
+    crop = {"height": SIZE, "width": SIZE}
+    sides = {"size": {"shortest_edge": 36}, "crop_size": crop}
+    if kind in ("siglip", "dinov3_vit"):
+        sides = {"size": crop}  # They squeeze a picture into a square.
+    return getattr(transformers, f"{name}Processor")(**sides)

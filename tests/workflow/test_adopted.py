@@ -9,10 +9,14 @@ from epic100.migrate.adopt import adopt
 from epic100.model.model_file import load_model
 from epic100.model.published import published
 from epic100.scoring.evaluation import evaluate
+from epic100.settings import TrainSettings
 from epic100.submission.export import export
+from epic100.training.train import train
 from support.archive import configure, run
 from support.models import predicted
 from support.published_weights import checkpoint, official_csvs, small
+from support.small_runs import copy_results, job
+from support.zoo import shrunk
 
 pytestmark = pytest.mark.slow
 NAMES = [name for name in published() if name != "avion_b_no_llm"]
@@ -66,6 +70,36 @@ def test_the_figures_of_a_model_that_agrees_say_so(lab, tmp_path):
     for row in rows:
         assert row["difference"] == row["here"] and row["low"] <= row["here"] <= row["high"]
         assert row["agrees"] == (row["low"] <= 0)
+
+
+# What the file of an adopted SlowFast has in place of the recipe's (docs/first-day.md).
+PYSLOWFAST = {
+    "model.backbone.type": "PySlowFast",
+    "model.backbone.slow_pathway.lateral_norm": True,
+    "model.data_preprocessor.mean": [114.75, 114.75, 114.75],
+    "model.data_preprocessor.std": [57.375, 57.375, 57.375],
+}
+
+
+def test_an_adopted_slowfast_is_trained_on_by_its_recipe(lab, tmp_path, caplog):
+    """Two epochs: its own loss and heads, whose weights are those that it came with."""
+    start = adopted("slowfast_r50", tmp_path)
+    results, (path, _, options) = copy_results(lab, tmp_path, 4), shrunk("slowfast_r50")
+    options |= PYSLOWFAST
+    chosen = {"config": path, "load_from": str(start), "epochs": 2, "batch_size": 2, "workers": 0,
+              "device": "cpu", "validate": {"segments": 2}, "options": options}  # fmt: skip
+    train(TrainSettings.model_validate(chosen), **job(lab, results))
+    before, after = load_model(start), load_model(results / "model.pth")
+    assert "weights: " in caplog.text and "not in the file" not in caplog.text
+    assert "trained anew" not in caplog.text
+    assert after.heads == before.heads == "verb_noun" and len(after.pairs) < len(before.pairs)
+    assert after.config["model"]["backbone"]["type"] == "PySlowFast"
+    moved = {name for name, value in after.state_dict.items()
+             if not torch.equal(value, before.state_dict[name])}  # fmt: skip
+    norms = {name for name in after.state_dict if ".bn." in name or "running" in name}
+    assert "cls_head.fc_cls.weight" in moved and len(moved) > len(after.state_dict) / 8
+    assert not moved & norms
+    assert (results / "training.tsv").read_text().count("\n") == 3
 
 
 def test_several_kinds_are_averaged_and_one_makes_timelines_and_features(clean_archive, tmp_path):

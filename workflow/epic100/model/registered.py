@@ -5,11 +5,11 @@ nouns, and their loss: its last layer gets one output per pair, verb or noun, an
 split again by position. And Mixup and CutMix of a batch, where the model is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from types import MethodType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from epic100.segments.pairs import read_pairs
 BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"
 OWN_LOSSES = (None, "CrossEntropyLoss")  # a head's own, which OutputsLoss takes the place of
+REDUCED: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
 
 @MODELS.register_module()
@@ -67,6 +68,7 @@ class HeadOf:
         heads: A key of `model_file.OUTPUTS`.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
+        loss: What is learned of the losses of several `heads`: their sum or their mean.
     """
 
     head: Mapping[str, Any]
@@ -74,6 +76,7 @@ class HeadOf:
     heads: str = "pair"
     num_verbs: int = 97
     num_nouns: int = 300
+    loss: Literal["sum", "mean"] = "sum"
 
     def config(self) -> dict[str, Any]:
         """The config of MMAction2's head with its number of outputs, which needs no pair table.
@@ -95,9 +98,12 @@ class HeadOf:
         """Build that head itself, so its weights have their usual names, with the loss of `heads`.
 
         Raises:
-            EpicError: As `config`; or it has a loss of its own beside several `heads`.
+            EpicError: As `config`; or it has a loss of its own beside several `heads`, or another
+                `loss` than sum and mean.
         """
         built = MODELS.build(self.config())
+        if self.loss not in REDUCED:
+            raise EpicError(f"`loss` of the head is {self.loss!r}; expected sum or mean")
         if self.heads != "pair":
             if (own := self.head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
                 raise EpicError(
@@ -108,7 +114,7 @@ class HeadOf:
             smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
             classes = (self.num_verbs, self.num_nouns)
             pairs = read_pairs(self.pairs)
-            built.loss_cls = OutputsLoss(pairs, self.heads, *classes, smoothing)
+            built.loss_cls = OutputsLoss(pairs, self.heads, *classes, smoothing, self.loss)
         if type(built).loss_by_feat is BaseHead.loss_by_feat:
             built.loss_by_feat = MethodType(loss_on_device, built)
         return built
@@ -123,9 +129,10 @@ MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))  # with i
 
 
 class OutputsLoss(nn.Module):
-    """The sum of the softmax cross-entropies of pairs, verbs and nouns, each with weight 1.
+    """The sum or the mean of the softmax cross-entropies of pairs, verbs and nouns.
 
-    So does LaViLa.
+    LaViLa learns the sum of three, epic-kitchens-slowfast and the TSN and TSM of EPIC-KITCHENS'
+    authors the mean of two. With SGD the two differ as learning rates do.
 
     Args:
         pairs: The pair table: verb, noun and count.
@@ -133,6 +140,7 @@ class OutputsLoss(nn.Module):
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
         smoothing: Share of each label that is spread evenly over the classes of its kind.
+        loss: A key of `REDUCED`.
     """
 
     def __init__(
@@ -142,15 +150,17 @@ class OutputsLoss(nn.Module):
         num_verbs: int,
         num_nouns: int,
         smoothing: float = 0.0,
+        loss: str = "sum",
     ) -> None:
         super().__init__()
+        self.reduced = REDUCED[loss]
         self.sizes = output_sizes(heads, len(pairs), num_verbs, num_nouns)
         self.smoothing = smoothing
         verb, noun, _ = torch.tensor(pairs).unbind(1)
         self._classes = {"pair": torch.arange(len(pairs)), "verb": verb, "noun": noun}
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
-        """Compute the sum of the mean losses.
+        """Compute the loss of a batch.
 
         Args:
             scores: Logits [B, all outputs].
@@ -169,7 +179,7 @@ class OutputsLoss(nn.Module):
             else:
                 known = classes[label]
                 losses.append(F.cross_entropy(logits, known, label_smoothing=self.smoothing))
-        return torch.stack(losses).sum()
+        return self.reduced(torch.stack(losses))
 
 
 def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Tensor:

@@ -4,6 +4,8 @@ Nothing is fetched, no code of the folder runs, and no pickle is read. What a cl
 the folder's own files: the frames from `config.json`, the size from that of the processor. Scale,
 mean and std are left to transformers' own processor. A model is first built in a process with
 limits that follow from its weights' size.
+
+An encoder of pictures sees the frames of a clip as a batch, and its tokens are stacked in time.
 """
 
 import hashlib
@@ -18,7 +20,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from torch import Tensor
 
 from epic100.base.disk import WatchedFile, digest, read_json, read_text
@@ -30,6 +39,19 @@ HF = "hf"
 PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 SHARDS = "model.safetensors.index.json"
 UNUSED = ("pooler.", "predictor.")  # weights that no token depends on
+# Encoders of pictures: the class in transformers, and what a file that says nothing means by
+# `image_size` and `patch_size`. Of a model that sees texts too, that of pictures alone is read.
+PICTURES = {
+    "clip": ("CLIPVisionModel", 224, 32),
+    "clip_vision_model": ("CLIPVisionModel", 224, 32),
+    "siglip": ("SiglipVisionModel", 224, 16),
+    "siglip_vision_model": ("SiglipVisionModel", 224, 16),
+    "dinov2": ("Dinov2Model", 224, 16),
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", 224, 16),
+    "dinov3_vit": ("DINOv3ViTModel", 224, 16),
+}
+ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit")  # they interpolate their places
+FRAMES = 8  # of a clip, for an encoder of pictures
 
 
 def _side(value: Any) -> Any:
@@ -46,7 +68,7 @@ Side = Annotated[Number, BeforeValidator(_side)]
 class _Config(BaseModel):
     """What is used of `config.json`. The three keys of None name code, or packages that have it."""
 
-    model_type: Literal["timesformer", "videomae", "vivit", "vjepa2"]
+    model_type: Literal["timesformer", "videomae", "vivit", "vjepa2", *PICTURES]  # type: ignore[valid-type]
     auto_map: None = None
     attn_implementation: None = None
     quantization_config: None = None
@@ -54,6 +76,18 @@ class _Config(BaseModel):
     size: Side = Field(validation_alias=AliasChoices("image_size", "crop_size"))
     patch_size: Side = 0
     tubelet_size: Number | tuple[Number, Number, Number] = 1
+    num_register_tokens: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_pictures(cls, content: Any) -> Any:
+        """What a file of an encoder of pictures says, with transformers' defaults."""
+        known = PICTURES.get(str(content.get("model_type"))) if isinstance(content, dict) else None
+        if known is None:
+            return content
+        part = content.get("vision_config")
+        defaults = {"num_frames": FRAMES, "image_size": known[1], "patch_size": known[2]}
+        return defaults | (part if isinstance(part, dict) else {}) | content
 
 
 class _Processor(BaseModel):
@@ -62,7 +96,7 @@ class _Processor(BaseModel):
     size: Side
     crop_size: Side | None = None
     do_resize: Literal[True] = True
-    do_center_crop: Literal[True] = True
+    do_center_crop: Literal[True] | None = True
 
 
 class HuggingFaceFolder:
@@ -86,6 +120,8 @@ class HuggingFaceFolder:
         processor = self._read(self._processor_file, _Processor)
         self.kind, self.clip_len, self.size = config.model_type, config.frames, config.size
         self.short_side, crop = processor.size, processor.crop_size or processor.size
+        if self.kind in ANY_SIZE and crop % config.patch_size == 0:
+            self.size = crop
         self.weights = sorted(self.folder.glob("*.safetensors"))
         if not self.weights:
             raise EpicError(
@@ -98,6 +134,7 @@ class HuggingFaceFolder:
                 f"{crop} pixels, but the model of config.json sees {self.size}; expected one size; "
                 "take both files from the same model"
             )
+        self.apart = (0, 1 + config.num_register_tokens)  # tokens that have no place
         tubelet = config.tubelet_size
         deep, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
         side = self.size // (patch or self.size)
@@ -113,7 +150,7 @@ class HuggingFaceFolder:
         except (OSError, ValueError, EpicError) as error:
             why = f"cannot be read ({error})"
         raise EpicError(
-            f"{self.folder / name}: {why}; expected the file of a video model of transformers that "
+            f"{self.folder / name}: {why}; expected the file of a model of transformers that "
             "docs/features.md lists, without code of its own"
         )
 
@@ -122,7 +159,8 @@ class HuggingFaceFolder:
         """A digest of all that the features follow from: the files, and how clips are sampled."""
         files = [self.folder / "config.json", self.folder / self._processor_file, *self.weights]
         parts = [f"{path.name} {digest(path, 'sha256').value}" for path in files]
-        return hashlib.sha256("\n".join(["frames spread evenly", *parts]).encode()).hexdigest()
+        frames = f"{FRAMES} pictures" if self.kind in PICTURES else "frames"
+        return hashlib.sha256("\n".join([f"{frames} spread evenly", *parts]).encode()).hexdigest()
 
     @property
     def license(self) -> str:
@@ -147,7 +185,7 @@ class HuggingFaceFolder:
                 "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
             )
         size = sum(path.stat().st_size for path in self.weights)
-        order = (_try_to_open, str(self.folder), size)
+        order = (_try_to_open, str(self.folder), self.kind, size)
         if fault := fault_of_building(self.fingerprint, *order, file=self.folder, size=size):
             raise EpicError(
                 f"{self.folder}: its model cannot be built ({fault}); expected config and weights "
@@ -157,7 +195,7 @@ class HuggingFaceFolder:
     def __call__(self, device: str) -> Callable[[Tensor], Tensor]:
         """Load the weights onto a torch device, after `check`."""
         self.check()
-        processor, model = opened(self.folder)
+        processor, model = opened(self.folder, self.kind)
         return partial(self._tokens, processor, model.to(device))
 
     def _tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
@@ -167,12 +205,15 @@ class HuggingFaceFolder:
             options = {"skip_predictor": True} if self.kind == "vjepa2" else {}
             found = model(**pixels(processor, clips.to(model.device)), **options)
         found, (time, rows, columns) = found.last_hidden_state.float(), self.grid
-        first = found.shape[1] - time * rows * columns  # a class token has no place
-        if first not in (0, 1):
+        pictures = self.kind in PICTURES
+        first = found.shape[1] - (1 if pictures else time) * rows * columns
+        if first not in self.apart:
             raise EpicError(
                 f"{self.folder}: gives {found.shape[1]} tokens; expected {time} x {rows} x "
                 f"{columns}, and a class token at most"
             )
+        if pictures:
+            return found[:, first:].unflatten(1, (rows, columns)).unflatten(0, (-1, time))
         if self.kind == "timesformer":  # its tokens are in the order (place, time)
             return found[:, first:].unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
         return found[:, first:].unflatten(1, (time, rows, columns))
@@ -186,18 +227,24 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
         clips: uint8 [B, 3, T, H, W].
 
     Returns:
-        float32 [B, T, 3, H, W] by its name in the model.
+        float32 [B, T, 3, H, W] by its name in the model; [B * T, 3, H, W] for one of pictures.
     """
+    frames, options = clips.transpose(1, 2), {"do_sample_frames": False}
+    if not hasattr(processor, "sample_frames"):
+        frames, options = frames.flatten(0, 1), {}
     return dict(
         processor(
-            list(clips.transpose(1, 2)), do_resize=False, do_center_crop=False,
-            do_sample_frames=False, return_tensors="pt",
+            list(frames), do_resize=False, do_center_crop=False, return_tensors="pt", **options
         )
     )  # fmt: skip
 
 
-def opened(folder: str | os.PathLike) -> tuple[Any, Any]:
+def opened(folder: str | os.PathLike, kind: str) -> tuple[Any, Any]:
     """Open the processor and, in float32 for evaluation, the model of a folder.
+
+    Args:
+        folder: The folder.
+        kind: The `model_type` of its `config.json`.
 
     Raises:
         ValueError: Its files lack weights. transformers raises other kinds too.
@@ -206,14 +253,15 @@ def opened(folder: str | os.PathLike) -> tuple[Any, Any]:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    pictures = PICTURES.get(kind)
+    builder = getattr(transformers, pictures[0] if pictures else "AutoModel")
+    reader = transformers.AutoImageProcessor if pictures else transformers.AutoVideoProcessor
     with _known_files(Path(folder)) as known:
-        model, about = transformers.AutoModel.from_pretrained(
+        model, about = builder.from_pretrained(
             known, local_files_only=True, use_safetensors=True, trust_remote_code=False,
             dtype=torch.float32, output_loading_info=True,
         )  # fmt: skip
-        processor = transformers.AutoVideoProcessor.from_pretrained(
-            known, local_files_only=True, trust_remote_code=False
-        )
+        processor = reader.from_pretrained(known, local_files_only=True, trust_remote_code=False)
     missing = [name for name in about["missing_keys"] if not name.startswith(UNUSED)]
     if missing:
         raise ValueError(f"its files lack {len(missing)} weights, such as {min(missing)}")
@@ -243,9 +291,9 @@ def _known_files(folder: Path) -> Iterator[str]:
         yield known
 
 
-def _try_to_open(folder: str, size: int) -> None:
+def _try_to_open(folder: str, kind: str, size: int) -> None:
     """Open the model of a folder, in the guard."""
     import transformers.modeling_utils  # noqa: F401  (before the limit: it takes address space)
 
     limit_memory(size)
-    opened(folder)
+    opened(folder, kind)
