@@ -25,14 +25,7 @@ rule clean:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only(
-            "classes",
-            "annotations.format",
-            "videos.subset",
-            "videos.accept",
-            "participants",
-            "clean",
-        ),
+        settings=CONFIG.only(*READING, "videos.accept", "participants", "clean"),
         splits=list(ANNOTATIONS),
         absent=[name for name in CHOSEN if name not in PARTICIPANTS],
     message:
