@@ -7,18 +7,10 @@ from pathlib import Path
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores
 from epic100.base.shipped import existing_path
-from epic100.cli.words import add_config
 from epic100.settings import Settings, layered_settings
 from epic100.video.sheet import find_files, on_disk_lines, participants_of, read_sheet
 
 Line = tuple[bool, str, str]  # whether a run can start with it, topic, state
-
-
-def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
-    parser.epilog = "Exit code 1 where a run could not start. What would run: epic100 run -n"
-    add_config(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import yaml
 
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
+from epic100.base.names import did_you_mean
 from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT
 
@@ -121,7 +122,8 @@ def choose(
     where = env.get("EPIC100_SITE") or where
     choices = _read(path)["choices"]
     if where not in choices:
-        raise EpicError(f"no Slurm site {where!r} in {path}; known: {', '.join(choices)}")
+        known = did_you_mean(where, choices) or f"; known: {', '.join(choices)}"
+        raise EpicError(f"EPIC100_SITE, or `site:`: no Slurm site {where!r} in {path}{known}")
     partitions = read_partitions(path)
     cpu = _named(partitions, env.get("EPIC100_CPU") or choices[where]["cpu"], path)
     gpu = _named(partitions, env.get("EPIC100_GPU") or choices[where]["gpu"], path)
