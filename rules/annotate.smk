@@ -15,7 +15,7 @@ rule annotate:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=CONFIG.only("classes", "annotations.format", "videos.subset"),
+        settings=CONFIG.only(*READING),
     message:
         "Segments of {wildcards.split} from {input.annotations}"
     script:

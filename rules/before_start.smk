@@ -11,6 +11,7 @@ from snakemake.settings.enums import Quietness
 
 from epic100.base.folders import refuse_links, remove_folder
 from epic100.download.weights import check_weights, probe
+from epic100.settings import TRYING
 from epic100.training.before_start import (
     Asked,
     missing_packages,
@@ -40,9 +41,7 @@ def start_check(run=None):
         fault = fault_of(weights)
     config = CONFIG.of_run(run)
     return Asked(
-        config=config.only(
-            "annotations", "classes", "videos", "train", "modules", "predict", "minikitchen"
-        ),
+        config=config.only(*TRYING),
         recipe=str(existing_path(config.train.config, HERE)),
         sheet=str(SHEET),
         participants=PARTICIPANTS,

@@ -34,13 +34,7 @@ rule browse:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only(
-            "browse.max_mb",
-            "classes",
-            "annotations.format",
-            "videos.subset",
-            "export.reduce",
-        ),
+        settings=CONFIG.only(*READING, "browse.max_mb", "export.reduce"),
         splits=SHOWN,
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],
         names=lambda wildcards: CONFIG.browse.runs or [wildcards.get("run", CONFIG.run or "")],

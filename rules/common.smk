@@ -31,7 +31,7 @@ from epic100.base.private import keep_private, look_at_folder
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
-from epic100.settings import home_of, read_settings
+from epic100.settings import READING, SHOWING, home_of, read_settings
 
 # This workflow's own folder, also when another workflow uses it as a module. If its files come
 # directly from a repository's host, it is the folder of the installed package.

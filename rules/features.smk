@@ -33,7 +33,7 @@ rule features:
     params:
         root=lambda wildcards, input: CLIP_ROOT,
         encoder=lambda wildcards, input: CONFIG.features.path,
-        settings=CONFIG.only("features", "predict", "modules"),
+        settings=CONFIG.only("features", *SHOWING),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
     script:
@@ -62,7 +62,7 @@ rule tokens:
     params:
         root=lambda wildcards, input: CLIP_ROOT,
         encoder=lambda wildcards, input: CONFIG.features.path,
-        settings=CONFIG.only("features", "predict", "modules"),
+        settings=CONFIG.only("features", *SHOWING),
     message:
         f"Tokens of the segments of {{wildcards.split}}, by {ENCODER}"
     script:

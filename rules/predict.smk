@@ -52,7 +52,7 @@ rule predict:
     params:
         root=lambda wildcards, input: CLIP_ROOT,
         encoder=lambda wildcards, input: PROBE_ENCODER,
-        settings=CONFIG.only("predict", "modules"),
+        settings=CONFIG.only(*SHOWING),
     message:
         "Predict {wildcards.split} with {input.model}"
     script:

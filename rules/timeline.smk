@@ -33,7 +33,7 @@ rule background:
     params:
         root=lambda wildcards, input: CLIP_ROOT,
         encoder=lambda wildcards, input: PROBE_ENCODER,
-        settings=CONFIG.only("predict", "modules"),
+        settings=CONFIG.only(*SHOWING),
     message:
         "Learn from gaps of {input.train} where nothing happens"
     script:
@@ -68,7 +68,7 @@ rule timeline:
         root=lambda wildcards, input: CLIP_ROOT,
         encoder=lambda wildcards, input: PROBE_ENCODER,
         participant=lambda wildcards: video_on_request(wildcards, "timeline").participant_id,
-        settings=CONFIG.only("timeline", "predict", "modules"),
+        settings=CONFIG.only("timeline", *SHOWING),
     message:
         "Timeline of {wildcards.video} with {input.model}"
     script:

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import version
 
 import pytest
-from snakemake.cli import parse_config
+from snakemake.cli import get_argument_parser, parse_config
 
 from epic100.cli.program import COMMANDS, main
 from epic100.cli.workflow import snakemake_command
@@ -32,8 +32,8 @@ def test_the_version_is_the_packages(capsys):
 
 @pytest.mark.parametrize("arguments, words", [
     ([], "required: COMMAND"),
-    (["bogus"], "invalid choice: 'bogus'"),
     (["submission", "check", "a.pt", "--split", "val", "--odd"], "unrecognized arguments: --odd"),
+    (["compare", "a.pt", "b.pt", "--sead=1"], "--sead=1; did you mean --seed?"),
     (["migrate"], "required: part"),
 ])  # fmt: skip
 def test_a_mistyped_call_is_one_sentence(arguments, words, capsys):
@@ -57,12 +57,23 @@ def test_class_lists_are_read_before_the_model(capsys):
     assert "verbs.csv: no such file" in capsys.readouterr().err
 
 
-def test_words_of_snakemake_reach_it_in_their_order():
+def test_words_of_snakemake_reach_it_in_their_order_over_those_of_the_default_profile():
     words = ["results/model.pth", "--cores", "2", "-n", "--set-threads", "train=4"]
-    assert snakemake_command(words) == [
+    command = snakemake_command(words)
+    assert command[:6] == [
         sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-        "--workflow-profile", "profiles/default", *words, "--logger", "epic100",
     ]  # fmt: skip
+    assert command[-8:] == [*words, "--logger", "epic100"]
+    given = get_argument_parser().parse_args(command[4:])
+    assert given.cores == 2 and given.rerun_incomplete and given.targets == words[:1]
+    assert {trigger.name for trigger in given.rerun_triggers} == {"MTIME", "PARAMS", "INPUT"}
+
+
+def test_a_default_profile_of_the_folder_is_read_in_place_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "profiles/default").mkdir(parents=True)
+    (tmp_path / "profiles/default/config.yaml").write_text("cores: 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert snakemake_command([])[6:8] == ["--workflow-profile", "profiles/default"]
 
 
 def test_key_value_reaches_a_key_of_any_depth_over_every_file(tmp_path):
@@ -70,11 +81,12 @@ def test_key_value_reaches_a_key_of_any_depth_over_every_file(tmp_path):
     words = ["all", "train.ema=0.9", "--configfile", str(tmp_path / "over.yaml"), "run=long",
              "train.options={optim_wrapper.optimizer.lr: 1e-3}", "-n", "--config",
              "export.sls.pt=0", "videos.root=/a b/'c"]  # fmt: skip
-    command = snakemake_command(words)[2:]
-    assert command[6:10] == ["all", "--configfile", str(tmp_path / "over.yaml"), "-n"]
-    assert command[10] == "--config" and command[12:] == ["--logger", "epic100"]
-    config = parse_config([command[11]]) | {"train": {"epochs": 3, "ema": 0.5}}
+    command = snakemake_command(words)
+    *rest, option, keys, _, _ = command
+    assert rest[-4:] == ["all", "--configfile", str(tmp_path / "over.yaml"), "-n"]
+    config = parse_config([keys]) | {"train": {"epochs": 3, "ema": 0.5}}
     settings = read_settings(config, [tmp_path / "over.yaml"])
+    assert option == "--config"
     assert (settings.train.epochs, settings.train.ema, settings.run) == (3, 0.9, "long")
     assert settings.train.options == {"optim_wrapper.optimizer.lr": 0.001}
     assert settings.export.sls.pt == 0 and settings.videos.root == "/a b/'c"

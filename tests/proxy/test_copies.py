@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.copies import make_proxies
 from epic100.proxy.encoder import copy_video
-from epic100.settings import Settings
+from epic100.settings import read_settings
 from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import write_scan_table
@@ -41,7 +41,7 @@ class Copies:
         options = {"copies": self.copies, "scan_table": self.originals.table} | options
         with records_of("epic100.proxy.copies") as self.lines:
             return make_proxies(
-                self.videos, self.originals.folder, settings=Settings.part(settings),
+                self.videos, self.originals.folder, settings=read_settings(settings),
                 table=self.table,
                 scan_index=self.originals.index, index=self.index, encode=self.orders.function,
                 **options,
@@ -258,7 +258,7 @@ def test_a_copy_that_another_attempt_made_is_not_replaced_by_a_link(scanned, tmp
     attempt = made | {
         "videos": scanned.videos[:1], "root": scanned.folder, "copies": tmp_path / "copies",
         "scan_table": scanned.table, "scan_index": scanned.index,
-        "settings": Settings.part({"videos": {"proxy": SMALL}}),
+        "settings": read_settings({"videos": {"proxy": SMALL}}),
     }  # fmt: skip
     (row,) = make_proxies(**attempt, encode=partial(fail_after_another, attempt))
     assert row.state == "copied" and not row.reason

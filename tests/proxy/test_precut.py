@@ -14,7 +14,7 @@ from epic100.proxy.cutter import cut_clips
 from epic100.proxy.precut import cut_participant, write_list
 from epic100.segments.pairs import write_pairs
 from epic100.segments.segment_list import read_segments
-from epic100.settings import Settings
+from epic100.settings import read_settings
 from support.archive import jobs, run
 from support.bad_decoders import Orders
 from support.lab import Lab
@@ -47,7 +47,7 @@ class Kitchen:
         with records_of("epic100.proxy.precut") as self.lines:
             return cut_participant(
                 self.videos, root or self.root, self.table, segments=self.segments,
-                index=self.index, settings=Settings.part(settings), cut=self._orders.function,
+                index=self.index, settings=read_settings(settings), cut=self._orders.function,
             )  # fmt: skip
 
     def clips(self) -> dict[str, tuple[bytes, int]]:

@@ -8,7 +8,7 @@ from mmaction.registry import DATASETS
 
 import epic100.mmaction  # noqa: F401
 from epic100.proxy.copies import make_proxies
-from epic100.settings import Settings, TrainSettings
+from epic100.settings import TrainSettings, read_settings
 from epic100.training.recipe import build_config
 
 
@@ -16,7 +16,7 @@ def test_a_sample_of_a_copy_is_the_sample_of_the_original_in_small(lab, tmp_path
     scan = Path(lab.results) / "scan"
     make_proxies(
         [v for v in lab.videos.values() if v.participant_id == "P01"], lab.root, tmp_path,
-        settings=Settings.part({"videos": {"proxy": {"height": 60}}}), scan_table=scan / "P01.tsv",
+        settings=read_settings({"videos": {"proxy": {"height": 60}}}), scan_table=scan / "P01.tsv",
         scan_index=scan / "P01.index.npz", table=tmp_path / "P01.tsv",
         index=tmp_path / "P01.index.npz",
     )  # fmt: skip

@@ -1,6 +1,9 @@
 """A config becomes settings, or one list of all that is wrong with it."""
 
 import os
+import pickle
+import re
+from operator import attrgetter
 
 import pytest
 import yaml
@@ -8,9 +11,15 @@ from pydantic import ValidationError
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
-from epic100.settings import Settings, home_of, layered_settings, read_settings, runs_to_compare
+from epic100.settings import (
+    Settings,
+    TrainSettings,
+    home_of,
+    layered_settings,
+    read_settings,
+    runs_to_compare,
+)
 from epic100.settings.config import COMPARED
-from epic100.settings.keys import TrainSettings
 from epic100.settings.section import key
 from epic100.training.hooks import SafeCheckpointHook
 from support.checkout import python
@@ -89,14 +98,16 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
 @pytest.mark.parametrize(
     "config, words",
     [
-        ({"vidoes": {}}, "unknown key 'vidoes'; did you mean 'videos'? (known here: annotations,"),
-        (with_key("clean.polcy", "video"), "unknown key 'clean.polcy'; did you mean 'policy'?"),
+        ({"vidoes": {}}, "unknown key 'vidoes'; did you mean videos?"),
+        (with_key("clean.polcy", "video"), "unknown key 'clean.polcy'; did you mean clean.policy?"),
         (with_key("export.sls.x", 1), "unknown key 'export.sls.x' (known here: pt, tl, td)"),
         (with_key("clean.policy", "frame"), "clean.policy is 'frame'; expected 'segment' or 'vid"),
         (with_key("videos.root", None), "videos.root is None; expected string (files are at"),
         (with_key("videos.root", "$NO_SUCH/x"), "the environment has no variable NO_SUCH"),
         (with_key("videos.pattern", "{id}.mkv"), "'{id}.mkv'; expected"),
-        (with_key("videos.pattern", "{video}{x}"), "where wanted, {participant} in it"),
+        (with_key("videos.pattern", "{video}{x}"), "besides it at most {participant} in braces"),
+        (with_key("train.lr", 0.1), "'train.lr'; a key of the MMEngine config goes into `options`"),
+        ({"colour": 1}, "unknown key 'colour' (known here: annotations, classes,"),
         (
             {"videos": {"pattern": "{video}.mkv", "download": True}},
             "`videos: pattern:` is set, but `download: true`",
@@ -183,17 +194,29 @@ def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
         "train": {"epochs": 3, "config": "a.py", "load_from": "b.pth", "validate": {"every": 2}},
         "videos": {"subset": True, "proxy": {}}, "scan": {"quick": True},
     })  # fmt: skip
-    kept = settings.only("train", "videos.subset", "videos.proxy", "scan.quick", "classes", "clips")
+    kept = settings.only(
+        "train", "videos.subset", "videos.proxy", "videos.accept", "scan", "classes"
+    )
     assert kept == {
-        "train": {"epochs": 3, "validate": {"every": 2}},
-        "videos": {"subset": True, "proxy": {}}, "scan": {"quick": True},
+        "train": {"epochs": 3, "validate": {"every": 2}}, "scan": {"quick": True}, "classes": {},
+        "videos.subset": True, "videos.proxy": {}, "videos.accept": [],
     }  # fmt: skip
     again = Settings.part(kept)
     assert again.train.validation.every == 2 and again.classes.verbs == 97
-    assert again.videos.proxy == settings.videos.proxy
+    assert again.videos.proxy.height == 256 and again.videos.accept == []
     with pytest.raises(AttributeError):
         settings.only("train.epcohs")
     assert Settings.part(read_settings({"run": "a", "probe": {}}).only("probe")).probe is not None
+
+
+@pytest.mark.parametrize("name", [
+    "timeline", "classes.verbs", "videos.root", "train.config", "reading"
+])  # fmt: skip
+def test_a_job_has_no_default_for_what_its_rule_did_not_name(name):
+    part = Settings.part(read_settings({}).only("train", "videos.subset"))
+    part = pickle.loads(pickle.dumps(part))
+    with pytest.raises(AttributeError, match="its rule does not name it in `CONFIG.only"):
+        attrgetter(name)(part)
 
 
 def test_a_new_key_is_kept_by_no_job_and_a_changed_default_by_each():
@@ -262,12 +285,21 @@ def test_the_readme_s_table_and_the_schema_are_those_of_the_settings():
     assert settings_pages.SCHEMA.read_text(encoding="utf-8") == settings_pages.schema(), "make keys"
 
 
-def test_the_config_that_ships_says_what_the_defaults_are():
-    shipped = yaml.safe_load((settings_pages.ROOT / "config/config.yaml").read_text())
-    del shipped["annotations"]["test"]  # null by default: not everybody has it
-    assert layered_settings([]).only(*shipped) == {
-        "annotations": {"test": "annotations/EPIC_100_test_timestamps.csv"}
-    }
+def values(config, above=""):
+    """(dotted name, value) of each key of a config that holds a value."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from values(value, f"{above}{name}.")
+        else:
+            yield above + name, value
+
+
+def test_the_config_that_ships_states_no_default_and_shows_some_in_comments():
+    text = (ROOT / "config/config.yaml").read_text(encoding="utf-8")
+    (stated,) = values(yaml.safe_load(text))
+    shown = dict(values(yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:( |$))", r"\1\2", text))))
+    defaults = {name: attrgetter(name)(Settings()) for name in shown}
+    assert shown.items() - defaults.items() == {stated} and len(shown) > 15
 
 
 def test_a_hook_of_a_recipe_saves_as_often_as_the_settings_say():

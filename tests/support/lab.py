@@ -9,7 +9,7 @@ from epic100.scan import scan_participant
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
-from epic100.settings import Settings
+from epic100.settings import read_settings
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES, ROOT
 
@@ -68,7 +68,7 @@ def clean_lists(
     """Clean the lists of these splits by all scan tables in `results`."""
     clean(
         {video.video_id: video for video in videos},
-        Settings.part(
+        read_settings(
             {
                 "clean": {"policy": policy},
                 "participants": {"include": list(include)},

@@ -25,7 +25,7 @@ from epic100.features.probe import train_probe
 from epic100.proxy.copies import make_proxies
 from epic100.proxy.precut import cut_participant
 from epic100.scan import scan_participant
-from epic100.settings import PredictSettings, ProbeSettings, Settings, TimelineSettings
+from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings, read_settings
 from epic100.timeline.clips import scanned_video
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timeline
@@ -56,14 +56,14 @@ def proxy(lab: Lab, made: Path, out: Path) -> None:
     make_proxies(videos_of(lab), lab.root, out / "copies", **tables,
                  scan_table=f"{lab.results}/scan/P01.tsv",
                  scan_index=f"{lab.results}/scan/P01.index.npz",
-                 settings=Settings.part({"videos": {"proxy": SMALL}}))  # fmt: skip
+                 settings=read_settings({"videos": {"proxy": SMALL}}))  # fmt: skip
 
 
 def clips(lab: Lab, made: Path, out: Path) -> None:
     cut_participant(
         videos_of(lab), lab.root, out / "clips/train/P01.tsv",
         segments=f"{lab.results}/clean/train.txt", index=f"{lab.results}/scan/P01.index.npz",
-        settings=Settings.part({"clips": {"height": 48, "crf": 30}}),
+        settings=read_settings({"clips": {"height": 48, "crf": 30}}),
     )  # fmt: skip
 
 

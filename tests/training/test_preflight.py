@@ -10,8 +10,7 @@ from mmaction.models.heads import I3DHead
 from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
-from epic100.settings import Settings
-from epic100.settings.keys import Annotations
+from epic100.settings import TRYING, Annotations, read_settings
 from epic100.training import loop
 from epic100.training.before_start import Asked, passed_before, run_start_check
 from epic100.training.start_check import start_check
@@ -45,7 +44,7 @@ def asked(lab, tmp_path, monkeypatch):
             "modules": changes.pop("modules", {}),
         }
         first = Asked(
-            config=Settings.part(given).only(*given),
+            config=read_settings(given).only(*TRYING),
             recipe=str(recipe), sheet=str(sheet), participants=["P01", "P02", "P03"],
         )  # fmt: skip
         return replace(first, **changes)

@@ -14,7 +14,7 @@ from torch import nn
 from epic100.model.mmaction_import import models
 from epic100.model.registered import HEAD
 from epic100.prediction.encoder import encoder_class
-from epic100.settings import keys
+from epic100.settings import training
 from epic100.slurm.site import choose
 from support.checkout import ROOT
 
@@ -37,7 +37,7 @@ def test_a_recipe_is_of_ten_lines_and_names_the_test_that_follows_it(name):
 
 
 def test_a_setting_is_a_line():
-    line, space = block(RECIPES["A setting"]), dict(vars(keys))
+    line, space = block(RECIPES["A setting"]), dict(vars(training))
     name = line.partition(":")[0]
     exec(f"class Longer(TrainSettings):\n    {line}", space)
     assert space["Longer"].fields_by_key().keys() >= {name, "epochs"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from epic100.model.model_file import TrainedModel, save_model
-from epic100.settings import Settings
+from epic100.settings import read_settings
 from epic100.video.sheet import read_sheet
 from support.archive import jobs, said
 from support.checkout import ROOT, run_snakemake
@@ -57,7 +57,7 @@ def test_a_job_asks_for_the_memory_that_its_decoders_may_take(mib):
     """Else the kernel ends the job before a decoder that takes too much is the file's fault."""
     text = (ROOT / "rules/inputs.smk").read_text("utf-8")
     (function,) = re.findall(r"^def decoder_memory.*?(?=^\S)", text, re.M | re.S)
-    names = {"CONFIG": Settings.part({"scan": {"memory_mib": mib}})}
+    names = {"CONFIG": read_settings({"scan": {"memory_mib": mib}})}
     exec(function, names)
     assert names["decoder_memory"]({}, 4) >= 4 * mib + 1000
     for rule in ("scan", "proxy", "clips"):

@@ -5,14 +5,14 @@ import torch
 from epic100.base.log import rule_log
 from epic100.features.probe import train_probe
 from epic100.segments.official_lists import read_class_names
-from epic100.settings import ProbeSettings, Settings
+from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     settings = Settings.part(params.settings)
     train_probe(
-        settings.probe or ProbeSettings(),
+        settings.probe,
         snakemake.output.model,
         snakemake.output.history,
         snakemake.output.trials,

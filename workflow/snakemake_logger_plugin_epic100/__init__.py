@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection
 from logging import WARNING, LogRecord
 from pathlib import Path
+from textwrap import dedent
 
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake.settings.enums import Quietness
@@ -27,7 +28,10 @@ __all__ = ["LogHandler"]
 BANNERS = ("RuleException", "CalledProcessError")
 # Errors whose text is all that a user needs; of others the places in the code are shown too.
 CLEAR = ("EpicError", "WorkflowError", "InputFunctionException")
-PLACES = re.compile(r"^(Wildcards:|Traceback:|  File \").*", re.MULTILINE | re.DOTALL)
+PLACES = re.compile(
+    r"\A\w+( in (file|rule) .*)?:\n(Error:\n  \w+:\n)?|^(Wildcards:|Traceback:|  File \")(.|\n)*",
+    re.MULTILINE,
+)
 NOISE = (
     "--keep-incomplete", "Assuming unrestricted", "Building DAG", "Conda environments",
     "Config file", "Provided", "Rules claiming", "Using shell",
@@ -66,7 +70,7 @@ class LogHandler(LogHandlerBase):
         event = getattr(record, "event", None)
         common = self.common_settings
         if getattr(record, "exception", "") in CLEAR and not common.verbose:
-            record.msg, record.args = PLACES.sub("", record.getMessage()).rstrip(), ()
+            record.msg, record.args = dedent(PLACES.sub("", record.getMessage())).rstrip(), ()
         if self._status is not None:
             self._show(event, record)
         elif common.verbose or record.levelno >= WARNING:

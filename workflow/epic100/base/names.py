@@ -7,6 +7,7 @@ with a special meaning in a shell or an HTML page.
 
 import os
 import re
+from collections.abc import Iterable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 NAME_WORDS = "a name of up to 100 letters, digits, _ and - that begins with a letter or digit"
@@ -47,3 +48,37 @@ def shown(path: str | os.PathLike) -> str:
     """The name of a file as a part of a line: what would break the line becomes an escape."""
     text = printable(os.fspath(path))
     return text.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The known name that a mistyped word stands for, whatever its case; "" if none is near."""
+    from difflib import get_close_matches  # Only a mistake pays for its import.
+
+    names = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), names, 1)
+    return names[near[0]] if near else ""
+
+
+def did_you_mean(word: str, known: Iterable[str], written: str = "{}") -> str:
+    """`meant` as the end of a sentence, or "".
+
+    Args:
+        word: What was typed.
+        known: The names that it may stand for.
+        written: How the right one is written.
+    """
+    name = meant(word, known)
+    return f"; did you mean {written.format(name)}?" if name else ""
+
+
+def nearest_file(path: str | os.PathLike[str], other: str | os.PathLike[str] = ".") -> str:
+    """`did_you_mean` of a file that is not there, among those beside it.
+
+    Args:
+        path: The file.
+        other: Another folder, below which the path may be meant.
+    """
+    folder, name = os.path.split(path)
+    places = [folder or ".", os.path.join(other, folder)]
+    beside = [each for place in places if os.path.isdir(place) for each in os.listdir(place)]
+    return did_you_mean(name, beside, os.path.join(folder, "{}"))

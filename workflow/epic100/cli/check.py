@@ -13,20 +13,12 @@ from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores
 from epic100.base.shipped import existing_path
-from epic100.cli.words import add_config
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, OK, WRONG, Line
 from epic100.inputs.read import read_inputs
 from epic100.settings import layered_settings
 
 KEPT = ".snakemake/epic100-torch.json"
-
-
-def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
-    parser.epilog = "Exit code 1 where a run could not start. What would run: epic100 run -n"
-    add_config(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import pkgutil
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,7 +11,9 @@ from typing import NoReturn
 import shtab
 
 from epic100.base.errors import EpicError
+from epic100.base.names import did_you_mean
 from epic100.base.private import keep_private
+from epic100.base.shipped import ROOT
 
 HELP = """\
 From the official CSVs and full-length videos of EPIC-KITCHENS-100 to a trained model and a
@@ -27,15 +30,15 @@ submission.
   epic100 submission check results/submission.zip --split test
 """
 COMPLETION = "--print-completion"
-# One line for `--help`, and a function that fills the command's parser. Its default `run` takes the
-# options and returns an exit code; it is a name where its module takes seconds to import. With
-# `passes_on`, words that the command does not know go to Snakemake.
+# One line for `--help`, and the function that fills the command's parser. Its default `run` names
+# the function that takes the options and returns an exit code. With `passes_on`, words that the
+# command does not know go to Snakemake.
 COMMANDS = {
-    "demo": ("film a mini kitchen and run everything on it", "epic100.cli.workflow:fill_demo"),
-    "run": ("run the workflow in this folder", "epic100.cli.workflow:fill_run"),
-    "test": ("score a model on the validation split", "epic100.cli.workflow:fill_test"),
+    "demo": ("film a mini kitchen and run everything on it", "epic100.cli.words:fill_demo"),
+    "run": ("run the workflow in this folder", "epic100.cli.words:fill_run"),
+    "test": ("score a model on the validation split", "epic100.cli.words:fill_test"),
     "score": ("say the official figures of any model's scores", "epic100.cli.words:fill_score"),
-    "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
+    "check": ("say what a run in this folder would find", "epic100.cli.words:fill_check"),
     "predict": ("see what a model sees in whole videos", "epic100.cli.words:fill_predict"),
     "adopt": ("take over a model trained on EPIC-KITCHENS-100", "epic100.cli.words:fill_adopt"),
     "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.words:fill_migrate"),
@@ -62,21 +65,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     keep_private()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = build_parser(arguments)
+    parser, commands = build_parser(arguments)
     options = argparse.Namespace(passes_on=False)
-    _, options.rest = parser.parse_known_args(arguments, options)
-    if options.rest and not options.passes_on:
-        parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
     try:
-        run = pkgutil.resolve_name(options.run) if isinstance(options.run, str) else options.run
-        return run(options)
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+            raise EpicError(no_command(arguments[0]))
+        _, options.rest = parser.parse_known_args(arguments, options)
+        if options.rest and not options.passes_on:
+            known = commands[options.command].format_usage()
+            meant = did_you_mean(options.rest[0], re.findall(r"--[\w-]+", known))
+            parser.error(f"unrecognized arguments: {' '.join(options.rest)}{meant}")
+        return pkgutil.resolve_name(options.run)(options)
     except EpicError as error:
-        print("error:", *str(error).split(), file=sys.stderr)
+        for line in str(error).splitlines():
+            print("error:", line, file=sys.stderr)
         return 1
 
 
-def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Build the parser.
+def no_command(word: str) -> str:
+    """What to type in place of a word that is no command."""
+    rules = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("rules/*.smk"))
+    if "/" in word or word == "all" or re.search(rf"(?m)^ *rule {re.escape(word)}:", rules):
+        return f"{word}: no command but a target of the workflow; expected epic100 run {word}"
+    if "=" in word:
+        return f"{word}: no command but a key of the config; expected epic100 run {word}"
+    meant = did_you_mean(word, COMMANDS, "epic100 {}")
+    return f"{word}: no such command{meant or '; `epic100 --help` lists them'}"
+
+
+def build_parser(
+    arguments: Sequence[str],
+) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Build the parser, and that of each command.
 
     Args:
         arguments: Words after `epic100`. Only the command that they name gets its options, or all
@@ -98,7 +118,7 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         )
         if name in arguments[:1] or COMPLETION in arguments:
             pkgutil.resolve_name(filler)(command)
-    return parser
+    return parser, commands.choices
 
 
 def run_and_exit() -> NoReturn:

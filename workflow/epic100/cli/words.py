@@ -1,11 +1,15 @@
-"""The words of the commands whose own modules take seconds to import."""
+"""The options of the commands, apart from the modules that run them, which take long to import."""
 
 import argparse
 from pathlib import Path
 
 from epic100.base.shipped import ROOT
-from epic100.settings import PredictSettings, TimelineSettings
 
+OF_RUN = """\
+KEY=VALUE sets a key of the config: train.epochs=3, videos.root=/scratch/videos, run=long
+Every other word is Snakemake's own: results/submission.pt, -n, --configfile, --profile ...
+A file of config/ or profiles/ that this folder does not have is the one that ships.
+"""
 OF_TIMELINES = """\
 For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
 NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
@@ -23,6 +27,38 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         help="over config/config.yaml, as given to epic100 run",
     )  # fmt: skip
     parser.add_argument("--directory", type=Path, default=Path(), help="as given to epic100 run")
+
+
+def fill_demo(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `demo`."""
+    parser.usage = "epic100 demo [-h] [--directory DIR] [OPTION OF SNAKEMAKE ...]"
+    parser.epilog = "Every other word is Snakemake's own: -n, --cores 4, a target ..."
+    parser.add_argument("--directory", default="demo", help="where it is made (default: demo)")
+    parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run_demo")
+
+
+def fill_run(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `run`."""
+    parser.usage = "epic100 run [-h] [TARGET ...] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
+    parser.epilog = OF_RUN
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run")
+
+
+def fill_test(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `test`."""
+    parser.usage = "epic100 test MODEL [--name NAME] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
+    parser.epilog = "A checkpoint of MMAction2 becomes a model file with: epic100 migrate model"
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a model file, wherever it is")
+    parser.add_argument("--name", help="of results/runs/NAME (default: the name of the file)")
+    parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run_test")
+
+
+def fill_check(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `check`."""
+    parser.epilog = "Exit code 1 where a run could not start. What would run: epic100 run -n"
+    add_config(parser)
+    parser.set_defaults(run="epic100.cli.check:run")
 
 
 def fill_compare(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +144,8 @@ def fill_migrate(parser: argparse.ArgumentParser) -> None:
 
 def fill_predict(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `predict`. Those that are keys of the config have its words."""
+    from epic100.settings import PredictSettings, TimelineSettings
+
     parser.epilog = OF_TIMELINES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")

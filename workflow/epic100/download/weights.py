@@ -18,7 +18,7 @@ from epic100.base.names import is_url
 from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.download.transfer import TransferError, get
 from epic100.settings import TrainSettings
-from epic100.settings.keys import AUTO
+from epic100.settings.values import AUTO
 
 log = logging.getLogger(__name__)
 

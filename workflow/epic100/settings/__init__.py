@@ -1,37 +1,37 @@
 """The config: every key of it, and how it is read and checked."""
 
 from epic100.settings.config import (
+    READING,
+    SHOWING,
+    TRYING,
     Settings,
     home_of,
-    layered_settings,
-    read_layer,
-    read_settings,
     runs_to_compare,
-    set_words,
 )
-from epic100.settings.keys import (
-    BrowseSettings,
-    CheckpointSettings,
-    Classes,
-    ClipSettings,
+from epic100.settings.files import layered_settings, read_layer, read_settings
+from epic100.settings.inputs import Annotations, Classes, Minikitchen
+from epic100.settings.prediction import (
     FeatureSettings,
-    Minikitchen,
-    PictureSettings,
     PredictSettings,
     ProbeSettings,
+    TimelineSettings,
+)
+from epic100.settings.results import BrowseSettings
+from epic100.settings.section import checked
+from epic100.settings.training import CheckpointSettings, TrainSettings, ValidateSettings
+from epic100.settings.typed import set_words
+from epic100.settings.videos import (
+    ClipSettings,
+    PictureSettings,
     ProxySettings,
     ScanLimits,
     ScanSettings,
-    TimelineSettings,
-    TrainSettings,
-    ValidateSettings,
 )
-from epic100.settings.section import checked
 
 __all__ = [
-    "BrowseSettings", "CheckpointSettings", "Classes", "ClipSettings", "FeatureSettings",
-    "Minikitchen", "PictureSettings", "PredictSettings", "ProbeSettings", "ProxySettings",
-    "ScanLimits", "ScanSettings", "Settings", "TimelineSettings", "TrainSettings",
-    "ValidateSettings", "checked", "home_of", "layered_settings", "read_layer", "read_settings",
-    "runs_to_compare", "set_words",
+    "READING", "SHOWING", "TRYING", "Annotations", "BrowseSettings", "CheckpointSettings",
+    "Classes", "ClipSettings", "FeatureSettings", "Minikitchen", "PictureSettings",
+    "PredictSettings", "ProbeSettings", "ProxySettings", "ScanLimits", "ScanSettings", "Settings",
+    "TimelineSettings", "TrainSettings", "ValidateSettings", "checked", "home_of",
+    "layered_settings", "read_layer", "read_settings", "runs_to_compare", "set_words",
 ]  # fmt: skip

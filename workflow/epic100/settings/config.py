@@ -1,6 +1,5 @@
 """The whole config: all sections, the runs of a sweep, and what contradicts each other."""
 
-import copy
 import itertools
 import json
 import os
@@ -10,101 +9,43 @@ from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, unquote
 
-import yaml
-from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, model_validator
 
-from epic100.base.errors import EpicError
-from epic100.base.shipped import ROOT
-from epic100.settings.keys import (
+from epic100.settings.inputs import (
     Annotations,
-    BrowseSettings,
     Classes,
-    Cleaning,
-    ClipSettings,
-    ExportSettings,
-    FeatureSettings,
     Minikitchen,
-    Modules,
     OfficialLists,
     Participants,
+    Videos,
+)
+from epic100.settings.prediction import (
+    FeatureSettings,
     PredictSettings,
     ProbeSettings,
-    RunName,
-    ScanSettings,
     TimelineSettings,
-    TrainSettings,
-    Videos,
-    unique,
 )
-from epic100.settings.section import (
-    Section,
-    about,
-    checked,
-    key,
-    known_and_meant,
-    lines_of_keys,
-    number_of,
-    words_of,
-)
+from epic100.settings.results import BrowseSettings, ExportSettings
+from epic100.settings.section import Section, about, key
+from epic100.settings.training import Modules, Sweep, TrainSettings
+from epic100.settings.values import RunName
+from epic100.settings.videos import Cleaning, ClipSettings, ScanSettings
 
-FILE = "config/config.yaml"
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
-SET = "set"  # a key of Snakemake's config that no file has
 DEFAULT = "default"  # what the run in `results/` is called beside others
 COMPARED = ("metrics.json", "predictions/val.pt")  # what a finished run has
+# What several rules name in `only`: how annotations are read, how a model is shown clips, and what
+# the start check tries.
+READING = ("classes", "annotations.format", "videos.subset")
+SHOWING = ("predict", "modules")
+TRYING = ("annotations", "classes", "videos", "train", "modules", "predict", "minikitchen")
 
 
 def home_of(run: str | None) -> str:
     """Return the folder of a run's trained parts; None is the default run."""
     return f"{RUNS}/{run}" if run else RESULTS
-
-
-class Sweep(Section):
-    """Values to try: a run in results/runs for each combination of them (below)."""
-
-    train: dict[str, Any] = key(
-        {},
-        "lists of values of keys of `train` that change what is learned; of `options` too, a list "
-        "for each key",
-    )
-
-    @field_validator("train", mode="after")
-    @classmethod
-    def _lists(cls, grid: dict[str, Any]) -> dict[str, Any]:
-        known = [
-            name for name, field in TrainSettings.model_fields.items() if about(field)["sweep"]
-        ]
-        checked: dict[str, Any] = {}
-        for name, values in grid.items():
-            if name not in known:
-                raise ValueError(f"unknown key {name!r}{known_and_meant(name, known)}")
-            options = name == "options" and isinstance(values, dict)
-            for listed in values.values() if options else [values]:
-                if not isinstance(listed, list) or not listed:
-                    raise ValueError(f"{name} is {listed!r}; expected a list of values")
-                unique(listed)
-            if options:
-                checked[name] = {option: [*map(number_of, values[option])] for option in values}
-            else:
-                checked[name] = [_value_of_train(name, value) for value in values]
-        return checked
-
-    def axes(self) -> list[tuple[str, str, list[Any]]]:
-        """Short name, name and values of each key, by the short name."""
-        options = self.train.get("options", {})
-        axes = [(name, name, values) for name, values in self.train.items() if name != "options"]
-        axes += [(name.rpartition(".")[2], name, values) for name, values in options.items()]
-        return sorted(axes, key=lambda axis: axis[:2])
-
-
-def _value_of_train(name: str, value: Any) -> Any:
-    try:
-        return getattr(TrainSettings.model_validate({name: value}), name)
-    except ValidationError as error:
-        raise ValueError(words_of(error.errors()[0], TrainSettings)) from error
 
 
 class Settings(Section):
@@ -191,21 +132,33 @@ class Settings(Section):
             names: The sections that the job uses, or their keys: `section.key`.
 
         Returns:
-            Those that are not as when they were introduced (`stored`), for `Settings.part`.
+            By these names: of a section what is not as when it was introduced (`stored`), so that a
+            new key makes nothing again; of a key its value. `Settings.part` reads it.
         """
-        stored, kept = self.stored(), dict[str, Any]()
-        for name in names:
-            attrgetter(name)(self)  # a name that is not there is an error
-            section, _, own = name.partition(".")
-            if section in stored and (not own or own in stored[section]):
-                found = {own: stored[section][own]} if own else stored[section]
-                kept[section] = kept.get(section, {}) | found
-        return kept
+        values = {name: attrgetter(name)(self) for name in names}
+        return {
+            name: value.stored() if isinstance(value, Section) else value
+            for name, value in values.items()
+        }
 
     @classmethod
     def part(cls, stored: Mapping[str, Any]) -> "Settings":
-        """The config of a job: what `only` has kept, and defaults."""
-        return cls.model_validate(stored, context="part")
+        """The config of a job: what `only` has kept. Anything else in it is an AttributeError."""
+        config: dict[str, Any] = {}
+        for name, value in stored.items():
+            section, _, own = name.partition(".")
+            config[section] = config.get(section, {}) | {own: value} if own else value
+        part = cls.model_validate(config, context="part")
+        part.forget(part.model_fields_set ^ set(cls.model_fields))
+        for name, section in part:
+            if isinstance(section, Section):
+                kinds = type(section).model_fields
+                section.forget(
+                    {key for key in kinds if about(kinds[key])["of_inputs"]}
+                    if name in stored
+                    else section.model_fields_set ^ set(kinds)
+                )
+        return part
 
     @model_validator(mode="after")
     def _agrees(self, info: ValidationInfo) -> Self:
@@ -254,104 +207,6 @@ def _as_name(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     text = Path(text).stem if text.endswith(".py") else text
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
-
-
-def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Settings:
-    """Check a config and fill in the defaults.
-
-    Args:
-        config: The config, as Snakemake has merged it. What its key `set` holds is merged over it:
-            the words KEY=VALUE of a command line, as `set_words` joins them.
-        files: The files that it was read from, later ones over earlier ones, for the messages.
-
-    Raises:
-        EpicError: Something is wrong. The message names every key at once.
-    """
-    places = {
-        place: f"{file}:{line}: " for file in files for place, line in lines_of_keys(file).items()
-    }
-    merged = copy.deepcopy(dict(config))
-    for place, value in json.loads(unquote(merged.pop(SET, "[]"))):
-        places[tuple(place)] = ""
-        for name in reversed(place):
-            value = {name: value}
-        _merge(merged, value)
-    return checked(Settings, merged, "config: ", places)
-
-
-def set_words(words: Sequence[str]) -> str:
-    """Join words KEY=VALUE to one for Snakemake's `--config`, which takes no key with dots.
-
-    Args:
-        words: Each names its key from the top level down, with dots, and its value as YAML.
-
-    Raises:
-        EpicError: A word is not KEY=VALUE, or its value is not YAML.
-    """
-    given = []
-    for word in words:
-        place, equals, text = word.partition("=")
-        if not equals or not all(place.split(".")):
-            raise EpicError(f"{word}: expected KEY=VALUE, for example train.epochs=3")
-        try:
-            given.append((place.split("."), number_of(yaml.safe_load(text))))
-            joined = json.dumps(given)
-        except (yaml.YAMLError, TypeError) as error:
-            raise EpicError(
-                f"{word}: the value is not YAML of one line; expected KEY=VALUE"
-            ) from error
-    return f"{SET}={quote(joined)}"  # of JSON Snakemake would make a list of texts
-
-
-def layered_settings(
-    overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = ""
-) -> Settings:
-    """Read the config that Snakemake would use in `directory` with these `--configfile`s.
-
-    The base is `config/config.yaml` of the folder, or the shipped one if the folder has none. The
-    overlays are merged into it key by key, in order.
-
-    Args:
-        overlays: Paths of further config files.
-        directory: The working folder of the run.
-
-    Raises:
-        EpicError: A file is missing or is not YAML, or something in it is wrong.
-    """
-    own = Path(directory) / FILE
-    files = [own if own.is_file() else ROOT / FILE, *map(Path, overlays)]
-    config: dict[str, Any] = {}
-    for path in files:
-        _merge(config, read_layer(path))
-    return read_settings(config, files)
-
-
-def read_layer(path: str | os.PathLike) -> dict[str, Any]:
-    """Read one config file without checking its keys.
-
-    Raises:
-        EpicError: The file cannot be read, or is not YAML with keys.
-    """
-    path = Path(path)
-    try:
-        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        tab = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
-        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{tab}") from error
-    if layer is None:
-        raise EpicError(f"{path}: no key in it; expected a config, key by key, or remove the file")
-    if not isinstance(layer, dict):
-        raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
-    return layer
-
-
-def _merge(config: dict[str, Any], over: dict[str, Any]) -> None:
-    for name, value in over.items():
-        if isinstance(value, dict) and isinstance(config.get(name), dict):
-            _merge(config[name], value)
-        else:
-            config[name] = value
 
 
 def runs_to_compare(

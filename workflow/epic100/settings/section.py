@@ -1,18 +1,16 @@
 """What a key of the config is made of, what all sections do, and mistakes in plain words."""
 
-import difflib
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from epic100.base.errors import EpicError
+from epic100.base.names import did_you_mean
 
+FORMS: dict[str, str] = {}  # of texts, by the pattern that a key has for it
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 Kind = TypeVar("Kind", bound="Section")
 Place = Sequence[str | int]
@@ -45,6 +43,12 @@ def key(
     return Field(default, description=meaning, json_schema_extra=extra, **limits)
 
 
+def form(pattern: str, words: str) -> str:
+    """A pattern of texts, and the words in which a mistake names it."""
+    FORMS[pattern] = words
+    return pattern
+
+
 def about(field: FieldInfo) -> dict[str, Any]:
     """What `key` says of a key besides pydantic's own words."""
     assert isinstance(field.json_schema_extra, dict), "each key of a section is made by `key`"
@@ -71,6 +75,8 @@ class Section(BaseModel):
         extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
     )
 
+    elsewhere: ClassVar[str] = ""  # Where a user finds what looks like a key of it, and is none.
+
     @classmethod
     def fields_by_key(cls) -> dict[str, FieldInfo]:
         """The keys of the section, by the name that a config has for them."""
@@ -83,6 +89,21 @@ class Section(BaseModel):
         kinds = {kind, *get_args(kind)}
         wanted = kinds & {int, float} and not kinds & {str, Any}
         return number_of(value) if wanted else value
+
+    if not TYPE_CHECKING:  # So mypy still reports names that no section has.
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise AttributeError(
+                    f"{type(self).__name__} of this job has no `{name}`: its rule does not name it "
+                    "in `CONFIG.only(...)`"
+                )
+            return super().__getattr__(name)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Make it an error to read these keys: a job was not given them, and has no default."""
+        for name in names:
+            del self.__dict__[name]
 
     def stored(self) -> dict[str, Any]:
         """What a job or a stamp keeps of a section: what is not as when its key was introduced.
@@ -103,9 +124,37 @@ class Section(BaseModel):
 def known_and_meant(name: str, known: Iterable[str]) -> str:
     """What an unknown name may stand for, and the names that are known."""
     known = list(known)
-    close = difflib.get_close_matches(str(name), known, 1)
-    meant = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{meant} (known here: {', '.join(known)})"
+    return did_you_mean(name, known) or f" (known here: {', '.join(known)})"
+
+
+def names_of(section: "type[Section]", above: str = "") -> Iterator[str]:
+    """Dotted names of all keys of a section, and of the sections in it."""
+    for name, field in section.fields_by_key().items():
+        yield above + name
+        if inner := section_of(field):
+            yield from names_of(inner, f"{above}{name}.")
+
+
+def unknown_key(section: "type[Section]", name: str) -> str:
+    """What is wrong with a dotted name of a key; "" if it is one, or is in the value of one."""
+    inner: type[Section] | None = section
+    above = ""
+    for part in name.split("."):
+        if inner is None:
+            return ""
+        known = inner.fields_by_key()
+        if part not in known:
+            hint = (
+                did_you_mean(part, known, above + "{}")
+                if above
+                else did_you_mean(
+                    name, [each for each in names_of(section) if each.count(".") == name.count(".")]
+                )
+            )
+            hint = hint or inner.elsewhere or f" (known here: {', '.join(known)})"
+            return f"unknown key {name!r}{hint}"
+        inner, above = section_of(known[part]), f"{above}{part}."
+    return ""
 
 
 def checked(
@@ -155,45 +204,23 @@ def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
     place, value = error["loc"], error["input"]
     where = ".".join(map(str, place))
     if error["type"] == "extra_forbidden":
-        field = _field_at(model, place[:-1])
-        section = (field and section_of(field)) or model
-        return f"unknown key {where!r}{known_and_meant(place[-1], section.fields_by_key())}"
+        return unknown_key(model, where)
     said = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error" and (not place or isinstance(value, Mapping)):
         return said if not place or said.startswith("`") else f"{where}: {said}"
     said = said.removeprefix("Input should be ").removeprefix("a valid ")
     if error["type"] == "model_type":
         said = "keys with values"
-    field = _field_at(model, place)
+    field = field_at(model, place)
+    if error["type"] == "string_pattern_mismatch":
+        said, field = FORMS[error["ctx"]["pattern"]], None
     meaning = f" ({field.description})" if field and field.description else ""
     expected = said if said.startswith("expected") else f"expected {said}"
     return f"{where or 'top level'} is {value!r}; {expected}{meaning}"
 
 
-def lines_of_keys(file: str | os.PathLike) -> dict[tuple[str, ...], int]:
-    """The line of each key of a YAML file, by the names from the top level down to it.
-
-    Raises:
-        EpicError: The file has a key twice: YAML drops the first without a word.
-    """
-    lines: dict[tuple[str, ...], int] = {}
-    root = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    nodes: list[tuple[tuple[str, ...], yaml.Node | None]] = [((), root)]
-    for above, node in nodes:
-        for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
-            place, line = (*above, name.value), name.start_mark.line + 1
-            if place in lines:
-                raise EpicError(
-                    f"{file}:{line}: key {name.value!r} is there already, in line {lines[place]}; "
-                    "expected it once: join the two"
-                )
-            lines[place] = line
-            nodes.append((place, value))
-    return lines
-
-
-def _field_at(model: type[Section], place: Place) -> FieldInfo | None:
+def field_at(model: type[Section], place: Place) -> FieldInfo | None:
     """The key that a place is in or below; None at the top level."""
     field = model.fields_by_key().get(str(place[0])) if place else None
     section = section_of(field) if field else None
-    return (_field_at(section, place[1:]) if section else None) or field
+    return (field_at(section, place[1:]) if section else None) or field

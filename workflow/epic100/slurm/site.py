@@ -16,6 +16,7 @@ import yaml
 
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
+from epic100.base.names import did_you_mean
 from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT
 from epic100.slurm.commands import on, run
@@ -136,7 +137,8 @@ def choose(
     where = env.get("EPIC100_SITE") or where
     choices = _read(path)["choices"]
     if where not in choices:
-        raise EpicError(f"no Slurm site {where!r} in {path}; known: {', '.join(choices)}")
+        known = did_you_mean(where, choices) or f"; known: {', '.join(choices)}"
+        raise EpicError(f"EPIC100_SITE, or `site:`: no Slurm site {where!r} in {path}{known}")
     partitions = read_partitions(path)
     names = (env.get(f"EPIC100_{key.upper()}") or choices[where][key] for key in ("cpu", "gpu"))
     cpu, gpu = (_named(partitions, name, path).completed() for name in names)

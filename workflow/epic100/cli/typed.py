@@ -1,0 +1,154 @@
+"""What is typed behind `epic100 run`, looked up word by word before Snakemake sees it.
+
+Keys of the config are told from targets and from Snakemake's own options, and what is none of them
+is refused with the nearest one. Targets are looked up in rules/targets.smk, where the rules are
+known.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from epic100.base.errors import EpicError
+from epic100.base.names import did_you_mean, nearest_file
+from epic100.base.private import refuse_foreign
+from epic100.base.shipped import ROOT, existing_path
+from epic100.settings import Settings, read_layer
+from epic100.settings.section import names_of
+from epic100.slurm.site import choose
+
+# Options whose values look like KEY=VALUE.
+OF_JOBS = {
+    "--set-threads", "--set-resources", "--set-resource-scopes", "--resources", "--res",
+    "--default-resources", "--default-res", "--consider-ancient",
+}  # fmt: skip
+# Options of Snakemake that are often typed. To look another one up takes its parser, a second.
+OFTEN = {
+    "-n", "-c", "-j", "-R", "-k", "-q", "-p", "--dry-run", "--cores", "--jobs", "--forcerun",
+    "--keep-going", "--quiet", "--verbose", "--configfile", "--config", "--profile", "--logger",
+    "--directory", "--workflow-profile", "--snakefile", "--unlock", *OF_JOBS,
+}  # fmt: skip
+DRY = {"-n", "--dry-run", "--dryrun"}
+KEY = re.compile(r"[A-Za-z_]\w*(\.[\w.-]+)?")
+SHIPPED = ("config/", "profiles/")  # their files may be named as in a clone
+
+
+def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell what was typed apart.
+
+    Args:
+        arguments: The words.
+
+    Returns:
+        The words for Snakemake, with shipped files by their paths; and the words KEY=VALUE.
+
+    Raises:
+        EpicError: A word is nothing that is known here.
+    """
+    words: list[str] = []
+    keys: list[str] = []
+    dry = bool(DRY.intersection(arguments))
+    for option, value, word in _pairs(map(shipped, arguments)):
+        if word == option or word.startswith(f"{option}=") and option:
+            _refuse_option(option, word)
+        if option == "--config":
+            keys += [value] if value else []
+        elif value == word and _is_key(option, word):
+            keys.append(word)
+        else:
+            words.append(word)
+            if value:
+                _refuse_value(option, value, dry)
+    return words, keys
+
+
+def _pairs(words: Iterator[str]) -> Iterator[tuple[str, str, str]]:
+    """(option, value, word) of each word; the option is "" before the first one."""
+    option = ""
+    for word in words:
+        value = word
+        if word.startswith("-") and len(word) > 1:
+            option, _, value = word.partition("=")
+        yield option, value, word
+
+
+def _is_key(option: str, word: str) -> bool:
+    """Whether a word is KEY=VALUE, be its key right or wrong."""
+    name, equals, _ = word.partition("=")
+    known = set(names_of(Settings))
+    if not equals:
+        if name in known and "." in name:
+            raise EpicError(f"{name}: is a key of the config; expected {name}=VALUE")
+        return False
+    # A resource has no dot in its name, and one of a rule has a colon.
+    return bool(KEY.fullmatch(name)) and (option not in OF_JOBS or "." in name)
+
+
+def _refuse_option(option: str, word: str) -> None:
+    name, _, value = word.lstrip("-").partition("=")
+    if name in names_of(Settings) and option not in OFTEN:
+        raise EpicError(f"{word}: a key has no dashes; expected {name}={value or 'VALUE'}")
+    if option in OFTEN or not option.startswith("--"):
+        return
+    from snakemake.cli import get_argument_parser
+
+    known = get_argument_parser()._option_string_actions
+    if not any(each.startswith(option) for each in known):
+        raise EpicError(
+            f"{option}: no option of Snakemake{did_you_mean(option, known)} `snakemake --help` "
+            "lists them; a key of the config is KEY=VALUE"
+        )
+
+
+def _refuse_value(option: str, value: str, dry: bool) -> None:
+    """Refuse a file or folder of an option that is not there."""
+    if option in ("--configfile", "--configfiles"):
+        _refuse_config(option, value)
+    elif option == "--profile":
+        if value != "none" and not any(map(os.path.exists, _profiles(value))):
+            names = [path.name for path in (ROOT / "profiles").iterdir() if path.is_dir()]
+            meant = did_you_mean(Path(value).name, names, "profiles/{}")
+            raise EpicError(f"{option} {value}: no such profile{meant}")
+        if site := os.environ.get("EPIC100_SITE"):
+            # The profile would ask for it too, and Snakemake bury the answer below its usage.
+            choose(site)
+    elif option in ("--directory", "-d") and dry and not os.path.isdir(value):
+        raise EpicError(
+            f"{option} {value}: no such folder, and a dry run makes none{nearest_file(value)}"
+        )
+
+
+def _profiles(name: str) -> list[str]:
+    """Where Snakemake looks for a profile."""
+    users = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [name, *(os.path.join(folder, "snakemake", name) for folder in (users, "/etc/xdg"))]
+
+
+def _refuse_config(option: str, word: str) -> None:
+    path = Path(word)
+    if path.is_file():
+        read_layer(path)
+    elif path.suffix not in (".yaml", ".yml", ".json"):
+        raise EpicError(
+            f"{word}: no config file, but {option} takes every word behind it; put targets before "
+            f"the options: {word} {option} ..."
+        )
+    else:
+        raise EpicError(f"{option} {word}: no such config file{nearest_file(word, ROOT)}")
+
+
+def shipped(argument: str) -> str:
+    """A word, with the path of the package's file in it where this folder has none of the name.
+
+    Raises:
+        EpicError: The file or the folder that it is in belongs to another user.
+    """
+    option, equals, value = argument.rpartition("=")
+    if not value.startswith(SHIPPED) or (equals and not option.startswith("-")):
+        return argument
+    found = existing_path(value)
+    if found == value and not ROOT.samefile("."):
+        refuse_foreign(value.partition("/")[0])
+        refuse_foreign(value)
+    return option + equals + found

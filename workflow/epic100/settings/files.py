@@ -1,0 +1,118 @@
+"""Config files, one over the other, become settings."""
+
+import copy
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import yaml
+
+from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT
+from epic100.settings.config import Settings
+from epic100.settings.section import checked
+
+FILE = "config/config.yaml"
+SET = "set"  # a key of Snakemake's config that no file has
+
+
+def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Settings:
+    """Check a config and fill in the defaults.
+
+    Args:
+        config: The config, as Snakemake has merged it. What its key `set` holds is merged over it:
+            the words KEY=VALUE of a command line, as `set_words` joins them.
+        files: The files that it was read from, later ones over earlier ones, for the messages.
+
+    Raises:
+        EpicError: Something is wrong. The message names every key at once.
+    """
+    places = {
+        place: f"{file}:{line}: " for file in files for place, line in lines_of_keys(file).items()
+    }
+    merged = copy.deepcopy(dict(config))
+    for place, value in json.loads(unquote(merged.pop(SET, "[]"))):
+        places[tuple(place)] = ""
+        for depth in range(1, len(place)):
+            # A mistake above what was typed is of no file either.
+            places.setdefault(tuple(place[:depth]), "")
+        for name in reversed(place):
+            value = {name: value}
+        _merge(merged, value)
+    return checked(Settings, merged, "config: ", places)
+
+
+def layered_settings(
+    overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = ""
+) -> Settings:
+    """Read the config that Snakemake would use in `directory` with these `--configfile`s.
+
+    The base is `config/config.yaml` of the folder, or the shipped one if the folder has none. The
+    overlays are merged into it key by key, in order.
+
+    Args:
+        overlays: Paths of further config files.
+        directory: The working folder of the run.
+
+    Raises:
+        EpicError: A file is missing or is not YAML, or something in it is wrong.
+    """
+    own = Path(directory) / FILE
+    files = [own if own.is_file() else ROOT / FILE, *map(Path, overlays)]
+    config: dict[str, Any] = {}
+    for path in files:
+        _merge(config, read_layer(path))
+    return read_settings(config, files)
+
+
+def read_layer(path: str | os.PathLike) -> dict[str, Any]:
+    """Read one config file without checking its keys.
+
+    Raises:
+        EpicError: The file cannot be read, or is not YAML with keys.
+    """
+    path = Path(path)
+    try:
+        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        tab = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
+        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{tab}") from error
+    if layer is None:
+        raise EpicError(f"{path}: no key in it; expected a config, key by key, or remove the file")
+    if not isinstance(layer, dict):
+        raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
+    return layer
+
+
+def _merge(config: dict[str, Any], over: dict[str, Any]) -> None:
+    for name, value in over.items():
+        if isinstance(value, dict) and isinstance(config.get(name), dict):
+            _merge(config[name], value)
+        else:
+            config[name] = value
+
+
+def lines_of_keys(file: str | os.PathLike) -> dict[tuple[str, ...], int]:
+    """The line of each key of a YAML file, by the names from the top level down to it.
+
+    Raises:
+        EpicError: The file has a key twice: YAML drops the first without a word.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+    root = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    nodes: list[tuple[tuple[str, ...], yaml.Node | None]] = [((), root)]
+    for above, node in nodes:
+        for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            place, line = (*above, name.value), name.start_mark.line + 1
+            if place in lines:
+                raise EpicError(
+                    f"{file}:{line}: key {name.value!r} is there already, in line {lines[place]}; "
+                    "expected it once: join the two"
+                )
+            lines[place] = line
+            nodes.append((place, value))
+    return lines

@@ -1,0 +1,109 @@
+"""Annotations, videos, who takes part, official lists, and the demo in place of them."""
+
+import os
+from typing import Literal
+
+from epic100.settings.section import Section, form, key
+from epic100.settings.values import FilePath, Names
+from epic100.settings.videos import ProxySettings
+
+
+class Annotations(Section):
+    """Official CSVs, from github.com/epic-kitchens/epic-kitchens-100-annotations."""
+
+    train: FilePath = key("annotations/EPIC_100_train.csv", "official CSV")
+    val: FilePath = key("annotations/EPIC_100_validation.csv", "official CSV")
+    test: FilePath | None = key(None, "EPIC_100_test_timestamps.csv; null: no test predictions")
+    format: Literal["official", "lab_list"] = key(
+        "official",
+        "`lab_list`: lines `path start stop verb noun` whose frames count on the annotation clock "
+        "(60 a second for P01_01, 50 for P01_101)",
+    )
+    download: bool = key(
+        False, "fetch the CSVs and lists that are missing, and verify all (docs/data.md)"
+    )
+    sheet: FilePath = key(
+        "config/annotations.tsv", "the URL of each official file at a pinned commit, its checksum"
+    )
+
+
+class Classes(Section):
+    """Number of classes; ids run from 0."""
+
+    verbs: int = key(97, "verb classes", ge=1)
+    nouns: int = key(300, "noun classes", ge=1)
+
+
+class Videos(Section):
+    """Which videos there are, and in which folder."""
+
+    root: FilePath = key(
+        "videos",
+        "files are at {root}/{participant}/{video}.MP4, {root}/{participant}/videos/{video}.MP4 or "
+        "{root}/{video}.MP4; `.mp4` will do",
+    )
+    pattern: str | None = key(
+        None,
+        "where each file is below `root` if it is at none of these: a path with {video} and, where "
+        "wanted, {participant} in it, such as `all/{participant}/{video}_small.mkv`",
+        pattern=form(
+            r"^([^{}]|\{participant\})*\{video\}([^{}]|\{participant\}|\{video\})*$",
+            "a path with {video} in it, and besides it at most {participant} in braces",
+        ),
+    )
+    sheet: FilePath = key("config/videos.tsv", "the list of videos (below)")
+    subset: bool = key(
+        False,
+        "the sheet lists fewer videos than the CSVs on purpose: leave out the segments of the "
+        "others instead of refusing them",
+    )
+    download: bool = key(
+        False, "fetch missing videos from the sheet's `url`, verify all by its `md5`"
+    )
+    accept: Names = key([], "videos to use although their length is in doubt (docs/damage.md)")
+    private_hosts: Names = key(
+        [], "hosts of a private network that urls of the sheets may name; others are not asked"
+    )
+    proxy: ProxySettings | None = key(None, "small copies to read clips from; {}: these defaults")
+
+    @property
+    def place(self) -> str:
+        """Where `find_files` looks: the root, with the pattern if there is one."""
+        return os.path.join(self.root, self.pattern) if self.pattern else self.root
+
+
+class Participants(Section):
+    """Who takes part."""
+
+    exclude: Names = key(
+        [], "participants left out: not scanned, their segments dropped with that reason"
+    )
+    include: Names = key([], "participants that take part, without those of `exclude`; []: all")
+
+
+class OfficialLists(Section):
+    """Lists behind some figures; null: the file with the official name beside the val CSV."""
+
+    tail_verbs: FilePath | None = key(None, "EPIC_100_tail_verbs.csv")
+    tail_nouns: FilePath | None = key(None, "EPIC_100_tail_nouns.csv")
+    unseen_participants: FilePath | None = key(
+        None, "EPIC_100_unseen_participant_ids_validation.csv (not the test split's list)"
+    )
+    verb_classes: FilePath | None = key(
+        None, "EPIC_100_verb_classes.csv, the report's names; absent: the annotators' words"
+    )
+    noun_classes: FilePath | None = key(None, "EPIC_100_noun_classes.csv, likewise")
+
+
+class Minikitchen(Section):
+    """The demo only: the workflow makes its own annotations and videos."""
+
+    seed: int = key(0, "decides everything in it", ge=0)
+    level: Literal["easy", "hard"] = key(
+        "easy",
+        "`hard`: verbs that differ only in direction, small nouns off centre, a long tail "
+        "(docs/recipe.md)",
+    )
+    damage: dict[str, Literal["truncated", "zeroed", "bitflips", "empty", "missing"]] = key(
+        {}, "damage done to finished files, by video_id"
+    )

@@ -1,0 +1,259 @@
+"""What is learned, on which device, and which combinations are tried."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from epic100.settings.section import Section, about, form, key, known_and_meant, number_of, words_of
+from epic100.settings.values import AUTO, FilePath, Heads, Module, Share, unique
+
+
+class OnDevice(Section):
+    """Where a job computes."""
+
+    device: Literal["auto", "cuda", "cpu"] = key(
+        "auto",
+        "a GPU if there is one; if the job was granted one (by a cluster, "
+        "`CUDA_VISIBLE_DEVICES`, or the rule's `gpu` in a job) and torch cannot use it, the "
+        "job fails; `cpu`: the CPU, whatever was granted",
+    )
+    gpus: int | None = key(
+        None,
+        "GPUs of a node, one process each; null: one if there is one, and one is asked for; "
+        "0: the CPU; with `device: cpu` the number of processes",
+        ge=0,
+    )
+
+    @model_validator(mode="after")
+    def _one_device(self) -> Self:
+        if self.device == "cuda" and self.gpus == 0:
+            raise ValueError("gpus is 0 and device is cuda; set one of the two otherwise")
+        return self
+
+    @property
+    def gpus_to_ask(self) -> int:
+        """Number of GPUs that the job requests from its scheduler."""
+        if self.device == "cpu":
+            return 0
+        return 1 if self.gpus is None else self.gpus
+
+
+class CheckpointSettings(Section):
+    """When the state of a training is saved, besides after each epoch."""
+
+    seconds: float | None = key(600, "so long after the last save; null: never", gt=0)
+    keep: int = key(2, "how many of the newest stay, besides the best by val action top-1", ge=2)
+
+
+class ValidateSettings(Section):
+    """Validation during training; null: as in the MMEngine config."""
+
+    every: int | None = key(None, "after so many epochs, and after the last", ge=1)
+    segments: int | None = key(None, "on so many segments, spread evenly over the val list", ge=1)
+
+
+class TrainSettings(OnDevice):
+    """Training; null: as in the MMEngine config."""
+
+    elsewhere: ClassVar[str] = (
+        "; a key of the MMEngine config goes into `options`: "
+        "train.options={optim_wrapper.optimizer.lr: 0.01}"
+    )
+
+    config: FilePath = key(
+        "config/x3d_s_epic_rgb_segments.py",
+        "MMEngine config: model, pipelines, schedule",
+        sweep=True,
+        of_inputs=True,
+    )
+    split: Literal["train", "trainval"] = key(
+        "train", "`trainval`: on train and val together, with their own pair table (below)"
+    )
+    load_from: FilePath | None = key(
+        AUTO,
+        "weights to start from: a path or URL; `auto`: those that the MMEngine config names. "
+        "Another head size is allowed, and reported",
+        of_inputs=True,
+    )
+    load_from_sha256: str | None = key(
+        None,
+        "the digest of those weights, if their name has none or another one",
+        pattern=form("^[0-9a-f]{64}$", "64 hexadecimal digits"),
+        of_inputs=True,
+    )
+    from_scratch: bool = key(
+        False, "start from random weights, even if the schedule is for fine-tuning", of_inputs=True
+    )
+    epochs: int | None = key(
+        None, "number of epochs; schedules that end with the training follow it", sweep=True, ge=1
+    )
+    batch_size: int | None = key(
+        None, "segments a step, over all processes and parts", sweep=True, ge=1
+    )
+    workers: int | None = key(
+        None,
+        "loader processes of each training process; null: on a CPU as in the MMEngine config, on "
+        "GPUs the job's cores divided by its processes, minus one",
+        ge=0,
+    )
+    max_broken: float = key(
+        0.01,
+        "share of clips that may fail to decode, although the scan passed their video, before the "
+        "run stops with a list; others stand in for them",
+        ge=0,
+        le=1,
+    )
+    nodes: int = key(1, "nodes of one job, each with `gpus` GPUs (docs/training.md)", ge=1)
+    precision: Literal["fp32", "bf16", "fp16"] | None = key(
+        None,
+        "autocast on a GPU; bf16 needs an A100 or newer; null: as in the MMEngine config, and fp32 "
+        "on a CPU",
+        sweep=True,
+    )
+    channels_last: bool | None = key(
+        None,
+        "the layout of the backbone's weights; null: channels-last on a CPU, and on a GPU with "
+        "bf16 or fp16 (docs/training.md)",
+    )
+    compile: bool = key(False, "run the backbone through torch.compile")
+    bn: Literal["local", "sync", "frozen"] = key(
+        "local",
+        "BatchNorm uses each process's part of the batch; `sync`: the whole batch (GPUs only); "
+        "`frozen`: the statistics that it starts with, scale and shift fixed too",
+        sweep=True,
+    )
+    accumulate: int | None = key(
+        None,
+        "process each batch in so many parts, so that only one needs memory at a time; null: as in "
+        "the MMEngine config",
+        ge=1,
+    )
+    scale_lr: bool | None = key(
+        None,
+        "multiply the learning rate by `batch_size` / `auto_scale_lr.base_batch_size`",
+        sweep=True,
+    )
+    label_smoothing: Share | None = key(
+        None, "share of each label that is spread over its head's classes", sweep=True
+    )
+    ema: float | None = key(
+        None,
+        "decay of a moving average of the weights, e.g. 0.9999; the average is then the model; "
+        "null: none",
+        sweep=True,
+        gt=0,
+        lt=1,
+    )
+    dropout: Share | None = key(None, "dropout before the last layer", sweep=True)
+    heads: Heads | None = key(
+        None, "what the last layer predicts: `pair`, `verb_noun`, or `both` (below)", sweep=True
+    )
+    seed: int = key(0, "seed of initial weights, order, augmentation and dropout", sweep=True, ge=0)
+    checkpoint: CheckpointSettings = key(CheckpointSettings(), "when the state is saved")
+    # pydantic's models have an attribute of this name.
+    validation: ValidateSettings = key(ValidateSettings(), "on what, and when", alias="validate")
+    options: dict[str, Annotated[Any, BeforeValidator(number_of)]] = key(
+        {},
+        "any other key of the MMEngine config, dotted, applied last: "
+        '`{"optim_wrapper.optimizer.lr": 0.01}`; one that nothing reads is refused',
+        sweep=True,
+    )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.from_scratch and self.load_from not in (None, AUTO):
+            raise ValueError(
+                f"`train: from_scratch:` is true, but `load_from:` is {self.load_from!r}; expected "
+                "one of the two"
+            )
+        return self
+
+    @property
+    def gpus_to_ask(self) -> int:
+        """Number of GPUs that the job requests from its scheduler, on all nodes."""
+        return self.nodes * super().gpus_to_ask
+
+    def begun_with(self, config: str, weights: str | None) -> Self:
+        """The settings of a training whose files are known.
+
+        Args:
+            config: The MMEngine config file.
+            weights: The file of the start weights; None for random ones.
+        """
+        return self.model_copy(
+            update={"config": config, "load_from": weights, "from_scratch": False}
+        )
+
+    @property
+    def resources_of_nodes(self) -> dict[str, int | str]:
+        """What a job over several nodes requests besides GPUs: one task a node.
+
+        With `mpi` the executor runs the job's command on the first node only and leaves it to the
+        command to start the others. `tasks_per_gpu: 0` keeps it from taking `tasks` as tasks of a
+        GPU.
+        """
+        if self.nodes == 1:
+            return {}
+        return {"mpi": "yes", "nodes": self.nodes, "tasks": self.nodes, "tasks_per_gpu": 0}
+
+
+class Modules(Section):
+    """Models and pipeline steps of your own, for training and prediction (below)."""
+
+    folder: FilePath | None = key(
+        None, "folder that the modules are in; it comes last on Python's import path"
+    )
+    imports: Annotated[list[Module], AfterValidator(unique)] = key(
+        [], "modules to import, which register their classes"
+    )
+
+
+class Sweep(Section):
+    """Values to try: a run in results/runs for each combination of them (below)."""
+
+    train: dict[str, Any] = key(
+        {},
+        "lists of values of keys of `train` that change what is learned; of `options` too, a list "
+        "for each key",
+    )
+
+    @field_validator("train", mode="after")
+    @classmethod
+    def _lists(cls, grid: dict[str, Any]) -> dict[str, Any]:
+        known = [
+            name for name, field in TrainSettings.model_fields.items() if about(field)["sweep"]
+        ]
+        checked: dict[str, Any] = {}
+        for name, values in grid.items():
+            if name not in known:
+                raise ValueError(f"unknown key {name!r}{known_and_meant(name, known)}")
+            options = name == "options" and isinstance(values, dict)
+            for listed in values.values() if options else [values]:
+                if not isinstance(listed, list) or not listed:
+                    raise ValueError(f"{name} is {listed!r}; expected a list of values")
+                unique(listed)
+            if options:
+                checked[name] = {option: [*map(number_of, values[option])] for option in values}
+            else:
+                checked[name] = [_value_of_train(name, value) for value in values]
+        return checked
+
+    def axes(self) -> list[tuple[str, str, list[Any]]]:
+        """Short name, name and values of each key, by the short name."""
+        options = self.train.get("options", {})
+        axes = [(name, name, values) for name, values in self.train.items() if name != "options"]
+        axes += [(name.rpartition(".")[2], name, values) for name, values in options.items()]
+        return sorted(axes, key=lambda axis: axis[:2])
+
+
+def _value_of_train(name: str, value: Any) -> Any:
+    try:
+        return getattr(TrainSettings.model_validate({name: value}), name)
+    except ValidationError as error:
+        raise ValueError(words_of(error.errors()[0], TrainSettings)) from error

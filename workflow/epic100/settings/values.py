@@ -1,0 +1,48 @@
+"""Kinds of values that keys of several sections have."""
+
+import os
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from epic100.settings.section import form
+
+AUTO = "auto"
+
+
+def _expanded(path: str) -> str:
+    """A path with `~` and `$VAR` replaced."""
+    found = os.path.expanduser(os.path.expandvars(path))
+    if missing := re.search(r"\$\{?(\w+)", found):
+        raise ValueError(f"the environment has no variable {missing[1]}")
+    return found
+
+
+def unique(values: list[Any]) -> list[Any]:
+    """The values, each of which may be there once."""
+    if any(value in values[:place] for place, value in enumerate(values)):
+        raise ValueError("expected each value once")
+    return values
+
+
+FilePath = Annotated[str, AfterValidator(_expanded)]
+Names = Annotated[list[str], AfterValidator(unique)]
+Files = Annotated[list[FilePath], AfterValidator(unique)]
+Module = Annotated[
+    str, Field(pattern=form("^[A-Za-z_][A-Za-z0-9_.]*$", "a module, such as my_lab.models"))
+]
+RunName = Annotated[
+    str,
+    Field(
+        pattern=form(
+            "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            "up to 100 letters, digits, '.', '_' and '-', the first a letter or digit",
+        )
+    ),
+]
+Heads = Literal["pair", "verb_noun", "both"]
+Some = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1), AfterValidator(unique)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Grid = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=2, max_length=2)]
+Seconds = Annotated[float, Field(ge=0.01, le=3600)]

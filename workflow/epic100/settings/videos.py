@@ -1,0 +1,115 @@
+"""How videos are scanned, cleaned, copied and cut."""
+
+from typing import Literal
+
+from epic100.settings.section import Section, key
+from epic100.settings.values import FilePath
+
+
+class ScanLimits(Section):
+    """What one video may take, so that no file can hang a scan."""
+
+    stall_seconds: float = key(60, "a video is given up after so long without a frame", gt=0)
+    min_seconds: float = key(300, "every video may take so long, and more by its length", gt=0)
+    seconds_per_second: float = key(2, "seconds allowed for each second of video, on top", ge=0)
+    memory_mib: int = key(3072, "address space of one decoder in MiB; 0: no limit", ge=0)
+    max_pixels: int = key(
+        16777216, "pixels of the largest picture that is decoded; larger ones are unreadable", ge=1
+    )
+
+    def total(self, seconds: float) -> float:
+        """Seconds that the work on a video of this length may take, while it has the machine."""
+        return self.min_seconds + self.seconds_per_second * seconds
+
+
+class ScanSettings(ScanLimits):
+    """How videos are scanned."""
+
+    quick: bool = key(
+        False,
+        "read all packets but decode key frames only: a first look that misses damage between "
+        "them. Its results are never taken for a full scan's",
+    )
+
+
+class Cleaning(Section):
+    """What to do with damaged videos."""
+
+    policy: Literal["segment", "video"] = key(
+        "segment", "drop segments that touch damaged frames; `video`: the whole video"
+    )
+
+
+class PictureSettings(Section):
+    """What decides the pictures of a copy or a clip."""
+
+    height: int = key(
+        256, "pixels (of upright pictures, the width); a smaller original keeps its own", ge=16
+    )
+    gop: int = key(60, "frames from key frame to key frame", ge=1)
+    crf: float = key(23, "x264's rate factor, lower is better and larger", ge=0, le=51)
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of the copy: in proportion, even, never above the original's."""
+        scale = min(1.0, self.height / min(width, height))
+        across, down = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
+        return across, down
+
+    def options(self) -> dict[str, str]:
+        """Options of libx264."""
+        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:{self._between()}:open-gop=0"
+        return {
+            "preset": "veryfast",
+            "crf": str(self.crf),
+            "threads": "1",
+            "a53cc": "0",
+            "x264-params": x264,
+        }
+
+    def _between(self) -> str:
+        """x264's options about B-frames."""
+        return "bframes=0"
+
+
+class ProxySettings(PictureSettings):
+    """Small copies with key frames close together, to read clips from (docs/data.md)."""
+
+    gop: int = key(30, "frames from key frame to key frame", ge=1)
+    crf: float = key(18, "x264's rate factor, lower is better and larger", ge=0, le=51)
+    b_frames: int = key(
+        5,
+        "frames on which no other depends, in a row; those that are not wanted are not decoded",
+        ge=0,
+        le=16,
+    )
+    root: FilePath = key(
+        "results/proxies",
+        "copies are at {root}/{participant_id}/{video_id}.MP4",
+        of_inputs=True,
+    )
+
+    def options(self) -> dict[str, str]:
+        """Options of libx264: those of clips, but fast to decode."""
+        return super().options() | {"tune": "fastdecode"}
+
+    def _between(self) -> str:
+        """Always as many as set (b-adapt=0), and never references of each other (b-pyramid)."""
+        return f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
+
+
+class ClipSettings(PictureSettings):
+    """A file for each segment, `results/clips/{split}/list.txt` (docs/clips.md)."""
+
+    max_kbit: int | None = key(
+        None,
+        "most kilobits a second of a clip, half a second of them more in all; 90 keeps those of "
+        "val below 500 MB; null: no limit",
+        ge=16,
+    )
+
+    def options(self) -> dict[str, str]:
+        """Options of libx264."""
+        options = super().options()
+        if self.max_kbit is not None:
+            options |= {"maxrate": f"{self.max_kbit}k", "bufsize": f"{max(1, self.max_kbit // 2)}k"}
+        return options
