@@ -12,8 +12,8 @@ from epic100.base.disk import HashedFile
 from epic100.scan.damage import CORRUPT, UNDECODED, Packet, blame_back
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.stills import Stills
-from epic100.video.ffmpeg import decoder_limit, demuxed, packet_of
-from epic100.video.index import PacketRecorder, VideoIndex, new_entry
+from epic100.video.ffmpeg import decoder_limit, demuxed, new_entry, packet_of
+from epic100.video.index import PacketRecorder, VideoIndex
 from epic100.video.untimed import timed
 
 PROGRESS_SECONDS = 0.5

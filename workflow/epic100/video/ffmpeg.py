@@ -18,6 +18,7 @@ READ_TRIES = 8  # input errors in a row before reading is given up
 # sessions, lists of files and patterns of names, whatever the file is called, and follows them to
 # other files and addresses.
 KINDS = "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF"
+_NEW_ENTRY = "new_extradata"  # FFmpeg's name of a packet's side data
 _ALLOWED = {
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ivf",
     "protocol_whitelist": "file",
@@ -116,6 +117,15 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     if names[:1] != ["ftyp"]:
         return f"not a video file; expected {KINDS}"
     return f"its index is spoilt ({error_text(error)})"
+
+
+def new_entry(packet: av.Packet) -> bytes:
+    """The head of a sample entry that begins at a packet, for its decoder, or b""."""
+    # To ask for this kind by its name takes longer than to list all kinds, mostly none.
+    for side in packet.iter_sidedata():
+        if side.data_type == _NEW_ENTRY:
+            return bytes(side)
+    return b""
 
 
 def packet_of(data: bytes | memoryview) -> av.Packet:

@@ -26,7 +26,7 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError, call
 from epic100.settings import ScanLimits
 from epic100.video.facts import Hex, StreamFacts, facts_of
-from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
+from epic100.video.ffmpeg import MAX_PIXELS, demuxed, new_entry, opened
 from epic100.video.nal import ParameterSets
 from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
 from epic100.video.untimed import own_times, timed
@@ -38,7 +38,6 @@ FORMAT = "epic100 frame indexes 5"
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
 LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
 PROGRESS_EVERY = 1000  # packets
-_NEW_ENTRY = "new_extradata"  # FFmpeg's name of a packet's side data
 _PIECE = 1 << 16  # bytes that are read at once to compare packets
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
@@ -54,7 +53,8 @@ class VideoIndex:
     Attributes:
         packets: `PACKET` [P]: the packets in decoding order.
         stream: What a decoder must know.
-        sets: Extradata for a decoder, in the format of the file; number 0 is the file's own.
+        sets: Extradata for a decoder, in the format of the file; number 0 is the file's own. Others
+            are those of its sample entries, if parameter sets change in the file.
         file_size: In bytes.
         direct: Whether the file can be read by the places of its packets: the bytes at each offset
             were equal to the demuxer's packet. If not (lacing, start codes, a head that changes),
@@ -98,7 +98,7 @@ class VideoIndex:
 
     @cached_property
     def changes_sets(self) -> bool:
-        """Whether other parameter sets than the file's own are in force at some key frame."""
+        """Whether parameter sets change, so that each group of pictures needs a new decoder."""
         return bool(self.packets["sets"].max(initial=0) > 0)
 
     @cached_property
@@ -263,6 +263,7 @@ class PacketRecorder:
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
         self._stream = facts_of(file.name, stream, self._sets.length_size)
         self._rows = array("q")  # `RECORDED` of each packet
+        self._bare_keys = list[int]()  # rows of key frames that need sets which changed before
         self._direct = True
         self._file = file
         self._piece, self._piece_at = b"", 0  # bytes of the file, and where they begin
@@ -281,7 +282,7 @@ class PacketRecorder:
         if entry:
             self._sets.new_entry(entry)
             self._direct = False  # packets read by their places lack it
-        self._sets.see(data)
+        brings = self._sets.see(data) or bool(entry)
         if packet.pts is None:
             self._direct = False
             return
@@ -291,7 +292,9 @@ class PacketRecorder:
         # Nothing comes before the first packet, so decoding can begin there whatever it is.
         is_key = packet.is_keyframe or not self._rows
         dts = packet.pts if packet.dts is None else packet.dts
-        crc, sets = (zlib.crc32(data), self._sets.number()) if is_key else (0, -1)
+        crc, sets = (zlib.crc32(data), self._sets.entry) if is_key else (0, -1)
+        if is_key and self._sets.change and not brings and self._rows:
+            self._bare_keys.append(len(self._rows) // len(RECORDED))
         again = packet.is_discard and packet.pts <= self._until  # not what ends a part
         if packet.is_keyframe and (again or 0 <= offset < self._place):
             self.part, self._before = self.part + 1, self._until
@@ -321,6 +324,11 @@ class PacketRecorder:
             wrong = ~np.asarray(keys, bool)
             wrong[:1] = False
             packets["crc"][wrong], packets["sets"][wrong] = 0, -1
+        entries = self._sets.entries
+        if self._sets.change:
+            packets["sets"][self._bare_keys] = -1
+            packets["sets"] += packets["sets"] >= 0
+            entries = [entries[0], *entries]
         shown = np.flatnonzero(packets["shown"])
         pts = packets["pts"][shown]
         in_order = np.argsort(pts, kind="stable")
@@ -329,22 +337,13 @@ class PacketRecorder:
         return VideoIndex(
             packets,
             self._stream,
-            tuple(self._sets.collections),
+            tuple(entries),
             self._file.size,
             self._direct,
             measured_rate(pts[in_order], self._stream.time_base),
             max(0.0, float(pts[in_order][:1].sum() * self._stream.time_base) - self._zero),
             self._file.md5(),
         )
-
-
-def new_entry(packet: "av.Packet") -> bytes:
-    """The head of a sample entry that begins at a packet, for its decoder, or b""."""
-    # To ask for this kind by its name takes longer than to list all kinds, mostly none.
-    for side in packet.iter_sidedata():
-        if side.data_type == _NEW_ENTRY:
-            return bytes(side)
-    return b""
 
 
 def build_index(path: str | os.PathLike) -> VideoIndex:

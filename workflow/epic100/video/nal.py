@@ -6,13 +6,12 @@ Clause numbers refer to Rec. ITU-T H.264 (08/2021) and ISO/IEC 14496-15 (2022).
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 SLICE, IDR, SPS, PPS = 1, 5, 7, 8  # NAL unit types of H.264, table 7-1
 VPS_HEVC, SPS_HEVC, PPS_HEVC = 32, 33, 34  # Rec. ITU-T H.265, table 7-1
 SETS = {"h264": (SPS, PPS), "hevc": (VPS_HEVC, SPS_HEVC, PPS_HEVC)}
 _SLICES = {"h264": range(1, 6), "hevc": range(VPS_HEVC)}
-_ID_BYTES = 64  # of a set; its id is in these
 _START = re.compile(rb"\x00\x00\x01")
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
 _AVCC_HEAD, _HVCC_HEAD = 5, 22  # bytes before the numbers of sets
@@ -163,20 +162,13 @@ class SetRecord:
         return [unit for unit in self.sets if kind_of(self.codec, unit) == kind]
 
     def packed(self) -> bytes:
-        """The sets in the format of `head`, as many of each kind as fit into it."""
-        found = bytearray(self.head)
-        if self.codec == "hevc" and self.head:
-            found.append(len(SETS["hevc"]))
-        for kind in SETS[self.codec]:
-            units = self.of_kind(kind)[: _MOST_SPS if kind == SPS else _MOST_SETS]
-            if not self.head:
-                found += b"".join(b"\0\0\0\1" + unit for unit in units)
-                continue
-            if self.codec == "hevc":
-                found += bytes([kind, 0])
-            found.append(len(units) | (0xE0 if kind == SPS else 0))
-            found += b"".join(sized(unit, 2) for unit in units)
-        return bytes(found)
+        """An avcC record of `head` and the sets, as many of each kind as fit into it."""
+        record = bytearray(self.head)
+        for kind, most, mark in ((SPS, _MOST_SPS, 0xE0), (PPS, _MOST_SETS, 0)):
+            units = self.of_kind(kind)[:most]
+            record.append(len(units) | mark)
+            record += b"".join(sized(unit, 2) for unit in units)
+        return bytes(record)
 
 
 def _stored(codec: str, data: bytes, at: int) -> Iterator[bytes]:
@@ -195,80 +187,46 @@ def _stored(codec: str, data: bytes, at: int) -> Iterator[bytes]:
 
 
 class ParameterSets:
-    """Follows the parameter sets of a stream, packet by packet, in decoding order.
+    """Watches for parameter sets that change in a stream, packet by packet, in decoding order.
 
     A slice refers to its picture parameter set by number only. The content behind that number is
-    what the stream, or the file's sample entry, gave last. A decoder keeps it across seeks. So one
-    that begins at a key frame must be given the sets that a decode from the start has there.
+    what the stream gave last, which a decoder keeps across seeks. So where sets change, decoding
+    begins with a new decoder, at a key frame that brings its sets or a sample entry of the file.
 
     Attributes:
-        collections: Extradata for a decoder, in the format of the file; number 0 is the file's own.
-            For codecs other than H.264 and HEVC only the container's extradata is known.
+        entries: What the sample entries of the file have for a decoder; number 0 is its own.
+        entry: Number of the one that is in force now.
+        change: Whether any set so far was another one than those of its sample entry.
         length_size: Bytes of the length before each NAL unit; 0 if there is none.
     """
 
     def __init__(self, codec: str, extradata: bytes | None):
-        self.collections = [extradata or b""]
-        self._codec = codec
-        self.new_entry(self.collections[0])
+        self._codec, self.entries, self.change = codec, list[bytes](), False
+        self.new_entry(extradata or b"")
         self.length_size = self._record.length_size
-        self._numbers: dict[object, int] = {self._state(): 0}
 
     def new_entry(self, extradata: bytes) -> None:
         """Switch to another sample entry of the file."""
-        self._extradata, self._record = extradata, SetRecord.of(self._codec, extradata)
-        self._sets: dict[tuple[int, int], bytes] = {}  # by NAL unit type and id
-        for unit in self._record.sets:
-            self._keep(unit)
+        if extradata not in self.entries:
+            self.entries.append(extradata)
+        self.entry = self.entries.index(extradata)
+        self._record = SetRecord.of(self._codec, extradata)
 
-    def see(self, packet: bytes) -> None:
-        """Record the sets that a packet contains."""
+    def see(self, packet: bytes) -> bool:
+        """Whether a packet brings what a new decoder needs: sets of a sequence and of pictures."""
         codec, size = self._codec, self._record.length_size
         if codec not in SETS:
-            return
-        sets, slices = SETS[codec], _SLICES[codec]
+            return True
         first = packet[size : size + 1]
-        if size and first and kind_of(codec, first) in slices:
-            return  # most packets: not even their units are looked for
-        try:
+        if size and first and kind_of(codec, first) in _SLICES[codec]:
+            return False  # most packets: not even their units are looked for
+        brought = set[int]()
+        with contextlib.suppress(ValueError):  # the scan reports units that are not whole
             for unit in nal_units(packet, size):
                 kind = kind_of(codec, unit)
-                if kind in sets:
-                    self._keep(unit)
-                elif kind in slices:
-                    return  # sets after the first slice belong to another picture
-        except ValueError:
-            pass  # the scan reports units that are not whole
-
-    def number(self) -> int:
-        """Number of the collection that is in force now."""
-        state = self._state()
-        if state not in self._numbers:
-            self._numbers[state] = len(self.collections)
-            sets = [unit for _, unit in sorted(self._sets.items())]
-            record = replace(self._record, sets=sets)
-            self.collections.append(record.packed() if sets else self._extradata)
-        return self._numbers[state]
-
-    def _state(self) -> object:
-        return tuple(sorted(self._sets.items())) or self._extradata
-
-    def _keep(self, unit: bytes) -> None:
-        with contextlib.suppress(ValueError):  # corrupted: no decoder accepts it either
-            self._sets[kind_of(self._codec, unit), _set_id(self._codec, unit)] = unit
-
-
-def _set_id(codec: str, unit: bytes) -> int:
-    """Id of a set (H.264, 7.3.2.1.1 and 7.3.2.2; H.265, 7.3.2.1 to 7.3.2.3)."""
-    bits, kind = Bits(unit[:_ID_BYTES], at=16), kind_of(codec, unit)
-    if codec == "h264":
-        bits.at = 32 if kind == SPS else 8
-    elif kind == VPS_HEVC:
-        return bits.u(4)
-    elif kind == SPS_HEVC:  # behind profile_tier_level: 96 bits, and more for each sub-layer
-        layers = bits.u(7) & 7
-        bits.at += 1 + 96
-        flags = [bits.u(2) for _ in range(layers)]
-        bits.at += (16 - 2 * layers) * (layers > 0)
-        bits.at += sum(88 * (flag >> 1) + 8 * (flag & 1) for flag in flags)
-    return bits.ue()
+                if kind in _SLICES[codec]:
+                    break  # sets after the first slice belong to another picture
+                if kind in SETS[codec]:
+                    brought.add(kind)
+                    self.change |= unit not in self._record.sets
+        return brought.issuperset(SETS[codec][-2:])

@@ -19,7 +19,7 @@ from epic100.video.container_packets import ContainerPackets
 from epic100.video.direct_packets import DirectPackets
 from epic100.video.index import FrameError as FrameError  # every reader raises it
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import Kept
+from epic100.video.kept import Kept, new_decoder
 from epic100.video.window import Window
 
 # Decoders that may be told packet by packet what to skip. Of others a packet may hold several
@@ -160,14 +160,14 @@ class VideoReader:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
     def _decoder(self, key: int) -> VideoCodecContext:
-        """A decoder with the parameter sets that are in force at key frame number `key`.
+        """A decoder for the pictures from key frame number `key` on.
 
-        A decoder used elsewhere in the file keeps the sets of that place and gives wrong pictures.
+        One used elsewhere in the file keeps parameter sets of that place, also when it is flushed.
         """
         if not self.index.changes_sets:
             return self._packets.decoder
         sets = self.index.sets[self.index.group(key)["sets"][0]]
-        return self._kept.decoders(self.index.stream, sets, False)
+        return new_decoder(self.index.stream, sets, False)
 
     def _keep(
         self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
