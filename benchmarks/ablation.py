@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import resource
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,9 +34,12 @@ from damage_files import coding_of, originals
 from damage_ways import FLIPS, ONCE, WAYS
 
 from epic100.base.errors import EpicError
-from epic100.scan import damage, h264_slice, h264_stream, worker
+from epic100.scan import damage, h264, h264_stream, worker
 from epic100.scan.clock import clock_finding
 from epic100.video.scan_table import DAMAGED, OK
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.scanned import inspect
 
 SECONDS, MEMORY = 120, 4 << 30  # A damaged file may make a decoder hang, or take all memory.
 CODINGS = ("CABAC", "CABAC, interlaced", "CAVLC", "HEVC")
@@ -65,7 +69,7 @@ def _checks() -> dict[str, list[Patch]]:
     return {
         "all checks": [],
         "taller picture": [put(h264_stream, "MACROBLOCKS_BELOW", 0)],
-        "numbering": [put(h264_slice.Numbering, "follow", lambda *a: (True, None))],
+        "numbering": [put(h264.Numbering, "follow", lambda *a: (True, None))],
         "gaps and shared times": [put(damage, "blame_times", _nothing)],
         "repeats": [put(damage, "blame_repeats", _nothing)],
         "other sizes": [put(damage, "blame_sizes", _nothing)],
@@ -90,7 +94,7 @@ def trial(way: str, original: Path, seed: int, place: Path) -> dict[str, Any] | 
         with contextlib.ExitStack() as stack:
             for patch in patches:
                 stack.enter_context(patch)
-            row, index = worker.inspect(path, "P01_01")
+            row, index = inspect(path, "P01_01")
         if row.status not in (OK, DAMAGED) or index is None:
             counts[name] = {"missed": 0, "sound": 0, "held": 0}
             continue

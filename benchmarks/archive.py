@@ -25,6 +25,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -126,6 +127,28 @@ def torchcodec_kept() -> Read:
 
     kept = Kept(KEPT, lambda path: VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1))
     return lambda clip: kept.get(clip.path).get_frames_at(indices=clip.frames).data.numpy()
+
+
+def video_reader_kept() -> Read:
+    """video-reader-rs with some files open."""
+    from video_reader import PyVideoReader
+
+    kept = Kept(KEPT, lambda path: PyVideoReader(path, threads=1))
+    return lambda clip: kept.get(clip.path).get_batch(clip.frames)
+
+
+def to_training_size(make: Callable[[], Read]) -> Read:
+    """Full frames of another library, then MMAction2's own scaling, crop and flip."""
+    read, steps = make(), [TRANSFORMS.build(step) for step in (*THEIRS, FORMAT)]
+
+    def cropped(clip: Clip) -> np.ndarray:
+        frames = list(read(clip))
+        sample = clip.sample() | {"imgs": frames, "img_shape": frames[0].shape[:2]}
+        for step in steps:
+            sample = step.transform(sample)
+        return sample["imgs"]
+
+    return cropped
 
 
 class Kept:
@@ -281,8 +304,8 @@ def _io() -> np.ndarray:
     return np.array([int(lines["rchar"]), int(lines["syscr"])], float)
 
 
-def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
-    """All ways, each with the same clips; `cold` clips of each with an empty cache."""
+def compare(folder: Path, count: int, cold: int, only: str) -> dict[str, dict]:
+    """The ways in which `only` is found, each with the same clips; `cold` ones with no cache."""
     init_default_scope("mmaction")
     files = json.loads((folder / "files.json").read_text())["archive"]
     ways: dict[str, tuple[str, dict, Callable[[], Read]]] = {}
@@ -303,11 +326,16 @@ def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
     ways |= {
         "original: decord, kept": ("original", DENSE, decord_kept),
         "original: torchcodec, kept": ("original", DENSE, torchcodec_kept),
+        "original: video-reader-rs, kept": ("original", DENSE, video_reader_kept),
         "original: MMAction2 stock": ("original", DENSE, partial(stock, [])),
         "cut clips: MMAction2 stock": ("cut", DENSE, partial(stock, [])),
         "cut clips: MMAction2 stock, training size":
             ("cut", DENSE, partial(stock, [*THEIRS, FORMAT])),
     }  # fmt: skip
+    for name in ("decord", "torchcodec", "video-reader-rs"):
+        kind, step, make = ways[f"original: {name}, kept"]
+        ways[f"original: {name}, training size"] = kind, step, partial(to_training_size, make)
+    ways = {name: way for name, way in ways.items() if re.search(only, name)}
     rows: dict[str, list[dict]] = {name: [] for name in ways}
     few: dict[str, list[dict]] = {name: [] for name in ways}
     readers = {
@@ -317,7 +345,7 @@ def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
     for number in range(-WARM_UP, count):
         for name, reader in readers.items():
             # These need a second a clip of a long file.
-            slow = name in ("original: decord, kept", "original: MMAction2 stock")
+            slow = name.startswith(("original: decord", "original: MMAction2 stock"))
             if reader.missing or number >= (max(3, count // 3) if slow else count):
                 continue
             row = reader.read(number)
@@ -357,9 +385,9 @@ def _floor_of(name: str) -> str:
 def _require_equal_frames(found: dict[str, list[dict]]) -> None:
     others = {"original": ["decord, kept", "MMAction2 stock"], "copy": []}
     for kind, more in others.items():
-        ours = [row["sum"] for row in found[f"{kind}: ours"]]
+        ours = [row["sum"] for row in found.get(f"{kind}: ours", [])]
         for way in ("ours, containers kept", "ours, containers opened", *more):
-            sums = [row["sum"] for row in found[f"{kind}: {way}"]]
+            sums = [row["sum"] for row in found.get(f"{kind}: {way}", [])]
             assert sums == ours[: len(sums)], f"{kind}, {way}: other frames"
 
 
@@ -409,9 +437,10 @@ def main() -> None:
     """Make the archive, unless it is there, and compare."""
     parser = arguments(__doc__)
     parser.add_argument("--cold", type=int, default=10, help="clips with an empty cache")
+    parser.add_argument("--only", default="", help="a pattern of the ways that are run")
     given = parser.parse_args()
     with archive_of(given) as folder:
-        found = compare(folder, given.clips, given.cold)
+        found = compare(folder, given.clips, given.cold, given.only)
     print(table(found))
     load = [round(value, 1) for value in os.getloadavg()]
     about = {"clips": given.clips, "cores": os.cpu_count(), "load": load,

@@ -27,12 +27,12 @@ import numpy as np
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import coded_data
-from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.packets import rewrite
+from support.scanned import inspect
 from support.tricky_videos import (
     cut_end,
     cut_start,

@@ -52,10 +52,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from epic100.proxy.encoder import write_proxy
-from epic100.scan.worker import inspect
 from epic100.settings import ProxySettings
 from epic100.video.index_file import index_path, load_index
 from epic100.video.reader import VideoReader
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.scanned import inspect
 
 HOURS, SEGMENTS, PAIRS = 100, 89_977, 3_568  # of EPIC-KITCHENS-100
 READERS = {"decord": "Decord", "PyAV": "PyAV"}  # of MMAction2, as its steps are called

@@ -8,13 +8,13 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.encoder import check_copy, write_proxy
-from epic100.scan.worker import inspect
 from epic100.settings import ProxySettings
 from epic100.video.index import build_index
 from epic100.video.nal import IDR, SLICE, nal_units
 from epic100.video.reader import FrameError, VideoReader
 from support.damage import marked, packets_of
 from support.packets import rewrite
+from support.scanned import inspect
 from support.tricky_videos import encode, turn
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from epic100.scan.clock import clock_finding
-from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from support.damage import flip, place_of
 from support.packets import drop_packets, repeat_group, rewrite
+from support.scanned import inspect
 from support.tricky_videos import RATE, encode
 
 FRAMES = 240

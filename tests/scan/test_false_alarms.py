@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from epic100.scan.clock import clock_finding
-from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import overwrite
 from support.packets import drop_packets
+from support.scanned import inspect
 from support.tricky_videos import (
     cut_start,
     encode,

@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from epic100.scan.worker import inspect
 from epic100.video import ffmpeg
 from epic100.video.reader import VideoReader
 from support.damage import harmed, marked, overwrite, packets_of
+from support.scanned import inspect
 from support.tricky_videos import PYRAMID, encode, pictures
 
 pytestmark = pytest.mark.slow
@@ -101,24 +101,32 @@ def test_pictures_of_a_program_stream_are_in_the_decoder_s_order(codec, suffix, 
     assert np.array_equal(found, np.stack(shown)[: index.frames])
 
 
-@pytest.mark.parametrize("codec, more", [
-    ("libsvtav1", {}), ("mpeg4", {}),
+HEAD = 6, 14  # bytes of a packet: of HEVC the head of a slice, behind its length and type
+
+
+@pytest.mark.parametrize("codec, part", [
+    ("libsvtav1", None), ("mpeg4", None), ("libx265", HEAD), ("libvpx-vp9", HEAD),
 ])  # fmt: skip
-def test_the_spoilt_picture_itself_is_marked_where_a_decoder_reports_a_later_one(
-    codec, more, tmp_path
-):
+def test_the_spoilt_picture_itself_is_marked_where_a_decoder_reports_any(codec, part, tmp_path):
+    """Of HEVC and VP9 a decoder reports spoilt heads, but not pictures that are spoilt behind them.
+
+    With those half overwritten, 35 of 35 went unseen: docs/damage.md says `decoder only`.
+    """
+    more = {"x265": {"keyint": 30, "bframes": 3}} if codec == "libx265" else {}
     original = encode(tmp_path / "o.MP4", 90, codec=codec, **more)
     packets = [p for p in packets_of(original) if not p.is_keyframe and p.size > 40]
     found = 0
-    for number, victim in enumerate(packets[5::7]):
+    for number, victim in enumerate(packets[3::4]):
         path = tmp_path / f"{number}.MP4"
         path.write_bytes(original.read_bytes())
-        overwrite(path, victim.pos + victim.size // 4, b"\xa5" * (victim.size // 2))
+        first, last = part or (victim.size // 4, victim.size * 3 // 4)
+        overwrite(path, victim.pos + first, b"\xa5" * (last - first))
         row, _ = inspect(path, "v")
-        if row.status == "damaged" and row.frames:
+        spoilt = harmed(original, path)
+        if row.status == "damaged" and spoilt:
             found += 1
-            first = min(harmed(original, path), default=None)
-            assert first is None or first in marked(row), (codec, number)
+            assert min(spoilt) in marked(row), (codec, number)
+        assert part is None or not spoilt or row.status == "damaged"
     assert found
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epic100.scan.worker import inspect
 from epic100.video.reader import VideoReader
 from support.damage import marked, number_at, overwrite, packets_of, place_of
 from support.packets import decoded, rewrite
+from support.scanned import inspect
 from support.tricky_videos import PYRAMID, encode, parts_of, show_parts, two_entries
 
 

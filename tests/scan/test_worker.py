@@ -14,11 +14,11 @@ from epic100.minikitchen.damage import (
     truncate,
     zero_block,
 )
-from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import harmed, marked, overwrite, packets_of, random_block, zero_tail
 from support.packets import drop_packets, repeat_group, rewrite, swap_packets
+from support.scanned import inspect
 from support.tricky_videos import audio_only, cut_end, encode, join, parts_of
 
 pytestmark = pytest.mark.slow

@@ -27,9 +27,8 @@ from epic100.features.participant import Features, read_features, write_features
 from epic100.migrate.checkpoint import read_checkpoint
 from epic100.model.foreign import clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
-from epic100.scan.h264_slice import slice_header
+from epic100.scan.h264 import slice_header
 from epic100.scan.h264_stream import H264Stream
-from epic100.scan.worker import inspect
 from epic100.scoring.predictions import (
     Predictions,
     complete_scores,
@@ -55,6 +54,7 @@ from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
 from support.crafted import broken, members_of, odd_array, saved, zip_of
 from support.made_index import index_at
+from support.scanned import inspect
 
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\t" + "0a" * 16 + "\n"

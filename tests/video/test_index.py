@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.scan.worker import inspect
 from epic100.segments.annotations import frames_between
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.reader import VideoReader
 from support.made_index import index_at
 from support.packets import decoded
+from support.scanned import inspect
 from support.tricky_videos import encode
 
 

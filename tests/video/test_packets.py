@@ -14,7 +14,6 @@ import pytest
 from epic100.base import disk
 from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
-from epic100.scan.worker import inspect
 from epic100.video import direct_packets
 from epic100.video import kept as kept_things
 from epic100.video.index import VideoIndex, build_index
@@ -24,6 +23,7 @@ from epic100.video.nal import Bits, SetRecord, escaped
 from epic100.video.reader import FrameError, VideoReader
 from support.damage import flip, overwrite, packets_of
 from support.packets import decoded
+from support.scanned import inspect
 from support.tricky_videos import encode, join, parts_of
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from epic100.clips.transforms import DecordReader
-from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.kept import Kept
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
 from support.packets import decoded
+from support.scanned import inspect
 from support.tricky_videos import MIRROR, QUARTERS, audio_only, encode, join, parts_of, turn
 
 

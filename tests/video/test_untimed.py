@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from epic100.scan.worker import inspect
 from epic100.video.ffmpeg import packet_of
 from epic100.video.reader import VideoReader
 from support.damage import packets_of
+from support.scanned import inspect
 from support.tricky_videos import PYRAMID, encode
 
 

@@ -6,8 +6,7 @@ Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 from dataclasses import replace
 
 from epic100.scan.damage import BROKEN_UNITS, NUMBERING, Packet
-from epic100.scan.h264 import is_arithmetic, parse_sps, taller
-from epic100.scan.h264_slice import Numbering, slice_header
+from epic100.scan.h264 import Numbering, is_arithmetic, parse_sps, slice_header, taller
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
 
 MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into

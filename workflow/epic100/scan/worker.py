@@ -17,10 +17,9 @@ from av.container import InputContainer
 from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
 from epic100.scan.damage import READ_ERRORS, TRUNCATED, judge
-from epic100.scan.kept_results import Result
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.containers import Box, boxes_of, matroska_bytes
-from epic100.video.ffmpeg import MAX_PIXELS, opened
+from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import (
     DAMAGED,
@@ -28,7 +27,6 @@ from epic100.video.scan_table import (
     FULL,
     OK,
     QUICK,
-    UNREADABLE,
     ScanRow,
     outside,
 )
@@ -64,24 +62,6 @@ def scan_file(
         reading.run(progress)
         row, index = _judged(video, file, container, stream, reading, quick)
     return {"row": vars(row), "arrays": index.to_arrays()}
-
-
-def inspect(
-    path: Path,
-    video_id: str,
-    progress: Callable[[int], None] = lambda frames: None,
-    quick: bool = False,
-    seconds: float = 0.0,
-    fps: float = 0.0,
-    max_pixels: int = MAX_PIXELS,
-) -> tuple[ScanRow, VideoIndex | None]:
-    """Call `scan_file` in this process; return the row, and the index or None."""
-    video = Video(video_id, "", "", fps, seconds)
-    try:
-        result = Result.of(scan_file(path, video, quick, max_pixels, progress))
-    except FileError as error:
-        return ScanRow(video_id, UNREADABLE, reason=str(error)), None
-    return result.row, result.index
 
 
 def _judged(

@@ -1,0 +1,30 @@
+"""A scan of one file in this process. No test in here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from epic100.base.guarded import FileError
+from epic100.scan.kept_results import Result
+from epic100.scan.worker import scan_file
+from epic100.video.ffmpeg import MAX_PIXELS
+from epic100.video.index import VideoIndex
+from epic100.video.scan_table import UNREADABLE, ScanRow
+from epic100.video.sheet import Video
+
+
+def inspect(
+    path: Path,
+    video_id: str,
+    progress: Callable[[int], None] = lambda frames: None,
+    quick: bool = False,
+    seconds: float = 0.0,
+    fps: float = 0.0,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[ScanRow, VideoIndex | None]:
+    """Call `scan_file` in this process; return the row, and the index or None."""
+    video = Video(video_id, "", "", fps, seconds)
+    try:
+        result = Result.of(scan_file(path, video, quick, max_pixels, progress))
+    except FileError as error:
+        return ScanRow(video_id, UNREADABLE, reason=str(error)), None
+    return result.row, result.index
