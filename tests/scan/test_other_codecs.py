@@ -110,7 +110,7 @@ HEAD = 6, 14  # bytes of a packet: of HEVC the head of a slice, behind its lengt
 def test_the_spoilt_picture_itself_is_marked_where_a_decoder_reports_any(codec, part, tmp_path):
     """Of HEVC and VP9 a decoder reports spoilt heads, but not pictures that are spoilt behind them.
 
-    With those half overwritten, 35 of 35 went unseen: docs/damage.md says `decoder only`.
+    With half a packet overwritten, 35 of 36 harmed files went unseen (docs/evidence/damage.md).
     """
     more = {"x265": {"keyint": 30, "bframes": 3}} if codec == "libx265" else {}
     original = encode(tmp_path / "o.MP4", 90, codec=codec, **more)
