@@ -72,7 +72,7 @@ def test_the_table_says_data_model_schedule_device_and_time():
     assert rows["device"].startswith("CPU, 2 x ")
     assert rows["head"] == ("dropout 0.5, label smoothing 0.1, no average")
     # Each of 10 epochs: 2 steps of 0.5 s and 2 segments of 0.02 s, loaded in between.
-    assert rows["time"].startswith("about 11 s (0.50 s a step")
+    assert rows["time"].startswith("about 11 seconds (0.50 s a step")
 
 
 @pytest.mark.parametrize("sample, words", [
