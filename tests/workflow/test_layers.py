@@ -106,9 +106,9 @@ PLACES = {
     "zipfile.is_zipfile": {"base/torch_file.py": "in the guard, or a file of ours"},
     "pickle.load": {
         "base/guarded.py": "an order to the guard, by an unnamed file",
-        "submission/files.py": "--allow-pickle",
         "training/start_check.py": "an order of the process that started it",
     },
+    "_Unpickler": {"base/foreign_tensors.py": "in the guard, of listed classes alone"},
     "pickle.loads": {"base/ranks.py": "an order, in a folder of mode 0700"},
     "*.from_pretrained": {"prediction/hugging_face.py": "first in the guard, from known files"},
     # texts
@@ -120,7 +120,6 @@ PLACES = {
         "video/index.py": "within `opened_arrays`",
         "video/jobs.py": "within `opened_arrays`",
         "settings/config.py": "our own command's words",
-        "submission/files.py": "the opener of a submission, counted first",
         "training/before_start.py": "a line of our own process",
         "training/launch.py": "a line of our own process",
     },
@@ -128,7 +127,10 @@ PLACES = {
         "features/tokens.py": "of `read_text`",
         "training/run.py": "of `read_text`",
     },
-    "*.model_validate_json": {"prediction/hugging_face.py": "of `read_text`"},
+    "*.model_validate_json": {
+        "prediction/hugging_face.py": "of `read_text`",
+        "submission/files.py": "the opener of a submission, of a limited size",
+    },
     "yaml.safe_load": {
         "model/published.py": "of `read_text`",
         "settings/config.py": "a config of the user, which is trusted",
@@ -201,7 +203,7 @@ PLACES = {
     },
     "os.link": {
         "base/links.py": "into a folder of ours",
-        "slurm/hold.py": "the hold, in .snakemake, which a start looks at",
+        "base/hold.py": "the hold, in .snakemake, which a start looks at",
     },
     "*.symlink_to": {
         "prediction/hugging_face.py": "in a folder of mode 0700",

@@ -29,6 +29,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
+from epic100.base.folders import make_folder
 from epic100.base.newest import newest_file
 from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_charge
 from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
@@ -149,7 +150,7 @@ class Executor(plugin.Executor):
     def _log_of(self, job: Any, job_id: str) -> Path:
         rule = f"group_{job.name}" if job.is_group() else f"rule_{job.name}"
         log = self.slurm_logdir / rule / plugin.get_job_wildcards(job) / f"{job_id}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(log.parent)
         return log
 
     def _submit(self, job: Any) -> str:
