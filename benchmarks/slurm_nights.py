@@ -6,9 +6,6 @@ screen named the cause. `python benchmarks/slurm_nights.py [EVENT ...]` plays so
 """
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,12 +14,10 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import psutil
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.archive import configure, make_archive  # noqa: E402
+from support.archive import make_archive  # noqa: E402
 from support.slurm_calls import Call, put_before  # noqa: E402
 from support.slurm_rig import VSC, Rig, running  # noqa: E402
 
@@ -73,49 +68,16 @@ def late_names(rig: Rig, folder: Path) -> tuple[Call, str]:
     return call, "2 jobs done"
 
 
-def quota(rig: Rig, folder: Path) -> tuple[Call, str]:
-    """The disk of the results is full, and has room again for the next call."""
-    results = folder / "results"
-    results.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", results], check=True)
-    try:
-        with Call(rig, folder, TARGET, "--retries", "0") as call:
-            call.end()
-        said = call.screen()
-        subprocess.run(["mount", "-o", "remount,size=1g", results], check=True)
-        with Call(rig, folder, TARGET) as again:
-            again.end()
-        again.earlier = said
-    finally:
-        subprocess.run(["umount", "--lazy", results], check=True)
-    return again, "not written"
-
-
-def killed_rank(rig: Rig, folder: Path) -> tuple[Call, str]:
-    """One of two processes of a training is killed (`kill -9`); its retry resumes."""
-    configure(folder, train={"config": "config/x3d_demo.py", "epochs": 12, "device": "cpu",
-                             "gpus": 2})  # fmt: skip
-    with Call(rig, folder, "results/model.pth", env={"EPIC100_SITE": "genius"}) as call:
-        rig.wait(lambda: list(folder.glob("results/work_dirs/*/*/*.pth")), "a checkpoint", 600)
-        ranks = [process for process in psutil.process_iter(["environ", "cwd"])
-                 if (process.info["environ"] or {}).get("RANK") == "1"
-                 and process.info["cwd"] == str(folder)]  # fmt: skip
-        os.kill(ranks[0].pid, signal.SIGKILL)
-        call.end(900)
-    return call, "train is tried again"
-
-
 def preemption(rig: Rig, folder: Path) -> tuple[Call, str]:
     """A job of a better QOS takes the nodes of the scans."""
     for words in (("add", "qos", "scavenger"), ("add", "qos", "urgent"),
                   ("modify", "qos", "urgent", "set", "preempt=scavenger", "priority=1000"),
                   ("modify", "user", "root", "set", "qos+=scavenger,urgent")):  # fmt: skip
         rig.login("sacctmgr", "-i", *words)
-    for cluster in ("wice",):
-        conf = rig.folder / cluster / "etc/slurm.conf"
-        conf.write_text(f"{conf.read_text()}\nPreemptType=preempt/qos\nPreemptMode=CANCEL\n")
-        rig.end(f"slurmctld-{cluster}")
-        rig.bring(f"slurmctld-{cluster}")
+    conf = rig.folder / "wice/etc/slurm.conf"
+    conf.write_text(f"{conf.read_text()}\nPreemptType=preempt/qos\nPreemptMode=CANCEL\n")
+    rig.end("slurmctld-wice")
+    rig.bring("slurmctld-wice")
     with Call(rig, folder, *SCANS, "--set-resources", "scan:qos='scavenger'") as call:
         call.until("has been submitted with SLURM jobid", times=2)
         rig.wait(lambda: all(rig.state(job) == "RUNNING" for job in call.submitted()), "scans")
@@ -126,7 +88,7 @@ def preemption(rig: Rig, folder: Path) -> tuple[Call, str]:
     return call, "ended by PREEMPTED"
 
 
-EVENTS = (slow_sacct, drain, clock, late_names, quota, killed_rank, preemption)
+EVENTS = (slow_sacct, drain, clock, late_names, preemption)
 
 
 def second_writers(jobs: list[dict]) -> int:
@@ -151,7 +113,7 @@ def play(event: Callable[[Rig, Path], tuple[Call, str]], rig: Rig, folder: Path)
         "event": event.__name__, "ended_well": call.process.returncode == 0, "jobs": len(own),
         "states": dict(Counter(job["State"].split()[0] for job in own)),
         "second_writers": second_writers(own),
-        "cause_on_screen": cause in getattr(call, "earlier", "") + call.screen(),
+        "cause_on_screen": cause in call.screen(),
         "seconds": round(time.monotonic() - started),
     }  # fmt: skip
 
