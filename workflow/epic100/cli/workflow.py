@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from epic100.base.disk import reading
+from yte import process_yaml
+
+from epic100.base.disk import read_text, reading
 from epic100.base.errors import EpicError
 from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT
 from epic100.cli.typed import look_up, shipped
-from epic100.settings import read_layer, set_words
+from epic100.settings import set_words
 
 
 def run(given: argparse.Namespace) -> int:
@@ -98,7 +100,11 @@ def _defaults() -> list[str]:
     if not (ROOT / "profiles/default").samefile(folder):
         return ["--workflow-profile", folder]
     words = []
-    for name, value in read_layer(Path(folder, "config.yaml")).items():
+    # Its expressions look at this command's words, as they do at Snakemake's.
+    options = process_yaml(read_text(Path(folder, "config.yaml")), require_use_yte=True)
+    for name, value in options.items():
+        if value is None:
+            continue
         values = value if isinstance(value, list) else [value]
         words += [f"--{name}", *(str(each) for each in values if each is not True)]
     return [*words, "--workflow-profile", "none"]
