@@ -119,7 +119,7 @@ PLACES = {
         "features/participant.py": "within `opened_arrays`",
         "video/index.py": "within `opened_arrays`",
         "video/jobs.py": "within `opened_arrays`",
-        "settings/config.py": "our own command's words",
+        "settings/files.py": "our own command's words",
         "training/before_start.py": "a line of our own process",
         "training/launch.py": "a line of our own process",
     },

@@ -78,68 +78,16 @@ def get(
         TransferError: The transfer failed for another reason.
         Exception: What `take` or `watch` raises, which ends the transfer.
     """
-    import certifi
     import pycurl
 
-    raised, private, taken = list[BaseException](), list[str](), 0
-
-    def safely(action: Callable[..., object]) -> Callable[..., int | None]:
-        """Keep what a callback raises, which pycurl would print, and end the transfer."""
-
-        def call(*arguments: Any) -> int | None:
-            try:
-                action(*arguments)
-            except BaseException as error:
-                raised.append(error)
-                return -1
-            return None
-
-        return call
-
-    def piece(data: bytes) -> None:
-        nonlocal taken
-        taken += len(data)
-        if take is None:
-            raise _Enough
-        take(data)
-
-    def progress(total: int, done: int, *_: int) -> None:
-        if done - taken > MOST_BESIDE:
-            raise TransferError("the body of a redirect or of an error does not end")
-        if taken:
-            watch(total, done)
-
-    def opened(purpose: int, address: Any) -> socket.socket | int:
-        if is_public(address.addr[0]) or _is_one_of(private_hosts, address.addr[0]):
-            return socket.socket(address.family, address.socktype, address.protocol)
-        private.append(address.addr[0])
-        return pycurl.SOCKET_BAD
-
-    scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
-    proxy = "" if proxy_bypass(host) else getproxies().get(scheme, "")
-    web = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
-    bundles = [os.environ[name] for name in AUTHORITIES if os.environ.get(name)]
-    options: dict[int, Any] = {
-        pycurl.URL: url,
-        pycurl.PROTOCOLS: web,
-        pycurl.REDIR_PROTOCOLS: pycurl.PROTO_HTTPS if scheme == "https" else web,
-        pycurl.FOLLOWLOCATION: True,
-        pycurl.FAILONERROR: True,
-        pycurl.PROXY: proxy,
-        pycurl.CAINFO: (bundles or [certifi.where()])[0],
-        pycurl.USERAGENT: AGENT,
-        pycurl.RESUME_FROM_LARGE: start,
-        pycurl.MAXFILESIZE_LARGE: int(max_gib * 2**30),
-        pycurl.CONNECTTIMEOUT_MS: int(1000 * stall_seconds),
-        pycurl.LOW_SPEED_LIMIT: LEAST_RATE,
-        pycurl.LOW_SPEED_TIME: max(1, int(stall_seconds)),
-        pycurl.NOSIGNAL: True,
-        pycurl.NOPROGRESS: False,
-        pycurl.XFERINFOFUNCTION: safely(progress),
-        pycurl.WRITEFUNCTION: safely(piece),
+    calls = _Callbacks(take, watch, private_hosts)
+    options = _options(url, start, stall_seconds, max_gib) | {
+        pycurl.XFERINFOFUNCTION: calls.safely(calls.progress),
+        pycurl.WRITEFUNCTION: calls.safely(calls.piece),
     }
-    if not proxy:  # Else it decides which addresses are asked, and its own may be private.
-        options[pycurl.OPENSOCKETFUNCTION] = opened
+    if not options[pycurl.PROXY]:
+        # Else the proxy decides which addresses are asked, and its own may be private.
+        options[pycurl.OPENSOCKETFUNCTION] = calls.opened
     curl = pycurl.Curl()
     for option, value in options.items():
         curl.setopt(option, value)
@@ -148,15 +96,16 @@ def get(
         curl.perform()
     except pycurl.error as error:
         code, words = error.args
-    if raised and isinstance(raised[0], _Enough):
-        return
-    if raised:
-        raise raised[0]
+    if calls.raised:
+        if isinstance(calls.raised[0], _Enough):
+            return
+        raise calls.raised[0]
     status, last = curl.getinfo(pycurl.RESPONSE_CODE), curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
-    if code == pycurl.E_COULDNT_CONNECT and private:
+    if code == pycurl.E_COULDNT_CONNECT and calls.private:
         raise EpicError(
-            f"{url}: leads to the private address {private[0]}, by {last!r}; expected a server of "
-            f"the web; if that is right, add {urlsplit(last).hostname} to `videos: private_hosts:`"
+            f"{url}: leads to the private address {calls.private[0]}, by {last!r}; expected a "
+            "server of the web; if that is right, add "
+            f"{urlsplit(last).hostname} to `videos: private_hosts:`"
         )
     if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT):
         raise EpicError(f"{url}: leads to {last!r}, which is not followed: {words}")
@@ -167,6 +116,88 @@ def get(
     if code or status not in ((206, 416) if start else (200,)):
         reason = f"HTTP {status}" if code in (0, pycurl.E_HTTP_RETURNED_ERROR) else words
         raise TransferError(reason, status, curl.getinfo(pycurl.RETRY_AFTER))
+
+
+class _Callbacks:
+    """What libcurl calls during a transfer.
+
+    Attributes:
+        raised: What they raised, which pycurl would only print; the first one ended the transfer.
+        private: Private addresses that were not asked.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[bytes], object] | None,
+        watch: Callable[[int, int], object],
+        private_hosts: Iterable[str],
+    ):
+        self.take, self.watch, self.private_hosts = take, watch, private_hosts
+        self.raised, self.private = list[BaseException](), list[str]()
+        self._taken = 0
+
+    def safely(self, action: Callable[..., object]) -> Callable[..., int | None]:
+        """Keep what a callback raises, and end the transfer."""
+
+        def call(*arguments: Any) -> int | None:
+            try:
+                action(*arguments)
+            except BaseException as error:
+                self.raised.append(error)
+                return -1
+            return None
+
+        return call
+
+    def piece(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self._taken += len(data)
+        if self.take is None:
+            raise _Enough
+        self.take(data)
+
+    def progress(self, total: int, done: int, *_: int) -> None:
+        """Watch what has come; bytes that no piece had are bodies of redirects and errors."""
+        if done - self._taken > MOST_BESIDE:
+            raise TransferError("the body of a redirect or of an error does not end")
+        if self._taken:
+            self.watch(total, done)
+
+    def opened(self, purpose: int, address: Any) -> socket.socket | int:
+        """Open a socket, unless its address is private and not allowed."""
+        import pycurl
+
+        if is_public(address.addr[0]) or _is_one_of(self.private_hosts, address.addr[0]):
+            return socket.socket(address.family, address.socktype, address.protocol)
+        self.private.append(address.addr[0])
+        return pycurl.SOCKET_BAD
+
+
+def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict[int, Any]:
+    """The options of libcurl for a GET, but for its callbacks."""
+    import certifi
+    import pycurl
+
+    scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
+    web = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+    bundles = [os.environ[name] for name in AUTHORITIES if os.environ.get(name)]
+    return {
+        pycurl.URL: url,
+        pycurl.PROTOCOLS: web,
+        pycurl.REDIR_PROTOCOLS: pycurl.PROTO_HTTPS if scheme == "https" else web,
+        pycurl.FOLLOWLOCATION: True,
+        pycurl.FAILONERROR: True,
+        pycurl.PROXY: "" if proxy_bypass(host) else getproxies().get(scheme, ""),
+        pycurl.CAINFO: (bundles or [certifi.where()])[0],
+        pycurl.USERAGENT: AGENT,
+        pycurl.RESUME_FROM_LARGE: start,
+        pycurl.MAXFILESIZE_LARGE: int(max_gib * 2**30),
+        pycurl.CONNECTTIMEOUT_MS: int(1000 * stall_seconds),
+        pycurl.LOW_SPEED_LIMIT: LEAST_RATE,
+        pycurl.LOW_SPEED_TIME: max(1, int(stall_seconds)),
+        pycurl.NOSIGNAL: True,
+        pycurl.NOPROGRESS: False,
+    }
 
 
 def is_public(text: str) -> bool:
