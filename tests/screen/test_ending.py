@@ -68,7 +68,7 @@ def test_a_run_that_is_stopped_says_by_what_and_names_nothing_to_fix(
     assert run(script, number) == [
         state,
         "  log: slow.log",
-        f"Stopped by {by}. Next: give the same command; what is finished is kept.",
+        f"Stopped by {by}. Next: give the same command; jobs that are done stay done.",
     ]
 
 
@@ -76,5 +76,26 @@ def test_a_run_that_fails_says_what_to_fix(run):
     assert run(FAILS, None) == [
         "FAILED slow: SIGTERM.csv: no such file",
         "  log: slow.log",
-        "Next: fix this and give the same command; what is finished is kept.",
+        "Next: fix this and give the same command; jobs that are done stay done.",
     ]
+
+
+RETRIED = """
+rule all:
+    input: "out.txt"
+    retries: 0
+rule works:
+    output: "out.txt"
+    log: "works.log"
+    retries: 1
+    shell: "echo 'error: no such shelf' > {log}; exit 3"
+"""
+
+
+def test_a_failure_is_said_at_its_retry_and_at_the_end_and_no_more(tmp_path):
+    (tmp_path / "Snakefile").write_text(RETRIED)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "epic100"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert lines.count("FAILED works: no such shelf") == 2 and "  works is tried again" in lines
+    assert lines[-3:-1] == ["FAILED works: no such shelf", "  log: works.log"]

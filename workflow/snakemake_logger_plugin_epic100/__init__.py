@@ -1,8 +1,8 @@
 """`snakemake --logger epic100`: show the status of a run on the screen.
 
 On a terminal, one block of lines is updated in place; elsewhere, one line is printed every five
-minutes. Failures are shown when they happen and again at the end, with the paths of the results.
-Snakemake's own log file is unchanged. A dry run is a line for each rule.
+minutes. The failure of a job that is tried again is shown then, all others at the end, with the
+paths of the results. Snakemake's own log file is unchanged. A dry run is a line for each rule.
 """
 
 import re

@@ -18,7 +18,9 @@ from snakemake_logger_plugin_epic100.logs import (
 )
 
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with \w+ jobid '?([\w.-]+)")
-RESULTS = ("clean", "train")  # whose last line in the log says what came out
+# Rules whose logs say what came out, and how that line begins. How long they took is said at the
+# end, for all rules alike.
+RESULTS = {"clean": "", "train": "epoch "}
 FINDINGS = ("scan",)  # whose warnings are about a video as a whole
 # What Snakemake says when it is asked to stop, and by what.
 ASKED = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
@@ -120,8 +122,10 @@ class Board:
             return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
         if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
             return []
+        begin = RESULTS[job.rule]
         said = [line for line in lines_of(job.logs[0], job.log_before) if not line.startswith(" ")]
-        return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in said[-1:]]
+        result = [line for line in said if line.startswith(begin)]
+        return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in result[-1:]]
 
     def spent(self) -> list[str]:
         """How long each rule took that has made files, the longest first."""
@@ -136,14 +140,15 @@ class Board:
         job = self.jobs.get(values["jobid"])
         if job is None:
             return []
-        job.state = "failed"
         logs = [str(path) for path in values["log"] or []]
         failure = failure_of(
             job.name, logs, str(values["rule_msg"] or ""), job.log_before, self.stopped
         )
         failure.log = failure.log and self.seen(failure.log)
-        self.failures[job.name] = failure
-        return failure.lines()
+        if job.state == "again":
+            return [] if self.stopped else failure.lines()
+        job.state, self.failures[job.name] = "failed", failure
+        return []
 
     def _read(self, message: str) -> list[str]:
         asked = [by for words, by in ASKED.items() if message.startswith(words)]
@@ -152,8 +157,10 @@ class Board:
             if job := self.jobs.get(int(match[1])):
                 job.id, job.submitted = match[2], time.time()
         elif (match := AGAIN.match(message)) and (job := self.jobs.get(int(match[1]))):
-            job.state = "again"
-            return [f"  {job.name} is tried again"]
+            # Snakemake says so before the failure or after it.
+            job.state, failure = "again", self.failures.pop(job.name, None)
+            again = [f"  {job.name} is tried again"]
+            return [] if self.stopped else (failure.lines() if failure else []) + again
         return []
 
 

@@ -35,7 +35,7 @@ def ending(board: Board) -> list[str]:
         wrong = board.refused and not stopped or not all(by[1:])
         words = f"Stopped by {stopped}. " if stopped else ""
         first = "fix this and " if wrong else ""
-        return [*lines, f"{words}Next: {first}give the same command; what is finished is kept."]
+        return [*lines, f"{words}Next: {first}give the same command; jobs that are done stay done."]
     step = ""
     if made["report.html"]:
         step = " Next: look at the report."

@@ -60,6 +60,7 @@ class Status(threading.Thread):
         counts["failed"] = len(board.jobs_that_are("failed"))
         words = [f"{board.done} of {board.total} jobs done"]
         words += [f"{counts[word]} {word}" for word in STATES if counts[word]]
+        words[-1] += f" ({', '.join([*board.failures][:SHOWN])})" if counts["failed"] else ""
         words += [duration(time.time() - board.started)]
         rules = dict.fromkeys(job.rule for job in jobs)
         return [", ".join(words), *(f"  {self._rule_line(rule)}" for rule in rules)]

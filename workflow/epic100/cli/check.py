@@ -12,7 +12,6 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores
-from epic100.base.shipped import existing_path
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, OK, WRONG, Line
 from epic100.inputs.read import read_inputs
@@ -23,9 +22,7 @@ KEPT = ".snakemake/epic100-torch.json"
 
 def run(options: argparse.Namespace) -> int:
     """Print what every input is like; return 1 if one of them stops a run, else 0."""
-    config = layered_settings(
-        [existing_path(path) for path in options.configfile], options.directory
-    )
+    config = layered_settings(options.configfile, options.directory)
     with contextlib.chdir(options.directory):
         inputs = read_inputs(config, find_archive(config))
         lines = [Line(OK, "config", "is valid"), *inputs, Line(OK, "torch", _torch())]

@@ -10,18 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
+from epic100.base.errors import EpicError
 from epic100.compare.bootstrap import RESAMPLES, Difference, difference
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.outcomes import Truth
+from epic100.submission.files import existing_file
 from epic100.submission.score import asked, read_hits
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table; return 0."""
+    files = [existing_file(_predictions(file)) for file in (options.first, options.second)]
+    if files[0].samefile(files[1]):
+        raise EpicError(f"{files[0]} and {files[1]}: are one file; expected those of two runs")
     truth, reading = asked(options)
-    first, second = (
-        read_hits(_predictions(file), truth, **reading) for file in (options.first, options.second)
-    )
+    first, second = (read_hits(file, truth, **reading) for file in files)
     print(f"A: {options.first}\nB: {options.second}")
     print(
         f"{len(truth.ids)} segments of {truth.video_count} videos. "

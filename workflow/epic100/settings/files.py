@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import yaml
 
 from epic100.base.errors import EpicError
-from epic100.base.shipped import ROOT
+from epic100.base.names import nearest_file
+from epic100.base.shipped import ROOT, existing_path
 from epic100.settings.config import Settings
 from epic100.settings.section import checked
 
@@ -54,14 +55,14 @@ def layered_settings(
     overlays are merged into it key by key, in order.
 
     Args:
-        overlays: Paths of further config files.
+        overlays: Paths of further config files, of the current folder or shipped.
         directory: The working folder of the run.
 
     Raises:
         EpicError: A file is missing or is not YAML, or something in it is wrong.
     """
     own = Path(directory) / FILE
-    files = [own if own.is_file() else ROOT / FILE, *map(Path, overlays)]
+    files = [own if own.is_file() else ROOT / FILE, *map(Path, map(existing_path, overlays))]
     config: dict[str, Any] = {}
     for path in files:
         _merge(config, read_layer(path))
@@ -79,8 +80,9 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
         layer = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        tab = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
-        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{tab}") from error
+        hint = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
+        hint = hint or ("" if path.exists() else nearest_file(path, ROOT))
+        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{hint}") from error
     if layer is None:
         raise EpicError(f"{path}: no key in it; expected a config, key by key, or remove the file")
     if not isinstance(layer, dict):

@@ -113,10 +113,12 @@ class Section(BaseModel):
         """
         kept: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
+            if about(field)["of_inputs"]:
+                continue
             value, at_first = getattr(self, name), about(field)["at_first"]
             if isinstance(value, Section):
                 value, at_first = value.stored(), None if at_first is None else {}
-            if value != at_first and not about(field)["of_inputs"]:
+            if value != at_first:
                 kept[field.alias or name] = value
         return kept
 

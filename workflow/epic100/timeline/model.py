@@ -77,14 +77,16 @@ class Background:
 
 
 def read_background(path: str | os.PathLike, digest: str) -> Background:
-    """Read what `gaps.learn_background` wrote for a model of this SHA-256. Raises EpicError."""
+    """Read what `learn_background` wrote for a model of this SHA-256. Raises EpicError."""
     try:
         found = conforming(Background(**read_json(path)))
         if (found.format, found.model) != (FORMAT, digest):
-            raise ValueError("of another version or model")
+            raise ValueError("it is of another version or model")
     except (OSError, ValueError, TypeError) as error:
+        why = "it has another form" if isinstance(error, TypeError) else error
         raise EpicError(
-            f"{path}: no background of this model ({error}); make it with `epic100 run {path}`"
+            f"{path}: no background of this model ({why}); expected the background.json of its "
+            "run, which `epic100 run results/background.json` makes"
         ) from error
     return found
 
@@ -145,7 +147,7 @@ class ModelInUse:
     Args:
         path: The model file.
         names: Class names to use in place of the model's.
-        background: A file of `gaps.learn_background`, which tells where nothing happens; or None.
+        background: A file of `learn_background`, which tells where nothing happens; or None.
 
     Raises:
         EpicError: It is not a model, or its config cannot be read.

@@ -9,9 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder, remove_folder
+from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.names import CONTROL, shown
 from epic100.prediction.predict import predictions_of
 from epic100.scan import scan_participant
@@ -51,7 +53,7 @@ def make_timeline(
     Args:
         video: The video.
         model: The model.
-        tsv: The table to write; `files.SUFFIXES` lists the files beside it.
+        tsv: The table to write; `content.SUFFIXES` lists the files beside it.
         settings: The `timeline:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
@@ -141,6 +143,10 @@ def make_timelines(
             )
     if Path(out).exists() and not Path(out).is_dir():
         raise EpicError(f"{out}: is a file; expected a folder for the timelines; name another")
+    # Both are known only when a video has been scanned, which may take an hour.
+    gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus())
+    write_text(Path(out) / ".writable", "")
+    (Path(out) / ".writable").unlink()
     refused = []
     for path in paths:
         tsv = Path(out) / f"{path.stem}.tsv"
