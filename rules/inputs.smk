@@ -3,6 +3,7 @@
 from epic100.download.weights import start_weights
 from epic100.settings import runs_to_compare
 from epic100.settings.config import DEFAULT
+from epic100.video.scan_table import read_scan_table
 
 
 def annotations_of(wildcards):
@@ -78,6 +79,22 @@ def predictions_shown(wildcards):
                 f"predictions/val.pt in its folder; finished runs: {', '.join(finished) or 'none'}"
             )
     return [f"{home}/predictions/val.pt" for home in SHOWN_HOMES]
+
+
+def timelines_of(split):
+    """The timelines of a split's videos, without those that a scan found to be unreadable."""
+
+    def paths(wildcards):
+        tables = [f"results/scan/{participant}.tsv" for participant in PARTICIPANTS]
+        rows = [row for path in tables if os.path.isfile(path) for row in read_scan_table(path)]
+        refused = {row.video_id for row in rows if not row.readable}
+        return [
+            f"{HOME}/timeline/{video.video_id}.json".format(run=wildcards.get("run"))
+            for video in VIDEOS
+            if video.split == split and is_there(video) and video.video_id not in refused
+        ]
+
+    return paths
 
 
 def made_or_asked(folders, names):

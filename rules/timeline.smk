@@ -1,8 +1,6 @@
 # What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
 # For any other video file, `epic100 predict` does the same.
 
-from epic100.video.scan_table import read_scan_table
-
 BACKGROUND = f"{HOME}/background.json"
 
 
@@ -73,22 +71,6 @@ rule timeline:
         "Timeline of {wildcards.video} with {input.model}"
     script:
         "../workflow/scripts/timeline.py"
-
-
-def timelines_of(split):
-    """The timelines of a split's videos, without those that a scan found to be unreadable."""
-
-    def paths(wildcards):
-        tables = [f"results/scan/{participant}.tsv" for participant in PARTICIPANTS]
-        rows = [row for path in tables if os.path.isfile(path) for row in read_scan_table(path)]
-        refused = {row.video_id for row in rows if not row.readable}
-        return [
-            f"{HOME}/timeline/{video.video_id}.json".format(run=wildcards.get("run"))
-            for video in VIDEOS
-            if video.split == split and is_there(video) and video.video_id not in refused
-        ]
-
-    return paths
 
 
 # The split is that of submission.pt, for the official tools.
