@@ -144,7 +144,7 @@ R = ("results", IDS[2])
         ),
         (
             lambda text: text.replace(IDS[1] + '"', IDS[2] + '"'),
-            f"{{path}}: more than one result for 1 segment ({IDS[2]})",
+            f"{{path}}: more than one result for 1 segment ({IDS[2]}); expected one",
         ),
         (lambda text: text[:-1], "{path}: test.json: Invalid JSON: EOF while parsing an object"),
         (lambda text: "[]", "{path}: test.json: Input should be an object"),

@@ -90,7 +90,7 @@ LEVELS = ({"pt": 2, "tl": 3}, SLS | {"td": 6}, SLS | {"tl": "3"}, SLS | {"xx": 1
 
 @pytest.mark.parametrize("sls", LEVELS)
 def test_levels_that_the_server_would_refuse_leave_no_zip(entries, tmp_path, sls):
-    with pytest.raises(EpicError, match="supervision levels"):
+    with pytest.raises(EpicError, match="`export: sls:` is"):
         write_zip(entries, tmp_path / "s.zip", sls)
     assert list(tmp_path.iterdir()) == []
 

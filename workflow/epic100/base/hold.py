@@ -265,7 +265,10 @@ class Hold:
             self.show("The last run here was killed; this one goes on from what it finished.")
             return False
         if run.scheduler not in known():
-            raise EpicError(f"{self.folder / RECORD}: jobs on {run.scheduler}, unknown here")
+            raise EpicError(
+                f"{self.folder / RECORD}: jobs on {run.scheduler}; expected "
+                f"one of {', '.join(known())}; run with the version of the workflow that began it"
+            )
         # A request of it may still be on its way.
         while (left_to_wait := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
             time.sleep(min(left_to_wait, 1.0))

@@ -109,7 +109,9 @@ def _refuse_value(option: str, value: str, dry: bool) -> None:
         if value != "none" and not any(map(os.path.exists, _profiles(value))):
             names = [path.name for path in (ROOT / "profiles").iterdir() if path.is_dir()]
             meant = did_you_mean(Path(value).name, names, "profiles/{}")
-            raise EpicError(f"{option} {value}: no such profile{meant}")
+            raise EpicError(
+                f"{option} {value}: no such profile{meant}; expected a folder with config.yaml"
+            )
         if site := os.environ.get("EPIC100_SITE"):
             # The profile would ask for it too, and Snakemake bury the answer below its usage.
             choose(site)
@@ -135,7 +137,10 @@ def _refuse_config(option: str, word: str) -> None:
             f"the options: {word} {option} ..."
         )
     else:
-        raise EpicError(f"{option} {word}: no such config file{nearest_file(word, ROOT)}")
+        raise EpicError(
+            f"{option} {word}: no such config file{nearest_file(word, ROOT)}; "
+            f"expected YAML, correct {option}"
+        )
 
 
 def shipped(argument: str) -> str:

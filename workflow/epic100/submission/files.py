@@ -214,7 +214,7 @@ def write_zip(
         known = Head.model_validate({"version": VERSION, "challenge": CHALLENGE} | levels)
     except ValidationError as error:
         faults = "; ".join(_lines("", error))
-        raise EpicError(f"supervision levels {dict(sls)}{faults}") from error
+        raise EpicError(f"`export: sls:` is {dict(sls)}{faults}; expected pt, tl and td") from error
     head = json.dumps(known.model_dump())
     # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
     # name gets a fixed date, so that the bytes stay the same.
@@ -247,7 +247,7 @@ def read_zip(path: PathLike) -> list[dict]:
         raise EpicError("\n".join(_lines(f"{path}: {MEMBER}", error))) from error
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
-        raise EpicError(f"{path}: more than one result for {some_of(twice)}")
+        raise EpicError(f"{path}: more than one result for {some_of(twice)}; expected one")
     return [
         {
             "narration_id": name,

@@ -137,7 +137,10 @@ def _of_avion(
         )
     true = [place[pair] for pair in truth.pairs()]
     if targets.tolist() != true:
-        raise EpicError(f"{path}: its targets are not the classes of val in the CSV's order")
+        raise EpicError(
+            f"{path}: its targets are not the classes of val in the CSV's order; expected the "
+            "dump of a test on this CSV"
+        )
     counts = [(*pair, 0) for pair in pairs]
     log_probs = probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float()
     return Predictions("val", truth.ids, log_probs, counts, *sizes, {})
