@@ -1,8 +1,9 @@
 """Small versions of published networks: their weights, made from names alone, and what is recorded.
 
-`tests/migrate/data/published.json` was written by `benchmarks/adopted.py --record`: for each model
-the names and shapes of the tensors of a small network that was built with its authors' classes, and
-some of the scores that this network gave with these weights. None of their code is here.
+`tests/migrate/data/published.json` was written by `4d9feb8:benchmarks/adopted.py --record`: for
+each model the names and shapes of the tensors of a small network that was built with its authors'
+classes, and some of the scores that this network gave with these weights. None of their code is
+here, and docs/evidence/adopted.md has the whole comparison.
 """
 
 import argparse
