@@ -1,4 +1,4 @@
-"""System calls that fail, one at a time: a sample of benchmarks/faults.py, which has them all."""
+"""System calls that fail, one at a time: some of two rules, and weekly of every rule."""
 
 import contextlib
 import errno
@@ -13,14 +13,13 @@ import pytest
 
 from epic100.base import disk
 from epic100.base.errors import DiskError
+from support import faults, faults_jobs
 from support.checkout import ROOT, lacks
 from support.fuzzing import TARGETS
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import faults
-import faults_jobs
-
-RULES = {"annotate": 3, "scan": 5}  # and how many faults of each
+SCENES = faults_jobs.scenes("http://127.0.0.1").values()
+OFTEN = {"annotate": 3, "scan": 5}  # and how many faults of each
+RARELY = sorted({rule for scene in SCENES for rule in scene.makes} - OFTEN.keys())
 
 
 def test_the_faults_have_a_job_of_every_rule():
@@ -29,28 +28,32 @@ def test_the_faults_have_a_job_of_every_rule():
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             if "script:" in rule:  # else it is a target without a job
                 rules.add(rule.partition(":")[0])
-    scenes = faults_jobs.scenes("http://127.0.0.1").values()
-    assert Counter(rule for scene in scenes for rule in scene.makes) == Counter(rules)
+    assert Counter(rule for scene in SCENES for rule in scene.makes) == Counter(rules)
 
 
 @pytest.fixture(scope="module")
-def kept() -> faults.Kept:
+def kept(request) -> faults.Kept:
     if not sys.platform.startswith("linux"):
         pytest.skip("the shim of failing system calls is for Linux")
     if not shutil.which("gcc"):
         lacks("gcc is missing, which the shim of failing system calls needs")
-    with faults.kept_jobs(list(RULES)) as kept:
+    chosen = [item.callspec.params["rule"] for item in request.session.items
+              if item.path == request.path and "kept" in item.fixturenames]  # fmt: skip
+    with faults.kept_jobs(chosen) as kept:
         yield kept
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "rule", [*OFTEN, *(pytest.param(rule, marks=pytest.mark.weekly) for rule in RARELY)]
+)
 def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(rule, kept):
     job = faults.Job(kept.server, rule, kept.jobs / rule)
-    places = faults.some(list(job.places(calls=2)), RULES[rule])
+    places = faults.some(list(job.places(calls=2)), OFTEN.get(rule, 3))
     found = [job.inject(place) for place in places]
-    assert {place.kind for place in places} > {"killed"}
-    assert all(fault.hit for fault in found)
+    if rule in OFTEN:
+        assert {place.kind for place in places} > {"killed"}
+        assert all(fault.hit for fault in found)
     assert not [fault for fault in found if fault.outcome in ("WRONG", "unclear")]
 
 

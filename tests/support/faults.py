@@ -1,13 +1,10 @@
 """Lets system calls of the rules fail one at a time, and looks what becomes of their outputs.
 
-    python benchmarks/faults.py [--only scan clean] [--calls 2] [--most 60] [--into faults.jsonl]
-
 Snakemake runs every rule once on a kitchen of three short videos (faults_jobs.py). Then each job
 runs again and again in a copy of its folder, with a shim (faults_shim.c, built with gcc) that
 counts opens, reads, writes, fsyncs, renames, closes and mkdirs below that folder, inputs included.
-It lets one of them fail with EIO or ENOSPC, or kills the process there. `--calls` of each kind on
-each file are chosen. After it the job's outputs are removed, as Snakemake does, and the same job
-runs again.
+It lets one of them fail with EIO or ENOSPC, or kills the process there. After it the job's outputs
+are removed, as Snakemake does, and the same job runs again.
 
 clear line    the job ended with one line `error: ...` as its last, with the name of a file
 unclear       it ended with another line, or with a traceback
@@ -15,12 +12,8 @@ went on       it succeeded, with the same files as without a fault
 killed        it was killed
 WRONG         it succeeded with other files or left half a file; or the same job, run again, does
               not end in the same files, or leaves a temporary file
-
-With `--into`, each fault is a line of that file, and faults that are in it are not repeated. The
-last line printed is one JSON object.
 """
 
-import argparse
 import collections
 import contextlib
 import errno
@@ -35,19 +28,16 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import faults_jobs
-
 from epic100.base.shipped import ROOT
+from support import faults_jobs
 
 SHIM = Path(__file__).with_name("faults_shim.c")
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
 KINDS = {"read": ("EIO", "killed")}  # of other calls all; nothing is full for a reader
-OUTCOMES = ("clear line", "went on", "killed", "unclear", "WRONG")
 # What the server imports before it forks: what the rules need, or no torch for a few of them.
 SCRIPTS = "".join(path.read_text() for path in ROOT.glob("workflow/scripts/*.py"))
 IMPORTS = (
@@ -108,9 +98,10 @@ class Server:
 
     def __init__(self, shim: Path, imports: Sequence[str]):
         self.folder = shim.parent
-        env = os.environ | {"LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1"}
+        env = os.environ | {"LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1",
+                            "PYTHONPATH": str(ROOT / "tests")}  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", *imports],
+            [sys.executable, "-m", "support.faults", *imports],
             env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -320,37 +311,6 @@ def kept_jobs(only: list[str]) -> Iterator[Kept]:
             server.close()
 
 
-def main() -> None:
-    """Inject the faults and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", default=[], help="these rules")
-    parser.add_argument("--calls", type=int, default=2, help="of each kind on each file")
-    parser.add_argument("--most", type=int, default=10**9, help="faults of a rule")
-    parser.add_argument("--into", type=Path, help="a file for the results, to go on from")
-    parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.serve)
-        return
-    started, table = time.monotonic(), collections.defaultdict(collections.Counter)
-    into = options.into or Path(os.devnull)
-    lines = into.read_text().splitlines() if into.is_file() else []
-    known = {Place(**(row := json.loads(line)).pop("place")): row["outcome"] for line in lines}
-    with kept_jobs(options.only) as found, into.open("a") as out:
-        for kept in sorted(found.jobs.iterdir()):
-            job = Job(found.server, kept.name, kept)
-            for place in some(list(job.places(options.calls)), options.most):
-                if place not in known:
-                    fault = job.inject(place)
-                    print(json.dumps(asdict(fault)), file=out, flush=True)
-                    known[place] = fault.outcome
-                table[kept.name][known[place]] += 1
-            print(f"{kept.name} {dict(table[kept.name])}; vary: {sorted(job.varying)}", flush=True)
-    total = sum(counts.total() for counts in table.values())
-    print(f"{total} faults, {time.monotonic() - started:.0f} s")
-    print(json.dumps({rule: {name: counts[name] for name in OUTCOMES}
-                      for rule, counts in table.items()}))  # fmt: skip
-
-
 if __name__ == "__main__":
-    main()
+    imports, sys.argv[1:] = sys.argv[1:], []  # which Snakemake would take for targets
+    serve(imports)

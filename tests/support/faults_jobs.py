@@ -1,4 +1,4 @@
-"""The jobs in which `benchmarks/faults.py` lets system calls fail: one of each rule.
+"""The jobs in which `faults.py` lets system calls fail: one of each rule.
 
 Snakemake itself runs the workflow on videos of a few seconds. Before the first job of each rule,
 the folder is copied and the job's script is kept, so that this job can run again and again.
@@ -96,11 +96,11 @@ def scenes(url: str) -> dict[str, Scene]:
             copies,
             ("results/start_check.txt", "results/clean/trainval.txt", "all",
              "results/timeline/P01_02.tsv", "results/background.json",
-             "results/features/P01_02.npz"),
+             "results/features/P01.tsv", "results/detections.json"),
             makes=("start_check", "annotate", "scan", "proxy", "clean", "trainval", "train",
                    "predict", "export", "evaluate", "model_card", "figures_archive",
                    "figures_training", "figures_results",
-                   "report", "timeline", "background", "features", "video_features"),
+                   "report", "timeline", "background", "detections", "features"),
         ),
         "page": Scene(  # with the timeline that was made
             copies, ("results/browse/index.html",), makes=("clips", "clips_list", "browse"),
