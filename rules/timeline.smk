@@ -67,7 +67,7 @@ rule timeline:
     params:
         root=lambda wildcards, input: CLIP_ROOT,
         encoder=lambda wildcards, input: PROBE_ENCODER,
-        participant=lambda wildcards: video_on_request(wildcards, "timeline").participant_id,
+        participant=lambda wildcards: video_on_request(wildcards).participant_id,
         settings=CONFIG.only("timeline", "predict", "modules"),
     message:
         "Timeline of {wildcards.video} with {input.model}"
