@@ -1,8 +1,9 @@
 """A second job for the same files does no harm: a round of the ways in which one came about.
 
-`benchmarks/two_writers.py` plays more rounds, in which each job meets each way.
+In a round each way meets one job; weekly every other job too.
 """
 
+from itertools import product
 from random import Random
 
 import pytest
@@ -12,12 +13,19 @@ from support.two_writers import JOBS, WAYS, Stage
 pytestmark = pytest.mark.slow
 
 
+def round_and_rest():
+    """Pairs of a way and a job; those of the first round are not weekly."""
+    for (number, way), (place, job) in product(enumerate(WAYS), enumerate(JOBS)):
+        often = place == number % len(JOBS)
+        yield pytest.param(way, job, marks=() if often else pytest.mark.weekly)
+
+
 @pytest.fixture(scope="module")
 def stage(lab, tmp_path_factory):
     return Stage(lab, tmp_path_factory.mktemp("two"))
 
 
-@pytest.mark.parametrize("number", range(len(WAYS)), ids=list(WAYS))
-def test_two_jobs_for_the_same_files_leave_those_of_one(stage, number):
-    job = list(JOBS)[number % len(JOBS)]
-    assert stage.play(list(WAYS)[number], job, Random(number)) == []
+@pytest.mark.parametrize(("way", "job"), [*round_and_rest()])
+def test_two_jobs_for_the_same_files_leave_those_of_one(stage, way, job):
+    number = list(WAYS).index(way)
+    assert stage.play(way, job, Random(number)) == []
