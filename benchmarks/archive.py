@@ -5,19 +5,16 @@
 Makes FOLDER: files of 640x360 with sound, 59.94 and 50 fps in turn, a key frame every 250, filmed
 from a photograph and repeated by copying the stream, so that each has the headers of a file of that
 length (64 of 20 minutes take 8 GB). Beside them are their copies as `videos: proxy: {}` makes them
-(links to two files), the frame indexes, and short clips cut and encoded in EPIC's lengths. Segments
-are drawn as in training: any file, any place, lengths distributed like EPIC-100's.
+(links to two files) and the frame indexes. Segments are drawn as in training: any file, any place,
+lengths distributed like EPIC-100's.
 
 Each way reads the same frames in a process of its own, which may take 6 GB. The ways take turns,
 clip by clip, so that all see the machine's load. Full-size frames must have equal checksums.
 Ours, by place, opens each file first, as the first epoch does. The floor decodes the same packets
-from memory and converts nothing. Opens are those that the kernel reports of the files of FOLDER
-(inotify); bytes and read calls are of /proc/self/io. "KB beyond" is what is read beyond the packets
-from the key frame to the last wanted one. "Containers kept" and torchcodec keep eight files open,
-decord and "containers opened" one. "Training size" is MMAction2's own scaling, crop and flip. The
-last column is wall time after the kernel was told to drop these files from its cache
-(POSIX_FADV_DONTNEED), which on a virtual disk does not empty the host's cache. Prints a Markdown
-table and one JSON line.
+from memory and converts nothing. Bytes are of /proc/self/io; "KB beyond" is what is read beyond the
+packets from the key frame to the last wanted one. "Containers" are how files are read whose packets
+cannot be read by their places, eight kept open, as for torchcodec; decord keeps one. "Training
+size" is scaled, cropped, flipped and formatted. Prints a Markdown table and one JSON line.
 """
 
 import argparse
@@ -40,7 +37,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from archive_files import LENGTHS, Opened, drop_from_cache, make_archive
+from archive_files import make_archive
 from mmaction.registry import TRANSFORMS
 from mmengine.registry import init_default_scope
 
@@ -48,6 +45,7 @@ import epic100.mmaction  # noqa: F401
 from epic100.video.index_file import index_path, load_index
 
 CLIP, INTERVAL, WARM_UP = 13, 6, 2
+LENGTHS = np.log(1.96), 0.9  # of segments: mean and deviation of the logarithm of seconds
 KEPT, DECORDS = 8, 1  # files kept open; of decord two take 5 GB, eight over 6
 MOST_MEMORY = 6 << 30  # bytes of a way's process
 DENSE = {"type": "SampleFrames", "clip_len": CLIP, "frame_interval": INTERVAL,
@@ -55,8 +53,6 @@ DENSE = {"type": "SampleFrames", "clip_len": CLIP, "frame_interval": INTERVAL,
 SEGMENT = {"type": "UniformSample", "clip_len": CLIP}
 CROPPED = [{"type": "DecodeSegment", "short_side": (182, 228), "crop": "random", "size": 160,
             "flip_ratio": 0.5}]  # fmt: skip
-SCALED = [{"type": "DecodeSegment", "short_side": (182, 228)},
-          {"type": "RandomCrop", "size": 160}, {"type": "Flip", "flip_ratio": 0.5}]  # fmt: skip
 FORMAT = {"type": "FormatShape", "input_format": "NCTHW"}
 THEIRS = [{"type": "RandomRescale", "scale_range": (182, 228)},
           {"type": "RandomCrop", "size": 160}, {"type": "Flip", "flip_ratio": 0.5}]  # fmt: skip
@@ -192,17 +188,14 @@ class Floor:
 
 
 def draw(folder: Path, kind: str, step: dict, count: int) -> list[Clip]:
-    """Clips of random segments, the same frames for originals and copies; cut clips in turn."""
+    """Clips of random segments, the same frames for originals and copies."""
     rng, files = np.random.default_rng(3), json.loads((folder / "files.json").read_text())
-    names = files["cut" if kind == "cut" else "archive"]
     clips = []
     np.random.seed(3)
     sampler = TRANSFORMS.build(step)
-    for number in range(count):
-        drawn = int(rng.integers(len(names)))
-        name, rate, frames = names[number % len(names) if kind == "cut" else drawn]
-        length = int(np.clip(rng.lognormal(*LENGTHS), 0.3, 60) * rate)
-        length = frames if kind == "cut" else min(length, frames)
+    for _ in range(count):
+        name, rate, frames = files["archive"][rng.integers(len(files["archive"]))]
+        length = min(int(np.clip(rng.lognormal(*LENGTHS), 0.3, 60) * rate), frames)
         start = int(rng.integers(frames - length + 1))
         sample = {"total_frames": length, "start_index": start, "avg_fps": rate}
         taken = sampler.transform(sample)["frame_inds"].tolist()
@@ -213,17 +206,17 @@ def draw(folder: Path, kind: str, step: dict, count: int) -> list[Clip]:
 class Reader:
     """Reads clips in a fork of this process, which has decoded nothing yet, one when it is told."""
 
-    def __init__(self, folder: Path, make: Callable[[], Read], clips: list[Clip]):
+    def __init__(self, make: Callable[[], Read], clips: list[Clip]):
         processes = multiprocessing.get_context("fork")
         self._pipe, other = processes.Pipe()
-        self._process = processes.Process(target=_child, args=(other, folder, make, clips))
+        self._process = processes.Process(target=_child, args=(other, make, clips))
         self._process.start()
         other.close()
         self.missing = self._pipe.recv()  # the name of a module, or ""
 
-    def read(self, number: int, cold: bool = False) -> dict:
+    def read(self, number: int) -> dict:
         """What a clip costs: see `measure`."""
-        self._pipe.send((number, cold))
+        self._pipe.send(number)
         return self._pipe.recv()
 
     def close(self) -> None:
@@ -233,56 +226,44 @@ class Reader:
         self._process.join()
 
 
-def _child(pipe: Any, folder: Path, make: Callable[[], Read], clips: list[Clip]) -> None:
+def _child(pipe: Any, make: Callable[[], Read], clips: list[Clip]) -> None:
     cv2.setNumThreads(0)
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     try:
-        read, opened = make(), Opened(folder)
+        read = make()
     except ImportError as error:
         pipe.send(str(error))
         return
     pipe.send("")
-    for number, cold in iter(pipe.recv, None):
-        if cold:
-            drop_from_cache(folder)
-        pipe.send(measure(read, opened, clips[number]))
+    for number in iter(pipe.recv, None):
+        pipe.send(measure(read, clips[number]))
 
 
-def measure(read: Read, opened: Opened, clip: Clip) -> dict:
-    """What a clip costs: ms, CPU ms, opens, bytes read, calls that read; its checksum.
+def measure(read: Read, clip: Clip) -> dict:
+    """What a clip costs: CPU ms, bytes read, the process's memory; its checksum.
 
     Of the floor also the bytes of its packets, as `size`.
     """
     size = read.load(clip) if isinstance(read, Floor) else 0
-    own = -_io() + _io()  # reading /proc is a read too
-    opened.count()
-    before, began, began_cpu = _io(), time.perf_counter(), time.process_time()
+    own = -_bytes() + _bytes()  # reading /proc is a read too
+    before, began = _bytes(), time.process_time()
     frames = read(clip)
-    wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    count, calls = (_io() - before - own).tolist()
+    cpu = time.process_time() - began
+    count = _bytes() - before - own
     checksum = ""
     if frames is not None:
         checksum = hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()[:12]
-    return {
-        "ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "opens": opened.count(), "bytes": count,
-        "reads": calls, "size": size, "sum": checksum,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
-    }  # fmt: skip
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"cpu_ms": 1e3 * cpu, "bytes": count, "size": size, "sum": checksum, "peak_mb": peak}
 
 
-def bytes_read() -> float:
+def _bytes() -> int:
     """Bytes that this process has read so far, from the cache too."""
-    return float(_io()[0])
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def _io() -> np.ndarray:
-    """Bytes read and calls that read, of this process so far, from the cache too."""
-    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    return np.array([int(lines["rchar"]), int(lines["syscr"])], float)
-
-
-def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
-    """All ways, each with the same clips; `cold` clips of each with an empty cache."""
+def compare(folder: Path, count: int) -> dict[str, dict]:
+    """All ways, each with the same clips."""
     init_default_scope("mmaction")
     files = json.loads((folder / "files.json").read_text())["archive"]
     ways: dict[str, tuple[str, dict, Callable[[], Read]]] = {}
@@ -291,27 +272,21 @@ def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
         paths = [str(folder / kind / name) for name, _, _ in files]
         ways[f"{kind}: floor"] = kind, DENSE, partial(Floor, scan)
         ways[f"{kind}: floor, whole segment"] = kind, SEGMENT, partial(Floor, scan)
-        for name, where, kept, step, steps in (
-            ("ours", scan, KEPT, DENSE, FULL),
-            ("ours, containers kept", old, KEPT, DENSE, FULL),
-            ("ours, containers opened", old, 1, DENSE, FULL),
-            ("ours, crop first", scan, KEPT, DENSE, [*CROPPED, FORMAT]),
-            ("ours, scale first", scan, KEPT, DENSE, [*SCALED, FORMAT]),
-            ("ours, whole segment", scan, KEPT, SEGMENT, [*CROPPED, FORMAT]),
+        for name, where, step, steps in (
+            ("ours", scan, DENSE, FULL),
+            ("ours, containers", old, DENSE, FULL),
+            ("ours, training size", scan, DENSE, [*CROPPED, FORMAT]),
+            ("ours, whole segment", scan, SEGMENT, [*CROPPED, FORMAT]),
         ):
-            ways[f"{kind}: {name}"] = kind, step, partial(ours, where, paths, kept, steps)
+            ways[f"{kind}: {name}"] = kind, step, partial(ours, where, paths, KEPT, steps)
     ways |= {
         "original: decord, kept": ("original", DENSE, decord_kept),
         "original: torchcodec, kept": ("original", DENSE, torchcodec_kept),
         "original: MMAction2 stock": ("original", DENSE, partial(stock, [])),
-        "cut clips: MMAction2 stock": ("cut", DENSE, partial(stock, [])),
-        "cut clips: MMAction2 stock, training size":
-            ("cut", DENSE, partial(stock, [*THEIRS, FORMAT])),
-    }  # fmt: skip
+    }
     rows: dict[str, list[dict]] = {name: [] for name in ways}
-    few: dict[str, list[dict]] = {name: [] for name in ways}
     readers = {
-        name: Reader(folder, make, draw(folder, kind, step, count))
+        name: Reader(make, draw(folder, kind, step, count))
         for name, (kind, step, make) in ways.items()
     }
     for number in range(-WARM_UP, count):
@@ -323,30 +298,26 @@ def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
             row = reader.read(number)
             if number >= 0:
                 rows[name].append(row)
-            if 0 <= number < cold:
-                few[name].append(reader.read(number, cold=True))
         print("clip", number, file=sys.stderr)
     for reader in readers.values():
         reader.close()
     _require_equal_frames(rows)
-    found = {name: _figures(some, few[name]) for name, some in rows.items()}
-    for name, some in rows.items():
-        if some and "cut" not in name:
-            floor = rows[_floor_of(name)][: len(some)]
-            found[name]["beyond_kb"] = (_mean(some, "bytes") - _mean(floor, "size")) / 1e3
-    return found
+    return {name: _figures(some, rows[_floor_of(name)]) for name, some in rows.items()}
 
 
 def _mean(rows: list[dict], key: str) -> float:
     return sum(row[key] for row in rows) / max(1, len(rows))
 
 
-def _figures(rows: list[dict], cold: list[dict]) -> dict:
+def _figures(rows: list[dict], floor: list[dict]) -> dict:
     if not rows:
         return {"missing": True}
-    figures = {key: _mean(rows, key) for key in ("ms", "cpu_ms", "opens", "reads")}
-    figures |= {"mb": _mean(rows, "bytes") / 1e6, "peak_mb": max(row["peak_mb"] for row in rows)}
-    return figures | ({"cold_ms": _mean(cold, "ms")} if cold else {})
+    beyond = _mean(rows, "bytes") - _mean(floor[: len(rows)], "size")
+    return {
+        "cpu_ms": _mean(rows, "cpu_ms"), "of_floor": _mean(rows, "cpu_ms") / _mean(floor, "cpu_ms"),
+        "mb": _mean(rows, "bytes") / 1e6, "beyond_kb": beyond / 1e3,
+        "peak_mb": max(row["peak_mb"] for row in rows),
+    }  # fmt: skip
 
 
 def _floor_of(name: str) -> str:
@@ -354,32 +325,26 @@ def _floor_of(name: str) -> str:
     return f"{kind}: floor" + ", whole segment" * name.endswith("whole segment")
 
 
-def _require_equal_frames(found: dict[str, list[dict]]) -> None:
+def _require_equal_frames(rows: dict[str, list[dict]]) -> None:
     others = {"original": ["decord, kept", "MMAction2 stock"], "copy": []}
     for kind, more in others.items():
-        ours = [row["sum"] for row in found[f"{kind}: ours"]]
-        for way in ("ours, containers kept", "ours, containers opened", *more):
-            sums = [row["sum"] for row in found[f"{kind}: {way}"]]
+        ours = [row["sum"] for row in rows[f"{kind}: ours"]]
+        for way in ("ours, containers", *more):
+            sums = [row["sum"] for row in rows[f"{kind}: {way}"]]
             assert sums == ours[: len(sums)], f"{kind}, {way}: other frames"
 
 
-def table(found: dict[str, dict]) -> str:
+def table(figures: dict[str, dict]) -> str:
     """The figures as Markdown."""
-    lines = [
-        "| read | ms | CPU ms | of the floor | opens | KB beyond | MB read | read calls | peak MB "
-        "| ms, cold |", "|---" * 10 + "|",
-    ]  # fmt: skip
-    for name, row in found.items():
+    lines = ["| read | CPU ms | of the floor | KB beyond | MB read | peak MB |", "|---" * 6 + "|"]
+    for name, row in figures.items():
         if "missing" in row:
-            lines.append(f"| {name} | not installed " + "| " * 8 + "|")
+            lines.append(f"| {name} | not installed " + "| " * 4 + "|")
             continue
-        floor = found[_floor_of(name)]["cpu_ms"]
-        beyond = f"{row['beyond_kb']:.0f}" if "beyond_kb" in row and "floor" not in name else ""
-        cold = f"{row['cold_ms']:.1f}" if "cold_ms" in row else ""
+        beyond = "" if "floor" in name else f"{row['beyond_kb']:.0f}"
         lines.append(
-            f"| {name} | {row['ms']:.1f} | {row['cpu_ms']:.1f} | {row['cpu_ms'] / floor:.2f} "
-            f"| {row['opens']:.2f} | {beyond} | {row['mb']:.2f} | {row['reads']:.0f} "
-            f"| {row['peak_mb']:.0f} | {cold} |"
+            f"| {name} | {row['cpu_ms']:.1f} | {row['of_floor']:.2f} | {beyond} | {row['mb']:.2f} "
+            f"| {row['peak_mb']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -407,11 +372,9 @@ def archive_of(given: argparse.Namespace) -> Iterator[Path]:
 
 def main() -> None:
     """Make the archive, unless it is there, and compare."""
-    parser = arguments(__doc__)
-    parser.add_argument("--cold", type=int, default=10, help="clips with an empty cache")
-    given = parser.parse_args()
+    given = arguments(__doc__).parse_args()
     with archive_of(given) as folder:
-        found = compare(folder, given.clips, given.cold)
+        found = compare(folder, given.clips)
     print(table(found))
     load = [round(value, 1) for value in os.getloadavg()]
     about = {"clips": given.clips, "cores": os.cpu_count(), "load": load,

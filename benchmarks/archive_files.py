@@ -1,14 +1,8 @@
-"""The files of benchmarks/archive.py, and what the kernel reports of them."""
+"""Films, archives of long files and folders to train in: what the benchmarks read."""
 
-import ctypes
-import itertools
 import json
-import math
 import os
 import shutil
-import statistics
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +11,6 @@ import av
 import cv2
 import matplotlib
 import numpy as np
-from camera_video import write_camera_video
 
 from epic100.proxy.encoder import write_proxy
 from epic100.settings import ProxySettings
@@ -26,19 +19,48 @@ from epic100.video.index_file import write_indexes
 
 RATES = (Fraction(60000, 1001), Fraction(50))
 SOUND = 48000  # samples a second
-LENGTHS = math.log(1.96), 0.9  # of segments: mean and deviation of the logarithm of seconds
-CUT_CLIPS, LONGEST_CUT = 12, 12  # seconds; the longest are held in memory
-IN_ACCESS, IN_CLOSE, IN_OPEN = 0x1, 0x18, 0x20
+# Of a folder to train in: the size of its videos by name; None are small copies of those before.
+SOURCES: dict[str, tuple[int, int] | None] = {
+    "640x360": (640, 360),
+    "copies": None,
+    "1920x1080": (1920, 1080),
+}
+VIDEOS, PAIRS = 12, 40
+
+
+def film_photograph(
+    path: Path, minutes: float, size: tuple[int, int], rate: Fraction = RATES[0]
+) -> None:
+    """Film a photograph with a wandering, turning, noisy camera: all of the picture moves.
+
+    H.264 by libx264's defaults, with a key frame every 250 and three B-frames.
+    """
+    photo = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"))
+    scene = cv2.resize(photo, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_CUBIC)[..., ::-1]
+    scene, rng = np.ascontiguousarray(scene), np.random.default_rng(7)
+    with av.open(str(path), "w", format="mp4") as container:
+        options = {"crf": "19", "preset": "medium", "g": "250"}
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for i in range(round(minutes * 60 * rate)):
+            t = i / float(rate)
+            angle = 4 * np.sin(0.7 * t) + 1.5 * np.sin(3.1 * t)
+            move = cv2.getRotationMatrix2D((size[0], size[1]), angle, 1 + 0.1 * np.sin(0.4 * t))
+            move[0, 2] -= size[0] / 2 + 60 * np.sin(0.9 * t) + 8 * np.sin(7 * t)
+            move[1, 2] -= size[1] / 2 + 40 * np.sin(0.6 * t + 1) + 6 * np.sin(9 * t)
+            picture = cv2.warpAffine(scene, move, size, borderMode=cv2.BORDER_REFLECT)
+            noise = rng.integers(-3, 4, picture.shape, dtype=np.int16)
+            picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]) -> None:
-    """Write the originals, their copies, indexes and cut clips, and their names as files.json."""
+    """Write the originals, their copies and indexes, and their names as files.json."""
     if not 1 <= files <= 64:
         raise SystemExit(f"--files is {files}; expected 1 to 64")
-    made = [folder / part for part in ("original/P01", "copy/P01", "cut/P01", "filmed")]
-    for part in made:
-        part.mkdir(parents=True, exist_ok=True)
-    cut = []
+    for part in ("original/P01", "copy/P01", "filmed"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     for number, rate in enumerate(RATES[: min(files, 2)]):
         camera, small = folder / f"filmed/{number}.MP4", folder / f"filmed/{number}.copy.MP4"
         sound = folder / f"filmed/{number}.sound.MP4"
@@ -54,23 +76,12 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
                 originals, copies = folder / "original/P01", folder / "copy/P01"
                 shutil.copyfile(originals / f"{first}.MP4", originals / f"{name}.MP4")
                 os.link(copies / f"{first}.MP4", copies / f"{name}.MP4")
-        cut += _cut(camera, folder, float(rate), CUT_CLIPS // 2)
     lengths = write_scan(folder, files)
     names = [
         (f"P01/P01_{n + 1:03d}.MP4", float(RATES[n % 2]), lengths[n % len(lengths)])
         for n in range(files)
     ]
-    os.sync()
-    (folder / "files.json").write_text(json.dumps({"archive": names, "cut": cut}))
-
-
-def film_photograph(
-    path: Path, minutes: float, size: tuple[int, int], rate: Fraction = RATES[0]
-) -> None:
-    """As `write_camera_video`, of a photograph."""
-    photo = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"))
-    scene = cv2.resize(photo, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_CUBIC)[..., ::-1]
-    write_camera_video(path, minutes, size, rate, np.ascontiguousarray(scene))
+    (folder / "files.json").write_text(json.dumps({"archive": names}))
 
 
 def write_scan(folder: Path, files: int) -> list[int]:
@@ -137,63 +148,40 @@ def _record(path: Path, seconds: float) -> None:
         out.mux(stream.encode(None))
 
 
-def _cut(source: Path, folder: Path, rate: float, count: int) -> Iterator[tuple[str, float, int]]:
-    """Cut clips out and encode each by itself by libx264's defaults, as `ffmpeg -ss -to` does.
-
-    Their lengths are quantiles of EPIC-100's.
-    """
-    rng, lengths = np.random.default_rng(9), statistics.NormalDist(*LENGTHS)
-    with av.open(str(source)) as container:
-        pictures = list(itertools.islice(container.decode(video=0), round(LONGEST_CUT * rate)))
-    for number in range(count):
-        seconds = math.exp(lengths.inv_cdf((number + 0.5) / count))
-        length = max(1, min(int(seconds * rate), len(pictures)))
-        start = int(rng.integers(len(pictures) - length + 1))
-        name = f"P01/{round(rate)}_{number:02d}.MP4"
-        with av.open(str(folder / "cut" / name), "w", format="mp4") as out:
-            stream = out.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
-            stream.width, stream.height = pictures[0].width, pictures[0].height
-            stream.pix_fmt = "yuv420p"
-            for shown, picture in enumerate(pictures[start : start + length]):
-                picture.pts, picture.time_base = shown, Fraction(1) / stream.codec_context.framerate
-                out.mux(stream.encode(picture))
-            out.mux(stream.encode(None))
-        yield name, rate, length
+def make_kitchens(
+    folder: Path, sources: dict[str, tuple[int, int] | None], seconds: float
+) -> dict[str, Path]:
+    """A folder to train in for each source, with one video of so many seconds by twelve names."""
+    made: dict[str, Path] = {}
+    film = folder / "none.MP4"
+    for source, size in sources.items():
+        before, film = film, folder / f"{source}.MP4"
+        if size is None:
+            write_proxy(before, film, ProxySettings(), build_index(before))
+        else:
+            film_photograph(film, seconds / 60, size)
+        made[source] = _kitchen(folder / source, film, int(20 * seconds))
+    return made
 
 
-def drop_from_cache(folder: Path) -> None:
-    """Ask the kernel to forget the files of a folder; it does for what is on the disk already."""
-    for path in folder.rglob("*.MP4"):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-
-
-class Opened:
-    """Counts how often files below a folder are opened, by inotify.
-
-    Equal events that follow each other are one; reading and closing are watched too, so that they
-    are between two opens.
-    """
-
-    def __init__(self, folder: Path):
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = libc.inotify_init1(os.O_NONBLOCK)
-        for part in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-            watched = IN_ACCESS | IN_CLOSE | IN_OPEN
-            if libc.inotify_add_watch(self._descriptor, os.fsencode(part), watched) < 0:
-                raise OSError(ctypes.get_errno(), "inotify_add_watch", str(part))
-
-    def count(self) -> int:
-        """Opens since the last call."""
-        opens = 0
-        while True:
-            try:
-                events = os.read(self._descriptor, 1 << 20)
-            except BlockingIOError:
-                return opens
-            place = 0
-            while place < len(events):
-                _, mask, _, length = struct.unpack_from("iIII", events, place)
-                opens += bool(mask & IN_OPEN) and not mask & 0x40000000  # not of folders
-                place += 16 + length
+def _kitchen(folder: Path, film: Path, segments: int) -> Path:
+    index = build_index(film)
+    (folder / "P01").mkdir(parents=True)
+    clean = folder / "results/clean"
+    clean.mkdir(parents=True)
+    (folder / "results/scan").mkdir()
+    names = [f"P01_{number:02d}" for number in range(1, VIDEOS + 1)]
+    for name in names:
+        (folder / f"P01/{name}.MP4").symlink_to(film)
+    write_indexes(dict.fromkeys(names, index), folder / "results/scan/P01.index.npz")
+    rng = np.random.default_rng(1)
+    starts = rng.integers(0, index.frames - 100, segments)
+    lines = [
+        f"P01/{names[i % VIDEOS]}.MP4 {start} {start + 90} {i % PAIRS} {i % PAIRS} P01_01_{i}\n"
+        for i, start in enumerate(starts.tolist())
+    ]
+    (clean / "train.txt").write_text("".join(lines))
+    (clean / "val.txt").write_text("".join(lines[:8]))
+    pairs = "".join(f"{i}\t{i}\t{i}\t1\n" for i in range(PAIRS))
+    (clean / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n" + pairs)
+    return folder

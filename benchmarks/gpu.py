@@ -6,7 +6,7 @@
     python benchmarks/gpu.py --small    # the same on a CPU, in miniature: no figure of it counts
 
 Prints a table for docs/evidence/gpu.md; the last line is one JSON object. Videos are made here
-(benchmarks/gpu_kitchen.py). A part that its time does not reach is named as not measured.
+(benchmarks/archive_files.py). A part that its time does not reach is named as not measured.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from gpu_kitchen import SOURCES, make_kitchens
+from archive_files import SOURCES, make_kitchens
 from gpu_zoo import zoo
 from mmaction.registry import DATASETS, MODELS
 from mmaction.structures import ActionDataSample

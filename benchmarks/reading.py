@@ -147,11 +147,11 @@ def used_by_x3d(make: Callable[[], Read], epoch: str) -> Read:
     return use
 
 
-def epochs(folder: Path, ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, dict]:
+def epochs(ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, dict]:
     """CPU seconds a segment of epochs with each way, reading and X3D-S; the ways take turns."""
     rows: dict[str, dict] = {}
     for epoch in EPOCHS:
-        readers = {name: Reader(folder, partial(used_by_x3d, make, epoch), clips[kind])
+        readers = {name: Reader(partial(used_by_x3d, make, epoch), clips[kind])
                    for name, (kind, make) in ways.items()}  # fmt: skip
         cpu: dict[str, list[float]] = {name: [] for name in readers}
         for number in range(-WARM_UP, count):
@@ -194,7 +194,7 @@ def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, d
     for name, reader in READERS.items():
         for kind in ("originals", "cut clips"):
             ways[f"MMAction2 with {name}, {kind}"] = kind, partial(theirs, reader)
-    readers = {name: Reader(folder, make, clips[kind]) for name, (kind, make) in ways.items()}
+    readers = {name: Reader(make, clips[kind]) for name, (kind, make) in ways.items()}
     cpu: dict[str, list[list[float]]] = {name: [[] for _ in range(repeats)] for name in ways}
     peak = dict.fromkeys(ways, 0.0)
     failed: set[str] = {name for name, reader in readers.items() if reader.missing}
@@ -226,7 +226,7 @@ def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, d
         for name, (kind, _) in ways.items()
     }
     used = {name: way for name, way in ways.items() if name in rates and "PyAV" not in name}
-    return figures, epochs(folder, used, clips, learn) if learn else {}
+    return figures, epochs(used, clips, learn) if learn else {}
 
 
 def table(found: dict[str, dict]) -> str:
