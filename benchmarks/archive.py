@@ -1,6 +1,6 @@
 """What a clip costs out of an archive of many long files, by the way it is read.
 
-    python benchmarks/archive.py [FOLDER] [--files 64] [--minutes 20] [--clips 40]
+    python benchmarks/archive.py [FOLDER] [--files 64] [--minutes 20] [--clips 40] [--only ours]
 
 Makes FOLDER: files of 640x360 with sound, 59.94 and 50 fps in turn, a key frame every 250, filmed
 from a photograph and repeated by copying the stream, so that each has the headers of a file of that
@@ -13,7 +13,7 @@ clip by clip, so that all see the machine's load. Full-size frames must have equ
 Ours, by place, opens each file first, as the first epoch does. The floor decodes the same packets
 from memory and converts nothing. Bytes are of /proc/self/io; "KB beyond" is what is read beyond the
 packets from the key frame to the last wanted one. "Containers" are how files are read whose packets
-cannot be read by their places, eight kept open, as for torchcodec; decord keeps one. "Training
+cannot be read by their places, eight kept open, as for other libraries; decord keeps one. "Training
 size" is scaled, cropped, flipped and formatted. Prints a Markdown table and one JSON line.
 """
 
@@ -22,6 +22,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -122,6 +123,28 @@ def torchcodec_kept() -> Read:
 
     kept = Kept(KEPT, lambda path: VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1))
     return lambda clip: kept.get(clip.path).get_frames_at(indices=clip.frames).data.numpy()
+
+
+def video_reader_kept() -> Read:
+    """video-reader-rs with some files open."""
+    from video_reader import PyVideoReader
+
+    kept = Kept(KEPT, lambda path: PyVideoReader(path, threads=1))
+    return lambda clip: kept.get(clip.path).get_batch(clip.frames)
+
+
+def to_training_size(make: Callable[[], Read]) -> Read:
+    """Full frames of another library, then MMAction2's own scaling, crop and flip."""
+    read, steps = make(), [TRANSFORMS.build(step) for step in (*THEIRS, FORMAT)]
+
+    def cropped(clip: Clip) -> np.ndarray:
+        frames = list(read(clip))
+        sample = clip.sample() | {"imgs": frames, "img_shape": frames[0].shape[:2]}
+        for step in steps:
+            sample = step.transform(sample)
+        return sample["imgs"]
+
+    return cropped
 
 
 class Kept:
@@ -262,8 +285,8 @@ def _bytes() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def compare(folder: Path, count: int) -> dict[str, dict]:
-    """All ways, each with the same clips."""
+def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
+    """The floors and the ways in which `only` is found, each with the same clips."""
     init_default_scope("mmaction")
     files = json.loads((folder / "files.json").read_text())["archive"]
     ways: dict[str, tuple[str, dict, Callable[[], Read]]] = {}
@@ -282,8 +305,13 @@ def compare(folder: Path, count: int) -> dict[str, dict]:
     ways |= {
         "original: decord, kept": ("original", DENSE, decord_kept),
         "original: torchcodec, kept": ("original", DENSE, torchcodec_kept),
+        "original: video-reader-rs, kept": ("original", DENSE, video_reader_kept),
         "original: MMAction2 stock": ("original", DENSE, partial(stock, [])),
     }
+    for name in ("decord", "torchcodec", "video-reader-rs"):
+        kind, step, make = ways[f"original: {name}, kept"]
+        ways[f"original: {name}, training size"] = kind, step, partial(to_training_size, make)
+    ways = {name: way for name, way in ways.items() if re.search(f"floor|{only}", name)}
     rows: dict[str, list[dict]] = {name: [] for name in ways}
     readers = {
         name: Reader(make, draw(folder, kind, step, count))
@@ -292,7 +320,7 @@ def compare(folder: Path, count: int) -> dict[str, dict]:
     for number in range(-WARM_UP, count):
         for name, reader in readers.items():
             # These need a second a clip of a long file.
-            slow = name in ("original: decord, kept", "original: MMAction2 stock")
+            slow = name.startswith(("original: decord", "original: MMAction2 stock"))
             if reader.missing or number >= (max(3, count // 3) if slow else count):
                 continue
             row = reader.read(number)
@@ -328,9 +356,9 @@ def _floor_of(name: str) -> str:
 def _require_equal_frames(rows: dict[str, list[dict]]) -> None:
     others = {"original": ["decord, kept", "MMAction2 stock"], "copy": []}
     for kind, more in others.items():
-        ours = [row["sum"] for row in rows[f"{kind}: ours"]]
+        ours = [row["sum"] for row in rows.get(f"{kind}: ours", [])]
         for way in ("ours, containers", *more):
-            sums = [row["sum"] for row in rows[f"{kind}: {way}"]]
+            sums = [row["sum"] for row in rows.get(f"{kind}: {way}", [])]
             assert sums == ours[: len(sums)], f"{kind}, {way}: other frames"
 
 
@@ -372,9 +400,11 @@ def archive_of(given: argparse.Namespace) -> Iterator[Path]:
 
 def main() -> None:
     """Make the archive, unless it is there, and compare."""
-    given = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--only", default="", help="a pattern of the ways beside the floors")
+    given = parser.parse_args()
     with archive_of(given) as folder:
-        found = compare(folder, given.clips)
+        found = compare(folder, given.clips, given.only)
     print(table(found))
     load = [round(value, 1) for value in os.getloadavg()]
     about = {"clips": given.clips, "cores": os.cpu_count(), "load": load,

@@ -2,7 +2,7 @@
 
     python benchmarks/rehearsal.py FOLDER --small [--seed 0]     # a minute on two idle cores
     python benchmarks/rehearsal.py FOLDER --csv ANNOTATIONS      # an evening on two cores
-                                   [--videos 700] [--clips 6000] [--seed 0]
+                                   [--clips 6000] [--seed 0]
 
 Makes FOLDER/archive: videos with the ids, participants, splits and rates of config/videos.tsv, and
 a sheet of them. One film a rate is encoded; each video is a copy of its stream. Then everything is
@@ -17,11 +17,10 @@ At full size lengths are real (128x96), and so are the segments: the folder ANNO
 official CSVs, which are read and not changed. A few participants are absent, twenty videos of 700
 damaged, one another video. The small model learns from --clips segments and predicts all. The run
 gets SIGTERM and SIGKILL while it scans, SIGTERM while it trains and SIGKILL while it predicts.
-A tenth of the size is --videos 70.
 
-Prints a row for each call of Snakemake and for each rule, and what is over a budget of `BUDGETS`,
-also to FOLDER/table.md; the last line is one JSON object. Exits with 1 if the two differ, or at
-full size if a budget is exceeded. The same command goes on with a rehearsal that was stopped.
+Prints a row for each call of Snakemake, and what is over a budget of `BUDGETS`, also to
+FOLDER/table.md; the last line is one JSON object. Exits with 1 if the two differ, or at full size
+if a budget is exceeded. The same command goes on with a rehearsal that was stopped.
 """
 
 import argparse
@@ -34,14 +33,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
 from rehearsal_archive import ROOT, SMALL, full, make_archive
-from rehearsal_usage import MAIN, UNSEEN, Cost, Watch
 
 TARGETS = ("results/submission.pt", "results/submission.zip")
 PAGES = ("results/report.html", "results/browse/index.html")
@@ -50,15 +48,10 @@ EXACT = ("segments/*.txt", "clean/*", "scan/*.tsv", "submission.pt", "submission
 LOOK_SECONDS = 0.1
 DONE = " steps ("  # in the line in which Snakemake counts finished jobs: 3 of 27 steps (11%) done
 
-
-# Rules that decode, learn or write pictures; all others together have a budget.
-HEAVY = {"scan", "train", "predict", "make_proxies", "video_features", "features",
-         "cut_participant", UNSEEN, MAIN}  # fmt: skip
 LARGE = (  # below results/
     "*.pth", "work_dirs/**/*", "features/**/*", "proxy/**/*", "clips/**/*", "browse/clips/**/*",
 )  # fmt: skip
 BUDGETS = {
-    "all light rules, CPU s": 150.0,
     "main process, share of a core": 0.02,
     "files below results/ but weights, features and copies": 3000,
     "MB below results/ but weights, features and copies": 1000.0,
@@ -83,13 +76,18 @@ class Kill:
 
 @dataclass(frozen=True)
 class Call:
-    """What a call of Snakemake cost; CPU without processes that were killed unheard."""
+    """What a call of Snakemake cost; CPU without processes that were killed unheard.
+
+    Attributes:
+        main_s: Seconds of CPU of Snakemake's own process.
+    """
 
     folder: str
     end: str
     steps: int
     wall_s: float
     cpu_s: float
+    main_s: float
 
 
 class Running:
@@ -105,14 +103,13 @@ class Running:
             command, cwd=ROOT, text=True, start_new_session=True, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )  # fmt: skip
-        self._watch, self._killer = Watch(self._process.pid), threading.Thread(target=self._strike)
-        self._steps, self._share, self._is_sent = 0, -1.0, False
+        self._began, self._looks = time.time(), threading.Thread(target=self._look)
+        self._steps, self._share, self._is_sent, self._main_s = 0, -1.0, False, 0.0
 
-    def to_the_end(self) -> tuple[Call, dict[str, Cost]]:
+    def to_the_end(self) -> Call:
         """Wait for the end. Raises SystemExit if it fails without a kill."""
         began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        self._watch.start()
-        self._killer.start()
+        self._looks.start()
         try:
             with open(self._folder / "said.txt", "a") as said:
                 for line in self._process.stderr or ():
@@ -124,7 +121,7 @@ class Running:
         finally:  # after Ctrl-C too: nothing goes on unseen
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGTERM)
-        self._killer.join()
+        self._looks.join()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         if code and not self._is_sent:
@@ -133,24 +130,31 @@ class Running:
         if kill and code:
             end = f"{kill.number.name} {kill.seconds:.2f} s after "
             end += f"{self._steps} steps" if isinstance(kill.after, float) else kill.after
-        wall = round(time.monotonic() - began, 1)
-        done = Call(self._folder.name, end, self._steps, wall, round(cpu, 1))
-        return done, self._watch.stop(cpu)
+        wall, name = time.monotonic() - began, self._folder.name
+        return Call(name, end, self._steps, *(round(s, 1) for s in (wall, cpu, self._main_s)))
 
-    def _strike(self) -> None:
-        """Send the signal at its place."""
-        kill = self._kill
-        while kill and self._process.poll() is None:
-            if isinstance(kill.after, float):
-                is_there = self._share >= kill.after
-            else:
-                is_there = kill.after in self._watch.rules
-            time.sleep(kill.seconds if is_there else LOOK_SECONDS)
-            if is_there:
+    def _look(self) -> None:
+        """Note what the main process takes, and send the signal at its place."""
+        main = psutil.Process(self._process.pid)
+        while self._process.poll() is None:
+            with suppress(psutil.Error):  # it ended
+                used = main.cpu_times()
+                self._main_s = used.user + used.system
+            kill = self._kill
+            if kill and not self._is_sent and self._is_there(kill.after):
+                time.sleep(kill.seconds)
                 self._is_sent = True
                 with suppress(ProcessLookupError):
                     (os.killpg if kill.everyone else os.kill)(self._process.pid, kill.number)
-                return
+            time.sleep(LOOK_SECONDS)
+
+    def _is_there(self, place: float | str) -> bool:
+        """Whether a share of the steps is done, or a job of a rule writes its log."""
+        if isinstance(place, float):
+            return self._share >= place
+        logs = self._folder / "results/logs"
+        written = [*logs.glob(f"{place}.log"), *logs.glob(f"{place}/*.log")]
+        return any(path.stat().st_mtime > self._began for path in written)
 
 
 class Record:
@@ -160,33 +164,25 @@ class Record:
         """Open or begin it. Raises SystemExit if the folder is of another rehearsal."""
         self._path = folder / "done.json"
         self.calls: list[Call] = []
-        self.costs: dict[str, Cost] = {}
         self._settings = settings
         if self._path.exists():
             known = json.loads(self._path.read_text())
             if known["settings"] != settings:
                 raise SystemExit(f"{folder}: holds a rehearsal with {known['settings']}")
             self.calls = [Call(**each) for each in known["calls"]]
-            self.costs = {name: Cost(**each) for name, each in known["costs"].items()}
         elif folder.is_dir() and any(folder.iterdir()):
             raise SystemExit(f"{folder}: is not empty, and holds no rehearsal")
         folder.mkdir(parents=True, exist_ok=True)
         self._write()
 
-    def add(self, call: Call, costs: dict[str, Cost]) -> None:
+    def add(self, call: Call) -> None:
         """Keep what a call cost."""
         self.calls.append(call)
-        for name, cost in costs.items():
-            self.costs.setdefault(name, Cost()).add(cost)
         self._write()
 
     def as_json(self) -> dict[str, object]:
         """What is kept."""
-        return {
-            "settings": self._settings,
-            "calls": [asdict(each) for each in self.calls],
-            "costs": {name: asdict(cost) for name, cost in self.costs.items()},
-        }
+        return {"settings": self._settings, "calls": [asdict(each) for each in self.calls]}
 
     def _write(self) -> None:
         part = self._path.with_suffix(".part")
@@ -231,34 +227,16 @@ def totals(record: Record, results: Path) -> dict[str, float]:
     wall = sum(each.wall_s for each in record.calls)
     heavy = {path for pattern in LARGE for path in results.glob(pattern)}
     sizes = [path.stat().st_size for path in {*results.rglob("*")} - heavy if path.is_file()]
-    light = sum(cost.cpu for name, cost in record.costs.items() if name not in HEAVY)
-    found = (light, record.costs[MAIN].cpu / wall, len(sizes), sum(sizes) / 1e6)
+    main = sum(each.main_s for each in record.calls)
+    found = (main / wall, len(sizes), sum(sizes) / 1e6)
     return dict(zip(BUDGETS, found, strict=True))
-
-
-def log_lines(folder: Path) -> dict[str, int]:
-    """Lines of the log of each rule, and of what the main process said."""
-    logs, lines = folder / "results/logs", Counter[str]()
-    for path in (folder / "said.txt", *logs.rglob("*.log")):
-        is_rule = path.is_relative_to(logs)
-        name = path.relative_to(logs).parts[0].removesuffix(".log") if is_rule else MAIN
-        lines[name] += path.read_bytes().count(b"\n")
-    return lines
 
 
 def tables(record: Record, folder: Path) -> Iterator[str]:
     """The tables, as Markdown."""
-    yield "| folder | end | steps | wall, s | CPU, s |\n|---|---|---|---|---|"
+    yield "| folder | end | steps | wall, s | CPU, s | main process, s |\n|---|---|---|---|---|---|"
     for row in record.calls:
         yield f"| {' | '.join(str(value) for value in asdict(row).values())} |"
-    yield "\n| rule | jobs | wall, s | CPU, s | memory, MB | read, MB | written, MB | log lines |"
-    yield "|---|---|---|---|---|---|---|---|"
-    lines = log_lines(folder / "killed")
-    for name, cost in sorted(record.costs.items(), key=lambda item: -item[1].cpu):
-        values = [round(value, 1) for value in asdict(cost).values()]
-        yield f"| {' | '.join(map(str, [name, *values, lines.pop(name, '')]))} |"
-    for name, count in sorted(lines.items()):
-        yield f"| log of {name} | | | | | | | {count} |"
     yield "\n| budget | limit | found |\n|---|---|---|"
     for name, value in totals(record, folder / "killed/results").items():
         yield f"| {name} | {BUDGETS[name]:g} | {value:.4g} |"
@@ -271,18 +249,17 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--small", action="store_true", help="12 videos of seconds")
     which.add_argument("--csv", type=Path, help="folder of the official CSVs: full size")
-    parser.add_argument("--videos", type=int, default=700, help="at full size")
     parser.add_argument("--clips", type=int, default=6000, help="of training, at full size")
     parser.add_argument("--seed", type=int, default=0, help="of segments and of the kills' places")
     given = parser.parse_args()
     folder, small = given.folder.resolve(), given.small
     settings = {name: str(value) for name, value in vars(given).items() if name != "folder"}
     record = Record(folder, settings)
-    size = SMALL if small else full(given.videos, given.clips)
+    size = SMALL if small else full(given.clips)
     if not (folder / "archive/config.yaml").exists():
-        make_archive(folder / "archive", size, given.seed, given.csv)
+        make_archive(folder / "archive", size, given.seed, given.csv and given.csv.resolve())
     for name, targets, kill in plan(given.seed, small)[len(record.calls) :]:
-        record.add(*Running(folder / name, targets, kill).to_the_end())
+        record.add(Running(folder / name, targets, kill).to_the_end())
     table = "\n".join(tables(record, folder))
     (folder / "table.md").write_text(table + "\n")
     print(table)

@@ -7,7 +7,6 @@ call goes on after a full disk or a kill.
 import csv
 import errno
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,8 +27,7 @@ VERBS = {0: "take", 1: "put", 2: "wash", 3: "open"}
 NOUNS = {0: "tap", 1: "spoon", 2: "plate", 3: "cupboard"}
 CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
 LISTS = ("tail_verbs", "tail_nouns", "unseen_participant_ids_validation")
-VIDEO = COLUMNS.index("video_id")
-ABSENT_EVERY, DAMAGED_SHARE = 12, 20  # participants; videos of 700
+ABSENT_EVERY, DAMAGED = 12, 20  # participants; videos
 GROUP, ZEROS = 25, 3000  # pictures; bytes
 
 
@@ -83,19 +81,14 @@ SMALL = Size(
 )  # fmt: skip
 
 
-def full(videos: int, clips: int) -> Size:
-    """The real lengths.
-
-    Args:
-        videos: How many of config/videos.tsv, evenly spaced.
-        clips: How many segments are trained on.
-    """
+def full(clips: int) -> Size:
+    """The real videos and lengths; `clips` segments are trained on."""
     rows = sheet_rows()
-    names = [*rows][:: max(len(rows) // videos, 1)][:videos]
+    names = [*rows]
     people = sorted({rows[name]["participant_id"] for name in names})
     gone = people[ABSENT_EVERY // 2 :: ABSENT_EVERY]
     there = [name for name in names if rows[name]["participant_id"] not in gone]
-    broken = there[:: max(len(there) // max(DAMAGED_SHARE * videos // 700, 2), 1)][1:]
+    broken = there[:: len(there) // DAMAGED][1:]
     train = SMALL.config["train"]
     return Size(
         videos=tuple(names),
@@ -164,14 +157,12 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
         official: Folder of the official CSVs; None: made-up ones.
 
     Raises:
-        SystemExit: The disk is full, or a CSV is not official.
+        SystemExit: The disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     videos = read_sheet(size)
     try:
-        if official:
-            take_official(official, folder / "csv", videos)
-        else:
+        if not official:
             annotate(folder / "csv", videos, seed)
         make_videos(folder, size, videos, seed)
     except OSError as error:
@@ -185,7 +176,7 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
     write_table(folder / "sheet.tsv", ("video_id", "participant_id", "split", "fps", "duration"),
                 rows, "\t")  # fmt: skip
     config = {
-        "annotations": {split: f"../archive/csv/EPIC_100_{name}.csv"
+        "annotations": {split: f"{official or '../archive/csv'}/EPIC_100_{name}.csv"
                         for split, name in CSVS.items()},
         "videos": {"root": "../archive/videos", "sheet": "../archive/sheet.tsv"},
         **size.config,
@@ -267,35 +258,6 @@ def damage(path: Path, cut: bool) -> None:
     else:
         data[len(data) // 2 : len(data) // 2 + ZEROS] = bytes(ZEROS)
     path.write_bytes(data)
-
-
-def take_official(source: Path, folder: Path, videos: list[Video]) -> None:
-    """Write the official segments of the videos, and the official lists as they are."""
-    names = {video.name for video in videos}
-    folder.mkdir(exist_ok=True)
-    for path in sorted(source.glob("EPIC_100_*_classes.csv")):
-        shutil.copy(path, folder)
-    for path in [source / f"EPIC_100_{name}.csv" for name in LISTS]:
-        shutil.copy(there(path), folder)
-    for split, name in CSVS.items():
-        path = there(source / f"EPIC_100_{name}.csv")
-        columns = COLUMNS[:UNLABELLED] if split == "test" else COLUMNS
-        with open(path, newline="", encoding="utf-8") as handle:
-            lines = csv.reader(handle)
-            if tuple(next(lines, ())) != columns:
-                raise SystemExit(f"{path}: expected the official columns {', '.join(columns)}")
-            rows = [tuple(row) for row in lines if row[VIDEO] in names]
-        if not rows:
-            raise SystemExit(f"{path}: no segment of the videos of config/videos.tsv")
-        write_table(folder / path.name, columns, rows, ",")
-
-
-def there(path: Path) -> Path:
-    """The path of an official file. Raises SystemExit if it is not there."""
-    if path.is_file():
-        return path
-    raise SystemExit(f"{path}: not there; get it from github.com/epic-kitchens/"
-                     "epic-kitchens-100-annotations")  # fmt: skip
 
 
 def annotate(folder: Path, videos: list[Video], seed: int) -> None:
