@@ -35,6 +35,8 @@ from epic100.settings.videos import Cleaning, ClipSettings, ScanSettings
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
 DEFAULT = "default"  # what the run in `results/` is called beside others
+# The values of `heads:` that a value of `export: reduce:` needs.
+HEADS_FOR: dict[str | None, tuple[str, ...]] = {"heads": ("verb_noun", "both"), "joint": ("both",)}
 COMPARED = ("metrics.json", "predictions/val.pt")  # what a finished run has
 # What several rules name in `only`: how annotations are read, how a model is shown clips, and what
 # the start check tries.
@@ -180,6 +182,16 @@ class Settings(Section):
             )
         if self.annotations.download and self.annotations.format != "official":
             yield "`annotations: download: true` goes with `format: official` only"
+        heads = self.probe.heads if self.probe else self.train.heads
+        if (
+            heads
+            and not made_elsewhere
+            and heads not in HEADS_FOR.get(self.export.reduce, (heads,))
+        ):
+            yield (
+                f"`export: reduce: {self.export.reduce}` folds heads that `heads: {heads}` does not "
+                f"have; expected `heads: {HEADS_FOR[self.export.reduce][-1]}`, or another `reduce:`"
+            )
         if self.predict.model and self.predict.models:
             yield "`predict: model:` and `models:` are both set; expected one"
         csvs = [path for path in (self.annotations.train, self.annotations.val) if path]
