@@ -52,7 +52,7 @@ DONE = " steps ("  # in the line in which Snakemake counts finished jobs: 3 of 2
 
 
 # Rules that decode, learn or write pictures; all others together have a budget.
-HEAVY = {"scan", "train", "predict", "make_proxies", "video_features", "features",
+HEAVY = {"scan", "train", "predict", "make_proxies", "features",
          "cut_participant", UNSEEN, MAIN}  # fmt: skip
 LARGE = (  # below results/
     "*.pth", "work_dirs/**/*", "features/**/*", "proxy/**/*", "clips/**/*", "browse/clips/**/*",
