@@ -182,15 +182,11 @@ class Settings(Section):
             )
         if self.annotations.download and self.annotations.format != "official":
             yield "`annotations: download: true` goes with `format: official` only"
-        heads = self.probe.heads if self.probe else self.train.heads
-        if (
-            heads
-            and not made_elsewhere
-            and heads not in HEADS_FOR.get(self.export.reduce, (heads,))
-        ):
+        heads, way = self.probe.heads if self.probe else self.train.heads, self.export.reduce
+        if heads and not made_elsewhere and heads not in HEADS_FOR.get(way, (heads,)):
             yield (
-                f"`export: reduce: {self.export.reduce}` folds heads that `heads: {heads}` does not "
-                f"have; expected `heads: {HEADS_FOR[self.export.reduce][-1]}`, or another `reduce:`"
+                f"`export: reduce: {way}` folds heads that `heads: {heads}` does not have; expected "
+                f"`heads: {HEADS_FOR[way][-1]}`, or another `reduce:`"
             )
         if self.predict.model and self.predict.models:
             yield "`predict: model:` and `models:` are both set; expected one"
