@@ -155,7 +155,7 @@ def test_a_wrong_key_or_value_is_one_line_that_names_it(config, words):
     ({"predict": {"model": "a", "models": ["b"]}}, "`predict: model:` and `models:` are both set"),
     ({"run": "default"}, "`run: default` is the run without a name"),
     ({"train": {"heads": "pair"}, "export": {"reduce": "heads"}}, "expected `heads: both`, or"),
-    ({"train": {"heads": "verb_noun"}, "export": {"reduce": "joint"}}, "`export: reduce: joint` folds"),
+    ({"train": {"heads": "verb_noun"}, "export": {"reduce": "joint"}}, "reduce: joint` folds"),
     ({"annotations": {"train": "a.csv", "val": "./a.csv"}}, "are the same file"),
     ({"run": "a", "sweep": {"train": {"seed": [0]}}}, "`run:` and `sweep:` are both set"),
     ({"predict": {"model": "m"}, "sweep": {"train": {"seed": [0]}}}, "names finished ones"),

@@ -185,8 +185,8 @@ class Settings(Section):
         heads, way = self.probe.heads if self.probe else self.train.heads, self.export.reduce
         if heads and not made_elsewhere and heads not in HEADS_FOR.get(way, (heads,)):
             yield (
-                f"`export: reduce: {way}` folds heads that `heads: {heads}` does not have; expected "
-                f"`heads: {HEADS_FOR[way][-1]}`, or another `reduce:`"
+                f"`export: reduce: {way}` folds heads that `heads: {heads}` does not have; "
+                f"expected `heads: {HEADS_FOR[way][-1]}`, or another `reduce:`"
             )
         if self.predict.model and self.predict.models:
             yield "`predict: model:` and `models:` are both set; expected one"
