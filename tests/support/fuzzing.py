@@ -22,7 +22,6 @@ from mmengine.config import Config
 import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.download.part import claim
 from epic100.features.participant import Features, read_features, write_features
 from epic100.migrate.checkpoint import read_checkpoint
 from epic100.model.foreign import clean_model, clean_pipeline, parse_config
@@ -239,11 +238,6 @@ def _read_boxes(path: Path) -> object:
     )
 
 
-def _read_notes(path: Path) -> object:
-    with claim(path.with_name(path.name.removesuffix(".part.validator"))) as part:
-        return part.validator
-
-
 def _film(path: Path) -> list[bytes]:
     from support.decoder_stand_in import FRAMES
     from support.tricky_videos import encode
@@ -362,7 +356,6 @@ TARGETS: dict[str, Target] = {
     ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _moov),
-    "part notes": Target(_read_notes, text('"5f2c-ab"'), suffix=".part.validator"),
 }  # fmt: skip
 # FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.
 FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicError, MemoryError))}

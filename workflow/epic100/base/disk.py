@@ -109,7 +109,9 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
     except FileNotFoundError:
         raise
     except IsADirectoryError as error:
-        raise EpicError(f"{path}: is a folder; expected a file, name the one in it") from error
+        raise DiskError(
+            f"{path}: cannot be read: Is a directory; expected a file, name the one in it"
+        ) from error
     except Exception as error:
         failure = (raw and raw.failure) or error
         if isinstance(failure, OSError) and failure.errno:
