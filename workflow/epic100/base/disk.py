@@ -108,10 +108,6 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
             yield file
     except FileNotFoundError:
         raise
-    except IsADirectoryError as error:
-        raise DiskError(
-            f"{path}: cannot be read: Is a directory; expected a file, name the one in it"
-        ) from error
     except Exception as error:
         failure = (raw and raw.failure) or error
         if isinstance(failure, OSError) and failure.errno:
