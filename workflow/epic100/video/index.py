@@ -295,6 +295,7 @@ class PacketRecorder:
             packets["crc"][wrong], packets["sets"][wrong] = 0, -1
         entries = self._sets.entries
         if self._sets.change:
+            # Numbers from 1 on tell a reader to begin with a new decoder (`changes_sets`).
             packets["sets"][self._bare_keys] = -1
             packets["sets"] += packets["sets"] >= 0
             entries = [entries[0], *entries]
