@@ -3,15 +3,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmaction.registry import TRANSFORMS
 from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.minikitchen.damage import zero_block
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
+from epic100.video.index import build_index
 from epic100.video.reader import FrameError
+from support.checkout import DECODERS
+from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +87,50 @@ def test_a_clip_at_30_fps_spans_as_many_seconds_in_every_file(lab, tmp_path):
         for sample in map(data.__getitem__, range(3))
     ]
     assert spans == pytest.approx([2.55] * 3, abs=0.05)  # 2.6 s less the last step
+
+
+@pytest.fixture(scope="module")
+def phone_films(tmp_path_factory):
+    """A film at a constant rate and as a phone in the dark makes it; picture i is of grey i."""
+    shown = np.sort(np.random.default_rng(1).choice(240, 150, replace=False))
+    shown[[0, -1]] = 0, 239
+    root = tmp_path_factory.mktemp("phone")
+    for name, numbers in (("even", np.arange(240)), ("uneven", shown)):
+        source = [np.full((64, 96, 3), number, np.uint8) for number in numbers]
+        times = [1001 * int(number) for number in numbers]
+        encode(root / f"{name}.MP4", source=source, times=times, qp=1)
+    return root, shown
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"type": "SampleFrames", "clip_len": 8, "frame_interval": 4, "test_mode": True},
+        {"type": "UniformSample", "clip_len": 8, "test_mode": True},
+        {"type": "PublishedFrames", "rule": "avion", "clip_len": 8, "target_fps": 30.0},
+    ],
+    ids=lambda step: step["type"],
+)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_clip_of_a_variable_rate_shows_what_it_shows_at_a_constant_one(
+    phone_films, sampler, decoder
+):
+    root, shown = phone_films
+    steps = [OpenSegment(decoder), TRANSFORMS.build(sampler), DecodeSegment()]
+    index = {name: build_index(root / f"{name}.MP4") for name in ("even", "uneven")}
+    assert index["even"].is_steady and not index["uneven"].is_steady
+    for seconds in ((0.0, 1.5), (2.0, 4.5), (3.3, 7.0), (7.2, 8.1)):
+        clips = {}
+        for name in index:
+            start, stop = map(int, index[name].frames_between(*seconds))
+            sample = {"filename": str(root / f"{name}.MP4"), "modality": "RGB",
+                      "start_index": start, "total_frames": stop - start}  # fmt: skip
+            for step in steps:
+                sample = step.transform(sample)
+            clips[name] = np.array([picture.mean() for picture in sample["imgs"]]).round()
+        # Of the two pictures, the later one may have been dropped: the one before is shown.
+        expected = shown[np.searchsorted(shown, clips["even"], "right") - 1]
+        assert np.abs(clips["uneven"] - expected).max() <= 3, (seconds, clips)
 
 
 def inputs(data, workers, persistent=False):

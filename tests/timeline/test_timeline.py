@@ -79,6 +79,24 @@ def test_at_a_variable_rate_the_times_count_not_the_frame_numbers():
     assert seconds[12] == pytest.approx(12.5, abs=0.2)
 
 
+@pytest.mark.parametrize("damage", [None, (3.0, 4.0)])
+def test_a_clip_spans_the_same_seconds_at_a_variable_rate_as_at_a_constant_one(damage):
+    kept = np.sort(np.random.default_rng(1).choice(300, 180, replace=False))
+    kept[[0, -1]] = 0, 299
+    placed = {}
+    for name, numbers in (("even", np.arange(300)), ("uneven", kept)):
+        index = index_at((numbers * 40).tolist(), MILLISECOND)
+        damaged = [tuple(map(int, index.frames_between(*damage)))] if damage else []
+        found = place_clips(index, damaged, 0.5, 30)
+        times = np.append(index.times, index.times[-1] + 0.04)
+        placed[name] = np.stack([times[found.start], times[found.stop], found.sound])
+    both = placed["even"][2] * placed["uneven"][2] > 0
+    assert both.sum() >= len(both) - (3 if damage else 0)
+    # Where a picture was dropped, a clip begins with the one before it and ends after the next.
+    apart = np.abs(placed["even"] - placed["uneven"])[:2, both]
+    assert apart.max() <= 0.04 * np.diff(kept).max() and apart.mean() <= 0.05
+
+
 @pytest.mark.parametrize("times", [[0], [0, 0]])
 def test_a_video_of_one_moment_is_one_error(times):
     with pytest.raises(EpicError, match="picture in it; expected a video, with two or more"):
@@ -267,7 +285,7 @@ def test_without_gaps_nothing_is_learned(lab, model, tmp_path):
 def test_another_file_is_no_background(text, tmp_path):
     path = tmp_path / "background.json"
     path.write_text(text)
-    with pytest.raises(EpicError, match="background.json: no background of this model .*; make it"):
+    with pytest.raises(EpicError, match="background.json: no background of this model .*; expected"):
         read_background(path, "this")
 
 

@@ -52,8 +52,7 @@ class DecordReader:
         import decord
 
         self.path = path
-        if index is None:
-            build_index(path)  # opens it with limits first
+        self.index = index or build_index(path)  # which opens it with limits first
         with opened(path):  # decord follows playlists too, and takes no list of containers
             pass
         self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
@@ -144,7 +143,14 @@ class OpenSegment(BaseTransform):
         return VideoReader(path, found, kept=kept)
 
     def transform(self, results: dict) -> dict:
-        """Add the open reader to `results`. Raises FrameError if the video cannot be opened."""
+        """Add the open reader to `results`.
+
+        Steps that sample count frames. So a segment of a file of variable rate is given to them as
+        a film of constant rate would have it, and `file_frames` are the frames of the file.
+
+        Raises:
+            FrameError: The video cannot be opened.
+        """
         if self._readers is None:
             kept = Kept()
             self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, kept))
@@ -158,6 +164,10 @@ class OpenSegment(BaseTransform):
         results["video_reader"] = reader
         results["avg_fps"] = reader.fps
         results.setdefault("total_frames", reader.frames)
+        if not reader.index.is_steady:
+            start = results.get("start_index", 0)
+            first, frames = reader.index.steady_part(start, start + results["total_frames"])
+            results |= {"start_index": first, "total_frames": len(frames), "file_frames": frames}
         return results
 
     def forget(self) -> None:
@@ -213,6 +223,8 @@ class DecodeSegment(BaseTransform):
                 f"{results['narration_id']}: frames {wanted.min()}-{wanted.max()} were sampled "
                 f"outside the segment [{start}, {start + length}); correct the step that samples"
             )
+        if "file_frames" in results:
+            wanted = results["frame_inds"] = results["file_frames"][wanted - start]
         size, window = self.crop.draw(reader.size)
         try:
             frames = reader.get_frames(wanted, size, window)

@@ -128,7 +128,7 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         raise EpicError(f"{index.frames} picture in it; expected a video, with two or more")
     bad = [(max(start, 0), stop) for start, stop in damaged]
     end = max([index.frames, *(stop for _, stop in bad)])
-    duration = frame_time(index, end)
+    duration = index.time_of(end)
     steps = max(1, int(np.ceil(duration / stride - 1e-9)))
     begins = np.arange(steps) * stride
     ends = np.minimum(begins + stride, duration)
@@ -140,18 +140,19 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         sound &= (last <= start) | (first >= stop)
         low = np.where(first >= stop, np.maximum(low, stop), low)
         high = np.where(last <= start, np.minimum(high, start), high)
-    start = np.maximum(np.minimum(middle - frames // 2, high - frames), low)
+    if index.is_steady:
+        start = np.maximum(np.minimum(middle - frames // 2, high - frames), low)
+        last = start + frames
+    else:
+        times = np.append(index.times, index.time_of(index.frames))
+        begins = times[middle] - frames // 2 / index.fps
+        begins = np.maximum(np.minimum(begins, times[high] - frames / index.fps), times[low])
+        start = np.maximum(index.at_steps(begins), low)
+        last = index.at_steps(begins + (frames - 1) / index.fps) + 1
     return Placed(
-        stride, duration, start, np.minimum(start + frames, high), sound,
-        [(frame_time(index, start), frame_time(index, stop)) for start, stop in bad],
+        stride, duration, start, np.minimum(last, high), sound,
+        [(index.time_of(start), index.time_of(stop)) for start, stop in bad],
     )  # fmt: skip
-
-
-def frame_time(index: VideoIndex, frame: int) -> float:
-    """When a frame begins, in seconds; frames beyond the last one follow at the mean rate."""
-    if frame < index.frames:
-        return float(index.times[frame])
-    return float(index.times[-1] + (frame - index.frames + 1) / index.fps)
 
 
 def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float | None) -> int:

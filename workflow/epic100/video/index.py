@@ -140,6 +140,37 @@ class VideoIndex:
         drift = np.abs(self.times - np.arange(self.frames) / self.fps)[frames]
         return bool((drift < 0.5 / self.fps).all())
 
+    @cached_property
+    def is_steady(self) -> bool:
+        """Whether frame numbers are times: no picture of the file is at another one."""
+        return self.is_constant()
+
+    def at_steps(self, seconds: npt.ArrayLike) -> np.ndarray:
+        """The pictures that a film of the constant rate `fps` would show at these times, int64."""
+        half = 0.5 / self.fps if self.fps else 0.0
+        frames = np.searchsorted(self.times, np.asarray(seconds) + half, side="right") - 1
+        return frames.clip(0, self.frames - 1)
+
+    def steady_part(self, start: int, stop: int) -> tuple[int, np.ndarray]:
+        """The frames [start, stop) as a film of the constant rate `fps` would have them.
+
+        Samplers count frames, so that at a variable rate a clip would span more or less time.
+
+        Returns:
+            The number of the first picture in such a film, and the frame of this file that each of
+            its pictures from there on is, int64: some twice if the file pauses.
+        """
+        begins, ends = self.time_of(start), self.time_of(stop)
+        steps = np.arange(max(1, round((ends - begins) * self.fps)))
+        frames = self.at_steps(begins + steps / self.fps).clip(start, stop - 1)
+        return round(begins * self.fps), frames
+
+    def time_of(self, frame: int) -> float:
+        """When a frame begins, in seconds; frames after the last one follow at the mean rate."""
+        if frame < self.frames:
+            return float(self.times[frame])
+        return float(self.times[-1] + (frame - self.frames + 1) / self.fps)
+
     def frames_between(
         self, start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
