@@ -4,7 +4,6 @@ import hashlib
 import os
 import random
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
 
+SPLITS = {"P02_102": "val"}
 IDS = ("P01_01", "P01_02", "P02_101", "P02_102", "P02_103")
 
 
@@ -42,14 +42,12 @@ class Lab:
     def __init__(self, folder: Path, server):
         self.folder, self.server = folder, server
         self.videos = [
-            Video(name, name[:3], "train", 50.0, 8.0, server.put(f"{name}.MP4", content),
-                  hashlib.md5(content).hexdigest())
+            Video(name, name[:3], SPLITS.get(name, "train"), 50.0, 8.0,
+                  server.put(f"{name}.MP4", content), hashlib.md5(content).hexdigest())
             for name, content in CONTENT.items()
         ]  # fmt: skip
         write_sheet(self.videos, folder)
-        (folder / "csv").mkdir()
-        for name in ("train", "validation"):
-            (folder / f"csv/EPIC_100_{name}.csv").touch()
+        write_annotations(self.videos, folder / "csv", seed=2)
         self.configure()
 
     def configure(self, download=True, annotations=()):
@@ -138,7 +136,7 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
 
 def test_annotations_come_at_their_pinned_version_and_feed_the_dag(lab):
     there, csvs = lab.folder / "there", lab.folder / "csv"
-    write_annotations([*lab.videos[:3], replace(lab.videos[3], split="val")], there, seed=2)
+    write_annotations(lab.videos, there, seed=2)
     for task in ("verb", "noun"):
         (there / f"EPIC_100_{task}_classes.csv").write_text("id,key\n0,take\n")
     write_table(lab.folder / "pins.tsv", COLUMNS, [

@@ -285,7 +285,7 @@ def test_without_gaps_nothing_is_learned(lab, model, tmp_path):
 def test_another_file_is_no_background(text, tmp_path):
     path = tmp_path / "background.json"
     path.write_text(text)
-    with pytest.raises(EpicError, match="background.json: no background of this model .*; expected"):
+    with pytest.raises(EpicError, match="json: no background of this model .*; expected"):
         read_background(path, "this")
 
 
