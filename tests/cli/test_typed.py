@@ -7,6 +7,7 @@ import pytest
 
 from epic100.cli.program import main
 from epic100.cli.workflow import snakemake_command
+from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import read_settings, set_words
 from support.checkout import ROOT, epic100, run_snakemake, said
 
@@ -125,7 +126,7 @@ def test_a_value_is_what_was_typed(word, value):
 
 @pytest.mark.slow
 def test_a_model_and_a_name_travel_as_they_are(folder):
-    (folder / "2024 #1.pth").touch()
+    save_model(TrainedModel({}, [(0, 1, 1)], 97, 300, {}, {}), folder / "2024 #1.pth")
     words = ["test", "2024 #1.pth", "--name", "2026-11-30", "-n", "--verbose"]
     done = said(epic100(*words, "--configfile", "config/demo.yaml", cwd=folder))
     assert f"{folder}/2024 #1.pth" in done and "results/runs/2026-11-30/metrics.json" in done

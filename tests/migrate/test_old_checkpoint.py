@@ -81,6 +81,7 @@ def old(lab, tmp_path_factory) -> Old:
     del config.default_hooks["telemetry"]
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
     config.train_cfg.type = "EpochBasedTrainLoop"
+    config.val_cfg.type = "ValLoop"
     config.test_dataloader.dataset.pipeline = LAB_PIPELINE
     config.work_dir = str(folder / "work")
     Runner.from_cfg(config).train()

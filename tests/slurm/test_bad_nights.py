@@ -31,6 +31,7 @@ def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, a
         # It may be back already.
         rig.at("wice", "scontrol", "update", f"NodeName={first}", "State=RESUME", check=False)
         call.ends()
+    rig.at("wice", "scontrol", "update", f"NodeName={second}", "State=RESUME")
     for process in psutil.process_iter(["cmdline"]):  # of the node that died
         if process.info["cmdline"] == ["sleep", "600"]:
             process.kill()

@@ -133,10 +133,11 @@ PLACES = {
     },
     "yaml.safe_load": {
         "model/published.py": "of `read_text`",
-        "settings/config.py": "a config of the user, which is trusted",
+        "settings/files.py": "a config of the user, which is trusted",
+        "settings/typed.py": "a value of the user, which is trusted",
         "slurm/site.py": "of `read_text`",
     },
-    "yaml.compose": {"settings/section.py": "a config of the user, which is trusted"},
+    "yaml.compose": {"settings/files.py": "a config of the user, which is trusted"},
     "Config.fromfile": {
         "migrate/adopt.py": "a config that ships",
         "migrate/checkpoint.py": "a config of the user, which is trusted: it runs",

@@ -17,7 +17,7 @@ from snakemake_logger_plugin_epic100.logs import (
     state_of,
 )
 
-SUBMITTED = re.compile(r"Job (\d+) has been submitted with \w+ jobid '?([\w.-]+)")
+SUBMITTED = re.compile(r"Job (\d+) (?:goes on as|has been submitted with) \w+ jobid '?([\w.-]+)")
 # Rules whose logs say what came out, and how that line begins. How long they took is said at the
 # end, for all rules alike.
 RESULTS = {"clean": "", "train": "epoch "}

@@ -130,10 +130,11 @@ class Executor(plugin.Executor):
     def run_job(self, job: Any) -> None:
         """Submit one job; called in a thread."""
         try:
-            job_id = self._adopt_now(job) or self._submit(job)
+            job_id, how = self._adopt_now(job), "goes on as"
+            if not job_id:
+                job_id, how = self._submit(job), "has been submitted with"
             log = self._log_of(job, job_id)
-            self.logger.info(f"Job {job.jobid} has been submitted with SLURM jobid {job_id} "
-                             f"(log: {log}).")  # fmt: skip
+            self.logger.info(f"Job {job.jobid} {how} SLURM jobid {job_id} (log: {log}).")
             info = SubmittedJobInfo(job, external_jobid=job_id, aux={"slurm_logfile": log})
             self._report_job_submission_threadsafe(info)
         except NotSubmittedError as error:

@@ -202,7 +202,8 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
         return []
     if NO_NODE in words:
         partition = str(resources.get("slurm_partition"))
-        if not nodes_up(cluster_of(resources), partition):
+        states = node_states(cluster_of(resources), partition)
+        if not states or not all(states.values()):  # It may be granted when those are back.
             return []
     if NO_SLURM.search(words):
         return [f"{words}: this machine has no Slurm that answers; call from a login node"]
@@ -215,10 +216,15 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
 
 def nodes_up(cluster: str, partition: str) -> set[str]:
     """The nodes of a partition that are not away now. If all are, sbatch says that it has none."""
+    return {node for node, is_up in node_states(cluster, partition).items() if is_up}
+
+
+def node_states(cluster: str, partition: str) -> dict[str, bool]:
+    """Whether each node of a partition is up now; empty where Slurm does not say."""
     asked = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
     done = run(["sinfo", *on(filter(None, [cluster])), *asked])
     rows = (line.split() for line in done.stdout.splitlines())
-    return {row[0] for row in rows if len(row) == 2 and not row[1].startswith(AWAY)}
+    return {row[0]: not row[1].startswith(AWAY) for row in rows if len(row) == 2}
 
 
 def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[str]:
