@@ -15,6 +15,7 @@ rule browse:
         **CLASS_LISTS,
         annotations=[ANNOTATIONS[split] for split in SHOWN],
         csvs=NAME_FILES["csvs"],
+        pins=ANNOTATION_SHEET,
         sheet=SHEET,
         predictions=predictions_shown,
         dropped="results/clean/dropped.tsv",
@@ -34,7 +35,7 @@ rule browse:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only(*READING, "browse.max_mb", "export.reduce"),
+        settings=CONFIG.only(*READING, "annotations.name", "browse.max_mb", "export.reduce"),
         splits=SHOWN,
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],
         names=lambda wildcards: CONFIG.browse.runs or [wildcards.get("run", CONFIG.run or "")],

@@ -5,6 +5,8 @@ rule evaluate:
     input:
         **OFFICIAL_LISTS,
         predictions=f"{HOME}/predictions/val.pt",
+        annotations=ANNOTATIONS["val"],
+        pins=ANNOTATION_SHEET,
         segments="results/segments/val.txt",
         clean="results/clean/val.txt",
         model=MODEL,
@@ -26,7 +28,7 @@ rule evaluate:
         runtime=15,
     params:
         lists=list(OFFICIAL_LISTS),
-        settings=CONFIG.only("export.reduce"),
+        settings=CONFIG.only("export.reduce", "annotations.name"),
     message:
         "Official figures from {input.predictions}"
     script:

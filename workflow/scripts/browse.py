@@ -5,6 +5,7 @@ import os
 from epic100.base.log import rule_log
 from epic100.browse.content import gather, shown_runs
 from epic100.browse.folder import write_folder
+from epic100.download.annotations import data_name
 from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
@@ -12,6 +13,7 @@ with rule_log(snakemake.log[0]):
     given, params, page = snakemake.input, snakemake.params, snakemake.output.html
     settings = Settings.part(params.settings)
     runs = [params.names, params.homes, params.own, given.predictions, given.timelines]
+    val = given.annotations[params.splits.index("val")]
     data = gather(
         {video.video_id: video for video in read_sheet(given.sheet)},
         page=page,
@@ -22,6 +24,7 @@ with rule_log(snakemake.log[0]):
         scans=given.scans,
         name_csvs=given.csvs,
         lists={key: given[key] for key in params.lists},
+        data=data_name(val, given.pins, settings.annotations.name),
         **settings.reading,
     )
     write_folder(page, data, os.path.dirname(given.clips), settings.browse.max_mb)

@@ -3,18 +3,21 @@
 from pathlib import Path
 
 from epic100.base.log import log, rule_log
+from epic100.download.annotations import data_name
 from epic100.report.summary import write_summary
 from epic100.scoring.evaluation import evaluate
 from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
     given, made = snakemake.input, snakemake.output
+    settings = Settings.part(snakemake.params.settings)
     evaluate(
         given.predictions,
         given.segments,
         made.metrics,
         lists={key: given[key] for key in snakemake.params.lists},
-        reduce=Settings.part(snakemake.params.settings).export.reduce,
+        data=data_name(given.annotations, given.pins, settings.annotations.name),
+        reduce=settings.export.reduce,
         clean=given.clean,
         model=given.model,
     )

@@ -21,7 +21,7 @@ from epic100.scoring.metrics import official_hits, percent
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.annotations import load_splits
 from epic100.segments.drop_reasons import kind_of, read_dropped
-from epic100.segments.official_lists import LISTS, TASKS, read_class_names, read_list
+from epic100.segments.official_lists import DATA_SET, LISTS, TASKS, read_class_names, read_list
 from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
 from epic100.video.sheet import Video, find_files
 
@@ -32,6 +32,7 @@ PREDICTED = "val"  # the split whose predictions are shown
 UNIT = 10_000  # probabilities are whole numbers of 1 / UNIT
 
 
+LICENSE = "CC BY-NC 4.0, University of Bristol"
 NOT_SCANNED = "not scanned"
 
 
@@ -139,6 +140,7 @@ def gather(
     scans: Sequence[PathLike],
     name_csvs: Sequence[PathLike],
     lists: Mapping[str, str],
+    data: str = DATA_SET,
     **reading: Any,
 ) -> dict[str, Any]:
     """Collect what the page shows.
@@ -153,6 +155,7 @@ def gather(
         scans: Scan tables.
         name_csvs: CSVs that classes without a list are named after.
         lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
+        data: What the annotations are called.
         **reading: Passed to `load_annotations`: `classes`, `format` and `subset`.
 
     Returns:
@@ -184,6 +187,8 @@ def gather(
     reason, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))  # -1: kept
     splits = list(annotations)
     return {
+        "data": data,
+        "license": LICENSE if data == DATA_SET else "",
         "unit": UNIT,
         "best": {task: min(BEST, classes[f"{task}s"]) for task in TASKS},
         "splits": splits,

@@ -11,10 +11,11 @@ from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 from epic100.download.fetch import USUAL, FetchSettings, fetch
-from epic100.segments.official_lists import CLASS_LISTS, LISTS
+from epic100.segments.official_lists import CLASS_LISTS, DATA_SET, LISTS
 
 log = logging.getLogger(__name__)
 
+OWN_DATA = "annotations of our own"
 COLUMNS = ("name", "url", "checksum")
 # Official names by the keys of the config's `annotations:` and `evaluate:`.
 NAMES = {
@@ -54,6 +55,21 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
     if lacking:
         raise EpicError(f"{path}: no row of {', '.join(lacking)}; expected {about}")
     return {key: pins[name] for key, name in NAMES.items()}
+
+
+def data_name(csv: str | os.PathLike, pins: str | os.PathLike, name: str | None = None) -> str:
+    """What data is called where a model or a result is described.
+
+    Args:
+        csv: Annotations of it.
+        pins: The sheet of official files, by whose checksums they are known.
+        name: The config's `annotations: name:`, which comes first.
+    """
+    if name:
+        return name
+    checksums = [pin.checksum for pin in read_pins(pins).values()]
+    is_official = any(digest(csv, checksum.kind) == checksum for checksum in checksums)
+    return DATA_SET if is_official else OWN_DATA
 
 
 def download_annotations(

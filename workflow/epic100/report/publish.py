@@ -11,6 +11,7 @@ from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model
 from epic100.report.model_card import shared, without_folders
+from epic100.segments.official_lists import DATA_SET
 
 METRICS = "metrics.json"
 # Files beside a model, by their name in the published folder.
@@ -18,10 +19,14 @@ BESIDE = {"README.md": "model_card.md", "metafile.yml": "metafile.yml", METRICS:
 DROPPED = "dropped.tsv"
 SUMS = "SHA256SUMS"
 # What a model hub reads at the top of a card.
-HUB = "---\nlicense: cc-by-nc-4.0\ntags: [action-recognition, epic-kitchens-100]\n---\n\n"
-LICENSES = """\
+HUB = "---\nlicense: {license}\ntags: [action-recognition{tag}]\n---\n\n"
+OFFICIAL = """\
 The weights learned from the annotations of EPIC-KITCHENS-100 (Damen et al., IJCV 2022), which are
 CC BY-NC 4.0, University of Bristol: no commercial use, and name them.
+"""
+OWN = "The weights learned from {data}; its owner says what holds for them.\n"
+LICENSES = """\
+{of_data}\
 Start of the training: {start}. Where that is a file of weights, its license holds as well.
 The workflow that made them is Apache-2.0. The videos are not in here.
 """
@@ -52,14 +57,21 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
         if not path.is_file():
             raise EpicError(f"{path}: is missing; make it with `epic100 run`, then publish again")
     save_model(trained, folder / "model.pth")
+    figures = without_folders(read_json(files[METRICS]))
+    data = DATA_SET if "published" in trained.trained_on else figures["data"]
+    is_official = data == DATA_SET
+    hub = HUB.format(
+        license="cc-by-nc-4.0" if is_official else "unknown",
+        tag=", epic-kitchens-100" if is_official else "",
+    )
     old, new = digest(source), digest(folder / "model.pth")
     for name, path in files.items():
-        head = HUB if name == "README.md" else ""
+        head = hub if name == "README.md" else ""
         write_text(folder / name, head + read_text(path).replace(old, new))
-    figures = without_folders(read_json(folder / METRICS))
     write_text(folder / METRICS, json.dumps(figures, indent=2) + "\n")
     start = trained.trained_on.get("load_from") or "random weights"
-    write_text(folder / "LICENSES.txt", LICENSES.format(start=start))
+    of_data = OFFICIAL if is_official else OWN.format(data=data)
+    write_text(folder / "LICENSES.txt", LICENSES.format(start=start, of_data=of_data))
     _write_plain(trained, folder)
     names = sorted(path.name for path in folder.iterdir())
     sums = [f"{digest(folder / name)}  {name}\n" for name in names]

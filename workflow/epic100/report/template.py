@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from epic100.report.tables import accuracies
 from epic100.scoring.metrics import wilson
+from epic100.segments.official_lists import DATA_SET
 
 
 def template(name: str) -> Template:
@@ -25,6 +26,7 @@ def template(name: str) -> Template:
     script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals.update(
-        accuracies=accuracies, wilson=wilson, sort_script=Markup(script), sort_digest=digest
-    )
+        accuracies=accuracies, wilson=wilson, data_set=DATA_SET,
+        sort_script=Markup(script), sort_digest=digest,
+    )  # fmt: skip
     return environment.get_template(name)

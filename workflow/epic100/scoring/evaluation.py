@@ -18,6 +18,7 @@ from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.scoring.outcomes import Truth, outcomes, read_truth
 from epic100.scoring.predictions import Predictions, chosen_way, read_predictions, ways_of
 from epic100.scoring.published import beside_published
+from epic100.segments.official_lists import DATA_SET
 
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
 BINS = 15  # of confidence
@@ -30,6 +31,7 @@ def evaluate(
     *,
     lists: Mapping[str, str],
     reduce: str | None,
+    data: str = DATA_SET,
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
 ) -> dict:
@@ -48,6 +50,7 @@ def evaluate(
       of the cross-entropies of the heads, without label smoothing; null without such a segment;
     - `diagnostics`: the result of `diagnose`;
     - `beside_published`: that of `published.beside_published`, for an adopted model;
+    - `data`: what the annotations are called;
     - `trained_on`: as in the model.
 
     Args:
@@ -56,6 +59,7 @@ def evaluate(
         out: The JSON file to write.
         lists: Paths by the keys of `official_lists.LISTS`. Without its list, a figure is null.
         reduce: As for `predictions.chosen_way`.
+        data: What the annotations are called, see `download.annotations.data_name`.
         clean: The clean list that the predictions must be made from; None: not checked.
         model: The model or models that the predictions must be made with; None: not checked.
 
@@ -91,6 +95,7 @@ def evaluate(
         "predicted": int(predicted.sum()),
         "beyond_train": int(beyond.sum()),
         "by_reduce": by_reduce,
+        "data": data,
         "trained_on": predictions.trained_on,
     }
     write_text(out, json.dumps(figures, indent=2) + "\n")

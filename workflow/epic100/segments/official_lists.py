@@ -8,6 +8,7 @@ from pathlib import Path
 from epic100.base.names import NAME, printable, whole_number
 from epic100.base.text_table import read_own_table, read_table
 
+DATA_SET = "EPIC-KITCHENS-100"
 TASKS = ("verb", "noun")
 OWNER = "participant_id"
 # File name and its one column, by config key. The unseen list is of the validation split.

@@ -19,6 +19,11 @@ class Annotations(Section):
         "`lab_list`: lines `path start stop verb noun` whose frames count on the annotation clock "
         "(60 a second for P01_01, 50 for P01_101)",
     )
+    name: str | None = key(
+        None,
+        "what the data is called in card, report, page and published folder; null: "
+        "EPIC-KITCHENS-100 if the CSV is the official one, else `annotations of our own`",
+    )
     download: bool = key(
         False, "fetch the CSVs and lists that are missing, and verify all (docs/data.md)"
     )

@@ -61,6 +61,9 @@ epic.summary = (() => {
       at("active").textContent = number ? `(${number} on)` : "";
     },
     about() {
+      const { data, license } = s.data;
+      at("license").textContent = license && `Clips and annotations: ${data}, ${license}.`;
+      at("run").textContent = `Action recognition on ${data}`;
       at("run").textContent += epic.two || runs[0].name !== "default" ? `, ${runs.map((run) => `run ${run.name}`).join(" and ")}` : "";
       const official = runs.map((run) => `${epic.two ? `${run.letter} ` : ""}${run.official.toFixed(1)} %`).join(", ");
       const all = epic.two ? `, B − A ${points((runs[1].official - runs[0].official) / 100)}` : "";
