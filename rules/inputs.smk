@@ -3,7 +3,6 @@
 from epic100.download.weights import start_weights
 from epic100.settings import runs_to_compare
 from epic100.settings.config import DEFAULT
-from epic100.video.scan_table import read_scan_table
 
 
 def annotations_of(wildcards):
@@ -85,6 +84,9 @@ def timelines_of(split):
     """The timelines of a split's videos, without those that a scan found to be unreadable."""
 
     def paths(wildcards):
+        # It needs NumPy, which a Snakemake without the package may not have.
+        from epic100.video.scan_table import read_scan_table
+
         tables = [f"results/scan/{participant}.tsv" for participant in PARTICIPANTS]
         rows = [row for path in tables if os.path.isfile(path) for row in read_scan_table(path)]
         refused = {row.video_id for row in rows if not row.readable}

@@ -17,6 +17,8 @@ from epic100.base.text_table import write_table
 from epic100.download.annotations import (
     COLUMNS,
     NAMES,
+    OWN_DATA,
+    data_name,
     read_pins,
     verify_annotations,
 )
@@ -31,6 +33,7 @@ from epic100.download.weights import (
     read_value,
     start_weights,
 )
+from epic100.segments.official_lists import DATA_SET
 from epic100.settings import TrainSettings
 from support.checkout import ROOT
 from support.fault_server import cut, status
@@ -174,3 +177,16 @@ def test_a_sheet_without_an_official_file_or_with_a_bad_checksum_is_one_error(pi
         pins.write_text("\n".join(kept))
         with pytest.raises(EpicError, match=rf"pins\.tsv: {words}"):
             read_pins(pins)
+
+
+def test_data_is_known_by_its_official_checksum_and_else_by_the_name_that_the_config_gives(
+    tmp_path,
+):
+    csv, pins = tmp_path / "EPIC_100_validation.csv", tmp_path / "pins.tsv"
+    csv.write_text("narration_id\n")
+    checksum = f"sha256:{digest(csv, 'sha256').value}"
+    write_table(pins, COLUMNS, [(name, "https://a.b", checksum) for name in NAMES.values()])
+    assert data_name(csv, pins) == DATA_SET
+    csv.write_text("narration_id\nP01_01_0\n")
+    assert data_name(csv, pins) == OWN_DATA
+    assert data_name(csv, pins, "Kitchen of a lab") == "Kitchen of a lab"

@@ -72,10 +72,10 @@ def test_the_picture_tells_rate_and_the_share_of_waiting_and_one_validation_is_n
     assert "2 epochs in 20 seconds; 75.0 % top-1 actions at the end" in said
     share = 100 * (0.5 * 9 + 0.25 * 11) / 20
     assert f"17.1 segments a second; {share:.0f} % of the time went into waiting for data." in said
-    assert {"training loss, mean of the epoch", "learning rate", "compute", "seconds per epoch",
+    assert {"loss, mean of the epoch", "train", "learning rate", "compute", "seconds per epoch",
             "waiting for data"} <= set(said) - {"accuracy on val in %"} == set(said)  # fmt: skip
     twice = words(drawn(tmp_path, [ROWS[1].replace("2\t32", "1\t16", 1), ROWS[1]]))
-    assert {"accuracy on val in %", "verb", "action"} <= set(twice)
+    assert {"accuracy on val in %", "verb", "action", "val"} <= set(twice)
 
 
 @pytest.mark.parametrize("rows, text", [
@@ -87,7 +87,7 @@ def test_a_training_that_was_never_validated_or_logged_still_makes_a_picture(tmp
 
 @pytest.mark.parametrize("row, words_of_error", [
     (ROWS[0].replace("1.9855", "nan?"), "line 2: loss is 'nan?'; expected the training"),
-    (ROWS[0] + "\t9", "line 2: 14 fields, the header has 13"),
+    (ROWS[0] + "\t9", "line 2: 15 fields, the header has 14"),
 ])  # fmt: skip
 def test_a_field_that_is_no_number_names_file_line_and_column(tmp_path, row, words_of_error):
     with pytest.raises(EpicError, match=words_of_error.replace("?", r"\?")):

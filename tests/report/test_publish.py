@@ -19,6 +19,7 @@ from epic100.model.model_file import digest, load_model, save_model
 from epic100.report.model_card import LOADING, write_model_card
 from epic100.report.publish import publish
 from epic100.scoring.metrics import wilson
+from epic100.segments.official_lists import DATA_SET
 
 
 def test_a_published_model_is_whole_and_every_program_reads_its_weights(demo, tmp_path):
@@ -38,7 +39,10 @@ def test_a_published_model_is_whole_and_every_program_reads_its_weights(demo, tm
         config["pairs"]
     ) == len(trained.pairs)
     card = (tmp_path / "out/README.md").read_text()
-    assert card.startswith("---\nlicense: cc-by-nc-4.0\n") and "| overall, top-1 |" in card
+    assert card.startswith("---\nlicense: unknown\n") and "| overall, top-1 |" in card
+    assert "EPIC-KITCHENS-100" not in card and "on the generated mini kitchen" in card
+    licenses = (tmp_path / "out/LICENSES.txt").read_text()
+    assert "learned from the generated mini kitchen; its owner" in licenses
     assert "video unreadable" in (tmp_path / "out/dropped.tsv").read_text()
     with pytest.raises(EpicError, match="out: is there already; expected the name of a new folder"):
         publish(demo / "results/model.pth", tmp_path / "out")
@@ -63,6 +67,7 @@ def test_a_published_model_names_no_folder_of_the_machine_that_made_it(demo, tmp
     shutil.copytree(demo / "results/clean", tmp_path / "clean")
     figures = json.loads((demo / "results/metrics.json").read_text())
     figures["trained_on"]["load_from"] = start
+    figures["data"] = DATA_SET
     (tmp_path / "metrics.json").write_text(json.dumps(figures))
     model = load_model(demo / "results/model.pth")
     model.config["places"] = [{"root": "/staging/leuven/vsc30123/videos", "list": "results/a.txt"}]
@@ -78,6 +83,9 @@ def test_a_published_model_names_no_folder_of_the_machine_that_made_it(demo, tmp
     assert found.config["places"] == [{"root": "videos", "list": "results/a.txt"}]
     assert found.trained_on["load_from"] == "weights.pth"
     assert "weights.pth" in (tmp_path / "out/LICENSES.txt").read_text()
+    card = (tmp_path / "out/README.md").read_text()
+    assert card.startswith("---\nlicense: cc-by-nc-4.0\n") and "no commercial use" in card
+    assert "Bristol: no commercial use" in (tmp_path / "out/LICENSES.txt").read_text()
     for path in {*(tmp_path / "out").iterdir()} - {tmp_path / "out/model.pth"}:
         assert b"jan" not in path.read_bytes(), path.name
     assert digest(tmp_path / "out/model.pth") in (tmp_path / "out/README.md").read_text()
@@ -90,6 +98,7 @@ def test_a_run_without_a_card_is_told_how_to_make_it(model, tmp_path):
 
 
 FIGURES = {
+    "data": DATA_SET,
     "segments": 40, "predicted": 30, "reduce": "max", "action_head_accuracy_at_1": 50.0,
     **{f"{group}_{task}_accuracy_at_1": 25.0 for group in ("overall", "readable")
        for task in ("verb", "noun", "action")},

@@ -96,7 +96,7 @@ def test_what_a_config_states_to_compute_in_is_float32_on_a_cpu(plan):
 
 def test_several_nodes_without_slurm_are_refused(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no Slurm job"):
+    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no job of a cluster"):
         launch(settings(nodes=2))
 
 

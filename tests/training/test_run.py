@@ -59,8 +59,8 @@ def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(straight):
     text = (straight.results / "training.tsv").read_text()
     assert text == (folder / "training.tsv").read_text()
     contract = (
-        "epoch iter lr loss verb_top1 verb_top5 noun_top1 noun_top5 action_top1 action_top5 "
-        "samples_per_s data_share seconds"
+        "epoch iter lr loss val_loss verb_top1 verb_top5 noun_top1 noun_top5 action_top1 "
+        "action_top5 samples_per_s data_share seconds"
     )
     assert text.splitlines()[0] == contract.replace(" ", "\t") == "\t".join(COLUMNS)
     rows = pd.read_csv(straight.results / "training.tsv", sep="\t")

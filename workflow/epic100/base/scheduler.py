@@ -91,6 +91,10 @@ class Scheduler:
     def __init__(self, **facts: Any):
         self.facts = facts
 
+    @classmethod
+    def look_up_site(cls, name: str) -> None:
+        """Look up a site that the user named. Raises EpicError if it is not among those known."""
+
     def jobs(self, seconds: float = ASK_SECONDS) -> list[ClusterJob]:
         """The jobs of the run that have not ended.
 

@@ -4,11 +4,20 @@ A clone has them beside the library. A wheel has them inside the package, in the
 """
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONE = PACKAGE.parents[1]
 ROOT = CLONE if (CLONE / "Snakefile").is_file() else PACKAGE / "shipped"  # of the Snakefile
+
+
+def own_version() -> str:
+    """The version of the package; that of a clone which is not installed is not known."""
+    try:
+        return version("epic100")
+    except PackageNotFoundError:
+        return "a clone, not installed"
 
 
 def existing_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] = ROOT) -> str:

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +118,7 @@ def read_table(
 
 def read_own_table(
     path: str | os.PathLike, kinds: Mapping[str, Callable[[str], Any]], *, about: str,
-    delimiter: str = "\t",
+    delimiter: str = "\t", optional: Container[str] = (),
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Read a table whose columns have kinds, as those that this workflow wrote.
 
@@ -127,6 +127,7 @@ def read_own_table(
         kinds: By column, what makes its value of a text, or raises ValueError.
         about: What the file is and how it is made again, for errors.
         delimiter: Separator of fields.
+        optional: Columns that files of earlier versions lack; their text is "" then.
 
     Returns:
         The values of each row by column.
@@ -136,11 +137,12 @@ def read_own_table(
             edited. The message names file, line and column.
     """
     rows = []
-    for line, texts in read_table(path, list(kinds), about=about, delimiter=delimiter):
+    columns = [name for name in kinds if name not in optional]
+    for line, texts in read_table(path, columns, about=about, delimiter=delimiter):
         row = {}
         for name, kind in kinds.items():
             try:
-                row[name] = kind(_plain(texts[name]))
+                row[name] = kind(_plain(texts.get(name, "")))
             except ValueError as error:
                 raise EpicError(
                     f"{path}: line {line}: {name} is {texts[name][:80]!r}; expected {about}"

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-import shtab
-
 from epic100.base.errors import EpicError
 from epic100.base.names import did_you_mean
 from epic100.base.private import keep_private
@@ -107,6 +105,8 @@ def build_parser(
         allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"epic100 {version('epic100')}")
+    import shtab  # A Snakemake without the package reads this file for its commands alone.
+
     shtab.add_argument_to(parser, [COMPLETION], help="print a script of completions for your shell")
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True,

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from epic100.base import scheduler
 from epic100.base.errors import EpicError
 from epic100.base.names import did_you_mean, nearest_file
 from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, read_layer
 from epic100.settings.section import names_of
-from epic100.slurm.site import choose
 
 # Options whose values look like KEY=VALUE.
 OF_JOBS = {
@@ -114,7 +114,8 @@ def _refuse_value(option: str, value: str, dry: bool) -> None:
             )
         if site := os.environ.get("EPIC100_SITE"):
             # The profile would ask for it too, and Snakemake bury the answer below its usage.
-            choose(site)
+            for each in scheduler.known().values():
+                each.look_up_site(site)
     elif option in ("--directory", "-d") and dry and not os.path.isdir(value):
         raise EpicError(
             f"{option} {value}: no such folder, and a dry run makes none{nearest_file(value)}"

@@ -62,8 +62,11 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
                 _line(axes, validated, f"{task}_top5", colour, linestyle=":", alpha=0.6)
             axes.set(ylim=(0, 103))
             title_and_legend(axes, "accuracy on val in %")
-        _line(loss, history, "loss", BLACK)
-        loss.set(ylim=(0, None), title="training loss, mean of the epoch")
+        _line(loss, history, "loss", BLACK, label="train")
+        if curves:
+            _line(loss, validated, "val_loss", ORANGE, label="val")
+        loss.set(ylim=(0, None))
+        title_and_legend(loss, "loss, mean of the epoch")
         _line(rate, history, "lr", BLACK)
         rate.set(title="learning rate", ylim=(0, None))
         _time(time, history)

@@ -10,12 +10,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
-from importlib.metadata import version
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import digest, read_json
 from epic100.base.errors import EpicError
-from epic100.base.shipped import ROOT, existing_path
+from epic100.base.shipped import ROOT, existing_path, own_version
 from epic100.download.annotations import Pinned, read_pins
 from epic100.inputs.archive import Archive, archive_lines
 from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line, some
@@ -123,7 +122,7 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
     digests = files.digests()
     models = {path: os.stat(path) for path in files.models if os.path.isfile(path)}
     question = [
-        version("epic100"),
+        own_version(),
         digests,
         files.tables,
         config.reading,

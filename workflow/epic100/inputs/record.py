@@ -6,12 +6,12 @@ Snakemake knows it too, but only in `.snakemake`, which is not copied along with
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
+from epic100.base.shipped import own_version
 from epic100.inputs.read import InputFiles
 from epic100.settings import Settings
 
@@ -37,7 +37,7 @@ def record_of(
     files = InputFiles.of(config, folder)
     digests = files.digests()
     return {
-        "workflow": version("epic100"),
+        "workflow": own_version(),
         "configfiles": [_name(path, folder) for path in configfiles],
         "settings": config.stored(),
         "inputs": {path: digests[key] for key, path in files.tables.items()},

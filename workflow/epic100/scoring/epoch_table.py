@@ -12,7 +12,10 @@ from epic100.base.text_table import read_own_table, write_frame
 
 FILE = "training.tsv"
 ACCURACIES = ("verb_top1", "verb_top5", "noun_top1", "noun_top5", "action_top1", "action_top5")
-COLUMNS = ("epoch", "iter", "lr", "loss", *ACCURACIES, "samples_per_s", "data_share", "seconds")
+VAL_LOSS = "val_loss"
+COLUMNS = (
+    "epoch", "iter", "lr", "loss", VAL_LOSS, *ACCURACIES, "samples_per_s", "data_share", "seconds",
+)  # fmt: skip
 TRIAL = "trial"
 _KINDS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
 
@@ -24,9 +27,10 @@ def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
 
     Args:
         rows: Values by column. `epoch` and `iter` count from 1; `lr` is the rate of the epoch's
-            last batch; `loss` is the mean over its batches; accuracies are in percent, None if the
-            epoch was not validated. `seconds` is training time alone, without saves and validation;
-            `data_share` is the share of it (0 to 1) spent waiting for data.
+            last batch; `loss` is the mean over its batches; `val_loss` and accuracies, which are in
+            percent, are None if the epoch was not validated. `seconds` is training time alone,
+            without saves and validation; `data_share` is the share of it (0 to 1) spent waiting for
+            data.
         path: The file; it is replaced as a whole.
 
     Raises:
@@ -52,7 +56,9 @@ def read_trials(path: str | os.PathLike) -> dict[str, pd.DataFrame]:
         EpicError: As for `read_epochs`.
     """
     about = f"the table of the rule probe_train, tab-separated {TRIAL} {' '.join(COLUMNS)}"
-    rows = pd.DataFrame(read_own_table(path, {TRIAL: str, **_KINDS}, about=about))
+    rows = pd.DataFrame(
+        read_own_table(path, {TRIAL: str, **_KINDS}, about=about, optional=[VAL_LOSS])
+    )
     parts = rows.set_index(TRIAL).groupby(TRIAL, sort=False)
     return {str(name): epochs.reset_index(drop=True) for name, epochs in parts}
 
@@ -65,5 +71,5 @@ def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
             line and column.
     """
     about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
-    rows = read_own_table(path, _KINDS, about=about)
+    rows = read_own_table(path, _KINDS, about=about, optional=[VAL_LOSS])  # since 0.2.0
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)

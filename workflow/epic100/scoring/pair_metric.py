@@ -11,6 +11,7 @@ from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from epic100.model.model_file import output_sizes, split_outputs
+from epic100.scoring.epoch_table import VAL_LOSS
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import TASKS, official_metrics
 from epic100.segments.pairs import read_pairs
@@ -21,13 +22,16 @@ PREFIX = "epic"
 # The figures of a validation, by the columns of the table of epochs that they go into.
 FIGURES = {
     f"{task}_top{k}": f"{PREFIX}/overall_{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)
-}
+} | {VAL_LOSS: f"{PREFIX}/loss"}
 ACTION_TOP1 = FIGURES["action_top1"]
 
 
 @METRICS.register_module()
 class EpicPairMetric(BaseMetric):
-    """Top-1 and top-5 accuracy of verb, noun and action, in percent, from scores over pairs.
+    """Top-1 and top-5 accuracy of verb, noun and action, in percent, and the loss.
+
+    The loss is the mean, over segments with a pair of training, of the sum of the heads'
+    cross-entropies: what the training minimises, without label smoothing.
 
     Args:
         pairs: Path of the pair table.
@@ -50,6 +54,7 @@ class EpicPairMetric(BaseMetric):
     ) -> None:
         super().__init__(**kwargs)
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
+        self.places = {pair: place for place, pair in enumerate(map(tuple, self.pairs.tolist()))}
         self.classes = (num_verbs, num_nouns)
         self.reduce = reduce
         self.sizes = output_sizes(heads, len(self.pairs), num_verbs, num_nouns)
@@ -67,14 +72,21 @@ class EpicPairMetric(BaseMetric):
             folded = fold_pairs(parts["pair"], self.pairs, *self.classes, self.reduce)
         else:
             folded = (parts["verb"].log_softmax(dim=1), parts["noun"].log_softmax(dim=1))
-        for sample, verb, noun in zip(whole, *folded, strict=True):
+        parts = {head: rows.log_softmax(dim=1) for head, rows in parts.items()}
+        for number, (sample, verb, noun) in enumerate(zip(whole, *folded, strict=True)):
+            pair = int(sample["verb"]), int(sample["noun"])
+            true = {"pair": self.places.get(pair), "verb": pair[0], "noun": pair[1]}
+            loss = None
+            if true["pair"] is not None:
+                loss = -sum(float(rows[number, true[head]]) for head, rows in parts.items())
             # Cloned, because a view would send its whole batch when ranks exchange results.
-            rows = verb.clone(), noun.clone()
-            self.results.append((*rows, int(sample["verb"]), int(sample["noun"])))
+            self.results.append((verb.clone(), noun.clone(), *pair, loss))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:
-        """Compute the official overall figures over all samples."""
-        verb, noun, verbs, nouns = zip(*results, strict=True)
+        """Compute the official overall figures over all samples, and the loss."""
+        verb, noun, verbs, nouns, losses = zip(*results, strict=True)
         scores = torch.stack(verb), torch.stack(noun)
         figures = official_metrics(*scores, verbs, nouns, [""] * len(verbs))
-        return {k: v for k, v in figures.items() if k.startswith("overall_")}
+        known = [loss for loss in losses if loss is not None]
+        loss = sum(known) / len(known) if known else None
+        return {k: v for k, v in figures.items() if k.startswith("overall_")} | {"loss": loss}

@@ -15,6 +15,7 @@ from typing import ClassVar
 from epic100.base.errors import EpicError
 from epic100.base.scheduler import ASK_SECONDS, ClusterJob, Grant, Scheduler
 from epic100.slurm.commands import message_of, on, run, squeue
+from epic100.slurm.site import choose
 
 FIELDS = (
     "JobID", "Cluster", "Partition", "State", "TimeUsed", "UserName", "Reason", "Comment", "StdOut",
@@ -45,6 +46,11 @@ class Slurm(Scheduler):
 
     def __init__(self, names: Sequence[str] = (), clusters: Sequence[str] = ()):
         super().__init__(names=list(names), clusters=list(clusters))
+
+    @classmethod
+    def look_up_site(cls, name: str) -> None:
+        """As `Scheduler.look_up_site`: those of partitions.yaml."""
+        choose(name)
 
     def jobs(self, seconds: float = ASK_SECONDS) -> list[ClusterJob]:
         """As `Scheduler.jobs`."""
