@@ -15,7 +15,7 @@ CUDA ?= $(HAS)
 # For pytest-xdist. tests/conftest.py states what one process takes, and the order.
 PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: help demo test test-all quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
+.PHONY: help demo test test-slow test-all quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -24,11 +24,14 @@ help: ## List the targets
 demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/submission.pt
 	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --logger epic100
 
-test: $(DEV) ## Linters and all tests but the weekly ones
-	$(BIN)/python tests/tools/side_by_side.py $(PARALLEL)
+test: $(DEV) ## Linters, and the tests of what a change can break: eight minutes
+	$(BIN)/python tests/tools/side_by_side.py lint tests $(PARALLEL)
 
-test-all: $(DEV) ## ... and those: the wheel, the docs site, the model zoo, three demos
-	$(BIN)/python tests/tools/side_by_side.py $(PARALLEL) -m ""
+test-slow: $(DEV) ## Every kind of a fault, Slurm, attacks, all models
+	$(BIN)/python tests/tools/side_by_side.py thorough slurm $(PARALLEL)
+
+test-all: $(DEV) ## All tests, the weekly ones too: the wheel, the docs site, three demos
+	$(BIN)/python tests/tools/side_by_side.py lint all slurm $(PARALLEL)
 
 quick: $(DEV) ## The tests of the parts that take seconds: at every save
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow and not weekly" --ignore tests/slurm

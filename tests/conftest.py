@@ -33,6 +33,20 @@ DEMO_FILES = {
     )
 }  # fmt: skip
 
+# What `make test` leaves to `make test-slow`: whole folders, and files. A single test marks itself.
+THOROUGH_FOLDERS = ("attacks", "benchmarks", "slurm", "tools")
+THOROUGH_FILES = {
+    f"tests/{name}.py"
+    for name in (
+        "browse/test_views", "features/test_demo_features", "features/test_probe",
+        "proxy/test_copies", "proxy/test_precut", "proxy/test_proxy_dag",
+        "training/test_launch", "training/test_models",
+        "workflow/test_adopted", "workflow/test_environment", "workflow/test_faults",
+        "workflow/test_own_kitchen", "workflow/test_real_data", "workflow/test_runs",
+        "workflow/test_two_writers", "workflow/test_zoo",
+    )
+}  # fmt: skip
+
 # `nohup` and scripts start what runs in the background with these signals ignored, and each program
 # would inherit that. A handler, even one that does nothing, is reset to the default there.
 for number in (signal.SIGINT, signal.SIGHUP):
@@ -60,7 +74,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark as slow what uses the demo, an archive or Slurm; other slow files mark themselves.
+    """Mark as slow what uses the demo, an archive or Slurm, and what is thorough.
+
+    Other slow files mark themselves.
 
     Workers begin with the demo and slow files, so that none is left with one at the end.
     """
@@ -68,7 +84,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         file, uses_demo = item.nodeid.partition("::")[0], "demo" in item.fixturenames
         assert not uses_demo or file in DEMO_FILES, f"{file} uses the demo: name it in DEMO_FILES"
-        if SLOW_FIXTURES.intersection(item.fixturenames):
+        if file in THOROUGH_FILES or file.split("/")[1] in THOROUGH_FOLDERS:
+            item.add_marker(pytest.mark.thorough)
+        if SLOW_FIXTURES.intersection(item.fixturenames) or item.get_closest_marker("thorough"):
             item.add_marker(pytest.mark.slow)
         slow = item.get_closest_marker("slow") is not None
         ranks[file] = max(ranks.get(file, 0), 2 if file in DEMO_FILES else slow)

@@ -83,6 +83,7 @@ def stop(folder: Path, batch: int, number: int, whom: str) -> int:
         ).returncode
 
 
+@pytest.mark.thorough
 def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straight, tmp_path):
     folder = tmp_path / "stopped"
     shutil.copytree(straight, folder)

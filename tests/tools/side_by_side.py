@@ -1,7 +1,7 @@
-"""All that `make test` runs, side by side: linters, tests on Slurm, which mostly wait, all others.
+"""Linters and tests, side by side: `lint tests`, `thorough slurm`, or `lint all slurm`.
 
-The others are on the screen; what the linters and Slurm's tests said follows at the end, with the
-minutes that all took. All arguments go to pytest.
+Tests are on the screen; what the linters and Slurm's tests said, which mostly wait, follows at the
+end, with the minutes that all took. Other arguments go to pytest.
 """
 
 import ctypes
@@ -16,29 +16,35 @@ PYTEST = [sys.executable, "-m", "pytest", "--durations", "10"]
 COMMANDS = {
     "lint": ["make", "--no-print-directory", "lint"],
     "slurm": [*PYTEST, "tests/slurm"],
-    "tests": [*PYTEST, "--ignore", "tests/slurm"],
+    "tests": [*PYTEST, "--ignore", "tests/slurm", "-m", "not thorough and not weekly"],
+    "thorough": [*PYTEST, "--ignore", "tests/slurm", "-m", "thorough and not weekly"],
+    "all": [*PYTEST, "--ignore", "tests/slurm", "-m", ""],
 }
+QUIET = ("lint", "slurm")
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def main(arguments: list[str]) -> int:
-    """Run everything, with further arguments for pytest; 0 if all is well."""
+    """Run what the arguments name, with the others for pytest; 0 if all is well."""
+    chosen = [name for name in arguments if name in COMMANDS]
+    arguments = [word for word in arguments if word not in COMMANDS]
     if sys.platform == "linux":  # a process whose parent ended is counted here as well
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     build = Path("build")
     build.mkdir(exist_ok=True)
     start, running, failed = time.monotonic(), {}, []
-    for name, command in COMMANDS.items():
+    for name in chosen:
+        command = COMMANDS[name]
         more = [] if name == "lint" else arguments
         with (build / f"{name}.txt").open("w") as said:
-            output = None if name == "tests" else said
+            output = said if name in QUIET else None
             process = subprocess.Popen([*command, *more], stdout=output, stderr=output)
         running[process.pid] = name
     while running:
         pid, status = os.waitpid(-1, 0)
         if (name := running.pop(pid, None)) and status:
             failed.append(name)
-    for name in ("lint", "slurm"):
+    for name in filter(chosen.__contains__, QUIET):
         print(f"\n{name}:\n{(build / f'{name}.txt').read_text()}", end="")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu, wall = (used.ru_utime + used.ru_stime) / 60, (time.monotonic() - start) / 60

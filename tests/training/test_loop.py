@@ -50,6 +50,7 @@ CUTS = {
 }  # fmt: skip
 
 
+PERSISTENT = pytest.param("persistent workers", marks=pytest.mark.thorough)
 PAGE_OF_CUT, THEN_SAID = "page_of_cut.txt", "then_said.txt"
 
 
@@ -78,7 +79,7 @@ def cut(lab, tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("loader", CUTS)
+@pytest.mark.parametrize("loader", ["no workers", "workers", PERSISTENT])
 def test_a_run_cut_inside_an_epoch_ends_in_the_same_weights_rows_and_average(straight, cut, loader):
     number, _, after, _ = CUTS[loader]
     results, code, weights = cut(loader)
@@ -103,7 +104,7 @@ def test_the_model_is_the_average_and_not_the_last_weights(straight):
     assert not torch.equal(straight.weights[key], last[key])
 
 
-@pytest.mark.parametrize("loader", ["workers", "persistent workers"])
+@pytest.mark.parametrize("loader", ["workers", PERSISTENT])
 def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(cut, loader):
     (number, at, _, _), (results, _, _) = CUTS[loader], cut(loader)
     *_, counted, words = said(results).strip().splitlines()
@@ -161,6 +162,7 @@ def test_a_signal_while_the_run_is_tried_says_so_and_names_no_file(lab, tmp_path
     assert not list(results.glob("work_dirs/*/*/*.pth"))
 
 
+@pytest.mark.thorough
 def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab, tmp_path):
     """The second one ended the process after its save and before its message."""
     results = copy_results(lab, tmp_path, segments=6)
@@ -181,6 +183,7 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
 OFTEN = {"default_hooks.checkpoint.iterations": 1}
 
 
+@pytest.mark.thorough
 def test_a_hook_of_the_user_that_raises_shows_its_own_error_and_loses_no_batch_that_was_saved(
     lab, straight, tmp_path, caplog
 ):
@@ -227,6 +230,7 @@ def test_a_loss_or_weight_that_is_not_finite_stops_before_it_is_saved(
         assert all(torch.isfinite(value).all() for value in state.values())
 
 
+@pytest.mark.thorough
 def test_a_run_in_fp16_that_mixes_clips_and_was_killed_ends_in_the_same_bits(
     lab, tmp_path, monkeypatch, caplog
 ):

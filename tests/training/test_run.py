@@ -182,6 +182,7 @@ def test_training_on_train_and_val_validates_on_nothing_and_a_frozen_batch_norm_
     assert weights["cls_head.fc2.bias"].any()  # the rest learns
 
 
+@pytest.mark.thorough
 def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, tmp_path):
     """In processes that know nothing of the workflow: the config names all that they import."""
     tool = Path(mmaction.__file__).parent / ".mim/tools/train.py"

@@ -100,6 +100,7 @@ def test_every_row_of_what_is_not_trusted_names_tests_that_are_there(name, head,
         assert named and named <= there, f"{row}: {named - there}"
 
 
+@pytest.mark.thorough
 def test_the_tutorial_can_be_walked(demo, tmp_path):
     shutil.copytree(demo, tmp_path / "demo")
     walked, looks = 0, []
