@@ -49,14 +49,28 @@ CLIP, INTERVAL, WARM_UP = 13, 6, 2
 LENGTHS = np.log(1.96), 0.9  # of segments: mean and deviation of the logarithm of seconds
 KEPT, DECORDS = 8, 1  # files kept open; of decord two take 5 GB, eight over 6
 MOST_MEMORY = 6 << 30  # bytes of a way's process
-DENSE = {"type": "SampleFrames", "clip_len": CLIP, "frame_interval": INTERVAL,
-         "out_of_bound_opt": "repeat_last"}  # fmt: skip
+DENSE = {
+    "type": "SampleFrames",
+    "clip_len": CLIP,
+    "frame_interval": INTERVAL,
+    "out_of_bound_opt": "repeat_last",
+}
 SEGMENT = {"type": "UniformSample", "clip_len": CLIP}
-CROPPED = [{"type": "DecodeSegment", "short_side": (182, 228), "crop": "random", "size": 160,
-            "flip_ratio": 0.5}]  # fmt: skip
+CROPPED = [
+    {
+        "type": "DecodeSegment",
+        "short_side": (182, 228),
+        "crop": "random",
+        "size": 160,
+        "flip_ratio": 0.5,
+    }
+]
 FORMAT = {"type": "FormatShape", "input_format": "NCTHW"}
-THEIRS = [{"type": "RandomRescale", "scale_range": (182, 228)},
-          {"type": "RandomCrop", "size": 160}, {"type": "Flip", "flip_ratio": 0.5}]  # fmt: skip
+THEIRS = [
+    {"type": "RandomRescale", "scale_range": (182, 228)},
+    {"type": "RandomCrop", "size": 160},
+    {"type": "Flip", "flip_ratio": 0.5},
+]
 FULL = [{"type": "DecodeSegment"}]
 
 
@@ -71,9 +85,16 @@ class Clip:
 
     def sample(self) -> dict[str, Any]:
         """What the pipeline knows of it before its frames are read."""
-        return {"filename": self.path, "narration_id": "a_segment", "start_index": self.start,
-                "total_frames": self.length, "modality": "RGB", "num_clips": 1,
-                "frame_interval": INTERVAL, "clip_len": CLIP}  # fmt: skip
+        return {
+            "filename": self.path,
+            "narration_id": "a_segment",
+            "start_index": self.start,
+            "total_frames": self.length,
+            "modality": "RGB",
+            "num_clips": 1,
+            "frame_interval": INTERVAL,
+            "clip_len": CLIP,
+        }
 
 
 Read = Callable[[Clip], np.ndarray | list[np.ndarray] | None]
@@ -342,10 +363,12 @@ def _figures(rows: list[dict], floor: list[dict]) -> dict:
         return {"missing": True}
     beyond = _mean(rows, "bytes") - _mean(floor[: len(rows)], "size")
     return {
-        "cpu_ms": _mean(rows, "cpu_ms"), "of_floor": _mean(rows, "cpu_ms") / _mean(floor, "cpu_ms"),
-        "mb": _mean(rows, "bytes") / 1e6, "beyond_kb": beyond / 1e3,
+        "cpu_ms": _mean(rows, "cpu_ms"),
+        "of_floor": _mean(rows, "cpu_ms") / _mean(floor, "cpu_ms"),
+        "mb": _mean(rows, "bytes") / 1e6,
+        "beyond_kb": beyond / 1e3,
         "peak_mb": max(row["peak_mb"] for row in rows),
-    }  # fmt: skip
+    }
 
 
 def _floor_of(name: str) -> str:
@@ -407,8 +430,13 @@ def main() -> None:
         found = compare(folder, given.clips, given.only)
     print(table(found))
     load = [round(value, 1) for value in os.getloadavg()]
-    about = {"clips": given.clips, "cores": os.cpu_count(), "load": load,
-             "date": time.strftime("%Y-%m-%d"), "pyav": av.__version__}  # fmt: skip
+    about = {
+        "clips": given.clips,
+        "cores": os.cpu_count(),
+        "load": load,
+        "date": time.strftime("%Y-%m-%d"),
+        "pyav": av.__version__,
+    }
     print(json.dumps(about | {"ways": found}))
 
 

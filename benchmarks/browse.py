@@ -45,9 +45,18 @@ await frame();
 const all = performance.now() - begin;
 return [code, all, document.getElementById('summary').innerText];
 """
-FILTERS = (("text", "open"), ("text", ""), ("result", "wrong"), ("result", "near"), ("verb", "1"),
-           ("verb", ""), ("participant", "P01"), ("participant", ""), ("result", "second"),
-           ("result", ""))  # fmt: skip
+FILTERS = (
+    ("text", "open"),
+    ("text", ""),
+    ("result", "wrong"),
+    ("result", "near"),
+    ("verb", "1"),
+    ("verb", ""),
+    ("participant", "P01"),
+    ("participant", ""),
+    ("result", "second"),
+    ("result", ""),
+)
 
 
 HEAP = "return performance.memory.usedJSHeapSize / 1e6"
@@ -87,19 +96,32 @@ def main() -> None:
     page = given.out / "browse/index.html"
     data = gather(
         videos,
-        page=page, root=given.out,
+        page=page,
+        root=given.out,
         annotations={split: given.folder / CSVS[split] for split in given.splits},
-        runs=runs, dropped=dropped, scans=(), name_csvs=(), classes=CLASSES, format="official",
+        runs=runs,
+        dropped=dropped,
+        scans=(),
+        name_csvs=(),
+        classes=CLASSES,
+        format="official",
         lists={key: str(given.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
-    )  # fmt: skip
+    )
     write_folder(page, data, given.out, max_mb=500)
-    figures = {"data_mb": (page.parent / "data.js").stat().st_size / 1e6,
-               "paint_ms": [], "ready_ms": [], "heap_mb": [], "filter_ms": {}}  # fmt: skip
+    figures = {
+        "data_mb": (page.parent / "data.js").stat().st_size / 1e6,
+        "paint_ms": [],
+        "ready_ms": [],
+        "heap_mb": [],
+        "filter_ms": {},
+    }
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             opened = Page(page.as_uri(), Path(folder) / "profile")
-            opened.run("while (!performance.getEntriesByName('epic-ready').length)"
-                       " await new Promise(done => setTimeout(done, 20))")  # fmt: skip
+            opened.run(
+                "while (!performance.getEntriesByName('epic-ready').length)"
+                " await new Promise(done => setTimeout(done, 20))"
+            )
             figures["paint_ms"].append(round(opened.run(PAINT)))
             figures["ready_ms"].append(round(opened.run(READY)))
             figures["heap_mb"].append(round(opened.run(HEAP)))

@@ -142,21 +142,47 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
         index_file = Path(folder) / "P01.index.npz"
         with contextlib.redirect_stdout(io.StringIO()):
             row = scan_participant(
-                [video], folder, Path(folder) / "P01.tsv", index_file,
+                [video],
+                folder,
+                Path(folder) / "P01.tsv",
+                index_file,
                 scan=scan_as_nobody if way == "no permission" else scan_file,
-            )[0]  # fmt: skip
+            )[0]
         decord = _decord(path) if with_decord else ""
         known = _index(original)
         if row.status not in (OK, DAMAGED):
             alike = path.is_file() and path.read_bytes() == original.read_bytes()
-            return Trial(way, original.name, seed, row.status, row.reason, known.frames, 0,
-                         alike and way != "no permission", 0, known.frames, decord,
-                         row.judged)  # fmt: skip
+            return Trial(
+                way,
+                original.name,
+                seed,
+                row.status,
+                row.reason,
+                known.frames,
+                0,
+                alike and way != "no permission",
+                0,
+                known.frames,
+                decord,
+                row.judged,
+            )
         index = load_index(index_file, "P01_01")
         harmed, missed, *others = compare(original, path, row, index, way)
         missed = 0 if row.finding else missed
-        return Trial(way, original.name, seed, row.status, row.reason, harmed, missed, *others,
-                     known.frames, decord, row.judged, row.finding)  # fmt: skip
+        return Trial(
+            way,
+            original.name,
+            seed,
+            row.status,
+            row.reason,
+            harmed,
+            missed,
+            *others,
+            known.frames,
+            decord,
+            row.judged,
+            row.finding,
+        )
 
 
 def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int, bool, int]:
@@ -316,8 +342,10 @@ def report(trials: list[Trial], show: bool, seconds: float) -> None:
     print(f"{time.strftime('%Y-%m-%d')}, {versions}, {len(trials)} files, {seconds:.0f} s")
     full = [t for t in trials if coding_of(t.file) in FULL]
     ways = {way: [t for t in full if t.way == way] for way in WAYS | FLIPS}
-    codings = {c: [t for t in trials if coding_of(t.file) == c]
-               for c in sorted({coding_of(t.file) for t in trials})}  # fmt: skip
+    codings = {
+        c: [t for t in trials if coding_of(t.file) == c]
+        for c in sorted({coding_of(t.file) for t in trials})
+    }
     tables = [
         {name: counts(own) for name, own in table.items() if own} for table in (codings, ways)
     ]
@@ -329,8 +357,17 @@ def report(trials: list[Trial], show: bool, seconds: float) -> None:
     for t in trials:
         if show and (t.missed or (t.identical and t.status != OK)):
             print(f"    {asdict(t)}")
-    print(json.dumps({"date": time.strftime("%Y-%m-%d"), "versions": versions,
-                      "files": len(trials), "codings": tables[0], "ways": tables[1]}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "date": time.strftime("%Y-%m-%d"),
+                "versions": versions,
+                "files": len(trials),
+                "codings": tables[0],
+                "ways": tables[1],
+            }
+        )
+    )
 
 
 def counts(trials: list[Trial]) -> dict[str, int | float | str]:

@@ -114,7 +114,8 @@ WAYS: dict[str, Callable] = {
     "cut, index first": partial(_cut, first=True),
     "cut, fragmented": partial(_cut, kind="frag_keyframe+empty_moov"),
     "zeros to the end": lambda p, rng: (
-        rewrite(p, lambda x: x, movflags="faststart"), zero_tail(p, rng.uniform(0.1, 0.98)),
+        rewrite(p, lambda x: x, movflags="faststart"),
+        zero_tail(p, rng.uniform(0.1, 0.98)),
     ),
     "512 bytes zeroed": partial(_block, size=512, noise=False),
     "8 KiB zeroed": partial(_block, size=8192, noise=False),
@@ -129,9 +130,7 @@ WAYS: dict[str, Callable] = {
     "1 packet dropped": partial(_packets, change=drop_packets, count=1),
     "20 packets dropped": partial(_packets, change=drop_packets, count=20),
     "group dropped": partial(_packets, change=drop_packets, count=1, groups=True),
-    "20 packets dropped, closed up": partial(
-        _packets, change=drop_packets, count=20, close=True
-    ),
+    "20 packets dropped, closed up": partial(_packets, change=drop_packets, count=20, close=True),
     "group repeated": partial(_packets, change=repeat_group),
     "zero bytes": lambda p, rng: truncate(p, 0),
     "text": _text,
@@ -139,7 +138,7 @@ WAYS: dict[str, Callable] = {
     "a directory": _directory,
     "no permission": _forbidden,
     "broken symbolic link": _dangling,
-}  # fmt: skip
+}
 FLIPS: dict[str, Callable] = {
     "1 bit flipped": partial(_flip, count=1),
     "5 bits flipped": partial(_flip, count=5),

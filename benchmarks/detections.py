@@ -40,8 +40,15 @@ def annotated(labels: pd.DataFrame, later: float) -> dict[str, list[dict]]:
     for row in labels.itertuples():
         ends = (row.start_timestamp, row.stop_timestamp)
         start, stop = (pd.Timedelta(end).total_seconds() + later for end in ends)
-        videos[row.video_id].append({"verb": row.verb_class, "noun": row.noun_class,
-                                     "start": start, "stop": stop, "probability": 1.0})  # fmt: skip
+        videos[row.video_id].append(
+            {
+                "verb": row.verb_class,
+                "noun": row.noun_class,
+                "start": start,
+                "stop": stop,
+                "probability": 1.0,
+            }
+        )
     return videos
 
 

@@ -54,8 +54,10 @@ def work(name: str, seed: int, folder: Path, count: int) -> int:
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         if grown > GROWTH:
             why, before = f"{grown >> 10} MiB", before + grown
-        print(json.dumps({"read": number + 1, "why": why, "input": data.hex() if why else ""}),
-              flush=True)  # fmt: skip
+        print(
+            json.dumps({"read": number + 1, "why": why, "input": data.hex() if why else ""}),
+            flush=True,
+        )
     return 0
 
 
@@ -64,8 +66,7 @@ def run(name: str, seed: int, count: int) -> tuple[int, list[tuple[str, bytes]]]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--work", name, str(seed), folder, str(count)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True,
-                                  timeout=SLOW * 5 + count)  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SLOW * 5 + count)
             code, out, err = done.returncode, done.stdout, done.stderr
         except subprocess.TimeoutExpired as late:
             code, out, err = 1, (late.stdout or b"").decode(), "hangs"
@@ -109,8 +110,10 @@ def main() -> int:
             findings[key] = findings.get(key, 0) + 1
         turn += 1
     total = sum(read.values())
-    print(f"seed {options.seed}: {total} inputs of {len(names)} readers in "
-          f"{time.monotonic() - began:.0f} s, {len(findings)} kinds of findings")  # fmt: skip
+    print(
+        f"seed {options.seed}: {total} inputs of {len(names)} readers in "
+        f"{time.monotonic() - began:.0f} s, {len(findings)} kinds of findings"
+    )
     print(json.dumps({"inputs": total, "findings": len(findings), "read": read}))
     return 1 if findings else 0
 

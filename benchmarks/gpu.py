@@ -157,8 +157,11 @@ def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
 
 def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
     """A real training of two epochs: its rate, its waiting, and whether it survives a kill."""
-    chosen = {"epochs": 2, "batch_size": bench.batches[min(1, len(bench.batches) - 1)],
-              "options": {"default_hooks.checkpoint.iterations": 1}}  # fmt: skip
+    chosen = {
+        "epochs": 2,
+        "batch_size": bench.batches[min(1, len(bench.batches) - 1)],
+        "options": {"default_hooks.checkpoint.iterations": 1},
+    }
     process = bench.train(kitchen, **chosen)
     while process.poll() is None and not list(kitchen.glob("results/work_dirs/*/*/iter_*.pth")):
         time.sleep(0.1)
@@ -182,10 +185,14 @@ def train_here(job: dict[str, Any]) -> int:
     folder = Path(job["folder"])
     try:
         launch(
-            TrainSettings.model_validate(job["settings"]), model_path=folder / "results/model.pth",
-            history_path=folder / "results/training.tsv", results=str(folder / "results"),
-            video_root=str(folder), num_verbs=97, num_nouns=300,
-        )  # fmt: skip
+            TrainSettings.model_validate(job["settings"]),
+            model_path=folder / "results/model.pth",
+            history_path=folder / "results/training.tsv",
+            results=str(folder / "results"),
+            video_root=str(folder),
+            num_verbs=97,
+            num_nouns=300,
+        )
     except EpicError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

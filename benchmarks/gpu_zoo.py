@@ -82,10 +82,14 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Train some steps in this process."""
     kitchen, small = Path(job["kitchen"]), job["small"]
     settings = TrainSettings(
-        config=job["config"], load_from=None, device="cpu" if small else "cuda", epochs=1,
+        config=job["config"],
+        load_from=None,
+        device="cpu" if small else "cuda",
+        epochs=1,
         precision="fp32" if small else None,
-        options=SHRUNK if small else {}, validate={"every": 9},
-    )  # fmt: skip
+        options=SHRUNK if small else {},
+        validate={"every": 9},
+    )
     config = build_config(settings, str(kitchen / "results"), str(kitchen))
     placement = choose_device(settings.device, None, Gpus(torch.cuda.device_count()))
     work_dir = kitchen / "results/work_dirs" / f"{Path(job['config']).stem}_{job['ours']}"
@@ -100,12 +104,22 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
             "train_dataloader.sampler": {"type": "SomeSteps", "number": steps * batch},
             "work_dir": str(work_dir / "attempt_1"),
             "experiment_name": work_dir.name,
-            **{f"{name}_{part}": None for name in ("val", "test") for part in
-               ("dataloader", "cfg", "evaluator")},
-            **({"default_hooks.checkpoint.go_on": False, "default_hooks.checkpoint.seconds": None,
-                "default_hooks.telemetry.bar": False} if job["ours"] else {}),
+            **{
+                f"{name}_{part}": None
+                for name in ("val", "test")
+                for part in ("dataloader", "cfg", "evaluator")
+            },
+            **(
+                {
+                    "default_hooks.checkpoint.go_on": False,
+                    "default_hooks.checkpoint.seconds": None,
+                    "default_hooks.telemetry.bar": False,
+                }
+                if job["ours"]
+                else {}
+            ),
         },
-    )  # fmt: skip
+    )
     runner = ShortRunner.from_cfg(config)
     runner.train()
     skipped = 1 if small else SKIPPED

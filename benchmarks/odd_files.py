@@ -104,16 +104,34 @@ def _encodes():
     for keyint in (1, 2, 5, 1000):
         yield "groups", partial(_mp4, keyint=keyint)
     for more in (
-        {"ref": 1}, {"ref": 8}, {"weightp": 0}, {"weightp": 2, "weightb": 1}, {"8x8dct": 0},
-        {"no-deblock": 1}, {"constrained-intra": 1}, {"intra-refresh": 1, "bframes": 0},
-        {"chroma-qp-offset": 6}, {"fullrange": "on"}, {"pic-struct": 1}, {"sar": "4/3"},
-        {"nal-hrd": "vbr", "vbv-maxrate": 900, "vbv-bufsize": 900}, {"cqm": "jvt"},
-        {"repeat-headers": 1, "aud": 1}, {"direct": "temporal"}, {"qp": 0},
-    ):  # fmt: skip
+        {"ref": 1},
+        {"ref": 8},
+        {"weightp": 0},
+        {"weightp": 2, "weightb": 1},
+        {"8x8dct": 0},
+        {"no-deblock": 1},
+        {"constrained-intra": 1},
+        {"intra-refresh": 1, "bframes": 0},
+        {"chroma-qp-offset": 6},
+        {"fullrange": "on"},
+        {"pic-struct": 1},
+        {"sar": "4/3"},
+        {"nal-hrd": "vbr", "vbv-maxrate": 900, "vbv-bufsize": 900},
+        {"cqm": "jvt"},
+        {"repeat-headers": 1, "aud": 1},
+        {"direct": "temporal"},
+        {"qp": 0},
+    ):
         yield "settings of x264", partial(_mp4, **more)
-    for codec, suffix in (("mpeg4", "MP4"), ("mjpeg", "mov"),
-                          ("libvpx-vp9", "MP4"), ("libsvtav1", "MP4"), ("prores", "mov"),
-                          ("ffv1", "mkv"), ("libvpx", "webm")):  # fmt: skip
+    for codec, suffix in (
+        ("mpeg4", "MP4"),
+        ("mjpeg", "mov"),
+        ("libvpx-vp9", "MP4"),
+        ("libsvtav1", "MP4"),
+        ("prores", "mov"),
+        ("ffv1", "mkv"),
+        ("libvpx", "webm"),
+    ):
         pix_fmt = {"mjpeg": "yuvj420p", "prores": "yuv422p10le"}.get(codec, "yuv420p")
         yield "other coders", partial(_coder, codec, suffix, pix_fmt)
     for more in ({"bframes": 0}, {"bframes": 4}, {"keyint": 10}, {"open-gop": 1, "keyint": 12}):
@@ -124,13 +142,27 @@ def _encodes():
 
 def _copies():
     """(kind, maker) of what a container or an editor changes."""
-    for suffix, kind in (("mkv", ""), ("mov", ""), ("m4v", "mp4"), ("ts", "mpegts"),
-                         ("flv", ""), ("3gp", "")):  # fmt: skip
+    for suffix, kind in (
+        ("mkv", ""),
+        ("mov", ""),
+        ("m4v", "mp4"),
+        ("ts", "mpegts"),
+        ("flv", ""),
+        ("3gp", ""),
+    ):
         for bframes in (0, 3):
             yield f"container {suffix}", partial(_container, suffix, kind, bframes)
-    for flags in ("faststart", "frag_keyframe+empty_moov", "frag_every_frame+empty_moov",
-                  "frag_keyframe+default_base_moof+delay_moov", "negative_cts_offsets",
-                  "frag_keyframe+separate_moof+empty_moov", "dash", "cmaf", "rtphint"):  # fmt: skip
+    for flags in (
+        "faststart",
+        "frag_keyframe+empty_moov",
+        "frag_every_frame+empty_moov",
+        "frag_keyframe+default_base_moof+delay_moov",
+        "negative_cts_offsets",
+        "frag_keyframe+separate_moof+empty_moov",
+        "dash",
+        "cmaf",
+        "rtphint",
+    ):
         yield "forms of MP4", partial(_mp4, movflags=flags)
     for unit in (25, 30, 600, 1000, 90000):
         times = [i * 30000 // 25 for i in range(COUNT)]
@@ -190,8 +222,11 @@ def _rotated(quarter: int, folder: Path) -> Path:
     at = data.index(b"tkhd", *coded_data(path, "moov")) + 4 + 40
     one, back = (1 << 16).to_bytes(4, "big"), ((1 << 32) - (1 << 16)).to_bytes(4, "big")
     none = bytes(4)
-    a, b, c, d = {1: (none, one, back, none), 2: (back, none, none, back),
-                  3: (none, back, one, none)}[quarter]  # fmt: skip
+    a, b, c, d = {
+        1: (none, one, back, none),
+        2: (back, none, none, back),
+        3: (none, back, one, none),
+    }[quarter]
     data[at : at + 20] = a + b + none + c + d
     path.write_bytes(data)
     return path
@@ -286,9 +321,16 @@ def main() -> None:
     for kind, count in counts.items():
         print(f"{kind:26} {count:3}")
     print(f"{time.strftime('%Y-%m-%d')}, {time.monotonic() - started:.0f} s")
-    print(json.dumps({"files": sum(counts.values()), "kinds": len(counts),
-                      "false_alarms": sum("false alarm" in line for line in bad),
-                      "refusals": sum("refusal" in line for line in bad)}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "files": sum(counts.values()),
+                "kinds": len(counts),
+                "false_alarms": sum("false alarm" in line for line in bad),
+                "refusals": sum("refusal" in line for line in bad),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

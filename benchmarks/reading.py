@@ -153,8 +153,10 @@ def epochs(ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, di
     """CPU seconds a segment of epochs with each way, reading and X3D-S; the ways take turns."""
     rows: dict[str, dict] = {}
     for epoch in EPOCHS:
-        readers = {name: Reader(partial(used_by_x3d, make, epoch), clips[kind])
-                   for name, (kind, make) in ways.items()}  # fmt: skip
+        readers = {
+            name: Reader(partial(used_by_x3d, make, epoch), clips[kind])
+            for name, (kind, make) in ways.items()
+        }
         cpu: dict[str, list[float]] = {name: [] for name in readers}
         for number in range(-WARM_UP, count):
             for name, reader in readers.items():
@@ -236,8 +238,9 @@ def table(found: dict[str, dict]) -> str:
     theirs_cut = found["MMAction2 with decord, cut clips"]["clips a CPU second"]
     lines = [
         "| read | clips a CPU second | least to most | of decord on cut clips | peak MB "
-        "| GB beside the originals | CPU hours of preparation |", "|---" * 7 + "|",
-    ]  # fmt: skip
+        "| GB beside the originals | CPU hours of preparation |",
+        "|---" * 7 + "|",
+    ]
     for name, row in found.items():
         rates, needs = row["clips a CPU second"], f"{row['gb']:.0f} | {row['hours']:.0f}"
         if not rates:
@@ -245,8 +248,10 @@ def table(found: dict[str, dict]) -> str:
             continue
         middle = statistics.median(rates)
         share = f"{middle / statistics.median(theirs_cut):.2f}" if theirs_cut else ""
-        lines.append(f"| {name} | {middle:.2f} | {rates[0]:.2f} to {rates[-1]:.2f} | {share} "
-                     f"| {row['peak_mb']:.0f} | {needs} |")  # fmt: skip
+        lines.append(
+            f"| {name} | {middle:.2f} | {rates[0]:.2f} to {rates[-1]:.2f} | {share} "
+            f"| {row['peak_mb']:.0f} | {needs} |"
+        )
     return "\n".join(lines)
 
 
@@ -261,8 +266,13 @@ def main() -> None:
     print(table(found))
     if learned:
         print(f"\n{epochs_table(learned)}")
-    about = {"clips": given.clips, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
-             "date": time.strftime("%Y-%m-%d"), "pyav": av.__version__}  # fmt: skip
+    about = {
+        "clips": given.clips,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "date": time.strftime("%Y-%m-%d"),
+        "pyav": av.__version__,
+    }
     print(json.dumps(about | {"ways": found, "epochs": learned}))
 
 

@@ -151,11 +151,16 @@ def film(folder: Path) -> None:
             scan_participant(own, folder / "videos", table, table.with_suffix(".index.npz"))
         scans.append(str(table))
     clean(
-        videos, Settings(), annotations=csvs, segments=lists, scans=scans,
+        videos,
+        Settings(),
+        annotations=csvs,
+        segments=lists,
+        scans=scans,
         lists={split: str(results / f"clean/{split}.txt") for split in csvs},
-        pairs=str(results / "clean/pairs.tsv"), dropped=str(results / "clean/dropped.tsv"),
+        pairs=str(results / "clean/pairs.tsv"),
+        dropped=str(results / "clean/dropped.tsv"),
         salvage=str(results / "clean/salvage.tsv"),
-    )  # fmt: skip
+    )
 
 
 def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> dict[str, Any]:
@@ -164,18 +169,26 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
     kept = folder / "models" / f"{choice.of or name} {seed}.pth"
     if not kept.exists():
         settings = {
-            "config": RECIPE, "load_from": None, "epochs": epochs, "seed": seed,
-            "heads": choice.heads, "options": SMALL | choice.pipelines(),
-        }  # fmt: skip
+            "config": RECIPE,
+            "load_from": None,
+            "epochs": epochs,
+            "seed": seed,
+            "heads": choice.heads,
+            "options": SMALL | choice.pipelines(),
+        }
         with tempfile.TemporaryDirectory() as temporary:
             lists = Path(temporary)
             shutil.copytree(results, lists, dirs_exist_ok=True)
             if choice.shuffled:
                 shuffle_labels(lists / "clean/train.txt", seed)
             train(
-                TrainSettings.model_validate(settings), kept, results=temporary,
-                video_root=str(folder / "videos"), num_verbs=97, num_nouns=300,
-            )  # fmt: skip
+                TrainSettings.model_validate(settings),
+                kept,
+                results=temporary,
+                video_root=str(folder / "videos"),
+                num_verbs=97,
+                num_nouns=300,
+            )
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "val.pt"
         views = {"clips": 1, "batch_size": 8, **choice.predict}
@@ -183,14 +196,21 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
             probe(folder, kept, Path(temporary), seed)
         else:
             predict(
-                kept, results / "clean/val.txt", out, split="val",
-                video_root=str(folder / "videos"), index_dir=str(results / "scan"),
+                kept,
+                results / "clean/val.txt",
+                out,
+                split="val",
+                video_root=str(folder / "videos"),
+                index_dir=str(results / "scan"),
                 settings=PredictSettings(**views),
-            )  # fmt: skip
+            )
         figures = evaluate(
-            out, results / "segments/val.txt", Path(temporary) / "metrics.json",
-            lists={}, reduce=None,
-        )  # fmt: skip
+            out,
+            results / "segments/val.txt",
+            Path(temporary) / "metrics.json",
+            lists={},
+            reduce=None,
+        )
         chance = chance_of(read_predictions(out, "val"), results / "segments/val.txt")
     head = figures["action_head_accuracy_at_1"]
     return {"action_head": head, "chance": chance, **figures["by_reduce"]}
@@ -202,16 +222,28 @@ def probe(folder: Path, model: Path, out: Path, seed: int) -> None:
     for split in CSVS:
         indexes.append(out / f"{split}.tokens.json")
         make_tokens(
-            clean / f"{split}.txt", indexes[-1], source_of("model", model),
-            video_root=str(folder / "videos"), index_dir=folder / "results/scan",
-            settings=FeatureSettings(), predict=PredictSettings(),
-        )  # fmt: skip
+            clean / f"{split}.txt",
+            indexes[-1],
+            source_of("model", model),
+            video_root=str(folder / "videos"),
+            index_dir=folder / "results/scan",
+            settings=FeatureSettings(),
+            predict=PredictSettings(),
+        )
     started = time.monotonic()
     train_probe(
-        ProbeSettings(seed=seed), out / "probe.pth", out / "training.tsv", out / "trials.tsv",
-        split="train", segments=clean / "train.txt", val=clean / "val.txt",
-        pairs=clean / "pairs.tsv", indexes=indexes, classes=(97, 300), names={},
-    )  # fmt: skip
+        ProbeSettings(seed=seed),
+        out / "probe.pth",
+        out / "training.tsv",
+        out / "trials.tsv",
+        split="train",
+        segments=clean / "train.txt",
+        val=clean / "val.txt",
+        pairs=clean / "pairs.tsv",
+        indexes=indexes,
+        classes=(97, 300),
+        names={},
+    )
     print(f"the probe of seed {seed}: {time.monotonic() - started:.0f} s")
     predict_probe(
         out / "probe.pth", clean / "val.txt", out / "val.pt", split="val", indexes=indexes

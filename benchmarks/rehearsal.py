@@ -49,8 +49,13 @@ LOOK_SECONDS = 0.1
 DONE = " steps ("  # in the line in which Snakemake counts finished jobs: 3 of 27 steps (11%) done
 
 LARGE = (  # below results/
-    "*.pth", "work_dirs/**/*", "features/**/*", "proxy/**/*", "clips/**/*", "browse/clips/**/*",
-)  # fmt: skip
+    "*.pth",
+    "work_dirs/**/*",
+    "features/**/*",
+    "proxy/**/*",
+    "clips/**/*",
+    "browse/clips/**/*",
+)
 BUDGETS = {
     "main process, share of a core": 0.02,
     "files below results/ but weights, features and copies": 3000,
@@ -96,13 +101,25 @@ class Running:
     def __init__(self, folder: Path, targets: tuple[str, ...], kill: Kill | None):
         folder.mkdir(exist_ok=True)
         config = folder.parent / "archive/config.yaml"
-        command = [sys.executable, "-m", "snakemake", *targets, "--directory", str(folder),
-                   "--configfile", str(config)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            *targets,
+            "--directory",
+            str(folder),
+            "--configfile",
+            str(config),
+        ]
         self._folder, self._kill = folder, kill
         self._process = subprocess.Popen(
-            command, cwd=ROOT, text=True, start_new_session=True, stdout=subprocess.DEVNULL,
+            command,
+            cwd=ROOT,
+            text=True,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-        )  # fmt: skip
+        )
         self._began, self._looks = time.time(), threading.Thread(target=self._look)
         self._steps, self._share, self._is_sent, self._main_s = 0, -1.0, False, 0.0
 

@@ -18,10 +18,22 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = (
-    "narration_id", "participant_id", "video_id", "narration_timestamp", "start_timestamp",
-    "stop_timestamp", "start_frame", "stop_frame", "narration", "verb", "verb_class", "noun",
-    "noun_class", "all_nouns", "all_noun_classes",
-)  # fmt: skip
+    "narration_id",
+    "participant_id",
+    "video_id",
+    "narration_timestamp",
+    "start_timestamp",
+    "stop_timestamp",
+    "start_frame",
+    "stop_frame",
+    "narration",
+    "verb",
+    "verb_class",
+    "noun",
+    "noun_class",
+    "all_nouns",
+    "all_noun_classes",
+)
 UNLABELLED = 8  # of these columns, the first ones, are in the test CSV
 VERBS = {0: "take", 1: "put", 2: "wash", 3: "open"}
 NOUNS = {0: "tap", 1: "spoon", 2: "plate", 3: "cupboard"}
@@ -58,8 +70,20 @@ class Size:
 
 
 SMALL = Size(
-    videos=("P01_01", "P01_11", "P01_101", "P02_03", "P02_12", "P02_108", "P02_125", "P18_01",
-            "P18_03", "P22_02", "P22_05", "P22_107"),
+    videos=(
+        "P01_01",
+        "P01_11",
+        "P01_101",
+        "P02_03",
+        "P02_12",
+        "P02_108",
+        "P02_125",
+        "P18_01",
+        "P18_03",
+        "P22_02",
+        "P22_05",
+        "P22_107",
+    ),
     absent=("P22_05",),
     truncated=("P02_03",),
     damaged=("P02_12",),
@@ -70,15 +94,20 @@ SMALL = Size(
     film=3,
     config={
         "train": {
-            "config": "config/x3d_demo.py", "from_scratch": True, "epochs": 1, "batch_size": 4,
-            "options": {"train_dataloader.dataset.pipeline.2.short_side": [36, 40],
-                        "train_dataloader.dataset.pipeline.3.size": 32},
+            "config": "config/x3d_demo.py",
+            "from_scratch": True,
+            "epochs": 1,
+            "batch_size": 4,
+            "options": {
+                "train_dataloader.dataset.pipeline.2.short_side": [36, 40],
+                "train_dataloader.dataset.pipeline.3.size": 32,
+            },
         },
         "predict": {"clips": 1, "workers": 0},
         "export": {"sls": {"pt": 0, "tl": 3, "td": 3}},
         "clips": {"height": 32},
     },
-)  # fmt: skip
+)
 
 
 def full(clips: int) -> Size:
@@ -100,13 +129,15 @@ def full(clips: int) -> Size:
         least=0,
         picture=(128, 96),
         film=20,
-        config=SMALL.config | {
-            "train": train | {
+        config=SMALL.config
+        | {
+            "train": train
+            | {
                 "batch_size": 16,
                 "options": train["options"] | {"train_dataloader.dataset.part": clips},
             },
         },
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -173,27 +204,38 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
             "finished files are kept"
         ) from error
     rows = [(v.name, v.participant, v.split, float(v.rate), v.seconds) for v in videos]
-    write_table(folder / "sheet.tsv", ("video_id", "participant_id", "split", "fps", "duration"),
-                rows, "\t")  # fmt: skip
+    write_table(
+        folder / "sheet.tsv", ("video_id", "participant_id", "split", "fps", "duration"), rows, "\t"
+    )
     config = {
-        "annotations": {split: f"{official or '../archive/csv'}/EPIC_100_{name}.csv"
-                        for split, name in CSVS.items()},
+        "annotations": {
+            split: f"{official or '../archive/csv'}/EPIC_100_{name}.csv"
+            for split, name in CSVS.items()
+        },
         "videos": {"root": "../archive/videos", "sheet": "../archive/sheet.tsv"},
         **size.config,
-    }  # fmt: skip
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 def make_videos(folder: Path, size: Size, videos: list[Video], seed: int) -> None:
     """Write the films and the videos that are not there yet."""
-    films = {rate: whole(folder / f"{float(rate):.0f}.film", encode, size, rate, seed)
-             for rate in sorted({video.rate for video in videos})}  # fmt: skip
+    films = {
+        rate: whole(folder / f"{float(rate):.0f}.film", encode, size, rate, seed)
+        for rate in sorted({video.rate for video in videos})
+    }
     by_name = {video.name: video for video in videos}
     for video in videos:
         source = by_name[size.other[1]] if video.name == size.other[0] else video
         if video.name not in size.absent:
-            whole(video.path(folder / "videos"), write_video, films[source.rate], source.frames,
-                  video.name in size.truncated, video.name in size.damaged)  # fmt: skip
+            whole(
+                video.path(folder / "videos"),
+                write_video,
+                films[source.rate],
+                source.frames,
+                video.name in size.truncated,
+                video.name in size.damaged,
+            )
 
 
 def whole(path: Path, write: Callable[..., None], *given: object) -> Path:
@@ -235,8 +277,11 @@ def copy(film: Path, path: Path, frames: int) -> None:
     """Repeat the packets of a film until a file has so many pictures; its index stands first."""
     with av.open(str(film)) as source:
         stream = source.streams.video[0]
-        packets = [(bytes(p), p.pts, p.dts, p.duration, p.is_keyframe)
-                   for p in source.demux(stream) if p.size]  # fmt: skip
+        packets = [
+            (bytes(p), p.pts, p.dts, p.duration, p.is_keyframe)
+            for p in source.demux(stream)
+            if p.size
+        ]
         length = sum(duration for *_, duration, _ in packets)
         with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as out:
             copied = out.add_stream_from_template(stream, opaque=True)
@@ -283,9 +328,22 @@ def segments(video: Video, rng: random.Random) -> Iterator[tuple]:
     while (stop := start + rng.uniform(0.4, 1.2)) < video.seconds:
         verb, noun = rng.choice(list(VERBS)), rng.choice(list(NOUNS))
         ends = [f"00:{int(s) // 60:02}:{s % 60:05.2f}" for s in (start, stop)]
-        yield (f"{video.name}_{number}", video.participant, video.name, ends[0] + "0", *ends,
-               int(start * clock) + 1, int(stop * clock) + 1, f"{VERBS[verb]} {NOUNS[noun]}",
-               VERBS[verb], verb, NOUNS[noun], noun, [NOUNS[noun]], [noun])  # fmt: skip
+        yield (
+            f"{video.name}_{number}",
+            video.participant,
+            video.name,
+            ends[0] + "0",
+            *ends,
+            int(start * clock) + 1,
+            int(stop * clock) + 1,
+            f"{VERBS[verb]} {NOUNS[noun]}",
+            VERBS[verb],
+            verb,
+            NOUNS[noun],
+            noun,
+            [NOUNS[noun]],
+            [noun],
+        )
         start, number = stop + rng.uniform(-0.1, 0.2), number + 1
 
 

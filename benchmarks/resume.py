@@ -212,8 +212,12 @@ def table(head: str, rows: list[tuple]) -> None:
     print(f"\n| {head} |\n|{'---|' * (head.count('|') + 1)}")
     for row in rows:
         cells = (f"{cell:.2f}" if isinstance(cell, float) else cell for cell in row)
-        print("|", " | ".join("yes" if c is True else "NO" if c is False else str(c)
-                              for c in cells), "|", flush=True)  # fmt: skip
+        print(
+            "|",
+            " | ".join("yes" if c is True else "NO" if c is False else str(c) for c in cells),
+            "|",
+            flush=True,
+        )
 
 
 def straight_runs(lab: Path) -> tuple[str, float, bool]:

@@ -83,9 +83,13 @@ def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False)
     """Scan the videos from nothing, with `threads` at once."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         rows = scan_participant(
-            videos, root, Path(folder) / "P01.tsv", Path(folder) / "P01.index.npz",
-            threads=threads, quick=quick,
-        )  # fmt: skip
+            videos,
+            root,
+            Path(folder) / "P01.tsv",
+            Path(folder) / "P01.index.npz",
+            threads=threads,
+            quick=quick,
+        )
     end_servers()  # else their time counts for nobody
     bad = [row for row in rows if row.status != OK]
     if bad:
@@ -146,8 +150,13 @@ def main() -> None:
     parser.add_argument("videos", nargs="*", type=Path)
     parser.add_argument("--seconds", nargs="+", type=int, default=[20, 120, 720])
     parser.add_argument("--count", nargs="+", type=int, default=[1, 10], help="videos")
-    parser.add_argument("--sizes", nargs="+", default=["640x360"], metavar="WxH",
-                        help="of all lengths; or several, and a length for each")  # fmt: skip
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=["640x360"],
+        metavar="WxH",
+        help="of all lengths; or several, and a length for each",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", action="store_true", help="measure threads too")
     options = parser.parse_args()

@@ -87,11 +87,16 @@ def film(folder: Path) -> Path:
             own, folder / "videos", scans[-1], results / f"scan/{participant}.index.npz"
         )
     clean(
-        videos, Settings(), annotations=csvs, segments=segments, scans=scans,
+        videos,
+        Settings(),
+        annotations=csvs,
+        segments=segments,
+        scans=scans,
         lists={split: str(results / f"clean/{split}.txt") for split in csvs},
-        pairs=str(results / "clean/pairs.tsv"), dropped=str(results / "clean/dropped.tsv"),
+        pairs=str(results / "clean/pairs.tsv"),
+        dropped=str(results / "clean/dropped.tsv"),
         salvage=str(results / "clean/salvage.tsv"),
-    )  # fmt: skip
+    )
     return results
 
 
@@ -132,8 +137,11 @@ class Run:
     def resumed_from(self) -> int:
         """The batches done where it was resumed last, 0 for a start from nothing."""
         last = self.said().split("--- ")[-1]
-        return int(last.split("resuming from ")[1].split("iter_")[1].split(".pth")[0]) if (
-            "resuming from " in last) else 0  # fmt: skip
+        return (
+            int(last.split("resuming from ")[1].split("iter_")[1].split(".pth")[0])
+            if ("resuming from " in last)
+            else 0
+        )
 
     def iteration(self) -> int:
         """The iteration that runs, counted from 1."""
@@ -162,6 +170,10 @@ def _train_here(root: str, results: Path, settings: dict, meter: str) -> None:
             TrainSettings.model_validate(
                 {"config": "config/x3d_demo.py", "epochs": EPOCHS, "batch_size": 2, **chosen}
             ),
-            results / "model.pth", history_path=results / "training.tsv", results=str(results),
-            video_root=root, num_verbs=97, num_nouns=300,
-        )  # fmt: skip
+            results / "model.pth",
+            history_path=results / "training.tsv",
+            results=str(results),
+            video_root=root,
+            num_verbs=97,
+            num_nouns=300,
+        )

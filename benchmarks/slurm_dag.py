@@ -25,8 +25,16 @@ TRAIN = {"config": "config/x3d_demo.py", "epochs": 2}
 
 def locally(folder: Path) -> float:
     """Seconds of `all` on this machine's cores."""
-    command = [sys.executable, "-m", "snakemake", "all", "--directory", str(folder),
-               "--configfile", str(folder / "config.yaml")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "all",
+        "--directory",
+        str(folder),
+        "--configfile",
+        str(folder / "config.yaml"),
+    ]
     started = time.monotonic()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return time.monotonic() - started
@@ -66,9 +74,15 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for job in jobs:
         print(" ".join(f"{value:<12}" for value in job.values()))
-    figures = {"jobs": len(jobs), "local_s": local, "slurm_s": slurm, "busy_s": busy,
-               "latency_per_job_s": (slurm - busy) / len(jobs),
-               "ratio": slurm / local, "busy_ratio": busy / local}  # fmt: skip
+    figures = {
+        "jobs": len(jobs),
+        "local_s": local,
+        "slurm_s": slurm,
+        "busy_s": busy,
+        "latency_per_job_s": (slurm - busy) / len(jobs),
+        "ratio": slurm / local,
+        "busy_ratio": busy / local,
+    }
     print(json.dumps({key: round(value, 2) for key, value in figures.items()}))
 
 

@@ -70,9 +70,12 @@ def late_names(rig: Rig, folder: Path) -> tuple[Call, str]:
 
 def preemption(rig: Rig, folder: Path) -> tuple[Call, str]:
     """A job of a better QOS takes the nodes of the scans."""
-    for words in (("add", "qos", "scavenger"), ("add", "qos", "urgent"),
-                  ("modify", "qos", "urgent", "set", "preempt=scavenger", "priority=1000"),
-                  ("modify", "user", "root", "set", "qos+=scavenger,urgent")):  # fmt: skip
+    for words in (
+        ("add", "qos", "scavenger"),
+        ("add", "qos", "urgent"),
+        ("modify", "qos", "urgent", "set", "preempt=scavenger", "priority=1000"),
+        ("modify", "user", "root", "set", "qos+=scavenger,urgent"),
+    ):
         rig.login("sacctmgr", "-i", *words)
     conf = rig.folder / "wice/etc/slurm.conf"
     conf.write_text(f"{conf.read_text()}\nPreemptType=preempt/qos\nPreemptMode=CANCEL\n")
@@ -110,12 +113,14 @@ def play(event: Callable[[Rig, Path], tuple[Call, str]], rig: Rig, folder: Path)
     jobs = rig.jobs(fields="Comment,State,Start,End,SubmitLine")
     own = [job for job in jobs if f"{folder}/" in job["SubmitLine"]]
     return {
-        "event": event.__name__, "ended_well": call.process.returncode == 0, "jobs": len(own),
+        "event": event.__name__,
+        "ended_well": call.process.returncode == 0,
+        "jobs": len(own),
         "states": dict(Counter(job["State"].split()[0] for job in own)),
         "second_writers": second_writers(own),
         "cause_on_screen": cause in call.screen(),
         "seconds": round(time.monotonic() - started),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

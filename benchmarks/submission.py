@@ -122,9 +122,12 @@ def scored(path: Path, annotations: Path) -> tuple[dict[str, float], float]:
     command = [sys.executable, "-m", "epic100", "score", str(path), "--json"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [*command, "--annotations", str(annotations / LABELS)], cwd=path.parent,
-        check=True, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [*command, "--annotations", str(annotations / LABELS)],
+        cwd=path.parent,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return json.loads(done.stdout), seconds
@@ -195,8 +198,13 @@ def timed(step: str, folder: Path, annotations: Path) -> dict[str, float]:
     started = time.perf_counter()
     if step == "evaluate":
         lists = find_lists(annotations / LABELS, dict.fromkeys(LISTS))
-        evaluate(folder / "val.pt", folder / "val.txt", folder / "metrics.json", lists=lists,
-                 reduce="max")  # fmt: skip
+        evaluate(
+            folder / "val.pt",
+            folder / "val.txt",
+            folder / "metrics.json",
+            lists=lists,
+            reduce="max",
+        )
     elif step in ("max", "logsumexp"):
         made = read_predictions(folder / "test.pt", "test")
         verb, noun, _ = complete_scores(made, made.narration_ids, step)
@@ -208,8 +216,14 @@ def timed(step: str, folder: Path, annotations: Path) -> dict[str, float]:
             ids = [row["narration_id"] for row in csv.DictReader(file)]
         assert check(read_submission(folder / "max.zip"), ids, 97, 300) == []
     else:  # the rule itself: with its check of what it wrote
-        export(folder / "test.pt", folder / "test.txt", folder / "submission.zip", split="test",
-               reduce="max", sls=SLS)  # fmt: skip
+        export(
+            folder / "test.pt",
+            folder / "test.txt",
+            folder / "submission.zip",
+            split="test",
+            reduce="max",
+            sls=SLS,
+        )
     seconds = time.perf_counter() - started
     return {"seconds": round(seconds, 2), "peak_mib": peak_mib(), "imports_mib": before}
 

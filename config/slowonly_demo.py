@@ -11,6 +11,6 @@ model = dict(
             in_channels=512,
             spatial_type="avg",
             average_clips="prob",
-        ),  # fmt: skip
+        ),
     ),
 )

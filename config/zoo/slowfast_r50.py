@@ -30,7 +30,7 @@ model = dict(
             dilations=(1, 1, 1, 1),
             inflate=(0, 0, 1, 1),
             fusion_kernel=7,
-        ),  # fmt: skip
+        ),
         fast_pathway=dict(pathway, lateral=False, base_channels=8, conv1_kernel=(5, 7, 7)),
     ),
     cls_head=dict(

@@ -33,9 +33,15 @@ PLACES = re.compile(
     re.MULTILINE,
 )
 NOISE = (
-    "--keep-incomplete", "Assuming unrestricted", "Building DAG", "Conda environments",
-    "Config file", "Provided", "Rules claiming", "Using shell",
-)  # fmt: skip
+    "--keep-incomplete",
+    "Assuming unrestricted",
+    "Building DAG",
+    "Conda environments",
+    "Config file",
+    "Provided",
+    "Rules claiming",
+    "Using shell",
+)
 WORTH_SHOWING = ("Nothing to be done", "Start check", "Terminating processes", "Will exit after")
 
 

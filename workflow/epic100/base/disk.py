@@ -23,9 +23,16 @@ from epic100.base.names import CONTROL, shown
 WAITS = (0.1, 1.0, 5.0)  # seconds between tries: a network disk may come back
 # What the system says of the file itself. Any other error is the disk's, or the machine's.
 OF_THE_FILE = {
-    errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
-    errno.ENOTDIR, errno.ENXIO, errno.EPERM,
-}  # fmt: skip
+    errno.EACCES,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EPERM,
+}
 PIECE = 1 << 20  # bytes that are read at once
 LARGEST_TEXT = 64 << 20  # bytes
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}

@@ -115,9 +115,13 @@ def read_foreign(
         try:
             with atomic_path(result) as temporary:
                 limited_call(
-                    _reduce, str(path), str(temporary), weights_alone,
-                    file=path, size=os.path.getsize(path),
-                )  # fmt: skip
+                    _reduce,
+                    str(path),
+                    str(temporary),
+                    weights_alone,
+                    file=path,
+                    size=os.path.getsize(path),
+                )
         except FileError as error:
             raise BrokenFile(f"{path}: not {what} ({error}); {remedy}") from error
         return _opened(result)
@@ -187,9 +191,7 @@ def fault_of_building(
         return str(fault)
 
 
-def _fault_of(
-    build: Callable[..., Any], arguments: tuple, progress: Callable[[int], None]
-) -> str:  # fmt: skip
+def _fault_of(build: Callable[..., Any], arguments: tuple, progress: Callable[[int], None]) -> str:
     """Build; return why that fails, or "". Runs in the guard."""
     try:
         build(*arguments)

@@ -62,9 +62,11 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     if granted is None and asked and grant.job:
         granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
     return Gpus(
-        torch.cuda.device_count(), granted, any(Path("/dev").glob("nvidia[0-9]*")),
+        torch.cuda.device_count(),
+        granted,
+        any(Path("/dev").glob("nvidia[0-9]*")),
         functools.cache(unusable),
-    )  # fmt: skip
+    )
 
 
 def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int:

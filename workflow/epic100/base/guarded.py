@@ -243,9 +243,12 @@ class _Server:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL, env=env,
-                )  # fmt: skip
+                    COMMAND,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=env,
+                )
         except OSError as error:
             self.socket.close()
             raise ProcessError(f"{COMMAND[0]} does not start: {error.strerror}") from error

@@ -77,8 +77,14 @@ class Run:
     @classmethod
     def this(cls) -> "Run":
         """The run of this process."""
-        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), process_space(),
-                   getpass.getuser(), here().granted().job)  # fmt: skip
+        return cls(
+            secrets.token_hex(8),
+            socket.gethostname(),
+            os.getpid(),
+            process_space(),
+            getpass.getuser(),
+            here().granted().job,
+        )
 
     def __str__(self) -> str:
         job = f", job {self.job}" if self.job else ""
@@ -323,8 +329,9 @@ class Hold:
                     f"remove {self.folder / RECORD}"
                 )
             if message != shown:
-                self.show(f"{message}; asking again, since jobs of a run that was cut short may be "
-                          "left")  # fmt: skip
+                self.show(
+                    f"{message}; asking again, since jobs of a run that was cut short may be left"
+                )
                 shown = message
             time.sleep(min(LOOK_SECONDS, max(end - time.monotonic(), 0.1)))
 

@@ -17,8 +17,9 @@ def links(page: str | os.PathLike, files: Mapping[Name, str | os.PathLike]) -> d
         files: Files by what they show.
     """
     folder = Path(page).parent
-    return {name: os.path.relpath(file, folder) for name, file in files.items()
-            if Path(file).is_file()}  # fmt: skip
+    return {
+        name: os.path.relpath(file, folder) for name, file in files.items() if Path(file).is_file()
+    }
 
 
 def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:

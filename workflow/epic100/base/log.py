@@ -177,9 +177,13 @@ class Progress:
         self.done, self._lock = 0.0, threading.Lock()
         self._started = self._reported = time.monotonic()
         self._bar = _bar()(
-            total=total, unit=f" {unit}", desc=label, file=sys.__stderr__, leave=False,
+            total=total,
+            unit=f" {unit}",
+            desc=label,
+            file=sys.__stderr__,
+            leave=False,
             disable=None,  # it draws on terminals alone
-        )  # fmt: skip
+        )
 
     def expect(self, total: float) -> None:
         """Take another amount of work in all."""

@@ -83,10 +83,13 @@ def run_ranks(
             commands[number] = ("-u", "-P", "-m", PROCESS, str(file))
         try:
             ranks = start_processes(
-                "ranks", sys.executable, commands, dict(enumerate(map(dict, environments))),
+                "ranks",
+                sys.executable,
+                commands,
+                dict(enumerate(map(dict, environments))),
                 DefaultLogsSpecs(log_dir=folder, tee=Std.ALL),
                 {number: f"rank {first + number}: " for number in commands},
-            )  # fmt: skip
+            )
             try:
                 while (ended := ranks.wait(LOOK_SECONDS, period=0.1)) is None:
                     look()

@@ -37,9 +37,11 @@ FORMULA = re.compile(r"['\s]*[=+@\-\uff1d\uff0b\uff20\uff0d]")
 
 
 def write_table(
-    path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Iterable[Any]],
+    path: str | os.PathLike,
+    columns: Sequence[str],
+    rows: Iterable[Iterable[Any]],
     delimiter: str = "\t",
-) -> None:  # fmt: skip
+) -> None:
     """Write a table atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
@@ -117,9 +119,13 @@ def read_table(
 
 
 def read_own_table(
-    path: str | os.PathLike, kinds: Mapping[str, Callable[[str], Any]], *, about: str,
-    delimiter: str = "\t", optional: Container[str] = (),
-) -> list[dict[str, Any]]:  # fmt: skip
+    path: str | os.PathLike,
+    kinds: Mapping[str, Callable[[str], Any]],
+    *,
+    about: str,
+    delimiter: str = "\t",
+    optional: Container[str] = (),
+) -> list[dict[str, Any]]:
     """Read a table whose columns have kinds, as those that this workflow wrote.
 
     Args:

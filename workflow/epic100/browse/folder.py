@@ -40,11 +40,16 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     with writing(target), new_folder(target) as folder:
         shutil.copytree(SITE, folder, dirs_exist_ok=True)
         kept, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
-        more = {"clips": kept, "left_out": left_out, "max_mb": max_mb,
-                "labels": _labels(data, Path(clips) / "list.txt")}  # fmt: skip
+        more = {
+            "clips": kept,
+            "left_out": left_out,
+            "max_mb": max_mb,
+            "labels": _labels(data, Path(clips) / "list.txt"),
+        }
         (folder / DATA).write_text(as_script({**data, **more}), encoding="utf-8")
-    log.info(f"{page}: {len(data['segments']['id'])} segments, {len(kept)} clips; open it in a "
-             "browser")  # fmt: skip
+    log.info(
+        f"{page}: {len(data['segments']['id'])} segments, {len(kept)} clips; open it in a browser"
+    )
 
 
 def as_script(data: Mapping[str, Any]) -> str:
@@ -83,8 +88,9 @@ def _place_clips(
         link_or_copy(source / clip, target / clip)
     left_out = len(order) - len(kept)
     if left_out:
-        log.warning(f"{left_out} of {len(order)} clips do not fit into {max_mb} MB "
-                    "(`browse: max_mb:`)")  # fmt: skip
+        log.warning(
+            f"{left_out} of {len(order)} clips do not fit into {max_mb} MB (`browse: max_mb:`)"
+        )
     return sorted(kept.index.tolist()), left_out
 
 
@@ -92,5 +98,6 @@ def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
     """The label of each segment in the list of clips, `{participant}/{narration_id}.mp4 LABEL`."""
     lines = (line.rsplit(" ", 1) for line in read_text(path).splitlines())
     labels = {Path(name).stem: int(label) for name, label in lines}
-    return {place: labels[name] for place, name in enumerate(data["segments"]["id"])
-            if name in labels}  # fmt: skip
+    return {
+        place: labels[name] for place, name in enumerate(data["segments"]["id"]) if name in labels
+    }

@@ -101,17 +101,22 @@ def build_parser(
             commands if a completion script is requested.
     """
     parser = argparse.ArgumentParser(
-        prog="epic100", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="epic100",
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-    )  # fmt: skip
+    )
     parser.add_argument("--version", action="version", version=f"epic100 {version('epic100')}")
     import shtab  # A Snakemake without the package reads this file for its commands alone.
 
     shtab.add_argument_to(parser, [COMPLETION], help="print a script of completions for your shell")
     commands = parser.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True,
+        title="commands",
+        dest="command",
+        metavar="COMMAND",
+        required=True,
         parser_class=argparse.ArgumentParser,
-    )  # fmt: skip
+    )
     for name, (about, filler) in COMMANDS.items():
         command = commands.add_parser(
             name, help=about, description=about.capitalize() + ".", allow_abbrev=False

@@ -20,15 +20,41 @@ from epic100.settings.section import names_of
 
 # Options whose values look like KEY=VALUE.
 OF_JOBS = {
-    "--set-threads", "--set-resources", "--set-resource-scopes", "--resources", "--res",
-    "--default-resources", "--default-res", "--consider-ancient",
-}  # fmt: skip
+    "--set-threads",
+    "--set-resources",
+    "--set-resource-scopes",
+    "--resources",
+    "--res",
+    "--default-resources",
+    "--default-res",
+    "--consider-ancient",
+}
 # Options of Snakemake that are often typed. To look another one up takes its parser, a second.
 OFTEN = {
-    "-n", "-c", "-j", "-R", "-k", "-q", "-p", "--dry-run", "--cores", "--jobs", "--forcerun",
-    "--keep-going", "--quiet", "--verbose", "--configfile", "--config", "--profile", "--logger",
-    "--directory", "--workflow-profile", "--snakefile", "--unlock", *OF_JOBS,
-}  # fmt: skip
+    "-n",
+    "-c",
+    "-j",
+    "-R",
+    "-k",
+    "-q",
+    "-p",
+    "--dry-run",
+    "--cores",
+    "--jobs",
+    "--forcerun",
+    "--keep-going",
+    "--quiet",
+    "--verbose",
+    "--configfile",
+    "--config",
+    "--profile",
+    "--logger",
+    "--directory",
+    "--workflow-profile",
+    "--snakefile",
+    "--unlock",
+    *OF_JOBS,
+}
 DRY = {"-n", "--dry-run", "--dryrun"}
 KEY = re.compile(r"[A-Za-z_]\w*(\.[\w.-]+)?")
 SHIPPED = ("config/", "profiles/")  # their files may be named as in a clone

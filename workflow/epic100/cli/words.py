@@ -23,9 +23,12 @@ WORDS = ("device", "encoder")  # of these, no numbers
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which config a run has, by the names that Snakemake has for them."""
     parser.add_argument(
-        "--configfile", type=Path, nargs="+", default=[],
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[],
         help="over config/config.yaml, as given to epic100 run",
-    )  # fmt: skip
+    )
     parser.add_argument("--directory", type=Path, default=Path(), help="as given to epic100 run")
 
 
@@ -83,9 +86,11 @@ def fill_score(parser: argparse.ArgumentParser) -> None:
 
 def _add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--annotations", type=Path, metavar="CSV",
+        "--annotations",
+        type=Path,
+        metavar="CSV",
         help="EPIC_100_validation.csv, with the official lists beside it (default: the config's)",
-    )  # fmt: skip
+    )
     add_config(parser)
 
 
@@ -95,10 +100,18 @@ def fill_adopt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="which published model it is")
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="its checkpoint")
     parser.add_argument("--out", type=Path, metavar="PTH", help="the file to write")
-    parser.add_argument("--encoder", action="store_true",
-                        help="the encoder alone, as start weights: train: load_from:")  # fmt: skip
-    parser.add_argument("--frames", type=int, default=16, metavar="N",
-                        help="of a clip, with --encoder (default: 16)")  # fmt: skip
+    parser.add_argument(
+        "--encoder",
+        action="store_true",
+        help="the encoder alone, as start weights: train: load_from:",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=16,
+        metavar="N",
+        help="of a clip, with --encoder (default: 16)",
+    )
     add_config(parser)
     parser.set_defaults(run="epic100.migrate.command:adopted")
 
@@ -110,17 +123,28 @@ def fill_migrate(parser: argparse.ArgumentParser) -> None:
     classes.add_argument("--num-nouns", type=int, default=300, metavar="N")
     of_list = argparse.ArgumentParser(add_help=False, parents=[classes])
     of_list.add_argument("list", type=Path, metavar="LIST", help="path start stop verb noun")
-    of_list.add_argument("--annotations", type=Path, required=True, metavar="CSV",
-                         help="the official CSV that it was made from")  # fmt: skip
+    of_list.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="the official CSV that it was made from",
+    )
     of_list.add_argument(
         "--sheet", type=Path, default=ROOT / "config/videos.tsv", metavar="TSV", help="video sheet"
     )
     commands = parser.add_subparsers(dest="part", required=True)
 
-    command = commands.add_parser("list", help="five fields on the annotation clock -> ours",
-                                  parents=[of_list])  # fmt: skip
-    command.add_argument("--out", type=Path, required=True, metavar="FILE",
-                         help=".csv: official rows; else a segment list")  # fmt: skip
+    command = commands.add_parser(
+        "list", help="five fields on the annotation clock -> ours", parents=[of_list]
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".csv: official rows; else a segment list",
+    )
     command.set_defaults(run="epic100.migrate.command:convert")
 
     command = commands.add_parser("check", help="hold a list to the scans", parents=[of_list])
@@ -128,16 +152,26 @@ def fill_migrate(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="TSV")
     command.set_defaults(run="epic100.migrate.command:check")
 
-    command = commands.add_parser("model", help="an MMAction2 checkpoint -> model.pth",
-                                  parents=[classes])  # fmt: skip
+    command = commands.add_parser(
+        "model", help="an MMAction2 checkpoint -> model.pth", parents=[classes]
+    )
     command.add_argument("checkpoint", type=Path, metavar="PTH")
     command.add_argument("--pairs", type=Path, metavar="FILE", help="the pair of each output")
-    command.add_argument("--train-list", type=Path, metavar="LIST",
-                         help="gives the counts, and without --pairs the order too")  # fmt: skip
-    command.add_argument("--order", choices=("sorted", "first-seen"), default="sorted",
-                         help="how the pairs of --train-list were numbered")  # fmt: skip
-    command.add_argument("--config", type=Path, metavar="PY",
-                         help="MMAction2 config; else the one in the checkpoint")  # fmt: skip
+    command.add_argument(
+        "--train-list",
+        type=Path,
+        metavar="LIST",
+        help="gives the counts, and without --pairs the order too",
+    )
+    command.add_argument(
+        "--order",
+        choices=("sorted", "first-seen"),
+        default="sorted",
+        help="how the pairs of --train-list were numbered",
+    )
+    command.add_argument(
+        "--config", type=Path, metavar="PY", help="MMAction2 config; else the one in the checkpoint"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="PTH")
     command.set_defaults(run="epic100.migrate.command:model")
 
@@ -152,13 +186,16 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, action="append", help="results/model.pth")
     parser.add_argument("--out", default="timeline", help="folder to write (default: timeline)")
     parser.add_argument(
-        "--class-lists", nargs=2, metavar=("VERBS", "NOUNS"),
+        "--class-lists",
+        nargs=2,
+        metavar=("VERBS", "NOUNS"),
         help="EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, for a model without names",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--background", metavar="FILE",
+        "--background",
+        metavar="FILE",
         help="results/background.json of the model: leave out where nothing happens",
-    )  # fmt: skip
+    )
     sections = (
         ("timeline", TimelineSettings, OF_TIMELINE),
         ("predict", PredictSettings, OF_PREDICT),
@@ -168,18 +205,26 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
             field = kind.model_fields[name]
             number = float if section == "timeline" else int
             parser.add_argument(
-                "--" + name.replace("_", "-"), type=str if name in WORDS else number,
-                dest=f"{section}.{name}", metavar=name.upper(), default=field.default,
+                "--" + name.replace("_", "-"),
+                type=str if name in WORDS else number,
+                dest=f"{section}.{name}",
+                metavar=name.upper(),
+                default=field.default,
                 help=f"{field.description} (default: %(default)s)",
-            )  # fmt: skip
+            )
     parser.set_defaults(run="epic100.timeline.command:run")
 
 
 def fill_publish(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `publish`."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="results/model.pth of a run")
-    parser.add_argument("--out", type=Path, default=Path("published"), metavar="FOLDER",
-                        help="a new folder (default: published)")  # fmt: skip
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("published"),
+        metavar="FOLDER",
+        help="a new folder (default: published)",
+    )
     parser.set_defaults(run="epic100.report.command:run_publish")
 
 
@@ -195,7 +240,9 @@ def fill_submission(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--num-verbs", type=int)
     command.add_argument("--num-nouns", type=int)
     command.add_argument(
-        "--allow-prior", type=float, metavar="SHARE",
+        "--allow-prior",
+        type=float,
+        metavar="SHARE",
         help="share of segments, 0 to 1, that may be without a prediction (default: half of them)",
-    )  # fmt: skip
+    )
     command.set_defaults(run="epic100.submission.command:run")

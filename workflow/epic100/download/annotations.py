@@ -93,9 +93,12 @@ def download_annotations(
     pins = read_pins(sheet)
     for key, path in files.items():
         fetch(
-            pins[key].url, Path(path), pins[key].checksum,
-            private_hosts=private_hosts, settings=settings,
-        )  # fmt: skip
+            pins[key].url,
+            Path(path),
+            pins[key].checksum,
+            private_hosts=private_hosts,
+            settings=settings,
+        )
         log.info(f"{path}: {pins[key].checksum}, as {sheet} says")
 
 

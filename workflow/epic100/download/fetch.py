@@ -152,6 +152,11 @@ def _attempt(url: str, part: Part, private_hosts: Sequence[str], settings: Fetch
             progress.update(part.size / 1e6 - progress.done)
 
         get(
-            url, part.write, start=start, private_hosts=private_hosts,
-            stall_seconds=settings.stall_seconds, max_gib=settings.max_gib, watch=watch,
-        )  # fmt: skip
+            url,
+            part.write,
+            start=start,
+            private_hosts=private_hosts,
+            stall_seconds=settings.stall_seconds,
+            max_gib=settings.max_gib,
+            watch=watch,
+        )

@@ -144,10 +144,13 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> Non
     log.info("fetching %s to %s", weights.source, weights.path)
     checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
     fetch(
-        weights.source, Path(weights.path), checksum,
+        weights.source,
+        Path(weights.path),
+        checksum,
         private_hosts=_host(weights),
-        settings=settings, seal=lambda part: check_weights(weights, part),
-    )  # fmt: skip
+        settings=settings,
+        seal=lambda part: check_weights(weights, part),
+    )
 
 
 def _host(weights: StartWeights) -> list[str]:

@@ -201,10 +201,16 @@ def make_features(
     log.info(f"{participant_id}: features of {len(todo)} videos to make; {kept} are there already")
     if todo:
         made = rows_of_clips(
-            todo, out, model=source.path, key=f"{source.encoder} {source.digest}",
-            encoder=source.encoder, predict=predict, asked=asked, label=participant_id,
+            todo,
+            out,
+            model=source.path,
+            key=f"{source.encoder} {source.digest}",
+            encoder=source.encoder,
+            predict=predict,
+            asked=asked,
+            label=participant_id,
             modules=modules,
-        )  # fmt: skip
+        )
         for (video, placed), sound in zip(todo, made, strict=True):
             features = _features(video, placed, sound, _made_from(video, source, settings))
             write_features(features, folder / f"{video.name}.npz")
@@ -222,9 +228,15 @@ def make_features(
 
 
 def _placed(
-    row: ScanRow, participant_id: str, source: Source, settings: FeatureSettings, *,
-    root: str | os.PathLike, scan: str | os.PathLike, index: str | os.PathLike,
-) -> tuple[ScannedVideo, Placed] | str:  # fmt: skip
+    row: ScanRow,
+    participant_id: str,
+    source: Source,
+    settings: FeatureSettings,
+    *,
+    root: str | os.PathLike,
+    scan: str | os.PathLike,
+    index: str | os.PathLike,
+) -> tuple[ScannedVideo, Placed] | str:
     """A video and its clips, or why it has none."""
     if not row.readable:
         return f"{row.status}: {row.reason or 'no reason'}"

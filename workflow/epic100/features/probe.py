@@ -125,8 +125,15 @@ def train_probe(
 
     def train(trials: list[Trial], learned: np.ndarray, seen: Tokens, truth: pd.DataFrame) -> None:
         look = partial(_accuracies, metric, seen, truth, sizes)
-        fit(trials, rows.part(learned), labels[learned], loss, settings, look,
-            states / f"of_{len(trials)}.pt")  # fmt: skip
+        fit(
+            trials,
+            rows.part(learned),
+            labels[learned],
+            loss,
+            settings,
+            look,
+            states / f"of_{len(trials)}.pt",
+        )
 
     begun = partial(_begun, settings, rows, sum(sizes.values()))
     grid = [*itertools.product(_listed(settings.lr), _listed(settings.weight_decay))]
@@ -144,9 +151,14 @@ def train_probe(
         train(trials, every, val_rows, listed)
         best = _best(trials)
     about = {
-        "split": split, "segments": len(table), "epochs": settings.epochs, "seed": settings.seed,
-        "load_from": rows.source["load_from"], "chosen_on": chosen_on, "chosen_of": len(grid),
-    }  # fmt: skip
+        "split": split,
+        "segments": len(table),
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "load_from": rows.source["load_from"],
+        "chosen_on": chosen_on,
+        "chosen_of": len(grid),
+    }
     state = {key: value.detach().cpu().clone() for key, value in best.probe.state_dict().items()}
     config = _config(settings, rows.source, best, HuggingFaceFolder(folder) if folder else None)
     save_model(
@@ -238,9 +250,12 @@ def _log_probs(probe: AttentiveProbe, rows: Tokens, sizes: dict[str, int]) -> Te
 
 
 def _accuracies(
-    metric: EpicPairMetric, rows: Tokens, listed: pd.DataFrame, sizes: dict[str, int],
+    metric: EpicPairMetric,
+    rows: Tokens,
+    listed: pd.DataFrame,
+    sizes: dict[str, int],
     probe: AttentiveProbe,
-) -> dict[str, float | None]:  # fmt: skip
+) -> dict[str, float | None]:
     """Top-1 and top-5 of some segments by the names of the table of epochs."""
     if not rows.rows:
         return {}
@@ -257,16 +272,21 @@ def _config(
 ) -> dict[str, Any]:
     """The settings in the form of an MMEngine config, so that `compare` lists what differs."""
     config: dict[str, Any] = {
-        "model": {"type": KIND, "kind": settings.kind, "dropout": settings.dropout,
-                  "label_smoothing": settings.label_smoothing,
-                  "backbone": {"type": source["load_from"] or source["encoder"]}},
+        "model": {
+            "type": KIND,
+            "kind": settings.kind,
+            "dropout": settings.dropout,
+            "label_smoothing": settings.label_smoothing,
+            "backbone": {"type": source["load_from"] or source["encoder"]},
+        },
         "features": source,
         "train_dataloader": {"batch_size": settings.batch_size, "dataset": {"pipeline": []}},
         "train_cfg": {"max_epochs": settings.epochs},
-        "optim_wrapper": {"optimizer": {"type": "AdamW", "lr": best.lr,
-                                        "weight_decay": best.weight_decay}},
+        "optim_wrapper": {
+            "optimizer": {"type": "AdamW", "lr": best.lr, "weight_decay": best.weight_decay}
+        },
         "randomness": {"seed": settings.seed},
-    }  # fmt: skip
+    }
     if folder is not None:  # so that it can be shown clips
         config["encoder"] = {"path": str(folder.folder), "license": folder.license}
         config["test_dataloader"] = {"dataset": {"pipeline": clip_pipeline(folder)}}
@@ -337,11 +357,17 @@ def fit(
             seen = accuracies(trial.probe) if last or epoch % VALIDATE_EVERY == 0 else {}
             trial.history.append(
                 {
-                    **dict.fromkeys(ACCURACIES), **seen, "epoch": epoch, "iter": epoch * batches,
-                    "lr": trial.lr * rate, "loss": total / batches, "data_share": 0.0,
-                    "samples_per_s": len(labels) / seconds, "seconds": seconds,
+                    **dict.fromkeys(ACCURACIES),
+                    **seen,
+                    "epoch": epoch,
+                    "iter": epoch * batches,
+                    "lr": trial.lr * rate,
+                    "loss": total / batches,
+                    "data_share": 0.0,
+                    "samples_per_s": len(labels) / seconds,
+                    "seconds": seconds,
                 }
-            )  # fmt: skip
+            )
         if last or time.monotonic() - saved > SAVE_SECONDS:
             states = [[part.state_dict() for part in each] for each in parts]
             write_tensors([key, states, [trial.history for trial in trials]], state)

@@ -120,15 +120,27 @@ def make_tokens(
         EpicError: A process fails, or the source gives something else.
     """
     table, (time, side) = read_clean_list(segments), settings.grid
-    of = {"encoder": source.encoder, "model": source.digest, "load_from": source.load_from,
-          "grid": [time, side]}  # fmt: skip
+    of = {
+        "encoder": source.encoder,
+        "model": source.digest,
+        "load_from": source.load_from,
+        "grid": [time, side],
+    }
     clips = time if sampling_of(source.pipeline).kind == "dense" else 1
     run, videos = run_key(json.dumps(of), clips, 1), videos_of(table, video_root)
     job = Job(
-        source.path, str(segments), str(out), run, video_root, str(index_dir),
-        predict.model_copy(update={"clips": clips, "crops": 1}), videos, modules, source.encoder,
+        source.path,
+        str(segments),
+        str(out),
+        run,
+        video_root,
+        str(index_dir),
+        predict.model_copy(update={"clips": clips, "crops": 1}),
+        videos,
+        modules,
+        source.encoder,
         (time // clips, side),
-    )  # fmt: skip
+    )
     log.info(f"{out}: tokens of {len(videos)} videos, by {source.encoder} {source.digest[:12]}")
     complete_shards(job, asked, Path(segments).stem)
     ids = table["narration_id"]

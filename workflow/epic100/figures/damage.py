@@ -87,11 +87,15 @@ def plot_archive(
         for state, own in drawn.groupby("state"):
             axes.barh(own["y"], own["seconds"], 0.72, own["start"], **LOOKS[str(state)])
         _time_axis(axes, ends.max(), "{} of video")
-        _mark(axes, [
-            (row["y"], row["start"] + start, length)
-            for row in drawn[drawn["name"].isin(list(rows))].to_dict("records")
-            for start, length in _damaged_seconds(rows[row["name"]], videos[row["name"]])
-        ], 0.9)  # fmt: skip
+        _mark(
+            axes,
+            [
+                (row["y"], row["start"] + start, length)
+                for row in drawn[drawn["name"].isin(list(rows))].to_dict("records")
+                for start, length in _damaged_seconds(rows[row["name"]], videos[row["name"]])
+            ],
+            0.9,
+        )
         name_rows(axes, owners.tolist())
         counts = table["state"].value_counts()
         _state_legend(figure, {name: f"{name} ({counts[name]})" for name in set(drawn["state"])})
@@ -141,8 +145,11 @@ def plot_close_up(
             _draw_segments(axes, y, own[own["video"] == name], video.fps)
         _mark(axes, marks, 0.4)
         cost = [f"{gone} of {count} lost" for gone, count in lost.loc[shown].to_numpy()]
-        name_rows(axes, [f"{name} {rows[name].status}\n{text}"
-                         for name, text in zip(shown, cost, strict=True)], 3)  # fmt: skip
+        name_rows(
+            axes,
+            [f"{name} {rows[name].status}\n{text}" for name, text in zip(shown, cost, strict=True)],
+            3,
+        )
         looks = {"segment kept": GREEN, "segment dropped": ORANGE}
         handles = [Patch(color=colour, label=label) for label, colour in looks.items()]
         _state_legend(figure, {rows[name].status: rows[name].status for name in shown}, handles)

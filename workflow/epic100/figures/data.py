@@ -57,9 +57,15 @@ def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
         bins = np.geomspace(max(seconds.min(), 0.05), max(seconds.max(), 0.1) * 1.001, count)
         for split, group in segments.groupby("split", sort=False)["seconds"]:
             share = np.full(len(group), 100 / len(group))
-            upper.hist(group, bins.tolist(), weights=share, histtype="step", linewidth=1.8,
-                      color=SPLIT_COLOURS[str(split)],
-                      label=f"{split}, median {group.median():.1f} s")  # fmt: skip
+            upper.hist(
+                group,
+                bins.tolist(),
+                weights=share,
+                histtype="step",
+                linewidth=1.8,
+                color=SPLIT_COLOURS[str(split)],
+                label=f"{split}, median {group.median():.1f} s",
+            )
         upper.set(xlabel="length in seconds", ylabel="% of the split's segments")
         legend_on_top(figure)
         lengths = (

@@ -121,16 +121,18 @@ def write_examples(
             except EpicError as error:
                 problem = str(error)
             guess = names("verb", row["verb_guess"]), names("noun", row["noun_guess"])
-            examples[group].append({
-                "narration_id": row["narration_id"],
-                "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
-                "truth_percent": round(100 * row["action_truth_score"], 1),
-                "guess": " ".join(guess),
-                "guess_percent": round(100 * row["action_confidence"], 1),
-                "right": bool(row["action_at_1"]),
-                "picture": picture,
-                "problem": problem,
-            })  # fmt: skip
+            examples[group].append(
+                {
+                    "narration_id": row["narration_id"],
+                    "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
+                    "truth_percent": round(100 * row["action_truth_score"], 1),
+                    "guess": " ".join(guess),
+                    "guess_percent": round(100 * row["action_confidence"], 1),
+                    "right": bool(row["action_at_1"]),
+                    "picture": picture,
+                    "problem": problem,
+                }
+            )
     write_text(out, json.dumps(examples, indent=1) + "\n")
 
 

@@ -98,8 +98,16 @@ def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
 def title_and_legend(axes: Axes, title: str, columns: int = 3) -> None:
     """Write a title above the axes, and the legend on a line of its own between both."""
     axes.set_title(title, pad=20)
-    axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2,
-                columnspacing=0.9, borderpad=0.1, handlelength=1, handletextpad=0.4)  # fmt: skip
+    axes.legend(
+        ncols=columns,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        columnspacing=0.9,
+        borderpad=0.1,
+        handlelength=1,
+        handletextpad=0.4,
+    )
 
 
 def name_rows(axes: Axes, names: list[str], least: int = 4) -> None:

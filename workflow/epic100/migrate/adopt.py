@@ -133,10 +133,16 @@ def adopt(
     _require(name, checkpoint, model, spec, state)
     reported = model.model_dump(include={"title", "verb", "noun", "action", "own_scores"})
     trained_on = {
-        "split": "train", "segments": counts.total(), "epochs": None, "seed": None,
-        "load_from": model.start, "published": {"name": name, **reported}, "source": model.url,
-        "code": model.code, "licence": model.licence,
-    }  # fmt: skip
+        "split": "train",
+        "segments": counts.total(),
+        "epochs": None,
+        "seed": None,
+        "load_from": model.start,
+        "published": {"name": name, **reported},
+        "source": model.url,
+        "code": model.code,
+        "licence": model.licence,
+    }
     config = config_of(spec, pipeline(model))
     if model.rule == "avion":
         config["optim_wrapper"] = {"dtype": "float16"}  # Its test computes in float16 too.

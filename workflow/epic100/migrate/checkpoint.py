@@ -211,8 +211,14 @@ def config_of(model: dict[str, Any], pipeline: Sequence[dict[str, Any]]) -> dict
         model: The `model` of MMEngine's config.
         pipeline: The steps of its test.
     """
-    dataset = {"type": "EpicSegmentVideoDataset", "data_root": "", "ann_file": "", "pairs": None,
-               "test_mode": True, "pipeline": list(pipeline)}  # fmt: skip
+    dataset = {
+        "type": "EpicSegmentVideoDataset",
+        "data_root": "",
+        "ann_file": "",
+        "pairs": None,
+        "test_mode": True,
+        "pipeline": list(pipeline),
+    }
     return {
         "custom_imports": {"imports": ["epic100.mmaction"], "allow_failed_imports": False},
         "default_scope": "mmaction",

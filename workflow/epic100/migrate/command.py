@@ -18,9 +18,12 @@ from epic100.video.sheet import Video, read_sheet
 def _matched(options: argparse.Namespace) -> tuple[LabList, dict[str, Video]]:
     videos = {video.video_id: video for video in read_sheet(options.sheet)}
     found = match_list(
-        options.list, options.annotations, videos,
-        num_verbs=options.num_verbs, num_nouns=options.num_nouns,
-    )  # fmt: skip
+        options.list,
+        options.annotations,
+        videos,
+        num_verbs=options.num_verbs,
+        num_nouns=options.num_nouns,
+    )
     return found, videos
 
 
@@ -55,9 +58,14 @@ def model(options: argparse.Namespace) -> int:
     if options.pairs:
         pairs = read_pair_order(options.pairs)
     lines = migrate_model(
-        options.checkpoint, options.out, pairs, counts=counts, config=options.config,
-        num_verbs=options.num_verbs, num_nouns=options.num_nouns,
-    )  # fmt: skip
+        options.checkpoint,
+        options.out,
+        pairs,
+        counts=counts,
+        config=options.config,
+        num_verbs=options.num_verbs,
+        num_nouns=options.num_nouns,
+    )
     print("\n".join(lines))
     return 0
 

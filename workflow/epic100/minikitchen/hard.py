@@ -21,18 +21,40 @@ NOUNS = {1: "spoon", 2: "plate", 4: "knife", 5: "pan", 6: "lid", 7: "bowl"}
 # Every verb and noun is in train; the pairs of `BEYOND` are only in val.
 BEYOND = ((0, 7), (1, 1), (3, 4), (4, 2))
 PAIRS = (
-    (0, 1), (1, 2), (3, 5), (4, 6), (0, 4), (1, 7), (3, 6), (4, 5), (0, 2), (1, 4),
-    (3, 7), (4, 1), (0, 5), (1, 6), (3, 2), (4, 7), (0, 6), (1, 5), (3, 1), (4, 4),
-)  # fmt: skip
+    (0, 1),
+    (1, 2),
+    (3, 5),
+    (4, 6),
+    (0, 4),
+    (1, 7),
+    (3, 6),
+    (4, 5),
+    (0, 2),
+    (1, 4),
+    (3, 7),
+    (4, 1),
+    (0, 5),
+    (1, 6),
+    (3, 2),
+    (4, 7),
+    (0, 6),
+    (1, 5),
+    (3, 1),
+    (4, 4),
+)
 TAIL = 0.8
 SHARE_BEYOND = 0.1
 # Mean and spread of the logarithm of the 9,668 val segments' lengths in seconds, and clip limits.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
 FORM: dict[str, Any] = {
-    "hue": 0.03, "reach": (0.62, 0.12), "radius": (0.13, 0.18), "period": (0.5, 0.9),
-    "bright": 0.6, "directed": True,
-}  # fmt: skip
+    "hue": 0.03,
+    "reach": (0.62, 0.12),
+    "radius": (0.13, 0.18),
+    "period": (0.5, 0.9),
+    "bright": 0.6,
+    "directed": True,
+}
 TINTS = ((70, 95, 130), (135, 105, 75), (85, 125, 85), (120, 85, 120), (100, 100, 100))
 
 

@@ -50,10 +50,22 @@ PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
 OVERLAPS = (True,) * 3 + (False,) * 7
 
 COLUMNS = (
-    "narration_id", "participant_id", "video_id", "narration_timestamp", "start_timestamp",
-    "stop_timestamp", "start_frame", "stop_frame", "narration", "verb", "verb_class", "noun",
-    "noun_class", "all_nouns", "all_noun_classes",
-)  # fmt: skip
+    "narration_id",
+    "participant_id",
+    "video_id",
+    "narration_timestamp",
+    "start_timestamp",
+    "stop_timestamp",
+    "start_frame",
+    "stop_frame",
+    "narration",
+    "verb",
+    "verb_class",
+    "noun",
+    "noun_class",
+    "all_nouns",
+    "all_noun_classes",
+)
 TEST_COLUMNS = COLUMNS[:8]
 
 
@@ -111,8 +123,10 @@ def write_annotations(
         rows[video.split] += _rows(video, seed, level)
     for split in rows.values():
         split.sort(key=lambda row: row[0])
-    tails = [_rarest(row[COLUMNS.index(name)] for row in rows["train"])
-             for name in ("verb_class", "noun_class")]  # fmt: skip
+    tails = [
+        _rarest(row[COLUMNS.index(name)] for row in rows["train"])
+        for name in ("verb_class", "noun_class")
+    ]
     seen = {video.participant_id for video in videos if video.split == "train"}
     unseen = {video.participant_id for video in videos if video.split == "val"} - seen
     tables = {
@@ -172,8 +186,15 @@ def _encode(
         # of its plain C, which another kind of machine takes. With AVX-512, 7 of 10 processes gave
         # other bytes (they depend on the memory next to the picture).
         # sc_threshold: no extra key frames where an object appears.
-        stream.options = {"preset": "veryfast", "crf": "18", "threads": "1", "g": "250", "bf": "3",
-                          "sc_threshold": "0", "x264-params": "asm=SSE2"}  # fmt: skip
+        stream.options = {
+            "preset": "veryfast",
+            "crf": "18",
+            "threads": "1",
+            "g": "250",
+            "bf": "3",
+            "sc_threshold": "0",
+            "x264-params": "asm=SSE2",
+        }
         for picture in render(sprites, frames, video.fps, size, rng, look):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
@@ -222,11 +243,24 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
         # Integers in hundredths: a product of floats can fall just below a whole frame.
         first, last = (max(1, round(t * 100) * rate // 100) for t in (action.start, action.stop))
         rows.append(
-            (action.narration_id, video.participant_id, video.video_id, spoken,
-             _timestamp(action.start, 2), _timestamp(action.stop, 2), first, last,
-             f"{verb} {noun}", verb, action.verb, noun, action.noun, f"['{noun}']",
-             f"[{action.noun}]")
-        )  # fmt: skip
+            (
+                action.narration_id,
+                video.participant_id,
+                video.video_id,
+                spoken,
+                _timestamp(action.start, 2),
+                _timestamp(action.stop, 2),
+                first,
+                last,
+                f"{verb} {noun}",
+                verb,
+                action.verb,
+                noun,
+                action.noun,
+                f"['{noun}']",
+                f"[{action.noun}]",
+            )
+        )
     return rows
 
 

@@ -107,15 +107,26 @@ class AvionVisionTransformer(FusedVisionTransformer):
         **more: Any,
     ) -> None:
         super().__init__(
-            num_frames=num_frames, img_size=img_size, patch_size=patch_size, embed_dims=embed_dims,
-            drop_path_rate=drop_path_rate, tubelet_size=1, use_learnable_pos_emb=True,
-            use_mean_pooling=False, **more,
-        )  # fmt: skip
+            num_frames=num_frames,
+            img_size=img_size,
+            patch_size=patch_size,
+            embed_dims=embed_dims,
+            drop_path_rate=drop_path_rate,
+            tubelet_size=1,
+            use_learnable_pos_emb=True,
+            use_mean_pooling=False,
+            **more,
+        )
         patch = (1, patch_size, patch_size)
         self.patch_embed = PatchEmbed(
-            embed_dims=embed_dims, conv_type="Conv3d", kernel_size=patch, stride=patch,
-            padding=(0, 0, 0), dilation=(1, 1, 1), bias=False,
-        )  # fmt: skip
+            embed_dims=embed_dims,
+            conv_type="Conv3d",
+            kernel_size=patch,
+            stride=patch,
+            padding=(0, 0, 0),
+            dilation=(1, 1, 1),
+            bias=False,
+        )
         places = (img_size // patch_size) ** 2
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed_dims))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + places, embed_dims))

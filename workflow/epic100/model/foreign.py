@@ -104,8 +104,14 @@ def parse_config(text: str, where: str | os.PathLike, instead: str) -> Config:
                     raise ValueError(f"line {node.lineno}")
         return Config(values)
     except (
-        SyntaxError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError
-    ) as error:  # fmt: skip
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise EpicError(
             f"{where}: its config cannot be read without running it ({error}); {instead}"
         ) from error
@@ -191,9 +197,13 @@ class _Walk:
     """Copies a config without the parts that must not be built."""
 
     def __init__(
-        self, registry: Registry, where: str, trusted: tuple[str, ...],
-        listed: Sequence[str] = (), largest: int = LARGEST_NUMBER,
-    ) -> None:  # fmt: skip
+        self,
+        registry: Registry,
+        where: str,
+        trusted: tuple[str, ...],
+        listed: Sequence[str] = (),
+        largest: int = LARGEST_NUMBER,
+    ) -> None:
         self._registry, self._where, self._trusted = registry, where, trusted
         self._listed, self._largest, self._left = listed, largest, MOST_VALUES
         self.dropped: list[str] = []
@@ -327,9 +337,7 @@ def build_foreign(
     return built
 
 
-def _try_to_build(
-    spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int
-) -> None:  # fmt: skip
+def _try_to_build(spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int) -> None:
     """Build a model, in the guard."""
     sys.path[:] = path
     use_modules({"imports": modules})

@@ -106,14 +106,21 @@ def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
     return [
         {"type": "OpenSegment"},
         {
-            "type": "UniformSample" if spread else "SampleFrames", "clip_len": encoder.clip_len,
-            "num_clips": 1, "test_mode": True, **({} if spread else dense),
+            "type": "UniformSample" if spread else "SampleFrames",
+            "clip_len": encoder.clip_len,
+            "num_clips": 1,
+            "test_mode": True,
+            **({} if spread else dense),
         },
-        {"type": "DecodeSegment", "short_side": getattr(encoder, "short_side", encoder.size),
-         "crop": "centre", "size": encoder.size},
+        {
+            "type": "DecodeSegment",
+            "short_side": getattr(encoder, "short_side", encoder.size),
+            "crop": "centre",
+            "size": encoder.size,
+        },
         {"type": "FormatShape", "input_format": "NCTHW"},
         {"type": "PackActionInputs", "meta_keys": ("narration_id",)},
-    ]  # fmt: skip
+    ]
 
 
 @dataclass(frozen=True)

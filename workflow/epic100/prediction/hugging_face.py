@@ -236,7 +236,7 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
         processor(
             list(frames), do_resize=False, do_center_crop=False, return_tensors="pt", **options
         )
-    )  # fmt: skip
+    )
 
 
 def opened(folder: str | os.PathLike, kind: str) -> tuple[Any, Any]:
@@ -258,9 +258,13 @@ def opened(folder: str | os.PathLike, kind: str) -> tuple[Any, Any]:
     reader = transformers.AutoImageProcessor if pictures else transformers.AutoVideoProcessor
     with _known_files(Path(folder)) as known:
         model, about = builder.from_pretrained(
-            known, local_files_only=True, use_safetensors=True, trust_remote_code=False,
-            dtype=torch.float32, output_loading_info=True,
-        )  # fmt: skip
+            known,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
         processor = reader.from_pretrained(known, local_files_only=True, trust_remote_code=False)
     missing = [name for name in about["missing_keys"] if not name.startswith(UNUSED)]
     if missing:

@@ -98,9 +98,10 @@ def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
         done = Path(folder, "done")
         done.touch()
         run_ranks(
-            [(predict_part, job, done) for job in jobs], [{}] * len(jobs),
+            [(predict_part, job, done) for job in jobs],
+            [{}] * len(jobs),
             look=lambda: bar.update(done.stat().st_size - bar.done),
-        )  # fmt: skip
+        )
 
 
 def predict_part(job: Job, done: Path) -> None:
@@ -150,10 +151,16 @@ def predict(
     clips, crops = chosen_views(pipeline, settings.clips, settings.crops)
     log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
-        str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
-        index_dir, settings.model_copy(update={"clips": clips}), videos_of(table, video_root),
+        str(model_path),
+        str(segments),
+        str(out),
+        run_key(model, clips, crops),
+        video_root,
+        index_dir,
+        settings.model_copy(update={"clips": clips}),
+        videos_of(table, video_root),
         modules,
-    )  # fmt: skip
+    )
     log_probs = predict_rows(job, asked, sum(trained.outputs.values()), split)
     ids = table["narration_id"].tolist()
     write_predictions(predictions_of(split, ids, log_probs, trained, model), out)
@@ -251,11 +258,18 @@ def predictions_of(
         product = parts["verb"][:, members[:, 0]] + parts["noun"][:, members[:, 1]]
         pairs = product.log_softmax(dim=1)
     return Predictions(
-        split, ids, pairs, trained.pairs, trained.num_verbs, trained.num_nouns,
-        trained.trained_on, digest_of_model,
-        verb_log_probs=parts.get("verb"), noun_log_probs=parts.get("noun"),
+        split,
+        ids,
+        pairs,
+        trained.pairs,
+        trained.num_verbs,
+        trained.num_nouns,
+        trained.trained_on,
+        digest_of_model,
+        verb_log_probs=parts.get("verb"),
+        noun_log_probs=parts.get("noun"),
         pair_head="pair" in parts,
-    )  # fmt: skip
+    )
 
 
 def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:

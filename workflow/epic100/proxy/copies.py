@@ -193,10 +193,15 @@ class _Job:
         """Make the copy; if that fails, link the original in place of it."""
         try:
             found = call(
-                self.encode, self.source, self.copy, self.settings, self.index,
-                limits=self.limits, seconds=self.limits.total(self.video.duration),
+                self.encode,
+                self.source,
+                self.copy,
+                self.settings,
+                self.index,
+                limits=self.limits,
+                seconds=self.limits.total(self.video.duration),
                 progress=progress,
-            )  # fmt: skip
+            )
             own = VideoIndex.from_arrays(found["arrays"])
         except FileError as error:
             # Another attempt may have made it meanwhile.

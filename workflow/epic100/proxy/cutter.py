@@ -140,9 +140,14 @@ def _writer(
     part = index.part(clip.start, clip.stop)
     with atomic_path(clip.target) as temporary:
         with open_output(
-            temporary, original, size, part, settings.options(),
-            {"movflags": "faststart"}, clip.key,
-        ) as add:  # fmt: skip
+            temporary,
+            original,
+            size,
+            part,
+            settings.options(),
+            {"movflags": "faststart"},
+            clip.key,
+        ) as add:
             for number in range(clip.start, clip.stop):
                 if (picture := (yield)) is None:
                     raise FileError(f"frame {number} does not decode")

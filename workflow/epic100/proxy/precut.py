@@ -126,9 +126,15 @@ class _Job:
         seconds = self.video.duration + sum(c.stop - c.start for c in missing) / self.video.fps
         try:
             reasons = call(
-                self.cut, self.path, self.index, missing, self.settings,
-                limits=self.limits, seconds=self.limits.total(seconds), progress=progress,
-            )  # fmt: skip
+                self.cut,
+                self.path,
+                self.index,
+                missing,
+                self.settings,
+                limits=self.limits,
+                seconds=self.limits.total(seconds),
+                progress=progress,
+            )
         except FileError as error:
             reasons = dict.fromkeys((clip.target for clip in missing), str(error))
         return self._rows(reasons)

@@ -18,9 +18,13 @@ from epic100.submission.check import MOST, prior_words
 MISTAKES = 12  # of verbs and of nouns that are shown
 BAR = "#56B4E966"  # behind numbers on light and dark pages
 CLASS_COLUMNS = {
-    "name": "class", "train_segments": "train", "val_segments": "val", "top1": "top-1",
-    "top5": "top-5", "often_taken_for": "often taken for",
-}  # fmt: skip
+    "name": "class",
+    "train_segments": "train",
+    "val_segments": "val",
+    "top1": "top-1",
+    "top5": "top-5",
+    "often_taken_for": "often taken for",
+}
 # When a number asks for a step: points of accuracy, shares of the time and of the loss, a ratio of
 # losses, and the epochs that a course needs. They are judgements, not measured.
 WORTH, WAITING, FALLING, TWICE, EPOCHS = 0.5, 0.2, 0.1, 2.0, 5
@@ -114,11 +118,14 @@ def published_rows(figures: Mapping[str, Any]) -> list[Comparable]:
     verb, noun, action = accuracies(figures, "overall")
     others = [
         Comparable(
-            model.title, model.verb, model.noun,
-            None if model.own_scores else model.action, model.action if model.own_scores else None,
+            model.title,
+            model.verb,
+            model.noun,
+            None if model.own_scores else model.action,
+            model.action if model.own_scores else None,
         )
         for model in published().values()
-    ]  # fmt: skip
+    ]
     return [Comparable("this run", verb, noun, action, head), *others]
 
 
@@ -143,11 +150,13 @@ def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:
     shown = classes[classes["val_segments"] > 0].rename(columns=CLASS_COLUMNS)
     return {
         str(task): styled(
-            part[list(CLASS_COLUMNS.values())], f"{task}s", f"{len(part)} {task}s of val",
+            part[list(CLASS_COLUMNS.values())],
+            f"{task}s",
+            f"{len(part)} {task}s of val",
             {"top-1": 100, "top-5": 100},
         )
         for task, part in shown.groupby("task", sort=False)
-    }  # fmt: skip
+    }
 
 
 def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
@@ -159,11 +168,15 @@ def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
     """
     names = classes.set_index(["task", "class_id"])["name"].to_dict()
     rows = [
-        (names[task, found["true"]], names[task, found["predicted"]], found["count"],
-         found["share"])
+        (
+            names[task, found["true"]],
+            names[task, found["predicted"]],
+            found["count"],
+            found["share"],
+        )
         for task in TASKS[:2]
         for found in figures["diagnostics"][f"{task}_confusions"][:MISTAKES]
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows, columns=["shown", "taken for", "segments", "% of its class"])
     table = table.sort_values("segments", ascending=False, kind="stable")
     return styled(table, "mistakes", "What is taken for what", {"% of its class": 100})
@@ -179,14 +192,16 @@ def people_table(figures: Mapping[str, Any], kept: pd.DataFrame, policy: str) ->
     """
     own = kept.set_index("participant_id")
     val = pd.DataFrame(figures["diagnostics"]["participants"]).T.reindex(own.index)
-    table = pd.DataFrame({
-        "participant": own.index,
-        "segments": own["segments"],
-        "dropped": own["segments"] - own[f"kept_by_{policy}"],
-        "saved": own["kept_by_segment"] - own["kept_by_video"],
-        "val": val["segments"],
-        "% right": val["action_accuracy_at_1"],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "participant": own.index,
+            "segments": own["segments"],
+            "dropped": own["segments"] - own[f"kept_by_{policy}"],
+            "saved": own["kept_by_segment"] - own["kept_by_video"],
+            "val": val["segments"],
+            "% right": val["action_accuracy_at_1"],
+        }
+    )
     table["val"] = table["val"].astype("Int64")
     return styled(table, "people", f"{len(table)} participants", {"% right": 100})
 
@@ -198,9 +213,12 @@ def cost_table(jobs: pd.DataFrame) -> Markup:
         jobs: See `job_costs.read_benchmarks`.
     """
     rules = jobs.groupby("rule").agg(
-        jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
-        gib=("memory_mib", "max"), cores=("load_percent", "mean"),
-    )  # fmt: skip
+        jobs=("seconds", "size"),
+        seconds=("seconds", "sum"),
+        longest=("seconds", "max"),
+        gib=("memory_mib", "max"),
+        cores=("load_percent", "mean"),
+    )
     rules = rules.sort_values("seconds", ascending=False).reset_index()
     rules[["seconds", "longest"]] /= 60
     rules["gib"], rules["cores"] = rules["gib"] / 1024, rules["cores"] / 100

@@ -19,14 +19,20 @@ def template(name: str) -> Template:
         name: Its file name, `*.html.j2` for a page.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined,
-        autoescape=select_autoescape(["html.j2"]), trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(["html.j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # fmt: skip
+    )
     script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals.update(
-        accuracies=accuracies, wilson=wilson, data_set=DATA_SET,
-        sort_script=Markup(script), sort_digest=digest,
-    )  # fmt: skip
+        accuracies=accuracies,
+        wilson=wilson,
+        data_set=DATA_SET,
+        sort_script=Markup(script),
+        sort_digest=digest,
+    )
     return environment.get_template(name)

@@ -172,10 +172,15 @@ class _Job:
         self.is_decoded = True
         try:
             found = call(
-                self.scan, self.path, self.video, self.quick, self.limits.max_pixels,
-                limits=self.limits, seconds=self.limits.total(self.video.duration),
+                self.scan,
+                self.path,
+                self.video,
+                self.quick,
+                self.limits.max_pixels,
+                limits=self.limits,
+                seconds=self.limits.total(self.video.duration),
                 progress=progress,
-            )  # fmt: skip
+            )
             result = Result.of(found)
         except FileError as error:
             result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))

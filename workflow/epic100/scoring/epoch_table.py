@@ -14,8 +14,16 @@ FILE = "training.tsv"
 ACCURACIES = ("verb_top1", "verb_top5", "noun_top1", "noun_top5", "action_top1", "action_top5")
 VAL_LOSS = "val_loss"
 COLUMNS = (
-    "epoch", "iter", "lr", "loss", VAL_LOSS, *ACCURACIES, "samples_per_s", "data_share", "seconds",
-)  # fmt: skip
+    "epoch",
+    "iter",
+    "lr",
+    "loss",
+    VAL_LOSS,
+    *ACCURACIES,
+    "samples_per_s",
+    "data_share",
+    "seconds",
+)
 TRIAL = "trial"
 _KINDS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
 

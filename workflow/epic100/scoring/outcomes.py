@@ -19,9 +19,12 @@ from epic100.segments.segment_list import read_segments
 
 # The columns of an official CSV that are read, and their names in a segment list.
 LABELLED: dict[str, Callable[[str], Any]] = {
-    "narration_id": str, "participant_id": str, "video_id": str, "verb_class": class_id,
+    "narration_id": str,
+    "participant_id": str,
+    "video_id": str,
+    "verb_class": class_id,
     "noun_class": class_id,
-}  # fmt: skip
+}
 OF_LIST = {"verb_class": "verb", "noun_class": "noun", "video_id": "path"}
 
 
@@ -106,10 +109,15 @@ def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.D
         part.numpy() for part in complete_scores(predictions, truth.ids, reduce)
     )
     hits = official_hits(verb, noun, truth.verb, truth.noun)
-    table = pd.DataFrame({
-        "narration_id": truth.ids, "participant": truth.participants, "verb": truth.verb,
-        "noun": truth.noun, "predicted": predicted,
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "narration_id": truth.ids,
+            "participant": truth.participants,
+            "verb": truth.verb,
+            "noun": truth.noun,
+            "predicted": predicted,
+        }
+    )
     for task, scores in (("verb", verb), ("noun", noun)):
         guess = scores.argmax(axis=1)
         table[f"{task}_guess"] = guess

@@ -284,11 +284,18 @@ def average(parts: Sequence[Predictions]) -> Predictions:
         total[:, columns] += part.log_probs[_rows(part, first)].double().exp()
     verb, noun = _heads(parts)
     return Predictions(
-        first.split, first.narration_ids, _log_mean(total, len(parts)), pairs, first.num_verbs,
-        first.num_nouns, _trained_on(parts), joint_digest([part.model for part in parts]),
-        verb_log_probs=verb, noun_log_probs=noun,
+        first.split,
+        first.narration_ids,
+        _log_mean(total, len(parts)),
+        pairs,
+        first.num_verbs,
+        first.num_nouns,
+        _trained_on(parts),
+        joint_digest([part.model for part in parts]),
+        verb_log_probs=verb,
+        noun_log_probs=noun,
         pair_head=any(part.pair_head for part in parts),
-    )  # fmt: skip
+    )
 
 
 def _union(tables: Sequence[PairTable]) -> PairTable:

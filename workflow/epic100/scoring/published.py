@@ -18,12 +18,15 @@ from epic100.scoring.predictions import HEADS, Predictions, ways_of
 # What makes such a difference, the largest first, and where to look. Not measured here.
 CAUSES = (
     ("nearly all is lost", "the order of the classes: adopt again, with the official CSVs"),
-    ("a third or more", "the clock: results/logs/clean.log names videos that were re-timed, "
-     "and the report's examples show what the model saw"),
+    (
+        "a third or more",
+        "the clock: results/logs/clean.log names videos that were re-timed, "
+        "and the report's examples show what the model saw",
+    ),
     ("5 to 20 points", "the pictures: turned, mirrored, other colours; look at the examples"),
     ("1 to 5 points", "damaged segments (compare the readable ones), or small, blurred copies"),
     ("below 1 point", "other views than the published ones (`predict: clips:`), or precision"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,11 @@ def _row(published: float | None, right: npt.NDArray[np.bool_]) -> dict[str, Any
         return row | {"agrees": None}
     low, high = (bound - published for bound in wilson(here, len(right)))
     return row | {
-        "difference": here - published, "low": low, "high": high, "agrees": low <= 0 <= high
-    }  # fmt: skip
+        "difference": here - published,
+        "low": low,
+        "high": high,
+        "agrees": low <= 0 <= high,
+    }
 
 
 def own_actions(predictions: Predictions, truth: Truth) -> npt.NDArray[np.bool_]:

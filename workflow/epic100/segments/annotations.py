@@ -100,23 +100,30 @@ def read_annotations(
     if OWNER in table:
         owner = table["video_id"].map(lambda video_id: videos[video_id].participant_id)
         _refuse(
-            path, table, OWNER, table[OWNER] != owner,
+            path,
+            table,
+            OWNER,
+            table[OWNER] != owner,
             "the participant of the row's video_id, as the video sheet has it; correct the line, "
             "or take the official file again",
-        )  # fmt: skip
+        )
+    _refuse(path, table, "narration_id", ~table["narration_id"].str.fullmatch(NAME), NAME_WORDS)
     _refuse(
-        path, table, "narration_id", ~table["narration_id"].str.fullmatch(NAME), NAME_WORDS
-    )  # fmt: skip
-    _refuse(
-        path, table, "narration_id", table["narration_id"].duplicated(),
+        path,
+        table,
+        "narration_id",
+        table["narration_id"].duplicated(),
         "an id that no earlier line has; remove the line that is wrong",
-    )  # fmt: skip
+    )
     start = _seconds(path, table, "start_timestamp")
     stop = _seconds(path, table, "stop_timestamp")
     _refuse(
-        path, table, "stop_timestamp", stop <= start,
+        path,
+        table,
+        "stop_timestamp",
+        stop <= start,
         "a time after start_timestamp; correct the line",
-    )  # fmt: skip
+    )
     counts = {"verb_class": num_verbs, "noun_class": num_nouns}
     labels = {
         name: _class_ids(path, table, name, counts[name])
@@ -246,17 +253,23 @@ def _of_sheet(
     known = table["video_id"].isin(list(videos))
     if not subset:
         _refuse(
-            path, table, "video_id", ~known,
+            path,
+            table,
+            "video_id",
+            ~known,
             "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: "
             "true` if the sheet is smaller than the annotations on purpose",
-        )  # fmt: skip
+        )
     table = table[known]
     of_row = table["video_id"].map({video.video_id: video.split for video in videos.values()})
     _refuse(
-        path, table, "video_id", (of_row != split) & (split is not None),
+        path,
+        table,
+        "video_id",
+        (of_row != split) & (split is not None),
         f"a video whose split is {split} in the video sheet; take the CSV of {split}, or correct "
         "the sheet",
-    )  # fmt: skip
+    )
     return table
 
 
@@ -287,7 +300,10 @@ def _class_ids(path: str | os.PathLike, table: pd.DataFrame, column: str, count:
     ids = pd.to_numeric(table[column], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
     _refuse(
-        path, table, column, ~whole,
+        path,
+        table,
+        column,
+        ~whole,
         f"a class id from 0 to {count - 1} (`classes:` in the config)",
-    )  # fmt: skip
+    )
     return ids.to_numpy().astype(np.int64)

@@ -32,17 +32,38 @@ class Meaning(Enum):
 
 MEANINGS = {
     Meaning.PENDING: (
-        "PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT",
+        "PENDING",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "RESV_DEL_HOLD",
+        "SPECIAL_EXIT",
     ),
     Meaning.RUNNING: (
-        "CONFIGURING", "RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "RESIZING",
+        "SIGNALING",
+        "STAGE_OUT",
+        "STOPPED",
         "SUSPENDED",
     ),
     Meaning.ENDED: (
-        "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "CANCELLED", "NODE_FAIL",
-        "PREEMPTED", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL",
+        "COMPLETED",
+        "FAILED",
+        "TIMEOUT",
+        "OUT_OF_MEMORY",
+        "DEADLINE",
+        "CANCELLED",
+        "NODE_FAIL",
+        "PREEMPTED",
+        "BOOT_FAIL",
+        "REVOKED",
+        "LAUNCH_FAILED",
+        "RECONFIG_FAIL",
     ),
-}  # fmt: skip
+}
 MEANS = {state: meaning for meaning, states in MEANINGS.items() for state in states}
 
 
@@ -100,9 +121,13 @@ class Asker:
 
     def _from_squeue(self) -> dict[str, str]:
         rows = squeue(
-            ("JobID", "State"), self.facts["clusters"], self.facts["names"], "--states", "all",
+            ("JobID", "State"),
+            self.facts["clusters"],
+            self.facts["names"],
+            "--states",
+            "all",
             seconds=ANSWER_SECONDS,
-        )  # fmt: skip
+        )
         return first_words(list(row.values()) for row in rows)
 
 

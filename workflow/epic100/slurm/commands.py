@@ -24,9 +24,15 @@ def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.Comp
     plain = {k: v for k, v in os.environ.items() if not k.startswith(DEFAULTS)}
     try:
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=seconds, env=plain | {"LC_ALL": "C"}, check=False,
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            env=plain | {"LC_ALL": "C"},
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no answer in {seconds:.0f} s")
     except OSError:
@@ -34,9 +40,12 @@ def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.Comp
 
 
 def squeue(
-    fields: Sequence[str], clusters: Iterable[str], names: Sequence[str], *options: str,
+    fields: Sequence[str],
+    clusters: Iterable[str],
+    names: Sequence[str],
+    *options: str,
     seconds: float = ASK_SECONDS,
-) -> list[dict[str, str]]:  # fmt: skip
+) -> list[dict[str, str]]:
     """List the jobs of these names that are in the queue, each as a dictionary of `fields`.
 
     Args:

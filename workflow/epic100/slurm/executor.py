@@ -42,9 +42,13 @@ from epic100.slurm.site import facts_file, read_partitions
 # What this takes from the plugin beside its classes. One that is gone upstream is said at once.
 NEEDED = ("get_job_wildcards", "get_submit_command", "set_gres_string", "validate_slurm_extra")
 METHODS = (
-    "get_account_arg", "get_partition_arg", "_report_job_error_threadsafe",
-    "_report_job_submission_threadsafe", "format_job_exec", "_submit_job",
-)  # fmt: skip
+    "get_account_arg",
+    "get_partition_arg",
+    "_report_job_error_threadsafe",
+    "_report_job_submission_threadsafe",
+    "format_job_exec",
+    "_submit_job",
+)
 SBATCH_SECONDS = 120.0  # for one call; then it is unknown whether its request arrived
 RETRY_SECONDS = 15.0
 ARRIVAL_SECONDS = 30.0  # by then, a request without an answer is in the queue or lost
@@ -210,10 +214,15 @@ class Executor(plugin.Executor):
     def _call(self, resources: Mapping[str, Any], job: Any) -> str:
         """The call of sbatch, without the job's command."""
         return command_of(
-            resources, job.threads, self.workflow.executor_settings, run_uuid=self.run_uuid,
-            comment_str=_comment(job), slurm_logfile=self._log_of(job, "%j"),
-            workdir=self.workflow.workdir_init, partition=self.get_partition_arg(job),
-        )  # fmt: skip
+            resources,
+            job.threads,
+            self.workflow.executor_settings,
+            run_uuid=self.run_uuid,
+            comment_str=_comment(job),
+            slurm_logfile=self._log_of(job, "%j"),
+            workdir=self.workflow.workdir_init,
+            partition=self.get_partition_arg(job),
+        )
 
     def _sbatch(self, call: str, script: str | None) -> subprocess.CompletedProcess[str]:
         """One call of sbatch; exit status 124 if it does not answer, or if the run is stopped."""
@@ -221,9 +230,15 @@ class Executor(plugin.Executor):
             text.write(script or "")
             text.seek(0)
             process = subprocess.Popen(
-                call, shell=True, stdin=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, errors="replace", start_new_session=True,
-            )  # fmt: skip
+                call,
+                shell=True,
+                stdin=text,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
         end = time.monotonic() + SBATCH_SECONDS
         while True:
             try:
@@ -249,9 +264,12 @@ class Executor(plugin.Executor):
                 pause = RETRY_SECONDS
                 with contextlib.suppress(NoAnswerError):
                     rows = squeue(
-                        ("JobID", "Comment", "StdOut"), filter(None, [cluster]), [self.run_uuid],
-                        "--states", "all",
-                    )  # fmt: skip
+                        ("JobID", "Comment", "StdOut"),
+                        filter(None, [cluster]),
+                        [self.run_uuid],
+                        "--states",
+                        "all",
+                    )
             for row in rows or []:
                 if about_of(row) == about(comment) and row["JobID"] not in self._submitted:
                     return row["JobID"]
@@ -307,8 +325,10 @@ class Executor(plugin.Executor):
             self._again[job.jobid] += 1
             self._barred[job.jobid] = node if state == "NODE_FAIL" else ""
             where = f" on {node}" if node else ""
-            self.logger.warning(f"{about(_comment(job))}: job {job_id} ended by {state}{where}; it "
-                                "is submitted again, which counts as no try")  # fmt: skip
+            self.logger.warning(
+                f"{about(_comment(job))}: job {job_id} ended by {state}{where}; it "
+                "is submitted again, which counts as no try"
+            )
             self._job_submission_executor.submit(self.run_job, job)
             return
         if fault == Fault.MEMORY and not self._grows(job):

@@ -35,12 +35,22 @@ UNCLEAR = re.compile(
 )
 # What a key of a job's resources is called in Slurm's messages.
 WORDS = {
-    "slurm_account": "account", "clusters": "cluster", "slurm_partition": "partition",
-    "runtime": "time", "qos": "qos", "constraint": "node|feature", "nodes": "node",
-    "tasks": "task", "cpus_per_task": "node|core|cpus", "cpus_per_gpu": "node|core|cpus",
-    "gpu": "node|gpu", "gres": "node|gres", "mem_mb_per_cpu": "node|mem", "mem_mb": "memory",
+    "slurm_account": "account",
+    "clusters": "cluster",
+    "slurm_partition": "partition",
+    "runtime": "time",
+    "qos": "qos",
+    "constraint": "node|feature",
+    "nodes": "node",
+    "tasks": "task",
+    "cpus_per_task": "node|core|cpus",
+    "cpus_per_gpu": "node|core|cpus",
+    "gpu": "node|gpu",
+    "gres": "node|gres",
+    "mem_mb_per_cpu": "node|mem",
+    "mem_mb": "memory",
     "slurm_extra": "node name|reservation",
-}  # fmt: skip
+}
 OWN_ACCOUNT = "set yours, or EPIC100_ACCOUNT; `sam-balance` or `sshare -U` lists them"
 NO_SLURM = re.compile("configuration source|sbatch: (command )?not found")
 HEAD = (

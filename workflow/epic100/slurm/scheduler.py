@@ -18,8 +18,16 @@ from epic100.slurm.commands import message_of, on, run, squeue
 from epic100.slurm.site import choose
 
 FIELDS = (
-    "JobID", "Cluster", "Partition", "State", "TimeUsed", "UserName", "Reason", "Comment", "StdOut",
-)  # fmt: skip
+    "JobID",
+    "Cluster",
+    "Partition",
+    "State",
+    "TimeUsed",
+    "UserName",
+    "Reason",
+    "Comment",
+    "StdOut",
+)
 # What Slurm's reasons for a pending job mean, by how they begin.
 REASONS = {
     "Priority": "other jobs come first",
@@ -81,8 +89,14 @@ class Slurm(Scheduler):
 
     def on_nodes(self, count: int, wait: float) -> tuple[list[str], str]:
         """As `Scheduler.on_nodes`: a task on each, which keeps all cores of its node."""
-        command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
-                   "--cpu-bind=none", f"--wait={wait:.0f}"]  # fmt: skip
+        command = [
+            "srun",
+            f"--nodes={count}",
+            f"--ntasks={count}",
+            "--ntasks-per-node=1",
+            "--cpu-bind=none",
+            f"--wait={wait:.0f}",
+        ]
         return command, "SLURM_PROCID"
 
 

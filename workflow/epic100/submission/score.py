@@ -113,9 +113,12 @@ def _hits_of_entries(
 
 
 def _of_avion(
-    content: Mapping[str, Any], path: Path, truth: Truth, sizes: tuple[int, int],
+    content: Mapping[str, Any],
+    path: Path,
+    truth: Truth,
+    sizes: tuple[int, int],
     train: PathLike | None,
-) -> Predictions:  # fmt: skip
+) -> Predictions:
     """AVION's probabilities of actions as predictions.
 
     Its rows have no ids: they are in the order of the validation CSV, which the classes of all rows

@@ -150,9 +150,13 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         start = np.maximum(index.at_steps(begins), low)
         last = index.at_steps(begins + (frames - 1) / index.fps) + 1
     return Placed(
-        stride, duration, start, np.minimum(last, high), sound,
+        stride,
+        duration,
+        start,
+        np.minimum(last, high),
+        sound,
         [(index.time_of(start), index.time_of(stop)) for start, stop in bad],
-    )  # fmt: skip
+    )
 
 
 def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float | None) -> int:
@@ -221,9 +225,17 @@ def rows_of_clips(
         clips = Path(folder) / "clips.txt"
         write_segments(pd.concat(lists, ignore_index=True), clips)
         job = Job(
-            str(model), str(clips), str(out), run_key(key, 1, 1), str(root), str(index_dir),
-            predict.model_copy(update={"clips": 1, "crops": 1}), parts, modules, encoder,
-        )  # fmt: skip
+            str(model),
+            str(clips),
+            str(out),
+            run_key(key, 1, 1),
+            str(root),
+            str(index_dir),
+            predict.model_copy(update={"clips": 1, "crops": 1}),
+            parts,
+            modules,
+            encoder,
+        )
         rows = predict_rows(job, asked, outputs, label, parts="parts")
     return list(rows.split(counts))
 

@@ -23,9 +23,17 @@ from epic100.video.scan_table import ranges_of
 TOP = 5  # classes of each clip that are listed
 FORMAT = "epic100 timeline 1"
 COLUMNS = (
-    "start", "stop", "what", "verb", "noun", "verb_name", "noun_name", "probability",
-    "verb_probability", "noun_probability",
-)  # fmt: skip
+    "start",
+    "stop",
+    "what",
+    "verb",
+    "noun",
+    "verb_name",
+    "noun_name",
+    "probability",
+    "verb_probability",
+    "noun_probability",
+)
 SUFFIXES = (".json", ".vtt", ".activitynet.json", ".tsv")  # in the order of writing
 
 
@@ -198,11 +206,18 @@ def build_timeline(
         steps = slice(run.start, run.stop)
         found.append(
             Segment(
-                times[run.start], times[run.stop], verb, noun, run.pair,
-                names("verb", verb), names("noun", noun), run.probability,
-                float(verbs[steps, verb].mean()), float(nouns[steps, noun].mean()),
+                times[run.start],
+                times[run.stop],
+                verb,
+                noun,
+                run.pair,
+                names("verb", verb),
+                names("noun", noun),
+                run.probability,
+                float(verbs[steps, verb].mean()),
+                float(nouns[steps, noun].mean()),
             )
-        )  # fmt: skip
+        )
     clips: list[dict[str, Any]] = []
     for step, sound in enumerate(placed.sound.tolist()):
         clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
@@ -352,11 +367,17 @@ def as_vtt(timeline: Timeline) -> str:
 def _rows(timeline: Timeline) -> Iterator[list[Any]]:
     rows = [
         (
-            s.start, s.stop, "action", s.verb, s.noun, s.verb_name, s.noun_name,
+            s.start,
+            s.stop,
+            "action",
+            s.verb,
+            s.noun,
+            s.verb_name,
+            s.noun_name,
             *(f"{p:.4f}" for p in (s.probability, s.verb_probability, s.noun_probability)),
         )
         for s in timeline.segments
-    ]  # fmt: skip
+    ]
     rows += [(*stretch, "damaged", *[""] * 7) for stretch in timeline.damaged]
     for start, stop, *rest in sorted(rows, key=lambda row: row[:2]):
         yield [f"{start:.3f}", f"{stop:.3f}", *rest]

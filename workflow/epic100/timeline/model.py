@@ -220,11 +220,19 @@ def learn_background(
                 f"{(~gaps[split]).sum()} segments in videos that can be read; expected some of both"
             )
         shards = Path(out).with_suffix(f".{split}.pt")
-        rows[split] = torch.cat(rows_of_clips(
-            [(video, placed) for video, placed, _ in found], shards, model=model.path,
-            key=model.digest, outputs=sum(model.trained.outputs.values()), predict=predict,
-            asked=asked, label=f"gaps of {split}", modules=modules,
-        ))  # fmt: skip
+        rows[split] = torch.cat(
+            rows_of_clips(
+                [(video, placed) for video, placed, _ in found],
+                shards,
+                model=model.path,
+                key=model.digest,
+                outputs=sum(model.trained.outputs.values()),
+                predict=predict,
+                asked=asked,
+                label=f"gaps of {split}",
+                modules=modules,
+            )
+        )
     weights, bias = fit(rows["train"], gaps["train"])
     learned = Background(FORMAT, model.digest, weights, bias)
     threshold, *shares = best_threshold(learned.scores(rows["val"]), gaps["val"])

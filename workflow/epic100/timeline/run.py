@@ -75,18 +75,31 @@ def make_timeline(
     )
     out = beside(tsv, ".pt")
     (rows,) = rows_of_clips(
-        [(video, placed)], out, model=model.path, key=model.digest,
-        outputs=sum(model.trained.outputs.values()), predict=predict, asked=asked, label=video.name,
+        [(video, placed)],
+        out,
+        model=model.path,
+        key=model.digest,
+        outputs=sum(model.trained.outputs.values()),
+        predict=predict,
+        asked=asked,
+        label=video.name,
         modules=modules,
-    )  # fmt: skip
+    )
     ids = [str(number) for number in range(count)]
     found = predictions_of("", ids, rows, model.trained, model.digest)
     idle = model.background.scores(rows) if model.background else None
     timeline = build_timeline(
-        video.name, video.index.fps, placed, found, model.names, settings,
-        made_from(model, video.file, settings), video.index.late, idle,
+        video.name,
+        video.index.fps,
+        placed,
+        found,
+        model.names,
+        settings,
+        made_from(model, video.file, settings),
+        video.index.late,
+        idle,
         model.background.threshold if model.background else 1.0,
-    )  # fmt: skip
+    )
     timeline = replace(timeline, judged=video.row.judged)
     write_timeline(timeline, tsv)
     forget_rows(out)

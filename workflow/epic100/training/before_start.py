@@ -124,10 +124,14 @@ def run_start_check(
         log.truncate(0)
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", MODULE], input=pickle.dumps(asked),
-                stdout=subprocess.PIPE, stderr=log, env=environment, timeout=LIMIT_SECONDS,
+                [sys.executable, "-P", "-m", MODULE],
+                input=pickle.dumps(asked),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                timeout=LIMIT_SECONDS,
                 check=False,
-            )  # fmt: skip
+            )
             passed, text = json.loads(done.stdout.splitlines()[-1])
         except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
             reason = f"the start check did not finish; {log_file} has the details"

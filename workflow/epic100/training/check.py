@@ -288,10 +288,16 @@ def _predict(
     compute, pipeline = open_model(load_model(file), str(file), plan.placement.device, 1, modules)
     trained = plan.config.train_dataloader.dataset
     segment = FewSamples(
-        of="EpicSegmentVideoDataset", length=1, samples=1, part=SAMPLES,
-        ann_file=trained.ann_file, data_root=trained.data_root, index_dir=trained.index_dir,
-        test_mode=True, pipeline=view_pipeline(pipeline, *views),
-    )[0]  # fmt: skip
+        of="EpicSegmentVideoDataset",
+        length=1,
+        samples=1,
+        part=SAMPLES,
+        ann_file=trained.ann_file,
+        data_root=trained.data_root,
+        index_dir=trained.index_dir,
+        test_mode=True,
+        pipeline=view_pipeline(pipeline, *views),
+    )[0]
     compute([segment["inputs"]])
 
 

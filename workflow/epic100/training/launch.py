@@ -131,9 +131,13 @@ def _train_on_nodes(job: Job) -> None:
         pickle.dump((0, start_node, replace(job, nodes=nodes)), file)
         file.seek(0)
         step = subprocess.Popen(
-            command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            command,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             errors="replace",
-        )  # fmt: skip
+        )
     with step, forwarding(step.send_signal):
         for line in step.stdout or ():
             if line.startswith(ERROR):
@@ -244,9 +248,13 @@ def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
     try:
         own = socket.create_server((nodes.address, nodes.port)).detach() if rank == 0 else None
         store = TCPStore(
-            nodes.address, nodes.port, processes, rank == 0, timedelta(seconds=WAIT_SECONDS),
+            nodes.address,
+            nodes.port,
+            processes,
+            rank == 0,
+            timedelta(seconds=WAIT_SECONDS),
             master_listen_fd=own,
-        )  # fmt: skip
+        )
     except (OSError, RuntimeError) as error:  # torch raises RuntimeErrors of its own
         raise EpicError(
             f"process {rank} of {processes} cannot use {nodes.address}:{nodes.port}, where the "

@@ -50,9 +50,13 @@ OWN_STEPS = {
 COUNTS = (".num_classes", ".aux_head_cfg.out_channels")
 # What MMEngine's Runner reads from a config: its own arguments, and these of the whole config.
 READ = {
-    "activation_checkpointing", "auto_scale_lr", "efficient_conv_bn_eval",
-    "find_unused_parameters", "model_wrapper_cfg", "sync_bn",
-} | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}  # fmt: skip
+    "activation_checkpointing",
+    "auto_scale_lr",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "sync_bn",
+} | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 BUILDERS = {"type", "constructor", "paramwise_cfg", "priority"}  # taken before a class is built
 ALIKE = 0.85  # two names this alike are one with a typo, where any name would be possible
 

@@ -138,10 +138,16 @@ def _try(
         Path(plan.config.work_dir).mkdir()
         scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
         made = check(
-            plan, learned, pairs, classes, modules=modules, views=views, early=True,
+            plan,
+            learned,
+            pairs,
+            classes,
+            modules=modules,
+            views=views,
+            early=True,
             more=scores + _still_to_write(usable, recipe),
             elsewhere=("cuda" if gpu else "cpu") if asked.remote else "",
-        )  # fmt: skip
+        )
     table.rows.extend(made.rows)
     if asked.weights_to_come:
         table.rows.append(("weights", f"{asked.weights_to_come}: fetched by the run, then tried"))

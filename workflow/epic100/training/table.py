@@ -184,8 +184,10 @@ def epoch_seconds(found: Found, steps: int) -> float:
 
 
 def _unseen(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
-    missing = {name: number - train[name].nunique() for name, number in zip(
-        ("verb", "noun"), classes, strict=True)}  # fmt: skip
+    missing = {
+        name: number - train[name].nunique()
+        for name, number in zip(("verb", "noun"), classes, strict=True)
+    }
     return [
         f"{number} {name}s have no segment to learn from and are never predicted"
         for name, number in missing.items()
