@@ -1,8 +1,9 @@
 # EPIC-KITCHENS-100 action recognition: official CSVs and full-length videos -> trained X3D-S ->
-# Codabench submission. Targets and includes only; each stage is a file in rules/.
+# Codabench submission. This file has only targets and includes; each stage is a file in rules/.
 from snakemake.utils import min_version
 
-min_version("9.27")  # what the tests run; the lock has it
+# The tests run this version, which is in the lock.
+min_version("9.27")
 
 
 configfile: workflow.source_path("config/config.yaml")
@@ -11,7 +12,8 @@ configfile: workflow.source_path("config/config.yaml")
 include: "rules/common.smk"
 include: "rules/videos.smk"
 include: "rules/inputs.smk"
-# Before the first rule: Snakemake reads the profile's resources once, and this changes them.
+# This must come before the first rule: Snakemake reads the profile's resources once, and this
+# changes them.
 include: "rules/run.smk"
 include: "rules/weights.smk"
 include: "rules/before_start.smk"
@@ -42,7 +44,7 @@ else:
     include: "rules/probe.smk"
 
 
-# Small copies to read clips from, where `videos: proxy:` asks for them.
+# With `videos: proxy:`, clips are read from small copies.
 if PROXY:
 
     include: "rules/proxy.smk"

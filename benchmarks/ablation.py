@@ -74,7 +74,8 @@ def _checks() -> dict[str, list[Patch]]:
         "repeats": [put(damage, "blame_repeats", _nothing)],
         "other sizes": [put(damage, "blame_sizes", _nothing)],
         "unused data": [put(worker, "_has_unused_data", lambda *a: False)],
-        "the look at the clock": [],  # it marks nothing; see `trial`
+        # It marks nothing, so `trial` leaves it out itself.
+        "the look at the clock": [],
         "exact spread": [put(damage, "spread", _whole_groups)],
     }
 

@@ -46,9 +46,12 @@ import epic100.mmaction  # noqa: F401
 from epic100.video.index_file import index_path, load_index
 
 CLIP, INTERVAL, WARM_UP = 13, 6, 2
-LENGTHS = np.log(1.96), 0.9  # of segments: mean and deviation of the logarithm of seconds
-KEPT, DECORDS = 8, 1  # files kept open; of decord two take 5 GB, eight over 6
-MOST_MEMORY = 6 << 30  # bytes of a way's process
+# The logarithm of a segment's seconds has this mean and this deviation.
+LENGTHS = np.log(1.96), 0.9
+# So many files are kept open. With decord, two of them take 5 GB and eight take over 6.
+KEPT, DECORDS = 8, 1
+# The process of a way may take so many bytes.
+MOST_MEMORY = 6 << 30
 DENSE = {
     "type": "SampleFrames",
     "clip_len": CLIP,
@@ -104,7 +107,8 @@ def ours(scan: Path, paths: list[str], keep_open: int, steps: list[dict]) -> Rea
     """The pipeline's own steps."""
     opening = {"type": "OpenSegment", "index_dir": str(scan), "keep_open": keep_open}
     opened, *others = [TRANSFORMS.build(step) for step in (opening, *steps)]
-    for path in () if scan.name.endswith("container") else paths:  # as the first epoch does
+    # The first epoch of a training opens each file, so the figures leave this cost out.
+    for path in () if scan.name.endswith("container") else paths:
         opened.transform(Clip(path, 0, 1, []).sample())
 
     def read(clip: Clip) -> np.ndarray | list[np.ndarray]:
@@ -256,7 +260,8 @@ class Reader:
         self._process = processes.Process(target=_child, args=(other, make, clips))
         self._process.start()
         other.close()
-        self.missing = self._pipe.recv()  # the name of a module, or ""
+        # It is the text of an import error, or empty if all modules are there.
+        self.missing = self._pipe.recv()
 
     def read(self, number: int) -> dict:
         """What a clip costs: see `measure`."""
@@ -289,7 +294,8 @@ def measure(read: Read, clip: Clip) -> dict:
     Of the floor also the bytes of its packets, as `size`.
     """
     size = read.load(clip) if isinstance(read, Floor) else 0
-    own = -_bytes() + _bytes()  # reading /proc is a read too
+    # Reading /proc counts as a read too.
+    own = -_bytes() + _bytes()
     before, began = _bytes(), time.process_time()
     frames = read(clip)
     cpu = time.process_time() - began
@@ -340,7 +346,7 @@ def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
     }
     for number in range(-WARM_UP, count):
         for name, reader in readers.items():
-            # These need a second a clip of a long file.
+            # These need a second for each clip of a long file, so they read fewer.
             slow = name.startswith(("original: decord", "original: MMAction2 stock"))
             if reader.missing or number >= (max(3, count // 3) if slow else count):
                 continue

@@ -18,8 +18,9 @@ from epic100.video.index import build_index
 from epic100.video.index_file import write_indexes
 
 RATES = (Fraction(60000, 1001), Fraction(50))
-SOUND = 48000  # samples a second
-# Of a folder to train in: the size of its videos by name; None are small copies of those before.
+# The sound has so many samples a second.
+SOUND = 48000
+# Each folder to train in has videos of one size; None makes small copies of the videos before.
 SOURCES: dict[str, tuple[int, int] | None] = {
     "640x360": (640, 360),
     "copies": None,

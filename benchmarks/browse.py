@@ -32,7 +32,7 @@ CSVS = {"val": "EPIC_100_validation.csv", "train": "EPIC_100_train.csv"}
 REPEATS = 5
 PAINT = "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
 READY = "return performance.getEntriesByName('epic-ready')[0].startTime"
-# From the event to the next frame after its changes are drawn.
+# It measures the time from the event to the next frame after its changes are drawn.
 FILTER = """
 const form = document.getElementById('filter'), field = form.elements[NAME];
 const frame = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));

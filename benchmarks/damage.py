@@ -50,10 +50,13 @@ from epic100.video.reader import VideoReader
 from epic100.video.scan_table import DAMAGED, OK
 from epic100.video.sheet import Video
 
-VISIBLE = 8.0  # of 255, mean over a block
+# A block is harmed if its mean difference is over so many levels of 255. The limit is higher in
+# RGB, since differences in brightness and colours add up there.
+VISIBLE = 8.0
 CLOSE_SECONDS = 0.5
-VISIBLE_RGB = 24.0  # the same as RGB, where differences in brightness and colours add up
-READ = 8  # unmarked frames of each file that are read at random
+VISIBLE_RGB = 24.0
+# So many unmarked frames of each file are read at random.
+READ = 8
 DECORD_SECONDS = 20.0
 DECORD = """
 import sys, decord
@@ -138,7 +141,8 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
         except (EpicError, ValueError):
             return None
         for place in (Path(folder), path.parent):
-            place.chmod(0o755)  # for nobody
+            # The user nobody must be able to look into it.
+            place.chmod(0o755)
         index_file = Path(folder) / "P01.index.npz"
         with contextlib.redirect_stdout(io.StringIO()):
             row = scan_participant(
@@ -197,7 +201,8 @@ def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int,
         marked[start:stop] = True
     step = 1 / known.fps
     harmed = marked_sound = 0
-    wrong: list[tuple[int, int]] = []  # unmarked frame, and the frame that it should be
+    # Both lists have pairs: an unmarked frame, and the frame that it should be.
+    wrong: list[tuple[int, int]] = []
     sound: list[tuple[int, int]] = []
     # A picture shown at another time is not what it was, even if that harms nobody.
     identical = index.frames == known.frames and np.allclose(index.times, known.times)
@@ -226,8 +231,9 @@ def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int,
     rng = np.random.default_rng(len(sound))
     missed = unlike(original, path, index, wrong)
     missed += unlike(original, path, index, [*rng.permutation(sound)[:READ]])
-    # Pictures that are gone: found if marked as promised but absent, if they lie behind the end
-    # that the table states, or if the picture behind the hole is marked.
+    # A picture that is gone counts as found if the picture behind the hole is marked. If it lies
+    # behind the last picture, it counts as found if the file is reported as damaged, or if the
+    # table says that the file ends before it.
     last = round(index.times[-1] / step)
     for i in np.flatnonzero(~covered):
         if way in CLOSED_UP and i > last:

@@ -16,9 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.packets import rewrite
 from support.tricky_videos import encode
 
-COUNT = 180  # pictures of an encoded file
-GIVEN_SECONDS = 30.0  # of a given file
-FULL = ("CABAC", "CABAC, interlaced")  # codings whose slices and numbers the scan reads
+# An encoded file has so many pictures; of a given file, the first seconds are taken.
+COUNT = 180
+GIVEN_SECONDS = 30.0
+# The scan reads the slices and the numbers of these codings.
+FULL = ("CABAC", "CABAC, interlaced")
 _KITCHEN = ((60000 / 1001, (160, 90)), (50.0, (320, 180)), (30000 / 1001, (160, 90)))
 _ENCODED = {
     "CABAC 3": {"open-gop": 1, "b-pyramid": "normal", "ref": 4},

@@ -23,10 +23,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-MEMORY = 6 * 2**30  # address space: torch and its libraries have 3 to 4 before they read a byte
-GROWTH = 2**20  # KiB that reading may add to what is resident: 1 GiB
-BATCH = 200  # inputs of one process
-SLOW = 60.0  # seconds for one input
+# Torch and its libraries have 3 to 4 GiB of address space before they read a byte.
+MEMORY = 6 * 2**30
+# Reading may add so many KiB to the resident memory.
+GROWTH = 2**20
+# A process reads so many inputs.
+BATCH = 200
+# An input may take so many seconds.
+SLOW = 60.0
 
 
 def work(name: str, seed: int, folder: Path, count: int) -> int:

@@ -96,7 +96,8 @@ def steps(bench: Bench, kitchen: Path) -> Iterator[dict[str, Any]]:
         matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
         try:
             yield row | _steps(bench, {**spec, "type": LAYOUTS[layout]}, precision, batch)
-        except RuntimeError as error:  # out of memory, or no kernel for it
+        # The GPU has too little memory, or no kernel for it.
+        except RuntimeError as error:
             yield row | {"why_not": str(error).splitlines()[0][:80]}
         finally:
             if bench.device == "cuda":

@@ -26,14 +26,17 @@ from epic100.training.loop import ShortRunner
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import Changes, build_config, changed, model_config
 
-STEPS, SKIPPED = 50, 10  # the first ones choose kernels and start the loader
-SECONDS = 300  # of one training
+# The first steps choose kernels and start the loader, so they do not count.
+STEPS, SKIPPED = 50, 10
+# A training may take so many seconds.
+SECONDS = 300
 WAYS = ("this workflow", "MMAction2")
 MODEL_FILES = [
     "config/x3d_s_epic_rgb_segments.py",
     *sorted(map(str, Path("config/zoo").glob("*.py"))),
 ]
-SHRUNK: dict[str, Any] = {  # of the one that is run in miniature
+# With these options, a small run trains its model in miniature.
+SHRUNK: dict[str, Any] = {
     "model.backbone.embed_dims": 48,
     "model.backbone.num_heads": 4,
     "model.backbone.img_size": 32,

@@ -44,7 +44,8 @@ from support.tricky_videos import (
     uneven_times,
 )
 
-COUNT = 48  # pictures of a file
+# A file has so many pictures.
+COUNT = 48
 SIZES = ((96, 64), (160, 90), (62, 46))
 
 

@@ -59,11 +59,15 @@ from epic100.video.reader import VideoReader
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.scanned import inspect
 
-HOURS, SEGMENTS, PAIRS = 100, 89_977, 3_568  # of EPIC-KITCHENS-100
-READERS = {"decord": "Decord", "PyAV": "PyAV"}  # of MMAction2, as its steps are called
+# EPIC-KITCHENS-100 has so many of each.
+HOURS, SEGMENTS, PAIRS = 100, 89_977, 3_568
+# The steps of MMAction2's readers begin with these names.
+READERS = {"decord": "Decord", "PyAV": "PyAV"}
 MODEL = Path(__file__).resolve().parents[1] / "config/x3d_s_epic_rgb_segments.py"
-EPOCHS = {"train": 1, "val, one view": 1, "val, ten views": 10}  # clips read of a segment
-Ways = dict[str, tuple[str, Callable[[], Read]]]  # the kind of files, and what makes a reader
+# An epoch reads so many clips of each segment.
+EPOCHS = {"train": 1, "val, one view": 1, "val, ten views": 10}
+# Each way names the kind of its files, and has a function that makes its reader.
+Ways = dict[str, tuple[str, Callable[[], Read]]]
 
 
 def theirs(reader: str) -> Read:
@@ -111,7 +115,8 @@ def preparation(folder: Path, clips: list[Clip]) -> tuple[list[Clip], dict[str, 
     times.append(time.process_time())
     write_proxy(film, copied, ProxySettings())
     times.append(time.process_time())
-    share = HOURS * row.fps / row.frames  # of EPIC, for each second of CPU
+    # A CPU second for this film is so many CPU hours for the whole of EPIC.
+    share = HOURS * row.fps / row.frames
     scan_hours, copy_hours = np.diff(times) * share
     made, seconds = cut(folder, clips)
     gb = sum(Path(clip.path).stat().st_size for clip in made) / 1e9
@@ -210,7 +215,8 @@ def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, d
                     continue
                 try:
                     row = reader.read(number)
-                except EOFError:  # it took more than 6 GB
+                # The process ended, since it took more than 6 GB.
+                except EOFError:
                     failed.add(name)
                     continue
                 peak[name] = row["peak_mb"]

@@ -56,11 +56,14 @@ from epic100.video.sheet import read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"verbs": 97, "nouns": 300}
-PICTURE, SIDE = (96, 54), 32  # of the videos, and of what the model sees
+# Videos have pictures of this size, and the model sees squares with this side.
+PICTURE, SIDE = (96, 54), 32
 CSVS = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t by number of seeds, two-sided
+# By number of seeds, these are the two-sided 95 % values of Student's t.
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
+# The model has a twelfth of the demo's weights and takes a quarter of its time.
 SMALL = {
-    "model.backbone.gamma_w": 0.34,  # a twelfth of the demo's weights, a quarter of its time
+    "model.backbone.gamma_w": 0.34,
     "model.backbone.gamma_d": 0.5,
     "model.cls_head.head.in_channels": 64,
     "log_level": "WARNING",
@@ -108,7 +111,9 @@ class Choice:
         return changed
 
 
-PROBE_CLIPS = FeatureSettings().grid[0]  # tokens in time, which dense clips give one each
+# A probe has so many tokens in time, each from a dense clip of its own. The model beside it sees
+# as many clips.
+PROBE_CLIPS = FeatureSettings().grid[0]
 OVER_THE_SEGMENT = {"type": "UniformSample", "clip_len": 13}
 RESIZED = {"type": "DecodeSegment", "crop": "resized", "size": SIDE, "flip_ratio": 0.5}
 CHOICES = {

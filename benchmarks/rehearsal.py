@@ -43,12 +43,14 @@ from rehearsal_archive import ROOT, SMALL, full, make_archive
 
 TARGETS = ("results/submission.pt", "results/submission.zip")
 PAGES = ("results/report.html", "results/browse/index.html")
-# What must not depend on where a run was killed. Logs, times and weights' files are its own.
+# These files must not depend on where a run was killed. Logs, times and files of weights may.
 EXACT = ("segments/*.txt", "clean/*", "scan/*.tsv", "submission.pt", "submission.zip")
 LOOK_SECONDS = 0.1
-DONE = " steps ("  # in the line in which Snakemake counts finished jobs: 3 of 27 steps (11%) done
+# Snakemake counts finished jobs in a line like `3 of 27 steps (11%) done`.
+DONE = " steps ("
 
-LARGE = (  # below results/
+# The budgets leave out these files below results/.
+LARGE = (
     "*.pth",
     "work_dirs/**/*",
     "features/**/*",
@@ -135,7 +137,8 @@ class Running:
                         self._steps = int(line.split()[0])
                         self._share = self._steps / int(line.split()[2])
             code = self._process.wait()
-        finally:  # after Ctrl-C too: nothing goes on unseen
+        # Nothing must go on unseen, even after Ctrl-C.
+        finally:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGTERM)
         self._looks.join()
@@ -154,7 +157,8 @@ class Running:
         """Note what the main process takes, and send the signal at its place."""
         main = psutil.Process(self._process.pid)
         while self._process.poll() is None:
-            with suppress(psutil.Error):  # it ended
+            # The process may have ended.
+            with suppress(psutil.Error):
                 used = main.cpu_times()
                 self._main_s = used.user + used.system
             kill = self._kill

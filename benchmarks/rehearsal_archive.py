@@ -34,13 +34,16 @@ COLUMNS = (
     "all_nouns",
     "all_noun_classes",
 )
-UNLABELLED = 8  # of these columns, the first ones, are in the test CSV
+# The test CSV has only the first of these columns.
+UNLABELLED = 8
 VERBS = {0: "take", 1: "put", 2: "wash", 3: "open"}
 NOUNS = {0: "tap", 1: "spoon", 2: "plate", 3: "cupboard"}
 CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
 LISTS = ("tail_verbs", "tail_nouns", "unseen_participant_ids_validation")
-ABSENT_EVERY, DAMAGED = 12, 20  # participants; videos
-GROUP, ZEROS = 25, 3000  # pictures; bytes
+# One participant in twelve is absent, and about twenty videos are damaged.
+ABSENT_EVERY, DAMAGED = 12, 20
+# So many pictures form a group, and so many bytes become zeros.
+GROUP, ZEROS = 25, 3000
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def stops(lab: Path, straight: str, rng: random.Random) -> list[tuple]:
         process = run.start()
         while run.iteration() < 1 + 3 * number and process.exitcode is None:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.2))  # anywhere in an iteration, a save or a validation
+        # The signal may come in an iteration, a save or a validation.
+        time.sleep(rng.uniform(0, 0.2))
         running, sent = run.iteration(), time.perf_counter()
         (os.killpg if group else os.kill)(process.pid, signal.SIGUSR1)
         process.join()
@@ -89,7 +90,7 @@ def stops(lab: Path, straight: str, rng: random.Random) -> list[tuple]:
         assert process.exitcode == 1 and len(words) == 2, run.said()
         saved = int(re.search(r"iter_(\d+).pth", words[1])[1])
         same = run.finish() == straight
-        # Saved after the iteration that ran is 1; before a validation, which was cut, 0.
+        # It is 1 if the iteration that ran was saved, and more if others began before it stopped.
         rows.append((loader, "group" if group else "process", saved - running + 1, gone, same))
     return rows
 
@@ -125,7 +126,8 @@ def overhead(lab: Path) -> dict:
     here, there = processes.Pipe(duplex=False)
     process = processes.Process(target=_time_loops, args=(lab, there))
     process.start()
-    there.close()  # so that a process that fails is the end of this one, not a wait for ever
+    # If the process fails, this one must end too, and not wait for ever.
+    there.close()
     found = here.recv()
     process.join()
     return found

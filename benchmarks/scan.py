@@ -90,7 +90,8 @@ def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False)
             threads=threads,
             quick=quick,
         )
-    end_servers()  # else their time counts for nobody
+    # The time of a child process counts only after its end.
+    end_servers()
     bad = [row for row in rows if row.status != OK]
     if bad:
         print(f"note: {bad[0]}")

@@ -43,7 +43,8 @@ LOADERS = {
 EPOCHS, SAVE_EVERY = 3, 3
 METER = "EPIC100_METER"
 
-processes = multiprocessing.get_context("forkserver")  # starts in no time, without torch's threads
+# A fork server starts processes in no time, and without torch's threads.
+processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["short_trainings", "epic100.mmaction"])
 
 

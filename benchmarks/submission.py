@@ -43,7 +43,8 @@ from epic100.submission.check import check
 from epic100.submission.export import export
 from epic100.submission.files import build, read_submission, write_zip
 
-VAL, TEST, PAIRS = 9668, 13092, 3568  # segments of val and test, pairs of train
+# Val and test have so many segments, and train so many pairs.
+VAL, TEST, PAIRS = 9668, 13092, 3568
 SLS = {"pt": 2, "tl": 3, "td": 4}
 LABELS = "EPIC_100_validation.csv"
 
@@ -215,7 +216,8 @@ def timed(step: str, folder: Path, annotations: Path) -> dict[str, float]:
         with open(annotations / "EPIC_100_test_timestamps.csv") as file:
             ids = [row["narration_id"] for row in csv.DictReader(file)]
         assert check(read_submission(folder / "max.zip"), ids, 97, 300) == []
-    else:  # the rule itself: with its check of what it wrote
+    # The rule itself also checks what it wrote.
+    else:
         export(
             folder / "test.pt",
             folder / "test.txt",
@@ -240,7 +242,8 @@ def main() -> None:
     parser.add_argument("--official", type=Path)
     parser.add_argument("--annotations", type=Path)
     parser.add_argument("--demo", type=Path)
-    parser.add_argument("--timed", nargs=3, help=argparse.SUPPRESS)  # one step, in its own process
+    # Each step runs in a process of its own, whose peak memory is measured.
+    parser.add_argument("--timed", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.timed:
         step, folder, annotations = options.timed

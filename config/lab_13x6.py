@@ -12,9 +12,11 @@ model = dict(cls_head=dict(heads="pair"))
 dense = dict(
     type="SampleFrames",
     clip_len=13,
-    frame_interval=6,  # `target_fps=60` counts at 60 frames a second, whatever rate a file has
+    # With `target_fps=60` it would count at 60 frames a second, whatever the rate of a file.
+    frame_interval=6,
     num_clips=1,
-    out_of_bound_opt="repeat_last",  # short segments repeat their last frame, never go outside
+    # Short segments repeat their last frame, and never go outside.
+    out_of_bound_opt="repeat_last",
 )
 train_pipeline = [
     {{_base_.open_segment}},

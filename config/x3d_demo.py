@@ -59,4 +59,5 @@ param_scheduler = [
     ),
 ]
 load_from = None
-from_scratch = True  # for the workflow: this schedule is for random weights
+# The workflow reads this: the schedule is for random weights.
+from_scratch = True

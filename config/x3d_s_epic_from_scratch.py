@@ -36,7 +36,8 @@ param_scheduler = [
 ]
 work_dir = "results/work_dirs/x3d_s_from_scratch"
 load_from = None
-from_scratch = True  # for the workflow: no weights are missing here
+# The workflow reads this: no weights are missing here.
+from_scratch = True
 
 reference = dict(
     numbers={

@@ -32,9 +32,11 @@ workers = 4
 model = dict(
     type="ChannelsLastRecognizer3D",
     backbone=dict(type="X3D", gamma_w=1, gamma_b=2.25, gamma_d=2.2),
-    cls_head=dict(  # builds its `head` with an output a pair of the table, a verb and a noun
+    # It builds its `head` with an output for each pair of the table, each verb and each noun.
+    cls_head=dict(
         type="EpicHead",
-        heads="both",  # pair: verb-noun pairs alone; verb_noun
+        # With `pair` it predicts pairs alone, with `verb_noun` verbs and nouns.
+        heads="both",
         pairs=pairs,
         num_verbs=97,
         num_nouns=300,
@@ -62,14 +64,16 @@ pack = dict(
 )
 train_pipeline = [
     open_segment,
-    dict(type="UniformSample", clip_len=13),  # a random frame of each of 13 parts of the segment
+    # It takes a random frame from each of 13 parts of the segment.
+    dict(type="UniformSample", clip_len=13),
     dict(type="DecodeSegment", short_side=(182, 228), crop="random", size=160, flip_ratio=0.5),
     dict(type="FormatShape", input_format="NCTHW"),
     pack,
 ]
 test_pipeline = [
     open_segment,
-    dict(type="UniformSample", clip_len=13, test_mode=True),  # the middle one of each part
+    # It takes the middle frame from each part.
+    dict(type="UniformSample", clip_len=13, test_mode=True),
     dict(type="DecodeSegment", short_side=182, crop="centre", size=182),
     dict(type="FormatShape", input_format="NCTHW"),
     pack,
@@ -104,7 +108,8 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.0045, momentum=0.9, weight_decay=5e-5, nesterov=True),
     constructor="RuledOptimWrapperConstructor",
-    paramwise_cfg=dict(decay_from=2),  # dimensions: neither norms nor biases
+    # Parameters with fewer dimensions do not decay: neither norms nor biases.
+    paramwise_cfg=dict(decay_from=2),
     clip_grad=dict(max_norm=40, norm_type=2),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=32)
@@ -129,12 +134,15 @@ default_hooks = dict(
     checkpoint=dict(type="SafeCheckpointHook", seconds=600, keep=2),
     telemetry=dict(type="TelemetryHook"),
 )
-custom_hooks = [  # all that can change the weights; with other hooks it is another run
+# These hooks can change the weights, so with other ones it is another run.
+custom_hooks = [
     dict(type="SampleSeedHook"),
-    dict(type="SyncBuffersHook"),  # BatchNorm statistics: the mean over processes, once an epoch
+    # Once an epoch, BatchNorm statistics become the mean over all processes.
+    dict(type="SyncBuffersHook"),
 ]
 env_cfg = dict(
-    cudnn_benchmark=True,  # shapes are fixed; on a GPU two runs then differ in their last digits
+    # This is worth it, since shapes are fixed. On a GPU two runs then differ in their last digits.
+    cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
 )
@@ -147,8 +155,9 @@ load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebo
 resume = False
 work_dir = "results/work_dirs/x3d_s"
 
-# Where each number is from: `name = value` as it is there, by file and commit, and why it is not so
-# here. Names: tests/tools/recipe_pages.py, which compares them with this config and prints them.
+# This says where each number is from: `name = value` as it is there, by file and commit, and why it
+# differs here. tests/tools/recipe_pages.py has the names, compares them with this config and prints
+# them.
 reference = dict(
     figure=None,
     numbers={

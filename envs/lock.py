@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = re.compile(r"^(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
-# torch 2.7.1 has kernels for sm_50 to sm_90; 2.8.0 is the first without sm_60 (docs/platforms.md).
+# Torch 2.7.1 has kernels for sm_50 to sm_90 (docs/platforms.md); 2.8.0 is the first without sm_60.
 OLD_GPUS = ("torch==2.7.1", "torchvision==0.22.1")
 MAIN, DEV, NEW, OLD, HF = (
     f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12", "-hf")

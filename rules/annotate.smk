@@ -1,4 +1,4 @@
-# Official CSV -> segment list in frames of the file, by the sheet's rates.
+# This makes a segment list of an official CSV, in frames of the file, by the sheet's rates.
 
 
 rule annotate:

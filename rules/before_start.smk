@@ -1,7 +1,7 @@
-# Before the first job of a run that trains: can this training work at all?
+# Before the first job of a run that trains, this asks: can the training work at all?
 #
-# The check is no input of the training: a finished model stays valid without it. So run.smk calls it
-# before all jobs (`onstart`).
+# The check is no input of the training: a finished model stays valid without it. So run.smk calls
+# it before all jobs (`onstart`).
 
 import functools
 import time
@@ -124,11 +124,13 @@ def refuse_hopeless_training():
         if job.rule.name == "train"
     ]
     if MINIKITCHEN and not all(os.path.exists(path) for path in ANNOTATIONS.values()):
-        return  # the demo makes its files first
+        # The demo makes its files first, so there is nothing to check yet.
+        return
     if runs and (workflow.deployment_settings.deployment_method or missing_packages()):
         logger.info("Start check: left to the training job, whose packages are not here")
         return
-    seen = []  # of runs that differ in their seed alone, one is tried
+    # If runs differ in their seed alone, only one of them is tried.
+    seen = []
     for run in runs:
         asked = start_check(run)
         model = asked.config | {"train": asked.config.get("train", {}) | {"seed": 0}}

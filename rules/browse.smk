@@ -1,5 +1,6 @@
-# A folder to look at in a browser: segments, predictions, clips, timelines. On request: no other
-# rule needs it. Timelines that were made are shown, and kept up to date; none is made for it. With `browse: runs:` the page is of these runs, and belongs to none of them.
+# This makes a folder to look at in a browser: segments, predictions, clips, timelines. No other
+# rule needs it. Timelines that were made are shown, and kept up to date; none is made for it. With
+# `browse: runs:` the page is of these runs, and belongs to none of them.
 
 from epic100.settings.config import DEFAULT
 

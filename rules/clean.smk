@@ -1,4 +1,4 @@
-# Segments and scans -> clean lists, the pair table, and a reason for every dropped segment.
+# Segments and scans become clean lists, the pair table, and a reason for every dropped segment.
 
 
 rule clean:

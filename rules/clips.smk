@@ -1,5 +1,5 @@
-# A file for each segment of a clean list, and the list of them that MMAction2 reads. On request:
-# no other rule needs them. They are no outputs, as with copies: a clip of the same frames is kept.
+# This makes a file for each segment of a clean list, and the list of them that MMAction2 reads. No
+# other rule needs them. They are no outputs, as with copies: a clip of the same frames is kept.
 
 
 rule clips:

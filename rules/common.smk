@@ -1,4 +1,4 @@
-# Facts of the config that several rules need. Those of the video sheet: videos.smk.
+# Several rules need these facts of the config. videos.smk has those of the video sheet.
 
 import functools
 import importlib.util
@@ -39,13 +39,13 @@ HERE = Path(str(workflow.current_basedir)).parent
 if not HERE.is_dir():
     HERE = ROOT
 
-# Rules that read clips and give them to a model, with the resources of `predict:`.
+# These rules read clips and give them to a model, with the resources of `predict:`.
 PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
 
 keep_private()
 if workflow.is_main_process and (open_to := look_at_folder(os.getcwd())):
     logger.warning(open_to)
-# For envs/epic100.post-deploy.sh, which Snakemake copies to another folder before it runs it.
+# It is for envs/epic100.post-deploy.sh, which Snakemake copies to another folder before it runs it.
 os.environ.update(EPIC100_ROOT=str(HERE))
 
 if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in sys.argv) > 1:
@@ -78,13 +78,13 @@ MINIKITCHEN = CONFIG.minikitchen
 DOWNLOAD = CONFIG.videos.download
 DOWNLOAD_ANNOTATIONS = CONFIG.annotations.download
 
-# Where the trained parts of a run go; with a sweep, {run} is one of its names.
+# The trained parts of a run go here; with a sweep, {run} is one of its names.
 HOME = CONFIG.home
 SWEEP = CONFIG.runs
 # With a probe, the model of this run learns from the features of another one.
 PROBE = CONFIG.probe
 FEATURES = f"{HOME if PROBE is None else home_of(PROBE.of)}/features"
-# The folder of Hugging Face through which a probe sees clips; None: where it was in training.
+# A probe sees clips through this folder of Hugging Face; None means where it was in training.
 PROBE_ENCODER = CONFIG.predict.encoder or (CONFIG.features.path if PROBE else None)
 # A model that was made elsewhere must not be where the rule train writes its own. With several
 # finished models, their predictions are averaged.
@@ -114,7 +114,8 @@ NAME_FILES = {
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS, **CLASS_LISTS}
 ANNOTATION_SHEET = shipped(CONFIG.annotations.sheet)
 
-CLEAN_LIST = f"results/clean/{CONFIG.train.split}.txt"  # what is learned from
+# The model learns from this list.
+CLEAN_LIST = f"results/clean/{CONFIG.train.split}.txt"
 PAIRS = pairs_path("results", CONFIG.train.split)
 
 

@@ -1,5 +1,5 @@
-# All finished runs side by side. Those of other configs are shown as they are: no run is made
-# again by a config that is not its own.
+# This shows all finished runs side by side. Those of other configs are shown as they are: no run
+# is made again by a config that is not its own.
 
 from epic100.base.disk import digest
 from epic100.settings import runs_to_compare
@@ -26,7 +26,7 @@ rule compare:
         lists=list(OFFICIAL_LISTS),
         settings=CONFIG.only("classes"),
         others=[home_of(run) for run in OTHER_RUNS],
-        # A change of them makes the page again.
+        # The page is made again when one of them changes.
         digests=[digest(f"{home_of(run)}/metrics.json", "sha256").value for run in OTHER_RUNS],
     message:
         "All runs side by side"

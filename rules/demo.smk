@@ -1,4 +1,4 @@
-# The mini kitchen: the demo's annotations and videos, made as the first jobs of the DAG.
+# The first jobs of the DAG make the mini kitchen: the demo's annotations and videos.
 
 
 rule minikitchen_annotations:

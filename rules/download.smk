@@ -1,7 +1,7 @@
-# Download missing videos and annotations over HTTP.
+# These rules download missing videos and annotations over HTTP.
 #
-# An existing file is never the output of a rule, whatever its state: Snakemake removes the outputs of
-# a job before it runs and after it fails, and no archive may be lost that way. So the outputs of
+# An existing file is never the output of a rule, whatever its state: Snakemake removes the outputs
+# of a job before it runs and after it fails, and no archive may be lost that way. So the outputs of
 # these rules are only the files that are missing when the DAG is built. They run where `snakemake`
 # runs, since compute nodes often have no internet access.
 
@@ -12,7 +12,7 @@ ANNOTATIONS_TO_COME = {
     if DOWNLOAD_ANNOTATIONS and not os.path.lexists(path)
 }
 
-# To limit the load on the server, unless `--resources download=N` sets another number.
+# This limits the load on the server, unless `--resources download=N` sets another number.
 if "download" not in workflow.global_resources:
     workflow.register_resource("download", 2)
 

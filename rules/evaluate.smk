@@ -1,4 +1,4 @@
-# The official metrics on the validation split.
+# These rules compute the official metrics on the validation split.
 
 
 rule evaluate:

@@ -1,4 +1,4 @@
-# Pair scores -> complete submissions with every narration_id of a split once: `.pt` for the
+# Pair scores become complete submissions with every narration_id of a split once: `.pt` for the
 # official tools, `.zip` for the server. Each has its own split: see `export: split:`.
 
 

@@ -1,11 +1,11 @@
-# Features of whole videos, in the form that ActionFormer reads, and of segments, for a probe. On
-# request: only a probe needs them.
+# These rules make features of whole videos, in the form that ActionFormer reads, and of segments,
+# for a probe. Only a probe needs them.
 #
-# The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it makes
-# one again. The job keeps those that are still right.
+# The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it
+# makes one again. The job keeps those that are still right.
 
 ENCODER = CONFIG.features.encoder
-# What gives the features, as files. Whether other content makes other features, the job decides.
+# These files give the features. The job decides whether other content makes other features.
 ENCODER_FILES = {
     "model": ONE_MODEL if PROBE is None else model_of_features,
     "hf": files_of_folder,

@@ -1,4 +1,4 @@
-# Result files -> pictures of the report, one rule per topic; captions: page.html.j2.
+# Result files become pictures of the report, with a rule per topic. page.html.j2 has the captions.
 
 
 rule figures_archive:

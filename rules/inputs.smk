@@ -1,4 +1,4 @@
-# Which files a job reads, where that takes more than a line.
+# This says which files a job reads, where that takes more than a line.
 
 from epic100.download.weights import start_weights
 from epic100.settings import runs_to_compare
@@ -115,7 +115,7 @@ def made_or_asked(folders, names):
     return found
 
 
-# (weights or None, why they cannot be known) of each run. A fault is an error only for a call that
+# Each run has (weights or None, why they cannot be known). A fault is an error only for a call that
 # trains.
 START_WEIGHTS = {}
 for run, section in (SWEEP or {None: CONFIG.train}).items():

@@ -1,4 +1,4 @@
-# Predictions of one or several trained models for the clean segments of a split.
+# One or several trained models predict the clean segments of a split.
 
 PART = "models/{number}/" if MODELS else ""
 

@@ -1,5 +1,5 @@
-# A probe as the model of this run: trained on stored tokens, in minutes. What comes
-# after predictions is as for any model.
+# A probe is the model of this run: it is trained on stored tokens, in minutes. What comes after
+# predictions is as for any model.
 
 
 rule probe_train:
@@ -25,7 +25,7 @@ rule probe_train:
         gpu=int(PROBE is not None and PROBE.device == "cuda"),
     params:
         settings=CONFIG.only("probe", "train.split", "classes"),
-        # Of `input`, so that Snakemake does not record it: new names alone must not train again.
+        # Snakemake records no parameter that takes `input`: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,
         encoder=lambda wildcards, input: CONFIG.features.path,
     message:

@@ -1,7 +1,7 @@
-# One job per participant: small copies of its videos, to read clips from.
+# One job per participant makes small copies of its videos, to read clips from.
 #
-# The copies are not outputs: Snakemake removes the outputs of a job before it runs again, but a copy
-# of the same file with the same settings must be kept.
+# The copies are not outputs: Snakemake removes the outputs of a job before it runs again, but a
+# copy of the same file with the same settings must be kept.
 
 
 rule proxy:

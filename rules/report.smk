@@ -1,4 +1,4 @@
-# The report: one HTML file that needs no network.
+# The report is one HTML file that needs no network.
 
 # The names are those of the report's template. A model that was made elsewhere has no training.
 PICTURES = {
@@ -12,7 +12,8 @@ if not (CONFIG.predict.model or MODELS):
         PICTURES["trials"] = figure("training", "trials")
     OF_TRAINING = {"history": f"{HOME}/training.tsv"}
 if TRAINED_HERE or PROBE is not None:
-    OF_TRAINING["card"] = f"{HOME}/model_card.md"  # made first, so that the report can link it
+    # It is made first, so that the report can link it.
+    OF_TRAINING["card"] = f"{HOME}/model_card.md"
 
 SHOWN_SETTINGS = {
     "classes",
@@ -41,7 +42,7 @@ rule report:
         html=f"{HOME}/report.html",
     log:
         f"{HOME}/logs/report.log",
-    # Seconds of work: not worth a job in a queue.
+    # It takes seconds, which is not worth a job in a queue.
     localrule: True
     conda:
         "../envs/epic100.yaml"

@@ -1,4 +1,5 @@
-# What happens around the jobs of a run, wherever they run: before the first, and after the last.
+# This file does what must happen around the jobs of a run, wherever they run: before the first, and
+# after the last.
 #
 # A run holds its folder (epic100.base.hold). Whose jobs a killed run has left, and what a job was
 # granted, its scheduler tells (epic100.base.scheduler).

@@ -1,4 +1,4 @@
-# One job per participant: decode every frame of every video, and report what is damaged.
+# One job per participant decodes every frame of every video, and reports what is damaged.
 #
 # Videos on disk are inputs, so a replaced file causes a new scan of its participant only.
 
@@ -26,7 +26,7 @@ rule scan:
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:
-        # Of `input`, so that Snakemake does not record it: the names of the inputs have the root.
+        # Snakemake records no parameter that takes `input`: the names of inputs have the root.
         root=lambda wildcards, input: VIDEO_PLACE,
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),

@@ -1,4 +1,4 @@
-# The start check as a target of its own. Before a run that trains, before_start.smk calls it.
+# The start check is a target of its own. Before a run that trains, before_start.smk calls it.
 
 import time
 
@@ -25,7 +25,8 @@ rule start_check:
         runtime=10,
     params:
         check=lambda wildcards: vars(start_check()),
-        now=time.time(),  # videos and disk are no inputs, so each call looks again
+        # Videos and disk are no inputs, so each call must look again.
+        now=time.time(),
     message:
         "Start check: what is ready for a training, and what is missing"
     script:

@@ -1,4 +1,5 @@
-# A target that nothing makes is refused with the nearest name. Included last, so all rules are known.
+# A target that nothing makes is refused with the nearest name. This is included last, so all rules
+# are known.
 
 from epic100.base.names import did_you_mean
 from epic100.cli.program import COMMANDS

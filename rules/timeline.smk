@@ -1,11 +1,11 @@
-# What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
-# For any other video file, `epic100 predict` does the same.
+# This shows what the trained model sees in a whole video of the sheet. No other rule needs it. For
+# any other video file, `epic100 predict` does the same.
 
 BACKGROUND = f"{HOME}/background.json"
 
 
-# Where nothing happens, learned from gaps of train; only its threshold is of val. So the model does
-# not depend on it.
+# It learns from gaps of train where nothing happens; only its threshold is of val. So the model
+# does not depend on it.
 rule background:
     input:
         model=ONE_MODEL,
@@ -81,7 +81,7 @@ rule detections:
         json=f"{HOME}/detections.json",
     log:
         f"{HOME}/logs/detections.log",
-    # Seconds of work: not worth a job in a queue.
+    # It takes seconds, which is not worth a job in a queue.
     localrule: True
     conda:
         "../envs/epic100.yaml"

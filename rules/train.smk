@@ -1,4 +1,4 @@
-# Train the recognizer. Checkpoints are in results/work_dirs and are never outputs: Snakemake
+# This trains the recognizer. Checkpoints are in results/work_dirs and are never outputs: Snakemake
 # removes the outputs of a job that fails, but a long training must survive its failures.
 
 
@@ -28,7 +28,7 @@ rule train:
     params:
         root=lambda wildcards, input: CLIP_ROOT,
         settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
-        # Of `input`, so that Snakemake does not record it: new names alone must not train again.
+        # Snakemake records no parameter that takes `input`: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,
     message:
         f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}"

@@ -1,4 +1,5 @@
-# Compare videos and annotations with the checksums in their sheets. Of videos the scan has them.
+# These rules compare videos and annotations with the checksums in their sheets. The scan has the
+# checksums of the videos.
 
 
 rule videos_ok:

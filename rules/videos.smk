@@ -1,4 +1,4 @@
-# The video sheet: which videos there are, which of them are on disk, and who takes part.
+# This reads the video sheet: which videos there are, which of them are on disk, and who takes part.
 
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG

@@ -1,7 +1,7 @@
-# The weights that training starts from: fetched once, where `snakemake` runs, tried with the
+# The weights that training starts from are fetched once, where `snakemake` runs, tried with the
 # start check, and kept.
 #
-# As with videos, an existing file is not a rule's output: Snakemake would remove it before a job.
+# An existing file is not a rule's output, as with videos: Snakemake would remove it before a job.
 
 if TO_FETCH:
 

@@ -2,9 +2,9 @@
 
 import os
 
-# Tests work side by side, one thread each: a second one makes their small models cost a third more
-# CPU time, and sums depend on their number in the last digit. Where a test asks for more, they do
-# not spin while they wait. Read at torch's import.
+# Tests work side by side, with one thread each. With a second one, their small models cost a third
+# more CPU time, and the last digit of sums changes. Where a test asks for more threads, they do not
+# spin while they wait. The import of torch reads these variables.
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 import pickle
@@ -33,7 +33,7 @@ DEMO_FILES = {
     )
 }  # fmt: skip
 
-# What `make test` leaves to `make test-slow`: whole folders, and files. A single test marks itself.
+# `make test` leaves these folders and files to `make test-slow`. A single test marks itself.
 THOROUGH_FOLDERS = ("attacks", "benchmarks", "slurm", "tools")
 THOROUGH_FILES = {
     f"tests/{name}.py"
@@ -54,7 +54,8 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
-init_default_scope("mmaction")  # as MMEngine's Runner does for a config
+# MMEngine's Runner does this for a config.
+init_default_scope("mmaction")
 
 
 class ByFile(LoadFileScheduling):

@@ -9,20 +9,20 @@ float32. `default_hooks.recompute.on` makes a transformer keep less, for a forwa
 _base_ = ["../x3d_s_epic_rgb_segments.py"]
 
 decode = dict(type="DecodeSegment", short_side=256)
-random_crop = dict(  # of SlowFast, X3D
+# SlowFast and X3D crop like this.
+random_crop = dict(
     type="DecodeSegment", short_side=(256, 320), crop="random", size=224, flip_ratio=0.5
 )
-resized_crop = dict(  # of LaViLa
-    type="DecodeSegment", crop="resized", size=224, area=(0.5, 1.0), flip_ratio=0.5
-)
-unflipped_crop = dict(  # of AVION
-    type="DecodeSegment", crop="resized", size=224, area=(0.5, 1.0)
-)
+# LaViLa crops like this.
+resized_crop = dict(type="DecodeSegment", crop="resized", size=224, area=(0.5, 1.0), flip_ratio=0.5)
+# AVION crops like this.
+unflipped_crop = dict(type="DecodeSegment", crop="resized", size=224, area=(0.5, 1.0))
 centre_224 = dict(type="DecodeSegment", short_side=224, crop="centre", size=224)
 centre_256 = dict(type="DecodeSegment", short_side=256, crop="centre", size=256)
 to_224 = dict(type="Resize", scale=(224, 224), keep_ratio=False)
 flip = dict(type="Flip", flip_ratio=0.5)
-centre_crop = dict(type="CenterCrop", crop_size=224)  # after `decode`
+# It comes after `decode`.
+centre_crop = dict(type="CenterCrop", crop_size=224)
 clips = dict(type="FormatShape", input_format="NCTHW")
 pictures = dict(type="FormatShape", input_format="NCHW")
 
@@ -41,8 +41,9 @@ test_pipeline = [
     clips,
     {{_base_.pack}},
 ]
-# For recipes that have RandAugment, erasing, Mixup and CutMix; their steps and numbers are timm's.
-# timm's RandAugment does each of four changes with probability a half, torchvision's does all.
+# This is for recipes that have RandAugment, erasing, Mixup and CutMix; their steps and numbers are
+# timm's. RandAugment of timm does each of four changes with probability a half, that of torchvision
+# does all.
 augmented_pipeline = [
     {{_base_.open_segment}},
     sample,
@@ -54,11 +55,13 @@ augmented_pipeline = [
     clips,
     {{_base_.pack}},
 ]
-mixing = dict(type="MixClips", num_classes=0, mixup=0.8, cutmix=1.0)  # the workflow counts pairs
+# The workflow sets `num_classes` to the number of pairs.
+mixing = dict(type="MixClips", num_classes=0, mixup=0.8, cutmix=1.0)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-optim_wrapper = dict(type="OptimWrapper")  # float32; each transformer states bf16
+# It computes in float32; each transformer's file sets bf16.
+optim_wrapper = dict(type="OptimWrapper")
 
 load_from = None

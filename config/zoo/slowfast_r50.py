@@ -80,7 +80,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(heads="verb_noun")
 test_evaluator = val_evaluator
 
-# All that is learned decays: BatchNorm, which would not, is frozen.
+# Everything that is learned decays. BatchNorm would not, but it is frozen.
 optim_wrapper = dict(
     optimizer=dict(lr=0.01, weight_decay=1e-4, nesterov=True), paramwise_cfg=None, clip_grad=None
 )
@@ -88,7 +88,8 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
     dict(type="MultiStepLR", by_epoch=True, milestones=[20, 25], gamma=0.1),
 ]
-custom_hooks = [dict(type="SampleSeedHook"), dict(type="FrozenBatchNormHook")]  # as `bn: frozen`
+# With `bn: frozen` the workflow adds the same hook.
+custom_hooks = [dict(type="SampleSeedHook"), dict(type="FrozenBatchNormHook")]
 default_hooks = dict(accumulate=dict(type="AccumulateHook", most=16))
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth"
 

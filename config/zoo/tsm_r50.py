@@ -13,7 +13,8 @@ model = dict(
         type="ResNetTSM",
         num_segments=8,
         shift_div=8,
-        pretrained2d=False,  # or it loads `pretrained`, which is None; `load_from` has all weights
+        # If true, it would load `pretrained`, which is None; `load_from` has all weights.
+        pretrained2d=False,
     ),
     cls_head=dict(head=dict(type="TSMHead", num_segments=8, is_shift=True)),
 )

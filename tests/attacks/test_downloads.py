@@ -117,7 +117,7 @@ def test_a_server_must_be_signed_and_leads_to_none_that_is_not(
 
 @pytest.mark.parametrize("more", [{"Connection": "close"}, {"Content_Length": str(2**50)}])
 def test_the_body_of_a_redirect_is_neither_unpacked_nor_waited_for(server, tmp_path, more):
-    packed = gzip.compress(bytes(2**27)) * 16  # 2 GiB
+    packed = gzip.compress(bytes(2**27)) * 16  # It unpacks to 2 GiB.
     location = {"Location": "/b", "Content_Encoding": "gzip"} | more
     url = server.put("a", b"", *[without_end(packed, 302, **location)] * 2)
     server.put("b", b"content")
@@ -128,7 +128,8 @@ def test_the_body_of_a_redirect_is_neither_unpacked_nor_waited_for(server, tmp_p
     except EpicError as error:
         assert "the body of a redirect" in str(error)
     assert time.monotonic() - begun < 20
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+    # `ru_maxrss` counts KiB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
 @pytest.mark.parametrize(

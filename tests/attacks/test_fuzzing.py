@@ -12,10 +12,11 @@ from support.fuzzing import TARGETS, attempt
 
 pytestmark = pytest.mark.slow
 
-# Inputs of all readers together; benchmarks/fuzz.py goes on for hours.
+# All readers together get so many inputs; benchmarks/fuzz.py goes on for hours.
 INPUTS = [1_000, pytest.param(100_000, marks=pytest.mark.weekly)]
-SECONDS = 20.0  # that one input may take on a busy machine
-MOST = 2**20  # KiB
+# One input may take SECONDS on a busy machine. MOST limits memory, in KiB.
+SECONDS = 20.0
+MOST = 2**20
 
 
 @pytest.mark.filterwarnings("ignore")

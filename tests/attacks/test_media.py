@@ -39,7 +39,7 @@ MPD = """<?xml version="1.0"?>
 </Period></MPD>
 """
 ADDRESS = "http://127.0.0.1:50741/a.ts"
-# Name of the file, and its text; {} is the path of a neighbour's video.
+# Each file has a name and a text, in which {} is the path of a neighbour's video.
 LURES = {
     "sdp.MP4": SDP,
     "session.sdp": SDP,
@@ -72,7 +72,6 @@ def lures(tmp_path_factory) -> dict[str, Path]:
     for number in range(3):
         (folder / f"frame{number:03d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for name, text in LURES.items():
-        # As long as a video, so that no size gives it away.
         (folder / name).write_bytes(text.replace("{}", str(secret)).encode("latin-1"))
     return {name: folder / name for name in LURES}
 
@@ -142,7 +141,7 @@ def test_a_header_that_claims_millions_of_pictures_ends_within_the_limit_of_memo
     assert isinstance(error, FrameError) and str(path) in str(error)
     row, _, more = measured(scanned, path, tmp_path)
     assert row.status == "unreadable"
-    assert max(taken, more) < ScanLimits().memory_mib * 2**10  # KiB
+    assert max(taken, more) < ScanLimits().memory_mib * 2**10
 
 
 def first_frame(path: Path, index: VideoIndex) -> int:
@@ -160,4 +159,5 @@ def test_a_scanned_file_that_is_swapped_for_one_that_asks_for_gigabytes_does_not
     path.write_bytes(crafted + bytes(path.stat().st_size - len(crafted)))
     error, taken, _ = measured(first_frame, path, index)
     assert isinstance(error, FrameError) and str(path) in str(error)
-    assert taken < 600_000  # KiB
+    # The limit is in KiB.
+    assert taken < 600_000

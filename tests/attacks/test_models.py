@@ -159,7 +159,8 @@ HEAD = {"type": "UniFormerHead", "num_classes": 2, "in_channels": 4, "channel_ma
 
 
 @pytest.mark.parametrize("config, words", [
-    (PLANTED, "val.txt: no such segment list"),  # all that is missing by then
+    # The first two fail only because the segment list is missing.
+    (PLANTED, "val.txt: no such segment list"),
     (DATASET, "val.txt: no such segment list"),
     (config_with(model=changed("cls_head", HEAD)), "does not fit the model of its config"),
 ])  # fmt: skip
@@ -206,7 +207,8 @@ def test_a_model_larger_than_its_weights_takes_neither_memory_nor_time(place, va
     refused, taken, _ = measured(build, changed(place, value))
     words = "at most|larger|cannot be built|does not fit"
     assert isinstance(refused, EpicError) and re.search(words, str(refused))
-    assert taken < 2**20  # KiB
+    # The limit is 1 GiB, in KiB.
+    assert taken < 2**20
 
 
 def test_a_number_of_5_000_digits_in_a_config_is_one_line():
@@ -249,7 +251,8 @@ PIPELINE = [
     {"type": "DecodeSegment", "short_side": 48}, {"type": "FormatShape", "input_format": "NCTHW"},
     {"type": "PackActionInputs"},
 ]  # fmt: skip
-# Where a step goes in the pipeline: in the place of one, or before it; and what it needs.
+# Each step has its place in the pipeline, 1 if it replaces the step there or 0 if it goes before
+# it, and the arguments that it needs.
 STEP_PLACES = {step["type"]: (place, 1, step) for place, step in enumerate(PIPELINE)} | {
     "UniformSample": (1, 1, {"clip_len": 2}),
     "PublishedFrames": (1, 1, {"rule": "avion", "clip_len": 2}),
@@ -334,7 +337,8 @@ def test_every_step_of_the_list_is_a_step_of_ours_or_mmaction2_s():
 
 
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
-# Models with a loader of their own for several kinds of input: no head over pairs, no reader here.
+# These models have a loader of their own for several kinds of input, so nothing here reads them,
+# and they have no head over pairs.
 OTHERS = {"omnisource"}
 FAMILIES = sorted(folder.name for folder in ZOO.iterdir() if folder.name not in OTHERS)
 

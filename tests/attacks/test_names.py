@@ -27,7 +27,8 @@ BAD_URLS = [
     "https://x/\x1b", "https://x/`id`", "https://x/" + "a" * 2000, "//x/a", "x/a",
 ]  # fmt: skip
 BAD_DIGESTS = ["xyz", "0" * 31, "0" * 33, "g" * 32, "../" + "0" * 29]
-NO_FRAME_COUNTS = ["1e308\t1e308", "50\t1e7", "1e5\t9"]  # of products that none holds
+# Each row breaks a limit of fps or of seconds, whose product must fit into int64.
+NO_FRAME_COUNTS = ["1e308\t1e308", "50\t1e7", "1e5\t9"]
 SHEET = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
 CSV = "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
 
@@ -40,7 +41,8 @@ def assert_refused(read, path, text: str, words: str) -> None:
     path.write_text(text)
     with pytest.raises(EpicError, match=words) as no:
         read(path)
-    assert str(no.value).isprintable() or read is read_csv  # which shows the id as it is, once
+    # `read_csv` shows the id as it is, in one place.
+    assert str(no.value).isprintable() or read is read_csv
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -105,7 +107,8 @@ def test_a_json_of_a_stranger_ends_in_one_line_and_soon(tmp_path, make, words):
 def test_a_table_that_claims_gigabytes_is_refused_unread(tmp_path, read):
     path = tmp_path / "videos.tsv"
     path.touch()
-    os.truncate(path, 20 * 2**30)  # a hole: no byte of it is on the disk
+    # The file is one hole: no byte of it is on the disk.
+    os.truncate(path, 20 * 2**30)
     with pytest.raises(EpicError, match=r"videos\.tsv: 20480 MiB; expected .*64 MiB"):
         read(path)
 

@@ -12,7 +12,8 @@ from epic100.download.weights import read_value
 from epic100.migrate.checkpoint import read_pair_order
 from snakemake_logger_plugin_epic100.logs import lines_of
 
-NAME = RECORD  # below the folder of the test; each reader takes it
+# The file lies below the test's folder, where each of the readers can read it.
+NAME = RECORD
 READERS = {
     "text": read_text,
     "JSON": read_json,

@@ -20,7 +20,7 @@ from support.checkout import ROOT, python, said
 
 pytestmark = pytest.mark.slow
 
-ANOTHER = 54321  # a user
+ANOTHER = 54321
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of another user")
 
 
@@ -155,7 +155,8 @@ def test_a_default_profile_of_the_working_folder_is_not_read_by_epic100_run(tmp_
     Path("default").mkdir()
     command = snakemake_command(["-n"])
     assert command[command.index("--workflow-profile") + 1] == "none"
-    assert "--rerun-incomplete" in command  # as the profile that ships says
+    # The profile that ships asks for this.
+    assert "--rerun-incomplete" in command
 
 
 @as_root

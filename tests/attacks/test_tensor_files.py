@@ -37,7 +37,8 @@ READERS = {
     "start weights": read_weights,
     "checkpoint": read_checkpoint,
 }
-MOST = 2**20  # KiB
+# It limits the memory of a process, in KiB.
+MOST = 2**20
 
 
 VALUES, TRAP = torch.arange(500.0), Unpickled(os.mkdir, "sprung")
@@ -104,8 +105,9 @@ def nested(levels: int) -> bytes:
     return b"\x80\x02}(K\x01\x85q\x00" + b"".join(pairs) + b"K\x01u."
 
 
-ROW = torch.zeros(1).expand(50_000_000)  # all are views of a few bytes
-CLAIM = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85R."  # of 4 GiB
+# ROW has 50 million values, all views of one number. CLAIM asks for a bytearray of 4 GiB.
+ROW = torch.zeros(1).expand(50_000_000)
+CLAIM = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85R."
 ATTACKS = {
     "never ends: a nested tuple as a key": zipped(nested(60)),
     "never ends: a nested tuple as a key, in the old form": old(nested(60)),
@@ -142,7 +144,8 @@ ATTACKS = {
 
 def outcomes(read, contents: dict[str, bytes]) -> dict[str, str]:
     """The error for each content of `a.pth`."""
-    foreign_tensors.SECONDS = 2.0  # of 20: what never ends is to end sooner here
+    # An attack that never ends is stopped after 2 s here, not after 20 s.
+    foreign_tensors.SECONDS = 2.0
     said = {}
     for name, content in contents.items():
         Path("a.pth").write_bytes(content)
@@ -164,9 +167,11 @@ def refuses(read, contents: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("read", [read_weights, load_model, read_submission])
 def test_what_would_never_end_or_take_gigabytes_is_one_error(tmp_path, monkeypatch, read):
-    assert foreign_tensors.SECONDS <= 25  # and the end of a process takes moments
+    # This is the limit in use; the end of the process takes only moments more.
+    assert foreign_tensors.SECONDS <= 25
     monkeypatch.chdir(tmp_path)
-    once = read is read_weights  # what takes all its time
+    # Attacks that never end take all their time, so one reader tries them.
+    once = read is read_weights
     refuses(read, {name: ATTACKS[name] for name in ATTACKS if once or "never" not in name})
 
 
@@ -181,7 +186,7 @@ SCORES = {
     "format": predictions.FORMAT,
 }  # fmt: skip
 ENTRY = {"narration_id": "P01_01_0", "verb_output": VALUES[:4], "noun_output": VALUES[:5]}
-# One list many times in a list: a few bytes in a file, and pages in a message.
+# A list that is many times in a list takes a few bytes in a file, and pages in a message.
 LONG = {"list": [[7] * 400] * 400, "number": 10**12, "text": "x" * 200_000}
 
 

@@ -19,8 +19,9 @@ HEAD = (
     b'{"version": "0.2", "challenge": "action_recognition", "sls_pt": 2, "sls_tl": 3, "sls_td": 3,'
     b' "results": '
 )
-TEXT = 100_000_000  # bytes, of which five copies may be in memory
-MOST = 600 * 1024  # KiB
+# TEXT counts bytes, of which five copies may be in memory. MOST limits memory, in KiB.
+TEXT = 100_000_000
+MOST = 600 * 1024
 
 
 def packed(*parts: bytes, method=zipfile.ZIP_DEFLATED, name="test.json") -> bytes:

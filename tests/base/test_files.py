@@ -30,7 +30,8 @@ from support.tricky_videos import encode
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
 def test_a_read_that_the_disk_refuses_is_tried_again_on_the_file_opened_anew(tmp_path, monkeypatch):
     waited, link = [], tmp_path / "v.MP4"
-    link.symlink_to("/proc/self/mem")  # nothing is mapped at its start: EIO
+    # Nothing is mapped at the start of this file, so reads there fail with EIO.
+    link.symlink_to("/proc/self/mem")
     (tmp_path / "whole").write_bytes(b"0123456789")
     monkeypatch.setattr(disk.time, "sleep", waited.append)
     file = WatchedFile(link)
@@ -57,9 +58,11 @@ def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path):
     assert (file.size, file.read(4), file.tell()) == (10, b"0123", 4)
     assert (file.seek(-2, os.SEEK_END), file.read(4)) == (8, b"89")
     assert file.read_at(2, 3) == b"234"
-    assert file.seek(-11, os.SEEK_END) < 0  # and so it is in a spoilt file, which asks for it
+    # A spoilt file may ask for a place before its start.
+    assert file.seek(-11, os.SEEK_END) < 0
     os.close(file.descriptor)
-    file.close()  # a refusal takes nothing from what was read
+    # An error of closing takes nothing from the bytes that were read, so none is raised.
+    file.close()
 
 
 @pytest.mark.parametrize("place", ["index last", "index first", "a free box before all"])
@@ -225,7 +228,8 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_s_is_
     killed.kill()
     killed.join()
     old, other = tmp_path / ".a [1].4711.tmp.txt", tmp_path / ".b.4711.tmp.txt"
-    for path in (old, other):  # as it was named before
+    # Temporary files of earlier versions had such names.
+    for path in (old, other):
         path.write_text("half")
     living.start()
     busy = ours.recv()
@@ -286,7 +290,8 @@ def test_a_table_of_ours_comes_as_values_and_a_spoilt_one_as_one_error(tmp_path)
     path, kinds = tmp_path / "table.tsv", {"a": int, "b": str}
     path.write_text("b\ta\tc\nx\t1\t\n")
     assert read_own_table(path, kinds, about="a table of mine") == [{"a": 1, "b": "x"}]
-    path.write_text("b\ta\nx\t1\ny\n")  # cut
+    # The last line is cut.
+    path.write_text("b\ta\nx\t1\ny\n")
     with pytest.raises(EpicError, match=r"table\.tsv: line 3: a is ''; expected a table of mine"):
         read_own_table(path, kinds, about="a table of mine")
 

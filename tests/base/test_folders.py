@@ -9,7 +9,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder, new_folder, refuse_links, remove_folder
 
-ANOTHER = 54321  # a user
+ANOTHER = 54321
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of another user")
 
 

@@ -50,7 +50,8 @@ def same(one, other) -> bool:
     return type(one) is type(other) and one == other
 
 
-@pytest.mark.parametrize("is_new", [True, False])  # or the format before torch 1.6
+# `False` means the format before torch 1.6.
+@pytest.mark.parametrize("is_new", [True, False])
 def test_a_content_comes_out_as_it_went_in_and_no_tensor_shares_its_values(is_new):
     torch.save(CONTENT, "a.pt", _use_new_zipfile_serialization=is_new)
     found = read("a.pt")

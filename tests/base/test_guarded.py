@@ -128,7 +128,8 @@ def test_a_decoder_that_fails_is_reported_by_its_signal_or_its_error(decoder, wa
     [
         (("get", "SIGKILL"), "ended from outside \\(SIGKILL\\)"),
         (("get", "SIGTERM"), "SIGTERM"),
-        (("get", "SIGBUS"), "SIGBUS"),  # a page that cannot be read
+        # A page that cannot be read gives this signal.
+        (("get", "SIGBUS"), "SIGBUS"),
         (("give_up", 0), "its process left no result"),
         (("find_no_folder",), "No such file or directory: '/no/such/folder/x'"),
         pytest.param(
@@ -152,13 +153,15 @@ def test_words_of_a_decoder_neither_block_it_nor_fill_memory():
 def test_a_child_that_holds_the_pipes_does_not_hold_the_scan():
     started = time.monotonic()
     assert run("leave_a_child") is None
-    assert time.monotonic() - started < 40  # the child stays for a minute
+    # The child stays for a minute.
+    assert time.monotonic() - started < 40
 
 
 def test_progress_is_heard_in_order():
     heard = []
     run("say", 10, 20, 30, progress=heard.append)
-    assert heard == sorted(heard)  # the last count comes again while nothing is said
+    # While the decoder says nothing, its last count comes again.
+    assert heard == sorted(heard)
     assert [count for count in dict.fromkeys(heard) if count] == [10, 20, 30]
 
 
@@ -197,14 +200,16 @@ def all_gone(*pids: int) -> bool:
 
 
 def test_each_call_has_a_process_of_its_own_and_the_server_stays(noted, notes):
-    for _ in range(2):  # which would fail in a process that has run before
+    # `be_new` fails in a process that has run it before.
+    for _ in range(2):
         noted("be_new")
         assert reason("note", notes, "refuse", "EpicError", "it is torn") == "it is torn"
     servers, forks = map(set, zip(*pids(notes), strict=True))
     assert len(servers) == 1 and len(forks) == 4
 
 
-ROOMY = ScanLimits(stall_seconds=60.0, memory_mib=8192)  # this file's imports have torch
+# Its server imports this file, which imports torch.
+ROOMY = ScanLimits(stall_seconds=60.0, memory_mib=8192)
 
 
 def tell_server(progress) -> int:
@@ -234,7 +239,7 @@ def test_a_limit_holds_from_the_first_moment_and_for_its_call_alone(noted, notes
     assert reason("eat") == "reading it asks for more than 512 MiB of memory"
     assert call(bad_decoders.take, 600, limits=ScanLimits(memory_mib=2048), seconds=60.0) == 600
     assert noted("tell_limit") == 512
-    assert noted("limit_beyond", 2**20) == [0, 0]  # the system's own limit holds
+    assert noted("limit_beyond", 2**20) == [0, 0]  # The system's own limit holds.
 
 
 def test_a_call_within_a_call_is_made_in_its_process(noted):
@@ -254,7 +259,8 @@ def test_what_a_fork_does_concerns_its_own_call_only(decoder, limits, wanted, no
     assert reason("note", notes, *decoder, limits=limits) == wanted
     heard = []
     assert noted("give", 2, progress=heard.append) == 2
-    assert not any(heard)  # nothing that the one before said
+    # It hears nothing that the call before it said.
+    assert not any(heard)
     (_, first), (failed, spoilt), (fresh, _) = pids(notes)
     assert all_gone(spoilt, failed, first) and fresh != failed
 
@@ -265,7 +271,8 @@ def test_who_kills_it_from_outside_is_not_the_file_s_fault(victim, noted, notes)
         noted("kill_after_a_while", victim)
     assert noted("give", 1) == 1
     server, _ = pids(notes)[-1]
-    os.kill(server, signal.SIGKILL)  # while it has nothing to do: it is not used again
+    # The server ends while it has nothing to do, so it is not used again.
+    os.kill(server, signal.SIGKILL)
     assert all_gone(server)
     assert noted("give", 2) == 2
 
@@ -305,13 +312,13 @@ def lead_a_group(function, *arguments) -> None:
     lambda scan: os.kill(scan, signal.SIGKILL), lambda scan: os.killpg(scan, signal.SIGINT),
 ], ids=["killed", "Ctrl-C"])  # fmt: skip
 def test_nothing_outlives_a_scan_not_even_a_fork_that_spins(end, noted, notes):
-    arguments = (noted, "ignore_signals")  # as one does that FFmpeg does not leave
+    arguments = (noted, "ignore_signals")
     scan = fork.Process(target=lead_a_group, args=arguments)
     scan.start()
     until = time.monotonic() + 60
     while not pids(notes) and time.monotonic() < until:
         time.sleep(0.05)
-    time.sleep(0.5)  # by then it spins
+    time.sleep(0.5)  # By then it spins.
     end(scan.pid)
     scan.join()
     ((server, forked),) = pids(notes)

@@ -35,7 +35,8 @@ time.sleep(600)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(FENCE, "")  # put back after the test
+    # A hold sets this variable, and `monkeypatch` puts it back after the test.
+    monkeypatch.setenv(FENCE, "")
     (tmp_path / ".snakemake").mkdir()
     return tmp_path
 
@@ -69,7 +70,8 @@ def test_a_run_holds_its_folder_alone_until_its_end(folder):
     assert read_run(folder) == holder.run
     write_text(folder / "out", "")
     holder.run = replace(holder.run, scheduler="slurm")
-    holder.release()  # not while it may have left jobs
+    # A run that may have left jobs keeps its record.
+    holder.release()
     assert read_run(folder) is not None
     holder.run = replace(holder.run, scheduler="")
     holder.release()
@@ -90,8 +92,10 @@ def test_a_run_that_cannot_be_seen_is_alive_while_its_record_beats(folder, left,
     held = Hold(folder, print)
     held.take()
     assert read_run(folder).host == Run.this().host
-    held.release()  # else this process would end at its next beat
-    new = left(**changes)  # which takes over in its turn; no job of this run saves from now on
+    # If it held on, this process would end at its next beat.
+    held.release()
+    # Another run takes over in its turn, and no job of this run saves from now on.
+    new = left(**changes)
     with pytest.raises(EpicError, match=f"{new.token} is at work for the same files since"):
         write_text(folder / "out", "")
 
@@ -139,7 +143,8 @@ def test_a_run_that_was_taken_over_ends_at_its_next_beat_and_touches_nothing(fol
     command = [sys.executable, "-c", BEATS, folder]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as taken_over:
         child = psutil.Process(int(taken_over.stdout.readline()))
-        taken_over.send_signal(signal.SIGSTOP)  # Ctrl-Z
+        # It is suspended, as by Ctrl-Z.
+        taken_over.send_signal(signal.SIGSTOP)
         new = left(host="elsewhere")
         taken_over.send_signal(signal.SIGCONT)
         assert taken_over.wait(20) == 1

@@ -16,7 +16,8 @@ from epic100.video.reader import FrameError
 from support.this_process import Terminal, records_of
 
 log = logging.getLogger("epic100.a.module")
-MEMORY = Path("/proc/self/mem")  # a file that is there, and whose reads fail
+# This file is there, but reads of it fail.
+MEMORY = Path("/proc/self/mem")
 NO_FILE = "/no/such/file: No such file or directory; "
 
 
@@ -42,7 +43,8 @@ def test_records_of_the_library_and_warnings_of_others_are_on_stderr_and_in_the_
     others = logging.getLogger("urllib3.a.module")
     others.setLevel(logging.NOTSET)
     with rule_log(path):
-        logging.getLogger().setLevel(logging.WARNING)  # as outside pytest
+        # The root logger has this level outside pytest.
+        logging.getLogger().setLevel(logging.WARNING)
         log.info("100 segments")
         log.warning("P01: none of its videos is readable")
         log.info("1 of 2", extra=FILE_ONLY)
@@ -102,7 +104,8 @@ def test_what_is_printed_stands_on_stderr_in_one_write_a_line_and_in_the_log_of_
     for number in (1, 2):
         with rule_log(path):
             print("error:", "a.csv", number)
-            assert f"a.csv {number}" in path.read_text()  # while it runs, not at its end
+            # The log has the line while the rule runs, not only at its end.
+            assert f"a.csv {number}" in path.read_text()
             print("no end", end="", file=sys.stderr)
     assert writes == ["error: a.csv 1\n", "no end\n", "error: a.csv 2\n", "no end\n"]
     assert capsys.readouterr().out == ""
@@ -202,7 +205,7 @@ def test_on_a_terminal_a_bar_is_below_all_lines_and_the_log_gets_plain_ones(tmp_
     with rule_log(tmp_path / "a.log"):
         three_segments()
     before, _, after = terminal.shown().partition("P00 is done\r\n")
-    assert before.endswith("\r")  # the bar was wiped
+    assert before.endswith("\r")  # The bar was wiped.
     assert "predict val:  33%|" in after and "predict val: 1/3" not in before + after
     lines = (tmp_path / "a.log").read_text().splitlines()[1:]
     for i in range(3):

@@ -41,10 +41,12 @@ def wait(system):
 
 @pytest.mark.parametrize("system", ["linux", "macos"])
 def test_a_wait_ends_with_the_signal_of_the_right_sender(system):
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # and so it is in what is forked
+    # A forked process inherits the blocked signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     waiter = fork.Process(target=wait, args=(system,))
     waiter.start()
-    if system == "linux":  # a stranger's signal is not the one
+    # Where the system tells who sent a signal, that of another process does not end the wait.
+    if system == "linux":
         subprocess.run(["kill", "-USR2", str(waiter.pid)], check=True)
         waiter.join(0.2)
         assert waiter.exitcode is None

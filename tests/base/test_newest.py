@@ -16,7 +16,8 @@ JOB = ["python", "-m", "snakemake", "--snakefile", "a b", "--target-jobs", "scan
 def job(tmp_path, monkeypatch):
     """Starts a job of `JOB` under an id; the file of its target's number is the attribute."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(FENCE, "")  # put back after the test
+    # The code sets this variable, and `monkeypatch` puts it back after the test.
+    monkeypatch.setenv(FENCE, "")
     newest_file(JOB).parent.mkdir(parents=True)
 
     def start(number):
@@ -27,7 +28,8 @@ def job(tmp_path, monkeypatch):
 
 
 def test_an_older_job_ends_at_its_start_or_when_it_would_save_and_the_newest_goes_on(job):
-    end_if_not_newest(JOB)  # no job of a cluster
+    # Without an id this process is no job of a cluster, and goes on.
+    end_if_not_newest(JOB)
     job("6")
     write_text("out", "of the first")
     newest_file(JOB).write_text('{"token": "7"}')

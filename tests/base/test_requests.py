@@ -22,7 +22,7 @@ def test_the_device_chooses_the_entry_and_the_command_line_comes_last():
     }  # fmt: skip
 
 
-# Snakemake, which also prints what each job would ask for.
+# It runs Snakemake, and also prints what each job would ask for.
 PROGRAM = """
 import json, sys
 from snakemake.cli import main

@@ -72,7 +72,8 @@ def test_too_little_memory_is_not_the_file_s_fault(tmp_path):
     write_tensors(torch.zeros(2**24), tmp_path / "large.pt")
     words = r"large\.pt: cannot be read: too little memory for its 64\.0 MiB"
     with (
-        multiprocessing.get_context("spawn").Pool(1) as pool,  # no memory of ours to use
+        # A spawned process has no free memory of this one that it could use.
+        multiprocessing.get_context("spawn").Pool(1) as pool,
         pytest.raises(EpicError, match=words) as caught,
     ):
         pool.apply(read_within, (tmp_path / "large.pt", 40))

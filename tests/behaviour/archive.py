@@ -95,7 +95,8 @@ def ranges(text: str) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in pairs]
 
 
-whole = cache(decoded)  # of originals, which many damaged films are compared with
+# Many damaged films are compared with the same original, so it is decoded once.
+whole = cache(decoded)
 
 
 @dataclass

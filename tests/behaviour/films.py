@@ -12,7 +12,8 @@ import numpy as np
 
 from support.packets import write_film
 
-SIZE = (96, 64)  # width and height
+# It is width and height in pixels.
+SIZE = (96, 64)
 RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}
 # One thread and plain C give the same bytes each time, and a fixed quantizer needs no estimates.
 X264 = {

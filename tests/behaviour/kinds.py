@@ -11,7 +11,8 @@ from support.packets import CodedPicture, later, rewrite
 
 # With 27 pictures a group, two B-frames lead each key frame of an open one.
 CLOSED, OPEN, PLAIN = {}, {"open_gop": 1, "b_pyramid": "normal", "keyint": 27}, {"bframes": 0}
-LENGTH = 160  # pictures of a film that is damaged
+# A film that is damaged has so many pictures.
+LENGTH = 160
 H264 = {"b_frames": CLOSED, "open_groups": OPEN, "no_b_frames": PLAIN}
 
 

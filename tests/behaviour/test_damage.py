@@ -18,8 +18,10 @@ from behaviour.golden import require_golden
 from behaviour.kinds import LENGTH
 
 pytestmark = pytest.mark.slow
-VISIBLE = 8  # of 255, mean over a block of 16 x 16
-READ = 8  # unmarked frames of each file
+# VISIBLE is a mean difference over a block of 16 x 16 pixels, whose values go to 255. READ is how
+# many unmarked frames of each file are read.
+VISIBLE = 8
+READ = 8
 
 
 def is_wrong(picture: np.ndarray | None, true: np.ndarray) -> bool:
@@ -51,7 +53,8 @@ def test_pictures_that_are_wrong_or_gone_are_marked(scanned, readable):
         # A segment over a hole has both pictures beside it.
         holes = [n for n, step in enumerate(np.diff(numbers).tolist()) if step > 1]
         assert all({n, n + 1} & marked for n in holes), film.name
-        # Pictures that are gone at the end: the table's own ranges go on, or the sheet knows.
+        # If pictures are gone at the end, the ranges go on beyond the last frame, or the reason
+        # cites the sheet.
         row = scanned.rows[film.name]
         told = max(marked, default=-1) >= len(numbers) or "the sheet says" in row["reason"]
         assert told == (numbers[-1] + 1 < LENGTH), film.name

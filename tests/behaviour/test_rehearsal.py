@@ -79,7 +79,8 @@ def test_each_video_has_the_state_that_it_was_given(scans):
     assert frames["P02_03"] / 3 < cut[0] < cut[1] == frames["P02_03"]
     assert middle[0] < frames["P02_12"] / 2 < middle[1] < frames["P02_12"]
     assert frames[OTHER] == frames[ITS_FILM] and scans[OTHER]["fps"] == scans[ITS_FILM]["fps"]
-    assert "the sheet says" in scans[OTHER]["finding"]  # so its segments are held back
+    # Its segments are held back for this reason.
+    assert "the sheet says" in scans[OTHER]["finding"]
     assert not any(row["finding"] for name, row in scans.items() if name != OTHER)
 
 

@@ -28,7 +28,8 @@ LISTS = (
 )  # fmt: skip
 MEASURED = ("video_id", "status", "frames", "damaged", "timing", "pictures")
 READ = {"P02_101": "sound, 50 fps", "P03_07": "sound, 29.97 fps", "P22_02": "damaged"}
-SEGMENTS = 12  # or some more, of each of these
+# So many segments of each of these are read, or some more.
+SEGMENTS = 12
 
 
 def digest(*files) -> str:
@@ -80,7 +81,8 @@ def test_the_figures_are_those_of_the_submission(demo):
         for task, found in right.items():
             scores = guessed[row["narration_id"]][f"{task}_output"]
             assert scores.exp().sum().item() == pytest.approx(1, abs=1e-4)
-            best = int(np.argsort(scores.numpy())[-1])  # as the official evaluator breaks ties
+            # The official evaluator breaks ties like this.
+            best = int(np.argsort(scores.numpy())[-1])
             found.append(best == int(row[f"{task}_class"]))
     for task, found in right.items():
         told = figures[f"overall_{task}_accuracy_at_1"]

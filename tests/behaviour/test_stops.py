@@ -26,10 +26,11 @@ P02_102\tP02\tval\t50\t5
 """
 TRAIN = {
     "config": "config/x3d_demo.py", "from_scratch": True, "epochs": 2, "batch_size": 1,
-    "checkpoint": {"seconds": 0.001, "keep": 1000},  # a checkpoint after each batch, all kept
+    # It saves a checkpoint after each batch, and keeps them all.
+    "checkpoint": {"seconds": 0.001, "keep": 1000},
     "options": {"default_hooks.stopper": {"type": "Stopper"}},
 }  # fmt: skip
-# The batch of 22, two epochs of 11; the signal; to whom.
+# Each row has the batch (one of 22, in two epochs), the signal, and who gets it.
 STOPS = (
     (3, signal.SIGINT, "group"),
     (8, signal.SIGTERM, "snakemake"),
@@ -96,7 +97,8 @@ def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straig
         assert not (folder / "stop.json").exists() and not (folder / "results/model.pth").exists()
         now = batches(folder)
         assert done.items() <= now.items(), f"{number.name}: batches were done twice"
-        # A signal lets the batch end and saves; what is killed leaves what was saved before.
+        # A training that gets a signal ends its batch and saves. A killed one leaves the checkpoint
+        # before.
         assert max(now) == batch - (number == signal.SIGKILL)
         done = now
     run_snakemake(*words(folder))
@@ -104,4 +106,5 @@ def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straig
     ends = weights(straight), weights(folder)
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
-    assert (folder / "results/training.tsv").read_text().count("\n") == 3  # a header, two epochs
+    # The table has a header and two epochs.
+    assert (folder / "results/training.tsv").read_text().count("\n") == 3

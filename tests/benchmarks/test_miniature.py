@@ -15,16 +15,17 @@ pytestmark = pytest.mark.slow
 
 @needs_decord
 def test_every_way_reads_the_same_frames_and_is_a_row_of_the_table(tmp_path):
-    archive.make_archive(tmp_path, 2, 0.1, (96, 54))  # two files of six seconds
-    found = archive.compare(tmp_path, 4)  # compares the checksums
+    # It makes two files of six seconds.
+    archive.make_archive(tmp_path, 2, 0.1, (96, 54))
+    # `compare` fails if ways that must read the same frames do not.
+    found = archive.compare(tmp_path, 4)
     assert len(found) == 19
     for name, row in found.items():
         if "missing" not in row:
             assert row["cpu_ms"] > 0 and row["peak_mb"] > 100, name
             assert row["mb"] > 0 or not name.endswith((": ours", "stock")), name
-            if name.endswith(
-                (": ours", ": ours, training size")
-            ):  # sound, and packets of pictures not shown
+            if name.endswith((": ours", ": ours, training size")):
+                # The bytes beyond the floor are sound, and packets of pictures that are not shown.
                 assert 0 <= row["beyond_kb"] < 64, name
     text = archive.table(found)
     assert text.count("\n") == 20 and "| original: floor |" in text

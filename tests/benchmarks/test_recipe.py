@@ -20,7 +20,8 @@ def test_gains_are_of_the_same_seeds_with_student_s_interval():
     runs += [run("both", 0, 21.0, ("max", "heads"))]
     base, segment, one, heads = recipe.rows(runs)
     assert (base["gain"], base["interval"], base["action"]) == (0, 0, 30)
-    # Gains of 5, 3 and 4: mean 4, standard deviation 1, t of two degrees of freedom 4.303.
+    # The gains are 5, 3 and 4: their mean is 4 and their standard deviation 1, and t of two degrees
+    # of freedom is 4.303.
     assert segment["gain"] == pytest.approx(4)
     assert segment["interval"] == pytest.approx(4.303 / 3**0.5, abs=0.01)
     assert (one["fold"], heads["fold"], heads["gain"], heads["interval"]) == (

@@ -65,7 +65,7 @@ def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path
         right &= hits
         assert 100 * hits.mean() == pytest.approx(figures[f"readable_{task}_accuracy_at_1"])
         assert best.shape[1] == data["best"][task] and (np.diff(shares) <= 0).all()
-        assert np.allclose(shares.sum(axis=1), data["unit"], atol=3)  # all classes are here
+        assert np.allclose(shares.sum(axis=1), data["unit"], atol=3)  # All classes are here.
         assert guesses[f"{task}_truth_p"] == shares[best == true].tolist()
     assert 100 * right.mean() == pytest.approx(figures["readable_action_accuracy_at_1"])
     near = figures["readable_action_accuracy_at_5"]
@@ -133,8 +133,10 @@ def test_it_has_the_page_and_a_clip_with_its_label_of_each_predicted_segment(tmp
 
 
 @pytest.mark.parametrize("size, kept", [
-    (4, [5, 10, 15, 20]),  # wrong guesses first: every fifth
-    (8, [1, 5, 10, 11, 15, 20, 21, 25]),  # then everybody's first right one
+    # Clips of wrong guesses, every fifth, come first.
+    (4, [5, 10, 15, 20]),
+    # Next comes the first right guess of each participant.
+    (8, [1, 5, 10, 11, 15, 20, 21, 25]),
 ])  # fmt: skip
 def test_clips_that_do_not_fit_are_left_out_by_guess_and_participant(tmp_path, caplog, size, kept):
     page = make_browse(tmp_path, bytes(10**6 // size), max_mb=1)
@@ -148,7 +150,8 @@ def test_the_old_folder_stays_until_the_new_one_is_complete(tmp_path):
     folder = tmp_path / "browse"
     folder.mkdir()
     (folder / "old").touch()
-    (tmp_path / ".browse.left.new/clips").mkdir(parents=True)  # of a process that was killed
+    # A process that was killed left this.
+    (tmp_path / ".browse.left.new/clips").mkdir(parents=True)
     with pytest.raises(KeyError), new_folder(folder) as new:
         (new / "index.html").touch()
         raise KeyError

@@ -99,7 +99,8 @@ def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, file):
     ask(page, "while (at('player').currentTime < 0.3) await new Promise(r => setTimeout(r, 20))")
     assert ask(page, "return at('player').videoWidth") > 0
     assert ask(page, "return at('player').currentSrc").endswith("/clips/P01/P01_11_4.mp4")
-    scale = ask(page, f"return {block}.offsetLeft / 12")  # its segment begins at 12 s
+    # The segment of this block begins at 12 s.
+    scale = ask(page, f"return {block}.offsetLeft / 12")
     assert ask(page, line) >= 12.2 * scale
     ask(page, "at('player').pause(); at('player').currentTime = 1;"
               "await new Promise(r => at('player').addEventListener('seeked', r, {once: true}));"

@@ -18,7 +18,8 @@ from support.small_browse import rows
 pytestmark = pytest.mark.slow
 
 AXE = Path(__file__).parents[1] / "support/vendor/axe.min.js"
-FIRST = np.arange(27) % 5 > 0  # which segments each run has right; the other three are dropped
+# Each run has these segments right. The last three of 30 are dropped.
+FIRST = np.arange(27) % 5 > 0
 SECOND = np.arange(27) % 3 > 0
 ROW = "document.querySelector('#segment-table .rows .row:nth-child({})')"
 KEEP = "window.saved = {}; epic.download = (name, text) => { saved[name] = text; };"
@@ -70,7 +71,8 @@ def test_the_difference_has_the_interval_of_compare(page):
 
 def test_a_table_has_counts_intervals_and_mistakes_and_a_click_filters(page):
     table = "#class-table .rows .row"
-    own = np.array([row[3:] == (0, 0) for row in rows()[:27]])  # take plate
+    # Verb 0 and noun 0 are `take plate`.
+    own = np.array([row[3:] == (0, 0) for row in rows()[:27]])
     ask(page, "await open('classes'); await set('kind', 'action')")
     right = 100 * FIRST[own].mean()
     low, high = wilson(right, own.sum())
@@ -183,7 +185,8 @@ def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs
 def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
     begin = "at('around').click(); while (at('player').currentTime < 1) await wait();" \
             "return [at('player').currentSrc, at('player').currentTime]"  # fmt: skip
-    source, seconds = ask(page, "show(1);" + begin)  # it begins at 3 s
+    # Its segment begins at 3 s.
+    source, seconds = ask(page, "show(1);" + begin)
     assert source.endswith("/P01_11.MP4") and 1 <= seconds < 2
     assert ask(page, "return at('badges').querySelector('a').getAttribute('href')") == (
         "../P01_11.MP4#t=3,7"
@@ -193,8 +196,9 @@ def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
     while (player.currentTime < 2.8) await wait();
     while (player.currentTime > 2) await wait();
     return epic.viewer.current()"""
-    assert ask(page, over) == 1  # the file ends, and its moment begins again
-    refused = "player.play = () => Promise.reject(new Error('refused'));"  # is no error
+    assert ask(page, over) == 1  # The file ends, and its moment begins again.
+    # It is no error if the browser refuses to play.
+    refused = "player.play = () => Promise.reject(new Error('refused'));"
     ask(page, f"const player = at('player'); {refused} player.dispatchEvent(new Event('ended'));"
               "await wait(); delete player.play; at('around').click()")  # fmt: skip
     assert ask(page, "show(12); return at('around').closest('label').hidden")
@@ -236,7 +240,7 @@ def test_on_a_telephone_truth_and_guesses_are_in_the_list_and_whole(page):
     return cells.slice(0, 4).map(each => each.innerText)"""
     lines = ask(page, f"await wait(); await wait(); {first}")
     assert lines == ["take plate", "A take spoon", "B take spoon", "P01_11_0"]
-    # One name of these made-up ones is a script, which is longer than a telephone is wide.
+    # One of the made-up names is a script, which is longer than a telephone is wide.
     names = (
         "return [...document.querySelectorAll('.stacked span')].filter("
         "each => each.innerText.length < 40 && each.scrollWidth > each.clientWidth).length"

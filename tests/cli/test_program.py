@@ -159,7 +159,8 @@ def test_a_folder_that_has_all_is_fine_and_what_it_lacks_is_named(here, capsys):
         "train: 1 of 2 (all of P02, none of P01)",
         "val: 1 of 1 (all of P02)",
     ]
-    configure(here, participants={"include": ["P02"]})  # counts who takes part alone
+    # Only videos of participants that take part are counted.
+    configure(here, participants={"include": ["P02"]})
     main(CALL)
     assert "archive: all 2 videos of the sheet are there" in "".join(lines(capsys))
 

@@ -11,7 +11,7 @@ from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import read_settings, set_words
 from support.checkout import ROOT, epic100, run_snakemake, said
 
-# Words behind `epic100`, and the answer before Snakemake starts.
+# Each key has words behind `epic100`, each value has the answer before Snakemake starts.
 AT_ONCE = {
     "train": "expected epic100 run train",
     "features": "expected epic100 run features",
@@ -40,7 +40,8 @@ AT_ONCE = {
     "test modl.pth": "modl.pth: no such file; did you mean model.pth?",
 }
 CONFIG = "train:\n  epochs: ten\nvidoes: {}\n"
-# Words behind `epic100 run -n` or `snakemake -n`, and what the workflow answers.
+# Each key has words behind `epic100 run -n` or `snakemake -n`, each value has the workflow's
+# answer.
 IN_THE_WORKFLOW = {
     "--cores 0": "--cores 0: no job could ever start; expected 1 or more, or all",
     "results/runs/foo/submission.pt": "give run=foo too, or its --configfile",

@@ -76,7 +76,8 @@ def test_indexes_are_read_before_workers_start_wherever_videos_are_and_never_aga
 
 
 def test_a_clip_at_30_fps_spans_as_many_seconds_in_every_file(lab, tmp_path):
-    paths = ("P01/P01_01.MP4", "P02/P02_101.MP4", "P03/P03_07.MP4")  # 59.94, 50, 29.97 fps
+    # They have 59.94, 50 and 29.97 fps.
+    paths = ("P01/P01_01.MP4", "P02/P02_101.MP4", "P03/P03_07.MP4")
     (tmp_path / "long.txt").write_text("".join(f"{path} 0 300 -1 -1\n" for path in paths))
     steps = pipeline(lab, target_fps=30, test_mode=True)[:2]
     data = EpicSegmentVideoDataset(
@@ -86,7 +87,8 @@ def test_a_clip_at_30_fps_spans_as_many_seconds_in_every_file(lab, tmp_path):
         np.ptp(sample["frame_inds"]) / sample["avg_fps"]
         for sample in map(data.__getitem__, range(3))
     ]
-    assert spans == pytest.approx([2.55] * 3, abs=0.05)  # 2.6 s less the last step
+    # A clip spans 13 steps of 6/30 s, which is 2.6 s, less one frame of the file.
+    assert spans == pytest.approx([2.55] * 3, abs=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +130,8 @@ def test_a_clip_of_a_variable_rate_shows_what_it_shows_at_a_constant_one(
             for step in steps:
                 sample = step.transform(sample)
             clips[name] = np.array([picture.mean() for picture in sample["imgs"]]).round()
-        # Of the two pictures, the later one may have been dropped: the one before is shown.
+        # The phone may have dropped the picture that the even film shows: then the one before it is
+        # shown.
         expected = shown[np.searchsorted(shown, clips["even"], "right") - 1]
         assert np.abs(clips["uneven"] - expected).max() <= 3, (seconds, clips)
 
@@ -147,7 +150,8 @@ def inputs(data, workers, persistent=False):
 def test_augmentation_depends_on_epoch_and_sample_and_not_on_workers(lab):
     data = dataset(lab, part=6)
     alone = inputs(data, 0)
-    assert not np.array_equal(alone[0], alone[1])  # another epoch, other clips
+    # Another epoch has other clips.
+    assert not np.array_equal(alone[0], alone[1])
     for workers, persistent in ((2, False), (2, True)):
         assert np.array_equal(alone, inputs(data, workers, persistent))
     assert not np.array_equal(alone[0], inputs(dataset(lab, part=6, seed=1), 0)[0])

@@ -22,7 +22,7 @@ from support.small_runs import copy_results
 pytestmark = pytest.mark.slow
 
 
-# Reading this at its start is answered with EIO by the kernel, as by a disk that fails.
+# Reads at the start of this file fail with EIO, as on a disk that fails.
 EIO_FILE = Path("/proc/self/mem")
 STEPS = [
     {"type": "OpenSegment"},
@@ -99,7 +99,8 @@ def test_a_killed_worker_is_one_line_that_says_what_to_do(at_work):
         ended_workers_are_errors(),
     ):
         for _ in DataLoader(Killed(), num_workers=1):
-            time.sleep(3 * at_work)  # torch's signal handler may raise here
+            # The signal handler of torch may raise here.
+            time.sleep(3 * at_work)
 
 
 def test_another_error_of_torch_is_no_killed_worker():

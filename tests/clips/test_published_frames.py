@@ -11,7 +11,7 @@ from epic100.clips.published_frames import RULES, PublishedFrames
 from epic100.model.published import published
 from epic100.segments.annotations import frames_between
 
-# Written by the models' own code (4d9feb8:benchmarks/adopted.py) for five rows: rule, video,
+# The models' own code (4d9feb8:benchmarks/adopted.py) wrote these for five rows: rule, video,
 # seconds of start and stop, pictures a second of the file, and the times of the frames.
 TIMES = json.loads((Path(__file__).parent / "data/published_times.json").read_text())
 STEPS = {model.rule: model.sampling for model in published().values()}

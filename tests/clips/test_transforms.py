@@ -161,7 +161,8 @@ def test_a_batch_is_copied_once_to_be_pinned_and_moved_in_two_pieces():
     with Copies(0) as copies:
         moved = Mover(torch.device("meta"))(batch)
         inputs = made(moved, True)["inputs"]
-    assert copies.moved - 1 == 2  # one of them is the preprocessor's, to floats
+    # One more copy is made by the preprocessor, which turns bytes into floats.
+    assert copies.moved - 1 == 2
     assert inputs.is_meta and inputs.dtype == torch.float32 and len(inputs) == 6
     assert all(sample.gt_label.is_meta for sample in moved["data_samples"])
 
@@ -236,7 +237,8 @@ def test_a_crop_shows_what_mmaction2_s_steps_show_with_the_same_random_numbers(
         ours, after = clip_of([step | {"flip_ratio": 0.5}], seed, decoder)
         theirs, after_theirs = clip_of(other, seed, decoder)
         assert ours.shape == theirs.shape == (3, 40, 40, 3) and after == after_theirs
-        assert np.abs(ours.astype(int) - theirs).mean() < 6  # of 255; another place: 20 and more
+        # The values go to 255. A crop of another place differs by 20 and more.
+        assert np.abs(ours.astype(int) - theirs).mean() < 6
         elsewhere, _ = clip_of(other, seed + 100, decoder)
         if kind == "random":
             there = np.abs(ours.astype(int) - elsewhere).mean()
@@ -253,7 +255,8 @@ def test_resized_crops_have_the_area_and_shape_of_the_recipe(picture):
     for w in windows:
         assert w.top >= 0 and w.top + w.height <= height
         assert w.left >= 0 and w.left + w.width <= width
-    square = {w for w in windows if w.width == w.height == height}  # no draw was inside
+    # If no draw fits inside the picture, the crop is its largest square.
+    square = {w for w in windows if w.width == w.height == height}
     drawn = [w for w in windows if w not in square]
     assert len(drawn) > len(square)
     areas = np.array([w.height * w.width / (height * width) for w in drawn])
@@ -288,7 +291,7 @@ def test_a_crop_that_is_larger_than_the_picture_is_an_error():
 
 
 SQUARE = {"scale": (24, 24), "keep_ratio": False}
-# Each step of MMAction2 that changes pictures, with arguments. `Fuse` is that of a lazy one.
+# These are all steps of MMAction2 that change pictures. `Fuse` carries out a lazy one before it.
 STEPS = [
     {"type": "RandomCrop", "size": 24}, {"type": "RandomResizedCrop"},
     {"type": "MultiScaleCrop", "input_size": 24}, {"type": "Resize", **SQUARE},
@@ -298,7 +301,8 @@ STEPS = [
     {"type": "RandomErasing", "mode": "rand"}, {"type": "Fuse"},
     {"type": "TorchVisionWrapper", "op": "RandAugment"},
 ]  # fmt: skip
-OF_OTHER_PACKAGES = {"PytorchVideoWrapper", "ImgAug"}  # which are not among the requirements
+# These need packages that are not among the requirements.
+OF_OTHER_PACKAGES = {"PytorchVideoWrapper", "ImgAug"}
 
 
 def test_every_step_of_mmaction2_that_changes_pictures_is_here():

@@ -194,7 +194,8 @@ def truth(tmp_path, monkeypatch):
         rate = {"optimizer": {"lr": number / 100}}
         config = {"train_cfg": {"max_epochs": number}, "optim_wrapper": rate}
         config |= {"randomness": {"seed": 5 - number}}
-        if number < 2:  # a probe has no data set of clips
+        # The last run is like a probe, which has no data set of clips.
+        if number < 2:
             config |= {"train_dataloader": {"dataset": {"seed": 5 - number}}}
         about = {"split": "train", "epochs": number, "seed": 5 - number}
         save_model(TrainedModel({}, PAIRS, 4, 3, config, about), Path(name) / "model.pth")
@@ -223,7 +224,8 @@ def test_each_run_has_its_figures_its_change_and_the_settings_that_differ(truth)
     assert what_differs(runs) == {
         "train_cfg.max_epochs, trained_on.epochs": ["0", "1", "2"],
         "optim_wrapper.optimizer.lr": ["0.0", "0.01", "0.02"],
-        "trained_on.seed": ["5", "4", "3"],  # once, wherever the config has it
+        # The seed is named once, though the config has it in several places.
+        "trained_on.seed": ["5", "4", "3"],
     }
     assert rows[1]["optim_wrapper.optimizer.lr"] == "0.01"
 

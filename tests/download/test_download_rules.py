@@ -28,7 +28,8 @@ def film(seed: int) -> bytes:
     """A film, and behind it a box of 200 kB that players skip."""
     with tempfile.TemporaryDirectory() as folder:
         data = encode(Path(folder) / "v.MP4", 30, seed=seed).read_bytes()
-    rest = random.Random(seed).randbytes(200_000 + seed)  # no two files of one size
+    # No two files have the same size.
+    rest = random.Random(seed).randbytes(200_000 + seed)
     return data + (len(rest) + 8).to_bytes(4) + b"free" + rest
 
 
@@ -85,7 +86,8 @@ def test_without_download_nothing_is_asked_for_and_a_missing_video_is_a_row(lab)
     assert "4 of 5 videos" in line and "P01_01 missing" in line and "download: true" in line
     assert lab.asked() == [] and lab.have() == {"P02_101"}
     scans = [f"results/scan/{name}.tsv" for name in ("P01", "P02")]
-    assert "Nothing to be done" in said(run(lab.folder, *scans, "-n"))  # their md5s were needed
+    # The scans are there, because the check of the videos needed their MD5s.
+    assert "Nothing to be done" in said(run(lab.folder, *scans, "-n"))
     lab.configure()
     planned = jobs(run(lab.folder, *scans, "-n"))
     assert planned["download_video"] == 4 and planned["scan"] == 2
@@ -121,14 +123,16 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
     assert "download_video" not in jobs(run(lab.folder, OK, "-n", "--forceall"))
 
     state = lab.path("P01_01").stat()
-    lab.put("P01_01", CONTENT["P01_02"])  # as `rsync --times` would: no newer than before
+    # `rsync --times` does this too: the new file is no newer than the old one.
+    lab.put("P01_01", CONTENT["P01_02"])
     os.utime(lab.path("P01_01"), ns=(state.st_atime_ns, state.st_mtime_ns - 10**9))
     done = run(lab.folder, OK, well=False)
     assert jobs(done) == {"scan": 1, "videos_ok": 1}
     (line,) = errors(done)
     assert "1 of 5 videos" in line and "P01_01 wrong" in line
     assert not (lab.folder / OK).exists() and lab.have() == set(IDS) and lab.asked() == []
-    for name in ("P01_01", "P02_103"):  # a wrong file, and one that was whole
+    # The first file is a wrong one, the second was whole.
+    for name in ("P01_01", "P02_103"):
         lab.path(name).unlink()
     assert jobs(run(lab.folder, OK)) == {"download_video": 2, "scan": 2, "videos_ok": 1}
     assert lab.asked() == ["P01_01", "P02_103"]

@@ -26,7 +26,7 @@ from support.fault_server import (
 from support.this_process import records_of
 
 CONTENT = random.Random(0).randbytes(300_000)
-# The whole, as if that had been asked for.
+# It sends the whole file, as if that had been asked for.
 ANOTHER_PART = status(206, sends=True, Content_Range="bytes 0-299999/300000")
 LONG = CONTENT * 20
 HASTY = FetchSettings(
@@ -91,13 +91,14 @@ CUTS = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
     ([cut(100_000), ignoring_range], [*CUTS[:2], None], " from 100000 bytes"),
     # Another range than was asked for is not appended.
     ([cut(100_000), ANOTHER_PART], [*CUTS[:2], None], " from 100000 bytes"),
-    # One that promises too much is believed for the MD5.
+    # If a server promises too many bytes, the MD5 tells that the file is whole.
     ([promise(1)] * 4, [None, "bytes=300000-"], "once more from 300000 bytes"),
     ([promise(5000)] * 4, [None, "bytes=300000-"], "once more from 300000 bytes"),
     ([without_length], [None], ""),
     ([wrong_bytes], [None] * 2, f"expected {MD5.value}; once more from 0 bytes"),
     *(([status(code)] * 2, [None] * 3, f"HTTP {code}") for code in (408, 429, 500, 502, 503, 504)),
-    # What is no time to wait is none, be it a number too long for Python or a year too late.
+    # A time to wait that cannot be read counts as none: a number too long for Python, an impossible
+    # date, a word.
     *(([status(503, Retry_After=text)], [None] * 2, "HTTP 503")
       for text in ("9" * 5000, "Fri, 99 Dec 99999 99:99:99 GMT", "soon")),
 ])  # fmt: skip
@@ -127,7 +128,8 @@ def test_a_connection_that_brings_nothing_is_dropped_and_gone_on_from(server, ta
     bring(server.put("a", CONTENT, fault), target, settings=replace(HASTY, stall_seconds=1))
     first, second = server.ranges("a")
     assert first is None and second.startswith("bytes=")
-    assert server.begun[1] - server.begun[0] < 15  # the server would go on for 20 s and more
+    # The server would go on for 20 s and more.
+    assert server.begun[1] - server.begun[0] < 15
 
 
 def test_a_file_that_changes_between_two_attempts_is_taken_from_the_start(server, target):
@@ -170,7 +172,8 @@ def test_a_server_that_does_not_give_the_file_is_given_up_in_one_line(
     refused(url, target, f"^{url}: {words}")
     assert len(server.asked) == asked and kept_of(target) == kept
     server.put("a", CONTENT)
-    bring(url, target)  # as the next run does, from what was kept
+    # The next run goes on like this, from the bytes that were kept.
+    bring(url, target)
     assert server.ranges("a")[asked] == (f"bytes={kept}-" if kept else None)
 
 
@@ -181,7 +184,8 @@ def test_a_long_file_may_be_cut_more_often_than_a_dead_one_is_asked(server, targ
 
 
 @pytest.mark.parametrize("part, ranges", [
-    (bytes(1000), ["bytes=1000-", None]),  # wrong bytes of an earlier run do not spoil the file
+    # Wrong bytes of an earlier run do not spoil the file.
+    (bytes(1000), ["bytes=1000-", None]),
     (CONTENT, ["bytes=300000-"]),
     (CONTENT + bytes(1), ["bytes=300001-", None]),
     (CONTENT + bytes(5000), ["bytes=305000-", None]),

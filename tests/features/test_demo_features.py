@@ -20,8 +20,9 @@ def test_the_rules_make_a_participants_features(demo):
     made = "results/features/P06_101.npz"
     run_snakemake("results/features/P06.tsv", "--directory", str(demo), "--configfile", *SHORT_DEMO)
     (row,) = read_feature_table(demo / "results/features/P06.tsv")
+    # A step is half a second.
     assert read_features(demo / made).feats.shape == (row.steps, row.channels) == (120, 192)
-    assert row.valid == row.steps  # of half a second
+    assert row.valid == row.steps
 
 
 def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
@@ -31,7 +32,8 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     shutil.copy(ROOT / "config/demo.yaml", folder / "mine.yaml")
     config = yaml.safe_load((ROOT / "config/probe_hf.yaml").read_text())
     config["probe"]["epochs"] = 2
-    (tmp_path / "epic100/config").mkdir(parents=True)  # the checkout, at home
+    # The lines expect the checkout in the home folder.
+    (tmp_path / "epic100/config").mkdir(parents=True)
     (tmp_path / "epic100/config/probe_hf.yaml").write_text(yaml.safe_dump(config))
     make_encoder(tmp_path / "Downloads/vjepa2-vitl-fpc64-256", "vjepa2")
     video = next((demo / "videos").glob("P01/*.MP4"))
@@ -40,7 +42,8 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     script = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
     lines = script.replace("P01_11", video.stem).splitlines()
     assert len(lines) <= 10 and lines[0].startswith("make ")
-    lines[0] = 'epic100() { echo "$@" >> calls; }'  # what they call is forked below, in less time
+    # This only notes the calls. They are forked below, which takes less time.
+    lines[0] = 'epic100() { echo "$@" >> calls; }'
     call("bash", "-e", "-c", "\n".join(lines), cwd=folder, env=os.environ | {"HOME": str(tmp_path)})
     for words in (folder / "calls").read_text().splitlines():
         epic100(*words.split(), cwd=folder)
@@ -58,4 +61,5 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     assert (made / "figures/training/trials.svg").stat().st_size > 1000
     timelines = [made / f"timeline/{video.stem}.tsv", folder / "timeline/kitchen.tsv"]
     rows = [path.read_text().splitlines() for path in timelines]
-    assert rows[0][0].startswith("start\t") and rows[0] == rows[1]  # the same video
+    # Both are timelines of the same video.
+    assert rows[0][0].startswith("start\t") and rows[0] == rows[1]

@@ -69,7 +69,8 @@ def test_it_learns_what_it_is_shown(lab, made, tmp_path, heads):
     assert (best == table[["verb", "noun"]].to_numpy()).all(axis=1).mean() > 0.8
     assert torch.allclose(found.log_probs.exp().sum(dim=1), torch.ones(len(table)))
     assert (found.verb_log_probs is None) == (heads == "pair")
-    assert found.trained_on["load_from"] == COLOURS  # for the supervision levels
+    # The supervision levels are checked against this.
+    assert found.trained_on["load_from"] == COLOURS
     history = read_epochs(tmp_path / "training.tsv")
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     assert history["action_top1"].notna().tolist() == [not epoch % 10 for epoch in range(1, 41)]
@@ -100,7 +101,8 @@ GRID = {"lr": [1e-5, 3e-3], "weight_decay": [0.01, 0.1], "epochs": 10}
 def test_of_several_rates_and_decays_the_best_on_held_back_videos_or_val_is_taken(
     lab, made, tmp_path, choose
 ):
-    easy = {"val": "train"} if choose == "val" else {}  # which the higher rates know
+    # Here val is train, on which the higher rates are the best.
+    easy = {"val": "train"} if choose == "val" else {}
     model = load_model(train(lab, made, tmp_path, choose=choose, **easy, **GRID))
     trials = read_trials(tmp_path / "trials.tsv")
     assert len(trials) == 4 and all(len(history) == 10 for history in trials.values())
@@ -124,7 +126,8 @@ def test_trials_over_the_same_pass_are_what_each_is_alone(lab, made, tmp_path):
     np.testing.assert_allclose(together["loss"], alone["loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("stop", [2, 7])  # while four are tried, and in the last training
+# One stop is while four are tried, the other is in the last training.
+@pytest.mark.parametrize("stop", [2, 7])
 def test_a_stopped_training_goes_on_to_the_same_bytes(lab, made, tmp_path, monkeypatch, stop):
     settings = GRID | {"lr": 3e-3, "epochs": 5}
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
@@ -144,7 +147,8 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(lab, made, tmp_path, monke
         train(lab, made, stopped, **settings)
     assert not (stopped / "model.pth").exists()
     assert train(lab, made, stopped, **settings).read_bytes() == wanted
-    assert len(writes) == 10  # epochs of both trainings, none of them twice
+    # Both trainings save after each of five epochs, and none is done twice.
+    assert len(writes) == 10
     assert train(lab, made, stopped, **settings, seed=1).read_bytes() != wanted
 
 
@@ -167,7 +171,8 @@ def test_only_videos_that_changed_are_read_again(lab, tmp_path, caplog):
     shard = next(tmp_path.glob("train.tokens.shards/*/*"))
     shard.write_bytes(b"cut")
     assert counted()[1][:2] == (str(int(videos) - 1), videos)
-    assert len(counted(grid=(2, 4))) == 1  # none of that grid
+    # No tokens of that grid are kept.
+    assert len(counted(grid=(2, 4))) == 1
 
 
 def changed(path, **source):
@@ -245,7 +250,8 @@ def test_a_probe_over_hugging_face_makes_timelines_and_knows_its_encoder(
             predict=PredictSettings(workers=0, device="cpu", **more),
         )  # fmt: skip
 
-    timeline()  # with the encoder where it was in training
+    # The encoder is where it was in training.
+    timeline()
     assert (tmp_path / "timeline/P01_02.vtt").read_text().startswith("WEBVTT")
     shutil.rmtree(tmp_path / "timeline")
     other = make_encoder(tmp_path / "other", "vjepa2", seed=1)
@@ -259,7 +265,8 @@ def test_a_probe_over_hugging_face_makes_timelines_and_knows_its_encoder(
 
 def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
     folder = make_encoder(tmp_path / "encoder", "videomae")
-    monkeypatch.setitem(sys.modules, "transformers", None)  # as where it is not installed
+    # An import fails now, as if the package were not installed.
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(EpicError, match=r"not installed; install the extra: .*epic100\[hf\]"):
         HuggingFaceFolder(folder).check()
 
@@ -284,7 +291,8 @@ def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
     folder = clean_archive(tmp_path / "archive")
     configure(folder, **{"run": "probe", "probe": {}} | changes)
     model = folder / "results/runs/probe/model.pth"
-    if target != "submission.pt":  # the probe is there already
+    # These targets need a probe that is there already.
+    if target != "submission.pt":
         model.parent.mkdir(parents=True)
         model.write_bytes(b"a probe")
     (folder / "empty").mkdir()

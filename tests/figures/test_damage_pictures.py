@@ -11,12 +11,13 @@ VIDEOS = {
     name: Video(name, name[:3], "train", 50.0, 100.0)
     for name in ("P01_101", "P01_102", "P02_101", "P02_102", "P03_101")
 }
+# P03 has no row, as if the config left it out.
 ROWS = {
     "P01_101": ScanRow("P01_101", "ok", 50.0, 5000, pictures=5000),
     "P01_102": ScanRow("P01_102", "damaged", 50.0, 4990, [(1000, 1010)], "x", pictures=5000),
     "P02_101": ScanRow("P02_101", "unreadable", reason="empty"),
     "P02_102": ScanRow("P02_102", "missing", reason="no file"),
-}  # P03 is left out by the config
+}
 SEGMENTS = pd.DataFrame(
     [
         (video.path().as_posix(), start, start + 100, f"{name}_{start}")
@@ -58,7 +59,8 @@ def test_damaged_frames_are_marked_where_they_lie_in_the_file(picture):
         bars[name] = min(xs), max(xs)
     (left, right), (start, stop) = bars["video"], bars["mark"]
     assert (start - left) / (right - left) == pytest.approx(0.2, abs=0.002)
-    assert (stop - start) / (right - left) == pytest.approx(0.003, rel=0.1)  # of the axis
+    # The mark has at least this share of the axis, so that it is visible.
+    assert (stop - start) / (right - left) == pytest.approx(0.003, rel=0.1)
 
 
 def test_the_close_up_lists_only_what_is_not_sound_and_what_it_costs(picture):

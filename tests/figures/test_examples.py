@@ -72,7 +72,8 @@ def test_the_frames_are_those_of_the_segment_from_its_first_to_its_last(write, s
     for pair in ((first, picture[:height, :WIDTH]), (last, picture[-height:, -WIDTH:])):
         frame, shown = (cv2.resize(p, (80, 45), interpolation=cv2.INTER_AREA) for p in pair)
         assert cv2.absdiff(frame, shown).mean() < 12
-    assert cv2.absdiff(first, last).mean() > 2  # so that order shows
+    # The two differ, so a wrong order would show.
+    assert cv2.absdiff(first, last).mean() > 2
 
 
 def test_the_reason_replaces_the_frames_of_a_video_that_is_gone_or_broken(

@@ -175,7 +175,7 @@ def test_the_command_lists_the_models_and_says_what_lacks(capsys):
     assert "expected epic100 adopt tsn_r50 FILE --out" in capsys.readouterr().err
 
 
-# Encoders that were learned on Ego4D, as start weights.
+# The tests below take encoders that were learned on Ego4D as start weights.
 
 
 def pictures(frames):
@@ -220,7 +220,8 @@ def test_the_embeddings_of_the_time_are_interpolated_and_what_is_left_out_is_sai
     )
     found = loaded(kind, tmp_path / "o.pth", 7)
     theirs = list(tensors.values())[2].reshape(4, ego4d.WIDTH)
-    at = (torch.arange(7) + 0.5) * 4 / 7 - 0.5  # Each frame's middle, in frames of theirs.
+    # This is the middle of each frame, counted in frames of theirs.
+    at = (torch.arange(7) + 0.5) * 4 / 7 - 0.5
     below = at.clamp(0, 3).floor().long()
     share = (at.clamp(0, 3) - below)[:, None]
     expected = theirs[below] * (1 - share) + theirs[(below + 1).clamp(max=3)] * share

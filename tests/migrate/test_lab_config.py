@@ -4,7 +4,7 @@ from mmengine.config import Config
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import predicting_config, read_config
 
-# As MMAction2's own X3D-S config, in a lab's hands.
+# A lab has changed MMAction2's own X3D-S config like this.
 LAB_CONFIG = """
 custom_imports = dict(imports=['labtools.datasets'], allow_failed_imports=False)
 pairs = 3477

@@ -77,7 +77,7 @@ def test_a_line_with_other_labels_is_distinguished_from_one_at_another_time(rows
     found = match(rows)
     assert [i for i, known in enumerate(found.matched) if not known] == [2, 4]
     assert found.relabelled.nonzero()[0].tolist() == [2]
-    # What has no row keeps the list's own frames, by the annotation clock.
+    # A line without a row keeps the list's own frames, by the annotation clock.
     rate = 50 if len(rows[4]["video_id"].split("_")[1]) == 3 else 60
     assert found.rows["start_seconds"].iloc[4] == int(rows[4]["start_frame"]) / rate
 

@@ -74,7 +74,7 @@ def old(lab, tmp_path_factory) -> Old:
     write_pairs(pd.DataFrame(table, columns=columns), results / "clean/pairs.tsv")
     (results / "clean/train.txt").write_text("".join(lines[:8]))
     config = built(lab, results, epochs=1, batch_size=4, validate={"every": 9}, options=SMALL)
-    # As a lab's config is: MMEngine's own loop and checkpoints, MMAction2's own model and reader.
+    # A lab's config has MMEngine's own loop and checkpoints, MMAction2's own model and reader.
     config = Config(model_config(config))
     config.model.type = "Recognizer3D"
     config.custom_hooks = [hook for hook in config.custom_hooks if hook.type == "SampleSeedHook"]
@@ -95,10 +95,12 @@ def migrated(old, tmp_path, **changes):
 
 
 def test_weights_come_out_unchanged_without_running_the_file(old):
-    with pytest.raises(Exception, match="Weights only load failed"):  # it is as MMEngine leaves it
+    # MMEngine leaves more than tensors in the file.
+    with pytest.raises(Exception, match="Weights only load failed"):
         torch.load(old.checkpoint, weights_only=True)
     weights, meta = read_checkpoint(old.checkpoint)
-    whole = torch.load(old.checkpoint, weights_only=False)  # our own file
+    # The test wrote this file, so it is safe to unpickle.
+    whole = torch.load(old.checkpoint, weights_only=False)
     assert weights.keys() == whole["state_dict"].keys() and meta["epoch"] == 1
     assert all(torch.equal(weights[name], whole["state_dict"][name]) for name in weights)
 
@@ -117,7 +119,8 @@ def test_the_migrated_model_predicts_as_the_old_one_does_and_in_its_order(lab, o
     ids, expected = by_mmaction2(old, lab, clean)
     assert found.narration_ids == ids != []
     torch.testing.assert_close(found.log_probs, expected, atol=1e-5, rtol=0)
-    assert found.log_probs.std(dim=0).max() > 1e-4  # it tells segments apart, far over atol
+    # The model tells segments apart, by far more than `atol`.
+    assert found.log_probs.std(dim=0).max() > 1e-4
 
 
 def by_mmaction2(old, lab, segments):
@@ -159,7 +162,8 @@ def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trai
 
 def rewritten(old, tmp_path, change):
     """The old checkpoint with something done to it."""
-    content = torch.load(old.checkpoint, weights_only=False)  # our own file
+    # The test wrote this file, so it is safe to unpickle.
+    content = torch.load(old.checkpoint, weights_only=False)
     torch.save(change(content), tmp_path / "changed.pth")
     return tmp_path / "changed.pth"
 

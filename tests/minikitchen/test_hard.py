@@ -34,7 +34,7 @@ def test_pairs_have_a_long_tail_and_val_has_some_that_train_lacks():
 
 def test_lengths_are_epic_100_s_and_segments_do_not_overlap():
     lengths = np.array([a.stop - a.start for split in ("train", "val") for a in actions(split)])
-    # Of the official val split: quartiles 1.20, 1.96 and 3.88 s.
+    # The official val split has quartiles of 1.20, 1.96 and 3.88 s.
     assert np.allclose(np.percentile(lengths, [25, 50, 75]), [1.2, 1.96, 3.88], rtol=0.25)
     for video in SHEET:
         listed = hard.schedule(video, 0)
@@ -65,7 +65,8 @@ def test_take_goes_up_put_down_open_grows_and_close_shrinks(verb, measure, sign)
 
 
 def test_a_tremble_hides_the_direction_from_a_short_clip():
-    heights = [position(0, at)[0] for at in np.linspace(0.25, 0.5, 11)]  # one second of four
+    # This is one second of a segment of four.
+    heights = [position(0, at)[0] for at in np.linspace(0.25, 0.5, 11)]
     steps = np.sign(np.diff(heights))
     assert 1 in steps and -1 in steps
 

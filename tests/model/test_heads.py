@@ -44,7 +44,7 @@ def built(pairs, heads="pair", **head):
     return MODELS.build({"type": "EpicHead", **spec(pairs, heads, **head)})
 
 
-# Outputs and labels of four samples, by head.
+# Each head has so many outputs, and these labels of four samples.
 PARTS = {"pair": (3, [2, 0, 1, 2]), "verb": (VERBS, [2, 0, 0, 2]), "noun": (NOUNS, [1, 1, 2, 1])}
 
 
@@ -94,7 +94,8 @@ def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs, heads, hea
 def test_mixed_labels_are_projected_to_verbs_and_nouns(heads, outputs, smoothing):
     torch.manual_seed(0)
     loss = OutputsLoss(PAIRS, heads, VERBS, NOUNS, smoothing)
-    for number in range(1, 40):  # whole labels give the same loss, and gradient, to the bit
+    # Shares that are 0 or 1 give the same loss and gradient as class numbers, to the bit.
+    for number in range(1, 40):
         scores, ids = torch.randn(2, number, outputs), torch.randint(3, (number,))
         scores[1] = scores[0]
         scores.requires_grad_(True)
@@ -130,12 +131,14 @@ def test_a_batch_is_mixed_with_itself_from_the_end(shape, monkeypatch):
     monkeypatch.setattr(np, "random", Fixed(cut=True))
     found, labelled = mix(clips, samples([1, 2, 3]))
     window = found[0].reshape(-1, 20, 10)[0]
-    assert window.sum() == 16 * 8 * 2 and (window[2:18, 1:9] == 2).all()  # 0.8 of each side
+    # The pasted window has 0.8 of each side.
+    assert window.sum() == 16 * 8 * 2 and (window[2:18, 1:9] == 2).all()
     torch.testing.assert_close(labelled[0].gt_label, torch.tensor([0, 0.36, 0, 0.64]))
-    assert clips.flatten(1).unique(dim=1).flatten().tolist() == [0, 1, 2]  # theirs stay
+    # The clips that were given stay as they are.
+    assert clips.flatten(1).unique(dim=1).flatten().tolist() == [0, 1, 2]
 
 
-# MMAction2's figures of the loss, and nothing that waits for the device.
+# The next tests compare with MMAction2, and watch that nothing waits for the device.
 MANY = 40
 
 
@@ -158,7 +161,8 @@ def test_losses_and_figures_are_mmaction2_s_to_the_bit(many, labels, smooth):
     for name, value in expected.items():
         assert found[name].item() == value.item(), name
     half = ours.loss_by_feat(scores.bfloat16(), samples(labels))
-    assert half["loss_cls"].dtype == torch.float32  # as all that autocast gives
+    # The loss is float32, as autocast makes all losses.
+    assert half["loss_cls"].dtype == torch.float32
 
 
 @pytest.mark.parametrize("heads, own", [
@@ -176,11 +180,13 @@ def test_a_step_of_head_and_loss_never_waits_for_the_device(many, heads, own):
 
     with Reads([]) as theirs, pytest.raises(NotImplementedError):
         BaseHead.loss_by_feat(head, head(features), labelled())
-    assert theirs.found  # MMAction2's own does
+    # MMAction2's own loss does wait, so the watch works.
+    assert theirs.found
     with Reads([]) as ours:
         losses = head.loss(features, labelled())
         losses["loss_cls"].backward()
-        for _ in range(4):  # by Mixup or by CutMix
+        # Chance chooses Mixup or CutMix each time.
+        for _ in range(4):
             head.loss(*mix(features, labelled()))["loss_cls"].backward()
     assert not ours.found and set(losses) == {"loss_cls", "top1_acc", "top5_acc"}
 

@@ -34,7 +34,8 @@ def test_clips_go_evenly_from_the_first_frame_to_the_last_and_never_leave_the_se
         if clips == 10 and length > 200:
             assert first[0] == 0 and frames[-1, -1] >= length - 11
             assert np.ptp(np.diff(first)) <= 1
-        if clips == 1 and length > 200:  # in the middle
+        # A single clip is in the middle of the segment.
+        if clips == 1 and length > 200:
             assert abs(frames.min() - (length - 1 - frames.max())) <= 2
 
 
@@ -130,7 +131,8 @@ def test_as_many_views_go_together_as_fit_and_one_that_does_not_is_an_error(mode
     monkeypatch.setattr(model, "views_that_fit", 8, raising=False)
     for _ in range(2):
         torch.testing.assert_close(log_probs(model, segments), expected)
-    assert seen == [6, 3, 1, 1, 1, 1, 1, 1] + [1] * 6  # half each time, and it is remembered
+    # The number of views is halved until it fits, and then remembered.
+    assert seen == [6, 3, 1, 1, 1, 1, 1, 1] + [1] * 6
     most = 0
     with pytest.raises(EpicError, match="one view .* the memory of cpu: so many bytes; set `pred"):
         log_probs(model, segments)
@@ -151,7 +153,8 @@ def test_autocast_is_the_training_s_and_leaves_the_head_in_float32(model):
     torch.testing.assert_close(found.exp(), expected.exp(), atol=0.1, rtol=0)
     amp = {"optim_wrapper": {"type": "AmpOptimWrapper", "dtype": "float16"}}
     assert dtype_of(amp) is usable(dtype_of(amp), "cuda:0") is torch.float16
-    assert dtype_of({"optim_wrapper": {"type": "AmpOptimWrapper"}}) is torch.float16  # MMEngine's
+    # MMEngine's default is float16.
+    assert dtype_of({"optim_wrapper": {"type": "AmpOptimWrapper"}}) is torch.float16
     assert usable(dtype_of(amp), "cpu") is dtype_of({"optim_wrapper": {"type": "Optim"}}) is None
 
 

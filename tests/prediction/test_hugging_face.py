@@ -63,7 +63,8 @@ def test_pixels_are_those_of_the_models_own_processor(folders, frames, kind):
     whole[2] = {"type": "DecodeSegment"}
     pictures = frames(whole)[0].transpose(0, 1)
     squeezes = kind in ("siglip", "dinov3_vit")
-    if squeezes:  # It makes a square of the whole picture; ours is its middle.
+    # Their processor squeezes the whole picture into a square. Ours takes its middle.
+    if squeezes:
         pictures = pictures[..., 140:500]
     (theirs,) = processor(kind)(list(pictures), return_tensors="pt").values()
     black, white = (
@@ -79,7 +80,8 @@ def test_pixels_are_those_of_the_models_own_processor(folders, frames, kind):
 def test_a_token_is_at_the_place_that_it_saw(folders, kind, tmp_path, monkeypatch):
     about = HuggingFaceFolder(folders[kind])
     monkeypatch.chdir(tmp_path)
-    if kind != "vjepa2":  # of which this run has seen already that they can be built
+    # One kind is first built in the guard. For the others, the cache says that this was done.
+    if kind != "vjepa2":
         (tmp_path / CACHE).mkdir(parents=True)
         (tmp_path / CACHE / about.fingerprint).touch()
     encoder = about("cpu")
@@ -206,7 +208,8 @@ def test_the_fingerprint_is_of_weights_config_and_processor(folders, tmp_path):
     lines = ["---", *["x: y"] * 200_000, "license: mit", "---"]
     for text, words in (
         ("\n".join(lines), "mit"),
-        ("\n".join(lines[:-1]), "not stated in its README.md"),  # a pattern took minutes for it
+        # A regular expression once took minutes to search this text.
+        ("\n".join(lines[:-1]), "not stated in its README.md"),
         ("---\nlicense: <script>alert(1)</script>\n---\n", "not stated in its README.md"),
     ):
         (folder / "README.md").write_text(text)

@@ -22,7 +22,8 @@ from support.models import predicted, save_random_model
 
 pytestmark = pytest.mark.slow
 
-EACH = 3  # segments of each of three videos
+# It counts segments of each of three videos.
+EACH = 3
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,8 @@ def test_rows_are_the_same_for_any_number_of_workers_and_processes(
 def test_a_prediction_with_a_granted_gpu_never_falls_back_to_the_cpu(
     lab, model, listed, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("SLURM_JOB_GPUS", "0")  # as in a paid job whose driver is too old
+    # A paid job can look so if its driver is too old.
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")
     with pytest.raises(EpicError, match="SLURM_JOB_GPUS is 0, but torch"):
         run(lab, model, listed, tmp_path / "val.pt")
 
@@ -113,7 +115,8 @@ def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_no
     own, model, listed, straight, tmp_path, caplog
 ):
     out = tmp_path / "val.pt"
-    (out / "in the way").mkdir(parents=True)  # so that the run fails at its end
+    # A folder in the place of the output makes the run fail at its end.
+    (out / "in the way").mkdir(parents=True)
     with pytest.raises(EpicError, match="not written: Is a directory"):
         run(own, model, listed, out)
     shutil.rmtree(out)
@@ -169,7 +172,8 @@ def test_a_video_that_is_gone_is_one_line_that_names_it_and_keeps_the_others(
         run(own, model, listed, tmp_path / "out/val.pt", **settings)
     assert "\n" not in str(caught.value) and "Error:" not in str(caught.value)
     assert not (tmp_path / "out/val.pt").exists()
-    if not settings.get("gpus"):  # others are ended with the first that fails
+    # With two processes, the first that fails ends the other, which may have saved nothing.
+    if not settings.get("gpus"):
         assert len(list(tmp_path.glob("out/val.shards/*/*.pt"))) >= 1
 
 
@@ -214,9 +218,11 @@ def test_what_ends_a_prediction_ends_every_process_and_is_one_line(
     process = fork.Process(target=predict_as_a_rule_does, args=(tmp_path, lab, model, listed))
     process.start()
     children: list[psutil.Process] = []
+    # Both processes have more than 64 MiB once they import torch.
     while len(children) < 2 or any(c.memory_info().rss < 2**26 for c in children):
-        time.sleep(0.05)  # until both import torch
-        every = psutil.Process(process.pid).children()  # the server of the guard too
+        time.sleep(0.05)
+        # The server of the guard is a child, too.
+        every = psutil.Process(process.pid).children()
         children = [c for c in every if PROCESS in c.cmdline()]
     if what == "Ctrl-C":
         os.killpg(process.pid, signal.SIGINT)
@@ -226,5 +232,6 @@ def test_what_ends_a_prediction_ends_every_process_and_is_one_line(
     assert process.exitcode == code
     said = (tmp_path / "said.txt").read_text()
     assert words in said and "Traceback" not in said
-    psutil.wait_procs(children, timeout=300)  # of a busy machine
+    # A busy machine may need long.
+    psutil.wait_procs(children, timeout=300)
     assert not any(child.is_running() for child in children)

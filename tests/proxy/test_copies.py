@@ -110,7 +110,8 @@ def test_every_video_gets_a_copy_an_index_and_a_row(made):
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(copied, made):
-    os.utime(copied.copy)  # as one does to keep files on a scratch disk
+    # People touch files so that a scratch disk keeps them.
+    os.utime(copied.copy)
     copied.table.unlink()
     copied.index.unlink()
     assert copied.make() == made.rows and copied.orders.runs() == []
@@ -161,7 +162,8 @@ def test_a_copy_that_is_not_whole_any_more_is_made_again(spoil, copied):
 ])  # fmt: skip
 def test_where_no_copy_can_be_made_the_original_is_read(order, count, limits, reason, copied):
     copied.videos = copied.videos[:count]
-    copied.orders.give("P01_01", order)  # the old copy must not stay in its place
+    # The old copy must not stay in its place.
+    copied.orders.give("P01_01", order)
     bad, *good = copied.make({"gop": 6}, limits)
     assert (bad.state, bad.reason) == ("original", reason)
     assert [row.state for row in good] == ["copied"] * (count - 1)
@@ -179,7 +181,8 @@ def test_where_no_copy_can_be_made_the_original_is_read(order, count, limits, re
 
 @pytest.mark.parametrize("order, words", [
     ("find_the_disk_full", "cannot write the copy: "),
-    ("", r"P01_01\.npz: not written: "),  # the copy is on the disk then
+    # The copy is on the disk when this write fails.
+    ("", r"P01_01\.npz: not written: "),
     ("give_up:0", "left no result"),
     ("get:SIGKILL", "ended from outside"),
 ])  # fmt: skip
@@ -225,7 +228,7 @@ def test_damaged_frames_are_grey_and_it_is_said(damaged, tmp_path):
 
 def test_damage_that_a_quick_look_missed_is_not_hidden_behind_grey_pictures(damaged, tmp_path):
     lab = Copies(damaged, tmp_path)
-    # As a quick look that saw nothing, or a person who thinks better, has it.
+    # A quick look may have seen no damage, or a person may have edited the table.
     seen = [replace(row, status="ok", damaged=[]) for row in damaged.rows]
     write_scan_table(seen, tmp_path / "seen.tsv")
     row, _ = lab.make(scan_table=tmp_path / "seen.tsv")
@@ -236,7 +239,8 @@ def test_damage_that_a_quick_look_missed_is_not_hidden_behind_grey_pictures(dama
 
 @pytest.mark.parametrize("change, words", [
     (lambda lab: {"copies": lab.originals.folder}, "holds the originals.*proxy: root"),
-    (lambda lab: {"copies": lab.originals.table}, "copies go there"),  # a file is in the way
+    # The folder for copies is a file here.
+    (lambda lab: {"copies": lab.originals.table}, "copies go there"),
     (lambda lab: lab.videos.append(replace(lab.videos[0], video_id="P01_03")) or {},
      "P01_03.*scan its participant again"),
 ])  # fmt: skip

@@ -33,7 +33,8 @@ def test_copies_are_made_once_of_a_video_with_its_settings_wherever_they_stand(
     assert "P02_101\tcopied\t106\t60\t400\t0\t" in table.read_text()
     assert "Nothing to be done" in said(run_with({"height": 60}, *TARGETS, "-n"))
 
-    limits = {"scan": {"min_seconds": 400}}  # these run the job again, and it makes no copy again
+    # These limits run the job again, but it makes no copy again.
+    limits = {"scan": {"min_seconds": 400}}
     done = run_with({"height": 60}, *TARGETS, **limits)
     assert jobs(done)["proxy"] == 2 and times(beside) == first
     assert "2 videos: 2 copied; 0 of them worked on now" in said(done)

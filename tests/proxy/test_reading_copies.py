@@ -26,7 +26,8 @@ def test_a_sample_of_a_copy_is_the_sample_of_the_original_in_small(lab, tmp_path
         config = build_config(settings, lab.results, root, index_dir)
         train, val = config.train_dataloader.dataset, config.val_dataloader.dataset
         assert {part.index_dir for part in (train, val)} == {index_dir or str(scan)}
-        dataset = DATASETS.build(val | {"pipeline": val.pipeline[:3]})  # as far as the pictures
+        # The first three steps give the pictures.
+        dataset = DATASETS.build(val | {"pipeline": val.pipeline[:3]})
         clips.append((dataset[0], dataset[len(dataset) - 1]))
     for small, original in zip(*clips, strict=True):
         assert small["frame_inds"].tolist() == original["frame_inds"].tolist()

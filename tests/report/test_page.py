@@ -11,7 +11,8 @@ from support.browser import opened
 from support.checkout import SHORT_DEMO, run_snakemake
 
 PICTURES = {"lengths", "archive", "close_up", "training"}
-# Sizes of all visible texts in CSS pixels, also in drawings, and texts that a drawing cuts off.
+# The script finds the sizes of all visible texts in CSS pixels, also in drawings, and the texts
+# that a drawing cuts off.
 TEXTS = """
 const sizes = [], cut = [];
 for (const image of document.querySelectorAll('.drawing img')) {

@@ -22,7 +22,8 @@ def text_of(page: str) -> str:
 def test_the_first_page_has_accuracies_with_intervals_and_what_was_dropped(tmp_path):
     text = text_of(make_report(tmp_path, overall_action_accuracy_at_1=50.0))
     assert "50.0 % of the validation actions are right" in text
-    assert "actions, top-1 50.0 % 95 % interval 35.2-64.8" in text  # 20 of 40 (Wilson 1927)
+    # 20 of 40 are right. The interval is that of Wilson (1927).
+    assert "actions, top-1 50.0 % 95 % interval 35.2-64.8" in text
     assert "val segments predicted 35 of 40" in text
     assert "video missing 5 0" in text and "segments kept, all splits 35 of 40" in text
     assert "7 of the segments kept are of videos judged by their decoder only" in text
@@ -37,7 +38,8 @@ def test_a_run_on_the_official_val_split_is_shown_beside_published_models(tmp_pa
                                action_head_accuracy_at_1=44.4))  # fmt: skip
     titles = [model.title for model in published().values()]
     assert "this run" in text and all(f"{title} published" in text for title in titles)
-    assert "LaViLa TimeSformer-B published 69.0 58.4 - 46.9" in text  # its head, not the board's
+    # LaViLa published the accuracy of its action head, not the leaderboard's figure.
+    assert "LaViLa TimeSformer-B published 69.0 58.4 - 46.9" in text
     assert "SlowFast R50, 8x8 published 65.6 50.0 38.5 -" in text and "44.4" in text
     other = text_of(make_report(tmp_path))
     assert not any(model.title in other for model in published().values())
@@ -93,7 +95,8 @@ def test_seen_participants_are_all_but_the_unseen_ones():
     assert rows["unseen participants, top-1"].segments == 5
     assert rows["tail classes, top-1"].percents == [None] * 3
     without = [row.name for row in official_rows(figures, [])]
-    assert "seen participants, top-1" not in without  # of all segments, which is a row already
+    # It would be a row of all segments, which is there already.
+    assert "seen participants, top-1" not in without
 
 
 def test_a_file_that_is_no_picture_is_an_error(tmp_path):

@@ -36,9 +36,12 @@ def finding(path: Path, seconds: float = SECONDS) -> str:
 @pytest.mark.parametrize(
     ("box", "bits"),
     [
-        ("stts", range(64, 128)),  # count and step of the first entry
-        ("mdhd", range(96, 128)),  # units a second
-        ("elst", range(64, 128)),  # how long it shows, and where it begins
+        # These bits are the count and the step of the first entry.
+        ("stts", range(64, 128)),
+        # These bits are the units of a second.
+        ("mdhd", range(96, 128)),
+        # These bits say how long the film shows, and where it begins.
+        ("elst", range(64, 128)),
     ],
 )
 def test_no_bit_of_a_clock_moves_or_hides_pictures_unseen(box, bits, original, flipped):

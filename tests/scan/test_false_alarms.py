@@ -85,7 +85,8 @@ def test_a_pause_of_a_coder_that_numbers_its_pictures_is_none(options, tmp_path)
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
 def test_a_step_that_a_coarse_unit_of_time_rounds_up_is_no_gap(codec, tmp_path):
-    times = [i * 1000 + 1000 * (i // 40) for i in range(120)]  # of 1/30000 s, below in 1/30
+    # The times are in 1/30000 s, but the file counts in 1/30 s.
+    times = [i * 1000 + 1000 * (i // 40) for i in range(120)]
     path = encode(tmp_path / "v.MP4", 120, times=times, codec=codec, unit=30)
     row, index = inspect(path, "v")
     assert set(np.diff(index.pts).tolist()) == {1, 2}
@@ -94,8 +95,10 @@ def test_a_step_that_a_coarse_unit_of_time_rounds_up_is_no_gap(codec, tmp_path):
 
 def test_a_malformed_note_beside_a_picture_is_no_damage(tmp_path):
     path = encode(tmp_path / "v.MP4", 60)
-    at = path.read_bytes().index(b"x264 - core") - 16 - 3  # kind and length of the SEI message
-    overwrite(path, at + 1, b"\1\2")  # picture timing, which this stream has no settings for
+    # The SEI message of x264 states its length in the 3 bytes before its UUID, which has 16.
+    at = path.read_bytes().index(b"x264 - core") - 16 - 3
+    # It states 256 bytes now, so the rest of its text is read as malformed messages.
+    overwrite(path, at + 1, b"\1\2")
     row, _ = inspect(path, "v")
     assert row.status == "ok", row.reason
 
@@ -114,7 +117,8 @@ def test_parts_that_an_edit_list_shows_in_any_order_are_sound(options, parts, tm
     row, index = inspect(show_parts(path, parts, tmp_path / "parts.MP4"), "v")
     assert (row.status, row.damaged) == ("ok", [])
     wanted = [frame for first, count in parts for frame in range(first, first + count)]
-    assert len(wanted) - 3 <= row.frames == row.pictures <= len(wanted) + 1  # the list counts ms
+    # The edit list counts milliseconds.
+    assert len(wanted) - 3 <= row.frames == row.pictures <= len(wanted) + 1
     found = VideoReader(tmp_path / "parts.MP4", index).get_frames(range(row.frames))
     numbers = [int(np.flatnonzero((whole == picture).all(axis=(1, 2, 3)))[0]) for picture in found]
     assert len(set(wanted) ^ set(numbers)) <= 5

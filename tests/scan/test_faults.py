@@ -27,7 +27,8 @@ def test_a_fault_ends_the_scan_once_all_others_are_done_and_leaves_no_trace(faul
     assert not lab.table.exists()
     lab.runs()
     rows = lab.scan()
-    expected = "damaged" if fault == "cut" else "ok"  # as the file is now
+    # The row is about the file as it is now.
+    expected = "damaged" if fault == "cut" else "ok"
     assert [row.status for row in rows] == [expected, "ok", "ok"]
     assert lab.runs() == ["P01_01"]
 
@@ -35,7 +36,8 @@ def test_a_fault_ends_the_scan_once_all_others_are_done_and_leaves_no_trace(faul
 def test_a_full_cache_makes_no_sound_video_unreadable(house):
     lab = house(2)
     lab.videos, both = lab.videos[:1], lab.videos
-    lab.scan()  # its server stays, and may write what it likes
+    # This starts the server of decoders, which the limit below does not reach.
+    lab.scan()
     lab.videos = both
     with (
         largest_file(512),

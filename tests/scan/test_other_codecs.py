@@ -22,7 +22,6 @@ def test_h264_with_start_codes_is_judged_in_full(options, suffix, tmp_path):
     row, index = inspect(path, "v")
     assert (row.status, row.damaged, row.judged) == ("ok", [], "full")
     assert row.frames == index.frames == 90
-    # One bit that breaks no syntax: the taller picture shows it.
     victim = max((p for p in packets_of(path)[10:] if not p.is_keyframe), key=lambda p: p.size)
     data = path.read_bytes()
     at = data.index(bytes(victim)[40:60])
@@ -52,7 +51,8 @@ def packed(path):
         else:
             packets.append(data)
         if is_b[number] and not is_b[number + 1]:
-            packets.append(start + b"\x50\0\0")  # a picture that is not coded
+            # A picture that is not coded stands for the one that shares a packet.
+            packets.append(start + b"\x50\0\0")
     at = packets[0].index(start)
     packets[0] = packets[0][:at] + b"\0\0\1\xb2DivX503b1393p" + packets[0][at:]
     with av.open(str(path), "w") as out:
@@ -101,7 +101,8 @@ def test_pictures_of_a_program_stream_are_in_the_decoder_s_order(codec, suffix, 
     assert np.array_equal(found, np.stack(shown)[: index.frames])
 
 
-HEAD = 6, 14  # bytes of a packet: of HEVC the head of a slice, behind its length and type
+# In HEVC these bytes of a packet are the head of a slice, behind its length and type.
+HEAD = 6, 14
 
 
 @pytest.mark.parametrize("codec, part", [

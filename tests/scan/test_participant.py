@@ -45,7 +45,8 @@ def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house)
         ("get:SIGSEGV", SMALL, "reading it crashed (SIGSEGV)"),
         (
             "creep",
-            ScanLimits(min_seconds=0.5, seconds_per_second=0.2),  # grows with the sheet's length
+            # This limit grows with the length in the sheet.
+            ScanLimits(min_seconds=0.5, seconds_per_second=0.2),
             f"not read within {0.5 + 0.2 * SECONDS:g} s",
         ),
     ],
@@ -60,7 +61,8 @@ def test_whatever_a_decoder_does_ends_as_a_row_beside_the_others(order, limits, 
     assert lab.lines[-1] == "2 videos: 1 ok, 1 unreadable; 2 of them decoded now"
     lab.runs()
     assert [row.status for row in lab.scan()] == ["ok", "ok"]
-    assert lab.runs() == ["P01_01"]  # what could not be read is tried again
+    # A video that could not be read is tried again.
+    assert lab.runs() == ["P01_01"]
 
 
 def test_videos_are_scanned_side_by_side(house):
@@ -130,4 +132,5 @@ def test_progress_tells_videos_speed_and_time_left(house, monkeypatch):
     assert lines[-1].startswith("scan P01: 270 frames in ")
     with records_of("epic100.base.log") as lines:
         lab.scan()
-    assert not lines  # nothing to decode, nothing to wait for
+    # Nothing is decoded, so nobody has to wait.
+    assert not lines

@@ -23,7 +23,8 @@ from support.tricky_videos import audio_only, cut_end, encode, join, parts_of
 
 pytestmark = pytest.mark.slow
 
-FRAMES = 180  # six groups of thirty pictures
+# They are six groups of thirty pictures.
+FRAMES = 180
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,8 @@ def test_every_picture_that_changes_is_inside_a_reported_range(
 ):
     change(video, seed)
     row, index = inspect(video, "v")
-    # Frames of the damaged file by time: where pictures are missing, the one behind stands for all.
+    # `place` has the frame of the damaged file at the time of each picture. Where pictures are
+    # missing, the next one stands for them.
     known = build_index(original).pts
     place = np.searchsorted(index.pts, known)
     missed = {frame for frame in harmed(original, video) if place[frame] not in marked(row)}
@@ -77,7 +79,8 @@ def test_a_truncated_matroska_file_is_good_up_to_where_it_ends(coder, tmp_path):
     row, index = inspect(path, "v")
     promised = row.damaged[-1][1]
     assert f"truncated: {index.frames} of {promised} pictures are in the file" in row.reason
-    assert row.pictures == promised == pytest.approx(FRAMES, abs=4)  # it counts milliseconds
+    # Matroska counts milliseconds, so the number is not exact.
+    assert row.pictures == promised == pytest.approx(FRAMES, abs=4)
 
 
 def test_damage_to_a_picture_that_no_other_is_built_on_costs_that_picture_alone(original, video):
@@ -96,7 +99,8 @@ def test_a_whole_group_that_is_lost_is_a_gap_in_time_however_short_the_film(coun
     drop_packets(path, 3, 1, groups=True)
     row, _ = inspect(path, "v")
     assert (row.reason, row.timing) == ("1 gaps between pictures", "variable")
-    ((start, stop),) = row.damaged  # the key frame behind the gap decodes, and all behind it
+    # Only the key frame behind the gap is marked: it decodes, and so do all pictures behind it.
+    ((start, stop),) = row.damaged
     assert (start % 15, stop) == (0, start + 1)
 
 
@@ -146,7 +150,8 @@ def test_the_fewer_pictures_of_another_size_are_marked_and_those_above_the_limit
     row, _ = inspect(path, "v", max_pixels=2**26)
     assert (row.frames, row.damaged) == (10, [(6, 10)])
     _, index = inspect(large, "v", max_pixels=2**26)
-    (picture,) = VideoReader(large, index).get_frames([3])  # what a scan lets pass can be read
+    # The reader must take what a scan lets pass.
+    (picture,) = VideoReader(large, index).get_frames([3])
     assert picture.shape == (4096, 4352, 3)
     assert row.reason == "4 pictures are of another size"
     row, _ = inspect(path, "v", max_pixels=96 * 64)
@@ -198,7 +203,8 @@ def test_a_quick_look_sees_packets_and_key_frames_and_says_what_it_saw(video):
     seen = []
     row, _ = inspect(video, "v", seen.append, quick=True)
     assert (row.status, row.reason) == ("ok", "quick look: 6 of 180 pictures decoded")
-    assert seen[-1] == FRAMES  # progress counts up to all packets
+    # The progress counts up to all packets.
+    assert seen[-1] == FRAMES
     zero_block(video, 0.5, 3000)
     row, _ = inspect(video, "v", quick=True)
     assert row.status == "damaged" and row.reason.startswith("quick look: ")

@@ -92,7 +92,7 @@ def test_readable_figures_count_only_segments_that_were_predicted(tmp_path, pred
     assert figures["predicted"] == predicted and figures["segments"] == 40
     readable = {figures[f"readable_{task}_accuracy_at_{k}"] for task in TASKS for k in (1, 5)}
     assert readable == ({100} if predicted else {None})
-    # The others say the most frequent pair, (9, 7), which is pair 4.
+    # All other segments get the most frequent pair, (9, 7), which is pair 4.
     right = predicted + (stage.true[predicted:] == 4).sum()
     assert figures["overall_action_accuracy_at_1"] == pytest.approx(100 * right / 40)
 
@@ -107,7 +107,7 @@ def test_a_figure_whose_list_is_absent_is_null(tmp_path):
 
 def test_both_ways_to_fold_are_reported_and_the_chosen_one_stands_on_top(tmp_path):
     stage = Stage(tmp_path, right=40)
-    # Verb 2 in two pairs of 0.3 each, verb 9 in one of 0.4: the marginal says 2, the maximum 9.
+    # Verb 2 is in two pairs of 0.3 each, verb 9 in one of 0.4. So the sum says 2, the maximum 9.
     stage.predict(torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9).log().repeat(40, 1))
     verbs = np.array(PAIRS)[stage.true][:, 0]
     expected = {way: 100 * (verbs == verb).mean() for way, verb in (("max", 9), ("logsumexp", 2))}

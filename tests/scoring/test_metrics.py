@@ -127,11 +127,12 @@ def test_classes_count_alike_in_the_mean_class_accuracy():
 
 
 @pytest.mark.parametrize("confidence, right, error", [
-    # Confidence 0.9 with three of four right, confidence 0.6 with none of one.
+    # Three of four are right at a confidence of 0.9, and none of one at 0.6.
     ([0.9] * 4 + [0.6], [1, 1, 1, 0, 0], (4 * 15 + 1 * 60) / 5),
     ([1.0, 1.0], [1, 1], 0),
     ([0.75, 0.85, 0.95], [1, 0, 1], (25 + 85 + 5) / 3),
-    ([0.95, 0.97], [1, 0], (95 + 97 - 100) / 2),  # of one bin
+    # Both confidences are in one bin.
+    ([0.95, 0.97], [1, 0], (95 + 97 - 100) / 2),
 ])  # fmt: skip
 def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, right, error):
     found = diagnosed([1] * len(right), right, confidence=confidence)

@@ -72,7 +72,8 @@ def predictions(pairs, rows, ids=("a", "b"), **more):
 
 
 ONE = predictions([(0, 1, 5), (1, 2, 3)], [[0.75, 0.25], [0.5, 0.5]])
-# Another order of segments, a pair that the first lacks, and one that it has itself not.
+# Its segments are in another order. It has a pair that the first lacks, and lacks one that the
+# first has.
 TWO = predictions([(2, 3, 1), (0, 1, 6)], [[0.25, 0.75], [0.5, 0.5]], ids=("b", "a"), model="2")
 
 
@@ -168,7 +169,8 @@ def test_folding_agrees_with_a_loop_over_pairs(pairs, reduce):
 @pytest.mark.parametrize("reduce", ["logsumexp", "max"])
 @pytest.mark.parametrize("scale", [0.0, 3.0, 300.0, 1e30])
 def test_rows_are_normalised_and_finite_with_the_floor_in(pairs, reduce, scale):
-    x = logits(2500, scale)  # more rows than one chunk holds
+    # One chunk does not hold so many rows.
+    x = logits(2500, scale)
     for scores, empty in zip(fold_pairs(x, pairs, V, M, reduce), (V - 1, M - 1), strict=True):
         assert scores.isfinite().all()
         assert (scores.double().exp().sum(dim=1) - 1).abs().max() < 1e-6

@@ -50,5 +50,6 @@ def test_how_far_a_job_is_comes_from_the_log_of_this_attempt_alone(logs):
     text = "--- 2026-01-01 00:00:00 pid 1\nold\n--- 2026-01-02 00:00:00 pid 2\n"
     path, _ = logs(text + "scan P01: 5/10 frames\n\n")
     assert lines_of(path) == ["scan P01: 5/10 frames"]
-    assert lines_of(path, state_of(path)) == []  # unchanged, whatever a node's clock says
+    # An unchanged log is of an earlier attempt, whatever a node's clock says.
+    assert lines_of(path, state_of(path)) == []
     assert lines_of(logs(text)[0]) == lines_of("nowhere.log") == []

@@ -20,7 +20,7 @@ from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.lab import FILES, VIDEOS
 
-# By the sheet's rates to full precision: 59.94 and 29.97 fps are these fractions.
+# The sheet's 59.94 and 29.97 fps are these fractions.
 RATES = (Fraction(60000, 1001), Fraction(50), Fraction(30000, 1001))
 ENDS = ("start", "stop")
 
@@ -71,7 +71,8 @@ def test_start_frame_is_another_clock_and_is_not_looked_at(kitchen, tmp_path):
     rows = pd.read_csv(kitchen["train"])
     segments = index_segments(load(kitchen["train"]), VIDEOS)
     drift = (rows["start_frame"] - segments["start"]).groupby(rows["video_id"]).max()
-    # In 60 seconds: 60 a second against 59.94 is 3.6 frames, against 29.97 it is 1,800.
+    # `start_frame` counts 60 a second. After 60 seconds that is 3.6 frames more than at 59.94 fps,
+    # and about 1,800 more than at 29.97 fps.
     assert drift["P01_01"] in (3, 4) and drift["P02_101"] in (0, 1) and drift["P03_07"] > 1000
     least = rows[["narration_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class",
                   "noun_class"]]  # fmt: skip
@@ -128,7 +129,7 @@ def test_a_lab_s_list_on_the_annotation_clock_comes_to_the_same_frames(kitchen, 
     assert annotations["narration_id"].is_unique
     official, ours = (index_segments(a, VIDEOS) for a in (load(kitchen["train"]), annotations))
     assert ours[["path", "verb", "noun"]].equals(official[["path", "verb", "noun"]])
-    # A frame of the annotation clock is what a frame number can tell.
+    # A frame number tells a time no better than to a frame of the annotations' clock.
     assert (ours[["start", "stop"]] - official[["start", "stop"]]).abs().max(axis=None) <= 2
 
 
@@ -200,7 +201,8 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
             rows("P01_01_2", "P01_01_é").encode("latin-1"),
             r"not UTF-8 text .*; expected an official",
         ),
-        (  # another participant than that of the row's video
+        # The participant is not that of the row's video.
+        (
             HEADER.replace("\n", ",participant_id\n")
             + ROWS[0].replace("\n", ",P01\n")
             + "\n"

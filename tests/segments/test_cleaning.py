@@ -134,7 +134,8 @@ def test_a_file_of_another_rate_than_the_sheet_s_is_re_timed_and_said_so(measure
 
 @pytest.mark.parametrize("damaged, kept", [((650, 660), 1), ((299, 300), 0)])
 def test_damage_is_looked_for_at_the_re_timed_frames(damaged, kept):
-    table, videos = one_video((10, 12))  # 600-720 by the sheet, 250-300 in the file
+    # The segment has frames 600-720 by the sheet, but 250-300 in the file.
+    table, videos = one_video((10, 12))
     assert len(run(table, videos, scanned([damaged], fps=25.0, pictures=2500))[0]) == kept
 
 
@@ -154,7 +155,8 @@ def test_a_video_with_one_picture_left_keeps_the_sheet_s_clock_and_loses_its_seg
 @pytest.mark.parametrize("seed", range(4))
 def test_a_video_of_variable_rate_is_timed_through_its_table_of_times(seed):
     rng = np.random.default_rng(seed)
-    pts = np.cumsum(rng.integers(1, 9, 800)) + 37  # in hundredths
+    # Times are in hundredths of a second.
+    pts = np.cumsum(rng.integers(1, 9, 800)) + 37
     index = index_at(pts, Fraction(1, 100))
     shown = pts - pts[0]
     starts = rng.integers(0, int(shown[-1]) - 5, 60)
@@ -214,7 +216,9 @@ def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_n
     ]
 
 
-SENTENCES = [  # and whether it is damage; dropped.tsv files have them, so they do not change
+# The last field says whether it is damage. dropped.tsv files hold these sentences, so they must not
+# change.
+SENTENCES = [
     (DropReason.EXCLUDED, ("exclude",),
      "participant left out by the config (participants: exclude)", False),
     (DropReason.VIDEO_MISSING, ("no file a.MP4",), "video missing", False),

@@ -128,7 +128,8 @@ def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitc
     every = pd.concat([train, val]).groupby(["verb", "noun"]).size()
     assert read_pairs(pairs) == [(*pair, count) for pair, count in every.items()]
     only_train = {pair[:2] for pair in read_pairs(kitchen.folder / "clean/pairs.tsv")}
-    assert only_train < set(every.index)  # val has a pair that train lacks
+    # The val list has a pair that train lacks.
+    assert only_train < set(every.index)
     words = f"{len(train) + len(val)} segments, {len(every)} verb-noun pairs in train and val"
     assert words in caplog.text
 

@@ -67,7 +67,8 @@ def csvs(tmp_path):
 
 def test_a_class_is_called_by_the_words_that_annotators_used_most_over_all_files(csvs):
     names = read_class_names(csvs)
-    assert names("verb", 1) == "put"  # four times; put-down, the first, twice
+    # `put` is used four times, and `put-down`, which comes first, twice.
+    assert names("verb", 1) == "put"
     assert read_class_names(csvs[:1])("verb", 1) == "put-down"
     assert (names("verb", 0), names("noun", 8)) == ("take", "lid")
 

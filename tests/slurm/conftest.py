@@ -15,7 +15,7 @@ from support.slurm_calls import Call, put_before
 
 # The rig's GPUs are stand-ins: the nodes grant them, and torch sees none.
 SMALL = {"config": "config/x3d_demo.py", "epochs": 1, "device": "cpu"}
-# Slurm counts in minutes: one for the first job, more for its retry.
+# Slurm counts in minutes. The first job gets one, and its retry five.
 SHORT = ("--set-resources", "scan:runtime=4 * attempt - 3")
 
 
@@ -52,7 +52,7 @@ def runs(rig, new_archive, once):
         whole, scan = new_archive(folder / "whole"), new_archive(folder / "scan")
         configure(whole, train=SMALL | {"epochs": 24}, predict={"device": "cpu"})
         configure(scan, scan={"stall_seconds": 600, "min_seconds": 600})
-        # A site that passes no environment on to jobs.
+        # This stands for a site that passes no environment on to jobs.
         bare = 'exec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"'
         env = {"EPIC100_SITE": "genius", "SHORTER": "status.LINE_SECONDS=20"}
         env |= put_before("sbatch", bare, whole / "bin")
@@ -62,11 +62,12 @@ def runs(rig, new_archive, once):
         ):
             stop_decoder(scan / "archive/P02/P02_102.MP4")
             rig.wait(lambda: list(whole.glob("results/work_dirs/*/*/*.pth")), "a checkpoint", 600)
-            # To every process of the job's step, as `--signal=USR1@300` does.
+            # The signal goes to every process of the job's step, as with `--signal=USR1@300`.
             rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
             call.ends()
             short.ends()
-        for process in psutil.process_iter(["cwd"]):  # the job of which Slurm has lost sight
+        # Slurm has lost sight of the job that was halted, so its processes are ended here.
+        for process in psutil.process_iter(["cwd"]):
             if process.info["cwd"] == str(scan):
                 process.kill()
         return {"whole": facts(call), "scan": facts(short)}

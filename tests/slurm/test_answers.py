@@ -40,7 +40,8 @@ def test_the_page_has_every_state_with_its_meaning():
     ("away", "7\x1fCOMPLETED\x1f\n", Meaning.ENDED),
     ("away", "away", Meaning.SUBMITTED),
     ("", "", Meaning.SUBMITTED),
-    ("7|\n", "away", Meaning.SUBMITTED),  # a blank state ended a run with IndexError
+    # A blank state once ended a run with IndexError.
+    ("7|\n", "away", Meaning.SUBMITTED),
     ("\n7\n7|\n|RUNNING\nseven|RUNNING\nJobID|State\n", "away", Meaning.SUBMITTED),
     ("7|K\xfcche und mehr\n", "away", Meaning.RUNNING),
     ("7|RUNNING+\n", "away", Meaning.RUNNING),

@@ -40,8 +40,10 @@ def test_a_training_goes_on_after_kill_9_there_and_jobs_that_left_the_queue_are_
             second.until(f"train: job {train} of root on home/short, pending")
             home.login("scontrol", "update", "PartitionName=short", "State=UP")
             said = second.ends()
-            assert len(second.submitted()) == 1  # of the prediction
-    assert said.count("sacct does not tell") <= 2  # screen and log: once
+            # Only the prediction is submitted now.
+            assert len(second.submitted()) == 1
+    # A message that is said once is on the screen and in the log.
+    assert said.count("sacct does not tell") <= 2
     assert "FAILED" not in said
     facts = dict(word.partition("=")[::2] for word in job.split())
     expected = {"Partition": "short", "NumCPUs": "16", "TimeLimit": "12:00:00", "Account": "(null)"}

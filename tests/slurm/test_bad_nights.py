@@ -28,11 +28,12 @@ def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, a
         call.until(f"scan P01: job {job} ended by NODE_FAIL on {first}; it is submitted again")
         call.until("has been submitted with SLURM jobid", times=2)
         rig.bring(f"slurmd-{first}")
-        # It may be back already.
+        # The node may be back already.
         rig.at("wice", "scontrol", "update", f"NodeName={first}", "State=RESUME", check=False)
         call.ends()
     rig.at("wice", "scontrol", "update", f"NodeName={second}", "State=RESUME")
-    for process in psutil.process_iter(["cmdline"]):  # of the node that died
+    # The job on the node that died still sleeps.
+    for process in psutil.process_iter(["cmdline"]):
         if process.info["cmdline"] == ["sleep", "600"]:
             process.kill()
     assert [rig.state(job) for job in call.submitted()] == ["NODE_FAIL", "COMPLETED"]
@@ -78,7 +79,8 @@ def test_patience_that_has_ended_fails_the_job_and_a_wrong_request_is_not_waited
     short = ("--epic100-patience", "0", "--retries", "1")
     said = run(rig, archive, SCAN, "results/scan/P02.tsv", *short, well=False, env=env)
     assert "Unspecified error, for 0 minutes" in said
-    assert said.count("Trying to restart job") == 1  # of P01; another try of P02 would fail as well
+    # Only P01 is tried again: another try of P02 would fail as well.
+    assert said.count("Trying to restart job") == 1
 
 
 def test_a_job_out_of_memory_that_would_get_no_more_ends_at_once(rig, archive):
@@ -89,9 +91,11 @@ def test_a_job_out_of_memory_that_would_get_no_more_ends_at_once(rig, archive):
 
 
 def test_a_wall_time_of_a_retry_is_cut_to_the_partition_s_and_refuses_nothing(rig, archive):
-    rig.at("wice", "scontrol", "update", "PartitionName=batch", "MaxTime=25")  # minutes
+    # The limit is in minutes.
+    rig.at("wice", "scontrol", "update", "PartitionName=batch", "MaxTime=25")
     try:
-        run(rig, archive, SCAN, *no_work(archive))  # its third retry would be of 40
+        # Its third retry would ask for 40 minutes.
+        run(rig, archive, SCAN, *no_work(archive))
     finally:
         rig.at("wice", "scontrol", "update", "PartitionName=batch", "MaxTime=3-00:00:00")
 
@@ -111,7 +115,8 @@ def test_an_sbatch_that_hangs_blocks_neither_its_job_nor_ctrl_c(rig, new_archive
         rig.wait((tmp_path / "once").exists, "a call of sbatch")
         began = time.monotonic()
         call.kill(signal.SIGINT)
-    assert time.monotonic() - began < 60  # of the 120 for which sbatch may think
+    # One call of sbatch may take 120 s.
+    assert time.monotonic() - began < 60
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from support.checkout import ROOT
 
 PAGE = (ROOT / "docs/vsc.md").read_text()
 
-# One hiccup of any of these ended a run.
+# Each of these hiccups once ended a run.
 HICCUPS = (
     "sbatch: error: Batch job submission failed: Transport endpoint is not connected",
     "sbatch: error: Batch job submission failed: Unexpected message received",

@@ -11,17 +11,17 @@ from support.slurm_calls import Call, no_work, run
 
 SCAN = "results/scan/P01.tsv"
 SCANS = [f"results/scan/P0{number}.tsv" for number in range(1, 5)]
-# What is wrong with the scan of each participant but the first.
+# The scan of each participant but the first has a fault. That of P02 is made in `faults`.
 FAULTS = (
     "--retries", "0",
-    # Dies at once, before its log has text.
+    # The job of P04 dies at once, before its log has text.
     "--precommand",
     r"[ \$SLURM_JOB_ACCOUNT != lp_poor ] || { echo the node has no such module; exit 1; }",
     "--set-resources",
     "scan:slurm_account={'P04': 'lp_poor'}.get(wildcards.participant, 'lp_epic')",
     "scan:mem_mb_per_cpu={'P03': 30}.get(wildcards.participant, 3400)",
 )  # fmt: skip
-# What is wrong with a rule's request.
+# Each of these requests of a rule is wrong.
 WRONG = (
     "annotate:slurm_account=$NOT_SET", "scan:cpus_per_task=60 * attempt",
     "clean:slurm_partition=site.cpu.nme", "train:constraint=no_such_gpu", "predict:nodes=9",
@@ -59,11 +59,12 @@ def faults(rig, new_archive, tmp_path_factory):
             sheet.write(f"P0{number}_01\tP0{number}\ttrain\t{60000 / 1001}\t8.008\n")
     in_the_way = folder / "results/scan/cache/P02"
     in_the_way.parent.mkdir(parents=True)
-    in_the_way.touch()  # the job of P02 wants a folder there, and dies
+    # The job of P02 wants a folder there, so it dies.
+    in_the_way.touch()
     with Call(rig, folder, *SCANS, *FAULTS) as call:
         job = call.submitted()[0]
         name = rig.login("squeue", "-h", "-M", "wice", "-j", job, "-o", "%j").stdout.split()[-1]
-        # One that the executor knows nothing of, as if an answer of sbatch had been lost.
+        # The executor knows nothing of this job, as if an answer of sbatch had been lost.
         rig.submit("-J", name, "--comment", "rule_scan_wildcards_P09")
         call.ends(well=False)
     in_the_way.unlink()
@@ -77,8 +78,10 @@ def test_a_scan_that_fails_stops_no_other_and_alone_runs_again(rig, faults):
 
 @pytest.mark.parametrize("words", [
     "FAILED scan P02: FAILED, it ran",
-    "FileExistsError",  # of the job's own log
-    "scan P04: sbatch: account lp_poor has insufficient credits",  # though the job is taken
+    # The job's own log has this error.
+    "FileExistsError",
+    # The site says so, though it takes the job.
+    "scan P04: sbatch: account lp_poor has insufficient credits",
     "exceeded memory limit",
 ])  # fmt: skip
 def test_a_fault_is_told_in_the_words_of_the_site_or_of_the_job(faults, words):
@@ -130,7 +133,8 @@ def test_after_a_node_failure_the_job_runs_on_another_node_and_the_old_one_harms
         rig.wait((archive / "once").exists, "a job that runs")
         (job,) = call.submitted()
         (node,) = {row["NodeList"] for row in rig.jobs("-j", job, fields="NodeList")}
-        rig.end(f"slurmd-{node}")  # the processes of the job live on
+        # The processes of the job live on.
+        rig.end(f"slurmd-{node}")
         rig.at("wice", "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         said = call.ends()
     assert f"scan P01: job {job} ended by NODE_FAIL on {node}; it is submitted again" in said
@@ -141,7 +145,8 @@ def test_after_a_node_failure_the_job_runs_on_another_node_and_the_old_one_harms
     log = archive / f".snakemake/slurm_logs/rule_scan/P01/{job}.log"
     ends = f"{newest} is at work for the same files since: this one ends"
     rig.wait(lambda: ends in log.read_text(), "the end of the old job")
-    assert (archive / SCAN).read_text() == ""  # as the second job made it
+    # The table is the empty one that the second job made.
+    assert (archive / SCAN).read_text() == ""
 
 
 def test_a_submission_waits_for_a_place_in_the_queue_for_munge_and_for_nodes(rig, archive):

@@ -8,7 +8,7 @@ import torch
 from epic100.slurm.limits import kernels_of_torch, unserved
 from epic100.slurm.site import facts_file, read_partitions
 
-# As read out of PyPI's x86-64 wheels.
+# These kernels were read out of PyPI's x86-64 wheels.
 TORCH_2_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 TORCH_2_7 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 
@@ -33,14 +33,15 @@ def job(cluster: str, partition: str, gpu: int = 1) -> tuple:
     (TORCH_2_13, ("wice", "gpu_a100"), None),
     (TORCH_2_13, ("wice", "gpu_h100"), None),
     (TORCH_2_13, ("mindwell", "gpu_b200"), None),
-    # Kernels run on their own major version, PTX on all later ones.
+    # A kernel runs on GPUs from its own version up to the next major one, PTX on all later GPUs.
     (["sm_90a"], ("wice", "gpu_h100"), None),
     (["sm_100f"], ("mindwell", "gpu_b200"), None),
     (["sm_86"], ("wice", "gpu_a100"), "gpu_a100 has GPUs of sm_80"),
     (["sm_80"], ("wice", "gpu_h100"), "gpu_h100 has GPUs of sm_90"),
     (["sm_70", "compute_80"], ("mindwell", "gpu_b200"), None),
     (["sm_80", "compute_80"], ("genius", "gpu_v100"), "gpu_v100 has GPUs of sm_70"),
-    ([], ("genius", "gpu_v100"), None),  # a CPU build says so in the job, at once
+    # A CPU build of torch says so in the job, at once.
+    ([], ("genius", "gpu_v100"), None),
 ])  # fmt: skip
 def test_a_gpu_that_torch_has_no_kernels_for_is_refused_with_what_to_install(kernels, where, words):
     jobs = [job("wice", "batch", 0), job(*where)]

@@ -19,17 +19,19 @@ def leave(rig, archive, *options, signal=signal.SIGKILL, env=None):
 
 
 def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(rig, archive, held):
-    # Its log lies elsewhere, and its cluster was named in the singular.
+    # The log of the job lies elsewhere, and its cluster was named in the singular.
     job = leave(rig, archive, "--epic100-logdir", str(archive / "elsewhere"),
                 "--set-resources", "scan:cluster=wice", "scan:clusters=genius")  # fmt: skip
-    for look in ("-n", "--unlock"):  # neither waits nor cancels
+    # These calls neither wait for the job nor cancel it.
+    for look in ("-n", "--unlock"):
         run(rig, archive, SCAN, look)
     record = archive / ".snakemake/epic100-run.json"
     record.write_text(record.read_text().replace('["wice"]', '["wice", "thinking"]'))
     said = run(rig, archive, SCAN, well=False)
     assert f"if it never will, remove {record}" in said
     record.write_text(record.read_text().replace('["wice", "thinking"]', '["wice"]'))
-    rig.at("wice", "scontrol", "hold", job)  # a controller that starts anew opens its partitions
+    # A controller that starts anew opens its partitions, so the job would start.
+    rig.at("wice", "scontrol", "hold", job)
     rig.end("slurmctld-wice")
     said = run(rig, archive, SCAN, well=False, env={"SHORTER": "hold.JUDGE_SECONDS=3"})
     assert "give the same command where and when the scheduler answers" in said
@@ -63,7 +65,8 @@ def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archi
         assert "another run of this workflow is at work here: process" in refused.ends(well=False)
         (other,) = runs.submitted()
         assert f"scan P01: job {job} has ended" in runs.said()
-        runs.kill(signal.SIGHUP)  # a connection that is lost
+        # A connection that is lost sends this signal.
+        runs.kill(signal.SIGHUP)
     with Call(rig, archive, SCAN, "--epic100-leftovers", "cancel", *no_work(archive)) as call:
         call.until("Cancelling them")
         (third,) = call.submitted()

@@ -7,7 +7,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.slurm.site import Partition, choose, facts_file, facts_of, read_partitions
 
-# Partitions of the site that EPIC100_GPU and EPIC100_CPU may choose, and no `choices` do.
+# EPIC100_GPU and EPIC100_CPU may choose these partitions of the site, but no `choices` do.
 OTHERS = (
     "genius/gpu_v100_long", "genius/gpu_p100_long", "genius/gpu_p100_debug", "wice/bigmem",
     "wice/hugemem", "wice/interactive", "mindwell/interactive", "mindwell/bigmem",

@@ -21,7 +21,8 @@ TWO_CORES = CPU | {"cpu": "2", "mem": "6800M"}
 FOUR_CORES = CPU | {"cpu": "4", "mem": "13600M"}
 ONE_GPU = CPU | {"Cluster": "genius", "Partition": "gpu_v100", "cpu": "4", "mem": "84000M",
                  "gres/gpu": "1"}  # fmt: skip
-EXPECTED = {  # of the others: two cores, and the time that their rule states
+# All other jobs must have two cores.
+EXPECTED = {
     "clean": TWO_CORES | {"Timelimit": "00:15:00"},
     "scan P01": FOUR_CORES | {"Timelimit": "00:10:00"},
     "scan P02": FOUR_CORES | {"Timelimit": "00:10:00"},
@@ -70,9 +71,9 @@ def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
 
 
 def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
-    # As called in the folder of the run.
+    # The page shows paths as a call in the folder of the run does.
     screen = runs["whole"]["screen"].replace(f"{runs['whole']['folder']}/", "").splitlines()
-    # Of a run in which nothing fails: its training is made to fail once.
+    # The limit is for a run in which nothing fails, but this training is made to fail once.
     fails = screen.index("  train is tried again")
     ended = [line for line in screen[: fails - 2] + screen[fails + 1 :] if not STATUS.match(line)]
     assert sum(-(-len(line) // 80) for line in ended) <= 24, ended
@@ -102,7 +103,8 @@ def test_a_training_is_warned_before_its_wall_time_saves_and_goes_on_in_its_retr
     whole = runs["whole"]
     train = [job for job in whole["jobs"] if job["Comment"] == "rule_train"]
     assert [job["State"] for job in train] == ["FAILED", "COMPLETED"]
-    assert all("--signal=USR1@300" in job["SubmitLine"] for job in train)  # five minutes
+    # The signal comes five minutes before the end.
+    assert all("--signal=USR1@300" in job["SubmitLine"] for job in train)
     assert "resuming from" in (whole["folder"] / "results/logs/train.log").read_text()
 
 
@@ -110,7 +112,8 @@ def test_a_scan_that_runs_into_its_wall_time_keeps_the_videos_that_it_had(runs):
     scan = runs["scan"]
     assert [job["State"] for job in scan["jobs"]] == ["TIMEOUT", "COMPLETED"]
     assert "FAILED scan P02: TIMEOUT, it ran" in scan["said"]
-    assert "DUE TO TIME LIMIT" in scan["said"]  # Slurm's own words, from the job's log
+    # These are Slurm's own words, from the job's log.
+    assert "DUE TO TIME LIMIT" in scan["said"]
     log = (scan["folder"] / "results/logs/scan/P02.log").read_text()
     assert "2 videos: 2 ok; 1 of them decoded now" in log
 
@@ -124,12 +127,13 @@ def test_a_training_on_two_gpus_gets_the_cores_and_memory_of_two_and_never_runs_
     (job,) = call.jobs()
     assert job["Partition"] == "gpu_a100"
     assert (job["gres/gpu"], job["cpu"], job["mem"]) == ("2", "36", "252000M")
-    assert ", but torch" in said  # SLURM_JOB_GPUS or CUDA_VISIBLE_DEVICES is 0,1
+    # SLURM_JOB_GPUS or CUDA_VISIBLE_DEVICES is 0,1, as the message says first.
+    assert ", but torch" in said
 
 
 def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, again):
     folder = again(nodes=2, gpus=1)
-    # Not the profile of the other tests, which asks for a GPU where the config says CPU.
+    # The profile of the other tests would ask for a GPU, since the config says CPU.
     with Call(rig, folder, "results/model.pth", profile="./profiles/vsc") as call:
         call.ends()
     (job,) = call.jobs()

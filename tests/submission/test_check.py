@@ -165,7 +165,8 @@ K400 = "checkpoints/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth"
     ((2, 3, 3), "train", K400, ""),
     ((2, 3, 4), "trainval", K400, ""),
     ((0, 3, 3), "train", None, ""),
-    ((3, 3, 3), "train", "videomae_k400.pth", ""),  # learned from it without labels
+    # VideoMAE learned from Kinetics without labels.
+    ((3, 3, 3), "train", "videomae_k400.pth", ""),
     ((1, 3, 3), "train", "imagenet_resnet.pth", ""),
     ((5, 5, 4), "trainval", "private.pth", ""),
     ((0, 4, 3), "train", None, ""),

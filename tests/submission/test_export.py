@@ -164,7 +164,8 @@ def test_a_submission_without_a_prediction_is_no_good_and_the_reasons_are_counte
     assert main(["submission", "check", name, "--split", "val"]) == 1
     out = capsys.readouterr().out
     assert f"all scores are the same in {words}; expected at most 50%: bring the videos" in out
-    (folder / "results/clean/dropped.tsv").unlink()  # no run is beside it: no reasons
+    # Without a run beside it, no reasons are known.
+    (folder / "results/clean/dropped.tsv").unlink()
     assert main(["submission", "check", name, "--split", "val"]) == 1
     assert "12 of 12 segments (100.0%) without a prediction; exp" in capsys.readouterr().out
 

@@ -75,14 +75,15 @@ def test_the_zip_is_what_the_official_code_makes_of_the_same_float32(entries, tm
         }
         for entry in entries
     }
-    # As utils/challenge.py of epic-kitchens/C1-Action-Recognition has it.
+    # The head is that of utils/challenge.py in epic-kitchens/C1-Action-Recognition.
     head = {"version": "0.2", "challenge": "action_recognition", "sls_pt": 2, "sls_tl": 3}
     with zipfile.ZipFile(tmp_path / "s.zip") as archive:
         (member,) = archive.infolist()
         text = archive.read(member).decode()
     assert text == json.dumps({**head, "sls_td": 4, "results": results})
     assert member.filename == "test.json" and member.compress_type == zipfile.ZIP_DEFLATED
-    assert member.date_time == (1980, 1, 1, 0, 0, 0)  # so that equal entries are equal bytes
+    # A fixed date makes equal entries equal bytes.
+    assert member.date_time == (1980, 1, 1, 0, 0, 0)
 
 
 LEVELS = ({"pt": 2, "tl": 3}, SLS | {"td": 6}, SLS | {"tl": "3"}, SLS | {"xx": 1})

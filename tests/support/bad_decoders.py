@@ -166,7 +166,8 @@ def leave_a_child(progress) -> None:
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
-SEEN: list[int] = []  # what a fork leaves there, the next one must not see
+# Each fork adds its id, and the next fork must not see it.
+SEEN: list[int] = []
 
 
 def be_new(progress) -> None:
@@ -220,7 +221,8 @@ def obey(folder: Path, work: Callable, path: Path, *arguments: object, progress)
     order, *later = (orders.read_text().split() if orders.exists() else []) or [""]
     orders.write_text(" ".join(later))
     name, *words = order.split(":")
-    if name == "meet":  # all that are worked on at once
+    # It waits until so many files are being worked on at once.
+    if name == "meet":
         while len((folder / "runs").read_text().split()) < int(*words):
             time.sleep(0.05)
     elif name and name not in AFTER:

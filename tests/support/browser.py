@@ -19,7 +19,8 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--window-size=1366,768", "--remote-debugging-pipe",
 )  # fmt: skip
-PATIENCE = 120.0  # seconds for one answer
+# One answer may take so many seconds.
+PATIENCE = 120.0
 
 
 @contextmanager

@@ -109,7 +109,8 @@ def odd_array(rng: random.Random, array: np.ndarray) -> np.ndarray:
         lambda: np.full_like(out, float(number)),
         lambda: out + rng.choice((-1, 1)) * here.astype(out.dtype),
     ]
-    with contextlib.suppress(ValueError, TypeError, OverflowError):  # not of this kind of values
+    # A way may not fit values of this kind.
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return rng.choice(ways)()
     return array
 

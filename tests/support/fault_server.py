@@ -20,7 +20,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, tuple[bytes, list[Fault]]] = {}
-        self.asked: list[tuple[str, str | None]] = []  # (path, Range), in order
+        # Each request adds its (path, Range), in order.
+        self.asked: list[tuple[str, str | None]] = []
         self.passwords: list[str | None] = []
         self.begun: list[float] = []
         self.at_once = self.most_at_once = 0
@@ -36,7 +37,7 @@ class Server(ThreadingHTTPServer):
         return [asked for path, asked in self.asked if path == f"/{name}"]
 
     def handle_error(self, request, client_address):
-        pass  # a client that hangs up is part of the game
+        pass  # Clients may hang up.
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -126,7 +127,8 @@ def reset(after: int) -> Fault:
     """As `cut`, with a TCP reset."""
 
     def hang_up(handler):
-        time.sleep(0.05)  # what was sent must arrive before the reset does
+        # The bytes that were sent must arrive before the reset does.
+        time.sleep(0.05)
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         handler.connection.close()
 

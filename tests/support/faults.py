@@ -37,8 +37,10 @@ from support import faults_jobs
 
 SHIM = Path(__file__).with_name("faults_shim.c")
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
-KINDS = {"read": ("EIO", "killed")}  # of other calls all; nothing is full for a reader
-# What the server imports before it forks: what the rules need, or no torch for a few of them.
+# Other calls meet all kinds of faults, but a full disk stops no read.
+KINDS = {"read": ("EIO", "killed")}
+# The server imports all that the rules need before it forks. If only rules of LIGHT are asked for,
+# it imports less, and no torch.
 SCRIPTS = "".join(path.read_text() for path in ROOT.glob("workflow/scripts/*.py"))
 IMPORTS = (
     *("snakemake.cli", "matplotlib.backends.backend_svg", "epic100.mmaction"),
@@ -50,10 +52,11 @@ LIGHT = {
     "scan": "epic100.scan",
 }
 STATE_BYTES = 16 + 4096
-# What a rule leaves for itself: content that depends on place and time, and Snakemake's own.
+# These files are no outputs to compare: their content depends on place and time, or is Snakemake's
+# own. MMEngine's logs lie in folders named by the time, and diagnosis.txt has speeds.
 OWN = re.compile(
     r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache)/|.*\.details$|"
-    r"results/work_dirs/.*/\d{8}_\d{6}/|results/(.*/)?diagnosis\.txt$"  # MMEngine's logs; speeds
+    r"results/work_dirs/.*/\d{8}_\d{6}/|results/(.*/)?diagnosis\.txt$"
 )
 
 
@@ -150,7 +153,8 @@ def record(server: Server, store: Path, url: str, files: Path, only: list[str]) 
             break
         if not scene.needed and not asked.intersection(scene.makes):
             continue
-        if name == "archive":  # downloaded now
+        # The rules of this scene download these.
+        if name == "archive":
             for path in ("annotations", "videos"):
                 shutil.rmtree(folder / path, ignore_errors=True)
         code = server.ask(folder=str(folder), store=str(jobs), said=str(said),
@@ -209,7 +213,8 @@ class Job:
     def __init__(self, server: Server, rule: str, kept: Path):
         self.server, self.rule = server, rule
         self.model, self.script = kept / "run", kept / "script.py"
-        # Without those that the job updates: only they are there before, and Snakemake keeps them.
+        # Outputs that are there before the job are those that it updates. Snakemake keeps them, so
+        # they are left out.
         named = faults_jobs.outputs_of(self.script)
         self.outputs = [name for name in named if not (self.model / name).exists()]
         self.trace = kept / "trace.txt"
@@ -312,5 +317,6 @@ def kept_jobs(only: list[str]) -> Iterator[Kept]:
 
 
 if __name__ == "__main__":
-    imports, sys.argv[1:] = sys.argv[1:], []  # which Snakemake would take for targets
+    # Snakemake would take these words for targets.
+    imports, sys.argv[1:] = sys.argv[1:], []
     serve(imports)

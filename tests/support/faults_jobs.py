@@ -102,7 +102,8 @@ def scenes(url: str) -> dict[str, Scene]:
                    "figures_training", "figures_results",
                    "report", "timeline", "background", "detections", "features"),
         ),
-        "page": Scene(  # with the timeline that was made
+        # The page shows the timeline that was made.
+        "page": Scene(
             copies, ("results/browse/index.html",), makes=("clips", "clips_list", "browse"),
         ),
         "probe": Scene(
@@ -186,7 +187,8 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
         place = store / script.rulename
         first = script.output[0]
         if place.exists() and Path(first).suffix != Path(outputs_of(place / "script.py")[0]).suffix:
-            place = store / f"{script.rulename}{Path(first).suffix}"  # a rule with two formats
+            # The rule has outputs of two formats.
+            place = store / f"{script.rulename}{Path(first).suffix}"
         if (not only or script.rulename in only) and not place.exists():
             skip = shutil.ignore_patterns("scripts", "locks", "incomplete")
             shutil.copytree(folder, place / "run", symlinks=True, ignore=skip)

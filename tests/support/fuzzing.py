@@ -63,7 +63,7 @@ test_dataloader = dict(dataset=dict(pipeline=[dict(type='OpenSegment', decoder='
     dict(type='SampleFrames', clip_len=13, frame_interval=6), dict(type='DecodeSegment'),
     dict(type='PackActionInputs', meta_keys=('a', 'b'))]))
 """
-# An SPS and a PPS of x264, as an avcC record, and a slice behind its length.
+# It has an SPS and a PPS of x264, as an avcC record, and then a slice behind its length.
 AVCC = bytes.fromhex(
     "0164000affe100186764000aacd9445f9f016a020202800000030080000018078912cb01000668ebe3cb22c0"
 )  # fmt: skip

@@ -5,9 +5,10 @@ import numpy as np
 UNSEEN = ["P18", "P32"]
 TAIL_VERBS, TAIL_NOUNS = range(20, 97, 3), range(50, 300, 2)
 
-# Printed by the official evaluate.py (epic-kitchens/C1-Action-Recognition c90b6f9, NumPy 2.4.6) for
-# the segments of `official_case`. No such numbers are kept of tied scores: NumPy ranks ties in an
-# order of the processor's own, there as here; benchmarks/submission.py compares both on one.
+# The official evaluate.py (epic-kitchens/C1-Action-Recognition c90b6f9, NumPy 2.4.6) printed these
+# for the segments of `official_case`. No such numbers are kept of tied scores, because NumPy ranks
+# ties in an order that depends on the processor. benchmarks/submission.py compares both evaluators
+# on one processor.
 OFFICIAL = {
     "overall_action_accuracy_at_1": 5.25,
     "overall_action_accuracy_at_5": 16.25,
@@ -26,7 +27,8 @@ OFFICIAL = {
 
 def official_case() -> tuple[np.ndarray, ...]:
     """Scores of verbs and of nouns, true verbs, true nouns and participants."""
-    random = np.random.RandomState(100)  # its streams are frozen
+    # NumPy has frozen the streams of this generator.
+    random = np.random.RandomState(100)
     verb_true, noun_true = random.randint(0, 97, 400), random.randint(0, 300, 400)
     participants = np.array(["P01", "P18", "P32", "P04"])[random.randint(0, 4, 400)]
     scores = []

@@ -7,7 +7,8 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import end_servers
 from support.small_runs import processes
 
-MOST = 5 * 2**30  # bytes of address space, torch's libraries included
+# It limits the bytes of address space, torch's libraries included.
+MOST = 5 * 2**30
 
 
 def apart(function, *arguments, seconds: float = 500):

@@ -79,7 +79,8 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
             if p.size and p.pts is not None and p.dts is not None
         ]
         with av.open(str(temporary), "w", options=options) as target:
-            # As it is, since a decoder (dav1d of AV1) need not have an encoder of the same name.
+            # The stream is copied as it is, since a decoder (dav1d of AV1) need not have an encoder
+            # of the same name.
             copy = target.add_stream_from_template(stream, opaque=True)
             for made in change(packets):
                 packet = av.Packet(made.data)

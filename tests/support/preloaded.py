@@ -16,7 +16,8 @@ import socket
 import struct
 import sys
 
-# The program that asks starts for each script and imports little: the rest is imported where used.
+# The program that asks starts for each script, so the top of this file imports little: functions
+# import the rest.
 PRELOADED = (
     "snakemake.cli", "snakemake.script", "snakemake.storage", "snakemake.report.html_reporter",
     "smart_open", "requests", "pydantic", "pandas", "epic100.training.check",
@@ -56,7 +57,8 @@ def _python(address: str) -> str:
     return f"{os.path.dirname(address)}/python"
 
 
-_servers: dict[int, tuple] = {}  # by the process that uses it: forks have one of their own
+# A process finds its server by its own id, so a fork gets another one.
+_servers: dict[int, tuple] = {}
 
 
 def _server() -> str:
@@ -80,7 +82,8 @@ exec {python} -IS {this} ask {address} "$@"
         command = [sys.executable, __file__, "serve", address]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"ready\n"
-        _servers[os.getpid()] = (address, folder, process)  # its stdin closes with this process
+        # The server's stdin closes with this process.
+        _servers[os.getpid()] = (address, folder, process)
     return _servers[os.getpid()][0]
 
 
@@ -93,7 +96,9 @@ def serve(address: str) -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # else each fork's first collection writes to, and so copies, all that was imported
+    # Without this, the first collection of each fork would write to all that was imported, and so
+    # copy it.
+    gc.freeze()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
@@ -152,7 +157,8 @@ def _become(words: list[str], cwd: str, environment: dict, address: str) -> None
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    if threads := environment.get("OMP_NUM_THREADS"):  # OpenMP has been loaded and reads it no more
+    # OpenMP has been loaded and does not read this variable again.
+    if threads := environment.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     safe = words[0] == "-P"
     words = words[safe:]

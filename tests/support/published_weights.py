@@ -24,7 +24,7 @@ VIT = {"backbone.img_size": 32, "backbone.patch_size": 8, "backbone.embed_dims":
 SLOWFAST = {"backbone.slow_pathway.base_channels": 16, "backbone.fast_pathway.base_channels": 2,
             "cls_head.head.in_channels": 576, "cls_head.head.window": 1}  # fmt: skip
 RESNET = {"backbone.depth": 18, "cls_head.head.in_channels": 512}
-# What the small networks have in place of the published ones, and the side of their pictures.
+# Each rule has the options that make its network small, and the side of its pictures in pixels.
 CHANGES = {"avion": (VIT, 32), "lavila": (VIT, 32), "slowfast": (SLOWFAST, 64), "c1": (RESNET, 64)}
 
 

@@ -6,7 +6,8 @@ import pandas as pd
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES, ROOT
 
-SEGMENTS = {"train": 67217, "val": 9668, "test": 13092}  # of the official CSVs
+# The official CSVs have so many segments.
+SEGMENTS = {"train": 67217, "val": 9668, "test": 13092}
 
 
 def real_sheet() -> dict[str, Video]:

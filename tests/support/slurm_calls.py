@@ -17,7 +17,8 @@ QUICK = ("--epic100-init-seconds-before-status-checks", "1", "--seconds-between-
          "--latency-wait", "10")  # fmt: skip
 REAL = "profiles/vsc"
 QUICK_PROGRAM = str(ROOT / "tests/support/quick_snakemake.py")
-SECONDS = 600.0  # how long a call may take for what takes seconds on an idle machine
+# A call may take so long on a busy machine. It takes seconds on an idle one.
+SECONDS = 600.0
 
 
 class Call:
@@ -35,7 +36,8 @@ class Call:
     ):
         self.rig, self.folder = rig, folder
         self.log = folder / f"call-{time.monotonic_ns()}.log"
-        self.started = datetime.now().isoformat().replace(":", "")  # as Snakemake names its logs
+        # Snakemake names its logs like this.
+        self.started = datetime.now().isoformat().replace(":", "")
         command = [sys.executable, *program, *arguments, "--directory", str(folder), "--profile",
                    stand_in_profile(folder, profile), "--configfile", str(folder / "config.yaml"),
                    *QUICK]  # fmt: skip

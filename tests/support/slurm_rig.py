@@ -40,14 +40,16 @@ class Layout:
 VSC = Layout(
     site="vsc",
     login="genius",
-    first_jobs={"genius": 50000001, "wice": 60000001},  # as far apart as on VSC
+    # The ids are as far apart as on VSC.
+    first_jobs={"genius": 50000001, "wice": 60000001},
     nodes={"genius": ("r26g03",), "wice": ("m28c27n1", "m28c27n2", "m28c31n1", "m28c30n1")},
 )
-# One cluster, with partitions of its own, whose jobs take no `--clusters`. It keeps no accounts,
-# and forgets a job as soon as it may.
+# It is one cluster, with partitions of its own, whose jobs take no `--clusters`. It keeps no
+# accounts, and forgets a job as soon as it may.
 HOME = Layout("home", "home", {"home": 1}, {"home": ("node1", "node2")}, accounting=False)
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nMinJobAge=2"
-SECONDS = 300.0  # how long any daemon may take on a busy machine
+# Each daemon may take so long on a busy machine.
+SECONDS = 300.0
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
 
 
@@ -151,7 +153,8 @@ class Rig:
 
     def jobs(self, *options: str, fields: str) -> list[dict[str, str]]:
         """What sacct tells of jobs on all clusters."""
-        names = fields.split(",")  # a line of submission, in which bars may be, is the last
+        # A line of submission may have bars in it, so it must be the last field.
+        names = fields.split(",")
         done = self.login("sacct", "-X", "-n", "-P", "-M", "all", "-S", "now-1hour",
                           f"--format={fields}", *options)  # fmt: skip
         rows = [line.split("|", len(names) - 1) for line in done.stdout.splitlines()]
@@ -169,7 +172,8 @@ class Rig:
 
     def submitted(self, folder: Path) -> list[str]:
         """Ids of all jobs that were ever submitted for one working directory."""
-        jobs = self.jobs(fields="JobID,SubmitLine")  # the comment is stored when a job has ended
+        # A job's comment is stored only when it has ended, so its line of submission is read.
+        jobs = self.jobs(fields="JobID,SubmitLine")
         return [job["JobID"] for job in jobs if f"{folder}/" in job["SubmitLine"]]
 
     def queue(self, folder: Path) -> list[str]:

@@ -38,13 +38,15 @@ SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
     "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
 }
-SEGMENTS, BATCH, EPOCHS = 8, 2, 2  # 4 iterations an epoch, 8 in all
-# Of six segments, 3 x 3 iterations: what the fixture `straight` was trained with.
+# One epoch has 4 iterations, and both have 8.
+SEGMENTS, BATCH, EPOCHS = 8, 2, 2
+# The fixture `straight` was trained with these, on six segments: 3 x 3 iterations.
 WHOLE = {"epochs": 3, "validate": {"every": 2}, "ema": 0.7}
 LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
 
-# A process forked of a server that has imported all and run nothing starts in no time and has no
-# threads of torch's to miss. The server does not know `tests`, so what a training takes is named.
+# The server has imported all and has run nothing. So a process that is forked from it starts at
+# once, and misses none of torch's threads. The server does not know `tests`, so it gets the names
+# of what a training imports.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
     ["epic100.mmaction", "epic100.training.train", "torch._dynamo", "torch.utils.tensorboard"]
@@ -132,7 +134,8 @@ def end_of(process) -> int:
     process.join(600)
     if process.exitcode is None:
         process.kill()
-        with contextlib.suppress(ProcessLookupError):  # it leads no group
+        # It may lead no group.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise AssertionError("the training hangs")
     return process.exitcode
@@ -175,7 +178,8 @@ def _child(
 
 
 def _rank(what: dict, results: Path, patience: float, number: int, world: int, store: str) -> None:
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as a rank
+    # A rank ignores this signal.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
     os.environ.update({name: str(value) for name, value in place.items()})
@@ -218,17 +222,20 @@ def signal_at(
     """
     hook = {"type": "SignalHook", "at": iteration, "number": int(number), "to": to, "of": of,
             "tried": tried}  # fmt: skip
-    return {"default_hooks.signal": hook}  # not a custom hook: those make another run
+    # It is no custom hook, because those make another run.
+    return {"default_hooks.signal": hook}
 
 
-LATE = {"default_hooks.late": {"type": "LateHook"}}  # steps are read as on a GPU
+# With this hook, steps are read as on a GPU.
+LATE = {"default_hooks.late": {"type": "LateHook"}}
 
 
 @HOOKS.register_module()
 class LateHook(Hook):
     """Lets the CPU be read one step behind, as a GPU is, and counts what is read within a step."""
 
-    reads: list[str] = []  # of all trainings
+    # All trainings of this process add to it.
+    reads: list[str] = []
 
     def before_train(self, runner) -> None:
         loop, step = runner.train_loop, runner.train_loop.step

@@ -8,7 +8,8 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-fork = multiprocessing.get_context("fork")  # torch is imported; with one thread it has no others
+# A fork is safe although torch is imported: with one thread it has started no others.
+fork = multiprocessing.get_context("fork")
 
 
 @contextmanager
@@ -62,7 +63,8 @@ class Terminal:
     def shown(self) -> str:
         self.stream.close()
         written = b""
-        with contextlib.suppress(OSError):  # the end of a terminal is an error
+        # To read at the end of a terminal is an error.
+        with contextlib.suppress(OSError):
             while part := os.read(self._ours, 65536):
                 written += part
         os.close(self._ours)

@@ -51,10 +51,11 @@ def encode(
         "bframes": 3,
         "b-adapt": 0,
         "scenecut": 0,
+        # Otherwise the bytes differ from run to run, and from machine to machine.
         "threads": 1,
         "asm": 0,
         "mbtree": 0,
-        "rc-lookahead": 0,  # or the bytes differ from run to run, and from machine to machine
+        "rc-lookahead": 0,
     } | {name.replace("_", "-"): value for name, value in params.items()}
     options = {"movflags": movflags} if movflags else {}
     if unit:
@@ -71,7 +72,8 @@ def encode(
         path, source or pictures(count, size, seed), size, RATE,
         times or itertools.count(step=1001), Fraction(1, 30000), codec, pix_fmt, muxer=options,
         coder=coder,
-        clock=1 / RATE if codec in ("mpeg1video", "mpeg2video") else None,  # these count pictures
+        # These codecs count pictures.
+        clock=1 / RATE if codec in ("mpeg1video", "mpeg2video") else None,
     )  # fmt: skip
 
 
@@ -99,7 +101,8 @@ def cut_end(path: Path, share: float) -> Path:
     assert number_at(path, place) == 0 and number_at(path, place + 4) == 1
     length = round(number_at(path, place + 8) * share)
     overwrite(path, place + 8, length)
-    return overwrite(path, place_of(path, "tkhd") + 20, length)  # it lasts as long as its edits do
+    # The track lasts as long as its edits do.
+    return overwrite(path, place_of(path, "tkhd") + 20, length)
 
 
 def two_streams(path: Path, count: int = 60) -> Path:
@@ -225,7 +228,7 @@ def uneven_times(count: int) -> list[int]:
 
 
 PYRAMID = {"b-pyramid": "normal", "ref": 4}
-# Options of `encode` for a sound file of each kind, whose name may state the container.
+# Each kind of sound file has options of `encode`, and its name may state the container.
 KINDS: dict[str, dict] = {
     "b_frames": PYRAMID,
     "open_gop": {"open-gop": 1, "b-pyramid": "normal"},

@@ -36,8 +36,9 @@ from support.models import predicted, save_random_model
 from support.small_features import make, tokens
 from support.small_runs import copy_results, processes, run
 
-SMALL = {"height": 48, "gop": 12, "crf": 30}  # copies
-CHANGES = ("samples_per_s", "data_share", "seconds", "bytes")  # columns
+# SMALL has the settings of copies. CHANGES names columns whose values differ between runs.
+SMALL = {"height": 48, "gop": 12, "crf": 30}
+CHANGES = ("samples_per_s", "data_share", "seconds", "bytes")
 LOG = "renames.log"
 
 
@@ -103,7 +104,7 @@ def train(lab: Lab, made: Path, out: Path) -> None:
     run(lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
 
 
-# What each makes, of which a job's own notes are no part.
+# Each job has patterns of the files that it makes. Its notes for itself are not compared.
 JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
     "scan": (scan, ("scan/P01.*",)),
     "proxy": (proxy, ("proxies/*", "copies/*/*.MP4")),
@@ -233,7 +234,8 @@ def _content(path: Path) -> bytes:
         with av.open(str(path)) as film:
             return repr([(frame.pts, frame.width) for frame in film.decode(video=0)]).encode()
     if path.match("proxies/*.npz"):
-        found = load_indexes.__wrapped__(path)  # each time anew
+        # Without its cache, the function reads the file anew each time.
+        found = load_indexes.__wrapped__(path)
         return repr([(name, own.pts.tolist()) for name, own in found.items()]).encode()
     if path.suffix != ".tsv":
         return path.read_bytes()

@@ -9,12 +9,12 @@ from support import ego4d
 from support.checkout import ROOT
 
 TINY_VIT = {"embed_dims": 48, "num_heads": 4, "img_size": 32}
-# What makes each model small enough for a test; 32 pixels of 224.
+# These options make each model small enough for a test, with pictures of 32 pixels, not 224.
 SHRUNK: dict[str, dict[str, Any]] = {
     "tsn_r50": {"model.backbone.depth": 18, "model.cls_head.head.in_channels": 512},
     "tsm_r50": {"model.backbone.depth": 18, "model.cls_head.head.in_channels": 512},
     "slowfast_r50": {
-        # As `epic100 adopt slowfast_r50` has it (docs/first-day.md).
+        # The first two options are those of docs/first-day.md.
         "model.backbone.type": "PySlowFast",
         "model.backbone.slow_pathway.lateral_norm": True,
         "model.backbone.slow_pathway.base_channels": 16,

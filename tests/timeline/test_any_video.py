@@ -61,7 +61,8 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_files(
     straight, killed = tmp_path / "straight", tmp_path / "killed"
 
     def whole(out):
-        predict(model, out, sound["b_frames"], stride=0.4, threshold=0.3)  # 4.004 s
+        # The video lasts 4.004 s.
+        predict(model, out, sound["b_frames"], stride=0.4, threshold=0.3)
         return [(out / f"b_frames{suffix}").read_bytes() for suffix in SUFFIXES]
 
     wanted = whole(straight)
@@ -70,7 +71,8 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_files(
     assert not (killed / "b_frames.tsv").exists()
     assert whole(killed) == wanted
     assert "1 of 2 parts are predicted already" in caplog.text
-    assert len(list(killed.iterdir())) == len(SUFFIXES)  # nothing else is left
+    # No other file is left.
+    assert len(list(killed.iterdir())) == len(SUFFIXES)
     assert whole(killed) == wanted
     assert "is there already, of this model, video and settings" in caplog.text
 
@@ -79,7 +81,8 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_files(
 def test_any_format_rate_and_length_gives_actions_over_the_whole_video(
     named, sound, tmp_path, name
 ):
-    film = tmp_path / f"my {name} film{sound[name].suffix}"  # a space, as people's files have
+    # The names of people's files have spaces.
+    film = tmp_path / f"my {name} film{sound[name].suffix}"
     shutil.copyfile(sound[name], film)
     predict(named, tmp_path / "out", film, stride=0.5, min_seconds=0, smooth=0)
     found = json.loads((tmp_path / f"out/{film.stem}.json").read_text())
@@ -127,7 +130,8 @@ def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
     for path, more, name_of in (
         (model, [], lambda verb: f"verb {verb}"),
         (named, [], lambda verb: VERBS[verb]),
-        (model, lists, lambda verb: f"my {VERBS[verb]}"),  # other names: it is made again
+        # With other names it is made again.
+        (model, lists, lambda verb: f"my {VERBS[verb]}"),
         (named, lists, lambda verb: f"my {VERBS[verb]}"),
     ):
         caplog.clear()

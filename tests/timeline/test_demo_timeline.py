@@ -8,8 +8,10 @@ import pytest
 from support.checkout import epic100
 from support.tables import rows_of
 
-STRIDE, SHORTEST = 0.2, 0.8  # s; the shortest segment that is as long as a clip
-VIDEOS = ("P01_05", "P06_101", "P22_03")  # of val; a part of the last one is damaged
+# Both are in seconds. A clip is about as long as the shortest segment that counts.
+STRIDE, SHORTEST = 0.2, 0.8
+# They are videos of val, and a part of the last one is damaged.
+VIDEOS = ("P01_05", "P06_101", "P22_03")
 
 
 @pytest.fixture(scope="module")
@@ -70,4 +72,5 @@ def test_actions_that_stand_alone_are_found_and_named(seen, filmed):
     f1 = 2 * matched / (matched + wrong + wanted)
     print(f"{wanted=} {matched=} {wrong=} {right=} {f1=:.3f}")
     assert wanted >= 10 and f1 >= 0.7
-    assert right >= 0.6 * matched  # a model of the short training
+    # The model is of the short training.
+    assert right >= 0.6 * matched

@@ -39,7 +39,8 @@ from support.made_index import index_at
 from support.tables import rows_of
 
 MILLISECOND = Fraction(1, 1000)
-STEADY = index_at(range(0, 10_000, 40), MILLISECOND)  # 25 a second for 10 s
+# It has 25 pictures a second for 10 s.
+STEADY = index_at(range(0, 10_000, 40), MILLISECOND)
 
 
 def test_each_step_has_a_clip_around_its_middle_inside_the_video():
@@ -55,7 +56,8 @@ def test_each_step_has_a_clip_around_its_middle_inside_the_video():
     ([(100, 120)], 0.5, 20, "11111111001111111111", [(4.0, 4.8)], 20),
     # A sound stretch that is shorter than a clip is one clip.
     ([(0, 100), (125, 250)], 0.5, 60, "00000000110000000000", [(0, 4), (5, 10)], 25),
-    ([(240, 300)], 1.0, 20, "111111111000", [(9.6, 12)], 20),  # pictures that a cut file promised
+    # A cut file promised pictures up to 300, and has 250.
+    ([(240, 300)], 1.0, 20, "111111111000", [(9.6, 12)], 20),
 ])  # fmt: skip
 def test_no_clip_touches_damage_and_steps_that_do_have_none(
     damaged, stride, frames, sound, seconds, length
@@ -70,7 +72,8 @@ def test_no_clip_touches_damage_and_steps_that_do_have_none(
 
 
 def test_at_a_variable_rate_the_times_count_not_the_frame_numbers():
-    # 25 pictures a second; in the second half every other one is missing, then a pause of 2 s.
+    # There are 25 pictures a second. In the second half every other one is missing, then there is a
+    # pause of 2 s.
     times = [*range(0, 5000, 40), *range(5000, 10_000, 80), *range(12_000, 13_000, 40)]
     placed = place_clips(index_at(times, MILLISECOND), [], 1.0, 5)
     assert len(placed.start) == 13 and placed.sound.all()
@@ -124,13 +127,19 @@ SURE = BARE.model_copy(update={"threshold": 0.5, "min_seconds": 1.0})
 
 
 @pytest.mark.parametrize("settings, p, clips, found", [
-    (BARE, 0.8, "aabbbc", "aa.bbb.c"),  # neighbours with one best pair are one segment
-    (BARE, 0.8, "aaxxaab", "aa.xx.aa.b"),  # damage parts them
+    # Neighbours with one best pair are one segment.
+    (BARE, 0.8, "aabbbc", "aa.bbb.c"),
+    # Damage parts a segment.
+    (BARE, 0.8, "aaxxaab", "aa.xx.aa.b"),
     (BARE, 0.8, "xxx", "xxx"),
-    (SMOOTH, 0.8, "aaabaaa", "aaaaaaa"),  # a single other clip is noise
-    (SMOOTH, 0.8, "aaaxbbb", "aaa.x.bbb"),  # no mean is over damage
-    (SURE, 0.8, "aabccc", "aa.x.ccc"),  # short ones are left out
-    (SURE, 0.4, "aabccc", "xxxxxx"),  # and unsure ones
+    # A single other clip is noise.
+    (SMOOTH, 0.8, "aaabaaa", "aaaaaaa"),
+    # No mean is taken over damage.
+    (SMOOTH, 0.8, "aaaxbbb", "aaa.x.bbb"),
+    # Short segments are left out.
+    (SURE, 0.8, "aabccc", "aa.x.ccc"),
+    # Unsure segments are left out.
+    (SURE, 0.4, "aabccc", "xxxxxx"),
 ])  # fmt: skip
 def test_clips_become_segments(settings, p, clips, found):
     """A letter is a clip's best pair, of probability p; two others share the rest. x: damage."""
@@ -247,14 +256,16 @@ def test_steps_in_which_nothing_happens_part_segments_and_are_in_none():
     found = merge(pairs, np.ones(8, bool), BARE, idle, 0.7)
     assert [(run.start, run.stop) for run in found] == [(0, 2), (4, 8)]
     assert merge(pairs, np.ones(8, bool), BARE, np.ones(8), 0.7) == []
-    assert len(merge(pairs, np.ones(8, bool), SMOOTH, np.eye(8)[3], 0.7)) == 1  # one step is noise
+    # A single step is noise.
+    assert len(merge(pairs, np.ones(8, bool), SMOOTH, np.eye(8)[3], 0.7)) == 1
 
 
 @pytest.mark.slow
 def test_a_timeline_leaves_out_what_the_gaps_of_train_look_like(lab, model, tmp_path):
     path = learn(lab, model, tmp_path / "background.json")
     learned = read_background(path, ModelInUse(model).digest)
-    assert len(list(tmp_path.iterdir())) == 1  # no shards are left
+    # No shards are left.
+    assert len(list(tmp_path.iterdir())) == 1
     film = lab.videos["P01_02"].path(lab.root)
     for share, threshold in (("all", 0.0), ("none", 1.1)):
         own = tmp_path / f"{share}.json"

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = "<!-- the errors of the library -->"
 OF_USERS = ("EpicError", "DiskError", "DiskFullError")
 REMEDY = re.compile(r"; |[,;:]? (?=expected )|, (?=or )|: (?=known: )")
-OF_ANOTHER = re.compile(r"(^|: |but )\.\.\.$")  # its words come from elsewhere
+# The words of such an error come from elsewhere.
+OF_ANOTHER = re.compile(r"(^|: |but )\.\.\.$")
 
 
 def text(node: ast.AST) -> str:

@@ -35,13 +35,13 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# The last one when this began: work may go on meanwhile.
+# The commit is fixed at the start, since work may go on meanwhile.
 COMMIT = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
 PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest", "-m",
           "not weekly")  # fmt: skip
-# Found on sound code too: the test is "unsound".
+# A mutant is "unsound" if the test that found it fails on sound code too.
 STATES = ("survived", "unsound", "not tried", "found")
-# But for `/`, which mostly joins paths: any test finds that.
+# `/` is left out: it mostly joins paths, and any test finds such a change.
 OPERATORS = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
     ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
@@ -59,14 +59,17 @@ SPEAKS = re.compile(
 
 @dataclass
 class Mutant:
-    path: Path  # below the root
+    # The path is below the root.
+    path: Path
     source: bytes
     kind: str
-    start: int  # of what is replaced, in bytes
+    # The bytes from `start` to `stop` are replaced.
+    start: int
     stop: int
     new: str
     state: str = "not tried"
-    test: str = ""  # the one that found it, or the last one
+    # It is the test that found the mutant, or the last one that ran.
+    test: str = ""
     seconds: float = 0.0
 
     @property
@@ -123,7 +126,8 @@ def mutants(root: Path, path: Path):
                 start = source.index(old.encode(), lines[left.end_lineno - 1] + left.end_col_offset)
                 kind = KINDS[type(operator).__base__]
                 yield Mutant(path, source, kind, start, start + len(old), new)
-            case ast.Constant(value=int() | float() as value):  # bool is int
+            # A bool is an int too.
+            case ast.Constant(value=int() | float() as value):
                 other = not value if isinstance(value, bool) else value + 1
                 yield change("constant", node, node, str(other))
             case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
@@ -159,7 +163,8 @@ def nearest(root: Path, mutant: Mutant) -> list[str]:
     near = []
     for file in (root / "tests").glob("*/test_*.py"):
         own, used = file.parent.name == mutant.part, uses.search(file.read_text()) is not None
-        if own or (used and file.parent.name != "slurm"):  # whose daemons are there only once
+        # Slurm's daemons are there only once, so its tests run for its own mutants alone.
+        if own or (used and file.parent.name != "slurm"):
             named = file.stem == f"test_{module}"
             near.append((not own, not named, not used, file.stat().st_size, str(file)))
     return [*(file for *_, file in sorted(near)), "tests/behaviour"]
@@ -171,7 +176,8 @@ def rank(item) -> int:
     return 2 if late else item.get_closest_marker("slow") is not None
 
 
-@pytest.hookimpl(trylast=True)  # once all are marked
+# All tests have their marks by then.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Begin with the quick tests: this file is a plugin of pytest too."""
     items.sort(key=rank)
@@ -209,7 +215,8 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(seconds, 0))
         code = process.poll()
-        for left in psutil.process_iter():  # also jobs of Slurm and other sessions
+        # Jobs of Slurm and processes of other sessions may be left, too.
+        for left in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if str(root.parent) in " ".join([*left.cmdline(), *left.environ().values()]):
                     left.kill()
@@ -272,7 +279,8 @@ def main() -> None:
     began = time.monotonic()
     with clone() as root:
         drawn = draw(root, asked.count, asked.seed, asked.part)
-    # Slurm's daemons are there once, so those mutants queue. They begin: they mostly wait.
+    # Slurm's daemons are there only once, so its mutants form one queue. It begins, since its tests
+    # mostly wait.
     queues = [[m for m in drawn if m.part == "slurm"], *([m] for m in drawn if m.part != "slurm")]
     with ThreadPoolExecutor(asked.jobs) as pool:
         if asked.seconds:

@@ -35,11 +35,14 @@ PUBLISHED, COSTS = ROOT / "docs/evidence/published.md", ROOT / "docs/recipe.md"
 BEGIN, END = "<!-- printed by make keys -->", "<!-- end -->"
 COSTS_HEAD = """| `config/` | learns; at a rate for a batch; epochs | not as there | GFLOP; hours |
 |---|---|---|---|"""
-EVERYWHERE = ("last_batch", "warm_up_ends", "precision", "batch")  # said once above the table
+# These are said once above the table.
+EVERYWHERE = ("last_batch", "warm_up_ends", "precision", "batch")
 SOURCE = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{7}:\S+")
-SEGMENTS = 67_217  # of train
-SILENT = ("warm_up_ends", "dropout_of", "cutmix_of")  # stated where they are not as here
-# What a number is called on the pages, in their order. `rate` is that of `rate_batch` segments.
+# The train list has so many segments.
+SEGMENTS = 67_217
+# These are stated only where they are not as here.
+SILENT = ("warm_up_ends", "dropout_of", "cutmix_of")
+# The pages call the numbers so, in this order. `rate` is for a batch of `rate_batch` segments.
 WORDS = {
     "loss": "loss", "smoothing": "smoothing", "optimizer": "optimizer", "rate": "rate",
     "rate_batch": "for a batch of", "batch": "batch", "momentum": "momentum", "betas": "betas",

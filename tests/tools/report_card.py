@@ -56,7 +56,8 @@ def run_tests(*words: str) -> list[ElementTree.Element]:
 def coverage() -> list[str]:
     """Lines and branches that ran, by part of the library."""
     data = CoverageData(str(FOLDER / "coverage"))
-    for own in sorted(FOLDER.glob("coverage.*")):  # of one process
+    # Each file is of one process.
+    for own in sorted(FOLDER.glob("coverage.*")):
         try:
             data.update(CoverageData(str(own)))
         except CoverageException as error:
@@ -64,7 +65,7 @@ def coverage() -> list[str]:
         own.unlink()
     measured = Coverage(config_file=str(RC))
     measured.load()
-    # Not rules, and no copy of them that a test has made and removed.
+    # Rules do not count, nor do copies that a test has made and removed.
     measured.json_report(outfile=str(FIGURES), include=[f"{ROOT}/{PACKAGE}/*"])
     parts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, file in json.loads(FIGURES.read_text())["files"].items():

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "config/config.schema.json"
 README = ROOT / "config/README.md"
 HEAD = "| key | default | meaning |\n|---|---|---|\n"
-OURS = ("at_first", "of_inputs", "sweep")  # of no use to an editor
+# An editor has no use for these.
+OURS = ("at_first", "of_inputs", "sweep")
 
 
 def schema() -> str:

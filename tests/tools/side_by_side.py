@@ -21,14 +21,16 @@ COMMANDS = {
     "all": [*PYTEST, "--ignore", "tests/slurm", "-m", ""],
 }
 QUIET = ("lint", "slurm")
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+# The number is from linux/prctl.h.
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments name, with the others for pytest; 0 if all is well."""
     chosen = [name for name in arguments if name in COMMANDS]
     arguments = [word for word in arguments if word not in COMMANDS]
-    if sys.platform == "linux":  # a process whose parent ended is counted here as well
+    # A process whose parent has ended is counted here as well.
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     build = Path("build")
     build.mkdir(exist_ok=True)

@@ -84,15 +84,19 @@ def test_an_attempt_takes_over_what_earlier_ones_saved_and_neither_harms_the_oth
     write_checkpoint(first / "iter_2.pth", content(2), keep=2)
     keep_as_best(first / "iter_2.pth")
     write_checkpoint(first / "iter_4.pth", content(4), keep=2)
-    shutil.copy(first / "iter_4.pth", first / ".iter_6.123.tmp.pth")  # of a save that was killed
+    # A save that was killed leaves such a file.
+    shutil.copy(first / "iter_4.pth", first / ".iter_6.123.tmp.pth")
     second = begin_attempt(tmp_path)
     assert names(second) == [BEST, "iter_2.pth", "iter_4.pth"]
-    third = begin_attempt(tmp_path)  # before the second has saved anything
+    # The third attempt begins before the second has saved anything.
+    third = begin_attempt(tmp_path)
     assert names(third) == names(second)
-    for each in (second, third):  # both at work
+    # Both are at work at the same time.
+    for each in (second, third):
         write_checkpoint(each / "iter_6.pth", content(6), keep=2)
     assert names(first) == [".iter_6.123.tmp.pth", BEST, "iter_2.pth", "iter_4.pth"]
-    remove_older(second)  # which is done first
+    # The second is done first.
+    remove_older(second)
     assert attempts(tmp_path) == [third, second]
     assert names(third) == [BEST, "iter_4.pth", "iter_6.pth"]
 

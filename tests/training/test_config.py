@@ -24,7 +24,8 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
         options={"optim_wrapper.optimizer.lr": 0.5},
     )  # fmt: skip
     assert config.train_cfg.max_epochs == 20
-    assert config.param_scheduler[0]["end"] == 1  # not at the end of the training
+    # The warm-up does not end with the training, so it stays as it is.
+    assert config.param_scheduler[0]["end"] == 1
     assert config.param_scheduler[1]["end"] == 20 and config.param_scheduler[1]["T_max"] == 19
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         assert loader.batch_size == 4 and loader.num_workers == 3 and loader.persistent_workers
@@ -66,7 +67,8 @@ def test_the_file_says_how_frames_are_taken_and_which_heads_learn(lab, config, s
         for dataset in loaders(each):
             assert {**dataset.pipeline[1], **step} == dataset.pipeline[1]
     pipelines = [[dataset.pipeline for dataset in loaders(each)] for each in (read, made)]
-    assert pipelines[0] == pipelines[1]  # of no step is anything changed
+    # No step is changed.
+    assert pipelines[0] == pipelines[1]
 
 
 def test_a_head_of_mmaction2_alone_gets_as_many_outputs_as_there_are_pairs(lab, tmp_path):
@@ -82,7 +84,8 @@ def test_a_head_of_mmaction2_alone_gets_as_many_outputs_as_there_are_pairs(lab, 
     )
     config = built(lab, config=str(own))
     pairs = len(read_pairs(f"{lab.results}/clean/pairs.tsv"))
-    model = ConfigDict(model_config(config)).model  # it names no file
+    # A model's config names no file.
+    model = ConfigDict(model_config(config)).model
     assert model.cls_head == {"type": "TPNHead", "num_classes": pairs, "in_channels": 432}
     assert config.val_evaluator.heads == "pair" and config.model.cls_head.heads == "pair"
     assert model.neck.aux_head_cfg.out_channels == pairs
@@ -118,7 +121,8 @@ def test_a_config_of_mmaction2_is_one_line_with_the_lines_to_change(lab):
     ("train_dataloader.batchsize", "did you mean train_dataloader.batch_size?"),
     ("train_dataloader.dataset.pipeline.2.short_sides", "pipeline.2.short_side?"),
     ("train_dataloader.dataset.pipeline.7.size", "reads train_dataloader.dataset.pipeline.7;"),
-    ("model.backbone.depth", "nothing reads model.backbone.depth"),  # of another type: see below
+    # A backbone of another type has this key, as a test below shows.
+    ("model.backbone.depth", "nothing reads model.backbone.depth"),
     ("default_hooks.checkpoint.second", "did you mean default_hooks.checkpoint.seconds?"),
 ])  # fmt: skip
 def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(lab, key, words):
@@ -129,8 +133,10 @@ def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(la
 
 
 @pytest.mark.parametrize("key, value, chosen", [
-    *((key, 1, {}) for key in (  # which the config has not, but its class takes
-        "model.cls_head.head.topk",  # of the base class
+    # The config lacks these keys, but their classes take them.
+    *((key, 1, {}) for key in (
+        # The base class takes it.
+        "model.cls_head.head.topk",
         "optim_wrapper.optimizer.betas", "optim_wrapper.constructor",
         "randomness.deterministic", "train_dataloader.prefetch_factor", "default_hooks.mine",
         "env_cfg.cudnn_benchmark", "find_unused_parameters", "train_cfg.val_begin",
@@ -146,7 +152,8 @@ def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(la
 def test_an_option_is_set_over_any_other_key_and_as_a_tuple_where_the_config_has_one(
     lab, key, value, chosen
 ):
-    given = list(value) if isinstance(value, tuple) else value  # YAML has lists alone
+    # YAML has lists, but no tuples.
+    given = list(value) if isinstance(value, tuple) else value
     found = built(lab, **chosen, options={key: given})
     for name in key.split("."):
         found = found[int(name)] if name.isdigit() else found[name]
@@ -165,7 +172,8 @@ def test_accumulation_over_steps_is_refused_with_the_key_that_splits_a_batch(lab
 
 def test_a_type_among_the_options_says_which_keys_go_with_it(lab):
     chosen = {"model.backbone.type": "ResNet3dSlowOnly", "model.backbone.depth": 18}
-    assert built(lab, options=chosen).model.backbone.depth == 18  # see above
+    # The backbone of the config itself has no `depth`.
+    assert built(lab, options=chosen).model.backbone.depth == 18
 
 
 def test_a_config_is_made_twice_alike_and_leaves_the_settings_as_they_were(lab):

@@ -44,14 +44,16 @@ def test_the_figures_of_batches_are_the_official_ones_of_all_readable_samples(la
     scores = (3 * torch.randn(30, len(pairs), generator=torch.Generator().manual_seed(0))).softmax(
         1
     )
-    truth = [pairs[number % len(pairs)][:2] for number in range(27)] + [(90, 290)] * 3  # unseen
+    # Train has not seen the pair of the last three.
+    truth = [pairs[number % len(pairs)][:2] for number in range(27)] + [(90, 290)] * 3
     metric = EpicPairMetric(f"{lab.results}/clean/pairs.tsv", 97, 300, reduce)
     samples = [{"pred_score": score, "verb": verb, "noun": noun}
                for score, (verb, noun) in zip(scores, truth, strict=True)]  # fmt: skip
     broken = {**samples[0], "verb": 1, "noun": 1, "broken": True}
     for batch in (samples[:7], [broken], [*samples[7:], broken]):
         metric.process(None, batch)
-    one = 4 * (97 + 300) + 1000  # float32; not the whole batch, of which these are rows
+    # A sample keeps its float32 rows and a few bytes more, but not the batch whose views they are.
+    one = 4 * (97 + 300) + 1000
     assert len(pickle.dumps(metric.results)) < one * len(metric.results)
     found = metric.evaluate(32)
     verb, noun = fold_pairs(scores.log(), torch.tensor([p[:2] for p in pairs]), 97, 300, reduce)

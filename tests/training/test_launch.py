@@ -43,12 +43,12 @@ from support.small_runs import start as begin
 
 pytestmark = pytest.mark.slow
 
-# BatchNorm out of play; and no Adam, which blows rounding up where gradients are tiny.
+# BatchNorm keeps its statistics. Adam is not used: it blows rounding up where gradients are tiny.
 PLAIN = {
     "model.backbone.norm_eval": True,
     "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.05, "momentum": 0.9},
 }
-# Two processes that would train for days, and save at once.
+# Two processes would train for days, and save in each iteration.
 LONG = {"gpus": 2, "epochs": 1000, "options": {"default_hooks.checkpoint.iterations": 1}}
 
 
@@ -146,7 +146,8 @@ def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_
     first, second = states(folder / "iter_3.pth")["rank_states"]
     assert not torch.equal(first["buffers"][key], second["buffers"][key])
 
-    stopped = signal_at(6, signal.SIGUSR1, to="parent")  # a hook of a module of the user's own
+    # The hook comes from a module of the user's own.
+    stopped = signal_at(6, signal.SIGUSR1, to="parent")
     own = {"folder": str(ROOT / "tests"), "imports": ["support.small_runs"]}
     with pytest.raises(EpicError, match=r"^SIGUSR1 came: saved \S+ after [67] of 8 iterations"):
         start(lab, results, own, options=stopped, **two)
@@ -214,7 +215,8 @@ def test_processes_share_indexes_and_listen_here_alone_and_one_that_is_killed_en
     words = "^stopped, because process 1 was killed by SIGKILL .*goes on from what is done"
     with pytest.raises(EpicError, match=words):
         start(lab, results, **LONG)
-    assert len(mapped[0]) == 3 and mapped[0] == mapped[1]  # a file for each participant
+    # There is a file for each participant, and both map the same ones.
+    assert len(mapped[0]) == 3 and mapped[0] == mapped[1]
     assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"} and not ranks()
     assert not (results / "model.pth").exists()
 

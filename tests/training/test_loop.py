@@ -41,7 +41,8 @@ from support.small_runs import (
 
 pytestmark = pytest.mark.slow
 
-# By kind of loader: how, at which of 9 iterations it is cut, and after which it goes on.
+# For each kind of loader it says how the training is cut, at which of 9 iterations, and after which
+# it goes on.
 CUTS = {
     "no workers": (signal.SIGKILL, 5, 4, {"workers": 0}),
     "workers": (signal.SIGTERM, 7, 7, {"workers": 2, "options": {
@@ -119,7 +120,8 @@ def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(cut, 
 def test_a_run_that_goes_on_counts_what_is_left(cut):
     shown = (cut("workers")[0] / THEN_SAID).read_text()
     assert re.findall(r"(?m)^train: (\d+)/4 segments, ", shown) == ["2", "4"]
-    assert "do not match" not in shown  # of weights and model, which MMEngine would say
+    # MMEngine would say this if weights and model differed.
+    assert "do not match" not in shown
 
 
 def test_a_training_that_is_stopped_leaves_a_page_without_paths_or_names(cut):
@@ -142,11 +144,12 @@ def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_
     sgd = {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.01}}
     judged = {"default_hooks.telemetry.enough": 3, "default_hooks.telemetry.limit": 0}
     run(lab, results, LATE | clip | sgd | LOGGED | judged, epochs=1)
-    of_sizes = "in stack_batch"  # which MMEngine compares as tensors that are never on a GPU
+    # MMEngine compares sizes there as tensors that are never on a GPU.
+    of_sizes = "in stack_batch"
     assert [read for read in LateHook.reads if of_sizes not in read] == []
     log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
     assert "grad_norm: " in log and "loss: " in log
-    # Of three iterations the first, which starts the loader, does not count.
+    # The first of three iterations starts the loader, so it does not count.
     assert "the loader is the limit" not in caplog.text
 
 
@@ -171,7 +174,8 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
         assert training.is_alive()
         time.sleep(0.001)
     while training.is_alive():
-        with contextlib.suppress(ProcessLookupError):  # it ended just now
+        # The training may have ended just now.
+        with contextlib.suppress(ProcessLookupError):
             os.kill(training.pid, signal.SIGTERM)
         time.sleep(0.001)
     assert end_of(training) == 1
@@ -209,7 +213,8 @@ BAD_LOSS = r"iteration \d: the loss is (nan|inf); the batch is (\S+), (\S+); the
 
 @pytest.mark.parametrize("optimizer, options, words", [
     ({"lr": 1e30}, OFTEN, BAD_LOSS),
-    ({"lr": 1e30}, OFTEN | LATE, BAD_LOSS),  # read when the next step is on its way
+    # The loss is read when the next step is on its way.
+    ({"lr": 1e30}, OFTEN | LATE, BAD_LOSS),
     ({"lr": 1e30}, LATE, "2: the loss is (nan|inf); the batch is .*; nothing was saved before;"),
     ({"type": "SGD", "lr": 1e20, "weight_decay": 1e30}, OFTEN,
      "1: weights are NaN or infinite, and so not saved; nothing was saved before;"),
@@ -274,7 +279,8 @@ def test_a_signal_is_noted_while_entered_and_means_what_it_did_before_afterwards
         os.kill(os.getpid(), number)
         assert signals.requested == signal.Signals(number).name
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert signals.requested == signal.Signals(number).name  # the first one
+        # The first signal counts.
+        assert signals.requested == signal.Signals(number).name
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 

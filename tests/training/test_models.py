@@ -36,7 +36,8 @@ def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(
     few = {"config": config, "load_from": None, "device": "cpu", "epochs": 1, "batch_size": 2,
            "validate": {"segments": 2}}  # fmt: skip
     train(TrainSettings.model_validate(few), **job(lab, results))
-    assert has_model(run_dir(results))  # so it is known as finished
+    # The model makes the run known as finished.
+    assert has_model(run_dir(results))
     model = load_model(path)
     outputs = sum(model.outputs.values())
     assert outputs == len(model.pairs) + (397 if kind == "TRN" else 0) and len(model.pairs) > 4
@@ -63,7 +64,8 @@ def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_
     listed, columns = results / "clean/pairs.tsv", ["verb", "noun", "count"]
     every = [*read_pairs(listed), *itertools.product(range(97), range(300), [1])]
     pairs = pd.DataFrame(every, columns=columns).drop_duplicates(columns[:2], ignore_index=True)
-    pairs = pairs.head(3568)  # as many as EPIC_100_train.csv has
+    # EPIC_100_train.csv has so many pairs.
+    pairs = pairs.head(3568)
     write_pairs(pairs.rename_axis("pair_id").reset_index(), listed)
     chosen = {"config": "config/x3d_s_epic_rgb_segments.py", "batch_size": 2, "workers": 0,
               "device": "cpu", "epochs": 1}  # fmt: skip
@@ -72,8 +74,8 @@ def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_
     start, path = MODELS.build(kinetics).state_dict(), tmp_path / "x3d_s_kinetics400.pth"
     torch.save({"state_dict": {f"module.{name}": value for name, value in start.items()}}, path)
     train(TrainSettings(**chosen, load_from=str(path)), **job(lab, results))
-    # 2.98 M up to fc1 (with 400 classes the 3.8 M of Feichtenhofer, CVPR 2020, table 4); fc2 is
-    # 3,965 x 2,048 and biases.
+    # There are 2.98 M parameters up to fc1 (with 400 classes 3.8 M in all, as in Feichtenhofer,
+    # CVPR 2020, table 4). fc2 has 3,965 x 2,048 and biases.
     assert "11.10 M parameters; 13 frames of 160 x 160" in caplog.text
     assert (
         "566 of 568 tensors; trained anew: cls_head.fc2.weight (400x2048 there, 3965x2048 here), "
@@ -89,7 +91,8 @@ def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_
     for part in ("backbone.conv1_s", "backbone.layer1", "backbone.layer4", "cls_head.fc1"):
         assert any(name.startswith(part) for name in moved), part
     change = max((start[k].float() - now[k].float()).abs().max() for k in moved if "weight" in k)
-    assert change < 0.1  # one step away from the weights that were loaded
+    # The weights are one step away from those that were loaded.
+    assert change < 0.1
 
 
 SLOW_ONLY = "config/slowonly_demo.py"

@@ -65,13 +65,16 @@ def test_a_training_goes_where_the_two_keys_say(device, gpus, visible, expected)
 def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_batch(plan):
     made = plan(processes=2, accumulate=2)
     config = made.config
-    assert config.train_dataloader.batch_size == made.share == 4  # the hook splits it again
+    # The hook splits each share into parts.
+    assert config.train_dataloader.batch_size == made.share == 4
     assert config.val_dataloader.batch_size == config.test_dataloader.batch_size == 4
     assert made.batch == 8 and made.part == config.default_hooks.accumulate.most == 2
     assert config.launcher == "pytorch" and config.val_evaluator.collect_device == "gpu"
     wrapper = config.model_wrapper_cfg
-    assert wrapper.device_ids is None and wrapper.find_unused_parameters  # as the config has it
-    assert "model_wrapper_cfg" not in plan(processes=2, device="cuda").config  # MMEngine's own
+    # The config asks to find unused parameters.
+    assert wrapper.device_ids is None and wrapper.find_unused_parameters
+    # On GPUs MMEngine uses its own wrapper.
+    assert "model_wrapper_cfg" not in plan(processes=2, device="cuda").config
     assert plan(accumulate=4, model=MIXED).part == 2
 
 
@@ -123,17 +126,20 @@ def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(p
     assert (loader.num_workers, loader.persistent_workers, loader.prefetch_factor) == (17, True, 2)
     assert loader.pin_memory and loader.collate_fn.type == "collate_in_one"
     loader = plan(device="cuda", processes=4, nodes=2).config.train_dataloader
-    assert loader.num_workers == 17  # two of the four processes are on this node
+    # Two of the four processes are on this node.
+    assert loader.num_workers == 17
     assert plan(device="cuda", workers=3).config.train_dataloader.get("num_workers") is None
     asked = {"train_dataloader.num_workers": 5}
     assert plan(device="cuda", options=asked).config.val_dataloader.num_workers == 35
     assert plan(device="cuda", options=asked).config.train_dataloader.get("num_workers") is None
-    assert plan().config.train_dataloader.get("num_workers") is None  # on a CPU as the config says
+    # On a CPU the loader is as the config says.
+    assert plan().config.train_dataloader.get("num_workers") is None
     for kind, device, fused in (("AdamW", "cuda", True), ("AdamW", "cpu", None),
                                 ("Rprop", "cuda", None)):  # fmt: skip
         made = plan(device=device, optimizer={"type": kind, "lr": 0.1}).config
         assert made.optim_wrapper.optimizer.get("fused") is fused
-    assert batches_ahead(17, 32) == 2 and batches_ahead(17, 128) == 1  # 2 GB
+    # The bound is 2,048 clips, which are 2 GB at 13 frames of 160 x 160.
+    assert batches_ahead(17, 32) == 2 and batches_ahead(17, 128) == 1
 
 
 def test_batch_norm_over_processes_is_synced_or_frozen_as_the_setting_says(plan):

@@ -165,21 +165,25 @@ def test_what_is_not_on_disk_or_was_dropped_is_not_counted(asked, lab, tmp_path)
     rows = [f"{name}\ttrain\t{reason}\n" for name, reason in lost]
     dropped.write_text("narration_id\tsplit\treason\n" + "".join(rows))
     left = dict(start_check(asked(root="videos")).rows)["data"]
-    assert left.startswith(f"{number - 1} segments of 1 videos")  # the second is there by now
+    # The video of the second is there by now, so that segment counts.
+    assert left.startswith(f"{number - 1} segments of 1 videos")
 
 
 def test_too_little_disk_is_found(asked, tmp_path):
     sheet = tmp_path / "sheet.tsv"
-    rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 11000))  # 55 TB of indexes
+    # Their indexes would need 55 TB.
+    rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 11000))
     sheet.write_text(sheet.read_text() + "".join(rows))
-    table = start_check(asked(root=str(tmp_path)))  # of no video, so that all of them count
+    # No video is there, so all of them count.
+    table = start_check(asked(root=str(tmp_path)))
     assert re.search(r"GB free in .*; this run needs about \d{5}\.", table.errors[0])
     assert "free some space, or choose another folder" in table.errors[0]
 
 
 def test_checkpoints_of_another_run_make_no_room_for_this_one(asked, tmp_path):
     sheet, other = tmp_path / "sheet.tsv", tmp_path / "results/work_dirs/other/attempt_1/iter_9.pth"
-    rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 2000))  # 5.5 TB of indexes
+    # Their indexes would need 5.5 TB.
+    rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 2000))
     sheet.write_text(sheet.read_text() + "".join(rows))
     other.parent.mkdir(parents=True)
     (other.parent.parent / "stamp.json").write_text('{"clean list": "ab"}')
@@ -193,7 +197,8 @@ def test_a_check_that_does_not_finish_is_an_error_only_if_it_was_asked_for(
     asked, tmp_path, monkeypatch
 ):
     file, log = tmp_path / "start_check.txt", tmp_path / "log.txt"
-    monkeypatch.setenv("PYTHONHASHSEED", "none")  # with which no Python starts
+    # No Python starts with this value.
+    monkeypatch.setenv("PYTHONHASHSEED", "none")
     said = run_start_check(asked(), file, log)
     assert "did not finish" in said
     with pytest.raises(EpicError, match=r"did not finish; .*log\.txt has the details"):
@@ -221,7 +226,7 @@ def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_fou
 
 def test_a_compiler_that_is_not_there_is_one_error(asked, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    # Not by monkeypatch, which would take the compiler away from later tests for good.
+    # `monkeypatch` would take the compiler away from later tests for good.
     with torch._inductor.config.patch({"cpp.cxx": ("no-compiler",)}):
         (error,) = start_check(asked(train={"compile": True, "device": "cpu"})).errors
     assert "a training step with these settings fails" in error

@@ -111,7 +111,7 @@ def test_the_trunk_s_gradient_is_the_published_one_or_the_rate_makes_up_for_it(n
         published = numbers(config)["rate"][0]
         assert stated(config)["rate"] * ratio == pytest.approx(published, rel=0.05)
         assert ratio == pytest.approx(1.56 if name == SCRATCH else 2.2, rel=0.04)
-    else:  # AdamW, whose steps do not depend on the size of a gradient
+    else:  # AdamW's steps do not depend on the size of a gradient.
         assert stated(config)["optimizer"] == "AdamW"
 
 

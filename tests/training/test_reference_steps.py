@@ -34,7 +34,8 @@ from tools.recipe_pages import recipe
 pytestmark = pytest.mark.slow
 
 BATCH, SEGMENTS = 4, 8
-STEPS = SEGMENTS // BATCH  # of an epoch
+# An epoch has so many steps.
+STEPS = SEGMENTS // BATCH
 
 
 class TwoSteps(Exception):
@@ -103,9 +104,6 @@ def ours(name, lab, folder):
     with pytest.raises(TwoSteps):
         train(TrainSettings.model_validate(settings), **job(lab, results))
     return read_pairs(results / "clean/pairs.tsv")
-
-
-# The loops.
 
 
 def two_steps(network, pairs, *, logits, loss, groups, optimizer, rate, prepare=None, mix=None,
@@ -246,7 +244,8 @@ def flat_apart(network, decay, kept=()):
 
 def lavila(network, pairs, listed):
     """`main` and `train` of LaViLa with `--use-vn-classifier --use-sgd`; all at a tenth."""
-    assert "dropout_of" in listed  # the head is one layer with one dropout
+    # The three heads are one layer with one dropout, and the recipe must list that.
+    assert "dropout_of" in listed
 
     def loss(scores, ids, shares, pairs):
         return sum(losses_of(scores, ids, shares, pairs, ("pair", "verb", "noun"), 0.1))
@@ -359,9 +358,10 @@ def test_two_steps_are_those_of_a_loop_written_from_the_source(name, lab, tmp_pa
     learned = [key for key, value in weights.items() if value.is_floating_point()]
     far = sum(float((weights[key] - SEEN.weights[key]).norm() ** 2) for key in learned) ** 0.5
     moved = sum(float((weights[key] - before[key]).norm() ** 2) for key in learned) ** 0.5
-    # What is mixed has sums in another order.
+    # Mixed clips and labels are summed in another order, so they may differ in the last bits.
     assert far == 0 or name in MIXED and far <= 1e-4 * moved
     assert moved > 0
-    if "warm_up_ends" in listed:  # there the second step is smaller, and the first is the same
+    # The published warm-up ends a step later: its first rate is the same, and its second is lower.
+    if "warm_up_ends" in listed:
         _, _, others, _ = LOOPS[name](start, pairs, listed - {"warm_up_ends"})
         assert others[0] == rates[0] and others[1] < rates[1]

@@ -65,7 +65,7 @@ def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(straight):
     assert text.splitlines()[0] == contract.replace(" ", "\t") == "\t".join(COLUMNS)
     rows = pd.read_csv(straight.results / "training.tsv", sep="\t")
     assert rows["epoch"].tolist() == [1, 2, 3] and rows["iter"].tolist() == [3, 6, 9]
-    # Warm-up to the rate of two segments a step, then cosine.
+    # The rate warms up to that of two segments a step, then falls as a cosine.
     assert rows["lr"].iloc[0] == pytest.approx(0.003 * 2 / 8)
     assert rows["lr"].iloc[0] > rows["lr"].iloc[2]
     for column in COLUMNS[4:10]:
@@ -82,7 +82,8 @@ def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(straight):
 
 def test_mmaction2_s_analyze_logs_reads_the_time_of_each_epoch(straight, monkeypatch, capsys):
     (log,) = work_dir(straight.results).glob("*/vis_data/scalars.json")
-    monkeypatch.setitem(sys.modules, "seaborn", ModuleType("seaborn"))  # for its curves only
+    # The tool needs it for its curves only.
+    monkeypatch.setitem(sys.modules, "seaborn", ModuleType("seaborn"))
     file = Path(mmaction.__file__).parent / ".mim/tools/analysis_tools/analyze_logs.py"
     tool = runpy.run_path(str(file))
     asked = Namespace(json_logs=[log], include_outliers=True)
@@ -117,7 +118,8 @@ def test_the_model_of_settings_that_come_back_is_taken_and_nothing_is_trained(
     folder = run_dir(results)
     outputs = [results / "model.pth", results / "training.tsv"]
     made = [path.read_bytes() for path in outputs]
-    for path in outputs:  # Snakemake removes outputs; a user may also write over them
+    # Snakemake removes outputs, and a user may also write over them.
+    for path in outputs:
         path.write_bytes(b"of other settings")
     assert same(run(lab, results, workers=0, **WHOLE), straight.weights)
     assert [path.read_bytes() for path in outputs] == made
@@ -133,7 +135,8 @@ def test_a_run_killed_before_its_model_or_best_checkpoint_was_written_ends_as_it
     folder = run_dir(results)
     kept = folder / "model.pth"
     kept.write_bytes(kept.read_bytes()[:-100])
-    for name in lost:  # as if killed between the best of iteration 6 and its copy
+    # It looks as if the run was killed between the best of iteration 6 and its copy.
+    for name in lost:
         (work_dir(results) / name).unlink()
     assert same(run(lab, results, **WHOLE), straight.weights)
     assert (folder / "model.broken").is_file() and (work_dir(results) / "best.pth").is_file()
@@ -148,12 +151,13 @@ def test_another_seed_is_another_run_with_other_weights_and_it_is_said(
     options = {"default_hooks.telemetry.enough": 1, "default_hooks.telemetry.limit": 0}
     monkeypatch.setattr(loop, "KEPT", 4)
     assert not same(run(lab, results, options, seed=1, **WHOLE), straight.weights)
-    assert caplog.text.count("the loader is the limit: of ") == 3  # once in each epoch
+    # Each of three epochs warns once.
+    assert caplog.text.count("the loader is the limit: of ") == 3
     assert f"starting from the first batch: {before} is another run, which differs in " in (
         caplog.text
     )
     assert "randomness.seed (0 there, 1 here)" in caplog.text
-    # What a long run logged is not copied for ever: it takes 14 ms a figure of 630,000 values.
+    # A run must not copy all that it ever logged: 630,000 values of one figure take 14 ms.
     logged = MessageHub.get_current_instance().log_scalars
     assert max(len(buffer.data[0]) for buffer in logged.values()) == 4
 
@@ -179,7 +183,8 @@ def test_training_on_train_and_val_validates_on_nothing_and_a_frozen_batch_norm_
         assert (weights[f"{layer}.running_var"] == 1).all()
         assert not weights[f"{layer}.bias"].any()
         assert weights[f"{layer}.weight"].unique().numel() == 1
-    assert weights["cls_head.fc2.bias"].any()  # the rest learns
+    # The last layer still learns.
+    assert weights["cls_head.fc2.bias"].any()
 
 
 @pytest.mark.thorough
@@ -192,7 +197,8 @@ def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, 
     chosen = [f"{key}={value}".replace(" ", "") for key, value in options.items()]
     results = copy_results(lab, tmp_path)
     (tmp_path / "videos").symlink_to(lab.root)
-    assert results == tmp_path / "results"  # the config finds both in the folder of the call
+    # The config finds videos and results in the folder of the call.
+    assert results == tmp_path / "results"
 
     def train(*more):
         done = python(tool, Path(DEMO).absolute(), "--work-dir", folder, *more, "--cfg-options",

@@ -18,11 +18,12 @@ def stamp(lab, results, processes=1, **settings):
     return run_stamp(built(lab, results, **settings), processes)
 
 
-# Each field of the settings with a value that makes another run ...
+# Each of these settings makes another run.
 ANOTHER_RUN = {
     "config": "config/slowonly_demo.py",
     "split": "trainval",
-    "load_from": __file__,  # any file
+    # Any file serves here.
+    "load_from": __file__,
     "epochs": 3,
     "batch_size": 4,
     "seed": 1,
@@ -35,7 +36,7 @@ ANOTHER_RUN = {
     "precision": "bf16",
     "bn": "frozen",
 }
-# ... or with one that does not: how it is loaded, computed, saved and watched.
+# These settings do not: they change how a run is loaded, computed, saved and watched.
 THE_SAME_RUN = {
     "workers": 3,
     "max_broken": 0.5,
@@ -52,7 +53,8 @@ THE_SAME_RUN = {
 
 def test_every_field_of_the_settings_is_known_to_make_another_run_or_not():
     names = set(TrainSettings.fields_by_key())
-    start = {"load_from_sha256", "from_scratch"}  # which weights are read
+    # These too decide which weights are read, as `load_from` does.
+    start = {"load_from_sha256", "from_scratch"}
     assert {*ANOTHER_RUN, *THE_SAME_RUN} == names - start
 
 
@@ -90,7 +92,8 @@ def test_where_files_stand_and_how_they_are_loaded_make_no_other_run(lab, result
     options = {"default_hooks.logger.interval": 7,
                "train_dataloader.dataset.data_root": "elsewhere"}  # fmt: skip
     assert first == stamp(lab, moved, options=options)
-    assert first == stamp(lab, results, batch_size=4, processes=2)  # 8 segments a step
+    # Both runs take 8 segments a step.
+    assert first == stamp(lab, results, batch_size=4, processes=2)
 
 
 def test_other_segments_pairs_or_start_weights_make_another_run(lab, results, tmp_path):

@@ -71,7 +71,8 @@ def test_the_table_says_data_model_schedule_device_and_time():
     )
     assert rows["device"].startswith("CPU, 2 x ")
     assert rows["head"] == ("dropout 0.5, label smoothing 0.1, no average")
-    # Each of 10 epochs: 2 steps of 0.5 s and 2 segments of 0.02 s, loaded in between.
+    # Each of 10 epochs has 2 steps. A step computes for 0.5 s, once 2 segments of 0.02 s are
+    # loaded.
     assert rows["time"].startswith("about 11 seconds (0.50 s a step")
 
 
@@ -89,7 +90,7 @@ def test_the_table_says_how_a_clip_takes_its_frames(sample, words):
 FEW_A_PROCESS = "warning: BatchNorm sees 1 segments at a time on each of 2 processes; below 16"
 FLOAT32 = "warning: a transformer in float32, in which a GPU takes several times as long"
 RATE = "warning: the learning rate is 0: nothing will be learned"
-# Tried on a CPU, before a job on a GPU.
+# The table is made on a CPU, before a job on a GPU.
 ON_GPU = {
     "elsewhere": "cuda",
     "attends": True,
@@ -126,9 +127,12 @@ def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, word
 
 
 @pytest.mark.parametrize("device, load_seconds, seconds", [
-    ("cuda", 0.1, 5.0),  # 10 steps of 0.5 s; 2 segments of 0.1 s each are loaded meanwhile
-    ("cuda", 2.0, 40.0),  # the loader is the limit
-    ("cpu", 0.1, 7.0),  # one after the other
+    # Each of 10 steps takes 0.5 s. Meanwhile 2 segments of 0.1 s each are loaded.
+    ("cuda", 0.1, 5.0),
+    # Here the loader is the limit.
+    ("cuda", 2.0, 40.0),
+    # A CPU loads and computes one after the other.
+    ("cpu", 0.1, 7.0),
 ])  # fmt: skip
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
     check = checked(processes=1, part=2, device=device, load_seconds=load_seconds, workers=1)
@@ -142,7 +146,8 @@ def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():
         "0.30 s computing; raise `train: workers:` from 2 towards the 18 cores"
     )
     assert "videos: proxy:" in text
-    text = loader_advice(waited=0.9, spent=1.2, workers=17, cores=18)  # all cores load already
+    # All cores load already.
+    text = loader_advice(waited=0.9, spent=1.2, workers=17, cores=18)
     assert "train: workers:" not in text and "videos: proxy:" in text and "more cores" in text
 
 

@@ -35,7 +35,8 @@ def test_rate_and_evenness_are_measured_and_a_gap_ends_evenness_only_behind_it(s
         build_index(sound[name]) for name in ("b_frames", "variable_rate", "one_picture", "paused")
     )
     assert even.is_constant() and not uneven.is_constant() and not paused.is_constant()
-    for index in (even, paused):  # whose gap is no part of the rate
+    # The gap is no part of the rate.
+    for index in (even, paused):
         assert index.fps == pytest.approx(30000 / 1001, abs=1e-9)
     assert (one.frames, one.fps, one.is_constant()) == (1, 0.0, True)
     before = np.arange(paused.frames) <= 57
@@ -57,7 +58,8 @@ def test_frames_between_seconds_follows_the_pictures_where_the_rate_varies():
     start, stop = index.frames_between(np.array([0.5, 2.5, 10.5]), np.array([1.5, 9.0, 20.0]))
     assert start.tolist() == [0, 2, 3]
     assert stop.tolist() == [2, 3, 5]
-    assert index.frames_between(15.0, 16.0)[0] == 5  # behind the last picture
+    # These seconds are behind the last picture.
+    assert index.frames_between(15.0, 16.0)[0] == 5
 
 
 @pytest.mark.parametrize("pts", [[7], [7, 7], [-5, 2**40, -(2**62), 3]])

@@ -87,7 +87,8 @@ def test_an_index_of_another_kind_is_one_short_line_that_says_what_makes_it_agai
     path = folder / "P01.index.npz"
     with np.load(path) as arrays:
         found = dict(arrays)
-    if kind == "a bad zip":  # whose error repeats both names of a member
+    # The error of this zip repeats both names of a member.
+    if kind == "a bad zip":
         with zipfile.ZipFile(path, "w") as archive:
             for name in ("a" * 5000, "format.npy"):
                 archive.writestr(name, b"")
@@ -105,7 +106,8 @@ def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(
 ):
     (tmp_path / "shared").mkdir()
     monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
-    context = multiprocessing.get_context("spawn")  # with this environment
+    # The other process gets this environment.
+    context = multiprocessing.get_context("spawn")
     other = context.Process(target=find_index, args=(folder, FIRST))
     other.start()
     other.join()
@@ -115,6 +117,7 @@ def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(
     assert copy.stat().st_ino == before
     held = find_index(folder, FIRST)
     assert held.frames and str(copy) in Path("/proc/self/maps").read_text()
-    monkeypatch.setenv(FOLDER, str(copy))  # not a folder
+    # It is a file, and not a folder.
+    monkeypatch.setenv(FOLDER, str(copy))
     again = find_index(folder, "videos/P02/paused.MP4")
     assert again.frames == built["videos/P01/paused.MP4"].frames

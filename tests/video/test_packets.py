@@ -40,7 +40,8 @@ def index(video) -> VideoIndex:
 def test_each_packet_is_found_by_its_place_in_the_file(video, sound):
     for name, path in {"plain": video, **sound}.items():
         index, data, packets = build_index(path), path.read_bytes(), packets_of(path)
-        assert index.direct == (name != "matroska"), name  # its blocks have a head of their own
+        # Matroska's blocks have a head of their own.
+        assert index.direct == (name != "matroska"), name
         found = index.packets
         assert found["pts"].tolist() == [p.pts for p in packets]
         assert found["dts"].tolist() == [p.pts if p.dts is None else p.dts for p in packets]
@@ -62,8 +63,8 @@ def test_the_scan_s_table_is_that_of_the_packets_alone(video, index, tmp_path):
             assert np.array_equal(value, found[name]), name
 
 
-# The sets have one number. They stand before each key frame, as a joint by copy leaves them, but
-# for the first encode's, which only the file's head has.
+# All sets have the same number. They stand before each key frame, as in files that were joined by
+# copy. Those of the first encode are in the head of the file alone.
 SETS = {
     "h264": (
         {"qp": 20, "colormatrix": "bt709"},
@@ -106,10 +107,12 @@ def test_pictures_that_no_wanted_one_needs_are_not_handed_to_the_decoder(sound, 
     packets = direct_packets.DirectPackets(sound[name], index, Kept())
     handed = {packet.pts for packet, _ in packets.from_key(0, {wanted})}
     assert wanted in handed and handed <= set(group["pts"][:until].tolist())
-    assert (len(handed) == until) == all_handed  # of pictures with several slices, all are handed
+    # All packets are handed where a picture has several slices.
+    assert (len(handed) == until) == all_handed
     data = sound[name].read_bytes()
     for offset, pts in group[["offset", "pts"]][:until].tolist():
-        needed = data[offset + 4] & 0x60  # nal_ref_idc
+        # These two bits are nal_ref_idc.
+        needed = data[offset + 4] & 0x60
         assert pts in handed or not needed
 
 
@@ -119,7 +122,8 @@ def test_streams_of_equal_parameters_share_a_decoder_and_few_files_stay_open(sou
         kept_things, "new_decoder", lambda *key: made.append(key) or new_decoder(*key)
     )
     monkeypatch.setattr(kept_things, "MOST_FILES", 3)
-    gc.collect()  # files that earlier tests left are closed now, not later
+    # Files that earlier tests left are closed now, not later.
+    gc.collect()
     kept, before = Kept(), len(os.listdir("/proc/self/fd"))
     for names, decoders, files in (
         (("b_frames", "joined") * 3, 1, 2),
@@ -157,7 +161,8 @@ def test_a_group_is_one_read_unless_its_packets_are_far_apart_or_large(
 ):
     monkeypatch.setattr(direct_packets, "MOST_BETWEEN", between)
     monkeypatch.setattr(direct_packets, "MOST_AT_ONCE", most)
-    path = sound["two_streams"]  # those of the other stream are in between
+    # Packets of the other stream are in between.
+    path = sound["two_streams"]
     index = build_index(path)
     key = len(index.key_pts) - 1
     group, last = index.group(key), index.frames - 1
@@ -223,7 +228,8 @@ def without_reorder_limit(extradata: bytes) -> bytes:
     record = SetRecord.of("h264", extradata)
     sps, *others = record.sets
     bits = Bits(sps, at=parse_sps(sps).height_at[1])
-    if not bits.u(1):  # clause 7.3.2.1.1: fields, direct_8x8_inference, cropping
+    # By clause 7.3.2.1.1 fields, direct_8x8_inference and cropping follow.
+    if not bits.u(1):
         bits.u(1)
     bits.u(1)
     if bits.u(1):

@@ -33,13 +33,15 @@ def test_frames_of_every_kind_of_sound_file_are_those_of_a_full_decode_both_ways
     kept, rng = Kept(), np.random.default_rng(0)
     for name, path in every_kind.items():
         index = build_index(path)
-        assert index.direct == (name != "matroska")  # its blocks have a head of their own
+        # Matroska's blocks have a head of their own.
+        assert index.direct == (name != "matroska")
         full = sequential(path, index)
         for way in (index, replace(index, direct=False)):
             reader = VideoReader(path, way, kept)
             assert np.array_equal(reader.get_frames([0, len(full) - 1]), full[[0, -1]])
             for size in (1, 13, 5, 2, 40, 1, 1):
-                indices = rng.integers(0, len(full), size)  # any order, repeats too
+                # Frames come in any order, and may repeat.
+                indices = rng.integers(0, len(full), size)
                 assert np.array_equal(reader.get_frames(indices), full[indices]), name
             reader.close()
 
@@ -102,7 +104,8 @@ def test_scaling_in_the_decoder_gives_what_scaling_afterwards_gives(lab):
         cv2.resize(frame, (86, 48), interpolation=cv2.INTER_AREA)
         for frame in reader.get_frames(indices)
     ]
-    assert np.abs(got.astype(int) - np.stack(after)).mean() < 4  # of 255
+    # Values go up to 255.
+    assert np.abs(got.astype(int) - np.stack(after)).mean() < 4
 
 
 def test_a_change_of_picture_size_is_an_error_that_names_the_frame(tmp_path):
@@ -121,7 +124,8 @@ def test_a_frame_outside_the_file_is_an_error_that_names_it(sound, index):
 def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_index(
     sound, tmp_path
 ):
-    index = build_index(sound["b_frames"])  # of the file that was there before
+    # The index is of the file that was there before.
+    index = build_index(sound["b_frames"])
     audio_only(tmp_path / "a.MP4")
     of_its_size = replace(index, direct=False, file_size=(tmp_path / "a.MP4").stat().st_size)
     with pytest.raises(FrameError, match=r"a\.MP4: no video stream in this file"):

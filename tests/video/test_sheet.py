@@ -108,7 +108,8 @@ def test_a_video_is_found_in_each_layout_by_its_first_place_or_by_a_pattern(tmp_
     listed = [path.as_posix() for path in paths]
     assert find_files(listed, tmp_path)[listed[1]] == tmp_path / found[1]
     put(tmp_path, "x/P01-P01_01_s.MKV")
-    other = str(tmp_path / "x/P01-P01_01_s.mkv")  # a list of another's, with paths of its own
+    # A list of somebody else may have paths of its own.
+    other = str(tmp_path / "x/P01-P01_01_s.mkv")
     assert find_files([other], "videos") == {other: tmp_path / "x/P01-P01_01_s.MKV"}
     pattern = tmp_path / "x/{participant}-{video}_s.mkv"
     assert [path.name for path in find_files(paths[:2], pattern).values()] == [

@@ -42,7 +42,8 @@ def test_noise_differs_only_where_the_filter_would_see_what_is_cut_away(pixels, 
     differences = apart(part, whole, 40 * times // by, 80 * times // by)
     # Positions are rounded to 1/65536 of a pixel, which some scales show in the last bits.
     assert differences[2:-2, 2:-2].max() <= levels
-    assert (differences > 0).any()  # noise shows it if the filter sees another neighbour
+    # Noise shows where the filter sees other neighbours.
+    assert (differences > 0).any()
 
 
 @pytest.mark.parametrize("pixels", ["nv12", "gray", "rgb24", "yuv411p"])
@@ -51,8 +52,10 @@ def test_windows_of_other_formats_show_their_own_place(pixels):
     picture = av.VideoFrame.from_ndarray(smooth, format="rgb24").reformat(format=pixels)
     whole = converted(picture, (180, 320))
     part = converted(picture, (80, 120), Window(40, 82, 160, 240))
-    assert apart(part, whole, 20, 41)[2:-2, 2:-2].max() <= 10  # of 255
-    assert apart(part, whole, 60, 101).mean() > 20  # another place
+    # Values go up to 255.
+    assert apart(part, whole, 20, 41)[2:-2, 2:-2].max() <= 10
+    # Another place looks different.
+    assert apart(part, whole, 60, 101).mean() > 20
 
 
 def test_windows_of_every_kind_of_file_through_kept_converters_are_its_own_pixels(sound):

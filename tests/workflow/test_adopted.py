@@ -72,7 +72,7 @@ def test_the_figures_of_a_model_that_agrees_say_so(lab, tmp_path):
         assert row["agrees"] == (row["low"] <= 0)
 
 
-# What the file of an adopted SlowFast has in place of the recipe's (docs/first-day.md).
+# The file of an adopted SlowFast has these in place of the recipe's (docs/first-day.md).
 PYSLOWFAST = {
     "model.backbone.type": "PySlowFast",
     "model.backbone.slow_pathway.lateral_norm": True,

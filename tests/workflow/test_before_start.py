@@ -88,8 +88,8 @@ def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(
     assert (archive / place).exists() and not (archive / "results/scan").exists()
 
 
-# A slip: (words of the command; where, what, expected, what to do). Slips in files are in tables of
-# tests/settings/test_read.py, segments/test_annotations.py and attacks/test_names.py.
+# A slip is (words of the command; where, what, expected, what to do). Slips in files are in tables
+# of tests/settings/test_read.py, segments/test_annotations.py and attacks/test_names.py.
 MISTAKES = {
     "a tab in a config": (
         ["-n", "--configfile", "tab.yaml"],
@@ -110,7 +110,7 @@ MISTAKES = {
     "a value that is not YAML": (["-n", "train.options={"], "train.options={", "is not YAML"),
 }  # fmt: skip
 
-# Slips that Snakemake alone takes, or tells in its own words. None of them starts a job.
+# Snakemake alone takes these slips, or tells of them in its own words. None of them starts a job.
 IN_A_FOLDER = {
     "two --configfile": (
         ["--configfile", "config.yaml", "--configfile", "good.yaml"],
@@ -173,7 +173,8 @@ def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(archive):
                str(archive), "--configfile", str(archive / "config.yaml")]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
                           start_new_session=True) as call:  # fmt: skip
-        stop_decoder(archive / "archive/P01/P01_01.MP4")  # it would take its 60 s to be given up
+        # Without Ctrl-C the decoder would be given up only after 60 s.
+        stop_decoder(archive / "archive/P01/P01_01.MP4")
         os.killpg(call.pid, signal.SIGINT)
         text = call.communicate(timeout=45)[1]
     assert call.returncode != 0

@@ -8,7 +8,8 @@ import yaml
 
 from support.checkout import SHORT_DEMO, epic100, run_snakemake, said
 
-READABLE = 50.0  # per cent, after the short training; the whole one: below
+# The short training must reach so many per cent. The test of the whole training is below.
+READABLE = 50.0
 
 
 def test_the_model_learned_the_actions(demo):
@@ -45,4 +46,5 @@ def test_the_demo_learns_its_actions_with_each_of_three_seeds(seed, tmp_path):
     run_snakemake("results/metrics.json", "--directory", str(tmp_path), "--configfile",
                   "config/demo.yaml", str(tmp_path / "seed.yaml"))  # fmt: skip
     figures = json.loads((tmp_path / "results/metrics.json").read_text())
-    assert figures["readable_action_accuracy_at_1"] >= 90  # chance: one of eight pairs
+    # Chance would be right for one of eight pairs.
+    assert figures["readable_action_accuracy_at_1"] >= 90

@@ -40,7 +40,8 @@ def test_the_guides_are_short():
     guides = [page for page in PAGES if page.parent.name == "docs"]
     guides += [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
     text = "".join(page.read_text(encoding="utf-8") for page in guides)
-    prose = re.sub(r"(?ms)^ *```.*?^ *```", "", text)  # without code, and bars of tables below
+    # Code does not count, nor do the bars of tables below.
+    prose = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
     assert 10_000 < len(re.findall(r"\S*[A-Za-z0-9]\S*", prose)) <= 17_000
 
 
@@ -66,7 +67,8 @@ def test_commands_have_options_that_exist(page):
 def test_keys_that_the_pages_name_are_keys_of_the_config():
     keys = {tuple(name.split(".")[:2]) for name, *_ in settings_pages.rows(Settings)}
     sections = {key[0] for key in keys if len(key) > 1}
-    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names old ones
+    # The changelog names old keys.
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]
     text = " ".join(page.read_text(encoding="utf-8") for page in pages)
     named = re.findall(r"`(\w+): {?(\w+):", text) + re.findall(r"[`' ](\w+)\.(\w+)=", text)
     assert len(named) > 50
@@ -106,7 +108,8 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
     walked, looks = 0, []
     for line in commands(ROOT / "docs/tutorial.md"):
         if line in ("make demo", ". .venv/bin/activate"):
-            continue  # the demo is there, and so is its Python
+            # The demo is there, and so is its Python.
+            continue
         command = re.sub(r"(?<![\w/.])demo(?=[/ ]|$)", shlex.quote(f"{tmp_path}/demo"), line)
         command = command.replace(SHORT_DEMO[0], " ".join(SHORT_DEMO))
         if line.startswith("epic100 "):

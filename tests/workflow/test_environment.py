@@ -49,7 +49,8 @@ def test_every_package_asked_for_is_locked_at_one_plain_version():
             assert asked.name in locked, f"{asked.name} is not locked; run `make lock`"
             (pin,) = locked[asked.name].specifier
             assert pin.operator == "==" and asked.specifier.contains(pin.version), asked
-            assert "+" not in pin.version  # serves CPU and CUDA
+            # One version serves CPU and CUDA.
+            assert "+" not in pin.version
 
 
 def test_each_lock_has_hashes_and_what_is_of_its_kind_alone():
@@ -80,7 +81,8 @@ def test_the_environment_in_use_holds_what_the_locks_pin():
     wrong = {
         pin.name: found
         for pin in asked
-        if not re.match("nvidia-|cuda-|triton", pin.name)  # a CPU build of torch has none
+        # A CPU build of torch has none of these.
+        if not re.match("nvidia-|cuda-|triton", pin.name)
         and not pin.specifier.contains(found := version(pin.name).partition("+")[0])
     }
     assert not wrong
@@ -103,7 +105,8 @@ def test_every_platform_has_wheels_of_what_is_locked(platform, python, tmp_path)
         pytest.skip(f"wheels are looked up on PyPI, which cannot be reached: {error}")
     command = [Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--quiet"]
     command += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
-    command += ["--no-binary", "connection-pool"]  # pure Python, published as source alone
+    # It is pure Python, and only its source is published.
+    command += ["--no-binary", "connection-pool"]
     command += ["--python-platform", platform, "--python-version", python]
     command += ["--target", tmp_path, "--requirement", MAIN, "--requirement", NEW]
     command += ["--requirement", DEV]
@@ -191,10 +194,13 @@ def test_every_environment_is_made_by_the_one_script_from_the_locks():
 
 
 @pytest.mark.parametrize("seen, generation", [
-    ("8.0, 550.54.15", "12"),  # an A100 under a driver that CUDA 13 does not run on
+    # An A100 has a driver on which CUDA 13 does not run.
+    ("8.0, 550.54.15", "12"),
     ("8.0, 580.65.06", "13"),
-    ("7.0, 580.65.06", "12"),  # a V100
-    ("9.0, 580.65.06\n6.0, 580.65.06", "12"),  # a P100 beside an H100
+    # CUDA 13 does not serve a V100.
+    ("7.0, 580.65.06", "12"),
+    # A P100 beside an H100 needs CUDA 12, too.
+    ("9.0, 580.65.06\n6.0, 580.65.06", "12"),
     ("", "13"),
     ("NVIDIA-SMI has failed because it could not communicate with the driver.", "13"),
 ])  # fmt: skip

@@ -18,7 +18,8 @@ from support.checkout import ROOT, lacks
 from support.fuzzing import TARGETS
 
 SCENES = faults_jobs.scenes("http://127.0.0.1").values()
-OFTEN = {"annotate": 3, "scan": 5}  # and how many faults of each
+# These rules are tested each time, with so many faults.
+OFTEN = {"annotate": 3, "scan": 5}
 RARELY = sorted({rule for scene in SCENES for rule in scene.makes} - OFTEN.keys())
 
 
@@ -26,7 +27,8 @@ def test_the_faults_have_a_job_of_every_rule():
     rules = set()
     for path in ROOT.glob("rules/*.smk"):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
-            if "script:" in rule:  # else it is a target without a job
+            # A rule without a script is a target without a job.
+            if "script:" in rule:
                 rules.add(rule.partition(":")[0])
     assert Counter(rule for scene in SCENES for rule in scene.makes) == Counter(rules)
 
@@ -68,7 +70,8 @@ def test_a_failed_read_of_an_archive_is_not_told_as_a_broken_archive(kind, tmp_p
             raise OSError(errno.EIO, "Input/output error")
         return read(*about)
 
-    monkeypatch.setattr(disk, "WAITS", ())  # else the second try of each read succeeds
+    # Otherwise the second try of each read would succeed.
+    monkeypatch.setattr(disk, "WAITS", ())
     monkeypatch.setattr(disk.os, "pread", pread)
     for failing in range(99):  # noqa: B007 (`pread` looks at it)
         calls = itertools.count()

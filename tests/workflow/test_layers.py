@@ -13,7 +13,7 @@ import pytest
 from support.checkout import ROOT
 
 PACKAGE = ROOT / "workflow" / "epic100"
-# From the top down; parts of one row do not know each other.
+# The rows go from the top down. Parts of one row do not know each other.
 ROWS = re.findall(
     r"(?m)^\| (`\w+`(?:, `\w+`)*) \|", (ROOT / "docs/architecture.md").read_text("utf-8")
 )
@@ -69,7 +69,8 @@ def test_no_function_is_longer_than_a_reader_can_hold(path):
             assert node.end_lineno - begin[0].lineno < 60, node.name
 
 
-# What only Linux has; an import of decord; a start of Python with the working folder on its path.
+# Only the named modules may use what only Linux has, or import decord. None may read videos with
+# OpenCV, or start Python with the working folder on its path.
 WORDS = {
     r"os\.sched_|resource\.prlimit|signal\.sigwaitinfo|signal\.sigtimedwait|/proc/": {
         "base/machine.py"
@@ -78,16 +79,16 @@ WORDS = {
     r"import decord|from decord": {"clips/transforms.py"},
     r'(?<!"-P", )"-m"': set(),
 }
-# Every call that opens, parses, makes or removes what others may have put there, by what it does,
-# and the modules that may. Where one is not the guard or an opener, the reason is beside it.
+# These calls open, parse, make or remove what others may have put there. Only the named modules may
+# make them. Where a module is neither the guard nor an opener, the reason is beside it.
 PLACES = {
-    # media
+    # These calls open media.
     "av.open": {
         "video/ffmpeg.py": "the opener: its containers, and limits",
         "minikitchen/kitchen.py": "writes",
         "proxy/pictures.py": "writes",
     },
-    # tensors, arrays, zips
+    # These calls read tensors, arrays and zips.
     "torch.load": {
         "base/foreign_tensors.py": "in the guard",
         "base/torch_file.py": "our own files, and --allow-pickle, after their checksums",
@@ -111,7 +112,7 @@ PLACES = {
     "_Unpickler": {"base/foreign_tensors.py": "in the guard, of listed classes alone"},
     "pickle.loads": {"base/ranks.py": "an order, in a folder of mode 0700"},
     "*.from_pretrained": {"prediction/hugging_face.py": "first in the guard, from known files"},
-    # texts
+    # These calls read texts.
     "json.loads": {
         "base/disk.py": "the opener",
         "base/foreign_tensors.py": "what the guard wrote",
@@ -182,9 +183,9 @@ PLACES = {
         "base/guarded.py": "/dev/null",
         "base/log.py": "/dev/null",
     },
-    # the network
+    # This call opens the network.
     "pycurl.Curl": {"download/transfer.py": "the opener"},
-    # folders and names
+    # These calls change folders and names.
     "os.makedirs": {"base/folders.py": "after a look at links"},
     "*.mkdir": {
         "base/folders.py": "beside its target, after a look at links",
@@ -213,7 +214,7 @@ PLACES = {
         "timeline/run.py": "in its own work folder",
     },
 }  # fmt: skip
-# Calls that must be listed wherever they stand, if nobody uses them today.
+# Nobody makes these calls today. A module that does must be listed above.
 NEVER = {
     "requests.get", "requests.Session", "urlopen", "urllib.request.urlopen", "yaml.load", "eval",
     "exec", "json.load", "pd.read_pickle", "pd.read_json", "pd.read_excel", "pd.read_table",

@@ -43,7 +43,8 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
            env=os.environ | env)  # fmt: skip
     (asked,) = [path.read_text() for path in places["jobs"].iterdir() if not path.suffix]
     assert "-N scan " in asked and "select=1:ncpus=4:mem=" in asked and ":ngpus=0 " in asked
-    assert "-l walltime=600 " in asked  # ten minutes
+    # This is ten minutes.
+    assert "-l walltime=600 " in asked
     assert (archive / "results/scan/P02.tsv").exists()
 
 

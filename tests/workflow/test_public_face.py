@@ -50,7 +50,8 @@ def test_the_hosts_ci_runs_targets_of_the_makefile_and_actions_of_known_commits(
     jobs = [job for file in files for job in file["jobs"].values()]
     steps = [step for job in jobs for step in job["steps"]]
     lines = [step["run"] for step in steps if "run" in step]
-    for line in (line for line in lines if not line.startswith("sudo ")):  # a package of the host
+    # Lines with sudo install packages of the host.
+    for line in (line for line in lines if not line.startswith("sudo ")):
         assert re.search(rf"^{line.removeprefix('make ')}:", MAKEFILE, re.MULTILINE), line
     assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in steps if "uses" in step)
     matrices = [job["strategy"]["matrix"] for job in jobs if "strategy" in job]
@@ -63,7 +64,8 @@ def test_the_hooks_before_a_commit_are_the_linters_of_the_makefile():
     (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     wanted = {line.strip().replace("$(BIN)", ".venv/bin") for line in lint.splitlines()}
     (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-    assert repo["repo"] == "local"  # with the versions of the lock
+    # A local hook has the versions of the lock.
+    assert repo["repo"] == "local"
     assert {hook["entry"] for hook in repo["hooks"]} == wanted
 
 
@@ -96,7 +98,8 @@ def snakemake(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
 def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
-    conda = ["--sdm", "conda"] if shutil.which("conda") else []  # it is called even by -n
+    # Snakemake calls conda even with -n.
+    conda = ["--sdm", "conda"] if shutil.which("conda") else []
     done = call(snakemake, "all", "-n", "--snakefile", snakefile, "--directory", tmp_path,
                 "--configfile", "config/demo.yaml", *conda, env=without_the_clone())  # fmt: skip
     for rule in ("scan", "train", "export", "report"):

@@ -16,7 +16,7 @@ from support.checkout import ROOT, call, run_snakemake
 pytestmark = pytest.mark.slow
 
 PAIRS = "results/clean/pairs.tsv"
-# A training that the start check would refuse.
+# The start check would refuse this training.
 HOPELESS = {"config": "config/x3d_demo.py", "from_scratch": True,
             "options": {"model.cls_head.head.num_classes": 7}}  # fmt: skip
 
@@ -35,13 +35,15 @@ def remove_a_participant(folder):
 
 @pytest.mark.parametrize("change, call, planned", [
     (damage_a_video, [PAIRS], {"scan": 1, "clean": 1}),
-    (remove_a_table, [PAIRS], {}),  # deleting does nothing while the target stands
+    # Deleting a table does nothing while the target stands.
+    (remove_a_table, [PAIRS], {}),
     (remove_a_table, [PAIRS, "-R", "results/scan/P02.tsv"], {"scan": 1, "clean": 1}),
     ({"scan": {"quick": True}}, [PAIRS], {"scan": 2, "clean": 1}),
     ({"participants": {"exclude": ["P01"]}}, [PAIRS], {"clean": 1}),
     (remove_a_participant, [PAIRS], {"clean": 1}),
     ({"train": {"epochs": 3, "seed": 5}}, ["results/model.pth"], {"train": 1, "weights": 1}),
-    ({"train": {"load_from": None}}, [PAIRS], {}),  # a fault for those who train alone
+    # This is a fault only for those who train.
+    ({"train": {"load_from": None}}, [PAIRS], {}),
 ])  # fmt: skip
 def test_a_change_repeats_what_depends_on_it_and_nothing_else(cleaned, change, call, planned):
     configure(cleaned, **change) if isinstance(change, dict) else change(cleaned)
@@ -73,7 +75,8 @@ def test_a_moved_folder_and_a_new_checkout_repeat_nothing_unless_it_ships_anothe
 
 def test_other_layouts_repeat_nothing_and_a_forced_scan_decodes_all_files_in_them(cleaned):
     root, table = cleaned / "archive", "results/scan/P02.tsv"
-    (root / "P01/videos").mkdir()  # as the source's download has it
+    # The source's download has this layout.
+    (root / "P01/videos").mkdir()
     VIDEOS[0].path(root).rename(root / "P01/videos/P01_01.mp4")
     flat = VIDEOS[1].path(root).rename(root / "P02_101.MP4")
     state = flat.stat()
@@ -104,13 +107,14 @@ def test_what_is_wrong_stops_its_own_rule_and_is_said_and_the_same_command_makes
 ):
     in_the_way = archive / "results/scan/cache/P02"
     in_the_way.parent.mkdir(parents=True)
-    in_the_way.touch()  # the job of P02 wants a folder there, and dies
+    # The job of P02 wants a folder there, so it dies.
+    in_the_way.touch()
     VIDEOS[0].path(archive / "archive").write_bytes(b"")
     VIDEOS[2].path(archive / "archive").unlink()
     configure(archive, train=HOPELESS)
     done = run(archive, PAIRS, "--keep-going", "--logger", "epic100", well=False)
     lines = said(done).splitlines()
-    # Once, at the end, with its log.
+    # The fault is told once, at the end, with its log.
     (place,) = (place for place, line in enumerate(lines) if line.startswith("FAILED scan P02: "))
     assert "File exists" in lines[place]
     assert lines[place + 1] == f"  log: {archive}/results/logs/scan/P02.log"
@@ -126,7 +130,8 @@ def test_what_is_wrong_stops_its_own_rule_and_is_said_and_the_same_command_makes
     done = run(archive, PAIRS)
     assert jobs(done) == {"scan": 1, "clean": 1}
     assert "WARNING: P01: none of its 1 videos is readable" in said(done)
-    assert "Start check" not in said(done)  # for runs that train
+    # The start check is for runs that train.
+    assert "Start check" not in said(done)
     assert "P02_102\tmissing" in (results / "scan/P02.tsv").read_text()
     assert "video missing" in (results / "clean/dropped.tsv").read_text()
 

@@ -46,7 +46,8 @@ def test_a_small_sweep_runs_to_its_page_and_other_configs_leave_it_as_it_is(clea
     assert len(list((cleaned / "results/work_dirs").iterdir())) == 2
     models = [(cleaned / f"results/runs/seed{n}/model.pth").read_bytes() for n in (0, 1)]
     assert models[0] != models[1] and not (cleaned / "results/model.pth").exists()
-    configure(cleaned, **settings)  # no default run was made, and none is made for the page
+    # No default run was made, and none is made for the page.
+    configure(cleaned, **settings)
     assert jobs(run(cleaned, "results/compare.html", "-n")) == {"compare": 1}
 
 

@@ -17,12 +17,12 @@ from support.official_files import write_official_files
 pytestmark = pytest.mark.slow
 
 OFFICIAL = read_sheet(ROOT / "config/videos.tsv")
-# Nine videos of one participant and four of another.
+# There are nine videos of one participant and four of another.
 THIRTEEN = [video for name, number in (("P04", 9), ("P22", 4))
             for video in [v for v in OFFICIAL if v.participant_id == name][:number]]  # fmt: skip
 MODELS = "predict: {models: [a.pth, b.pth]}"
 ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`"
-# The sweep of docs/results.md.
+# This is the sweep of docs/results.md.
 SWEEP = re.search(r"```yaml\n(sweep:.*?)```", (ROOT / "docs/results.md").read_text("utf-8"), re.S)
 
 

@@ -20,7 +20,7 @@ from support.checkout import ROOT
 from support.zoo import DEFAULT, SHRUNK, shrunk
 
 ENCODERS = ("avion", "lavila")
-# One of the zoo is looked at each time, the others once a week.
+# One model of the zoo is looked at each time, the others once a week.
 MODELS = [pytest.param(name, marks=() if name == "timesformer" else pytest.mark.weekly)
           for name in SHRUNK]  # fmt: skip
 
@@ -47,8 +47,10 @@ def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
     assert attends == (again is not None) == (precision_of(config) == "bf16")
     with FakeTensorMode(allow_non_fake_inputs=True), saved_for_backward(backbone) as saved:
         backbone(torch.rand(shape))
-    assert 4 < sum(saved.values()) / 2**30 <= 30  # the weights are among them
-    assert again is None or not again.on  # what is computed again is not counted
+    # The weights are among them.
+    assert 4 < sum(saved.values()) / 2**30 <= 30
+    # The count does not know of blocks that are computed again, so `recompute` must be off.
+    assert again is None or not again.on
 
 
 @pytest.mark.slow
@@ -95,7 +97,8 @@ def test_a_model_starts_without_weights_and_gives_the_features_of_its_last_layer
     pairs.write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
     config.merge_from_dict(options | {"model.cls_head.pairs": str(pairs)})
     model = REGISTRY.build(config.model)
-    model.init_weights()  # as a run calls it, whatever `load_from` is
+    # A run calls this too, whatever `load_from` is.
+    model.init_weights()
     model.eval()
     steps = config.test_dataloader.dataset.pipeline
     frames = frames_of_2d(steps)
@@ -106,7 +109,8 @@ def test_a_model_starts_without_weights_and_gives_the_features_of_its_last_layer
     found = pooled_features(model, clips, 1, frames, name)
     assert found.shape == (2, config.model.cls_head.head.in_channels)
     head = model.cls_head
-    with torch.inference_mode():  # X3D has a layer in between
+    # X3D has a layer in between.
+    with torch.inference_mode():
         last = head.fc2(head.fc1(found).relu()) if hasattr(head, "fc2") else head.fc_cls(found)
     (scores,) = scores_of_views(model, clips, 2, frames)
     torch.testing.assert_close(last, scores, atol=1e-4, rtol=1e-4)

@@ -28,7 +28,7 @@ with rule_log(snakemake.log[0]):
     outcome = outcomes(predictions, read_truth(given.segments, {}), settings.export.reduce)
     classes = by_class(outcome, predictions.pairs, names)
     write_frame(classes, made.classes, float_format="%.2f")
-    # Drawn first and from all, or they would not stand for all.
+    # These are drawn first and from all, or they would not stand for all.
     drawn = at_random(outcome)
     others = outcome.drop(drawn.index)
     groups = {

@@ -12,7 +12,8 @@ with rule_log(snakemake.log[0]):
         {
             name: snakemake.input[key]
             for key, name in snakemake.params.files.items()
-            if snakemake.input.get(key)  # random weights are no file
+            # Random weights have no file.
+            if snakemake.input.get(key)
         },
         snakemake.output.card,
         snakemake.output.metafile,

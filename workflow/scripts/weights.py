@@ -13,12 +13,14 @@ with rule_log(snakemake.log[0]):
     for about, check, home in zip(params.weights, params.checks, params.homes, strict=True):
         weights = StartWeights(**about)
         fetch_weights(weights)
-        if missing_packages():  # the training job says it
+        # The training job says what is missing.
+        if missing_packages():
             continue
         asked = replace(Asked(**check), weights=weights.path, weights_to_come="")
         screen = f"{home}/start_check.txt"
         try:
             log.info(run_start_check(asked, screen, f"{snakemake.log[0]}.details"))
         except EpicError:
-            Path(weights.path).unlink()  # it is no result: the next run fetches and tries it anew
+            # The file is no result: the next run fetches it again and tries it.
+            Path(weights.path).unlink()
             raise

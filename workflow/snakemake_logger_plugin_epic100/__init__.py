@@ -26,7 +26,8 @@ __all__ = ["LogHandler"]
 
 # JOB_ERROR already reports a job's failure; Snakemake's banner only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
-# Errors whose text is all that a user needs; of others the places in the code are shown too.
+# The text of these errors is all that a user needs. For others, the places in the code are shown
+# too.
 CLEAR = ("EpicError", "WorkflowError", "InputFunctionException")
 PLACES = re.compile(
     r"\A\w+( in (file|rule) .*)?:\n(Error:\n  \w+:\n)?|^(Wildcards:|Traceback:|  File \")(.|\n)*",
@@ -48,9 +49,9 @@ WORTH_SHOWING = ("Nothing to be done", "Start check", "Terminating processes", "
 class LogHandler(LogHandlerBase):
     """The handler that Snakemake loads; the display is in the other modules of this package."""
 
-    writes_to_stream = True  # it replaces Snakemake's own
-    writes_to_file = False  # the log file remains Snakemake's
-    has_filter = True  # it needs every event, even with `--quiet`
+    writes_to_stream = True  # It replaces Snakemake's own.
+    writes_to_file = False  # The log file remains Snakemake's.
+    has_filter = True  # It needs every event, even with `--quiet`.
     has_formatter = True
     needs_rulegraph = False
 
@@ -66,10 +67,12 @@ class LogHandler(LogHandlerBase):
             ),
             formatter=DefaultFormatter(quiet, common.show_failed_logs),
         )
-        self._here = Path.cwd()  # Snakemake goes to --directory later
+        self._here = Path.cwd()  # Snakemake goes to --directory later.
         self._status: Status | None = None
-        self._planned: list[dict] | None = None  # jobs of a dry run, once it has begun
-        self._unsaid: list[str] = []  # errors, shown at the end if no job failed
+        # It has the jobs of a dry run, once that has begun.
+        self._planned: list[dict] | None = None
+        # These errors are shown at the end if no job failed.
+        self._unsaid: list[str] = []
 
     def emit(self, record: LogRecord) -> None:
         """Handle one log record of Snakemake."""

@@ -18,11 +18,12 @@ from snakemake_logger_plugin_epic100.logs import (
 )
 
 SUBMITTED = re.compile(r"Job (\d+) (?:goes on as|has been submitted with) \w+ jobid '?([\w.-]+)")
-# Rules whose logs say what came out, and how that line begins. How long they took is said at the
-# end, for all rules alike.
+# The logs of these rules say what came out, in a line that begins like this. How long a rule took
+# is shown at the end, for all rules alike.
 RESULTS = {"clean": "", "train": "epoch "}
-FINDINGS = ("scan",)  # whose warnings are about a video as a whole
-# What Snakemake says when it is asked to stop, and by what.
+# The warnings of these rules are about a video as a whole, so they are shown.
+FINDINGS = ("scan",)
+# A message of Snakemake that begins like this tells what asked it to stop.
 ASKED = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
 AGAIN = re.compile(r"Trying to restart job (\d+)")
 
@@ -42,8 +43,9 @@ class BoardJob:
     log_before: LogState
     begun: float
     attempt: int
-    local: bool  # it runs where snakemake runs
-    state: str = "active"  # active, done, failed, again
+    local: bool  # It runs where snakemake runs.
+    # It is active, done, failed or again.
+    state: str = "active"
     id: str = ""
     submitted: float = 0.0
     ended: float = 0.0
@@ -70,9 +72,12 @@ class Board:
         self.started = time.time()
         self.done = 0
         self.jobs: dict[int, BoardJob] = {}
-        self.failures: dict[str, Failure] = {}  # by job, of those that have not succeeded since
-        self.refused = False  # for a reason that the same command would meet again
-        self.stopped = ""  # what the run was asked to stop by
+        # The keys are names of jobs that have not succeeded since.
+        self.failures: dict[str, Failure] = {}
+        # It is set after an error that the same command would meet again.
+        self.refused = False
+        # It names what asked the run to stop.
+        self.stopped = ""
 
     def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
         """The jobs in this state, of all rules or of one, in the order in which they started."""
@@ -157,7 +162,7 @@ class Board:
             if job := self.jobs.get(int(match[1])):
                 job.id, job.submitted = match[2], time.time()
         elif (match := AGAIN.match(message)) and (job := self.jobs.get(int(match[1]))):
-            # Snakemake says so before the failure or after it.
+            # Snakemake tells of the new try before the failure or after it.
             job.state, failure = "again", self.failures.pop(job.name, None)
             again = [f"  {job.name} is tried again"]
             return [] if self.stopped else (failure.lines() if failure else []) + again

@@ -34,7 +34,7 @@ class Display:
         self._stream = stream
         self.is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._console = Console(file=stream, force_terminal=self.is_terminal)
-        # Redrawn by `renew` alone; stdout and stderr are not touched.
+        # Only `renew` draws it. It does not touch stdout and stderr.
         self._live = Live(
             console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )

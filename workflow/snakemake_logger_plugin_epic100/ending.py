@@ -6,7 +6,8 @@ from pathlib import Path
 
 from snakemake_logger_plugin_epic100.board import Board, duration
 
-LONGEST = 4  # rules
+# This many rules are listed.
+LONGEST = 4
 MADE = {
     "submission": ("submission.pt", "submission.zip"),
     "model": ("model.pth",),
@@ -16,7 +17,8 @@ MADE = {
 
 def ending(board: Board) -> list[str]:
     """The last lines: figures, paths and the next step, or again what has failed."""
-    made: dict[str, list[str]] = defaultdict(list)  # of all runs, by name
+    # The keys are names of files. Several runs of a sweep make files of the same name.
+    made: dict[str, list[str]] = defaultdict(list)
     for path in (path for job in board.jobs_that_are("done") for path in job.outputs):
         made[Path(path).name].append(path)
     total = duration(time.time() - board.started)

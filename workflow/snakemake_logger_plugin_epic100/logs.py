@@ -9,19 +9,21 @@ from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 
 TAIL_BYTES = 65536
-ATTEMPT = re.compile(r"--- \d{4}-\d\d-\d\d ")  # how each attempt in a rule's log starts
+# Each attempt in a rule's log starts like this.
+ATTEMPT = re.compile(r"--- \d{4}-\d\d-\d\d ")
 CLEAR = re.compile(r"(?:\S+ )?error: (.+)")
 RAISED = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)")
-# What Snakemake puts behind an executor's message, and at the end of a cluster's log of a job.
+# Snakemake puts this behind an executor's message, and at the end of a cluster's log of a job.
 TRAILER = re.compile(
     r"(?ms)^(\[\w+ \w+ +\d+ [\d:]+ \d+\]\n)?(Error in rule|RuleException|Shutting down, this|"
     r"Removing output|Exiting because a job|WorkflowError:\nAt least one|Storing output).*"
 )
 FURTHER = "For further error details"
-# The last words of a job that a signal ended: a training that saved, or a killed Python.
+# A job that a signal ended says this last: a training that saved, or a Python that was killed.
 SIGNALLED = re.compile(r"(?:stopped by )?(SIG\w+)\b.* came\b|stopped by (SIG\w+)|KeyboardInterrupt")
 LAST_LINES = 5
-LogState = tuple[int, int] | None  # time of the last change in ns, bytes
+# It has the time of the last change in ns, and the size in bytes.
+LogState = tuple[int, int] | None
 
 
 @dataclass

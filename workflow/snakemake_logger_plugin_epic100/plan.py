@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# How Snakemake's reasons begin, and what they mean. A job's first one here is shown.
+# Snakemake's reasons contain these words, and mean this. Of a job's reasons, the first one in this
+# order is shown.
 REASONS = {
     "Forced execution": "asked for once more",
     "Missing output files": "no result yet",
@@ -16,7 +17,8 @@ REASONS = {
     "Software environment definition has changed": "changed environment",
     "Input files updated by another job": "follows from the others",
 }
-WIDTH = 96  # columns of a line
+# A line has at most this many columns.
+WIDTH = 96
 
 
 def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -25,7 +27,8 @@ def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         jobs: Snakemake's records of them.
     """
-    names: dict[str, list[str]] = {}  # the wildcards of each job, by rule
+    # The keys are rules, the values the wildcards of each job.
+    names: dict[str, list[str]] = {}
     reasons: dict[str, list[str]] = {}
     for job in jobs:
         own = " ".join(str(value) for value in (job["wildcards"] or {}).values())

@@ -13,9 +13,12 @@ from snakemake_logger_plugin_epic100.logs import lines_of
 
 LOOK_SECONDS = 2.0
 LINE_SECONDS = 300.0
-ASK_SECONDS = 30.0  # one question for all jobs
-SHOWN = 4  # jobs shown per rule, running ones first; the others are only counted
-WIDTH = 80  # characters of a job's last line that are shown
+# It is the pause between two questions to the scheduler, each about all jobs.
+ASK_SECONDS = 30.0
+# This many jobs of a rule are shown, running ones first. The others are only counted.
+SHOWN = 4
+# This many characters of a job's last line are shown.
+WIDTH = 80
 STATES = ("running", "pending", "submitted", "ended", "failed")
 
 
@@ -29,7 +32,8 @@ class Status(threading.Thread):
         self._end = threading.Event()
         self._line_at = time.monotonic() + LINE_SECONDS
         self._asked = 0.0
-        self._answered = 0.0  # time of the last answer, seconds since 1970
+        # The last question that was answered was asked then, in seconds since 1970.
+        self._answered = 0.0
 
     def run(self) -> None:
         """Update the status until `stop`."""
@@ -99,6 +103,6 @@ class Status(threading.Thread):
         if time.monotonic() - self._asked < ASK_SECONDS:
             return
         self._asked, asked = time.monotonic(), time.time()
-        with suppress(NoAnswerError):  # the executor reports it if it matters
+        with suppress(NoAnswerError):  # The executor reports it if it matters.
             self._there = {job.id: job for job in in_charge().jobs(ASK_SECONDS)}
             self._answered = asked

@@ -23,9 +23,10 @@ class Stopper(Hook):
                 plan.unlink()
                 if whom == "group":
                     os.killpg(0, number)
-                else:  # Snakemake leads the session
+                else:  # Snakemake leads the session.
                     os.kill(os.getpid() if whom == "training" else os.getsid(0), number)
-                    while whom == "snakemake":  # until it comes here
+                    # Snakemake passes the signal on, and the batch lasts until it comes here.
+                    while whom == "snakemake":
                         if runner.train_loop.signals.requested:
                             break
                         time.sleep(0.05)

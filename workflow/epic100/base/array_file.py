@@ -10,7 +10,8 @@ import numpy as np
 from epic100.base.disk import reading
 from epic100.base.errors import BrokenFile, DiskError
 
-LARGEST = 2**29  # bytes of packed arrays; the index of an hour of video has about 4 MiB
+# Packed arrays may unpack to so many bytes. The index of an hour of video has about 4 MiB.
+LARGEST = 2**29
 
 
 @contextmanager
@@ -34,7 +35,8 @@ def opened_arrays(
     """
     try:
         with reading(path) as file:
-            file.peek()  # a disk that fails says so here, where zipfile might not ask it
+            # This read shows that a disk fails, which zipfile might not notice.
+            file.peek()
             with zipfile.ZipFile(file) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > max(LARGEST, 2 * file.seek(0, os.SEEK_END)):
@@ -46,8 +48,9 @@ def opened_arrays(
                 yield arrays
     except DiskError:
         raise
-    except Exception as error:  # zipfile, numpy and the block raise many kinds for a wrong file
-        # A bad zip repeats names of any length, and a text of NumPy may have characters of no code.
+    except Exception as error:
+        # For a wrong file, zipfile, numpy and the block raise many kinds of errors. A message may
+        # repeat a name of any length from the zip, or hold characters that cannot be encoded.
         words = " ".join(str(error).split())[:200].encode("ascii", "backslashreplace").decode()
         raise BrokenFile(
             f"{path}: not {what} ({type(error).__name__}: {words}); {remedy}"

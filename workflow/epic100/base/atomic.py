@@ -15,8 +15,11 @@ from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.folders import LINKED, make_folder
 
-FENCE = "EPIC100_FENCE"  # variable: `FILE=TOKEN`; a later job for the same files puts its own there
-# Errors when no more can be written: disk full, quota reached, file size limit reached.
+# This environment variable is `FILE=TOKEN`. A later job for the same files writes its own token
+# into FILE.
+FENCE = "EPIC100_FENCE"
+# These errors mean that no more can be written: the disk is full, or the quota or the limit on the
+# size of a file is reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -66,7 +69,8 @@ def require_newest() -> None:
     """
     file, _, own = os.environ.get(FENCE, "").rpartition("=")
     newest = own
-    with suppress(OSError, ValueError, LookupError, TypeError):  # none, or no whole one
+    # There may be no such file, or an incomplete one.
+    with suppress(OSError, ValueError, LookupError, TypeError):
         newest = read_json(file)["token"]
     if newest != own:
         raise EpicError(f"{file}: {newest} is at work for the same files since: this one ends")
@@ -130,7 +134,8 @@ def open_plain(path: str | os.PathLike, flags: int) -> int:
     try:
         handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link; a pipe
+        # A link gives ELOOP or EMLINK, a pipe gives ENXIO.
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
             raise EpicError(f"{path}: {LINKED}") from error
         raise
     state = os.fstat(handle)
@@ -148,18 +153,19 @@ def _new_beside(target: Path) -> Iterator[Path]:
     while True:
         temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
         handle = os.open(temporary, flags, 0o666)
-        with suppress(OSError):  # a file system without locks: leftovers are never removed there
+        # On a file system without locks, leftovers are never removed.
+        with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break
-        os.close(handle)  # another writer removed it before it was locked
+        os.close(handle)  # Another writer removed it before it was locked.
     try:
         _remove_left(target, temporary)
         yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink()
-        with suppress(OSError):  # nothing was written through it
+        with suppress(OSError):  # Nothing was written through this handle.
             os.close(handle)
 
 
@@ -207,7 +213,7 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some systems cannot sync folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some systems cannot sync folders.
             raise
     finally:
         os.close(handle)

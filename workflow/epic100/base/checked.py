@@ -27,7 +27,8 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Value = TypeVar("Value")
 
-_SHORT = reprlib.Repr()  # a list that holds a list that holds ... has a repr of gigabytes
+# It shortens values, since the whole repr of lists within lists may take gigabytes.
+_SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
 
 
@@ -49,7 +50,8 @@ def conforming(value: Value) -> Value:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))[:60]
-        ours = first["type"] == "value_error"  # of `Array`, which describes the value itself
+        # `Array` raises this type, and its message describes the value already.
+        ours = first["type"] == "value_error"
         found = "" if ours else f" is {_SHORT.repr(first['input'])}"
         raise ValueError(f"its {place}{found}: {first['msg']}") from error
     for name in lengths.keys() & vars(value).keys():
@@ -90,7 +92,8 @@ class Array:
         axes = self.shape.split()
         try:
             array = np.asarray(value)
-        except (TypeError, RuntimeError) as error:  # a tensor that is sparse, nested, on no device
+        except (TypeError, RuntimeError) as error:
+            # It may be a tensor that is sparse, nested or on no device.
             raise ValueError(f"holds no plain numbers ({type(error).__name__})") from error
         if array.dtype.kind not in self.kinds or array.ndim != len(axes):
             raise ValueError(f"is {array.dtype} {list(array.shape)}, expected [{self.shape}]")

@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.names import CONTROL, shown
 
-WAITS = (0.1, 1.0, 5.0)  # seconds between tries: a network disk may come back
-# What the system says of the file itself. Any other error is the disk's, or the machine's.
+# These are the seconds between tries, since a network disk may come back.
+WAITS = (0.1, 1.0, 5.0)
+# These errors are about the file itself. Any other error is the disk's or the machine's.
 OF_THE_FILE = {
     errno.EACCES,
     errno.EINVAL,
@@ -33,8 +34,9 @@ OF_THE_FILE = {
     errno.ENXIO,
     errno.EPERM,
 }
-PIECE = 1 << 20  # bytes that are read at once
-LARGEST_TEXT = 64 << 20  # bytes
+# PIECE bytes are read at once. LARGEST_TEXT counts bytes too.
+PIECE = 1 << 20
+LARGEST_TEXT = 64 << 20
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 Value = TypeVar("Value")
 
@@ -178,7 +180,7 @@ class WatchedFile(io.RawIOBase):
         """Move to a position. One before the start (corrupted files ask for it) gives -EINVAL."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if start + offset < 0:
-            return -errno.EINVAL  # FFmpeg treats it like the system's own error
+            return -errno.EINVAL  # FFmpeg treats it like the system's own error.
         self._position = start + offset
         return self._position
 
@@ -186,21 +188,22 @@ class WatchedFile(io.RawIOBase):
         """Close the file."""
         if not self.closed:
             super().close()
-            with suppress(OSError):  # all that was wanted is read
+            with suppress(OSError):  # All that was wanted is already read.
                 os.close(self.descriptor)
 
     def _open(self) -> None:
-        # Not blocking, since a pipe that nobody writes to would never be opened.
+        # Without O_NONBLOCK, this would wait forever for a pipe that nobody writes to.
         self.descriptor = os.open(self.name, os.O_RDONLY | os.O_NONBLOCK)
         state = os.fstat(self.descriptor)
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             os.close(self.descriptor)
-            self.descriptor = -1  # Else it would be closed again, when another file may have it.
+            # Else `close` would close it again, when another file may have this number.
+            self.descriptor = -1
             raise BrokenFile(f"{self.name}: a pipe or a device; expected a file")
         self.size = state.st_size
 
     def _read(self, position: int, count: int) -> bytes:
-        # After a read that failed: the file server may have lost the old handle.
+        # A read has failed before. The file server may have lost the old handle.
         if self.descriptor < 0:
             self._open()
         try:

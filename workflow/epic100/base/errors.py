@@ -2,7 +2,8 @@
 
 from epic100.base.names import printable
 
-LONGEST = 10_000  # characters of a message
+# A message is cut to so many characters.
+LONGEST = 10_000
 
 
 class EpicError(ValueError):

@@ -49,16 +49,22 @@ from epic100.base.torch_file import (
 )
 
 CACHE = Path(".snakemake/epic100-tensors")
-KEPT = 8  # results in the cache, the newest
-SPREAD, SPARE = 4, 2**29  # memory is SPREAD times the file's bytes plus SPARE bytes
-SECONDS, RATE = 20.0, 50e6  # time is SECONDS, and one more for each RATE bytes of the file
-DEEPEST = 40  # lists in lists
-LONGEST = 2**24  # bytes of the structure as text
-STRUCTURE = "structure"  # its name among the tensors, which have numbers
-WEIGHTS = ("state_dict", "model_state", "meta")  # of a checkpoint, without its optimizer
+# The cache keeps so many results, the newest ones.
+KEPT = 8
+# A file may take SPREAD times its bytes plus SPARE bytes of memory. It may take SECONDS, and one
+# second more for each RATE bytes.
+SPREAD, SPARE = 4, 2**29
+SECONDS, RATE = 20.0, 50e6
+# Lists may be nested so deep, and the structure as text may have LONGEST bytes.
+DEEPEST = 40
+LONGEST = 2**24
+# The structure has this name among the tensors, whose own names are numbers.
+STRUCTURE = "structure"
+# If a checkpoint's weights alone are wanted, these parts are read, and not its optimizer.
+WEIGHTS = ("state_dict", "model_state", "meta")
 
-# What builds an array or a number of NumPy: calls that no file can turn into others. NumPy 1 and
-# torch have other modules' names for some.
+# These calls build arrays and numbers of NumPy, and no file can make them do anything else. The
+# modules of some have another name in NumPy 1, so both names are listed.
 NUMPY: dict[str, Any] = {
     "numpy.ndarray": np.ndarray,
     "numpy.dtype": np.dtype,
@@ -110,7 +116,7 @@ def read_foreign(
         raise EpicError(f"{path}: no such file; {remedy}") from error
     with kept_by_digest() as folder:
         result = folder / f"{sha256}{'-weights' * weights_alone}"
-        with suppress(Exception):  # there is none yet, or a broken one
+        with suppress(Exception):  # There may be no result yet, or a broken one.
             return _opened(result)
         try:
             with atomic_path(result) as temporary:
@@ -210,7 +216,7 @@ def limit_memory(size: int) -> bool:
     Returns:
         Whether the system's own limit is lower.
     """
-    torch.set_num_threads(1)  # each would take address space
+    torch.set_num_threads(1)  # Each thread would take address space.
     most = psutil.Process().memory_info().vms + SPARE + SPREAD * size
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit_process({resource.RLIMIT_AS: most, resource.RLIMIT_FSIZE: SPARE + SPREAD * size})
@@ -223,7 +229,7 @@ def kept_by_digest() -> Iterator[Path]:
     if CACHE.parent.is_dir() and os.access(CACHE.parent, os.W_OK):
         make_folder(CACHE)
         yield CACHE
-        with suppress(FileNotFoundError):  # another process removes one too
+        with suppress(FileNotFoundError):  # Another process may remove the same one.
             for old in sorted(CACHE.glob("[!.]*"), key=os.path.getmtime)[:-KEPT]:
                 old.unlink()
     else:
@@ -259,15 +265,15 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
             raise Fault(f"holds more than {LONGEST >> 20} MiB of texts and numbers")
     except DiskError:
         raise
-    except Exception as error:  # torch and zipfile raise many kinds of errors for a wrong file
+    except Exception as error:  # Torch and zipfile raise many kinds of errors for a wrong file.
         if not lacks_memory(error):
             raise FileError(reason(error)) from error
         if machine:
             raise DiskError(too_little_memory(source)) from error
         raise FileError("asks for more memory than a file of its size needs") from error
     parts.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    # `save_file` would put a new file there, without the lock of `atomic_path`. `content` may map
-    # the file that this empties, and is not read any more.
+    # `save_file` would put a new file there, without the lock of `atomic_path`. This empties a file
+    # that `content` may map, but `content` is not read any more.
     try:
         Path(target).write_bytes(safetensors.torch.save(parts.tensors))
     except OSError as error:
@@ -276,7 +282,8 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
 
 def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
     numpy: list[Any] = [(value, name) for name, value in NUMPY.items()]
-    if not require_whole(file):  # a pickle: of torch before 1.6, or of any program
+    if not require_whole(file):
+        # The file is a pickle, from torch before 1.6 or from any program.
         if (content := _Unpickler(file).load()) != torch.serialization.MAGIC_NUMBER:
             return content
         file.seek(0)

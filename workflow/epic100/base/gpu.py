@@ -18,14 +18,15 @@ from epic100.base.scheduler import here
 
 log = logging.getLogger(__name__)
 
-NONE = ("", "-1", "NoDevFiles")  # some schedulers write the last one for a job without GPUs
+# Some schedulers write `NoDevFiles` for a job without GPUs.
+NONE = ("", "-1", "NoDevFiles")
 
 
 def unusable(device: str = "cuda") -> str | None:
     """Torch's own reason why it cannot compute on a GPU (first line only), or None if it can."""
     try:
         torch.ones(1, device=device).add(1).item()
-    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+    except (RuntimeError, AssertionError) as error:  # A build of torch without CUDA asserts.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return lines[0].rstrip(".")
     return None

@@ -57,12 +57,15 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process, thread_states
 
 POLL_SECONDS = 0.2
-PATIENCE = 10  # How often a limit may pass on the clock before the process is looked at.
-LOOKS = 20  # So often it is looked at then.
+# When PATIENCE times a limit has passed on the clock, the process is looked at LOOKS times.
+PATIENCE = 10
+LOOKS = 20
 START_SECONDS = 600.0  # A start waits for the disk that has the packages, not for the file.
 END_SECONDS = 5.0  # A server has this long to end its fork and itself.
-LARGEST = 2**28  # Bytes of a result. The index of an hour of video takes some MiB.
-# No decoder sends these. SIGBUS: a page of a program or library cannot be read from the disk.
+# A result has at most so many bytes. The index of an hour of video takes some MiB.
+LARGEST = 2**28
+# No decoder sends these signals. SIGBUS means that a page of a program or library cannot be read
+# from the disk.
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 COMMAND = (sys.executable, "-P", "-c", "from epic100.base import guarded; guarded.serve()")
 
@@ -145,7 +148,7 @@ def _heard(
         while "code" not in said:
             channel = server.socket.fileno()
             ready = select.select([pipe, channel], [], [], POLL_SECONDS)[0]
-            if channel in ready:  # What the fork has written is read once more below.
+            if channel in ready:  # The loop below still reads what the fork has written.
                 said["code"] = server.code()
             while data := answers.read(1 << 20) or b"":
                 text += data
@@ -176,7 +179,8 @@ def _look(
     if not stalled and passed <= PATIENCE * seconds:
         return
     asleep, computed = 0, 0.0
-    for _ in range(LOOKS):  # One that wakes for a moment, again and again, sleeps all the same.
+    # A process that hangs may still wake for a moment, again and again, so one look is not enough.
+    for _ in range(LOOKS):
         states, computed = thread_states(said["pid"])
         asleep += states == {psutil.STATUS_SLEEPING}
         time.sleep(POLL_SECONDS / LOOKS)
@@ -236,8 +240,9 @@ class _Server:
 
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair()
-        # It imports what this process can. NumPy's library would start a thread a core, each with
-        # memory of its own, and compute nothing; Snakemake sets this to the threads of the rule.
+        # The server can import what this process can. NumPy's library OpenBLAS would start a thread
+        # for each core, each with memory of its own, and would not use them. Snakemake sets its
+        # variable to the threads of the rule.
         path = os.pathsep.join(filter(None, sys.path))
         env = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
         try:
@@ -261,7 +266,7 @@ class _Server:
     def give(self, order: IO[bytes], words: IO[bytes]) -> int:
         """Give it a call to make; return the pipe on which the call is answered."""
         answers, theirs = os.pipe()
-        with contextlib.suppress(OSError):  # It has ended, which is heard next.
+        with contextlib.suppress(OSError):  # If the server has ended, `code` reports it next.
             socket.send_fds(self.socket, [b"!"], [order.fileno(), theirs, words.fileno()])
         os.close(theirs)
         return answers
@@ -283,8 +288,8 @@ class _Server:
                 process.kill()
 
 
-# By the module of the functions that they call. One of another module may have imported so much
-# that the limit on memory is reached before a call begins.
+# Servers are kept by the module of the functions that they call. A server of another module may
+# have imported so much that the limit on memory is reached before a call begins.
 _idle: dict[str, list[_Server]] = defaultdict(list)
 _in_a_call = False
 os.register_at_fork(after_in_child=_idle.clear)  # A server is for one process.
@@ -310,7 +315,8 @@ def end_servers() -> None:
 
 def serve() -> None:
     """Make the calls that come through stdin, each in a fork, until it is closed: the server."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends this.
+    # Ctrl-C is for the caller, which ends this server.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     av.logging.set_level(None)
     caller = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -323,14 +329,16 @@ def serve() -> None:
             except Exception as error:
                 _send(answers, fault=f"{type(error).__name__}: {error}")
                 raise
-            gc.freeze()  # Else a fork's first collection writes to, and so copies, all there is.
+            # Without this, the first garbage collection of a fork writes to all objects, and so
+            # copies their memory.
+            gc.freeze()
             ends, held = os.pipe()  # The fork holds one end for as long as it lives.
             child = os.fork()
             if not child:
                 os.close(ends)
                 caller.close()
                 os.dup2(words, 2)
-                os.chdir(folder)  # The caller may have gone to another one.
+                os.chdir(folder)  # The caller may have changed its folder.
                 _make(answers, *rest)
             for descriptor in (held, answers, words):
                 os.close(descriptor)
@@ -367,7 +375,7 @@ def _make(
     try:
         progress(0)
         _send(answers, value=function(*arguments, progress=progress))
-    except av.error.FFmpegError as error:  # First, since some are an OSError too.
+    except av.error.FFmpegError as error:  # This comes first, since some are an OSError too.
         if isinstance(error, MemoryError):
             _send(answers, of="memory")
         why = error.strerror or type(error).__name__

@@ -38,15 +38,19 @@ from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, k
 RECORD = Path(".snakemake/epic100-run.json")
 LOCKS = Path(".snakemake/locks")
 BEAT_SECONDS = 10.0
-SILENT_SECONDS = 60.0  # a run whose record is silent for so long is gone
+# A run whose record is silent for so long is gone.
+SILENT_SECONDS = 60.0
 GRACE_SECONDS = 3.0
-SHOWN = 8  # jobs that are listed; more are counted
-LOOK_SECONDS = 10.0  # between two questions to the scheduler
-JUDGE_SECONDS = 300.0  # for which it is asked again if it does not answer
-ARRIVAL_SECONDS = 30.0  # by then, a request without an answer is in the queue or lost
+# So many jobs are listed. The others are counted.
+SHOWN = 8
+# The scheduler is asked every LOOK_SECONDS, and for JUDGE_SECONDS if it does not answer.
+LOOK_SECONDS = 10.0
+JUDGE_SECONDS = 300.0
+# A request to submit a job is in the queue by then, or it is lost.
+ARRIVAL_SECONDS = 30.0
 OPTION = "--epic100-leftovers"
 
-Show = Callable[[str], None]  # shows a line to the user
+Show = Callable[[str], None]
 Adopt = Callable[[Scheduler, Sequence[ClusterJob]], Sequence[ClusterJob]]
 
 
@@ -92,7 +96,8 @@ class Run:
 
     def is_gone(self) -> bool:
         """Whether it is known to have ended; False where that cannot be seen from here."""
-        if self.host != socket.gethostname():  # a job that was queued again is here now
+        if self.host != socket.gethostname():
+            # A cluster may queue a job again. If this process is that job, the other one is gone.
             return bool(self.job) and self.job == here().granted().job
         boot, namespace = process_space().split()
         theirs, there = self.space.split()
@@ -146,7 +151,9 @@ class Hold:
         while not self._claim(mine):
             other = read_run(self.folder)
             if other is not None:
-                if self._end_of(other, adopt, cancels):  # what it adopts is its own from now on
+                if self._end_of(other, adopt, cancels):
+                    # The adopted jobs are this run's own from now on, so its record says how to
+                    # find them.
                     mine = replace(mine, scheduler=other.scheduler, facts=other.facts)
                 self._release(other)
         self.run = mine
@@ -195,7 +202,8 @@ class Hold:
         if self.run is None or not self.run.scheduler:
             return
         try:
-            require_newest()  # else the jobs are another run's
+            # If another run has taken over, the jobs are its own.
+            require_newest()
             if left := self.scheduler.jobs():
                 for job in left:
                     if job.state != "COMPLETING":
@@ -210,7 +218,8 @@ class Hold:
         """Release the directory; a run that may have left jobs keeps its record."""
         if self.run is not None and not self.run.scheduler:
             self._ended.set()
-            self._beats.join(BEAT_SECONDS)  # a beat would make the record anew
+            # A beat after the release would make the record anew.
+            self._beats.join(BEAT_SECONDS)
             self._release(self.run)
 
     def _claim(self, run: Run) -> bool:
@@ -219,7 +228,8 @@ class Hold:
         temporary = path.with_suffix(f".{run.token}")
         write_text(temporary, json.dumps(asdict(run)))
         try:
-            os.link(temporary, path)  # atomic, and never replaces another record
+            # A link is atomic and never replaces another record.
+            os.link(temporary, path)
         except FileExistsError:
             return False
         finally:
@@ -234,14 +244,16 @@ class Hold:
     def _beat(self) -> None:
         """Touch the record, until another run has taken the directory over."""
         while (mine := self.run) is not None:
-            with contextlib.suppress(OSError, EpicError):  # a disk that does not answer now
+            # A disk that does not answer now may answer at the next beat.
+            with contextlib.suppress(OSError, EpicError):
                 holder = read_run(self.folder)
                 if holder is None and self._claim(mine):
                     holder = mine
                 if holder is None or holder.token != mine.token:
                     self.show(f"This run was taken over by another one ({holder}), and ends.")
                     _end_children()
-                    os._exit(1)  # without a touch to any file: all is the other run's
+                    # This exit touches no file, since all files are the other run's.
+                    os._exit(1)
                 os.utime(self.folder / RECORD)
             if self._ended.wait(BEAT_SECONDS):
                 return
@@ -275,7 +287,7 @@ class Hold:
                 f"{self.folder / RECORD}: jobs on {run.scheduler}; expected "
                 f"one of {', '.join(known())}; run with the version of the workflow that began it"
             )
-        # A request of it may still be on its way.
+        # A job that the run has submitted may still be on its way to the queue.
         while (left_to_wait := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
             time.sleep(min(left_to_wait, 1.0))
         theirs = known()[run.scheduler](**run.facts)
@@ -345,14 +357,14 @@ def _do_first(number: int, action: Callable[[], None]) -> None:
     usual = signal.getsignal(number)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(RuntimeError):  # it was done at an earlier signal
+        with contextlib.suppress(RuntimeError):  # An earlier signal may have started it.
             action()
         if callable(usual) and number == signal.SIGTERM:
             threading.Thread(target=usual, args=(number, frame), daemon=True).start()
         elif callable(usual):
             usual(number, frame)
 
-    with contextlib.suppress(ValueError):  # not the main thread, which alone gets signals
+    with contextlib.suppress(ValueError):  # Only the main thread can set a handler.
         signal.signal(number, handle)
 
 
@@ -370,7 +382,8 @@ def _age(path: Path) -> float:
     with contextlib.suppress(FileNotFoundError):
         if (age := now - path.stat().st_mtime) >= 0:
             return age
-        os.utime(path)  # a clock was wrong: it counts from now on
+        # The file is from the future, so a clock was wrong. Its age counts from now on.
+        os.utime(path)
         return 0.0
     return math.inf
 

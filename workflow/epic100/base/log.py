@@ -126,7 +126,7 @@ def _opened(path: str | os.PathLike[str]) -> TextIO:
     """Open a rule's log to append to, unbuffered: a forked worker must not write a line twice."""
     try:
         file = open_plain(path, os.O_WRONLY | os.O_APPEND)
-    except (OSError, EpicError):  # the terminal shows all
+    except (OSError, EpicError):  # The terminal still shows all.
         file = os.open(os.devnull, os.O_WRONLY)
     raw = io.FileIO(file, "w")
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
@@ -157,7 +157,8 @@ def _bar() -> "type[tqdm]":
     """The class of bars, imported where one may be: a bare Snakemake reads the rules without it."""
     from tqdm import tqdm
 
-    tqdm.monitor_interval = 0  # its thread could hold a lock when a loader worker is forked
+    # The monitor's thread could hold a lock when a loader worker is forked.
+    tqdm.monitor_interval = 0
     return tqdm
 
 
@@ -182,7 +183,7 @@ class Progress:
             desc=label,
             file=sys.__stderr__,
             leave=False,
-            disable=None,  # it draws on terminals alone
+            disable=None,  # With None, it draws on terminals only.
         )
 
     def expect(self, total: float) -> None:

@@ -74,7 +74,7 @@ def cpu_name() -> str:
 
 def expect_random_reads(descriptor: int) -> None:
     """Tell the system that a file is read at random places, so that it reads nothing ahead."""
-    if hasattr(os, "posix_fadvise"):  # macOS has none; its own guess is good enough
+    if hasattr(os, "posix_fadvise"):  # On macOS, the system's own guess is good enough.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
 
@@ -112,7 +112,8 @@ def limit_process(wanted: Mapping[int, int]) -> None:
     for kind, value in wanted.items():
         _, hard = resource.getrlimit(kind)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        with contextlib.suppress(ValueError, OSError):  # macOS takes no limit on memory
+        # The system may refuse: macOS takes no limit on memory.
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (value, hard))
 
 

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 NAME_WORDS = "a name of up to 100 letters, digits, _ and - that begins with a letter or digit"
-# RFC 3986 without user names and the apostrophe; all other characters must be written as %XX.
+# It follows RFC 3986, but without user names and the apostrophe. All other characters must be
+# written as %XX.
 URL = re.compile(
     r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
     r"([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?"
 )
 URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or brackets"
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # with line breaks, which no name of a file should have
+# Line breaks are among them: no name of a file should have one.
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 
 

@@ -28,11 +28,12 @@ def use_modules(modules: Mapping[str, Any] | None) -> tuple[str, ...]:
     """
     section = modules or {}
     if folder := section.get("folder"):
-        sys.path.append(os.path.abspath(folder))  # last: it must not hide any other module
+        # The folder comes last, so that it hides no other module.
+        sys.path.append(os.path.abspath(folder))
     for name in section.get("imports", ()):
         try:
             importlib.import_module(name)
-        except Exception as error:  # a module is code, so any error is possible
+        except Exception as error:  # A module is code, so any error is possible.
             raise EpicError(
                 f"config: `modules: imports:` names {name}, which cannot be imported "
                 f"({type(error).__name__}: {error}); expected a module in `modules: folder:` "

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-if __name__ == "__main__":  # a request to save must not end it before a training listens
+if __name__ == "__main__":  # A request to save must not end it before a training listens.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 from torch import distributed
@@ -38,14 +38,16 @@ from epic100.base.log import log_to_stdout
 from epic100.base.stop import GO_ON
 
 PROCESS = "epic100.base.ranks"
-HANDLED = "TORCHELASTIC_SIGNALS_TO_HANDLE"  # variable: the signals that torch makes an error of
+# Torch turns the signals in this environment variable into an error.
+HANDLED = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 LOOK_SECONDS = 1.0
-SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
+# The other ranks have so long to finish a step and save before they are killed.
+SAVE_SECONDS = 120
 WAITED = (
     "another process did not answer for half an hour (it hangs on its disk, or the network does)"
 )
-# Reasons that may follow from the failure of another process, the likeliest cause first. SIGTERM is
-# what the launcher ends the others with.
+# These reasons may follow from the failure of another process. The likeliest cause comes first. The
+# launcher ends the other processes with SIGTERM.
 FOLLOWS = (
     r"process \d+ (was killed by (?!SIGTERM)|ended)",
     r"process \d+ (failed|found)",
@@ -53,7 +55,8 @@ FOLLOWS = (
 )
 
 Result = TypeVar("Result")
-Call = tuple[Any, ...]  # a function of a module, and its arguments; they travel as a pickle
+# A call is a function of a module and its arguments, which travel as a pickle.
+Call = tuple[Any, ...]
 
 
 def run_ranks(
@@ -74,7 +77,8 @@ def run_ranks(
         EpicError: A process failed (with its own message) or was killed by a signal, or this one
             is asked to end.
     """
-    os.environ[HANDLED] = "SIGTERM,SIGHUP"  # Ctrl-C is a KeyboardInterrupt here too
+    # SIGINT is not in it, so Ctrl-C stays a KeyboardInterrupt.
+    os.environ[HANDLED] = "SIGTERM,SIGHUP"
     with private_folder() as folder:
         commands = {}
         for number, call in enumerate(calls):
@@ -121,7 +125,8 @@ def on_rank_0(task: Callable[[], Result]) -> Result:
     Raises:
         EpicError: The task raised it on rank 0; every rank then raises it.
     """
-    outcome: list[Any] = [None, None]  # the result, or the message of an error
+    # It holds the result and the message of an error.
+    outcome: list[Any] = [None, None]
     if rank() == 0:
         try:
             outcome[0] = task()
@@ -224,7 +229,7 @@ def main(path: str) -> None:
     try:
         be_rank(*pickle.loads(Path(path).read_bytes()))
     except EpicError:
-        sys.exit(1)  # the launcher reports it, once
+        sys.exit(1)  # The launcher reports the error once.
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ expressions with `attempt`; 5. the partition's longest wall time and cores; 6. t
 from collections.abc import Mapping
 from typing import Any
 
-STATED = "stated"  # a resource: the keys that the command line states, joined by +
-NO_RULE = "_on_cpu"  # how entries of a profile end that are no rule's
+# This resource lists the keys that the command line states, joined by +.
+STATED = "stated"
+# An entry of a profile that ends so belongs to no rule.
+NO_RULE = "_on_cpu"
 
 
 def settled(

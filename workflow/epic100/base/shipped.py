@@ -9,7 +9,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONE = PACKAGE.parents[1]
-ROOT = CLONE if (CLONE / "Snakefile").is_file() else PACKAGE / "shipped"  # of the Snakefile
+# The Snakefile is in this folder.
+ROOT = CLONE if (CLONE / "Snakefile").is_file() else PACKAGE / "shipped"
 
 
 def own_version() -> str:

@@ -41,7 +41,8 @@ class Stopped(EpicError):
     """A signal asked to stop; what is done is saved."""
 
 
-_stopping: list[str] = []  # the signal that this process is ending for
+# It holds the signals that this process is ending for.
+_stopping: list[str] = []
 
 
 @contextmanager

@@ -13,26 +13,28 @@ from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 
-if TYPE_CHECKING:  # the rules read tables, and Snakemake's environment may have no pandas
+if TYPE_CHECKING:  # The rules read tables, and Snakemake's environment may have no pandas.
     import pandas as pd
 
-LARGEST = 2**26  # bytes; the largest official CSV has 2**23
-# Fields that are read, counted as if each line had LINE more: those of a line of their own take as
-# much memory. The largest official CSV has 67,000 lines of 15 fields.
+# A table has at most so many bytes. The largest official CSV has 2**23.
+LARGEST = 2**26
+# A table has at most MOST fields. Each line counts as LINE fields more, since it takes as much
+# memory besides its fields. The largest official CSV has 67,000 lines of 15 fields.
 MOST, LINE, MOST_COLUMNS = 2**23, 8, 1000
-PACKED = {  # by its first bytes
+# The first bytes of a file tell its kind.
+PACKED = {
     b"\x1f\x8b": "packed by gzip: unpack it",
     b"\xff\xfe": "UTF-16: save it as UTF-8",
     b"\xfe\xff": "UTF-16: save it as UTF-8",
 }
-# What a download may leave in a table's place, by the beginning of its first line.
+# A download may leave another file in a table's place. Its first line begins with one of these.
 INSTEAD = {
     "<!doctype": "a web page: fetch the file itself (of GitHub, its raw address)",
     "<html": "a web page: fetch the file itself (of GitHub, its raw address)",
     "version https://git-lfs": "a pointer of git-lfs in the file's place: run `git lfs pull`",
 }
-# A spreadsheet takes a text that begins so for a formula, but not with an apostrophe before it.
-# Some skip blanks, or take the wide signs of East Asian text for the others.
+# A spreadsheet runs a text that begins so as a formula, unless an apostrophe stands before it. Some
+# spreadsheets skip blanks, or treat the wide signs of East Asian text like the plain ones.
 FORMULA = re.compile(r"['\s]*[=+@\-\uff1d\uff0b\uff20\uff0d]")
 
 
@@ -90,8 +92,9 @@ def read_table(
     refuse_large(path, about)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
-        # -sig: spreadsheets write a byte order mark, which would become part of a column name.
         with reading(path) as file:
+            # Spreadsheets write a byte order mark, which `-sig` skips. It would become part of a
+            # column name.
             text = io.TextIOWrapper(file, "utf-8-sig", newline="")
             reader, line = csv.reader(text, delimiter=delimiter, strict=True), 1
             header = next(reader, [])

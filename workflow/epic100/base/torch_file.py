@@ -18,7 +18,7 @@ from epic100.base.disk import reading
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 
 NEEDS_CODE = "which only running the file's code loads"
-ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
+ZIP = b"PK\x03\x04"  # Torch tells its formats apart by these bytes only.
 
 
 class Fault(Exception):
@@ -27,7 +27,8 @@ class Fault(Exception):
 
 def pack(content: Any) -> memoryview:
     """The bytes of a tensor file. They depend on the content only, not on the file's name."""
-    buffer = io.BytesIO()  # given a path, torch.save writes its (temporary) name into the file
+    # Given a path, `torch.save` writes its (temporary) name into the file.
+    buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getbuffer()
 
@@ -64,7 +65,7 @@ def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: boo
         raise
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
-    except Exception as error:  # torch and zipfile raise many kinds of errors for a wrong file
+    except Exception as error:  # Torch and zipfile raise many kinds of errors for a wrong file.
         if lacks_memory(error):
             raise EpicError(f"{path}: cannot be read: {too_little_memory(path)}") from error
         raise BrokenFile(f"{path}: not {what} ({reason(error)}); {remedy}") from error

@@ -27,9 +27,12 @@ from epic100.video.sheet import Video, find_files
 
 PathLike = str | os.PathLike
 
-BEST = 5  # guesses of a segment
-PREDICTED = "val"  # the split whose predictions are shown
-UNIT = 10_000  # probabilities are whole numbers of 1 / UNIT
+# The page has at most so many guesses for the verb of a segment, and for its noun.
+BEST = 5
+# The page shows the predictions of this split.
+PREDICTED = "val"
+# Probabilities are whole numbers of 1 / UNIT.
+UNIT = 10_000
 
 
 LICENSE = "CC BY-NC 4.0, University of Bristol"
@@ -184,7 +187,8 @@ def gather(
     table = _segments(annotations, dropped, videos, reading)
     official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
     places, shown = pd.factorize(table["video_id"])
-    reason, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))  # -1: kept
+    # Segments that are kept get the number -1.
+    reason, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))
     splits = list(annotations)
     return {
         "data": data,
@@ -293,7 +297,8 @@ def _timeline(path: PathLike) -> list[list[float]]:
         "start": float,
         "stop": float,
         "what": str,
-        "verb": lambda text: int(text or -1),  # a damaged stretch has none of these three
+        # A damaged stretch has none of these three.
+        "verb": lambda text: int(text or -1),
         "noun": lambda text: int(text or -1),
         "probability": lambda text: float(text or 0),
     }

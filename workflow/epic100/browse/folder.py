@@ -20,7 +20,7 @@ from epic100.browse.content import PREDICTED
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
-SITE = Path(__file__).parent / "site"  # the page's own files, as they are
+SITE = Path(__file__).parent / "site"
 PAGE, DATA = "index.html", "data.js"
 
 

@@ -28,9 +28,9 @@ submission.
   epic100 submission check results/submission.zip --split test
 """
 COMPLETION = "--print-completion"
-# One line for `--help`, and the function that fills the command's parser. Its default `run` names
-# the function that takes the options and returns an exit code. With `passes_on`, words that the
-# command does not know go to Snakemake.
+# A command has one line for `--help`, and a function that fills its parser. The parser's default
+# `run` names the function that takes the options and returns an exit code. With `passes_on`, words
+# that the command does not know go to Snakemake.
 COMMANDS = {
     "demo": ("film a mini kitchen and run everything on it", "epic100.cli.words:fill_demo"),
     "run": ("run the workflow in this folder", "epic100.cli.words:fill_run"),
@@ -107,7 +107,8 @@ def build_parser(
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"epic100 {version('epic100')}")
-    import shtab  # A Snakemake without the package reads this file for its commands alone.
+    # A bare Snakemake imports this file for `COMMANDS` and does not have this package.
+    import shtab
 
     shtab.add_argument_to(parser, [COMPLETION], help="print a script of completions for your shell")
     commands = parser.add_subparsers(

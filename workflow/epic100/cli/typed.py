@@ -18,7 +18,7 @@ from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, read_layer
 from epic100.settings.section import names_of
 
-# Options whose values look like KEY=VALUE.
+# The values of these options look like KEY=VALUE.
 OF_JOBS = {
     "--set-threads",
     "--set-resources",
@@ -29,7 +29,8 @@ OF_JOBS = {
     "--default-res",
     "--consider-ancient",
 }
-# Options of Snakemake that are often typed. To look another one up takes its parser, a second.
+# These options of Snakemake are typed often. Other long options are looked up in Snakemake's
+# parser, which takes a second.
 OFTEN = {
     "-n",
     "-c",
@@ -57,7 +58,7 @@ OFTEN = {
 }
 DRY = {"-n", "--dry-run", "--dryrun"}
 KEY = re.compile(r"[A-Za-z_]\w*(\.[\w.-]+)?")
-SHIPPED = ("config/", "profiles/")  # their files may be named as in a clone
+SHIPPED = ("config/", "profiles/")  # Files of these folders may be named as in a clone.
 
 
 def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -107,7 +108,7 @@ def _is_key(option: str, word: str) -> bool:
         if name in known and "." in name:
             raise EpicError(f"{name}: is a key of the config; expected {name}=VALUE")
         return False
-    # A resource has no dot in its name, and one of a rule has a colon.
+    # Unlike a key, the name of a resource has no dot; if it is for one rule, it has a colon.
     return bool(KEY.fullmatch(name)) and (option not in OF_JOBS or "." in name)
 
 
@@ -139,7 +140,7 @@ def _refuse_value(option: str, value: str, dry: bool) -> None:
                 f"{option} {value}: no such profile{meant}; expected a folder with config.yaml"
             )
         if site := os.environ.get("EPIC100_SITE"):
-            # The profile would ask for it too, and Snakemake bury the answer below its usage.
+            # The profile looks it up, too, but Snakemake prints that error below its long usage.
             for each in scheduler.known().values():
                 each.look_up_site(site)
     elif option in ("--directory", "-d") and dry and not os.path.isdir(value):

@@ -17,7 +17,7 @@ is finished and goes on where it was stopped. How clips are merged: docs/timelin
 """
 OF_TIMELINE = ("stride", "window", "smooth", "threshold", "min_seconds")
 OF_PREDICT = ("device", "gpus", "batch_size", "workers", "encoder")
-WORDS = ("device", "encoder")  # of these, no numbers
+WORDS = ("device", "encoder")  # These options take words, the others numbers.
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

@@ -86,7 +86,7 @@ def snakemake_command(arguments: Sequence[str], keys: Mapping[str, Any] | None =
         words += ["--config", set_words(typed, keys)]
     if "--workflow-profile" not in named:
         command += _defaults()
-    # Last, since Snakemake reads every word after it as a logger's name.
+    # `--logger` comes last, since Snakemake reads every word after it as a logger's name.
     return command + words + ([] if "--logger" in named else ["--logger", "epic100"])
 
 
@@ -100,7 +100,7 @@ def _defaults() -> list[str]:
     if not (ROOT / "profiles/default").samefile(folder):
         return ["--workflow-profile", folder]
     words = []
-    # Its expressions look at this command's words, as they do at Snakemake's.
+    # Expressions in the profile look at `sys.argv`, which here holds the words of this command.
     options = process_yaml(read_text(Path(folder, "config.yaml")), require_use_yte=True)
     for name, value in options.items():
         if value is None:

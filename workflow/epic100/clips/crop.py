@@ -13,7 +13,8 @@ from epic100.base.errors import EpicError
 from epic100.video.window import Window
 
 CROPS = ("centre", "random", "resized")
-ASPECT_RATIOS = (3 / 4, 4 / 3)  # of a resized crop, as in MMAction2 and torchvision
+# MMAction2 and torchvision draw the ratio of a resized crop from the same range.
+ASPECT_RATIOS = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
 
@@ -83,7 +84,8 @@ class Crop:
         free = [side - size for side in scaled]
         if self.kind == "centre":
             top, left = (room // 2 for room in free)
-        else:  # in this order, and never at the last place, as MMAction2's RandomCrop
+        else:
+            # MMAction2's RandomCrop draws in this order too, and never the last place.
             top, left = (int(np.random.randint(room)) if room else 0 for room in free)
         rows, columns = (
             _in_file(start, size, made, whole)
@@ -107,7 +109,8 @@ def _draw_size(
     if not isinstance(short_side, int):
         short_side = int(np.random.randint(short_side[0], short_side[1] + 1))
     factor = short_side / min(picture)
-    height, width = (int(side * factor + 0.5) for side in picture)  # as `mmcv.rescale_size`
+    # `mmcv.rescale_size` rounds in the same way.
+    height, width = (int(side * factor + 0.5) for side in picture)
     return height, width
 
 

@@ -75,7 +75,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         EpicError: The list is empty, or has pairs that are not in the table (in `full_init`).
     """
 
-    _fully_initialized: bool  # set by MMEngine
+    _fully_initialized: bool  # MMEngine sets it.
 
     def __init__(
         self,
@@ -97,7 +97,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self.max_broken = max_broken
         self.clip_seconds = clip_seconds
         self.part = part
-        # Shared memory: the main process sets the epoch, and persistent workers must see it.
+        # It is in shared memory, because the main process sets the epoch and persistent workers
+        # must see it.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         super().__init__(
             ann_file,
@@ -147,7 +148,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             for path in by_participant.values():
                 try:
                     find_index(folder, path)
-                except (EpicError, OSError) as error:  # the disk may come back until it is read
+                except (EpicError, OSError) as error:
+                    # The disk may come back before the index is needed.
                     log.warning(f"{error}; it will be tried again")
 
     def _openers(self) -> list[OpenSegment]:
@@ -200,7 +202,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             state = np.random.SeedSequence(entropy).generate_state(4)
             np.random.seed(state)
             random.seed(int(state[0]))
-            torch.manual_seed(int(state[1]))  # torchvision's steps draw from it
+            torch.manual_seed(int(state[1]))  # Steps of torchvision draw from torch.
             self.broken.draw()
             try:
                 with time_limit(self.clip_seconds):
@@ -208,14 +210,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             except (FrameError, DiskError) as error:
                 self.broken.add(segment, self.narration_id, error)
                 last = error
-                if isinstance(error, DiskError):  # a reader may keep failing
+                if isinstance(error, DiskError):  # An open reader may keep failing.
                     for step in self._openers():
                         step.forget()
             else:
                 if segment != idx and self.test_mode:
                     sample["data_samples"].set_metainfo({"broken": True})
                 return sample
-            if attempt:  # the first retry is of the same segment, then others
+            if attempt:  # The first retry is of the same segment, the next ones are not.
                 segment = np.random.randint(len(self))
         raise FrameError(
             f"{last}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
@@ -271,7 +273,8 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     batch = pseudo_collate(samples)
     if len({(tuple(item.shape), item.dtype) for item in batch["inputs"]}) == 1:
-        batch["inputs"] = _apart(default_collate(batch["inputs"]))  # in a worker: in shared memory
+        # In a worker, this puts the clips into shared memory.
+        batch["inputs"] = _apart(default_collate(batch["inputs"]))
     batch["data_samples"] = SamplesByValue(batch["data_samples"])
     return batch
 
@@ -307,13 +310,14 @@ class Mover:
             return batch
         labels = torch.stack([sample.gt_label for sample in samples])
         pinned = labels.pin_memory() if self.on_gpu else labels
-        with torch.cuda.stream(self.stream):  # without a stream it does nothing
+        with torch.cuda.stream(self.stream):  # Without a stream this does nothing.
             moved = [part.to(self.device, non_blocking=True) for part in (clips.whole, pinned)]
         if self.stream is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(self.stream)
             for part in moved:
-                part.record_stream(current)  # or its memory is given to the next batch too early
+                # Otherwise its memory could be given to the next batch too early.
+                part.record_stream(current)
         for sample, label in zip(samples, moved[1], strict=True):
             sample.set_gt_label(label)
         return {**batch, "inputs": _apart(moved[0])}

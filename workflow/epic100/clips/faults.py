@@ -14,8 +14,8 @@ from epic100.video.reader import FrameError
 
 log = logging.getLogger(__name__)
 
-FEW = 10  # so many broken clips never stop a run, unless `max_share` is 0
-SHOWN = 20  # ids in the error
+FEW = 10  # So many broken clips never stop a run, unless `max_share` is 0.
+SHOWN = 20  # The error names so many segments at most.
 
 
 class BrokenClips:
@@ -95,7 +95,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise FrameError(f"not read within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    # Repeated every second, because a library may swallow the first exception.
+    # The alarm repeats every second, because a library may swallow the first exception.
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield

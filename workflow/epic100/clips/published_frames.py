@@ -109,7 +109,8 @@ def slowfast(start: float, stop: float, clock: float, step: PublishedFrames) -> 
     length = round(stop * clock) - first
     span = step.clip_len * step.frame_interval * clock / step.target_fps
     begins = [max(length - span, 0) * clip / step.num_clips for clip in range(step.num_clips)]
-    # They are rounded as torch rounds float32, or some whole numbers would become the one below.
+    # They are rounded as torch rounds float32. Otherwise some whole numbers would become the one
+    # below.
     ends = [torch.linspace(begin + 1, begin + span, step.clip_len) for begin in begins]
     return (first + torch.stack(ends).clamp(0, length - 1).long().numpy() - 1) / clock
 

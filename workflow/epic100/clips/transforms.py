@@ -28,9 +28,10 @@ from epic100.video.kept import Kept
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 
-# A fork would share the file positions of open containers with this process, and could not close
-# what decord has open: it would wait for threads that exist only here.
-_OPEN = WeakSet[Any]()  # caches of readers
+# These caches of readers are cleared before a fork. The new process would share the positions in
+# open files with this one. And it could not close what decord has open, because it would wait for
+# threads that exist only here.
+_OPEN = WeakSet[Any]()
 
 
 def _close_readers() -> None:
@@ -38,7 +39,7 @@ def _close_readers() -> None:
         readers.cache_clear()
 
 
-# What a worker inherits stays shared memory if its garbage collector never looks at it.
+# Memory that a worker inherits stays shared as long as its garbage collector does not touch it.
 os.register_at_fork(before=_close_readers, after_in_child=gc.freeze)
 
 
@@ -52,8 +53,10 @@ class DecordReader:
         import decord
 
         self.path = path
-        self.index = index or build_index(path)  # which opens it with limits first
-        with opened(path):  # decord follows playlists too, and takes no list of containers
+        # Without an index, `build_index` opens the file first, in a process with limits.
+        self.index = index or build_index(path)
+        # This refuses playlists. Decord would follow them, and takes no list of allowed containers.
+        with opened(path):
             pass
         self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
         self.fps = float(self._reader.get_avg_fps())
@@ -85,7 +88,7 @@ class DecordReader:
         """
         try:
             frames = self._reader.get_batch(np.asarray(indices)).asnumpy()
-        except Exception as error:  # decord raises its own DECORDError and bare RuntimeErrors
+        except Exception as error:  # Decord raises its own DECORDError and bare RuntimeErrors.
             raise FrameError(f"{self.path}: decord: {error}") from error
         if window is not None:
             rows = slice(window.top, window.top + window.height)
@@ -133,7 +136,7 @@ class OpenSegment(BaseTransform):
         self._readers: Any = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_readers": None}  # open files cannot be sent
+        return {**self.__dict__, "_readers": None}  # Open files cannot be sent.
 
     def _open(self, path: str, kept: Kept) -> Reader:
         listed = self.listed.get(path, path)
@@ -155,11 +158,12 @@ class OpenSegment(BaseTransform):
             kept = Kept()
             self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, kept))
             _OPEN.add(self._readers)
-        # MMAction2's inference_recognizer passes only a video's path: then it is one segment.
+        # MMAction2's inference_recognizer passes only a video's path. The whole video is then one
+        # segment.
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
             reader = self._readers(results["filename"])
-        except EpicError as error:  # its index or the file cannot be read
+        except EpicError as error:  # The file or its index cannot be read.
             raise FrameError(f"{results['narration_id']}: {error}") from error
         results["video_reader"] = reader
         results["avg_fps"] = reader.fps
@@ -174,7 +178,7 @@ class OpenSegment(BaseTransform):
         """Close this process's open videos: after an I/O error, a reader may keep failing."""
         if self._readers is not None:
             self._readers.cache_clear()
-            self._readers = None  # and with it what its readers shared
+            self._readers = None  # The files that readers share are closed too.
 
 
 @TRANSFORMS.register_module()
@@ -230,7 +234,7 @@ class DecodeSegment(BaseTransform):
             frames = reader.get_frames(wanted, size, window)
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
-        # After a crop no step needs a list, and an array is not put together once more.
+        # After a crop no step needs a list, and an array need not be stacked again.
         results["imgs"] = frames if self.crop.kind else list(frames)
         results["original_shape"], results["img_shape"] = reader.size, frames.shape[1:3]
         return results

@@ -64,7 +64,7 @@ def read_runs(
     if not folders:
         raise EpicError("no finished run to show; `snakemake results/metrics.json` makes one")
     runs: list[Run] = []
-    right: list[Hits] = []  # the segments that each run has right
+    right: list[Hits] = []  # It marks for each run the segments that it has right.
     everything = truth.members["overall"]["action"]
     for folder in map(Path, folders):
         figures = _read_figures(folder / "metrics.json", len(truth.ids))
@@ -168,7 +168,8 @@ def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
         trained = load_model(path)
         about = {key: str(value) for key, value in trained.trained_on.items()}
         settings = settings_in(ConfigDict(trained.config)).items()
-        # What is of both is shown once; the seed is at two places of a config.
+        # A value that `trained_on` has, too, is shown once. A config has the seed at two places, so
+        # keys are compared by their last part.
         found = {key: at for key, at in settings if about.get(key.rpartition(".")[2]) != at}
         found[HEADS] = trained.heads
         found |= {f"trained_on.{key}": value for key, value in about.items()}

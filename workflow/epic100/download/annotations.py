@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 OWN_DATA = "annotations of our own"
 COLUMNS = ("name", "url", "checksum")
-# Official names by the keys of the config's `annotations:` and `evaluate:`.
+# The keys are those of the config's `annotations:` and `evaluate:`.
 NAMES = {
     "train": "EPIC_100_train.csv",
     "val": "EPIC_100_validation.csv",

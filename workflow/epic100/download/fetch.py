@@ -21,10 +21,14 @@ from epic100.download.transfer import NoRangeError, TooLongError, TransferError,
 
 log = logging.getLogger(__name__)
 
-PROGRESS = 1 << 20  # bytes; an attempt that brings fewer made no progress
-WHOLE_TRIES = 2  # complete downloads with a wrong checksum before giving up
-PATIENCE = 3600  # seconds; the longest Retry-After that is respected
-BUSY = {408, 425, 429}  # too slow, too early, too many requests; tried again, as all 5xx are
+# An attempt that brings fewer bytes made no progress.
+PROGRESS = 1 << 20
+# A file is given up after so many complete downloads with a wrong checksum.
+WHOLE_TRIES = 2
+# A longer Retry-After is shortened to so many seconds.
+PATIENCE = 3600
+# The server says: too slow, too early, too many requests. These are tried again, as all 5xx are.
+BUSY = {408, 425, 429}
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def fetch(
         try:
             seal(part.path)
         except EpicError:
-            part.path.unlink()  # complete but wrong, so resuming would not help
+            part.path.unlink()  # It is complete but wrong, so resuming would not help.
             raise
         part.finish()
 

@@ -12,7 +12,7 @@ from epic100.base.atomic import open_plain, writing
 from epic100.base.errors import EpicError
 from epic100.base.private import others
 
-_BUFFER = 1 << 17  # bytes; the most that a killed process loses
+_BUFFER = 1 << 17  # A killed process loses at most so many bytes.
 
 
 def part_path(target: Path) -> Path:
@@ -81,7 +81,7 @@ def claim(target: Path) -> Iterator[Part]:
         writing(path),
         open(open_plain(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=_BUFFER) as file,
     ):
-        # Another process may have finished meanwhile: the handle would be the finished file.
+        # Another process may have finished meanwhile. Then this handle is the finished file.
         if not (is_alone(file) and path.exists() and os.path.samefile(path, file.fileno())):
             raise EpicError(f"{path}: another process downloads this file; run again when it ended")
         yield Part(target, file)

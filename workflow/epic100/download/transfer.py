@@ -15,12 +15,12 @@ from urllib.request import getproxies, proxy_bypass
 from epic100.base.errors import EpicError
 
 AGENT = "epic100-workflow (EPIC-KITCHENS-100 action recognition)"
-LEAST_RATE = 1024  # bytes per second; a slower connection is dropped
-MOST_BESIDE = 1 << 20  # bytes of bodies that are not the file's, and go nowhere
-# Files of authorities that sign certificates, as other programs are told of them.
+LEAST_RATE = 1024  # A connection that brings fewer bytes per second is dropped.
+MOST_BESIDE = 1 << 20  # Bodies of redirects and errors have at most so many bytes.
+# Other programs take the file of certificate authorities from these variables, too.
 AUTHORITIES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-# IPv6 networks whose addresses hold an IPv4 address, and how many bits follow it: compatible and
-# mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
+# Addresses of these IPv6 networks hold an IPv4 address, which so many bits follow. The networks are
+# compatible and mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
 IPV4_INSIDE = {"::/96": 0, "::ffff:0:0/96": 0, "64:ff9b::/96": 0, "2002::/16": 80}
 LOCAL_NAT64 = "64:ff9b:1::/48"
 
@@ -86,7 +86,7 @@ def get(
         pycurl.WRITEFUNCTION: calls.safely(calls.piece),
     }
     if not options[pycurl.PROXY]:
-        # Else the proxy decides which addresses are asked, and its own may be private.
+        # A proxy itself decides which addresses are asked, and its own may be private.
         options[pycurl.OPENSOCKETFUNCTION] = calls.opened
     curl = pycurl.Curl()
     for option, value in options.items():

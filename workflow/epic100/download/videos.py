@@ -20,7 +20,7 @@ from epic100.video.sheet import Video
 log = logging.getLogger(__name__)
 
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
-NAMED = 5  # videos that an error names, at most
+NAMED = 5  # An error names at most so many videos.
 
 
 def download_video(

@@ -23,8 +23,10 @@ from epic100.settings.values import AUTO
 log = logging.getLogger(__name__)
 
 FOLDER = "weights"
-HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")  # the model zoo's names: x3d_s-623825a0.pth
-BEGINNINGS = (b"PK", b"\x80")  # torch.save: a zip file; before torch 1.6 a plain pickle
+# The model zoo names files like this: x3d_s-623825a0.pth.
+HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")
+# `torch.save` writes a zip file, and before torch 1.6 wrote a plain pickle.
+BEGINNINGS = (b"PK", b"\x80")
 PROBE_SECONDS = 20
 TWO_WAYS = (
     "take `config: config/x3d_s_epic_from_scratch.py`, whose 300 epochs are made for a random "

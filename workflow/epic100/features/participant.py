@@ -34,7 +34,7 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import ScanRow, read_scan_table
 
 FORMAT = "epic100 features 1"
-# Of `made_from`: what features share.
+# Features that are used together must have the same values for these keys of `made_from`.
 SOURCE = ("encoder", "model", "load_from", "stride", "window")
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,8 @@ def make_features(
         found = _placed(row, participant_id, source, settings, root=root, scan=scan, index=index)
         rows[row.video_id] = FeatureRow(row.video_id)
         if isinstance(found, str):
-            (folder / f"{row.video_id}.npz").unlink(missing_ok=True)  # of another file
+            # Features that are still there come from another file.
+            (folder / f"{row.video_id}.npz").unlink(missing_ok=True)
             rows[row.video_id] = FeatureRow(row.video_id, reason=found)
         elif not is_of(folder / f"{row.video_id}.npz", _made_from(found[0], source, settings)):
             todo.append(found)
@@ -244,7 +245,8 @@ def _placed(
     frames = clip_frames(source.pipeline, video.index.fps, settings.window)
     try:
         placed = place_clips(video.index, row.damaged, settings.stride, frames)
-    except EpicError as error:  # a single picture
+    # A video of a single picture has no clip.
+    except EpicError as error:
         return str(error)
     return (video, placed) if placed.sound.any() else "every step touches damage"
 

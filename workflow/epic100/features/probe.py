@@ -41,10 +41,14 @@ from epic100.settings import ProbeSettings
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 256  # segments of a forward pass without gradients
-HELD_BACK = 10  # one of so many videos of train chooses among several rates and decays
-VALIDATE_EVERY = 10  # epochs, and the last
-SAVE_SECONDS = 60.0  # at least, between two saves of the state
+# A forward pass without gradients takes so many segments.
+AT_ONCE = 256
+# One video in ten of train is held back. These videos choose among several rates and decays.
+HELD_BACK = 10
+# It counts epochs; the last one is validated too.
+VALIDATE_EVERY = 10
+# The state is saved no more often than this, and after the last epoch.
+SAVE_SECONDS = 60.0
 
 
 @dataclass
@@ -287,7 +291,8 @@ def _config(
         },
         "randomness": {"seed": settings.seed},
     }
-    if folder is not None:  # so that it can be shown clips
+    # Without these entries, the probe cannot be shown clips.
+    if folder is not None:
         config["encoder"] = {"path": str(folder.folder), "license": folder.license}
         config["test_dataloader"] = {"dataset": {"pipeline": clip_pipeline(folder)}}
     return config
@@ -329,7 +334,8 @@ def fit(
     bar = Progress("train the probe", (settings.epochs - done) * len(labels), "segments")
     saved = time.monotonic()
     for epoch in range(done + 1, settings.epochs + 1):
-        torch.manual_seed(settings.seed * 100_003 + epoch)  # so that no state of it is kept
+        # Each epoch has a seed of its own, so a save needs no state of the generator.
+        torch.manual_seed(settings.seed * 100_003 + epoch)
         started, totals, rate = time.monotonic(), [0.0] * len(trials), 1.0
         order = torch.randperm(len(labels)).tolist()
         for some, feats, padded in rows.batches(order, settings.batch_size, device):

@@ -30,7 +30,8 @@ from epic100.settings import FeatureSettings, PredictSettings
 
 log = logging.getLogger(__name__)
 
-MOST_SEEN = 4096  # segments whose tokens give mean and std
+# The tokens of so many segments at most give the mean and the deviation.
+MOST_SEEN = 4096
 
 
 @dataclass(frozen=True)

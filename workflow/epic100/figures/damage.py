@@ -30,8 +30,10 @@ from epic100.figures.style import (
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow, ranges_of
 from epic100.video.sheet import Video
 
-CLOSE_UP = 16  # videos in the close-up, at most; one row each
-LEFT_OUT = "not in this run"  # excluded by the config, or of a participant without any video
+# The close-up has a row for each video, and so many rows at most.
+CLOSE_UP = 16
+# The config excludes these videos, or their participant has no video on disk.
+LEFT_OUT = "not in this run"
 EDGE: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6}
 LOOKS = {
     OK: EDGE | {"facecolor": PALE},
@@ -40,9 +42,11 @@ LOOKS = {
     MISSING: EDGE | {"facecolor": WHITE, "edgecolor": GREY},
     LEFT_OUT: EDGE | {"facecolor": WHITE, "edgecolor": PALE},
 }
-PIXELS = 500  # width of a picture's axis on a wide screen
+# On a wide screen, the axis of a picture is so many pixels wide.
+PIXELS = 500
 BAD = (DAMAGED, UNREADABLE)
-MARK = 0.003  # smallest drawn width of damage, as a share of the axis, so that 4 frames are visible
+# Damage is drawn at least so wide, as a share of the axis, so that even 4 frames are visible.
+MARK = 0.003
 
 
 def plot_archive(

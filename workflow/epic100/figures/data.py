@@ -22,7 +22,8 @@ from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import NO_LABEL
 from epic100.video.sheet import Video
 
-TOP = 16  # classes with a bar each, at most; the others share one
+# At most so many verbs have a bar; the rarer ones have none.
+TOP = 16
 
 
 def annotated_segments(

@@ -22,8 +22,9 @@ from epic100.video.reader import VideoReader
 from epic100.video.sheet import find_files
 
 EXAMPLES, FRAMES, COLUMNS = 6, 6, 3
-WIDTH = 140  # pixels of a frame
-GAP = 3  # pixels between frames
+# Each frame is so many pixels wide, with a gap of so many between two.
+WIDTH = 140
+GAP = 3
 
 
 def by_class(
@@ -117,7 +118,8 @@ def write_examples(
                 segment = segments.loc[row["narration_id"]].to_dict()
                 picture = _data_url(_frames(segment, video_root, index_dir))
             except (DiskError, ProcessError):
-                raise  # the same command may find the frames
+                # The same command may find the frames next time.
+                raise
             except EpicError as error:
                 problem = str(error)
             guess = names("verb", row["verb_guess"]), names("noun", row["noun_guess"])

@@ -19,9 +19,10 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from epic100.base.atomic import atomic_path
 
-WIDTH = 3.8  # inches: 365 pixels in a browser
+# These inches are 365 pixels in a browser.
+WIDTH = 3.8
 
-# Okabe and Ito, "Color Universal Design" (2008): colour-blind people can distinguish them too.
+# Colour-blind people can distinguish these too: Okabe and Ito, "Color Universal Design" (2008).
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 VERMILION, PURPLE = "#D55E00", "#CC79A7"
 BLACK, WHITE, GREY, PALE, FAINT = "#000000", "#FFFFFF", "#999999", "#D9D9D9", "#EFEFEF"
@@ -42,9 +43,12 @@ STYLE: dict[Any, object] = {
     "font.size": 9,
     "grid.color": FAINT,
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text that can be selected, searched and measured
-    "svg.hashsalt": "epic100",  # the same data give the same bytes
-    "text.parse_math": False,  # a class may be called $\frac$
+    # Text can then be selected, searched and measured.
+    "svg.fonttype": "none",
+    # The same data give the same bytes.
+    "svg.hashsalt": "epic100",
+    # A class may be called $\frac$.
+    "text.parse_math": False,
     "ytick.left": False,
 }
 
@@ -65,7 +69,8 @@ def drawing(
         height: Inches.
     """
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever a matplotlibrc of the working folder says
+        # A matplotlibrc of the working folder must not count.
+        matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(WIDTH, height))
         layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.06)

@@ -27,7 +27,8 @@ from epic100.figures.style import (
     title_and_legend,
 )
 
-COLOURS = (BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)  # of runs
+# Runs have these colours in turn.
+COLOURS = (BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
 COSTS = {"training": TRAININGS, "prediction": ("predict", "probe_predict")}
@@ -50,7 +51,8 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
     validated = history[history["action_top1"].notna()]
     if len(validated):
         title += f"; {validated['action_top1'].iloc[-1]:.1f} % top-1 actions at the end"
-    curves = len(validated) > 1  # one validation is a number, and no curve
+    # A single validation makes no curve.
+    curves = len(validated) > 1
     with drawing(path, title, hint, 7.5 + 2.5 * curves) as figure:
         if history.empty:
             say_nothing_to_show(figure, "results/training.tsv has no row")

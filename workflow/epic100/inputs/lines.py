@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 WRONG, MISSING, NOTE, OK = "WRONG", "MISSING", "note", "ok"
-SHOWN = 3  # names in a line
+# A line has so many names at most.
+SHOWN = 3
 
 
 @dataclass(frozen=True)

@@ -137,8 +137,8 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         if kept["question"] == name:
             return [Line(*texts) for texts in kept["lines"]]
     except (EpicError, OSError, UnicodeDecodeError, TypeError, KeyError):
-        pass  # Without it, or with a broken one, the files are read.
-    # pandas takes half a second to import, and most calls find what they ask for above.
+        pass  # Without a kept answer, or with a broken one, the files are read.
+    # These modules import pandas, which takes half a second. Most calls find a kept answer above.
     from epic100.inputs.tables import model_lines, table_lines
 
     there = files.tables

@@ -17,7 +17,8 @@ from epic100.settings import Settings
 
 NAME = "run.json"
 SNAKEMAKES = ".snakemake/metadata"
-SHOWN = 5  # settings in a sentence
+# A sentence names so many settings at most.
+SHOWN = 5
 
 
 def record_of(

@@ -34,8 +34,8 @@ from epic100.model.published import Published, published
 from epic100.segments.official_lists import read_class_names
 
 VERBS, NOUNS = 97, 300
-# What a name begins with, or a part of it, there and here. AVION has two sets of names for a block:
-# torch's, and those of the package flash_attn.
+# Each line replaces a part of a published tensor's name by ours. AVION has two sets of names for a
+# block: those of torch, and those of the package flash_attn.
 OF_TRANSFORMERS = (
     (r"^visual\.", ""),
     (r"^(class_embedding|cls_token)$", "cls_token"),
@@ -322,8 +322,8 @@ def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tenso
             state[name.replace("qkv.bias", "v_bias")] = values.contiguous()
             continue
         if name == "backbone.patch_embed.projection.weight":
-            # AVION's fast way to embed patches multiplies matrices, so its weights may have no
-            # sides.
+            # AVION's fast way to embed patches multiplies matrices, so its weights may have no axes
+            # for the sides of a patch.
             side = math.isqrt(value[0].numel() // 3)
             if value[0].numel() == 3 * side**2:
                 value = value.reshape(-1, 3, 1, side, side)
@@ -338,7 +338,7 @@ def _head(
 ) -> dict[str, Tensor]:
     """The classifier as one layer, its outputs in our order."""
     if model.rule == "c1" and "model.new_fc" not in model.classes:
-        return {}  # TRN's classifiers are many, each with verbs before nouns, as here.
+        return {}  # TRN has many classifiers. Each has verbs before nouns, as here.
     state = {}
     for kind in ("weight", "bias"):
         parts = [tensors[f"{layer}.{kind}"] for layer in model.classes]
@@ -346,7 +346,8 @@ def _head(
             places = {pair: place for place, pair in enumerate(actions(pairs))}
             parts[0] = parts[0][[places[pair] for pair in pairs]]
         state[f"cls_head.fc_cls.{kind}"] = torch.cat(parts)
-    if model.rule == "slowfast":  # PySlowFast has the slow pathway's features first.
+    # PySlowFast has the features of the slow pathway first, MMAction2 those of the fast one.
+    if model.rule == "slowfast":
         fast = state["cls_head.fc_cls.weight"].shape[1] // 9
         state["cls_head.fc_cls.weight"] = state["cls_head.fc_cls.weight"].roll(fast, 1)
     return state

@@ -27,7 +27,7 @@ from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
 from epic100.model.views import sampling_of
 from epic100.segments.segment_list import NO_LABEL, read_segments
 
-# Steps that open a video or a cut clip. A lab that reads segments of whole videos has steps of its
+# These steps open a video or a cut clip. A lab that reads segments of whole videos has steps of its
 # own, since MMAction2's DecordInit treats the whole video as the segment.
 INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
 DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
@@ -154,7 +154,7 @@ def read_config(path: str | os.PathLike) -> Config:
         raise EpicError(f"{path}: no such MMAction2 config; correct --config")
     try:
         return Config.fromfile(path, import_custom_modules=False)
-    except Exception as error:  # a config is a program and can raise anything
+    except Exception as error:  # A config is a program and can raise anything.
         raise EpicError(
             f"{path}: not readable as an MMEngine config ({type(error).__name__}: {error}); give "
             "the complete one that MMEngine wrote into the work dir"
@@ -252,7 +252,7 @@ def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
     if kind in SAMPLERS:
         clips = {} if sampling_of([step]).kind == "sparse" else {"num_clips": 1}
         return {**step, **clips, "test_mode": True}
-    if kind == "ThreeCrop":  # one crop; `predict: crops: 3` gives three
+    if kind == "ThreeCrop":  # This makes one crop; `predict: crops: 3` gives three.
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
     if kind in SAME:
         return step
@@ -282,7 +282,7 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     for number, line in enumerate(lines, start=1):
         fields = re.split(r"[\s,;]+", line.strip())
         if fields == [""] or (not pairs and not any(f.isdigit() for f in fields)):
-            continue  # empty line or header
+            continue  # The line is empty or a header.
         numbers = [n for n in map(whole_number, fields) if n is not None]
         if len(fields) != 2 or len(numbers) != 2:
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")

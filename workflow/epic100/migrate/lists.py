@@ -30,9 +30,10 @@ from epic100.video.index_file import index_path, load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 
-# A list has `start_frame` as published (off by one in some rows) or counted from 0.
+# A list has `start_frame` as published, which is off by one in some rows, or counted from 0. So an
+# end may differ by so many frames.
 TOLERANCE = 2.0
-LEAST_SHARE = 0.5  # if fewer lines match, the list has another split or another clock
+LEAST_SHARE = 0.5  # If fewer lines match, the list has another split or another clock.
 WHOLE_VIDEO = "the list has no segment of its video"
 DAMAGED, NOT_SCANNED, LACKING = "damaged", "not scanned", "lacking"
 COLUMNS = ("verdict", "line", "narration_id", "video_id", "reason")

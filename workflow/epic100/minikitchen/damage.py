@@ -73,7 +73,7 @@ def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = 
     path.write_bytes(data)
 
 
-# Kinds of the mini kitchen, called with (path, seed). Block and bits are just after the middle and
+# The mini kitchen calls each kind with (path, seed). Block and bits are just after the middle and
 # close together, so that they damage few groups of pictures and leave most segments sound.
 KINDS: dict[str, Callable[[Path, int], None]] = {
     "truncated": lambda path, seed: truncate(path, 0.6),

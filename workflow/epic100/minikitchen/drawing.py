@@ -16,8 +16,10 @@ import numpy as np
 
 Card = TypeVar("Card")
 
-NOISE = 11  # sensor noise is below this many grey levels
-SHAKE = 1  # pixels; largest tremble of the camera in each direction
+# Sensor noise is below this many grey levels.
+NOISE = 11
+# The camera trembles by up to so many pixels in each direction.
+SHAKE = 1
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def render(
         look: The background; None draws a random one.
     """
     width, height = size
-    swing = height // 3  # pixels; the camera turns this far over tens of seconds
+    # The camera turns by so many pixels over tens of seconds.
+    swing = height // 3
     background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng, look)
     noise = rng.integers(0, NOISE, (2 * height, 2 * width, 1), np.uint8)
     shake = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
@@ -200,28 +203,30 @@ def _pixel(value: float, limit: int) -> int:
     return min(max(round(value), 0), limit)
 
 
-# Motions by verb class: phase in radians -> (dx, dy, scale). Each looks the same when played
-# backwards, except the circle, whose direction does not matter.
+# A verb class has a motion: phase in radians -> (dx, dy, scale). Each looks the same when played
+# backwards, except the circle, whose direction does not matter. Take moves from side to side, wash
+# up and down, pour nearer and farther, and mix round and round.
 MOTIONS = {
-    0: lambda a: (0.34 * math.sin(a), 0.0, 1.0),  # take: from side to side
-    2: lambda a: (0.0, 0.26 * math.sin(a), 1.0),  # wash: up and down
-    9: lambda a: (0.0, 0.0, 1.0 + 0.45 * math.sin(a)),  # pour: nearer and farther
-    10: lambda a: (0.24 * math.cos(a), 0.22 * math.sin(a), 1.0),  # mix: round and round
+    0: lambda a: (0.34 * math.sin(a), 0.0, 1.0),
+    2: lambda a: (0.0, 0.26 * math.sin(a), 1.0),
+    9: lambda a: (0.0, 0.0, 1.0 + 0.45 * math.sin(a)),
+    10: lambda a: (0.24 * math.cos(a), 0.22 * math.sin(a), 1.0),
 }
 
 
-# Motions of the hard level by verb class: (share of the segment that has passed, tremble in
-# radians) -> (dx, dy, scale). Each of the two pairs is one motion, forwards and backwards.
+# A verb class of the hard level has a motion: (share of the segment that has passed, tremble in
+# radians) -> (dx, dy, scale). Each of the two pairs is one motion, forwards and backwards: take
+# moves up and put down, open comes nearer and close goes farther.
 DIRECTED = {
-    0: lambda done, a: (0.0, 0.2 - 0.4 * done + 0.07 * math.sin(a), 1.0),  # take: up
-    1: lambda done, a: (0.0, -0.2 + 0.4 * done + 0.07 * math.sin(a), 1.0),  # put: down
-    3: lambda done, a: (0.0, 0.0, 0.7 + 0.8 * done + 0.14 * math.sin(a)),  # open: nearer
-    4: lambda done, a: (0.0, 0.0, 1.5 - 0.8 * done + 0.14 * math.sin(a)),  # close: farther
+    0: lambda done, a: (0.0, 0.2 - 0.4 * done + 0.07 * math.sin(a), 1.0),
+    1: lambda done, a: (0.0, -0.2 + 0.4 * done + 0.07 * math.sin(a), 1.0),
+    3: lambda done, a: (0.0, 0.0, 0.7 + 0.8 * done + 0.14 * math.sin(a)),
+    4: lambda done, a: (0.0, 0.0, 1.5 - 0.8 * done + 0.14 * math.sin(a)),
 }
 
 
-# Shapes by noun class: local coordinates in radii -> approximate depth inside the outline in radii,
-# negative outside. `u` is [1, n], `v` is [m, 1].
+# A noun class has a shape: local coordinates in radii -> approximate depth inside the outline in
+# radii, negative outside. `u` is [1, n], `v` is [m, 1].
 def _spoon(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     head = 0.78 - np.hypot(u, 0.9 * (v + 0.5))
     handle = np.minimum(0.28 - abs(u), 0.7 - abs(v - 0.6))
@@ -252,4 +257,5 @@ def _lid(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 SHAPES = {1: _spoon, 2: _plate, 4: _knife, 5: _pan, 6: _lid, 7: _bowl}
-HUES = {1: 0.14, 2: 0.62, 4: 0.8, 5: 0.0, 6: 0.48, 7: 0.36}  # 0 is red
+# A hue of 0 is red.
+HUES = {1: 0.14, 2: 0.62, 4: 0.8, 5: 0.0, 6: 0.48, 7: 0.36}

@@ -44,7 +44,8 @@ PAIRS = (
 )
 TAIL = 0.8
 SHARE_BEYOND = 0.1
-# Mean and spread of the logarithm of the 9,668 val segments' lengths in seconds, and clip limits.
+# The logarithm of the 9,668 val segments' lengths in seconds has this mean and this spread. Drawn
+# lengths outside the limits are set to them.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
 FORM: dict[str, Any] = {

@@ -37,15 +37,19 @@ VERBS = {0: "take", 2: "wash", 9: "pour", 10: "mix"}
 NOUNS = {1: "spoon", 2: "plate", 5: "pan", 7: "bowl"}
 # Each verb has two nouns and each noun two verbs, so that neither alone determines the action.
 PAIRS = ((0, 1), (0, 2), (2, 2), (2, 5), (9, 5), (9, 7), (10, 7), (10, 1))
-UNSEEN_PAIR = (2, 7)  # only in val; train has its verb and its noun, but not together
+# This pair is only in val: train has its verb and its noun, but not together.
+UNSEEN_PAIR = (2, 7)
 
-# Lengths of ten segments, in seconds. A clip of 13x6 frames (78) is 1.3 s at 59.94 fps.
+# Ten segments have lengths in these ranges of seconds. A clip of 13x6 frames (78) is 1.3 s at
+# 59.94 fps.
 LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
-TINY = 10  # frames of the shortest segments, fewer than a clip's 13
+# The shortest segments have fewer frames than a clip, which has 13.
+TINY = 10
 FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
-# Seconds. A clip of 13x6 frames (1.3 s at 59.94 fps) then shows two or more periods at any offset;
-# at 29.97 fps (5 pictures per second) each has two samples. With slower motions a small X3D needed
-# more epochs. A segment shorter than a clip shows half a period in 0.2 s.
+# The ranges are in seconds. A clip of 13x6 frames (1.3 s at 59.94 fps) then shows two or more
+# periods at any offset; at 29.97 fps (5 pictures per second) each has two samples. With slower
+# motions a small X3D needed more epochs. A segment shorter than a clip shows half a period in
+# 0.2 s.
 PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
 OVERLAPS = (True,) * 3 + (False,) * 7
 
@@ -174,7 +178,8 @@ def _encode(
     video: Video, path: Path, seed: int, size: tuple[int, int], faststart: bool, level: str
 ) -> None:
     rng = chance(seed, video.video_id, "pictures")
-    rate = Fraction(video.fps).limit_denominator(1001)  # 59.94005... -> 60000/1001
+    # 59.94005... becomes 60000/1001.
+    rate = Fraction(video.fps).limit_denominator(1001)
     sprites, look = _scene(video, seed, level, rng)
     frames = round(video.duration * video.fps)
     movflags = {"movflags": "faststart"} if faststart else {}
@@ -185,7 +190,7 @@ def _encode(
         # One thread and x264's SSE2 code give the same bytes every time, in a quarter of the time
         # of its plain C, which another kind of machine takes. With AVX-512, 7 of 10 processes gave
         # other bytes (they depend on the memory next to the picture).
-        # sc_threshold: no extra key frames where an object appears.
+        # `sc_threshold` prevents extra key frames where an object appears.
         stream.options = {
             "preset": "veryfast",
             "crf": "18",
@@ -239,8 +244,9 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
         verb, noun = verbs[action.verb], nouns[action.noun]
         spoken = _timestamp(max(0.0, action.start + rng.uniform(-0.5, 0.5)), 3)
         if video.split == "val" and index == 1:
-            spoken = ""  # empty, as in 70 rows of the official val CSV
-        # Integers in hundredths: a product of floats can fall just below a whole frame.
+            # In the official val CSV, 70 rows have none either.
+            spoken = ""
+        # These are integers in hundredths: a product of floats can fall just below a whole frame.
         first, last = (max(1, round(t * 100) * rate // 100) for t in (action.start, action.stop))
         rows.append(
             (

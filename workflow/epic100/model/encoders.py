@@ -70,7 +70,8 @@ class FusedVisionTransformer(models.VisionTransformer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for block in self.blocks:
-            block.attn.__class__ = FusedAttention  # the same parameters, another forward pass
+            # The parameters are the same; only the forward pass differs.
+            block.attn.__class__ = FusedAttention
 
 
 class QuickGELU(nn.Module):
@@ -173,7 +174,7 @@ class DividedAttention(FusedAttention):
         parts = self.parts(x)
         first = self.mixed(parts[0][:, :, :1], *parts[1:])
         axis = 3 if self.over_time else 2
-        # [B, heads, 1 + T * P, D] -> [B * groups, heads, tokens of a group, D]
+        # The shape goes from [B, heads, 1 + T * P, D] to [B * groups, heads, tokens of a group, D].
         apart = [part[:, :, 1:].unflatten(2, (self.frames, -1)).movedim(axis, 1) for part in parts]
         groups = apart[0].shape[1]
         query, key, value = (part.flatten(0, 1) for part in apart)

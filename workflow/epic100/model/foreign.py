@@ -57,13 +57,17 @@ TRUSTED = (
     "mmengine.utils.dl_utils.",
     "torch.nn.modules.",
 )
-WORDS = ("AvgConsensus", "resnet3d")  # a `type` that is only compared, never built
+# MMAction2 reads these values of `type` itself, so no registry builds them.
+WORDS = ("AvgConsensus", "resnet3d")
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
 LARGEST_NUMBER = 100_000
-MOST_VALUES = 20_000  # of one config
+# One config may have so many values, nested so deep.
+MOST_VALUES = 20_000
 DEEPEST = 30
-MOST_PIXELS = 2**30  # of a view, in frames x height x width x colours
-SIDES = ("scale", "crop_size", "short_side", "size")  # arguments of steps, in pixels
+# It limits frames x height x width x colours of all clips of a segment.
+MOST_PIXELS = 2**30
+# These arguments of steps state the pixels of a side.
+SIDES = ("scale", "crop_size", "short_side", "size")
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ class _Walk:
             return self._text(value, name)
         if value is None or isinstance(value, int | float) and abs(value) <= self._largest:
             return value
-        # Python writes no number of thousands of digits.
+        # Python refuses to write a number of thousands of digits.
         shown = "a larger number" if isinstance(value, int) else str(value)[:30]
         raise EpicError(
             f"{self._where}: {name} is {shown}; expected plain values, and numbers of at most "
@@ -261,7 +265,8 @@ class _Walk:
                 copy[key] = item
                 if item not in WORDS:
                     self.kind(copy, name)
-            elif key in LOADS:  # removed, since some classes do not accept None here
+            elif key in LOADS:
+                # It is removed, since some classes do not accept None here.
                 if item:
                     self._drop(item, part)
             else:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-# Modules by PySlowFast's name, then by pytorchvideo's.
+# The upper names are PySlowFast's, those with `blocks` are pytorchvideo's.
 _OUTSIDE = {
     "s1.pathway0_stem.conv_xy": "backbone.conv1_s.conv",
     "s1.pathway0_stem.conv": "backbone.conv1_t.conv",
@@ -72,7 +72,8 @@ def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(name: str) -> str:
-    module, _, value = name.rpartition(".")  # weight, bias, running_mean ...
+    # The value is `weight`, `bias`, `running_mean` or another one.
+    module, _, value = name.rpartition(".")
     if module in _OUTSIDE:
         return f"{_OUTSIDE[module]}.{value}"
     match = re.match(_BLOCK, module)

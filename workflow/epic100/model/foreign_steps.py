@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from epic100.base.errors import EpicError
 
-LARGEST = 4_096  # pixels of a side, frames of a clip
+# No count may be larger, be it the pixels of a side or the frames of a clip.
+LARGEST = 4_096
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
-Side = Count | Literal[-1]  # -1: as the other side says
+Side = Count | Literal[-1]  # A side of -1 follows from the other side.
 Square = Count | tuple[Count, Count]
 Number = Annotated[float, Field(strict=True)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -22,7 +23,7 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Rate = Annotated[Positive, Field(le=1_000)]
 Factor = Annotated[Positive, Field(le=4)]
 
-# The type of each argument and its default; `...`: it must be stated.
+# Each argument has its type and its default. One with `...` must be stated.
 STEPS: dict[str, dict[str, Any]] = {
     "OpenSegment": {
         "decoder": (Literal["pyav", "decord"], "pyav"),

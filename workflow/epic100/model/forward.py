@@ -21,7 +21,8 @@ from epic100.model.precision import computing_in, dtype_of, lies_channels_last, 
 from epic100.model.registered import lay_out_channels_last
 from epic100.model.views import frames_of_2d, mean_log_probs
 
-Compute = Callable[[Sequence[Tensor]], Tensor]  # clips of B segments -> [B, columns]
+# It takes the clips of B segments, and gives [B, columns].
+Compute = Callable[[Sequence[Tensor]], Tensor]
 
 
 def train_step(
@@ -88,8 +89,8 @@ def scores_of_views(
             as many are tried, and so on.
     """
     device = model.data_preprocessor.device
-    # Clips of a worker and clips of this process lie in memory in other orders, and some CPUs then
-    # compute other last digits.
+    # Clips of a worker lie in memory in another order than clips of this process, and some CPUs
+    # then compute other last digits.
     views = torch.cat([clip.to(device, non_blocking=True) for clip in clips]).contiguous()
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
     fit = getattr(model, "views_that_fit", at_once)
@@ -99,7 +100,8 @@ def scores_of_views(
         try:
             with computing_in(dtype, device):
                 inputs = model.data_preprocessor(batch, False)["inputs"]
-                # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
+                # The inputs are [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model, whose
+                # head needs T.
                 features, about = model.extract_feat(inputs, test_mode=True)
             features = tree_map_only(torch.Tensor, torch.Tensor.float, features)
             scores = model.cls_head(features, **about)

@@ -32,7 +32,8 @@ if not FOLDER.is_dir():
         vars(sys.modules.setdefault(name, ModuleType(name)))["DRN"] = DRN
 
 with warnings.catch_warnings():
-    # mmcv-lite has no compiled operators, and no recognizer here needs them.
+    # The warnings are about compiled operators, which mmcv-lite lacks. No recognizer here needs
+    # them.
     warnings.filterwarnings("ignore", message=".*mmcv-lite.*")
     warnings.filterwarnings("ignore", message=".*Fail to import.*")
     from mmaction.utils import dependency

@@ -20,11 +20,13 @@ from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
 
 FORMAT = "epic100 model 2"
-# What the last layer's outputs stand for, in order, by the value of `train: heads:`.
+# The last layer's outputs stand for these, in order, by the value of `train: heads:`.
 OUTPUTS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "verb", "noun")}
-MOST_CLASSES = 10_000  # verbs or nouns; each gets a score for every segment
+# Each verb and each noun gets a score for every segment, so their number is limited.
+MOST_CLASSES = 10_000
 
-LONGEST_CONFIG = 500_000  # characters as JSON; a complete one has about 10,000
+# It counts the characters of a config as JSON. A complete one has about 10,000.
+LONGEST_CONFIG = 500_000
 Value = TypeVar("Value", bound=Any)
 
 
@@ -32,7 +34,7 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     try:
         if len(json.dumps(value)) <= LONGEST_CONFIG:
             return value
-    except (TypeError, ValueError, RecursionError) as error:  # another type, or a loop
+    except (TypeError, ValueError, RecursionError) as error:  # It has another type, or a loop.
         raise ValueError(f"expected texts, numbers, lists and dicts alone ({error})") from error
     raise ValueError(f"expected at most {LONGEST_CONFIG} characters")
 

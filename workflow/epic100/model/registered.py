@@ -27,7 +27,8 @@ from epic100.segments.pairs import read_pairs
 
 BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"
-OWN_LOSSES = (None, "CrossEntropyLoss")  # a head's own, which OutputsLoss takes the place of
+# OutputsLoss replaces the loss of a head that states none, or one of this name.
+OWN_LOSSES = (None, "CrossEntropyLoss")
 REDUCED: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
 
@@ -125,7 +126,8 @@ def epic_head(**said: Any) -> nn.Module:
     return HeadOf(**said).build()
 
 
-MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))  # with its arguments
+# `update_wrapper` gives the function the arguments of `HeadOf`, which the check of options reads.
+MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))
 
 
 class OutputsLoss(nn.Module):

@@ -11,10 +11,12 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.model_file import split_outputs, test_pipeline_of
 
-DENSE_CLIPS = 10  # as SlowFast tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
+# SlowFast takes so many in its tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS).
+DENSE_CLIPS = 10
 SAMPLERS = ("SampleFrames", "UniformSample", "PublishedFrames")
 CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
-WHOLE = "whole"  # no crop: the whole picture
+# This value of `crops` means the whole picture.
+WHOLE = "whole"
 
 Pipeline = Sequence[Mapping[str, Any]]
 

@@ -19,7 +19,8 @@ from epic100.model.model_file import digest, load_model
 from epic100.model.views import one_view_pipeline
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 
-MODEL = "model"  # the recognizer of a model file
+# This name means the recognizer of a model file.
+MODEL = "model"
 
 
 class Encoder(Protocol):
@@ -71,7 +72,7 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
     module, _, kind = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), kind)
-    except Exception as error:  # a module is code, so any error is possible
+    except Exception as error:  # A module is code, so any error is possible.
         raise EpicError(
             f"config: `features: encoder:` is {name}, which cannot be imported "
             f"({type(error).__name__}: {error}); expected model, hf, or module:Class of an "

@@ -38,9 +38,10 @@ from epic100.model.precision import computing_in, usable
 HF = "hf"
 PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 SHARDS = "model.safetensors.index.json"
-UNUSED = ("pooler.", "predictor.")  # weights that no token depends on
-# Encoders of pictures: the class in transformers, and what a file that says nothing means by
-# `image_size` and `patch_size`. Of a model that sees texts too, that of pictures alone is read.
+# No token depends on weights with these prefixes, so they may be missing.
+UNUSED = ("pooler.", "predictor.")
+# Each encoder of pictures has its class in transformers, and the `image_size` and `patch_size` that
+# hold if its file states none. If a model sees texts too, only its encoder of pictures is read.
 PICTURES = {
     "clip": ("CLIPVisionModel", 224, 32),
     "clip_vision_model": ("CLIPVisionModel", 224, 32),
@@ -50,8 +51,10 @@ PICTURES = {
     "dinov2_with_registers": ("Dinov2WithRegistersModel", 224, 16),
     "dinov3_vit": ("DINOv3ViTModel", 224, 16),
 }
-ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit")  # they interpolate their places
-FRAMES = 8  # of a clip, for an encoder of pictures
+# These encoders take pictures of any size that is a multiple of the patch.
+ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit")
+# An encoder of pictures gets so many frames of a clip.
+FRAMES = 8
 
 
 def _side(value: Any) -> Any:
@@ -109,7 +112,7 @@ class HuggingFaceFolder:
         EpicError: It is no such folder, or its files contradict each other.
     """
 
-    frame_interval, fps = None, None  # the frames are spread over the whole segment
+    frame_interval, fps = None, None  # The frames are spread over the whole segment.
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
@@ -134,7 +137,8 @@ class HuggingFaceFolder:
                 f"{crop} pixels, but the model of config.json sees {self.size}; expected one size; "
                 "take both files from the same model"
             )
-        self.apart = (0, 1 + config.num_register_tokens)  # tokens that have no place
+        # Either no token lacks a place, or the class token and the registers do.
+        self.apart = (0, 1 + config.num_register_tokens)
         tubelet = config.tubelet_size
         deep, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
         side = self.size // (patch or self.size)
@@ -214,7 +218,7 @@ class HuggingFaceFolder:
             )
         if pictures:
             return found[:, first:].unflatten(1, (rows, columns)).unflatten(0, (-1, time))
-        if self.kind == "timesformer":  # its tokens are in the order (place, time)
+        if self.kind == "timesformer":  # Its tokens are in the order (place, time).
             return found[:, first:].unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
         return found[:, first:].unflatten(1, (time, rows, columns))
 

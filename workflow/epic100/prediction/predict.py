@@ -33,7 +33,8 @@ from epic100.video.sheet import find_files
 log = logging.getLogger(__name__)
 WORKERS_ON_CPU = 2
 BATCH, BATCH_ON_GPU = 8, 32
-TRIES = 3  # since another attempt, at its end, removes the shards of this one too
+# Another attempt may remove the shards of this one, as a timeline does at its end.
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
         EpicError: A job or its process failed.
     """
     if len(jobs) == 1:
-        from epic100.prediction.worker import predict_videos  # MMAction2 takes seconds to import
+        # MMAction2 takes seconds to import, and several processes import it themselves.
+        from epic100.prediction.worker import predict_videos
 
         predict_videos(jobs[0], bar.update)
         return
@@ -304,7 +306,7 @@ def _shared(job: Job, gpus: int) -> list[Job]:
     threads = max(1, torch.get_num_threads() // count)
     chosen = {
         "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
-        # The memory of an encoder that is no recognizer is not known.
+        # It is not known how much memory an encoder takes that is no recognizer.
         "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH,
     }
     unset = {key: value for key, value in chosen.items() if getattr(job.settings, key) is None}

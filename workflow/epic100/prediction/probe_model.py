@@ -13,7 +13,8 @@ from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 
 KIND = "AttentiveProbe"
-# Width (None: that of the features, as a multiple of the heads), heads, queries, blocks before.
+# The numbers are the width, the heads, the queries, and the blocks of self-attention before them.
+# If the width is None, it is that of the features, rounded up to a multiple of the heads.
 FORMS: Mapping[str, tuple[int | None, int, int, int]] = {
     "small": (256, 4, 4, 0),
     "attentive": (None, 16, 3, 3),

@@ -21,7 +21,8 @@ from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 
-OTHERS = 2  # predictions whose shards are kept beside those of the one that runs
+# The shards of so many other predictions are kept.
+OTHERS = 2
 
 
 class Shards:
@@ -66,11 +67,11 @@ class Shards:
     def keep_newest(self) -> None:
         """Remove the shards of other predictions than this one, but for the `OTHERS` newest."""
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self.folder / self.run)  # it is the newest one now
+            os.utime(self.folder / self.run)  # It is the newest one now.
         others = [path for path in self.folder.glob("*") if path.name != self.run]
         others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in others[OTHERS:]:
-            remove_folder(path)  # another attempt may do the same
+            remove_folder(path)  # Another attempt may do the same.
 
 
 def run_key(model: str, clips: int, crops: int | str) -> str:

@@ -44,7 +44,8 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     if why := unusable(job.device):
         raise EpicError(f"torch cannot compute on {job.device}: {why}")
     if job.device != "cpu":
-        torch.cuda.set_device(job.device)  # or batches are pinned by way of the first GPU
+        # Otherwise batches would be pinned by way of the first GPU.
+        torch.cuda.set_device(job.device)
     modules = use_modules(job.modules)
     compute, pipeline = _opened(job, modules)
     shards = Shards(job.out, job.run)
@@ -55,7 +56,8 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
         data_root=job.video_root,
         index_dir=job.index_dir,
         test_mode=True,
-        max_broken=0.0,  # a substitute's scores would be submitted for the wrong segment
+        # The scores of a substitute would be submitted for the wrong segment.
+        max_broken=0.0,
     )
     loader: DataLoader = DataLoader(
         dataset,
@@ -67,11 +69,11 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
         for batch, (video, _, last) in zip(loader, steps, strict=True):
-            np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test too
+            np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test too.
             found = compute(batch["inputs"])
             if job.encoder:
                 found = pooled_tokens(found, job.grid)
-            if job.grid:  # with the clips of a segment one after the other
+            if job.grid:  # The clips of a segment come one after the other.
                 found = found.reshape(len(batch["inputs"]), -1, found.shape[-1])
             rows.append(found)
             bad = (~rows[-1].isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
@@ -109,7 +111,7 @@ def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
         if not features and (probe := built_probe(trained)):
             return open_probe(trained, probe, job.model, device, at_once, job.settings.encoder)
         return open_model(trained, job.model, device, at_once, modules, features)
-    kind: Any = (  # the folder of the user's modules is on the path already
+    kind: Any = (  # The folder of the user's modules is on the path already.
         HuggingFaceFolder(job.model) if job.encoder == HF else encoder_class(job.encoder, None)
     )
     encoder = kind(device)

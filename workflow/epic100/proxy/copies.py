@@ -33,7 +33,8 @@ from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # increase it when copies change, so that old ones are not used
+# Increase it when copies change, so that old ones are not used.
+VERSION = 2
 
 
 class State(StrEnum):
@@ -169,7 +170,7 @@ class _Job:
             return ProxyRow(self.video.video_id, State.NONE, reason=self.scanned.reason), None
         facts, own = kept(self.notes)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
-        # Not its time: a copy that was touched, to keep it, is still valid.
+        # The file's time does not count, because a copy that was touched is still valid.
         is_its = own and (facts["key"], facts["bytes"]) == (self.key, size)
         if own is None or not is_its or not same_clock(self.index, own):
             return None
@@ -204,7 +205,7 @@ class _Job:
             )
             own = VideoIndex.from_arrays(found["arrays"])
         except FileError as error:
-            # Another attempt may have made it meanwhile.
+            # Another attempt may have made the copy meanwhile.
             return self.known() or (self._original(str(error)), self.index)
         facts = found["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
         keep(self.notes, facts, own)

@@ -27,7 +27,8 @@ from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened
 from epic100.video.index import FrameError, VideoIndex
 
-VERSION = 2  # increase it when clips change, so that old ones are made again
+# Increase it when clips change, so that old ones are made again.
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def cut_clips(
                 while waiting and waiting[-1].start == number:
                     clip = waiting.pop()
                     writer = _writer(clip, original, size, index, settings)
-                    stack.callback(writer.close)  # removes its half file after an error
+                    stack.callback(writer.close)  # It removes its half file after an error.
                     next(writer)
                     running[clip] = writer
                 picture = None
@@ -124,7 +125,8 @@ def _send(
         except StopIteration:
             pass
         except (FileError, FrameError) as error:
-            Path(clip.target).unlink(missing_ok=True)  # one of other settings
+            # An older file there was made from other frames or with other settings.
+            Path(clip.target).unlink(missing_ok=True)
             failed[clip.target] = str(error)
         del running[clip]
 

@@ -25,8 +25,10 @@ from epic100.settings import PictureSettings, ProxySettings
 from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
 
-Report = Callable[[int], None]  # called with the number of pictures done
-PROGRESS_EVERY = 64  # pictures
+# It is called with the number of pictures done.
+Report = Callable[[int], None]
+# It counts pictures.
+PROGRESS_EVERY = 64
 
 
 def write_proxy(
@@ -118,5 +120,6 @@ def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
 
 
 def _grey(size: tuple[int, int]) -> av.VideoFrame:
-    width, height = size  # even; below the luma are half as many rows of colour
+    # Both are even. Below the luma are half as many rows of colour.
+    width, height = size
     return av.VideoFrame.from_ndarray(np.full((height * 3 // 2, width), 128, np.uint8), "yuv420p")

@@ -16,7 +16,8 @@ from epic100.video.ffmpeg import error_text
 from epic100.video.index import VideoIndex
 from epic100.video.untimed import has_no_times, timed
 
-REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
+# At most this many pictures may be decoded before one with a smaller frame number.
+REORDER = 16
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
@@ -85,7 +86,7 @@ def _decoded(
             yield from packet.decode()
         except av.error.FFmpegError as error:
             if isinstance(error, MemoryError):
-                raise  # not a fault of the file
+                raise  # Too little memory is not a fault of the file.
     if sorted(seen) != index.pts.tolist():
         raise FileError("its packets are not those that were scanned; scan it again")
 
@@ -144,7 +145,8 @@ def open_output(
         def add(picture: av.VideoFrame | None) -> None:
             if picture is not None:
                 picture.pts, picture.time_base = next(times), time_base
-                picture.pict_type = 0  # otherwise the original's key frames are key frames here too
+                # Otherwise the original's key frames would be key frames here too.
+                picture.pict_type = 0
             packets = stream.encode(picture)
             with writing():
                 out.mux(packets)

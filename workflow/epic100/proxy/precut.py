@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 KINDS = {"narration_id": str, "frames": int, "bytes": int, "reason": str}
 COLUMNS = tuple(KINDS)
-Row = tuple[str, int, int, str]  # as COLUMNS
+Row = tuple[str, int, int, str]
 
 
 def cut_participant(

@@ -29,8 +29,10 @@ LOADING = """\
 from epic100.mmaction import open_recognizer
 model = open_recognizer("{path}")
 """
-WEIGHTS = ("load_from", "checkpoint", "pretrained")  # keys of files that a lab names
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm: not learned
+# The value of such a key counts as the path of a file, whatever it looks like.
+WEIGHTS = ("load_from", "checkpoint", "pretrained")
+# The statistics of BatchNorm are not learned, so they do not count as weights.
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def write_model_card(

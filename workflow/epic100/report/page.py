@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 TEMPLATE = "page.html.j2"
-COUNTED = ["train_segments", "val_segments", "top1", "top5"]  # columns of `by_class`
+# These columns of `by_class` hold numbers.
+COUNTED = ["train_segments", "val_segments", "top1", "top5"]
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 

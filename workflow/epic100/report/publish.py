@@ -14,11 +14,11 @@ from epic100.report.model_card import shared, without_folders
 from epic100.segments.official_lists import DATA_SET
 
 METRICS = "metrics.json"
-# Files beside a model, by their name in the published folder.
+# These files are beside a model. The keys are their names in the published folder.
 BESIDE = {"README.md": "model_card.md", "metafile.yml": "metafile.yml", METRICS: METRICS}
 DROPPED = "dropped.tsv"
 SUMS = "SHA256SUMS"
-# What a model hub reads at the top of a card.
+# A model hub reads this at the top of a card.
 HUB = "---\nlicense: {license}\ntags: [action-recognition{tag}]\n---\n\n"
 OFFICIAL = """\
 The weights learned from the annotations of EPIC-KITCHENS-100 (Damen et al., IJCV 2022), which are

@@ -15,8 +15,10 @@ from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
 from epic100.submission.check import MOST, prior_words
 
-MISTAKES = 12  # of verbs and of nouns that are shown
-BAR = "#56B4E966"  # behind numbers on light and dark pages
+# The report shows so many mistakes of verbs, and as many of nouns.
+MISTAKES = 12
+# The colour is partly transparent, so numbers on it are legible on light and dark pages.
+BAR = "#56B4E966"
 CLASS_COLUMNS = {
     "name": "class",
     "train_segments": "train",
@@ -25,10 +27,12 @@ CLASS_COLUMNS = {
     "top5": "top-5",
     "often_taken_for": "often taken for",
 }
-# When a number asks for a step: points of accuracy, shares of the time and of the loss, a ratio of
-# losses, and the epochs that a course needs. They are judgements, not measured.
+# The report suggests a step when a number reaches one of these: points of accuracy, a share of the
+# time, a share of the loss, a ratio of losses. The course of accuracy counts from EPOCHS epochs on.
+# These are judgements, not measurements.
 WORTH, WAITING, FALLING, TWICE, EPOCHS = 0.5, 0.2, 0.1, 2.0, 5
-VAL_SEGMENTS = 9668  # in the official list; figures over other segments are not comparable
+# The official list of val has so many segments. Figures over other segments are not comparable.
+VAL_SEGMENTS = 9668
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from epic100.scan.damage import BREAKS_OFF
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import ScanRow
 
-FAR_SECONDS = 0.5  # so far off, a picture may show another action
+# A picture that is shown this much too early or too late may show another action.
+FAR_SECONDS = 0.5
 
 
 def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 0.0) -> str:

@@ -53,18 +53,25 @@ OTHER_SIZE = "pictures are of another size"
 REPEATED = "groups of pictures are repeated"
 BEFORE_FAULT = "groups have a fault that is reported late"
 TRUNCATED, READ_ERRORS = "truncated: ", "input errors while reading: "
-BREAKS_OFF = (TRUNCATED, READ_ERRORS)  # reasons of a file that ends too early
+# A file that ends too early has one of these reasons.
+BREAKS_OFF = (TRUNCATED, READ_ERRORS)
 
-GAP = 1.5  # times the usual step
-PAUSE = 3.5  # the same, of a step in which pictures that no other depends on cannot be lost alone
-FEW_SHARE = 0.01  # share of other time steps up to which a longer one is a gap
-OTHER_SHARE = 0.1  # share of other steps of order count up to which one is a jump; share of other
-# time steps up to which a longer one beside a faulty packet is a gap
-REPEAT_PACKETS = 8  # shorter groups may be equal by chance, as in a still scene
-# These affect the picture itself. If it is not a reference picture, no other is affected.
+# A step is long if it is over this many times the usual one.
+GAP = 1.5
+# A step over this many times the usual one must lack pictures that others depend on too.
+PAUSE = 3.5
+# A long step is a gap if at most this share of the time steps is unusual.
+FEW_SHARE = 0.01
+# With up to this share, a long step is a gap only beside a faulty packet. An unusual step of the
+# order count is a jump if at most this share of its steps is unusual.
+OTHER_SHARE = 0.1
+# A still scene may repeat a group by chance, so shorter groups prove nothing.
+REPEAT_PACKETS = 8
+# These faults affect the picture itself. If it is not a reference picture, no other is affected.
 _OWN = {UNDECODED, CORRUPT, SILENT}
 
-REORDER = 16  # how many pictures presentation order may differ from decoding order
+# Presentation order may differ from decoding order by this many pictures.
+REORDER = 16
 
 
 @dataclass(slots=True)
@@ -130,7 +137,8 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
         return
     sequences = np.array([p.sequence for p in by_time])
     for i in np.flatnonzero(np.diff(sequences) < 0):
-        by_time[i].blame(NUMBERING)  # one of the two is shown at the wrong time
+        # One of the two is shown at the wrong time.
+        by_time[i].blame(NUMBERING)
         by_time[i + 1].blame(NUMBERING)
     steps = np.diff(index.pts)
     usual = max(np.median(steps), 1)
@@ -147,7 +155,7 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
         elif (counted[known] <= 0).mean() <= OTHER_SHARE:
             jumps = known & (counted <= 0)
         else:
-            known[:] = False  # order counts of an unknown pattern
+            known[:] = False  # Order counts of an unknown pattern tell nothing.
     for i in np.flatnonzero(jumps):
         by_time[i + 1].blame(NUMBERING)
     spoilt = np.array([bool(p.fault) for p in by_time])
@@ -156,7 +164,7 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (others <= OTHER_SHARE * len(steps))
     if not are_few(others, len(steps)):
         gaps &= spoilt[1:] | spoilt[:-1]
-    # A picture of HEVC lists those that it and later ones depend on: its decoder reports a loss.
+    # A picture of HEVC lists all that it and later ones depend on, so its decoder reports a loss.
     if index.stream.codec == "hevc":
         gaps &= (steps <= PAUSE * usual) | spoilt[1:] | [p.is_key for p in by_time[1:]]
     gaps &= np.diff([p.part for p in by_time]) == 0
@@ -226,7 +234,8 @@ def judge(
     blame_sizes(by_time)
     damaged = spread(packets, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)
-    if damaged.any() and not counts:  # all faults are in what an edit list hides
+    # If no shown picture is at fault, all faults are in what an edit list hides.
+    if damaged.any() and not counts:
         counts = Counter(p.fault for p in packets if p.fault)
     reasons = [f"{count} {fault}" for fault, count in counts.items()]
     if lost:
@@ -249,7 +258,8 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
         bool [F]: the damaged frames.
     """
     damaged = np.zeros(frames, dtype=bool)
-    run: list[int] = []  # file frames of one damaged stretch
+    # It collects the frames of one damaged stretch.
+    run: list[int] = []
 
     def close() -> None:
         run.sort()
@@ -259,13 +269,14 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
         run.clear()
 
     tainted = leading_tainted = False
-    key_pts = None  # pts of the clean key frame; its leading pictures may follow
+    # It is the pts of a clean key frame as long as its leading pictures may follow.
+    key_pts = None
     for p in packets:
         leading = False
         if p.is_key and p.fault in ("", GAPS):
             tainted, leading_tainted, key_pts = False, tainted, p.pts
             if p.fault and p.frame is not None:
-                damaged[p.frame] = True  # so that no clip spans the gap
+                damaged[p.frame] = True  # No clip may span the gap.
         elif p.is_key:
             tainted, key_pts = True, None
         else:

@@ -16,15 +16,20 @@ from typing import NamedTuple
 
 from epic100.video.nal import IDR, SPS, Bits, code, escaped
 
-INTRA = 2  # a slice type modulo 5, table 7-6
-_SI = 4  # slice type modulo 5, table 7-6
-_TYPES, _SETS = 10, 256  # numbers of slice types and of picture parameter sets
-_BYTES = 24  # The numbers of a header are within so many.
-MAX_REFERENCES = 16  # most pictures that a decoder keeps, clause A.3.1
+# These two are slice types modulo 5 (table 7-6).
+INTRA = 2
+_SI = 4
+# A slice type, or the number of a picture parameter set, is invalid from these numbers on.
+_TYPES, _SETS = 10, 256
+# All numbers that are read lie within this many bytes of a slice.
+_BYTES = 24
+# A decoder keeps at most this many pictures (clause A.3.1).
+MAX_REFERENCES = 16
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
-# Level 6.2, so that the taller picture does not reduce the reorder depth (table A-1).
+# Level 6.2 is declared, so that a taller picture does not reduce the reorder depth (table A-1).
 _TOP_LEVEL = 62
-_LEVEL_AT = 24  # bits before the level
+# This many bits come before the level.
+_LEVEL_AT = 24
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def taller(sps: bytes, rows: int) -> bytes:
     """
     settings, bits = parse_sps(sps), Bits(sps).text
     start, stop = settings.height_at
-    # The height minus one; in pairs of rows if a frame has two fields.
+    # The set stores the height minus one. If a frame has two fields, it counts pairs of rows.
     height = settings.height - 1 + (rows if settings.progressive else rows // 2)
     level = f"{_TOP_LEVEL:08b}"
     head = bits[:_LEVEL_AT] + level + bits[_LEVEL_AT + 8 : start]
@@ -157,7 +162,8 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
         bits.at += 2 * stream.colour_planes
         frame_num = bits.u(stream.frame_num_bits)
         is_frame = stream.progressive or not bits.flag()
-        bits.at += not is_frame  # which field
+        # A field has one more bit, which tells the top from the bottom one.
+        bits.at += not is_frame
         bits.skip(idr)
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
     except ValueError:
@@ -177,8 +183,9 @@ class Numbering:
 
     def __init__(self, settings: StreamSettings, sequence: int = 0):
         self._settings = settings
-        self._frame_num: int | None = None  # of the last reference picture
-        self._order = 0  # of the same picture
+        # These two belong to the last reference picture.
+        self._frame_num: int | None = None
+        self._order = 0
         self._since_break = 0
         self.sequence = sequence
 
@@ -209,10 +216,12 @@ class Numbering:
             goes_on = True
         order = None
         if header.poc_lsb is not None:
-            span = 1 << self._settings.poc_bits  # order is the nearest number with these low bits
+            # The order is the number nearest to the last one that has these low bits.
+            span = 1 << self._settings.poc_bits
             order = self._order + (header.poc_lsb - self._order + span // 2) % span - span // 2
         elif self._settings.poc_type == 2 and header.reference:
-            order = self._order + 2  # shown as decoded; `frame_num` reveals missing ones
+            # Pictures are shown in decoding order, and `frame_num` reveals missing ones.
+            order = self._order + 2
         if header.reference:
             self._since_break += 1
             self._frame_num, self._order = header.frame_num, order or 0

@@ -9,7 +9,8 @@ from epic100.scan.damage import BROKEN_UNITS, NUMBERING, Packet
 from epic100.scan.h264 import Numbering, is_arithmetic, parse_sps, slice_header, taller
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
 
-MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into
+# At least this many are added below each picture, as room for garbage to run into.
+MACROBLOCKS_BELOW = 2048
 
 
 class CodedStream:
@@ -67,12 +68,14 @@ class H264Stream(CodedStream):
         if any(settings != found[0] for settings in found):
             raise ValueError("several settings in one stream")
         self.settings, self._length_size = found[0], record.length_size
-        if not record.head:  # version, profile, its constraints, level, lengths of four bytes
+        # The head states version, profile, its constraints, level, and lengths of four bytes.
+        if not record.head:
             record = replace(record, head=b"\1" + record.of_kind(SPS)[0][1:4] + b"\xff")
         self._written_size = record.length_size
         self._numbering, self.is_arithmetic = Numbering(found[0]), bool(record.of_kind(PPS))
         self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
-        self.rows += self.rows % 2  # the rows of an interlaced picture come in pairs
+        # The rows of an interlaced picture come in pairs.
+        self.rows += self.rows % 2
         self.extradata = replace(record, sets=list(map(self._take_set, record.sets))).packed()
 
     def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
@@ -110,7 +113,7 @@ class H264Stream(CodedStream):
                 self.settings = settings
                 self._numbering = Numbering(settings, self._numbering.sequence)
             return taller(unit, self.rows)
-        except ValueError:  # corrupted: the decoder reports it
+        except ValueError:  # The decoder reports a corrupted set.
             self.is_arithmetic &= unit[0] & 31 != PPS
             return unit
 
@@ -119,7 +122,8 @@ class H264Stream(CodedStream):
         if is_first and (header is None or header.first):
             seen.blame(NUMBERING)
         elif is_first and header is not None:
-            seen.is_key &= header.intra  # not in a stream with gradual refresh
+            # With gradual refresh, what the container calls a key frame needs other pictures.
+            seen.is_key &= header.intra
             goes_on, seen.order = self._numbering.follow(header, seen.is_key)
             seen.reference, seen.sequence = header.reference, self._numbering.sequence
             self.after_break = self._numbering.after_break
@@ -133,4 +137,5 @@ def _sets_of(entry: bytes) -> list[bytes]:
     A decoder would take them from beside the packet, where the scan could not change them.
     """
     record = SetRecord.of("h264", entry)
-    return record.sets if record.is_whole else []  # if corrupted, the decoder reports it
+    # The decoder reports a corrupted record.
+    return record.sets if record.is_whole else []

@@ -51,7 +51,8 @@ def seen_at(path: Path, state: os.stat_result) -> dict[str, Any]:
 
 def keep_result(place: Path, result: Result, seen: Mapping[str, Any]) -> None:
     """Write a result that has an index, and where its file was seen. Raises DiskError."""
-    if result.index:  # else it is cheap to redo, and permissions may change unnoticed
+    # Other results are cheap to redo, and permissions may change unnoticed.
+    if result.index:
         facts = {"version": VERSION, "seen": seen, "row": vars(result.row)}
         keep(place, facts, result.index)
 
@@ -71,7 +72,7 @@ def kept_result(
     facts, index = kept(place)
     try:
         result, then = Result(ScanRow.of(facts["row"]), index), facts["seen"]
-    except (ValueError, KeyError):  # there is none, or of other columns
+    except (ValueError, KeyError):  # There is none, or it has other columns.
         return None
     if facts["version"] != VERSION or (result.row.judged == QUICK and not quick):
         return None
@@ -79,7 +80,7 @@ def kept_result(
         return result
     if file is None or then["bytes"] != seen["bytes"]:
         return None
-    with contextlib.suppress(OSError, EpicError):  # the scan reports it
+    with contextlib.suppress(OSError, EpicError):  # The scan will report this error.
         if digest(file, "md5").value == result.row.md5:
             keep_result(place, result, seen)
             log.info(f"{result.row.video_id}: moved or copied anew, same md5: its result is kept")

@@ -146,7 +146,8 @@ class _Job:
     limits: ScanLimits
     quick: bool
     scan: Callable[..., dict[str, Any]]
-    state: os.stat_result | None = None  # of the file, when it was last looked for
+    # It is the file's state when it was last looked for.
+    state: os.stat_result | None = None
     is_decoded: bool = False
 
     @property
@@ -163,7 +164,8 @@ class _Job:
 
     def work(self, progress: Callable[[int], None]) -> Result:
         """Decode the video and keep the result."""
-        if (known := self.known()) is not None:  # it may be another file by now
+        # It may be another file by now.
+        if (known := self.known()) is not None:
             return known
         assert self.state is not None, "without a file the result is known"
         seen = seen_at(self.path, self.state)

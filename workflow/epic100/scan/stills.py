@@ -5,9 +5,11 @@ import numpy as np
 
 from epic100.video.index import VideoIndex
 
-LOOK_EVERY = 16  # every how many pictures one is checked
-GRID = 48  # luma samples per direction
-SAME = 4  # An encoder keeps refining a still picture, by so many of 255 levels.
+LOOK_EVERY = 16
+# At most this many luma samples are compared in each direction.
+GRID = 48
+# An encoder keeps refining a still picture by up to this many of 255 levels.
+SAME = 4
 
 
 class Stills:
@@ -15,8 +17,9 @@ class Stills:
 
     def __init__(self) -> None:
         self._count = 0
-        self._before: tuple[int, np.ndarray] | None = None  # pts, sample
-        # From pts to pts, where the two pictures are the same.
+        # It has the pts and the samples of the picture that was checked last.
+        self._before: tuple[int, np.ndarray] | None = None
+        # Each goes from pts to pts of two checked pictures that look the same.
         self._stretches: list[tuple[int, int]] = []
 
     def see(self, frame: av.VideoFrame, height: int) -> None:

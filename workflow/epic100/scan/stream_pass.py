@@ -17,8 +17,9 @@ from epic100.video.index import PacketRecorder, VideoIndex
 from epic100.video.untimed import timed
 
 PROGRESS_SECONDS = 0.5
-SIDE = "SEI"  # in a log message: about metadata, which changes no picture
-LET_GO = "mmco: unref short failure"  # FFmpeg's words
+# FFmpeg uses these words in its log. SEI is metadata, which changes no picture.
+SIDE = "SEI"
+LET_GO = "mmco: unref short failure"
 INTRA = av.video.frame.PictureType.I
 
 
@@ -72,7 +73,8 @@ class StreamPass:
             av.logging.set_skip_repeated(skips)
 
     def _run(self, progress: Callable[[int], None]) -> None:
-        # The index of an MP4 lists all packets from the start; in a fragmented one, those read.
+        # The index of an MP4 lists all packets from the start. A fragmented one lists those that
+        # have been read.
         mp4 = "mp4" in self._container.format.name
         count = len(self._stream.index_entries) if mp4 else 0
         last, read = time.monotonic(), 0
@@ -113,7 +115,8 @@ class StreamPass:
         if packet.pts is None:
             self._without_time += 1
             return
-        if self._recorder.part != part:  # nothing in it depends on what came before
+        # Nothing in a new part depends on what came before.
+        if self._recorder.part != part:
             self._decode(None, None)
             self._decoder.flush_buffers()
             self.coded.restart()
@@ -140,7 +143,7 @@ class StreamPass:
             self._decode(None, seen)
             self._decoder.flush_buffers()
         else:
-            seen.decoded = True  # as far as a quick look can see
+            seen.decoded = True  # A quick look cannot tell more.
 
     def _open_decoder(self, max_pixels: int) -> av.VideoCodecContext:
         context = self._stream.codec_context
@@ -150,7 +153,8 @@ class StreamPass:
                 context = av.CodecContext.create("h264", "r")
                 context.extradata = self.coded.extradata
             except ValueError:
-                pass  # another framing of H.264, or corrupted settings: the plain decoder decides
+                # The plain decoder judges another framing of H.264, and corrupted settings.
+                pass
         context.thread_type = "NONE"
         context.thread_count = 1
         # Errors are reported only if concealment is on; its cheapest kind is enough. Deblocking
@@ -168,7 +172,8 @@ class StreamPass:
         try:
             frames = self._decoder.decode(packet)
         except av.error.FFmpegError as error:
-            if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:  # no damage
+            # Too little memory is no damage.
+            if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
                 raise MemoryError("Cannot allocate memory") from error
             frames = []
             if seen is not None:

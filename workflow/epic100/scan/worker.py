@@ -33,7 +33,9 @@ from epic100.video.scan_table import (
 from epic100.video.sheet import Video
 from epic100.video.untimed import own_times
 
-SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
+# A file lacks pictures if its last one comes this much before the length that it states. The index
+# of an MP4 must also leave out more than this share of the data.
+SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02
 
 
 def scan_file(
@@ -82,7 +84,8 @@ def _judged(
     beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
     lost = reading.lost or beyond_index
     ranges, reasons = judge(reading.packets, index, lost, reading.stills.frames(index))
-    # A fragmented MP4 that was cut inside a box; a cut between fragments is not detected.
+    # A fragmented MP4 was cut inside a box if the last one goes on beyond the file. A cut between
+    # fragments is not detected.
     if not lost and any(box.name == "moof" for box in boxes) and boxes[-1].stop != file.size:
         reasons.insert(0, f"{TRUNCATED}the file ends inside a fragment")
     elif not lost and is_short:

@@ -79,5 +79,6 @@ def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
             line and column.
     """
     about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
-    rows = read_own_table(path, _KINDS, about=about, optional=[VAL_LOSS])  # since 0.2.0
+    # Tables from before 0.2.0 have no `val_loss`.
+    rows = read_own_table(path, _KINDS, about=about, optional=[VAL_LOSS])
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)

@@ -21,7 +21,8 @@ from epic100.scoring.published import beside_published
 from epic100.segments.official_lists import DATA_SET
 
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
-BINS = 15  # of confidence
+# Confidence is divided into so many bins.
+BINS = 15
 
 
 def evaluate(
@@ -124,7 +125,8 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         right = (outcome[keys].to_numpy() == outcome[guesses].to_numpy()).all(axis=1)
         error = _calibration_error(outcome[f"{task}_confidence"], right)
         report[f"{task}_expected_calibration_error"] = error
-        of = outcome.groupby(keys)["predicted"].transform("size")  # segments of its class
+        # For each segment, this counts the segments of its class.
+        of = outcome.groupby(keys)["predicted"].transform("size")
         mistakes = outcome.assign(of=of)[~right].groupby([*keys, *guesses])["of"]
         report[f"{task}_confusions"] = _confusions(mistakes.agg(["size", "first"]))[:top]
     people = outcome.groupby("participant")
@@ -140,8 +142,10 @@ def _calibration_error(confidence: pd.Series, right: np.ndarray) -> float:
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3.
     """
-    bins = np.ceil(confidence * BINS).clip(1, BINS)  # of equal width over (0, 1]
-    gaps = (confidence - right).groupby(bins).sum()  # mean gap of a bin, times its segments
+    # Bins have equal width over (0, 1].
+    bins = np.ceil(confidence * BINS).clip(1, BINS)
+    # The sum of a bin is its mean gap times its number of segments.
+    gaps = (confidence - right).groupby(bins).sum()
     return float(100 * gaps.abs().sum() / len(right))
 
 

@@ -6,16 +6,18 @@ import torch
 
 from epic100.base.errors import EpicError
 
-# Log-probability of a class without a pair, unless a class with pairs is even lower in its row.
-# It is low enough to change no other class by 1e-10, and high enough for the official evaluator.
-# Its softmax is over all N rows, so the smallest action score is exp(2 * FLOOR) / N^2. That is a
-# normal float32 up to N = 890,000.
+# A class without a pair has this log-probability, unless a class with pairs is even lower in its
+# row. It is low enough to change no other class by 1e-10, and high enough for the official
+# evaluator. Its softmax is over all N rows, so the smallest action score is exp(2 * FLOOR) / N^2.
+# That is a normal float32 up to N = 890,000.
 FLOOR = -30.0
 REDUCTIONS = ("logsumexp", "max")
 
-_LEAST = -1e30  # finite in float32, unlike a float64 log-softmax of extreme logits
-# Rows at a time: with 3,568 pairs, an array takes 58 MB in float64. Smaller chunks fit the cache
-# better, but on busy cores 256 rows took four times as long as 1,024: threads wait for each other.
+# This is finite in float32. A float64 log-softmax of extreme logits may not be.
+_LEAST = -1e30
+# So many rows are folded at a time: with 3,568 pairs, an array takes 58 MB in float64. Smaller
+# chunks fit the cache better, but on busy cores 256 rows took four times as long as 1,024, since
+# threads wait for each other.
 _CHUNK = 2048
 
 
@@ -131,7 +133,7 @@ def _peaks(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Ten
 def _log_sums(logits: torch.Tensor, class_of: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
     """[n, P] to [n, size]: log of the sum over each class's pairs, unnormalised."""
     index = class_of.expand(len(logits), -1)
-    # Shifted by the class's own peak, not the row's: else improbable classes would underflow.
+    # The shift is the class's own peak: with that of the row, improbable classes would underflow.
     shifted = peaks.gather(1, index).neg_().add_(logits).exp_()
     return torch.zeros_like(peaks).scatter_add_(1, index, shifted).log_().add_(peaks)
 

@@ -15,15 +15,19 @@ import torch
 from epic100.base.errors import EpicError
 
 TASKS = ("verb", "noun", "action")
-TOP_5 = ("overall", "readable")  # groups of segments with figures at 5, as the official ones have
+# Only these groups of segments have figures at 5: the official evaluator has none for its others.
+TOP_5 = ("overall", "readable")
 
 Z_95 = 1.959964
 
-_TOP_CLASSES = 100  # the official action score uses a segment's best 100 verbs and nouns only
-_CHUNK = 256  # segments with ties at a time: 97 x 100 products and their ranks, about 30 MB
+# The official action score uses only the best 100 verbs and nouns of a segment.
+_TOP_CLASSES = 100
+# So many segments with ties are ranked at a time. A segment has 97 x 100 products and their ranks,
+# so all of them take about 30 MB.
+_CHUNK = 256
 
-# Ranks (verb, noun) that can have one of a segment's six highest products: (i + 1) * (j + 1)
-# products, including itself, are at least as high.
+# Only these ranks (verb, noun) can have one of a segment's six highest products, since
+# (i + 1) * (j + 1) products, itself included, are at least as high.
 _CANDIDATES = np.array([(i, j) for i in range(6) for j in range(6) if (i + 1) * (j + 1) <= 6])
 
 Scores = torch.Tensor | np.ndarray
@@ -196,8 +200,8 @@ def _action_hits(
     for start in range(0, len(tied), _CHUNK):
         rows = tied[start : start + _CHUNK]
         flat = (verb_probs[rows][:, :, None] * noun_probs[rows][:, None, :]).reshape(len(rows), -1)
-        # Ranked twice: the official evaluator keeps the best 100 and ranks them again, which can
-        # reverse the order of ties.
+        # The official evaluator keeps the best 100 and ranks them again, which can reverse the
+        # order of ties. So they are ranked twice here too.
         order = _descending(flat)[:, :_TOP_CLASSES]
         again = _descending(np.take_along_axis(flat, order, axis=1))[:, :5]
         place = verb_place[rows] * noun_probs.shape[1] + noun_place[rows]
@@ -207,12 +211,12 @@ def _action_hits(
 
 
 def _descending(scores: np.ndarray) -> np.ndarray:
-    # Not argsort(-scores) and not a stable sort: ties must be as in the official evaluator.
+    # Ties must be as in the official evaluator: argsort(-scores) or a stable sort changes them.
     return np.argsort(scores, axis=-1)[:, ::-1]
 
 
 def _softmax_of_all(scores: np.ndarray) -> np.ndarray:
-    # In the dtype of the scores, so that float16 underflows as in the official evaluator.
+    # It keeps the dtype of the scores, so float16 underflows as in the official evaluator.
     exp = np.exp(scores - scores.max())
     return exp / exp.sum()
 

@@ -17,7 +17,7 @@ from epic100.scoring.predictions import Predictions, complete_scores
 from epic100.segments.official_lists import LISTS, class_id, read_list
 from epic100.segments.segment_list import read_segments
 
-# The columns of an official CSV that are read, and their names in a segment list.
+# These columns of an official CSV are read. Some have another name in a segment list: `OF_LIST`.
 LABELLED: dict[str, Callable[[str], Any]] = {
     "narration_id": str,
     "participant_id": str,

@@ -19,7 +19,7 @@ from epic100.segments.pairs import read_pairs
 PREFIX = "epic"
 
 
-# The figures of a validation, by the columns of the table of epochs that they go into.
+# These columns of the table of epochs each get a figure of a validation.
 FIGURES = {
     f"{task}_top{k}": f"{PREFIX}/overall_{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)
 } | {VAL_LOSS: f"{PREFIX}/loss"}
@@ -79,7 +79,7 @@ class EpicPairMetric(BaseMetric):
             loss = None
             if true["pair"] is not None:
                 loss = -sum(float(rows[number, true[head]]) for head, rows in parts.items())
-            # Cloned, because a view would send its whole batch when ranks exchange results.
+            # A view would send its whole batch when ranks exchange results, so each is a copy.
             self.results.append((verb.clone(), noun.clone(), *pair, loss))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:

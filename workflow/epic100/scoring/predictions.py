@@ -19,8 +19,10 @@ from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_lo
 from epic100.segments.segment_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
-HEADS = "heads"  # the scores of the model's verb and noun heads, without folding
-JOINT = "joint"  # of these heads and of the pair head (`fold_joint`)
+# Scores are then those of the model's verb and noun heads, without folding.
+HEADS = "heads"
+# Scores then come from these heads and the pair head (`fold_joint`).
+JOINT = "joint"
 
 
 log = logging.getLogger(__name__)

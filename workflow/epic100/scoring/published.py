@@ -15,7 +15,7 @@ from epic100.scoring.metrics import percent, wilson
 from epic100.scoring.outcomes import Truth, outcomes
 from epic100.scoring.predictions import HEADS, Predictions, ways_of
 
-# What makes such a difference, the largest first, and where to look. Not measured here.
+# These causes can make a difference of that size; the largest comes first. None was measured here.
 CAUSES = (
     ("nearly all is lost", "the order of the classes: adopt again, with the official CSVs"),
     (

@@ -24,7 +24,7 @@ from epic100.video.sheet import Video
 
 TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)\Z")
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
-OWNER = "participant_id"  # may be absent
+OWNER = "participant_id"  # This column may be absent.
 LABEL_COLUMNS = ("verb_class", "noun_class")
 ANNOTATED = ("narration_id", "video_id", "start_seconds", "stop_seconds", "verb", "noun")
 # Timestamps have steps of 0.01 s. A smaller distance to a whole frame is a rounding error.
@@ -152,7 +152,7 @@ def read_lab_list(
     made: `{video_id}_line{n}`. Labels may be -1. All else is as in `read_annotations`.
     """
     listed = read_segments(path)
-    listed.index += 1  # the line
+    listed.index += 1  # The index is the line number, as for `_refuse`.
     listed["video_id"] = [Path(name).stem for name in listed["path"]]
     listed["narration_id"] = listed["video_id"] + "_line" + listed.index.astype(str)
     listed = _of_sheet(path, listed, videos, split, subset)
@@ -235,7 +235,8 @@ def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
         if file.read() == b"\n":
             return
     last = list(row.values())[-1]
-    if not last or last.count("[") != last.count("]"):  # lists of classes: [3, 4]
+    # The last column may list classes, such as [3, 4].
+    if not last or last.count("[") != last.count("]"):
         raise EpicError(
             f"{path}: line {line}: the last line is cut, so more lines may be missing; expected "
             "the whole file: copy or download it again"

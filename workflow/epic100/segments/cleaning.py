@@ -30,14 +30,16 @@ from epic100.video.sheet import Video
 log = logging.getLogger(__name__)
 
 POLICIES = ("segment", "video")
-EXCLUDED = "excluded"  # by the config, so it is never in a scan table
+# The config excludes a video, so no scan table has this status.
+EXCLUDED = "excluded"
 WHY_NOT = {
     MISSING: DropReason.VIDEO_MISSING,
     UNREADABLE: DropReason.VIDEO_UNREADABLE,
     EXCLUDED: DropReason.EXCLUDED,
 }
-SHOWN = 6  # participants whose videos are not there; a partial archive lacks many
-# Frames. A file that drifts less than this from the sheet's clock, over its whole length, is not
+# A partial archive lacks the videos of many participants, so only the first are listed.
+SHOWN = 6
+# A file that drifts by fewer frames than this from the sheet's clock, over its whole length, is not
 # re-timed.
 DRIFT_FRAMES = 0.5
 
@@ -140,7 +142,7 @@ def clean_split(
     of `POLICIES`: why it drops a segment, "" if it keeps it; and one sentence per re-timed video.
     Raises EpicError for an unscanned video.
     """
-    # Arrays, since pandas copies a whole column for each video that is written into it.
+    # These are arrays, since pandas would copy a whole column for each video written into it.
     ends = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
     why = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
     retimed = []
@@ -266,7 +268,7 @@ def _timed(path: str) -> pd.DataFrame:
 def _other_clock(video: Video, row: ScanRow) -> str:
     """Return why the sheet's clock is wrong for this file, or "" if it is right."""
     if not row.fps:
-        return ""  # too few frames are readable to measure a rate
+        return ""  # Too few frames are readable to measure a rate.
     if row.timing == "variable":
         return "its pictures are not evenly spaced"
     if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:

@@ -7,7 +7,7 @@ from enum import Enum
 from epic100.base.text_table import read_own_table
 
 COLUMNS = ("narration_id", "split", "reason")
-DROPPED = "dropped.tsv"  # in the folder of the clean lists
+DROPPED = "dropped.tsv"  # It is in the folder of the clean lists.
 
 
 class DropReason(Enum):

@@ -11,13 +11,14 @@ from epic100.base.text_table import read_own_table, read_table
 DATA_SET = "EPIC-KITCHENS-100"
 TASKS = ("verb", "noun")
 OWNER = "participant_id"
-# File name and its one column, by config key. The unseen list is of the validation split.
+# Each key of the config has a file name and the one column of that file. The list of unseen
+# participants is about the validation split.
 LISTS = {
     "tail_verbs": ("EPIC_100_tail_verbs.csv", "verb"),
     "tail_nouns": ("EPIC_100_tail_nouns.csv", "noun"),
     "unseen_participants": ("EPIC_100_unseen_participant_ids_validation.csv", OWNER),
 }
-# File name and the column with the class names, which the report's figures use.
+# Each key has a file name and the column with the class names, which the report's figures use.
 CLASS_LISTS = {
     "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
     "noun_classes": ("EPIC_100_noun_classes.csv", "key"),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table, write_frame
 
-if TYPE_CHECKING:  # the rules import `pairs_path`, and Snakemake's environment may have no pandas
+# The rules import `pairs_path`, and Snakemake's environment may have no pandas.
+if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("pair_id", "verb", "noun", "count")

@@ -23,8 +23,8 @@ from epic100.segments.drop_reasons import DROPPED, read_dropped
 SECONDS = ("start_seconds", "stop_seconds")
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id", *SECONDS)
 NO_LABEL = -1
-LIMIT = 2**63  # the columns are int64
-_POOLED = {"trainval": ("train", "val")}  # lists that are joined from others
+LIMIT = 2**63  # The columns are int64.
+_POOLED = {"trainval": ("train", "val")}  # This list is joined from others.
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:

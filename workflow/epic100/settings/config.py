@@ -34,12 +34,12 @@ from epic100.settings.videos import Cleaning, ClipSettings, ScanSettings
 
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
-DEFAULT = "default"  # what the run in `results/` is called beside others
-# The values of `heads:` that a value of `export: reduce:` needs.
+DEFAULT = "default"  # The run in `results/` has this name beside others.
+# Each value of `export: reduce:` needs one of these values of `heads:`.
 HEADS_FOR: dict[str | None, tuple[str, ...]] = {"heads": ("verb_noun", "both"), "joint": ("both",)}
-COMPARED = ("metrics.json", "predictions/val.pt")  # what a finished run has
-# What several rules name in `only`: how annotations are read, how a model is shown clips, and what
-# the start check tries.
+COMPARED = ("metrics.json", "predictions/val.pt")  # A finished run has these files.
+# Several rules name these keys in `only`. They tell how annotations are read, how a model is shown
+# clips, and what the start check tries.
 READING = ("classes", "annotations.format", "videos.subset")
 SHOWING = ("predict", "modules")
 TRYING = ("annotations", "classes", "videos", "train", "modules", "predict", "minikitchen")
@@ -168,7 +168,8 @@ class Settings(Section):
             return self
         if found := list(self._contradictions()):
             raise ValueError("\n".join(found))
-        assert self.runs is not None  # raises for a combination that cannot be
+        # Making the runs raises an error for a combination that contradicts itself.
+        assert self.runs is not None
         return self
 
     def _contradictions(self) -> Iterator[str]:

@@ -17,7 +17,8 @@ from epic100.settings.config import Settings
 from epic100.settings.section import checked
 
 FILE = "config/config.yaml"
-SET = "set"  # a key of Snakemake's config that no file has
+# The command line puts its words KEY=VALUE into this key of Snakemake's config. No file has it.
+SET = "set"
 
 
 def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Settings:
@@ -38,7 +39,7 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     for place, value in json.loads(unquote(merged.pop(SET, "[]"))):
         places[tuple(place)] = ""
         for depth in range(1, len(place)):
-            # A mistake above what was typed is of no file either.
+            # A mistake in a section above the typed key comes from no file either.
             places.setdefault(tuple(place[:depth]), "")
         for name in reversed(place):
             value = {name: value}

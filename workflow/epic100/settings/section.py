@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 from epic100.base.errors import EpicError
 from epic100.base.names import did_you_mean
 
-FORMS: dict[str, str] = {}  # of texts, by the pattern that a key has for it
+# It has the words in which a mistake names a pattern, by pattern.
+FORMS: dict[str, str] = {}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 Kind = TypeVar("Kind", bound="Section")
 Place = Sequence[str | int]
@@ -75,7 +76,8 @@ class Section(BaseModel):
         extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
     )
 
-    elsewhere: ClassVar[str] = ""  # Where a user finds what looks like a key of it, and is none.
+    # A message about an unknown key in this section ends with this hint.
+    elsewhere: ClassVar[str] = ""
 
     @classmethod
     def fields_by_key(cls) -> dict[str, FieldInfo]:
@@ -90,7 +92,7 @@ class Section(BaseModel):
         wanted = kinds & {int, float} and not kinds & {str, Any}
         return number_of(value) if wanted else value
 
-    if not TYPE_CHECKING:  # So mypy still reports names that no section has.
+    if not TYPE_CHECKING:  # This lets mypy still report names that no section has.
 
         def __getattr__(self, name: str) -> Any:
             if name in type(self).model_fields:

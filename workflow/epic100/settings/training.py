@@ -156,7 +156,7 @@ class TrainSettings(OnDevice):
     )
     seed: int = key(0, "seed of initial weights, order, augmentation and dropout", sweep=True, ge=0)
     checkpoint: CheckpointSettings = key(CheckpointSettings(), "when the state is saved")
-    # pydantic's models have an attribute of this name.
+    # The field has an alias, since a model of pydantic has a method called `validate`.
     validation: ValidateSettings = key(ValidateSettings(), "on what, and when", alias="validate")
     options: dict[str, Annotated[Any, BeforeValidator(number_of)]] = key(
         {},

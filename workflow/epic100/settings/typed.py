@@ -31,7 +31,8 @@ def set_words(words: Sequence[str], given: Mapping[str, Any] | None = None) -> s
         if wrong := unknown_key(Settings, name):
             raise EpicError(f"{word}: {wrong}")
         values.append((name.split("."), _value(name.split("."), text, word)))
-    return f"{SET}={quote(json.dumps(values))}"  # of JSON Snakemake would make a list of texts
+    # Snakemake would turn plain JSON into a list of texts, so it is quoted.
+    return f"{SET}={quote(json.dumps(values))}"
 
 
 def _value(place: Sequence[str], text: str, word: str) -> Any:

@@ -15,19 +15,22 @@ from enum import Enum
 from epic100.base.scheduler import NoAnswerError
 from epic100.slurm.commands import message_of, on, run, squeue
 
-ANSWER_SECONDS = 60.0  # for each of the two; the executor polls about once a minute
-POLLS = 3  # answers of squeue without a job, after which its files tell
-AGO = timedelta(days=1)  # before the run began, for clocks that differ
+# Each command may take this long.
+ANSWER_SECONDS = 60.0
+# After this many answers of squeue without a job, its files tell.
+POLLS = 3
+# Clocks may differ, so sacct is asked about jobs from this long before the run began.
+AGO = timedelta(days=1)
 
 
 class Meaning(Enum):
     """What is known of a job."""
 
-    SUBMITTED = "submitted"  # no command knows it yet
+    SUBMITTED = "submitted"  # No command knows it yet.
     PENDING = "pending"
     RUNNING = "running"
     ENDED = "ended"
-    UNKNOWN = "unknown"  # forgotten, or a word that is not in the table: the files tell
+    UNKNOWN = "unknown"  # Slurm has forgotten it, so its files tell.
 
 
 MEANINGS = {
@@ -79,7 +82,8 @@ class Asker:
     def __init__(self, facts: dict[str, list[str]], say: Callable[[str], None], sacct: bool = True):
         self.facts, self.say, self.sacct = facts, say, sacct
         self._since = f"{datetime.now() - AGO:%Y-%m-%dT%H:%M:%S}"
-        self._untold: Counter[str] = Counter()  # answers of squeue without a job
+        # It counts the answers of squeue without a job.
+        self._untold: Counter[str] = Counter()
 
     def states(self, jobs: Collection[str]) -> dict[str, tuple[Meaning, str]]:
         """What is known of each of these jobs now, with Slurm's word for it.

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from epic100.base.scheduler import ASK_SECONDS, NoAnswerError
 
-# Variables that set a user's defaults. For example, SQUEUE_STATES=RUNNING hides pending jobs.
+# These variables set a user's defaults. For example, SQUEUE_STATES=RUNNING hides pending jobs.
 DEFAULTS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SLURM_TIME_FORMAT")
-FIELD_END = "\x1f"  # comments and paths may contain any printable character
+# Comments and paths may contain any printable character, so this is none.
+FIELD_END = "\x1f"
 
 
 def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.CompletedProcess[str]:

@@ -39,7 +39,8 @@ from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_u
 from epic100.slurm.scheduler import Slurm, about, about_of
 from epic100.slurm.site import facts_file, read_partitions
 
-# What this takes from the plugin beside its classes. One that is gone upstream is said at once.
+# This module needs these parts of the plugin. If a new version of it lacks one, the run ends at
+# its start.
 NEEDED = ("get_job_wildcards", "get_submit_command", "set_gres_string", "validate_slurm_extra")
 METHODS = (
     "get_account_arg",
@@ -49,11 +50,15 @@ METHODS = (
     "format_job_exec",
     "_submit_job",
 )
-SBATCH_SECONDS = 120.0  # for one call; then it is unknown whether its request arrived
+# A call may take this long. After that, it is unknown whether its request arrived.
+SBATCH_SECONDS = 120.0
 RETRY_SECONDS = 15.0
-ARRIVAL_SECONDS = 30.0  # by then, a request without an answer is in the queue or lost
+# After this long, a request without an answer is in the queue or lost.
+ARRIVAL_SECONDS = 30.0
 LAST_POLL_SECONDS = 180.0
-AGAIN = 20  # ends by the machines' fault after which one counts as a try
+# Ends of a job by the machines' fault count as no try until there are this many. This one and all
+# later ones count.
+AGAIN = 20
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
 
 
@@ -71,18 +76,23 @@ class Executor(plugin.Executor):
                 f"this snakemake-executor-plugin-slurm has no {', '.join(gone)}, which "
                 "`--executor epic100` needs: install the version that the lock names"
             )
-        self.logger.disabled = True  # of what it tells, nothing is for the user
+        # Nothing that the plugin tells here is for the user.
+        self.logger.disabled = True
         try:
             super().__post_init__(test_mode)
         finally:
             self.logger.disabled = False
-        self.stopped = threading.Event()  # by Ctrl-C
+        self.stopped = threading.Event()
         self._said: set[str] = set()
-        self._submitted: set[str] = set()  # ids
-        self._adopted: dict[str, ClusterJob] = {}  # jobs of a killed run, by rule and wildcards
-        self._barred: dict[int, str] = {}  # the node on which a job has just failed
-        self._kept_off: dict[str, tuple[str, str, str]] = {}  # by id: node, cluster, partition
-        self._again: Counter[int] = Counter()  # ends by the machines' fault, by job
+        self._submitted: set[str] = set()
+        # The keys are rule and wildcards of jobs of a killed run.
+        self._adopted: dict[str, ClusterJob] = {}
+        # It names the node that has just failed under a job. The job's next request excludes it.
+        self._barred: dict[int, str] = {}
+        # It has node, cluster and partition of each request that excludes a node, by Slurm's id.
+        self._kept_off: dict[str, tuple[str, str, str]] = {}
+        # It counts the ends of a job by the machines' fault.
+        self._again: Counter[int] = Counter()
         settings = self.workflow.executor_settings
         self._site = read_partitions(facts_file(self.workflow.rundir))
         clusters = check_requests(self.workflow, settings)
@@ -179,20 +189,20 @@ class Executor(plugin.Executor):
             call += f' --wrap="{escaped}"'
         what, shown, end = about(_comment(job)), "", time.monotonic() + 60 * settings.patience
         while not self.stopped.is_set():
-            with contextlib.suppress(OSError):  # the number only saves work
+            with contextlib.suppress(OSError):  # The file only saves work.
                 newest.unlink(missing_ok=True)
             away = f" --exclude={barred}" if barred else ""
             done = self._sbatch(call.replace("sbatch ", f"sbatch{away} ", 1), script)
             words = message_of(done)
             if done.returncode and barred and (NO_NAME in words or NO_NODE in words):
-                barred = ""  # it is the only one, or of another cluster
+                barred = ""  # It is the only node, or one of another cluster.
                 continue
             if done.returncode and of_request(words) == Fault.NEVER:
                 raise NotSubmittedError(words, never=True)
             if done.returncode and shown != (shown := words):
                 self.logger.warning(f"{what} cannot be submitted now, trying on: {shown}")
             elif not done.returncode and done.stderr.strip():
-                self.logger.warning(f"{what}: {words}")  # accepted, with a message
+                self.logger.warning(f"{what}: {words}")  # It is accepted with a message.
             job_id = job_of(done.stdout) if done.returncode == 0 else ""
             full = bool(NO_PLACE.search(words))
             if not job_id and not full:
@@ -281,7 +291,8 @@ class Executor(plugin.Executor):
         """Report the jobs that have ended, and yield the others."""
         first = self.workflow.executor_settings.init_seconds_before_status_checks
         pause, going_on = first, []
-        if active_jobs:  # else this may be called before the executor is complete
+        # Without jobs, this may be called before the executor is complete.
+        if active_jobs:
             before: float = self.next_seconds_between_status_checks
             pause = min(before + 10, LAST_POLL_SECONDS)
             async with self.status_rate_limiter:
@@ -308,7 +319,7 @@ class Executor(plugin.Executor):
                     let = ["update", f"JobId={job}", "ExcNodeList="]
                     run(["scontrol", *on(filter(None, [cluster])), *let])
             return states
-        except Exception as error:  # a question ends no run
+        except Exception as error:  # A failed question must not end the run.
             self._say(f"nothing is known of jobs now ({error!r}); they run on")
             return {}
 

@@ -6,10 +6,10 @@ docs/vsc.md has the table.
 import re
 from enum import Enum
 
-# Of jobs that ended with these, the machines are the cause. All other ends are the job's own.
+# The machines are the cause of these ends of a job. All other ends are the job's own fault.
 OF_MACHINES = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")
 MEMORY = re.compile(r"exceeded memory limit|oom.?kill|out of memory", re.IGNORECASE)
-# What Slurm says of a request that it will never grant (src/common/slurm_errno.c, slurm_opt.c).
+# Slurm says this of a request that it will never grant (src/common/slurm_errno.c, slurm_opt.c).
 NEVER = re.compile(
     r"Invalid (account|qos|partition|feature|generic resource|node name|license|job array|Trackable"
     r"|reservation|wckey|cluster|dependency|--|argument)"
@@ -20,8 +20,8 @@ NEVER = re.compile(
 )
 NO_NODE = "Requested node configuration is not available"
 NO_NAME = "Invalid node name"
-# AssocGrpSubmitJobsLimit, AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit and similar: the
-# queue is full until another job has ended.
+# It matches AssocGrpSubmitJobsLimit, AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit and
+# similar reasons: the queue is full until another job has ended.
 NO_PLACE = re.compile(r"\w*SubmitJobs?\w*Limit")
 
 

@@ -22,18 +22,19 @@ from epic100.slurm.commands import message_of, on, run
 from epic100.slurm.failures import NO_NODE, Fault, of_request
 from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, facts_file, read_partitions
 
-Resources = Mapping[str, Any]  # one job's resources, resolved by Snakemake
+# Snakemake has resolved these resources of one job.
+Resources = Mapping[str, Any]
 
-# Every rule but one is a process on one node and starts others itself; more would idle but be
-# charged. A training over several nodes has `mpi` and as many tasks as nodes.
+# Every rule but one is a process on one node, and starts others itself. More of these would idle
+# but be charged. A training over several nodes has `mpi` and as many tasks as nodes.
 SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
-# Errors of sbatch that are about Slurm now, and not about the request.
+# These errors of sbatch are about the state of Slurm, and not about the request.
 UNCLEAR = re.compile(
     r"[Uu]nable to (contact|establish)|can't be reached|problem talking|[Cc]onnection|[Tt]imed out"
     r"|Zero Bytes|[Tt]emporar|endpoint|[Aa]uthentication|credential|SubmitJobs?\w*Limit"
     r"|not respond|[Cc]ommunication|try again|[Rr]esource temporarily|[Ss]ocket|presently disabled"
 )
-# What a key of a job's resources is called in Slurm's messages.
+# Slurm's messages use these words for a key of a job's resources.
 WORDS = {
     "slurm_account": "account",
     "clusters": "cluster",
@@ -57,7 +58,8 @@ HEAD = (
     "Nothing was submitted: Slurm would refuse these requests, or charge for what is not used. "
     "Change the keys named here in the profile, or with `--set-resources RULE:KEY=VALUE`:"
 )
-AWAY = ("down", "drain", "fail", "unknown")  # how states of such nodes begin
+# The states of nodes that are away begin with these words.
+AWAY = ("down", "drain", "fail", "unknown")
 
 
 # CUDA builds answer this without a GPU; `torch.cuda.get_arch_list` needs one.
@@ -158,7 +160,8 @@ def refusal(
         requests.setdefault(call, []).append(job)
     found: dict[str, dict[str, int]] = {}
     for call, same in requests.items():
-        told = {name for names in found.values() for name in names}  # of an earlier attempt
+        # A job whose earlier attempt has a fault is not reported again.
+        told = {name for names in found.values() for name in names}
         jobs_left = sorted((job for job in same if job[1] not in told), key=lambda job: -job[0])
         if jobs_left:
             resources = jobs_left[0][3]
@@ -213,7 +216,7 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     if NO_NODE in words:
         partition = str(resources.get("slurm_partition"))
         states = node_states(cluster_of(resources), partition)
-        if not states or not all(states.values()):  # It may be granted when those are back.
+        if not states or not all(states.values()):  # It may be granted when all are up.
             return []
     if NO_SLURM.search(words):
         return [f"{words}: this machine has no Slurm that answers; call from a login node"]
@@ -248,7 +251,8 @@ def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[
     if at is None or cores is None:
         return
     gpus = numbers.get("gpu", 0) // (numbers["nodes"] if several else 1)
-    granted = int(cores[2]) * (gpus if cores[1] == "gpu" else 1)  # on each node
+    # The job gets this many cores on each node.
+    granted = int(cores[2]) * (gpus if cores[1] == "gpu" else 1)
     key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
     memory = numbers.get(key, 0) * (granted if key == "mem_mb_per_cpu" else 1)
     if at.mem_mb_per_core and memory > granted * at.mem_mb_per_core:

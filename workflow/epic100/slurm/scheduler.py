@@ -28,7 +28,7 @@ FIELDS = (
     "Comment",
     "StdOut",
 )
-# What Slurm's reasons for a pending job mean, by how they begin.
+# Each pattern matches the start of Slurm's reason for a pending job, and its text explains it.
 REASONS = {
     "Priority": "other jobs come first",
     "Resources": "it is next, and waits for a place",
@@ -39,7 +39,8 @@ REASONS = {
     "Dependency|BeginTime|Licenses|Reserv": "not before another job, a time or a license",
     "Invalid|AccountNot|BadConstraints": "it can never start: cancel it, and mend the request",
 }
-NO_GPU = ("", "-1", "NoDevFiles")  # older versions write the last one for a job without GPUs
+# Older versions of Slurm write `NoDevFiles` for a job without GPUs.
+NO_GPU = ("", "-1", "NoDevFiles")
 
 
 class Slurm(Scheduler):

@@ -22,9 +22,11 @@ from epic100.base.shipped import ROOT
 from epic100.slurm.commands import on, run
 
 FACTS = Path("profiles/partitions.yaml")
-WITHOUT = ("without_clusters_option", "without_account")  # lists of clusters
+# These keys of the file have lists of clusters.
+WITHOUT = ("without_clusters_option", "without_account")
 ASK_SECONDS = 20.0
-NO_ACCOUNT = "lp_myproject"  # as in the examples of the site's documentation
+# The examples in the site's documentation use this account.
+NO_ACCOUNT = "lp_myproject"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Partition:
     hours: float = 0
     gpus: int = 0
     cores_per_gpu: int = 0
-    sm: int = 0  # compute capability of its GPUs, 70 means 7.0; 0 if unknown
+    # It is the compute capability of the GPUs: 70 means 7.0.
+    sm: int = 0
     clusters: str = ""
     pays: bool = True
 
@@ -68,7 +71,8 @@ class Partition:
         return replace(self, **{key: v for key, v in told.items() if not getattr(self, key)})
 
 
-Partitions = Mapping[str, Partition]  # by `cluster/name`
+# The keys are `cluster/name`.
+Partitions = Mapping[str, Partition]
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,8 @@ def _number(text: str | None) -> int:
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    if Path(path).absolute() != ROOT / FACTS:  # which belongs to whoever installed it
+    # The repository's own file belongs to whoever installed it.
+    if Path(path).absolute() != ROOT / FACTS:
         refuse_foreign(path)
     facts: dict[str, Any] = yaml.safe_load(read_text(path))
     return facts

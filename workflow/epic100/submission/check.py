@@ -23,11 +23,11 @@ from epic100.segments.drop_reasons import read_drop_kinds
 
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
-MOST = 0.5  # a larger share of segments with the prior is a problem
-# Words in a weights file's name which show that the weights were trained on videos.
+MOST = 0.5  # A larger share of segments with the prior is a problem.
+# These words in the name of a weights file show that the weights were trained on videos.
 VIDEO_DATA = ("kinetics", "k400", "k600", "k700", "ssv2", "sthv2", "something")
 
-_SMALLEST = math.log(1.4e-45)  # a smaller float32 becomes 0
+_SMALLEST = math.log(1.4e-45)  # A smaller float32 becomes 0.
 
 
 def check(

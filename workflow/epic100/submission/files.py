@@ -30,8 +30,10 @@ PathLike = str | os.PathLike
 MEMBER = "test.json"
 VERSION = "0.2"
 CHALLENGE = "action_recognition"
-LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has about 100 MiB
-# Limits on objects and lists, and on values: an object needs 100 times its bytes in memory.
+# The file test.json has at most so many bytes. That of EPIC-100 test has about 100 MiB.
+LARGEST = 2**28
+# The first limits objects and lists, the second limits values. An object needs 100 times its bytes
+# in memory.
 MOST_OPENED, MOST_VALUES = 200_000, 10_000_000
 
 
@@ -162,7 +164,7 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
         for row in rows:
             if not isinstance(name := row["narration_id"], str):
                 raise TypeError(f"a narration_id is {shortened(repr(name))}")
-            row["narration_id"] = str(name)  # it may be a numpy.str_
+            row["narration_id"] = str(name)  # It may be a numpy.str_ object.
             for key in OUTPUTS:
                 row[key] = torch.as_tensor(row[key])
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
@@ -175,7 +177,7 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
 
 def _row(scores: torch.Tensor) -> torch.Tensor:
     row = scores.detach().to("cpu", torch.float32).contiguous()
-    # torch.save stores the whole storage of a view.
+    # For a view, `torch.save` stores the whole storage.
     return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
 
 
@@ -224,7 +226,8 @@ def write_zip(
         archive.open(MEMBER, "w") as file,
     ):
         separator = head.removesuffix("}") + ', "results": {'
-        for entry in entries:  # one at a time, since all as Python's numbers take a gigabyte
+        # All entries together would take a gigabyte as Python's numbers.
+        for entry in entries:
             scores = {task: dict(enumerate(entry[f"{task}_output"].tolist())) for task in TASKS}
             text = json.dumps({entry["narration_id"]: scores}).removeprefix("{").removesuffix("}")
             file.write((separator + text).encode())
@@ -270,7 +273,8 @@ def _member(path: PathLike) -> bytes:
             how = archive.getinfo(MEMBER).compress_type
             if how not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise EpicError(f"{where} is packed by method {how}, expected stored or deflated")
-            with archive.open(MEMBER) as member:  # the size in its header may be wrong
+            # The size in the header may be wrong, so the read has a limit too.
+            with archive.open(MEMBER) as member:
                 claimed = archive.getinfo(MEMBER).file_size
                 data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
     except EpicError:

@@ -25,7 +25,8 @@ from epic100.settings import layered_settings
 from epic100.submission.check import HINT, OUTPUTS, check
 from epic100.submission.files import entries_of, existing_file, read_content, read_zip
 
-OWN = "action_head_accuracy_at_1"  # its name in metrics.json
+# The accuracy of the model's own scores of actions has this name in metrics.json.
+OWN = "action_head_accuracy_at_1"
 PathLike = str | os.PathLike
 
 
@@ -103,7 +104,8 @@ def _hits_of_entries(
             f"{path}: {'; '.join(faults)}; expected scores of every segment of split val, for the "
             "`classes:` in the config"
         )
-    # In the file's order and dtype: the official softmax is over all rows, and rounds so.
+    # Rows keep the file's order and dtype, since the official softmax goes over all rows and its
+    # rounding depends on both.
     place = {name: row for row, name in enumerate(truth.ids)}
     rows = np.array([place[entry["narration_id"]] for entry in entries])
     verb, noun = (np.stack([entry[key].numpy() for entry in entries]) for key in OUTPUTS)

@@ -78,7 +78,9 @@ def scanned_video(
     return ScannedVideo(video_id, Path(root), path, Path(index).parent, found, row)
 
 
-SPREAD_SECONDS = 2.0  # of a model whose frames cover a segment: EPIC's median is 1.85 s
+# A clip lasts this long for a model whose frames cover a segment. The median segment of EPIC lasts
+# 1.85 s.
+SPREAD_SECONDS = 2.0
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -174,7 +176,8 @@ def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float
     return max(1, round((SPREAD_SECONDS if window is None else window) * fps))
 
 
-PART = 64  # clips of a shard: a killed run loses at most these
+# A shard has at most this many clips. A process that is killed loses only its unfinished shard.
+PART = 64
 
 
 def rows_of_clips(
@@ -220,7 +223,7 @@ def rows_of_clips(
     for (video, _), listed, begin in zip(videos, lists, begins, strict=False):
         parts |= _parts(video, listed, begin)
     root, index_dir = videos[0][0].root, videos[0][0].index_dir
-    # In a folder of its own: another attempt may have other clips left to compute.
+    # The list has a folder of its own: another attempt may have other clips left to compute.
     with tempfile.TemporaryDirectory() as folder:
         clips = Path(folder) / "clips.txt"
         write_segments(pd.concat(lists, ignore_index=True), clips)

@@ -20,7 +20,8 @@ from epic100.settings import TimelineSettings
 from epic100.timeline.clips import Placed
 from epic100.video.scan_table import ranges_of
 
-TOP = 5  # classes of each clip that are listed
+# This many classes of each clip are listed.
+TOP = 5
 FORMAT = "epic100 timeline 1"
 COLUMNS = (
     "start",
@@ -34,7 +35,8 @@ COLUMNS = (
     "verb_probability",
     "noun_probability",
 )
-SUFFIXES = (".json", ".vtt", ".activitynet.json", ".tsv")  # in the order of writing
+# The files are written in this order.
+SUFFIXES = (".json", ".vtt", ".activitynet.json", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def merge(
         best, height = smooth.argmax(axis=1), smooth.max(axis=1)
         if idle is not None:
             quiet = moving_mean(idle[first:after, None], reach)[:, 0] >= threshold
-            best[quiet], height[quiet] = -1, -1.0  # below any threshold
+            best[quiet], height[quiet] = -1, -1.0  # It is below any threshold.
         borders = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
         for start, stop in zip(borders, borders[1:], strict=False):
             mean = float(height[start:stop].mean())
@@ -259,7 +261,8 @@ def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
         tsv: `{video}.tsv`; the others are beside it (`SUFFIXES`).
     """
     written = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline))
-    for suffix, content in zip(SUFFIXES, written, strict=False):  # the table last
+    # The last suffix is the table's, which is written after the others.
+    for suffix, content in zip(SUFFIXES, written, strict=False):
         if not isinstance(content, str):
             content = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         write_text(beside(tsv, suffix), content)

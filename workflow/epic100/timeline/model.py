@@ -37,13 +37,17 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import outside, ranges_of
 
 FORMAT = "epic100 background 1"
-DECAY = 0.01  # of the weights
-FLOOR = -30.0  # log-probabilities below it tell nothing more
+# It is the factor of the squared weights in the loss.
+DECAY = 0.01
+# Log-probabilities below it tell nothing more.
+FLOOR = -30.0
 
 
 log = logging.getLogger(__name__)
-EACH = 20  # segments, and pieces of gaps, that are looked at in a video, at most
-LEAST = 13  # frames of a gap
+# At most this many segments, and this many pieces of gaps, are looked at in a video.
+EACH = 20
+# A piece of a gap has at least this many frames.
+LEAST = 13
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ def _examples(
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
         try:
             found = scanned_video(video, participant, root, *places[participant])
-        except (KeyError, EpicError):  # it is excluded, or cannot be read
+        except (KeyError, EpicError):  # It is excluded, or cannot be read.
             continue
         frames, most = found.index.frames, clip_frames(model.pipeline, found.index.fps, None)
         busy = [(0, int(own["start"].min())), (int(own["stop"].max()), frames)]

@@ -31,7 +31,8 @@ from epic100.video.index import FrameError, build_index
 from epic100.video.index_file import index_path, load_index
 from epic100.video.sheet import Video
 
-OF_ANOTHER = ".activitynet"  # a video of this name would share a file with another (`SUFFIXES`)
+# A video whose name ends like this would share a file with another one (`SUFFIXES`).
+OF_ANOTHER = ".activitynet"
 log = logging.getLogger(__name__)
 
 
@@ -156,7 +157,7 @@ def make_timelines(
             )
     if Path(out).exists() and not Path(out).is_dir():
         raise EpicError(f"{out}: is a file; expected a folder for the timelines; name another")
-    # Both are known only when a video has been scanned, which may take an hour.
+    # Both would fail only after a video has been scanned, which may take an hour.
     gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus())
     write_text(Path(out) / ".writable", "")
     (Path(out) / ".writable").unlink()
@@ -170,7 +171,8 @@ def make_timelines(
         try:
             make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
             remove_folder(work)
-        except FrameError as error:  # of this file alone; any other would come with each
+        # This error is about one file. Any other error would come with each file.
+        except FrameError as error:
             refused.append(str(error))
             if len(paths) > 1:
                 log.error(error)

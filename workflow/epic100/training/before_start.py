@@ -23,7 +23,8 @@ from epic100.settings import Settings
 MODULE = "epic100.training.start_check"
 LIMIT_SECONDS = 300
 NEEDED = ("epic100", "torch", "mmaction", "mmengine")
-MARK = "checked: "  # last line of the file: what exactly was checked
+# The last line of the file begins so; a digest of what was checked follows.
+MARK = "checked: "
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Asked:
 def bases(recipe: str) -> list[str]:
     """An MMEngine config and, as far as text says, all that it is on top of (`_base_`)."""
     files = [os.path.abspath(recipe)]
-    for file in files:  # The list grows while it is walked.
+    for file in files:  # The loop also walks the files that it adds.
         try:
             body = ast.parse(Path(file).read_text(encoding="utf-8")).body
         except (OSError, ValueError, SyntaxError):
@@ -118,7 +119,7 @@ def run_start_check(
     """
     digest, train = asked.digest(), asked.config.get("train", {})
     on_cpu = asked.remote or train.get("device") == "cpu" or train.get("gpus") == 0
-    # MMEngine uses any GPU that it sees.
+    # MMEngine uses any GPU that it sees, so a check on the CPU hides them all.
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
     with open(open_plain(log_file, os.O_WRONLY), "w", encoding="utf-8") as log:
         log.truncate(0)

@@ -42,12 +42,16 @@ from epic100.training.table import Found, StartTable, start_table
 log = logging.getLogger(__name__)
 
 SAMPLES = 4
-EARLY_BATCH = 2  # segments a step on a login node's CPU
-STATE = 4  # times the weights: a checkpoint has also two moments of Adam and the average
+# On the CPU of a login node, a step takes at most so many segments.
+EARLY_BATCH = 2
+# A checkpoint is so many times as large as the weights: it also has two moments of Adam and the
+# average.
+STATE = 4
 SMALLER = (
     "raise `train: accumulate:` (the batch in more parts, the same result), or lower `batch_size`"
 )
-NO_LEARNING = 0.0  # the rate: there is no room for a warm-up
+# The trial is too short for a warm-up, so its learning rate is 0.
+NO_LEARNING = 0.0
 ALONE: Changes = {"launcher": "none", "model_wrapper_cfg": None}
 NOT_TRACKED: Changes = {"visualizer": {"type": "Visualizer"}, "vis_backends": None}
 
@@ -138,13 +142,15 @@ def check(
         ) from error
     except EpicError:
         raise
-    except Exception as error:  # any part raises what it likes about settings it cannot take
+    except Exception as error:
+        # Any part may raise any error about settings that it cannot take.
         if is_ours(error):
             raise
         log.error(traceback.format_exc())
         raise EpicError(_advice(error, plan)) from error
     finally:
-        gc.collect()  # the runner's circles hold memory of the GPU
+        # Reference cycles in the runner still hold memory of the GPU.
+        gc.collect()
         torch.cuda.empty_cache()
         if not rank():
             shutil.rmtree(folder, ignore_errors=True)
@@ -184,7 +190,7 @@ def _train(
         if not early:
             raise
         return replace(found, unread=str(error))
-    if came := loop.signals.requested:  # after the last step
+    if came := loop.signals.requested:  # It came after the last step.
         raise Stopped(f"{came} came")
     if not rank():
         save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / MODEL)
@@ -195,7 +201,7 @@ def _train(
         step_seconds=loop.computed * plan.share / batch,
         load_seconds=dataset.seconds,
         memory=torch.cuda.max_memory_allocated(),
-        # Several steps use the same addresses.
+        # Several steps reuse addresses, so the storages of one step alone can be counted.
         activations=sum(saved.values()) / batch if runner.max_iters == 1 else 0.0,
         shape=tuple(dataset.samples[0]["inputs"].shape),
     )
@@ -205,12 +211,14 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Recipe:
     """The config of the run, for some steps in a folder of its own."""
     config, on_gpu = plan.config, plan.placement.device == "cuda"
     share = min(plan.share, EARLY_BATCH) if early and not on_gpu else plan.share
-    steps = 4 if on_gpu else 1 if early else 2  # a GPU chooses its kernels in the first
+    # The last step is timed. In the first one, a GPU also chooses its kernels.
+    steps = 4 if on_gpu else 1 if early else 2
     changes: Changes = {
         **NOT_TRACKED,
         **(ALONE if early else {}),
         "work_dir": str(folder),
-        "experiment_name": f"preflight_{time.time_ns()}",  # or MMEngine takes two for one run
+        # MMEngine takes two runners of one name for the same run.
+        "experiment_name": f"preflight_{time.time_ns()}",
         "default_hooks.checkpoint.go_on": False,
         "default_hooks.telemetry.bar": False,
         "train_cfg.max_epochs": 1,
@@ -239,7 +247,8 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> st
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     folder, keep = Path(plan.config.work_dir), plan.config.default_hooks.checkpoint.keep
     there = sum(path.stat().st_size for path in checkpoints(folder))
-    needed = max(0, (keep + 2) * STATE * weights + more - there)  # the best, and one to write
+    # The best checkpoint, and one that is being written, come on top of those that are kept.
+    needed = max(0, (keep + 2) * STATE * weights + more - there)
     free = shutil.disk_usage(folder).free
     words = (
         f"{free / 1e9:.1f} GB free in {folder.parents[2]}; this run needs about "

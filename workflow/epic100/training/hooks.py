@@ -28,13 +28,14 @@ from epic100.training.report import Report
 from epic100.training.run import checkpoints, pick_up, read_stamp, run_stamp
 from epic100.training.state import Saves, take_own_state
 
-GUARDED = "guarded:"  # before a path: MMEngine reads it as `read_weights` does
+# MMEngine reads a path with this prefix by `load_from_guarded`.
+GUARDED = "guarded:"
 
-# The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
+# MMEngine calls the hook with the lowest number first. Its own hooks have these numbers:
 # RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
 # 60; ParamSchedulerHook 70. If two numbers are equal, the default hook runs first.
 PRIORITIES = {
-    "SampleSeedHook": 10,  # before any random number is drawn
+    "SampleSeedHook": 10,  # It runs before any random number is drawn.
     "FrozenBatchNormHook": 12,
     "CompileHook": 51,
     "AccumulateHook": 52,
@@ -61,7 +62,7 @@ class SampleSeedHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + rank())
-        np.random.seed([runner.seed, runner.iter, rank()])  # TRN's head draws from NumPy
+        np.random.seed([runner.seed, runner.iter, rank()])  # TRN's head draws from NumPy.
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -45,11 +45,14 @@ from epic100.video.index_file import FOLDER as SHARED_INDEXES
 
 log = logging.getLogger(__name__)
 
-PATIENCE_MINUTES = 30.0  # a step takes seconds; a slow disk that comes back is worth the wait
-MEMORY = "/dev/shm"  # always node-local; $TMPDIR may not be
-ERROR = "\x1e"  # a line that begins so is the error of a node
-INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # the user's own choice wins
-WAIT_SECONDS = 600  # for the other nodes to start
+# A step takes seconds, but a slow disk that comes back is worth the wait.
+PATIENCE_MINUTES = 30.0
+# It is always on the node itself; $TMPDIR may be on a network disk.
+MEMORY = "/dev/shm"
+ERROR = "\x1e"  # A line that begins so is the error of a node.
+INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+# The processes of all nodes must connect within this time.
+WAIT_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -177,18 +180,19 @@ def start_node(job: Job) -> None:
 
 def _start_ranks(job: Job, placement: Placement) -> None:
     """Start the ranks of this node and wait for them."""
-    threads = min(torch.get_num_threads(), usable_cores())  # Snakemake states those of the rule
-    # Indexes on a disk: shared memory is scarce in containers.
+    # Snakemake sets OMP_NUM_THREADS to the threads of the rule, and torch reads it.
+    threads = min(torch.get_num_threads(), usable_cores())
+    # The indexes are on a disk, because shared memory is scarce in containers.
     with private_folder() as indexes, private_folder(MEMORY) as folder:
         job = replace(job, init_method=f"file://{folder}/ranks")
         environment = {
             "WORLD_SIZE": str(placement.processes),
             "LOCAL_WORLD_SIZE": str(placement.on_node),
             "OMP_NUM_THREADS": str(max(1, threads // placement.on_node)),
-            "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",  # as torchrun has it
+            "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",  # `torchrun` sets this too.
             SHARED_INDEXES: indexes,
             **towards(job.nodes.address if job.nodes else "127.0.0.1"),
-            # MMEngine uses any GPU that it sees.
+            # MMEngine uses any GPU that it sees, so a training on the CPU hides them all.
             **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
         }
         first = int(os.environ[job.nodes.rank]) * placement.on_node if job.nodes else 0
@@ -211,7 +215,9 @@ def train_rank(job: Job) -> None:
     number, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if processes > 1:  # before MMEngine, which asks for a GPU even in a CPU build and fails
+    # MMEngine would make the group itself, but its way calls `torch.cuda.set_device`, which fails
+    # in a CPU build.
+    if processes > 1:
         torch.distributed.init_process_group(
             "nccl" if torch.cuda.is_available() else "gloo",
             init_method=None if job.nodes else job.init_method,
@@ -255,7 +261,7 @@ def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
             timedelta(seconds=WAIT_SECONDS),
             master_listen_fd=own,
         )
-    except (OSError, RuntimeError) as error:  # torch raises RuntimeErrors of its own
+    except (OSError, RuntimeError) as error:  # Errors of torch's store are RuntimeErrors.
         raise EpicError(
             f"process {rank} of {processes} cannot use {nodes.address}:{nodes.port}, where the "
             f"nodes of this training meet ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME "
@@ -304,7 +310,7 @@ def towards(address: str) -> dict[str, str]:
     wins. NCCL may send its data over InfiniBand all the same.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, 9))  # sends nothing
+        probe.connect((address, 9))  # This sends nothing.
         own = probe.getsockname()[0]
     interfaces = psutil.net_if_addrs().items()
     names = [name for name, found in interfaces if own in (each.address for each in found)]

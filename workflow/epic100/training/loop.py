@@ -38,9 +38,9 @@ from epic100.training.run import checkpoint_path, keep_as_best, last_saved, writ
 from epic100.training.state import History, Saves, collect_state, require_finite
 from epic100.training.step import Mark, Step, clip_without_reading
 
-# Values that MMEngine's log keeps of each figure; more than its averaging windows need. MMEngine
-# copies them at every iteration. With its default of a million values, the copy takes 14 ms after
-# 630,000 iterations.
+# MMEngine's log keeps so many values of each figure, which is more than its averaging windows need.
+# It copies them at every iteration. With its default of a million values, the copy takes 14 ms
+# after 630,000 iterations.
 KEPT = 1000
 
 
@@ -135,7 +135,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner, batches = self.runner, len(self.dataloader)
         if isinstance(runner.optim_wrapper, OptimWrapper):
             clip_without_reading(runner.optim_wrapper)
-        self._config_text = runner.cfg.pretty_text  # slow, so formatted only once
+        # Formatting is slow, so it is done only once.
+        self._config_text = runner.cfg.pretty_text
         self.clock = self.saves.at = on_rank_0(time.monotonic)
         batch = self.dataloader.batch_size * world()
         whole = min(batches * batch, len(self.dataloader.sampler) * world())
@@ -144,7 +145,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.report.begin(
             self.history, left, runner.work_dir, self._max_epochs, self.dataloader.num_workers
         )
-        if self._iter and self._iter == self.history.best_iter:  # a kill may have prevented it
+        # A kill may have come between the save of this checkpoint and its copy as the best one.
+        if self._iter and self._iter == self.history.best_iter:
             self._keep_best()
 
     def _rest_of_epoch(self) -> Iterator[tuple[dict, float]]:
@@ -184,7 +186,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Read the steps that are on their way, but for the last `behind` ones."""
         while len(self._on_their_way) > behind:
             self._read(self._on_their_way.pop(0))
-        if world() == 1:  # which knows it at once
+        # A single process sees its signal at once; several must first agree in a step.
+        if world() == 1:
             self.stopping = self.signals.requested is not None
 
     def _read(self, step: Step) -> None:
@@ -225,7 +228,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def save(self) -> Path:
         """Write a checkpoint of now; it is on the disk when this returns."""
         path = checkpoint_path(self.runner.work_dir, self._iter)
-        self.catch_up()  # no loss that was not looked at
+        # A loss that is NaN or infinite must stop the training before the save.
+        self.catch_up()
         require_finite(self.runner)
         state = collect_state(self.runner, self.history, self._config_text)
         state["stamp"] = self.saves.stamp

@@ -30,7 +30,8 @@ from epic100.training.recipe import (
     present,
 )
 
-# Clips that the workers of one process prefetch; a clip of 13 frames of 160 pixels takes 1 MB.
+# The workers of one process prefetch at most so many clips, or one batch each. A clip of 13 frames
+# of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
 CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
 
@@ -147,7 +148,8 @@ def plan_run(
     several: Changes = {}
     if placement.processes > 1:
         several["launcher"] = "pytorch"
-        if placement.device == "cpu":  # MMEngine's own choice, but for a GPU, which it always takes
+        if placement.device == "cpu":
+            # MMEngine would choose the same wrapper, but always for a GPU.
             several["model_wrapper_cfg"] = {
                 "type": "MMDistributedDataParallel",
                 "broadcast_buffers": False,
@@ -155,8 +157,10 @@ def plan_run(
                 "find_unused_parameters": config.get("find_unused_parameters", False),
             }
         if val is not None:
-            several["val_evaluator.collect_device"] = "gpu"  # not through files in `.`
-    hooks = custom_hooks(config)  # those added change how the run is computed, after all others
+            # With `cpu`, MMEngine would send the results through files in the current folder.
+            several["val_evaluator.collect_device"] = "gpu"
+    # The hook that is added here changes how the run is computed, not what it learns.
+    hooks = custom_hooks(config)
     if settings.compile:
         hooks.append({"type": "CompileHook"})
     planned = changed(

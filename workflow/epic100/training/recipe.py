@@ -26,7 +26,8 @@ from epic100.model.registered import HEAD, HeadOf
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 
-Recipe: TypeAlias = Config  # what is learned, with or without how a machine learns it
+# A recipe states what is learned. After `training.plan` it also states how a machine learns it.
+Recipe: TypeAlias = Config
 Changes = dict[str, Any]
 
 DEFAULT = "config/x3d_s_epic_rgb_segments.py"
@@ -40,15 +41,16 @@ AUTOCAST: dict[str, Changes] = {
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
-# Steps of MMAction2 that take a whole video for the segment, and those in their place.
+# These steps of MMAction2 take a whole video for the segment. A config must have the steps
+# `OpenSegment` and `DecodeSegment` instead.
 OWN_STEPS = {
     f"{library}{step}": ours
     for library in ("Decord", "PyAV", "OpenCV")
     for step, ours in (("Init", "OpenSegment"), ("Decode", "DecodeSegment"))
 }
-# Where else a model says how many classes it learns: mixed labels, and TPN's second head.
+# A model also states its number of classes here: for mixed labels, and for TPN's second head.
 COUNTS = (".num_classes", ".aux_head_cfg.out_channels")
-# What MMEngine's Runner reads from a config: its own arguments, and these of the whole config.
+# MMEngine's Runner reads its own arguments from a config, and these keys of the whole config.
 READ = {
     "activation_checkpointing",
     "auto_scale_lr",
@@ -57,8 +59,10 @@ READ = {
     "model_wrapper_cfg",
     "sync_bn",
 } | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
-BUILDERS = {"type", "constructor", "paramwise_cfg", "priority"}  # taken before a class is built
-ALIKE = 0.85  # two names this alike are one with a typo, where any name would be possible
+# MMEngine takes these keys out of a dict before it builds the class.
+BUILDERS = {"type", "constructor", "paramwise_cfg", "priority"}
+# Where any name is possible, a name this similar to a known one counts as a typo.
+ALIKE = 0.85
 
 
 def build_config(
@@ -81,10 +85,12 @@ def build_config(
         EpicError: The MMEngine config cannot be read, or has parts that do not go with the
             workflow's; or nothing reads one of the options.
     """
-    init_default_scope("mmaction")  # whose names a recipe may give without it
+    # A recipe may then name classes of MMAction2 without the prefix `mmaction.`.
+    init_default_scope("mmaction")
     config = read_config(settings.config)
     _require_parts(config, settings.config)
-    hooks = custom_hooks(config)  # those added change what is learned
+    # The hooks that are added here change what is learned.
+    hooks = custom_hooks(config)
     if settings.bn == "frozen":
         hooks.append(ConfigDict(type="FrozenBatchNormHook"))
     if settings.ema is not None:
@@ -93,7 +99,7 @@ def build_config(
     config = changed(
         config,
         {
-            # It would validate on training segments.
+            # A training on train and val would validate on segments that it learns from.
             **({} if settings.split == "train" else NO_VALIDATION),
             **(schedule_for(config, settings.epochs) if settings.epochs else {}),
             "model.cls_head": _epic_head(config.model.cls_head),
@@ -102,7 +108,6 @@ def build_config(
     config = changed(
         config,
         {
-            # First, since it replaces the wrapper of which others may set a part.
             **at_precision(config, settings.precision),
             **_named(config, settings, results, video_root, index_dir or f"{results}/scan"),
             "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
@@ -115,10 +120,11 @@ def build_config(
         },
     )
     require_known_options(config, settings.options)
-    options = copy.deepcopy(settings.options)  # MMEngine pops `_delete_` keys
+    # MMEngine pops `_delete_` keys from what it is given.
+    options = copy.deepcopy(settings.options)
     try:
         config.merge_from_dict({key: _as_there(config, key, options[key]) for key in options})
-    except TypeError as error:  # a dict for what is none
+    except TypeError as error:  # An option sets a dict where the config has another type.
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
     if config.optim_wrapper.get("accumulative_counts", 1) != 1:
         raise EpicError("`optim_wrapper.accumulative_counts` is set; expected `train: accumulate:`")
@@ -231,8 +237,8 @@ def _counted(config: Recipe, table: Mapping[str, Any]) -> Changes:
     counts = [key for key, _ in items_of(parts, "model.") if key.endswith(COUNTS)]
     changes |= {key: len(read_pairs(table["pairs"])) for key in counts}
     if (model.get("test_cfg") or {}).get("fcn_test"):
-        # TPN's head would then make itself a layer in the first test, and never change it again.
-        # The layer that learns gives the same scores.
+        # In its first test, TPN's head would make a copy of its last layer, and use this copy in
+        # all later tests. The layer that learns gives the same scores.
         changes["model.test_cfg.fcn_test"] = False
     return changes
 
@@ -277,13 +283,13 @@ def read_config(path: str | os.PathLike) -> Recipe:
         raise EpicError(f"{path}: no such MMEngine config; see `train: config:`")
     try:
         config = Config.fromfile(path)
-        # MMEngine makes the text of a config nine times a run; with long paths yapf takes a second
-        # each time. `fromfile` has an argument for it, and forgets it.
+        # MMEngine makes the text of a config nine times a run. With long paths, yapf takes a second
+        # each time. `fromfile` has an argument against it, but forgets it.
         object.__setattr__(config, "_format_python_code", False)
         return config
-    except Exception as error:  # it can raise anything
+    except Exception as error:  # A config is code, so any error is possible.
         cause: BaseException = error
-        while deeper := cause.__cause__ or cause.__context__:  # MMEngine wraps the original error
+        while deeper := cause.__cause__ or cause.__context__:  # MMEngine wraps the original error.
             cause = deeper
         reason = " ".join(str(cause).split())
         raise EpicError(

@@ -130,7 +130,7 @@ class Report:
         if count >= self.enough and waited >= self.limit * spent and not self._warned:
             self._warned = True
             cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            # Not by MMEngine's logger, which leaves out a warning in the words of an earlier epoch.
+            # MMEngine's logger would leave out a warning that repeats the words of an earlier one.
             if self._bar is not None:
                 log.warning(loader_advice(waited / count, spent / count, self.workers, cores))
 
@@ -143,13 +143,14 @@ class Report:
             return
         path, about = self.page
         rows = list(history.rows)
-        if history.batches:  # of an epoch that is not over
+        # The last row is about the epoch that is not over.
+        if history.batches:
             rows.append({"epoch": len(rows) + 1, "action_top1": None, **history.means()})
         speed = [epoch_line(row, self.epochs) for row in rows] or ["steps: none yet"]
         lines = [TITLE, "", *machine(), "", *about, "", *speed]
         try:
             write_text(path, "\n".join(lines) + "\n")
-        except (OSError, DiskError) as error:  # a page about the training must not end it
+        except (OSError, DiskError) as error:  # A page about the training must not end it.
             log.warning(f"{path}: not written ({error})")
 
 

@@ -50,8 +50,9 @@ KEYS = (
     "auto_scale_lr",
     "sync_bn",
 )
-# Left out below those keys, at any depth: where files are (the stamp has digests of the lists) and
-# how they are loaded. The stamp has the batch over all processes instead of `batch_size`.
+# The stamp leaves these out below `KEYS`, at any depth. They say where files are (the stamp has
+# digests of the lists), how they are loaded, and when a validation is due. The stamp has the batch
+# over all processes instead of `batch_size`.
 INDIFFERENT = {
     "ann_file",
     "pairs",
@@ -350,7 +351,8 @@ def begin_attempt(run_dir: Path) -> Path:
             break
     for path in [path for each in before for path in (*checkpoints(each), each / BEST)]:
         if not (folder / path.name).exists():
-            with contextlib.suppress(FileNotFoundError):  # no best yet, or removed just now
+            # There may be no best one yet, or another attempt has just removed the file.
+            with contextlib.suppress(FileNotFoundError):
                 link_or_copy(path, folder / path.name)
     return folder
 

@@ -36,9 +36,12 @@ from epic100.training.table import StartTable
 from epic100.video.sheet import Video, find_files, on_disk_lines, read_sheet
 
 RESULTS = Path("results")
-FEW = 2  # segments of a video
-TRIED = 3  # videos, the smallest: without an index all packets of a file are read
-INDEX_BYTES_PER_HOUR = 20e6  # the index of an hour of video, and its copy in the scan's cache
+# The check reads `FEW` segments of each of the `TRIED` smallest videos, because without an index
+# all packets of a file are read.
+FEW = 2
+TRIED = 3
+# An index and its copy in the scan's cache take so many bytes together.
+INDEX_BYTES_PER_HOUR = 20e6
 
 
 def start_check(asked: Asked) -> StartTable:
@@ -62,7 +65,7 @@ def start_check(asked: Asked) -> StartTable:
         to_come = config.minikitchen or config.videos.download or not there
         usable = [video for video in used if to_come or video.video_id in there]
         train, val = (_segments(config, split, videos, usable) for split in ("train", "val"))
-        if train is None:  # the run makes the annotations
+        if train is None:  # The run makes the annotations.
             train, val = _stand_in(), None
         if not table.errors:
             _try(asked, config, train, train.head(0) if val is None else val, usable, table)
@@ -109,7 +112,7 @@ def _try(
     modules = use_modules(config.modules.model_dump())
     settings = config.train.begun_with(asked.recipe, asked.weights)
     gpu = asked.remote and settings.gpus_to_ask > 0
-    if gpu:  # what needs it is tried first thing in the job
+    if gpu:  # All that needs a GPU is tried at the beginning of the job.
         bn = "local" if settings.bn == "sync" else settings.bn
         settings = settings.model_copy(update={"compile": False, "bn": bn})
     learned = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
@@ -125,7 +128,8 @@ def _try(
     with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as name:
         for split, segments in {settings.split: learned, "val": val}.items():
             write_segments(_few(segments, root), f"{name}/clean/{split}.txt")
-        write_segments(val.head(0), f"{name}/segments/val.txt")  # an empty clean list is then right
+        # This list is empty, so that an empty clean list is no error.
+        write_segments(val.head(0), f"{name}/segments/val.txt")
         write_pairs(pair_table(learned), pairs_path(name, settings.split))
         pairs = read_pairs(pairs_path(name, settings.split))
         recipe = build_config(settings, name, root, str(RESULTS / "scan"), classes)
@@ -136,7 +140,8 @@ def _try(
         if plan.val is not None:
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
-        scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
+        # It counts float32 scores of val and test, both in shards and in a file.
+        scores = 4 * len(pairs) * len(val) * 4
         made = check(
             plan,
             learned,
@@ -180,7 +185,8 @@ def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
 def main() -> None:
     """Take what is asked from stdin; print the outcome as the last line."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    with contextlib.redirect_stdout(sys.stderr):  # libraries print
+    # Libraries print, but the caller reads the last line of stdout.
+    with contextlib.redirect_stdout(sys.stderr):
         table = start_check(pickle.load(sys.stdin.buffer))
     end = f"{len(table.errors)} errors stop this run" if table.errors else "nothing is wrong"
     outcome = (not table.errors, f"Start check: {end}\n{table.text()}")

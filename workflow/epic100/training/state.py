@@ -26,7 +26,8 @@ from epic100.training.run import last_saved
 
 log = logging.getLogger(__name__)
 
-KEY = "history"  # of a checkpoint's part `message_hub`, `runtime_info`
+# The history has this key in a checkpoint's `message_hub`, below `runtime_info`.
+KEY = "history"
 
 
 @dataclass
@@ -187,7 +188,7 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(map(plain, value))
-    if isinstance(value, np.generic):  # np.float64 is also a float
+    if isinstance(value, np.generic):  # `np.float64` is also a float.
         return value.item()
     if value is None or isinstance(value, (numbers.Number, str, torch.Tensor)):
         return value
@@ -198,7 +199,8 @@ def _plain_hub(hub: Any) -> dict:
     """The part of MMEngine's message hub that resuming uses; logged figures start again."""
     info = {}
     for key, value in hub.runtime_info.items():
-        with contextlib.suppress(TypeError):  # an object of a hook of the user's own
+        # A hook of the user may keep any object there.
+        with contextlib.suppress(TypeError):
             if key != "cfg":
                 info[key] = plain(value)
     return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
@@ -243,6 +245,6 @@ def final_weights(runner: Any) -> dict[str, torch.Tensor]:
     model = bare(runner.model)
     weights = model.state_dict()
     for hook in runner.hooks:
-        if average := getattr(hook, "ema_model", None):  # MMEngine's EMAHook
+        if average := getattr(hook, "ema_model", None):  # MMEngine's EMAHook has it.
             weights |= dict(average.module.named_parameters())
     return {key: value.detach().cpu().clone() for key, value in weights.items()}

@@ -72,7 +72,7 @@ class Step:
         agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, asked)])
         if world() > 1:
             torch.distributed.all_reduce(agreed)
-        # On a GPU into pinned memory.
+        # A copy from a GPU goes into pinned memory, so the process does not wait for it.
         self._sent = torch.cat([agreed, own]).to("cpu", non_blocking=True)
 
     def read(self) -> tuple[float, float, bool, dict[str, float]]:

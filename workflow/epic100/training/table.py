@@ -13,9 +13,12 @@ from epic100.model.views import sampling_of
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
 from epic100.training.recipe import custom_hooks
 
-FEW = 16  # segments per BatchNorm batch below which its statistics are poor
-PRIVATE_ROWS = ("weights", "disk")  # rows with paths
-ELSEWHERE = ("device", "loader", "time")  # rows that only the machine of the job can say
+# The statistics of BatchNorm are poor if it sees fewer segments at a time.
+FEW = 16
+# These rows have paths in them.
+PRIVATE_ROWS = ("weights", "disk")
+# Only the machine of the job can fill these rows.
+ELSEWHERE = ("device", "loader", "time")
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
 
 
@@ -227,7 +230,8 @@ def _model_text(found: Found) -> str:
     if found.unread:
         return text
     shape = found.shape
-    frames = shape[2] if len(shape) == 5 else shape[0]  # 2D recognizer
+    # The input of a 2D recognizer begins with the frames.
+    frames = shape[2] if len(shape) == 5 else shape[0]
     return f"{text}; {frames} frames of {shape[-1]} x {shape[-2]}"
 
 

@@ -84,7 +84,7 @@ def train(
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
 
     recipe = build_config(settings, results, video_root, index_dir, classes)
-    run = open_run(Path(results) / "work_dirs", recipe)  # rank 0 looks, and tells all ranks
+    run = open_run(Path(results) / "work_dirs", recipe)
     if run.attempt is None:
         if rank() == 0:
             log.info(f"{run.folder} has the finished model of these settings and lists: taken")
@@ -93,14 +93,16 @@ def train(
     plan = plan_run(recipe, settings, placement, work_dir=run.attempt)
 
     table = check(plan, segments, pairs, classes, modules=own)
-    runner = QuietRunner.from_cfg(plan.config)  # model, optimizer, schedule, hooks
-    loop = runner.train_loop  # data
+    runner = QuietRunner.from_cfg(plan.config)
+    # Reading this property builds the data loader.
+    loop = runner.train_loop
     if rank() == 0:
         log.info(table.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
         loop.report.page = Path(model_path).parent / PAGE, table.without_paths()
 
-    runner.train()  # resumes the newest checkpoint that loads; `ResumableEpochLoop.run`
+    # This resumes the newest checkpoint that loads, and calls `ResumableEpochLoop.run`.
+    runner.train()
     if rank() == 0:
         trained_on = {
             "split": settings.split,

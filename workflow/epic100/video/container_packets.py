@@ -17,9 +17,11 @@ from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import prepare
 from epic100.video.untimed import has_no_times, timed
 
-OPENING = 2**29  # bytes: FFmpeg's own index of ten hours of video takes 52 MB
+# It counts bytes. FFmpeg's own index of ten hours of video takes 52 MB.
+OPENING = 2**29
 
-Timed = tuple[av.Packet, int | None]  # a packet and its time, which a hidden packet lacks
+# It is a packet and its time of presentation, which some packets lack.
+Timed = tuple[av.Packet, int | None]
 
 
 class ContainerPackets:
@@ -34,7 +36,8 @@ class ContainerPackets:
             file = WatchedFile(self.path)
             if file.size != self._index.file_size:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-            with memory_for(OPENING):  # it may be another file since, whose head asks for more
+            # The file may have been replaced by one whose header asks for far more memory.
+            with memory_for(OPENING):
                 self._container, self._stream = open_media(file, self._index.stream.most_pixels)
         except (FileError, av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: {error}") from error
@@ -45,7 +48,7 @@ class ContainerPackets:
         self._container.close()
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # it was never open
+        with suppress(AttributeError):  # It has no container if opening failed.
             self.close()
 
     @property
@@ -72,7 +75,8 @@ class ContainerPackets:
                         yield packet, time
                         yield from packets
                         return
-                    why = ANOTHER_FILE  # or reading began within the picture
+                    # It may also be the same file, where the seek landed inside the picture.
+                    why = ANOTHER_FILE
                 if packet.dts is not None and packet.dts > latest:
                     break
         raise FrameError(f"{self.path}: {why}")
@@ -84,7 +88,8 @@ class ContainerPackets:
         corrupted, and for those whose packets get their times by their number.
         """
         untimed = has_no_times(self._container, self._stream)
-        with suppress(av.error.FFmpegError):  # the container has no key frame so early
+        # A seek fails if the container has no key frame so early.
+        with suppress(av.error.FFmpegError):
             for back in () if untimed else (0, *(1 << n for n in range(key.bit_length()))):
                 time = int(self._index.key_pts[key - back])
                 self._container.seek(time, stream=self._stream)

@@ -6,8 +6,10 @@ Boxes: ISO/IEC 14496-12 (2022). Matroska: RFC 8794, RFC 9559.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-ReadAt = Callable[[int, int], bytes]  # reads from a file; takes position and count in bytes
-_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # the two elements at the top level of a Matroska file
+# It reads from a file, and takes the position and the count in bytes.
+ReadAt = Callable[[int, int], bytes]
+# These two elements are at the top level of a Matroska file.
+_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 class Box(NamedTuple):
@@ -50,9 +52,10 @@ def matroska_bytes(read_at: ReadAt) -> int:
         head = read_at(position, 12)
         if head[:4] != name.to_bytes(4) or len(head) < 5 or not head[4]:
             return 0
-        width = 9 - head[4].bit_length()  # of the size, by the zeros before its first one
+        # The zero bits before the first one bit tell how many bytes the size takes.
+        width = 9 - head[4].bit_length()
         size = int.from_bytes(head[4 : 4 + width]) & ~(1 << 7 * width)
-        if size == (1 << 7 * width) - 1:  # unknown
+        if size == (1 << 7 * width) - 1:  # A size of one bits only is unknown.
             return 0
         position += 4 + width + size
     return position

@@ -16,10 +16,12 @@ from epic100.video.ffmpeg import packet_of
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept
 
-# Bytes between two packets, such as sound, that cost less to read than a second read costs.
+# To read so many bytes between two packets, such as sound, takes less time than a second read.
 MOST_BETWEEN = 64 << 10
-MOST_AT_ONCE = 4 << 20  # bytes of one read, unless one packet is larger
-_PLACE = ["offset", "size", "pts", "shown", "sets"]  # columns of the index
+# One read takes at most so many bytes, unless a single packet is larger.
+MOST_AT_ONCE = 4 << 20
+# A `Place` has these columns of the index.
+_PLACE = ["offset", "size", "pts", "shown", "sets"]
 
 Place = tuple[int, int, int, int, int]
 
@@ -58,7 +60,8 @@ class DirectPackets:
         for run in _runs(self._places(key, wanted)):
             start = run[0][0]
             count = run[-1][0] + run[-1][1] - start
-            data = memoryview(file.read_at(start, count))  # within the file: the index was checked
+            # The index was checked, so `count` is never more than the file had when it was scanned.
+            data = memoryview(file.read_at(start, count))
             if len(data) < count:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
             for offset, size, pts, shown, sets in run:
@@ -70,7 +73,8 @@ class DirectPackets:
                 elif pts not in wanted and _is_skipped(coded, self._length_size):
                     continue
                 packet = packet_of(coded)
-                if shown:  # without a time, a hidden picture is never taken for a wanted one
+                # A hidden picture gets no time, so it is never taken for a wanted one.
+                if shown:
                     packet.pts = pts
                 packet.is_keyframe = sets >= 0
                 yield packet, pts

@@ -12,10 +12,12 @@ from pydantic import Field
 from epic100.base.guarded import FileError
 from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
 
-# Signs of the values a, b, c, d of a display matrix, by quarter turns clockwise.
+# Entry n has the signs of the values a, b, c, d of a display matrix that makes n quarter turns
+# clockwise.
 TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
 FIRST_PACKETS = 100  # If any picture decodes, one of these does.
-COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
+# These are attributes of a codec context.
+COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
 Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
 Side = Annotated[int, Field(ge=0, le=2**16)]
@@ -95,7 +97,8 @@ def quarter_turns(path: str, max_pixels: int) -> int:
 
 def _turns_of(matrix: bytes) -> int:
     a, b, _, c, d = struct.unpack_from("=5i", matrix)
-    least = max(map(abs, (a, b, c, d))) / 100  # scaled pictures are turned alike
+    # A matrix may also scale pictures, which changes the values but not their signs.
+    least = max(map(abs, (a, b, c, d))) / 100
     signs = tuple((value > least) - (value < -least) for value in (a, b, c, d))
     if signs not in TURNS:
         raise FileError(

@@ -12,13 +12,16 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError
 from epic100.video.containers import boxes_of
 
-MAX_PIXELS = 2**24  # per picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
-READ_TRIES = 8  # input errors in a row before reading is given up
-# Containers that hold all their data. FFmpeg also opens playlists, descriptions of network
+# A picture of 5.3K has 15.9 million pixels. A clip of 8192 x 8192 pixels takes 2.7 GiB.
+MAX_PIXELS = 2**24
+# Reading is given up after so many input errors in a row.
+READ_TRIES = 8
+# These containers hold all their data. FFmpeg also opens playlists, descriptions of network
 # sessions, lists of files and patterns of names, whatever the file is called, and follows them to
 # other files and addresses.
 KINDS = "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF"
-_NEW_ENTRY = "new_extradata"  # FFmpeg's name of a packet's side data
+# FFmpeg gives this name to the side data of a packet that holds a new sample entry.
+_NEW_ENTRY = "new_extradata"
 _ALLOWED = {
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ivf",
     "protocol_whitelist": "file",
@@ -47,7 +50,7 @@ def open_media(
             "r",
             options=decoder_limit(max_pixels),
             container_options=_ALLOWED.copy(),
-            metadata_errors="replace",  # old cameras write text tags in Latin-1
+            metadata_errors="replace",  # Old cameras write text tags in Latin-1.
         )
     except av.error.FFmpegError as error:
         raise FileError(f"cannot open: {_why_closed(file, error)}") from error
@@ -98,9 +101,10 @@ def demuxed(
                 yield packet
             return
         except EpicError:
-            raise  # the disk's
+            raise  # The disk fails, not the file.
         except Exception as error:
-            if type(error) is MemoryError:  # not FFmpeg's own word, which is of the file
+            # FFmpeg raises a subclass, and then the file is at fault. Here memory is short.
+            if type(error) is MemoryError:
                 raise
             tell(error_text(error))
             tries += 1
@@ -121,7 +125,7 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
 
 def new_entry(packet: av.Packet) -> bytes:
     """The head of a sample entry that begins at a packet, for its decoder, or b""."""
-    # To ask for this kind by its name takes longer than to list all kinds, mostly none.
+    # To list all kinds, mostly none, is faster than to ask for this kind by its name.
     for side in packet.iter_sidedata():
         if side.data_type == _NEW_ENTRY:
             return bytes(side)
@@ -141,7 +145,8 @@ def packet_of(data: bytes | memoryview) -> av.Packet:
 
 def decoder_limit(max_pixels: int) -> dict[str, str]:
     """The option of a decoder that refuses larger pictures, also where they grow in the stream."""
-    most = max(MAX_PIXELS, 2 * max_pixels)  # decoders pad pictures, and the scan makes them taller
+    # Decoders pad pictures, and the scan makes them taller.
+    most = max(MAX_PIXELS, 2 * max_pixels)
     return {"max_pixels": str(most)}
 
 

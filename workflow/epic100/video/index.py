@@ -32,14 +32,17 @@ from epic100.video.nal import ParameterSets
 from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
 from epic100.video.untimed import own_times, timed
 
-# A file of arrays states it, and one of another format is not read. Raise it when `to_arrays`
-# changes.
+# A file of arrays states its format, and a file of another format is not read. Raise the number
+# when `to_arrays` changes.
 FORMAT = "epic100 frame indexes 5"
-# What a file may take until it is indexed; no packet is decoded.
+# These limits hold for the indexing of one file, which decodes no packet.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
-LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
-PROGRESS_EVERY = 1000  # packets
-_PIECE = 1 << 16  # bytes that are read at once to compare packets
+# It counts seconds of computing, which grow with the size of the file.
+LIMIT_SECONDS = 600
+# It counts packets.
+PROGRESS_EVERY = 1000
+# So many bytes are read at once to compare packets with the file.
+_PIECE = 1 << 16
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
 
@@ -233,11 +236,13 @@ class VideoIndex:
             units, second = facts["time_base"]
             facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
             index = conforming(cls(packets, StreamFacts(**facts), sets, **own))
-            av.Codec(index.stream.codec, "r")  # both raise if FFmpeg does not know the name
+            # Both raise an error if FFmpeg does not know the name.
+            av.Codec(index.stream.codec, "r")
             av.VideoFormat(index.stream.pix_fmt or "gray")
         except DiskError:
             raise
-        except Exception as error:  # other facts, or values of other types, raise many kinds
+        # Other facts, or values of other types, raise many kinds of errors.
+        except Exception as error:
             raise FileError(f"no frame index of this version: {error!r}") from error
         return index
 
@@ -263,15 +268,19 @@ class PacketRecorder:
         context = stream.codec_context
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
         self._stream = facts_of(file.name, stream, self._sets.length_size)
-        self._rows = array("q")  # `RECORDED` of each packet
-        self._bare_keys = list[int]()  # rows of key frames that need sets which changed before
+        # It has the columns `RECORDED` of each packet, one packet after another.
+        self._rows = array("q")
+        # These rows are key frames that do not bring the parameter sets that changed before them.
+        self._bare_keys = list[int]()
         self._direct = True
         self._file = file
-        self._piece, self._piece_at = b"", 0  # bytes of the file, and where they begin
+        # It keeps the bytes that were read last, and where they begin in the file.
+        self._piece, self._piece_at = b"", 0
         self.part, self.shown = 0, False
         self._place, self._until, self._before = -1, TIMES[0], TIMES[0]
         container: Any = stream.container
-        streams = "mpeg" in container.format.name  # broadcasts, whose players begin with them
+        # A player of a broadcast starts its clock where the stream begins, not at time 0.
+        streams = "mpeg" in container.format.name
         self._zero = (container.start_time or 0) / av.time_base if streams else 0.0
 
     def add(self, packet: "av.Packet", data: bytes, entry: bytes) -> None:
@@ -282,7 +291,7 @@ class PacketRecorder:
         """
         if entry:
             self._sets.new_entry(entry)
-            self._direct = False  # packets read by their places lack it
+            self._direct = False  # Packets that are read by their places lack the entry.
         brings = self._sets.see(data) or bool(entry)
         if packet.pts is None:
             self._direct = False
@@ -296,7 +305,8 @@ class PacketRecorder:
         crc, sets = (zlib.crc32(data), self._sets.entry) if is_key else (0, -1)
         if is_key and self._sets.change and not brings and self._rows:
             self._bare_keys.append(len(self._rows) // len(RECORDED))
-        again = packet.is_discard and packet.pts <= self._until  # not what ends a part
+        # Hidden packets that end a part have later times than its shown pictures.
+        again = packet.is_discard and packet.pts <= self._until
         if packet.is_keyframe and (again or 0 <= offset < self._place):
             self.part, self._before = self.part + 1, self._until
         self._place, self.shown = offset, not packet.is_discard and packet.pts > self._before

@@ -22,7 +22,8 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.video.index import FORMAT, VideoIndex
 from epic100.video.packet_table import TIMES, unpacked
 
-FOLDER = "EPIC100_SHARED_INDEXES"  # a private folder of the processes that a launcher starts
+# This variable names a private folder that the processes of a launcher share.
+FOLDER = "EPIC100_SHARED_INDEXES"
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
@@ -70,7 +71,8 @@ def load_indexes(path: Path) -> Mapping[str, VideoIndex]:
     with _opened(path) as arrays:
         prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
         stops = np.cumsum([len(arrays[f"{prefix}sets"]) for prefix in prefixes])
-        packets = np.split(_shared(arrays, prefixes, key), stops)[:-1]  # nothing is left over
+        # The last part is empty, since the last stop is the end of all packets.
+        packets = np.split(_shared(arrays, prefixes, key), stops)[:-1]
         return {
             prefix[:-1]: _fitting(VideoIndex.from_arrays(arrays, prefix, own))
             for prefix, own in zip(prefixes, packets, strict=True)
@@ -105,7 +107,7 @@ def _shared(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], name: str
                 with atomic_path(copy) as temporary:
                     np.save(temporary, unpacked(arrays, prefixes), allow_pickle=False)
         return np.load(copy, mmap_mode="r", allow_pickle=False)
-    except (OSError, DiskError):  # no room in it
+    except (OSError, DiskError):  # The folder may have no room.
         return unpacked(arrays, prefixes)
 
 

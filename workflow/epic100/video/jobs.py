@@ -79,10 +79,10 @@ def complete(
         try:
             list(pool.map(work, waiting))
         except KeyboardInterrupt:
-            board.stopped = True  # videos that are being decoded must not be waited for
+            board.stopped = True  # It ends running jobs, so nobody waits for their videos.
             raise
         finally:
-            pool.shutdown(cancel_futures=True)  # after an interrupt, waiting videos must not start
+            pool.shutdown(cancel_futures=True)  # After an interrupt, no waiting job may start.
             board.bar.close()
     if faults:
         raise EpicError(

@@ -18,8 +18,9 @@ from epic100.video.facts import COLOURS, StreamFacts
 from epic100.video.ffmpeg import decoder_limit
 from epic100.video.window import PictureConverter
 
-MOST_FILES, MOST_DECODERS = 512, 4  # EPIC-KITCHENS-100 has 495 training videos
-MOST_CONVERTERS = 64  # of 140 kB; training draws one of 47 sizes for each clip
+MOST_FILES, MOST_DECODERS = 512, 4  # EPIC-KITCHENS-100 has 495 training videos.
+# A converter takes 140 kB. Training draws one of 47 sizes for each clip.
+MOST_CONVERTERS = 64
 
 
 def _most_files() -> int:
@@ -57,9 +58,9 @@ def prepare(decoder: VideoCodecContext) -> None:
 
     A scan, or `build_index`, has accepted the size that the file states.
     """
-    # One core per clip: workers run in parallel, and threads would only add latency.
+    # Each clip gets one core: workers run in parallel, and threads would only add latency.
     decoder.thread_type, decoder.thread_count = "NONE", 1
-    decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
+    decoder.flags |= Flags.unaligned  # Without it, a crop from the left is rounded.
     decoder.options = {**decoder.options, **decoder_limit(decoder.width * decoder.height)}
 
 

@@ -8,15 +8,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-SLICE, IDR, SPS, PPS = 1, 5, 7, 8  # NAL unit types of H.264, table 7-1
-VPS_HEVC, SPS_HEVC, PPS_HEVC = 32, 33, 34  # Rec. ITU-T H.265, table 7-1
+# NAL unit types are in table 7-1, both of Rec. ITU-T H.264 and of Rec. ITU-T H.265.
+SLICE, IDR, SPS, PPS = 1, 5, 7, 8
+VPS_HEVC, SPS_HEVC, PPS_HEVC = 32, 33, 34
 SETS = {"h264": (SPS, PPS), "hevc": (VPS_HEVC, SPS_HEVC, PPS_HEVC)}
 _SLICES = {"h264": range(1, 6), "hevc": range(VPS_HEVC)}
 _START = re.compile(rb"\x00\x00\x01")
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
-_AVCC_HEAD, _HVCC_HEAD = 5, 22  # bytes before the numbers of sets
-_MOST_ZEROS = 32  # of an Exp-Golomb code
-_MOST_SPS, _MOST_SETS = 31, 255  # of an avcC record
+# So many bytes of a record come before the counts of its parameter sets.
+_AVCC_HEAD, _HVCC_HEAD = 5, 22
+# An Exp-Golomb code begins with at most so many zeros.
+_MOST_ZEROS = 32
+# An avcC record has room for so many SPS, and for so many PPS.
+_MOST_SPS, _MOST_SETS = 31, 255
 
 
 class Bits:
@@ -52,7 +56,7 @@ class Bits:
         """Read an Exp-Golomb code, clause 9.1. Raises ValueError for none or one too long."""
         at, text = self.at, self.text
         one = text.find("1", at)
-        if one == at:  # most codes
+        if one == at:  # Most codes are this single bit.
             self.at = at + 1
             return 0
         self.at = stop = 2 * one - at + 1
@@ -177,7 +181,7 @@ def _stored(codec: str, data: bytes, at: int) -> Iterator[bytes]:
     for group in range(groups):
         if codec == "hevc":
             count, at = int.from_bytes(data[at + 1 : at + 3]), at + 3
-        else:  # the first byte has three ones before the number
+        else:  # The first byte has three ones before the count.
             count, at = data[at] & (255 if group else 31), at + 1
         for _ in range(count):
             start, at = at + 2, at + 2 + int.from_bytes(data[at : at + 2])
@@ -219,13 +223,13 @@ class ParameterSets:
             return True
         first = packet[size : size + 1]
         if size and first and kind_of(codec, first) in _SLICES[codec]:
-            return False  # most packets: not even their units are looked for
+            return False  # Most packets begin with a slice, so no sets come before it.
         brought = set[int]()
-        with contextlib.suppress(ValueError):  # the scan reports units that are not whole
+        with contextlib.suppress(ValueError):  # The scan reports units that are not whole.
             for unit in nal_units(packet, size):
                 kind = kind_of(codec, unit)
                 if kind in _SLICES[codec]:
-                    break  # sets after the first slice belong to another picture
+                    break  # Sets after the first slice belong to another picture.
                 if kind in SETS[codec]:
                     brought.add(kind)
                     self.change |= unit not in self._record.sets

@@ -5,20 +5,29 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-TIMES = (-(2**62), 2**62 - 1)  # their differences fit into 64 bits
-_FIELDS = [  # in an order that leaves no gaps
-    ("offset", "<i8"),  # where the coded bytes begin in the file
-    ("pts", "<i8"),  # time of presentation, in units of the stream's time base
-    ("dts", "<i8"),  # time of decoding, in the same units
-    ("size", "<i4"),  # number of coded bytes
-    ("crc", "<u4"),  # of a key frame: CRC-32 of its bytes; else 0
-    ("sets", "<i2"),  # of a key frame: which parameter sets are in force; else -1
-    ("shown", "<i1"),  # 0 if an edit list hides it, else 1
-    ("frame", "<i4"),  # in row i: the packet that holds frame i; -1 in rows beyond the last
+# The differences of such times fit into 64 bits.
+TIMES = (-(2**62), 2**62 - 1)
+# In this order, only one byte of a row is lost to alignment.
+_FIELDS = [
+    # Here the coded bytes begin in the file.
+    ("offset", "<i8"),
+    # Times of presentation and of decoding are in units of the stream's time base.
+    ("pts", "<i8"),
+    ("dts", "<i8"),
+    # It counts the coded bytes.
+    ("size", "<i4"),
+    # For a key frame it is the CRC-32 of its bytes, else 0.
+    ("crc", "<u4"),
+    # For a key frame it says which parameter sets are in force, else it is -1.
+    ("sets", "<i2"),
+    # It is 0 if an edit list hides the picture, else 1.
+    ("shown", "<i1"),
+    # Row i names the packet that holds frame i; rows beyond the last frame have -1.
+    ("frame", "<i4"),
 ]
-PACKET = np.dtype(_FIELDS, align=True)  # NumPy fills columns that are aligned twice as fast
+PACKET = np.dtype(_FIELDS, align=True)  # NumPy fills aligned columns twice as fast.
 COLUMNS = [name for name, _ in _FIELDS]
-RECORDED = COLUMNS[:-1]  # `frame` follows from the others
+RECORDED = COLUMNS[:-1]  # `frame` follows from the others.
 
 
 def unpacked(arrays: Mapping[str, npt.ArrayLike], prefixes: Sequence[str]) -> np.ndarray:

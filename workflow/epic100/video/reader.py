@@ -17,13 +17,13 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.video.container_packets import ContainerPackets
 from epic100.video.direct_packets import DirectPackets
-from epic100.video.index import FrameError as FrameError  # every reader raises it
+from epic100.video.index import FrameError as FrameError  # Every reader raises it.
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import Kept, new_decoder
 from epic100.video.window import Window
 
-# Decoders that may be told packet by packet what to skip. Of others a packet may hold several
-# pictures (packed MPEG-4, superframes of VP9), or what is skipped is fixed at the start (AV1).
+# These decoders can be told packet by packet what to skip. Packets of other codecs may hold several
+# pictures (packed MPEG-4, superframes of VP9), or the choice is fixed at the start (AV1).
 _SKIPPING = ("h264", "hevc", "mpeg1video", "mpeg2video")
 
 
@@ -47,9 +47,9 @@ class VideoReader:
     ):
         self.path = Path(path)
         self.index: VideoIndex = index or build_index(path)
-        self.fps = self.index.fps  # measured over all frames, so computed once
+        self.fps = self.index.fps
         self._kept, self._alone = kept or Kept(), kept is None
-        # Equal for streams whose pictures are described alike: they share converters.
+        # It is equal for streams whose pictures are described alike: they share converters.
         self._described = (self.index.stream, *self.index.sets)
         self._packets: ContainerPackets | DirectPackets
         if self.index.direct:
@@ -94,8 +94,8 @@ class VideoReader:
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
         pts = self.index.pts_of(wanted)
-        # The last key frame before its packet. The leading pictures of an open GOP, which are shown
-        # before that key frame, are decoded from the one before.
+        # Decoding begins at the last key frame before the packet. The leading pictures of an open
+        # GOP are shown before that key frame, so they are decoded from the key frame before it.
         keys = np.searchsorted(self.index.keys, self.index.packets["frame"][wanted], "right") - 1
         keys = np.maximum(keys - (pts < self.index.key_pts[keys]), 0)
         kept = self.size if window is None else (window.height, window.width)
@@ -124,14 +124,14 @@ class VideoReader:
     ) -> None:
         """Decode from key frame number `key` until every wanted pts was fed, then drain."""
         begins = int(self.index.key_pts[key])
-        spoilt = False  # whether a picture shown before the key frame is corrupted
+        spoilt = False  # It tells whether a picture shown before the key frame is corrupted.
 
         def kept(frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
             return [f for f in frames if not spoilt or (f.pts is not None and f.pts >= begins)]
 
         try:
             packets = self._packets.from_key(key, wanted)
-            first = next(packets, None)  # may reopen the file, which replaces its decoder
+            first = next(packets, None)  # It may reopen the file, which replaces its decoder.
             if first is None:
                 return
             decoder = self._decoder(key)
@@ -156,7 +156,8 @@ class VideoReader:
                     break
             last = decoder.decode(None)
             self._keep(kept(last), rows, pictures)
-        except (av.error.FFmpegError, OSError) as error:  # the latter is of the file, not the disk
+        # An OSError comes from the file: a disk that fails raises DiskError.
+        except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
     def _decoder(self, key: int) -> VideoCodecContext:

@@ -16,12 +16,14 @@ from epic100.base.names import MD5, NAME, NAME_WORDS, URL, URL_WORDS
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
-# Where a video may be below the root. Downloads go to the first, which is also its path in lists.
+# A video may be at any of these places below the root. Downloads go to the first one, which is
+# also its path in lists.
 LAYOUTS = ("{participant}/{video}.MP4", "{participant}/videos/{video}.MP4", "{video}.MP4")
 FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 SPLITS = ("train", "val", "test")
-MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # their product, a number of frames, fits into int64
-EXPECTED = {  # of each column that is read, in words
+MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # Their product, a number of frames, fits into int64.
+# It says in words what each column that is read may hold.
+EXPECTED = {
     "video_id": NAME_WORDS,
     "participant_id": NAME_WORDS,
     "split": f"one of {', '.join(SPLITS)}",
@@ -184,7 +186,7 @@ def _files_in(folder: str) -> dict[str, list[Path]]:
     """What a folder has, by its name with the ending in lower case."""
     try:
         names = insist(folder, "listing", lambda: os.listdir(folder or "."))
-    except OSError:  # who opens the file says why
+    except OSError:  # The code that opens the file says why.
         return {}
     files: dict[str, list[Path]] = {}
     for name in sorted(names):

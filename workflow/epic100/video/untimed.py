@@ -18,8 +18,8 @@ from av.container import InputContainer
 from epic100.base.guarded import FileError
 from epic100.video.ffmpeg import demuxed, opened
 
-_IN_AVI = ("h264", "hevc")  # codecs whose pictures FFmpeg cannot order there
-_REPORT_EVERY = 100  # packets
+_IN_AVI = ("h264", "hevc")  # FFmpeg cannot order the pictures of these codecs in AVI.
+_REPORT_EVERY = 100  # It counts packets.
 
 
 def has_no_times(container: InputContainer, stream: av.VideoStream) -> bool:
@@ -57,7 +57,7 @@ def own_times(
     stated, given = list[int | None](), list[int]()
     with opened(path, max_pixels) as (_, container, stream):
         decoder = stream.codec_context
-        # "Strict" lets it wait for the most pictures that may come in between.
+        # "Strict" lets the decoder wait for the most pictures that may come in between.
         decoder.options = {**decoder.options, "strict": "strict", "skip_loop_filter": "all"}
         decoder.thread_count = 1
         for packet in demuxed(container, stream):
@@ -70,7 +70,7 @@ def own_times(
                 progress(len(stated))
     known, latest = dict[int, int](), -math.inf
     for number, time in enumerate(stated):
-        if time is not None and time > latest:  # FFmpeg may give two packets one time
+        if time is not None and time > latest:  # FFmpeg may give two packets one time.
             known[number] = latest = time
     if not known:
         raise FileError("no picture has a time")

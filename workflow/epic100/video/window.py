@@ -50,10 +50,10 @@ class PictureConverter:
     """
 
     def __init__(self) -> None:
-        # Kept, because a new one per frame would rebuild its tables and start threads.
+        # A new one for each frame would rebuild its tables and start threads.
         self._reformatter = VideoReformatter()
         self._crop: FilterContext | None = None
-        self._made_for = ""  # what the graph of this filter takes and gives
+        self._made_for = ""  # It says what the graph of this filter takes and gives.
 
     def write(
         self,
@@ -85,11 +85,14 @@ class PictureConverter:
             frame = self._cut(frame, window)
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
         lines = np.frombuffer(memoryview(rgb.planes[0]), np.uint8).reshape(height, -1)
-        picture = lines[:, : 3 * width].reshape(height, width, 3)  # lines are padded at the end
+        # FFmpeg pads each line at its end.
+        picture = lines[:, : 3 * width].reshape(height, width, 3)
         if window is not None and window.flipped:
-            import cv2  # 300 MiB of address space, which a scan does not need
+            # It takes 300 MiB of address space, which a scan does not need.
+            import cv2
 
-            cv2.flip(picture, 1, into)  # thirty times as fast as a slice with a negative step
+            # This is thirty times as fast as a slice with a negative step.
+            cv2.flip(picture, 1, into)
         else:
             into[:] = picture
 
