@@ -304,7 +304,6 @@ class Executor(plugin.Executor):
         fault = of_end(state, reason)
         told = "; ".join(filter(None, [f"{state}, {reason}" if reason else state]))
         if fault == Fault.MACHINES and self._goes_again(job.jobid):
-            self._again[job.jobid] += 1
             self._barred[job.jobid] = node if state == "NODE_FAIL" else ""
             where = f" on {node}" if node else ""
             self.logger.warning(f"{about(_comment(job))}: job {job_id} ended by {state}{where}; it "
@@ -322,8 +321,9 @@ class Executor(plugin.Executor):
         return job.attempt > job.restart_times or then > now
 
     def _goes_again(self, job: int) -> bool:
+        self._again[job] += 1
         stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
-        return not stopping and self._again[job] % AGAIN < AGAIN - 1
+        return not stopping and self._again[job] % AGAIN > 0
 
     def _reason(self, job: str, log: Path) -> tuple[str, str]:
         """Why a job failed: how long it ran, what Slurm wrote into its log; and its node."""
