@@ -64,14 +64,14 @@ def folder(tmp_path, monkeypatch):
 def rows_of(text):
     """(group, task) -> the other cells of a printed table."""
     cells = [line.split() for line in text.splitlines()]
-    groups = ("overall", "unseen", "tail")
+    groups = ("overall", "unseen", "tail", "readable")
     return {(row[0], row[1]): row[2:] for row in cells if row and row[0] in groups}
 
 
 def test_accuracies_are_those_of_metrics_json(folder, capsys):
     assert main(["compare", "a.pt", "b.pt"]) == 0
     rows = rows_of(capsys.readouterr().out)
-    assert len(rows) == 9
+    assert len(rows) == 12  # Some segments have no scores, so `readable` is there.
     lists = {key: path for key, (path, _) in LISTS.items()}
     for column, name in enumerate(("a.pt", "b.pt"), start=1):
         figures = evaluate(name, "results/segments/val.txt", folder / "m.json", lists=lists,
@@ -79,6 +79,22 @@ def test_accuracies_are_those_of_metrics_json(folder, capsys):
         for (group, task), cells in rows.items():
             assert cells[column] == f"{figures[f'{group}_{task}_accuracy_at_1']:.2f}"
     assert float(rows["overall", "action"][3]) > 10
+
+
+def test_the_difference_over_the_segments_that_both_predicted_stands_beside_that_over_all(
+    folder, capsys
+):
+    whole = read_predictions("a.pt", "val")
+    kept = len(whole.narration_ids) - 3
+    fewer = replace(
+        whole, narration_ids=whole.narration_ids[:kept], log_probs=whole.log_probs[:kept]
+    )
+    write_predictions(fewer, folder / "fewer.pt")
+    assert main(["compare", "a.pt", "fewer.pt"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["readable", "action"][0] == str(kept)
+    assert float(rows["readable", "action"][3]) == 0.0
+    assert int(rows["overall", "action"][0]) > kept
 
 
 def test_submissions_of_the_same_scores_give_the_same_table(folder, capsys):
@@ -90,7 +106,8 @@ def test_submissions_of_the_same_scores_give_the_same_table(folder, capsys):
     tables = []
     for a, b in (("a.pt", "b.pt"), ("a_sub.pt", "b_sub.pt"), ("a.zip", "b.zip"), ("a.pt", "b.zip")):
         assert main(["compare", a, b]) == 0
-        tables.append(rows_of(capsys.readouterr().out))
+        rows = rows_of(capsys.readouterr().out)
+        tables.append({key: cells for key, cells in rows.items() if key[0] != "readable"})
     assert all(table == tables[0] for table in tables)
 
 

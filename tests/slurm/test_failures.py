@@ -1,9 +1,13 @@
 """What failures mean: the table of docs/vsc.md, and what sbatch has been seen to say."""
 
 import re
+import threading
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
+from epic100.slurm.executor import Executor
 from epic100.slurm.failures import OF_MACHINES, Fault, of_end, of_request
 from support.checkout import ROOT
 
@@ -69,3 +73,11 @@ def test_the_page_has_every_fault_and_every_state_of_machines():
     assert [f.name for f in Fault if f.value not in PAGE] == []
     (row,) = [line for line in PAGE.splitlines() if Fault.MACHINES.value in line]
     assert set(re.findall(r"`([A-Z_]+)`", row)) == set(OF_MACHINES)
+
+
+def test_of_twenty_ends_by_the_machines_fault_one_counts_as_a_try():
+    executor = Executor.__new__(Executor)
+    executor.stopped, executor._again = threading.Event(), Counter()
+    executor.workflow = SimpleNamespace(scheduler=SimpleNamespace(_user_kill=False))
+    again = [executor._goes_again(7) for _ in range(60)]
+    assert [number for number, goes in enumerate(again, 1) if not goes] == [20, 40, 60]

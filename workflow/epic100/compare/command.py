@@ -15,11 +15,14 @@ from epic100.compare.bootstrap import RESAMPLES, Difference, difference
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.outcomes import Truth
 from epic100.submission.files import existing_file
-from epic100.submission.score import asked, read_hits
+from epic100.submission.score import PREDICTED, asked, read_hits
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table; return 0."""
+    """Print the table; return 0.
+
+    Where a model has no scores of some segments, `readable` is over those that both have scores of.
+    """
     files = [existing_file(_predictions(file)) for file in (options.first, options.second)]
     if files[0].samefile(files[1]):
         raise EpicError(f"{files[0]} and {files[1]}: are one file; expected those of two runs")
@@ -45,12 +48,15 @@ def _table(
     first: dict[str, np.ndarray], second: dict[str, np.ndarray], truth: Truth, seed: int
 ) -> Iterator[str]:
     columns = f"{'segments':>8}{'A':>8}{'B':>8}{'B - A':>8}"
-    yield f"{'':16}{columns}   {'over segments':<18}over videos"
-    for group, of_task in truth.members.items():
+    yield f"{'':17}{columns}   {'over segments':<18}over videos"
+    everywhere = np.ones(len(truth.ids), dtype=bool)
+    of_both = first.get(PREDICTED, everywhere) & second.get(PREDICTED, everywhere)
+    readable = {} if of_both.all() else {"readable": dict.fromkeys(TASKS, of_both)}
+    for group, of_task in (truth.members | readable).items():
         for task in TASKS:
             key = f"{task}_at_1"
             found = difference(first[key], second[key], of_task[task], truth.videos, seed)
-            yield f"{group:<8}{task:<8}{_cells(found)}"
+            yield f"{group:<9}{task:<8}{_cells(found)}"
 
 
 def _cells(found: Difference | None) -> str:

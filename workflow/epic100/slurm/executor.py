@@ -56,8 +56,7 @@ RETRY_SECONDS = 15.0
 # After this long, a request without an answer is in the queue or lost.
 ARRIVAL_SECONDS = 30.0
 LAST_POLL_SECONDS = 180.0
-# Ends of a job by the machines' fault count as no try until there are this many. This one and all
-# later ones count.
+# Of so many ends of a job by the machines' fault, one counts as a try.
 AGAIN = 20
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
 
@@ -333,7 +332,6 @@ class Executor(plugin.Executor):
         fault = of_end(state, reason)
         told = "; ".join(filter(None, [f"{state}, {reason}" if reason else state]))
         if fault == Fault.MACHINES and self._goes_again(job.jobid):
-            self._again[job.jobid] += 1
             self._barred[job.jobid] = node if state == "NODE_FAIL" else ""
             where = f" on {node}" if node else ""
             self.logger.warning(
@@ -353,8 +351,9 @@ class Executor(plugin.Executor):
         return job.attempt > job.restart_times or then > now
 
     def _goes_again(self, job: int) -> bool:
+        self._again[job] += 1
         stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
-        return not stopping and self._again[job] % AGAIN < AGAIN - 1
+        return not stopping and self._again[job] % AGAIN > 0
 
     def _reason(self, job: str, log: Path) -> tuple[str, str]:
         """Why a job failed: how long it ran, what Slurm wrote into its log; and its node."""

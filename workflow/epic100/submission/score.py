@@ -27,6 +27,7 @@ from epic100.submission.files import entries_of, existing_file, read_content, re
 
 # The accuracy of the model's own scores of actions has this name in metrics.json.
 OWN = "action_head_accuracy_at_1"
+PREDICTED = "predicted"
 PathLike = str | os.PathLike
 
 
@@ -73,7 +74,8 @@ def read_hits(
 
     Returns:
         Which segments are right, bool [N] by `{verb,noun,action}_at_{1,5}`, and by `OWN` where the
-        model has scores of actions.
+        model has scores of actions; by `PREDICTED` those with scores of their own, where the file
+        tells them from the training prior.
 
     Raises:
         EpicError: The file is of another kind or split, or it lacks segments.
@@ -89,8 +91,8 @@ def read_hits(
         predictions = _of_avion(content, path, truth, sizes, train)
     if predictions is None:
         return _hits_of_entries(entries_of(content, path), path, truth, sizes)
-    verb, noun, _ = complete_scores(predictions, truth.ids, reduce)
-    hits = official_hits(verb, noun, truth.verb, truth.noun)
+    verb, noun, predicted = complete_scores(predictions, truth.ids, reduce)
+    hits = official_hits(verb, noun, truth.verb, truth.noun) | {PREDICTED: predicted.numpy()}
     return hits | ({OWN: own_actions(predictions, truth)} if predictions.pair_head else {})
 
 
