@@ -127,19 +127,21 @@ class Board:
             return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
         if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
             return []
-        begin = RESULTS[job.rule]
-        said = [line for line in lines_of(job.logs[0], job.log_before) if not line.startswith(" ")]
-        result = [line for line in said if line.startswith(begin)]
+        prefix = RESULTS[job.rule]
+        top_lines = [
+            line for line in lines_of(job.logs[0], job.log_before) if not line.startswith(" ")
+        ]
+        result = [line for line in top_lines if line.startswith(prefix)]
         return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in result[-1:]]
 
     def spent(self) -> list[str]:
         """How long each rule took that has made files, the longest first."""
-        found = []
+        times = []
         for rule in {job.rule for job in self.jobs_that_are("done") if job.outputs}:
             jobs = self.jobs_that_are("done", rule)
             took = max(job.ended for job in jobs) - min(job.begun for job in jobs)
-            found.append((took, f"{rule} {duration(max(took, 0))}"))
-        return [words for _, words in sorted(found, reverse=True)]
+            times.append((took, f"{rule} {duration(max(took, 0))}"))
+        return [text for _, text in sorted(times, reverse=True)]
 
     def _fail(self, values: dict) -> list[str]:
         job = self.jobs.get(values["jobid"])
@@ -156,16 +158,16 @@ class Board:
         return []
 
     def _read(self, message: str) -> list[str]:
-        asked = [by for words, by in ASKED.items() if message.startswith(words)]
-        self.stopped = "".join(asked) or self.stopped
+        causes = [cause for beginning, cause in ASKED.items() if message.startswith(beginning)]
+        self.stopped = "".join(causes) or self.stopped
         if match := SUBMITTED.match(message):
             if job := self.jobs.get(int(match[1])):
                 job.id, job.submitted = match[2], time.time()
         elif (match := AGAIN.match(message)) and (job := self.jobs.get(int(match[1]))):
             # Snakemake tells of the new try before the failure or after it.
             job.state, failure = "again", self.failures.pop(job.name, None)
-            again = [f"  {job.name} is tried again"]
-            return [] if self.stopped else (failure.lines() if failure else []) + again
+            retry_lines = [f"  {job.name} is tried again"]
+            return [] if self.stopped else (failure.lines() if failure else []) + retry_lines
         return []
 
 

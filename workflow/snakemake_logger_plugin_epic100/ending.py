@@ -18,29 +18,32 @@ MADE = {
 def ending(board: Board) -> list[str]:
     """The last lines: figures, paths and the next step, or again what has failed."""
     # The keys are names of files. Several runs of a sweep make files of the same name.
-    made: dict[str, list[str]] = defaultdict(list)
+    paths_by_name: dict[str, list[str]] = defaultdict(list)
     for path in (path for job in board.jobs_that_are("done") for path in job.outputs):
-        made[Path(path).name].append(path)
-    total = duration(time.time() - board.started)
+        paths_by_name[Path(path).name].append(path)
+    elapsed = duration(time.time() - board.started)
     lines = [f"longest: {', '.join(board.spent()[:LONGEST])}"] if board.done else []
-    summaries = [Path(path) for path in made["summary.txt"] if Path(path).exists()]
+    summaries = [Path(path) for path in paths_by_name["summary.txt"] if Path(path).exists()]
     if len(summaries) == 1:
         lines += summaries[0].read_text(encoding="utf-8").rstrip().splitlines()
     for name, files in MADE.items():
-        if there := [board.seen(path) for file in files for path in made[file]]:
-            lines.append(f"{name + ':':12}{', '.join(there)}")
+        if shown_paths := [board.seen(path) for file in files for path in paths_by_name[file]]:
+            lines.append(f"{name + ':':12}{', '.join(shown_paths)}")
     if board.failures or board.done < board.total:
-        lines.append(f"{board.done} of {board.total} jobs done in {total}.")
+        lines.append(f"{board.done} of {board.total} jobs done in {elapsed}.")
         lines += [line for failure in board.failures.values() for line in failure.lines()]
-        by = [board.stopped, *(failure.stopped for failure in board.failures.values())]
-        stopped = next(filter(None, by), "")
-        wrong = board.refused and not stopped or not all(by[1:])
-        words = f"Stopped by {stopped}. " if stopped else ""
-        first = "fix this and " if wrong else ""
-        return [*lines, f"{words}Next: {first}give the same command; jobs that are done stay done."]
+        stop_causes = [board.stopped, *(failure.stopped for failure in board.failures.values())]
+        stopped = next(filter(None, stop_causes), "")
+        needs_fix = board.refused and not stopped or not all(stop_causes[1:])
+        stop_text = f"Stopped by {stopped}. " if stopped else ""
+        fix_text = "fix this and " if needs_fix else ""
+        return [
+            *lines,
+            f"{stop_text}Next: {fix_text}give the same command; jobs that are done stay done.",
+        ]
     step = ""
-    if made["report.html"]:
+    if paths_by_name["report.html"]:
         step = " Next: look at the report."
-    elif made["submission.zip"] or made["submission.pt"]:
+    elif paths_by_name["submission.zip"] or paths_by_name["submission.pt"]:
         step = " Next: `snakemake all` makes figures and report."
-    return [*lines, f"{board.done} jobs done in {total}.{step}"]
+    return [*lines, f"{board.done} jobs done in {elapsed}.{step}"]

@@ -60,23 +60,23 @@ def failure_of(
         before: The state of the rule's log when this try began.
         stopped: What the run was asked to stop by before, or "".
     """
-    parts = message.partition(FURTHER)[0].strip().splitlines()[:1]
-    shown = logs[0] if logs else ""
-    own = lines_of(shown, before)
-    said = [m[1] for line in own if (m := CLEAR.match(line))]
-    said = said or [m[1] for line in own if (m := RAISED.match(line))]
-    if said:
-        parts.append(said[-1])
-    elif not own and len(logs) > 1:
+    reasons = message.partition(FURTHER)[0].strip().splitlines()[:1]
+    shown_log = logs[0] if logs else ""
+    lines = lines_of(shown_log, before)
+    errors = [m[1] for line in lines if (m := CLEAR.match(line))]
+    errors = errors or [m[1] for line in lines if (m := RAISED.match(line))]
+    if errors:
+        reasons.append(errors[-1])
+    elif not lines and len(logs) > 1:
         # The job died before its rule wrote to the log, so show the end of the cluster's log.
-        shown = logs[-1]
-        end = "".join(f"\n    {line}" for line in lines_of(shown)[-LAST_LINES:])
-        parts += [f"its log is empty; the end of the cluster's:{end}"] if end else []
-    if signalled := SIGNALLED.match(parts[-1]) if parts else None:
+        shown_log = logs[-1]
+        end = "".join(f"\n    {line}" for line in lines_of(shown_log)[-LAST_LINES:])
+        reasons += [f"its log is empty; the end of the cluster's:{end}"] if end else []
+    if signalled := SIGNALLED.match(reasons[-1]) if reasons else None:
         stopped = stopped or signalled[1] or signalled[2] or "Ctrl-C"
-    elif said:
+    elif errors:
         stopped = ""
-    return Failure(job, ", ".join(parts) or stopped or "see its log", shown, stopped)
+    return Failure(job, ", ".join(reasons) or stopped or "see its log", shown_log, stopped)
 
 
 def state_of(log: str) -> LogState:

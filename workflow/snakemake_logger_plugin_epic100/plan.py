@@ -28,24 +28,24 @@ def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         jobs: Snakemake's records of them.
     """
     # The keys are rules, the values the wildcards of each job.
-    names: dict[str, list[str]] = {}
+    wildcards_by_rule: dict[str, list[str]] = {}
     reasons: dict[str, list[str]] = {}
     for job in jobs:
-        own = " ".join(str(value) for value in (job["wildcards"] or {}).values())
-        names.setdefault(job["rule_name"], []).append(own)
-        said = [words for head, words in REASONS.items() if head in str(job["reason"])]
-        reasons.setdefault(job["rule_name"], []).extend(said[:1])
+        wildcards = " ".join(str(value) for value in (job["wildcards"] or {}).values())
+        wildcards_by_rule.setdefault(job["rule_name"], []).append(wildcards)
+        meanings = [meaning for head, meaning in REASONS.items() if head in str(job["reason"])]
+        reasons.setdefault(job["rule_name"], []).extend(meanings[:1])
     if not jobs:
         return []
-    wide = max(map(len, names))
+    width = max(map(len, wildcards_by_rule))
     lines = [f"{len(jobs)} jobs would run:"]
-    for rule, of_rule in names.items():
-        line = f"  {rule:{wide}} {len(of_rule):4}  {', '.join(dict.fromkeys(reasons[rule]))}"
-        which = " ".join(filter(None, sorted(of_rule)))
+    for rule, job_wildcards in wildcards_by_rule.items():
+        line = f"  {rule:{width}} {len(job_wildcards):4}  {', '.join(dict.fromkeys(reasons[rule]))}"
+        which = " ".join(filter(None, sorted(job_wildcards)))
         line += f": {which}" if which else ""
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
     kept = len(list(Path().glob("results/work_dirs/*/model.pth")))
-    if "train" in names and kept:
+    if "train" in wildcards_by_rule and kept:
         lines.append(
             f"{kept} finished trainings are in results/work_dirs; one of the same settings and "
             "lists is taken from there, and nothing is trained"

@@ -62,47 +62,47 @@ class Status(threading.Thread):
         jobs = board.jobs_that_are("active")
         counts = Counter(self._state(job) for job in jobs)
         counts["failed"] = len(board.jobs_that_are("failed"))
-        words = [f"{board.done} of {board.total} jobs done"]
-        words += [f"{counts[word]} {word}" for word in STATES if counts[word]]
-        words[-1] += f" ({', '.join([*board.failures][:SHOWN])})" if counts["failed"] else ""
-        words += [duration(time.time() - board.started)]
+        texts = [f"{board.done} of {board.total} jobs done"]
+        texts += [f"{counts[state]} {state}" for state in STATES if counts[state]]
+        texts[-1] += f" ({', '.join([*board.failures][:SHOWN])})" if counts["failed"] else ""
+        texts += [duration(time.time() - board.started)]
         rules = dict.fromkeys(job.rule for job in jobs)
-        return [", ".join(words), *(f"  {self._rule_line(rule)}" for rule in rules)]
+        return [", ".join(texts), *(f"  {self._rule_line(rule)}" for rule in rules)]
 
     def _rule_line(self, rule: str) -> str:
         done, total = len(self.board.jobs_that_are("done", rule)), self.board.stats.get(rule, 0)
         jobs = self.board.jobs_that_are("active", rule)
         jobs = sorted(jobs, key=lambda job: STATES.index(self._state(job)))
-        parts = [self._about(job) for job in jobs[:SHOWN]]
-        parts += [f"{len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
+        texts = [self._about(job) for job in jobs[:SHOWN]]
+        texts += [f"{len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
         count = f" {done}/{total}" if total > 1 else ""
-        return f"{rule}{count}: {'; '.join(parts)}"
+        return f"{rule}{count}: {'; '.join(texts)}"
 
     def _about(self, job: BoardJob) -> str:
         """One job: its wildcards, where it runs, and the last line of its log."""
-        there, state = self._there.get(job.id), self._state(job)
-        where = there.where if there else ""
-        if there and there.pending and there.reason:
-            state = f"pending ({there.reason})"
+        cluster_job, state = self._there.get(job.id), self._state(job)
+        where = cluster_job.where if cluster_job else ""
+        if cluster_job and cluster_job.pending and cluster_job.reason:
+            state = f"pending ({cluster_job.reason})"
         elif state == "running":
             last = lines_of(job.logs[0], job.log_before)[-1:] if job.logs else []
             state = "".join(last).removeprefix(f"{job.name}: ")[:WIDTH] or state
-        again = f"attempt {job.attempt}" if job.attempt > 1 else ""
-        return " ".join(filter(None, [job.wildcards, where, again, state]))
+        attempt = f"attempt {job.attempt}" if job.attempt > 1 else ""
+        return " ".join(filter(None, [job.wildcards, where, attempt, state]))
 
     def _state(self, job: BoardJob) -> str:
         """One of STATES: what the scheduler tells of a job, or what is known of it without."""
-        there = self._there.get(job.id)
+        cluster_job = self._there.get(job.id)
         if job.local or in_charge().name == Scheduler.name:
             return "running"
-        if there:
-            return "pending" if there.pending else "running"
+        if cluster_job:
+            return "pending" if cluster_job.pending else "running"
         return "ended" if job.id and self._answered > job.submitted else "submitted"
 
     def _ask(self) -> None:
         if time.monotonic() - self._asked < ASK_SECONDS:
             return
-        self._asked, asked = time.monotonic(), time.time()
+        self._asked, asked_at = time.monotonic(), time.time()
         with suppress(NoAnswerError):  # The executor reports it if it matters.
             self._there = {job.id: job for job in in_charge().jobs(ASK_SECONDS)}
-            self._answered = asked
+            self._answered = asked_at

@@ -51,7 +51,7 @@ def opened_arrays(
     except Exception as error:
         # For a wrong file, zipfile, numpy and the block raise many kinds of errors. A message may
         # repeat a name of any length from the zip, or hold characters that cannot be encoded.
-        words = " ".join(str(error).split())[:200].encode("ascii", "backslashreplace").decode()
+        message = " ".join(str(error).split())[:200].encode("ascii", "backslashreplace").decode()
         raise BrokenFile(
-            f"{path}: not {what} ({type(error).__name__}: {words}); {remedy}"
+            f"{path}: not {what} ({type(error).__name__}: {message}); {remedy}"
         ) from error

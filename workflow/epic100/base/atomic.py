@@ -67,12 +67,12 @@ def require_newest() -> None:
     Raises:
         EpicError: There is a later one.
     """
-    file, _, own = os.environ.get(FENCE, "").rpartition("=")
-    newest = own
+    file, _, token = os.environ.get(FENCE, "").rpartition("=")
+    newest = token
     # There may be no such file, or an incomplete one.
     with suppress(OSError, ValueError, LookupError, TypeError):
         newest = read_json(file)["token"]
-    if newest != own:
+    if newest != token:
         raise EpicError(f"{file}: {newest} is at work for the same files since: this one ends")
 
 
@@ -90,16 +90,16 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        own_words = isinstance(error, EpicError) and not isinstance(error, DiskFullError)
-        reason = None if own_words else _refusal(error, target)
+        has_own_message = isinstance(error, EpicError) and not isinstance(error, DiskFullError)
+        reason = None if has_own_message else _refusal(error, target)
         if reason is None:
             raise
-        words = f"{target}: not written: {reason.strerror or reason}"
+        message = f"{target}: not written: {reason.strerror or reason}"
         if reason.errno in FULL:
             raise DiskFullError(
-                f"{words}; make room and run again, what is finished is kept"
+                f"{message}; make room and run again, what is finished is kept"
             ) from error
-        raise DiskError(words) from error
+        raise DiskError(message) from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -177,9 +177,9 @@ def _remove_left(target: Path, own: Path) -> None:
             if entry.name != own.name and names.fullmatch(entry.name):
                 with (
                     suppress(OSError),
-                    open(os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW), "rb+") as left,
+                    open(os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW), "rb+") as leftover,
                 ):
-                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(entry.path)
 
 
@@ -194,11 +194,11 @@ def _refusal(error: BaseException, target: Path) -> OSError | None:
 
     torch raises its own RuntimeError on top of the system's "disk full" error.
     """
-    behind: BaseException | None = error
-    while behind is not None:
-        if isinstance(behind, OSError) and behind.errno in FULL:
-            return behind
-        behind = behind.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return cause
+        cause = cause.__context__
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
         path = target if error.filename is None else Path(os.fsdecode(error.filename))
         is_temporary = _temporary_names(target).fullmatch(path.name)

@@ -49,14 +49,14 @@ def conforming(value: Value) -> Value:
         value = TypeAdapter(type(value)).validate_python(value, context=lengths)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))[:60]
+        field_path = ".".join(map(str, first["loc"]))[:60]
         # `Array` raises this type, and its message describes the value already.
-        ours = first["type"] == "value_error"
-        found = "" if ours else f" is {_SHORT.repr(first['input'])}"
-        raise ValueError(f"its {place}{found}: {first['msg']}") from error
+        is_from_array = first["type"] == "value_error"
+        value_text = "" if is_from_array else f" is {_SHORT.repr(first['input'])}"
+        raise ValueError(f"its {field_path}{value_text}: {first['msg']}") from error
     for name in lengths.keys() & vars(value).keys():
-        own = getattr(value, name)
-        _agree(lengths, name, own if isinstance(own, int) else len(own))
+        field_value = getattr(value, name)
+        _agree(lengths, name, field_value if isinstance(field_value, int) else len(field_value))
     return value
 
 

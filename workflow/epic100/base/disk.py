@@ -169,9 +169,9 @@ class WatchedFile(io.RawIOBase):
 
     def read_at(self, position: int, count: int) -> bytes:
         """Read at most `count` bytes from `position`, without moving the current position."""
-        place = f"reading at byte {position}"
+        doing = f"reading at byte {position}"
         try:
-            return insist(self.name, place, lambda: self._read(position, count))
+            return insist(self.name, doing, lambda: self._read(position, count))
         except (OSError, DiskError) as error:
             self.failure = error
             raise

@@ -16,8 +16,8 @@ class EpicError(ValueError):
     """
 
     def __init__(self, message: object) -> None:
-        own = f"\n{type(self).__module__}.{type(self).__qualname__}: "
-        text = str(message).rpartition(own)[2].strip()
+        class_prefix = f"\n{type(self).__module__}.{type(self).__qualname__}: "
+        text = str(message).rpartition(class_prefix)[2].strip()
         super().__init__(printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."))
 
 

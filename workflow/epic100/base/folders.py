@@ -19,10 +19,10 @@ LINKED = "a link or a pipe; expected a plain file; see who put it there, then re
 
 def refuse_links(folders: Iterable[str | os.PathLike]) -> None:
     """Raise EpicError if a folder, or one above it, is a link that another user made."""
-    whole = {_absolute(folder) for folder in folders}
-    for place in whole.union(*(folder.parents for folder in whole)):
-        if place.is_symlink() and place.lstat().st_uid not in (os.getuid(), 0):
-            raise EpicError(f"{place}: {LINKED}, or name another folder")
+    paths = {_absolute(folder) for folder in folders}
+    for path in paths.union(*(folder.parents for folder in paths)):
+        if path.is_symlink() and path.lstat().st_uid not in (os.getuid(), 0):
+            raise EpicError(f"{path}: {LINKED}, or name another folder")
 
 
 def make_folder(folder: str | os.PathLike) -> None:
@@ -70,10 +70,10 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def _remove_left(target: Path) -> None:
-    for left in target.parent.glob(f".{target.name}.*"):
-        if left.suffix in (".new", ".old") and not left.is_symlink():
-            with suppress(OSError), _locked(left, fcntl.LOCK_NB):
-                remove_folder(left)
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        if leftover.suffix in (".new", ".old") and not leftover.is_symlink():
+            with suppress(OSError), _locked(leftover, fcntl.LOCK_NB):
+                remove_folder(leftover)
 
 
 @contextmanager

@@ -139,8 +139,8 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
     PySlowFast's checkpoints call it `model_state`. The prefix `module.` that distributed training
     adds to each name is removed.
     """
-    plain = isinstance(content, dict)
-    state = content.get("state_dict", content.get("model_state", content)) if plain else {}
+    is_dict = isinstance(content, dict)
+    state = content.get("state_dict", content.get("model_state", content)) if is_dict else {}
     return {
         name.removeprefix("module."): value
         for name, value in (state.items() if isinstance(state, dict) else ())
@@ -238,22 +238,22 @@ def kept_by_digest() -> Iterator[Path]:
 
 
 def _opened(result: Path) -> Any:
-    found = safetensors.torch.load(result.read_bytes())
-    text = bytes(found.pop(STRUCTURE).numpy())
-    return json.loads(text, object_hook=partial(_object, found))
+    tensors = safetensors.torch.load(result.read_bytes())
+    text = bytes(tensors.pop(STRUCTURE).numpy())
+    return json.loads(text, object_hook=partial(_object, tensors))
 
 
 def _object(tensors: Mapping[str, torch.Tensor], value: dict[str, Any]) -> Any:
-    ((kind, content),) = value.items()
-    if kind == "tensor":
+    ((type_name, content),) = value.items()
+    if type_name == "tensor":
         return tensors[content]
-    return tuple(content) if kind == "tuple" else dict(content)
+    return tuple(content) if type_name == "tuple" else dict(content)
 
 
 def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[int], None]) -> None:
     """Write what a file holds, or raise FileError. Runs in the guard."""
     size = os.path.getsize(source)
-    machine = limit_memory(size)
+    is_machine_limit = limit_memory(size)
     try:
         with reading(source) as file:
             content = _loaded(file, target, weights_alone)
@@ -268,7 +268,7 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
     except Exception as error:  # Torch and zipfile raise many kinds of errors for a wrong file.
         if not lacks_memory(error):
             raise FileError(reason(error)) from error
-        if machine:
+        if is_machine_limit:
             raise DiskError(too_little_memory(source)) from error
         raise FileError("asks for more memory than a file of its size needs") from error
     parts.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
@@ -281,13 +281,13 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
 
 
 def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
-    numpy: list[Any] = [(value, name) for name, value in NUMPY.items()]
+    numpy_globals: list[Any] = [(value, name) for name, value in NUMPY.items()]
     if not require_whole(file):
         # The file is a pickle, from torch before 1.6 or from any program.
         if (content := _Unpickler(file).load()) != torch.serialization.MAGIC_NUMBER:
             return content
         file.seek(0)
-        with torch.serialization.safe_globals(numpy):
+        with torch.serialization.safe_globals(numpy_globals):
             return torch.load(file, map_location="cpu", weights_only=True)
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
         if sum(member.file_size for member in old.infolist()) > SPREAD * file.seek(0, os.SEEK_END):
@@ -295,8 +295,8 @@ def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
         for member in old.infolist():
             new.writestr(member.filename, old.read(member))
     names = torch.serialization.get_unsafe_globals_in_checkpoint(copy) if drop_objects else []
-    nothings = [(_Nothing, name) for name in names if name not in NUMPY]
-    with torch.serialization.safe_globals([*numpy, *nothings]):
+    placeholders = [(_Nothing, name) for name in names if name not in NUMPY]
+    with torch.serialization.safe_globals([*numpy_globals, *placeholders]):
         return torch.load(copy, map_location="cpu", weights_only=True, mmap=True)
 
 
@@ -304,14 +304,14 @@ class _Unpickler(pickle.Unpickler):
     """Builds plain values, arrays of NumPy and tensors; any other class is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known = NUMPY | {
+        allowed = NUMPY | {
             "collections.OrderedDict": OrderedDict,
             "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
             "torch.storage._load_from_bytes": self._storage,
         }
-        if (full := f"{module}.{name}") not in known:
-            raise Fault(f"holds {full} besides tensors, {NEEDS_CODE}")
-        return known[full]
+        if (full_name := f"{module}.{name}") not in allowed:
+            raise Fault(f"holds {full_name} besides tensors, {NEEDS_CODE}")
+        return allowed[full_name]
 
     @staticmethod
     def _storage(data: bytes) -> Any:
@@ -346,8 +346,8 @@ class _Parts:
         if self._values < 0 or depth > DEEPEST:
             raise Fault("holds more values than its bytes, or lists too deep in lists")
         if isinstance(value, np.ndarray | np.generic):
-            numbers = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
-            value = torch.from_numpy(value) if numbers else value.tolist()
+            is_numeric = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+            value = torch.from_numpy(value) if is_numeric else value.tolist()
         if isinstance(value, torch.Tensor):
             return {"tensor": self._tensor(value)}
         if isinstance(value, Mapping):
@@ -365,8 +365,8 @@ class _Parts:
 
     def _tensor(self, tensor: torch.Tensor) -> str:
         """Copy a tensor, and return its name."""
-        plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_nested
-        if not plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        is_plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_nested
+        if not is_plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise Fault("holds a sparse, nested or meta tensor; expected plain ones")
         if tensor.is_quantized or tensor.is_complex():
             raise Fault(f"holds a tensor of {tensor.dtype}; expected plain numbers")

@@ -57,9 +57,11 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
         asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a cluster's job.
         environment: Environment variables.
     """
-    grant, visible = here(environment).granted(environment), "CUDA_VISIBLE_DEVICES"
-    given = environment.get(visible, "").strip()
-    granted = grant.gpus or (f"{visible} is {given}" if given.split(",")[0] not in NONE else None)
+    grant, variable = here(environment).granted(environment), "CUDA_VISIBLE_DEVICES"
+    device_list = environment.get(variable, "").strip()
+    granted = grant.gpus or (
+        f"{variable} is {device_list}" if device_list.split(",")[0] not in NONE else None
+    )
     if granted is None and asked and grant.job:
         granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
     return Gpus(
@@ -87,10 +89,10 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
     """
     if device == "cpu" or gpus == 0:
         return 0
-    wanted = gpus or 1
-    why_not = found.why_not() if wanted == 1 or found.visible < wanted else None
-    if found.visible >= wanted and why_not is None:
-        return wanted
+    count = gpus or 1
+    why_not = found.why_not() if count == 1 or found.visible < count else None
+    if found.visible >= count and why_not is None:
+        return count
     reason = _why_it_must(section, device, gpus, found)
     seen = f"torch {torch.__version__} sees {found.visible} GPUs here"
     if why_not:
@@ -100,7 +102,7 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
             log.warning(f"{section}: this machine has a GPU, but {seen}: on the CPU instead")
         return 0
     raise EpicError(
-        f"{reason}, but {seen}; expected at least {wanted}: install a torch that fits the driver "
+        f"{reason}, but {seen}; expected at least {count}: install a torch that fits the driver "
         "and the GPU (docs/platforms.md), ask for enough of them, or set "
         f"`{section}: device: cpu` to compute on the CPU"
     )

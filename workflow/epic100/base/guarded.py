@@ -112,19 +112,19 @@ def call(
     """
     if _in_a_call:  # The limits of the outer call hold.
         return function(*arguments, progress=progress)
-    with tempfile.TemporaryFile() as order, tempfile.TemporaryFile() as words:
+    with tempfile.TemporaryFile() as order, tempfile.TemporaryFile() as output:
         times = (limits.stall_seconds, seconds)
         pickle.dump((os.getcwd(), times, limits.memory_mib, function, arguments), order)
         order.seek(0)
-        server, said = _free_server(function.__module__), dict[str, Any]()
+        server, report = _free_server(function.__module__), dict[str, Any]()
         try:
-            said = _heard(server, server.give(order, words), limits, seconds, progress)
+            report = _heard(server, server.give(order, output), limits, seconds, progress)
         finally:
-            if said.get("code") == 0:
+            if report.get("code") == 0:
                 _idle[function.__module__].append(server)
             else:
                 server.end()
-    return _outcome(said, limits, seconds)
+    return _outcome(report, limits, seconds)
 
 
 def _heard(
@@ -140,31 +140,31 @@ def _heard(
         `pid` of the fork; `frames` done; `last`, whether the limit in all is the next one; `value`,
         or `fault` and what it is `of`; the exit `code` of the fork, or of a server that has ended.
     """
-    said: dict[str, Any] = {}
-    text, frames, begun = bytearray(), 0, time.monotonic()
+    report: dict[str, Any] = {}
+    buffer, frames, begun = bytearray(), 0, time.monotonic()
     heard = begun
     with os.fdopen(pipe, "rb", buffering=0) as answers:
         os.set_blocking(pipe, False)
-        while "code" not in said:
+        while "code" not in report:
             channel = server.socket.fileno()
             ready = select.select([pipe, channel], [], [], POLL_SECONDS)[0]
             if channel in ready:  # The loop below still reads what the fork has written.
-                said["code"] = server.code()
+                report["code"] = server.code()
             while data := answers.read(1 << 20) or b"":
-                text += data
-                if len(text) > LARGEST:
+                buffer += data
+                if len(buffer) > LARGEST:
                     raise FileError(
                         f"reading it failed: its result has more than {LARGEST >> 20} MiB"
                     )
-            *lines, text = text.split(b"\n") if b"\n" in text else [text]
+            *lines, buffer = buffer.split(b"\n") if b"\n" in buffer else [buffer]
             for line in lines:
-                said |= _read(line)
-            if said.get("frames", 0) > frames or ("pid" in said and heard == begun):
-                frames, heard = max(said.get("frames", 0), frames), time.monotonic()
+                report |= _read(line)
+            if report.get("frames", 0) > frames or ("pid" in report and heard == begun):
+                frames, heard = max(report.get("frames", 0), frames), time.monotonic()
             progress(frames)
-            if "code" not in said:
-                _look(said, limits, seconds, time.monotonic() - begun, time.monotonic() - heard)
-    return said
+            if "code" not in report:
+                _look(report, limits, seconds, time.monotonic() - begun, time.monotonic() - heard)
+    return report
 
 
 def _look(
@@ -205,8 +205,8 @@ def _outcome(said: dict[str, Any], limits: Limits, seconds: float) -> Any:
         return said["value"]
     match said.get("of"):
         case "us":
-            words = "an error of ours, not of the file; please report it"
-            raise ProcessError(f"{words}:\n{said['fault']}")
+            message = "an error of ours, not of the file; please report it"
+            raise ProcessError(f"{message}:\n{said['fault']}")
         case "file":
             raise FileError(fault)
         case "disk":
@@ -239,17 +239,17 @@ class _Server:
     """A process that runs `serve`, and this side of the socket to it. Raises ProcessError."""
 
     def __init__(self) -> None:
-        self.socket, theirs = socket.socketpair()
+        self.socket, server_end = socket.socketpair()
         # The server can import what this process can. NumPy's library OpenBLAS would start a thread
         # for each core, each with memory of its own, and would not use them. Snakemake sets its
         # variable to the threads of the rule.
         path = os.pathsep.join(filter(None, sys.path))
         env = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
         try:
-            with theirs:
+            with server_end:
                 self._process = subprocess.Popen(
                     COMMAND,
-                    stdin=theirs.fileno(),
+                    stdin=server_end.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     env=env,
@@ -265,10 +265,10 @@ class _Server:
 
     def give(self, order: IO[bytes], words: IO[bytes]) -> int:
         """Give it a call to make; return the pipe on which the call is answered."""
-        answers, theirs = os.pipe()
+        answers, server_end = os.pipe()
         with contextlib.suppress(OSError):  # If the server has ended, `code` reports it next.
-            socket.send_fds(self.socket, [b"!"], [order.fileno(), theirs, words.fileno()])
-        os.close(theirs)
+            socket.send_fds(self.socket, [b"!"], [order.fileno(), server_end, words.fileno()])
+        os.close(server_end)
         return answers
 
     def code(self) -> int:
@@ -322,7 +322,7 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     with contextlib.suppress(ConnectionError):  # The caller is gone.
         while files := socket.recv_fds(caller, 1, 3)[1]:
-            order, answers, words = files
+            order, answers, output = files
             try:
                 with os.fdopen(order, "rb") as file:
                     folder, *rest = pickle.load(file)
@@ -332,20 +332,20 @@ def serve() -> None:
             # Without this, the first garbage collection of a fork writes to all objects, and so
             # copies their memory.
             gc.freeze()
-            ends, held = os.pipe()  # The fork holds one end for as long as it lives.
+            read_end, held_end = os.pipe()  # The fork holds one end for as long as it lives.
             child = os.fork()
             if not child:
-                os.close(ends)
+                os.close(read_end)
                 caller.close()
-                os.dup2(words, 2)
+                os.dup2(output, 2)
                 os.chdir(folder)  # The caller may have changed its folder.
                 _make(answers, *rest)
-            for descriptor in (held, answers, words):
+            for descriptor in (held_end, answers, output):
                 os.close(descriptor)
-            if caller.fileno() in select.select([caller.fileno(), ends], [], [])[0]:
+            if caller.fileno() in select.select([caller.fileno(), read_end], [], [])[0]:
                 os.kill(child, signal.SIGKILL)  # The call is given up.
             _, status = os.waitpid(child, 0)
-            os.close(ends)
+            os.close(read_end)
             caller.sendall(struct.pack("i", os.waitstatus_to_exitcode(status)))
 
 

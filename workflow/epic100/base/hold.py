@@ -100,8 +100,8 @@ class Run:
             # A cluster may queue a job again. If this process is that job, the other one is gone.
             return bool(self.job) and self.job == here().granted().job
         boot, namespace = process_space().split()
-        theirs, there = self.space.split()
-        return boot != theirs or (namespace == there and not psutil.pid_exists(self.pid))
+        run_boot, run_namespace = self.space.split()
+        return boot != run_boot or (namespace == run_namespace and not psutil.pid_exists(self.pid))
 
 
 def read_run(folder: Path) -> Run | None:
@@ -204,12 +204,12 @@ class Hold:
         try:
             # If another run has taken over, the jobs are its own.
             require_newest()
-            if left := self.scheduler.jobs():
-                for job in left:
+            if jobs := self.scheduler.jobs():
+                for job in jobs:
                     if job.state != "COMPLETING":
                         self.show(f"cancelled, since the workflow has ended: {job}")
-                self.scheduler.cancel(left)
-                self._wait_for(left, self.scheduler)
+                self.scheduler.cancel(jobs)
+                self._wait_for(jobs, self.scheduler)
             self.run = replace(self.run, scheduler="")
         except (EpicError, NoAnswerError) as error:
             self.show(f"{error}; the next run here will ask again")
@@ -237,8 +237,8 @@ class Hold:
         return True
 
     def _release(self, run: Run) -> None:
-        found = read_run(self.folder)
-        if found is not None and found.token == run.token:
+        holder = read_run(self.folder)
+        if holder is not None and holder.token == run.token:
             (self.folder / RECORD).unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -288,23 +288,23 @@ class Hold:
                 f"one of {', '.join(known())}; run with the version of the workflow that began it"
             )
         # A job that the run has submitted may still be on its way to the queue.
-        while (left_to_wait := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
-            time.sleep(min(left_to_wait, 1.0))
-        theirs = known()[run.scheduler](**run.facts)
-        left = self._ask(run, theirs)
-        rest = list(left) if cancels else list(adopt(theirs, left))
-        if adopted := [job for job in left if job not in rest]:
+        while (seconds_left := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
+            time.sleep(min(seconds_left, 1.0))
+        scheduler = known()[run.scheduler](**run.facts)
+        jobs = self._ask(run, scheduler)
+        not_adopted = list(jobs) if cancels else list(adopt(scheduler, jobs))
+        if adopted := [job for job in jobs if job not in not_adopted]:
             self.show(f"The last run here ({run}) was cut short. These of its jobs go on:")
             self._show_some(adopted)
-        if rest:
+        if not_adopted:
             self.show(f"The last run here ({run}) was cut short. These of its jobs are left:")
-            self._show_some(rest)
+            self._show_some(not_adopted)
             if cancels:
                 self.show(f"Cancelling them, since {OPTION} is cancel.")
-                theirs.cancel(rest)
+                scheduler.cancel(not_adopted)
             else:
                 self.show(f"Waiting for them ({OPTION} cancel cancels them; Ctrl-C leaves them).")
-            self._wait_for(rest, theirs)
+            self._wait_for(not_adopted, scheduler)
         return bool(adopted)
 
     def _show_some(self, jobs: Sequence[ClusterJob]) -> None:
@@ -314,38 +314,38 @@ class Hold:
             self.show(f"  and {len(jobs) - SHOWN} more")
 
     def _wait_for(self, jobs: Sequence[ClusterJob], scheduler: Scheduler) -> None:
-        left = {job.id: job for job in jobs}
-        while left:
+        unfinished = {job.id: job for job in jobs}
+        while unfinished:
             time.sleep(LOOK_SECONDS)
             try:
-                now = {job.id: job for job in scheduler.jobs()}
+                in_queue = {job.id: job for job in scheduler.jobs()}
             except NoAnswerError as error:
                 self.show(f"nothing tells which jobs have ended ({error}); asking again")
                 continue
-            for job in left.keys() - now.keys():
-                self.show(f"{left[job].about}: job {job} has ended")
-            left = {job: now[job] for job in left.keys() & now.keys()}
+            for job in unfinished.keys() - in_queue.keys():
+                self.show(f"{unfinished[job].about}: job {job} has ended")
+            unfinished = {job: in_queue[job] for job in unfinished.keys() & in_queue.keys()}
 
     def _ask(self, run: Run, scheduler: Scheduler) -> list[ClusterJob]:
         """The jobs that are left of a run; it is asked again for a while if none answers."""
-        end, shown = time.monotonic() + JUDGE_SECONDS, ""
+        deadline, last_message = time.monotonic() + JUDGE_SECONDS, ""
         while True:
             try:
                 return scheduler.jobs()
             except NoAnswerError as error:
                 message, never = str(error), error.never
-            if never or time.monotonic() > end:
+            if never or time.monotonic() > deadline:
                 raise EpicError(
                     f"nothing tells whether jobs of the last run here ({run}) go on ({message}): "
                     "give the same command where and when the scheduler answers; if it never will, "
                     f"remove {self.folder / RECORD}"
                 )
-            if message != shown:
+            if message != last_message:
                 self.show(
                     f"{message}; asking again, since jobs of a run that was cut short may be left"
                 )
-                shown = message
-            time.sleep(min(LOOK_SECONDS, max(end - time.monotonic(), 0.1)))
+                last_message = message
+            time.sleep(min(LOOK_SECONDS, max(deadline - time.monotonic(), 0.1)))
 
 
 def _do_first(number: int, action: Callable[[], None]) -> None:
@@ -354,15 +354,15 @@ def _do_first(number: int, action: Callable[[], None]) -> None:
     Snakemake's own handler of SIGTERM waits for a lock, for ever if the interrupted thread holds it
     (9.27). So it gets a thread of its own.
     """
-    usual = signal.getsignal(number)
+    old_handler = signal.getsignal(number)
 
     def handle(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(RuntimeError):  # An earlier signal may have started it.
             action()
-        if callable(usual) and number == signal.SIGTERM:
-            threading.Thread(target=usual, args=(number, frame), daemon=True).start()
-        elif callable(usual):
-            usual(number, frame)
+        if callable(old_handler) and number == signal.SIGTERM:
+            threading.Thread(target=old_handler, args=(number, frame), daemon=True).start()
+        elif callable(old_handler):
+            old_handler(number, frame)
 
     with contextlib.suppress(ValueError):  # Only the main thread can set a handler.
         signal.signal(number, handle)
@@ -393,12 +393,12 @@ def _scripts_in(folder: Path) -> list[str]:
 
     Without those of a cluster's jobs, which may run on this machine: their scheduler is asked.
     """
-    found = []
+    descriptions = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         scripts = [word for word in process.info["cmdline"] or () if "snakemake/scripts/" in word]
         if scripts and process.info["cwd"] == str(folder.resolve()):
             with contextlib.suppress(psutil.Error):
                 if not here(process.environ()).granted(process.environ()).job:
                     name = Path(scripts[0]).name.partition(".")[2]
-                    found.append(f"{name}, process {process.info['pid']}")
-    return found
+                    descriptions.append(f"{name}, process {process.info['pid']}")
+    return descriptions

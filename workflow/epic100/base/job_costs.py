@@ -28,15 +28,15 @@ def read_benchmarks(folder: str | os.PathLike, epochs: pd.DataFrame | None = Non
     """
     folder, tables = Path(folder), []
     for path in sorted(folder.rglob("*.tsv")):
-        parts = path.relative_to(folder).with_suffix("").parts
+        names = path.relative_to(folder).with_suffix("").parts
         table = read_frame(path).rename(columns=COLUMNS)
         table = table[list(COLUMNS.values())].apply(pd.to_numeric, errors="coerce")
-        tables.append(table.assign(rule=parts[0], job="/".join(parts[1:])))
+        tables.append(table.assign(rule=names[0], job="/".join(names[1:])))
     columns = ["rule", "job", *COLUMNS.values()]
     jobs = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     if epochs is not None:
-        trained = jobs["rule"].isin(TRAININGS)
+        is_training = jobs["rule"].isin(TRAININGS)
         jobs["seconds"] = jobs["seconds"].mask(
-            trained, jobs["seconds"].clip(epochs["seconds"].sum())
+            is_training, jobs["seconds"].clip(epochs["seconds"].sum())
         )
     return jobs[columns]

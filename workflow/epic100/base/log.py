@@ -204,9 +204,11 @@ class Progress:
         """The current state as text: amount done, rate and time left."""
         spent = max(time.monotonic() - self._started, 1e-9)
         rate = self.done / spent
-        left = self._bar.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
+        time_left = (
+            self._bar.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
+        )
         text = f"{self.label}: {self.done:.0f}/{self.total:.0f} {self.unit}, {rate:.1f}/s"
-        return f"{text}, {left} left{', ' + note if note else ''}"
+        return f"{text}, {time_left} left{', ' + note if note else ''}"
 
     def close(self) -> None:
         """Remove the bar and log the total in one line."""

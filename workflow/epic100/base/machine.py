@@ -59,16 +59,16 @@ def driver_version(path: Path = DRIVER) -> str | None:
         path: The file in which the driver describes itself.
     """
     with contextlib.suppress(OSError):
-        found = re.search(r"\s(\d{3,}(\.\d+)+)\s", path.read_text(errors="replace"))
-        return found[1] if found else None
+        match = re.search(r"\s(\d{3,}(\.\d+)+)\s", path.read_text(errors="replace"))
+        return match[1] if match else None
     return None
 
 
 def cpu_name() -> str:
     """Model of the CPU, or its architecture where the system does not name it."""
     with contextlib.suppress(OSError):
-        if found := re.search(r"^model name\s*: (.*)$", CPU.read_text(), re.M):
-            return found[1].strip()
+        if match := re.search(r"^model name\s*: (.*)$", CPU.read_text(), re.M):
+            return match[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -90,15 +90,15 @@ def _quota(cgroup: Path) -> float:
 @contextlib.contextmanager
 def memory_for(count: int) -> Iterator[None]:
     """Let this process take so many bytes more at most while a block runs; none counts on macOS."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
+    old_limits = resource.getrlimit(resource.RLIMIT_AS)
     most = psutil.Process().memory_info().vms + count
-    if before[0] == resource.RLIM_INFINITY or most < before[0]:
+    if old_limits[0] == resource.RLIM_INFINITY or most < old_limits[0]:
         limit_process({resource.RLIMIT_AS: most})
     try:
         yield
     finally:
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, before)
+            resource.setrlimit(resource.RLIMIT_AS, old_limits)
 
 
 def limit_process(wanted: Mapping[int, int]) -> None:
@@ -109,12 +109,12 @@ def limit_process(wanted: Mapping[int, int]) -> None:
     Args:
         wanted: Limits by kind (`resource.RLIMIT_...`).
     """
-    for kind, value in wanted.items():
-        _, hard = resource.getrlimit(kind)
+    for limit, value in wanted.items():
+        _, hard = resource.getrlimit(limit)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         # The system may refuse: macOS takes no limit on memory.
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (value, hard))
+            resource.setrlimit(limit, (value, hard))
 
 
 def wait_for_signal_of(sender: int, number: signal.Signals) -> None:

@@ -81,6 +81,6 @@ def nearest_file(path: str | os.PathLike[str], other: str | os.PathLike[str] = "
         other: Another folder, below which the path may be meant.
     """
     folder, name = os.path.split(path)
-    places = [folder or ".", os.path.join(other, folder)]
-    beside = [each for place in places if os.path.isdir(place) for each in os.listdir(place)]
-    return did_you_mean(name, beside, os.path.join(folder, "{}"))
+    parents = [folder or ".", os.path.join(other, folder)]
+    entries = [entry for parent in parents if os.path.isdir(parent) for entry in os.listdir(parent)]
+    return did_you_mean(name, entries, os.path.join(folder, "{}"))

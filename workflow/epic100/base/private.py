@@ -62,5 +62,5 @@ def others(place: str | os.PathLike, group: bool = True) -> str:
         return f"user {state.st_uid}"
     if state.st_mode & 0o002 and not os.path.islink(place):
         return "every user"
-    many = group and state.st_mode & 0o020 and state.st_gid not in (os.getuid(), 0)
-    return f"group {state.st_gid}" if many else ""
+    group_can_write = group and state.st_mode & 0o020 and state.st_gid not in (os.getuid(), 0)
+    return f"group {state.st_gid}" if group_can_write else ""

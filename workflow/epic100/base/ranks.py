@@ -82,9 +82,9 @@ def run_ranks(
     with private_folder() as folder:
         commands = {}
         for number, call in enumerate(calls):
-            file = Path(folder, f"call_{number}")
-            file.write_bytes(pickle.dumps((os.getpid(), *call)))
-            commands[number] = ("-u", "-P", "-m", PROCESS, str(file))
+            path = Path(folder, f"call_{number}")
+            path.write_bytes(pickle.dumps((os.getpid(), *call)))
+            commands[number] = ("-u", "-P", "-m", PROCESS, str(path))
         try:
             ranks = start_processes(
                 "ranks",
@@ -100,11 +100,11 @@ def run_ranks(
             finally:
                 ranks.close(timeout=SAVE_SECONDS)
         except SignalException as error:
-            what = f"stopped by {error.sigval.name}, and the processes with it"
-            raise EpicError(f"{what}; {GO_ON}") from error
+            message = f"stopped by {error.sigval.name}, and the processes with it"
+            raise EpicError(f"{message}; {GO_ON}") from error
     look()
     if failures := sorted(ended.failures.values(), key=lambda failure: failure.timestamp):
-        raise cause_of(error_of(first + each.local_rank, each) for each in failures)
+        raise cause_of(error_of(first + failed.local_rank, failed) for failed in failures)
 
 
 def rank() -> int:
@@ -143,10 +143,10 @@ def on_rank_0(task: Callable[[], Result]) -> Result:
 
 def from_all(value: Any) -> list[Any]:
     """What each rank gives, in order; all must call it together."""
-    found = [value] * world()
+    values = [value] * world()
     if world() > 1:
-        distributed.all_gather_object(found, value)
-    return found
+        distributed.all_gather_object(values, value)
+    return values
 
 
 def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
@@ -159,8 +159,12 @@ def cause_of(errors: Iterable[EpicError]) -> EpicError:
     """The error that most likely caused the others, which came from other processes."""
 
     def order(error: EpicError) -> int:
-        found = (n for n, words in enumerate(FOLLOWS, start=1) if re.search(words, str(error)))
-        return next(found, 0)
+        positions = (
+            position
+            for position, pattern in enumerate(FOLLOWS, start=1)
+            if re.search(pattern, str(error))
+        )
+        return next(positions, 0)
 
     return min(errors, key=order)
 
@@ -174,11 +178,11 @@ def error_of(number: int, failure: ProcessFailure) -> EpicError:
     """
     message = failure.message
     if isinstance(message, dict):
-        kind, _, words = message["message"].partition(": ")
-        if kind == EpicError.__name__:
-            return EpicError(words)
-        why = f"failed with {kind}: {words.splitlines()[0]} (its traceback is above)"
-        if "imed out" in words:
+        class_name, _, text = message["message"].partition(": ")
+        if class_name == EpicError.__name__:
+            return EpicError(text)
+        why = f"failed with {class_name}: {text.splitlines()[0]} (its traceback is above)"
+        if "imed out" in text:
             why = f"found that {WAITED}"
     elif failure.exitcode > 0:
         why = f"ended with exit code {failure.exitcode} (its reason stands above)"

@@ -27,10 +27,14 @@ def settled(
         command_line: Of each rule, what the command line says.
         instead: The entry of the profile that a rule takes in place of its own, by rule.
     """
-    found: dict[str, dict[str, Any]] = {}
+    resources: dict[str, dict[str, Any]] = {}
     for rule in {**profile, **command_line, **instead}:
-        other = instead.get(rule)
-        entry = profile.get(other or rule) or profile.get(rule, {})
-        stated = command_line.get(rule, {})
-        found[rule] = {**entry, **stated, **({STATED: "+".join(stated)} if stated else {})}
-    return {rule: values for rule, values in found.items() if not rule.endswith(NO_RULE)}
+        entry_name = instead.get(rule)
+        entry = profile.get(entry_name or rule) or profile.get(rule, {})
+        overrides = command_line.get(rule, {})
+        resources[rule] = {
+            **entry,
+            **overrides,
+            **({STATED: "+".join(overrides)} if overrides else {}),
+        }
+    return {rule: values for rule, values in resources.items() if not rule.endswith(NO_RULE)}

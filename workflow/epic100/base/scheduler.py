@@ -137,18 +137,21 @@ class Scheduler:
 @functools.cache
 def known() -> dict[str, type[Scheduler]]:
     """The schedulers by name."""
-    found = [Scheduler]
-    for part in pkgutil.iter_modules(epic100.__path__, "epic100."):
-        module = f"{part.name}.scheduler"
-        if part.ispkg and module != __name__ and importlib.util.find_spec(module):
-            found.append(importlib.import_module(module).HERE)
-    return {each.name: each for each in found}
+    schedulers = [Scheduler]
+    for package in pkgutil.iter_modules(epic100.__path__, "epic100."):
+        module = f"{package.name}.scheduler"
+        if package.ispkg and module != __name__ and importlib.util.find_spec(module):
+            schedulers.append(importlib.import_module(module).HERE)
+    return {scheduler.name: scheduler for scheduler in schedulers}
 
 
 def here(environment: Mapping[str, str] = os.environ) -> Scheduler:
     """The scheduler in whose job a process with these variables runs."""
-    every = [each() for each in known().values()]
-    return next((each for each in every if each.granted(environment) != Grant()), every[0])
+    schedulers = [scheduler() for scheduler in known().values()]
+    return next(
+        (scheduler for scheduler in schedulers if scheduler.granted(environment) != Grant()),
+        schedulers[0],
+    )
 
 
 _in_charge: list[Scheduler] = []

@@ -28,13 +28,13 @@ def handling(
     numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
     """Handle these signals within a block. Only the main thread can; in others it does nothing."""
-    here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, handler) for number in numbers if here}
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    old_handlers = {number: signal.signal(number, handler) for number in numbers if is_main_thread}
     try:
         yield
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        for number, old_handler in old_handlers.items():
+            signal.signal(number, old_handler)
 
 
 class Stopped(EpicError):

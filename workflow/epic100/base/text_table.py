@@ -87,8 +87,8 @@ def read_table(
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise EpicError(f"{path}: {what}; expected {about}")
+        reason = "is a folder" if path.is_dir() else "no such file"
+        raise EpicError(f"{path}: {reason}; expected {about}")
     refuse_large(path, about)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
@@ -113,9 +113,11 @@ def read_table(
                     rows.append((line, dict(zip(header, fields, strict=True))))
                 line = reader.line_num + 1
     except UnicodeDecodeError as error:
-        kinds = [kind for begin, kind in PACKED.items() if error.object.startswith(begin)]
-        what = kinds[0] if kinds and not rows else str(error)
-        raise EpicError(f"{path}: not UTF-8 text ({what}); expected {about}") from error
+        file_types = [
+            file_type for begin, file_type in PACKED.items() if error.object.startswith(begin)
+        ]
+        reason = file_types[0] if file_types and not rows else str(error)
+        raise EpicError(f"{path}: not UTF-8 text ({reason}); expected {about}") from error
     except csv.Error as error:
         raise EpicError(f"{path}: line {line}: {error}; expected {about}") from error
     return rows
@@ -149,9 +151,9 @@ def read_own_table(
     columns = [name for name in kinds if name not in optional]
     for line, texts in read_table(path, columns, about=about, delimiter=delimiter):
         row = {}
-        for name, kind in kinds.items():
+        for name, parse in kinds.items():
             try:
-                row[name] = kind(_plain(texts.get(name, "")))
+                row[name] = parse(_plain(texts.get(name, "")))
             except ValueError as error:
                 raise EpicError(
                     f"{path}: line {line}: {name} is {texts[name][:80]!r}; expected {about}"
@@ -173,21 +175,23 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
     if len(header) > MOST_COLUMNS:
         raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
     missing = [name for name in columns if name not in header]
-    for begin, what in INSTEAD.items():
+    for begin, file_type in INSTEAD.items():
         if missing and header and header[0].lstrip().lower().startswith(begin):
-            raise EpicError(f"{path}: is {what}; expected {about}")
+            raise EpicError(f"{path}: is {file_type}; expected {about}")
     if missing:
-        found = ", ".join(header)[:1000] or "an empty line"
+        header_text = ", ".join(header)[:1000] or "an empty line"
         if len(header) == 1 and header[0].count(";") > 1:
-            found = "fields separated by `;`, which a spreadsheet writes: save them with commas"
+            header_text = (
+                "fields separated by `;`, which a spreadsheet writes: save them with commas"
+            )
         raise EpicError(
-            f"{path}: line 1: column {', '.join(missing)} missing (found: {found}); "
+            f"{path}: line 1: column {', '.join(missing)} missing (found: {header_text}); "
             f"expected {about}"
         )
-    twice = [name for name in columns if header.count(name) > 1]
-    if twice:
+    duplicates = [name for name in columns if header.count(name) > 1]
+    if duplicates:
         raise EpicError(
-            f"{path}: line 1: column {', '.join(twice)} is there twice; expected {about}"
+            f"{path}: line 1: column {', '.join(duplicates)} is there twice; expected {about}"
         )
 
 

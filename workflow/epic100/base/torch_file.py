@@ -111,6 +111,6 @@ def reason(error: Exception) -> str:
             f"holds objects of the module {error.name}, which is not installed here; save it once "
             "more where it is, with its `state_dict` and `meta` alone"
         )
-    if found := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"holds {found[1]} besides tensors, {NEEDS_CODE}"
+    if match := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"holds {match[1]} besides tensors, {NEEDS_CODE}"
     return type(error).__name__

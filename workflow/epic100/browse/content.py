@@ -78,9 +78,9 @@ def shown_runs(
     """
     runs = []
     for name, home, is_own, path in zip(names, homes, own, predictions, strict=True):
-        way = reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"]
+        run_reduce = reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"]
         tables = [table for table in timelines if Path(table).parents[1] == Path(home)]
-        runs.append(ShownRun(name, path, home, way, tables))
+        runs.append(ShownRun(name, path, home, run_reduce, tables))
     return runs
 
 
@@ -99,7 +99,7 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
     Raises:
         EpicError: The predictions are not of these segments or classes.
     """
-    own = table[table["split"] == PREDICTED]
+    segments = table[table["split"] == PREDICTED]
     predictions = read_predictions(run.predictions, PREDICTED)
     sizes = {"verbs": predictions.num_verbs, "nouns": predictions.num_nouns}
     if sizes != classes:
@@ -108,24 +108,24 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
             f"expected {classes['verbs']} and {classes['nouns']}, the `classes:` of the config; a "
             "page shows runs of the same classes"
         )
-    ids = own["narration_id"].tolist()
+    ids = segments["narration_id"].tolist()
     *scores, predicted = complete_scores(predictions, ids, run.reduce)
-    hits = official_hits(*scores, *(own[task].to_numpy() for task in TASKS))
-    kept = predicted.numpy()
-    found: dict[str, Any] = {
+    hits = official_hits(*scores, *(segments[task].to_numpy() for task in TASKS))
+    mask = predicted.numpy()
+    columns: dict[str, Any] = {
         "official": percent(hits["action_at_1"]),
-        "segment": own.index[kept].tolist(),
-        "near": hits["action_at_5"][kept].astype(int).tolist(),
+        "segment": segments.index[mask].tolist(),
+        "near": hits["action_at_5"][mask].astype(int).tolist(),
     }
     for task, score in zip(TASKS, scores, strict=True):
-        rows = score.numpy()[kept]
+        rows = score.numpy()[mask]
         best = np.argsort(rows, axis=1)[:, ::-1][:, :BEST]
         chances = np.exp(np.take_along_axis(rows, best, axis=1))
-        truth = own[task].to_numpy()[kept]
-        found[task] = best.ravel().tolist()
-        found[f"{task}_p"] = _whole(chances)
-        found[f"{task}_truth_p"] = _whole(np.exp(rows[np.arange(len(rows)), truth]))
-    return found
+        truth = segments[task].to_numpy()[mask]
+        columns[task] = best.ravel().tolist()
+        columns[f"{task}_p"] = _whole(chances)
+        columns[f"{task}_truth_p"] = _whole(np.exp(rows[np.arange(len(rows)), truth]))
+    return columns
 
 
 def _whole(chances: np.ndarray) -> list[int]:
@@ -186,9 +186,9 @@ def gather(
     names = read_class_names(name_csvs, {k: v for k, v in lists.items() if k not in LISTS})
     table = _segments(annotations, dropped, videos, reading)
     official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
-    places, shown = pd.factorize(table["video_id"])
+    video_numbers, video_ids = pd.factorize(table["video_id"])
     # Segments that are kept get the number -1.
-    reason, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))
+    reason_numbers, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))
     splits = list(annotations)
     return {
         "data": data,
@@ -209,23 +209,23 @@ def gather(
         "segments": {
             "id": table["narration_id"].tolist(),
             "split": [splits.index(split) for split in table["split"]],
-            "video": places.tolist(),
+            "video": video_numbers.tolist(),
             "start": table["start_seconds"].round(2).tolist(),
             "stop": table["stop_seconds"].round(2).tolist(),
             "verb": table["verb"].tolist(),
             "noun": table["noun"].tolist(),
             "said": [printable(text) for text in table["said"]],
-            "reason": reason.tolist(),
+            "reason": reason_numbers.tolist(),
         },
         "runs": [
             {
                 "name": run.name,
                 **read_guesses(run, table, classes),
-                "timelines": _timelines(run.timelines, shown),
+                "timelines": _timelines(run.timelines, video_ids),
             }
             for run in runs
         ],
-        "videos": _videos([videos[name] for name in shown], scans, table, page, root),
+        "videos": _videos([videos[name] for name in video_ids], scans, table, page, root),
         "pages": _pages(page, runs),
     }
 
@@ -267,10 +267,10 @@ def _videos(
         seconds = round(max(length, last[video.video_id]), 2)
         damaged = [] if row.status in (OK, NOT_SCANNED) else [[0.0, seconds]]
         if row.status == DAMAGED and row.fps:
-            damaged = [[round(frame / row.fps, 2) for frame in each] for each in row.damaged]
+            damaged = [[round(frame / row.fps, 2) for frame in frames] for frames in row.damaged]
         why = printable("; ".join(filter(None, [row.reason, row.finding, row.caution])))
-        about = (row.status, why, damaged, files.get(video.path()))
-        rows.append((video.video_id, video.participant_id, seconds, *about))
+        facts = (row.status, why, damaged, files.get(video.path()))
+        rows.append((video.video_id, video.participant_id, seconds, *facts))
     columns = ["id", "participant", "seconds", "state", "why", "damaged", "file"]
     return pd.DataFrame(rows, columns=columns, dtype=object).to_dict("list")
 
@@ -279,21 +279,21 @@ def _pages(page: PathLike, runs: Sequence[ShownRun]) -> dict[str, str]:
     """The other pages that there are, by what they show."""
     files = {}
     for run in runs:
-        of = f" of {run.name}" if len(runs) > 1 else ""
-        files[f"report{of}"] = Path(run.home, "report.html")
-        files[f"model card{of}"] = Path(run.home, "model_card.md")
+        of_run = f" of {run.name}" if len(runs) > 1 else ""
+        files[f"report{of_run}"] = Path(run.home, "report.html")
+        files[f"model card{of_run}"] = Path(run.home, "model_card.md")
     return links(page, files | {"all runs": Path("results/compare.html")})
 
 
 def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[list[float]] | None]:
     """The timeline of each video, where there is one."""
-    made = {Path(path).stem: path for path in tables}
-    return [_timeline(made[name]) if name in made else None for name in videos]
+    path_of_video = {Path(path).stem: path for path in tables}
+    return [_timeline(path_of_video[name]) if name in path_of_video else None for name in videos]
 
 
 def _timeline(path: PathLike) -> list[list[float]]:
     """Rows [start, stop, verb, noun, probability] of the actions."""
-    kinds: dict[str, Callable[[str], Any]] = {
+    parsers: dict[str, Callable[[str], Any]] = {
         "start": float,
         "stop": float,
         "what": str,
@@ -303,6 +303,6 @@ def _timeline(path: PathLike) -> list[list[float]]:
         "probability": lambda text: float(text or 0),
     }
     about = f"a timeline of the rule timeline; make it again with `snakemake -R {path}`"
-    rows = read_own_table(path, kinds, about=about)
-    shown = [name for name in kinds if name != "what"]
-    return [[row[name] for name in shown] for row in rows if row["what"] == "action"]
+    rows = read_own_table(path, parsers, about=about)
+    columns = [name for name in parsers if name != "what"]
+    return [[row[name] for name in columns] for row in rows if row["what"] == "action"]

@@ -40,13 +40,13 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     with writing(target), new_folder(target) as folder:
         shutil.copytree(SITE, folder, dirs_exist_ok=True)
         kept, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
-        more = {
+        clip_data = {
             "clips": kept,
             "left_out": left_out,
             "max_mb": max_mb,
             "labels": _labels(data, Path(clips) / "list.txt"),
         }
-        (folder / DATA).write_text(as_script({**data, **more}), encoding="utf-8")
+        (folder / DATA).write_text(as_script({**data, **clip_data}), encoding="utf-8")
     log.info(
         f"{page}: {len(data['segments']['id'])} segments, {len(kept)} clips; open it in a browser"
     )
@@ -99,5 +99,5 @@ def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
     lines = (line.rsplit(" ", 1) for line in read_text(path).splitlines())
     labels = {Path(name).stem: int(label) for name, label in lines}
     return {
-        place: labels[name] for place, name in enumerate(data["segments"]["id"]) if name in labels
+        number: labels[name] for number, name in enumerate(data["segments"]["id"]) if name in labels
     }

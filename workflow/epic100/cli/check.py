@@ -38,17 +38,17 @@ def _torch() -> str:
     """
     package = find_spec("torch")
     installed = os.stat(package.origin).st_mtime_ns if package and package.origin else None
-    asked = [version("torch") if installed else "", installed, platform.node()]
+    question = [version("torch") if installed else "", installed, platform.node()]
     with contextlib.suppress(EpicError, OSError, UnicodeDecodeError, ValueError):
-        before, words = read_json(KEPT)
-        if before == asked:
-            return words
+        kept_question, answer = read_json(KEPT)
+        if kept_question == question:
+            return answer
     try:
         import torch
     except ImportError as error:
         raise EpicError(f"torch does not load: {error}; docs/platforms.md") from error
     gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     names = [torch.cuda.get_device_name(n) for n in gpus] or ["no GPU here"]
-    words = f"{torch.__version__}; {', '.join(names)}; {usable_cores()} cores"
-    write_text(KEPT, json.dumps([asked, words]))
-    return words
+    answer = f"{torch.__version__}; {', '.join(names)}; {usable_cores()} cores"
+    write_text(KEPT, json.dumps([question, answer]))
+    return answer

@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise EpicError(no_command(arguments[0]))
         _, options.rest = parser.parse_known_args(arguments, options)
         if options.rest and not options.passes_on:
-            known = commands[options.command].format_usage()
-            meant = did_you_mean(options.rest[0], re.findall(r"--[\w-]+", known))
+            usage = commands[options.command].format_usage()
+            meant = did_you_mean(options.rest[0], re.findall(r"--[\w-]+", usage))
             parser.error(f"unrecognized arguments: {' '.join(options.rest)}{meant}")
         return pkgutil.resolve_name(options.run)(options)
     except EpicError as error:
@@ -118,9 +118,9 @@ def build_parser(
         required=True,
         parser_class=argparse.ArgumentParser,
     )
-    for name, (about, filler) in COMMANDS.items():
+    for name, (summary, filler) in COMMANDS.items():
         command = commands.add_parser(
-            name, help=about, description=about.capitalize() + ".", allow_abbrev=False
+            name, help=summary, description=summary.capitalize() + ".", allow_abbrev=False
         )
         if name in arguments[:1] or COMPLETION in arguments:
             pkgutil.resolve_name(filler)(command)

@@ -121,7 +121,7 @@ def _refuse_option(option: str, word: str) -> None:
     from snakemake.cli import get_argument_parser
 
     known = get_argument_parser()._option_string_actions
-    if not any(each.startswith(option) for each in known):
+    if not any(known_option.startswith(option) for known_option in known):
         raise EpicError(
             f"{option}: no option of Snakemake{did_you_mean(option, known)} `snakemake --help` "
             "lists them; a key of the config is KEY=VALUE"
@@ -141,8 +141,8 @@ def _refuse_value(option: str, value: str, dry: bool) -> None:
             )
         if site := os.environ.get("EPIC100_SITE"):
             # The profile looks it up, too, but Snakemake prints that error below its long usage.
-            for each in scheduler.known().values():
-                each.look_up_site(site)
+            for scheduler_class in scheduler.known().values():
+                scheduler_class.look_up_site(site)
     elif option in ("--directory", "-d") and dry and not os.path.isdir(value):
         raise EpicError(
             f"{option} {value}: no such folder, and a dry run makes none{nearest_file(value)}"
@@ -180,8 +180,8 @@ def shipped(argument: str) -> str:
     option, equals, value = argument.rpartition("=")
     if not value.startswith(SHIPPED) or (equals and not option.startswith("-")):
         return argument
-    found = existing_path(value)
-    if found == value and not ROOT.samefile("."):
+    path = existing_path(value)
+    if path == value and not ROOT.samefile("."):
         refuse_foreign(value.partition("/")[0])
         refuse_foreign(value)
-    return option + equals + found
+    return option + equals + path

@@ -200,13 +200,13 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
         ("timeline", TimelineSettings, OF_TIMELINE),
         ("predict", PredictSettings, OF_PREDICT),
     )
-    for section, kind, names in sections:
+    for section, settings_type, names in sections:
         for name in names:
-            field = kind.model_fields[name]
-            number = float if section == "timeline" else int
+            field = settings_type.model_fields[name]
+            number_type = float if section == "timeline" else int
             parser.add_argument(
                 "--" + name.replace("_", "-"),
-                type=str if name in WORDS else number,
+                type=str if name in WORDS else number_type,
                 dest=f"{section}.{name}",
                 metavar=name.upper(),
                 default=field.default,
@@ -233,9 +233,9 @@ def fill_submission(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="part", required=True)
     command = commands.add_parser("check", help="say what is wrong with a submission")
     command.add_argument("file", type=Path, metavar="FILE", help=".zip, .pt or .pkl")
-    wanted = command.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--split", choices=("train", "val", "test"), help="as the config has it")
-    wanted.add_argument("--annotations", type=Path, metavar="CSV", help="EPIC_100_*.csv")
+    group = command.add_mutually_exclusive_group(required=True)
+    group.add_argument("--split", choices=("train", "val", "test"), help="as the config has it")
+    group.add_argument("--annotations", type=Path, metavar="CSV", help="EPIC_100_*.csv")
     add_config(command)
     command.add_argument("--num-verbs", type=int)
     command.add_argument("--num-nouns", type=int)

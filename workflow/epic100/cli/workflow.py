@@ -37,8 +37,8 @@ def run_test(given: argparse.Namespace) -> int:
         )
     with reading(given.model) as file:
         head = file.read(2**16)
-    scores = given.model.suffix in (".zip", ".pkl")
-    if scores or b"verb_output" in head or b"epic100 predictions" in head:
+    is_scores = given.model.suffix in (".zip", ".pkl")
+    if is_scores or b"verb_output" in head or b"epic100 predictions" in head:
         raise EpicError(
             f"{given.model}: holds scores, and is no model; for their figures: "
             f"epic100 score {given.model}"
@@ -78,16 +78,16 @@ def snakemake_command(arguments: Sequence[str], keys: Mapping[str, Any] | None =
             Or a config or profile of another user is in the current folder.
     """
     words, typed = look_up(arguments)
-    named = {word.partition("=")[0] for word in words}
+    option_names = {word.partition("=")[0] for word in words}
     command = [sys.executable, "-P", "-m", "snakemake"]
-    if not named & {"--snakefile", "-s"}:
+    if not option_names & {"--snakefile", "-s"}:
         command += ["--snakefile", str(ROOT / "Snakefile")]
     if typed or keys:
         words += ["--config", set_words(typed, keys)]
-    if "--workflow-profile" not in named:
+    if "--workflow-profile" not in option_names:
         command += _defaults()
     # `--logger` comes last, since Snakemake reads every word after it as a logger's name.
-    return command + words + ([] if "--logger" in named else ["--logger", "epic100"])
+    return command + words + ([] if "--logger" in option_names else ["--logger", "epic100"])
 
 
 def _defaults() -> list[str]:
@@ -106,5 +106,5 @@ def _defaults() -> list[str]:
         if value is None:
             continue
         values = value if isinstance(value, list) else [value]
-        words += [f"--{name}", *(str(each) for each in values if each is not True)]
+        words += [f"--{name}", *(str(item) for item in values if item is not True)]
     return [*words, "--workflow-profile", "none"]

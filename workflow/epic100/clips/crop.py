@@ -69,8 +69,10 @@ class Crop:
         if self.size is None:
             size, window = _draw_size(picture, self.short_side), Window(0, 0, *picture)
         else:
-            size, resized = (self.size, self.size), self.kind == "resized"
-            window = _resized(picture, self.area) if resized else self._square(picture, self.size)
+            size, is_resized = (self.size, self.size), self.kind == "resized"
+            window = (
+                _resized(picture, self.area) if is_resized else self._square(picture, self.size)
+            )
         flip = self.flip_ratio > 0 and np.random.rand() < self.flip_ratio
         return size, replace(window, flipped=flip) if self.kind or self.flip_ratio else None
 
@@ -88,8 +90,8 @@ class Crop:
             # MMAction2's RandomCrop draws in this order too, and never the last place.
             top, left = (int(np.random.randint(room)) if room else 0 for room in free)
         rows, columns = (
-            _in_file(start, size, made, whole)
-            for start, made, whole in zip((top, left), scaled, picture, strict=True)
+            _in_file(start, size, scaled_side, file_side)
+            for start, scaled_side, file_side in zip((top, left), scaled, picture, strict=True)
         )
         return Window(rows[0], columns[0], rows[1], columns[1])
 

@@ -157,9 +157,11 @@ class EpicSegmentVideoDataset(BaseActionDataset):
 
     def _labels(self, table: pd.DataFrame) -> np.ndarray:
         pairs = read_pairs(self.pairs_file) if self.pairs_file else []
-        known = {(v, n): i for i, (v, n, _) in enumerate(pairs)}
-        found = zip(table["verb"].tolist(), table["noun"].tolist(), strict=True)
-        labels = np.array([known.get(pair, NO_LABEL) for pair in found], dtype=np.int64)
+        label_of_pair = {(verb, noun): label for label, (verb, noun, _) in enumerate(pairs)}
+        segment_pairs = zip(table["verb"].tolist(), table["noun"].tolist(), strict=True)
+        labels = np.array(
+            [label_of_pair.get(pair, NO_LABEL) for pair in segment_pairs], dtype=np.int64
+        )
         if not self.test_mode and (labels == NO_LABEL).any():
             row = table.iloc[int(np.argmax(labels == NO_LABEL))]
             raise EpicError(
@@ -209,7 +211,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                     sample = super().prepare_data(segment)
             except (FrameError, DiskError) as error:
                 self.broken.add(segment, self.narration_id, error)
-                last = error
+                failure = error
                 if isinstance(error, DiskError):  # An open reader may keep failing.
                     for step in self._openers():
                         step.forget()
@@ -220,8 +222,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             if attempt:  # The first retry is of the same segment, the next ones are not.
                 segment = np.random.randint(len(self))
         raise FrameError(
-            f"{last}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
-        ) from last
+            f"{failure}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
+        ) from failure
 
     def narration_id(self, idx: int) -> str:
         """Return the narration_id of one segment."""
@@ -280,9 +282,9 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _apart(whole: Tensor) -> TensorsInOne:
-    parts = TensorsInOne(whole.unbind())
-    parts.whole = whole
-    return parts
+    tensors = TensorsInOne(whole.unbind())
+    tensors.whole = whole
+    return tensors
 
 
 class Mover:
@@ -311,13 +313,13 @@ class Mover:
         labels = torch.stack([sample.gt_label for sample in samples])
         pinned = labels.pin_memory() if self.on_gpu else labels
         with torch.cuda.stream(self.stream):  # Without a stream this does nothing.
-            moved = [part.to(self.device, non_blocking=True) for part in (clips.whole, pinned)]
+            moved = [tensor.to(self.device, non_blocking=True) for tensor in (clips.whole, pinned)]
         if self.stream is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(self.stream)
-            for part in moved:
+            for tensor in moved:
                 # Otherwise its memory could be given to the next batch too early.
-                part.record_stream(current)
+                tensor.record_stream(current)
         for sample, label in zip(samples, moved[1], strict=True):
             sample.set_gt_label(label)
         return {**batch, "inputs": _apart(moved[0])}

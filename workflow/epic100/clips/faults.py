@@ -65,11 +65,11 @@ class BrokenClips:
         log.info(f"broken clip {self.count} of {self.drawn} drawn: {error}")
         too_many = self.count > max(FEW, self.max_share * self.drawn)
         if not self.max_share or too_many:
-            found = [name_of(i) for i in self.segments()]
-            more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            names = [name_of(i) for i in self.segments()]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise FrameError(
                 f"{self.count} of {self.drawn} clips do not decode, more than a share of "
-                f"{self.max_share:g}: {', '.join(found[:SHOWN])}{more}; were videos replaced or is "
+                f"{self.max_share:g}: {', '.join(names[:SHOWN])}{more}; were videos replaced or is "
                 f"the disk failing? Scan them again. The last one: {error}"
             ) from error
 
@@ -117,11 +117,11 @@ def ended_workers_are_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        words = " ".join(str(error).split())
-        if not words.startswith("DataLoader worker"):
+        text = " ".join(str(error).split())
+        if not text.startswith("DataLoader worker"):
             raise
         raise EpicError(
             f"a process that reads clips was ended from outside: out of memory, or by hand "
-            f"({words.rstrip('.')}); give the job more memory or fewer `workers`, then run again: "
+            f"({text.rstrip('.')}); give the job more memory or fewer `workers`, then run again: "
             "what is finished is kept"
         ) from error

@@ -94,8 +94,8 @@ def lavila(start: float, stop: float, clock: float, step: PublishedFrames) -> np
     8002b5a.
     """
     first, last = round(start * clock), int(np.ceil(stop * clock))
-    parts = (last - first - 1) / step.clip_len * np.arange(step.clip_len + 1)
-    ends = np.rint(parts).astype(np.int64) + first
+    offsets = (last - first - 1) / step.clip_len * np.arange(step.clip_len + 1)
+    ends = np.rint(offsets).astype(np.int64) + first
     return (ends[:-1] + np.minimum(ends[1:], last)) // 2 / clock
 
 
@@ -111,8 +111,8 @@ def slowfast(start: float, stop: float, clock: float, step: PublishedFrames) -> 
     begins = [max(length - span, 0) * clip / step.num_clips for clip in range(step.num_clips)]
     # They are rounded as torch rounds float32. Otherwise some whole numbers would become the one
     # below.
-    ends = [torch.linspace(begin + 1, begin + span, step.clip_len) for begin in begins]
-    return (first + torch.stack(ends).clamp(0, length - 1).long().numpy() - 1) / clock
+    positions = [torch.linspace(begin + 1, begin + span, step.clip_len) for begin in begins]
+    return (first + torch.stack(positions).clamp(0, length - 1).long().numpy() - 1) / clock
 
 
 def c1(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
@@ -123,8 +123,8 @@ def c1(start: float, stop: float, clock: float, step: PublishedFrames) -> np.nda
     `start_frame` = max(1, floor(start * clock)), in all rows of val.
     """
     first, last = (max(1, int(seconds * clock)) for seconds in (start, stop))
-    part = (last - first + 1) / step.clip_len
-    return (first + (part * (np.arange(step.clip_len) + 0.5)).astype(np.int64) - 1) / clock
+    part_length = (last - first + 1) / step.clip_len
+    return (first + (part_length * (np.arange(step.clip_len) + 0.5)).astype(np.int64) - 1) / clock
 
 
 RULES: dict[str, Callable[[float, float, float, PublishedFrames], np.ndarray]] = {

@@ -140,10 +140,10 @@ class OpenSegment(BaseTransform):
 
     def _open(self, path: str, kept: Kept) -> Reader:
         listed = self.listed.get(path, path)
-        found = find_index(self.index_dir, listed) if self.index_dir else None
+        index = find_index(self.index_dir, listed) if self.index_dir else None
         if self.decoder == "decord":
-            return DecordReader(path, found)
-        return VideoReader(path, found, kept=kept)
+            return DecordReader(path, index)
+        return VideoReader(path, index, kept=kept)
 
     def transform(self, results: dict) -> dict:
         """Add the open reader to `results`.
@@ -220,18 +220,18 @@ class DecodeSegment(BaseTransform):
             EpicError: A sampled frame is outside the segment.
         """
         reader = results.pop("video_reader")
-        wanted = results["frame_inds"]
+        indices = results["frame_inds"]
         start, length = results["start_index"], results["total_frames"]
-        if wanted.min() < start or wanted.max() >= start + length:
+        if indices.min() < start or indices.max() >= start + length:
             raise EpicError(
-                f"{results['narration_id']}: frames {wanted.min()}-{wanted.max()} were sampled "
+                f"{results['narration_id']}: frames {indices.min()}-{indices.max()} were sampled "
                 f"outside the segment [{start}, {start + length}); correct the step that samples"
             )
         if "file_frames" in results:
-            wanted = results["frame_inds"] = results["file_frames"][wanted - start]
+            indices = results["frame_inds"] = results["file_frames"][indices - start]
         size, window = self.crop.draw(reader.size)
         try:
-            frames = reader.get_frames(wanted, size, window)
+            frames = reader.get_frames(indices, size, window)
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
         # After a crop no step needs a list, and an array need not be stacked again.

@@ -105,6 +105,6 @@ def _over_videos(
 
 def _interval(changes: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Interval:
     """Percentiles of changes / sizes, in percent. Resamples without group members are ignored."""
-    some = sizes > 0
-    low, high = np.percentile(100 * changes[some] / sizes[some], PERCENTILES)
+    has_members = sizes > 0
+    low, high = np.percentile(100 * changes[has_members] / sizes[has_members], PERCENTILES)
     return float(low), float(high)

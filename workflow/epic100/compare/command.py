@@ -55,8 +55,8 @@ def _table(
     for group, of_task in (truth.members | readable).items():
         for task in TASKS:
             key = f"{task}_at_1"
-            found = difference(first[key], second[key], of_task[task], truth.videos, seed)
-            yield f"{group:<9}{task:<8}{_cells(found)}"
+            change = difference(first[key], second[key], of_task[task], truth.videos, seed)
+            yield f"{group:<9}{task:<8}{_cells(change)}"
 
 
 def _cells(found: Difference | None) -> str:

@@ -87,28 +87,36 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     with its type. A run whose model was made elsewhere has no settings of a training, and makes no
     difference there.
     """
-    parts = [{part for name in run.settings for part in _parts(name)} for run in runs]
-    trained = [own for own, run in zip(parts, runs, strict=True) if HEADS in run.settings]
-    found: dict[str, tuple[str, ...]] = {}
+    run_parts = [{part for name in run.settings for part in _parts(name)} for run in runs]
+    trained = [
+        parts_of_run
+        for parts_of_run, run in zip(run_parts, runs, strict=True)
+        if HEADS in run.settings
+    ]
+    values_by_name: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(name for run in runs for name in run.settings):
         values = tuple(run.settings.get(name, "-") for run in runs)
-        known = {
+        distinct = {
             value
             for value, run in zip(values, runs, strict=True)
             if HEADS in run.settings or name in run.settings
         }
-        if len(known) < 2:
+        if len(distinct) < 2:
             continue
-        lacking = [part for part in _parts(name) if not all(part in own for own in trained)]
-        if lacking[:1] not in ([], [name]) and len(known - {"-"}) == 1:
+        lacking = [
+            part
+            for part in _parts(name)
+            if not all(part in parts_of_run for parts_of_run in trained)
+        ]
+        if lacking[:1] not in ([], [name]) and len(distinct - {"-"}) == 1:
             name = lacking[0]
             values = tuple(
-                run.settings.get(f"{name}.type", "set") if name in own else "-"
-                for run, own in zip(runs, parts, strict=True)
+                run.settings.get(f"{name}.type", "set") if name in parts_of_run else "-"
+                for run, parts_of_run in zip(runs, run_parts, strict=True)
             )
-        found[name] = values
+        values_by_name[name] = values
     names: dict[tuple[str, ...], list[str]] = {}
-    for name, values in found.items():
+    for name, values in values_by_name.items():
         names.setdefault(values, []).append(name)
     return {", ".join(same): list(values) for values, same in names.items()}
 
@@ -143,15 +151,15 @@ def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
 
 
 def _read_figures(path: Path, segments: int) -> dict[str, Any]:
-    again = f"make it again with `snakemake -R {path}`"
+    remedy = f"make it again with `snakemake -R {path}`"
     try:
         figures = read_json(path)
     except (OSError, ValueError) as error:
-        raise EpicError(f"{path}: cannot be read ({error}); {again}") from error
+        raise EpicError(f"{path}: cannot be read ({error}); {remedy}") from error
     needed = ("segments", "predicted", "reduce", *FIGURES)
     lacking = [key for key in needed if not isinstance(figures, dict) or key not in figures]
     if lacking:
-        raise EpicError(f"{path}: {lacking[0]} is missing; {again}")
+        raise EpicError(f"{path}: {lacking[0]} is missing; {remedy}")
     if figures["segments"] != segments:
         raise EpicError(
             f"{path}: is of {figures['segments']} segments, the list of val now has {segments}; "
@@ -162,15 +170,17 @@ def _read_figures(path: Path, segments: int) -> dict[str, Any]:
 
 
 def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
-    found = {}
+    values = {}
     path = folder / "model.pth"
     if path.is_file():
         trained = load_model(path)
-        about = {key: str(value) for key, value in trained.trained_on.items()}
+        trained_on = {key: str(value) for key, value in trained.trained_on.items()}
         settings = settings_in(ConfigDict(trained.config)).items()
         # A value that `trained_on` has, too, is shown once. A config has the seed at two places, so
         # keys are compared by their last part.
-        found = {key: at for key, at in settings if about.get(key.rpartition(".")[2]) != at}
-        found[HEADS] = trained.heads
-        found |= {f"trained_on.{key}": value for key, value in about.items()}
-    return found | {"export.reduce": str(figures["reduce"])}
+        values = {
+            key: text for key, text in settings if trained_on.get(key.rpartition(".")[2]) != text
+        }
+        values[HEADS] = trained.heads
+        values |= {f"trained_on.{key}": value for key, value in trained_on.items()}
+    return values | {"export.reduce": str(figures["reduce"])}

@@ -116,10 +116,10 @@ def verify_annotations(
         EpicError: A checksum differs; the message names all such files.
     """
     pins = read_pins(sheet)
-    found = {key: digest(path, pins[key].checksum.kind) for key, path in files.items()}
+    checksums = {key: digest(path, pins[key].checksum.kind) for key, path in files.items()}
     wrong = [
         f"{files[key]} ({checksum}, expected {pins[key].checksum.value})"
-        for key, checksum in found.items()
+        for key, checksum in checksums.items()
         if checksum != pins[key].checksum
     ]
     if wrong:
@@ -127,5 +127,5 @@ def verify_annotations(
             f"{out}: not written: not the files of {sheet}: {'; '.join(wrong)}; with `annotations: "
             "download: true` they are fetched once these are removed"
         )
-    write_text(out, "".join(f"{files[key]} {checksum}\n" for key, checksum in found.items()))
-    log.info(f"{len(found)} annotation files are the pinned ones")
+    write_text(out, "".join(f"{files[key]} {checksum}\n" for key, checksum in checksums.items()))
+    log.info(f"{len(checksums)} annotation files are the pinned ones")

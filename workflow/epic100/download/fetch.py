@@ -114,11 +114,11 @@ def fetch(
             part.flush()
             # The server may have announced too many bytes. Then the file is complete already.
             if not reason or (checksum and 0 < part.size <= furthest):
-                found = digest(part.path, checksum.kind) if checksum else None
-                if found == checksum:
+                actual = digest(part.path, checksum.kind) if checksum else None
+                if actual == checksum:
                     break
                 if checksum and not reason:
-                    reason = f"{found} of {part.size} bytes, expected {checksum.value}"
+                    reason = f"{actual} of {part.size} bytes, expected {checksum.value}"
                     wrong += 1
                     part.restart()
             failures = 1 if part.size >= furthest + PROGRESS else failures + 1

@@ -91,30 +91,30 @@ def get(
     curl = pycurl.Curl()
     for option, value in options.items():
         curl.setopt(option, value)
-    code, words = 0, ""
+    code, message = 0, ""
     try:
         curl.perform()
     except pycurl.error as error:
-        code, words = error.args
+        code, message = error.args
     if calls.raised:
         if isinstance(calls.raised[0], _Enough):
             return
         raise calls.raised[0]
-    status, last = curl.getinfo(pycurl.RESPONSE_CODE), curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
+    status, last_url = curl.getinfo(pycurl.RESPONSE_CODE), curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
     if code == pycurl.E_COULDNT_CONNECT and calls.private:
         raise EpicError(
-            f"{url}: leads to the private address {calls.private[0]}, by {last!r}; expected a "
+            f"{url}: leads to the private address {calls.private[0]}, by {last_url!r}; expected a "
             "server of the web; if that is right, add "
-            f"{urlsplit(last).hostname} to `videos: private_hosts:`"
+            f"{urlsplit(last_url).hostname} to `videos: private_hosts:`"
         )
     if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT):
-        raise EpicError(f"{url}: leads to {last!r}, which is not followed: {words}")
+        raise EpicError(f"{url}: leads to {last_url!r}, which is not followed: {message}")
     if code == pycurl.E_FILESIZE_EXCEEDED:
         raise TooLongError(f"{url}: longer than {max_gib:g} GiB, which is the most that is taken")
     if code == pycurl.E_RANGE_ERROR:
         raise NoRangeError
     if code or status not in ((206, 416) if start else (200,)):
-        reason = f"HTTP {status}" if code in (0, pycurl.E_HTTP_RETURNED_ERROR) else words
+        reason = f"HTTP {status}" if code in (0, pycurl.E_HTTP_RETURNED_ERROR) else message
         raise TransferError(reason, status, curl.getinfo(pycurl.RETRY_AFTER))
 
 
@@ -179,12 +179,12 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
     import pycurl
 
     scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
-    web = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+    protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
     bundles = [os.environ[name] for name in AUTHORITIES if os.environ.get(name)]
     return {
         pycurl.URL: url,
-        pycurl.PROTOCOLS: web,
-        pycurl.REDIR_PROTOCOLS: pycurl.PROTO_HTTPS if scheme == "https" else web,
+        pycurl.PROTOCOLS: protocols,
+        pycurl.REDIR_PROTOCOLS: pycurl.PROTO_HTTPS if scheme == "https" else protocols,
         pycurl.FOLLOWLOCATION: True,
         pycurl.FAILONERROR: True,
         pycurl.PROXY: "" if proxy_bypass(host) else getproxies().get(scheme, ""),

@@ -50,8 +50,8 @@ def download_video(
         )
     checksum = Checksum("md5", video.md5.lower()) if video.md5 else None
     fetch(video.url, path, checksum, private_hosts=private_hosts, settings=settings)
-    held = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
-    log.info(f"{video.video_id}: {held}")
+    verdict = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
+    log.info(f"{video.video_id}: {verdict}")
 
 
 def write_videos_ok(
@@ -70,7 +70,7 @@ def write_videos_ok(
     rows = {row.video_id: row for table in tables for row in read_scan_table(table)}
     states = {video.video_id: _state(video, rows[video.video_id]) for video in videos}
     counts = Counter(states.values())
-    words = f"{len(states)} videos: {', '.join(f'{n} {state}' for state, n in counts.items())}"
+    summary = f"{len(states)} videos: {', '.join(f'{n} {state}' for state, n in counts.items())}"
     if bad := [name for name in states if states[name] not in (VERIFIED, UNVERIFIED)]:
         named = ", ".join(f"{name} {states[name]}" for name in bad[:NAMED])
         more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
@@ -79,8 +79,8 @@ def write_videos_ok(
             f"says: {named}{more}; all are in {Path(tables[0]).parent}/*.tsv; with `videos: "
             "download: true` what is missing is fetched, and a wrong file once it is removed"
         )
-    write_text(out, f"{words}\n")
-    log.info(words)
+    write_text(out, f"{summary}\n")
+    log.info(summary)
 
 
 def _state(video: Video, row: ScanRow) -> str:

@@ -88,10 +88,12 @@ def kept_at(url: str) -> str:
     Raises:
         EpicError: The URL is not http(s) or names no file.
     """
-    parts = urlsplit(url)
-    names = [quote(name, safe="") for name in (parts.netloc, *parts.path.split("/")) if name]
-    if parts.query:
-        names[-1] += quote(f"?{parts.query}", safe="")
+    url_parts = urlsplit(url)
+    names = [
+        quote(name, safe="") for name in (url_parts.netloc, *url_parts.path.split("/")) if name
+    ]
+    if url_parts.query:
+        names[-1] += quote(f"?{url_parts.query}", safe="")
     if not is_url(url) or len(names) < 2 or {".", ".."} & set(names):
         raise EpicError(
             f"config: `train: load_from:` is {url!r}; expected a file, or the http(s) URL of one"
@@ -132,8 +134,8 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
             "config; set `train: load_from:` in the workflow's config"
         ) from error
     for base in [bases] if isinstance(bases, str) else bases:
-        if "::" not in base and (found := read_value(path.parent / base, name)) is not None:
-            return found
+        if "::" not in base and (value := read_value(path.parent / base, name)) is not None:
+            return value
     return None
 
 
@@ -180,13 +182,13 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
     with reading(path) as opened:
         beginning = opened.read(64)
     page = " (it is a web page)" if beginning.lstrip()[:1] == b"<" else ""
-    in_name = HASH.search(Path(weights.path).name)
-    expected = weights.sha256 or (in_name[1] if in_name else "")
-    found = digest(path, "sha256").value
-    if not found.startswith(expected):
-        said = "`train: load_from_sha256:`" if weights.sha256 else "the hash in its name"
+    hash_match = HASH.search(Path(weights.path).name)
+    expected = weights.sha256 or (hash_match[1] if hash_match else "")
+    sha256 = digest(path, "sha256").value
+    if not sha256.startswith(expected):
+        source = "`train: load_from_sha256:`" if weights.sha256 else "the hash in its name"
         raise EpicError(
-            f"{weights.path}: sha256 is {found}{page}; expected {expected}, {said}; fetch "
+            f"{weights.path}: sha256 is {sha256}{page}; expected {expected}, {source}; fetch "
             f"{weights.source} again, or, if you trust this file, set `train: load_from_sha256:` "
             "to its digest"
         )

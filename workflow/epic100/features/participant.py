@@ -91,12 +91,12 @@ def read_features(path: str | os.PathLike) -> Features:
         BrokenFile: There is no such file, it is not whole, or it is from elsewhere.
     """
     table = Path(path).with_name("PARTICIPANT.tsv")
-    again = f"make it again: remove it, then `snakemake --force {table}`"
-    with opened_arrays(path, FORMAT, "whole features of the rule features", again) as arrays:
-        found: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
-        found |= {name: array.item() for name, array in found.items() if array.ndim == 0}
-        found["made_from"] = json.loads(found["made_from"])
-        features = conforming(Features(**found))
+    advice = f"make it again: remove it, then `snakemake --force {table}`"
+    with opened_arrays(path, FORMAT, "whole features of the rule features", advice) as arrays:
+        values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
+        values |= {name: array.item() for name, array in values.items() if array.ndim == 0}
+        values["made_from"] = json.loads(values["made_from"])
+        features = conforming(Features(**values))
         if not features.valid.any() or not 0 < features.stride < np.inf or not features.source:
             raise ValueError("no row that is free of damage, or no time from row to row")
         return features
@@ -148,8 +148,8 @@ def read_feature_table(path: str | os.PathLike) -> list[FeatureRow]:
         f"the table of the rule features, tab-separated {' '.join(COLUMNS)}; make it again with "
         f"`snakemake --force {path}`"
     )
-    kinds = dict.fromkeys(COLUMNS, str) | dict.fromkeys(("steps", "valid", "channels"), int)
-    return [FeatureRow(**row) for row in read_own_table(path, kinds, about=about)]
+    column_types = dict.fromkeys(COLUMNS, str) | dict.fromkeys(("steps", "valid", "channels"), int)
+    return [FeatureRow(**row) for row in read_own_table(path, column_types, about=about)]
 
 
 def make_features(
@@ -190,18 +190,22 @@ def make_features(
     rows: dict[str, FeatureRow] = {}
     todo: list[tuple[ScannedVideo, Placed]] = []
     for row in read_scan_table(scan):
-        found = _placed(row, participant_id, source, settings, root=root, scan=scan, index=index)
+        video_or_reason = _placed(
+            row, participant_id, source, settings, root=root, scan=scan, index=index
+        )
         rows[row.video_id] = FeatureRow(row.video_id)
-        if isinstance(found, str):
+        if isinstance(video_or_reason, str):
             # Features that are still there come from another file.
             (folder / f"{row.video_id}.npz").unlink(missing_ok=True)
-            rows[row.video_id] = FeatureRow(row.video_id, reason=found)
-        elif not is_of(folder / f"{row.video_id}.npz", _made_from(found[0], source, settings)):
-            todo.append(found)
-    kept = sum(not about.reason for about in rows.values()) - len(todo)
+            rows[row.video_id] = FeatureRow(row.video_id, reason=video_or_reason)
+        elif not is_of(
+            folder / f"{row.video_id}.npz", _made_from(video_or_reason[0], source, settings)
+        ):
+            todo.append(video_or_reason)
+    kept = sum(not entry.reason for entry in rows.values()) - len(todo)
     log.info(f"{participant_id}: features of {len(todo)} videos to make; {kept} are there already")
     if todo:
-        made = rows_of_clips(
+        rows_of_videos = rows_of_clips(
             todo,
             out,
             model=source.path,
@@ -212,19 +216,19 @@ def make_features(
             label=participant_id,
             modules=modules,
         )
-        for (video, placed), sound in zip(todo, made, strict=True):
+        for (video, placed), sound in zip(todo, rows_of_videos, strict=True):
             features = _features(video, placed, sound, _made_from(video, source, settings))
             write_features(features, folder / f"{video.name}.npz")
     forget_rows(out)
-    for video_id in [name for name, about in rows.items() if not about.reason]:
+    for video_id in [name for name, entry in rows.items() if not entry.reason]:
         features = read_features(folder / f"{video_id}.npz")
         steps, channels = features.feats.shape
         rows[video_id] = FeatureRow(video_id, steps, int(features.valid.sum()), channels)
     write_feature_table(rows.values(), table)
-    counts = [sum(getattr(about, key) for about in rows.values()) for key in ("steps", "valid")]
+    counts = [sum(getattr(entry, key) for entry in rows.values()) for key in ("steps", "valid")]
     log.info(
         f"{table}: {counts[0]} steps of {settings.stride:g} s, {counts[0] - counts[1]} of them "
-        f"damaged; {sum(bool(about.reason) for about in rows.values())} videos without features"
+        f"damaged; {sum(bool(entry.reason) for entry in rows.values())} videos without features"
     )
 
 

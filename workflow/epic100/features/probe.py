@@ -117,15 +117,17 @@ def train_probe(
     if table.empty:
         raise EpicError(f"{segments}: no segment in it to learn from; see dropped.tsv beside it")
     rows = read_tokens(table, indexes, None)
-    listed = read_clean_list(val) if split == "train" else table[:0]
-    val_rows = read_tokens(listed, indexes, rows.source) if len(listed) else rows.part([])
-    known = read_pairs(pairs)
-    number = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(known)}
-    labels = torch.tensor([number[pair] for pair in zip(table["verb"], table["noun"], strict=True)])
-    sizes = output_sizes(settings.heads, len(known), *classes)
-    loss = OutputsLoss(known, settings.heads, *classes, smoothing=settings.label_smoothing)
+    val_table = read_clean_list(val) if split == "train" else table[:0]
+    val_rows = read_tokens(val_table, indexes, rows.source) if len(val_table) else rows.part([])
+    pair_table = read_pairs(pairs)
+    id_of_pair = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(pair_table)}
+    labels = torch.tensor(
+        [id_of_pair[pair] for pair in zip(table["verb"], table["noun"], strict=True)]
+    )
+    sizes = output_sizes(settings.heads, len(pair_table), *classes)
+    loss = OutputsLoss(pair_table, settings.heads, *classes, smoothing=settings.label_smoothing)
     metric = EpicPairMetric(str(pairs), *classes, heads=settings.heads)
-    states = Path(model_path).with_suffix(".states")
+    states_folder = Path(model_path).with_suffix(".states")
 
     def train(trials: list[Trial], learned: np.ndarray, seen: Tokens, truth: pd.DataFrame) -> None:
         look = partial(_accuracies, metric, seen, truth, sizes)
@@ -136,25 +138,25 @@ def train_probe(
             loss,
             settings,
             look,
-            states / f"of_{len(trials)}.pt",
+            states_folder / f"of_{len(trials)}.pt",
         )
 
     begun = partial(_begun, settings, rows, sum(sizes.values()))
     grid = [*itertools.product(_listed(settings.lr), _listed(settings.weight_decay))]
-    trials, every = [begun(*each) for each in grid], np.arange(len(table))
+    trials, numbers = [begun(*rate_and_decay) for rate_and_decay in grid], np.arange(len(table))
     chosen_on = settings.choose if len(grid) > 1 else ""
     if chosen_on == "val" and not val_rows.rows:
         raise EpicError(f"probe: no segment of val is left by {split}; set `choose: train`")
     if chosen_on == "train":
-        held = _held_back(table["path"], settings.seed)
-        train(trials, every[~held], rows.part(every[held]), table[held])
+        held_back = _held_back(table["path"], settings.seed)
+        train(trials, numbers[~held_back], rows.part(numbers[held_back]), table[held_back])
         chosen = _best(trials)
         best = begun(chosen.lr, chosen.weight_decay)
-        train([best], every, val_rows, listed)
+        train([best], numbers, val_rows, val_table)
     else:
-        train(trials, every, val_rows, listed)
+        train(trials, numbers, val_rows, val_table)
         best = _best(trials)
-    about = {
+    trained_on = {
         "split": split,
         "segments": len(table),
         "epochs": settings.epochs,
@@ -166,11 +168,12 @@ def train_probe(
     state = {key: value.detach().cpu().clone() for key, value in best.probe.state_dict().items()}
     config = _config(settings, rows.source, best, HuggingFaceFolder(folder) if folder else None)
     save_model(
-        TrainedModel(state, known, *classes, config, about, settings.heads, names), model_path
+        TrainedModel(state, pair_table, *classes, config, trained_on, settings.heads, names),
+        model_path,
     )
     write_trials({str(trial): trial.history for trial in trials}, trials_path)
     write_epochs(best.history, history_path)
-    remove_folder(states)
+    remove_folder(states_folder)
 
 
 def predict_probe(
@@ -247,10 +250,11 @@ def _log_probs(probe: AttentiveProbe, rows: Tokens, sizes: dict[str, int]) -> Te
     probe.eval()
     batches = rows.batches(range(len(rows.rows)), AT_ONCE, probe.mean.device)
     with torch.inference_mode():
-        found = [
-            mean_log_probs(probe(rows, padded), sizes, len(some)) for some, rows, padded in batches
+        log_probs = [
+            mean_log_probs(probe(rows, padded), sizes, len(numbers))
+            for numbers, rows, padded in batches
         ]
-    return torch.cat(found)
+    return torch.cat(log_probs)
 
 
 def _accuracies(
@@ -267,8 +271,8 @@ def _accuracies(
     metric.results.clear()
     truth = zip(scores, listed["verb"], listed["noun"], strict=True)
     metric.process(None, [{"pred_score": s, "verb": v, "noun": n} for s, v, n in truth])
-    found = metric.compute_metrics(metric.results)
-    return {column: found[name.partition("/")[2]] for column, name in FIGURES.items()}
+    figures = metric.compute_metrics(metric.results)
+    return {column: figures[name.partition("/")[2]] for column, name in FIGURES.items()}
 
 
 def _config(
@@ -322,60 +326,60 @@ def fit(
         EpicError: A loss is NaN or infinite.
     """
     batches, device = -(-len(labels) // settings.batch_size), settings.device
-    parts: list[tuple[Any, ...]] = []
+    learners: list[tuple[Any, ...]] = []
     for trial in trials:
         weights = trial.probe.to(device).parameters()
         optimizer = torch.optim.AdamW(weights, trial.lr, weight_decay=trial.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches * settings.epochs)
-        parts.append((trial.probe, optimizer, schedule))
-    about = (settings, rows.source, labels.tolist(), trials[0].probe.mean.tolist())
-    key = hashlib.sha256(repr((about, [*map(str, trials)])).encode()).hexdigest()
-    done = _resumed(state, key, trials, parts)
-    bar = Progress("train the probe", (settings.epochs - done) * len(labels), "segments")
+        learners.append((trial.probe, optimizer, schedule))
+    made_from = (settings, rows.source, labels.tolist(), trials[0].probe.mean.tolist())
+    key = hashlib.sha256(repr((made_from, [*map(str, trials)])).encode()).hexdigest()
+    epochs_done = _resumed(state, key, trials, learners)
+    bar = Progress("train the probe", (settings.epochs - epochs_done) * len(labels), "segments")
     saved = time.monotonic()
-    for epoch in range(done + 1, settings.epochs + 1):
+    for epoch in range(epochs_done + 1, settings.epochs + 1):
         # Each epoch has a seed of its own, so a save needs no state of the generator.
         torch.manual_seed(settings.seed * 100_003 + epoch)
-        started, totals, rate = time.monotonic(), [0.0] * len(trials), 1.0
+        started, totals, rate_factor = time.monotonic(), [0.0] * len(trials), 1.0
         order = torch.randperm(len(labels)).tolist()
-        for some, feats, padded in rows.batches(order, settings.batch_size, device):
-            wanted = labels[some].to(device)
-            for number, (probe, optimizer, schedule) in enumerate(parts):
+        for numbers, feats, padded in rows.batches(order, settings.batch_size, device):
+            batch_labels = labels[numbers].to(device)
+            for number, (probe, optimizer, schedule) in enumerate(learners):
                 probe.train()
                 with torch.autocast(device, torch.bfloat16, device == "cuda"):
                     scores = probe(feats, padded)
-                lost = loss(scores.float(), wanted)
+                batch_loss = loss(scores.float(), batch_labels)
                 optimizer.zero_grad()
-                lost.backward()
+                batch_loss.backward()
                 optimizer.step()
-                rate = schedule.get_last_lr()[0] / trials[number].lr
+                rate_factor = schedule.get_last_lr()[0] / trials[number].lr
                 schedule.step()
-                totals[number] += lost.item()
-            bar.update(len(some))
+                totals[number] += batch_loss.item()
+            bar.update(len(numbers))
         seconds = max(time.monotonic() - started, 1e-9)
-        last = epoch == settings.epochs
+        is_last = epoch == settings.epochs
         for trial, total in zip(trials, totals, strict=True):
             if not total < float("inf"):
                 raise EpicError(
                     f"epoch {epoch}: the loss is NaN or infinite with {trial}; set a lower "
                     "`probe: lr:`"
                 )
-            seen = accuracies(trial.probe) if last or epoch % VALIDATE_EVERY == 0 else {}
+            figures = accuracies(trial.probe) if is_last or epoch % VALIDATE_EVERY == 0 else {}
             trial.history.append(
                 {
                     **dict.fromkeys(ACCURACIES),
-                    **seen,
+                    **figures,
                     "epoch": epoch,
                     "iter": epoch * batches,
-                    "lr": trial.lr * rate,
+                    "lr": trial.lr * rate_factor,
                     "loss": total / batches,
                     "data_share": 0.0,
                     "samples_per_s": len(labels) / seconds,
                     "seconds": seconds,
                 }
             )
-        if last or time.monotonic() - saved > SAVE_SECONDS:
-            states = [[part.state_dict() for part in each] for each in parts]
+        if is_last or time.monotonic() - saved > SAVE_SECONDS:
+            states = [[member.state_dict() for member in learner] for learner in learners]
             write_tensors([key, states, [trial.history for trial in trials]], state)
             saved = time.monotonic()
     bar.close()
@@ -385,12 +389,14 @@ def _resumed(state: Path, key: str, trials: list[Trial], parts: list[tuple[Any, 
     """Go back to the state of this same training, if there is one; returns its epochs."""
     if not state.is_file():
         return 0
-    found, states, histories = read_tensors(state, "the state of a probe", f"remove {state}")
-    if found != key:
+    stored_key, states, histories = read_tensors(state, "the state of a probe", f"remove {state}")
+    if stored_key != key:
         return 0
-    for trial, each, of, history in zip(trials, parts, states, histories, strict=True):
+    for trial, learner, learner_states, history in zip(
+        trials, parts, states, histories, strict=True
+    ):
         trial.history = history
-        for part, own in zip(each, of, strict=True):
-            part.load_state_dict(own)
+        for member, member_state in zip(learner, learner_states, strict=True):
+            member.load_state_dict(member_state)
     log.info(f"{state}: going on after epoch {len(history)}")
     return len(history)

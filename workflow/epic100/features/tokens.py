@@ -67,8 +67,8 @@ class Tokens:
     @cached_property
     def mean_and_std(self) -> tuple[Tensor, Tensor]:
         """Of each channel, float32 [C], over segments spread evenly over the list."""
-        some = torch.cat(self.rows[:: -(-len(self.rows) // MOST_SEEN)]).float()
-        return some.mean(dim=0), some.std(dim=0, correction=0).clamp_min(1e-6)
+        sample = torch.cat(self.rows[:: -(-len(self.rows) // MOST_SEEN)]).float()
+        return sample.mean(dim=0), sample.std(dim=0, correction=0).clamp_min(1e-6)
 
     def batches(
         self, order: Sequence[int], size: int, device: torch.device | str = "cpu"
@@ -80,12 +80,12 @@ class Tokens:
             True where a row only fills the batch.
         """
         for first in range(0, len(order), size):
-            some = list(order[first : first + size])
-            rows = [self.rows[number] for number in some]
-            lengths = torch.tensor([len(own) for own in rows])
+            numbers = list(order[first : first + size])
+            rows = [self.rows[number] for number in numbers]
+            lengths = torch.tensor([len(tokens) for tokens in rows])
             feats = pad_sequence(rows, batch_first=True)
             padded = torch.arange(feats.shape[1]) >= lengths[:, None]
-            yield torch.tensor(some), feats.to(device).float(), padded.to(device)
+            yield torch.tensor(numbers), feats.to(device).float(), padded.to(device)
 
 
 def make_tokens(
@@ -121,14 +121,14 @@ def make_tokens(
         EpicError: A process fails, or the source gives something else.
     """
     table, (time, side) = read_clean_list(segments), settings.grid
-    of = {
+    token_source = {
         "encoder": source.encoder,
         "model": source.digest,
         "load_from": source.load_from,
         "grid": [time, side],
     }
     clips = time if sampling_of(source.pipeline).kind == "dense" else 1
-    run, videos = run_key(json.dumps(of), clips, 1), videos_of(table, video_root)
+    run, videos = run_key(json.dumps(token_source), clips, 1), videos_of(table, video_root)
     job = Job(
         source.path,
         str(segments),
@@ -146,7 +146,7 @@ def make_tokens(
     complete_shards(job, asked, Path(segments).stem)
     ids = table["narration_id"]
     listed = {path: (stamp, ids.iloc[lines].tolist()) for path, (stamp, lines) in videos.items()}
-    write_text(out, TypeAdapter(Index).dump_json(Index(of, run, listed)).decode() + "\n")
+    write_text(out, TypeAdapter(Index).dump_json(Index(token_source, run, listed)).decode() + "\n")
     log.info(f"{out}: {len(table)} segments, up to {time} x {side} x {side} tokens of each")
 
 
@@ -163,31 +163,31 @@ def read_tokens(
     Raises:
         EpicError: A segment has no tokens, or tokens of several sources are mixed.
     """
-    found: dict[str, Any] = {}
+    tokens_of_segment: dict[str, Any] = {}
     for path in indexes:
-        again = f"make it again: `snakemake --force {path}`"
+        advice = f"make it again: `snakemake --force {path}`"
         try:
             index = TypeAdapter(Index).validate_json(read_text(path))
         except (OSError, ValueError) as error:
-            what = f"{path}: no index of the rule tokens ({' '.join(str(error).split())[:200]})"
-            raise EpicError(f"{what}; {again}") from error
+            message = f"{path}: no index of the rule tokens ({' '.join(str(error).split())[:200]})"
+            raise EpicError(f"{message}; {advice}") from error
         source = source or index.source
         if index.source != source:
             raise EpicError(
                 f"{path}: tokens of {_words(index.source)}; expected those of {_words(source)}, "
-                f"which the probe learns or learned from; {again}, or train the probe again"
+                f"which the probe learns or learned from; {advice}, or train the probe again"
             )
         shards = Shards(path, index.run)
         for video, (stamp, ids) in index.videos.items():
             if (tokens := shards.read(video, stamp, mapped=True)) is None or len(tokens) != len(
                 ids
             ):
-                raise EpicError(f"{shards.path(video)}: gone or broken; {again}")
-            found |= zip(ids, tokens, strict=True)
+                raise EpicError(f"{shards.path(video)}: gone or broken; {advice}")
+            tokens_of_segment |= zip(ids, tokens, strict=True)
     names = segments["narration_id"].tolist()
-    if lacking := [name for name in names if name not in found]:
-        raise EpicError(f"{indexes[0]}: has no tokens of {lacking[0]}; {again}")
-    return Tokens([found[name] for name in names], source or {})
+    if lacking := [name for name in names if name not in tokens_of_segment]:
+        raise EpicError(f"{indexes[0]}: has no tokens of {lacking[0]}; {advice}")
+    return Tokens([tokens_of_segment[name] for name in names], source or {})
 
 
 def _words(source: dict[str, Any]) -> str:

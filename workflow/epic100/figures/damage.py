@@ -88,8 +88,8 @@ def plot_archive(
             say_nothing_to_show(figure, "no video is on disk")
             return
         axes = figure.subplots()
-        for state, own in drawn.groupby("state"):
-            axes.barh(own["y"], own["seconds"], 0.72, own["start"], **LOOKS[str(state)])
+        for state, blocks in drawn.groupby("state"):
+            axes.barh(blocks["y"], blocks["seconds"], 0.72, blocks["start"], **LOOKS[str(state)])
         _time_axis(axes, ends.max(), "{} of video")
         _mark(
             axes,
@@ -124,9 +124,9 @@ def plot_close_up(
     """
     bad = [name for name in videos if name in rows and rows[name].status in BAD]
     owner = segments["path"].map(lambda name: Path(name).stem)
-    own = segments.assign(video=owner, gone=segments["narration_id"].isin(set(dropped)))
-    own = own[own["video"].isin(bad)]
-    lost = own.groupby("video")["gone"].agg(["sum", "size"]).reindex(bad, fill_value=0)
+    table = segments.assign(video=owner, gone=segments["narration_id"].isin(set(dropped)))
+    table = table[table["video"].isin(bad)]
+    lost = table.groupby("video")["gone"].agg(["sum", "size"]).reindex(bad, fill_value=0)
     order = lost.sort_values("sum", ascending=False, kind="stable").index
     shown = order[:CLOSE_UP].tolist()
     videos_are = "1 video is" if len(bad) == 1 else f"{len(bad)} videos are"
@@ -146,7 +146,7 @@ def plot_close_up(
             video, row = videos[name], rows[name]
             axes.barh(y + 0.2, video.duration, 0.4, **LOOKS[row.status])
             marks += [(y + 0.2, *stretch) for stretch in _damaged_seconds(row, video)]
-            _draw_segments(axes, y, own[own["video"] == name], video.fps)
+            _draw_segments(axes, y, table[table["video"] == name], video.fps)
         _mark(axes, marks, 0.4)
         cost = [f"{gone} of {count} lost" for gone, count in lost.loc[shown].to_numpy()]
         name_rows(
@@ -168,16 +168,16 @@ def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:
 def _time_axis(axes: Axes, seconds: float, label: str) -> None:
     """Set an x axis in seconds, labelled in a convenient unit."""
     unit, size = time_unit(seconds)
-    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, seconds / size)
-    axes.set_xticks([size * place for place in places], [f"{place:g}" for place in places])
+    ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, seconds / size)
+    axes.set_xticks([size * tick for tick in ticks], [f"{tick:g}" for tick in ticks])
     axes.set(xlim=(0, seconds * 1.01), xlabel=label.format(unit))
 
 
 def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> None:
     """Draw kept and dropped segments; those less than a pixel apart are one bar."""
     pixel = axes.get_xlim()[1] / PIXELS
-    for gone, colour in ((False, GREEN), (True, ORANGE)):
-        spans = segments.loc[segments["gone"] == gone, ["start", "stop"]] / (fps * pixel)
+    for is_dropped, colour in ((False, GREEN), (True, ORANGE)):
+        spans = segments.loc[segments["gone"] == is_dropped, ["start", "stop"]] / (fps * pixel)
         seen = np.zeros(PIXELS + 1, dtype=bool)
         for first, last in spans.to_numpy().astype(int):
             seen[first : max(last, first + 1)] = True

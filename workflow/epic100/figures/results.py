@@ -42,10 +42,10 @@ def by_class(
         frequent in val first. Accuracies are in percent, empty for a class that val does not have.
     """
     trained = pd.DataFrame(pairs, columns=["verb", "noun", "count"])
-    known = outcome[outcome["predicted"]]
+    predicted = outcome[outcome["predicted"]]
     tables = []
     for task in TASKS:
-        groups = known.groupby(task)
+        groups = predicted.groupby(task)
         table = pd.DataFrame(
             {
                 "train_segments": trained.groupby(task)["count"].sum(),
@@ -56,10 +56,10 @@ def by_class(
         )
         counts = ["train_segments", "val_segments"]
         table[counts] = table[counts].fillna(0).astype(int)
-        wrong = known[known[task] != known[f"{task}_guess"]]
+        wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
         mistaken = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
-        said = {class_id: names(task, int(guess)) for class_id, guess in mistaken.items()}
-        table["often_taken_for"] = [said.get(class_id, "") for class_id in table.index]
+        guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in mistaken.items()}
+        table["often_taken_for"] = [guess_of_class.get(class_id, "") for class_id in table.index]
         table.insert(0, "name", [names(task, class_id) for class_id in table.index])
         table = table.rename_axis("class_id").reset_index()
         table.insert(0, "task", task)
@@ -149,11 +149,11 @@ def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathL
     video = find_files([listed], root)[listed]
     if not video.is_file():
         raise EpicError(f"{video.name} is missing")
-    wanted = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
+    frame_numbers = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
     with closing(VideoReader(video, find_index(index_dir, listed))) as reader:
         height, width = reader.size
         size = (round(height * WIDTH / width), WIDTH)
-        frames = reader.get_frames(wanted.tolist(), size=size)
+        frames = reader.get_frames(frame_numbers.tolist(), size=size)
     framed = np.pad(frames, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
     rows = [np.hstack(list(framed[i : i + COLUMNS])) for i in range(0, FRAMES, COLUMNS)]
     return np.vstack(rows)[:-GAP, :-GAP]

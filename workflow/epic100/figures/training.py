@@ -131,5 +131,7 @@ def cost_in_words(jobs: pd.DataFrame) -> dict[str, str]:
     Args:
         jobs: See `read_benchmarks`.
     """
-    seconds = {what: jobs.loc[jobs["rule"].isin(rules), "seconds"] for what, rules in COSTS.items()}
-    return {what: in_words(column.sum()) for what, column in seconds.items() if len(column)}
+    seconds = {
+        stage: jobs.loc[jobs["rule"].isin(rules), "seconds"] for stage, rules in COSTS.items()
+    }
+    return {stage: in_words(column.sum()) for stage, column in seconds.items() if len(column)}

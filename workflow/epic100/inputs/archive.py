@@ -65,35 +65,37 @@ def find_archive(config: Settings, folder: str | os.PathLike = ROOT) -> Archive:
 
 def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
     """Say which videos are there, and what is odd about their files."""
-    given = config.videos
+    settings = config.videos
     if config.minikitchen:
         yield Line(OK, "videos", "and annotations are made by the demo")
         return
     files = {video: archive.every_file[video.path()][0] for video in archive.needed}
-    there = [video.video_id for video, file in files.items() if file.exists()]
-    first, *by_split = on_disk_lines(archive.needed, there, given.root)
-    if not there and not given.download:
-        places = given.pattern or ", ".join(LAYOUTS)
+    on_disk = [video.video_id for video, file in files.items() if file.exists()]
+    first, *by_split = on_disk_lines(archive.needed, on_disk, settings.root)
+    if not on_disk and not settings.download:
+        layouts = settings.pattern or ", ".join(LAYOUTS)
         yield Line(
             MISSING,
             "videos",
-            f"{given.root}: {found_instead(given.root)}; expected {places} in it; correct `videos: "
-            "root:` in the config, or set `videos: pattern:` or `download: true`",
+            f"{settings.root}: {found_instead(settings.root)}; expected {layouts} in it; correct "
+            "`videos: root:` in the config, or set `videos: pattern:` or `download: true`",
         )
         return
-    fetched = "; the run fetches the others" if given.download and len(there) < len(files) else ""
+    fetched = (
+        "; the run fetches the others" if settings.download and len(on_disk) < len(files) else ""
+    )
     yield Line(OK, "videos", first + fetched)
     for line in by_split:
         yield Line(OK, "videos", line)
     yield from _twice(archive)
     yield from _one_film_under_two_ids(list(files.values()))
-    listed_whole = not (given.pattern or given.subset)
-    if listed_whole and (films := films_not_listed(archive.videos, given.root)):
+    listed_whole = not (settings.pattern or settings.subset)
+    if listed_whole and (films := films_not_listed(archive.videos, settings.root)):
         names = some([path.as_posix() for path in films])
         yield Line(
             NOTE,
             "videos",
-            f"{given.sheet} has no row for {len(films)} of the films: {names}; they are not "
+            f"{settings.sheet} has no row for {len(films)} of the films: {names}; they are not "
             "used: name them as a video_id of the sheet, or add rows",
         )
 

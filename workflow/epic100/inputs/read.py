@@ -45,16 +45,18 @@ class InputFiles:
     @classmethod
     def of(cls, config: Settings, folder: str | os.PathLike = ROOT) -> "InputFiles":
         """Find the files of a config; `folder` has those that ship with the workflow."""
-        asked, named = config.annotations, config.evaluate.model_dump()
-        made = bool(config.minikitchen or asked.download)
-        own = config.minikitchen or asked.format != "official"
-        splits = {split: getattr(asked, split) for split in ("train", "val", "test")}
+        annotations, named = config.annotations, config.evaluate.model_dump()
+        made = bool(config.minikitchen or annotations.download)
+        is_unofficial = config.minikitchen or annotations.format != "official"
+        splits = {split: getattr(annotations, split) for split in ("train", "val", "test")}
         return cls(
             csvs={split: path for split, path in splits.items() if path},
-            lists=find_lists(asked.val, named, to_be_made=made, lists={**LISTS, **CLASS_LISTS}),
+            lists=find_lists(
+                annotations.val, named, to_be_made=made, lists={**LISTS, **CLASS_LISTS}
+            ),
             models=[*config.predict.models, *filter(None, [config.predict.model])],
             made=made,
-            pins={} if own else read_pins(existing_path(asked.sheet, folder)),
+            pins={} if is_unofficial else read_pins(existing_path(annotations.sheet, folder)),
         )
 
     @property
@@ -96,19 +98,19 @@ def _absent(files: InputFiles) -> Iterator[Line]:
                 WRONG, section, f"{path}: is a folder; expected the file of `{section}: {key}:`"
             )
         elif not (files.made or os.path.exists(path)):
-            how = ", or set `annotations: {download: true}`" if key in files.pins else ""
+            hint = ", or set `annotations: {download: true}`" if key in files.pins else ""
             yield Line(
                 MISSING,
                 section,
-                f"{path}: no such file; expected that of `{section}: {key}:`; put it there{how}",
+                f"{path}: no such file; expected that of `{section}: {key}:`; put it there{hint}",
             )
     for path in files.models:
         if not os.path.isfile(path):
-            what = "is a folder" if os.path.isdir(path) else "no such file"
+            fault = "is a folder" if os.path.isdir(path) else "no such file"
             yield Line(
                 WRONG,
                 "predict",
-                f"{path}: {what}; expected a finished model, such as results/model.pth, from the "
+                f"{path}: {fault}; expected a finished model, such as results/model.pth, from the "
                 "working folder on; correct `predict:`",
             )
 
@@ -131,38 +133,40 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         {path: [state.st_size, state.st_mtime_ns] for path, state in models.items()},
         {key: str(pin.checksum) for key, pin in files.pins.items()},
     ]
-    name = hashlib.sha256(json.dumps(question).encode()).hexdigest()
+    question_digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()
     try:
         kept = read_json(KEPT)
-        if kept["question"] == name:
+        if kept["question"] == question_digest:
             return [Line(*texts) for texts in kept["lines"]]
     except (EpicError, OSError, UnicodeDecodeError, TypeError, KeyError):
         pass  # Without a kept answer, or with a broken one, the files are read.
     # These modules import pandas, which takes half a second. Most calls find a kept answer above.
     from epic100.inputs.tables import model_lines, table_lines
 
-    there = files.tables
+    tables = files.tables
     lines = [
         *table_lines(
-            {split: path for split, path in there.items() if split in files.csvs},
-            {key: path for key, path in there.items() if key in files.lists},
+            {split: path for split, path in tables.items() if split in files.csvs},
+            {key: path for key, path in tables.items() if key in files.lists},
             config,
             archive,
         ),
         *_not_official(files, digests),
         *model_lines(list(models), config),
     ]
-    write_text(KEPT, json.dumps({"question": name, "lines": [astuple(line) for line in lines]}))
+    write_text(
+        KEPT, json.dumps({"question": question_digest, "lines": [astuple(line) for line in lines]})
+    )
     return lines
 
 
 def _not_official(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Line]:
     """A note where some files are official and others are not: one may be cut or edited."""
-    known = {
+    is_official = {
         key: digests[key] == str(files.pins[key].checksum) for key in digests if key in files.pins
     }
-    if others := [files.tables[key] for key, same in known.items() if not same]:
-        if any(known.values()):
+    if others := [files.tables[key] for key, same in is_official.items() if not same]:
+        if any(is_official.values()):
             yield Line(
                 NOTE,
                 "annotations",
@@ -170,5 +174,5 @@ def _not_official(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Lin
                 "expected if you made them, else remove them and fetch them again",
             )
         return
-    if known:
+    if is_official:
         yield Line(OK, "annotations", "are the official files, by their checksums")

@@ -120,19 +120,19 @@ def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:
     # It takes seconds to import, and only a config with finished models needs it.
     from epic100.model.model_file import load_model
 
-    wanted, contents = config.classes, dict[str, str]()
+    classes, contents = config.classes, dict[str, str]()
     for path in paths:
         try:
             model = load_model(path)
         except EpicError as error:
             yield Line(WRONG, "predict", str(error))
             continue
-        if (model.num_verbs, model.num_nouns) != (wanted.verbs, wanted.nouns):
+        if (model.num_verbs, model.num_nouns) != (classes.verbs, classes.nouns):
             yield Line(
                 WRONG,
                 "predict",
                 f"{path}: a model of {model.num_verbs} verbs and {model.num_nouns} nouns, but the "
-                f"config has {wanted.verbs} and {wanted.nouns}; correct `classes:`, or take "
+                f"config has {classes.verbs} and {classes.nouns}; correct `classes:`, or take "
                 "another model in `predict:`",
             )
         content = digest(path, "sha256").value

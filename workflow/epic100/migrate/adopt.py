@@ -116,10 +116,10 @@ def adopt(
     """
     model = model or published()[name]
     tensors = _read(name, checkpoint, model)
-    counts, others = (_pairs_in(path) for path in (train, val))
+    counts, val_counts = (_pairs_in(path) for path in (train, val))
     pairs = sorted(counts)
     if "pair" in output_sizes(model.heads, 1, VERBS, NOUNS):
-        pairs = sorted({*counts, *others})
+        pairs = sorted({*counts, *val_counts})
         if len(pairs) != (classes := next(iter(model.classes.values()))):
             raise EpicError(
                 f"{train}, {val}: {len(pairs):,} pairs of verb and noun, but {name} has "
@@ -190,25 +190,25 @@ def adopt_encoder(
     left_out = Counter(match[1] for match in map(OF_TEXTS.match, tensors) if match) + Counter(
         key.partition(".")[0] for key in tensors if key.startswith("fc_cls")
     )
-    own = {
+    encoder_tensors = {
         key: value
         for key, value in tensors.items()
         if not OF_TEXTS.match(key) and not key.startswith("fc_cls")
     }
-    state = _renamed(own, model)
+    state = _renamed(encoder_tensors, model)
     embedding = state.get("backbone.time_embed", torch.empty(1, 0, 0))
-    there = embedding.shape[1] if embedding.ndim == 3 else 0
-    if there not in (0, frames):
-        moved = embedding.float().transpose(1, 2)
-        state["backbone.time_embed"] = F.interpolate(moved, size=frames, mode="linear").mT
+    frames_there = embedding.shape[1] if embedding.ndim == 3 else 0
+    if frames_there not in (0, frames):
+        channels_first = embedding.float().transpose(1, 2)
+        state["backbone.time_embed"] = F.interpolate(channels_first, size=frames, mode="linear").mT
     spec = network(model)
     spec["backbone"]["num_frames"] = frames
     _require(name, checkpoint, model, {"backbone": spec["backbone"]}, state)
     write_tensors({"state_dict": {key: value.contiguous() for key, value in state.items()}}, out)
-    texts = ", ".join(f"{part} ({count})" for part, count in left_out.items())
+    texts = ", ".join(f"{prefix} ({count})" for prefix, count in left_out.items())
     return [
         f"{out}: {len(state)} tensors of the encoder of {model.title}",
-        f"embeddings of the time: {there} frames there, {frames} here",
+        f"embeddings of the time: {frames_there} frames there, {frames} here",
         f"left out: {texts or 'nothing'}",
     ]
 
@@ -314,8 +314,8 @@ def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tenso
     for name, value in tensors.items():
         if name.rpartition(".")[0] in model.classes and not name.startswith("model.consensus."):
             continue
-        for there, here in NAMES[model.rule]:
-            name = re.sub(there, here, name)
+        for pattern, replacement in NAMES[model.rule]:
+            name = re.sub(pattern, replacement, name)
         if name.endswith(".qkv.bias"):
             query, _, values = value.chunk(3)
             state[name.replace("qkv.bias", "q_bias")] = query.contiguous()
@@ -340,12 +340,12 @@ def _head(
     if model.rule == "c1" and "model.new_fc" not in model.classes:
         return {}  # TRN has many classifiers. Each has verbs before nouns, as here.
     state = {}
-    for kind in ("weight", "bias"):
-        parts = [tensors[f"{layer}.{kind}"] for layer in model.classes]
+    for tensor_name in ("weight", "bias"):
+        layer_tensors = [tensors[f"{layer}.{tensor_name}"] for layer in model.classes]
         if model.heads != "verb_noun":
-            places = {pair: place for place, pair in enumerate(actions(pairs))}
-            parts[0] = parts[0][[places[pair] for pair in pairs]]
-        state[f"cls_head.fc_cls.{kind}"] = torch.cat(parts)
+            row_of_pair = {pair: row for row, pair in enumerate(actions(pairs))}
+            layer_tensors[0] = layer_tensors[0][[row_of_pair[pair] for pair in pairs]]
+        state[f"cls_head.fc_cls.{tensor_name}"] = torch.cat(layer_tensors)
     # PySlowFast has the features of the slow pathway first, MMAction2 those of the fast one.
     if model.rule == "slowfast":
         fast = state["cls_head.fc_cls.weight"].shape[1] // 9
@@ -363,16 +363,16 @@ def _require(
     """Raise if a tensor of the network is missing, left over or of another shape."""
     init_default_scope("mmaction")
     if "cls_head" in spec:
-        wanted = MODELS.build(spec).state_dict()
+        network_tensors = MODELS.build(spec).state_dict()
     else:
         built = MODELS.build(spec["backbone"]).state_dict()
-        wanted = {f"backbone.{key}": value for key, value in built.items()}
+        network_tensors = {f"backbone.{key}": value for key, value in built.items()}
     faults = [
-        *(f"{key} is missing" for key in wanted if key not in state),
-        *(f"{key} is left over" for key in state if key not in wanted),
+        *(f"{key} is missing" for key in network_tensors if key not in state),
+        *(f"{key} is left over" for key in state if key not in network_tensors),
         *(
             f"{key} is {list(state[key].shape)}, not {list(value.shape)}"
-            for key, value in wanted.items()
+            for key, value in network_tensors.items()
             if key in state and state[key].shape != value.shape
         ),
     ]

@@ -186,12 +186,12 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
         raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
     steps = test_pipeline_of(lab, where)
     translated, notes = _translate(steps, where)
-    kinds = [step["type"] for step in translated]
+    step_types = [step["type"] for step in translated]
     needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}
-    if not needed <= set(kinds) or not set(SAMPLERS) & set(kinds):
-        found = ", ".join(step["type"] for step in steps)
+    if not needed <= set(step_types) or not set(SAMPLERS) & set(step_types):
+        steps_text = ", ".join(step["type"] for step in steps)
         raise EpicError(
-            f"{where}: its test pipeline is {found or 'empty'}; "
+            f"{where}: its test pipeline is {steps_text or 'empty'}; "
             "expected an opening step, SampleFrames or UniformSample, a decoding step and "
             "PackActionInputs"
         )
@@ -231,17 +231,19 @@ def _translate(
     steps: Sequence[dict[str, Any]], where: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Convert a test pipeline to this workflow's steps, with notes on steps known by position."""
-    sampling = next((place for place, step in enumerate(steps) if step["type"] in SAMPLERS), -1)
+    sampler_position = next(
+        (position for position, step in enumerate(steps) if step["type"] in SAMPLERS), -1
+    )
     translated, notes = [], []
-    for place, step in enumerate(steps):
-        kind = name = step["type"]
-        if name not in OURS and place == sampling - 1:
-            kind = INITS[0]
-        elif name not in OURS and place == sampling + 1 > 0 and "Decode" in name:
-            kind = DECODES[0]
-        if kind != name:
-            notes.append(f"{name} was taken for the lab's own {kind}")
-        translated.append(_step(kind, step, where))
+    for position, step in enumerate(steps):
+        step_type = name = step["type"]
+        if name not in OURS and position == sampler_position - 1:
+            step_type = INITS[0]
+        elif name not in OURS and position == sampler_position + 1 > 0 and "Decode" in name:
+            step_type = DECODES[0]
+        if step_type != name:
+            notes.append(f"{name} was taken for the lab's own {step_type}")
+        translated.append(_step(step_type, step, where))
     return translated, notes
 
 

@@ -17,21 +17,21 @@ from epic100.video.sheet import Video, read_sheet
 
 def _matched(options: argparse.Namespace) -> tuple[LabList, dict[str, Video]]:
     videos = {video.video_id: video for video in read_sheet(options.sheet)}
-    found = match_list(
+    lab_list = match_list(
         options.list,
         options.annotations,
         videos,
         num_verbs=options.num_verbs,
         num_nouns=options.num_nouns,
     )
-    return found, videos
+    return lab_list, videos
 
 
 def convert(options: argparse.Namespace) -> int:
     """Write a lab's list as ours, or as official rows; return 0."""
-    found, videos = _matched(options)
-    convert_list(found, options.annotations, videos, options.out)
-    count, strange = int(found.matched.sum()), int((~found.matched).sum())
+    lab_list, videos = _matched(options)
+    convert_list(lab_list, options.annotations, videos, options.out)
+    count, strange = int(lab_list.matched.sum()), int((~lab_list.matched).sum())
     print(f"{options.list}: {count} lines are rows of {options.annotations}, {strange} are not")
     print(f"{options.out} written")
     return 0
@@ -39,10 +39,10 @@ def convert(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Write where a lab's list and the scans disagree; return 0."""
-    found, videos = _matched(options)
-    findings = check_list(found, videos, options.scans)
+    lab_list, videos = _matched(options)
+    findings = check_list(lab_list, videos, options.scans)
     write_frame(findings, options.out)
-    print("\n".join([*summary(found, findings), f"{options.out} names them"]))
+    print("\n".join([*summary(lab_list, findings), f"{options.out} names them"]))
     return 0
 
 

@@ -91,19 +91,19 @@ def match_list(
     official = read_annotations(
         annotations, videos, split=None, num_verbs=num_verbs, num_nouns=num_nouns
     )
-    place = _matches(rows, official, ["video_id", "verb", "noun"])
-    known = place >= 0
-    if not len(rows) or known.mean() < LEAST_SHARE:
+    matching_rows = _matches(rows, official, ["video_id", "verb", "noun"])
+    is_matched = matching_rows >= 0
+    if not len(rows) or is_matched.mean() < LEAST_SHARE:
         raise EpicError(
-            f"{path}: {known.sum()} of {len(rows)} lines are rows of {annotations}; "
+            f"{path}: {is_matched.sum()} of {len(rows)} lines are rows of {annotations}; "
             "expected a list made from it, frames on the annotation clock (60 a second for "
             "P01_01, 50 for P01_101)"
         )
-    relabelled = ~known
-    relabelled[~known] = _matches(rows[~known], official, ["video_id"]) >= 0
+    relabelled = ~is_matched
+    relabelled[~is_matched] = _matches(rows[~is_matched], official, ["video_id"]) >= 0
     for name in ("narration_id", "start_seconds", "stop_seconds"):
-        rows.loc[known, name] = official[name].to_numpy()[place[known]]
-    return LabList(rows, official, place, relabelled)
+        rows.loc[is_matched, name] = official[name].to_numpy()[matching_rows[is_matched]]
+    return LabList(rows, official, matching_rows, relabelled)
 
 
 def convert_list(
@@ -126,9 +126,9 @@ def convert_list(
         return
     with reading(annotations) as file:
         rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    known = rows["narration_id"].isin(found.rows["narration_id"][found.matched])
+    is_matched = rows["narration_id"].isin(found.rows["narration_id"][found.matched])
     with atomic_path(out) as temporary:
-        rows[known].to_csv(temporary, index=False)
+        rows[is_matched].to_csv(temporary, index=False)
 
 
 def _matches(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -> np.ndarray:
@@ -138,18 +138,22 @@ def _matches(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -> np.
         Int [lines], its place in `official`, or -1 if none is within the tolerance. Each row is
         taken once.
     """
-    left, theirs = defaultdict(list), _frames(official)
-    for place, key in enumerate(official[same].itertuples(index=False, name=None)):
-        left[key].append(place)
-    found = np.full(len(rows), -1, dtype=np.int64)
+    rows_left, official_ends = defaultdict(list), _frames(official)
+    for row, key in enumerate(official[same].itertuples(index=False, name=None)):
+        rows_left[key].append(row)
+    matches = np.full(len(rows), -1, dtype=np.int64)
     keys = rows[same].itertuples(index=False, name=None)
     for line, (key, ends) in enumerate(zip(keys, _frames(rows), strict=True)):
-        places = left[key]
-        distances = np.abs(theirs[places] - ends).max(axis=1) if places else np.array([np.inf])
+        candidates = rows_left[key]
+        distances = (
+            np.abs(official_ends[candidates] - ends).max(axis=1)
+            if candidates
+            else np.array([np.inf])
+        )
         nearest = int(distances.argmin())
         if distances[nearest] <= TOLERANCE:
-            found[line] = places.pop(nearest)
-    return found
+            matches[line] = candidates.pop(nearest)
+    return matches
 
 
 def _frames(table: pd.DataFrame) -> np.ndarray:
@@ -188,10 +192,10 @@ def check_list(
         verdict=np.where(found.rows["video_id"].isin(list(states)), DAMAGED, NOT_SCANNED),
     )
     unsound = lines[(lines["reason"] != "") | (lines["verdict"] == NOT_SCANNED)]
-    others = found.official.drop(index=found.place[found.matched])
-    others = others[others["video_id"].isin(list(states))].reset_index(drop=True)
-    sound = [reason == "" for reason in _reasons(others, videos, states, scans)]
-    lacking = others[np.array(sound, dtype=bool)]
+    unlisted = found.official.drop(index=found.place[found.matched])
+    unlisted = unlisted[unlisted["video_id"].isin(list(states))].reset_index(drop=True)
+    sound = [reason == "" for reason in _reasons(unlisted, videos, states, scans)]
+    lacking = unlisted[np.array(sound, dtype=bool)]
     whole = ~lacking["video_id"].isin(found.rows["video_id"])
     lacking = lacking.assign(verdict=LACKING, line=0, reason=np.where(whole, WHOLE_VIDEO, ""))
     return pd.concat([unsound, lacking])[list(COLUMNS)].reset_index(drop=True)
@@ -204,17 +208,17 @@ def summary(found: LabList, findings: pd.DataFrame) -> list[str]:
     whole = lacking[lacking["reason"] != ""]
     gained = found.official[found.official["narration_id"].isin(lacking["narration_id"])]
     pairs = set(zip(lines["verb"], lines["noun"], strict=True))
-    more = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
-    kinds = Counter(damaged["reason"].map(kind_of))
+    more_pairs = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
+    reason_kinds = Counter(damaged["reason"].map(kind_of))
     return [
         f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {(~found.matched).sum()} are "
         f"no official rows, {found.relabelled.sum()} of them an official segment with other labels",
         f"{len(lines) - (verdicts != LACKING).sum()} sound, {len(damaged)} on damaged frames or "
         f"videos, {(verdicts == NOT_SCANNED).sum()} in videos that were not scanned",
-        *(f"  {count}: {kind}" for kind, count in kinds.most_common()),
+        *(f"  {count}: {kind}" for kind, count in reason_kinds.most_common()),
         f"{len(lacking)} sound segments lack, {len(whole)} of them in the "
         f"{whole['video_id'].nunique()} videos that the list leaves out whole",
-        f"{len(pairs)} verb-noun pairs; {len(more)} with the segments that lack",
+        f"{len(pairs)} verb-noun pairs; {len(more_pairs)} with the segments that lack",
     ]
 
 
@@ -230,6 +234,6 @@ def _reasons(
         return load_index(index_path(scans, videos[video_id].participant_id), video_id)
 
     scanned = rows[rows["video_id"].isin(list(states))].reset_index(drop=True)
-    found, _ = clean_split(index_segments(scanned, videos), videos, states, index_of)
-    why = dict(zip(found["narration_id"], found["segment"], strict=True))
-    return [why.get(name, "") for name in rows["narration_id"]]
+    cleaned, _ = clean_split(index_segments(scanned, videos), videos, states, index_of)
+    reason_of_segment = dict(zip(cleaned["narration_id"], cleaned["segment"], strict=True))
+    return [reason_of_segment.get(name, "") for name in rows["narration_id"]]

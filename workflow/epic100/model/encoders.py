@@ -50,9 +50,9 @@ class FusedAttention(models.backbones.vit_mae.Attention):
 
     def mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The mean of the values, weighted for each query."""
-        dropped = self.attn_drop.p if self.training else 0.0
+        dropout = self.attn_drop.p if self.training else 0.0
         return F.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropped, scale=self.scale
+            query, key, value, dropout_p=dropout, scale=self.scale
         )
 
     def joined(self, mixed: Tensor) -> Tensor:
@@ -128,9 +128,9 @@ class AvionVisionTransformer(FusedVisionTransformer):
             dilation=(1, 1, 1),
             bias=False,
         )
-        places = (img_size // patch_size) ** 2
+        patches = (img_size // patch_size) ** 2
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed_dims))
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + places, embed_dims))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + patches, embed_dims))
         self.time_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
         self.norm_pre = nn.LayerNorm(embed_dims, eps=1e-6)
         for block in self.blocks:
@@ -149,10 +149,10 @@ class AvionVisionTransformer(FusedVisionTransformer):
         """
         x = self.patch_embed(x)[0]
         frames = self.time_embed.shape[1]
-        place = self.pos_embed[:, 1:].repeat(1, frames, 1)
+        position = self.pos_embed[:, 1:].repeat(1, frames, 1)
         time = self.time_embed.repeat_interleave(x.shape[1] // frames, 1)
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
-        x = self.norm_pre(torch.cat((first, x + place + time), 1))
+        class_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
+        x = self.norm_pre(torch.cat((class_token, x + position + time), 1))
         for block in self.blocks:
             x = block(x)
         return self.norm(x[:, 0])
@@ -171,19 +171,21 @@ class DividedAttention(FusedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend. Args and result are those of `FusedAttention`."""
-        parts = self.parts(x)
-        first = self.mixed(parts[0][:, :, :1], *parts[1:])
+        qkv = self.parts(x)
+        class_token = self.mixed(qkv[0][:, :, :1], *qkv[1:])
         axis = 3 if self.over_time else 2
         # The shape goes from [B, heads, 1 + T * P, D] to [B * groups, heads, tokens of a group, D].
-        apart = [part[:, :, 1:].unflatten(2, (self.frames, -1)).movedim(axis, 1) for part in parts]
-        groups = apart[0].shape[1]
-        query, key, value = (part.flatten(0, 1) for part in apart)
-        seen = [
-            torch.cat((part[:, :, :1].repeat_interleave(groups, 0), own), 2)
-            for part, own in zip(parts[1:], (key, value), strict=True)
+        grouped = [
+            tensor[:, :, 1:].unflatten(2, (self.frames, -1)).movedim(axis, 1) for tensor in qkv
         ]
-        others = self.mixed(query, *seen).unflatten(0, (-1, groups)).movedim(1, axis)
-        return self.joined(torch.cat((first, others.flatten(2, 3)), 2))
+        groups = grouped[0].shape[1]
+        query, key, value = (tensor.flatten(0, 1) for tensor in grouped)
+        attended = [
+            torch.cat((tensor[:, :, :1].repeat_interleave(groups, 0), group_tokens), 2)
+            for tensor, group_tokens in zip(qkv[1:], (key, value), strict=True)
+        ]
+        patch_tokens = self.mixed(query, *attended).unflatten(0, (-1, groups)).movedim(1, axis)
+        return self.joined(torch.cat((class_token, patch_tokens.flatten(2, 3)), 2))
 
 
 class DividedBlock(models.backbones.vit_mae.Block):

@@ -170,12 +170,12 @@ def clean_pipeline(
         EpicError: As `clean_model`, or a step is neither in `STEPS` nor from `modules`.
     """
     walk = _Walk(TRANSFORMS, where, _below(modules), tuple(STEPS), LARGEST)
-    cleaned = [walk.value(step, f"step {place}") for place, step in enumerate(steps)]
+    cleaned = [walk.value(step, f"step {index}") for index, step in enumerate(steps)]
     frames, side = 1.0, 1.0
-    for place, step in enumerate(cleaned):
-        walk.kind(step, f"step {place}")
+    for index, step in enumerate(cleaned):
+        walk.kind(step, f"step {index}")
         if step["type"] in STEPS:
-            cleaned[place] = step = checked_step(step, where)
+            cleaned[index] = step = checked_step(step, where)
         frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
         side = max(side, *(_largest(step.get(name)) for name in SIDES))
     if 3 * frames * side**2 > MOST_PIXELS:
@@ -229,38 +229,42 @@ class _Walk:
         if value is None or isinstance(value, int | float) and abs(value) <= self._largest:
             return value
         # Python refuses to write a number of thousands of digits.
-        shown = "a larger number" if isinstance(value, int) else str(value)[:30]
+        text = "a larger number" if isinstance(value, int) else str(value)[:30]
         raise EpicError(
-            f"{self._where}: {name} is {shown}; expected plain values, and numbers of at most "
+            f"{self._where}: {name} is {text}; expected plain values, and numbers of at most "
             f"{self._largest}"
         )
 
     def kind(self, spec: Mapping[str, Any], name: str) -> type:
         """Return the class named in `spec`. Raises EpicError if it is not allowed."""
-        found, wanted = None, spec.get("type")
+        named_class, type_name = None, spec.get("type")
         registry: Registry | None = self._registry
-        while registry is not None and found is None:
-            found = registry.module_dict.get(wanted) if isinstance(wanted, str) else None
+        while registry is not None and named_class is None:
+            named_class = (
+                registry.module_dict.get(type_name) if isinstance(type_name, str) else None
+            )
             registry = registry.parent
-        if not inspect.isclass(found) or not (
-            wanted in self._listed or f"{found.__module__}.".startswith(self._trusted)
+        if not inspect.isclass(named_class) or not (
+            type_name in self._listed or f"{named_class.__module__}.".startswith(self._trusted)
         ):
             raise EpicError(
-                f"{self._where}: {name} has the type {str(wanted)[:60]!r}, which is none of those "
-                "that a file may have built here; expected classes of MMAction2 1.2, or of modules "
-                "that the workflow's config names (`modules: imports:`)"
+                f"{self._where}: {name} has the type {str(type_name)[:60]!r}, which is none of "
+                "those that a file may have built here; expected classes of MMAction2 1.2, or of "
+                "modules that the workflow's config names (`modules: imports:`)"
             )
-        return found
+        return named_class
 
     def _mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
         copy = {}
         for key, item in value.items():
-            part = f"{name}.{str(key)[:60]}"
+            item_name = f"{name}.{str(key)[:60]}"
             if not isinstance(key, str) or not key.isidentifier():
-                raise EpicError(f"{self._where}: {part}: expected names of arguments")
+                raise EpicError(f"{self._where}: {item_name}: expected names of arguments")
             if key == "_scope_":
                 if item != "mmaction":
-                    raise EpicError(f"{self._where}: {part} is {item!r}; expected no `_scope_`")
+                    raise EpicError(
+                        f"{self._where}: {item_name} is {item!r}; expected no `_scope_`"
+                    )
             elif key == "type":
                 copy[key] = item
                 if item not in WORDS:
@@ -268,9 +272,9 @@ class _Walk:
             elif key in LOADS:
                 # It is removed, since some classes do not accept None here.
                 if item:
-                    self._drop(item, part)
+                    self._drop(item, item_name)
             else:
-                copy[key] = self.value(item, part, depth + 1)
+                copy[key] = self.value(item, item_name, depth + 1)
         return copy
 
     def _text(self, text: str, name: str) -> str | None:
@@ -326,8 +330,8 @@ def build_foreign(
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
     size = sum(value.nbytes for value in weights.values())
     key = hashlib.sha256(repr((cleaned.spec, cleaned.modules, size)).encode()).hexdigest()
-    order = (_try_to_build, cleaned.spec, cleaned.modules, [*filter(None, sys.path)], size)
-    if fault := fault_of_building(key, *order, file=file, size=size):
+    build_call = (_try_to_build, cleaned.spec, cleaned.modules, [*filter(None, sys.path)], size)
+    if fault := fault_of_building(key, *build_call, file=file, size=size):
         raise EpicError(
             f"{where}: model cannot be built here ({fault}); expected classes of MMAction2 1.2"
         )

@@ -63,12 +63,12 @@ def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         The same tensors; a renamed `fc1.weight` gets the shape [out, in].
     """
-    found = {}
+    renamed = {}
     for name, tensor in state.items():
-        new = _renamed(name)
-        foreign_fc1 = new == "cls_head.fc1.weight" and tensor.ndim == 5
-        found[new] = tensor.flatten(1) if foreign_fc1 else tensor
-    return found
+        new_name = _renamed(name)
+        is_foreign_fc1 = new_name == "cls_head.fc1.weight" and tensor.ndim == 5
+        renamed[new_name] = tensor.flatten(1) if is_foreign_fc1 else tensor
+    return renamed
 
 
 def _renamed(name: str) -> str:
@@ -80,5 +80,5 @@ def _renamed(name: str) -> str:
     if not match or module[match.end() :] not in _IN_BLOCK:
         return name
     layer = match["layer"] or int(match["stage"]) - 1
-    part = _IN_BLOCK[module[match.end() :]]
-    return f"backbone.layer{layer}.{match['block']}.{part}.{value}"
+    submodule = _IN_BLOCK[module[match.end() :]]
+    return f"backbone.layer{layer}.{match['block']}.{submodule}.{value}"

@@ -113,11 +113,11 @@ def checked_step(step: Mapping[str, Any], where: str) -> dict[str, Any]:
     try:
         checked = _CHECKED[step["type"]].model_validate(arguments)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])[:60]
-        given = repr(arguments[name])[:60] if name in arguments else "missing"
+        first_error = error.errors()[0]
+        name = str(first_error["loc"][0])[:60]
+        value_text = repr(arguments[name])[:60] if name in arguments else "missing"
         raise EpicError(
-            f"{where}: {step['type']}: {name} is {given}; expected what MMAction2 takes there "
-            f"({first['msg']})"
+            f"{where}: {step['type']}: {name} is {value_text}; expected what MMAction2 takes there "
+            f"({first_error['msg']})"
         ) from error
     return {"type": step["type"], **checked.model_dump(exclude_unset=True)}

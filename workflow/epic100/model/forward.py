@@ -53,8 +53,8 @@ def train_step(
     for start in starts:
         piece = {key: values[start : start + size] for key, values in data.items()}
         share = len(piece["inputs"]) / total
-        last = start == starts[-1]
-        with model.no_sync() if is_model_wrapper(model) and not last else nullcontext():
+        is_last = start == starts[-1]
+        with model.no_sync() if is_model_wrapper(model) and not is_last else nullcontext():
             with computing_in(dtype, module.data_preprocessor.device):
                 losses = model._run_forward(module.data_preprocessor(piece, True), mode="loss")
             loss, figures = module.parse_losses(losses)
@@ -102,9 +102,9 @@ def scores_of_views(
                 inputs = model.data_preprocessor(batch, False)["inputs"]
                 # The inputs are [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model, whose
                 # head needs T.
-                features, about = model.extract_feat(inputs, test_mode=True)
+                features, head_arguments = model.extract_feat(inputs, test_mode=True)
             features = tree_map_only(torch.Tensor, torch.Tensor.float, features)
-            scores = model.cls_head(features, **about)
+            scores = model.cls_head(features, **head_arguments)
         except torch.OutOfMemoryError as error:
             if fit == 1:
                 raise EpicError(
@@ -147,26 +147,27 @@ def pooled_features(
     Raises:
         EpicError: The head has no linear layer behind a pooling.
     """
-    seen: list[Tensor] = []
-    layers = [part for part in model.cls_head.modules() if isinstance(part, nn.Linear)]
+    layer_inputs: list[Tensor] = []
+    layers = [module for module in model.cls_head.modules() if isinstance(module, nn.Linear)]
     hooks = [
-        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for layer in layers
+        layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))
+        for layer in layers
     ]
-    found = []
+    pooled = []
     try:
         for scores in scores_of_views(model, clips, at_once, frames, dtype):
-            if not seen or seen[0].dim() != 2 or len(seen[0]) % len(scores):
+            if not layer_inputs or layer_inputs[0].dim() != 2 or len(layer_inputs[0]) % len(scores):
                 raise EpicError(
                     f"{where}: {type(model.cls_head).__name__} gives no features: no linear layer "
                     "in it gets pooled features [clips, C]; expected a head of the zoo (config/zoo)"
                 )
-            rows = seen[0].float().reshape(len(scores), -1, seen[0].shape[1])
-            found.append(rows.mean(dim=1).cpu())
-            seen.clear()
+            rows = layer_inputs[0].float().reshape(len(scores), -1, layer_inputs[0].shape[1])
+            pooled.append(rows.mean(dim=1).cpu())
+            layer_inputs.clear()
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.cat(found)
+    return torch.cat(pooled)
 
 
 def open_model(
@@ -202,13 +203,13 @@ def open_model(
     outputs = trained.outputs
 
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        found = torch.cat(list(scores_of_views(model, clips, at_once, frames, dtype)))
-        if found.shape[1] != sum(outputs.values()):
+        logits = torch.cat(list(scores_of_views(model, clips, at_once, frames, dtype)))
+        if logits.shape[1] != sum(outputs.values()):
             raise EpicError(
-                f"{path}: its model gives {found.shape[1]} scores a segment, but its pair "
+                f"{path}: its model gives {logits.shape[1]} scores a segment, but its pair "
                 f"table and heads are of {sum(outputs.values())}; the two are not of one training"
             )
-        return mean_log_probs(found, outputs, len(clips))
+        return mean_log_probs(logits, outputs, len(clips))
 
     def pooled(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         return pooled_features(model, clips, at_once, frames, path, dtype)

@@ -78,8 +78,8 @@ def split_outputs(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]
     Returns:
         The scores [..., outputs] of pairs, verbs and nouns.
     """
-    parts = scores.split(list(sizes.values()), dim=-1)
-    return dict(zip(sizes, parts, strict=True))
+    scores_of_tasks = scores.split(list(sizes.values()), dim=-1)
+    return dict(zip(sizes, scores_of_tasks, strict=True))
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             f"{path}: a model without {', '.join(lacking)}; expected results/model.pth as the "
             "rule train writes it; train again"
         )
-    found = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
-    return checked(found, path, "train")
+    model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
+    return checked(model, path, "train")
 
 
 def checked(found: Value, path: str | os.PathLike, rule: str) -> Value:
@@ -205,13 +205,13 @@ def test_pipeline_of(config: Any, where: str | os.PathLike) -> list[dict[str, An
     Raises:
         EpicError: It is no list of steps, each with its `type`.
     """
-    found: Any = config
+    section: Any = config
     for key in ("test_dataloader", "dataset", "pipeline"):
-        found = found.get(key) if hasattr(found, "get") else None
-    if not isinstance(found, list | tuple) or not all(
-        isinstance(step, Mapping) and isinstance(step.get("type"), str) for step in found
+        section = section.get(key) if hasattr(section, "get") else None
+    if not isinstance(section, list | tuple) or not all(
+        isinstance(step, Mapping) and isinstance(step.get("type"), str) for step in section
     ):
         raise EpicError(
             f"{where}: its test pipeline is no list of steps, each with its `type`; correct it"
         )
-    return list(found)
+    return list(section)

@@ -106,11 +106,11 @@ class HeadOf:
         if self.loss not in REDUCED:
             raise EpicError(f"`loss` of the head is {self.loss!r}; expected sum or mean")
         if self.heads != "pair":
-            if (own := self.head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
+            if (loss_type := self.head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
                 raise EpicError(
-                    f"the head of the model has a loss of its own ({own}), which is for pairs "
-                    f"alone, but `heads` is {self.heads!r}; set `train: heads: pair`, or take "
-                    "`loss_cls` out"
+                    f"the head of the model has a loss of its own ({loss_type}), which is for "
+                    f"pairs alone, but `heads` is {self.heads!r}; set `train: heads: pair`, or "
+                    "take `loss_cls` out"
                 )
             smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
             classes = (self.num_verbs, self.num_nouns)
@@ -179,8 +179,8 @@ class OutputsLoss(nn.Module):
                 shares = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
                 losses.append(mixed_cross_entropy(logits, shares, self.smoothing))
             else:
-                known = classes[label]
-                losses.append(F.cross_entropy(logits, known, label_smoothing=self.smoothing))
+                class_ids = classes[label]
+                losses.append(F.cross_entropy(logits, class_ids, label_smoothing=self.smoothing))
         return self.reduced(torch.stack(losses))
 
 
@@ -196,10 +196,10 @@ def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Ten
         smoothing: Share of each label that is spread evenly over the classes.
     """
     log_probs = logits.log_softmax(dim=1)
-    own = (log_probs * shares).sum(dim=1, keepdim=True)
-    only = torch.zeros(len(own), dtype=torch.int64, device=own.device)
+    weighted = (log_probs * shares).sum(dim=1, keepdim=True)
+    column = torch.zeros(len(weighted), dtype=torch.int64, device=weighted.device)
     even = -log_probs.sum(dim=1).mean()
-    return (1 - smoothing) * F.nll_loss(own, only) + even * (smoothing / logits.shape[1])
+    return (1 - smoothing) * F.nll_loss(weighted, column) + even * (smoothing / logits.shape[1])
 
 
 def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -> dict[str, Tensor]:
@@ -271,22 +271,22 @@ class MixClips:
         Returns:
             The mixed clips, and the samples, whose labels are now shares of pairs [P].
         """
-        cut = np.random.rand() < self.cutmix_share
-        alpha = self.cutmix if cut else self.mixup
-        kept = np.random.beta(alpha, alpha)
-        others = clips.flip(0)
-        if cut:
+        is_cutmix = np.random.rand() < self.cutmix_share
+        alpha = self.cutmix if is_cutmix else self.mixup
+        kept_share = np.random.beta(alpha, alpha)
+        other_clips = clips.flip(0)
+        if is_cutmix:
             height, width = clips.shape[-2:]
-            side = np.sqrt(1 - kept)
+            side = np.sqrt(1 - kept_share)
             (top, bottom), (left, right) = _span(height, side), _span(width, side)
             clips = clips.clone()
-            clips[..., top:bottom, left:right] = others[..., top:bottom, left:right]
-            kept = 1 - (bottom - top) * (right - left) / (height * width)
+            clips[..., top:bottom, left:right] = other_clips[..., top:bottom, left:right]
+            kept_share = 1 - (bottom - top) * (right - left) / (height * width)
         else:
-            clips = others.lerp(clips, kept)
+            clips = other_clips.lerp(clips, kept_share)
         ids = torch.stack([sample.gt_label for sample in samples]).flatten()
         labels = F.one_hot(ids, self.num_classes).float()
-        for sample, label in zip(samples, labels.flip(0).lerp(labels, kept), strict=True):
+        for sample, label in zip(samples, labels.flip(0).lerp(labels, kept_share), strict=True):
             sample.set_gt_label(label)
         return clips, samples
 

@@ -68,12 +68,12 @@ class PySlowFastHead(models.heads.SlowFastHead):
         if self.training:
             return super().forward(x)
         window = min(self.window, *x[0].shape[3:])
-        pooled = [F.avg_pool3d(part, (part.shape[2], window, window), stride=1) for part in x]
+        pooled = [F.avg_pool3d(tensor, (tensor.shape[2], window, window), stride=1) for tensor in x]
         # The fast pathway comes first, since `fc_cls` of MMAction2's head has it first.
-        places = torch.cat(pooled[::-1], 1).movedim(1, -1).flatten(1, 3)
-        scores = self.fc_cls(places.flatten(0, 1)).unflatten(0, places.shape[:2])
+        windows = torch.cat(pooled[::-1], 1).movedim(1, -1).flatten(1, 3)
+        scores = self.fc_cls(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         means = [
-            part.log_softmax(-1).logsumexp(1) - math.log(places.shape[1])
-            for part in split_outputs(scores, self.parts).values()
+            tensor.log_softmax(-1).logsumexp(1) - math.log(windows.shape[1])
+            for tensor in split_outputs(scores, self.parts).values()
         ]
         return torch.cat(means, 1)

@@ -88,16 +88,16 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     Raises:
         EpicError: The pipeline does not support them.
     """
-    kind = sampling_of(pipeline).kind
+    sampling_kind = sampling_of(pipeline).kind
     if clips is None:
-        clips = DENSE_CLIPS if kind == "dense" else 1
-    if clips > 1 and kind in ("sparse", "other"):
+        clips = DENSE_CLIPS if sampling_kind == "dense" else 1
+    if clips > 1 and sampling_kind in ("sparse", "other"):
         step = next((step["type"] for step in pipeline if step["type"] in SAMPLERS), "")
         why = {
             "sparse": f"its {step} takes single frames over the whole segment, which is one clip; "
             "UniformSample can give several",
             "other": "it has neither SampleFrames nor UniformSample",
-        }[kind]
+        }[sampling_kind]
         raise EpicError(
             f"predict: clips is {clips}, but the model's test pipeline cannot give them: {why}; "
             "set it to null"
@@ -112,9 +112,9 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
 
 def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
     """Say how many views each segment has, and how much longer than one they take."""
-    shown, parts = ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
-    views = f"{clips} clips x {shown} of each of {segments} segments"
-    return f"{views}: {clips * parts} times the cost of one view"
+    text, count = ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
+    views_text = f"{clips} clips x {text} of each of {segments} segments"
+    return f"{views_text}: {clips * count} times the cost of one view"
 
 
 def one_view_pipeline(config: Mapping[str, Any], where: str | os.PathLike) -> Pipeline:
@@ -140,10 +140,10 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
         EpicError: The pipeline does not support these views (`chosen_views`).
     """
     chosen_views(pipeline, clips, crops)
-    kind = sampling_of(pipeline).kind
+    sampling_kind = sampling_of(pipeline).kind
     steps, short_side = [], None
     for step in map(dict, pipeline):
-        if kind in ("dense", "segment") and step["type"] in SAMPLERS:
+        if sampling_kind in ("dense", "segment") and step["type"] in SAMPLERS:
             step["num_clips"] = clips
         elif step["type"] == "Resize":
             scale = step["scale"]
@@ -190,7 +190,7 @@ def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: i
     Returns:
         float32 [segments, all outputs] on the CPU.
     """
-    parts = split_outputs(scores.double(), outputs).values()
-    views = torch.cat([part.log_softmax(dim=1) for part in parts], dim=1)
+    scores_of_tasks = split_outputs(scores.double(), outputs).values()
+    views = torch.cat([logits.log_softmax(dim=1) for logits in scores_of_tasks], dim=1)
     views = views.unflatten(0, (segments, -1))
     return (views.logsumexp(dim=1) - math.log(views.shape[1])).float().cpu()

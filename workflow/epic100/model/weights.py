@@ -20,11 +20,11 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
         EpicError: The file is not a checkpoint, or would run code when opened (`weights_only=True`
             refuses it).
     """
-    about = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
-    content = read_foreign(path, "weights that can be loaded safely", about, weights_alone=True)
+    expected = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
+    content = read_foreign(path, "weights that can be loaded safely", expected, weights_alone=True)
     tensors = tensors_of(content)
     if not tensors:
-        raise EpicError(f"{path}: holds no tensors by name; {about}")
+        raise EpicError(f"{path}: holds no tensors by name; {expected}")
     return tensors
 
 
@@ -46,21 +46,21 @@ def fit_weights(
         EpicError: The file provides less than half of the model's tensors, so it belongs to another
             model. MMEngine would load almost nothing from it and train on.
     """
-    wanted = model.state_dict()
+    model_tensors = model.state_dict()
     anew = [
         f"{name} ({_size(found[name])} there, {_size(value)} here)"
-        for name, value in wanted.items()
+        for name, value in model_tensors.items()
         if name in found and found[name].shape != value.shape
     ]
-    absent = [name for name in wanted if name not in found]
-    taken = len(wanted) - len(anew) - len(absent)
-    if taken * 2 < len(wanted):
+    absent = [name for name in model_tensors if name not in found]
+    taken = len(model_tensors) - len(anew) - len(absent)
+    if taken * 2 < len(model_tensors):
         raise EpicError(
             f"{path}: weights of another model: {taken} of its {len(found)} tensors fit the "
-            f"{len(wanted)} of {type(model).__name__} (the file's first: {next(iter(found))}); "
-            "expected MMAction2's checkpoint of the same backbone"
+            f"{len(model_tensors)} of {type(model).__name__} (the file's first: "
+            f"{next(iter(found))}); expected MMAction2's checkpoint of the same backbone"
         )
-    text = f"{taken} of {len(wanted)} tensors"
+    text = f"{taken} of {len(model_tensors)} tensors"
     if anew:
         text += f"; trained anew: {', '.join(anew)}"
     if absent:

@@ -69,9 +69,9 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
         EpicError: There is no such class, or it lacks an attribute of `Encoder`.
     """
     use_modules(modules)
-    module, _, kind = name.partition(":")
+    module, _, class_name = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), kind)
+        encoder = getattr(importlib.import_module(module), class_name)
     except Exception as error:  # A module is code, so any error is possible.
         raise EpicError(
             f"config: `features: encoder:` is {name}, which cannot be imported "
@@ -79,21 +79,23 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
             "installed module or one in `modules: folder:`"
         ) from error
     lacking = [
-        key for key in ("clip_len", "frame_interval", "fps", "size") if not hasattr(found, key)
+        key for key in ("clip_len", "frame_interval", "fps", "size") if not hasattr(encoder, key)
     ]
     if lacking:
         raise EpicError(
             f"config: `features: encoder:` {name} has no {', '.join(lacking)}; expected the "
             "attributes of epic100.prediction.encoder.Encoder"
         )
-    return found
+    return encoder
 
 
 def fingerprint(encoder: Any) -> str:
     """A digest of what the features of a user's encoder follow from: its code, files and clips."""
-    module = sys.modules[encoder.__module__].__file__
-    files = [disk.digest(path, "sha256").value for path in (module, *getattr(encoder, "files", ()))]
-    return hashlib.sha256(repr((files, clip_pipeline(encoder))).encode()).hexdigest()
+    module_path = sys.modules[encoder.__module__].__file__
+    digests = [
+        disk.digest(path, "sha256").value for path in (module_path, *getattr(encoder, "files", ()))
+    ]
+    return hashlib.sha256(repr((digests, clip_pipeline(encoder))).encode()).hexdigest()
 
 
 def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
@@ -161,8 +163,8 @@ def source_of(
         name = f"{HF} {folder.folder.resolve().name}"
         return Source(HF, os.fspath(model), folder.fingerprint, clip_pipeline(folder), name)
     if encoder != MODEL or model is None:
-        found = encoder_class(encoder, modules)
-        return Source(encoder, "", fingerprint(found), clip_pipeline(found), encoder)
+        named_class = encoder_class(encoder, modules)
+        return Source(encoder, "", fingerprint(named_class), clip_pipeline(named_class), encoder)
     trained = load_model(model)
     pipeline = one_view_pipeline(trained.config, model)
     load_from = trained.trained_on.get("load_from")
@@ -192,17 +194,17 @@ def encoded(
     Raises:
         EpicError: It returns something else.
     """
-    found = []
-    for some in torch.cat(list(clips)).split(at_once):
-        rows = encoder(some)
+    features = []
+    for batch in torch.cat(list(clips)).split(at_once):
+        rows = encoder(batch)
         shape = list(getattr(rows, "shape", []))
-        if len(shape) not in (2, 5, 3 if grid else 2) or shape[0] != len(some):
+        if len(shape) not in (2, 5, 3 if grid else 2) or shape[0] != len(batch):
             raise EpicError(
-                f"{name}: gives {shape or type(rows).__name__} for {len(some)} clips; expected "
-                f"features [{len(some)}, C]; tokens [{len(some)}, G, C] are for a probe alone"
+                f"{name}: gives {shape or type(rows).__name__} for {len(batch)} clips; expected "
+                f"features [{len(batch)}, C]; tokens [{len(batch)}, G, C] are for a probe alone"
             )
-        found.append(rows.float().cpu())
-    return torch.cat(found)
+        features.append(rows.float().cpu())
+    return torch.cat(features)
 
 
 def pooled_tokens(rows: Tensor, grid: Sequence[int] | None) -> Tensor:

@@ -59,8 +59,8 @@ FRAMES = 8
 
 def _side(value: Any) -> Any:
     """The one side of a square, which files state as a number, as two, or by names."""
-    found = list(value.values()) if isinstance(value, dict) else value
-    sides = found if isinstance(found, list) else [found]
+    values = list(value.values()) if isinstance(value, dict) else value
+    sides = values if isinstance(values, list) else [values]
     return sides[0] if len(set(map(str, sides))) == 1 else value
 
 
@@ -85,12 +85,12 @@ class _Config(BaseModel):
     @classmethod
     def _of_pictures(cls, content: Any) -> Any:
         """What a file of an encoder of pictures says, with transformers' defaults."""
-        known = PICTURES.get(str(content.get("model_type"))) if isinstance(content, dict) else None
-        if known is None:
+        entry = PICTURES.get(str(content.get("model_type"))) if isinstance(content, dict) else None
+        if entry is None:
             return content
-        part = content.get("vision_config")
-        defaults = {"num_frames": FRAMES, "image_size": known[1], "patch_size": known[2]}
-        return defaults | (part if isinstance(part, dict) else {}) | content
+        vision_config = content.get("vision_config")
+        defaults = {"num_frames": FRAMES, "image_size": entry[1], "patch_size": entry[2]}
+        return defaults | (vision_config if isinstance(vision_config, dict) else {}) | content
 
 
 class _Processor(BaseModel):
@@ -140,9 +140,9 @@ class HuggingFaceFolder:
         # Either no token lacks a place, or the class token and the registers do.
         self.apart = (0, 1 + config.num_register_tokens)
         tubelet = config.tubelet_size
-        deep, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
+        depth, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
         side = self.size // (patch or self.size)
-        self.grid = (self.clip_len // deep, side, side)
+        self.grid = (self.clip_len // depth, side, side)
 
     def _read(self, name: str, kind: type[BaseModel]) -> Any:
         try:
@@ -162,9 +162,9 @@ class HuggingFaceFolder:
     def fingerprint(self) -> str:
         """A digest of all that the features follow from: the files, and how clips are sampled."""
         files = [self.folder / "config.json", self.folder / self._processor_file, *self.weights]
-        parts = [f"{path.name} {digest(path, 'sha256').value}" for path in files]
+        lines = [f"{path.name} {digest(path, 'sha256').value}" for path in files]
         frames = f"{FRAMES} pictures" if self.kind in PICTURES else "frames"
-        return hashlib.sha256("\n".join([f"{frames} spread evenly", *parts]).encode()).hexdigest()
+        return hashlib.sha256("\n".join([f"{frames} spread evenly", *lines]).encode()).hexdigest()
 
     @property
     def license(self) -> str:
@@ -173,9 +173,9 @@ class HuggingFaceFolder:
         text = read_text(card) if card.is_file() else ""
         first, *lines = text.splitlines() or [""]
         head = lines[: lines.index("---")] if first == "---" and "---" in lines else []
-        stated = [line.partition(":")[2].strip() for line in head if line.startswith("license:")]
-        known = stated and re.fullmatch(r"[\w .+-]{1,60}", stated[0])
-        return stated[0] if known else "not stated in its README.md"
+        licenses = [line.partition(":")[2].strip() for line in head if line.startswith("license:")]
+        is_plain = licenses and re.fullmatch(r"[\w .+-]{1,60}", licenses[0])
+        return licenses[0] if is_plain else "not stated in its README.md"
 
     def check(self) -> None:
         """Build the model once in a process with limits, unless this run has done so.
@@ -189,8 +189,8 @@ class HuggingFaceFolder:
                 "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
             )
         size = sum(path.stat().st_size for path in self.weights)
-        order = (_try_to_open, str(self.folder), self.kind, size)
-        if fault := fault_of_building(self.fingerprint, *order, file=self.folder, size=size):
+        build_call = (_try_to_open, str(self.folder), self.kind, size)
+        if fault := fault_of_building(self.fingerprint, *build_call, file=self.folder, size=size):
             raise EpicError(
                 f"{self.folder}: its model cannot be built ({fault}); expected config and weights "
                 "of one model, whole; download them again"
@@ -204,23 +204,23 @@ class HuggingFaceFolder:
 
     def _tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
         """Float [B, time, rows, columns, C] of uint8 [B, 3, frames, size, size]."""
-        kind = model.device.type
-        with computing_in(usable(torch.bfloat16, kind), model.device):
+        device_type = model.device.type
+        with computing_in(usable(torch.bfloat16, device_type), model.device):
             options = {"skip_predictor": True} if self.kind == "vjepa2" else {}
-            found = model(**pixels(processor, clips.to(model.device)), **options)
-        found, (time, rows, columns) = found.last_hidden_state.float(), self.grid
-        pictures = self.kind in PICTURES
-        first = found.shape[1] - (1 if pictures else time) * rows * columns
-        if first not in self.apart:
+            tokens = model(**pixels(processor, clips.to(model.device)), **options)
+        tokens, (time, rows, columns) = tokens.last_hidden_state.float(), self.grid
+        is_of_pictures = self.kind in PICTURES
+        leading = tokens.shape[1] - (1 if is_of_pictures else time) * rows * columns
+        if leading not in self.apart:
             raise EpicError(
-                f"{self.folder}: gives {found.shape[1]} tokens; expected {time} x {rows} x "
+                f"{self.folder}: gives {tokens.shape[1]} tokens; expected {time} x {rows} x "
                 f"{columns}, and a class token at most"
             )
-        if pictures:
-            return found[:, first:].unflatten(1, (rows, columns)).unflatten(0, (-1, time))
+        if is_of_pictures:
+            return tokens[:, leading:].unflatten(1, (rows, columns)).unflatten(0, (-1, time))
         if self.kind == "timesformer":  # Its tokens are in the order (place, time).
-            return found[:, first:].unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
-        return found[:, first:].unflatten(1, (time, rows, columns))
+            return tokens[:, leading:].unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
+        return tokens[:, leading:].unflatten(1, (time, rows, columns))
 
 
 def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
@@ -257,20 +257,22 @@ def opened(folder: str | os.PathLike, kind: str) -> tuple[Any, Any]:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    pictures = PICTURES.get(kind)
-    builder = getattr(transformers, pictures[0] if pictures else "AutoModel")
-    reader = transformers.AutoImageProcessor if pictures else transformers.AutoVideoProcessor
-    with _known_files(Path(folder)) as known:
-        model, about = builder.from_pretrained(
-            known,
+    entry = PICTURES.get(kind)
+    builder = getattr(transformers, entry[0] if entry else "AutoModel")
+    reader = transformers.AutoImageProcessor if entry else transformers.AutoVideoProcessor
+    with _known_files(Path(folder)) as known_folder:
+        model, loading_info = builder.from_pretrained(
+            known_folder,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
         )
-        processor = reader.from_pretrained(known, local_files_only=True, trust_remote_code=False)
-    missing = [name for name in about["missing_keys"] if not name.startswith(UNUSED)]
+        processor = reader.from_pretrained(
+            known_folder, local_files_only=True, trust_remote_code=False
+        )
+    missing = [name for name in loading_info["missing_keys"] if not name.startswith(UNUSED)]
     if missing:
         raise ValueError(f"its files lack {len(missing)} weights, such as {min(missing)}")
     return processor, model.eval()
@@ -285,18 +287,18 @@ def _known_files(folder: Path) -> Iterator[str]:
         ValueError: The list of shards names a file elsewhere.
     """
     weights = sorted(folder.glob("*.safetensors"))
-    with tempfile.TemporaryDirectory(prefix="epic100-") as known:
+    with tempfile.TemporaryDirectory(prefix="epic100-") as known_folder:
         for name in ("config.json", *PROCESSORS, SHARDS):
             if os.path.lexists(folder / name):
-                Path(known, name).write_text(read_text(folder / name), encoding="utf-8")
-        if Path(known, SHARDS).exists():
-            shards = set(read_json(Path(known, SHARDS))["weight_map"].values())
+                Path(known_folder, name).write_text(read_text(folder / name), encoding="utf-8")
+        if Path(known_folder, SHARDS).exists():
+            shards = set(read_json(Path(known_folder, SHARDS))["weight_map"].values())
             if elsewhere := shards - {path.name for path in weights}:
                 raise ValueError(f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not beside it")
         for path in weights:
             WatchedFile(path).close()
-            Path(known, path.name).symlink_to(path.resolve())
-        yield known
+            Path(known_folder, path.name).symlink_to(path.resolve())
+        yield known_folder
 
 
 def _try_to_open(folder: str, kind: str, size: int) -> None:

@@ -148,7 +148,7 @@ def predict(
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested, or a process fails.
     """
-    trained, model = load_model(model_path), digest(model_path)
+    trained, model_digest = load_model(model_path), digest(model_path)
     table, pipeline = read_clean_list(segments), test_pipeline_of(trained.config, model_path)
     clips, crops = chosen_views(pipeline, settings.clips, settings.crops)
     log.info(cost_of_views(clips, crops, len(table)))
@@ -156,7 +156,7 @@ def predict(
         str(model_path),
         str(segments),
         str(out),
-        run_key(model, clips, crops),
+        run_key(model_digest, clips, crops),
         video_root,
         index_dir,
         settings.model_copy(update={"clips": clips}),
@@ -165,7 +165,7 @@ def predict(
     )
     log_probs = predict_rows(job, asked, sum(trained.outputs.values()), split)
     ids = table["narration_id"].tolist()
-    write_predictions(predictions_of(split, ids, log_probs, trained, model), out)
+    write_predictions(predictions_of(split, ids, log_probs, trained, model_digest), out)
 
 
 def predict_rows(
@@ -190,11 +190,11 @@ def predict_rows(
     Raises:
         EpicError: A process fails, or shards disappear.
     """
-    found = complete_shards(job, asked, label, parts)
-    if not found:
+    rows_of_part = complete_shards(job, asked, label, parts)
+    if not rows_of_part:
         return torch.empty(0, outputs)
-    lines = [line for _, own in job.videos.values() for line in own]
-    rows = torch.cat([found[part] for part in job.videos])
+    lines = [line for _, part_lines in job.videos.values() for line in part_lines]
+    rows = torch.cat([rows_of_part[part] for part in job.videos])
     return torch.empty_like(rows).index_copy_(0, torch.tensor(lines), rows)
 
 
@@ -218,20 +218,29 @@ def complete_shards(
             disappear.
     """
     gpus = gpus_to_use("predict", job.settings.device, job.settings.gpus, look_for_gpus(asked))
-    shards, found = Shards(job.out, job.run), dict[str, torch.Tensor]()
+    shards, rows_of_part = Shards(job.out, job.run), dict[str, torch.Tensor]()
     shards.keep_newest()
     for attempt in range(TRIES + 1):
         for part, (stamp, _) in job.videos.items():
-            if part not in found and (some := shards.read(part, stamp, bool(job.grid))) is not None:
-                found[part] = some
-        todo = {part: of for part, of in job.videos.items() if part not in found}
-        if not attempt and found:
-            log.info(f"going on: {len(found)} of {len(job.videos)} {parts} are predicted already")
+            if (
+                part not in rows_of_part
+                and (rows := shards.read(part, stamp, bool(job.grid))) is not None
+            ):
+                rows_of_part[part] = rows
+        todo = {
+            part: stamp_and_lines
+            for part, stamp_and_lines in job.videos.items()
+            if part not in rows_of_part
+        }
+        if not attempt and rows_of_part:
+            log.info(
+                f"going on: {len(rows_of_part)} of {len(job.videos)} {parts} are predicted already"
+            )
         if not todo:
-            return found
+            return rows_of_part
         if attempt < TRIES:
-            left = sum(len(lines) for _, lines in todo.values())
-            bar = Progress(f"predict {label}", left, "segments")
+            segments_left = sum(len(lines) for _, lines in todo.values())
+            bar = Progress(f"predict {label}", segments_left, "segments")
             run_jobs(_shared(replace(job, videos=todo), gpus), bar)
             bar.close()
     raise EpicError(f"{shards.path(min(todo))}: gone or changed since it was made; run again")
@@ -253,11 +262,11 @@ def predictions_of(
         The predictions. For a model without outputs for pairs, a pair has the product of the
         probabilities of its verb and its noun, normalised over the pairs.
     """
-    parts = split_outputs(rows, trained.outputs)
-    pairs = parts.get("pair")
+    log_probs = split_outputs(rows, trained.outputs)
+    pairs = log_probs.get("pair")
     if pairs is None:
         members = torch.tensor([pair[:2] for pair in trained.pairs])
-        product = parts["verb"][:, members[:, 0]] + parts["noun"][:, members[:, 1]]
+        product = log_probs["verb"][:, members[:, 0]] + log_probs["noun"][:, members[:, 1]]
         pairs = product.log_softmax(dim=1)
     return Predictions(
         split,
@@ -268,9 +277,9 @@ def predictions_of(
         trained.num_nouns,
         trained.trained_on,
         digest_of_model,
-        verb_log_probs=parts.get("verb"),
-        noun_log_probs=parts.get("noun"),
-        pair_head="pair" in parts,
+        verb_log_probs=log_probs.get("verb"),
+        noun_log_probs=log_probs.get("noun"),
+        pair_head="pair" in log_probs,
     )
 
 
@@ -285,31 +294,31 @@ def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list
         By path: the stamp of the video's shard, and its line numbers in the list.
     """
     by_path = lines_by(table, "path")
-    files, found = find_files(by_path, video_root), {}
+    files, videos = find_files(by_path, video_root), {}
     for path, lines in by_path.items():
         starts, stops = (table[name].iloc[lines].tolist() for name in ("start", "stop"))
         stamp = video_stamp(files[path], starts, stops)
-        found[path] = (stamp, lines.tolist())
-    return found
+        videos[path] = (stamp, lines.tolist())
+    return videos
 
 
 def _shared(job: Job, gpus: int) -> list[Job]:
     """Split the job into one per process, with similar numbers of segments and a device each."""
-    wanted = gpus or (job.settings.device == "cpu" and job.settings.gpus) or 1
-    count = min(wanted, len(job.videos))
+    processes = gpus or (job.settings.device == "cpu" and job.settings.gpus) or 1
+    count = min(processes, len(job.videos))
     shares: list[dict] = [{} for _ in range(count)]
     sizes = [0] * count
     for video in sorted(job.videos, key=lambda v: len(job.videos[v][1]), reverse=True):
-        least = sizes.index(min(sizes))
-        shares[least][video] = job.videos[video]
-        sizes[least] += len(job.videos[video][1])
+        smallest = sizes.index(min(sizes))
+        shares[smallest][video] = job.videos[video]
+        sizes[smallest] += len(job.videos[video][1])
     threads = max(1, torch.get_num_threads() // count)
-    chosen = {
+    defaults = {
         "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
         # It is not known how much memory an encoder takes that is no recognizer.
         "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH,
     }
-    unset = {key: value for key, value in chosen.items() if getattr(job.settings, key) is None}
+    unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}
     settings = job.settings.model_copy(update=unset)
     shared = replace(job, settings=settings, threads=threads)
     return [

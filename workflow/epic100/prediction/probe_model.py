@@ -95,11 +95,11 @@ def built_probe(trained: TrainedModel) -> AttentiveProbe | None:
     Raises:
         EpicError: Its weights do not fit.
     """
-    about, state = trained.config.get("model"), dict(trained.state_dict)
-    if not isinstance(about, dict) or about.get("type") != KIND:
+    model_config, state = trained.config.get("model"), dict(trained.state_dict)
+    if not isinstance(model_config, dict) or model_config.get("type") != KIND:
         return None
     try:
-        kind, channels = about.get("kind", "small"), len(state["mean"])
+        kind, channels = model_config.get("kind", "small"), len(state["mean"])
         probe = AttentiveProbe(channels, sum(trained.outputs.values()), kind=kind)
         probe.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
@@ -141,14 +141,15 @@ def open_probe(
             f"{path}: a probe on tokens of {source.get('encoder')!r}; whole videos can be shown to "
             "one with `features: encoder: hf` alone"
         )
-    kind = HuggingFaceFolder(folder or trained.config["encoder"]["path"])
-    if kind.fingerprint != source["model"]:
+    encoder_folder = HuggingFaceFolder(folder or trained.config["encoder"]["path"])
+    if encoder_folder.fingerprint != source["model"]:
         raise EpicError(
-            f"{kind.folder}: its fingerprint is {kind.fingerprint[:12]}, but {path} learned from "
-            f"{str(source['model'])[:12]}: other weights, or another processor; name the folder of "
-            "that encoder (`predict: encoder:`), or train the probe again"
+            f"{encoder_folder.folder}: its fingerprint is {encoder_folder.fingerprint[:12]}, "
+            f"but {path} learned from {str(source['model'])[:12]}: other weights, or another "
+            "processor; name the folder of that encoder (`predict: encoder:`), or train the probe "
+            "again"
         )
-    encoder, grid = kind(device), source["grid"]
+    encoder, grid = encoder_folder(device), source["grid"]
     probe.to(device)
 
     @torch.inference_mode()
@@ -157,4 +158,4 @@ def open_probe(
         padded = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)
         return mean_log_probs(probe(tokens, padded), trained.outputs, len(clips))
 
-    return log_probs, clip_pipeline(kind)
+    return log_probs, clip_pipeline(encoder_folder)

@@ -61,16 +61,16 @@ class Shards:
         except BrokenFile as error:
             log.warning(str(error))
             return None
-        ours = isinstance(content, dict) and content.get("stamp") == stamp
-        return content["log_probs"] if ours else None
+        is_ours = isinstance(content, dict) and content.get("stamp") == stamp
+        return content["log_probs"] if is_ours else None
 
     def keep_newest(self) -> None:
         """Remove the shards of other predictions than this one, but for the `OTHERS` newest."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.folder / self.run)  # It is the newest one now.
-        others = [path for path in self.folder.glob("*") if path.name != self.run]
-        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for path in others[OTHERS:]:
+        other_folders = [path for path in self.folder.glob("*") if path.name != self.run]
+        other_folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in other_folders[OTHERS:]:
             remove_folder(path)  # Another attempt may do the same.
 
 

@@ -68,14 +68,14 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     )
     rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
-        for batch, (video, _, last) in zip(loader, steps, strict=True):
+        for batch, (video, _, is_last) in zip(loader, steps, strict=True):
             np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test too.
-            found = compute(batch["inputs"])
+            batch_rows = compute(batch["inputs"])
             if job.encoder:
-                found = pooled_tokens(found, job.grid)
+                batch_rows = pooled_tokens(batch_rows, job.grid)
             if job.grid:  # The clips of a segment come one after the other.
-                found = found.reshape(len(batch["inputs"]), -1, found.shape[-1])
-            rows.append(found)
+                batch_rows = batch_rows.reshape(len(batch["inputs"]), -1, batch_rows.shape[-1])
+            rows.append(batch_rows)
             bad = (~rows[-1].isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
             if bad:
                 raise EpicError(
@@ -84,7 +84,7 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
                     "loss and train again"
                 )
             report(len(rows[-1]))
-            if last:
+            if is_last:
                 shards.write(video, job.videos[video][0], torch.cat(rows))
                 rows = []
 
@@ -111,12 +111,12 @@ def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
         if not features and (probe := built_probe(trained)):
             return open_probe(trained, probe, job.model, device, at_once, job.settings.encoder)
         return open_model(trained, job.model, device, at_once, modules, features)
-    kind: Any = (  # The folder of the user's modules is on the path already.
+    class_or_folder: Any = (  # The folder of the user's modules is on the path already.
         HuggingFaceFolder(job.model) if job.encoder == HF else encoder_class(job.encoder, None)
     )
-    encoder = kind(device)
+    encoder = class_or_folder(device)
 
     def features_of(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         return encoded(encoder, clips, at_once, job.encoder, job.grid)
 
-    return features_of, clip_pipeline(kind)
+    return features_of, clip_pipeline(class_or_folder)

@@ -111,10 +111,12 @@ def make_proxies(
                 f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
                 "participant again"
             )
-        known, own = scanned[video.video_id], settings.videos.proxy or ProxySettings()
-        jobs.append(_Job(video, known, source, copy, Path(scan_index), own, settings.scan, encode))
-    place = f"{copies} (`videos: proxy: root:`)"
-    results, made = complete(f"copy {Path(table).stem}", jobs, threads, place)
+        scan_row, own = scanned[video.video_id], settings.videos.proxy or ProxySettings()
+        jobs.append(
+            _Job(video, scan_row, source, copy, Path(scan_index), own, settings.scan, encode)
+        )
+    folder_text = f"{copies} (`videos: proxy: root:`)"
+    results, worked_count = complete(f"copy {Path(table).stem}", jobs, threads, folder_text)
     rows = [row for row, _ in results.values()]
     write_indexes({name: own for name, (_, own) in results.items() if own is not None}, index)
     write_table(
@@ -129,7 +131,7 @@ def make_proxies(
     counted = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     size, original = (sum(getattr(r, n) for r in rows) / 1e6 for n in ("bytes", "original_bytes"))
     log.info(
-        f"{len(rows)} videos: {counted}; {made} of them worked on now; "
+        f"{len(rows)} videos: {counted}; {worked_count} of them worked on now; "
         f"{size:.1f} MB, the originals {original:.1f} MB"
     )
     return rows
@@ -168,11 +170,11 @@ class _Job:
         """The result if there is nothing to copy, or the copy is whole and made from this file."""
         if not self.scanned.readable:
             return ProxyRow(self.video.video_id, State.NONE, reason=self.scanned.reason), None
-        facts, own = kept(self.notes)
+        facts, copy_index = kept(self.notes)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
         # The file's time does not count, because a copy that was touched is still valid.
-        is_its = own and (facts["key"], facts["bytes"]) == (self.key, size)
-        if own is None or not is_its or not same_clock(self.index, own):
+        is_its = copy_index and (facts["key"], facts["bytes"]) == (self.key, size)
+        if copy_index is None or not is_its or not same_clock(self.index, copy_index):
             return None
         sound = outside(self.scanned.damaged, self.index.frames)
         if beyond := np.count_nonzero(sound[facts["stand_ins"]]):
@@ -188,12 +190,12 @@ class _Job:
             size,
             self.source.stat().st_size,
         )
-        return row, own
+        return row, copy_index
 
     def work(self, progress: Callable[[int], None]) -> Result:
         """Make the copy; if that fails, link the original in place of it."""
         try:
-            found = call(
+            output = call(
                 self.encode,
                 self.source,
                 self.copy,
@@ -203,12 +205,12 @@ class _Job:
                 seconds=self.limits.total(self.video.duration),
                 progress=progress,
             )
-            own = VideoIndex.from_arrays(found["arrays"])
+            copy_index = VideoIndex.from_arrays(output["arrays"])
         except FileError as error:
             # Another attempt may have made the copy meanwhile.
             return self.known() or (self._original(str(error)), self.index)
-        facts = found["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
-        keep(self.notes, facts, own)
+        facts = output["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
+        keep(self.notes, facts, copy_index)
         if (result := self.known()) is None:
             raise ProcessError("the encoder left no copy")
         return result

@@ -139,13 +139,13 @@ def _writer(
     settings: ClipSettings,
 ) -> Generator[None, av.VideoFrame | None, None]:
     """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
-    part = index.part(clip.start, clip.stop)
+    clip_index = index.part(clip.start, clip.stop)
     with atomic_path(clip.target) as temporary:
         with open_output(
             temporary,
             original,
             size,
-            part,
+            clip_index,
             settings.options(),
             {"movflags": "faststart"},
             clip.key,
@@ -154,4 +154,4 @@ def _writer(
                 if (picture := (yield)) is None:
                     raise FileError(f"frame {number} does not decode")
                 add(picture)
-        check_copy(temporary, part, settings)
+        check_copy(temporary, clip_index, settings)

@@ -50,18 +50,18 @@ def write_proxy(
     index = index or build_index(source)
     with atomic_path(target) as temporary:
         stand_ins = _encode(source, temporary, index, settings, progress)
-        own = check_copy(temporary, index, settings)
+        copy = check_copy(temporary, index, settings)
     progress(index.frames)
-    facts = {"width": own.stream.width, "height": own.stream.height, "frames": own.frames}
-    return facts | {"stand_ins": stand_ins}, own
+    facts = {"width": copy.stream.width, "height": copy.stream.height, "frames": copy.frames}
+    return facts | {"stand_ins": stand_ins}, copy
 
 
 def copy_video(
     source: Path, target: Path, settings: ProxySettings, index: VideoIndex, progress: Report
 ) -> dict[str, Any]:
     """Call `write_proxy`; return its facts and arrays for `guarded.call`."""
-    facts, own = write_proxy(source, target, settings, index, progress)
-    return {"facts": facts, "arrays": own.to_arrays()}
+    facts, copy = write_proxy(source, target, settings, index, progress)
+    return {"facts": facts, "arrays": copy.to_arrays()}
 
 
 def _encode(
@@ -94,12 +94,14 @@ def check_copy(path: Path, index: VideoIndex, settings: PictureSettings) -> Vide
 
     `index` is the original's. Raises FileError if the frame count, times or key frames are wrong.
     """
-    own = build_index(path)
-    if not same_clock(index, own):
-        raise FileError(f"its copy has {own.frames} frames, or other times than its {index.frames}")
-    if not np.array_equal(own.key_pts, own.pts[:: settings.gop]) or not _closed(own):
+    copy = build_index(path)
+    if not same_clock(index, copy):
+        raise FileError(
+            f"its copy has {copy.frames} frames, or other times than its {index.frames}"
+        )
+    if not np.array_equal(copy.key_pts, copy.pts[:: settings.gop]) or not _closed(copy):
         raise FileError(f"its copy has not a key frame every {settings.gop} pictures")
-    return own
+    return copy
 
 
 def _closed(index: VideoIndex) -> bool:

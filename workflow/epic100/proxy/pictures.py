@@ -32,9 +32,9 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
     ticks = index.pts - index.pts[0]
     starts = np.concatenate([[0], np.flatnonzero(np.diff(ticks)) + 1])
     lengths = np.diff(np.append(starts, len(ticks)))
-    parts = int(lengths.max())
-    within = np.arange(len(ticks)) - np.repeat(starts, lengths)
-    return ticks * parts + within, index.time_base / parts
+    divisor = int(lengths.max())
+    offsets = np.arange(len(ticks)) - np.repeat(starts, lengths)
+    return ticks * divisor + offsets, index.time_base / divisor
 
 
 def numbered(
@@ -55,10 +55,10 @@ def numbered(
     waiting: dict[int, av.VideoFrame] = {}
     number, stop = 0, index.frames if stop is None else stop
     for frame in _decoded(container, stream, index, lambda: number < stop):  # noqa: B023 (as it is then)
-        own = numbers.get(frame.pts)
-        if not own or frame.is_corrupt:
+        frame_numbers = numbers.get(frame.pts)
+        if not frame_numbers or frame.is_corrupt:
             continue
-        waiting[own.popleft()] = frame
+        waiting[frame_numbers.popleft()] = frame
         while number < stop and (number in waiting or len(waiting) > REORDER):
             yield number, waiting.pop(number, None)
             number += 1

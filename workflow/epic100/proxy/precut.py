@@ -70,11 +70,13 @@ def cut_participant(
     jobs = []
     for video in videos:
         if (name := video.path().as_posix()) in lines:
-            path, own = video.file(root), load_index(index, video.video_id)
-            those, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
-            jobs.append(_Job(video, path, own, those, folder, settings.clips, settings.scan, cut))
+            path, file_index = video.file(root), load_index(index, video.video_id)
+            clip_rows, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
+            jobs.append(
+                _Job(video, path, file_index, clip_rows, folder, settings.clips, settings.scan, cut)
+            )
     label = f"clips {Path(table).parent.name} {Path(table).stem}"
-    results, made = complete(label, jobs, threads, table)
+    results, worked_count = complete(label, jobs, threads, table)
     rows = [row for of_video in results.values() for row in of_video]
     write_table(table, COLUMNS, rows)
     for name, _, _, reason in rows:
@@ -82,7 +84,7 @@ def cut_participant(
             log.warning(f"{name}: no clip: {reason}")
     log.info(
         f"{sum(not row[3] for row in rows)} of {len(rows)} segments are cut, "
-        f"{sum(row[2] for row in rows) / 1e6:.1f} MB; {made} videos worked on now"
+        f"{sum(row[2] for row in rows) / 1e6:.1f} MB; {worked_count} videos worked on now"
     )
     return rows
 
@@ -103,13 +105,13 @@ class _Job:
     @cached_property
     def clips(self) -> dict[str, Clip]:
         """What is to be cut."""
-        clips, most = {}, self.index.frames
+        clips, frame_count = {}, self.index.frames
         for row in self.segments.to_dict("records"):
             name, start, stop = row["narration_id"], row["start"], row["stop"]
-            if stop > most:
+            if stop > frame_count:
                 raise EpicError(
-                    f"{self.path}: {name} ends at frame {stop}, the index has {most}; make the "
-                    "clean list again"
+                    f"{self.path}: {name} ends at frame {stop}, the index has {frame_count}; make "
+                    "the clean list again"
                 )
             key = clip_key(self.index, self.settings, start, stop)
             clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
@@ -175,10 +177,12 @@ def write_list(
     reasons = dict[str, str]()
     size = 0
     for table in tables:
-        for cut in read_own_table(table, KINDS, about=f"a table of the rule clips: {COLUMNS}"):
-            reasons[cut["narration_id"]] = cut["reason"]
-            size += cut["bytes"]
-    known = {(verb, noun): number for number, (verb, noun, _) in enumerate(read_pairs(pairs))}
+        for clip_row in read_own_table(table, KINDS, about=f"a table of the rule clips: {COLUMNS}"):
+            reasons[clip_row["narration_id"]] = clip_row["reason"]
+            size += clip_row["bytes"]
+    label_of_pair = {
+        (verb, noun): number for number, (verb, noun, _) in enumerate(read_pairs(pairs))
+    }
     lines = []
     for row in read_clean_list(segments).to_dict("records"):
         name = row["narration_id"]
@@ -188,11 +192,12 @@ def write_list(
                 f"in the sheet's split {Path(segments).stem}; correct the sheet or the annotations"
             )
         if not reasons[name]:
-            label = known.get((row["verb"], row["noun"]), NO_LABEL)
+            label = label_of_pair.get((row["verb"], row["noun"]), NO_LABEL)
             lines.append(f"{Path(row['path']).parent.name}/{name}.mp4 {label}\n")
     write_text(out, "".join(lines))
     log.info(f"{out}: {len(lines)} clips of {len(reasons)} segments, {size / 1e6:.1f} MB")
-    if none := sum(line.endswith(" -1\n") for line in lines):
+    if unlabelled := sum(line.endswith(" -1\n") for line in lines):
         log.info(
-            f"{none} of them have the label -1: {pairs} has no such pair, or no label is known"
+            f"{unlabelled} of them have the label -1: {pairs} has no such pair, or no label is "
+            "known"
         )

@@ -58,7 +58,7 @@ def write_model_card(
     trained = shared(load_model(model))
     config = ConfigDict(trained.config)
     learned = [w.numel() for name, w in trained.state_dict.items() if not name.endswith(STATISTICS)]
-    installed = {each.name: each.version for each in distributions()}
+    installed = {package.name: package.version for package in distributions()}
     facts = {
         "name": Path(model).name,
         "sha256": digest(model),
@@ -118,19 +118,19 @@ def _encoder(config: ConfigDict) -> dict[str, Any]:
 
 
 def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
-    about, optimizer = trained.trained_on, config.optim_wrapper.optimizer
-    rest = {key: value for key, value in optimizer.items() if key != "type"}
-    chosen = about.get("chosen_on")
-    tried = f", the best of {about['chosen_of']} on {chosen}" if chosen else ""
+    trained_on, optimizer = trained.trained_on, config.optim_wrapper.optimizer
+    options = {key: value for key, value in optimizer.items() if key != "type"}
+    chosen = trained_on.get("chosen_on")
+    tried = f", the best of {trained_on['chosen_of']} on {chosen}" if chosen else ""
     return {
-        "trained on": f"{about.get('split')}, {about.get('segments')} segments",
-        "start": about.get("load_from") or "random weights",
-        "epochs": about.get("epochs"),
+        "trained on": f"{trained_on.get('split')}, {trained_on.get('segments')} segments",
+        "start": trained_on.get("load_from") or "random weights",
+        "epochs": trained_on.get("epochs"),
         "batch": config.train_dataloader.batch_size,
-        "optimizer": f"{optimizer.type} {json.dumps(rest)}{tried}",
+        "optimizer": f"{optimizer.type} {json.dumps(options)}{tried}",
         "heads": trained.heads,
         "training pipeline": " -> ".join(
             step["type"] for step in config.train_dataloader.dataset.pipeline
         ),
-        "seed": about.get("seed"),
+        "seed": trained_on.get("seed"),
     }

@@ -50,9 +50,9 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     if folder.exists():
         raise EpicError(f"{folder}: is there already; expected the name of a new folder")
     trained = shared(load_model(source))
-    lists = [above / "clean" / DROPPED for above in list(source.absolute().parents)[:3]]
+    dropped_paths = [above / "clean" / DROPPED for above in list(source.absolute().parents)[:3]]
     files = {name: source.parent / file for name, file in BESIDE.items()}
-    files[DROPPED] = next((path for path in lists if path.is_file()), lists[0])
+    files[DROPPED] = next((path for path in dropped_paths if path.is_file()), dropped_paths[0])
     for path in files.values():
         if not path.is_file():
             raise EpicError(f"{path}: is missing; make it with `epic100 run`, then publish again")

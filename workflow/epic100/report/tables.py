@@ -88,17 +88,17 @@ def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[R
         unseen: Participants without a video in train; empty if there is no such list.
     """
     people = figures["diagnostics"]["participants"]
-    seen = {name: found for name, found in people.items() if name not in unseen}
-    strangers = sum(found["segments"] for name, found in people.items() if name in unseen)
+    seen = {name: person for name, person in people.items() if name not in unseen}
+    strangers = sum(person["segments"] for name, person in people.items() if name in unseen)
     rows = [
         Row("all, top-1", figures["segments"], accuracies(figures, "overall")),
         Row("all, top-5", figures["segments"], accuracies(figures, "overall", 5)),
         Row("with readable video, top-1", figures["predicted"], accuracies(figures, "readable")),
     ]
     if strangers and seen:
-        total = sum(found["segments"] for found in seen.values())
+        total = sum(person["segments"] for person in seen.values())
         mean = [
-            sum(found["segments"] * found[f"{task}_accuracy_at_1"] for found in seen.values())
+            sum(person["segments"] * person[f"{task}_accuracy_at_1"] for person in seen.values())
             / total
             for task in TASKS
         ]
@@ -154,12 +154,12 @@ def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:
     shown = classes[classes["val_segments"] > 0].rename(columns=CLASS_COLUMNS)
     return {
         str(task): styled(
-            part[list(CLASS_COLUMNS.values())],
+            rows[list(CLASS_COLUMNS.values())],
             f"{task}s",
-            f"{len(part)} {task}s of val",
+            f"{len(rows)} {task}s of val",
             {"top-1": 100, "top-5": 100},
         )
-        for task, part in shown.groupby("task", sort=False)
+        for task, rows in shown.groupby("task", sort=False)
     }
 
 
@@ -173,13 +173,13 @@ def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
     names = classes.set_index(["task", "class_id"])["name"].to_dict()
     rows = [
         (
-            names[task, found["true"]],
-            names[task, found["predicted"]],
-            found["count"],
-            found["share"],
+            names[task, mistake["true"]],
+            names[task, mistake["predicted"]],
+            mistake["count"],
+            mistake["share"],
         )
         for task in TASKS[:2]
-        for found in figures["diagnostics"][f"{task}_confusions"][:MISTAKES]
+        for mistake in figures["diagnostics"][f"{task}_confusions"][:MISTAKES]
     ]
     table = pd.DataFrame(rows, columns=["shown", "taken for", "segments", "% of its class"])
     table = table.sort_values("segments", ascending=False, kind="stable")
@@ -194,14 +194,14 @@ def people_table(figures: Mapping[str, Any], kept: pd.DataFrame, policy: str) ->
         kept: results/clean/salvage.tsv.
         policy: The cleaning policy of the run.
     """
-    own = kept.set_index("participant_id")
-    val = pd.DataFrame(figures["diagnostics"]["participants"]).T.reindex(own.index)
+    salvage = kept.set_index("participant_id")
+    val = pd.DataFrame(figures["diagnostics"]["participants"]).T.reindex(salvage.index)
     table = pd.DataFrame(
         {
-            "participant": own.index,
-            "segments": own["segments"],
-            "dropped": own["segments"] - own[f"kept_by_{policy}"],
-            "saved": own["kept_by_segment"] - own["kept_by_video"],
+            "participant": salvage.index,
+            "segments": salvage["segments"],
+            "dropped": salvage["segments"] - salvage[f"kept_by_{policy}"],
+            "saved": salvage["kept_by_segment"] - salvage["kept_by_video"],
             "val": val["segments"],
             "% right": val["action_accuracy_at_1"],
         }
@@ -264,42 +264,42 @@ def next_steps(
         policy: The cleaning policy of the run.
         saved: Segments that policy `segment` keeps and policy `video` does not.
     """
-    found = []
+    steps = []
     score = "overall_action_accuracy_at_1"
     lost = figures["segments"] - figures["predicted"]
     if lost and (readable := figures.get("readable_action_accuracy_at_1")) is not None:
         points = readable - figures[score]
-        found.append(
+        steps.append(
             f"{lost:,} of {figures['segments']:,} val segments have no readable video: with it, "
             f"about {points:+.1f} points of actions."
         )
     if policy == "video" and saved:
-        found.append(f"clean: policy: segment keeps {saved:,} more segments.")
-    ways = {way: own[score] for way, own in figures.get("by_reduce", {}).items()}
-    if ways and (gain := max(ways.values()) - figures[score]) >= WORTH:
-        best = max(ways, key=lambda way: ways[way])
-        found.append(f"export: reduce: {best} has {gain:+.1f} points of actions on val.")
+        steps.append(f"clean: policy: segment keeps {saved:,} more segments.")
+    score_by_reduce = {reduce: row[score] for reduce, row in figures.get("by_reduce", {}).items()}
+    if score_by_reduce and (gain := max(score_by_reduce.values()) - figures[score]) >= WORTH:
+        best = max(score_by_reduce, key=lambda reduce: score_by_reduce[reduce])
+        steps.append(f"export: reduce: {best} has {gain:+.1f} points of actions on val.")
     if history is None or history.empty:
-        return found
+        return steps
     waited = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
     if waited >= WAITING:
-        found.append(
+        steps.append(
             f"{100 * waited:.0f} % of the training waited for data: more workers, a faster disk, "
             "or small copies of the videos."
         )
     losses, tops = history["loss"], history["action_top1"].dropna()
     fifth = len(losses) // 5
     if fifth and losses.iloc[-1] < (1 - FALLING) * losses.iloc[-1 - fifth]:
-        found.append("The training loss still falls at the end: more epochs.")
+        steps.append("The training loss still falls at the end: more epochs.")
     if len(tops) >= EPOCHS and tops.max() - tops.iloc[-1] >= WORTH:
         epoch = int(history["epoch"][history["action_top1"] == tops.max()].iloc[0])
-        found.append(f"Accuracy on val was {tops.max():.1f} at epoch {epoch}: fewer epochs.")
+        steps.append(f"Accuracy on val was {tops.max():.1f} at epoch {epoch}: fewer epochs.")
     if figures.get("loss") and figures["loss"] > TWICE * losses.iloc[-1]:
-        found.append(
+        steps.append(
             f"The loss is {losses.iloc[-1]:.2f} in training and {figures['loss']:.2f} on val: more "
             "augmentation or weight decay, or fewer epochs."
         )
-    return found
+    return steps
 
 
 def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:

@@ -29,14 +29,14 @@ def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 
     """
     lost = row.pictures - index.frames
     lasts = float(index.times[-1]) + ((1 + lost) / index.fps if index.fps else 0.0)
-    others = {"its header says": row.stated, "the sheet says": seconds}
-    known = {words: number for words, number in others.items() if number}
-    apart = [number - lasts for number in known.values()]
-    if any(words in row.reason for words in BREAKS_OFF):
-        apart = [number for number in apart if number < 0]
-    if any(abs(number) > FAR_SECONDS for number in apart):
-        told = [f"{words} {number:.2f} s" for words, number in known.items()]
-        return ", ".join([f"its pictures last {lasts:.2f} s", *told])
+    lengths = {"its header says": row.stated, "the sheet says": seconds}
+    known = {phrase: number for phrase, number in lengths.items() if number}
+    differences = [number - lasts for number in known.values()]
+    if any(phrase in row.reason for phrase in BREAKS_OFF):
+        differences = [number for number in differences if number < 0]
+    if any(abs(number) > FAR_SECONDS for number in differences):
+        clauses = [f"{phrase} {number:.2f} s" for phrase, number in known.items()]
+        return ", ".join([f"its pictures last {lasts:.2f} s", *clauses])
     hidden = row.coded - row.pictures
     if hidden > FAR_SECONDS * fps > 0 and abs(row.coded - seconds * fps) < 2:
         return f"it hides {hidden} of the sheet's {row.coded} pictures"

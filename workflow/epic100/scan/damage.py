@@ -143,26 +143,26 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     steps = np.diff(index.pts)
     usual = max(np.median(steps), 1)
     orders = np.array([p.order for p in by_time], dtype=float)
-    counted = np.diff(orders)
-    counted[np.diff(sequences) != 0] = np.nan
-    known = ~np.isnan(counted)
+    order_steps = np.diff(orders)
+    order_steps[np.diff(sequences) != 0] = np.nan
+    known = ~np.isnan(order_steps)
     jumps = np.zeros(len(steps), dtype=bool)
     if known.any():
-        regular = max(np.median(counted[known]), 1)
-        odd = known & (counted != regular)
+        regular = max(np.median(order_steps[known]), 1)
+        odd = known & (order_steps != regular)
         if odd.sum() <= OTHER_SHARE * known.sum():
             jumps = odd
-        elif (counted[known] <= 0).mean() <= OTHER_SHARE:
-            jumps = known & (counted <= 0)
+        elif (order_steps[known] <= 0).mean() <= OTHER_SHARE:
+            jumps = known & (order_steps <= 0)
         else:
             known[:] = False  # Order counts of an unknown pattern tell nothing.
     for i in np.flatnonzero(jumps):
         by_time[i + 1].blame(NUMBERING)
     spoilt = np.array([bool(p.fault) for p in by_time])
-    others = (np.abs(steps - usual) > max(0.1 * usual, 1)).sum()
+    unusual = (np.abs(steps - usual) > max(0.1 * usual, 1)).sum()
     # With a coarse time base, a step that was rounded up is not a gap.
-    gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (others <= OTHER_SHARE * len(steps))
-    if not are_few(others, len(steps)):
+    gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (unusual <= OTHER_SHARE * len(steps))
+    if not are_few(unusual, len(steps)):
         gaps &= spoilt[1:] | spoilt[:-1]
     # A picture of HEVC lists all that it and later ones depend on, so its decoder reports a loss.
     if index.stream.codec == "hevc":

@@ -158,7 +158,7 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
     """
     bits, idr, reference = Bits(nal[1:_BYTES]), nal[0] & 31 == IDR, bool(nal[0] & 0x60)
     try:
-        first, kind, number = bits.ue(), bits.ue(), bits.ue()
+        first, slice_type, set_number = bits.ue(), bits.ue(), bits.ue()
         bits.at += 2 * stream.colour_planes
         frame_num = bits.u(stream.frame_num_bits)
         is_frame = stream.progressive or not bits.flag()
@@ -168,9 +168,9 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
     except ValueError:
         return None
-    if kind >= _TYPES or number >= _SETS:
+    if slice_type >= _TYPES or set_number >= _SETS:
         return None
-    return SliceHeader(first, kind % 5, idr, reference, frame_num, poc_lsb)
+    return SliceHeader(first, slice_type % 5, idr, reference, frame_num, poc_lsb)
 
 
 class Numbering:

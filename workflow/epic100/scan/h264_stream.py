@@ -64,16 +64,16 @@ class H264Stream(CodedStream):
         record = SetRecord.of("h264", extradata)
         if not (record.is_whole and record.of_kind(SPS)):
             raise ValueError("not a whole avcC record, and no parameter sets")
-        found = [parse_sps(sps) for sps in record.of_kind(SPS)]
-        if any(settings != found[0] for settings in found):
+        all_settings = [parse_sps(sps) for sps in record.of_kind(SPS)]
+        if any(settings != all_settings[0] for settings in all_settings):
             raise ValueError("several settings in one stream")
-        self.settings, self._length_size = found[0], record.length_size
+        self.settings, self._length_size = all_settings[0], record.length_size
         # The head states version, profile, its constraints, level, and lengths of four bytes.
         if not record.head:
             record = replace(record, head=b"\1" + record.of_kind(SPS)[0][1:4] + b"\xff")
         self._written_size = record.length_size
-        self._numbering, self.is_arithmetic = Numbering(found[0]), bool(record.of_kind(PPS))
-        self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
+        self._numbering, self.is_arithmetic = Numbering(all_settings[0]), bool(record.of_kind(PPS))
+        self.rows = -(-MACROBLOCKS_BELOW // all_settings[0].width)
         # The rows of an interlaced picture come in pairs.
         self.rows += self.rows % 2
         self.extradata = replace(record, sets=list(map(self._take_set, record.sets))).packed()
@@ -88,12 +88,12 @@ class H264Stream(CodedStream):
         except ValueError:
             seen.blame(BROKEN_UNITS)
             return None
-        for place, unit in enumerate(units):
-            kind = unit[0] & 31
-            if kind in (SPS, PPS):
-                units[place] = self._take_set(unit)
-                changed |= kind == SPS
-            elif kind in (SLICE, IDR):
+        for number, unit in enumerate(units):
+            unit_type = unit[0] & 31
+            if unit_type in (SPS, PPS):
+                units[number] = self._take_set(unit)
+                changed |= unit_type == SPS
+            elif unit_type in (SLICE, IDR):
                 self._check_slice(unit, is_first, seen)
                 is_first = False
         return b"".join(sized(unit, self._written_size) for unit in units) if changed else None

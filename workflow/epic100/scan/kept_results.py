@@ -71,14 +71,14 @@ def kept_result(
     """
     facts, index = kept(place)
     try:
-        result, then = Result(ScanRow.of(facts["row"]), index), facts["seen"]
+        result, seen_before = Result(ScanRow.of(facts["row"]), index), facts["seen"]
     except (ValueError, KeyError):  # There is none, or it has other columns.
         return None
     if facts["version"] != VERSION or (result.row.judged == QUICK and not quick):
         return None
-    if then == seen:
+    if seen_before == seen:
         return result
-    if file is None or then["bytes"] != seen["bytes"]:
+    if file is None or seen_before["bytes"] != seen["bytes"]:
         return None
     with contextlib.suppress(OSError, EpicError):  # The scan will report this error.
         if digest(file, "md5").value == result.row.md5:

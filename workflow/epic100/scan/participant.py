@@ -101,15 +101,15 @@ def _report(
     indexes: Mapping[str, VideoIndex],
     decoded: int,
 ) -> None:
-    others = [
+    other_files = [
         row.video_id
         for video, row in zip(videos, rows, strict=True)
         if row.md5 and video.md5 and row.md5 != video.md5.lower()
     ]
-    if others:
+    if other_files:
         log.info(
-            f"{len(others)} videos are other files than those of the sheet, by their md5: "
-            f"{', '.join(others)}"
+            f"{len(other_files)} videos are other files than those of the sheet, by their md5: "
+            f"{', '.join(other_files)}"
         )
     for row in rows:
         if row.status != OK:
@@ -121,10 +121,10 @@ def _report(
                 f"{row.video_id}: {row.finding}; its segments are held back until the config says "
                 f"`videos: accept: [{row.video_id}]`"
             )
-    if alone := [row.video_id for row in rows if row.judged == DECODER_ONLY]:
+    if by_decoder := [row.video_id for row in rows if row.judged == DECODER_ONLY]:
         log.info(
-            f"{len(alone)} videos are judged by their decoder only, which misses some spoilt bits: "
-            f"{', '.join(alone)}"
+            f"{len(by_decoder)} videos are judged by their decoder only, which misses some spoilt "
+            f"bits: {', '.join(by_decoder)}"
         )
     if slow := [name for name, index in indexes.items() if not index.direct]:
         log.info(
@@ -132,8 +132,8 @@ def _report(
             f"read by their places in the file; a clip takes longer: {', '.join(slow)}"
         )
     counts = Counter(row.status for row in rows)
-    counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    log.info(f"{len(rows)} videos: {counted}; {decoded} of them decoded now")
+    summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    log.info(f"{len(rows)} videos: {summary}; {decoded} of them decoded now")
 
 
 @dataclass
@@ -173,7 +173,7 @@ class _Job:
             return moved
         self.is_decoded = True
         try:
-            found = call(
+            answer = call(
                 self.scan,
                 self.path,
                 self.video,
@@ -183,7 +183,7 @@ class _Job:
                 seconds=self.limits.total(self.video.duration),
                 progress=progress,
             )
-            result = Result.of(found)
+            result = Result.of(answer)
         except FileError as error:
             result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
         if _changed(self.state, _state(self.path)[2]):
@@ -211,6 +211,6 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
             return MISSING, f"no file {path}", None
         return UNREADABLE, f"cannot open: {error.strerror}", None
     if not stat.S_ISREG(state.st_mode):
-        kind = "a directory" if stat.S_ISDIR(state.st_mode) else "not a regular file"
-        return UNREADABLE, f"cannot open: {kind}", None
+        file_type = "a directory" if stat.S_ISDIR(state.st_mode) else "not a regular file"
+        return UNREADABLE, f"cannot open: {file_type}", None
     return "", "", state

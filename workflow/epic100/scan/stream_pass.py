@@ -75,8 +75,8 @@ class StreamPass:
     def _run(self, progress: Callable[[int], None]) -> None:
         # The index of an MP4 lists all packets from the start. A fragmented one lists those that
         # have been read.
-        mp4 = "mp4" in self._container.format.name
-        count = len(self._stream.index_entries) if mp4 else 0
+        is_mp4 = "mp4" in self._container.format.name
+        count = len(self._stream.index_entries) if is_mp4 else 0
         last, read = time.monotonic(), 0
         packets = demuxed(self._container, self._stream, self._broke)
         for packet in timed(packets, self._times):

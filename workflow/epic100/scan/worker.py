@@ -118,12 +118,12 @@ def _judged(
 
 def _beyond_index(container: InputContainer, stream: av.VideoStream, index: VideoIndex) -> int:
     """Pictures missing at the end of a file that lacks data there, by the length that it states."""
-    stated = max(
+    stated_seconds = max(
         float((stream.duration or 0) * (stream.time_base or 0)),
         (container.duration or 0) / av.time_base,
     )
-    short = stated - index.times[-1]
-    return 0 if short < SHORT_SECONDS else max(0, round(short * index.fps) - 1)
+    missing_seconds = stated_seconds - index.times[-1]
+    return 0 if missing_seconds < SHORT_SECONDS else max(0, round(missing_seconds * index.fps) - 1)
 
 
 def _has_unused_data(boxes: list[Box], container: InputContainer) -> bool:

@@ -67,8 +67,8 @@ def read_trials(path: str | os.PathLike) -> dict[str, pd.DataFrame]:
     rows = pd.DataFrame(
         read_own_table(path, {TRIAL: str, **_KINDS}, about=about, optional=[VAL_LOSS])
     )
-    parts = rows.set_index(TRIAL).groupby(TRIAL, sort=False)
-    return {str(name): epochs.reset_index(drop=True) for name, epochs in parts}
+    epochs_by_trial = rows.set_index(TRIAL).groupby(TRIAL, sort=False)
+    return {str(name): epochs.reset_index(drop=True) for name, epochs in epochs_by_trial}
 
 
 def read_epochs(path: str | os.PathLike) -> pd.DataFrame:

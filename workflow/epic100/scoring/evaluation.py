@@ -73,28 +73,30 @@ def evaluate(
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     reduce = chosen_way(predictions, reduce)
     truth = read_truth(segments_path, lists)
-    known = {pair[:2] for pair in predictions.pairs}
-    beyond = np.array([pair not in known for pair in truth.pairs()], dtype=bool)
+    trained_pairs = {pair[:2] for pair in predictions.pairs}
+    beyond_train = np.array([pair not in trained_pairs for pair in truth.pairs()], dtype=bool)
     predicted = np.isin(truth.ids, predictions.narration_ids)
-    groups = {"readable": predicted, "beyond_train": beyond}
-    members = truth.members | {name: dict.fromkeys(TASKS, own) for name, own in groups.items()}
+    groups = {"readable": predicted, "beyond_train": beyond_train}
+    members = truth.members | {name: dict.fromkeys(TASKS, mask) for name, mask in groups.items()}
     by_reduce: dict[str, dict] = {}
     figures: dict[str, Any] = {}
     for way in ways_of(predictions):
         table = outcomes(predictions, truth, way)
-        found = group_accuracies(table, members)
-        shown = {k: v for k, v in found.items() if k.startswith(("overall", "readable", "beyond"))}
-        by_reduce[way] = shown
+        accuracies = group_accuracies(table, members)
+        overall = {
+            k: v for k, v in accuracies.items() if k.startswith(("overall", "readable", "beyond"))
+        }
+        by_reduce[way] = overall
         if way == reduce:
-            figures = found | {"diagnostics": diagnose(table)}
-            if beside := beside_published(predictions, truth, table):
-                figures["beside_published"] = beside
+            figures = accuracies | {"diagnostics": diagnose(table)}
+            if comparison := beside_published(predictions, truth, table):
+                figures["beside_published"] = comparison
     figures |= _of_heads(predictions, truth)
     figures |= {
         "reduce": reduce,
         "segments": len(truth.ids),
         "predicted": int(predicted.sum()),
-        "beyond_train": int(beyond.sum()),
+        "beyond_train": int(beyond_train.sum()),
         "by_reduce": by_reduce,
         "data": data,
         "trained_on": predictions.trained_on,
@@ -119,8 +121,8 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
     """
     report: dict[str, Any] = {}
     for task, keys in CLASSES.items():
-        by_class = outcome.groupby(keys)[f"{task}_at_1"].mean()
-        report[f"{task}_mean_class_accuracy"] = float(100 * by_class.mean())
+        class_accuracies = outcome.groupby(keys)[f"{task}_at_1"].mean()
+        report[f"{task}_mean_class_accuracy"] = float(100 * class_accuracies.mean())
         guesses = [f"{key}_guess" for key in keys]
         right = (outcome[keys].to_numpy() == outcome[guesses].to_numpy()).all(axis=1)
         error = _calibration_error(outcome[f"{task}_confidence"], right)
@@ -129,10 +131,10 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         of = outcome.groupby(keys)["predicted"].transform("size")
         mistakes = outcome.assign(of=of)[~right].groupby([*keys, *guesses])["of"]
         report[f"{task}_confusions"] = _confusions(mistakes.agg(["size", "first"]))[:top]
-    people = outcome.groupby("participant")
-    hits = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
-    figures = (100 * people[list(hits)].mean()).rename(columns=hits)
-    figures.insert(0, "segments", people.size())
+    by_participant = outcome.groupby("participant")
+    column_names = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
+    figures = (100 * by_participant[list(column_names)].mean()).rename(columns=column_names)
+    figures.insert(0, "segments", by_participant.size())
     report["participants"] = figures.to_dict("index")
     return report
 
@@ -155,29 +157,33 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
     Args:
         counts: By true classes and guesses: how often, and segments of the true class.
     """
-    found = []
+    confusions = []
     counts = counts.sort_values("size", ascending=False, kind="stable")
     for classes, count, total in counts.itertuples():
-        true, said = (part.squeeze().tolist() for part in np.split(np.array(classes), 2))
+        true, guess = (ids.squeeze().tolist() for ids in np.split(np.array(classes), 2))
         share = 100 * count / total
-        found.append({"true": true, "predicted": said, "count": count, "share": share})
-    return found
+        confusions.append({"true": true, "predicted": guess, "count": count, "share": share})
+    return confusions
 
 
 def _of_heads(predictions: Predictions, truth: Truth) -> dict[str, float | None]:
     """`action_head_accuracy_at_1` and `loss`, from the scores as the model gave them."""
-    place = {pair[:2]: number for number, pair in enumerate(predictions.pairs)}
-    truths = dict(zip(truth.ids, truth.pairs(), strict=True))
-    own = [place.get(truths[name], -1) for name in predictions.narration_ids]
-    true = torch.tensor(own, dtype=torch.int64)
-    known = true >= 0
-    verb, noun = torch.tensor(predictions.pairs)[true[known], :2].T
+    number_of_pair = {pair[:2]: number for number, pair in enumerate(predictions.pairs)}
+    pair_of_segment = dict(zip(truth.ids, truth.pairs(), strict=True))
+    pair_numbers = [
+        number_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids
+    ]
+    targets = torch.tensor(pair_numbers, dtype=torch.int64)
+    is_known = targets >= 0
+    verb, noun = torch.tensor(predictions.pairs)[targets[is_known], :2].T
     heads = [(predictions.verb_log_probs, verb), (predictions.noun_log_probs, noun)]
-    hit, loss = None, None
+    accuracy, loss = None, None
     if predictions.pair_head:
-        heads.append((predictions.log_probs, true[known]))
-        hit = percent((predictions.log_probs.argmax(dim=1) == true).numpy())
-    if known.any():
-        used = [(scores[known].double(), ids) for scores, ids in heads if scores is not None]
-        loss = float(sum(nll_loss(*each) for each in used))
-    return {"action_head_accuracy_at_1": hit, "loss": loss}
+        heads.append((predictions.log_probs, targets[is_known]))
+        accuracy = percent((predictions.log_probs.argmax(dim=1) == targets).numpy())
+    if is_known.any():
+        scored_heads = [
+            (scores[is_known].double(), ids) for scores, ids in heads if scores is not None
+        ]
+        loss = float(sum(nll_loss(*head) for head in scored_heads))
+    return {"action_head_accuracy_at_1": accuracy, "loss": loss}

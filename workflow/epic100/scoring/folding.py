@@ -55,7 +55,7 @@ def fold_pairs(
     """
     if reduce not in REDUCTIONS:
         raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
-    members = pairs.long().to(pair_logprobs.device).unbind(1)
+    class_ids = pairs.long().to(pair_logprobs.device).unbind(1)
     sizes = (num_verbs, num_nouns)
     verb, noun = (
         pair_logprobs.new_empty((len(pair_logprobs), size), dtype=torch.float32) for size in sizes
@@ -63,11 +63,11 @@ def fold_pairs(
     for start in range(0, len(pair_logprobs), _CHUNK):
         rows = slice(start, start + _CHUNK)
         logits = pair_logprobs[rows].double()
-        for of, size, whole in zip(members, sizes, (verb, noun), strict=True):
-            scores = _peaks(logits, of, size)
+        for class_of, size, result in zip(class_ids, sizes, (verb, noun), strict=True):
+            scores = _peaks(logits, class_of, size)
             if reduce == "logsumexp":
-                scores = _log_sums(logits, of, scores)
-            whole[rows] = _normalise(scores)
+                scores = _log_sums(logits, class_of, scores)
+            result[rows] = _normalise(scores)
     return verb, noun
 
 
@@ -93,18 +93,25 @@ def fold_joint(
         As `fold_pairs`.
     """
     sizes = (verb_logprobs.shape[1], noun_logprobs.shape[1])
-    members = pairs.long().unbind(1)
-    found = []
+    class_ids = pairs.long().unbind(1)
+    chunks = []
     for rows in torch.arange(len(pair_logprobs)).split(_CHUNK):
         pair, verb, noun = (
             scores[rows].double() for scores in (pair_logprobs, verb_logprobs, noun_logprobs)
         )
-        both = torch.logaddexp(pair, verb[:, members[0]] + noun[:, members[1]])
+        joint = torch.logaddexp(pair, verb[:, class_ids[0]] + noun[:, class_ids[1]])
         # A pair of the table has no less than its product, so the best product stands for the rest.
-        alone = (verb + noun.amax(1, keepdim=True), noun + verb.amax(1, keepdim=True))
-        peaks = (_peaks(both, of, size) for of, size in zip(members, sizes, strict=True))
-        found.append([_normalise(torch.maximum(*each)) for each in zip(peaks, alone, strict=True)])
-    verb, noun = (torch.cat(parts) for parts in zip(*found, strict=True))
+        best_products = (verb + noun.amax(1, keepdim=True), noun + verb.amax(1, keepdim=True))
+        peaks = (
+            _peaks(joint, class_of, size) for class_of, size in zip(class_ids, sizes, strict=True)
+        )
+        chunks.append(
+            [
+                _normalise(torch.maximum(*candidates))
+                for candidates in zip(peaks, best_products, strict=True)
+            ]
+        )
+    verb, noun = (torch.cat(task_chunks) for task_chunks in zip(*chunks, strict=True))
     return verb, noun
 
 

@@ -83,9 +83,9 @@ def group_accuracies(
         Figures by `{group}_{task}_accuracy_at_{1,5}`; at 5 for the groups of `TOP_5` alone.
     """
     return {
-        f"{group}_{task}_accuracy_at_{k}": percent(hits[f"{task}_at_{k}"][own])
-        for group, of_task in members.items()
-        for task, own in of_task.items()
+        f"{group}_{task}_accuracy_at_{k}": percent(hits[f"{task}_at_{k}"][mask])
+        for group, masks in members.items()
+        for task, mask in masks.items()
         for k in ((1, 5) if group in TOP_5 else (1,))
     }
 
@@ -166,9 +166,9 @@ def _best(scores: np.ndarray, order: np.ndarray, true: np.ndarray) -> tuple[np.n
     """Return the probabilities of each segment's best classes, [N, up to 100], and the place of the
     true class among them, [N], which is -1 if it is not there."""
     order = order[:, :_TOP_CLASSES]
-    found = order == true[:, None]
-    place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
-    return _softmax_of_all(np.take_along_axis(scores, order, axis=1)), place
+    is_true = order == true[:, None]
+    true_rank = np.where(is_true.any(axis=1), is_true.argmax(axis=1), -1)
+    return _softmax_of_all(np.take_along_axis(scores, order, axis=1)), true_rank
 
 
 def _action_hits(
@@ -185,27 +185,29 @@ def _action_hits(
         verb: The result of `_best` for verbs.
         noun: The result of `_best` for nouns.
     """
-    (verb_probs, verb_place), (noun_probs, noun_place) = verb, noun
-    every = np.arange(len(verb_probs))
-    true = verb_probs[every, verb_place] * noun_probs[every, noun_place]
-    true[(verb_place < 0) | (noun_place < 0)] = -1
+    (verb_probs, true_verb_rank), (noun_probs, true_noun_rank) = verb, noun
+    all_rows = np.arange(len(verb_probs))
+    true_product = verb_probs[all_rows, true_verb_rank] * noun_probs[all_rows, true_noun_rank]
+    true_product[(true_verb_rank < 0) | (true_noun_rank < 0)] = -1
     verb_rank, noun_rank = _CANDIDATES.T
-    inside = (verb_rank < verb_probs.shape[1]) & (noun_rank < noun_probs.shape[1])
-    products = verb_probs[:, verb_rank[inside]] * noun_probs[:, noun_rank[inside]]
+    in_range = (verb_rank < verb_probs.shape[1]) & (noun_rank < noun_probs.shape[1])
+    products = verb_probs[:, verb_rank[in_range]] * noun_probs[:, noun_rank[in_range]]
     # One of few classes may have less than six products.
     products = np.pad(products, ((0, 0), (0, 6)), constant_values=-1)
     highest = np.sort(products, axis=1)[:, ::-1]
-    best, in_five = true >= highest[:, 0], true >= highest[:, 4]
-    tied = np.flatnonzero((best & (true == highest[:, 1])) | (in_five & (true == highest[:, 5])))
+    best, in_five = true_product >= highest[:, 0], true_product >= highest[:, 4]
+    tied = np.flatnonzero(
+        (best & (true_product == highest[:, 1])) | (in_five & (true_product == highest[:, 5]))
+    )
     for start in range(0, len(tied), _CHUNK):
         rows = tied[start : start + _CHUNK]
         flat = (verb_probs[rows][:, :, None] * noun_probs[rows][:, None, :]).reshape(len(rows), -1)
         # The official evaluator keeps the best 100 and ranks them again, which can reverse the
         # order of ties. So they are ranked twice here too.
         order = _descending(flat)[:, :_TOP_CLASSES]
-        again = _descending(np.take_along_axis(flat, order, axis=1))[:, :5]
-        place = verb_place[rows] * noun_probs.shape[1] + noun_place[rows]
-        hit = np.take_along_axis(order, again, axis=1) == place[:, None]
+        second_order = _descending(np.take_along_axis(flat, order, axis=1))[:, :5]
+        true_index = true_verb_rank[rows] * noun_probs.shape[1] + true_noun_rank[rows]
+        hit = np.take_along_axis(order, second_order, axis=1) == true_index[:, None]
         best[rows], in_five[rows] = hit[:, 0], hit.any(axis=1)
     return best, in_five
 

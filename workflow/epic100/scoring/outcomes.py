@@ -78,8 +78,8 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
         participants = [Path(name).parent.name for name in segments["path"]]
     if not len(segments):
         raise EpicError(f"{path}: no segment in it; expected those of split val")
-    if (double := segments["narration_id"].duplicated()).any():
-        name = segments["narration_id"][double].iloc[0]
+    if (is_duplicate := segments["narration_id"].duplicated()).any():
+        name = segments["narration_id"][is_duplicate].iloc[0]
         raise EpicError(f"{path}: has the narration_id {name!r} more than once; expected each once")
     verb, noun = segments["verb"].to_numpy(), segments["noun"].to_numpy()
     groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
@@ -106,7 +106,7 @@ def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.D
         EpicError: As for `complete_scores`.
     """
     verb, noun, predicted = (
-        part.numpy() for part in complete_scores(predictions, truth.ids, reduce)
+        tensor.numpy() for tensor in complete_scores(predictions, truth.ids, reduce)
     )
     hits = official_hits(verb, noun, truth.verb, truth.noun)
     table = pd.DataFrame(
@@ -122,8 +122,8 @@ def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.D
         guess = scores.argmax(axis=1)
         table[f"{task}_guess"] = guess
         for name, classes in (("confidence", guess), ("truth_score", table[task].to_numpy())):
-            chosen = np.take_along_axis(scores, classes[:, None], axis=1)[:, 0]
-            table[f"{task}_{name}"] = np.exp(chosen.astype(np.float64))
+            log_probs = np.take_along_axis(scores, classes[:, None], axis=1)[:, 0]
+            table[f"{task}_{name}"] = np.exp(log_probs.astype(np.float64))
     for name in ("confidence", "truth_score"):
         table[f"action_{name}"] = table[f"verb_{name}"] * table[f"noun_{name}"]
     return table.assign(**hits)

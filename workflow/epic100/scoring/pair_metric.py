@@ -54,7 +54,7 @@ class EpicPairMetric(BaseMetric):
     ) -> None:
         super().__init__(**kwargs)
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
-        self.places = {pair: place for place, pair in enumerate(map(tuple, self.pairs.tolist()))}
+        self.places = {pair: number for number, pair in enumerate(map(tuple, self.pairs.tolist()))}
         self.classes = (num_verbs, num_nouns)
         self.reduce = reduce
         self.sizes = output_sizes(heads, len(self.pairs), num_verbs, num_nouns)
@@ -62,31 +62,34 @@ class EpicPairMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Store each sample's scores over verbs and nouns (1.6 kB) and its true verb and noun."""
         # Another segment replaces one that does not decode, so its scores must not count.
-        whole = [sample for sample in data_samples if not sample.get("broken")]
-        if not whole:
+        intact = [sample for sample in data_samples if not sample.get("broken")]
+        if not intact:
             return
-        scores = torch.stack([sample["pred_score"].float().cpu() for sample in whole])
+        scores = torch.stack([sample["pred_score"].float().cpu() for sample in intact])
         scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
-        parts = split_outputs(scores, self.sizes)
-        if "pair" in parts:
-            folded = fold_pairs(parts["pair"], self.pairs, *self.classes, self.reduce)
+        head_scores = split_outputs(scores, self.sizes)
+        if "pair" in head_scores:
+            folded = fold_pairs(head_scores["pair"], self.pairs, *self.classes, self.reduce)
         else:
-            folded = (parts["verb"].log_softmax(dim=1), parts["noun"].log_softmax(dim=1))
-        parts = {head: rows.log_softmax(dim=1) for head, rows in parts.items()}
-        for number, (sample, verb, noun) in enumerate(zip(whole, *folded, strict=True)):
+            folded = (
+                head_scores["verb"].log_softmax(dim=1),
+                head_scores["noun"].log_softmax(dim=1),
+            )
+        head_scores = {head: rows.log_softmax(dim=1) for head, rows in head_scores.items()}
+        for number, (sample, verb, noun) in enumerate(zip(intact, *folded, strict=True)):
             pair = int(sample["verb"]), int(sample["noun"])
-            true = {"pair": self.places.get(pair), "verb": pair[0], "noun": pair[1]}
+            target = {"pair": self.places.get(pair), "verb": pair[0], "noun": pair[1]}
             loss = None
-            if true["pair"] is not None:
-                loss = -sum(float(rows[number, true[head]]) for head, rows in parts.items())
+            if target["pair"] is not None:
+                loss = -sum(float(rows[number, target[head]]) for head, rows in head_scores.items())
             # A view would send its whole batch when ranks exchange results, so each is a copy.
             self.results.append((verb.clone(), noun.clone(), *pair, loss))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:
         """Compute the official overall figures over all samples, and the loss."""
-        verb, noun, verbs, nouns, losses = zip(*results, strict=True)
-        scores = torch.stack(verb), torch.stack(noun)
-        figures = official_metrics(*scores, verbs, nouns, [""] * len(verbs))
-        known = [loss for loss in losses if loss is not None]
-        loss = sum(known) / len(known) if known else None
+        verb_scores, noun_scores, true_verbs, true_nouns, losses = zip(*results, strict=True)
+        scores = torch.stack(verb_scores), torch.stack(noun_scores)
+        figures = official_metrics(*scores, true_verbs, true_nouns, [""] * len(true_verbs))
+        known_losses = [loss for loss in losses if loss is not None]
+        loss = sum(known_losses) / len(known_losses) if known_losses else None
         return {k: v for k, v in figures.items() if k.startswith("overall_")} | {"loss": loss}

@@ -87,19 +87,19 @@ def read_predictions(
     Raises:
         EpicError: The file is not a predictions file, or is of another split, model or list.
     """
-    again = _again(path)
-    predictions = predictions_of(read_foreign(path, "readable as predictions", again), path, split)
+    advice = _again(path)
+    predictions = predictions_of(read_foreign(path, "readable as predictions", advice), path, split)
     if model is not None and predictions.model != digest_of(model):
-        raise EpicError(f"{path}: made with another model than {model}; {again}")
+        raise EpicError(f"{path}: made with another model than {model}; {advice}")
     if clean is not None:
         listed = read_clean_list(clean)["narration_id"].tolist()
         lacking = sorted(set(listed).difference(predictions.narration_ids))
         strange = sorted(set(predictions.narration_ids).difference(listed))
-        for what, ids in (("lacks", lacking), ("has, against the list,", strange)):
+        for fault, ids in (("lacks", lacking), ("has, against the list,", strange)):
             if ids:
                 raise EpicError(
-                    f"{path}: {what} {len(ids)} segments, the first is {ids[0]}; expected the "
-                    f"{len(listed)} of {clean}; {again}"
+                    f"{path}: {fault} {len(ids)} segments, the first is {ids[0]}; expected the "
+                    f"{len(listed)} of {clean}; {advice}"
                 )
     return predictions
 
@@ -115,7 +115,7 @@ def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
     Raises:
         EpicError: They are no predictions, or of another split.
     """
-    again = _again(path)
+    advice = _again(path)
     names = {field.name for field in fields(Predictions)}
     if (
         not isinstance(content, dict)
@@ -124,13 +124,13 @@ def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
     ):
         raise EpicError(
             f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
-            f"predict writes; {again}"
+            f"predict writes; {advice}"
         )
     predictions = checked(Predictions(**content), path, "predict")
     if len(set(predictions.narration_ids)) < len(predictions.narration_ids):
-        raise EpicError(f"{path}: it has a segment twice; {again}")
+        raise EpicError(f"{path}: it has a segment twice; {advice}")
     if (predictions.verb_log_probs is None) != (predictions.noun_log_probs is None):
-        raise EpicError(f"{path}: it has scores of one head alone; {again}")
+        raise EpicError(f"{path}: it has scores of one head alone; {advice}")
     if predictions.split != split:
         raise EpicError(
             f"{path}: predictions of split {predictions.split!r}, expected {split!r}; see "
@@ -165,10 +165,10 @@ def chosen_way(predictions: Predictions, reduce: str | None) -> str:
         return "max" if predictions.pair_head else HEADS
     ways = ways_of(predictions)
     if reduce not in ways:
-        why = " (the model lacks a head: `train: heads: both` for all)"
+        hint = " (the model lacks a head: `train: heads: both` for all)"
         raise EpicError(
             f"export: reduce is {reduce!r}; expected one of {', '.join(ways)}"
-            f"{why if reduce in (HEADS, JOINT) else ''}"
+            f"{hint if reduce in (HEADS, JOINT) else ''}"
         )
     return reduce
 
@@ -177,8 +177,8 @@ def marginals(found: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities of verbs and nouns: those of the model's heads, or summed over pairs."""
     if found.verb_log_probs is not None and found.noun_log_probs is not None:
         return found.verb_log_probs, found.noun_log_probs
-    members = torch.tensor([pair[:2] for pair in found.pairs])
-    return fold_pairs(found.log_probs, members, found.num_verbs, found.num_nouns)
+    pairs = torch.tensor([pair[:2] for pair in found.pairs])
+    return fold_pairs(found.log_probs, pairs, found.num_verbs, found.num_nouns)
 
 
 def complete_scores(
@@ -201,14 +201,14 @@ def complete_scores(
         EpicError: An id is listed twice, or predictions have a segment that is not in the split.
     """
     way = chosen_way(predictions, reduce)
-    place = {narration_id: i for i, narration_id in enumerate(narration_ids)}
-    if len(place) < len(narration_ids):
+    row_of_segment = {narration_id: i for i, narration_id in enumerate(narration_ids)}
+    if len(row_of_segment) < len(narration_ids):
         twice = next(name for name, count in Counter(narration_ids).items() if count > 1)
         raise EpicError(
             f"the segment list of split {predictions.split} has the narration_id {twice!r} more "
             "than once; expected each once, as the rule annotate writes it"
         )
-    strange = [name for name in predictions.narration_ids if name not in place]
+    strange = [name for name in predictions.narration_ids if name not in row_of_segment]
     if strange:
         raise EpicError(
             f"predictions of split {predictions.split} name {strange[0]}, which is not of the "
@@ -217,19 +217,21 @@ def complete_scores(
     pairs = torch.tensor([pair[:2] for pair in predictions.pairs])
     counts = torch.tensor([pair[2] for pair in predictions.pairs])
     sizes = (predictions.num_verbs, predictions.num_nouns)
-    where = torch.tensor([place[name] for name in predictions.narration_ids], dtype=torch.int64)
-    predicted = torch.zeros(len(place), dtype=torch.bool)
-    predicted[where] = True
-    fold = {HEADS: "logsumexp", JOINT: "max"}.get(way, way)
-    prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, fold)
-    verb, noun = (part.expand(len(place), -1).clone() for part in prior)
+    rows = torch.tensor(
+        [row_of_segment[name] for name in predictions.narration_ids], dtype=torch.int64
+    )
+    predicted = torch.zeros(len(row_of_segment), dtype=torch.bool)
+    predicted[rows] = True
+    reduction = {HEADS: "logsumexp", JOINT: "max"}.get(way, way)
+    prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, reduction)
+    verb, noun = (row.expand(len(row_of_segment), -1).clone() for row in prior)
     heads = (predictions.verb_log_probs, predictions.noun_log_probs)
-    both = [scores for scores in heads if scores is not None]
+    predicted_scores = [scores for scores in heads if scores is not None]
     if way == JOINT:
-        both = [*fold_joint(predictions.log_probs, pairs, *both)]
+        predicted_scores = [*fold_joint(predictions.log_probs, pairs, *predicted_scores)]
     elif way != HEADS:
-        both = [*fold_pairs(predictions.log_probs, pairs, *sizes, fold)]
-    verb[where], noun[where] = both
+        predicted_scores = [*fold_pairs(predictions.log_probs, pairs, *sizes, reduction)]
+    verb[rows], noun[rows] = predicted_scores
     return verb, noun, predicted
 
 
@@ -244,15 +246,19 @@ def average_files(
         out: The predictions to write.
         split: The split of the predictions.
     """
-    read = [
+    predictions = [
         read_predictions(part, split, model=model)
         for part, model in zip(parts, models, strict=True)
     ]
-    mean = average(read)
+    mean = average(predictions)
     write_predictions(mean, out)
-    tables = ", ".join(str(len(part.pairs)) for part in read)
+    pair_counts = ", ".join(str(len(part.pairs)) for part in predictions)
     log.info(
-        "%s: mean of %s models of %s pairs; %s in all", out, len(read), tables, len(mean.pairs)
+        "%s: mean of %s models of %s pairs; %s in all",
+        out,
+        len(predictions),
+        pair_counts,
+        len(mean.pairs),
     )
 
 
@@ -272,17 +278,17 @@ def average(parts: Sequence[Predictions]) -> Predictions:
     """
     first = parts[0]
     for part in parts[1:]:
-        same = (part.split, part.num_verbs, part.num_nouns, sorted(part.narration_ids))
-        if same != (first.split, first.num_verbs, first.num_nouns, sorted(first.narration_ids)):
+        key = (part.split, part.num_verbs, part.num_nouns, sorted(part.narration_ids))
+        if key != (first.split, first.num_verbs, first.num_nouns, sorted(first.narration_ids)):
             raise EpicError(
                 f"predictions of split {first.split} of several models differ in split, classes or "
                 "segments; make them again with the rule predict_one"
             )
     pairs = _union([part.pairs for part in parts])
-    column = {pair[:2]: index for index, pair in enumerate(pairs)}
+    column_of_pair = {pair[:2]: index for index, pair in enumerate(pairs)}
     total = torch.zeros(len(first.narration_ids), len(pairs), dtype=torch.float64)
     for part in parts:
-        columns = torch.tensor([column[(pair[0], pair[1])] for pair in part.pairs])
+        columns = torch.tensor([column_of_pair[(pair[0], pair[1])] for pair in part.pairs])
         total[:, columns] += part.log_probs[_rows(part, first)].double().exp()
     verb, noun = _heads(parts)
     return Predictions(
@@ -310,8 +316,8 @@ def _union(tables: Sequence[PairTable]) -> PairTable:
 
 def _rows(part: Predictions, first: Predictions) -> torch.Tensor:
     """Return the part's row numbers in the order of the first part's segments."""
-    place = {name: index for index, name in enumerate(part.narration_ids)}
-    return torch.tensor([place[name] for name in first.narration_ids], dtype=torch.int64)
+    row_of_segment = {name: index for index, name in enumerate(part.narration_ids)}
+    return torch.tensor([row_of_segment[name] for name in first.narration_ids], dtype=torch.int64)
 
 
 def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -320,8 +326,8 @@ def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Ten
     sums: list[Any] = [0, 0]
     for part in parts:
         verb, noun = marginals(part)
-        order = _rows(part, parts[0])
-        sums = [sums[0] + verb[order].double().exp(), sums[1] + noun[order].double().exp()]
+        rows = _rows(part, parts[0])
+        sums = [sums[0] + verb[rows].double().exp(), sums[1] + noun[rows].double().exp()]
     return _log_mean(sums[0], len(parts)), _log_mean(sums[1], len(parts))
 
 
@@ -333,12 +339,12 @@ def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:
 
 def _trained_on(parts: Sequence[Predictions]) -> dict[str, Any]:
     """Join `trained_on`. If models differ, the values with more supervision are used."""
-    about = [part.trained_on for part in parts]
-    splits = {item.get("split") for item in about}
-    weights = [item.get("load_from") for item in about if item.get("load_from")]
+    records = [part.trained_on for part in parts]
+    splits = {record.get("split") for record in records}
+    weights = [record.get("load_from") for record in records if record.get("load_from")]
     return {
-        **about[0],
-        "split": about[0].get("split") if len(splits) == 1 else "trainval",
+        **records[0],
+        "split": records[0].get("split") if len(splits) == 1 else "trainval",
         "load_from": weights[0] if weights else None,
-        "models": about,
+        "models": records,
     }

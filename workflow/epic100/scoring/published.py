@@ -84,33 +84,35 @@ def beside_published(
             f"the model says in `published` what no model of `epic100 adopt` does: {error}; adopt "
             "it again"
         ) from error
-    own = outcomes(predictions, truth, HEADS if HEADS in ways_of(predictions) else "logsumexp")
-    action = official["action_at_1"].to_numpy()
-    best = own_actions(predictions, truth) if predictions.pair_head else action
-    counted = (
-        ("verb", reported.verb, own["verb_at_1"].to_numpy()),
-        ("noun", reported.noun, own["noun_at_1"].to_numpy()),
-        ("action, own scores", reported.action if reported.own_scores else None, best),
-        ("action, official", None if reported.own_scores else reported.action, action),
+    marginal_outcomes = outcomes(
+        predictions, truth, HEADS if HEADS in ways_of(predictions) else "logsumexp"
+    )
+    action_hits = official["action_at_1"].to_numpy()
+    own_hits = own_actions(predictions, truth) if predictions.pair_head else action_hits
+    comparisons = (
+        ("verb", reported.verb, marginal_outcomes["verb_at_1"].to_numpy()),
+        ("noun", reported.noun, marginal_outcomes["noun_at_1"].to_numpy()),
+        ("action, own scores", reported.action if reported.own_scores else None, own_hits),
+        ("action, official", None if reported.own_scores else reported.action, action_hits),
     )
     readable = official["predicted"].to_numpy()
     rows = [
-        {"segments": group, "what": what, **_row(figure, right[members])}
-        for group, members in (("all", np.ones(len(readable), bool)), ("readable", readable))
-        for what, figure, right in counted
+        {"segments": group, "what": task, **_row(figure, right[mask])}
+        for group, mask in (("all", np.ones(len(readable), bool)), ("readable", readable))
+        for task, figure, right in comparisons
     ]
     return {"name": reported.name, "title": reported.title, "rows": rows}
 
 
 def _row(published: float | None, right: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """One row of the table, of segments that are right or not."""
-    here = percent(right)
-    row = {"published": published, "here": here, "difference": None, "low": None, "high": None}
-    if published is None or here is None:
+    accuracy = percent(right)
+    row = {"published": published, "here": accuracy, "difference": None, "low": None, "high": None}
+    if published is None or accuracy is None:
         return row | {"agrees": None}
-    low, high = (bound - published for bound in wilson(here, len(right)))
+    low, high = (bound - published for bound in wilson(accuracy, len(right)))
     return row | {
-        "difference": here - published,
+        "difference": accuracy - published,
         "low": low,
         "high": high,
         "agrees": low <= 0 <= high,
@@ -122,10 +124,10 @@ def own_actions(predictions: Predictions, truth: Truth) -> npt.NDArray[np.bool_]
 
     A segment without a prediction gets the most frequent pair of training.
     """
-    best = max(predictions.pairs, key=lambda pair: pair[2])[:2]
-    guesses = dict.fromkeys(truth.ids, best)
-    highest = predictions.log_probs.argmax(1).tolist()
-    for name, pair in zip(predictions.narration_ids, highest, strict=True):
+    most_frequent = max(predictions.pairs, key=lambda pair: pair[2])[:2]
+    guesses = dict.fromkeys(truth.ids, most_frequent)
+    pair_numbers = predictions.log_probs.argmax(1).tolist()
+    for name, pair in zip(predictions.narration_ids, pair_numbers, strict=True):
         guesses[name] = predictions.pairs[pair][:2]
     pairs = zip(truth.ids, truth.pairs(), strict=True)
     return np.array([guesses[name] == pair for name, pair in pairs], dtype=bool)

@@ -45,9 +45,9 @@ def load_annotations(
     Only the test split may be without labels. `classes` has the counts of `verbs` and `nouns`.
     Returns and raises as `read_annotations`.
     """
-    sizes = {"num_verbs": classes["verbs"], "num_nouns": classes["nouns"]}
+    class_counts = {"num_verbs": classes["verbs"], "num_nouns": classes["nouns"]}
     read = read_lab_list if format == "lab_list" else read_annotations
-    return read(path, videos, split=split, **sizes, subset=subset)
+    return read(path, videos, split=split, **class_counts, subset=subset)
 
 
 def load_splits(
@@ -124,9 +124,9 @@ def read_annotations(
         stop <= start,
         "a time after start_timestamp; correct the line",
     )
-    counts = {"verb_class": num_verbs, "noun_class": num_nouns}
+    class_counts = {"verb_class": num_verbs, "noun_class": num_nouns}
     labels = {
-        name: _class_ids(path, table, name, counts[name])
+        name: _class_ids(path, table, name, class_counts[name])
         if labelled
         else np.full(len(table), NO_LABEL)
         for name in LABEL_COLUMNS
@@ -151,17 +151,19 @@ def read_lab_list(
     `annotation_rate` converts the frames to seconds. Such a list has no narration ids, so they are
     made: `{video_id}_line{n}`. Labels may be -1. All else is as in `read_annotations`.
     """
-    listed = read_segments(path)
-    listed.index += 1  # The index is the line number, as for `_refuse`.
-    listed["video_id"] = [Path(name).stem for name in listed["path"]]
-    listed["narration_id"] = listed["video_id"] + "_line" + listed.index.astype(str)
-    listed = _of_sheet(path, listed, videos, split, subset)
+    segments = read_segments(path)
+    segments.index += 1  # The index is the line number, as for `_refuse`.
+    segments["video_id"] = [Path(name).stem for name in segments["path"]]
+    segments["narration_id"] = segments["video_id"] + "_line" + segments.index.astype(str)
+    segments = _of_sheet(path, segments, videos, split, subset)
     for name, count in (("verb", num_verbs), ("noun", num_nouns)):
         expected = f"a class id up to {count - 1}, or remove the line"
-        _refuse(path, listed, name, listed[name] >= count, expected)
-    rate = listed["video_id"].map(annotation_rate).astype(float)
-    listed = listed.assign(start_seconds=listed["start"] / rate, stop_seconds=listed["stop"] / rate)
-    return listed[list(ANNOTATED)].reset_index(drop=True)
+        _refuse(path, segments, name, segments[name] >= count, expected)
+    rate = segments["video_id"].map(annotation_rate).astype(float)
+    segments = segments.assign(
+        start_seconds=segments["start"] / rate, stop_seconds=segments["stop"] / rate
+    )
+    return segments[list(ANNOTATED)].reset_index(drop=True)
 
 
 def annotation_rate(video_id: str) -> float:
@@ -220,9 +222,9 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not rows:
         raise EpicError(f"{path}: no rows below the header; expected one row a segment")
     _refuse_cut(path, *rows[-1])
-    owner = (OWNER,) if OWNER in rows[0][1] else ()
+    owner_column = (OWNER,) if OWNER in rows[0][1] else ()
     return pd.DataFrame(
-        {name: [row[name] for _, row in rows] for name in columns + owner},
+        {name: [row[name] for _, row in rows] for name in columns + owner_column},
         index=[line for line, _ in rows],
         dtype=str,
     )
@@ -234,9 +236,9 @@ def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
         file.seek(-1, os.SEEK_END)
         if file.read() == b"\n":
             return
-    last = list(row.values())[-1]
+    last_value = list(row.values())[-1]
     # The last column may list classes, such as [3, 4].
-    if not last or last.count("[") != last.count("]"):
+    if not last_value or last_value.count("[") != last_value.count("]"):
         raise EpicError(
             f"{path}: line {line}: the last line is cut, so more lines may be missing; expected "
             "the whole file: copy or download it again"
@@ -251,23 +253,23 @@ def _of_sheet(
     subset: bool,
 ) -> pd.DataFrame:
     """The rows of videos of the sheet; without `subset` that must be all."""
-    known = table["video_id"].isin(list(videos))
+    in_sheet = table["video_id"].isin(list(videos))
     if not subset:
         _refuse(
             path,
             table,
             "video_id",
-            ~known,
+            ~in_sheet,
             "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: "
             "true` if the sheet is smaller than the annotations on purpose",
         )
-    table = table[known]
-    of_row = table["video_id"].map({video.video_id: video.split for video in videos.values()})
+    table = table[in_sheet]
+    split_of_row = table["video_id"].map({video.video_id: video.split for video in videos.values()})
     _refuse(
         path,
         table,
         "video_id",
-        (of_row != split) & (split is not None),
+        (split_of_row != split) & (split is not None),
         f"a video whose split is {split} in the video sheet; take the CSV of {split}, or correct "
         "the sheet",
     )
@@ -278,33 +280,33 @@ def _refuse(
     path: str | os.PathLike, table: pd.DataFrame, column: str, bad: npt.ArrayLike, expected: str
 ) -> None:
     """Raise for the first bad row. The index of `table` is the line number in the file."""
-    rows = np.asarray(bad, dtype=bool)
-    if not rows.any():
+    mask = np.asarray(bad, dtype=bool)
+    if not mask.any():
         return
-    where = int(np.argmax(rows))
-    more = f" ({rows.sum()} such rows)" if rows.sum() > 1 else ""
-    row = table.iloc[where]
+    index = int(np.argmax(mask))
+    count_note = f" ({mask.sum()} such rows)" if mask.sum() > 1 else ""
+    row = table.iloc[index]
     raise EpicError(
-        f"{path}: line {table.index[where]} (narration_id {row['narration_id'] or '?'}), "
-        f"column {column}: {str(row[column])!r}{more}; expected {expected}"
+        f"{path}: line {table.index[index]} (narration_id {row['narration_id'] or '?'}), "
+        f"column {column}: {str(row[column])!r}{count_note}; expected {expected}"
     )
 
 
 def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Series:
-    parts = table[column].str.extract(TIMESTAMP)
-    _refuse(path, table, column, parts[0].isna(), "a time HH:MM:SS.ss")
-    parts = parts.astype(float)
-    return parts[0] * 3600 + parts[1] * 60 + parts[2]
+    fields = table[column].str.extract(TIMESTAMP)
+    _refuse(path, table, column, fields[0].isna(), "a time HH:MM:SS.ss")
+    fields = fields.astype(float)
+    return fields[0] * 3600 + fields[1] * 60 + fields[2]
 
 
 def _class_ids(path: str | os.PathLike, table: pd.DataFrame, column: str, count: int) -> np.ndarray:
     ids = pd.to_numeric(table[column], errors="coerce")
-    whole = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
+    is_valid = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
     _refuse(
         path,
         table,
         column,
-        ~whole,
+        ~is_valid,
         f"a class id from 0 to {count - 1} (`classes:` in the config)",
     )
     return ids.to_numpy().astype(np.int64)

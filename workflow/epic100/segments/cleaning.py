@@ -86,30 +86,30 @@ def clean(
     for name in settings.videos.accept:
         if name in rows:
             rows[name] = replace(rows[name], finding="")
-    judged = []
+    tables = []
     for split, path in segments.items():
-        found, retimed = clean_split(
+        table, retimed = clean_split(
             _timed(path), videos, rows, lambda video_id: load_index(indexes[video_id], video_id)
         )
-        found["reason"] = found[settings.clean.policy]
-        kept, gone = found[found["reason"] == ""], found[found["reason"] != ""]
+        table["reason"] = table[settings.clean.policy]
+        kept, dropped_rows = table[table["reason"] == ""], table[table["reason"] != ""]
         for sentence in retimed:
             log.info(sentence)
-        log.info(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
-        for kind, count in gone["reason"].map(kind_of).value_counts().items():
-            log.info(f"  {count} dropped: {kind}")
+        log.info(f"{split}: {len(kept)} segments kept, {len(dropped_rows)} dropped")
+        for reason_kind, count in dropped_rows["reason"].map(kind_of).value_counts().items():
+            log.info(f"  {count} dropped: {reason_kind}")
         if split == "train":
-            seen = pair_table(kept)
+            train_pairs = pair_table(kept)
         write_segments(kept, lists[split])
-        judged.append(found.assign(split=split))
-    log.info(f"{len(seen)} verb-noun pairs in train")
-    write_pairs(seen, pairs)
-    every = pd.concat(judged)
-    saved = salvage_table(every, {name for name, row in rows.items() if row.caution})
-    gone = every.loc[every["reason"] != "", list(DROPPED_COLUMNS)]
-    log.info("\n".join(salvage_lines(saved)))
-    write_frame(saved, salvage)
-    write_frame(gone, dropped)
+        tables.append(table.assign(split=split))
+    log.info(f"{len(train_pairs)} verb-noun pairs in train")
+    write_pairs(train_pairs, pairs)
+    all_segments = pd.concat(tables)
+    kept_counts = salvage_table(all_segments, {name for name, row in rows.items() if row.caution})
+    dropped_rows = all_segments.loc[all_segments["reason"] != "", list(DROPPED_COLUMNS)]
+    log.info("\n".join(salvage_lines(kept_counts)))
+    write_frame(kept_counts, salvage)
+    write_frame(dropped_rows, dropped)
 
 
 def join_train_and_val(
@@ -120,11 +120,11 @@ def join_train_and_val(
     This is for submissions to the test leaderboard, where a model may be trained on val too. Raises
     EpicError if no segment has a label.
     """
-    both = pd.concat([read_segments(train), read_segments(val)], ignore_index=True)
-    table = pair_table(both)
-    write_segments(both, out)
+    segments = pd.concat([read_segments(train), read_segments(val)], ignore_index=True)
+    table = pair_table(segments)
+    write_segments(segments, out)
     write_pairs(table, pairs)
-    log.info(f"{len(both)} segments, {len(table)} verb-noun pairs in train and val together")
+    log.info(f"{len(segments)} segments, {len(table)} verb-noun pairs in train and val together")
 
 
 def clean_split(
@@ -143,11 +143,11 @@ def clean_split(
     Raises EpicError for an unscanned video.
     """
     # These are arrays, since pandas would copy a whole column for each video written into it.
-    ends = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
-    why = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
+    frames = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
+    policy_reasons = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
     retimed = []
-    video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
-    for video_id, places in lines_by(video_ids, "video_id").items():
+    with_video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
+    for video_id, row_numbers in lines_by(with_video_ids, "video_id").items():
         row = rows.get(video_id)
         if row is None:
             raise EpicError(
@@ -155,29 +155,31 @@ def clean_split(
                 "participant again, with this sheet"
             )
         if not row.readable:
-            for reasons in why.values():
-                reasons[places] = WHY_NOT[row.status].sentence(row.reason)
+            for reasons in policy_reasons.values():
+                reasons[row_numbers] = WHY_NOT[row.status].sentence(row.reason)
             continue
         if row.finding:
-            for reasons in why.values():
-                reasons[places] = DropReason.HELD_BACK.sentence(video_id, row.finding)
+            for reasons in policy_reasons.values():
+                reasons[row_numbers] = DropReason.HELD_BACK.sentence(video_id, row.finding)
             continue
-        start, stop = (values[places] for values in ends.values())
-        clock = _other_clock(videos[video_id], row)
-        if clock:
-            begin, end = (segments[f"{e}_seconds"].to_numpy()[places] for e in ("start", "stop"))
+        start, stop = (values[row_numbers] for values in frames.values())
+        clock_fault = _other_clock(videos[video_id], row)
+        if clock_fault:
+            begin, end = (
+                segments[f"{e}_seconds"].to_numpy()[row_numbers] for e in ("start", "stop")
+            )
             if row.timing == "variable":
                 start, stop = index_of(video_id).frames_between(begin, end)
             else:
                 start, stop = frames_between(begin, end, row.fps)
-            retimed.append(f"{video_id}: {len(places)} segments re-timed, {clock}")
+            retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_fault}")
         # An annotation may end a little after its video: it is cut to the video's end.
         stop = np.minimum(stop, row.pictures)
-        ends["start"][places], ends["stop"][places] = start, stop
-        why["segment"][places] = reason = _reasons(row, start, stop)
-        whole = DropReason.VIDEO_DAMAGED.sentence(row.reason)
-        why["video"][places] = whole if row.status == DAMAGED else reason
-    return segments.assign(**ends, **why), retimed
+        frames["start"][row_numbers], frames["stop"][row_numbers] = start, stop
+        policy_reasons["segment"][row_numbers] = reason = _reasons(row, start, stop)
+        video_reason = DropReason.VIDEO_DAMAGED.sentence(row.reason)
+        policy_reasons["video"][row_numbers] = video_reason if row.status == DAMAGED else reason
+    return segments.assign(**frames, **policy_reasons), retimed
 
 
 def salvage_table(found: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataFrame:
@@ -194,13 +196,13 @@ def salvage_table(found: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataF
     """
     reasons = found["segment"]
     absent = (reasons != "") & ~reasons.map(is_damage).astype(bool)
-    counts = {"segments": found["path"] != ""}
-    counts |= {f"kept_by_{policy}": found[policy] == "" for policy in POLICIES}
-    of_unsure = found["path"].map(lambda path: Path(path).stem in unsure)
-    counts |= {"decoder_only": counts["kept_by_segment"] & of_unsure, "left_out": absent}
+    masks = {"segments": found["path"] != ""}
+    masks |= {f"kept_by_{policy}": found[policy] == "" for policy in POLICIES}
+    is_unsure = found["path"].map(lambda path: Path(path).stem in unsure)
+    masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": absent}
     owner = found["path"].str.split("/").str[-2].rename("participant_id")
     why = reasons[absent].map(kind_of).groupby(owner[absent]).unique().str.join(", ")
-    table = pd.DataFrame(counts).groupby(owner).sum()
+    table = pd.DataFrame(masks).groupby(owner).sum()
     return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
 
 
@@ -212,20 +214,22 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
     """
     lines, missing = [], []
     for row in table.to_dict("records"):
-        name, total, gone = row["participant_id"], row["segments"], row["left_out"]
-        if row["kept_by_video"] < total - gone:
+        name, total, left_out = row["participant_id"], row["segments"], row["left_out"]
+        if row["kept_by_video"] < total - left_out:
             lines.append(
-                f"{name}: {row['kept_by_segment']} of {total - gone} segments kept (policy "
+                f"{name}: {row['kept_by_segment']} of {total - left_out} segments kept (policy "
                 f"segment); dropping whole videos would keep {row['kept_by_video']}"
             )
-        if gone:
-            missing.append(f"{name}: {gone} of {total} segments left out: {row['why']}")
-    more = len(missing) - SHOWN
-    rest = [f"... and {more} participants more, in dropped.tsv"] if more > 0 else []
+        if left_out:
+            missing.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
+    hidden = len(missing) - SHOWN
+    hidden_line = [f"... and {hidden} participants more, in dropped.tsv"] if hidden > 0 else []
     total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())
-    whole = int(table["kept_by_video"].sum())
-    end = f"all: {kept:,} of {total:,} segments kept; dropping whole videos would keep {whole:,}"
-    return [*lines, *missing[:SHOWN], *rest, end, *filter(None, [caution(table)])]
+    by_video = int(table["kept_by_video"].sum())
+    summary = (
+        f"all: {kept:,} of {total:,} segments kept; dropping whole videos would keep {by_video:,}"
+    )
+    return [*lines, *missing[:SHOWN], *hidden_line, summary, *filter(None, [caution(table)])]
 
 
 def caution(table: pd.DataFrame) -> str:
@@ -243,14 +247,16 @@ def _not_scanned(
     videos: Mapping[str, Video], settings: Settings, absent: Sequence[str]
 ) -> dict[str, ScanRow]:
     """Make rows for videos without a scan: their participant is left out or has no video file."""
-    rows, who = {}, settings.participants
-    for name, video in videos.items():
+    rows, section = {}, settings.participants
+    for video_id, video in videos.items():
         owner = video.participant_id
-        if owner in who.exclude or (who.include and owner not in who.include):
-            by = "exclude" if owner in who.exclude else "include"
-            rows[name] = ScanRow(name, EXCLUDED, reason=by)
+        if owner in section.exclude or (section.include and owner not in section.include):
+            key = "exclude" if owner in section.exclude else "include"
+            rows[video_id] = ScanRow(video_id, EXCLUDED, reason=key)
         elif owner in absent:
-            rows[name] = ScanRow(name, MISSING, reason="no video of this participant is there")
+            rows[video_id] = ScanRow(
+                video_id, MISSING, reason="no video of this participant is there"
+            )
     return rows
 
 
@@ -277,14 +283,14 @@ def _other_clock(video: Video, row: ScanRow) -> str:
 
 
 def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    reason = np.full(len(start), "", dtype=object)
-    reason[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
+    reasons = np.full(len(start), "", dtype=object)
+    reasons[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
     if row.damaged:
         first, last = np.array(row.damaged).T
         # Ranges are sorted and disjoint, so only the first that ends after `start` can be nearest.
         nearest = np.searchsorted(last, start, side="right")
         touches = (nearest < len(first)) & (first[np.minimum(nearest, len(first) - 1)] < stop)
-        for place in np.flatnonzero(touches):
-            frames = row.damaged[nearest[place]]
-            reason[place] = DropReason.DAMAGED_FRAMES.sentence(*frames, row.reason)
-    return reason
+        for index in np.flatnonzero(touches):
+            frames = row.damaged[nearest[index]]
+            reasons[index] = DropReason.DAMAGED_FRAMES.sentence(*frames, row.reason)
+    return reasons

@@ -42,14 +42,14 @@ def find_lists(
     Returns:
         Paths by key, without the lists that were not found.
     """
-    found = {}
+    paths = {}
     for key, (name, _) in lists.items():
-        beside = Path(val_csv).parent / name
-        if chosen := named.get(key):
-            found[key] = chosen
-        elif to_be_made or beside.is_file():
-            found[key] = beside.as_posix()
-    return found
+        official_path = Path(val_csv).parent / name
+        if named_path := named.get(key):
+            paths[key] = named_path
+        elif to_be_made or official_path.is_file():
+            paths[key] = official_path.as_posix()
+    return paths
 
 
 def read_list(path: str | os.PathLike, key: str) -> list:
@@ -66,9 +66,11 @@ def read_list(path: str | os.PathLike, key: str) -> list:
         EpicError: A value is wrong. The error names file, line and column.
     """
     name, column = LISTS[key]
-    kind, words = (_person, "a participant id") if column == OWNER else (class_id, "a class id")
-    about = f"{words}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
-    rows = read_own_table(path, {column: kind}, about=about, delimiter=",")
+    parse, value_name = (
+        (_person, "a participant id") if column == OWNER else (class_id, "a class id")
+    )
+    about = f"{value_name}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
+    rows = read_own_table(path, {column: parse}, about=about, delimiter=",")
     return [row[column] for row in rows]
 
 

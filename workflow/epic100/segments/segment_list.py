@@ -62,8 +62,8 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
             "and clean write them"
         ) from error
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    whole = ("start", "stop", "verb", "noun")
-    return table.astype(dict.fromkeys(whole, np.int64) | dict.fromkeys(SECONDS, np.float64))
+    integers = ("start", "stop", "verb", "noun")
+    return table.astype(dict.fromkeys(integers, np.int64) | dict.fromkeys(SECONDS, np.float64))
 
 
 def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
@@ -94,22 +94,24 @@ def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
 
 def _row(path: Path, number: int, line: str) -> tuple:
     try:
-        name, start, stop, verb, noun, *rest = line.rstrip("\r\n").split(" ")
+        name, start, stop, verb, noun, *optional = line.rstrip("\r\n").split(" ")
         numbers = [int(text) for text in (start, stop, verb, noun)]
-        seconds = [float(text) for text in rest[1:]] or [np.nan, np.nan]
-        good = len(rest) in (0, 1, 3) and name != "" and 0 <= numbers[0] < numbers[1] < LIMIT
-        good = good and all(NO_LABEL <= label < LIMIT for label in numbers[2:])
-        good = good and (len(rest) < 3 or 0 <= seconds[0] < seconds[1] < np.inf)
-        good = good and all(text.isprintable() for text in (name, *rest))
+        seconds = [float(text) for text in optional[1:]] or [np.nan, np.nan]
+        is_valid = (
+            len(optional) in (0, 1, 3) and name != "" and 0 <= numbers[0] < numbers[1] < LIMIT
+        )
+        is_valid = is_valid and all(NO_LABEL <= label < LIMIT for label in numbers[2:])
+        is_valid = is_valid and (len(optional) < 3 or 0 <= seconds[0] < seconds[1] < np.inf)
+        is_valid = is_valid and all(text.isprintable() for text in (name, *optional))
     except ValueError:
-        good = False
-    if not good:
+        is_valid = False
+    if not is_valid:
         raise EpicError(
             f"{path}: line {number}: {line.rstrip()[:80]!r}; expected `path start stop verb noun "
             "[narration_id [start_seconds stop_seconds]]` with single spaces, 0 <= start < stop, "
             f"and labels from {NO_LABEL} on"
         )
-    return (name, *numbers, rest[0] if rest else "", *seconds)
+    return (name, *numbers, optional[0] if optional else "", *seconds)
 
 
 def _explained(path: Path) -> bool:
@@ -118,5 +120,5 @@ def _explained(path: Path) -> bool:
     dropped = path.with_name(DROPPED)
     if dropped.is_file() and any(row["split"] in splits for row in read_dropped(dropped)):
         return True
-    listed = [path.parent.parent / "segments" / f"{split}.txt" for split in splits]
-    return all(each.is_file() and each.stat().st_size == 0 for each in listed)
+    lists = [path.parent.parent / "segments" / f"{split}.txt" for split in splits]
+    return all(file.is_file() and file.stat().st_size == 0 for file in lists)

@@ -148,17 +148,17 @@ class Settings(Section):
         """The config of a job: what `only` has kept. Anything else in it is an AttributeError."""
         config: dict[str, Any] = {}
         for name, value in stored.items():
-            section, _, own = name.partition(".")
-            config[section] = config.get(section, {}) | {own: value} if own else value
+            section, _, key_name = name.partition(".")
+            config[section] = config.get(section, {}) | {key_name: value} if key_name else value
         part = cls.model_validate(config, context="part")
         part.forget(part.model_fields_set ^ set(cls.model_fields))
         for name, section in part:
             if isinstance(section, Section):
-                kinds = type(section).model_fields
+                fields = type(section).model_fields
                 section.forget(
-                    {key for key in kinds if about(kinds[key])["of_inputs"]}
+                    {field_name for field_name in fields if about(fields[field_name])["of_inputs"]}
                     if name in stored
-                    else section.model_fields_set ^ set(kinds)
+                    else section.model_fields_set ^ set(fields)
                 )
         return part
 
@@ -166,8 +166,8 @@ class Settings(Section):
     def _agrees(self, info: ValidationInfo) -> Self:
         if info.context == "part":
             return self
-        if found := list(self._contradictions()):
-            raise ValueError("\n".join(found))
+        if contradictions := list(self._contradictions()):
+            raise ValueError("\n".join(contradictions))
         # Making the runs raises an error for a combination that contradicts itself.
         assert self.runs is not None
         return self
@@ -183,11 +183,11 @@ class Settings(Section):
             )
         if self.annotations.download and self.annotations.format != "official":
             yield "`annotations: download: true` goes with `format: official` only"
-        heads, way = self.probe.heads if self.probe else self.train.heads, self.export.reduce
-        if heads and not made_elsewhere and heads not in HEADS_FOR.get(way, (heads,)):
+        heads, reduce = self.probe.heads if self.probe else self.train.heads, self.export.reduce
+        if heads and not made_elsewhere and heads not in HEADS_FOR.get(reduce, (heads,)):
             yield (
-                f"`export: reduce: {way}` folds heads that `heads: {heads}` does not have; "
-                f"expected `heads: {HEADS_FOR[way][-1]}`, or another `reduce:`"
+                f"`export: reduce: {reduce}` folds heads that `heads: {heads}` does not have; "
+                f"expected `heads: {HEADS_FOR[reduce][-1]}`, or another `reduce:`"
             )
         if self.predict.model and self.predict.models:
             yield "`predict: model:` and `models:` are both set; expected one"
@@ -232,10 +232,10 @@ def runs_to_compare(
         finished runs, which are shown as they are. The default run is left out if it was never made
         and others were.
     """
-    there = sorted(path.name for path in (Path(folder) / RUNS).glob("*"))
+    run_names = sorted(path.name for path in (Path(folder) / RUNS).glob("*"))
     finished = [
         run
-        for run in (None, *there)
+        for run in (None, *run_names)
         if all((Path(folder) / home_of(run) / name).is_file() for name in COMPARED)
     ]
     own = list(own)

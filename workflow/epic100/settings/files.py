@@ -32,19 +32,21 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     Raises:
         EpicError: Something is wrong. The message names every key at once.
     """
-    places = {
-        place: f"{file}:{line}: " for file in files for place, line in lines_of_keys(file).items()
+    origins = {
+        key_path: f"{file}:{line}: "
+        for file in files
+        for key_path, line in lines_of_keys(file).items()
     }
     merged = copy.deepcopy(dict(config))
-    for place, value in json.loads(unquote(merged.pop(SET, "[]"))):
-        places[tuple(place)] = ""
-        for depth in range(1, len(place)):
+    for key_path, value in json.loads(unquote(merged.pop(SET, "[]"))):
+        origins[tuple(key_path)] = ""
+        for depth in range(1, len(key_path)):
             # A mistake in a section above the typed key comes from no file either.
-            places.setdefault(tuple(place[:depth]), "")
-        for name in reversed(place):
+            origins.setdefault(tuple(key_path[:depth]), "")
+        for name in reversed(key_path):
             value = {name: value}
         _merge(merged, value)
-    return checked(Settings, merged, "config: ", places)
+    return checked(Settings, merged, "config: ", origins)
 
 
 def layered_settings(
@@ -62,8 +64,8 @@ def layered_settings(
     Raises:
         EpicError: A file is missing or is not YAML, or something in it is wrong.
     """
-    own = Path(directory) / FILE
-    files = [own if own.is_file() else ROOT / FILE, *map(Path, map(existing_path, overlays))]
+    base = Path(directory) / FILE
+    files = [base if base.is_file() else ROOT / FILE, *map(Path, map(existing_path, overlays))]
     config: dict[str, Any] = {}
     for path in files:
         _merge(config, read_layer(path))
@@ -110,12 +112,12 @@ def lines_of_keys(file: str | os.PathLike) -> dict[tuple[str, ...], int]:
     nodes: list[tuple[tuple[str, ...], yaml.Node | None]] = [((), root)]
     for above, node in nodes:
         for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
-            place, line = (*above, name.value), name.start_mark.line + 1
-            if place in lines:
+            key_path, line = (*above, name.value), name.start_mark.line + 1
+            if key_path in lines:
                 raise EpicError(
-                    f"{file}:{line}: key {name.value!r} is there already, in line {lines[place]}; "
-                    "expected it once: join the two"
+                    f"{file}:{line}: key {name.value!r} is there already, in line "
+                    f"{lines[key_path]}; expected it once: join the two"
                 )
-            lines[place] = line
-            nodes.append((place, value))
+            lines[key_path] = line
+            nodes.append((key_path, value))
     return lines

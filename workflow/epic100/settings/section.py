@@ -58,8 +58,8 @@ def about(field: FieldInfo) -> dict[str, Any]:
 
 def section_of(field: FieldInfo) -> "type[Section] | None":
     """The section that a key holds, or may hold; None for a key with a value."""
-    kinds = (field.annotation, *get_args(field.annotation))
-    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
+    types = (field.annotation, *get_args(field.annotation))
+    return next((k for k in types if isinstance(k, type) and issubclass(k, Section)), None)
 
 
 def number_of(text: Any) -> Any:
@@ -87,10 +87,10 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_as_text(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[info.field_name or ""].annotation
-        kinds = {kind, *get_args(kind)}
-        wanted = kinds & {int, float} and not kinds & {str, Any}
-        return number_of(value) if wanted else value
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        types = {annotation, *get_args(annotation)}
+        takes_numbers = types & {int, float} and not types & {str, Any}
+        return number_of(value) if takes_numbers else value
 
     if not TYPE_CHECKING:  # This lets mypy still report names that no section has.
 
@@ -143,21 +143,21 @@ def unknown_key(section: "type[Section]", name: str) -> str:
     """What is wrong with a dotted name of a key; "" if it is one, or is in the value of one."""
     inner: type[Section] | None = section
     above = ""
-    for part in name.split("."):
+    for key_name in name.split("."):
         if inner is None:
             return ""
-        known = inner.fields_by_key()
-        if part not in known:
+        fields = inner.fields_by_key()
+        if key_name not in fields:
             hint = (
-                did_you_mean(part, known, above + "{}")
+                did_you_mean(key_name, fields, above + "{}")
                 if above
                 else did_you_mean(
-                    name, [each for each in names_of(section) if each.count(".") == name.count(".")]
+                    name, [path for path in names_of(section) if path.count(".") == name.count(".")]
                 )
             )
-            hint = hint or inner.elsewhere or f" (known here: {', '.join(known)})"
+            hint = hint or inner.elsewhere or f" (known here: {', '.join(fields)})"
             return f"unknown key {name!r}{hint}"
-        inner, above = section_of(known[part]), f"{above}{part}."
+        inner, above = section_of(fields[key_name]), f"{above}{key_name}."
     return ""
 
 
@@ -205,22 +205,22 @@ def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
         error: One of pydantic's `errors()`.
         model: What was validated.
     """
-    place, value = error["loc"], error["input"]
-    where = ".".join(map(str, place))
+    location, value = error["loc"], error["input"]
+    name = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
-        return unknown_key(model, where)
-    said = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error" and (not place or isinstance(value, Mapping)):
-        return said if not place or said.startswith("`") else f"{where}: {said}"
-    said = said.removeprefix("Input should be ").removeprefix("a valid ")
+        return unknown_key(model, name)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and (not location or isinstance(value, Mapping)):
+        return message if not location or message.startswith("`") else f"{name}: {message}"
+    message = message.removeprefix("Input should be ").removeprefix("a valid ")
     if error["type"] == "model_type":
-        said = "keys with values"
-    field = field_at(model, place)
+        message = "keys with values"
+    field = field_at(model, location)
     if error["type"] == "string_pattern_mismatch":
-        said, field = FORMS[error["ctx"]["pattern"]], None
+        message, field = FORMS[error["ctx"]["pattern"]], None
     meaning = f" ({field.description})" if field and field.description else ""
-    expected = said if said.startswith("expected") else f"expected {said}"
-    return f"{where or 'top level'} is {value!r}; {expected}{meaning}"
+    expected = message if message.startswith("expected") else f"expected {message}"
+    return f"{name or 'top level'} is {value!r}; {expected}{meaning}"
 
 
 def field_at(model: type[Section], place: Place) -> FieldInfo | None:

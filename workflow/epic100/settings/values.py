@@ -13,15 +13,15 @@ AUTO = "auto"
 
 def _expanded(path: str) -> str:
     """A path with `~` and `$VAR` replaced."""
-    found = os.path.expanduser(os.path.expandvars(path))
-    if missing := re.search(r"\$\{?(\w+)", found):
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if missing := re.search(r"\$\{?(\w+)", expanded):
         raise ValueError(f"the environment has no variable {missing[1]}")
-    return found
+    return expanded
 
 
 def unique(values: list[Any]) -> list[Any]:
     """The values, each of which may be there once."""
-    if any(value in values[:place] for place, value in enumerate(values)):
+    if any(value in values[:index] for index, value in enumerate(values)):
         raise ValueError("expected each value once")
     return values
 

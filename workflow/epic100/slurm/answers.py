@@ -91,12 +91,12 @@ class Asker:
         Args:
             jobs: Ids.
         """
-        told, trouble = self._from_sacct() if self.sacct else ({}, "")
-        missing = [job for job in jobs if job not in told]
+        slurm_states, trouble = self._from_sacct() if self.sacct else ({}, "")
+        missing = [job for job in jobs if job not in slurm_states]
         answered = True
         if missing:
             try:
-                told = self._from_squeue() | told
+                slurm_states = self._from_squeue() | slurm_states
             except NoAnswerError as error:
                 answered = False
                 why = trouble or "sacct lacks a job"
@@ -104,8 +104,8 @@ class Asker:
         if trouble and answered:
             self.say(f"{trouble}, squeue answers")
         for job in missing:
-            self._untold[job] = 0 if job in told else self._untold[job] + answered
-        return {job: self._meaning(job, told.get(job, "")) for job in jobs}
+            self._untold[job] = 0 if job in slurm_states else self._untold[job] + answered
+        return {job: self._meaning(job, slurm_states.get(job, "")) for job in jobs}
 
     def _meaning(self, job: str, state: str) -> tuple[Meaning, str]:
         if not state:
@@ -116,10 +116,10 @@ class Asker:
         return MEANS.get(state, Meaning.RUNNING), state
 
     def _from_sacct(self) -> tuple[dict[str, str], str]:
-        asked = ["-X", "--parsable2", "--noheader", "--format", "JobIDRaw,State"]
-        asked += ["--starttime", self._since]
+        options = ["-X", "--parsable2", "--noheader", "--format", "JobIDRaw,State"]
+        options += ["--starttime", self._since]
         names = ["--name", ",".join(self.facts["names"])]
-        done = run(["sacct", *on(self.facts["clusters"]), *asked, *names], ANSWER_SECONDS)
+        done = run(["sacct", *on(self.facts["clusters"]), *options, *names], ANSWER_SECONDS)
         trouble = f"sacct does not tell ({message_of(done)})" if done.returncode else ""
         return first_words(line.split("|") for line in done.stdout.splitlines()), trouble
 
@@ -137,8 +137,8 @@ class Asker:
 
 def first_words(rows: Iterable[Sequence[str]]) -> dict[str, str]:
     """The state of each job: the first word, as of `CANCELLED by 1000`. Other rows are left out."""
-    found = {}
+    states = {}
     for row in rows:
         if len(row) >= 2 and row[0].strip().isdigit() and row[1].strip():
-            found[row[0].strip()] = re.split(r"[\s+]", row[1].strip())[0]
-    return found
+            states[row[0].strip()] = re.split(r"[\s+]", row[1].strip())[0]
+    return states

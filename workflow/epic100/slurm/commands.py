@@ -22,7 +22,7 @@ def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.Comp
     Returns:
         Its result; exit status 124 after a timeout, 127 if it is not installed.
     """
-    plain = {k: v for k, v in os.environ.items() if not k.startswith(DEFAULTS)}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(DEFAULTS)}
     try:
         return subprocess.run(
             command,
@@ -31,7 +31,7 @@ def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.Comp
             text=True,
             errors="replace",
             timeout=seconds,
-            env=plain | {"LC_ALL": "C"},
+            env=environment | {"LC_ALL": "C"},
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -60,8 +60,8 @@ def squeue(
         NoAnswerError: A cluster did not answer, or squeue failed.
     """
     form = ",".join(f"{field}:{FIELD_END}" for field in fields)
-    named = ["--noheader", "--name", ",".join(names), "--Format", form]
-    done = run(["squeue", *on(clusters), *named, *options], seconds)
+    arguments = ["--noheader", "--name", ",".join(names), "--Format", form]
+    done = run(["squeue", *on(clusters), *arguments, *options], seconds)
     # With several clusters, the exit status is 0 even if one of them does not answer.
     if done.returncode or "error:" in done.stderr:
         never = done.returncode == 127 or "known by database" in done.stderr

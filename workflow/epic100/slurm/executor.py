@@ -56,7 +56,7 @@ RETRY_SECONDS = 15.0
 # After this long, a request without an answer is in the queue or lost.
 ARRIVAL_SECONDS = 30.0
 LAST_POLL_SECONDS = 180.0
-# Of so many ends of a job by the machines' fault, one counts as a try.
+# One of so many ends of a job by the machines' fault counts as a try.
 AGAIN = 20
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
 
@@ -68,11 +68,11 @@ class Executor(plugin.Executor):
 
     def __post_init__(self, test_mode: bool = False) -> None:
         """Refuse a plugin that lacks what is needed, and a request that is never granted."""
-        gone = [name for name in NEEDED if not hasattr(plugin, name)]
-        gone += [name for name in METHODS if not hasattr(plugin.Executor, name)]
-        if gone:
+        missing = [name for name in NEEDED if not hasattr(plugin, name)]
+        missing += [name for name in METHODS if not hasattr(plugin.Executor, name)]
+        if missing:
             raise WorkflowError(
-                f"this snakemake-executor-plugin-slurm has no {', '.join(gone)}, which "
+                f"this snakemake-executor-plugin-slurm has no {', '.join(missing)}, which "
                 "`--executor epic100` needs: install the version that the lock names"
             )
         # Nothing that the plugin tells here is for the user.
@@ -122,9 +122,9 @@ class Executor(plugin.Executor):
         if self.workflow.executor_settings.leftovers == "adopt" and theirs.name == Slurm.name:
             by_about = {job.about: job for job in left}
             for job in self.workflow.dag.needrun_jobs():
-                same = by_about.get(about(_comment(job)))
-                if same and self._would_be(job, same):
-                    self._adopted[same.about] = same
+                candidate = by_about.get(about(_comment(job)))
+                if candidate and self._would_be(job, candidate):
+                    self._adopted[candidate.about] = candidate
         if self._adopted:
             for key, values in theirs.facts.items():
                 self.slurm.facts[key] += [v for v in values if v not in self.slurm.facts[key]]
@@ -133,11 +133,11 @@ class Executor(plugin.Executor):
     def _would_be(self, job: Any, left: ClusterJob) -> bool:
         """Whether a job that was left is the newest of its target, and asks what this one asks."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, WorkflowError):
-            newest = newest_file([self.format_job_exec(job)])
-            told = read_json(newest)
-            since = newest.stat().st_mtime
+            record_path = newest_file([self.format_job_exec(job)])
+            record = read_json(record_path)
+            since = record_path.stat().st_mtime
             older = all(Path(path).stat().st_mtime < since for path in job.input)
-            return older and told["token"] == left.id and told["asks"] == question_of(job)
+            return older and record["token"] == left.id and record["asks"] == question_of(job)
         return False
 
     def run_job(self, job: Any) -> None:
@@ -180,43 +180,43 @@ class Executor(plugin.Executor):
             barred = ""
         call, script = self._call(resources, job), None
         command = self.format_job_exec(job)
-        newest = newest_file([command])
+        record_path = newest_file([command])
         if settings.pass_command_as_script:
             call, script = f"{call} /dev/stdin", f"#!/bin/sh\n{command}"
         else:
             escaped = command.replace('"', '\\"')
             call += f' --wrap="{escaped}"'
-        what, shown, end = about(_comment(job)), "", time.monotonic() + 60 * settings.patience
+        name, shown, deadline = about(_comment(job)), "", time.monotonic() + 60 * settings.patience
         while not self.stopped.is_set():
             with contextlib.suppress(OSError):  # The file only saves work.
-                newest.unlink(missing_ok=True)
-            away = f" --exclude={barred}" if barred else ""
-            done = self._sbatch(call.replace("sbatch ", f"sbatch{away} ", 1), script)
-            words = message_of(done)
-            if done.returncode and barred and (NO_NAME in words or NO_NODE in words):
+                record_path.unlink(missing_ok=True)
+            exclude_option = f" --exclude={barred}" if barred else ""
+            done = self._sbatch(call.replace("sbatch ", f"sbatch{exclude_option} ", 1), script)
+            message = message_of(done)
+            if done.returncode and barred and (NO_NAME in message or NO_NODE in message):
                 barred = ""  # It is the only node, or one of another cluster.
                 continue
-            if done.returncode and of_request(words) == Fault.NEVER:
-                raise NotSubmittedError(words, never=True)
-            if done.returncode and shown != (shown := words):
-                self.logger.warning(f"{what} cannot be submitted now, trying on: {shown}")
+            if done.returncode and of_request(message) == Fault.NEVER:
+                raise NotSubmittedError(message, never=True)
+            if done.returncode and shown != (shown := message):
+                self.logger.warning(f"{name} cannot be submitted now, trying on: {shown}")
             elif not done.returncode and done.stderr.strip():
-                self.logger.warning(f"{what}: {words}")  # It is accepted with a message.
+                self.logger.warning(f"{name}: {message}")  # It is accepted with a message.
             job_id = job_of(done.stdout) if done.returncode == 0 else ""
-            full = bool(NO_PLACE.search(words))
-            if not job_id and not full:
-                job_id = self._arrival(cluster_of(resources), _comment(job), end)
+            is_full = bool(NO_PLACE.search(message))
+            if not job_id and not is_full:
+                job_id = self._arrival(cluster_of(resources), _comment(job), deadline)
             if job_id:
                 self._submitted.add(job_id)
                 if barred:
                     self._kept_off[job_id] = barred, *where
                 with contextlib.suppress(EpicError):
-                    write_text(newest, json.dumps({"token": job_id, "asks": question_of(job)}))
+                    write_text(record_path, json.dumps({"token": job_id, "asks": question_of(job)}))
                 if shown:
-                    self.logger.warning(f"{what} is submitted")
+                    self.logger.warning(f"{name} is submitted")
                 return job_id
-            if time.monotonic() > end and not full:
-                raise NotSubmittedError(f"{words}, for {settings.patience} minutes")
+            if time.monotonic() > deadline and not is_full:
+                raise NotSubmittedError(f"{message}, for {settings.patience} minutes")
             self.stopped.wait(RETRY_SECONDS)
         raise NotSubmittedError("not submitted, since the workflow has ended", never=True)
 
@@ -248,18 +248,18 @@ class Executor(plugin.Executor):
                 errors="replace",
                 start_new_session=True,
             )
-        end = time.monotonic() + SBATCH_SECONDS
+        deadline = time.monotonic() + SBATCH_SECONDS
         while True:
             try:
                 out, err = process.communicate(timeout=0.5)
                 return subprocess.CompletedProcess(call, process.returncode, out, err)
             except subprocess.TimeoutExpired:
-                if self.stopped.is_set() or time.monotonic() > end:
+                if self.stopped.is_set() or time.monotonic() > deadline:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
                     process.communicate()
-                    told = f"sbatch: no answer in {SBATCH_SECONDS:.0f} s"
-                    return subprocess.CompletedProcess(call, 124, "", told)
+                    message = f"sbatch: no answer in {SBATCH_SECONDS:.0f} s"
+                    return subprocess.CompletedProcess(call, 124, "", message)
 
     def _arrival(self, cluster: str, comment: str, end: float) -> str:
         """The id of the job of a request without an answer; "" if it did not arrive.
@@ -315,8 +315,8 @@ class Executor(plugin.Executor):
                 node, cluster, partition = self._kept_off[job]
                 if states[job][0] == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
                     del self._kept_off[job]
-                    let = ["update", f"JobId={job}", "ExcNodeList="]
-                    run(["scontrol", *on(filter(None, [cluster])), *let])
+                    arguments = ["update", f"JobId={job}", "ExcNodeList="]
+                    run(["scontrol", *on(filter(None, [cluster])), *arguments])
             return states
         except Exception as error:  # A failed question must not end the run.
             self._say(f"nothing is known of jobs now ({error!r}); they run on")
@@ -330,7 +330,7 @@ class Executor(plugin.Executor):
             return
         reason, node = self._reason(job_id, log)
         fault = of_end(state, reason)
-        told = "; ".join(filter(None, [f"{state}, {reason}" if reason else state]))
+        message = "; ".join(filter(None, [f"{state}, {reason}" if reason else state]))
         if fault == Fault.MACHINES and self._goes_again(job.jobid):
             self._barred[job.jobid] = node if state == "NODE_FAIL" else ""
             where = f" on {node}" if node else ""
@@ -341,9 +341,9 @@ class Executor(plugin.Executor):
             self._job_submission_executor.submit(self.run_job, job)
             return
         if fault == Fault.MEMORY and not self._grows(job):
-            told += "; a retry would ask for no more memory: give it more in the profile"
+            message += "; a retry would ask for no more memory: give it more in the profile"
             job.attempt = max(job.attempt, job.restart_times + 1)
-        self.report_job_error(info, msg=f"{told}\n", aux_logs=[str(log)])
+        self.report_job_error(info, msg=f"{message}\n", aux_logs=[str(log)])
 
     def _grows(self, job: Any) -> bool:
         """Whether the next try of a job, if one is left, asks for more memory."""
@@ -357,8 +357,8 @@ class Executor(plugin.Executor):
 
     def _reason(self, job: str, log: Path) -> tuple[str, str]:
         """Why a job failed: how long it ran, what Slurm wrote into its log; and its node."""
-        asked = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
-        done = run(["sacct", *on(self.slurm.facts["clusters"]), *asked], ANSWER_SECONDS)
+        options = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
+        done = run(["sacct", *on(self.slurm.facts["clusters"]), *options], ANSWER_SECONDS)
         facts = done.stdout.strip().split("|")
         spent = ["it ran {} of {}".format(*facts)] if len(facts) == 3 else []
         text = ""
@@ -408,6 +408,6 @@ def job_of(printed: str) -> str:
     "" if there is none: then the queue tells.
     """
     lines = [line.strip() for line in printed.splitlines()]
-    found = [line for line in lines if re.fullmatch(r"\d+;[\w.-]+", line)]
-    found = found or [line for line in lines if re.fullmatch(r"\d+", line)]
-    return found[-1].partition(";")[0] if found else ""
+    id_lines = [line for line in lines if re.fullmatch(r"\d+;[\w.-]+", line)]
+    id_lines = id_lines or [line for line in lines if re.fullmatch(r"\d+", line)]
+    return id_lines[-1].partition(";")[0] if id_lines else ""

@@ -81,8 +81,12 @@ def cluster_of(resources: Resources) -> str:
 def partition_of(resources: Resources, partitions: Partitions) -> Partition | None:
     """The partition of a job, with what Slurm tells of it; None if the site's file lacks it."""
     where = cluster_of(resources), resources.get("slurm_partition")
-    found = (each for each in partitions.values() if (each.clusters, each.name) == where)
-    return next((each.completed() for each in found), None)
+    matching = (
+        partition
+        for partition in partitions.values()
+        if (partition.clusters, partition.name) == where
+    )
+    return next((partition.completed() for partition in matching), None)
 
 
 def check_requests(workflow: Any, settings: Any) -> list[str]:
@@ -102,8 +106,8 @@ def check_requests(workflow: Any, settings: Any) -> list[str]:
     jobs = list(requests_of(workflow.dag.needrun_jobs(), facts))
     if not settings.unchecked:
         # The torch of another environment (conda, a container) is not known here.
-        own = not workflow.deployment_settings.deployment_method
-        if why := refusal(jobs, settings, facts) or (unserved(jobs, facts) if own else ""):
+        is_our_torch = not workflow.deployment_settings.deployment_method
+        if why := refusal(jobs, settings, facts) or (unserved(jobs, facts) if is_our_torch else ""):
             raise WorkflowError(why)
     return sorted({cluster_of(resources) for _, _, resources, _ in jobs} - {""})
 
@@ -125,13 +129,13 @@ def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
     Snakemake puts these in order (`epic100.base.requests`). The wall time is at most the
     partition's, unless the command line states it.
     """
-    found = job.rule.expand_resources(
+    expanded = job.rule.expand_resources(
         job.wildcards_dict, job.input, attempt, skip_evaluation={"tmpdir"}
     )
-    resources = dict(found.items())
+    resources = dict(expanded.items())
     at = partition_of(resources, partitions)
-    stated = str(resources.get(STATED, "")).split("+")
-    if at and at.hours and "runtime" not in stated and resources.get("runtime"):
+    stated_keys = str(resources.get(STATED, "")).split("+")
+    if at and at.hours and "runtime" not in stated_keys and resources.get("runtime"):
         resources["runtime"] = min(resources["runtime"], at.minutes(at.hours))
     return resources
 
@@ -158,18 +162,20 @@ def refusal(
         job = resources.get("runtime", 0), name, attempt, resources
         call = _tried({**resources, "runtime": None}, threads, settings)
         requests.setdefault(call, []).append(job)
-    found: dict[str, dict[str, int]] = {}
-    for call, same in requests.items():
+    jobs_of_fault: dict[str, dict[str, int]] = {}
+    for call, jobs_of_call in requests.items():
         # A job whose earlier attempt has a fault is not reported again.
-        told = {name for names in found.values() for name in names}
-        jobs_left = sorted((job for job in same if job[1] not in told), key=lambda job: -job[0])
+        reported = {name for names in jobs_of_fault.values() for name in names}
+        jobs_left = sorted(
+            (job for job in jobs_of_call if job[1] not in reported), key=lambda job: -job[0]
+        )
         if jobs_left:
             resources = jobs_left[0][3]
             at = partition_of(resources, partitions)
             for fault in _refused(call, resources, at) or list(_in_vain(call, resources, at)):
                 for _, name, attempt, _ in jobs_left:
-                    found.setdefault(fault, {}).setdefault(name, attempt)
-    lines = [f"{_some(names)}: {fault}" for fault, names in found.items()]
+                    jobs_of_fault.setdefault(fault, {}).setdefault(name, attempt)
+    lines = [f"{_some(names)}: {fault}" for fault, names in jobs_of_fault.items()]
     return "\n".join([HEAD, *lines]) if lines else ""
 
 
@@ -186,14 +192,14 @@ def command_of(resources: Resources, threads: int, settings: Any, **parameters: 
     Raises:
         WorkflowError: The plugin does not take them.
     """
-    given = {"-A": resources.get("slurm_account"), "-p": resources.get("slurm_partition")}
+    options = {"-A": resources.get("slurm_account"), "-p": resources.get("slurm_partition")}
     account, partition = (
-        f"{option} {shlex.quote(str(value))}" if value else "" for option, value in given.items()
+        f"{option} {shlex.quote(str(value))}" if value else "" for option, value in options.items()
     )
     job = SimpleNamespace(resources=_Attributes(resources), threads=threads)
     plugin.validate_slurm_extra(job)
-    known = {"account": account, "partition": partition, **parameters}
-    return str(plugin.get_submit_command(job, known, settings) + plugin.set_gres_string(job))
+    params = {"account": account, "partition": partition, **parameters}
+    return str(plugin.get_submit_command(job, params, settings) + plugin.set_gres_string(job))
 
 
 def _tried(resources: Resources, threads: int, settings: Any) -> str:
@@ -209,22 +215,22 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     """What Slurm has against a request; empty if nothing, or if it does not answer now."""
     time = f" -t {shlex.quote(str(resources['runtime']))}" if resources.get("runtime") else ""
     done = run(["sh", "-c", f"{call}{time} --test-only --wrap true"])
-    words = message_of(done)
-    away = UNCLEAR.search(words) and of_request(words) == Fault.LATER
-    if done.returncode in (0, 124) or away:
+    message = message_of(done)
+    is_away = UNCLEAR.search(message) and of_request(message) == Fault.LATER
+    if done.returncode in (0, 124) or is_away:
         return []
-    if NO_NODE in words:
+    if NO_NODE in message:
         partition = str(resources.get("slurm_partition"))
         states = node_states(cluster_of(resources), partition)
         if not states or not all(states.values()):  # It may be granted when all are up.
             return []
-    if NO_SLURM.search(words):
-        return [f"{words}: this machine has no Slurm that answers; call from a login node"]
-    keys = [key for key, word in WORDS.items() if re.search(word, words, re.IGNORECASE)]
-    asked = ", ".join(f"{key}={resources[key]}" for key in keys if resources.get(key))
-    if "account" in words:
-        asked += f" ({OWN_ACCOUNT})"
-    return [f"{words}: {asked}" + (f"; {at}" if at else "")]
+    if NO_SLURM.search(message):
+        return [f"{message}: this machine has no Slurm that answers; call from a login node"]
+    keys = [key for key, pattern in WORDS.items() if re.search(pattern, message, re.IGNORECASE)]
+    request = ", ".join(f"{key}={resources[key]}" for key in keys if resources.get(key))
+    if "account" in message:
+        request += f" ({OWN_ACCOUNT})"
+    return [f"{message}: {request}" + (f"; {at}" if at else "")]
 
 
 def nodes_up(cluster: str, partition: str) -> set[str]:
@@ -234,8 +240,8 @@ def nodes_up(cluster: str, partition: str) -> set[str]:
 
 def node_states(cluster: str, partition: str) -> dict[str, bool]:
     """Whether each node of a partition is up now; empty where Slurm does not say."""
-    asked = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
-    done = run(["sinfo", *on(filter(None, [cluster])), *asked])
+    options = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
+    done = run(["sinfo", *on(filter(None, [cluster])), *options])
     rows = (line.split() for line in done.stdout.splitlines())
     return {row[0]: not row[1].startswith(AWAY) for row in rows if len(row) == 2}
 
@@ -243,14 +249,14 @@ def node_states(cluster: str, partition: str) -> dict[str, bool]:
 def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[str]:
     """What Slurm would take, but charge for more than is used."""
     numbers = {key: value for key, value in resources.items() if type(value) is int}
-    several = resources.get("mpi") and numbers.get("tasks") == numbers.get("nodes")
+    spans_nodes = resources.get("mpi") and numbers.get("tasks") == numbers.get("nodes")
     for name in SINGLE:
-        if not several and numbers.get(name, 1) > 1:
+        if not spans_nodes and numbers.get(name, 1) > 1:
             yield f"{name}={numbers[name]}: each rule is one task on one node, the rest idles"
     cores = re.search(r" --cpus-per-(task|gpu)=(\d+)", call)
     if at is None or cores is None:
         return
-    gpus = numbers.get("gpu", 0) // (numbers["nodes"] if several else 1)
+    gpus = numbers.get("gpu", 0) // (numbers["nodes"] if spans_nodes else 1)
     # The job gets this many cores on each node.
     granted = int(cores[2]) * (gpus if cores[1] == "gpu" else 1)
     key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
@@ -287,9 +293,9 @@ def serve(kernels: list[str], sm: int) -> bool:
     major version from its minor version up. PTX (`compute_`) also runs on everything newer. A
     letter, as in `sm_90a`, limits a kernel to exactly that capability.
     """
-    for kind, number, letter in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(kernels)):
+    for code, number, letter in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(kernels)):
         built = int(number)
-        lasts = kind == "compute" or built // 10 == sm // 10
+        lasts = code == "compute" or built // 10 == sm // 10
         if built == sm or (not letter and lasts and built <= sm):
             return True
     return False
@@ -311,17 +317,17 @@ def unserved(
         A text with one line per partition, or "" if no problem is known.
     """
     partitions = read_partitions(path)
-    wanted: dict[str, Partition] = {}
+    gpu_partitions: dict[str, Partition] = {}
     for _, _, resources, _ in jobs:
         at = partition_of(resources, partitions)
         if at and at.sm and resources.get("gpu"):
-            wanted[f"{at.cluster}/{at.name}"] = at
-    version, kernels = torch() if wanted else ("", [])
+            gpu_partitions[f"{at.cluster}/{at.name}"] = at
+    version, kernels = torch() if gpu_partitions else ("", [])
     lines = [
-        f"{where} has GPUs of sm_{at.sm}, for which torch {version} of this environment has no "
+        f"{name} has GPUs of sm_{at.sm}, for which torch {version} of this environment has no "
         f"kernels (it has {' '.join(kernels)}): `make install CUDA={12 if at.sm < 75 else 13}` "
         "installs one that has them (docs/platforms.md)"
-        for where, at in wanted.items()
+        for name, at in gpu_partitions.items()
         if kernels and not serve(kernels, at.sm)
     ]
     return "\n".join(["Nothing was submitted.", *lines]) if lines else ""

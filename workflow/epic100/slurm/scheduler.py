@@ -71,10 +71,10 @@ class Slurm(Scheduler):
         by_cluster: defaultdict[str, list[ClusterJob]] = defaultdict(list)
         for job in jobs:
             by_cluster[job.cluster].append(job)
-        for cluster, some in by_cluster.items():
-            done = run(["scancel", *on([cluster]), *(job.id for job in some)])
+        for cluster, cluster_jobs in by_cluster.items():
+            done = run(["scancel", *on([cluster]), *(job.id for job in cluster_jobs)])
             if done.returncode:
-                users = ", ".join(sorted({job.user for job in some}))
+                users = ", ".join(sorted({job.user for job in cluster_jobs}))
                 raise EpicError(
                     f"scancel on {cluster} failed ({message_of(done)}); the jobs are of user "
                     f"{users}: ask them to cancel, or wait for the jobs without "
@@ -106,7 +106,9 @@ HERE = Slurm
 
 def _job(row: Mapping[str, str]) -> ClusterJob:
     reason = row["Reason"] if row["Reason"] != "None" else ""
-    meant = [words for begins, words in REASONS.items() if re.match(begins, reason)]
+    explanations = [
+        explanation for pattern, explanation in REASONS.items() if re.match(pattern, reason)
+    ]
     return ClusterJob(
         about=about_of(row),
         id=row["JobID"],
@@ -115,7 +117,7 @@ def _job(row: Mapping[str, str]) -> ClusterJob:
         pending=row["State"] == "PENDING",
         elapsed=row["TimeUsed"],
         user=row["UserName"],
-        reason=": ".join([reason, *meant[:1]]),
+        reason=": ".join([reason, *explanations[:1]]),
         cluster=row["Cluster"],
     )
 

@@ -67,8 +67,8 @@ class Partition:
 
     def completed(self) -> "Partition":
         """This partition, with what Slurm tells and the file does not."""
-        told = _told(self.clusters).get(self.name, {})
-        return replace(self, **{key: v for key, v in told.items() if not getattr(self, key)})
+        facts = _told(self.clusters).get(self.name, {})
+        return replace(self, **{key: v for key, v in facts.items() if not getattr(self, key)})
 
 
 # The keys are `cluster/name`.
@@ -89,8 +89,8 @@ def facts_file(folder: str | os.PathLike[str] = "") -> str:
 
     A file in the folder itself comes first; snakedeploy puts one there to edit.
     """
-    own = Path(folder) / FACTS
-    return str(own if own.is_file() else ROOT / FACTS)
+    path = Path(folder) / FACTS
+    return str(path if path.is_file() else ROOT / FACTS)
 
 
 def read_partitions(path: str | os.PathLike[str]) -> Partitions:
@@ -100,21 +100,23 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
         EpicError: An entry is wrong; the error names it.
     """
     facts = _read(path)
-    known, without = facts["clusters"], {name: facts.get(name, []) for name in WITHOUT}
+    by_cluster, without = facts["clusters"], {name: facts.get(name, []) for name in WITHOUT}
     for key, clusters in without.items():
-        for cluster in set(clusters) - set(known):
-            raise EpicError(f"{path}: {key}: {cluster!r} is none of {', '.join(known)}; correct it")
-    found: dict[str, Partition] = {}
-    for cluster, named in known.items():
+        for cluster in set(clusters) - set(by_cluster):
+            raise EpicError(
+                f"{path}: {key}: {cluster!r} is none of {', '.join(by_cluster)}; correct it"
+            )
+    partitions: dict[str, Partition] = {}
+    for cluster, entries in by_cluster.items():
         option, pays = (cluster not in clusters for clusters in without.values())
-        for name, values in named.items():
+        for name, values in entries.items():
             try:
-                found[f"{cluster}/{name}"] = Partition(
+                partitions[f"{cluster}/{name}"] = Partition(
                     cluster, name, clusters=cluster if option else "", pays=pays, **(values or {})
                 )
             except (TypeError, AttributeError) as error:
                 raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
-    return found
+    return partitions
 
 
 def choose(
@@ -141,8 +143,8 @@ def choose(
     where = env.get("EPIC100_SITE") or where
     choices = _read(path)["choices"]
     if where not in choices:
-        known = did_you_mean(where, choices) or f"; known: {', '.join(choices)}"
-        raise EpicError(f"EPIC100_SITE, or `site:`: no Slurm site {where!r} in {path}{known}")
+        hint = did_you_mean(where, choices) or f"; known: {', '.join(choices)}"
+        raise EpicError(f"EPIC100_SITE, or `site:`: no Slurm site {where!r} in {path}{hint}")
     partitions = read_partitions(path)
     names = (env.get(f"EPIC100_{key.upper()}") or choices[where][key] for key in ("cpu", "gpu"))
     cpu, gpu = (_named(partitions, name, path).completed() for name in names)
@@ -158,27 +160,29 @@ def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> P
 @functools.cache
 def _told(cluster: str) -> dict[str, dict[str, Any]]:
     """What Slurm tells of the partitions of a cluster, by name; nothing if it does not answer."""
-    asked = [*on(filter(None, [cluster])), "--oneliner", "show", "partition"]
-    done = run(["scontrol", *asked], ASK_SECONDS)
+    arguments = [*on(filter(None, [cluster])), "--oneliner", "show", "partition"]
+    done = run(["scontrol", *arguments], ASK_SECONDS)
     return dict(map(facts_of, filter(str.strip, done.stdout.splitlines())))
 
 
 def facts_of(line: str) -> tuple[str, dict[str, Any]]:
     """Name and facts of a partition, of a line of `scontrol --oneliner show partition`."""
-    words = dict(word.partition("=")[::2] for word in line.split())
-    trackable = dict(part.partition("=")[::2] for part in words.get("TRES", "").split(","))
-    nodes, cores = _number(words.get("TotalNodes")) or 1, _number(words.get("TotalCPUs"))
-    a_node = min(filter(None, [cores // nodes, _number(words.get("MaxCPUsPerNode"))]), default=0)
-    memory = _number(words.get("MaxMemPerCPU")) or _number(words.get("DefMemPerCPU"))
-    days, _, clock = words.get("MaxTime", "").rpartition("-")
+    fields = dict(field.partition("=")[::2] for field in line.split())
+    trackable = dict(item.partition("=")[::2] for item in fields.get("TRES", "").split(","))
+    nodes, cores = _number(fields.get("TotalNodes")) or 1, _number(fields.get("TotalCPUs"))
+    cores_per_node = min(
+        filter(None, [cores // nodes, _number(fields.get("MaxCPUsPerNode"))]), default=0
+    )
+    memory = _number(fields.get("MaxMemPerCPU")) or _number(fields.get("DefMemPerCPU"))
+    days, _, clock = fields.get("MaxTime", "").rpartition("-")
     hours = re.fullmatch(r"(\d+):(\d+):\d+", clock)
-    found = {
-        "cores": a_node,
+    facts = {
+        "cores": cores_per_node,
         "mem_mb_per_core": memory,
         "hours": 24 * _number(days) + int(hours[1]) + int(hours[2]) / 60 if hours else 0,
         "gpus": _number(trackable.get("gres/gpu")) // nodes,
     }
-    return words.get("PartitionName", ""), {key: value for key, value in found.items() if value}
+    return fields.get("PartitionName", ""), {key: value for key, value in facts.items() if value}
 
 
 def _number(text: str | None) -> int:

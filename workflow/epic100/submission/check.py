@@ -75,7 +75,7 @@ def check(
             )
         if bad := _chosen(names, ~rows.isfinite().all(dim=1)):
             faults["holds NaN or infinity"] = bad
-        problems += [f"{key} {fault} in {some_of(where)}" for fault, where in faults.items()]
+        problems += [f"{key} {fault} in {some_of(segments)}" for fault, segments in faults.items()]
         if not faults:
             rows = rows.double()
             log_shares.append(rows.amax(dim=1) - rows.flatten().logsumexp(0))
@@ -95,19 +95,19 @@ def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> lis
         trained_on: As in `model_file.TrainedModel`; only `split` and `load_from` are used.
     """
     weights, split = trained_on.get("load_from"), trained_on.get("split")
-    found = []
+    sentences = []
     if not weights and sls["pt"] != 0:
-        found.append(f"pt is {sls['pt']}, but the model was trained from scratch: 0")
+        sentences.append(f"pt is {sls['pt']}, but the model was trained from scratch: 0")
     if weights and sls["pt"] == 0:
-        found.append(f"pt is 0, but training started from {weights}: 2 for Kinetics weights")
+        sentences.append(f"pt is 0, but training started from {weights}: 2 for Kinetics weights")
     if weights and sls["pt"] == 1 and any(word in str(weights).lower() for word in VIDEO_DATA):
-        found.append(f"pt is 1 (images only), but {weights} learned from videos: 2")
+        sentences.append(f"pt is 1 (images only), but {weights} learned from videos: 2")
     if sls["tl"] < 3:
-        found.append(f"tl is {sls['tl']}, but start and end of each segment were used: 3")
+        sentences.append(f"tl is {sls['tl']}, but start and end of each segment were used: 3")
     least = {"train": 3, "trainval": 4}.get(str(split))
     if least and sls["td"] != least:
-        found.append(f"td is {sls['td']}, but the model was trained on {split}: {least}")
-    return [f"export: sls: {sentence}" for sentence in found]
+        sentences.append(f"td is {sls['td']}, but the model was trained on {split}: {least}")
+    return [f"export: sls: {sentence}" for sentence in sentences]
 
 
 def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, split: str) -> str:
@@ -119,9 +119,11 @@ def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, spli
         dropped: results/clean/dropped.tsv; if the file is missing, no reasons are given.
         split: `val` or `test`.
     """
-    kinds = read_drop_kinds(dropped, split) if Path(dropped).is_file() else {}
-    counts = Counter(kinds.get(name, "no reason in dropped.tsv") for name in ids)
-    why = ", ".join(f"{count} {kind}" for kind, count in counts.most_common()) if kinds else ""
+    reasons = read_drop_kinds(dropped, split) if Path(dropped).is_file() else {}
+    counts = Counter(reasons.get(name, "no reason in dropped.tsv") for name in ids)
+    why = (
+        ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) if reasons else ""
+    )
     share = len(ids) / max(total, 1)
     return f"{len(ids)} of {total} segments ({share:.1%}) without a prediction{why and ': '}{why}"
 

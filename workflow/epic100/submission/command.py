@@ -35,8 +35,8 @@ def score(options: argparse.Namespace) -> int:
     if OWN in hits:
         figures[OWN] = percent(hits[OWN])
     if options.json:
-        about = {"file": str(options.file), "segments": len(truth.ids)}
-        print(json.dumps(about | figures, indent=2))
+        facts = {"file": str(options.file), "segments": len(truth.ids)}
+        print(json.dumps(facts | figures, indent=2))
     else:
         print(f"{options.file}: {len(truth.ids)} segments of val, percent")
         print(*_table(figures), sep="\n")
@@ -59,12 +59,12 @@ def _cell(figure: float | None) -> str:
 def _problems(options: argparse.Namespace) -> list[str]:
     """List problems of the file, and how many segments have no prediction of their own."""
     entries = read_submission(options.file)
-    wanted = _wanted(options)
+    expected = _wanted(options)
     # The reasons come from the run in --directory, and are known only for a named split.
     dropped = options.directory / "results/clean/dropped.tsv"
     most = MOST if options.allow_prior is None else options.allow_prior
     prior = prior_problems(entries, dropped, options.split or "", most)
-    lines = [*check(entries, *wanted), *prior]
+    lines = [*check(entries, *expected), *prior]
     return sorted(lines, key=lambda line: line.startswith(HINT))
 
 

@@ -50,7 +50,7 @@ def export(
     ids = read_segments(segments_path)["narration_id"].tolist()
     verb, noun, predicted = complete_scores(predictions, ids, reduce)
     entries = build(ids, verb, noun)
-    wanted = (ids, predictions.num_verbs, predictions.num_nouns)
+    expected = (ids, predictions.num_verbs, predictions.num_nouns)
     log.info(f"{out}: writing {len(ids)} segments")
     with atomic_path(out) as temporary:
         if out.suffix == ".zip":
@@ -58,12 +58,14 @@ def export(
         else:
             write_tensors(entries, temporary)
         log.info(f"{out}: written, now checked as the server would")
-        problems = check(read_submission(temporary), *wanted)
+        problems = check(read_submission(temporary), *expected)
         # Hints are skipped: segments that share the prior are equal by design.
         faults = [line for line in problems if not line.startswith(HINT)]
         if faults:
             raise EpicError(f"{out}: not written: {'; '.join(faults)}")
-    prior = [name for name, known in zip(ids, predicted.tolist(), strict=True) if not known]
+    prior = [
+        name for name, is_predicted in zip(ids, predicted.tolist(), strict=True) if not is_predicted
+    ]
     log.info(
         f"{out}: {len(ids)} segments of {split}, {len(ids) - len(prior)} predicted, {len(prior)} "
         f"with the training prior; {out.stat().st_size / 2**20:.1f} MiB"

@@ -131,8 +131,8 @@ def read_content(path: PathLike) -> Any:
         EpicError: The file is missing, truncated or of another kind, or holds other objects.
     """
     if Path(path).suffix.lower() not in (".pt", ".pth", ".pkl"):
-        kind = Path(path).suffix
-        raise EpicError(f"{path}: unknown kind of file {kind!r}, expected .pt, .pkl or .zip")
+        suffix = Path(path).suffix
+        raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt, .pkl or .zip")
     return read_foreign(path, "scores of segments, or damaged", "copy or write it again")
 
 
@@ -213,11 +213,11 @@ def write_zip(
     entries = list(entries)
     levels = {f"sls_{key}": level for key, level in sls.items()}
     try:
-        known = Head.model_validate({"version": VERSION, "challenge": CHALLENGE} | levels)
+        checked_head = Head.model_validate({"version": VERSION, "challenge": CHALLENGE} | levels)
     except ValidationError as error:
         faults = "; ".join(_lines("", error))
         raise EpicError(f"`export: sls:` is {dict(sls)}{faults}; expected pt, tl and td") from error
-    head = json.dumps(known.model_dump())
+    head = json.dumps(checked_head.model_dump())
     # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
     # name gets a fixed date, so that the bytes stay the same.
     with (
@@ -270,9 +270,11 @@ def _member(path: PathLike) -> bytes:
             if members != [MEMBER]:
                 held = shortened(str(members[:5]))
                 raise EpicError(f"{path}: holds {held}, expected exactly one member, {MEMBER}")
-            how = archive.getinfo(MEMBER).compress_type
-            if how not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise EpicError(f"{where} is packed by method {how}, expected stored or deflated")
+            method = archive.getinfo(MEMBER).compress_type
+            if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise EpicError(
+                    f"{where} is packed by method {method}, expected stored or deflated"
+                )
             # The size in the header may be wrong, so the read has a limit too.
             with archive.open(MEMBER) as member:
                 claimed = archive.getinfo(MEMBER).file_size

@@ -42,11 +42,11 @@ def asked(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
         the run's own list of segments. And what `read_hits` is told besides.
     """
     config = layered_settings(options.configfile, options.directory)
-    given, folder = config.annotations, options.directory
-    val, train = folder / given.val, folder / given.train
+    annotations, folder = config.annotations, options.directory
+    val, train = folder / annotations.val, folder / annotations.train
     if options.annotations:
         val, train = options.annotations, options.annotations.with_name(train.name)
-    elif given.format != "official" or config.videos.subset:
+    elif annotations.format != "official" or config.videos.subset:
         val = folder / "results/segments/val.txt"
     named = {key: path and str(folder / path) for key, path in config.evaluate.model_dump().items()}
     truth = read_truth(val, find_lists(train, named))
@@ -108,12 +108,12 @@ def _hits_of_entries(
         )
     # Rows keep the file's order and dtype, since the official softmax goes over all rows and its
     # rounding depends on both.
-    place = {name: row for row, name in enumerate(truth.ids)}
-    rows = np.array([place[entry["narration_id"]] for entry in entries])
+    row_of_id = {name: row for row, name in enumerate(truth.ids)}
+    rows = np.array([row_of_id[entry["narration_id"]] for entry in entries])
     verb, noun = (np.stack([entry[key].numpy() for entry in entries]) for key in OUTPUTS)
     hits = official_hits(verb, noun, truth.verb[rows], truth.noun[rows])
-    back = np.argsort(rows)
-    return {name: own[back] for name, own in hits.items()}
+    order = np.argsort(rows)
+    return {name: mask[order] for name, mask in hits.items()}
 
 
 def _of_avion(
@@ -133,17 +133,17 @@ def _of_avion(
     columns = {"verb_class": class_id, "noun_class": class_id}
     about = f"the official train CSV with {', '.join(columns)}, whose pairs are classes of {path}"
     rows = read_own_table(train or "EPIC_100_train.csv", columns, about=about, delimiter=",")
-    known = {tuple(row.values()) for row in rows} | set(truth.pairs())
-    pairs = sorted(known, key=lambda pair: f"{pair[0]}:{pair[1]}")
-    place = {pair: number for number, pair in enumerate(pairs)}
+    known_pairs = {tuple(row.values()) for row in rows} | set(truth.pairs())
+    pairs = sorted(known_pairs, key=lambda pair: f"{pair[0]}:{pair[1]}")
+    class_of_pair = {pair: number for number, pair in enumerate(pairs)}
     probs, targets = (torch.as_tensor(content[key]) for key in ("probs", "targets"))
     if tuple(probs.shape) != (len(truth.ids), len(pairs)):
         raise EpicError(
             f"{path}: its probs have shape {list(probs.shape)}, expected "
             f"[{len(truth.ids)}, {len(pairs)}]: segments of val, pairs of train and val"
         )
-    true = [place[pair] for pair in truth.pairs()]
-    if targets.tolist() != true:
+    true_classes = [class_of_pair[pair] for pair in truth.pairs()]
+    if targets.tolist() != true_classes:
         raise EpicError(
             f"{path}: its targets are not the classes of val in the CSV's order; expected the "
             "dump of a test on this CSV"

@@ -74,8 +74,8 @@ def scanned_video(
     if row is None or not row.readable:
         state = "is not in it" if row is None else f"is {row.status}: {row.reason or 'no reason'}"
         raise EpicError(f"{table}: {video_id} {state}; expected a video that can be read")
-    path, found = f"{participant_id}/{video_id}.MP4", load_index(index, video_id)
-    return ScannedVideo(video_id, Path(root), path, Path(index).parent, found, row)
+    path, frame_index = f"{participant_id}/{video_id}.MP4", load_index(index, video_id)
+    return ScannedVideo(video_id, Path(root), path, Path(index).parent, frame_index, row)
 
 
 # A clip lasts this long for a model whose frames cover a segment. The median segment of EPIC lasts
@@ -251,15 +251,15 @@ def forget_rows(out: str | os.PathLike) -> None:
     folder = Shards(out, "").folder
     for shard in folder.glob("*/[!.]*"):
         shard.unlink(missing_ok=True)
-    for place in (*folder.glob("*"), folder):
+    for directory in (*folder.glob("*"), folder):
         with contextlib.suppress(OSError):
-            place.rmdir()
+            directory.rmdir()
 
 
 def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
     """The clips as a segment list, which the dataset reads."""
     steps = placed.sound.nonzero()[0].tolist()
-    safe = Path(video.path).stem
+    video_stem = Path(video.path).stem
     return pd.DataFrame(
         {
             "path": video.path,
@@ -267,7 +267,7 @@ def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
             "stop": placed.stop[placed.sound],
             "verb": NO_LABEL,
             "noun": NO_LABEL,
-            "narration_id": [f"{safe}_at_{placed.seconds(step):.2f}_s" for step in steps],
+            "narration_id": [f"{video_stem}_at_{placed.seconds(step):.2f}_s" for step in steps],
         }
     )
 
@@ -278,8 +278,8 @@ def _parts(
     """The clips in parts of `PART`, each with its shard's stamp and its lines from `begin` on."""
     parts = {}
     for first in range(0, len(listed), PART):
-        some = listed.iloc[first : first + PART]
-        stamp = video_stamp(video.file, some["start"].tolist(), some["stop"].tolist())
-        lines = list(range(begin + first, begin + first + len(some)))
+        part = listed.iloc[first : first + PART]
+        stamp = video_stamp(video.file, part["start"].tolist(), part["stop"].tolist())
+        lines = list(range(begin + first, begin + first + len(part)))
         parts[f"{Path(video.path).stem}.{first:07d}"] = (stamp, lines)
     return parts

@@ -19,9 +19,9 @@ def run(options: argparse.Namespace) -> int:
             f"--model is given {len(options.model)} times; a timeline takes one model; call once "
             "for each, with an --out of its own"
         )
-    given = vars(options)
-    timeline = checked(TimelineSettings, _section(given, "timeline."), prefix="--")
-    predict = checked(PredictSettings, _section(given, "predict."), prefix="--")
+    arguments = vars(options)
+    timeline = checked(TimelineSettings, _section(arguments, "timeline."), prefix="--")
+    predict = checked(PredictSettings, _section(arguments, "predict."), prefix="--")
     names = None
     if options.class_lists:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))

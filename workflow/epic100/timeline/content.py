@@ -100,16 +100,16 @@ def merge(
         borders = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
         for start, stop in zip(borders, borders[1:], strict=False):
             mean = float(height[start:stop].mean())
-            long = (stop - start) * settings.stride >= settings.min_seconds - 1e-9
-            if long and mean >= settings.threshold:
+            is_long = (stop - start) * settings.stride >= settings.min_seconds - 1e-9
+            if is_long and mean >= settings.threshold:
                 runs.append(Run(first + start, first + stop, int(best[start]), mean))
     return runs
 
 
 def moving_mean(rows: np.ndarray, reach: int) -> np.ndarray:
     """Mean of each row and the `reach` rows on both sides, fewer at the ends; float64 [N, P]."""
-    places = np.arange(len(rows))
-    low, high = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(rows))
+    row_numbers = np.arange(len(rows))
+    low, high = np.maximum(row_numbers - reach, 0), np.minimum(row_numbers + reach + 1, len(rows))
     sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=float)])
     return (sums[high] - sums[low]) / (high - low)[:, None]
 
@@ -198,7 +198,7 @@ def build_timeline(
     members = [pair[:2] for pair in predictions.pairs]
     pairs = _spread(predictions.log_probs, placed.sound)
     verbs, nouns = (_spread(rows, placed.sound) for rows in marginals(predictions))
-    found = []
+    segments = []
     quiet = None
     if idle is not None:
         quiet = np.ones(len(placed.sound))
@@ -206,7 +206,7 @@ def build_timeline(
     for run in merge(pairs, placed.sound, settings, quiet, threshold):
         verb, noun = members[run.pair]
         steps = slice(run.start, run.stop)
-        found.append(
+        segments.append(
             Segment(
                 times[run.start],
                 times[run.stop],
@@ -238,7 +238,7 @@ def build_timeline(
         else:
             clip["damaged"] = True
         clips.append(clip)
-    return Timeline(video, fps, times[-1], damaged, found, clips, made_from, late)
+    return Timeline(video, fps, times[-1], damaged, segments, clips, made_from, late)
 
 
 def _spread(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
@@ -309,7 +309,7 @@ def as_activitynet(timeline: Timeline) -> dict[str, Any]:
         }
         for segment in timeline.segments
     ]
-    about = {
+    entry = {
         "subset": "predicted",
         "duration": round(timeline.duration, 3),
         "fps": round(timeline.fps, 6),
@@ -318,7 +318,7 @@ def as_activitynet(timeline: Timeline) -> dict[str, Any]:
     }
     return {
         "version": FORMAT,
-        "database": {timeline.video: about},
+        "database": {timeline.video: entry},
         "results": {timeline.video: rows},
     }
 
@@ -340,13 +340,13 @@ def write_detections(
     results = {
         video["video"]: [
             {
-                "verb": found["verb"],
-                "noun": found["noun"],
-                "action": f"{found['verb']},{found['noun']}",
-                "score": found["probability"],
-                "segment": [found["start"], found["stop"]],
+                "verb": segment["verb"],
+                "noun": segment["noun"],
+                "action": f"{segment['verb']},{segment['noun']}",
+                "score": segment["probability"],
+                "segment": [segment["start"], segment["stop"]],
             }
-            for found in video["segments"]
+            for segment in video["segments"]
         ]
         for video in videos
     }

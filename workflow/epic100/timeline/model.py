@@ -83,8 +83,8 @@ class Background:
 def read_background(path: str | os.PathLike, digest: str) -> Background:
     """Read what `learn_background` wrote for a model of this SHA-256. Raises EpicError."""
     try:
-        found = conforming(Background(**read_json(path)))
-        if (found.format, found.model) != (FORMAT, digest):
+        background = conforming(Background(**read_json(path)))
+        if (background.format, background.model) != (FORMAT, digest):
             raise ValueError("it is of another version or model")
     except (OSError, ValueError, TypeError) as error:
         why = "it has another form" if isinstance(error, TypeError) else error
@@ -92,7 +92,7 @@ def read_background(path: str | os.PathLike, digest: str) -> Background:
             f"{path}: no background of this model ({why}); expected the background.json of its "
             "run, which `epic100 run results/background.json` makes"
         ) from error
-    return found
+    return background
 
 
 def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
@@ -108,22 +108,22 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
     values = rows.double().clamp(min=FLOOR)
     mean, spread = values.mean(dim=0), values.std(dim=0) + 1e-6
     values, truth = (values - mean) / spread, torch.from_numpy(gaps).double()
-    share = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth).mean())
+    sample_weights = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth).mean())
     weights = torch.zeros(values.shape[1] + 1, dtype=torch.float64, requires_grad=True)
-    steps = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
-        steps.zero_grad()
+        optimizer.zero_grad()
         scores = values @ weights[:-1] + weights[-1]
-        lost = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth, share)
+        lost = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth, sample_weights)
         lost = lost + DECAY * weights[:-1].square().sum()
         lost.backward()
         return lost
 
-    steps.step(loss)
-    own = weights.detach()
-    scaled = own[:-1] / spread
-    return scaled.tolist(), float(own[-1] - scaled @ mean)
+    optimizer.step(loss)
+    learned = weights.detach()
+    scaled = learned[:-1] / spread
+    return scaled.tolist(), float(learned[-1] - scaled @ mean)
 
 
 def best_threshold(scores: np.ndarray, gaps: np.ndarray) -> tuple[float, float, float]:
@@ -137,12 +137,14 @@ def best_threshold(scores: np.ndarray, gaps: np.ndarray) -> tuple[float, float, 
         The threshold, in the middle of the best places, and the two shares.
     """
     order = np.argsort(scores)
-    kept = np.cumsum(~gaps[order]) / (~gaps).sum()
-    found = 1 - np.cumsum(gaps[order]) / gaps.sum()
-    best = np.flatnonzero(np.isclose(kept + found, (kept + found).max()))
-    place = int(best[len(best) // 2])
-    ends = scores[order][[place, min(place + 1, len(order) - 1)]]
-    return float(ends.mean()), float(found[place]), float(kept[place])
+    segments_kept = np.cumsum(~gaps[order]) / (~gaps).sum()
+    gaps_found = 1 - np.cumsum(gaps[order]) / gaps.sum()
+    best = np.flatnonzero(
+        np.isclose(segments_kept + gaps_found, (segments_kept + gaps_found).max())
+    )
+    best_index = int(best[len(best) // 2])
+    ends = scores[order][[best_index, min(best_index + 1, len(order) - 1)]]
+    return float(ends.mean()), float(gaps_found[best_index]), float(segments_kept[best_index])
 
 
 class ModelInUse:
@@ -170,10 +172,10 @@ class ModelInUse:
         self.background = read_background(background, self.digest) if background else None
         self.names = names or ClassNames(self.trained.names)
         for task, classes in (("verb", self.trained.num_verbs), ("noun", self.trained.num_nouns)):
-            last = max(self.names.by_task.get(task, {}), default=-1)
-            if last >= classes:
+            last_class = max(self.names.by_task.get(task, {}), default=-1)
+            if last_class >= classes:
                 raise EpicError(
-                    f"--class-lists: the list of {task}s names class {last}, but {path} has "
+                    f"--class-lists: the list of {task}s names class {last_class}, but {path} has "
                     f"{classes} {task}s; expected the lists of its classes, verbs first"
                 )
         if not self.names.by_task:
@@ -213,11 +215,13 @@ def learn_background(
     Raises:
         EpicError: A split has no gaps or no segments that can be read.
     """
-    places = {Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)}
+    files_of_participant = {
+        Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)
+    }
     rows, gaps = {}, {}
     for split in ("train", "val"):
-        found = list(_examples(model, segments[split], clean[split], root, places))
-        gaps[split] = np.array([gap for *_, labels in found for gap in labels], bool)
+        examples = list(_examples(model, segments[split], clean[split], root, files_of_participant))
+        gaps[split] = np.array([gap for *_, labels in examples for gap in labels], bool)
         if gaps[split].all() or not gaps[split].any():
             raise EpicError(
                 f"{segments[split]}: {gaps[split].sum()} gaps of {LEAST} frames or more and "
@@ -226,7 +230,7 @@ def learn_background(
         shards = Path(out).with_suffix(f".{split}.pt")
         rows[split] = torch.cat(
             rows_of_clips(
-                [(video, placed) for video, placed, _ in found],
+                [(video, placed) for video, placed, _ in examples],
                 shards,
                 model=model.path,
                 key=model.digest,
@@ -258,25 +262,25 @@ def _examples(
     places: Mapping[str, Sequence[str]],
 ) -> Iterator[tuple[ScannedVideo, Placed, list[bool]]]:
     """The videos of a split, their clips of segments and of gaps, and which are gaps."""
-    kept = read_segments(clean)
-    for path, own in read_segments(segments).groupby("path"):
+    clean_rows = read_segments(clean)
+    for path, rows in read_segments(segments).groupby("path"):
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
         try:
-            found = scanned_video(video, participant, root, *places[participant])
+            scanned = scanned_video(video, participant, root, *places[participant])
         except (KeyError, EpicError):  # It is excluded, or cannot be read.
             continue
-        frames, most = found.index.frames, clip_frames(model.pipeline, found.index.fps, None)
-        busy = [(0, int(own["start"].min())), (int(own["stop"].max()), frames)]
-        busy += [*zip(own["start"], own["stop"], strict=True), *found.row.damaged]
+        frames, length = scanned.index.frames, clip_frames(model.pipeline, scanned.index.fps, None)
+        busy = [(0, int(rows["start"].min())), (int(rows["stop"].max()), frames)]
+        busy += [*zip(rows["start"], rows["stop"], strict=True), *scanned.row.damaged]
         gaps = [
-            (at, min(at + most, stop))
+            (at, min(at + length, stop))
             for start, stop in ranges_of(outside(busy, frames))
-            for at in range(start, stop - LEAST + 1, most)
-            if min(at + most, stop) - at >= LEAST
+            for at in range(start, stop - LEAST + 1, length)
+            if min(at + length, stop) - at >= LEAST
         ]
-        actions = kept.loc[kept["path"] == path, ["start", "stop"]].to_numpy().tolist()
-        some = [each[:: -(-len(each) // EACH) or 1] for each in (actions, gaps)]
-        clips = np.array([*some[0], *some[1]], np.int64).reshape(-1, 2)
+        actions = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]].to_numpy().tolist()
+        chosen = [spans[:: -(-len(spans) // EACH) or 1] for spans in (actions, gaps)]
+        clips = np.array([*chosen[0], *chosen[1]], np.int64).reshape(-1, 2)
         sound = np.ones(len(clips), bool)
         placed = Placed(1.0, np.inf, clips[:, 0], clips[:, 1], sound, [])
-        yield found, placed, [False] * len(some[0]) + [True] * len(some[1])
+        yield scanned, placed, [False] * len(chosen[0]) + [True] * len(chosen[1])

@@ -87,13 +87,13 @@ def make_timeline(
         modules=modules,
     )
     ids = [str(number) for number in range(count)]
-    found = predictions_of("", ids, rows, model.trained, model.digest)
+    predictions = predictions_of("", ids, rows, model.trained, model.digest)
     idle = model.background.scores(rows) if model.background else None
     timeline = build_timeline(
         video.name,
         video.index.fps,
         placed,
-        found,
+        predictions,
         model.names,
         settings,
         made_from(model, video.file, settings),
@@ -177,8 +177,8 @@ def make_timelines(
             if len(paths) > 1:
                 log.error(error)
     if refused:
-        count = f"{len(refused)} of {len(paths)} videos have no timeline: "
-        raise EpicError((count if len(paths) > 1 else "") + refused[0])
+        prefix = f"{len(refused)} of {len(paths)} videos have no timeline: "
+        raise EpicError((prefix if len(paths) > 1 else "") + refused[0])
 
 
 def _checked(file: str | os.PathLike) -> Path:
@@ -209,20 +209,24 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         raise FrameError(
             f"{path}: {index.frames} picture in it; expected a video, with two or more"
         )
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
+    safe_name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
     seconds = float(index.times[-1]) + 1 / index.fps
-    video = Video(safe, safe, "test", index.fps, seconds)
+    video = Video(safe_name, safe_name, "test", index.fps, seconds)
     link = video.path(work)
     make_folder(link.parent)
     link.unlink(missing_ok=True)
     link.symlink_to(path.resolve())
     (row,) = scan_participant(
-        [video], work, work / f"{safe}.tsv", index_path(work, safe), cache=work / "scanned"
+        [video],
+        work,
+        work / f"{safe_name}.tsv",
+        index_path(work, safe_name),
+        cache=work / "scanned",
     )
     if not row.readable:
         raise FrameError(f"{path}: {row.reason}; expected a video that can be decoded")
-    found = load_index(index_path(work, safe), safe)
-    return ScannedVideo(path.stem, work, os.fspath(video.path()), work, found, row)
+    stored_index = load_index(index_path(work, safe_name), safe_name)
+    return ScannedVideo(path.stem, work, os.fspath(video.path()), work, stored_index, row)
 
 
 def _is_made(tsv: Path, wanted: dict) -> bool:

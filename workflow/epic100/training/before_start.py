@@ -61,8 +61,8 @@ class Asked:
         files = [*bases(self.recipe), self.sheet, self.weights or "", config.videos.root]
         files += [value for value in vars(config.annotations).values() if isinstance(value, str)]
         files += [str(path) for path in Path(config.modules.folder or os.devnull).rglob("*.py")]
-        seen = {path: os.stat(path) for path in files if os.path.exists(path)}
-        states = {path: (state.st_size, state.st_mtime_ns) for path, state in seen.items()}
+        stats = {path: os.stat(path) for path in files if os.path.exists(path)}
+        states = {path: (state.st_size, state.st_mtime_ns) for path, state in stats.items()}
         text = json.dumps([asdict(self), states], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -79,8 +79,10 @@ def bases(recipe: str) -> list[str]:
             match node:
                 case ast.Assign(targets=[ast.Name(id="_base_")], value=value):
                     texts = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant)]
-                    below = [os.path.join(os.path.dirname(file), str(text)) for text in texts]
-                    files += [path for path in map(os.path.abspath, below) if path not in files]
+                    base_paths = [os.path.join(os.path.dirname(file), str(text)) for text in texts]
+                    files += [
+                        path for path in map(os.path.abspath, base_paths) if path not in files
+                    ]
     return files
 
 
@@ -117,14 +119,14 @@ def run_start_check(
         EpicError: Something stands in the way of the run: the screen. Or it must finish, and
             crashed or took too long.
     """
-    digest, train = asked.digest(), asked.config.get("train", {})
-    on_cpu = asked.remote or train.get("device") == "cpu" or train.get("gpus") == 0
+    digest, section = asked.digest(), asked.config.get("train", {})
+    on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
     # MMEngine uses any GPU that it sees, so a check on the CPU hides them all.
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
     with open(open_plain(log_file, os.O_WRONLY), "w", encoding="utf-8") as log:
         log.truncate(0)
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 [sys.executable, "-P", "-m", MODULE],
                 input=pickle.dumps(asked),
                 stdout=subprocess.PIPE,
@@ -133,7 +135,7 @@ def run_start_check(
                 timeout=LIMIT_SECONDS,
                 check=False,
             )
-            passed, text = json.loads(done.stdout.splitlines()[-1])
+            passed, text = json.loads(completed.stdout.splitlines()[-1])
         except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
             reason = f"the start check did not finish; {log_file} has the details"
             if must_finish:

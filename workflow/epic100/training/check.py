@@ -75,15 +75,15 @@ class FewSamples(Dataset):
     """
 
     def __init__(self, of: str, length: int, samples: int = SAMPLES, **dataset: Any) -> None:
-        whole = DATASETS.build({"type": of, **dataset})
-        self.length, self.metainfo = length, whole.metainfo
-        chosen = np.linspace(0, len(whole) - 1, min(samples, len(whole))).astype(int)
+        original = DATASETS.build({"type": of, **dataset})
+        self.length, self.metainfo = length, original.metainfo
+        indices = np.linspace(0, len(original) - 1, min(samples, len(original))).astype(int)
         started = time.perf_counter()
         try:
-            self.samples = [whole[int(index)] for index in chosen]
+            self.samples = [original[int(index)] for index in indices]
         except EpicError as error:
             raise Unread(str(error)) from error
-        self.seconds = (time.perf_counter() - started) / len(chosen)
+        self.seconds = (time.perf_counter() - started) / len(indices)
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: the samples stay the same."""
@@ -136,9 +136,9 @@ def check(
         if not rank() and not found.unread:
             _predict(plan, folder / MODEL, modules, views)
     except Stopped as error:
-        came = str(error).partition(" came")[0]
+        signal = str(error).partition(" came")[0]
         raise Stopped(
-            f"{came} came while the run was tried: stopped before its first step; {GO_ON}"
+            f"{signal} came while the run was tried: stopped before its first step; {GO_ON}"
         ) from error
     except EpicError:
         raise
@@ -183,26 +183,26 @@ def _train(
     )
     try:
         loop = runner.train_loop
-        dataset, batch = loop.dataloader.dataset, loop.dataloader.batch_size
+        dataset, batch_size = loop.dataloader.dataset, loop.dataloader.batch_size
         with saved_for_backward(model) as saved:
             runner.train()
     except Unread as error:
         if not early:
             raise
         return replace(found, unread=str(error))
-    if came := loop.signals.requested:  # It came after the last step.
-        raise Stopped(f"{came} came")
+    if signal := loop.signals.requested:  # It came after the last step.
+        raise Stopped(f"{signal} came")
     if not rank():
         save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / MODEL)
     return replace(
         found,
         loss=loop.loss,
         seconds=time.perf_counter() - started,
-        step_seconds=loop.computed * plan.share / batch,
+        step_seconds=loop.computed * plan.share / batch_size,
         load_seconds=dataset.seconds,
         memory=torch.cuda.max_memory_allocated(),
         # Several steps reuse addresses, so the storages of one step alone can be counted.
-        activations=sum(saved.values()) / batch if runner.max_iters == 1 else 0.0,
+        activations=sum(saved.values()) / batch_size if runner.max_iters == 1 else 0.0,
         shape=tuple(dataset.samples[0]["inputs"].shape),
     )
 
@@ -231,9 +231,9 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Recipe:
     batches = {"train_dataloader": (share, steps), "val_dataloader": (min(share, SAMPLES), 1)}
     for name in present(config, *batches):
         (batch, number), dataset = batches[name], dict(config[name].dataset)
-        few = {"type": "FewSamples", "of": dataset.pop("type")}
+        few_samples = {"type": "FewSamples", "of": dataset.pop("type")}
         changes |= {
-            f"{name}.dataset": {**dataset, **few, "length": batch * number * processes},
+            f"{name}.dataset": {**dataset, **few_samples, "length": batch * number * processes},
             f"{name}.batch_size": batch,
             f"{name}.num_workers": 0,
             f"{name}.persistent_workers": False,
@@ -244,19 +244,21 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Recipe:
 
 def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> str:
     """Say what is free in the results, and what the run still needs; EpicError if it is less."""
-    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    weight_bytes = sum(
+        value.numel() * value.element_size() for value in model.state_dict().values()
+    )
     folder, keep = Path(plan.config.work_dir), plan.config.default_hooks.checkpoint.keep
-    there = sum(path.stat().st_size for path in checkpoints(folder))
+    saved_bytes = sum(path.stat().st_size for path in checkpoints(folder))
     # The best checkpoint, and one that is being written, come on top of those that are kept.
-    needed = max(0, (keep + 2) * STATE * weights + more - there)
+    needed = max(0, (keep + 2) * STATE * weight_bytes + more - saved_bytes)
     free = shutil.disk_usage(folder).free
-    words = (
+    text = (
         f"{free / 1e9:.1f} GB free in {folder.parents[2]}; this run needs about "
         f"{needed / 1e9:.1f} GB"
     )
     if free < needed:
-        raise EpicError(f"{words}; free some space, or choose another folder with --directory")
-    return words
+        raise EpicError(f"{text}; free some space, or choose another folder with --directory")
+    return text
 
 
 @contextlib.contextmanager
@@ -266,17 +268,17 @@ def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
     Yields:
         Bytes of each storage, by its address.
     """
-    own = {value.untyped_storage()._cdata for value in model.parameters()}
-    found: dict[int, int] = {}
+    weight_addresses = {value.untyped_storage()._cdata for value in model.parameters()}
+    storage_bytes: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            found[storage._cdata] = storage.nbytes()
+        if storage._cdata not in weight_addresses:
+            storage_bytes[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield found
+        yield storage_bytes
 
 
 def _require_room(found: Found) -> None:
@@ -295,15 +297,15 @@ def _predict(
 ) -> None:
     """Predict a segment with a model file. The start of a real prediction does the same."""
     compute, pipeline = open_model(load_model(file), str(file), plan.placement.device, 1, modules)
-    trained = plan.config.train_dataloader.dataset
+    train_dataset = plan.config.train_dataloader.dataset
     segment = FewSamples(
         of="EpicSegmentVideoDataset",
         length=1,
         samples=1,
         part=SAMPLES,
-        ann_file=trained.ann_file,
-        data_root=trained.data_root,
-        index_dir=trained.index_dir,
+        ann_file=train_dataset.ann_file,
+        data_root=train_dataset.data_root,
+        index_dir=train_dataset.index_dir,
         test_mode=True,
         pipeline=view_pipeline(pipeline, *views),
     )[0]
@@ -316,13 +318,13 @@ def is_ours(error: BaseException) -> bool:
     What a config builds (`clips`, `model`, hooks) may well dislike its arguments.
     """
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    part = str(frame.f_globals.get("__name__")).split(".")
-    return part[0] == "epic100" and part[1] not in ("clips", "model") and part[-1] != "hooks"
+    names = str(frame.f_globals.get("__name__")).split(".")
+    return names[0] == "epic100" and names[1] not in ("clips", "model") and names[-1] != "hooks"
 
 
 def _advice(error: Exception, plan: TrainingPlan) -> str:
-    words = " ".join(str(error).split())[:300]
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in words:
+    message = " ".join(str(error).split())[:300]
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in message:
         return f"a step of {plan.part} segments does not fit into memory; {SMALLER}"
     advice = f"correct `train: options:` or {plan.config.filename}"
     if plan.mixing:
@@ -332,6 +334,6 @@ def _advice(error: Exception, plan: TrainingPlan) -> str:
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         advice = "set `train: compile: false`"
     return (
-        f"config: a training step with these settings fails ({type(error).__name__}: {words}); "
+        f"config: a training step with these settings fails ({type(error).__name__}: {message}); "
         f"expected keys and values that its parts take; {advice}"
     )

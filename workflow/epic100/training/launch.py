@@ -107,15 +107,15 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
         EpicError: Torch cannot use a GPU that was granted or requested; or a process failed (with
             its own message) or was killed by a signal.
     """
-    found = look_for_gpus(asked)
-    placement = choose_device(settings.device, settings.gpus, found, settings.nodes)
-    hidden = placement.device == "cpu" and found.visible > 0
-    if hidden:
+    gpus = look_for_gpus(asked)
+    placement = choose_device(settings.device, settings.gpus, gpus, settings.nodes)
+    hides_gpus = placement.device == "cpu" and gpus.visible > 0
+    if hides_gpus:
         settings = settings.model_copy(update={"device": "cpu"})
     job = Job(settings, arguments, asked, patience=PATIENCE_MINUTES)
     if settings.nodes > 1:
         _train_on_nodes(job)
-    elif placement.processes > 1 or hidden:
+    elif placement.processes > 1 or hides_gpus:
         _start_ranks(job, placement)
     else:
         train(settings, **arguments)
@@ -124,10 +124,12 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
 def _train_on_nodes(job: Job) -> None:
     """Start the training on all nodes of this job, and raise the error that ended it."""
     count = job.settings.nodes
-    head, rank = here().on_nodes(count, SAVE_SECONDS)
+    launcher, rank_variable = here().on_nodes(count, SAVE_SECONDS)
     address = own_address()
-    nodes = Nodes(address, free_port(address), uuid.uuid4().hex, socket.gethostname(), rank)
-    command = [*head, sys.executable, "-u", "-P", "-m", PROCESS, "/dev/stdin"]
+    nodes = Nodes(
+        address, free_port(address), uuid.uuid4().hex, socket.gethostname(), rank_variable
+    )
+    command = [*launcher, sys.executable, "-u", "-P", "-m", PROCESS, "/dev/stdin"]
     log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
     errors: list[EpicError] = []
     with tempfile.TemporaryFile() as file:
@@ -151,8 +153,8 @@ def _train_on_nodes(job: Job) -> None:
         raise cause_of(errors)
     if step.returncode:
         raise EpicError(
-            f"training ended, because {head[0]} ended with exit code {step.returncode} (its reason "
-            f"stands above); {GO_ON}"
+            f"training ended, because {launcher[0]} ended with exit code {step.returncode} (its "
+            f"reason stands above); {GO_ON}"
         )
 
 
@@ -162,17 +164,17 @@ def start_node(job: Job) -> None:
     Raises:
         EpicError: As `launch`. It was printed for the launcher on the first node.
     """
-    nodes, here = job.nodes, socket.gethostname()
+    nodes, host = job.nodes, socket.gethostname()
     assert nodes is not None, "started on a node"
     try:
-        if nodes.host != here and nodes.address.startswith("127."):
+        if nodes.host != host and nodes.address.startswith("127."):
             raise EpicError(
-                f"the name of the first node, {nodes.host}, is {nodes.address} there, where {here} "
+                f"the name of the first node, {nodes.host}, is {nodes.address} there, where {host} "
                 "cannot reach it; set GLOO_SOCKET_IFNAME to the interface of the network between "
                 "the nodes"
             )
-        settings, found = job.settings, look_for_gpus(job.asked)
-        _start_ranks(job, choose_device(settings.device, settings.gpus, found, settings.nodes))
+        settings, gpus = job.settings, look_for_gpus(job.asked)
+        _start_ranks(job, choose_device(settings.device, settings.gpus, gpus, settings.nodes))
     except EpicError as error:
         sys.stdout.write(f"{ERROR}{json.dumps(str(error))}\n")
         raise
@@ -195,13 +197,13 @@ def _start_ranks(job: Job, placement: Placement) -> None:
             # MMEngine uses any GPU that it sees, so a training on the CPU hides them all.
             **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
         }
-        first = int(os.environ[job.nodes.rank]) * placement.on_node if job.nodes else 0
-        own = [
-            environment | {"RANK": str(first + number), "LOCAL_RANK": str(number)}
+        first_rank = int(os.environ[job.nodes.rank]) * placement.on_node if job.nodes else 0
+        environments = [
+            environment | {"RANK": str(first_rank + number), "LOCAL_RANK": str(number)}
             for number in range(placement.on_node)
         ]
         with forwarding(_tell_ranks):
-            run_ranks([(train_rank, job)] * len(own), own, first)
+            run_ranks([(train_rank, job)] * len(environments), environments, first_rank)
 
 
 def train_rank(job: Job) -> None:
@@ -252,14 +254,16 @@ def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
         EpicError: The address cannot be used, or a process does not come in time.
     """
     try:
-        own = socket.create_server((nodes.address, nodes.port)).detach() if rank == 0 else None
+        descriptor = (
+            socket.create_server((nodes.address, nodes.port)).detach() if rank == 0 else None
+        )
         store = TCPStore(
             nodes.address,
             nodes.port,
             processes,
             rank == 0,
             timedelta(seconds=WAIT_SECONDS),
-            master_listen_fd=own,
+            master_listen_fd=descriptor,
         )
     except (OSError, RuntimeError) as error:  # Errors of torch's store are RuntimeErrors.
         raise EpicError(
@@ -279,15 +283,15 @@ def own_address() -> str:
     Raises:
         EpicError: The interface or the name has no IPv4 address.
     """
-    for name in filter(None, map(os.environ.get, INTERFACES)):
-        addresses = psutil.net_if_addrs().get(name, [])
-        found = [each.address for each in addresses if each.family == socket.AF_INET]
-        if not found:
+    for interface in filter(None, map(os.environ.get, INTERFACES)):
+        addresses = psutil.net_if_addrs().get(interface, [])
+        ipv4_addresses = [entry.address for entry in addresses if entry.family == socket.AF_INET]
+        if not ipv4_addresses:
             raise EpicError(
-                f"{' or '.join(INTERFACES)} is {name}, which has no IPv4 address here; name the "
-                "interface of the network between the nodes"
+                f"{' or '.join(INTERFACES)} is {interface}, which has no IPv4 address here; name "
+                "the interface of the network between the nodes"
             )
-        return found[0]
+        return ipv4_addresses[0]
     try:
         return socket.gethostbyname(socket.gethostname())
     except OSError as error:
@@ -311,7 +315,11 @@ def towards(address: str) -> dict[str, str]:
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((address, 9))  # This sends nothing.
-        own = probe.getsockname()[0]
+        local_address = probe.getsockname()[0]
     interfaces = psutil.net_if_addrs().items()
-    names = [name for name, found in interfaces if own in (each.address for each in found)]
+    names = [
+        name
+        for name, entries in interfaces
+        if local_address in (entry.address for entry in entries)
+    ]
     return {key: names[0] for key in INTERFACES if names and key not in os.environ}

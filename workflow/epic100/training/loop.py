@@ -90,13 +90,14 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._on_their_way: list[Step] = []
         self._last_end: Mark | None = None
         self._config_text = ""
-        batches = self.dataloader.batch_sampler
-        if type(batches) is not BatchSampler:
+        batch_sampler = self.dataloader.batch_sampler
+        if type(batch_sampler) is not BatchSampler:
             raise EpicError(
-                f"train_dataloader.batch_sampler is {type(batches).__name__}; ResumableEpochLoop "
-                "can begin inside an epoch with torch's own only; choose a `sampler` instead"
+                f"train_dataloader.batch_sampler is {type(batch_sampler).__name__}; "
+                "ResumableEpochLoop can begin inside an epoch with torch's own only; choose a "
+                "`sampler` instead"
             )
-        batches.sampler = self._order = RestOfOrder(batches.sampler)
+        batch_sampler.sampler = self._order = RestOfOrder(batch_sampler.sampler)
 
     def run(self) -> nn.Module:
         """Train what is left of the run."""
@@ -138,12 +139,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         # Formatting is slow, so it is done only once.
         self._config_text = runner.cfg.pretty_text
         self.clock = self.saves.at = on_rank_0(time.monotonic)
-        batch = self.dataloader.batch_size * world()
-        whole = min(batches * batch, len(self.dataloader.sampler) * world())
-        done = self._iter - self._epoch * batches
-        left = (self._max_epochs - self._epoch) * whole - done * batch
+        batch_size = self.dataloader.batch_size * world()
+        epoch_segments = min(batches * batch_size, len(self.dataloader.sampler) * world())
+        batches_done = self._iter - self._epoch * batches
+        remaining = (self._max_epochs - self._epoch) * epoch_segments - batches_done * batch_size
         self.report.begin(
-            self.history, left, runner.work_dir, self._max_epochs, self.dataloader.num_workers
+            self.history, remaining, runner.work_dir, self._max_epochs, self.dataloader.num_workers
         )
         # A kill may have come between the save of this checkpoint and its copy as the best one.
         if self._iter and self._iter == self.history.best_iter:
@@ -151,10 +152,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def _rest_of_epoch(self) -> Iterator[tuple[dict, float]]:
         """The batches of this epoch that are not done yet, with the seconds each took to come."""
-        move, done = Mover(self.device), self._iter - self._epoch * len(self.dataloader)
-        if done == len(self.dataloader):
+        move, batches_done = Mover(self.device), self._iter - self._epoch * len(self.dataloader)
+        if batches_done == len(self.dataloader):
             return
-        self._order.start, self._last_end = done * self.dataloader.batch_size, None
+        self._order.start, self._last_end = batches_done * self.dataloader.batch_size, None
         before = time.perf_counter()
         for batch in self.dataloader:
             waited = time.perf_counter() - before
@@ -163,8 +164,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def step(self, batch: dict, waited: float) -> None:
         """Train on one batch, and read the steps that are no longer on their way."""
-        runner, place = self.runner, self._iter - self._epoch * len(self.dataloader)
-        runner.call_hook("before_train_iter", batch_idx=place, data_batch=batch)
+        runner, batch_index = self.runner, self._iter - self._epoch * len(self.dataloader)
+        runner.call_hook("before_train_iter", batch_idx=batch_index, data_batch=batch)
         began = Mark(self.device)
         outputs = train_step(
             runner.model, batch, runner.optim_wrapper, most=self.most, dtype=self.dtype
@@ -178,7 +179,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._on_their_way.append(step)
         self.catch_up(self.behind)
         runner.call_hook(
-            "after_train_iter", batch_idx=place, data_batch=batch, outputs=self.figures
+            "after_train_iter", batch_idx=batch_index, data_batch=batch, outputs=self.figures
         )
         self._iter += 1
 
@@ -203,8 +204,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.report.step(self.history, segments, self.loss)
 
     def _about_bad_loss(self, step: Step) -> str:
-        wrong = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
-        ids = itertools.chain(*from_all([each.metainfo["narration_id"] for each in wrong]))
+        samples = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
+        ids = itertools.chain(*from_all([sample.metainfo["narration_id"] for sample in samples]))
         return (
             f"epoch {self._epoch + 1}, iteration {step.number + 1}: the loss is {self.loss}; the "
             f"batch is {', '.join(ids)}; {last_saved(self.runner.work_dir)}; the same command ends "
@@ -214,10 +215,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def _save_if_due(self) -> None:
         """Save after a batch where it is time, before a validation, and on a signal; then stop."""
-        last = self._iter == (self._epoch + 1) * len(self.dataloader)
-        validated = last and self.validates_after(self._epoch + 1)
-        due = not last and self.saves.due(self._iter, self.clock)
-        if validated or due or self.stopping:
+        is_last = self._iter == (self._epoch + 1) * len(self.dataloader)
+        validates = is_last and self.validates_after(self._epoch + 1)
+        is_due = not is_last and self.saves.due(self._iter, self.clock)
+        if validates or is_due or self.stopping:
             path = self.save()
             if self.stopping:
                 raise Stopped(
@@ -269,11 +270,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Add a row to the table, and save; the best by action top-1 is kept beside the newest."""
         self.history.end_epoch(self._epoch, self._iter, figures)
         self.report.epoch(self.history)
-        better = figures.get(ACTION_TOP1, -math.inf) > self.history.best
-        if better:
+        is_best = figures.get(ACTION_TOP1, -math.inf) > self.history.best
+        if is_best:
             self.history.best, self.history.best_iter = float(figures[ACTION_TOP1]), self._iter
         self.save()
-        if better:
+        if is_best:
             self._keep_best()
 
     @property

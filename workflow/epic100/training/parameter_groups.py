@@ -43,19 +43,19 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
         """Add the groups of the parameters of `module` to `params`."""
-        least, names, share = (self.paramwise_cfg.get(rule) for rule in RULES)
+        min_ndim, names, share = (self.paramwise_cfg.get(rule) for rule in RULES)
         learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        blocks = {name: int(found[1]) for name in learned if (found := BLOCK.match(name))}
-        above = max(blocks.values(), default=0) + 2
+        blocks = {name: int(match[1]) for name in learned if (match := BLOCK.match(name))}
+        head_layer = max(blocks.values(), default=0) + 2
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
         for name, parameter in learned.items():
-            decays = parameter.ndim >= (least or 0) and not any(n in name for n in names or ())
-            layer = 0 if EMBEDDING.match(name) else blocks.get(name, above - 1) + 1
-            below = above - layer if share else 0
-            group = groups.setdefault((decays, below), {"params": []})
+            decays = parameter.ndim >= (min_ndim or 0) and not any(n in name for n in names or ())
+            layer = 0 if EMBEDDING.match(name) else blocks.get(name, head_layer - 1) + 1
+            depth = head_layer - layer if share else 0
+            group = groups.setdefault((decays, depth), {"params": []})
             group["params"].append(parameter)
             if not decays:
                 group["weight_decay"] = 0.0
             if share:
-                group["lr"] = self.base_lr * share**below
+                group["lr"] = self.base_lr * share**depth
         params += groups.values()

@@ -116,8 +116,8 @@ class TrainingPlan:
     @property
     def validated(self) -> int:
         """Number of segments in each validation."""
-        whole = 0 if self.val is None else len(self.val)
-        return whole and min(self.config.val_dataloader.dataset.get("part") or whole, whole)
+        total = 0 if self.val is None else len(self.val)
+        return total and min(self.config.val_dataloader.dataset.get("part") or total, total)
 
 
 def plan_run(
@@ -145,12 +145,12 @@ def plan_run(
         config = changed(config, at_precision(config, "fp32"))
     refuse_device(config, placement.device)
     val, no_val = _val_list(config, settings)
-    several: Changes = {}
+    distributed: Changes = {}
     if placement.processes > 1:
-        several["launcher"] = "pytorch"
+        distributed["launcher"] = "pytorch"
         if placement.device == "cpu":
             # MMEngine would choose the same wrapper, but always for a GPU.
-            several["model_wrapper_cfg"] = {
+            distributed["model_wrapper_cfg"] = {
                 "type": "MMDistributedDataParallel",
                 "broadcast_buffers": False,
                 "device_ids": None,
@@ -158,7 +158,7 @@ def plan_run(
             }
         if val is not None:
             # With `cpu`, MMEngine would send the results through files in the current folder.
-            several["val_evaluator.collect_device"] = "gpu"
+            distributed["val_evaluator.collect_device"] = "gpu"
     # The hook that is added here changes how the run is computed, not what it learns.
     hooks = custom_hooks(config)
     if settings.compile:
@@ -169,17 +169,17 @@ def plan_run(
             "work_dir": str(work_dir),
             **_loaders(config, settings, placement),
             **_fused(config, placement),
-            **several,
+            **distributed,
             **(NO_VALIDATION if val is None else {}),
             "model.type": _layout(config, settings, placement),
             "custom_hooks": hooks,
         },
     )
     share = planned.train_dataloader.batch_size
-    stated = planned.get("default_hooks", {}).get("accumulate")
-    parts = settings.accumulate or -(-share // (stated.most if stated else share))
+    accumulate_hook = planned.get("default_hooks", {}).get("accumulate")
+    parts = settings.accumulate or -(-share // (accumulate_hook.most if accumulate_hook else share))
     part = -(-share // parts)
-    if stated or part < share:
+    if accumulate_hook or part < share:
         hook = {"type": "AccumulateHook", "most": part}
         planned = changed(planned, {"default_hooks.accumulate": hook})
     plan = TrainingPlan(planned, placement, share, part, precision, val, no_val)
@@ -194,17 +194,17 @@ def plan_run(
 
 def refuse_device(config: Recipe, device: str) -> None:
     """Refuse a key that the device cannot do. Raises EpicError."""
-    why, precision = "", precision_of(config)
+    fault, precision = "", precision_of(config)
     if (
         precision == "bf16"
         and device == "cuda"
         and not torch.cuda.is_bf16_supported(including_emulation=False)
     ):
-        why = f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
+        fault = f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
     if precision != "fp32" and device == "cpu":
-        why = "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
-    if why:
-        raise EpicError(f"train: precision is {precision}, but {why}")
+        fault = "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
+    if fault:
+        raise EpicError(f"train: precision is {precision}, but {fault}")
     if config.get("sync_bn") and device == "cpu":
         raise EpicError(
             "train: bn is sync, but torch's SyncBatchNorm needs GPUs and this training runs on the "
@@ -227,27 +227,29 @@ def _loaders(config: Recipe, settings: TrainSettings, placement: Placement) -> C
     for name in present(config, *LOADERS):
         loader = config[name]
         share, workers = max(1, loader.batch_size // placement.processes), loader.get("num_workers")
-        own: Changes = {
+        values: Changes = {
             "batch_size": share,
             "pin_memory": loader.get("pin_memory", placement.device == "cuda"),
             "collate_fn": loader.get("collate_fn", {"type": "collate_in_one"}),
         }
-        chosen = settings.workers is not None or f"{name}.num_workers" in settings.options
-        if placement.device == "cuda" and not chosen:
+        is_chosen = settings.workers is not None or f"{name}.num_workers" in settings.options
+        if placement.device == "cuda" and not is_chosen:
             workers = workers_for(usable_cores(), placement.on_node)
-            own |= {"num_workers": workers, "persistent_workers": workers > 0}
+            values |= {"num_workers": workers, "persistent_workers": workers > 0}
         if workers:
-            own["prefetch_factor"] = loader.get("prefetch_factor", batches_ahead(workers, share))
-        changes |= {f"{name}.{key}": value for key, value in own.items()}
+            values["prefetch_factor"] = loader.get("prefetch_factor", batches_ahead(workers, share))
+        changes |= {f"{name}.{key}": value for key, value in values.items()}
     return changes
 
 
 def _fused(config: Recipe, placement: Placement) -> Changes:
     """On a GPU, the optimizer's step in one kernel, where torch has it and nothing is chosen."""
     optimizer = config.optim_wrapper.get("optimizer", {})
-    kind = getattr(torch.optim, optimizer.get("type", ""), None)
-    there = kind is not None and "fused" in inspect.signature(kind).parameters
-    if placement.device == "cpu" or not there or {"fused", "foreach"} & set(optimizer):
+    optimizer_class = getattr(torch.optim, optimizer.get("type", ""), None)
+    has_fused = (
+        optimizer_class is not None and "fused" in inspect.signature(optimizer_class).parameters
+    )
+    if placement.device == "cpu" or not has_fused or {"fused", "foreach"} & set(optimizer):
         return {}
     return {"optim_wrapper.optimizer.fused": True}
 
@@ -268,10 +270,10 @@ def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> st
     Channels-last, but for fp32 on a GPU: docs/evidence/layout.md says why. A model of another type
     keeps it.
     """
-    chosen = settings.channels_last
-    if chosen is None:
-        chosen = lies_channels_last(dtype_of(config), placement.device)
-    return PLAIN if config.model.type == CHANNELS_LAST and not chosen else config.model.type
+    channels_last = settings.channels_last
+    if channels_last is None:
+        channels_last = lies_channels_last(dtype_of(config), placement.device)
+    return PLAIN if config.model.type == CHANNELS_LAST and not channels_last else config.model.type
 
 
 def _val_list(config: Recipe, settings: TrainSettings) -> tuple[pd.DataFrame | None, str]:

@@ -138,8 +138,8 @@ def at_precision(config: Recipe, precision: str | None) -> Changes:
     """Set what a training computes in; None: as the config states it."""
     if precision is None:
         return {}
-    others = {k: v for k, v in config.optim_wrapper.items() if k not in AUTOCAST["bf16"]}
-    return {"optim_wrapper": others | AUTOCAST[precision]}
+    wrapper = {k: v for k, v in config.optim_wrapper.items() if k not in AUTOCAST["bf16"]}
+    return {"optim_wrapper": wrapper | AUTOCAST[precision]}
 
 
 def precision_of(config: Recipe) -> str:
@@ -172,22 +172,22 @@ def schedule_for(config: Recipe, epochs: int) -> Changes:
 
     A schedule that would start only after the new end is dropped.
     """
-    before = config.train_cfg.max_epochs
+    old_epochs = config.train_cfg.max_epochs
     schedules = []
-    for part in map(ConfigDict, config.get("param_scheduler") or []):
-        if part.get("end") == before:
-            part["end"] = epochs
-            if "T_max" in part:
-                part["T_max"] = max(1, part["T_max"] + epochs - before)
-        if part.get("begin", 0) < epochs:
-            schedules.append(part)
+    for schedule in map(ConfigDict, config.get("param_scheduler") or []):
+        if schedule.get("end") == old_epochs:
+            schedule["end"] = epochs
+            if "T_max" in schedule:
+                schedule["T_max"] = max(1, schedule["T_max"] + epochs - old_epochs)
+        if schedule.get("begin", 0) < epochs:
+            schedules.append(schedule)
     return {"train_cfg.max_epochs": epochs, "param_scheduler": schedules}
 
 
 def _require_parts(config: Recipe, where: str) -> None:
     """Refuse a config whose loop, hooks or data are MMAction2's own, with the lines to change."""
-    found = dict(items_of(tree_of(config.to_dict())))
-    wanted = {
+    values = dict(items_of(tree_of(config.to_dict())))
+    required = {
         "train_cfg.type": "ResumableEpochLoop",
         **({"val_cfg.type": "ClipValLoop"} if present(config, "val_cfg") else {}),
         "default_hooks.checkpoint.type": "SafeCheckpointHook",
@@ -195,15 +195,15 @@ def _require_parts(config: Recipe, where: str) -> None:
         **{f"{name}.dataset.type": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)},
         **{f"{name}.type": "EpicPairMetric" for name in present(config, *EVALUATORS)},
         **{
-            key: OWN_STEPS[kind]
-            for key, kind in found.items()
-            if key.startswith(LOADERS) and kind in OWN_STEPS
+            key: OWN_STEPS[value]
+            for key, value in values.items()
+            if key.startswith(LOADERS) and value in OWN_STEPS
         },
     }
-    lines = [f"{key} = {kind!r}" for key, kind in wanted.items() if found.get(key) != kind]
+    lines = [f"{key} = {value!r}" for key, value in required.items() if values.get(key) != value]
     if "SampleSeedHook" not in [hook.type for hook in custom_hooks(config)]:
         lines.append("custom_hooks = [dict(type='SampleSeedHook')]")
-    if "model.cls_head.type" not in found:
+    if "model.cls_head.type" not in values:
         lines.append(f"model.cls_head = dict(type={HEAD!r}, head=...)")
     if lines:
         raise EpicError(
@@ -217,8 +217,8 @@ def _epic_head(head: ConfigDict) -> dict[str, Any]:
     """The head of a config. One of MMAction2 that stands alone gets outputs for pairs."""
     if head.type == HEAD:
         return {"heads": "pair", **head}
-    own = {key: value for key, value in head.items() if key != "num_classes"}
-    return {"type": HEAD, "heads": "pair", "head": own}
+    inner_head = {key: value for key, value in head.items() if key != "num_classes"}
+    return {"type": HEAD, "heads": "pair", "head": inner_head}
 
 
 def _counted(config: Recipe, table: Mapping[str, Any]) -> Changes:
@@ -233,9 +233,9 @@ def _counted(config: Recipe, table: Mapping[str, Any]) -> Changes:
     changes: Changes = {"model.cls_head": head}
     for name in present(config, *EVALUATORS):
         changes |= {f"{name}.{key}": head[key] for key in (*table, "heads")}
-    parts = {name: tree_of(model[name]) for name in present(model, "neck", "data_preprocessor")}
-    counts = [key for key, _ in items_of(parts, "model.") if key.endswith(COUNTS)]
-    changes |= {key: len(read_pairs(table["pairs"])) for key in counts}
+    trees = {name: tree_of(model[name]) for name in present(model, "neck", "data_preprocessor")}
+    count_keys = [key for key, _ in items_of(trees, "model.") if key.endswith(COUNTS)]
+    changes |= {key: len(read_pairs(table["pairs"])) for key in count_keys}
     if (model.get("test_cfg") or {}).get("fcn_test"):
         # In its first test, TPN's head would make a copy of its last layer, and use this copy in
         # all later tests. The layer that learns gives the same scores.
@@ -257,7 +257,7 @@ def _named(
     }
     for name in present(config, *LOADERS):
         split = settings.split if name == "train_dataloader" else "val"
-        own = {
+        loader_values = {
             "batch_size": settings.batch_size,
             "num_workers": workers,
             "persistent_workers": None if workers is None else workers > 0,
@@ -269,7 +269,7 @@ def _named(
             "dataset.max_broken": settings.max_broken,
             "dataset.part": validate.segments if name == "val_dataloader" else None,
         }
-        values |= {f"{name}.{key}": value for key, value in own.items()}
+        values |= {f"{name}.{key}": value for key, value in loader_values.items()}
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -309,8 +309,8 @@ def changed(config: Recipe, changes: Mapping[str, Any]) -> Recipe:
                 node = node[int(name)]
             else:
                 node = node.setdefault(name, ConfigDict())
-        place = int(last) if isinstance(node, list) else last
-        node[place] = ConfigDict(value) if isinstance(value, dict) else value
+        index = int(last) if isinstance(node, list) else last
+        node[index] = ConfigDict(value) if isinstance(value, dict) else value
     return copied
 
 
@@ -327,7 +327,7 @@ def custom_hooks(config: Recipe) -> list[ConfigDict]:
 def tree_of(value: Any) -> Any:
     """A nested config with dicts in place of its lists, whose keys are the places."""
     if isinstance(value, (list, tuple)):
-        value = {str(place): item for place, item in enumerate(value)}
+        value = {str(index): item for index, item in enumerate(value)}
     return {k: tree_of(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
@@ -367,26 +367,26 @@ def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
     """
     tree = tree_of(config.to_dict())
     for key in options:
-        node, place, known, closed = tree, "", READ, True
+        node, prefix, known, closed = tree, "", READ, True
         for name in key.split("."):
             if name not in known and not name.startswith("_"):
                 meant = difflib.get_close_matches(name, known, 1, 0.6 if closed else ALIKE)
                 if closed or meant:
-                    raise EpicError(_unread(key, place + name, tree, [place + n for n in meant]))
+                    raise EpicError(_unread(key, prefix + name, tree, [prefix + n for n in meant]))
                 break
             node = node.get(name)
-            place += f"{name}."
+            prefix += f"{name}."
             if not isinstance(node, dict):
                 break
-            kind = _class_of(options.get(f"{place}type", node.get("type")))
-            known = {*node, *(BUILDERS | _arguments(kind) if kind else ())}
-            closed = kind is not None or bool(known) and all(map(str.isdigit, known))
+            built_class = _class_of(options.get(f"{prefix}type", node.get("type")))
+            known = {*node, *(BUILDERS | _arguments(built_class) if built_class else ())}
+            closed = built_class is not None or bool(known) and all(map(str.isdigit, known))
 
 
 def _unread(key: str, wrong: str, tree: dict[str, Any], meant: list[str]) -> str:
     """The error about an option, of which the part up to `wrong` is read by nothing."""
-    same = f".{wrong.rpartition('.')[2]}"
-    meant += [k for k, _ in items_of(tree) if k.endswith(same) and k.partition(".")[0] in READ]
+    ending = f".{wrong.rpartition('.')[2]}"
+    meant += [k for k, _ in items_of(tree) if k.endswith(ending) and k.partition(".")[0] in READ]
     hint = f"; did you mean {meant[0]}?" if meant else ""
     return (
         f"config: `train: options:` sets {key}, but nothing reads {wrong}{hint}; expected a dotted "

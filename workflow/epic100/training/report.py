@@ -119,8 +119,8 @@ class Report:
         self._write_page(history)
 
     def _bar_of(self, label: str, segments: int) -> Progress | None:
-        wanted = self.shown and not rank() and segments > 0
-        return Progress(label, segments, "segments") if wanted else None
+        is_shown = self.shown and not rank() and segments > 0
+        return Progress(label, segments, "segments") if is_shown else None
 
     def _judge(self, history: History) -> None:
         """Warn if the loader is too slow. The first iteration, which starts it, does not count."""
@@ -141,13 +141,13 @@ class Report:
     def _write_page(self, history: History) -> None:
         if self.page is None:
             return
-        path, about = self.page
+        path, run_lines = self.page
         rows = list(history.rows)
         # The last row is about the epoch that is not over.
         if history.batches:
             rows.append({"epoch": len(rows) + 1, "action_top1": None, **history.means()})
-        speed = [epoch_line(row, self.epochs) for row in rows] or ["steps: none yet"]
-        lines = [TITLE, "", *machine(), "", *about, "", *speed]
+        epoch_lines = [epoch_line(row, self.epochs) for row in rows] or ["steps: none yet"]
+        lines = [TITLE, "", *machine(), "", *run_lines, "", *epoch_lines]
         try:
             write_text(path, "\n".join(lines) + "\n")
         except (OSError, DiskError) as error:  # A page about the training must not end it.
@@ -156,12 +156,12 @@ class Report:
 
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     """Format a row of `training.tsv` as one line of text."""
-    parts = [f"loss {row['loss']:.4g}"]
+    figures = [f"loss {row['loss']:.4g}"]
     if row["action_top1"] is not None:
-        parts += [f"{task} top-1 {row[f'{task}_top1']:.2f} %" for task in TASKS]
-    parts.append(f"{row['samples_per_s']:.1f} segments/s")
-    parts.append(f"{100 * row['data_share']:.0f} % of the time waiting for data")
-    return f"epoch {row['epoch']}/{epochs}: {', '.join(parts)}"
+        figures += [f"{task} top-1 {row[f'{task}_top1']:.2f} %" for task in TASKS]
+    figures.append(f"{row['samples_per_s']:.1f} segments/s")
+    figures.append(f"{100 * row['data_share']:.0f} % of the time waiting for data")
+    return f"epoch {row['epoch']}/{epochs}: {', '.join(figures)}"
 
 
 def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
@@ -192,9 +192,9 @@ def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
 @cache
 def machine() -> list[str]:
     """Versions of what training depends on; GPUs with their driver, CPU, cores and memory."""
-    found = {each.name: each.version for each in distributions()}
+    versions = {distribution.name: distribution.version for distribution in distributions()}
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    packages = [f"{name} {found[name]}" for name in PACKAGES if name in found]
+    packages = [f"{name} {versions[name]}" for name in PACKAGES if name in versions]
     cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
     gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
     cores = f"{usable_cores()} of {os.cpu_count()} cores"

@@ -191,14 +191,14 @@ def read_stamp(run_dir: str | os.PathLike) -> dict[str, str]:
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
     """Describe how two stamps differ; empty if they are equal."""
-    found = []
+    differing = []
     for key in dict.fromkeys([*ours, *theirs]):
-        there, here = theirs.get(key, "absent"), ours.get(key, "absent")
-        if there != here:
-            long = max(len(there), len(here)) > 40
-            found.append(key if long else f"{key} ({there} there, {here} here)")
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(found[:SHOWN]) + more
+        their_value, our_value = theirs.get(key, "absent"), ours.get(key, "absent")
+        if their_value != our_value:
+            is_long = max(len(their_value), len(our_value)) > 40
+            differing.append(key if is_long else f"{key} ({their_value} there, {our_value} here)")
+    ending = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+    return ", ".join(differing[:SHOWN]) + ending
 
 
 def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
@@ -208,14 +208,14 @@ def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
 
 def checkpoints(work_dir: str | os.PathLike) -> list[Path]:
     """The checkpoints of a work directory, newest first."""
-    found = [p for p in Path(work_dir).glob("iter_*.pth") if p.stem[5:].isdigit()]
-    return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+    paths = [p for p in Path(work_dir).glob("iter_*.pth") if p.stem[5:].isdigit()]
+    return sorted(paths, key=lambda path: int(path.stem[5:]), reverse=True)
 
 
 def last_saved(work_dir: str | os.PathLike) -> str:
     """The newest checkpoint of a work directory, in words for an error."""
-    found = checkpoints(work_dir)
-    return f"the last good checkpoint is {found[0]}" if found else "nothing was saved before"
+    paths = checkpoints(work_dir)
+    return f"the last good checkpoint is {paths[0]}" if paths else "nothing was saved before"
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict:
@@ -272,21 +272,28 @@ def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     if path is not None:
         log.info(f"resuming from {path}")
         return str(path)
-    runs = work_dir.parent.parent.glob(f"*/{STAMP}")
-    saved = [path for run in runs for each in attempts(run.parent) for path in checkpoints(each)]
+    stamp_files = work_dir.parent.parent.glob(f"*/{STAMP}")
+    saved = [
+        path
+        for stamp_file in stamp_files
+        for attempt in attempts(stamp_file.parent)
+        for path in checkpoints(attempt)
+    ]
     if saved:
-        last = max(saved, key=lambda path: path.stat().st_mtime).parent.parent
+        last_run = max(saved, key=lambda path: path.stat().st_mtime).parent.parent
         log.info(
-            f"starting from the first batch: {last} is another run, which differs in "
-            f"{differences(read_stamp(last), stamp)}"
+            f"starting from the first batch: {last_run} is another run, which differs in "
+            f"{differences(read_stamp(last_run), stamp)}"
         )
     return None
 
 
 def refuse_another_run(path: str | os.PathLike, content: dict, stamp: dict[str, str]) -> None:
     """Raise EpicError unless the checkpoint's stamp equals `stamp`."""
-    found = content.get("stamp")
-    differing = differences(found, stamp) if isinstance(found, dict) else "it holds no stamp"
+    saved_stamp = content.get("stamp")
+    differing = (
+        differences(saved_stamp, stamp) if isinstance(saved_stamp, dict) else "it holds no stamp"
+    )
     if differing:
         raise EpicError(
             f"{path} is a checkpoint of another run, not resumed: {differing}; move it away, or "
@@ -324,8 +331,8 @@ def keep_as_best(path: Path) -> None:
 
 def attempts(run_dir: Path) -> list[Path]:
     """The folders of a run's attempts, newest first."""
-    found = [path for path in run_dir.glob(f"{ATTEMPT}*") if path.name[len(ATTEMPT) :].isdigit()]
-    return sorted(found, key=_number, reverse=True)
+    folders = [path for path in run_dir.glob(f"{ATTEMPT}*") if path.name[len(ATTEMPT) :].isdigit()]
+    return sorted(folders, key=_number, reverse=True)
 
 
 def _number(attempt: Path) -> int:
@@ -341,15 +348,15 @@ def begin_attempt(run_dir: Path) -> Path:
     Args:
         run_dir: The run's directory.
     """
-    before = attempts(run_dir)
-    number = _number(before[0]) if before else 0
+    earlier = attempts(run_dir)
+    number = _number(earlier[0]) if earlier else 0
     while True:
         number += 1
         folder = run_dir / f"{ATTEMPT}{number}"
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
-    for path in [path for each in before for path in (*checkpoints(each), each / BEST)]:
+    for path in [path for attempt in earlier for path in (*checkpoints(attempt), attempt / BEST)]:
         if not (folder / path.name).exists():
             # There may be no best one yet, or another attempt has just removed the file.
             with contextlib.suppress(FileNotFoundError):

@@ -59,11 +59,11 @@ def start_check(asked: Asked) -> StartTable:
         videos = read_sheet(asked.sheet)
         used = [video for video in videos if video.participant_id in asked.participants]
         files = find_files([video.path() for video in used], config.videos.place)
-        there = {path.stem for path, file in files.items() if file.exists()}
-        first, *rest = on_disk_lines(used, there, config.videos.root)
-        table.rows.extend([("videos", first), *(("", line.strip()) for line in rest)])
-        to_come = config.minikitchen or config.videos.download or not there
-        usable = [video for video in used if to_come or video.video_id in there]
+        ids_on_disk = {path.stem for path, file in files.items() if file.exists()}
+        first_line, *other_lines = on_disk_lines(used, ids_on_disk, config.videos.root)
+        table.rows.extend([("videos", first_line), *(("", line.strip()) for line in other_lines)])
+        to_come = config.minikitchen or config.videos.download or not ids_on_disk
+        usable = [video for video in used if to_come or video.video_id in ids_on_disk]
         train, val = (_segments(config, split, videos, usable) for split in ("train", "val"))
         if train is None:  # The run makes the annotations.
             train, val = _stand_in(), None
@@ -88,11 +88,11 @@ def _segments(
         )
     by_id = {video.video_id: video for video in videos}
     table = load_annotations(path, by_id, split=split, **config.reading)
-    listed, dropped = index_segments(table, by_id), RESULTS / "clean/dropped.tsv"
-    known = read_drop_kinds(dropped, split) if dropped.is_file() else {}
-    lost = [narration_id for narration_id, kind in known.items() if is_damage(kind)]
-    kept = listed["path"].isin([video.path().as_posix() for video in usable])
-    return listed[kept & ~listed["narration_id"].isin(lost)].reset_index(drop=True)
+    segments, dropped_path = index_segments(table, by_id), RESULTS / "clean/dropped.tsv"
+    drop_kinds = read_drop_kinds(dropped_path, split) if dropped_path.is_file() else {}
+    lost_ids = [narration_id for narration_id, reason in drop_kinds.items() if is_damage(reason)]
+    is_usable = segments["path"].isin([video.path().as_posix() for video in usable])
+    return segments[is_usable & ~segments["narration_id"].isin(lost_ids)].reset_index(drop=True)
 
 
 def _stand_in() -> pd.DataFrame:
@@ -111,8 +111,8 @@ def _try(
     """Go the whole way on lists of a few segments, and describe the run."""
     modules = use_modules(config.modules.model_dump())
     settings = config.train.begun_with(asked.recipe, asked.weights)
-    gpu = asked.remote and settings.gpus_to_ask > 0
-    if gpu:  # All that needs a GPU is tried at the beginning of the job.
+    needs_gpu = asked.remote and settings.gpus_to_ask > 0
+    if needs_gpu:  # All that needs a GPU is tried at the beginning of the job.
         bn = "local" if settings.bn == "sync" else settings.bn
         settings = settings.model_copy(update={"compile": False, "bn": bn})
     learned = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
@@ -125,24 +125,24 @@ def _try(
     device, gpus = ("cpu", Gpus(0)) if asked.remote else (settings.device, look_for_gpus())
     placement = choose_device(device, settings.gpus, gpus, settings.nodes)
     make_folder(RESULTS)
-    with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as name:
+    with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as folder:
         for split, segments in {settings.split: learned, "val": val}.items():
-            write_segments(_few(segments, root), f"{name}/clean/{split}.txt")
+            write_segments(_few(segments, root), f"{folder}/clean/{split}.txt")
         # This list is empty, so that an empty clean list is no error.
-        write_segments(val.head(0), f"{name}/segments/val.txt")
-        write_pairs(pair_table(learned), pairs_path(name, settings.split))
-        pairs = read_pairs(pairs_path(name, settings.split))
-        recipe = build_config(settings, name, root, str(RESULTS / "scan"), classes)
+        write_segments(val.head(0), f"{folder}/segments/val.txt")
+        write_pairs(pair_table(learned), pairs_path(folder, settings.split))
+        pairs = read_pairs(pairs_path(folder, settings.split))
+        recipe = build_config(settings, folder, root, str(RESULTS / "scan"), classes)
         pipeline = test_pipeline_of(recipe, settings.config)
         views = chosen_views(pipeline, config.predict.clips, config.predict.crops)
-        here = settings.model_copy(update={"precision": None}) if gpu else settings
-        plan = plan_run(recipe, here, placement, work_dir=Path(name) / "run")
+        plan_settings = settings.model_copy(update={"precision": None}) if needs_gpu else settings
+        plan = plan_run(recipe, plan_settings, placement, work_dir=Path(folder) / "run")
         if plan.val is not None:
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
         # It counts float32 scores of val and test, both in shards and in a file.
-        scores = 4 * len(pairs) * len(val) * 4
-        made = check(
+        score_bytes = 4 * len(pairs) * len(val) * 4
+        trial_table = check(
             plan,
             learned,
             pairs,
@@ -150,14 +150,14 @@ def _try(
             modules=modules,
             views=views,
             early=True,
-            more=scores + _still_to_write(usable, recipe),
-            elsewhere=("cuda" if gpu else "cpu") if asked.remote else "",
+            more=score_bytes + _still_to_write(usable, recipe),
+            elsewhere=("cuda" if needs_gpu else "cpu") if asked.remote else "",
         )
-    table.rows.extend(made.rows)
+    table.rows.extend(trial_table.rows)
     if asked.weights_to_come:
         table.rows.append(("weights", f"{asked.weights_to_come}: fetched by the run, then tried"))
     table.rows.append(("predict", cost_of_views(*views, len(val))))
-    table.warnings.extend(made.warnings)
+    table.warnings.extend(trial_table.warnings)
 
 
 def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
@@ -165,8 +165,8 @@ def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
     files = find_files(segments["path"].unique().tolist(), root)
     sizes = {path: file.stat().st_size for path, file in files.items() if file.is_file()}
     smallest = sorted(sizes, key=sizes.__getitem__)[:TRIED]
-    some = segments[segments["path"].isin(smallest)].groupby("path").head(FEW)
-    return (some if len(some) else segments.head(FEW)).reset_index(drop=True)
+    selected = segments[segments["path"].isin(smallest)].groupby("path").head(FEW)
+    return (selected if len(selected) else segments.head(FEW)).reset_index(drop=True)
 
 
 def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
@@ -176,9 +176,11 @@ def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
     """
     hours, files = sum(video.duration for video in videos) / 3600, [*RESULTS.glob("scan/*.npz")]
     settings = settings_in(recipe)
-    for run in RESULTS.glob(f"work_dirs/*/{STAMP}"):
-        if settings.items() <= read_stamp(run.parent).items():
-            files += [path for each in attempts(run.parent)[:1] for path in checkpoints(each)]
+    for stamp_file in RESULTS.glob(f"work_dirs/*/{STAMP}"):
+        if settings.items() <= read_stamp(stamp_file.parent).items():
+            files += [
+                path for attempt in attempts(stamp_file.parent)[:1] for path in checkpoints(attempt)
+            ]
     return hours * INDEX_BYTES_PER_HOUR - sum(path.stat().st_size for path in files)
 
 
@@ -188,8 +190,8 @@ def main() -> None:
     # Libraries print, but the caller reads the last line of stdout.
     with contextlib.redirect_stdout(sys.stderr):
         table = start_check(pickle.load(sys.stdin.buffer))
-    end = f"{len(table.errors)} errors stop this run" if table.errors else "nothing is wrong"
-    outcome = (not table.errors, f"Start check: {end}\n{table.text()}")
+    summary = f"{len(table.errors)} errors stop this run" if table.errors else "nothing is wrong"
+    outcome = (not table.errors, f"Start check: {summary}\n{table.text()}")
     sys.stdout.write(json.dumps(outcome) + "\n")
 
 

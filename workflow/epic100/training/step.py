@@ -67,21 +67,21 @@ class Step:
             asked: Whether this process was asked to stop.
         """
         self._names, loss = list(outputs), outputs["loss"].detach().double()
-        own = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
+        figures = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
         clock = time.monotonic() if rank() == 0 else 0.0
         agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, asked)])
         if world() > 1:
             torch.distributed.all_reduce(agreed)
         # A copy from a GPU goes into pinned memory, so the process does not wait for it.
-        self._sent = torch.cat([agreed, own]).to("cpu", non_blocking=True)
+        self._sent = torch.cat([agreed, figures]).to("cpu", non_blocking=True)
 
     def read(self) -> tuple[float, float, bool, dict[str, float]]:
         """Mean loss, rank 0's clock, whether any process was asked to stop; the own figures."""
         self.ended.reach()
-        loss, clock, stop, *own = self._sent.numpy()
+        loss, clock, stop, *values = self._sent.numpy()
         idle = self.began.since(self.before) if self.before else self.waited
         self.waited, self.computed = min(self.waited, idle), self.ended.since(self.began)
-        figures = dict(zip(self._names, own, strict=True))
+        figures = dict(zip(self._names, values, strict=True))
         return float(loss) / world(), float(clock), bool(stop), figures
 
 
@@ -96,8 +96,8 @@ def clip_without_reading(wrapper: Any) -> None:
 
     def clip() -> None:
         groups = wrapper.optimizer.param_groups
-        found = [p for group in groups for p in group["params"] if p.grad is not None]
-        if found:
-            wrapper.norm = wrapper.clip_func(found, **wrapper.clip_grad_kwargs)
+        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
+        if parameters:
+            wrapper.norm = wrapper.clip_func(parameters, **wrapper.clip_grad_kwargs)
 
     wrapper._clip_grad = clip

@@ -100,7 +100,7 @@ def start_table(
     """
     plan, config = found.plan, found.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
-    lr, rate = _learning_rate(plan)
+    lr, lr_text = _learning_rate(plan)
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
         ("val", _val_text(plan)),
@@ -110,7 +110,7 @@ def start_table(
         ("head", _head_text(plan)),
         (
             "schedule",
-            f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
+            f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {lr_text}",
         ),
         ("device", _device_text(found)),
         *_trial_rows(found, steps),
@@ -141,17 +141,17 @@ def start_table(
 def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
     """What was tried, and what it says about a run of so many steps an epoch."""
     if found.unread:
-        words = f"no step yet, the training job begins with it ({found.unread})"
-        return [("tried", words)]
+        text = f"no step yet, the training job begins with it ({found.unread})"
+        return [("tried", text)]
     plan = found.plan
     validation = "" if plan.val is None else "a validation, "
     one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
     cores = usable_cores() // plan.placement.on_node
-    kept = plan.part * found.activations / 2**30
-    memory = [("memory", f"{kept:.2g} GiB kept by a step of {plan.part} in float32")]
+    kept_gib = plan.part * found.activations / 2**30
+    memory_rows = [("memory", f"{kept_gib:.2g} GiB kept by a step of {plan.part} in float32")]
     seconds = epoch_seconds(found, steps) * plan.config.train_cfg.max_epochs
     return [
-        *(memory if found.activations else []),
+        *(memory_rows if found.activations else []),
         (
             "loader",
             f"{plan.config.train_dataloader.num_workers} workers on {cores} cores a process; "
@@ -180,10 +180,12 @@ def epoch_seconds(found: Found, steps: int) -> float:
     loader = plan.config.train_dataloader
     cores = max(1, usable_cores() // plan.placement.on_node)
     load = plan.share * found.load_seconds / min(max(1, loader.num_workers), cores)
-    apart = plan.placement.device == "cuda" and loader.num_workers > 0
-    step = max(found.step_seconds, load) if apart else found.step_seconds + load
-    one = (load + found.step_seconds / 3) / plan.batch
-    return steps * step + plan.validated * one / plan.config.train_cfg.get("val_interval", 1)
+    overlaps = plan.placement.device == "cuda" and loader.num_workers > 0
+    step = max(found.step_seconds, load) if overlaps else found.step_seconds + load
+    per_segment = (load + found.step_seconds / 3) / plan.batch
+    return steps * step + plan.validated * per_segment / plan.config.train_cfg.get(
+        "val_interval", 1
+    )
 
 
 def _unseen(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
@@ -199,28 +201,31 @@ def _unseen(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
 
 
 def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
-    known = {pair[:2] for pair in pairs}
-    asked = [] if plan.val is None else list(zip(plan.val["verb"], plan.val["noun"], strict=True))
-    unseen = [pair for pair in asked if pair not in known]
+    trained_pairs = {pair[:2] for pair in pairs}
+    val_pairs = (
+        [] if plan.val is None else list(zip(plan.val["verb"], plan.val["noun"], strict=True))
+    )
+    unseen = [pair for pair in val_pairs if pair not in trained_pairs]
     if not unseen:
         return []
-    end = "their action cannot be right"
+    consequence = "their action cannot be right"
     if plan.config.model.cls_head.heads != "pair":
-        end = "their action can be right by `export: reduce: heads` alone"
+        consequence = "their action can be right by `export: reduce: heads` alone"
     return [
-        f"{len(unseen)} of {len(asked)} val segments ({100 * len(unseen) / len(asked):.1f} %) are "
-        f"of {len(set(unseen))} pairs that train never has: {end}"
+        f"{len(unseen)} of {len(val_pairs)} val segments "
+        f"({100 * len(unseen) / len(val_pairs):.1f} %) are of {len(set(unseen))} pairs that train "
+        f"never has: {consequence}"
     ]
 
 
 def _val_text(plan: TrainingPlan) -> str:
     if plan.val is None:
         return f"none: {plan.no_val}"
-    number = f"{len(plan.val)} segments"
+    count_text = f"{len(plan.val)} segments"
     if plan.validated < len(plan.val):
-        number = f"{plan.validated} of {number}"
+        count_text = f"{plan.validated} of {count_text}"
     every = plan.config.train_cfg.get("val_interval", 1)
-    return f"{number}, every {'epoch' if every == 1 else f'{every} epochs'}"
+    return f"{count_text}, every {'epoch' if every == 1 else f'{every} epochs'}"
 
 
 def _model_text(found: Found) -> str:
@@ -259,15 +264,15 @@ def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
     optimizer, scale = plan.config.optim_wrapper.optimizer, plan.config.get("auto_scale_lr") or {}
     base = scale["base_batch_size"] if scale.get("enable") else plan.batch
     scaled = optimizer.lr * plan.batch / base
-    how = "" if plan.batch == base else f" = {optimizer.lr:g} x {plan.batch}/{base}"
-    return scaled, f"{optimizer.type}, lr {scaled:g}{how}"
+    formula = "" if plan.batch == base else f" = {optimizer.lr:g} x {plan.batch}/{base}"
+    return scaled, f"{optimizer.type}, lr {scaled:g}{formula}"
 
 
 def _device_text(found: Found) -> str:
     plan, config = found.plan, found.plan.config
     processes, on_gpu = plan.placement.processes, plan.placement.device == "cuda"
     threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
-    words = {
+    texts = {
         f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads: True,
         f"{found.memory / 2**30:.1f} GiB each": found.memory,
         f"on {plan.placement.nodes} nodes": plan.placement.nodes > 1,
@@ -277,4 +282,4 @@ def _device_text(found: Found) -> str:
         "compiled": "CompileHook" in [hook.type for hook in custom_hooks(config)],
         f"bn {plan.bn}": processes > 1,
     }
-    return ", ".join(word for word, so in words.items() if so)
+    return ", ".join(text for text, is_shown in texts.items() if is_shown)

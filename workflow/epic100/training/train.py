@@ -75,10 +75,10 @@ def train(
         EpicError: The input cannot be trained on; or a signal asked to stop, after the state is
             saved.
     """
-    own = use_modules(modules)
+    module_names = use_modules(modules)
     placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
-    if placement.device == "cuda" and (why := unusable()):
-        raise EpicError(f"torch cannot compute on this GPU: {why}")
+    if placement.device == "cuda" and (reason := unusable()):
+        raise EpicError(f"torch cannot compute on this GPU: {reason}")
     classes = (num_verbs, num_nouns)
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
@@ -92,7 +92,7 @@ def train(
         return
     plan = plan_run(recipe, settings, placement, work_dir=run.attempt)
 
-    table = check(plan, segments, pairs, classes, modules=own)
+    table = check(plan, segments, pairs, classes, modules=module_names)
     runner = QuietRunner.from_cfg(plan.config)
     # Reading this property builds the data loader.
     loop = runner.train_loop

@@ -87,16 +87,16 @@ class ContainerPackets:
         The last are those from the start, without a seek, for files whose own index is missing or
         corrupted, and for those whose packets get their times by their number.
         """
-        untimed = has_no_times(self._container, self._stream)
+        is_untimed = has_no_times(self._container, self._stream)
         # A seek fails if the container has no key frame so early.
         with suppress(av.error.FFmpegError):
-            for back in () if untimed else (0, *(1 << n for n in range(key.bit_length()))):
+            for back in () if is_untimed else (0, *(1 << n for n in range(key.bit_length()))):
                 time = int(self._index.key_pts[key - back])
                 self._container.seek(time, stream=self._stream)
                 yield self._timed(None), int(self._index.group(key)["dts"][0])
         self._container.close()
         self._open()
-        times = iter(self._index.packets["pts"].tolist()) if untimed else None
+        times = iter(self._index.packets["pts"].tolist()) if is_untimed else None
         yield self._timed(times), math.inf
 
     def _timed(self, times: Iterator[int] | None) -> Iterator[Timed]:

@@ -28,15 +28,15 @@ def boxes_of(read_at: ReadAt, start: int, stop: int) -> Iterator[Box]:
     """
     while start + 8 <= stop:
         header = read_at(start, 16)
-        length, head = int.from_bytes(header[:4]), 8
+        length, header_size = int.from_bytes(header[:4]), 8
         if length == 1:
-            length, head = int.from_bytes(header[8:16]), 16
+            length, header_size = int.from_bytes(header[8:16]), 16
         elif length == 0:
             length = stop - start
         name = header[4:8].decode("latin-1")
-        if length < head or not name.isprintable():
+        if length < header_size or not name.isprintable():
             return
-        yield Box(name, start, start + head, start + length)
+        yield Box(name, start, start + header_size, start + length)
         start += length
 
 

@@ -125,8 +125,8 @@ def _runs(places: list[Place]) -> Iterator[list[Place]]:
     stop = 0
     for place in places:
         offset, size = place[:2]
-        near = stop <= offset <= stop + MOST_BETWEEN
-        if run and not (near and offset + size - run[0][0] <= MOST_AT_ONCE):
+        is_near = stop <= offset <= stop + MOST_BETWEEN
+        if run and not (is_near and offset + size - run[0][0] <= MOST_AT_ONCE):
             yield run
             run = []
         run.append(place)

@@ -116,8 +116,8 @@ class VideoIndex:
 
     def group(self, key: int) -> np.ndarray:
         """`PACKET` [P]: from key frame number `key` up to the next key frame."""
-        more = key + 1 < len(self.keys)
-        return self.packets[self.keys[key] : self.keys[key + 1] if more else None]
+        has_next = key + 1 < len(self.keys)
+        return self.packets[self.keys[key] : self.keys[key + 1] if has_next else None]
 
     def part(self, start: int, stop: int) -> "VideoIndex":
         """The index of the frames [start, stop) alone, for its times: nothing can be read by it."""
@@ -192,8 +192,8 @@ class VideoIndex:
         start = np.searchsorted(times, np.asarray(start_seconds) + 1e-6, side="right") - 1
         stop = np.searchsorted(times, np.asarray(stop_seconds) - 1e-6, side="left")
         # The last picture is shown for one step. A segment that starts later starts at frame F.
-        over = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
-        start = np.where(over, self.frames, np.maximum(start, 0))
+        is_past_end = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
+        start = np.where(is_past_end, self.frames, np.maximum(start, 0))
         return start, np.maximum(stop, start + 1)
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
@@ -201,7 +201,7 @@ class VideoIndex:
         columns = {f"{prefix}{name}": self.packets[name] for name in COLUMNS}
         facts = vars(self.stream) | {
             "time_base": self.time_base.as_integer_ratio(),
-            "sets": [each.hex() for each in self.sets],
+            "sets": [extradata.hex() for extradata in self.sets],
             "file_size": self.file_size,
             "direct": self.direct,
             "fps": self.fps,
@@ -231,11 +231,13 @@ class VideoIndex:
             if packets is None:
                 packets = unpacked(arrays, [prefix])
             facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
-            own = {name: facts.pop(name) for name in ("file_size", "direct", "fps", "late", "md5")}
+            file_facts = {
+                name: facts.pop(name) for name in ("file_size", "direct", "fps", "late", "md5")
+            }
             sets = tuple(map(bytes.fromhex, facts.pop("sets")))
             units, second = facts["time_base"]
             facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
-            index = conforming(cls(packets, StreamFacts(**facts), sets, **own))
+            index = conforming(cls(packets, StreamFacts(**facts), sets, **file_facts))
             # Both raise an error if FFmpeg does not know the name.
             av.Codec(index.stream.codec, "r")
             av.VideoFormat(index.stream.pix_fmt or "gray")
@@ -280,8 +282,8 @@ class PacketRecorder:
         self._place, self._until, self._before = -1, TIMES[0], TIMES[0]
         container: Any = stream.container
         # A player of a broadcast starts its clock where the stream begins, not at time 0.
-        streams = "mpeg" in container.format.name
-        self._zero = (container.start_time or 0) / av.time_base if streams else 0.0
+        is_broadcast = "mpeg" in container.format.name
+        self._zero = (container.start_time or 0) / av.time_base if is_broadcast else 0.0
 
     def add(self, packet: "av.Packet", data: bytes, entry: bytes) -> None:
         """Record a packet, its bytes, at least one, and what `new_entry` gives of it.
@@ -292,7 +294,7 @@ class PacketRecorder:
         if entry:
             self._sets.new_entry(entry)
             self._direct = False  # Packets that are read by their places lack the entry.
-        brings = self._sets.see(data) or bool(entry)
+        brings_sets = self._sets.see(data) or bool(entry)
         if packet.pts is None:
             self._direct = False
             return
@@ -303,11 +305,11 @@ class PacketRecorder:
         is_key = packet.is_keyframe or not self._rows
         dts = packet.pts if packet.dts is None else packet.dts
         crc, sets = (zlib.crc32(data), self._sets.entry) if is_key else (0, -1)
-        if is_key and self._sets.change and not brings and self._rows:
+        if is_key and self._sets.change and not brings_sets and self._rows:
             self._bare_keys.append(len(self._rows) // len(RECORDED))
         # Hidden packets that end a part have later times than its shown pictures.
-        again = packet.is_discard and packet.pts <= self._until
-        if packet.is_keyframe and (again or 0 <= offset < self._place):
+        goes_back = packet.is_discard and packet.pts <= self._until
+        if packet.is_keyframe and (goes_back or 0 <= offset < self._place):
             self.part, self._before = self.part + 1, self._until
         self._place, self.shown = offset, not packet.is_discard and packet.pts > self._before
         if self.shown:
@@ -367,8 +369,8 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     """
     path = Path(path)
     try:
-        found = call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
-        return VideoIndex.from_arrays(found)
+        arrays = call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
+        return VideoIndex.from_arrays(arrays)
     except FileError as error:
         raise FrameError(f"{shown(path)}: {error}") from error
 

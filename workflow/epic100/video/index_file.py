@@ -71,11 +71,11 @@ def load_indexes(path: Path) -> Mapping[str, VideoIndex]:
     with _opened(path) as arrays:
         prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
         stops = np.cumsum([len(arrays[f"{prefix}sets"]) for prefix in prefixes])
-        # The last part is empty, since the last stop is the end of all packets.
-        packets = np.split(_shared(arrays, prefixes, key), stops)[:-1]
+        # The last table is empty, since the last stop is the end of all packets.
+        tables = np.split(_shared(arrays, prefixes, key), stops)[:-1]
         return {
-            prefix[:-1]: _fitting(VideoIndex.from_arrays(arrays, prefix, own))
-            for prefix, own in zip(prefixes, packets, strict=True)
+            prefix[:-1]: _fitting(VideoIndex.from_arrays(arrays, prefix, table))
+            for prefix, table in zip(prefixes, tables, strict=True)
         }
 
 
@@ -118,7 +118,7 @@ def _opened(path: str | os.PathLike) -> AbstractContextManager[Mapping[str, np.n
 def _fitting(index: VideoIndex) -> VideoIndex:
     """Return an index whose packets can be those of a file. Raises ValueError."""
     packets, most = index.packets, index.file_size
-    within = {
+    bounds_of_column = {
         "offset": (0 if index.direct else -1, most),
         "pts": TIMES,
         "dts": TIMES,
@@ -126,7 +126,7 @@ def _fitting(index: VideoIndex) -> VideoIndex:
         "sets": (-1, len(index.sets) - 1),
         "shown": (0, 1),
     }
-    for name, bounds in within.items():
+    for name, bounds in bounds_of_column.items():
         Array("i", name, *bounds).check(packets[name], {})
     if index.direct:
         Array("i", "end", most=most).check(packets["offset"] + packets["size"], {})

@@ -61,13 +61,13 @@ def complete(
     Raises:
         EpicError: Some jobs failed, and their videos are not at fault; all others are done.
     """
-    found = {job.video.video_id: job.known() for job in jobs}
-    waiting = [job for job in jobs if found[job.video.video_id] is None]
+    results = {job.video.video_id: job.known() for job in jobs}
+    waiting = [job for job in jobs if results[job.video.video_id] is None]
     faults = list[str]()
 
     def work(job: Job[Result]) -> None:
         try:
-            found[job.video.video_id] = job.work(partial(board.tell, job.video))
+            results[job.video.video_id] = job.work(partial(board.tell, job.video))
         except (ProcessError, DiskError, OSError) as error:
             faults.append(f"{job.video.video_id}: {error}")
         finally:
@@ -90,7 +90,7 @@ def complete(
             f"{'; '.join(faults)}; what is finished is kept: make room, or wait for a free "
             "machine, and run again"
         )
-    return {name: result for name, result in found.items() if result is not None}, len(waiting)
+    return {name: result for name, result in results.items() if result is not None}, len(waiting)
 
 
 class _Board:
@@ -107,11 +107,11 @@ class _Board:
         """Report that so many frames of a video are done. Raises KeyboardInterrupt to stop that."""
         if self.stopped:
             raise KeyboardInterrupt
-        new, self._frames[video] = frames - self._frames[video], frames
+        new_frames, self._frames[video] = frames - self._frames[video], frames
         seconds = sum(count / each.fps for each, count in self._frames.items())
         speed = seconds / max(time.monotonic() - self._started, 1e-9)
         done = f"{len(self._finished)}/{len(self._frames)} videos"
-        self.bar.update(new, f"{done}, {speed:.1f}x real time")
+        self.bar.update(new_frames, f"{done}, {speed:.1f}x real time")
 
     def finish(self, video: Video) -> None:
         """Report that a video is done, successful or not."""
@@ -121,9 +121,9 @@ class _Board:
 
 def keep(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
     """Write what a job gave: facts that JSON has, and a frame index. Raises DiskError."""
-    words = {"format": np.array(FORMAT), "facts": np.array(json.dumps(facts))}
+    header = {"format": np.array(FORMAT), "facts": np.array(json.dumps(facts))}
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **words, **index.to_arrays())
+        np.savez_compressed(temporary, allow_pickle=False, **header, **index.to_arrays())
 
 
 def kept(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:

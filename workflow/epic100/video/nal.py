@@ -55,14 +55,14 @@ class Bits:
     def ue(self) -> int:
         """Read an Exp-Golomb code, clause 9.1. Raises ValueError for none or one too long."""
         at, text = self.at, self.text
-        one = text.find("1", at)
-        if one == at:  # Most codes are this single bit.
+        one_at = text.find("1", at)
+        if one_at == at:  # Most codes are this single bit.
             self.at = at + 1
             return 0
-        self.at = stop = 2 * one - at + 1
-        if one < 0 or stop - one > _MOST_ZEROS + 1 or stop > len(text):
+        self.at = stop = 2 * one_at - at + 1
+        if one_at < 0 or stop - one_at > _MOST_ZEROS + 1 or stop > len(text):
             raise ValueError("no Exp-Golomb code here")
-        return int(text[one:stop], 2) - 1
+        return int(text[one_at:stop], 2) - 1
 
     def se(self) -> int:
         """Read a signed Exp-Golomb code, clause 9.1.1. Raises ValueError like `ue`."""
@@ -99,9 +99,9 @@ def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
         ValueError: Units with lengths do not fill the packet exactly.
     """
     if not length_size:
-        places = [match.end() for match in _START.finditer(data)]
-        stops = [place - 3 for place in places[1:]] + [len(data)]
-        units = (data[start:stop].rstrip(b"\0") for start, stop in zip(places, stops, strict=False))
+        starts = [match.end() for match in _START.finditer(data)]
+        stops = [begin - 3 for begin in starts[1:]] + [len(data)]
+        units = (data[start:stop].rstrip(b"\0") for start, stop in zip(starts, stops, strict=False))
         yield from filter(None, units)
         return
     position, size = 0, len(data)
@@ -144,9 +144,9 @@ class SetRecord:
     @classmethod
     def of(cls, codec: str, extradata: bytes) -> "SetRecord":
         """Read what a container gives for a decoder."""
-        head = _HVCC_HEAD if codec == "hevc" else _AVCC_HEAD
-        is_record = codec in SETS and len(extradata) > head + 1 and extradata[0] == 1
-        units = _stored(codec, extradata, head) if is_record else nal_units(extradata, 0)
+        head_size = _HVCC_HEAD if codec == "hevc" else _AVCC_HEAD
+        is_record = codec in SETS and len(extradata) > head_size + 1 and extradata[0] == 1
+        units = _stored(codec, extradata, head_size) if is_record else nal_units(extradata, 0)
         sets, is_whole = [], codec in SETS
         try:
             for unit in units:
@@ -154,7 +154,7 @@ class SetRecord:
                     sets.append(unit)
         except (ValueError, IndexError):
             is_whole = False
-        return cls(codec, extradata[: head * is_record], sets, is_whole)
+        return cls(codec, extradata[: head_size * is_record], sets, is_whole)
 
     @property
     def length_size(self) -> int:
@@ -168,8 +168,8 @@ class SetRecord:
     def packed(self) -> bytes:
         """An avcC record of `head` and the sets, as many of each kind as fit into it."""
         record = bytearray(self.head)
-        for kind, most, mark in ((SPS, _MOST_SPS, 0xE0), (PPS, _MOST_SETS, 0)):
-            units = self.of_kind(kind)[:most]
+        for unit_type, most, mark in ((SPS, _MOST_SPS, 0xE0), (PPS, _MOST_SETS, 0)):
+            units = self.of_kind(unit_type)[:most]
             record.append(len(units) | mark)
             record += b"".join(sized(unit, 2) for unit in units)
         return bytes(record)
@@ -218,19 +218,19 @@ class ParameterSets:
 
     def see(self, packet: bytes) -> bool:
         """Whether a packet brings what a new decoder needs: sets of a sequence and of pictures."""
-        codec, size = self._codec, self._record.length_size
+        codec, length_size = self._codec, self._record.length_size
         if codec not in SETS:
             return True
-        first = packet[size : size + 1]
-        if size and first and kind_of(codec, first) in _SLICES[codec]:
+        first_byte = packet[length_size : length_size + 1]
+        if length_size and first_byte and kind_of(codec, first_byte) in _SLICES[codec]:
             return False  # Most packets begin with a slice, so no sets come before it.
         brought = set[int]()
         with contextlib.suppress(ValueError):  # The scan reports units that are not whole.
-            for unit in nal_units(packet, size):
-                kind = kind_of(codec, unit)
-                if kind in _SLICES[codec]:
+            for unit in nal_units(packet, length_size):
+                unit_type = kind_of(codec, unit)
+                if unit_type in _SLICES[codec]:
                     break  # Sets after the first slice belong to another picture.
-                if kind in SETS[codec]:
-                    brought.add(kind)
+                if unit_type in SETS[codec]:
+                    brought.add(unit_type)
                     self.change |= unit not in self._record.sets
         return brought.issuperset(SETS[codec][-2:])

@@ -38,10 +38,10 @@ def unpacked(arrays: Mapping[str, npt.ArrayLike], prefixes: Sequence[str]) -> np
     """
     counts = [len(np.asarray(arrays[f"{prefix}sets"])) for prefix in prefixes]
     packets = np.empty(sum(counts), PACKET)
-    for prefix, part in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
+    for prefix, rows in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
         for name in COLUMNS:
             column = np.asarray(arrays[f"{prefix}{name}"])
-            if column.shape != part.shape or column.dtype.kind not in "iu":
-                raise ValueError(f"{column.shape} {column.dtype} values for {len(part)} packets")
-            part[name] = column
+            if column.shape != rows.shape or column.dtype.kind not in "iu":
+                raise ValueError(f"{column.shape} {column.dtype} values for {len(rows)} packets")
+            rows[name] = column
     return packets

@@ -87,37 +87,37 @@ class VideoReader:
         Raises:
             FrameError: A frame is outside the file or does not decode. Names file and frame.
         """
-        wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-        if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= self.index.frames:
+        frames, row_of_index = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        if len(frames) == 0 or frames[0] < 0 or frames[-1] >= self.index.frames:
             raise FrameError(
                 f"{self.path}: frames {list(indices)[:3]}... asked of a file of "
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
-        pts = self.index.pts_of(wanted)
+        pts = self.index.pts_of(frames)
         # Decoding begins at the last key frame before the packet. The leading pictures of an open
         # GOP are shown before that key frame, so they are decoded from the key frame before it.
-        keys = np.searchsorted(self.index.keys, self.index.packets["frame"][wanted], "right") - 1
+        keys = np.searchsorted(self.index.keys, self.index.packets["frame"][frames], "right") - 1
         keys = np.maximum(keys - (pts < self.index.key_pts[keys]), 0)
-        kept = self.size if window is None else (window.height, window.width)
-        pictures = np.empty((len(wanted), *(size or kept), 3), np.uint8)
+        kept_size = self.size if window is None else (window.height, window.width)
+        pictures = np.empty((len(frames), *(size or kept_size), 3), np.uint8)
         self._window = window
-        self._converter = self._kept.converters(self._described, kept, size)
-        rows = {time: row for row, time in enumerate(pts.tolist())}
+        self._converter = self._kept.converters(self._described, kept_size, size)
+        row_of_time = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
             group = set(pts[keys == key].tolist())
             # Some files mark pictures as key frames from which decoding recovers only gradually
             # (intra refresh). Frames that did not come out are decoded from further back.
             for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
-                if earlier >= 0 and not group.isdisjoint(rows):
-                    self._decode_group(earlier, group & rows.keys(), rows, pictures)
-        if rows:
-            missing = wanted[min(rows.values())]
+                if earlier >= 0 and not group.isdisjoint(row_of_time):
+                    self._decode_group(earlier, group & row_of_time.keys(), row_of_time, pictures)
+        if row_of_time:
+            missing = frames[min(row_of_time.values())]
             raise FrameError(
-                f"{self.path}: frame {missing} does not decode ({len(rows)} of "
-                f"{len(wanted)} wanted); scan the video and use the clean list"
+                f"{self.path}: frame {missing} does not decode ({len(row_of_time)} of "
+                f"{len(frames)} wanted); scan the video and use the clean list"
             )
-        in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
-        return pictures if in_order else pictures[places]
+        in_order = len(row_of_index) == len(frames) and (np.diff(row_of_index) > 0).all()
+        return pictures if in_order else pictures[row_of_index]
 
     def _decode_group(
         self, key: int, wanted: set[int], rows: dict[int, int], pictures: np.ndarray
@@ -136,10 +136,10 @@ class VideoReader:
                 return
             decoder = self._decoder(key)
             decoder.flush_buffers()
-            skips, skipping = decoder.name in _SKIPPING, None
+            can_skip, skipping = decoder.name in _SKIPPING, None
             for packet, time in itertools.chain([first], packets):
                 # The decoder skips unwanted pictures that are not reference pictures.
-                if skips and skipping != (packet.pts not in wanted):
+                if can_skip and skipping != (packet.pts not in wanted):
                     skipping = packet.pts not in wanted
                     decoder.skip_frame = "NONREF" if skipping else "DEFAULT"
                 wanted.discard(packet.pts)
@@ -154,8 +154,8 @@ class VideoReader:
                 self._keep(kept(frames), rows, pictures)
                 if not wanted:
                     break
-            last = decoder.decode(None)
-            self._keep(kept(last), rows, pictures)
+            last_frames = decoder.decode(None)
+            self._keep(kept(last_frames), rows, pictures)
         # An OSError comes from the file: a disk that fails raises DiskError.
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
@@ -183,5 +183,5 @@ class VideoReader:
                     f"{self.path}: the picture changes its size at frame {before.sum()}; scan the "
                     "video"
                 )
-            row = pictures[rows.pop(frame.pts)]
-            self._converter.write(frame, row, self._window, self.index.stream.turns)
+            picture = pictures[rows.pop(frame.pts)]
+            self._converter.write(frame, picture, self._window, self.index.stream.turns)

@@ -120,7 +120,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
 def _ranges(text: str) -> list[tuple[int, int]]:
     """Ranges in order; those that overlap or touch are merged."""
     merged: list[tuple[int, int]] = []
-    pairs = [tuple(map(int, part.split("-"))) for part in text.split(",") if part]
+    pairs = [tuple(map(int, range_text.split("-"))) for range_text in text.split(",") if range_text]
     for start, stop in sorted(pairs):
         if start >= stop:
             raise ValueError("an empty range")

@@ -94,9 +94,9 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
 
 
 def _video(row: dict[str, str], where: str) -> Video:
-    known = {name: row[name] for name in EXPECTED if name in row}
+    values = {name: row[name] for name in EXPECTED if name in row}
     try:
-        return _ROW.validate_python(known)
+        return _ROW.validate_python(values)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         raise EpicError(f"{where}: {name} is {row[name]!r}; expected {EXPECTED[name]}") from error
@@ -152,18 +152,20 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
     """
     text, files_in = os.fspath(root), functools.cache(_files_in)
     is_pattern = "{video}" in text
-    others = [text] if is_pattern else [os.path.join(text, each) for each in LAYOUTS[1:]]
+    patterns = [text] if is_pattern else [os.path.join(text, pattern) for pattern in LAYOUTS[1:]]
     files = dict[Listed, list[Path]]()
     for path in listed:
         participant, video = os.path.split(os.path.splitext(path)[0])
-        places = [] if is_pattern else [os.path.split(os.path.join(text, path))]
-        for each in others:
-            place = each.replace("{participant}", participant).replace("{video}", video)
-            places.append(os.path.split(place))
-        there = [
-            file for folder, name in places for file in files_in(folder).get(_in_any_case(name), [])
+        candidates = [] if is_pattern else [os.path.split(os.path.join(text, path))]
+        for pattern in patterns:
+            candidate = pattern.replace("{participant}", participant).replace("{video}", video)
+            candidates.append(os.path.split(candidate))
+        existing = [
+            file
+            for folder, name in candidates
+            for file in files_in(folder).get(_in_any_case(name), [])
         ]
-        files[path] = there or [Path(*places[0])]
+        files[path] = existing or [Path(*candidates[0])]
     return files
 
 
@@ -219,30 +221,30 @@ def on_disk_lines(
         there: Ids of the videos that are on disk or will be.
         root: The folder that the config names.
     """
-    known = sum(video.video_id in there for video in videos)
-    if known == len(videos) or not known:
-        count = f"all {known}" if known else f"none of the {len(videos)}"
+    number = sum(video.video_id in there for video in videos)
+    if number == len(videos) or not number:
+        count = f"all {number}" if number else f"none of the {len(videos)}"
         yield f"{root}: {count} videos of the sheet are there"
         return
-    yield f"{root}: {known} of the {len(videos)} videos of the sheet are there"
+    yield f"{root}: {number} of the {len(videos)} videos of the sheet are there"
     for split in SPLITS:
-        own = [video for video in videos if video.split == split]
-        if own:
-            yield f"  {split}: {_by_participant(own, there)}"
+        videos_of_split = [video for video in videos if video.split == split]
+        if videos_of_split:
+            yield f"  {split}: {_by_participant(videos_of_split, there)}"
 
 
 def _by_participant(videos: Sequence[Video], there: Collection[str]) -> str:
-    own = {
+    presence = {
         name: [video.video_id in there for video in videos if video.participant_id == name]
         for name in dict.fromkeys(video.participant_id for video in videos)
     }
-    whole = " ".join(name for name, found in own.items() if all(found))
-    none = " ".join(name for name, found in own.items() if not any(found))
+    whole = " ".join(name for name, flags in presence.items() if all(flags))
+    none = " ".join(name for name, flags in presence.items() if not any(flags))
     some = [
-        f"{sum(found)} of {len(found)} of {name}"
-        for name, found in own.items()
-        if any(found) and not all(found)
+        f"{sum(flags)} of {len(flags)} of {name}"
+        for name, flags in presence.items()
+        if any(flags) and not all(flags)
     ]
-    parts = [f"all of {whole}" if whole else "", *some, f"none of {none}" if none else ""]
-    known = sum(map(sum, own.values()))
-    return f"{known} of {len(videos)} ({', '.join(filter(None, parts))})"
+    clauses = [f"all of {whole}" if whole else "", *some, f"none of {none}" if none else ""]
+    number = sum(map(sum, presence.values()))
+    return f"{number} of {len(videos)} ({', '.join(filter(None, clauses))})"

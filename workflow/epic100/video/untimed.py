@@ -54,36 +54,38 @@ def own_times(
     """
     if not has_no_times(container, stream):
         return None
-    stated, given = list[int | None](), list[int]()
+    decoding_times, shown_order = list[int | None](), list[int]()
     with opened(path, max_pixels) as (_, container, stream):
         decoder = stream.codec_context
         # "Strict" lets the decoder wait for the most pictures that may come in between.
         decoder.options = {**decoder.options, "strict": "strict", "skip_loop_filter": "all"}
         decoder.thread_count = 1
         for packet in demuxed(container, stream):
-            packet.pts = len(stated) if packet.size else None
+            packet.pts = len(decoding_times) if packet.size else None
             if packet.size:
-                stated.append(packet.dts)
+                decoding_times.append(packet.dts)
             with contextlib.suppress(av.error.InvalidDataError):
-                given += [frame.pts for frame in decoder.decode(packet) if frame.pts is not None]
-            if len(stated) % _REPORT_EVERY == 0:
-                progress(len(stated))
-    known, latest = dict[int, int](), -math.inf
-    for number, time in enumerate(stated):
+                shown_order += [
+                    frame.pts for frame in decoder.decode(packet) if frame.pts is not None
+                ]
+            if len(decoding_times) % _REPORT_EVERY == 0:
+                progress(len(decoding_times))
+    time_of_packet, latest = dict[int, int](), -math.inf
+    for number, time in enumerate(decoding_times):
         if time is not None and time > latest:  # FFmpeg may give two packets one time.
-            known[number] = latest = time
-    if not known:
+            time_of_packet[number] = latest = time
+    if not time_of_packet:
         raise FileError("no picture has a time")
-    numbers = np.arange(len(stated))
-    place = np.full(len(stated), -1)
-    place[given] = np.arange(len(given))
-    place = place[np.maximum.accumulate(np.where(place < 0, 0, numbers))]
-    times = np.empty(len(stated), np.int64)
-    clock = np.interp(numbers, list(known), list(known.values()))
-    first, last = min(known), max(known)
-    usual = (known[last] - known[first]) / max(last - first, 1)
-    clock += usual * (np.maximum(numbers - last, 0) + np.minimum(numbers - first, 0))
-    times[np.lexsort((numbers, place))] = clock.round()
+    numbers = np.arange(len(decoding_times))
+    positions = np.full(len(decoding_times), -1)
+    positions[shown_order] = np.arange(len(shown_order))
+    positions = positions[np.maximum.accumulate(np.where(positions < 0, 0, numbers))]
+    times = np.empty(len(decoding_times), np.int64)
+    clock = np.interp(numbers, list(time_of_packet), list(time_of_packet.values()))
+    first, last = min(time_of_packet), max(time_of_packet)
+    usual_step = (time_of_packet[last] - time_of_packet[first]) / max(last - first, 1)
+    clock += usual_step * (np.maximum(numbers - last, 0) + np.minimum(numbers - first, 0))
+    times[np.lexsort((numbers, positions))] = clock.round()
     return iter(times.tolist())
 
 

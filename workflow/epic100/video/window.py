@@ -98,22 +98,25 @@ class PictureConverter:
 
     def _cut(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
         """The window as a frame that shares the picture's memory."""
-        kind = frame.format
-        across, down = 16 // kind.chroma_width(16), 16 // kind.chroma_height(16)
+        pixel_format = frame.format
+        across, down = (
+            16 // pixel_format.chroma_width(16),
+            16 // pixel_format.chroma_height(16),
+        )
         # A chroma sample must not be split. swscale takes the lines of an interlaced picture apart,
         # so there a chroma line covers four.
         if frame.interlaced_frame or window.left % across or window.top % down:
             frame = frame.reformat(format="gbrp", threads=1)
-        taken, size = (
+        buffer_text, crop_text = (
             f"width={frame.width}:height={frame.height}:pix_fmt={frame.format.name}:time_base=1"
             f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
             f"w={window.width}:h={window.height}",
         )
-        if self._crop is None or self._made_for != taken + size:
-            self._graph, self._made_for = Graph(), taken + size
+        if self._crop is None or self._made_for != buffer_text + crop_text:
+            self._graph, self._made_for = Graph(), buffer_text + crop_text
             self._graph.threads = 1
-            self._crop = self._graph.add("crop", size)
-            ends = self._graph.add("buffer", taken), self._graph.add("buffersink")
+            self._crop = self._graph.add("crop", crop_text)
+            ends = self._graph.add("buffer", buffer_text), self._graph.add("buffersink")
             self._graph.link_nodes(ends[0], self._crop, ends[1]).configure()
         self._crop.process_command("x", str(window.left))
         self._crop.process_command("y", str(window.top))
