@@ -4,6 +4,7 @@ import ast
 import itertools
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
@@ -55,6 +56,23 @@ def test_a_module_imports_from_lower_layers_and_nothing_private(path):
         if module.startswith("epic100.") and (name.startswith("_") or "._" in module)
     ]
     assert not private
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    files = {
+        f"epic100.{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)}".removesuffix(
+            ".__init__"
+        ): path
+        for path in MODULES
+    }
+    imported = {
+        file: {
+            f"{module}.{name}" if f"{module}.{name}" in files else module
+            for module, name in imports(path)
+        }
+        for file, path in files.items()
+    }
+    TopologicalSorter(imported).prepare()
 
 
 def test_the_parts_are_few_and_know_few_others():
