@@ -117,6 +117,7 @@ BAD = "v.MP4: bad\npackets; scan it"
         (("refuse", "EpicError", BAD), "v.MP4: bad packets; scan it"),
         (("refuse", "InvalidDataError", BAD), "reading it failed: v.MP4: bad packets; scan it"),
         (("refuse", "FileNotFoundError", BAD), "reading it failed: v.MP4: bad packets; scan it"),
+        (("refuse", "MemoryError", BAD), "reading it asks for more than 512 MiB of memory"),
     ],
 )
 def test_a_decoder_that_fails_is_reported_by_its_signal_or_its_error(decoder, wanted):

@@ -117,6 +117,27 @@ def test_an_encoder_that_is_none_is_refused(lab, tmp_path, encoder, words):
         make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)
 
 
+def test_features_are_the_same_after_a_head_that_ran_out_of_memory(monkeypatch):
+    model = MODELS.build(MODEL).eval()
+    generator = torch.Generator().manual_seed(0)
+    clips = [
+        torch.randint(0, 255, (1, 3, 4, 32, 32), dtype=torch.uint8, generator=generator)
+        for _ in range(4)
+    ]
+    expected = pooled_features(model, clips, 4, None, "m.pth")
+    last, full = model.cls_head.fc2, model.cls_head.fc2.forward
+
+    def small(inputs):
+        if len(inputs) > 2:
+            raise torch.OutOfMemoryError("so many bytes")
+        return full(inputs)
+
+    monkeypatch.setattr(last, "forward", small)
+    again = pooled_features(model, clips, 4, None, "m.pth")
+    torch.testing.assert_close(again, expected)
+    assert len(expected.unique(dim=0)) == 4
+
+
 def test_a_head_without_pooled_features_is_refused():
     model = MODELS.build(MODEL).eval()
     model.cls_head.fc1 = torch.nn.Identity()

@@ -13,6 +13,7 @@ import yaml
 from epic100.cli.program import main
 from epic100.inputs.read import KEPT
 from epic100.minikitchen import write_video
+from epic100.model.model_file import TrainedModel, save_model
 from support.archive import VIDEOS, configure, run
 from support.checkout import epic100, run_snakemake, said
 
@@ -165,10 +166,16 @@ def test_no_run_begins_with_a_wrong_input_and_the_reason_is_on_the_screen(here, 
     assert not (here / "results").exists()
 
 
-def test_a_model_of_other_classes_is_known_before_the_run(here, capsys):
+def test_a_model_of_other_classes_or_without_heads_to_fold_is_known_before_the_run(here, capsys):
     configure(here, predict={"model": "model.pth"})
     torch.save({"a": torch.zeros(1)}, "model.pth")
     assert "model.pth" in wrong(capsys)[0]
+    save_model(TrainedModel({}, [(0, 1, 1)], 3, 300, {}, {}), "model.pth")
+    assert "model.pth: a model of 3 verbs and 300 nouns, but" in wrong(capsys)[0]
+    save_model(TrainedModel({}, [(0, 1, 1)], 97, 300, {}, {}), "model.pth")
+    assert wrong(capsys) == []
+    configure(here, predict={"model": "model.pth"}, export={"reduce": "heads"})
+    assert "`heads: pair`, which `export: reduce: heads` cannot fold" in wrong(capsys)[0]
 
 
 def test_what_was_read_is_kept_until_a_file_changes(here, capsys):

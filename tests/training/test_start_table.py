@@ -115,7 +115,7 @@ ON_GPU = {
     ({"optim_wrapper.optimizer.lr": 0.0}, [RATE], []),
     ({"model.cls_head.heads": "both", "val": [(0, 0), (2, 0)]},
      ["head: pairs, verbs and nouns, dropout 0.5, label smoothing 0.1",
-      "can be right by `export: reduce: heads` alone"], []),
+      "can be right by `export: reduce: heads` or `joint` alone"], []),
 ])  # fmt: skip
 def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, words, not_words):
     given = {"labels": [(0, 0)], "val": None, "elsewhere": ""} | changes

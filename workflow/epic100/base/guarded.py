@@ -378,8 +378,9 @@ def _make(
     except av.error.FFmpegError as error:  # This comes first, since some are an OSError too.
         if isinstance(error, MemoryError):
             _send(answers, of="memory")
-        why = error.strerror or type(error).__name__
-        _send(answers, fault=f"reading it failed: {why}", of="file")
+        else:
+            why = error.strerror or type(error).__name__
+            _send(answers, fault=f"reading it failed: {why}", of="file")
     except (DiskError, OSError) as error:
         _send(answers, fault=str(error), of="disk")
     except EpicError as error:

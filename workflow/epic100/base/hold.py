@@ -31,7 +31,7 @@ import psutil
 
 from epic100.base.atomic import FENCE, require_newest, write_text
 from epic100.base.disk import read_json
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import process_space
 from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, known
 
@@ -108,16 +108,19 @@ def read_run(folder: Path) -> Run | None:
     """The run that holds `folder`, or None.
 
     Raises:
-        EpicError: The record is incomplete or of another version.
+        EpicError: The record is incomplete or of another version; DiskError if the disk fails.
     """
     path = folder / RECORD
     try:
         return Run(**read_json(path))
     except FileNotFoundError:
         return None
+    except DiskError:
+        raise
     except (ValueError, TypeError) as error:
+        why = str(error).removeprefix(f"{path}: ")
         raise EpicError(
-            f"{path}: {error}; see that no job of the last run here is in a queue, then remove it"
+            f"{path}: {why}; see that no job of the last run here is in a queue, then remove it"
         ) from None
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from mmengine.config import ConfigDict
 
 from epic100.base.disk import read_json
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, Hits, difference
 from epic100.model.model_file import load_model
@@ -154,8 +154,11 @@ def _read_figures(path: Path, segments: int) -> dict[str, Any]:
     remedy = f"make it again with `snakemake -R {path}`"
     try:
         figures = read_json(path)
+    except DiskError:
+        raise
     except (OSError, ValueError) as error:
-        raise EpicError(f"{path}: cannot be read ({error}); {remedy}") from error
+        why = str(error).removeprefix(f"{path}: ")
+        raise EpicError(f"{path}: cannot be read ({why}); {remedy}") from error
     needed = ("segments", "predicted", "reduce", *FIGURES)
     lacking = [key for key in needed if not isinstance(figures, dict) or key not in figures]
     if lacking:

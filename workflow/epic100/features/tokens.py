@@ -186,7 +186,10 @@ def read_tokens(
             tokens_of_segment |= zip(ids, tokens, strict=True)
     names = segments["narration_id"].tolist()
     if lacking := [name for name in names if name not in tokens_of_segment]:
-        raise EpicError(f"{indexes[0]}: has no tokens of {lacking[0]}; {advice}")
+        raise EpicError(
+            f"{', '.join(map(str, indexes))}: no tokens of {lacking[0]}; make them again with "
+            "`snakemake --force` and these files"
+        )
     return Tokens([tokens_of_segment[name] for name in names], source or {})
 
 

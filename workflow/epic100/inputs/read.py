@@ -128,6 +128,7 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         digests,
         files.tables,
         config.reading,
+        config.export.reduce,
         archive.chosen,
         [asdict(video) for video in archive.videos],
         {path: [state.st_size, state.st_mtime_ns] for path, state in models.items()},

@@ -12,6 +12,7 @@ from epic100.segments.annotations import load_annotations
 from epic100.segments.official_lists import CLASS_LISTS, read_class_list, read_list
 from epic100.segments.segment_list import NO_LABEL
 from epic100.settings import Settings
+from epic100.settings.config import HEADS_FOR
 
 LABELLED = ("train", "val")
 
@@ -134,6 +135,14 @@ def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:
                 f"{path}: a model of {model.num_verbs} verbs and {model.num_nouns} nouns, but the "
                 f"config has {classes.verbs} and {classes.nouns}; correct `classes:`, or take "
                 "another model in `predict:`",
+            )
+        reduce = config.export.reduce
+        if model.heads not in HEADS_FOR.get(reduce, (model.heads,)):
+            yield Line(
+                WRONG,
+                "predict",
+                f"{path}: has `heads: {model.heads}`, which `export: reduce: {reduce}` cannot "
+                "fold; leave `reduce:` out, or take another model",
             )
         content = digest(path, "sha256").value
         if content in contents:

@@ -153,6 +153,8 @@ def pooled_features(
         layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))
         for layer in layers
     ]
+    # A pass that ran out of memory in the head has left its inputs behind.
+    hooks.append(model.cls_head.register_forward_pre_hook(lambda *_: layer_inputs.clear()))
     pooled = []
     try:
         for scores in scores_of_views(model, clips, at_once, frames, dtype):
@@ -163,7 +165,6 @@ def pooled_features(
                 )
             rows = layer_inputs[0].float().reshape(len(scores), -1, layer_inputs[0].shape[1])
             pooled.append(rows.mean(dim=1).cpu())
-            layer_inputs.clear()
     finally:
         for hook in hooks:
             hook.remove()

@@ -281,9 +281,13 @@ def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     ]
     if saved:
         last_run = max(saved, key=lambda path: path.stat().st_mtime).parent.parent
+        try:
+            differing = differences(read_stamp(last_run), stamp)
+        except EpicError as error:  # A broken stamp of another run concerns that run alone.
+            differing = str(error)
         log.info(
             f"starting from the first batch: {last_run} is another run, which differs in "
-            f"{differences(read_stamp(last_run), stamp)}"
+            f"{differing}"
         )
     return None
 

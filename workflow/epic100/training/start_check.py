@@ -177,10 +177,10 @@ def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
     hours, files = sum(video.duration for video in videos) / 3600, [*RESULTS.glob("scan/*.npz")]
     settings = settings_in(recipe)
     for stamp_file in RESULTS.glob(f"work_dirs/*/{STAMP}"):
-        if settings.items() <= read_stamp(stamp_file.parent).items():
-            files += [
-                path for attempt in attempts(stamp_file.parent)[:1] for path in checkpoints(attempt)
-            ]
+        with contextlib.suppress(EpicError):  # A broken stamp is of another run.
+            if settings.items() <= read_stamp(stamp_file.parent).items():
+                newest = attempts(stamp_file.parent)[:1]
+                files += [path for attempt in newest for path in checkpoints(attempt)]
     return hours * INDEX_BYTES_PER_HOUR - sum(path.stat().st_size for path in files)
 
 

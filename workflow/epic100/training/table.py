@@ -208,9 +208,12 @@ def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
     unseen = [pair for pair in val_pairs if pair not in trained_pairs]
     if not unseen:
         return []
-    consequence = "their action cannot be right"
-    if plan.config.model.cls_head.heads != "pair":
-        consequence = "their action can be right by `export: reduce: heads` alone"
+    # The best pair's verb and noun are the best of both under `max`, so no other pair can win.
+    consequence = {
+        "pair": "their action cannot be right by `export: reduce: max`, the default",
+        "both": "their action can be right by `export: reduce: heads` or `joint` alone",
+        "verb_noun": "their action can be right, since verb and noun have heads of their own",
+    }[plan.config.model.cls_head.heads]
     return [
         f"{len(unseen)} of {len(val_pairs)} val segments "
         f"({100 * len(unseen) / len(val_pairs):.1f} %) are of {len(set(unseen))} pairs that train "
