@@ -31,7 +31,7 @@ from epic100.model.foreign import (
 from epic100.model.foreign_steps import STEPS
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.model.views import view_pipeline
-from epic100.prediction.predict import Job
+from epic100.prediction.shards import Job
 from epic100.prediction.worker import predict_videos
 from epic100.report.model_card import LOADING
 from epic100.settings import PredictSettings

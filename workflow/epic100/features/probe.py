@@ -131,15 +131,8 @@ def train_probe(
 
     def train(trials: list[Trial], learned: np.ndarray, seen: Tokens, truth: pd.DataFrame) -> None:
         look = partial(_accuracies, metric, seen, truth, sizes)
-        fit(
-            trials,
-            rows.part(learned),
-            labels[learned],
-            loss,
-            settings,
-            look,
-            states_folder / f"of_{len(trials)}.pt",
-        )
+        state = states_folder / f"of_{len(trials)}.pt"
+        fit(trials, rows.part(learned), labels[learned], loss, settings, look, state)
 
     begun = partial(_begun, settings, rows, sum(sizes.values()))
     grid = [*itertools.product(_listed(settings.lr), _listed(settings.weight_decay))]

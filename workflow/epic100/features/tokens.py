@@ -23,8 +23,8 @@ from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
 from epic100.model.views import sampling_of
 from epic100.prediction.encoder import Source
-from epic100.prediction.predict import Job, complete_shards, videos_of
-from epic100.prediction.shards import Shards, run_key
+from epic100.prediction.predict import complete_shards, videos_of
+from epic100.prediction.shards import Job, Shards, run_key
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import FeatureSettings, PredictSettings
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,7 @@ from epic100.model.model_file import (
     test_pipeline_of,
 )
 from epic100.model.views import chosen_views, cost_of_views
-from epic100.prediction.encoder import MODEL
-from epic100.prediction.shards import Shards, run_key, video_stamp
+from epic100.prediction.shards import Job, Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.segment_list import lines_by, read_clean_list
 from epic100.settings import PredictSettings
@@ -35,47 +34,6 @@ WORKERS_ON_CPU = 2
 BATCH, BATCH_ON_GPU = 8, 32
 # Another attempt may remove the shards of this one, as a timeline does at its end.
 TRIES = 3
-
-
-@dataclass(frozen=True)
-class Job:
-    """The work of one process.
-
-    Args:
-        model: The model file, or the folder of the encoder `hf`.
-        segments: The clean list.
-        out: The predictions file, whose name the folder of shards is derived from.
-        run: Name of the shards' run (`shards.run_key`).
-        video_root: The folder of the videos.
-        index_dir: The folder of the frame indexes.
-        settings: The `predict:` section, with the number of clips and of loader processes.
-        videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
-        modules: The config's `modules` section.
-        encoder: Empty for scores. Else rows are features: "model" for those of the model file,
-            "hf" for those of a Hugging Face model, or `module:Class` (`encoder.Encoder`).
-        grid: Of features: most tokens of a clip in time and in each direction; None: one vector.
-        device: The torch device.
-        threads: Threads that torch uses.
-    """
-
-    model: str
-    segments: str
-    out: str
-    run: str
-    video_root: str
-    index_dir: str
-    settings: PredictSettings
-    videos: dict[str, tuple[str, list[int]]]
-    modules: Mapping[str, Any] | None = None
-    encoder: str = ""
-    grid: Sequence[int] | None = None
-    device: str = "cpu"
-    threads: int = 1
-
-    @property
-    def own_encoder(self) -> str:
-        """The encoder that is no recognizer of a model file, or ""."""
-        return "" if self.encoder == MODEL else self.encoder
 
 
 def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Shards: one file per finished video of a prediction.
+"""The work of a process of a prediction, and its shards: one file per finished video.
 
 A shard is used only if the model, the views, the video and its segments are unchanged; otherwise
 the video is predicted again. The folder of shards is not an output of the workflow, because
@@ -11,18 +11,63 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from epic100.base.folders import remove_folder
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
+from epic100.prediction.encoder import MODEL
+from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 
 # The shards of so many other predictions are kept.
 OTHERS = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """The work of one process.
+
+    Args:
+        model: The model file, or the folder of the encoder `hf`.
+        segments: The clean list.
+        out: The predictions file, whose name the folder of shards is derived from.
+        run: Name of the shards' run (`run_key`).
+        video_root: The folder of the videos.
+        index_dir: The folder of the frame indexes.
+        settings: The `predict:` section, with the number of clips and of loader processes.
+        videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
+        modules: The config's `modules` section.
+        encoder: Empty for scores. Else rows are features: "model" for those of the model file,
+            "hf" for those of a Hugging Face model, or `module:Class` (`encoder.Encoder`).
+        grid: Of features: most tokens of a clip in time and in each direction; None: one vector.
+        device: The torch device.
+        threads: Threads that torch uses.
+    """
+
+    model: str
+    segments: str
+    out: str
+    run: str
+    video_root: str
+    index_dir: str
+    settings: PredictSettings
+    videos: dict[str, tuple[str, list[int]]]
+    modules: Mapping[str, Any] | None = None
+    encoder: str = ""
+    grid: Sequence[int] | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+    @property
+    def own_encoder(self) -> str:
+        """The encoder that is no recognizer of a model file, or ""."""
+        return "" if self.encoder == MODEL else self.encoder
 
 
 class Shards:

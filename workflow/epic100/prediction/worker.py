@@ -23,9 +23,8 @@ from epic100.prediction.encoder import (
     pooled_tokens,
 )
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
-from epic100.prediction.predict import Job
 from epic100.prediction.probe_model import built_probe, open_probe
-from epic100.prediction.shards import Shards
+from epic100.prediction.shards import Job, Shards
 
 
 def predict_videos(job: Job, report: Callable[[int], object]) -> None:

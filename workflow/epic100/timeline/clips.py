@@ -15,8 +15,8 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.views import sampling_of
-from epic100.prediction.predict import Job, predict_rows
-from epic100.prediction.shards import Shards, run_key, video_stamp
+from epic100.prediction.predict import predict_rows
+from epic100.prediction.shards import Job, Shards, run_key, video_stamp
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import PredictSettings
 from epic100.video.index import VideoIndex
