@@ -63,6 +63,7 @@ epic.summary = (() => {
     about() {
       const { data, license } = s.data;
       at("license").textContent = license && `Clips and annotations: ${data}, ${license}.`;
+      document.title = `${data}: what the model sees`;
       at("run").textContent = `Action recognition on ${data}`;
       at("run").textContent += epic.two || runs[0].name !== "default" ? `, ${runs.map((run) => `run ${run.name}`).join(" and ")}` : "";
       const official = runs.map((run) => `${epic.two ? `${run.letter} ` : ""}${run.official.toFixed(1)} %`).join(", ");
