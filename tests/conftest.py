@@ -38,7 +38,8 @@ THOROUGH_FOLDERS = ("attacks", "benchmarks", "slurm", "tools")
 THOROUGH_FILES = {
     f"tests/{name}.py"
     for name in (
-        "behaviour/test_rehearsal", "browse/test_views", "features/test_demo_features", "features/test_probe",
+        "behaviour/test_rehearsal", "browse/test_views",
+        "features/test_demo_features", "features/test_probe",
         "proxy/test_copies", "proxy/test_precut", "proxy/test_proxy_dag",
         "training/test_launch", "training/test_models",
         "workflow/test_adopted", "workflow/test_environment", "workflow/test_faults",
