@@ -38,11 +38,14 @@ THOROUGH_FOLDERS = ("attacks", "benchmarks", "slurm", "tools")
 THOROUGH_FILES = {
     f"tests/{name}.py"
     for name in (
-        "behaviour/test_rehearsal", "browse/test_views",
-        "features/test_demo_features", "features/test_probe",
+        "base/test_guarded", "behaviour/test_rehearsal", "browse/test_views",
+        "download/test_download_rules", "features/test_demo_features", "features/test_probe",
+        "migrate/test_old_checkpoint", "model/test_forward",
         "proxy/test_copies", "proxy/test_precut", "proxy/test_proxy_dag",
-        "training/test_launch", "training/test_models",
-        "workflow/test_adopted", "workflow/test_environment", "workflow/test_faults",
+        "scan/test_false_alarms", "timeline/test_demo_timeline",
+        "training/test_launch", "training/test_models", "training/test_reference_steps",
+        "workflow/test_adopted", "workflow/test_before_start", "workflow/test_environment",
+        "workflow/test_faults",
         "workflow/test_own_kitchen", "workflow/test_real_data", "workflow/test_runs",
         "workflow/test_two_writers", "workflow/test_zoo",
     )

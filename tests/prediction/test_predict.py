@@ -163,7 +163,10 @@ def test_a_list_of_no_segment_gives_an_empty_file(lab, model, tmp_path):
     assert found.log_probs.shape == (0, len(found.pairs)) and found.narration_ids == []
 
 
-@pytest.mark.parametrize("settings", [{}, {"workers": 1}, {"device": "cpu", "gpus": 2}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"workers": 1}, pytest.param({"device": "cpu", "gpus": 2}, marks=pytest.mark.thorough)],
+)
 def test_a_video_that_is_gone_is_one_line_that_names_it_and_keeps_the_others(
     own, model, listed, tmp_path, settings
 ):

@@ -1,11 +1,13 @@
 """Comments are sentences: each begins with a capital and ends with a full stop.
 
-`python tests/tools/comments.py FILE...` prints each comment that is none, and exits with 1 if there
-is one. Words for programs (`noqa`, `fmt:`, `type:`) are no comments.
+`python tests/tools/comments.py [FILE...]` prints each comment that is none, of all files of the
+repository where none is named, and exits with 1 if there is one. Words for programs (`noqa`,
+`fmt:`, `type:`) are no comments.
 """
 
 import io
 import re
+import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -38,10 +40,17 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
         yield first, text
 
 
+def tracked() -> list[str]:
+    """The files of the repository with code in Python."""
+    command = ["git", "ls-files", "-z", "*.py", "*.smk", "Snakefile"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [path for path in listed.split("\0") if path and "/vendor/" not in path]
+
+
 def main(paths: list[str]) -> int:
     """Print the comments that are no sentences; 1 if there are any."""
     wrong = 0
-    for path in paths:
+    for path in paths or tracked():
         for line, text in comments(Path(path)):
             if not SENTENCE.match(text) or CLAUSE.match(text) or len(text.split()) < WORDS:
                 print(f"{path}:{line}: {text}")

@@ -224,6 +224,7 @@ def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_fou
     assert 'Unexpected key(s) in state_dict: "cls_head.late' in error
 
 
+@pytest.mark.thorough
 def test_a_compiler_that_is_not_there_is_one_error(asked, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     # `monkeypatch` would take the compiler away from later tests for good.
