@@ -7,7 +7,7 @@
 import gc
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ class DecordReader:
 
 
 Reader = VideoReader | DecordReader
+# Each decoder opens a file by its path, its index and the files that are kept open.
+READERS: dict[str, Callable[[str, VideoIndex | None, Kept], Reader]] = {
+    "pyav": lambda path, index, kept: VideoReader(path, index, kept=kept),
+    "decord": lambda path, index, kept: DecordReader(path, index),
+}
 
 
 @TRANSFORMS.register_module()
@@ -122,8 +127,9 @@ class OpenSegment(BaseTransform):
     """
 
     def __init__(self, decoder: str = "pyav", index_dir: str | None = None, keep_open: int = 8):
-        if decoder not in ("pyav", "decord"):
-            raise EpicError(f"OpenSegment: decoder is {decoder!r}; expected 'pyav' or 'decord'")
+        if decoder not in READERS:
+            expected = " or ".join(map(repr, READERS))
+            raise EpicError(f"OpenSegment: decoder is {decoder!r}; expected {expected}")
         if decoder == "decord" and importlib.util.find_spec("decord") is None:
             raise EpicError(
                 "OpenSegment: decoder is 'decord', which is not installed (its wheels are for "
@@ -141,9 +147,7 @@ class OpenSegment(BaseTransform):
     def _open(self, path: str, kept: Kept) -> Reader:
         listed = self.listed.get(path, path)
         index = find_index(self.index_dir, listed) if self.index_dir else None
-        if self.decoder == "decord":
-            return DecordReader(path, index)
-        return VideoReader(path, index, kept=kept)
+        return READERS[self.decoder](path, index, kept)
 
     def transform(self, results: dict) -> dict:
         """Add the open reader to `results`.
