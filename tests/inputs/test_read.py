@@ -80,6 +80,10 @@ def no_such_model(here):
     configure(here, predict={"model": "results/modle.pth"})
 
 
+def no_such_recipe(here):
+    configure(here, train={"config": "config/x3d_dmo.py"})
+
+
 def a_page_for_a_tail_list(here):
     (here / "csv/EPIC_100_tail_verbs.csv").write_text("<html>404: Not Found</html>\n")
 
@@ -128,6 +132,8 @@ def set_videos(here, **videos):
     (only_those_of_train, ["no segment of val is left", "of P02, whom `participants:`"]),
     (a_folder_for_a_model, ["csv: is a folder; expected a finished model"]),
     (no_such_model, ["results/modle.pth: no such file"]),
+    (no_such_recipe, ["config/x3d_dmo.py: no such MMEngine config",
+                      "did you mean config/x3d_demo.py?"]),
     (a_page_for_a_tail_list, ["EPIC_100_tail_verbs.csv: is a web page"]),
     (swapped_tail_lists, ["EPIC_100_tail_verbs.csv: line 1: column verb missing"]),
     (swapped_class_lists, ["verb 97 is in it, but `classes: verbs:` is 97",

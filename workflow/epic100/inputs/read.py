@@ -14,6 +14,7 @@ from dataclasses import asdict, astuple, dataclass
 from epic100.base.atomic import write_text
 from epic100.base.disk import digest, read_json
 from epic100.base.errors import EpicError
+from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT, existing_path, own_version
 from epic100.download.annotations import Pinned, read_pins
 from epic100.inputs.archive import Archive, archive_lines
@@ -32,6 +33,7 @@ class InputFiles:
         csvs: The annotations by split.
         lists: The official lists by the keys of `LISTS` and `CLASS_LISTS`.
         models: Finished models to predict with.
+        recipes: MMEngine configs to train by.
         made: Whether the run makes or fetches the CSVs and lists that are missing.
         pins: The official files by split or key; none for data that is not official by its config.
     """
@@ -39,6 +41,7 @@ class InputFiles:
     csvs: Mapping[str, str]
     lists: Mapping[str, str]
     models: Sequence[str]
+    recipes: Sequence[str]
     made: bool
     pins: Mapping[str, Pinned]
 
@@ -49,12 +52,15 @@ class InputFiles:
         made = bool(config.minikitchen or annotations.download)
         is_unofficial = config.minikitchen or annotations.format != "official"
         splits = {split: getattr(annotations, split) for split in ("train", "val", "test")}
+        models = [*config.predict.models, *filter(None, [config.predict.model])]
+        trainings = [] if models or config.probe else [config.train, *config.runs.values()]
         return cls(
             csvs={split: path for split, path in splits.items() if path},
             lists=find_lists(
                 annotations.val, named, to_be_made=made, lists={**LISTS, **CLASS_LISTS}
             ),
-            models=[*config.predict.models, *filter(None, [config.predict.model])],
+            models=models,
+            recipes=[existing_path(train.config, folder) for train in trainings],
             made=made,
             pins={} if is_unofficial else read_pins(existing_path(annotations.sheet, folder)),
         )
@@ -112,6 +118,14 @@ def _absent(files: InputFiles) -> Iterator[Line]:
                 "predict",
                 f"{path}: {fault}; expected a finished model, such as results/model.pth, from the "
                 "working folder on; correct `predict:`",
+            )
+    for path in dict.fromkeys(files.recipes):
+        if not os.path.isfile(path):
+            yield Line(
+                WRONG,
+                "train",
+                f"{path}: no such MMEngine config; expected the file of `train: config:`"
+                f"{nearest_file(path, ROOT)}",
             )
 
 
