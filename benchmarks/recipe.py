@@ -158,7 +158,6 @@ def film(folder: Path) -> None:
     clean(
         videos,
         Settings(),
-        annotations=csvs,
         segments=lists,
         scans=scans,
         lists={split: str(results / f"clean/{split}.txt") for split in csvs},

@@ -90,7 +90,6 @@ def film(folder: Path) -> Path:
     clean(
         videos,
         Settings(),
-        annotations=csvs,
         segments=segments,
         scans=scans,
         lists={split: str(results / f"clean/{split}.txt") for split in csvs},
