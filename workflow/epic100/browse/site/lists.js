@@ -32,7 +32,7 @@ epic.lists = (() => {
       { key: "id", title: "segment", narrow: false, width: "7.4rem", value: (i) => s.columns.id[i], cell: (i) => `${labels.isMarked(i) ? "★ " : ""}${s.columns.id[i]}` },
       { key: "truth", title: "truth", narrow: false, width: "minmax(5rem, 3fr)", value: s.truth },
       ...runs.map(guessed),
-      { key: "sure", title: "sure", width: "4.4rem", right: true, down: true, from: epic.two ? 480 : 0,
+      { key: "sure", title: "sure", width: "5rem", right: true, down: true, from: epic.two ? 480 : 0,
         value: (i) => (epic.run().predicted(i) ? epic.run().sure.action[i] : -1),
         cell: (i) => (epic.run().predicted(i) ? percent(epic.run().sure.action[i]) : "") },
       { key: "s", title: "s", width: "3.2rem", right: true, from: 620, value: seconds, cell: (i) => seconds(i).toFixed(1) },
