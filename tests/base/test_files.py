@@ -102,7 +102,7 @@ def test_a_file_that_may_not_be_read_or_is_none_has_no_checksum_and_says_so(tmp_
     (tmp_path / "folder").mkdir()
     with pytest.raises(EpicError, match="pipe: a pipe or a device; expected a file"):
         digest(tmp_path / "pipe", "md5")
-    with pytest.raises(EpicError, match="folder: cannot be read: Is a directory; check the disk"):
+    with pytest.raises(EpicError, match="folder: cannot be read: Is a directory; expected a file"):
         digest(tmp_path / "folder", "md5")
     with pytest.raises(FileNotFoundError):
         digest(tmp_path / "none", "md5")

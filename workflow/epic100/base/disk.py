@@ -120,10 +120,10 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
     except Exception as error:
         failure = (raw and raw.failure) or error
         if isinstance(failure, OSError) and failure.errno:
-            raise DiskError(
-                f"{path}: cannot be read: {failure.strerror}; check the disk and the permissions, "
-                "then run again"
-            ) from error
+            remedy = "check the disk and the permissions, then run again"
+            if failure.errno == errno.EISDIR:
+                remedy = "expected a file"
+            raise DiskError(f"{path}: cannot be read: {failure.strerror}; {remedy}") from error
         if failure is not error:
             raise failure from error
         raise
