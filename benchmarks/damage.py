@@ -154,39 +154,15 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
             )[0]
         decord = _decord(path) if with_decord else ""
         known = _index(original)
+        result = functools.partial(Trial, way, original.name, seed, row.status, row.reason)
         if row.status not in (OK, DAMAGED):
             alike = path.is_file() and path.read_bytes() == original.read_bytes()
-            return Trial(
-                way,
-                original.name,
-                seed,
-                row.status,
-                row.reason,
-                known.frames,
-                0,
-                alike and way != "no permission",
-                0,
-                known.frames,
-                decord,
-                row.judged,
-            )
+            identical = alike and way != "no permission"
+            return result(known.frames, 0, identical, 0, known.frames, decord, row.judged)
         index = load_index(index_file, "P01_01")
         harmed, missed, *others = compare(original, path, row, index, way)
         missed = 0 if row.finding else missed
-        return Trial(
-            way,
-            original.name,
-            seed,
-            row.status,
-            row.reason,
-            harmed,
-            missed,
-            *others,
-            known.frames,
-            decord,
-            row.judged,
-            row.finding,
-        )
+        return result(harmed, missed, *others, known.frames, decord, row.judged, row.finding)
 
 
 def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int, bool, int]:

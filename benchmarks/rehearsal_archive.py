@@ -16,26 +16,9 @@ import av
 import numpy as np
 import yaml
 
+from epic100.minikitchen.kitchen import COLUMNS, TEST_COLUMNS
+
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = (
-    "narration_id",
-    "participant_id",
-    "video_id",
-    "narration_timestamp",
-    "start_timestamp",
-    "stop_timestamp",
-    "start_frame",
-    "stop_frame",
-    "narration",
-    "verb",
-    "verb_class",
-    "noun",
-    "noun_class",
-    "all_nouns",
-    "all_noun_classes",
-)
-# The test CSV has only the first of these columns.
-UNLABELLED = 8
 VERBS = {0: "take", 1: "put", 2: "wash", 3: "open"}
 NOUNS = {0: "tap", 1: "spoon", 2: "plate", 3: "cupboard"}
 CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
@@ -314,7 +297,7 @@ def annotate(folder: Path, videos: list[Video], seed: int) -> None:
     for video in videos:
         tables[video.split] += segments(video, random.Random(f"{seed} {video.name}"))
     for split, name in CSVS.items():
-        columns = COLUMNS[:UNLABELLED] if split == "test" else COLUMNS
+        columns = TEST_COLUMNS if split == "test" else COLUMNS
         rows = [row[: len(columns)] for row in sorted(tables[split])]
         write_table(folder / f"EPIC_100_{name}.csv", columns, rows, ",")
     seen = {video.participant for video in videos if video.split == "train"}

@@ -61,15 +61,14 @@ def data_name(csv: str | os.PathLike, pins: str | os.PathLike, name: str | None 
     """What data is called where a model or a result is described.
 
     Args:
-        csv: Annotations of it.
-        pins: The sheet of official files, by whose checksums they are known.
+        csv: Its annotations of val.
+        pins: The sheet of official files, by whose checksum it is known.
         name: The config's `annotations: name:`, which comes first.
     """
     if name:
         return name
-    checksums = [pin.checksum for pin in read_pins(pins).values()]
-    is_official = any(digest(csv, checksum.kind) == checksum for checksum in checksums)
-    return DATA_SET if is_official else OWN_DATA
+    checksum = read_pins(pins)["val"].checksum
+    return DATA_SET if digest(csv, checksum.kind) == checksum else OWN_DATA
 
 
 def download_annotations(

@@ -60,22 +60,19 @@ class EpicPairMetric(BaseMetric):
         self.sizes = output_sizes(heads, len(self.pairs), num_verbs, num_nouns)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Store each sample's scores over verbs and nouns (1.6 kB) and its true verb and noun."""
+        """Store each sample's scores over verbs and nouns (1.6 kB), their truth, and its loss."""
         # Another segment replaces one that does not decode, so its scores must not count.
         intact = [sample for sample in data_samples if not sample.get("broken")]
         if not intact:
             return
         scores = torch.stack([sample["pred_score"].float().cpu() for sample in intact])
         scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
-        head_scores = split_outputs(scores, self.sizes)
-        if "pair" in head_scores:
-            folded = fold_pairs(head_scores["pair"], self.pairs, *self.classes, self.reduce)
+        parts = split_outputs(scores, self.sizes)
+        head_scores = {head: rows.log_softmax(dim=1) for head, rows in parts.items()}
+        if "pair" in parts:
+            folded = fold_pairs(parts["pair"], self.pairs, *self.classes, self.reduce)
         else:
-            folded = (
-                head_scores["verb"].log_softmax(dim=1),
-                head_scores["noun"].log_softmax(dim=1),
-            )
-        head_scores = {head: rows.log_softmax(dim=1) for head, rows in head_scores.items()}
+            folded = head_scores["verb"], head_scores["noun"]
         for number, (sample, verb, noun) in enumerate(zip(intact, *folded, strict=True)):
             pair = int(sample["verb"]), int(sample["noun"])
             target = {"pair": self.places.get(pair), "verb": pair[0], "noun": pair[1]}

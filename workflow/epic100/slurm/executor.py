@@ -351,6 +351,7 @@ class Executor(plugin.Executor):
         return job.attempt > job.restart_times or then > now
 
     def _goes_again(self, job: int) -> bool:
+        """Count one more end by the machines' fault; whether it uses up no try of the job."""
         self._again[job] += 1
         stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
         return not stopping and self._again[job] % AGAIN > 0
