@@ -15,9 +15,8 @@ include: "rules/inputs.smk"
 # This must come before the first rule: Snakemake reads the profile's resources once, and this
 # changes them.
 include: "rules/run.smk"
-include: "rules/weights.smk"
 include: "rules/before_start.smk"
-include: "rules/start_check.smk"
+include: "rules/weights.smk"
 include: "rules/verify.smk"
 include: "rules/annotate.smk"
 include: "rules/scan.smk"

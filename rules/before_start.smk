@@ -3,53 +3,32 @@
 # The check is no input of the training: a finished model stays valid without it. So run.smk calls
 # it before all jobs (`onstart`).
 
-import functools
 import time
-from dataclasses import replace
 
 from snakemake.settings.enums import Quietness
 
 from epic100.base.folders import refuse_links, remove_folder
-from epic100.download.weights import check_weights, probe
-from epic100.settings import TRYING
-from epic100.training.before_start import (
+from epic100.download.weights import fault_of, probe
+from epic100.inputs.before_start import (
     Asked,
     missing_packages,
-    passed_before,
+    outlook,
     run_start_check,
 )
 
-START_CHECK_FILE = "results/start_check.txt"
-START_CHECK_LOG = "results/logs/start_check.log"
+
+def asked_of(run):
+    """What the start check of a run looks at."""
+    return Asked.of(CONFIG, run, HERE, remote=not workflow.local_exec)
 
 
-@functools.cache
-def fault_of(weights, check=check_weights):
-    """What a check of start weights says, or "". A file is read once, whoever asks."""
-    try:
-        check(weights)
-    except EpicError as error:
-        return str(error)
-    return ""
-
-
-def start_check(run=None):
-    """What the start check of a run looks at, with the weights that are on disk."""
-    weights, fault = START_WEIGHTS.get(run) or next(iter(START_WEIGHTS.values()))
-    to_come = weights is not None and weights.path in TO_FETCH
-    if weights and not to_come:
-        fault = fault_of(weights)
-    config = CONFIG.of_run(run)
-    return Asked(
-        config=config.only(*TRYING),
-        recipe=str(existing_path(config.train.config, HERE)),
-        sheet=str(SHEET),
-        participants=PARTICIPANTS,
-        weights=weights.path if weights and not to_come else None,
-        weights_to_come=weights.source if to_come else "",
-        fault=fault,
-        remote=not workflow.local_exec,
-    )
+def outlook_of(wildcards):
+    """What a dry run says of a training: it trains, or takes a finished model."""
+    if not (workflow.is_main_process and workflow.dryrun):
+        return ""
+    if any(job.rule.name in ("clean", "trainval") for job in workflow.dag.needrun_jobs()):
+        return ": trains, if no finished model is of the lists that are made before"
+    return f": {outlook(asked_of(wildcards.get('run')))}"
 
 
 def refuse(why):
@@ -66,7 +45,7 @@ def refuse_what_is_not_there():
     for weights in dict.fromkeys(weights for weights, _ in START_WEIGHTS.values() if weights):
         to_come = weights.path in TO_FETCH
         if ("weights" if to_come else "train") in jobs:
-            if fault := fault_of(weights, probe if to_come else check_weights):
+            if fault := fault_of(weights, *([probe] if to_come else [])):
                 refuse(fault)
     readers = {"scan", "proxy"}
     if not PROXY:
@@ -129,24 +108,17 @@ def refuse_hopeless_training():
     if runs and (workflow.deployment_settings.deployment_method or missing_packages()):
         logger.info("Start check: left to the training job, whose packages are not here")
         return
-    # If runs differ in their seed alone, only one of them is tried.
-    seen = []
-    for run in runs:
-        asked = start_check(run)
-        model = asked.config | {"train": asked.config.get("train", {}) | {"seed": 0}}
-        if (question := replace(asked, config=model)) in seen:
-            continue
-        seen.append(question)
-        file = f"{HOME.format(run=run)}/start_check.txt"
-        if passed_before(asked, file):
+    different = {asked.digest(): asked for asked in map(asked_of, reversed(runs))}
+    for asked in different.values():
+        if asked.answer():
             continue
         logger.info("Start check: the whole way once with these settings, before the first job")
         started = time.monotonic()
         try:
-            screen = run_start_check(asked, file, f"{START_CHECK_LOG}.details")
+            screen = run_start_check(asked)
         except EpicError as error:
             refuse(str(error))
         except KeyboardInterrupt:
             refuse("stopped by Ctrl-C in the start check; no job was started")
         seconds = time.monotonic() - started
-        logger.info(f"{screen.splitlines()[0]} ({seconds:.0f} s); {file}")
+        logger.info(f"{screen.splitlines()[0]} ({seconds:.0f} s); {asked.screen}")

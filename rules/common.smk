@@ -90,7 +90,7 @@ PROBE_ENCODER = CONFIG.predict.encoder or (CONFIG.features.path if PROBE else No
 # finished models, their predictions are averaged.
 MODELS = CONFIG.predict.models
 MODEL = MODELS or PROBE is None and CONFIG.predict.model or f"{HOME}/model.pth"
-TRAINED_HERE = not (MODELS or CONFIG.predict.model or PROBE)
+TRAINED_HERE = CONFIG.trains
 
 # Clips are read from the small copies if the config sets them, else from the originals.
 VIDEO_ROOT, VIDEO_PLACE = CONFIG.videos.root, CONFIG.videos.place

@@ -126,7 +126,7 @@ for run, section in (SWEEP or {None: CONFIG.train}).items():
 TO_FETCH = {
     weights.path: (weights, run)
     for run, (weights, _) in START_WEIGHTS.items()
-    if weights and weights.is_url and not os.path.lexists(weights.path)
+    if weights and weights.is_to_come
 }
 STARTS = {weights.path if weights else "random weights" for weights, _ in START_WEIGHTS.values()}
 WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"

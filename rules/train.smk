@@ -30,7 +30,8 @@ rule train:
         settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
         # Snakemake records no parameter that takes `input`: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,
+        outlook=lambda wildcards, input: outlook_of(wildcards),
     message:
-        f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}"
+        f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}{{params.outlook}}"
     script:
         "../workflow/scripts/train.py"

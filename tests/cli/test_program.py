@@ -1,4 +1,4 @@
-"""The command `epic100`: help, completions, what it hands to whom; `epic100 check`."""
+"""The command `epic100`: help, completions, what it hands to whom."""
 
 import re
 import sys
@@ -10,7 +10,6 @@ from snakemake.cli import get_argument_parser, parse_config
 from epic100.cli.program import COMMANDS, main
 from epic100.cli.workflow import snakemake_command
 from epic100.settings import read_settings
-from support.archive import VIDEOS, configure
 from support.checkout import ROOT, call, epic100, python, said
 
 
@@ -125,50 +124,3 @@ def test_bash_completes_a_command_and_no_options_need_what_takes_a_second_to_imp
         complete -p epic100 | sed 's/.* -F \\([^ ]*\\).*/\\1/' > {tmp_path}/name
         "$(cat {tmp_path}/name)" epic100 sub epic100; echo "${{COMPREPLY[@]}}" """
     assert call("bash", "-c", code).stdout.split() == ["submission"]
-
-
-CALL = ["check", "--configfile", "config.yaml"]
-
-
-@pytest.fixture
-def here(archive, monkeypatch):
-    monkeypatch.chdir(archive)
-    return archive
-
-
-def lines(capsys) -> list[str]:
-    return capsys.readouterr().out.splitlines()
-
-
-def test_a_folder_that_has_all_is_fine_and_what_it_lacks_is_named(here, capsys):
-    assert main(CALL) == 0
-    found = lines(capsys)
-    assert all(line.startswith("ok ") for line in found)
-    assert "ok      annotations  segments: train 6, val 5" in found
-    assert "ok      videos       archive: all 3 videos of the sheet are there" in found
-    assert "cores" in found[-1]
-    (here / "csv/EPIC_100_train.csv").unlink()
-    VIDEOS[0].path(here / "archive").unlink()
-    assert main(CALL) == 1
-    found = lines(capsys)
-    missing = [line for line in found if line.startswith("MISSING")]
-    assert len(missing) == 1 and "EPIC_100_train.csv: no such file" in missing[0]
-    videos = [line.split(maxsplit=2)[2] for line in found if line.startswith("ok      videos")]
-    assert videos == [
-        "archive: 2 of the 3 videos of the sheet are there",
-        "train: 1 of 2 (all of P02, none of P01)",
-        "val: 1 of 1 (all of P02)",
-    ]
-    # Only videos of participants that take part are counted.
-    configure(here, participants={"include": ["P02"]})
-    main(CALL)
-    assert "archive: all 2 videos of the sheet are there" in "".join(lines(capsys))
-
-
-def test_what_the_run_itself_makes_or_fetches_is_not_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["check", "--configfile", "config/demo.yaml"]) == 0
-    configure(tmp_path, annotations={"download": True}, videos={"download": True})
-    assert main(CALL) == 0
-    assert "none of the 700 videos" in "".join(lines(capsys))
-    assert main(["check"]) == 1

@@ -8,7 +8,7 @@ import pytest
 from epic100.cli.program import main
 from epic100.cli.workflow import snakemake_command
 from epic100.model.model_file import TrainedModel, save_model
-from epic100.settings import read_settings, set_words
+from epic100.settings import SET, read_settings, set_words
 from support.checkout import ROOT, epic100, run_snakemake, said
 
 # Each key has words behind `epic100`, each value has the answer before Snakemake starts.
@@ -119,7 +119,7 @@ def test_each_mistake_of_a_config_is_a_line_and_nothing_else_is_said(command, fo
 ])  # fmt: skip
 def test_a_value_is_what_was_typed(word, value):
     place = word.partition("=")[0]
-    settings = read_settings(dict([set_words([word]).split("=")]))
+    settings = read_settings({SET: set_words([word])})
     for name in place.split("."):
         settings = getattr(settings, name)
     assert settings == value

@@ -10,10 +10,12 @@ import pytest
 import torch
 import yaml
 
-from epic100.cli.program import main
-from epic100.inputs.read import KEPT
+from epic100.inputs.archive import find_archive
+from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
+from epic100.inputs.read import KEPT, read_inputs
 from epic100.minikitchen import write_video
 from epic100.model.model_file import TrainedModel, save_model
+from epic100.settings import layered_settings
 from support.archive import VIDEOS, configure, run
 from support.checkout import epic100, run_snakemake, said
 
@@ -26,18 +28,15 @@ def here(archive, monkeypatch):
     return archive
 
 
-def check(capsys) -> tuple[int, str]:
-    """The exit code of `epic100 check` and what it prints."""
-    code = main(["check", "--configfile", "config.yaml"])
-    return code, capsys.readouterr().out
+def read() -> list[Line]:
+    """What there is to say about the inputs of a run here."""
+    config = layered_settings(["config.yaml"])
+    return read_inputs(config, find_archive(config))
 
 
-def wrong(capsys) -> list[str]:
+def wrong() -> list[str]:
     """The lines of what stops a run."""
-    code, text = check(capsys)
-    lines = [line for line in text.splitlines() if line.startswith(("WRONG", "MISSING"))]
-    assert bool(lines) == bool(code)
-    return lines
+    return [line.words for line in read() if line.state in (WRONG, MISSING)]
 
 
 def val_rows_in_train(here):
@@ -143,21 +142,19 @@ def set_videos(here, **videos):
                             "capitals too"]),
     (one_id_in_both, ["narration_id P02_102_0 is in both"]),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
-def test_what_is_wrong_with_an_input_is_a_line_that_says_what_to_do(
-    here, spoil, said_of_it, capsys
-):
-    assert wrong(capsys) == []
+def test_what_is_wrong_with_an_input_is_a_line_that_says_what_to_do(here, spoil, said_of_it):
+    assert wrong() == []
     spoil(here)
     for _ in ("read", "as kept"):
-        lines = wrong(capsys)
+        lines = wrong()
         assert any(all(words in line for words in said_of_it) for line in lines), lines
 
 
-def test_all_that_is_wrong_is_said_at_once(here, capsys):
+def test_all_that_is_wrong_is_said_at_once(here):
     val_rows_in_train(here)
     a_file_in_two_layouts(here)
     a_page_for_a_tail_list(here)
-    assert len(wrong(capsys)) == 3
+    assert len(wrong()) == 3
 
 
 @pytest.mark.slow
@@ -172,45 +169,44 @@ def test_no_run_begins_with_a_wrong_input_and_the_reason_is_on_the_screen(here, 
     assert not (here / "results").exists()
 
 
-def test_a_model_of_other_classes_or_without_heads_to_fold_is_known_before_the_run(here, capsys):
+def test_a_model_of_other_classes_or_without_heads_to_fold_is_known_before_the_run(here):
     configure(here, predict={"model": "model.pth"})
     torch.save({"a": torch.zeros(1)}, "model.pth")
-    assert "model.pth" in wrong(capsys)[0]
+    assert "model.pth" in wrong()[0]
     save_model(TrainedModel({}, [(0, 1, 1)], 3, 300, {}, {}), "model.pth")
-    assert "model.pth: a model of 3 verbs and 300 nouns, but" in wrong(capsys)[0]
+    assert "model.pth: a model of 3 verbs and 300 nouns, but" in wrong()[0]
     save_model(TrainedModel({}, [(0, 1, 1)], 97, 300, {}, {}), "model.pth")
-    assert wrong(capsys) == []
+    assert wrong() == []
     configure(here, predict={"model": "model.pth"}, export={"reduce": "heads"})
-    assert "`heads: pair`, which `export: reduce: heads` cannot fold" in wrong(capsys)[0]
+    assert "`heads: pair`, which `export: reduce: heads` cannot fold" in wrong()[0]
 
 
-def test_what_was_read_is_kept_until_a_file_changes(here, capsys):
-    first = check(capsys)
+def test_what_was_read_is_kept_until_a_file_changes(here):
+    first = read()
     kept = json.loads((here / KEPT).read_text())
     kept["lines"].append(["note", "annotations", "kept"])
     (here / KEPT).write_text(json.dumps(kept))
-    assert "kept" in check(capsys)[1]
+    assert Line("note", "annotations", "kept") in read()
     rows = pd.read_csv(TRAIN, dtype=str).iloc[:-1]
     rows.to_csv(TRAIN, index=False)
-    changed = check(capsys)
-    assert "kept" not in changed[1] and changed != first
+    changed = read()
+    assert Line("note", "annotations", "kept") not in changed and changed != first
     (here / KEPT).write_text("{")
-    assert check(capsys) == changed
+    assert read() == changed
 
 
-def test_a_film_of_no_row_and_films_of_one_size_are_notes(here, capsys):
+def test_a_film_of_no_row_and_films_of_one_size_are_notes(here):
     shutil.copy("archive/P01/P01_01.MP4", "archive/P01/P01_77.MP4")
     shutil.copy("archive/P02/P02_101.MP4", "archive/P02/P02_102.MP4")
-    code, text = check(capsys)
-    notes = [line for line in text.splitlines() if line.startswith("note")]
-    assert code == 0 and len(notes) == 2
+    notes = [line.words for line in read() if line.state == NOTE]
+    assert wrong() == [] and len(notes) == 2
     assert "archive/P02/P02_101.MP4 and archive/P02/P02_102.MP4" in notes[0]
     assert "sheet.tsv has no row for 1 of the films: archive/P01/P01_77.MP4" in notes[1]
 
 
-def test_a_link_to_the_same_file_is_not_a_second_file(here, capsys):
+def test_a_link_to_the_same_file_is_not_a_second_file(here):
     os.link(VIDEOS[0].path("archive"), "archive/P01_01.MP4")
-    assert wrong(capsys) == []
+    assert wrong() == []
 
 
 @pytest.mark.slow

@@ -94,10 +94,10 @@ def scenes(url: str) -> dict[str, Scene]:
         ),
         "run": Scene(
             copies,
-            ("results/start_check.txt", "results/clean/trainval.txt", "all",
+            ("results/clean/trainval.txt", "all",
              "results/timeline/P01_02.tsv", "results/background.json",
              "results/features/P01.tsv", "results/detections.json"),
-            makes=("start_check", "annotate", "scan", "proxy", "clean", "trainval", "train",
+            makes=("annotate", "scan", "proxy", "clean", "trainval", "train",
                    "predict", "export", "evaluate", "model_card", "figures_archive",
                    "figures_training", "figures_results",
                    "report", "timeline", "background", "detections", "features"),

@@ -73,7 +73,7 @@ def _server() -> str:
             program.write(f"""#!/bin/sh
 case "$1" in
 *.py) ;;
--P) case "$3" in snakemake|epic100.training.start_check) ;; *) exec {python} "$@" ;; esac ;;
+-P) case "$3" in snakemake|epic100.inputs.start_check) ;; *) exec {python} "$@" ;; esac ;;
 *) exec {python} "$@" ;;
 esac
 exec {python} -IS {this} ask {address} "$@"

@@ -125,7 +125,7 @@ PLACES = {
     "zipfile.is_zipfile": {"base/torch_file.py": "in the guard, or a file of ours"},
     "pickle.load": {
         "base/guarded.py": "an order to the guard, by an unnamed file",
-        "training/start_check.py": "an order of the process that started it",
+        "inputs/start_check.py": "an order of the process that started it",
     },
     "_Unpickler": {"base/foreign_tensors.py": "in the guard, of listed classes alone"},
     "pickle.loads": {"base/ranks.py": "an order, in a folder of mode 0700"},
@@ -139,7 +139,7 @@ PLACES = {
         "video/index.py": "within `opened_arrays`",
         "video/jobs.py": "within `opened_arrays`",
         "settings/files.py": "our own command's words",
-        "training/before_start.py": "a line of our own process",
+        "inputs/before_start.py": "a line of our own process",
         "training/launch.py": "a line of our own process",
     },
     "*.validate_json": {
@@ -165,7 +165,7 @@ PLACES = {
     "ast.parse": {
         "download/weights.py": "of `read_text`",
         "model/foreign.py": "the text of a config, of a limited length",
-        "training/before_start.py": "a config of the user, which is trusted",
+        "inputs/before_start.py": "a config of the user, which is trusted",
     },
     "pd.read_csv": {
         "base/text_table.py": "the opener",
@@ -176,7 +176,7 @@ PLACES = {
         "cli/program.py": "a file that ships",
         "report/template.py": "a file that ships",
         "settings/files.py": "a config of the user, which is trusted",
-        "training/before_start.py": "a config of the user, which is trusted",
+        "inputs/before_start.py": "a config of the user, which is trusted",
     },
     "*.read_bytes": {
         "base/foreign_tensors.py": "what the guard wrote",
@@ -186,7 +186,7 @@ PLACES = {
     "open": {
         "base/atomic.py": "writes, never through a link",
         "download/part.py": "of `open_plain`",
-        "training/before_start.py": "of `open_plain`",
+        "inputs/before_start.py": "of `open_plain`",
         "video/index_file.py": "a lock in a folder of this run",
     },
     "*.open": {
@@ -209,7 +209,7 @@ PLACES = {
         "base/folders.py": "beside its target, after a look at links",
         "base/private.py": "of mode 0700, then looked at",
         "training/run.py": "in the folder of a run, which `atomic_path` made",
-        "training/start_check.py": "in a folder of mode 0700",
+        "inputs/start_check.py": "in a folder of mode 0700",
     },
     "shutil.rmtree": {
         "base/folders.py": "after a look at links",

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 def shape(line):
     """A line without what differs from run to run."""
-    if line.startswith(("longest: ", "ok      torch")):
+    if line.startswith("longest: "):
         return line.split()[0]
     return re.sub(r"[\d.:]+", "0", line)
 
@@ -34,7 +34,8 @@ def test_the_walk_with_a_part_of_the_archive_is_as_the_page_shows_it(archive, tm
     for command, *shown in (each.splitlines() for each in typed):
         screen = said(epic100(*shlex.split(command), cwd=lab)).splitlines()
         here = {shape(line) for line in screen}
-        assert [line for line in shown if shape(line) not in here] == [], "\n".join(screen)
+        missing = {line for line in shown if shape(line) not in here} - {"..."}
+        assert not missing, "\n".join(screen)
     assert (lab / "results/submission.pt").is_file()
     dropped = (lab / "results/clean/dropped.tsv").read_text().splitlines()[1:]
     assert len(dropped) == 3 and all(line.endswith("video missing") for line in dropped)

@@ -1,7 +1,6 @@
 """What a dry run shows: a line for each rule, in place of two for each job."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 # Snakemake's reasons contain these words, and mean this. Of a job's reasons, the first one in this
@@ -44,10 +43,9 @@ def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         which = " ".join(filter(None, sorted(job_wildcards)))
         line += f": {which}" if which else ""
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
-    kept = len(list(Path().glob("results/work_dirs/*/model.pth")))
-    if "train" in wildcards_by_rule and kept:
-        lines.append(
-            f"{kept} finished trainings are in results/work_dirs; one of the same settings and "
-            "lists is taken from there, and nothing is trained"
-        )
+    for job in jobs:
+        # The rule `train` says behind a colon whether it trains.
+        if job["rule_name"] == "train" and (outlook := str(job["rule_msg"]).partition(": ")[2]):
+            run = " ".join(["train", *map(str, (job["wildcards"] or {}).values())])
+            lines.append(f"{run}: {outlook}")
     return [*lines, "Nothing was run. Each job with its files: --verbose"]

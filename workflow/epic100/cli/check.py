@@ -1,54 +1,64 @@
-"""`epic100 check`: what a run in this folder would find, on one screen and without starting it."""
+"""`epic100 check`: would a run in this folder come to its end? What it finds, on one screen."""
 
 import argparse
 import contextlib
-import json
-import os
-import platform
-from importlib.metadata import version
-from importlib.util import find_spec
+from pathlib import Path
 
-from epic100.base.atomic import write_text
-from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
-from epic100.base.machine import usable_cores
+from epic100.cli.typed import look_up
+from epic100.download.weights import fault_of
 from epic100.inputs.archive import find_archive
-from epic100.inputs.lines import MISSING, OK, WRONG, Line
-from epic100.inputs.read import read_inputs
-from epic100.settings import layered_settings
-
-KEPT = ".snakemake/epic100-torch.json"
+from epic100.inputs.before_start import Asked, missing_packages, run_start_check
+from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
+from epic100.inputs.read import InputFiles, read_inputs
+from epic100.settings import Settings, layered_settings, read_layer, set_words
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what every input is like; return 1 if one of them stops a run, else 0."""
-    config = layered_settings(options.configfile, options.directory)
-    with contextlib.chdir(options.directory):
-        inputs = read_inputs(config, find_archive(config))
-        lines = [Line(OK, "config", "is valid"), *inputs, Line(OK, "torch", _torch())]
-    for line in lines:
-        print(f"{line.state:8}{line.topic:13}{line.words}")
-    return 1 if {WRONG, MISSING} & {line.state for line in lines} else 0
+    """Print what every input is like, and whether the training works.
 
-
-def _torch() -> str:
-    """Describe torch and the device that training uses if the workflow chooses it.
-
-    It takes a second to import, so what was said is kept for this torch on this machine.
+    Returns:
+        1 if something stops a run, else 0.
     """
-    package = find_spec("torch")
-    installed = os.stat(package.origin).st_mtime_ns if package and package.origin else None
-    question = [version("torch") if installed else "", installed, platform.node()]
-    with contextlib.suppress(EpicError, OSError, UnicodeDecodeError, ValueError):
-        kept_question, answer = read_json(KEPT)
-        if kept_question == question:
-            return answer
-    try:
-        import torch
-    except ImportError as error:
-        raise EpicError(f"torch does not load: {error}; docs/platforms.md") from error
-    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    names = [torch.cuda.get_device_name(n) for n in gpus] or ["no GPU here"]
-    answer = f"{torch.__version__}; {', '.join(names)}; {usable_cores()} cores"
-    write_text(KEPT, json.dumps([question, answer]))
-    return answer
+    profile = ["--profile", options.profile] if options.profile else []
+    overlays = map(str, options.configfile)
+    words, keys = look_up([*profile, "--config", *options.keys, "--configfile", *overlays])
+    config_files = words[words.index("--configfile") + 1 :]
+    config = layered_settings(config_files, options.directory, set_words(keys))
+    remote = bool(profile) and _is_remote(words[1])
+    with contextlib.chdir(options.directory):
+        lines = [Line(OK, "config", "is valid"), *read_inputs(config, find_archive(config))]
+        for line in lines:
+            print(f"{line.state:8}{line.topic:13}{line.words}", flush=True)
+        if {WRONG, MISSING} & {line.state for line in lines}:
+            return 1
+        return _try_trainings(config, remote) if config.trains else 0
+
+
+def _is_remote(profile: str) -> bool:
+    """Whether a profile sends jobs to other machines."""
+    path = Path(profile, "config.yaml")
+    executor = read_layer(path).get("executor") if path.is_file() else None
+    return executor not in (None, "local")
+
+
+def _try_trainings(config: Settings, remote: bool) -> int:
+    """Go the whole way of each training once, and print what that says."""
+    csvs = InputFiles.of(config)
+    if csvs.made and not set(csvs.csvs) <= set(csvs.tables):
+        print(f"{NOTE:8}{'train':13}is tried by the run, once the annotations are there")
+        return 0
+    if missing_packages():
+        print(f"{NOTE:8}{'train':13}is tried by the training job, whose packages are not here")
+        return 0
+    asked_runs = [Asked.of(config, run, remote=remote) for run in config.runs or [None]]
+    for asked in {asked.digest(): asked for asked in reversed(asked_runs)}.values():
+        weights = asked.weights
+        if weights and not weights.is_to_come and (fault := fault_of(weights)):
+            raise EpicError(fault)
+        try:
+            print(asked.answer() or run_start_check(asked))
+        except EpicError as error:
+            print(error)
+            return 1
+    return 0

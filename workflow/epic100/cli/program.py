@@ -18,7 +18,7 @@ From the official CSVs and full-length videos of EPIC-KITCHENS-100 to a trained 
 submission.
 
   epic100 demo                      films a mini kitchen in ./demo and runs everything on it
-  epic100 check                     whether config, annotations and videos are there
+  epic100 check                     whether a run here would come to its end
   epic100 run -n                    what would run here; config/config.yaml names your data
   epic100 run --profile profiles/vsc all     on a cluster
   epic100 adopt                     models that others trained on EPIC-KITCHENS-100
@@ -36,7 +36,10 @@ COMMANDS = {
     "run": ("run the workflow in this folder", "epic100.cli.words:fill_run"),
     "test": ("score a model on the validation split", "epic100.cli.words:fill_test"),
     "score": ("say the official figures of any model's scores", "epic100.cli.words:fill_score"),
-    "check": ("say what a run in this folder would find", "epic100.cli.words:fill_check"),
+    "check": (
+        "say whether a run in this folder would come to its end",
+        "epic100.cli.words:fill_check",
+    ),
     "predict": ("see what a model sees in whole videos", "epic100.cli.words:fill_predict"),
     "adopt": ("take over a model trained on EPIC-KITCHENS-100", "epic100.cli.words:fill_adopt"),
     "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.words:fill_migrate"),

@@ -60,7 +60,9 @@ def fill_test(parser: argparse.ArgumentParser) -> None:
 def fill_check(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `check`."""
     parser.epilog = "Exit code 1 where a run could not start. What would run: epic100 run -n"
+    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="as given to epic100 run")
     add_config(parser)
+    parser.add_argument("--profile", help="as given to epic100 run")
     parser.set_defaults(run="epic100.cli.check:run")
 
 

@@ -14,7 +14,7 @@ from epic100.base.errors import EpicError
 from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT
 from epic100.cli.typed import look_up, shipped
-from epic100.settings import set_words
+from epic100.settings import SET, set_words
 
 
 def run(given: argparse.Namespace) -> int:
@@ -83,7 +83,8 @@ def snakemake_command(arguments: Sequence[str], keys: Mapping[str, Any] | None =
     if not option_names & {"--snakefile", "-s"}:
         command += ["--snakefile", str(ROOT / "Snakefile")]
     if typed or keys:
-        words += ["--config", set_words(typed, keys)]
+        # Snakemake's `--config` takes no key with dots.
+        words += ["--config", f"{SET}={set_words(typed, keys)}"]
     if "--workflow-profile" not in option_names:
         command += _defaults()
     # `--logger` comes last, since Snakemake reads every word after it as a logger's name.

@@ -4,9 +4,11 @@ Nothing here needs torch or MMEngine, so that a DAG can import it quickly.
 """
 
 import ast
+import functools
 import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,13 @@ class StartWeights:
 
     @property
     def is_url(self) -> bool:
-        """Whether the file must be downloaded."""
+        """Whether the file is downloaded."""
         return "://" in self.source
+
+    @property
+    def is_to_come(self) -> bool:
+        """Whether it must be downloaded first. What is at its path is kept, even a broken link."""
+        return self.is_url and not os.path.lexists(self.path)
 
 
 def start_weights(section: TrainSettings, config: str | os.PathLike) -> StartWeights | None:
@@ -197,6 +204,16 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
             f"{weights.path}: not a checkpoint{page}; expected a file of torch.save; remove it "
             "and fetch it again"
         )
+
+
+@functools.cache
+def fault_of(weights: StartWeights, check: Callable[[StartWeights], None] = check_weights) -> str:
+    """What a check of start weights says, or "". A file is read once, whoever asks."""
+    try:
+        check(weights)
+    except EpicError as error:
+        return str(error)
+    return ""
 
 
 def probe(weights: StartWeights) -> None:

@@ -53,7 +53,7 @@ class InputFiles:
         is_unofficial = config.minikitchen or annotations.format != "official"
         splits = {split: getattr(annotations, split) for split in ("train", "val", "test")}
         models = [*config.predict.models, *filter(None, [config.predict.model])]
-        trainings = [] if models or config.probe else [config.train, *config.runs.values()]
+        trainings = [config.train, *config.runs.values()] if config.trains else []
         return cls(
             csvs={split: path for split, path in splits.items() if path},
             lists=find_lists(

@@ -8,7 +8,7 @@ from epic100.settings.config import (
     home_of,
     runs_to_compare,
 )
-from epic100.settings.files import layered_settings, read_layer, read_settings
+from epic100.settings.files import SET, layered_settings, read_layer, read_settings
 from epic100.settings.inputs import Annotations, Classes, Minikitchen
 from epic100.settings.prediction import (
     FeatureSettings,
@@ -30,6 +30,7 @@ from epic100.settings.videos import (
 
 __all__ = [
     "READING",
+    "SET",
     "SHOWING",
     "TRYING",
     "Annotations",

@@ -42,7 +42,16 @@ COMPARED = ("metrics.json", "predictions/val.pt")  # A finished run has these fi
 # clips, and what the start check tries.
 READING = ("classes", "annotations.format", "videos.subset")
 SHOWING = ("predict", "modules")
-TRYING = ("annotations", "classes", "videos", "train", "modules", "predict", "minikitchen")
+TRYING = (
+    "annotations",
+    "classes",
+    "videos",
+    "participants",
+    "train",
+    "modules",
+    "predict",
+    "minikitchen",
+)
 
 
 def home_of(run: str | None) -> str:
@@ -89,6 +98,11 @@ class Settings(Section):
             "format": self.annotations.format,
             "subset": self.videos.subset,
         }
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model of this config is trained from clips, by the rule `train`."""
+        return not (self.predict.models or self.predict.model or self.probe)
 
     @property
     def home(self) -> str:

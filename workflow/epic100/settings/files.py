@@ -50,7 +50,7 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
 
 
 def layered_settings(
-    overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = ""
+    overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = "", words: str = "[]"
 ) -> Settings:
     """Read the config that Snakemake would use in `directory` with these `--configfile`s.
 
@@ -60,6 +60,7 @@ def layered_settings(
     Args:
         overlays: Paths of further config files, of the current folder or shipped.
         directory: The working folder of the run.
+        words: What is typed over all of them, as `set_words` joins it.
 
     Raises:
         EpicError: A file is missing or is not YAML, or something in it is wrong.
@@ -69,7 +70,7 @@ def layered_settings(
     config: dict[str, Any] = {}
     for path in files:
         _merge(config, read_layer(path))
-    return read_settings(config, files)
+    return read_settings(config | {SET: words}, files)
 
 
 def read_layer(path: str | os.PathLike) -> dict[str, Any]:

@@ -9,12 +9,11 @@ import yaml
 
 from epic100.base.errors import EpicError
 from epic100.settings.config import Settings
-from epic100.settings.files import SET
 from epic100.settings.section import field_at, number_of, unknown_key
 
 
 def set_words(words: Sequence[str], given: Mapping[str, Any] | None = None) -> str:
-    """Join keys and values to one word for Snakemake's `--config`, which takes no key with dots.
+    """Join keys and values to one text, for the key `SET` of a config.
 
     Args:
         words: Each is KEY=VALUE, the key from the top level down, with dots.
@@ -32,7 +31,7 @@ def set_words(words: Sequence[str], given: Mapping[str, Any] | None = None) -> s
             raise EpicError(f"{word}: {wrong}")
         values.append((name.split("."), _value(name.split("."), text, word)))
     # Snakemake would turn plain JSON into a list of texts, so it is quoted.
-    return f"{SET}={quote(json.dumps(values))}"
+    return quote(json.dumps(values))
 
 
 def _value(place: Sequence[str], text: str, word: str) -> Any:

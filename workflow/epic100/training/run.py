@@ -116,13 +116,13 @@ def open_run(folder: str | os.PathLike, config: Recipe) -> Run:
     return on_rank_0(look)
 
 
-def has_model(run_dir: str | os.PathLike) -> bool:
+def has_model(run_dir: str | os.PathLike, *, mend: bool = True) -> bool:
     """Whether the run of this folder is finished, and its model is intact.
-
-    A broken file is renamed to `model.broken`; then the run resumes from its last checkpoint.
 
     Args:
         run_dir: The folder of the run.
+        mend: Whether a broken file is renamed to `model.broken`; then the run resumes from its last
+            checkpoint.
     """
     path = Path(run_dir) / MODEL
     if not path.is_file():
@@ -130,7 +130,8 @@ def has_model(run_dir: str | os.PathLike) -> bool:
     try:
         load_model(path)
     except BrokenFile as error:
-        set_aside(path, error)
+        if mend:
+            set_aside(path, error)
         return False
     return (path.parent / EPOCHS).is_file()
 

@@ -1,4 +1,4 @@
-"""The preflight: what stops a run, before its first job and at the start of the training."""
+"""The start check: what stops a training, before the first job and at its own beginning."""
 
 import re
 from dataclasses import replace
@@ -10,10 +10,11 @@ from mmaction.models.heads import I3DHead
 from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
+from epic100.download.weights import StartWeights
+from epic100.inputs.before_start import LOG, Asked, outlook, run_start_check
+from epic100.inputs.start_check import start_check
 from epic100.settings import TRYING, Annotations, read_settings
 from epic100.training import loop
-from epic100.training.before_start import Asked, passed_before, run_start_check
-from epic100.training.start_check import start_check
 from support.checkout import ROOT
 from support.lab import write_sheet
 from support.small_runs import DEMO, SMALL, copy_results, run, work_dir
@@ -35,7 +36,7 @@ def asked(lab, tmp_path, monkeypatch):
                 "val": f"val_{csv}" if csv else str(csvs / "EPIC_100_validation.csv"),
                 "download": changes.pop("download", False),
             },
-            "videos": {"root": root},
+            "videos": {"root": root, "sheet": str(sheet)},
             "train": {
                 "options": (SMALL if recipe == ROOT / DEMO else {}) | (options or {}),
                 **(train or {}),
@@ -43,10 +44,8 @@ def asked(lab, tmp_path, monkeypatch):
             "predict": changes.pop("predict", {}),
             "modules": changes.pop("modules", {}),
         }
-        first = Asked(
-            config=read_settings(given).only(*TRYING),
-            recipe=str(recipe), sheet=str(sheet), participants=["P01", "P02", "P03"],
-        )  # fmt: skip
+        config, screen = read_settings(given).only(*TRYING), str(tmp_path / "start_check.txt")
+        first = Asked(config, str(recipe), weights=None, screen=screen, folder=str(ROOT))
         return replace(first, **changes)
 
     return made
@@ -55,11 +54,10 @@ def asked(lab, tmp_path, monkeypatch):
 def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_file_changes(
     asked, tmp_path
 ):
-    first, file = asked(), tmp_path / "start_check.txt"
-    text = run_start_check(first, file, tmp_path / "log.txt")
-    assert file.read_text().startswith(f"{text}\nchecked: ")
-    assert text.startswith("Start check: nothing is wrong\n  videos: ") and "error:" not in text
-    assert "all 4 videos of the sheet are there" in text
+    first = asked()
+    text = run_start_check(first)
+    assert Path(first.screen).read_text().startswith(f"{text}\nchecked: ")
+    assert text.startswith("Start check: nothing is wrong\n") and "error:" not in text
     assert "data: 17 segments of 3 videos, 8 pairs" in text and "val: 4 segments" in text
     assert "clip: 13 frames, 6 apart at the file's rate" in text
     assert "a step, a validation, a save and a prediction on real segments: loss " in text
@@ -68,11 +66,12 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
         and "predict: 10 clips x 1 crops of each of 4" in text
     )
     assert "GB free in" in text
-    assert not list((tmp_path / "results").iterdir())
-    assert passed_before(first, file)
-    assert not passed_before(asked(options={"optim_wrapper.optimizer.lr": 0.1}), file)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["logs"]
+    assert first.answer() == asked(train={"seed": 7}).answer() == text
+    assert not asked(options={"optim_wrapper.optimizer.lr": 0.1}).answer()
+    assert outlook(first).startswith("trains, about ")
     (tmp_path / "sheet.tsv").write_text("")
-    assert not passed_before(first, file)
+    assert not first.answer() and outlook(first) == "trains; how long: epic100 check"
 
 
 def test_a_check_is_asked_again_if_a_file_changes_that_only_a_default_or_a_base_names(
@@ -87,12 +86,11 @@ def test_a_check_is_asked_again_if_a_file_changes_that_only_a_default_or_a_base_
     train_csv.write_text("one")
     first = asked(recipe=tmp_path / "mine.py")
     first = replace(first, config={**first.config, "annotations": {}})
-    file = tmp_path / "start_check.txt"
     for changed in (tmp_path / "base.py", train_csv):
-        file.write_text(f"\nchecked: {first.digest()}\n")
-        assert passed_before(first, file)
+        Path(first.screen).write_text(f"screen\nchecked: {first.digest()}\n")
+        assert first.answer() == "screen"
         changed.write_text(changed.read_text() + "# more")
-        assert not passed_before(first, file)
+        assert not first.answer()
 
 
 def test_our_own_bug_is_no_advice_about_the_config(asked, monkeypatch):
@@ -124,8 +122,6 @@ def test_our_own_bug_is_no_advice_about_the_config(asked, monkeypatch):
     ({"train": {"precision": "bf16", "gpus": 0}, "remote": True}, ("bf16", "expected fp32")),
     ({"train": {"bn": "sync", "device": "cpu"}}, ("bn is sync", "expected local or frozen")),
     ({"csv": "no.csv"}, ("no.csv: no such file", "annotations: download: true")),
-    ({"participants": ["P09"]}, ("no segment with a verb and a noun",)),
-    ({"fault": "no weights at weights/x.pth"}, ("no weights at weights/x.pth",)),
     ({"predict": {"crops": 3}, "options": {
         "test_dataloader.dataset.pipeline.3": {"_delete_": True, "type": "Flip"}}},
      ("predict: crops is 3", "no CenterCrop")),
@@ -135,27 +131,26 @@ def test_a_training_that_cannot_work_is_one_line(asked, slip, words):
     (error,) = table.errors
     for word in words:
         assert word in error
-    assert "\n" not in error and table.text().endswith(f"\nerror: {error}")
-    assert table.rows[0][0] == "videos"
+    assert "\n" not in error and table.text().endswith(f"error: {error}")
 
 
 def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
+    weights = StartWeights("http://a.b/c.pth", "weights/a.b/c.pth")
     table = start_check(asked(csv="no.csv", download=True, root=str(tmp_path), remote=True,
-                              train={"precision": "bf16"},
-                              weights_to_come="http://a.b/c.pth"))  # fmt: skip
+                              train={"precision": "bf16"}, weights=weights))  # fmt: skip
     assert not table.errors
     text = table.text()
-    assert "none of the 4 videos" in text and "M parameters\n" in text
+    assert "M parameters\n" in text
     assert re.search(r"tried: no step yet, the training job begins with it .*No such file", text)
     assert "weights: http://a.b/c.pth: fetched by the run" in text
     assert "device: of another machine" in text and "\n    time:" not in text
 
 
 def test_what_is_not_on_disk_or_was_dropped_is_not_counted(asked, lab, tmp_path):
-    for name in ("P01/P01_01", "P01/P01_02"):
-        there = tmp_path / f"videos/{name}.MP4"
-        there.parent.mkdir(parents=True, exist_ok=True)
-        there.symlink_to(Path(lab.root) / f"{name}.MP4")
+    (tmp_path / "videos/P01").mkdir(parents=True)
+    (tmp_path / "videos/P01/P01_02.MP4").symlink_to(Path(lab.root) / "P01/P01_02.MP4")
+    assert "no segment with a verb and a noun" in start_check(asked(root="videos")).errors[0]
+    (tmp_path / "videos/P01/P01_01.MP4").symlink_to(Path(lab.root) / "P01/P01_01.MP4")
     whole = dict(start_check(asked(root="videos")).rows)["data"]
     number = int(whole.split()[0])
     assert "of 1 videos" in whole and 1 < number < 17
@@ -193,17 +188,12 @@ def test_checkpoints_of_another_run_make_no_room_for_this_one(asked, tmp_path):
     assert re.search(r"this run needs about \d{4}\.", table.errors[0])
 
 
-def test_a_check_that_does_not_finish_is_an_error_only_if_it_was_asked_for(
-    asked, tmp_path, monkeypatch
-):
-    file, log = tmp_path / "start_check.txt", tmp_path / "log.txt"
+def test_a_check_that_does_not_finish_stops_nothing_and_is_not_kept(asked, monkeypatch):
     # No Python starts with this value.
     monkeypatch.setenv("PYTHONHASHSEED", "none")
-    said = run_start_check(asked(), file, log)
-    assert "did not finish" in said
-    with pytest.raises(EpicError, match=r"did not finish; .*log\.txt has the details"):
-        run_start_check(asked(), file, log, must_finish=True)
-    assert not file.exists()
+    first = asked()
+    assert run_start_check(first) == f"Start check: it did not finish; {LOG} has the details"
+    assert not Path(first.screen).exists()
 
 
 @MODELS.register_module()

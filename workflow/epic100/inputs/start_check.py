@@ -1,4 +1,4 @@
-"""The start check, before the first job: are the files there, and does a training work?
+"""The start check, before the first job: does the training of this config work?
 
 There are no clean lists yet. So the check gets a few segments of the annotations, of videos
 that are on disk, and the pairs of all of them. It runs as a process of its own (`before_start`).
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,6 +21,8 @@ from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.own_modules import use_modules
+from epic100.inputs.archive import find_archive
+from epic100.inputs.before_start import Asked
 from epic100.model.model_file import test_pipeline_of
 from epic100.model.views import chosen_views, cost_of_views
 from epic100.segments.annotations import index_segments, load_annotations
@@ -27,13 +30,21 @@ from epic100.segments.drop_reasons import is_damage, read_drop_kinds
 from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
-from epic100.training.before_start import Asked
 from epic100.training.check import check
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import Recipe, build_config
-from epic100.training.run import STAMP, attempts, checkpoints, read_stamp, settings_in
+from epic100.training.run import (
+    STAMP,
+    attempts,
+    checkpoints,
+    has_model,
+    read_stamp,
+    run_stamp,
+    settings_in,
+    stamp_name,
+)
 from epic100.training.table import StartTable
-from epic100.video.sheet import Video, find_files, on_disk_lines, read_sheet
+from epic100.video.sheet import Video, find_files
 
 RESULTS = Path("results")
 # The check reads `FEW` segments of each of the `TRIED` smallest videos, because without an index
@@ -45,7 +56,7 @@ INDEX_BYTES_PER_HOUR = 20e6
 
 
 def start_check(asked: Asked) -> StartTable:
-    """Look at files, settings, start weights, memory and disk, and go the whole way once.
+    """Look at start weights, memory and disk, and go the whole way once.
 
     Args:
         asked: What to check.
@@ -53,25 +64,34 @@ def start_check(asked: Asked) -> StartTable:
     Returns:
         One row per topic, and the errors.
     """
-    table = StartTable(errors=[asked.fault] if asked.fault else [])
+    table = StartTable()
     try:
-        config = Settings.part(asked.config)
-        videos = read_sheet(asked.sheet)
-        used = [video for video in videos if video.participant_id in asked.participants]
-        files = find_files([video.path() for video in used], config.videos.place)
-        ids_on_disk = {path.stem for path, file in files.items() if file.exists()}
-        first_line, *other_lines = on_disk_lines(used, ids_on_disk, config.videos.root)
-        table.rows.extend([("videos", first_line), *(("", line.strip()) for line in other_lines)])
-        to_come = config.minikitchen or config.videos.download or not ids_on_disk
-        usable = [video for video in used if to_come or video.video_id in ids_on_disk]
-        train, val = (_segments(config, split, videos, usable) for split in ("train", "val"))
+        config = asked.settings
+        archive = find_archive(config, asked.folder)
+        on_disk = [video for video in archive.needed if archive.files[video.path()].exists()]
+        to_come = config.minikitchen or config.videos.download or not on_disk
+        usable = archive.needed if to_come else on_disk
+        train, val = (
+            _segments(config, split, archive.videos, usable) for split in ("train", "val")
+        )
         if train is None:  # The run makes the annotations.
             train, val = _stand_in(), None
-        if not table.errors:
-            _try(asked, config, train, train.head(0) if val is None else val, usable, table)
+        _try(asked, config, train, train.head(0) if val is None else val, usable, table)
     except (EpicError, OSError) as error:
         table.errors.append(str(error))
     return table
+
+
+def finished_run(asked: Asked) -> str:
+    """The folder of the finished training of these settings and of the lists there, or ""."""
+    config = asked.settings
+    use_modules(config.modules.model_dump())
+    weights = asked.weights.path if asked.weights else None
+    settings = config.train.begun_with(asked.recipe, weights)
+    classes = (config.classes.verbs, config.classes.nouns)
+    recipe = build_config(settings, str(RESULTS), config.videos.place, None, classes)
+    folder = RESULTS / "work_dirs" / stamp_name(run_stamp(recipe))
+    return str(folder) if has_model(folder, mend=False) else ""
 
 
 def _segments(
@@ -110,7 +130,11 @@ def _try(
 ) -> None:
     """Go the whole way on lists of a few segments, and describe the run."""
     modules = use_modules(config.modules.model_dump())
-    settings = config.train.begun_with(asked.recipe, asked.weights)
+    weights = asked.weights
+    weights_to_come = weights is not None and weights.is_to_come
+    settings = config.train.begun_with(
+        asked.recipe, None if weights is None or weights_to_come else weights.path
+    )
     needs_gpu = asked.remote and settings.gpus_to_ask > 0
     if needs_gpu:  # All that needs a GPU is tried at the beginning of the job.
         bn = "local" if settings.bn == "sync" else settings.bn
@@ -154,8 +178,8 @@ def _try(
             elsewhere=("cuda" if needs_gpu else "cpu") if asked.remote else "",
         )
     table.rows.extend(trial_table.rows)
-    if asked.weights_to_come:
-        table.rows.append(("weights", f"{asked.weights_to_come}: fetched by the run, then tried"))
+    if weights and weights_to_come:
+        table.rows.append(("weights", f"{weights.source}: fetched by the run, then tried"))
     table.rows.append(("predict", cost_of_views(*views, len(val))))
     table.warnings.extend(trial_table.warnings)
 
@@ -184,16 +208,21 @@ def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
     return hours * INDEX_BYTES_PER_HOUR - sum(path.stat().st_size for path in files)
 
 
-def main() -> None:
-    """Take what is asked from stdin; print the outcome as the last line."""
+def main(function: str) -> None:
+    """Take what is asked from stdin; print the answer as the last line."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     # Libraries print, but the caller reads the last line of stdout.
     with contextlib.redirect_stdout(sys.stderr):
-        table = start_check(pickle.load(sys.stdin.buffer))
-    summary = f"{len(table.errors)} errors stop this run" if table.errors else "nothing is wrong"
-    outcome = (not table.errors, f"Start check: {summary}\n{table.text()}")
-    sys.stdout.write(json.dumps(outcome) + "\n")
+        asked = pickle.load(sys.stdin.buffer)
+        if function == "finished_run":
+            answer: Any = finished_run(asked)
+        else:
+            table = start_check(asked)
+            errors = len(table.errors)
+            summary = f"{errors} errors stop this run" if errors else "nothing is wrong"
+            answer = (not errors, f"Start check: {summary}\n{table.text()}")
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -1,0 +1,186 @@
+"""What is asked before the first job, of a process of its own: would this training work?
+
+Snakemake imports this module, so nothing here needs torch. `inputs.start_check` answers.
+"""
+
+import ast
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from epic100.base.atomic import open_plain, write_text
+from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT, existing_path
+from epic100.download.weights import StartWeights, start_weights
+from epic100.settings import TRYING, Settings
+
+MODULE = "epic100.inputs.start_check"
+LOG = "results/logs/start_check.log"
+LIMIT_SECONDS = 300
+NEEDED = ("epic100", "torch", "mmaction", "mmengine")
+# The last line of the file begins so; a digest of what was checked follows.
+MARK = "checked: "
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is checked, in plain values, because a rule has it as a parameter.
+
+    Args:
+        config: The config of one run, as `Settings.only` stores it.
+        recipe: The MMEngine config file.
+        weights: The start weights; None for a random start.
+        screen: The file for the screen of a check that passes.
+        folder: Where shipped files are.
+        remote: Whether jobs run on other machines, which may have the GPU that this one lacks.
+    """
+
+    config: dict[str, Any]
+    recipe: str
+    weights: StartWeights | None
+    screen: str
+    folder: str
+    remote: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        config: Settings,
+        run: str | None,
+        folder: str | os.PathLike = ROOT,
+        remote: bool = False,
+    ) -> "Asked":
+        """Ask about a run of this config; None is the one without a name.
+
+        Raises:
+            EpicError: As in `start_weights`.
+        """
+        of_run = config.of_run(run)
+        recipe = existing_path(of_run.train.config, folder)
+        screen = f"{config.home.format(run=run)}/start_check.txt"
+        weights = start_weights(of_run.train, recipe)
+        return cls(of_run.only(*TRYING), recipe, weights, screen, str(folder), remote)
+
+    @property
+    def settings(self) -> Settings:
+        """The config, without the keys that only say which files are read."""
+        return Settings.part(self.config)
+
+    def digest(self) -> str:
+        """A digest of all this, and of size and time of the files that decide the result.
+
+        These are the files that the config resolves to, defaults included, and all that the recipe
+        is built from. Another seed is no other question.
+        """
+        config, weights = self.settings, [self.weights.path] if self.weights else []
+        files = [*bases(self.recipe), existing_path(config.videos.sheet, self.folder)]
+        files += [config.videos.root, *weights]
+        files += [value for value in vars(config.annotations).values() if isinstance(value, str)]
+        files += [str(path) for path in Path(config.modules.folder or os.devnull).rglob("*.py")]
+        stats = {path: os.stat(path) for path in files if os.path.exists(path)}
+        states = {path: (state.st_size, state.st_mtime_ns) for path, state in stats.items()}
+        train = self.config.get("train", {}) | {"seed": 0}
+        question = [self.config | {"train": train}, self.recipe, weights, self.remote, states]
+        text = json.dumps(question, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def answer(self) -> str:
+        """The screen of a check of the same settings and files that passed, or ""."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text, _, digest = Path(self.screen).read_text(encoding="utf-8").rpartition(f"\n{MARK}")
+            if digest == f"{self.digest()}\n":
+                return text
+        return ""
+
+
+def bases(recipe: str) -> list[str]:
+    """An MMEngine config and, as far as text says, all that it is on top of (`_base_`)."""
+    files = [os.path.abspath(recipe)]
+    for file in files:  # The loop also walks the files that it adds.
+        try:
+            body = ast.parse(Path(file).read_text(encoding="utf-8")).body
+        except (OSError, ValueError, SyntaxError):
+            continue
+        for node in body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id="_base_")], value=value):
+                    texts = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant)]
+                    base_paths = [os.path.join(os.path.dirname(file), str(text)) for text in texts]
+                    files += [
+                        path for path in map(os.path.abspath, base_paths) if path not in files
+                    ]
+    return files
+
+
+def missing_packages() -> list[str]:
+    """Packages that the check needs and this Python lacks, as where jobs run with `--sdm conda`."""
+    return [name for name in NEEDED if find_spec(name) is None]
+
+
+def run_start_check(asked: Asked) -> str:
+    """Run the start check; write its screen to `asked.screen`.
+
+    What the libraries print goes to `LOG`, with the traceback of a setting that fails.
+
+    Args:
+        asked: What to check.
+
+    Returns:
+        The screen, a line for each topic; or that the check did not finish, which stops nothing.
+
+    Raises:
+        EpicError: Something stands in the way of the run: the screen.
+    """
+    digest = asked.digest()
+    with open(open_plain(LOG, os.O_WRONLY), "w", encoding="utf-8") as log:
+        log.truncate(0)
+        answer = _answer("start_check", asked, log)
+    if answer is None:
+        return f"Start check: it did not finish; {LOG} has the details"
+    passed, text = answer
+    if not passed:
+        raise EpicError(text)
+    write_text(asked.screen, f"{text}\n{MARK}{digest}\n")
+    return text
+
+
+def outlook(asked: Asked) -> str:
+    """Say whether a training would train, and how long, or take a finished model."""
+    finished = None
+    # Only a process that imports torch can say which run it is. Without a model it need not.
+    if any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages():
+        finished = _answer("finished_run", asked, subprocess.DEVNULL)
+    if finished:
+        return f"takes the finished model of {finished}, no step is trained"
+    time = re.search(r"(?m)^ *time: (.*)", asked.answer())
+    return f"trains, {time[1]}" if time else "trains; how long: epic100 check"
+
+
+def _answer(function: str, asked: Asked, log: IO[str] | int) -> Any:
+    """What a function of `MODULE` returns, called in a process; None if it did not finish."""
+    section = asked.config.get("train", {})
+    on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
+    # MMEngine uses any GPU that it sees, so a check on the CPU hides them all.
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
+    try:
+        completed = subprocess.run(
+            [sys.executable, "-P", "-m", MODULE, function],
+            input=pickle.dumps(asked),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+        return json.loads(completed.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, IndexError, ValueError):
+        return None
