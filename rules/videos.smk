@@ -2,7 +2,7 @@
 
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG
-from epic100.inputs.read import read_inputs
+from epic100.inputs.read import InputFiles, read_inputs
 from epic100.inputs.record import changes_since, record_of
 from epic100.settings.section import known_and_meant
 
@@ -11,14 +11,15 @@ ARCHIVE = find_archive(CONFIG, HERE)
 VIDEOS, CHOSEN, FILES = ARCHIVE.videos, ARCHIVE.chosen, ARCHIVE.files
 
 # A run begins with one reading of all its inputs; its jobs use what it has read.
-INPUTS = read_inputs(CONFIG, ARCHIVE, HERE) if workflow.is_main_process else []
+INPUT_FILES = InputFiles.of(CONFIG, HERE)
+INPUTS = read_inputs(CONFIG, INPUT_FILES, ARCHIVE) if workflow.is_main_process else []
 if wrong := [line.words for line in INPUTS if line.state == WRONG]:
     raise WorkflowError("\n".join(wrong))
 for line in INPUTS:
     if line.state == NOTE:
         logger.warning(line.words)
 if workflow.is_main_process:
-    RECORD = record_of(CONFIG, workflow.overwrite_configfiles, HERE)
+    RECORD = record_of(CONFIG, workflow.overwrite_configfiles, INPUT_FILES, HERE)
     for sentence in changes_since("results" if SWEEP else HOME, RECORD):
         logger.warning(sentence)
 NO_VIDEOS = "\n".join(

@@ -12,7 +12,7 @@ import yaml
 
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
-from epic100.inputs.read import KEPT, read_inputs
+from epic100.inputs.read import KEPT, InputFiles, read_inputs
 from epic100.minikitchen import write_video
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import layered_settings
@@ -31,7 +31,7 @@ def here(archive, monkeypatch):
 def read() -> list[Line]:
     """What there is to say about the inputs of a run here."""
     config = layered_settings(["config.yaml"])
-    return read_inputs(config, find_archive(config))
+    return read_inputs(config, InputFiles.of(config), find_archive(config))
 
 
 def wrong() -> list[str]:

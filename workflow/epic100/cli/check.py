@@ -27,12 +27,13 @@ def run(options: argparse.Namespace) -> int:
     config = layered_settings(config_files, options.directory, set_words(keys))
     remote = bool(profile) and _is_remote(words[1])
     with contextlib.chdir(options.directory):
-        lines = [Line(OK, "config", "is valid"), *read_inputs(config, find_archive(config))]
-        for line in lines:
+        files = InputFiles.of(config)
+        lines = read_inputs(config, files, find_archive(config))
+        for line in [Line(OK, "config", "is valid"), *lines]:
             print(f"{line.state:8}{line.topic:13}{line.words}", flush=True)
         if {WRONG, MISSING} & {line.state for line in lines}:
             return 1
-        return _try_trainings(config, remote) if config.trains else 0
+        return _try_trainings(config, files, remote) if config.trains else 0
 
 
 def _is_remote(profile: str) -> bool:
@@ -42,10 +43,9 @@ def _is_remote(profile: str) -> bool:
     return executor not in (None, "local")
 
 
-def _try_trainings(config: Settings, remote: bool) -> int:
+def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
     """Go the whole way of each training once, and print what that says."""
-    csvs = InputFiles.of(config)
-    if csvs.made and not set(csvs.csvs) <= set(csvs.tables):
+    if files.made and not set(files.csvs) <= set(files.tables):
         print(f"{NOTE:8}{'train':13}is tried by the run, once the annotations are there")
         return 0
     if missing_packages():

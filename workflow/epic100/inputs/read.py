@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import cached_property
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import digest, read_json
@@ -72,6 +73,7 @@ class InputFiles:
             key: path for key, path in {**self.csvs, **self.lists}.items() if os.path.isfile(path)
         }
 
+    @cached_property
     def digests(self) -> dict[str, str]:
         """The digest of each CSV and list that is there, as the sheet of official files has it."""
         return {
@@ -80,18 +82,17 @@ class InputFiles:
         }
 
 
-def read_inputs(config: Settings, archive: Archive, folder: str | os.PathLike = ROOT) -> list[Line]:
+def read_inputs(config: Settings, files: InputFiles, archive: Archive) -> list[Line]:
     """Read and check every input of a run.
 
     Args:
         config: The config of the run.
+        files: The files that it names.
         archive: Its sheet and videos.
-        folder: Where shipped files are.
 
     Returns:
         What there is to say about each input.
     """
-    files = InputFiles.of(config, folder)
     return [*_absent(files), *_contents(files, config, archive), *archive_lines(config, archive)]
 
 
@@ -135,7 +136,7 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         return []
     if importlib.util.find_spec("pandas") is None:
         return [Line(NOTE, "annotations", "are read by the jobs, whose packages are not here")]
-    digests = files.digests()
+    digests = files.digests
     models = {path: os.stat(path) for path in files.models if os.path.isfile(path)}
     question = [
         own_version(),

@@ -22,26 +22,28 @@ SHOWN = 5
 
 
 def record_of(
-    config: Settings, configfiles: Sequence[str | os.PathLike], folder: str | os.PathLike
+    config: Settings,
+    configfiles: Sequence[str | os.PathLike],
+    files: InputFiles,
+    folder: str | os.PathLike,
 ) -> dict[str, Any]:
     """What a run is.
 
     Args:
         config: The config of the run.
         configfiles: The files that the call names, over config/config.yaml.
+        files: The input files that the config names.
         folder: Where shipped files are.
 
     Returns:
         `workflow`, the version; `configfiles`; `settings`, those that are not as when they were
         introduced, by section and key; `inputs`, the digest of each file by its path.
     """
-    files = InputFiles.of(config, folder)
-    digests = files.digests()
     return {
         "workflow": own_version(),
         "configfiles": [_name(path, folder) for path in configfiles],
         "settings": config.stored(),
-        "inputs": {path: digests[key] for key, path in files.tables.items()},
+        "inputs": {path: files.digests[key] for key, path in files.tables.items()},
     }
 
 
