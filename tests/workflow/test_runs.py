@@ -34,7 +34,8 @@ def test_a_small_sweep_runs_to_its_page_and_other_configs_leave_it_as_it_is(clea
         "options": SMALL | {"train_dataloader.dataset.pipeline.2.short_side": [36, 40]},
     }  # fmt: skip
     settings = {"train": small, "predict": {"clips": 1, "workers": 0}}
-    configure(cleaned, **settings, sweep={"train": {"seed": [0, 1]}})
+    seeds_of_sweep = {"train": {"seed": [0, 1]}}
+    configure(cleaned, **settings, sweep=seeds_of_sweep)
     done = run(cleaned)
     assert jobs(done)["train"] == 2 and "from random weights" in said(done)
     assert said(done).count("Start check: the whole way once") == 1
@@ -46,6 +47,10 @@ def test_a_small_sweep_runs_to_its_page_and_other_configs_leave_it_as_it_is(clea
     assert len(list((cleaned / "results/work_dirs").iterdir())) == 2
     models = [(cleaned / f"results/runs/seed{n}/model.pth").read_bytes() for n in (0, 1)]
     assert models[0] != models[1] and not (cleaned / "results/model.pth").exists()
+    again = said(run(cleaned, "-n", "-R", "train"))
+    assert again.count(": takes the finished model of results/work_dirs/") == 2
+    configure(cleaned, **settings | {"train": small | {"epochs": 2}}, sweep=seeds_of_sweep)
+    assert said(run(cleaned, "-n")).count(": trains; how long: epic100 check") == 2
     # No default run was made, and none is made for the page.
     configure(cleaned, **settings)
     assert jobs(run(cleaned, "results/compare.html", "-n")) == {"compare": 1}
