@@ -16,7 +16,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-import epic100.training.parameter_groups  # noqa: F401  (registers the constructor)
+import epic100.training.hooks  # noqa: F401  (registers the constructor)
 from epic100.base.errors import EpicError
 from support.zoo import shrunk
 from tools import recipe_pages

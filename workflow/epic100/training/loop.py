@@ -22,8 +22,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
 import epic100.model.registered
-import epic100.scoring.pair_metric
-import epic100.training.parameter_groups  # noqa: F401  (these register what a config names)
+import epic100.scoring.pair_metric  # noqa: F401  (these register what a config names)
 from epic100.base.errors import EpicError
 from epic100.base.ranks import from_all, on_rank_0, world
 from epic100.base.stop import Stopped, StopSignals, end_workers, shelter_workers
