@@ -6,7 +6,6 @@ from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.cli.typed import look_up
-from epic100.download.weights import fault_of
 from epic100.inputs.archive import find_archive
 from epic100.inputs.before_start import Asked, missing_packages, run_start_check
 from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
@@ -53,10 +52,9 @@ def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
         return 0
     asked_runs = [Asked.of(config, run, remote=remote) for run in config.runs or [None]]
     for asked in {asked.digest(): asked for asked in reversed(asked_runs)}.values():
-        weights = asked.weights
-        if weights and not weights.is_to_come and (fault := fault_of(weights)):
-            raise EpicError(fault)
         try:
+            if asked.fault:
+                raise EpicError(asked.fault)
             print(asked.answer() or run_start_check(asked))
         except EpicError as error:
             print(error)

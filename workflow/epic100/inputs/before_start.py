@@ -20,7 +20,7 @@ from typing import IO, Any
 from epic100.base.atomic import open_plain, write_text
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path
-from epic100.download.weights import StartWeights, start_weights
+from epic100.download.weights import StartWeights, fault_of, start_weights
 from epic100.settings import TRYING, Settings
 
 MODULE = "epic100.inputs.start_check"
@@ -74,6 +74,12 @@ class Asked:
     def settings(self) -> Settings:
         """The config, without the keys that only say which files are read."""
         return Settings.part(self.config)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with start weights that are there, or ""."""
+        weights = self.weights
+        return fault_of(weights) if weights and not weights.is_to_come else ""
 
     def digest(self) -> str:
         """A digest of all this, and of size and time of the files that decide the result.
