@@ -42,7 +42,8 @@ def videos_of(participant, split=None):
 
 
 def rows_of(participant, split=None):
-    """These rows as job parameters, without urls, since Snakemake's report shows parameters."""
+    """The sheet's rows of a participant's videos, as job parameters: without urls, since Snakemake's
+    report shows parameters."""
     return [
         {key: value for key, value in vars(video).items() if key != "url"}
         for video in videos_of(participant, split)
@@ -55,7 +56,7 @@ def video_at(wildcards):
 
 
 def video_on_request(wildcards):
-    """The sheet's row of the video that a timeline was asked for of."""
+    """The sheet's row of the video whose timeline is asked for."""
     for video in VIDEOS:
         if video.video_id == wildcards.video:
             return video

@@ -49,9 +49,13 @@ def test_a_training_is_tried_with_the_keys_that_are_typed_and_its_screen_is_kept
     assert "ok      annotations  segments: train 6, val 5" in inputs
     assert "ok      videos       archive: all 3 videos of the sheet are there" in inputs
     assert any(line.startswith("schedule: 7 epochs") for line in first)
-    # The same question has its answer, which names what is typed by its last word.
+    # A training that differs in its seed alone is not tried again: the kept screen is its answer.
     assert main(["check", "train.epochs=7", "train.seed=3", "--configfile", "config.yaml"]) == 0
     assert lines(capsys) == first
+
+
+@pytest.mark.slow
+def test_a_training_that_cannot_work_is_an_error_of_the_check(here, capsys):
     assert main([*CALL, "train.options={model.cls_head.head.in_channels: 7}"]) == 1
     assert "a training step with these settings fails (RuntimeError: " in lines(capsys)[-1]
 

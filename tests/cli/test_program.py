@@ -106,6 +106,12 @@ def test_run_is_snakemake_with_its_exit_code(tmp_path, words, said_of_it):
     assert done.returncode == 1 and said_of_it in said(done)
 
 
+@pytest.mark.slow
+def test_a_dry_run_of_the_demo_needs_no_folder(tmp_path):
+    """It was refused as a `--directory` that is not there, which nobody had typed."""
+    assert "jobs would run" in said(epic100("demo", "-n", "--cores", "1", cwd=tmp_path))
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completions_know_the_commands_and_their_options(shell, capsys):
     with pytest.raises(SystemExit):

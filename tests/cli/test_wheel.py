@@ -46,7 +46,7 @@ def test_the_demo_is_planned_in_an_empty_folder(programs, tmp_path):
 def test_a_target_is_made_in_an_empty_folder(programs, tmp_path):
     epic100(programs, tmp_path, "demo", "--cores", "1", "results/segments/val.txt")
     lines = (tmp_path / "demo/results/segments/val.txt").read_text().splitlines()
-    assert len(lines) > 10 and len(lines[0].split()) == 6
+    assert len(lines) > 10 and len(lines[0].split()) == 8
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
@@ -61,4 +61,4 @@ def test_an_own_config_goes_before_the_one_that_ships(programs, tmp_path):
     text = (ROOT / "config/demo.yaml").read_text().replace("seed: 0", "sead: 0", 1)
     (tmp_path / "config/demo.yaml").write_text(text)
     done = epic100(programs, tmp_path, "run", "-n", "--configfile", "config/demo.yaml", well=False)
-    assert "unknown key 'minikitchen.sead'; did you mean 'seed'?" in said(done)
+    assert "unknown key 'minikitchen.sead'; did you mean minikitchen.seed?" in said(done)

@@ -92,7 +92,7 @@ FLOAT32 = "warning: a transformer in float32, in which a GPU takes several times
 RATE = "warning: the learning rate is 0: nothing will be learned"
 # The table is made on a CPU, before a job on a GPU.
 ON_GPU = {
-    "elsewhere": "cuda",
+    "remote_device": "cuda",
     "attends": True,
     "precision": "fp32",
 }
@@ -111,15 +111,15 @@ ON_GPU = {
     (ON_GPU, [FLOAT32], []),
     (ON_GPU | {"attends": False}, [], [FLOAT32]),
     (ON_GPU | {"precision": "fp16"}, [], [FLOAT32]),
-    (ON_GPU | {"elsewhere": "cpu"}, [], [FLOAT32]),
+    (ON_GPU | {"remote_device": "cpu"}, [], [FLOAT32]),
     ({"optim_wrapper.optimizer.lr": 0.0}, [RATE], []),
     ({"model.cls_head.heads": "both", "val": [(0, 0), (2, 0)]},
      ["head: pairs, verbs and nouns, dropout 0.5, label smoothing 0.1",
       "can be right by `export: reduce: heads` or `joint` alone"], []),
 ])  # fmt: skip
 def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, words, not_words):
-    given = {"labels": [(0, 0)], "val": None, "elsewhere": ""} | changes
-    train, val, where = table(*given.pop("labels")), given.pop("val"), given.pop("elsewhere")
+    given = {"labels": [(0, 0)], "val": None, "remote_device": ""} | changes
+    train, val, where = table(*given.pop("labels")), given.pop("val"), given.pop("remote_device")
     found = checked(table(*val) if val else None, **given)
     text = start_table(found, train, PAIRS, (3, 2), where).text()
     assert [word for word in words if word not in text] == []

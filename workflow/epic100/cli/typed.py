@@ -172,10 +172,14 @@ def _refuse_config(option: str, word: str) -> None:
 
 
 def shipped(argument: str) -> str:
-    """A word, with the path of the package's file in it where this folder has none of the name.
+    """Replace a path like config/demo.yaml by that of the package, if this folder has no such file.
+
+    Args:
+        argument: A word of the command line, such as `--configfile=config/demo.yaml`.
 
     Raises:
-        EpicError: The file or the folder that it is in belongs to another user.
+        EpicError: This folder has the file, but it belongs to another user, whose config could make
+            this run do anything.
     """
     option, equals, value = argument.rpartition("=")
     if not value.startswith(SHIPPED) or (equals and not option.startswith("-")):

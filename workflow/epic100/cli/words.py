@@ -5,19 +5,25 @@ from pathlib import Path
 
 from epic100.base.shipped import ROOT
 
-OF_RUN = """\
+RUN_EPILOG = """\
 KEY=VALUE sets a key of the config: train.epochs=3, videos.root=/scratch/videos, run=long
 Every other word is Snakemake's own: results/submission.pt, -n, --configfile, --profile ...
 A file of config/ or profiles/ that this folder does not have is the one that ships.
 """
-OF_TIMELINES = """\
+PREDICT_EPILOG = """\
 For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
 NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
 is finished and goes on where it was stopped. How clips are merged: docs/timeline.md.
 """
-OF_TIMELINE = ("stride", "window", "smooth", "threshold", "min_seconds")
-OF_PREDICT = ("device", "gpus", "batch_size", "workers", "encoder")
-WORDS = ("device", "encoder")  # These options take words, the others numbers.
+# These options of `predict` are keys of the config, with the type of what is typed.
+TIMELINE_OPTIONS = dict.fromkeys(("stride", "window", "smooth", "threshold", "min_seconds"), float)
+PREDICT_OPTIONS: dict[str, type] = {
+    "device": str,
+    "gpus": int,
+    "batch_size": int,
+    "workers": int,
+    "encoder": str,
+}
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +49,7 @@ def fill_demo(parser: argparse.ArgumentParser) -> None:
 def fill_run(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `run`."""
     parser.usage = "epic100 run [-h] [TARGET ...] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
-    parser.epilog = OF_RUN
+    parser.epilog = RUN_EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run")
 
@@ -53,7 +59,7 @@ def fill_test(parser: argparse.ArgumentParser) -> None:
     parser.usage = "epic100 test MODEL [--name NAME] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = "A checkpoint of MMAction2 becomes a model file with: epic100 migrate model"
     parser.add_argument("model", metavar="MODEL", type=Path, help="a model file, wherever it is")
-    parser.add_argument("--name", help="of results/runs/NAME (default: the name of the file)")
+    parser.add_argument("--name", help="folder in results/runs (default: the name of the file)")
     parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run_test")
 
 
@@ -182,7 +188,7 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `predict`. Those that are keys of the config have its words."""
     from epic100.settings import PredictSettings, TimelineSettings
 
-    parser.epilog = OF_TIMELINES
+    parser.epilog = PREDICT_EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")
     parser.add_argument("--model", required=True, action="append", help="results/model.pth")
@@ -199,16 +205,15 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
         help="results/background.json of the model: leave out where nothing happens",
     )
     sections = (
-        ("timeline", TimelineSettings, OF_TIMELINE),
-        ("predict", PredictSettings, OF_PREDICT),
+        ("timeline", TimelineSettings, TIMELINE_OPTIONS),
+        ("predict", PredictSettings, PREDICT_OPTIONS),
     )
-    for section, settings_type, names in sections:
-        for name in names:
+    for section, settings_type, options in sections:
+        for name, option_type in options.items():
             field = settings_type.model_fields[name]
-            number_type = float if section == "timeline" else int
             parser.add_argument(
                 "--" + name.replace("_", "-"),
-                type=str if name in WORDS else number_type,
+                type=option_type,
                 dest=f"{section}.{name}",
                 metavar=name.upper(),
                 default=field.default,

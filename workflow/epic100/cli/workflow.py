@@ -11,6 +11,7 @@ from yte import process_yaml
 
 from epic100.base.disk import read_text, reading
 from epic100.base.errors import EpicError
+from epic100.base.folders import make_folder
 from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT
 from epic100.cli.typed import look_up, shipped
@@ -24,6 +25,8 @@ def run(given: argparse.Namespace) -> int:
 
 def run_demo(given: argparse.Namespace) -> int:
     """Run the workflow on the mini kitchen."""
+    # A dry run refuses a folder that is not there. This one is no mistake of the user.
+    make_folder(given.directory)
     demo = ["--configfile", str(ROOT / "config/demo.yaml"), "--directory", given.directory]
     return run_snakemake([*demo, *given.rest])
 

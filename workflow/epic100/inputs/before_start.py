@@ -162,7 +162,8 @@ def run_start_check(asked: Asked) -> str:
 def outlook(asked: Asked) -> str:
     """Say whether a training would train, and how long, or take a finished model."""
     finished = None
-    # Only a process that imports torch can say which run it is. Without a model it need not.
+    # Only a process that imports torch can say which run it is. If no training has ended, none is
+    # asked.
     if any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages():
         finished = _answer("finished_run", asked, subprocess.DEVNULL)
     if finished:
@@ -174,9 +175,10 @@ def outlook(asked: Asked) -> str:
 def _answer(function: str, asked: Asked, log: IO[str] | int) -> Any:
     """What a function of `MODULE` returns, called in a process; None if it did not finish."""
     section = asked.config.get("train", {})
-    on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
+    # The GPU of another machine is not tried here.
+    runs_on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
     # MMEngine uses any GPU that it sees, so a check on the CPU hides them all.
-    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if runs_on_cpu else {})
     try:
         completed = subprocess.run(
             [sys.executable, "-P", "-m", MODULE, function],
@@ -187,6 +189,7 @@ def _answer(function: str, asked: Asked, log: IO[str] | int) -> Any:
             timeout=LIMIT_SECONDS,
             check=False,
         )
+        # Libraries may print when they are imported, so only the last line counts.
         return json.loads(completed.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError):
         return None

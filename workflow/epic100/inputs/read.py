@@ -75,7 +75,7 @@ class InputFiles:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each CSV and list that is there, as the sheet of official files has it."""
+        """The digest of each CSV and list that is there: md5 or sha256, as the official one is."""
         return {
             key: str(digest(path, self.pins[key].checksum.kind if key in self.pins else "sha256"))
             for key, path in self.tables.items()

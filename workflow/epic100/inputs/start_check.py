@@ -53,6 +53,8 @@ FEW = 2
 TRIED = 3
 # An index and its copy in the scan's cache take so many bytes together.
 INDEX_BYTES_PER_HOUR = 20e6
+# A score is a float32 of 4 bytes. Those of val and test are written in shards, then in a file.
+BYTES_OF_SCORE = 4 * 2 * 2
 
 
 def start_check(asked: Asked) -> StartTable:
@@ -131,14 +133,12 @@ def _try(
     """Go the whole way on lists of a few segments, and describe the run."""
     modules = use_modules(config.modules.model_dump())
     weights = asked.weights
-    weights_to_come = weights is not None and weights.is_to_come
-    settings = config.train.begun_with(
-        asked.recipe, None if weights is None or weights_to_come else weights.path
-    )
-    needs_gpu = asked.remote and settings.gpus_to_ask > 0
-    if needs_gpu:  # All that needs a GPU is tried at the beginning of the job.
-        bn = "local" if settings.bn == "sync" else settings.bn
-        settings = settings.model_copy(update={"compile": False, "bn": bn})
+    to_fetch = weights.source if weights and weights.is_to_come else ""
+    start_file = weights.path if weights and not to_fetch else None
+    settings = config.train.begun_with(asked.recipe, start_file)
+    device, gpus = ("cpu", Gpus(0)) if asked.remote else (settings.device, look_for_gpus())
+    placement = choose_device(device, settings.gpus, gpus, settings.nodes)
+    remote_device = ("cuda" if settings.gpus_to_ask else "cpu") if asked.remote else ""
     learned = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
     if not (learned["verb"] != NO_LABEL).any():
         raise EpicError(
@@ -146,8 +146,6 @@ def _try(
             "`annotations: train:`, `videos: root:` and `participants:`"
         )
     classes, root = (config.classes.verbs, config.classes.nouns), config.videos.place
-    device, gpus = ("cpu", Gpus(0)) if asked.remote else (settings.device, look_for_gpus())
-    placement = choose_device(device, settings.gpus, gpus, settings.nodes)
     make_folder(RESULTS)
     with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as folder:
         for split, segments in {settings.split: learned, "val": val}.items():
@@ -156,16 +154,20 @@ def _try(
         write_segments(val.head(0), f"{folder}/segments/val.txt")
         write_pairs(pair_table(learned), pairs_path(folder, settings.split))
         pairs = read_pairs(pairs_path(folder, settings.split))
+        if remote_device == "cuda":
+            # The GPU is on the machine of the job, which begins with what only a GPU can do.
+            bn = "local" if settings.bn == "sync" else settings.bn
+            settings = settings.model_copy(update={"compile": False, "bn": bn})
         recipe = build_config(settings, folder, root, str(RESULTS / "scan"), classes)
-        pipeline = test_pipeline_of(recipe, settings.config)
-        views = chosen_views(pipeline, config.predict.clips, config.predict.crops)
-        plan_settings = settings.model_copy(update={"precision": None}) if needs_gpu else settings
-        plan = plan_run(recipe, plan_settings, placement, work_dir=Path(folder) / "run")
+        if remote_device == "cuda":
+            settings = settings.model_copy(update={"precision": None})
+        plan = plan_run(recipe, settings, placement, work_dir=Path(folder) / "run")
         if plan.val is not None:
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
-        # It counts float32 scores of val and test, both in shards and in a file.
-        score_bytes = 4 * len(pairs) * len(val) * 4
+        pipeline = test_pipeline_of(recipe, settings.config)
+        views = chosen_views(pipeline, config.predict.clips, config.predict.crops)
+        score_bytes = BYTES_OF_SCORE * len(pairs) * len(val)
         trial_table = check(
             plan,
             learned,
@@ -173,13 +175,13 @@ def _try(
             classes,
             modules=modules,
             views=views,
-            early=True,
-            more=score_bytes + _still_to_write(usable, recipe),
-            elsewhere=("cuda" if needs_gpu else "cpu") if asked.remote else "",
+            before_jobs=True,
+            other_bytes=score_bytes + _still_to_write(usable, recipe),
+            remote_device=remote_device,
         )
     table.rows.extend(trial_table.rows)
-    if weights and weights_to_come:
-        table.rows.append(("weights", f"{weights.source}: fetched by the run, then tried"))
+    if to_fetch:
+        table.rows.append(("weights", f"{to_fetch}: fetched by the run, then tried"))
     table.rows.append(("predict", cost_of_views(*views, len(val))))
     table.warnings.extend(trial_table.warnings)
 

@@ -180,7 +180,9 @@ class TrainSettings(OnDevice):
         return self.nodes * super().gpus_to_ask
 
     def begun_with(self, config: str, weights: str | None) -> Self:
-        """The settings of a training whose files are known.
+        """These settings with the files that a run has found for them.
+
+        With them the choice of start weights is made, so `from_scratch` says nothing any more.
 
         Args:
             config: The MMEngine config file.

@@ -13,7 +13,7 @@ from epic100.settings.section import field_at, number_of, unknown_key
 
 
 def set_words(words: Sequence[str], given: Mapping[str, Any] | None = None) -> str:
-    """Join keys and values to one text, for the key `SET` of a config.
+    """Encode the words KEY=VALUE as one text, the value of the key `SET` of a config.
 
     Args:
         words: Each is KEY=VALUE, the key from the top level down, with dots.

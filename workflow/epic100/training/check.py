@@ -105,9 +105,9 @@ def check(
     *,
     modules: Sequence[str] = (),
     views: tuple[int, int | str] = (1, 1),
-    more: float = 0,
-    early: bool = False,
-    elsewhere: str = "",
+    other_bytes: float = 0,
+    before_jobs: bool = False,
+    remote_device: str = "",
 ) -> StartTable:
     """Go the whole way of a run once, in a folder of its own that is then removed.
 
@@ -118,10 +118,10 @@ def check(
         classes: Number of verb classes and number of noun classes.
         modules: Names of the user's own modules, which are imported already.
         views: Clips and crops of the segment that is predicted.
-        more: Bytes of disk that other jobs of the workflow will need.
-        early: Whether this comes before the first job: one process, a small batch on a CPU, and
-            no steps where no video can be read yet.
-        elsewhere: The device of the run on another machine, or "".
+        other_bytes: Bytes of disk that other jobs of the workflow will need.
+        before_jobs: Whether this comes before the first job: one process, a small batch on a CPU,
+            and no steps where no video can be read yet.
+        remote_device: The device of the run on another machine, or "".
 
     Returns:
         What is about to be trained, with warnings.
@@ -132,7 +132,7 @@ def check(
     """
     folder = Path(plan.config.work_dir) / "preflight"
     try:
-        found = _train(plan, pairs, classes, folder, more, early)
+        found = _train(plan, pairs, classes, folder, other_bytes, before_jobs)
         if not rank() and not found.unread:
             _predict(plan, folder / MODEL, modules, views)
     except Stopped as error:
@@ -154,9 +154,9 @@ def check(
         torch.cuda.empty_cache()
         if not rank():
             shutil.rmtree(folder, ignore_errors=True)
-    if not elsewhere:
+    if not remote_device:
         _require_room(found)
-    return start_table(found, train, pairs, classes, elsewhere)
+    return start_table(found, train, pairs, classes, remote_device)
 
 
 def _train(
@@ -164,21 +164,21 @@ def _train(
     pairs: Pairs,
     classes: tuple[int, int],
     folder: Path,
-    more: float,
-    early: bool,
+    other_bytes: float,
+    before_jobs: bool,
 ) -> Found:
     """Look at disk and memory, train some steps, validate, and save a checkpoint and a model."""
     started = time.perf_counter()
     if plan.placement.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    config = _small(plan, folder, early)
+    config = _small(plan, folder, before_jobs)
     runner = ShortRunner.from_cfg(config)
     model, weights = bare(runner.model), config.load_from
     found = Found(
         plan=plan,
         parameters=sum(p.numel() for p in model.parameters()),
         weights=fit_weights(weights, read_weights(weights), model) if weights else "",
-        disk=_require_disk(plan, model, more),
+        disk=_require_disk(plan, model, other_bytes),
         attends=any("Attention" in type(module).__name__ for module in model.modules()),
     )
     try:
@@ -187,7 +187,7 @@ def _train(
         with saved_for_backward(model) as saved:
             runner.train()
     except Unread as error:
-        if not early:
+        if not before_jobs:
             raise
         return replace(found, unread=str(error))
     if signal := loop.signals.requested:  # It came after the last step.
@@ -207,15 +207,15 @@ def _train(
     )
 
 
-def _small(plan: TrainingPlan, folder: Path, early: bool) -> Recipe:
+def _small(plan: TrainingPlan, folder: Path, before_jobs: bool) -> Recipe:
     """The config of the run, for some steps in a folder of its own."""
     config, on_gpu = plan.config, plan.placement.device == "cuda"
-    share = min(plan.share, EARLY_BATCH) if early and not on_gpu else plan.share
+    share = min(plan.share, EARLY_BATCH) if before_jobs and not on_gpu else plan.share
     # The last step is timed. In the first one, a GPU also chooses its kernels.
-    steps = 4 if on_gpu else 1 if early else 2
+    steps = 4 if on_gpu else 1 if before_jobs else 2
     changes: Changes = {
         **NOT_TRACKED,
-        **(ALONE if early else {}),
+        **(ALONE if before_jobs else {}),
         "work_dir": str(folder),
         # MMEngine takes two runners of one name for the same run.
         "experiment_name": f"preflight_{time.time_ns()}",
@@ -227,7 +227,7 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Recipe:
         "train_dataloader.sampler": {"type": "DefaultSampler", "shuffle": False},
         "optim_wrapper.optimizer.lr": NO_LEARNING,
     }
-    processes = 1 if early else plan.placement.processes
+    processes = 1 if before_jobs else plan.placement.processes
     batches = {"train_dataloader": (share, steps), "val_dataloader": (min(share, SAMPLES), 1)}
     for name in present(config, *batches):
         (batch, number), dataset = batches[name], dict(config[name].dataset)
@@ -242,7 +242,7 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Recipe:
     return changed(config, changes)
 
 
-def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> str:
+def _require_disk(plan: TrainingPlan, model: torch.nn.Module, other_bytes: float) -> str:
     """Say what is free in the results, and what the run still needs; EpicError if it is less."""
     weight_bytes = sum(
         value.numel() * value.element_size() for value in model.state_dict().values()
@@ -250,7 +250,7 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> st
     folder, keep = Path(plan.config.work_dir), plan.config.default_hooks.checkpoint.keep
     saved_bytes = sum(path.stat().st_size for path in checkpoints(folder))
     # The best checkpoint, and one that is being written, come on top of those that are kept.
-    needed = max(0, (keep + 2) * STATE * weight_bytes + more - saved_bytes)
+    needed = max(0, (keep + 2) * STATE * weight_bytes + other_bytes - saved_bytes)
     free = shutil.disk_usage(folder).free
     text = (
         f"{free / 1e9:.1f} GB free in {folder.parents[2]}; this run needs about "

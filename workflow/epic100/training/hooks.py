@@ -219,9 +219,10 @@ class SafeCheckpointHook(Hook):
                 f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
                 f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
             )
-        stamp |= on_rank_0(
-            lambda: read_stamp(work_dir.parent) if self.go_on else run_stamp(runner.cfg, world())
-        )
+        # The loop writes this stamp into each checkpoint, so the one of `saves` itself is filled.
+        of_run = partial(read_stamp, work_dir.parent)
+        of_config = partial(run_stamp, runner.cfg, world())
+        stamp.update(on_rank_0(of_run if self.go_on else of_config))
         if runner._resume or self.go_on:
             path = on_rank_0(lambda: pick_up(work_dir, stamp))
             runner._resume = path is not None
@@ -231,6 +232,7 @@ class SafeCheckpointHook(Hook):
                 f"{work_dir} holds checkpoints already; resume them (tools/train.py --resume), or "
                 "take another work directory"
             )
+        # Start weights are a file of others: the prefix makes MMEngine read it by our reader.
         if not runner._resume and Path(runner._load_from or "").is_file():
             runner._load_from = f"{GUARDED}{runner._load_from}"
 

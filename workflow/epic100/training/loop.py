@@ -213,7 +213,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         )
 
     def _save_if_due(self) -> None:
-        """Save after a batch where it is time, before a validation, and on a signal; then stop."""
+        """Save where it is due, before a validation, and on a signal, which also stops the run."""
         is_last = self._iter == (self._epoch + 1) * len(self.dataloader)
         validates = is_last and self.validates_after(self._epoch + 1)
         is_due = not is_last and self.saves.due(self._iter, self.clock)

@@ -5,6 +5,7 @@ several processes. So it is not part of a run's stamp, and a run may resume with
 """
 
 import inspect
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -175,11 +176,8 @@ def plan_run(
             "custom_hooks": hooks,
         },
     )
-    share = planned.train_dataloader.batch_size
-    accumulate_hook = planned.get("default_hooks", {}).get("accumulate")
-    parts = settings.accumulate or -(-share // (accumulate_hook.most if accumulate_hook else share))
-    part = -(-share // parts)
-    if accumulate_hook or part < share:
+    share, part = planned.train_dataloader.batch_size, _part_of_share(planned, settings)
+    if part < share or planned.get("default_hooks", {}).get("accumulate"):
         hook = {"type": "AccumulateHook", "most": part}
         planned = changed(planned, {"default_hooks.accumulate": hook})
     plan = TrainingPlan(planned, placement, share, part, precision, val, no_val)
@@ -190,6 +188,16 @@ def plan_run(
             "`batch_size`, or take `blending` out"
         )
     return plan
+
+
+def _part_of_share(config: Recipe, settings: TrainSettings) -> int:
+    """Segments that a process trains on at the same time: by `accumulate`, or by the recipe."""
+    share = config.train_dataloader.batch_size
+    if settings.accumulate:
+        return math.ceil(share / settings.accumulate)
+    hook = config.get("default_hooks", {}).get("accumulate")
+    # The parts are of equal size, none larger than the recipe allows.
+    return math.ceil(share / math.ceil(share / hook.most)) if hook else share
 
 
 def refuse_device(config: Recipe, device: str) -> None:

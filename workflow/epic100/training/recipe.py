@@ -214,7 +214,7 @@ def _require_parts(config: Recipe, where: str) -> None:
 
 
 def _epic_head(head: ConfigDict) -> dict[str, Any]:
-    """The head of a config. One of MMAction2 that stands alone gets outputs for pairs."""
+    """The head of a config. A plain head of MMAction2 is wrapped, with an output for each pair."""
     if head.type == HEAD:
         return {"heads": "pair", **head}
     inner_head = {key: value for key, value in head.items() if key != "num_classes"}
@@ -384,10 +384,19 @@ def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
 
 
 def _unread(key: str, wrong: str, tree: dict[str, Any], meant: list[str]) -> str:
-    """The error about an option, of which the part up to `wrong` is read by nothing."""
+    """The error about an option that nothing reads.
+
+    Args:
+        key: The dotted key.
+        wrong: Its part up to the name that nothing reads.
+        tree: The config, as a result of `tree_of`.
+        meant: Known keys with a similar name at the same place.
+    """
     ending = f".{wrong.rpartition('.')[2]}"
-    meant += [k for k, _ in items_of(tree) if k.endswith(ending) and k.partition(".")[0] in READ]
-    hint = f"; did you mean {meant[0]}?" if meant else ""
+    # The name may also be right, but at another place.
+    elsewhere = [k for k, _ in items_of(tree) if k.endswith(ending) and k.split(".")[0] in READ]
+    suggestions = [*meant, *elsewhere]
+    hint = f"; did you mean {suggestions[0]}?" if suggestions else ""
     return (
         f"config: `train: options:` sets {key}, but nothing reads {wrong}{hint}; expected a dotted "
         "key of the MMEngine config, such as optim_wrapper.optimizer.lr"
@@ -395,9 +404,10 @@ def _unread(key: str, wrong: str, tree: dict[str, Any], meant: list[str]) -> str
 
 
 def _arguments(kind: Any) -> set[str]:
-    """The names that a class and its bases, or a function, take."""
-    calls = [vars(base).get("__init__") for base in getattr(kind, "__mro__", ())] or [kind]
-    return {name for call in calls if call for name in inspect.signature(call).parameters}
+    """The names of the arguments that a class, its bases included, or a function takes."""
+    # A function has no `__mro__`.
+    functions = [vars(base).get("__init__") for base in getattr(kind, "__mro__", ())] or [kind]
+    return {name for each in functions if each for name in inspect.signature(each).parameters}
 
 
 def _class_of(kind: Any) -> Any:

@@ -51,20 +51,28 @@ class Report:
         enough: Iterations needed before the share is judged.
         bar: Whether to show the bar, and to log each epoch's row as a sentence.
 
-    Attributes:
-        page: The file of the page and its lines about the run, or None. It is written
-            before the first step, after each epoch and at the end. It is not in the config, so
-            it is in no stamp and in no model file.
     """
 
     def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
         self.limit, self.enough, self.shown = limit, enough, bar
-        self.page: tuple[Path, list[str]] | None = None
+        self._page: Path | None = None
+        self._run_lines: list[str] = []
         self._bar: Progress | None = None
         self._val_bar: Progress | None = None
         self._first: History | None = None
         self._warned = False
         self.table, self.epochs, self.workers = Path(FILE), 0, 0
+
+    def write_page_to(self, path: Path, run_lines: list[str]) -> None:
+        """Write the page before the first step, after each epoch and at the end.
+
+        The path is not in the config, so it is in no stamp and in no model file.
+
+        Args:
+            path: The file.
+            run_lines: What the page says about the run, without paths.
+        """
+        self._page, self._run_lines = path, run_lines
 
     def begin(
         self, history: History, left: int, folder: str | os.PathLike, epochs: int, workers: int
@@ -101,7 +109,10 @@ class Report:
 
     @contextmanager
     def validation(self, segments: int) -> Iterator[None]:
-        """A block in which so many segments are validated on, with a bar of its own."""
+        """A block in which a validation of so many segments runs, with a bar of its own.
+
+        Where an error ends it, the bar is left as it is: it shows how far the validation came.
+        """
         self._val_bar = self._bar_of("validate", segments)
         yield
         if self._val_bar is not None:
@@ -139,19 +150,18 @@ class Report:
         self._write_page(history)
 
     def _write_page(self, history: History) -> None:
-        if self.page is None:
+        if self._page is None:
             return
-        path, run_lines = self.page
         rows = list(history.rows)
         # The last row is about the epoch that is not over.
         if history.batches:
             rows.append({"epoch": len(rows) + 1, "action_top1": None, **history.means()})
         epoch_lines = [epoch_line(row, self.epochs) for row in rows] or ["steps: none yet"]
-        lines = [TITLE, "", *machine(), "", *run_lines, "", *epoch_lines]
+        lines = [TITLE, "", *machine(), "", *self._run_lines, "", *epoch_lines]
         try:
-            write_text(path, "\n".join(lines) + "\n")
+            write_text(self._page, "\n".join(lines) + "\n")
         except (OSError, DiskError) as error:  # A page about the training must not end it.
-            log.warning(f"{path}: not written ({error})")
+            log.warning(f"{self._page}: not written ({error})")
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:

@@ -141,6 +141,7 @@ def collect_state(runner: Any, history: History, config_text: str) -> dict:
     model = bare(runner.model)
     weights = model.state_dict()
     buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
+    # MMEngine brings back what its hub holds, and so our history too.
     runner.message_hub.update_info(KEY, asdict(history))
     state = {
         "meta": {

@@ -87,7 +87,7 @@ def start_table(
     train: pd.DataFrame,
     pairs: Pairs,
     classes: tuple[int, int],
-    elsewhere: str = "",
+    remote_device: str = "",
 ) -> StartTable:
     """Describe a run after its check.
 
@@ -96,7 +96,7 @@ def start_table(
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
-        elsewhere: The device of the run on another machine, or "".
+        remote_device: The device of the run on another machine, or "".
     """
     plan, config = found.plan, found.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
@@ -116,7 +116,7 @@ def start_table(
         *_trial_rows(found, steps),
         ("disk", found.disk),
     ]
-    if elsewhere:
+    if remote_device:
         rows = [row for row in rows if row[0] not in ELSEWHERE]
         rows.append(("device", "of another machine: tried first thing in the job"))
     warnings = [*_unseen(train, classes), *_val_warnings(plan, pairs)]
@@ -128,7 +128,11 @@ def start_table(
         )
     if plan.batch > len(train):
         warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
-    if found.attends and plan.precision == "fp32" and "cuda" in (elsewhere, plan.placement.device):
+    if (
+        found.attends
+        and plan.precision == "fp32"
+        and "cuda" in (remote_device, plan.placement.device)
+    ):
         warnings.append(
             "a transformer in float32, in which a GPU takes several times as long and twice the "
             "memory; set `train: precision: bf16` (fp16 on a GPU older than the A100)"
@@ -201,6 +205,7 @@ def _unseen(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
 
 
 def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
+    """Warn of val segments whose pair of verb and noun no train segment has."""
     trained_pairs = {pair[:2] for pair in pairs}
     val_pairs = (
         [] if plan.val is None else list(zip(plan.val["verb"], plan.val["noun"], strict=True))
@@ -208,7 +213,8 @@ def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
     unseen = [pair for pair in val_pairs if pair not in trained_pairs]
     if not unseen:
         return []
-    # The best pair's verb and noun are the best of both under `max`, so no other pair can win.
+    # With `max`, the best verb and the best noun are those of the best pair that was trained, so an
+    # untrained pair is never predicted.
     consequence = {
         "pair": "their action cannot be right by `export: reduce: max`, the default",
         "both": "their action can be right by `export: reduce: heads` or `joint` alone",
@@ -232,6 +238,7 @@ def _val_text(plan: TrainingPlan) -> str:
 
 
 def _model_text(found: Found) -> str:
+    """The model, its size, and the size of its input if a clip was read."""
     model = found.plan.config.model
     size = f"{found.parameters / 1e6:.2f} M parameters"
     text = f"{model.type}, backbone {model.backbone.type}, {size}"
@@ -272,17 +279,18 @@ def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
 
 
 def _device_text(found: Found) -> str:
+    """Where it computes and how: `1 x NVIDIA A100, 9.1 GiB each, float32, bn local`."""
     plan, config = found.plan, found.plan.config
     processes, on_gpu = plan.placement.processes, plan.placement.device == "cuda"
     threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
-    texts = {
-        f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads: True,
-        f"{found.memory / 2**30:.1f} GiB each": found.memory,
-        f"on {plan.placement.nodes} nodes": plan.placement.nodes > 1,
-        config.optim_wrapper.get("dtype", "float32"): True,
-        "cudnn.benchmark": on_gpu and torch.backends.cudnn.benchmark,
-        "channels-last": config.model.type == CHANNELS_LAST,
-        "compiled": "CompileHook" in [hook.type for hook in custom_hooks(config)],
-        f"bn {plan.bn}": processes > 1,
-    }
-    return ", ".join(text for text, is_shown in texts.items() if is_shown)
+    texts = [
+        (True, f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads),
+        (found.memory, f"{found.memory / 2**30:.1f} GiB each"),
+        (plan.placement.nodes > 1, f"on {plan.placement.nodes} nodes"),
+        (True, config.optim_wrapper.get("dtype", "float32")),
+        (on_gpu and torch.backends.cudnn.benchmark, "cudnn.benchmark"),
+        (config.model.type == CHANNELS_LAST, "channels-last"),
+        ("CompileHook" in [hook.type for hook in custom_hooks(config)], "compiled"),
+        (processes > 1, f"bn {plan.bn}"),
+    ]
+    return ", ".join(text for is_shown, text in texts if is_shown)

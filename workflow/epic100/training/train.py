@@ -99,7 +99,7 @@ def train(
     if rank() == 0:
         log.info(table.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
-        loop.report.page = Path(model_path).parent / PAGE, table.without_paths()
+        loop.report.write_page_to(Path(model_path).parent / PAGE, table.without_paths())
 
     # This resumes the newest checkpoint that loads, and calls `ResumableEpochLoop.run`.
     runner.train()
