@@ -10,10 +10,7 @@ import yaml
 from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
-from epic100.features.participant import (
-    read_feature_table,
-    read_features,
-)
+from epic100.features.participant import read_features
 from epic100.minikitchen.damage import zero_block
 from epic100.model.forward import pooled_features
 from epic100.model.model_file import load_model
@@ -22,6 +19,7 @@ from epic100.video.sheet import Video
 from support.checkout import ROOT
 from support.models import MODEL, predicted
 from support.small_features import make
+from support.tables import rows_of
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
@@ -32,10 +30,12 @@ def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_pa
     features = read_features(found / "P02_101.npz")
     assert features.feats.shape == (3, 432) and features.valid.all()
     clips = tmp_path / "val.txt"
-    clips.write_text("".join(
-        f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"
-        for i, (start, stop) in enumerate(features.frames)
-    ))  # fmt: skip
+    clips.write_text(
+        "".join(
+            f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"
+            for i, (start, stop) in enumerate(features.frames)
+        )
+    )
     wanted = predicted(lab, model, clips, tmp_path / "val.pt", clips=1, device="cpu").log_probs
     trained = load_model(model)
     whole = MODELS.build(trained.config["model"])
@@ -80,7 +80,7 @@ def test_only_what_changed_is_made_again(lab, tmp_path, caplog):
     assert counted() == ("1", "1")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
     assert counted(stride=2.0) == ("2", "0")
-    assert [row.steps for row in read_feature_table(table)] == [7, 7]
+    assert [row["steps"] for row in rows_of(table)] == ["7", "7"]
 
 
 def test_damage_is_marked_and_videos_without_features_have_a_reason(lab, tmp_path):
@@ -100,18 +100,21 @@ def test_damage_is_marked_and_videos_without_features_have_a_reason(lab, tmp_pat
     touched = ~features.valid
     assert 0 < touched.sum() < len(touched) and not features.feats[touched].any()
     assert features.feats[features.valid].any(axis=1).all()
-    rows = {row.video_id: row for row in read_feature_table(out / "P04.tsv")}
-    assert rows["P04_01"].valid == features.valid.sum() and not rows["P04_01"].reason
-    assert "1 picture" in rows["P04_02"].reason and rows["P04_03"].reason.startswith("missing")
+    sound, short, missing = rows_of(out / "P04.tsv")
+    assert sound["valid"] == str(features.valid.sum()) and not sound["reason"]
+    assert "1 picture" in short["reason"] and missing["reason"].startswith("missing")
     assert [path.name for path in out.glob("*.npz")] == ["P04_01.npz"]
 
 
-@pytest.mark.parametrize("encoder, words", [
-    ("no_such_module:Encoder", "cannot be imported .ModuleNotFoundError"),
-    ("support.encoders:Nothing", "cannot be imported .AttributeError"),
-    ("support.encoders:Nameless", "has no frame_interval, fps"),
-    ("support.encoders:OfOneRow", r"gives \[144\] for 8 clips; expected features \[8, C\]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "encoder, words",
+    [
+        ("no_such_module:Encoder", "cannot be imported .ModuleNotFoundError"),
+        ("support.encoders:Nothing", "cannot be imported .AttributeError"),
+        ("support.encoders:Nameless", "has no frame_interval, fps"),
+        ("support.encoders:OfOneRow", r"gives \[144\] for 8 clips; expected features \[8, C\]"),
+    ],
+)
 def test_an_encoder_that_is_none_is_refused(lab, tmp_path, encoder, words):
     with pytest.raises(EpicError, match=words):
         make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)

@@ -20,9 +20,8 @@ from epic100.report.tables import warning
 from epic100.scoring.epoch_table import read_epochs, read_trials
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
-from epic100.segments.segment_list import read_clean_list, read_segments
+from epic100.segments.segment_list import read_clean_list
 from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
-from epic100.submission.export import export
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
 from support.archive import configure, run
@@ -45,14 +44,21 @@ def own(made, tmp_path):
 
 
 def train(lab, made, out, folder=None, val="val", **settings):
+    outputs = [out / name for name in ("model.pth", "training.tsv", "trials.tsv")]
+    clean = f"{lab.results}/clean"
     train_probe(
         ProbeSettings(**{"epochs": 20, "batch_size": 16, "lr": 3e-3} | settings),
-        out / "model.pth", out / "training.tsv", out / "trials.tsv", split="train",
-        segments=f"{lab.results}/clean/train.txt", val=f"{lab.results}/clean/{val}.txt",
-        pairs=f"{lab.results}/clean/pairs.tsv", indexes=made, classes=(97, 300), names={},
+        *outputs,
+        split="train",
+        segments=f"{clean}/train.txt",
+        val=f"{clean}/{val}.txt",
+        pairs=f"{clean}/pairs.tsv",
+        indexes=made,
+        classes=(97, 300),
+        names={},
         folder=folder,
-    )  # fmt: skip
-    return out / "model.pth"
+    )
+    return outputs[0]
 
 
 def probed(lab, made, model, split="train"):
@@ -86,8 +92,9 @@ def test_it_sees_the_order_of_rows(kind, tmp_path):
         both, labels = torch.randn(2, 32), torch.randint(0, 2, (600,))
         rows = [both[[label, 1 - label]] + 0.3 * torch.randn(2, 32) for label in labels.tolist()]
         probe = AttentiveProbe(32, 2, settings.dropout, kind)
-        fit([Trial(probe, 1e-3, 0.05)], Tokens(rows[:200], {}), labels[:200], loss, settings,
-            lambda _: {}, tmp_path / f"{seed}.pt")  # fmt: skip
+        learned, state = Tokens(rows[:200], {}), tmp_path / f"{seed}.pt"
+        trial = Trial(probe, 1e-3, 0.05)
+        fit([trial], learned, labels[:200], loss, settings, lambda _: {}, state)
         ((_, feats, padded),) = Tokens(rows[200:], {}).batches(range(400), 400)
         with torch.inference_mode():
             right = probe.eval()(feats, padded).argmax(dim=1) == labels[200:]
@@ -152,6 +159,18 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(lab, made, tmp_path, monke
     assert train(lab, made, stopped, **settings, seed=1).read_bytes() != wanted
 
 
+def test_a_training_that_was_stopped_with_another_val_begins_anew(lab, made, tmp_path, monkeypatch):
+    """It went on with the figures of the val list that it was stopped with."""
+    monkeypatch.setattr(probe, "remove_folder", lambda folder: None)
+    train(lab, made, tmp_path, val="train", epochs=10)
+    train(lab, made, tmp_path, epochs=10)
+    figures = read_epochs(tmp_path / "training.tsv")
+    (tmp_path / "anew").mkdir()
+    train(lab, made, tmp_path / "anew", epochs=10)
+    anew = read_epochs(tmp_path / "anew/training.tsv")
+    assert figures["action_top1"].equals(anew["action_top1"])
+
+
 def test_segments_are_found_in_any_list_by_their_id(lab, made):
     table = read_clean_list(f"{lab.results}/clean/train.txt")
     whole = read_tokens(table, made, None)
@@ -181,14 +200,19 @@ def changed(path, **source):
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda own: changed(own[1], grid=[9, 9]), r"val.tokens.json: tokens of .*grid .9, 9.*exp"),
-    (lambda own: own[0].write_text("{}"), "train.tokens.json: no index of the rule tokens"),
-    (lambda own: own[0].unlink(), "train.tokens.json: "),
-    (lambda own: [path.write_bytes(b"PK") for path in own[0].parent.glob("train*/*/*")],
-     "gone or broken; make it again: `snakemake --force .*train.tokens.json`"),
-    (lambda own: shutil.copy(own[1], own[0]), "train.tokens.shards.*gone or broken"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda own: changed(own[1], grid=[9, 9]), r"val.tokens.json: tokens of .*grid .9, 9.*exp"),
+        (lambda own: own[0].write_text("{}"), "train.tokens.json: no index of the rule tokens"),
+        (lambda own: own[0].unlink(), "train.tokens.json: "),
+        (
+            lambda own: [path.write_bytes(b"PK") for path in own[0].parent.glob("train*/*/*")],
+            "gone or broken; make it again: `snakemake --force .*train.tokens.json`",
+        ),
+        (lambda own: shutil.copy(own[1], own[0]), "train.tokens.shards.*gone or broken"),
+    ],
+)
 def test_tokens_that_do_not_belong_together_are_refused(lab, own, tmp_path, spoil, words):
     spoil(own)
     with pytest.raises(EpicError, match=words):
@@ -203,62 +227,39 @@ def test_a_probe_reads_tokens_of_its_own_source_only(lab, model, own, tmp_path):
     with pytest.raises(EpicError, match="model another.*; expected those of .*, which the probe"):
         probed(lab, own, probe, "val")
     with pytest.raises(EpicError, match="model.pth: a model, but no probe"):
-        predict_probe(model, f"{lab.results}/clean/val.txt", tmp_path / "val.pt", split="val",
-                      indexes=[])  # fmt: skip
+        probed(lab, [], model, "val")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["clip", "dinov2"])
-def test_a_probe_over_an_encoder_of_pictures_makes_a_submission(kind, lab, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind, grid", [("clip", (8, 2)), ("dinov2", (8, 2)), ("vjepa2", (2, 2))])
+def test_a_probe_over_hugging_face_makes_timelines_and_knows_its_encoder(
+    kind, grid, lab, tmp_path, monkeypatch, caplog
+):
     folder = make_encoder(tmp_path / "encoder", kind)
     monkeypatch.chdir(tmp_path)
-    indexes = tokens(lab.folder, tmp_path, "hf", folder, (8, 2))
-    model = train(lab, indexes, tmp_path, epochs=1, folder=folder)
-    probed(lab, indexes, model, "val")
-    listed, out = f"{lab.results}/segments/val.txt", tmp_path / "submission.pt"
-    export(tmp_path / "val.pt", listed, out, split="val", reduce="joint", sls=(2, 3, 3))
-    entries = torch.load(out, weights_only=True)
-    assert [entry["narration_id"] for entry in entries] == list(
-        read_segments(listed)["narration_id"]
-    )
-    assert entries[0]["noun_output"].shape == (300,)
-    make_timelines(
-        [lab.videos["P01_02"].path(lab.root)], ModelInUse(model), tmp_path / "timeline",
-        settings=TimelineSettings(stride=4.0), predict=PredictSettings(workers=0, device="cpu"),
-    )  # fmt: skip
-    assert (tmp_path / "timeline/P01_02.vtt").read_text().startswith("WEBVTT")
-
-
-@pytest.mark.slow
-def test_a_probe_over_hugging_face_makes_timelines_and_knows_its_encoder(
-    lab, tmp_path, monkeypatch, caplog
-):
-    folder = make_encoder(tmp_path / "encoder", "vjepa2")
-    monkeypatch.chdir(tmp_path)
-    indexes = tokens(lab.folder, tmp_path, "hf", folder, (2, 2))
+    indexes = tokens(lab.folder, tmp_path, "hf", folder, grid)
     model = train(lab, indexes, tmp_path, epochs=1, lr=[1e-3, 1e-4], choose="val", folder=folder)
     probed(lab, indexes, model, "val")
-    figures = evaluate(tmp_path / "val.pt", f"{lab.results}/segments/val.txt",
-                       tmp_path / "metrics.json", lists={}, reduce="joint")  # fmt: skip
+    listed, metrics = f"{lab.results}/segments/val.txt", tmp_path / "metrics.json"
+    figures = evaluate(tmp_path / "val.pt", listed, metrics, lists={}, reduce="joint")
     chosen = warning(figures, f"{lab.results}/clean/dropped.tsv")
     assert chosen == "These segments chose among 2 probes."
+    film, settings = lab.videos["P01_02"].path(lab.root), TimelineSettings(stride=4.0)
 
     def timeline(**more):
-        make_timelines(
-            [lab.videos["P01_02"].path(lab.root)], ModelInUse(model), tmp_path / "timeline",
-            settings=TimelineSettings(stride=2.0),
-            predict=PredictSettings(workers=0, device="cpu", **more),
-        )  # fmt: skip
+        predict = PredictSettings(workers=0, device="cpu", **more)
+        out = tmp_path / "timeline"
+        make_timelines([film], ModelInUse(model), out, settings=settings, predict=predict)
 
     # The encoder is where it was in training.
     timeline()
     assert (tmp_path / "timeline/P01_02.vtt").read_text().startswith("WEBVTT")
     shutil.rmtree(tmp_path / "timeline")
-    other = make_encoder(tmp_path / "other", "vjepa2", seed=1)
+    other = make_encoder(tmp_path / "other", kind, seed=1)
     with pytest.raises(EpicError, match="other: its fingerprint is .* learned from .*: other wei"):
         timeline(encoder=str(other))
     caplog.clear()
-    tokens(lab.folder, tmp_path, "hf", other, (2, 2), ("val",))
+    tokens(lab.folder, tmp_path, "hf", other, grid, ("val",))
     assert f"by hf {HuggingFaceFolder(other).fingerprint[:12]}" in caplog.text
     assert "going on" not in caplog.text
 
@@ -275,16 +276,23 @@ HF, OWN = ({"features": {"encoder": name}} for name in ("hf", "my_lab:MeanColour
 GONE, EMPTY = ({"features": {"encoder": "hf", "path": path}} for path in ("gone", "empty"))
 
 
-@pytest.mark.parametrize("target, changes, words", [
-    ("submission.pt", {"run": None}, "needs a run of its own"),
-    ("submission.pt", {}, "results/model.pth: no such model; the probe learns from its features"),
-    ("submission.pt", HF, "`features: encoder: hf` goes with `path:`, a folder"),
-    ("submission.pt", GONE, "gone: no folder with files; expected that of a Hugging Face"),
-    ("submission.pt", EMPTY, "empty/config.json: cannot be read"),
-    ("background.json", EMPTY, "empty/config.json: cannot be read"),
-    ("timeline/P02_102.tsv", EMPTY, "empty/config.json: cannot be read"),
-    ("background.json", OWN, "a probe with `features: encoder: hf` alone, not my_lab:Mean"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "target, changes, words",
+    [
+        ("submission.pt", {"run": None}, "needs a run of its own"),
+        (
+            "submission.pt",
+            {},
+            "results/model.pth: no such model; the probe learns from its features",
+        ),
+        ("submission.pt", HF, "`features: encoder: hf` goes with `path:`, a folder"),
+        ("submission.pt", GONE, "gone: no folder with files; expected that of a Hugging Face"),
+        ("submission.pt", EMPTY, "empty/config.json: cannot be read"),
+        ("background.json", EMPTY, "empty/config.json: cannot be read"),
+        ("timeline/P02_102.tsv", EMPTY, "empty/config.json: cannot be read"),
+        ("background.json", OWN, "a probe with `features: encoder: hf` alone, not my_lab:Mean"),
+    ],
+)
 def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
     clean_archive, tmp_path, target, changes, words
 ):

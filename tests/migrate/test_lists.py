@@ -9,7 +9,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
-from epic100.migrate.lists import check_list, convert_list, match_list, summary
+from epic100.migrate.lists import check_list, match_list
 from epic100.segments.annotations import index_segments, load_annotations, read_annotations
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table, write_scan_table
@@ -17,7 +17,6 @@ from support.lab import write_sheet
 from support.tables import rows_of
 
 CLASSES = {"num_verbs": 97, "num_nouns": 300}
-HEADER = "verdict\tline\tnarration_id\tvideo_id\treason"
 
 
 @pytest.fixture
@@ -36,10 +35,12 @@ def rows(official):
 
 def write_lab_list(rows, path, shift=0):
     """Write rows as a lab's list, their frames as published or moved by `shift`."""
-    path.write_text("".join(
-        f"{r['participant_id']}/{r['video_id']}.MP4 {int(r['start_frame']) + shift} "
-        f"{int(r['stop_frame']) + shift} {r['verb_class']} {r['noun_class']}\n" for r in rows
-    ))  # fmt: skip
+    lines = [
+        f"{row['participant_id']}/{row['video_id']}.MP4 {int(row['start_frame']) + shift} "
+        f"{int(row['stop_frame']) + shift} {row['verb_class']} {row['noun_class']}\n"
+        for row in rows
+    ]
+    path.write_text("".join(lines))
     return path
 
 
@@ -47,11 +48,24 @@ def write_lab_list(rows, path, shift=0):
 def match(lab, official, tmp_path):
     """The match of rows as a lab's list."""
 
-    def matched(rows, against=official, shift=0, videos=lab.videos):
+    def matched(rows, against=official, shift=0):
         path = write_lab_list(rows, tmp_path / "lab.txt", shift)
-        return match_list(path, against, videos, **CLASSES)
+        return match_list(path, against, lab.videos, **CLASSES)
 
     return matched
+
+
+@pytest.fixture
+def call(lab, official, tmp_path):
+    """Calls the command with rows as the lab's old list `train.txt`."""
+
+    def called(command, rows, out, *more):
+        old = write_lab_list(rows, tmp_path / "train.txt")
+        sheet = write_sheet(lab.videos.values(), tmp_path)
+        words = [old, "--annotations", official, "--sheet", sheet, "--out", out, *more]
+        assert main(["migrate", command, *map(str, words)]) == 0
+
+    return called
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -59,44 +73,41 @@ def test_every_line_finds_its_row_and_that_row_s_id_and_times(lab, official, row
     kept = [row for row in rows if int(row["start_frame"]) > 1][::-1]
     found = match(kept, shift=-shift)
     assert found.matched.all() and not found.relabelled.any()
-    assert found.rows["narration_id"].tolist() == [row["narration_id"] for row in kept]
     table = read_annotations(official, lab.videos, split=None, **CLASSES)
-    expected = table.set_index("narration_id").loc[found.rows["narration_id"]].reset_index()
-    pd.testing.assert_frame_equal(found.rows[expected.columns], expected)
+    expected = table.set_index("narration_id").loc[[row["narration_id"] for row in kept]]
+    pd.testing.assert_frame_equal(found.rows[table.columns], expected.reset_index()[table.columns])
 
 
-def test_a_line_twice_is_one_row_and_one_stranger(rows, match):
-    found = match([*rows, rows[3]])
-    assert found.matched.tolist() == [True] * len(rows) + [False]
-    assert found.rows["narration_id"].iloc[-1] == f"{rows[3]['video_id']}_line{len(rows) + 1}"
-
-
-def test_a_line_with_other_labels_is_distinguished_from_one_at_another_time(rows, match):
+def test_a_line_twice_with_other_labels_or_at_another_time_is_a_stranger(rows, match):
+    twice = dict(rows[3])
     rows[2]["noun_class"] = "299"
     rows[4]["start_frame"] = str(int(rows[4]["start_frame"]) + 9)
-    found = match(rows)
-    assert [i for i, known in enumerate(found.matched) if not known] == [2, 4]
+    found = match([*rows, twice])
+    assert (~found.matched).nonzero()[0].tolist() == [2, 4, len(rows)]
+    # A line twice counted as one with other labels.
     assert found.relabelled.nonzero()[0].tolist() == [2]
-    # A line without a row keeps the list's own frames, by the annotation clock.
+    # A stranger keeps the list's own frames, by the annotation clock.
     rate = 50 if len(rows[4]["video_id"].split("_")[1]) == 3 else 60
     assert found.rows["start_seconds"].iloc[4] == int(rows[4]["start_frame"]) / rate
+    assert found.rows["narration_id"].iloc[-1] == f"{twice['video_id']}_line{len(rows) + 1}"
 
 
 def test_a_list_of_another_split_or_clock_is_refused(lab, rows, match):
     other = lab.folder / "annotations/EPIC_100_validation.csv"
-    with pytest.raises(EpicError, match=r"lab\.txt: \d+ of \d+ lines are rows of .*annotation"):
+    with pytest.raises(EpicError, match=r"lab\.txt: 0 of \d+ lines are rows of .*annotation clock"):
         match(rows, against=other)
-    half = [
-        {**row, **{name: int(row[name]) // 2 for name in ("start_frame", "stop_frame")}}
-        for row in rows
-        if int(row["start_frame"]) > 100
-    ]
-    with pytest.raises(EpicError, match=r"lab\.txt: 0 of \d+ lines"):
-        match(half)
 
 
-def test_a_segment_list_has_the_frames_that_annotate_gives(lab, official, rows, match, tmp_path):
-    convert_list(match(rows), official, lab.videos, tmp_path / "ours.txt")
+def test_a_list_becomes_official_rows_or_a_segment_list_as_annotate_gives_them(
+    call, lab, rows, tmp_path, capsys
+):
+    kept, out = [row for row in rows if row["video_id"] != "P03_07"], tmp_path / "lab.csv"
+    call("list", kept[::-1], out)
+    assert f"{len(kept)} lines are rows of" in capsys.readouterr().out
+    assert rows_of(out, ",") == kept
+    classes = {"verbs": 97, "nouns": 300}
+    assert len(load_annotations(out, lab.videos, split="train", classes=classes)) == len(kept)
+    call("list", rows, tmp_path / "ours.txt")
     expected = read_segments(f"{lab.results}/segments/train.txt")
     pd.testing.assert_frame_equal(read_segments(tmp_path / "ours.txt"), expected)
 
@@ -111,33 +122,36 @@ def damaged_scans(lab, tmp_path):
     return folder
 
 
-def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, damaged_scans):
+def test_what_is_damaged_and_what_lacks_is_named(
+    call, lab, rows, match, damaged_scans, tmp_path, capsys
+):
     lacking = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
     kept = [row for row in rows if row not in lacking]
-    found = match(kept)
-    findings = check_list(found, lab.videos, damaged_scans)
-    touches = [
-        number
-        for number, row in enumerate(index_segments(found.rows, lab.videos).itertuples(), 1)
-        if row.path.startswith("P02") and row.start < 200 and row.stop > 100
-    ]
-    damaged = findings[findings["verdict"] == "damaged"]
-    assert damaged["line"].tolist() == touches and len(touches) > 0
-    assert all(reason == "touches damaged frames 100-200 (gaps)" for reason in damaged["reason"])
-    lack = findings[findings["verdict"] == "lacking"]
-    assert set(lack["narration_id"]) == {row["narration_id"] for row in lacking}
-    whole = lack[lack["reason"] != ""]
-    assert set(whole["video_id"]) == {"P03_07"} and len(whole) == len(lacking) - 1
-    report = summary(found, findings)
-    assert report[1].startswith(
-        f"{len(found.rows) - len(touches)} sound, {len(touches)} on damaged frames or videos, 0 in"
+    segments = index_segments(match(kept).rows, lab.videos)
+    touched = segments["path"].str.startswith("P02") & (segments["start"] < 200)
+    lines = [str(i + 1) for i in (touched & (segments["stop"] > 100)).to_numpy().nonzero()[0]]
+    call("check", kept, tmp_path / "findings.tsv", "--scans", damaged_scans)
+    findings = rows_of(tmp_path / "findings.tsv")
+    damaged = [row for row in findings if row["verdict"] == "damaged"]
+    assert [row["line"] for row in damaged] == lines != []
+    assert {row["reason"] for row in damaged} == {"touches damaged frames 100-200 (gaps)"}
+    reasons = {row["narration_id"]: row["reason"] for row in findings if row["line"] == "0"}
+    whole = "the list has no segment of its video"
+    assert reasons == {
+        row["narration_id"]: whole * (row["video_id"] == "P03_07") for row in lacking
+    }
+    said = capsys.readouterr().out
+    sound = len(kept) - len(lines)
+    before, after = (
+        len({(row["verb_class"], row["noun_class"]) for row in some}) for some in (kept, rows)
     )
-    assert report[2] == f"  {len(touches)}: touches damaged frames"
-    assert report[3].startswith(
-        f"{len(lacking)} sound segments lack, {len(whole)} of them in the 1 vi"
-    )
-    known = [len({(r["verb_class"], r["noun_class"]) for r in some}) for some in (kept, rows)]
-    assert report[-1].startswith(f"{known[0]} verb-noun pairs; {known[1]} with")
+    for words in (
+        f"\n{sound} sound, {len(lines)} on damaged frames or videos, 0 in",
+        f"\n  {len(lines)}: touches damaged frames\n",
+        f"\n{len(lacking)} sound segments lack, {len(lacking) - 1} of them in the 1 videos",
+        f"\n{before} verb-noun pairs; {after} with",
+    ):
+        assert words in said
 
 
 def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
@@ -151,40 +165,3 @@ def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
     assert not (findings["verdict"] == "lacking").any()
     with pytest.raises(EpicError, match="no scan table; expected"):
         check_list(found, lab.videos, tmp_path / "nowhere")
-
-
-def test_a_video_of_no_sheet_is_one_error(lab, rows, match):
-    with pytest.raises(EpicError, match=r"lab\.txt: line \d+ .*column video_id: 'P02_101'"):
-        match(rows, videos={"P01_01": lab.videos["P01_01"]})
-
-
-@pytest.fixture
-def call(lab, official, rows, tmp_path):
-    """Calls the command with the lab's old list `train.txt`, which lacks a video."""
-    write_lab_list([r for r in rows[::-1] if r["video_id"] != "P03_07"], tmp_path / "train.txt")
-    sheet = str(write_sheet(lab.videos.values(), tmp_path))
-    return lambda command, *more: main(
-        ["migrate", command, str(tmp_path / "train.txt"), "--annotations", str(official),
-         "--sheet", sheet, *more]
-    )  # fmt: skip
-
-
-def test_the_command_converts_a_list_to_official_rows_that_the_workflow_reads_like_any_other(
-    call, lab, rows, tmp_path, capsys
-):
-    kept, out = [row for row in rows if row["video_id"] != "P03_07"], tmp_path / "lab.csv"
-    assert call("list", "--out", str(out)) == 0
-    assert f"{len(kept)} lines are rows of" in capsys.readouterr().out
-    assert rows_of(out, ",") == kept
-    classes = {"verbs": 97, "nouns": 300}
-    found = load_annotations(out, lab.videos, split="train", classes=classes)
-    assert len(found) == len(kept)
-
-
-def test_the_command_checks_a_list_and_writes_the_findings(call, lab, rows, tmp_path, capsys):
-    out = tmp_path / "findings.tsv"
-    assert call("check", "--scans", f"{lab.results}/scan", "--out", str(out)) == 0
-    lost = sum(row["video_id"] == "P03_07" for row in rows)
-    assert f"{lost} sound segments lack, {lost} of them in the 1 videos" in capsys.readouterr().out
-    assert out.read_text().startswith(f"{HEADER}\n")
-    assert len(out.read_text().splitlines()) == lost + 1

@@ -12,7 +12,7 @@ FORMS = {
     "verb noun, the line is the output": [f"{v} {n}" for v, n in PAIRS],
     "with commas and a header": ["verb,noun", *[f"{v},{n}" for v, n in PAIRS]],
     "with empty lines and a byte order mark": ["\ufeff9 7", "", "0 5", "2 2", "0 1"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -22,25 +22,25 @@ def test_a_pair_order_is_read_in_the_forms_that_labs_write(tmp_path, form):
     assert read_pair_order(path) == PAIRS
 
 
-@pytest.mark.parametrize("text, words", [
-    ("0 1\n0 x\n", r"line 2: '0 x'; expected `verb noun` a line"),
-    ("0 1\n0 1 2\n", r"line 2: '0 1 2'"),
-    ("0 1\n-1 2\n", r"line 2: '-1 2'"),
-    ("1\n2\n", r"line 1: '1'"),
-    ("0 7 1\n1 8 5\n", r"line 1: '0 7 1'"),
-    ("0 1\n5 2\n0 1\n", r"verb 0 with noun 1 is there twice"),
-    ("", r"0 pairs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("0 1\n0 x\n", r"line 2: '0 x'; expected `verb noun` a line"),
+        ("0 1\n0 1 2\n", r"line 2: '0 1 2'"),
+        ("0 1\n-1 2\n", r"line 2: '-1 2'"),
+        ("1\n2\n", r"line 1: '1'"),
+        ("0 7 1\n1 8 5\n", r"line 1: '0 7 1'"),
+        ("0 1\n5 2\n0 1\n", r"verb 0 with noun 1 is there twice"),
+        ("", r"0 pairs"),
+        (None, "cannot be read as text"),
+    ],
+)
 def test_what_is_no_pair_order_names_the_line(tmp_path, text, words):
     path = tmp_path / "pairs.txt"
-    path.write_text(text)
+    if text is not None:
+        path.write_text(text)
     with pytest.raises(EpicError, match=rf"pairs\.txt: {words}"):
         read_pair_order(path)
-
-
-def test_a_file_that_is_none_is_one_error(tmp_path):
-    with pytest.raises(EpicError, match="cannot be read as text"):
-        read_pair_order(tmp_path / "pairs.txt")
 
 
 def test_the_order_of_a_train_list_is_sorted_or_as_seen(tmp_path):

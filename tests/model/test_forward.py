@@ -36,9 +36,14 @@ class Products(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-@pytest.mark.parametrize("precision, dtype", [
-    ("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "precision, dtype",
+    [
+        ("fp32", torch.float32),
+        ("bf16", torch.bfloat16),
+        ("fp16", torch.float16),
+    ],
+)
 def test_each_pass_computes_in_what_the_recipe_says(lab, tmp_path, monkeypatch, precision, dtype):
     """Validation and features computed in float32, whatever the recipe said."""
     autocast_on_cpu(monkeypatch.setattr)

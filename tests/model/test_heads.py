@@ -34,8 +34,13 @@ def samples(labels):
 
 
 def spec(pairs, heads="pair", **head):
-    return {"head": {"type": "X3DHead", "in_channels": 8, **head}, "pairs": pairs, "heads": heads,
-            "num_verbs": VERBS, "num_nouns": NOUNS}  # fmt: skip
+    return {
+        "head": {"type": "X3DHead", "in_channels": 8, **head},
+        "pairs": pairs,
+        "heads": heads,
+        "num_verbs": VERBS,
+        "num_nouns": NOUNS,
+    }
 
 
 def built(pairs, heads="pair", **head):
@@ -49,9 +54,14 @@ PARTS = {"pair": (3, [2, 0, 1, 2]), "verb": (VERBS, [2, 0, 0, 2]), "noun": (NOUN
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("heads, parts", [
-    ("pair", ["pair"]), ("verb_noun", ["verb", "noun"]), ("both", ["pair", "verb", "noun"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "heads, parts",
+    [
+        ("pair", ["pair"]),
+        ("verb_noun", ["verb", "noun"]),
+        ("both", ["pair", "verb", "noun"]),
+    ],
+)
 def test_the_head_that_is_named_is_built_and_its_loss_is_the_sum_of_its_parts(
     pairs, heads, parts, smoothing
 ):
@@ -59,8 +69,12 @@ def test_the_head_that_is_named_is_built_and_its_loss_is_the_sum_of_its_parts(
     head = built(pairs, heads, label_smooth_eps=smoothing)
     arguments = spec(pairs, heads, label_smooth_eps=smoothing)
     named = HeadOf(**arguments).config()
-    assert named == {"type": "X3DHead", "in_channels": 8, "label_smooth_eps": smoothing,
-                     "num_classes": sum(sizes)}  # fmt: skip
+    assert named == {
+        "type": "X3DHead",
+        "in_channels": 8,
+        "label_smooth_eps": smoothing,
+        "num_classes": sum(sizes),
+    }
     torch.manual_seed(0)
     plain = MODELS.build(named)
     assert type(head) is type(plain) and head.num_classes == sum(sizes)
@@ -79,11 +93,14 @@ def test_the_head_that_is_named_is_built_and_its_loss_is_the_sum_of_its_parts(
 OWN = {"loss_cls": {"type": "BCELossWithLogits"}}
 
 
-@pytest.mark.parametrize("heads, head, words", [
-    ("both", {"num_classes": 400}, "has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "),
-    ("nouns", {}, "`heads` is 'nouns'; expected one of pair, verb_noun"),
-    ("verb_noun", OWN, r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "heads, head, words",
+    [
+        ("both", {"num_classes": 400}, "has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "),
+        ("nouns", {}, "`heads` is 'nouns'; expected one of pair, verb_noun"),
+        ("verb_noun", OWN, r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"),
+    ],
+)
 def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs, heads, head, words):
     with pytest.raises(EpicError, match=words):
         built(pairs, heads, **head)
@@ -165,10 +182,15 @@ def test_losses_and_figures_are_mmaction2_s_to_the_bit(many, labels, smooth):
     assert half["loss_cls"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("heads, own", [
-    ("pair", {"label_smooth_eps": 0.1}), ("pair", {"loss_cls": {"type": "CrossEntropyLoss"}}),
-    ("pair", {"type": "I3DHead"}), ("both", {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "heads, own",
+    [
+        ("pair", {"label_smooth_eps": 0.1}),
+        ("pair", {"loss_cls": {"type": "CrossEntropyLoss"}}),
+        ("pair", {"type": "I3DHead"}),
+        ("both", {}),
+    ],
+)
 def test_a_step_of_head_and_loss_never_waits_for_the_device(many, heads, own):
     """On torch's `meta` device, which has no values: whatever asks for one is caught."""
     head = built(many, heads, **own).to("meta")

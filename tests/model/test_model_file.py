@@ -18,9 +18,13 @@ def model(**changes):
         HEAD_WEIGHT: torch.randn(len(PAIRS), 400, generator=generator),
     }
     whole = TrainedModel(
-        weights, PAIRS, 97, 300, {"model": {"type": "Recognizer3D", "topk": (1, 5)}},
+        weights,
+        PAIRS,
+        97,
+        300,
+        {"model": {"type": "Recognizer3D", "topk": (1, 5)}},
         {"split": "train", "segments": 35, "seed": 0, "load_from": None},
-    )  # fmt: skip
+    )
     return dataclasses.replace(whole, **changes)
 
 
@@ -57,13 +61,16 @@ NO_MODEL = r"not a model that this workflow wrote .*train again or restore the f
 NOT_OURS = r"a checkpoint, but not a finished model of this version .*results/work_dirs.*again"
 
 
-@pytest.mark.parametrize("content, words", [
-    (None, "no such file; expected results/model.pth of the rule train"),
-    (b"a model of mine\n", NO_MODEL),
-    ({"state_dict": {HEAD_WEIGHT: torch.zeros(3, 4)}, "meta": {"epoch": 3}}, NOT_OURS),
-    ({"format": "epic100 model 7"}, NOT_OURS),
-    ([1, 2], NOT_OURS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "no such file; expected results/model.pth of the rule train"),
+        (b"a model of mine\n", NO_MODEL),
+        ({"state_dict": {HEAD_WEIGHT: torch.zeros(3, 4)}, "meta": {"epoch": 3}}, NOT_OURS),
+        ({"format": "epic100 model 7"}, NOT_OURS),
+        ([1, 2], NOT_OURS),
+    ],
+)
 def test_a_file_that_is_no_model_is_one_error_with_what_to_do(path, content, words):
     path.unlink()
     if isinstance(content, bytes):
@@ -81,15 +88,21 @@ def test_a_model_that_lacks_a_part_is_refused_by_its_name(path, field):
     refused(path, rf"a model without {field}; expected results/model\.pth .*train again")
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"heads": "triplet"}, r"its heads is 'triplet': .*verb_noun.*; expected what the rule"),
-    ({"names": [1]}, r"its names is \[1\]: .*dictionary"),
-    ({"names": {"action": {0: "take"}}}, "its names.action.* is 'action': .*noun"),
-    ({"names": {"verb": {"0": "take"}}}, r"its names.verb.0.\[key\] is '0': .*integer"),
-    ({"names": {"noun": {0: "a" * 201}}}, "its names.noun.0 is 'a+[.]+a+': .* at most 200 "),
-    ({"pairs": [(0, 1, 5), (97, 0, 1)]}, "its pair 1 is verb 97, noun 0; expected verbs up to 96"),
-    ({"config": {"work_dir": torch.zeros(2)}}, "its config: .*expected texts, numbers, lists"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"heads": "triplet"}, r"its heads is 'triplet': .*verb_noun.*; expected what the rule"),
+        ({"names": [1]}, r"its names is \[1\]: .*dictionary"),
+        ({"names": {"action": {0: "take"}}}, "its names.action.* is 'action': .*noun"),
+        ({"names": {"verb": {"0": "take"}}}, r"its names.verb.0.\[key\] is '0': .*integer"),
+        ({"names": {"noun": {0: "a" * 201}}}, "its names.noun.0 is 'a+[.]+a+': .* at most 200 "),
+        (
+            {"pairs": [(0, 1, 5), (97, 0, 1)]},
+            "its pair 1 is verb 97, noun 0; expected verbs up to 96",
+        ),
+        ({"config": {"work_dir": torch.zeros(2)}}, "its config: .*expected texts, numbers, lists"),
+    ],
+)
 def test_a_part_of_another_form_is_one_error_where_it_is_saved_and_loaded(path, change, words):
     content = torch.load(path, weights_only=True)
     torch.save(content | change, path)

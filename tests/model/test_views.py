@@ -39,18 +39,14 @@ def test_clips_go_evenly_from_the_first_frame_to_the_last_and_never_leave_the_se
             assert abs(frames.min() - (length - 1 - frames.max())) <= 2
 
 
-def test_a_crop_that_is_decoded_gives_way_to_three_or_to_the_whole_picture():
-    decode = {"type": "DecodeSegment", "short_side": 182, "crop": "centre", "size": 160}
-    steps = [{"type": "OpenSegment"}, {"type": "SampleFrames", "clip_len": 13}, decode]
-    assert view_pipeline(steps, 1, 1)[2:] == [decode]
-    whole = {"type": "DecodeSegment", "short_side": 182}
-    assert view_pipeline(steps, 1, "whole")[2:] == [whole]
-    assert view_pipeline(steps, 1, 3)[2:] == [whole, {"type": "ThreeCrop", "crop_size": 182}]
-
-
 FRAMES, CLASSES = 4, 5
-HEAD = {"in_channels": 512, "num_classes": CLASSES, "spatial_type": "avg", "average_clips": "prob",
-        "consensus": {"type": "AvgConsensus", "dim": 1}}  # fmt: skip
+HEAD = {
+    "in_channels": 512,
+    "num_classes": CLASSES,
+    "spatial_type": "avg",
+    "average_clips": "prob",
+    "consensus": {"type": "AvgConsensus", "dim": 1},
+}
 MODELS_2D = {
     "tsn": ({"type": "ResNet", "depth": 18}, {"type": "TSNHead", **HEAD}),
     "tsm": (
@@ -65,8 +61,11 @@ SPARSE = [
     {"type": "FormatShape", "input_format": "NCHW"},
 ]
 SEGMENT = [{"type": "UniformSample", "clip_len": 16}, *SPARSE[1:]]
-DENSE = [{"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}, *SPARSE[1:3],
-         {"type": "FormatShape", "input_format": "NCTHW"}]  # fmt: skip
+DENSE = [
+    {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6},
+    *SPARSE[1:3],
+    {"type": "FormatShape", "input_format": "NCTHW"},
+]
 
 
 @pytest.fixture(
@@ -75,11 +74,19 @@ DENSE = [{"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}, *SPARSE[
 def model(request):
     torch.manual_seed(0)
     backbone, head = MODELS_2D[request.param]
-    model = MODELS.build({
-        "type": "Recognizer2D", "backbone": backbone, "cls_head": head,
-        "data_preprocessor": {"type": "ActionDataPreprocessor", "mean": [120.0] * 3,
-                              "std": [60.0] * 3, "format_shape": "NCHW"},
-    })  # fmt: skip
+    model = MODELS.build(
+        {
+            "type": "Recognizer2D",
+            "backbone": backbone,
+            "cls_head": head,
+            "data_preprocessor": {
+                "type": "ActionDataPreprocessor",
+                "mean": [120.0] * 3,
+                "std": [60.0] * 3,
+                "format_shape": "NCHW",
+            },
+        }
+    )
     for name, buffer in model.named_buffers():
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 2)
@@ -166,33 +173,56 @@ def test_only_5_d_weights_are_laid_out_anew(model):
     lay_out_channels_last(model.backbone)
 
 
-def test_views_are_chosen_by_how_frames_are_sampled():
-    assert [sampling_of(p).kind for p in (DENSE, SEGMENT, SPARSE, [])] == [
-        "dense", "segment", "sparse", "other",
-    ]  # fmt: skip
-    assert [chosen_views(p, None, 1) for p in (DENSE, SEGMENT, SPARSE)] == [(10, 1), (1, 1), (1, 1)]
-    assert chosen_views(SEGMENT, 4, 3) == (4, 3)
+@pytest.mark.parametrize(
+    "steps, kind, clips, frames_of_2d_model",
+    [
+        (DENSE, "dense", 10, None),
+        (SEGMENT, "segment", 1, 16),
+        (SPARSE, "sparse", 1, 8),
+        ([], "other", 1, None),
+    ],
+)
+def test_views_are_chosen_by_how_frames_are_sampled(steps, kind, clips, frames_of_2d_model):
+    assert sampling_of(steps).kind == kind and chosen_views(steps, None, 1) == (clips, 1)
+    assert frames_of_2d(steps) == frames_of_2d_model
 
 
-@pytest.mark.parametrize("steps, clips, crops, words", [
-    (SPARSE, 10, 1, "clips is 10, .* SampleFrames takes single frames over"),
-    (SPARSE[1:], 2, 1, "clips is 2, .* neither SampleFrames nor UniformSample"),
-    ([*SPARSE[:2], SPARSE[3]], 1, "whole", "crops is whole, .* has no CenterCrop"),
-    ([*SPARSE[:2], SPARSE[3]], 1, 3, "crops is 3, .* has no CenterCrop"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "steps, clips, crops, words",
+    [
+        (SPARSE, 10, 1, "clips is 10, .* SampleFrames takes single frames over"),
+        (SPARSE[1:], 2, 1, "clips is 2, .* neither SampleFrames nor UniformSample"),
+        ([*SPARSE[:2], SPARSE[3]], 1, "whole", "crops is whole, .* has no CenterCrop"),
+        ([*SPARSE[:2], SPARSE[3]], 1, 3, "crops is 3, .* has no CenterCrop"),
+        (SPARSE[1:], 1, 1, "how many frames make a view is not known"),
+    ],
+)
 def test_views_that_a_pipeline_cannot_give_are_one_line(steps, clips, crops, words):
     with pytest.raises(EpicError, match=words):
-        chosen_views(steps, clips, crops)
+        frames_of_2d(view_pipeline(steps, clips, crops))
 
 
-def test_frames_of_a_view_stay_and_crops_are_as_chosen():
-    steps = view_pipeline(SPARSE, 1, 3)
-    assert steps[0]["num_clips"] == 8 and frames_of_2d(SPARSE) == 8
-    assert steps[2] == {"type": "ThreeCrop", "crop_size": 256}
-    assert view_pipeline(steps, 1, 1)[2] == {"type": "CenterCrop", "crop_size": 256}
-    assert view_pipeline(steps, 1, "whole") == [steps[0], steps[1], *steps[3:]]
-    assert view_pipeline(SEGMENT, 3, 1)[0]["num_clips"] == 3 and frames_of_2d(SEGMENT) == 16
-    assert frames_of_2d(DENSE) is None
-    assert view_pipeline(DENSE, 10, 1)[0]["num_clips"] == 10 and "num_clips" not in DENSE[0]
-    with pytest.raises(EpicError, match="how many frames make a view is not known"):
-        frames_of_2d(SPARSE[1:])
+THREE, CENTRE = ({"type": crop, "crop_size": 256} for crop in ("ThreeCrop", "CenterCrop"))
+IN_THREE = [*SPARSE[:2], THREE, SPARSE[3]]
+DECODED = {"type": "DecodeSegment", "short_side": 182}
+CUT = {**DECODED, "crop": "centre", "size": 160}
+
+
+@pytest.mark.parametrize(
+    "steps, clips, crops, expected",
+    [
+        (SPARSE, 1, 3, IN_THREE),
+        (IN_THREE, 1, 1, [*SPARSE[:2], CENTRE, SPARSE[3]]),
+        (IN_THREE, 1, "whole", [*SPARSE[:2], SPARSE[3]]),
+        (SEGMENT, 3, 1, [{**SEGMENT[0], "num_clips": 3}, *SEGMENT[1:]]),
+        (DENSE, 10, 1, [{**DENSE[0], "num_clips": 10}, *DENSE[1:]]),
+        # A crop that is decoded gives way to three, or to the whole picture.
+        ([DENSE[0], CUT], 1, 1, [{**DENSE[0], "num_clips": 1}, CUT]),
+        ([SPARSE[0], CUT], 1, "whole", [SPARSE[0], DECODED]),
+        ([SPARSE[0], CUT], 1, 3, [SPARSE[0], DECODED, {"type": "ThreeCrop", "crop_size": 182}]),
+    ],
+)
+def test_frames_of_a_view_stay_and_clips_and_crops_are_as_chosen(steps, clips, crops, expected):
+    assert view_pipeline(steps, clips, crops) == expected
+    # The model's own pipeline stays as it is.
+    assert "num_clips" not in DENSE[0]

@@ -187,7 +187,7 @@ def write_small_features(path: Path) -> None:
 
 def _use_features(path: Path) -> object:
     features = read_features(path)
-    return features.stride, features.feats[features.valid].sum(axis=0)
+    return features.fps, features.feats[features.valid].sum(axis=0)
 
 
 def _use_predictions(path: Path) -> object:

@@ -34,7 +34,7 @@ def small(name):
     changes, side = CHANGES[model.rule]
     frames = {"clip_len": 4} if model.rule in ("avion", "lavila") else {}
     return model.model_copy(update={
-        "changes": {**model.changes, **changes}, "sides": (side, side), "gflops": 0.0,
+        "changes": {**model.changes, **changes}, "sides": (side, side),
         "sampling": {**model.sampling, **frames},
     })  # fmt: skip
 

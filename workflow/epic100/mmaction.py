@@ -8,11 +8,10 @@ builds by name is in `epic100.training.loop` or imported there. What prediction 
 
 from typing import Any
 
-from mmengine.config import Config
-
 import epic100.clips.dataset
 import epic100.training.loop  # noqa: F401
 from epic100.model.foreign import open_foreign
+from epic100.model.mmaction_import import Config
 from epic100.model.model_file import load_model
 
 

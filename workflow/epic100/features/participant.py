@@ -7,8 +7,8 @@ Those of a video are one `.npz`, of which ActionFormer reads `feats`. The table,
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
 from epic100.base.checked import STRICT, Amount, Array, conforming
 from epic100.base.errors import BrokenFile, EpicError
-from epic100.base.text_table import read_own_table, write_table
+from epic100.base.text_table import write_table
 from epic100.prediction.encoder import Source
 from epic100.settings import FeatureSettings, PredictSettings
 from epic100.timeline.clips import (
@@ -34,8 +34,9 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import ScanRow, read_scan_table
 
 FORMAT = "epic100 features 1"
-# Features that are used together must have the same values for these keys of `made_from`.
-SOURCE = ("encoder", "model", "load_from", "stride", "window")
+# The table has these columns: rows of a video's features, those that touch no damage, the values of
+# a row, and why it has none.
+COLUMNS = ("video_id", "steps", "valid", "channels", "reason")
 log = logging.getLogger(__name__)
 
 
@@ -66,16 +67,6 @@ class Features:
 
     __pydantic_config__ = STRICT
 
-    @property
-    def stride(self) -> float:
-        """Seconds from row to row."""
-        return float(self.made_from["stride"])
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """What must be the same of all features that are used together."""
-        return {key: self.made_from[key] for key in SOURCE} | {"channels": self.feats.shape[1]}
-
 
 def write_features(features: Features, path: str | os.PathLike) -> None:
     """Write features atomically. Equal features are equal files."""
@@ -97,8 +88,8 @@ def read_features(path: str | os.PathLike) -> Features:
         values |= {name: array.item() for name, array in values.items() if array.ndim == 0}
         values["made_from"] = json.loads(values["made_from"])
         features = conforming(Features(**values))
-        if not features.valid.any() or not 0 < features.stride < np.inf or not features.source:
-            raise ValueError("no row that is free of damage, or no time from row to row")
+        if not features.valid.any():
+            raise ValueError("no row that is free of damage")
         return features
 
 
@@ -108,48 +99,6 @@ def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
         return read_features(path).made_from == made_from
     except BrokenFile:
         return False
-
-
-@dataclass(frozen=True)
-class FeatureRow:
-    """A video of the table.
-
-    Attributes:
-        video_id: The video.
-        steps: Rows of its features; 0: it has none.
-        valid: Rows that touch no damage.
-        channels: Values of a row.
-        reason: Why it has none.
-    """
-
-    video_id: str
-    steps: int = 0
-    valid: int = 0
-    channels: int = 0
-    reason: str = ""
-
-
-COLUMNS = tuple(field.name for field in fields(FeatureRow))
-
-
-def write_feature_table(rows: Iterable[FeatureRow], path: str | os.PathLike) -> None:
-    """Write the table atomically, tab-separated with a header."""
-    cells = ([" ".join(str(value).split()) for value in astuple(row)] for row in rows)
-    write_table(path, COLUMNS, cells)
-
-
-def read_feature_table(path: str | os.PathLike) -> list[FeatureRow]:
-    """Read a table of `write_feature_table`.
-
-    Raises:
-        EpicError: It is not such a table. The message names file and line.
-    """
-    about = (
-        f"the table of the rule features, tab-separated {' '.join(COLUMNS)}; make it again with "
-        f"`snakemake --force {path}`"
-    )
-    column_types = dict.fromkeys(COLUMNS, str) | dict.fromkeys(("steps", "valid", "channels"), int)
-    return [FeatureRow(**row) for row in read_own_table(path, column_types, about=about)]
 
 
 def make_features(
@@ -187,22 +136,21 @@ def make_features(
             features; torch cannot use a GPU that was granted or requested.
     """
     folder, out = Path(table).parent, Path(table).with_suffix(".pt")
-    rows: dict[str, FeatureRow] = {}
+    reasons: dict[str, str] = {}
     todo: list[tuple[ScannedVideo, Placed]] = []
     for row in read_scan_table(scan):
+        path = folder / f"{row.video_id}.npz"
         video_or_reason = _placed(
             row, participant_id, source, settings, root=root, scan=scan, index=index
         )
-        rows[row.video_id] = FeatureRow(row.video_id)
+        reasons[row.video_id] = ""
         if isinstance(video_or_reason, str):
             # Features that are still there come from another file.
-            (folder / f"{row.video_id}.npz").unlink(missing_ok=True)
-            rows[row.video_id] = FeatureRow(row.video_id, reason=video_or_reason)
-        elif not is_of(
-            folder / f"{row.video_id}.npz", _made_from(video_or_reason[0], source, settings)
-        ):
+            path.unlink(missing_ok=True)
+            reasons[row.video_id] = " ".join(video_or_reason.split())
+        elif not is_of(path, _made_from(video_or_reason[0], source, settings)):
             todo.append(video_or_reason)
-    kept = sum(not entry.reason for entry in rows.values()) - len(todo)
+    kept = sum(not reason for reason in reasons.values()) - len(todo)
     log.info(f"{participant_id}: features of {len(todo)} videos to make; {kept} are there already")
     if todo:
         rows_of_videos = rows_of_clips(
@@ -220,15 +168,19 @@ def make_features(
             features = _features(video, placed, sound, _made_from(video, source, settings))
             write_features(features, folder / f"{video.name}.npz")
     forget_rows(out)
-    for video_id in [name for name, entry in rows.items() if not entry.reason]:
-        features = read_features(folder / f"{video_id}.npz")
-        steps, channels = features.feats.shape
-        rows[video_id] = FeatureRow(video_id, steps, int(features.valid.sum()), channels)
-    write_feature_table(rows.values(), table)
-    counts = [sum(getattr(entry, key) for entry in rows.values()) for key in ("steps", "valid")]
+    rows = []
+    for video_id, reason in reasons.items():
+        sizes = (0, 0, 0)
+        if not reason:
+            features = read_features(folder / f"{video_id}.npz")
+            steps, channels = features.feats.shape
+            sizes = (steps, int(features.valid.sum()), channels)
+        rows.append((video_id, *sizes, reason))
+    write_table(table, COLUMNS, rows)
+    steps, valid = (sum(int(row[column]) for row in rows) for column in (1, 2))
     log.info(
-        f"{table}: {counts[0]} steps of {settings.stride:g} s, {counts[0] - counts[1]} of them "
-        f"damaged; {sum(bool(entry.reason) for entry in rows.values())} videos without features"
+        f"{table}: {steps} steps of {settings.stride:g} s, {steps - valid} of them damaged; "
+        f"{sum(map(bool, reasons.values()))} videos without features"
     )
 
 

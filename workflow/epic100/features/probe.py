@@ -131,7 +131,11 @@ def train_probe(
 
     def train(trials: list[Trial], learned: np.ndarray, seen: Tokens, truth: pd.DataFrame) -> None:
         look = partial(_accuracies, metric, seen, truth, sizes)
-        state = states_folder / f"of_{len(trials)}.pt"
+        # The figures of val are stored too, so a state is also of the segments that give them.
+        facts = [settings, rows.source, rows.mean_and_std[0].tolist(), *map(str, trials)]
+        lists = [table.iloc[learned].to_csv(), truth.to_csv(), pair_table, sizes]
+        key = hashlib.sha256(repr((facts, lists)).encode()).hexdigest()
+        state = states_folder / f"{key}.pt"
         fit(trials, rows.part(learned), labels[learned], loss, settings, look, state)
 
     begun = partial(_begun, settings, rows, sum(sizes.values()))
@@ -313,7 +317,8 @@ def fit(
         loss: The loss of logits and labels.
         settings: The `probe:` section.
         accuracies: What the table of epochs says of a probe that is validated.
-        state: Where the state is kept. The caller removes it when it has the result.
+        state: Where the state is kept. Its name says all that the result follows from. The caller
+            removes it when it has the result.
 
     Raises:
         EpicError: A loss is NaN or infinite.
@@ -325,9 +330,7 @@ def fit(
         optimizer = torch.optim.AdamW(weights, trial.lr, weight_decay=trial.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches * settings.epochs)
         learners.append((trial.probe, optimizer, schedule))
-    made_from = (settings, rows.source, labels.tolist(), trials[0].probe.mean.tolist())
-    key = hashlib.sha256(repr((made_from, [*map(str, trials)])).encode()).hexdigest()
-    epochs_done = _resumed(state, key, trials, learners)
+    epochs_done = _resumed(state, trials, learners)
     bar = Progress("train the probe", (settings.epochs - epochs_done) * len(labels), "segments")
     saved = time.monotonic()
     for epoch in range(epochs_done + 1, settings.epochs + 1):
@@ -373,18 +376,16 @@ def fit(
             )
         if is_last or time.monotonic() - saved > SAVE_SECONDS:
             states = [[member.state_dict() for member in learner] for learner in learners]
-            write_tensors([key, states, [trial.history for trial in trials]], state)
+            write_tensors([states, [trial.history for trial in trials]], state)
             saved = time.monotonic()
     bar.close()
 
 
-def _resumed(state: Path, key: str, trials: list[Trial], parts: list[tuple[Any, ...]]) -> int:
+def _resumed(state: Path, trials: list[Trial], parts: list[tuple[Any, ...]]) -> int:
     """Go back to the state of this same training, if there is one; returns its epochs."""
     if not state.is_file():
         return 0
-    stored_key, states, histories = read_tensors(state, "the state of a probe", f"remove {state}")
-    if stored_key != key:
-        return 0
+    states, histories = read_tensors(state, "the state of a probe", f"remove {state}")
     for trial, learner, learner_states, history in zip(
         trials, parts, states, histories, strict=True
     ):

@@ -10,25 +10,22 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmaction.registry import MODELS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from torch import Tensor
+from torch import Tensor, nn
 
 import epic100.clips.published_frames
 import epic100.model.registered  # noqa: F401  (registers what the recipes name)
 from epic100.base.disk import digest
 from epic100.base.errors import BrokenFile, EpicError
-from epic100.base.names import whole_number
 from epic100.base.shipped import ROOT
 from epic100.base.text_table import read_own_table
 from epic100.base.torch_file import write_tensors
 from epic100.migrate.checkpoint import Pair, config_of, read_checkpoint
+from epic100.model.mmaction_import import Config, build
 from epic100.model.model_file import TrainedModel, output_sizes, save_model
 from epic100.model.published import Published, published
 from epic100.segments.official_lists import read_class_names
@@ -72,8 +69,8 @@ OF_SLOWFAST = (
     (r"\.conv_f2s\.", ".conv."),
     (r"\.branch1\.", ".downsample.conv."),
     (r"\.branch1_bn\.", ".downsample.bn."),
-    *((rf"\.branch2\.{part}\.", f".conv{n}.conv.") for n, part in enumerate("abc", 1)),
-    *((rf"\.branch2\.{part}_bn\.", f".conv{n}.bn.") for n, part in enumerate("abc", 1)),
+    *((rf"\.branch2\.{branch}\.", f".conv{n}.conv.") for n, branch in enumerate("abc", 1)),
+    *((rf"\.branch2\.{branch}_bn\.", f".conv{n}.bn.") for n, branch in enumerate("abc", 1)),
 )
 NAMES = {
     "avion": OF_TRANSFORMERS,
@@ -130,7 +127,7 @@ def adopt(
     sizes = output_sizes(model.heads, len(pairs), VERBS, NOUNS)
     spec["cls_head"]["num_classes"] = sum(sizes.values())
     state = _renamed(tensors, model) | _head(tensors, model, pairs)
-    _require(name, checkpoint, model, spec, state)
+    _require(name, checkpoint, model, build(spec), state)
     reported = model.model_dump(include={"title", "verb", "noun", "action", "own_scores"})
     trained_on = {
         "split": "train",
@@ -201,9 +198,8 @@ def adopt_encoder(
     if frames_there not in (0, frames):
         channels_first = embedding.float().transpose(1, 2)
         state["backbone.time_embed"] = F.interpolate(channels_first, size=frames, mode="linear").mT
-    spec = network(model)
-    spec["backbone"]["num_frames"] = frames
-    _require(name, checkpoint, model, {"backbone": spec["backbone"]}, state)
+    encoder = build({**network(model)["backbone"], "num_frames": frames})
+    _require(name, checkpoint, model, nn.ModuleDict({"backbone": encoder}), state)
     write_tensors({"state_dict": {key: value.contiguous() for key, value in state.items()}}, out)
     texts = ", ".join(f"{prefix} ({count})" for prefix, count in left_out.items())
     return [
@@ -293,18 +289,13 @@ def _read(name: str, path: str | os.PathLike, model: Published) -> dict[str, Ten
 
 def _pairs_in(path: str | os.PathLike) -> Counter[Pair]:
     """Count the pairs of an official CSV."""
-
-    def below(classes: int) -> Callable[[str], int]:
-        def class_id(text: str) -> int:
-            if (number := whole_number(text)) is None or number >= classes:
-                raise ValueError(text)
-            return number
-
-        return class_id
-
-    columns = {"verb_class": below(VERBS), "noun_class": below(NOUNS)}
-    about = f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(columns)}"
-    rows = read_own_table(path, columns, about=about, delimiter=",")
+    # `index` gives the id that a text is, and raises ValueError for a text that is none.
+    columns = {
+        "verb_class": [*map(str, range(VERBS))].index,
+        "noun_class": [*map(str, range(NOUNS))].index,
+    }
+    expected = f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(columns)}"
+    rows = read_own_table(path, columns, about=expected, delimiter=",")
     return Counter((row["verb_class"], row["noun_class"]) for row in rows)
 
 
@@ -357,16 +348,11 @@ def _require(
     name: str,
     path: str | os.PathLike,
     model: Published,
-    spec: Mapping[str, Any],
+    built: nn.Module,
     state: Mapping[str, Tensor],
 ) -> None:
     """Raise if a tensor of the network is missing, left over or of another shape."""
-    init_default_scope("mmaction")
-    if "cls_head" in spec:
-        network_tensors = MODELS.build(spec).state_dict()
-    else:
-        built = MODELS.build(spec["backbone"]).state_dict()
-        network_tensors = {f"backbone.{key}": value for key, value in built.items()}
+    network_tensors = built.state_dict()
     faults = [
         *(f"{key} is missing" for key in network_tensors if key not in state),
         *(f"{key} is left over" for key in state if key not in network_tensors),

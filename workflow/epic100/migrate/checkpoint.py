@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-
+import epic100.clips.dataset  # noqa: F401  (its steps)
 from epic100.base.disk import read_text
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.names import whole_number
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
+from epic100.model.mmaction_import import Config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
 from epic100.model.views import sampling_of
 from epic100.segments.segment_list import NO_LABEL, read_segments
@@ -104,19 +103,16 @@ def migrate_model(
     instead = "give the config file with --config"
     lab = read_config(config) if config else parse_config(meta["cfg"], where, instead)
     ours, notes = predicting_config(lab, where)
-    import epic100.clips.dataset  # noqa: F401  (its steps)
-
-    init_default_scope("mmaction")
-    cleaned = clean_model(ours.model.to_dict(), where)
+    cleaned = clean_model(ours["model"], where)
     clean_pipeline(test_pipeline_of(ours, where), where)
-    outputs = ours.model.cls_head.num_classes
+    outputs = ours["model"]["cls_head"]["num_classes"]
     if outputs != len(pairs):
         raise EpicError(
             f"{where}: the head has {outputs} outputs, the pair order {len(pairs)} pairs; expected "
             "the very list, or table, that the labels of this training were made from"
         )
     build_foreign(cleaned, weights, where, checkpoint)
-    ours.model = cleaned.spec
+    ours["model"] = cleaned.spec
     counted = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
     trained_on = {
         "split": "train",
@@ -125,9 +121,7 @@ def migrate_model(
         "seed": _number(meta.get("seed")),
         "load_from": str(checkpoint),
     }
-    save_model(
-        TrainedModel(weights, counted, num_verbs, num_nouns, ours.to_dict(), trained_on), out
-    )
+    save_model(TrainedModel(weights, counted, num_verbs, num_nouns, ours, trained_on), out)
     prior = f"the {counts.total()} segments of the train list" if counts else "no count, all alike"
     return [
         f"{out}: {len(weights)} weights, {len(pairs)} verb-noun pairs, "
@@ -142,7 +136,7 @@ def _number(value: Any) -> int | None:
     return value if type(value) is int and abs(value) < 2**53 else None
 
 
-def read_config(path: str | os.PathLike) -> Config:
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
     """Read a config file and its bases. The config is Python and is run.
 
     Modules in its `custom_imports` are not imported.
@@ -153,7 +147,7 @@ def read_config(path: str | os.PathLike) -> Config:
     if not Path(path).is_file():
         raise EpicError(f"{path}: no such MMAction2 config; correct --config")
     try:
-        return Config.fromfile(path, import_custom_modules=False)
+        return Config.fromfile(path, import_custom_modules=False).to_dict()
     except Exception as error:  # A config is a program and can raise anything.
         raise EpicError(
             f"{path}: not readable as an MMEngine config ({type(error).__name__}: {error}); give "
@@ -161,7 +155,7 @@ def read_config(path: str | os.PathLike) -> Config:
         ) from error
 
 
-def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
+def predicting_config(lab: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
     """Make the config for the rule predict: the lab's model and test pipeline on our segments.
 
     Args:
@@ -181,14 +175,14 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
             "; this is one of MMAction2 0.x, rewrite it in the form of 1.x" if "data" in lab else ""
         )
         raise EpicError(f"{where}: expected `model` and `test_dataloader` of MMAction2 1.x{old}")
-    head = lab.model.get("cls_head") if isinstance(lab.model, dict) else None
+    head = lab["model"].get("cls_head") if isinstance(lab["model"], dict) else None
     if not isinstance(head, dict) or type(head.get("num_classes")) is not int:
         raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
     steps = test_pipeline_of(lab, where)
     translated, notes = _translate(steps, where)
-    step_types = [step["type"] for step in translated]
+    step_types = {step["type"] for step in translated}
     needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}
-    if not needed <= set(step_types) or not set(SAMPLERS) & set(step_types):
+    if not needed <= step_types or step_types.isdisjoint(SAMPLERS):
         steps_text = ", ".join(step["type"] for step in steps)
         raise EpicError(
             f"{where}: its test pipeline is {steps_text or 'empty'}; "
@@ -201,7 +195,7 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
         "its own test had these views; for the same, put into the workflow's config "
         f"`predict: {{clips: {clips}, crops: {crops}}}`"
     )
-    return Config(config_of(lab.model.to_dict(), translated)), notes
+    return config_of(lab["model"], translated), notes
 
 
 def config_of(model: dict[str, Any], pipeline: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -247,19 +241,19 @@ def _translate(
     return translated, notes
 
 
-def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
-    """Convert one step of a test pipeline, which is of this kind, to this workflow's step."""
-    if kind in OURS:
-        return OURS[kind]
-    if kind in SAMPLERS:
+def _step(step_type: str, step: dict[str, Any], where: str) -> dict[str, Any]:
+    """Convert a step of a test pipeline, which stands for one of this type, to this workflow's."""
+    if step_type in OURS:
+        return OURS[step_type]
+    if step_type in SAMPLERS:
         clips = {} if sampling_of([step]).kind == "sparse" else {"num_clips": 1}
         return {**step, **clips, "test_mode": True}
-    if kind == "ThreeCrop":  # This makes one crop; `predict: crops: 3` gives three.
+    if step_type == "ThreeCrop":  # This makes one crop; `predict: crops: 3` gives three.
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
-    if kind in SAME:
+    if step_type in SAME:
         return step
     raise EpicError(
-        f"{where}: step {kind} of the test pipeline has no counterpart; expected "
+        f"{where}: step {step_type} of the test pipeline has no counterpart; expected "
         f"{', '.join((*INITS, *SAMPLERS, *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
     )
 
@@ -291,12 +285,12 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
         pairs.append((numbers[0], numbers[1]))
     if not pairs:
         raise EpicError(f"{path}: 0 pairs; expected {expected}")
-    for (verb, noun), count in Counter(pairs).items():
-        if count > 1:
-            raise EpicError(
-                f"{path}: verb {verb} with noun {noun} is there twice; expected each pair once, "
-                "since each is an output of the head"
-            )
+    (verb, noun), count = Counter(pairs).most_common(1)[0]
+    if count > 1:
+        raise EpicError(
+            f"{path}: verb {verb} with noun {noun} is there twice; expected each pair once, "
+            "since each is an output of the head"
+        )
     return pairs
 
 

@@ -48,20 +48,20 @@ class LabList:
             id and times of its official row. Any other has an id made from the line, and times in
             seconds from the annotation clock.
         official: All official rows.
-        place: Int [lines], the matching row in `official`, or -1.
+        matching_row: Int [lines], the matching row in `official`, or -1.
         relabelled: Bool [lines], lines without a match that have the times of an official row but
             another verb or noun.
     """
 
     rows: pd.DataFrame
     official: pd.DataFrame
-    place: np.ndarray
+    matching_row: np.ndarray
     relabelled: np.ndarray
 
     @property
     def matched(self) -> np.ndarray:
         """Bool [lines]: which lines are official rows."""
-        return self.place >= 0
+        return self.matching_row >= 0
 
 
 def match_list(
@@ -99,15 +99,21 @@ def match_list(
             "expected a list made from it, frames on the annotation clock (60 a second for "
             "P01_01, 50 for P01_101)"
         )
+    strangers = rows[~is_matched]
+    has_times, has_labels_too = (
+        _matches(strangers, official, same) >= 0
+        for same in (["video_id"], ["video_id", "verb", "noun"])
+    )
     relabelled = ~is_matched
-    relabelled[~is_matched] = _matches(rows[~is_matched], official, ["video_id"]) >= 0
+    # A line that is there twice is a stranger the second time, with the labels of its row.
+    relabelled[~is_matched] = has_times & ~has_labels_too
     for name in ("narration_id", "start_seconds", "stop_seconds"):
         rows.loc[is_matched, name] = official[name].to_numpy()[matching_rows[is_matched]]
     return LabList(rows, official, matching_rows, relabelled)
 
 
 def convert_list(
-    found: LabList,
+    lab_list: LabList,
     annotations: str | os.PathLike,
     videos: Mapping[str, Video],
     out: str | os.PathLike,
@@ -115,18 +121,18 @@ def convert_list(
     """Write the list in a form that the workflow reads.
 
     Args:
-        found: The list, from `match_list`.
+        lab_list: The list, from `match_list`.
         annotations: The CSV that the list was made from.
         videos: All videos of the sheet by id.
         out: A `.csv` gets the official rows that match, for the config's `annotations:`. Any other
             suffix gets a segment list with all lines, in frames of the file by the sheet's rate.
     """
     if Path(out).suffix.lower() != ".csv":
-        write_segments(index_segments(found.rows, videos), out)
+        write_segments(index_segments(lab_list.rows, videos), out)
         return
     with reading(annotations) as file:
         rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    is_matched = rows["narration_id"].isin(found.rows["narration_id"][found.matched])
+    is_matched = rows["narration_id"].isin(lab_list.rows["narration_id"][lab_list.matched])
     with atomic_path(out) as temporary:
         rows[is_matched].to_csv(temporary, index=False)
 
@@ -163,7 +169,7 @@ def _frames(table: pd.DataFrame) -> np.ndarray:
 
 
 def check_list(
-    found: LabList, videos: Mapping[str, Video], scans: str | os.PathLike
+    lab_list: LabList, videos: Mapping[str, Video], scans: str | os.PathLike
 ) -> pd.DataFrame:
     """Compare a list with the scan tables, by the same rules as the rule clean.
 
@@ -171,7 +177,7 @@ def check_list(
     scanned videos only.
 
     Args:
-        found: The list, from `match_list`.
+        lab_list: The list, from `match_list`.
         videos: All videos of the sheet by id.
         scans: Folder of the tables `{participant}.tsv` and their frame indexes.
 
@@ -186,33 +192,34 @@ def check_list(
     if not tables:
         raise EpicError(f"{scans}: no scan table; expected {{participant}}.tsv of the rule scan")
     states = {row.video_id: row for table in tables for row in read_scan_table(table)}
-    lines = found.rows.assign(
-        line=range(1, len(found.rows) + 1),
-        reason=_reasons(found.rows, videos, states, scans),
-        verdict=np.where(found.rows["video_id"].isin(list(states)), DAMAGED, NOT_SCANNED),
+    lines = lab_list.rows.assign(
+        line=range(1, len(lab_list.rows) + 1),
+        reason=_reasons(lab_list.rows, videos, states, scans),
+        verdict=np.where(lab_list.rows["video_id"].isin(list(states)), DAMAGED, NOT_SCANNED),
     )
     unsound = lines[(lines["reason"] != "") | (lines["verdict"] == NOT_SCANNED)]
-    unlisted = found.official.drop(index=found.place[found.matched])
+    unlisted = lab_list.official.drop(index=lab_list.matching_row[lab_list.matched])
     unlisted = unlisted[unlisted["video_id"].isin(list(states))].reset_index(drop=True)
     sound = [reason == "" for reason in _reasons(unlisted, videos, states, scans)]
     lacking = unlisted[np.array(sound, dtype=bool)]
-    whole = ~lacking["video_id"].isin(found.rows["video_id"])
+    whole = ~lacking["video_id"].isin(lab_list.rows["video_id"])
     lacking = lacking.assign(verdict=LACKING, line=0, reason=np.where(whole, WHOLE_VIDEO, ""))
     return pd.concat([unsound, lacking])[list(COLUMNS)].reset_index(drop=True)
 
 
-def summary(found: LabList, findings: pd.DataFrame) -> list[str]:
+def summary(lab_list: LabList, findings: pd.DataFrame) -> list[str]:
     """Summarise the findings in lines for people."""
-    lines, verdicts = found.rows, findings["verdict"]
+    lines, verdicts = lab_list.rows, findings["verdict"]
+    strangers, relabelled = (~lab_list.matched).sum(), lab_list.relabelled.sum()
     damaged, lacking = findings[verdicts == DAMAGED], findings[verdicts == LACKING]
     whole = lacking[lacking["reason"] != ""]
-    gained = found.official[found.official["narration_id"].isin(lacking["narration_id"])]
+    gained = lab_list.official[lab_list.official["narration_id"].isin(lacking["narration_id"])]
     pairs = set(zip(lines["verb"], lines["noun"], strict=True))
     more_pairs = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
     reason_kinds = Counter(damaged["reason"].map(kind_of))
     return [
-        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {(~found.matched).sum()} are "
-        f"no official rows, {found.relabelled.sum()} of them an official segment with other labels",
+        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {strangers} are no official "
+        f"rows, {relabelled} of them an official segment with other labels",
         f"{len(lines) - (verdicts != LACKING).sum()} sound, {len(damaged)} on damaged frames or "
         f"videos, {(verdicts == NOT_SCANNED).sum()} in videos that were not scanned",
         *(f"  {count}: {kind}" for kind, count in reason_kinds.most_common()),

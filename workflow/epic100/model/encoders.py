@@ -16,13 +16,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
-from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from epic100.model.mmaction_import import models
 
 PatchEmbed = models.backbones.vit_mae.PatchEmbed
 DropPath = models.backbones.vit_mae.DropPath
+ModuleList = models.backbones.vit_mae.ModuleList
 
 
 class FusedAttention(models.backbones.vit_mae.Attention):

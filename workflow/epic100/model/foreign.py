@@ -23,20 +23,20 @@ import logging
 import os
 import re
 import sys
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmaction.registry import MODELS, TRANSFORMS
-from mmengine.config import Config
-from mmengine.registry import Registry, init_default_scope
 from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import fault_of_building, limit_memory
 from epic100.base.own_modules import use_modules
 from epic100.model.foreign_steps import LARGEST, STEPS, checked_step
+from epic100.model.mmaction_import import build
 from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, test_pipeline_of
 from epic100.model.registered import models
 
@@ -85,7 +85,7 @@ class Cleaned:
     modules: tuple[str, ...] = ()
 
 
-def parse_config(text: str, where: str | os.PathLike, instead: str) -> Config:
+def parse_config(text: str, where: str | os.PathLike, instead: str) -> dict[str, Any]:
     """Parse a complete config, as MMEngine stores it in checkpoints, without running it.
 
     Args:
@@ -106,16 +106,8 @@ def parse_config(text: str, where: str | os.PathLike, instead: str) -> Config:
                     values[name] = ast.literal_eval(value)
                 case _:
                     raise ValueError(f"line {node.lineno}")
-        return Config(values)
-    except (
-        SyntaxError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+        return values
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise EpicError(
             f"{where}: its config cannot be read without running it ({error}); {instead}"
         ) from error
@@ -202,13 +194,15 @@ class _Walk:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Any,
         where: str,
         trusted: tuple[str, ...],
         listed: Sequence[str] = (),
         largest: int = LARGEST_NUMBER,
     ) -> None:
-        self._registry, self._where, self._trusted = registry, where, trusted
+        # A class that MMAction2 does not have may be of MMEngine, whose registry is the parent.
+        self._classes = ChainMap(registry.module_dict, registry.parent.module_dict)
+        self._where, self._trusted = where, trusted
         self._listed, self._largest, self._left = listed, largest, MOST_VALUES
         self.dropped: list[str] = []
 
@@ -237,13 +231,8 @@ class _Walk:
 
     def kind(self, spec: Mapping[str, Any], name: str) -> type:
         """Return the class named in `spec`. Raises EpicError if it is not allowed."""
-        named_class, type_name = None, spec.get("type")
-        registry: Registry | None = self._registry
-        while registry is not None and named_class is None:
-            named_class = (
-                registry.module_dict.get(type_name) if isinstance(type_name, str) else None
-            )
-            registry = registry.parent
+        type_name = spec.get("type")
+        named_class = self._classes.get(type_name) if isinstance(type_name, str) else None
         if not inspect.isclass(named_class) or not (
             type_name in self._listed or f"{named_class.__module__}.".startswith(self._trusted)
         ):
@@ -335,8 +324,7 @@ def build_foreign(
         raise EpicError(
             f"{where}: model cannot be built here ({fault}); expected classes of MMAction2 1.2"
         )
-    init_default_scope("mmaction")
-    built = MODELS.build(cleaned.spec)
+    built = build(cleaned.spec)
     try:
         built.load_state_dict(dict(weights))
     except RuntimeError as error:
@@ -350,6 +338,5 @@ def _try_to_build(spec: dict[str, Any], modules: Sequence[str], path: list[str],
     """Build a model, in the guard."""
     sys.path[:] = path
     use_modules({"imports": modules})
-    init_default_scope("mmaction")
     limit_memory(size)
-    MODELS.build(spec)
+    build(spec)

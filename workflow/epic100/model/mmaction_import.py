@@ -1,9 +1,9 @@
-"""Makes `mmaction.models` of the published MMAction2 importable: import this module first.
+"""The door to MMAction2's models and MMEngine's configs: import this module first.
 
 The wheel and sdist of mmaction2 1.2.0 do not have the folder `mmaction/models/localizers/drn`, but
-its `__init__` imports it, so `import mmaction.models` fails. Where the folder is missing, the two
-modules in it are placeholders. Nothing in site-packages is changed, and a fixed release needs no
-change here.
+its `__init__` imports it, so `import mmaction.models` fails. Where the folder is missing, two empty
+modules stand for it, and the localizer DRN is None. Nothing in site-packages is changed, and a
+fixed release needs no change here.
 
 Where `transformers` is installed, it also imports VindLU (video and text), which needs `timm` and a
 `transformers` before 5, and nothing here uses. So it is told that there is none.
@@ -11,25 +11,22 @@ Where `transformers` is installed, it also imports VindLU (video and text), whic
 
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import mmaction
+from mmaction.registry import MODELS
+from mmengine.config import Config  # noqa: F401
+from mmengine.registry import init_default_scope
 
 FOLDER = Path(mmaction.__file__).parent / "models/localizers/drn"
 PACKAGE = "mmaction.models.localizers.drn"
 
-
-class DRN:
-    """Placeholder for a localizer that is missing in the published wheel."""
-
-    def __init__(self, *args: object, **kwargs: object):
-        raise NotImplementedError("DRN is not part of the published mmaction2 1.2.0")
-
-
 if not FOLDER.is_dir():
     for name in (PACKAGE, f"{PACKAGE}.drn"):
-        vars(sys.modules.setdefault(name, ModuleType(name)))["DRN"] = DRN
+        vars(sys.modules.setdefault(name, ModuleType(name)))["DRN"] = None
 
 with warnings.catch_warnings():
     # The warnings are about compiled operators, which mmcv-lite lacks. No recognizer here needs
@@ -40,3 +37,9 @@ with warnings.catch_warnings():
 
     dependency.WITH_MULTIMODAL = False
     from mmaction import models  # noqa: F401
+
+
+def build(spec: Mapping[str, Any]) -> Any:
+    """Build a model, or a part of one, from its config, as MMAction2 does."""
+    init_default_scope("mmaction")
+    return MODELS.build(spec)

@@ -169,11 +169,11 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     return checked(model, path, "train")
 
 
-def checked(found: Value, path: str | os.PathLike, rule: str) -> Value:
+def checked(content: Value, path: str | os.PathLike, rule: str) -> Value:
     """Check what a file holds against the types of its class, and its pairs.
 
     Args:
-        found: A dataclass with the config `STRICT`, and with `pairs`, `num_verbs` and `num_nouns`.
+        content: A dataclass with the config `STRICT`, and `pairs`, `num_verbs` and `num_nouns`.
         path: The file.
         rule: The rule that writes such files.
 
@@ -181,18 +181,18 @@ def checked(found: Value, path: str | os.PathLike, rule: str) -> Value:
         EpicError: A part is of another type or outside its range.
     """
     try:
-        found = conforming(found)
+        content = conforming(content)
     except ValueError as error:
         raise EpicError(f"{path}: {error}; expected what the rule {rule} writes") from error
-    for pair, (verb, noun, _) in enumerate(found.pairs):
-        if verb >= found.num_verbs or noun >= found.num_nouns:
+    for pair, (verb, noun, _) in enumerate(content.pairs):
+        if verb >= content.num_verbs or noun >= content.num_nouns:
             raise EpicError(
                 f"{path}: its pair {pair} is verb {verb}, noun {noun}; expected verbs up to "
-                f"{found.num_verbs - 1}, nouns up to {found.num_nouns - 1}"
+                f"{content.num_verbs - 1}, nouns up to {content.num_nouns - 1}"
             )
-    if len({pair[:2] for pair in found.pairs}) < len(found.pairs):
+    if len({pair[:2] for pair in content.pairs}) < len(content.pairs):
         raise EpicError(f"{path}: it has a pair twice; expected what the rule {rule} writes")
-    return found
+    return content
 
 
 def test_pipeline_of(config: Any, where: str | os.PathLike) -> list[dict[str, Any]]:

@@ -30,7 +30,6 @@ class Published(BaseModel):
     classes: dict[str, int]
     sampling: dict[str, Any]
     sides: tuple[int, int]
-    gflops: float
     megabytes: int
     minutes: int
     changes: dict[str, Any] = {}

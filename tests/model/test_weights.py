@@ -23,9 +23,13 @@ def wanted():
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("project, number, lacks", [
-    ("pyslowfast", 568, set()), ("pytorchvideo", 563, {"backbone.layer1.0.downsample.bn"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "project, number, lacks",
+    [
+        ("pyslowfast", 568, set()),
+        ("pytorchvideo", 563, {"backbone.layer1.0.downsample.bn"}),
+    ],
+)
 def test_every_tensor_of_another_project_s_x3d_s_has_its_place_and_shape(
     project, number, lacks, wanted, tmp_path
 ):
