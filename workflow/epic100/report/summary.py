@@ -31,7 +31,7 @@ def write_summary(
         figures=figures,
         warning=warning(figures, dropped),
         kept=[*salvage_lines(read_frame(salvage)), *held_back(dropped)],
-        published=published_rows(figures)[1:],
+        published=published_rows(figures),
         causes=CAUSES,
     )
     write_text(out, text)
