@@ -180,9 +180,11 @@ def truth(tmp_path, monkeypatch):
         path = Path(name) / "predictions/val.pt"
         write_predictions(replace(first, log_probs=scores), path)
         evaluate(path, "segments/val.txt", Path(name) / "metrics.json", lists={}, reduce="max")
-        rate = {"optimizer": {"lr": number / 100}}
-        config = {"train_cfg": {"max_epochs": number}, "optim_wrapper": rate}
-        config |= {"randomness": {"seed": 5 - number}}
+        config = {
+            "train_cfg": {"max_epochs": number},
+            "optim_wrapper": {"optimizer": {"lr": number / 100}},
+            "randomness": {"seed": 5 - number},
+        }
         # The last run is like a probe, which has no data set of clips.
         if number < 2:
             config |= {"train_dataloader": {"dataset": {"seed": 5 - number}}}
