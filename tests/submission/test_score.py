@@ -146,6 +146,7 @@ OTHERS = {
     ),
     "empty.pt": (lambda path: path.touch(), "not scores of segments, or damaged"),
     "empty.zip": (lambda path: path.write_bytes(b"PK\5\6" + bytes(18)), "expected exactly one mem"),
+    "text.zip": (lambda path: path.write_bytes(b"words"), "not a zip file, or a truncated"),
     "huge.pkl": (
         lambda path: path.open("wb").truncate(2**31),
         "not scores of segments, or damaged",
