@@ -6,8 +6,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.model.published import published
-from epic100.report.page import read_picture
-from epic100.report.summary import write_summary
+from epic100.report.page import read_picture, write_summary
 from epic100.report.tables import official_rows
 from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import DropReason
