@@ -50,11 +50,17 @@ def test_segments_are_those_of_the_csv_with_names_times_and_reasons(data):
 
 
 def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path):
-    table = read_annotations(run["annotations"]["val"], VIDEOS, split=None, num_verbs=4,
-                             num_nouns=3)  # fmt: skip
+    table = read_annotations(
+        run["annotations"]["val"], VIDEOS, split=None, num_verbs=4, num_nouns=3
+    )
     write_segments(index_segments(table, VIDEOS), tmp_path / "val.txt")
-    figures = evaluate(run["runs"][0].predictions, tmp_path / "val.txt", tmp_path / "metrics.json",
-                       lists={}, reduce=None)  # fmt: skip
+    figures = evaluate(
+        run["runs"][0].predictions,
+        tmp_path / "val.txt",
+        tmp_path / "metrics.json",
+        lists={},
+        reduce=None,
+    )
     columns, guesses = data["segments"], data["runs"][0]
     assert len(guesses["segment"]) == figures["predicted"] == 27
     right = np.ones(27, bool)
@@ -87,41 +93,48 @@ def test_all_of_a_video_that_cannot_be_read_is_damaged(run, tmp_path):
     assert gather(VIDEOS, **run)["videos"]["damaged"][0] == [[0.0, 40.0]]
 
 
+def in_script(text):
+    """What a script of `as_script` holds."""
+    return json.loads(text.removeprefix("window.epicData = ").removesuffix(";\n"))
+
+
 def test_a_script_of_it_holds_no_tag_and_gives_the_same_back(data):
     text = as_script(data)
     assert "<" not in text and text.isascii()
-    assert json.loads(text.removeprefix("window.epicData = ").removesuffix(";\n")) == data
-    assert data["verbs"][2] == ATTACK
+    assert in_script(text) == data and data["verbs"][2] == ATTACK
 
 
-@pytest.mark.parametrize("path, old, new, words", [
-    (lambda run: run["annotations"]["val"], "P01_11_3,", "P01_11_33,",
-     "P01_11_3, which is not of the split"),
-    (lambda run: run["runs"][0].timelines[0], "4.500", "soon",
-     r"P02_03\.tsv: line 2: .*soon.*make it again"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path, old, new, words",
+    [
+        (
+            lambda run: run["annotations"]["val"],
+            "P01_11_3,",
+            "P01_11_33,",
+            "P01_11_3, which is not of the split",
+        ),
+        (
+            lambda run: run["runs"][0].timelines[0],
+            "4.500",
+            "soon",
+            r"P02_03\.tsv: line 2: .*soon.*make it again",
+        ),
+    ],
+)
 def test_predictions_of_other_segments_and_wrong_numbers_are_refused(run, path, old, new, words):
     path(run).write_text(path(run).read_text().replace(old, new))
     with pytest.raises(EpicError, match=words):
         gather(VIDEOS, **run)
-
-
-def test_predictions_of_other_classes_are_refused(run):
     words = r"val\.pt: scores of 4 verbs and 3 nouns; expected 4 and 5"
     with pytest.raises(EpicError, match=words):
         gather(VIDEOS, **run | {"classes": {"verbs": 4, "nouns": 5}})
-
-
-def written(page):
-    text = (page.parent / "data.js").read_text()
-    return json.loads(text.removeprefix("window.epicData = ").removesuffix(";\n"))
 
 
 def test_it_has_the_page_and_a_clip_with_its_label_of_each_predicted_segment(tmp_path, monkeypatch):
     page = make_browse(tmp_path, b"clip")
     names = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*")}
     assert {"index.html", "data.js", "grid.js", "clips/P18/P18_01_0.mp4"} <= names
-    data = written(page)
+    data = in_script((page.parent / "data.js").read_text())
     assert data["clips"] == list(range(1, 27)) and data["left_out"] == 0
     assert data["labels"] == {str(place): rows()[place][3] for place in data["clips"]}
     made = page.parent / "clips/P18/P18_01_0.mp4"
@@ -132,15 +145,18 @@ def test_it_has_the_page_and_a_clip_with_its_label_of_each_predicted_segment(tmp
     assert made.read_bytes() == b"a copy" and not made.samefile(source)
 
 
-@pytest.mark.parametrize("size, kept", [
-    # Clips of wrong guesses, every fifth, come first.
-    (4, [5, 10, 15, 20]),
-    # Next comes the first right guess of each participant.
-    (8, [1, 5, 10, 11, 15, 20, 21, 25]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "size, kept",
+    [
+        # Clips of wrong guesses, every fifth, come first.
+        (4, [5, 10, 15, 20]),
+        # Next comes the first right guess of each participant.
+        (8, [1, 5, 10, 11, 15, 20, 21, 25]),
+    ],
+)
 def test_clips_that_do_not_fit_are_left_out_by_guess_and_participant(tmp_path, caplog, size, kept):
     page = make_browse(tmp_path, bytes(10**6 // size), max_mb=1)
-    data = written(page)
+    data = in_script((page.parent / "data.js").read_text())
     assert data["clips"] == kept and data["left_out"] == 26 - size
     assert len(list(page.parent.rglob("*.mp4"))) == size
     assert f"{26 - size} of 26 clips do not fit into 1 MB" in caplog.text
@@ -148,16 +164,12 @@ def test_clips_that_do_not_fit_are_left_out_by_guess_and_participant(tmp_path, c
 
 def test_the_old_folder_stays_until_the_new_one_is_complete(tmp_path):
     folder = tmp_path / "browse"
-    folder.mkdir()
-    (folder / "old").touch()
+    (folder / "old").mkdir(parents=True)
     # A process that was killed left this.
     (tmp_path / ".browse.left.new/clips").mkdir(parents=True)
-    with pytest.raises(KeyError), new_folder(folder) as new:
-        (new / "index.html").touch()
+    with pytest.raises(KeyError), new_folder(folder):
         raise KeyError
-    assert [path.name for path in tmp_path.iterdir()] == ["browse"]
-    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert (os.listdir(tmp_path), os.listdir(folder)) == (["browse"], ["old"])
     with new_folder(folder) as new:
         (new / "index.html").touch()
-    assert [path.name for path in folder.iterdir()] == ["index.html"]
-    assert [path.name for path in tmp_path.iterdir()] == ["browse"]
+    assert (os.listdir(tmp_path), os.listdir(folder)) == (["browse"], ["index.html"])

@@ -1,41 +1,39 @@
 """The page in a real browser: filters, matrix, clips, timeline, keys; nothing from a network."""
 
-import numpy as np
 import pytest
 
-from epic100.scoring.metrics import official_hits
-from epic100.scoring.predictions import complete_scores, read_predictions
 from support.browser import ask, at_start, show
-from support.small_browse import ATTACK, REASON, rows, sources
+from support.small_browse import ATTACK, REASON
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def file(one_run):
-    return one_run
-
-
-@pytest.fixture
-def page(browser, file):
+def page(browser, one_run):
     """The page without filters, at its first segment, on a wide screen."""
-    yield from at_start(browser, file)
+    yield from at_start(browser, one_run)
 
 
-@pytest.mark.parametrize("name, value, shown", [
-    ("text", "'saying P02'", 10),
-    ("participant", "'P18'", 10),
-    ("verb", "'2'", 7),
-    ("noun", "'0'", 7),
-    ("result", "'wrong'", 6),
-    ("result", "'right'", 21),
-    ("result", "'noun'", 4),
-    ("result", "'none'", 3),
-    ("reason", "'touches damaged frames'", 3),
-    ("reason", "'kept'", 27),
-    ("tail", "true", 7),
-    ("unseen", "true", 10),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value, shown",
+    [
+        ("text", "'saying P02'", 10),
+        ("participant", "'P18'", 10),
+        ("verb", "'2'", 7),
+        ("noun", "'0'", 7),
+        ("result", "'wrong'", 6),
+        ("result", "'right'", 21),
+        ("result", "'noun'", 4),
+        # Among the five most probable of 12 actions; test_content.py compares with metrics.json.
+        ("result", "'near'", 3),
+        ("result", "'far'", 3),
+        ("result", "'none'", 3),
+        ("reason", "'touches damaged frames'", 3),
+        ("reason", "'kept'", 27),
+        ("tail", "true", 7),
+        ("unseen", "true", 10),
+    ],
+)
 def test_a_filter_shows_the_segments_that_it_names(page, name, value, shown):
     rows = "document.querySelectorAll('#segment-table .rows .row').length"
     count, rows = ask(page, f"await set('{name}', {value}); return [count(), {rows}]")
@@ -43,27 +41,17 @@ def test_a_filter_shows_the_segments_that_it_names(page, name, value, shown):
     assert ask(page, "await clear(); return count()") == 30
 
 
-def test_the_five_best_are_those_of_the_official_evaluator(page, file):
-    run = sources(file.parents[1])["runs"][0]
-    ids, truth = [row[0] for row in rows()], list(zip(*(row[3:] for row in rows()), strict=True))
-    scores = complete_scores(read_predictions(run.predictions, "val"), ids, None)
-    hits = official_hits(*scores[:2], *map(np.array, truth))
-    kept = scores[2].numpy()
-    near = kept & hits["action_at_5"] & ~hits["action_at_1"]
-    assert ask(page, "await set('result', 'near'); return count()") == near.sum() > 0
-    assert ask(page, "await set('result', 'far'); return count()") == (
-        (kept & ~hits["action_at_5"]).sum()
-    )
-
-
 def test_accuracies_are_those_of_what_is_shown(page):
     words = ask(page, "await set('participant', 'P18'); return texts('#summary > span')")
     words[1:2] = words[1].splitlines()
     assert ask(page, "return at('official').innerText").endswith("as the leaderboard counts.")
     assert words == [
-        "10 of 30 segments", "action 71.4 %", "verb 71.4 %", "noun 71.4 %",
+        "10 of 30 segments",
+        "action 71.4 %",
+        "verb 71.4 %",
+        "noun 71.4 %",
         "right, of 7 with a prediction",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_cell_of_the_matrix_lists_its_segments(page):
@@ -92,7 +80,7 @@ def test_the_matrix_is_of_the_filtered_segments_and_walked_by_arrow_keys(page):
     )
 
 
-def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, file):
+def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, one_run):
     line = "return new DOMMatrix(getComputedStyle(document.querySelector('.line')).transform).m41"
     block = "document.querySelector('.block[data-segment=\"4\"]')"
     ask(page, f"{block}.click()")
@@ -102,9 +90,12 @@ def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, file):
     # The segment of this block begins at 12 s.
     scale = ask(page, f"return {block}.offsetLeft / 12")
     assert ask(page, line) >= 12.2 * scale
-    ask(page, "at('player').pause(); at('player').currentTime = 1;"
-              "await new Promise(r => at('player').addEventListener('seeked', r, {once: true}));"
-              "await wait()")  # fmt: skip
+    ask(
+        page,
+        "at('player').pause(); at('player').currentTime = 1;"
+        "await new Promise(r => at('player').addEventListener('seeked', r, {once: true}));"
+        "await wait()",
+    )
     assert ask(page, line) == pytest.approx(13 * scale, abs=2)
 
 
@@ -117,20 +108,19 @@ def test_the_five_best_and_the_truth_are_beside_the_clip(page):
 
 
 def test_damage_and_drops_and_the_whole_video_s_prediction_are_on_the_timeline(page):
-    ask(page, "epic.viewer.show(29, false)")
-    scale = ask(
-        page, "return document.querySelector('.block[data-segment=\"28\"]').offsetLeft / 24"
-    )
-    assert ask(
-        page, "const e = document.querySelector('.damage'); return [e.offsetLeft, e.offsetWidth]"
-    ) == pytest.approx([27 * scale, 3 * scale], abs=1.5)
-    assert ask(page, "return document.querySelectorAll('.block.dropped').length") == 3
+    blocks = """epic.viewer.show(29, false);
+    const damage = document.querySelector('.damage');
+    const scale = document.querySelector('.block[data-segment="28"]').offsetLeft / 24;
+    return [damage.offsetLeft / scale, damage.offsetWidth / scale,
+        document.querySelectorAll('.block.dropped').length]"""
+    assert ask(page, blocks) == pytest.approx([27, 3, 3], abs=0.1)
     assert REASON in ask(page, "return at('message').innerText + at('badges').innerText")
-    ask(page, "epic.viewer.show(10, false)")
-    assert ask(page, "return texts('.block.seen')") == ["take plate"]
-    assert "snakemake" not in ask(page, "return at('legend').innerText")
-    ask(page, "epic.viewer.show(0, false)")
-    assert "snakemake results/timeline/P01_11.tsv" in ask(page, "return at('legend').innerText")
+    seen, words = ask(
+        page, "epic.viewer.show(10, false); return [texts('.block.seen'), at('legend').innerText]"
+    )
+    assert seen == ["take plate"] and "snakemake" not in words
+    words = ask(page, "epic.viewer.show(0, false); return at('legend').innerText")
+    assert "snakemake results/timeline/P01_11.tsv" in words
 
 
 def test_a_segment_without_a_clip_and_a_browser_without_h264_get_words_not_a_black_box(page):
@@ -140,13 +130,15 @@ def test_a_segment_without_a_clip_and_a_browser_without_h264_get_words_not_a_bla
     ask(page, "epic.viewer.show(1, false)")
     assert ask(page, shown)[0] is False
     play = "HTMLMediaElement.prototype.canPlayType"
-    hidden, words = ask(page, f"const old = {play}; {play} = () => '';"
-                              f"epic.viewer.show(2, false); {play} = old; {shown}")  # fmt: skip
+    hidden, words = ask(
+        page,
+        f"const old = {play}; {play} = () => '';epic.viewer.show(2, false); {play} = old; {shown}",
+    )
     assert hidden and "cannot play H.264" in words and "clips/P01/P01_11_2.mp4" in words
 
 
-def test_a_clip_that_is_cut_is_said_so(page, file):
-    clip = file.parent / "clips/P18/P18_01_6.mp4"
+def test_a_clip_that_is_cut_is_said_so(page, one_run):
+    clip = one_run.parent / "clips/P18/P18_01_6.mp4"
     clip.unlink()
     clip.write_bytes(b"no clip")
     ask(page, "epic.viewer.show(26, false); while (at('message').hidden) await wait()")
@@ -154,18 +146,17 @@ def test_a_clip_that_is_cut_is_said_so(page, file):
 
 
 def test_keys_move_search_and_clear(page):
-    now = "return epic.segments.columns.id[epic.viewer.current()]"
-    page.press("ArrowDown", "j")
-    assert ask(page, now) == "P01_11_2"
-    page.press("k", "ArrowRight", "ArrowRight", "ArrowLeft")
-    assert ask(page, now) == "P01_11_2"
-    page.press("2")
-    assert ask(page, "return at('confusion').hidden") is False
-    page.press("/", "P", "1", "8")
-    assert ask(page, "await wait(); return count()") == 10
-    ask(page, "at('filter').elements.text.blur()")
-    page.press("Escape")
-    assert ask(page, "await wait(); await wait(); return count()") == 30
+    current = "return epic.segments.columns.id[epic.viewer.current()]"
+    leave = "await wait(); at('filter').elements.text.blur(); return count()"
+    for keys, script, expected in (
+        ("ArrowDown j", current, "P01_11_2"),
+        ("k ArrowRight ArrowRight ArrowLeft", current, "P01_11_2"),
+        ("2", "return at('confusion').hidden", False),
+        ("/ P 1 8", leave, 10),
+        ("Escape", "await wait(); await wait(); return count()", 30),
+    ):
+        page.press(*keys.split())
+        assert ask(page, script) == expected
 
 
 def test_names_are_text_whatever_they_are_called(page):
@@ -176,12 +167,15 @@ def test_names_are_text_whatever_they_are_called(page):
     assert ATTACK in ask(page, "return texts('#matrix tbody th')")
 
 
-def test_it_asks_for_files_of_its_folder_only(page, file):
+def test_it_asks_for_files_of_its_folder_only(page, one_run):
     page.go("about:blank")
     before = len(page.asked)
-    show(page, file.as_uri())
-    ask(page, "for (const tab of document.querySelectorAll('[role=tab]')) { tab.click();"
-              "await wait(); show(4); }")  # fmt: skip
+    show(page, one_run.as_uri())
+    ask(
+        page,
+        "for (const tab of document.querySelectorAll('[role=tab]')) { tab.click();"
+        "await wait(); show(4); }",
+    )
     asked = page.asked[before:]
-    ours = (file.parent.as_uri(), "data:")
+    ours = (one_run.parent.as_uri(), "data:")
     assert len(asked) > 8 and [url for url in asked if not url.startswith(ours)] == []

@@ -47,16 +47,21 @@ def page(browser, two_runs):
 def test_both_guesses_are_in_a_row_and_filters_compare_them(page):
     cells = ask(page, f"return [...{ROW.format(5)}.children].map(each => each.innerText)")
     assert cells[:6] == ["✓", "✓", "P01_11_4", "take plate", "take plate", "take plate"]
-    for name, wanted in (("first", FIRST & ~SECOND), ("second", SECOND & ~FIRST),
-                         ("differ", FIRST != SECOND)):  # fmt: skip
+    for name, wanted in (
+        ("first", FIRST & ~SECOND),
+        ("second", SECOND & ~FIRST),
+        ("differ", FIRST != SECOND),
+    ):
         assert ask(page, f"await set('result', '{name}'); return count()") == wanted.sum() > 0
     ask(page, "await set('result', 'right'); await set('run', '1')")
     assert ask(page, "return count()") == SECOND.sum()
 
 
 def test_the_difference_has_the_interval_of_compare(page):
-    words = "while (at('difference').innerText.endsWith('…')) await wait();" \
-            "return at('difference').innerText"  # fmt: skip
+    words = (
+        "while (at('difference').innerText.endsWith('…')) await wait();"
+        "return at('difference').innerText"
+    )
     videos = np.repeat([0, 1, 2], 10)[:27]
     for members, filters in ((np.ones(27, bool), ""), (videos < 2, "await set('text', 'P0');")):
         found = difference(FIRST, SECOND, members, videos)
@@ -91,9 +96,12 @@ def test_a_table_has_counts_intervals_and_mistakes_and_a_click_filters(page):
     )
     assert shares == sorted(shares, reverse=True) and len(set(shares)) > 1
     for kind, name, shown in (("action", "put <b>down</b> spoon", 8), ("participant", "P18", 10)):
-        ask(page, f"await open('classes'); await set('kind', '{kind}');"
-                  f"[...document.querySelectorAll('{table}')].find(each =>"
-                  f" each.innerText.startsWith('{name}')).click(); await wait()")  # fmt: skip
+        ask(
+            page,
+            f"await open('classes'); await set('kind', '{kind}');"
+            f"[...document.querySelectorAll('{table}')].find(each =>"
+            f" each.innerText.startsWith('{name}')).click(); await wait()",
+        )
         assert ask(page, "return [at('segments').hidden, count()]") == [False, shown]
         ask(page, "await clear()")
 
@@ -104,8 +112,9 @@ def test_the_calibration_plot_counts_what_its_bars_list(page):
     assert said[9].startswith("90–100 % sure; A: 27 segments, 77.8 % right; B: 27 segments, 66.7 %")
     ask(page, "document.querySelectorAll('.bin')[9].click(); await wait()")
     assert ask(page, "return [count(), at('chips').innerText]") == [
-        27, "action: 90 to 100 % sure ×"
-    ]  # fmt: skip
+        27,
+        "action: 90 to 100 % sure ×",
+    ]
     drag = """
     await open('calibration');
     const spot = n => { const box = document.querySelectorAll('.bin')[n].getBoundingClientRect();
@@ -117,26 +126,28 @@ def test_the_calibration_plot_counts_what_its_bars_list(page):
 
 
 def test_stars_and_notes_are_kept_and_lists_can_be_taken_away(page):
-    ask(page, KEEP + "show(6); at('star').click(); at('note').value = '=is\\tit a pan?';"
-                     "at('note').dispatchEvent(new Event('input', {bubbles: true}));"
-                     "at('save-marks').click()")  # fmt: skip
+    ask(
+        page,
+        KEEP + "show(6); at('star').click(); at('note').value = '=is\\tit a pan?';"
+        "at('note').dispatchEvent(new Event('input', {bubbles: true}));"
+        "at('save-marks').click()",
+    )
     address = page.run("return location.href")
     page.go("about:blank")
     show(page, address)
-    assert ask(page, "await set('starred', true); return [count(), epic.viewer.current()]") == [
-        1,
-        6,
-    ]
-    saved = ask(page, KEEP + "at('save-table').click(); at('save-clips').click();"
-                             "at('save-marks').click(); return saved")  # fmt: skip
+    starred = ask(page, "await set('starred', true); return [count(), epic.viewer.current()]")
+    assert starred == [1, 6]
+    saved = ask(
+        page,
+        KEEP + "at('save-table').click(); at('save-clips').click();"
+        "at('save-marks').click(); return saved",
+    )
     head, line = (text.split("\t") for text in saved["segments.tsv"].splitlines())
     cells = dict(zip(head, line, strict=True))
     assert saved["labels.tsv"] == saved["segments.tsv"]
     assert saved["clips.txt"] == f"P01/P01_11_6.mp4 {rows()[6][3]}\n"
-    assert (cells["narration_id"], cells["star"], cells["note"]) == (
-        "P01_11_6", "1", "'=is it a pan?"
-    )  # fmt: skip
-    assert (cells["result_a"], cells["result_b"]) == ("right", "wrong")
+    expected = {"narration_id": "P01_11_6", "star": "1", "note": "'=is it a pan?"}
+    assert (expected | {"result_a": "right", "result_b": "wrong"}).items() <= cells.items()
     assert cells["truth"] == cells["guess_a"] == "put <b>down</b> spoon" != cells["guess_b"]
     refuse = "Storage.prototype.setItem = () => { throw new Error('refused'); };"
     assert "keeps nothing" in ask(
@@ -147,44 +158,60 @@ def test_stars_and_notes_are_kept_and_lists_can_be_taken_away(page):
 
 
 def test_addresses_hold_everything_and_back_goes_back(page):
-    ask(page, "await set('participant', 'P18'); show(22); await open('classes');"
-              "await set('kind', 'noun'); await set('order', 'name')")  # fmt: skip
+    ask(
+        page,
+        "await set('participant', 'P18'); show(22); await open('classes');"
+        "await set('kind', 'noun'); await set('order', 'name')",
+    )
     address = page.run("return location.href")
-    state = "return [count(), epic.viewer.current(), at('classes').hidden," \
-            "texts('#class-table .rows .row').map(text => text.split('\\n')[0])]"  # fmt: skip
+    state = (
+        "return [count(), epic.viewer.current(), at('classes').hidden,"
+        "texts('#class-table .rows .row').map(text => text.split('\\n')[0])]"
+    )
     here = ask(page, state)
     assert here == [10, 22, False, ["pan", "plate", "spoon"]]
-    ask(page, "await open('confusion'); await set('participant', 'P01');"
-              "const gone = new Promise(done => addEventListener('hashchange', done));"
-              "history.back(); await gone; await wait()")  # fmt: skip
+    ask(
+        page,
+        "await open('confusion'); await set('participant', 'P01');"
+        "const gone = new Promise(done => addEventListener('hashchange', done));"
+        "history.back(); await gone; await wait()",
+    )
     assert ask(page, "return [count(), at('confusion').hidden]") == [10, False]
     ask(page, "await clear(); await open('segments'); show(3)")
     words = address.partition("#")[2]
     ask(page, f"location.hash = '{words}'; await wait(); await wait()")
     assert ask(page, state) == here
-    ask(page, "location.hash = 'cell=x&sure=verb:a:b&tab=no&run=7&sort=z&segment=P0'; await wait();"
-              "await wait()")  # fmt: skip
-    assert ask(page, "return [count(), at('segments').hidden, at('chips').innerText]") == [
-        30, False, ""
-    ]  # fmt: skip
+    ask(
+        page,
+        "location.hash = 'cell=x&sure=verb:a:b&tab=no&run=7&sort=z&segment=P0'; await wait();"
+        "await wait()",
+    )
+    nothing = ask(page, "return [count(), at('segments').hidden, at('chips').innerText]")
+    assert nothing == [30, False, ""]
 
 
 def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs):
     with served(two_runs.parents[1]) as address:
         show(page, f"{address}/browse/index.html")
-        sought = "const player = at('player'); show(4); while (!player.duration) await wait();" \
-                 "player.currentTime = 1.5; while (player.seeking) await wait();" \
-                 "return player.currentTime"  # fmt: skip
+        sought = (
+            "const player = at('player'); show(4); while (!player.duration) await wait();"
+            "player.currentTime = 1.5; while (player.seeking) await wait();"
+            "return player.currentTime"
+        )
         assert ask(page, sought) == pytest.approx(1.5, abs=0.1)
-        around = "at('around').click(); while (at('message').hidden) await wait();" \
-                 "return at('message').innerText"  # fmt: skip
+        around = (
+            "at('around').click(); while (at('message').hidden) await wait();"
+            "return at('message').innerText"
+        )
         assert "no Range requests" in ask(page, "show(1);" + around)
         page.go("about:blank")
 
 
 def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
-    begin = "at('around').click(); while (at('player').currentTime < 1) await wait();" \
-            "return [at('player').currentSrc, at('player').currentTime]"  # fmt: skip
+    begin = (
+        "at('around').click(); while (at('player').currentTime < 1) await wait();"
+        "return [at('player').currentSrc, at('player').currentTime]"
+    )
     # Its segment begins at 3 s.
     source, seconds = ask(page, "show(1);" + begin)
     assert source.endswith("/P01_11.MP4") and 1 <= seconds < 2
@@ -199,39 +226,48 @@ def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
     assert ask(page, over) == 1  # The file ends, and its moment begins again.
     # It is no error if the browser refuses to play.
     refused = "player.play = () => Promise.reject(new Error('refused'));"
-    ask(page, f"const player = at('player'); {refused} player.dispatchEvent(new Event('ended'));"
-              "await wait(); delete player.play; at('around').click()")  # fmt: skip
+    ask(
+        page,
+        f"const player = at('player'); {refused} player.dispatchEvent(new Event('ended'));"
+        "await wait(); delete player.play; at('around').click()",
+    )
     assert ask(page, "show(12); return at('around').closest('label').hidden")
 
 
 def test_the_annotation_is_between_the_predictions_of_both(page):
     ask(page, "show(10)")
     assert ask(page, "return texts('.lane-name')") == [
-        "A, first: prediction over the whole video", "annotation",
+        "A, first: prediction over the whole video",
+        "annotation",
         "B, second: prediction of each segment",
-    ]  # fmt: skip
+    ]
     assert ask(page, "return texts('.block.seen')") == ["take plate"]
 
 
 def test_rows_blocks_and_titles_can_be_used_and_heard_without_a_mouse(page):
-    ask(page, "at('segment-table').focus()")
-    page.press("ArrowDown", "ArrowDown")
-    heard = """const row = at(at('segment-table').getAttribute('aria-activedescendant'));
-    return [row.innerText.split('\\n')[2], row.ariaSelected, row.ariaRowIndex]"""
-    assert ask(page, heard) == ["P01_11_2", "true", "4"]
-    assert ask(page, "return at('segment-table').ariaRowCount") == "31"
-    page.press("End")
-    assert ask(page, "return epic.viewer.current()") == 29
-    ask(page, "document.querySelector('.lane .selected').focus()")
-    page.press("ArrowLeft")
-    assert ask(page, "document.activeElement.click(); return epic.viewer.current()") == 28
-    assert ask(page, "return document.querySelector('.block[aria-pressed=true]').tabIndex") == 0
-    page.press("4")
-    assert ask(page, "return at('calibration').hidden") is False
-    ask(page, "at('letters').click(); document.activeElement.blur()")
-    page.press("1", "j")
-    assert ask(page, "return [at('calibration').hidden, epic.viewer.current()]") == [False, 28]
-    ask(page, "at('letters').click()")
+    heard = """const table = at('segment-table');
+    const row = at(table.getAttribute('aria-activedescendant'));
+    const id = row.innerText.split('\\n')[2];
+    return [id, row.ariaSelected, row.ariaRowIndex, table.ariaRowCount]"""
+    pressed = """document.activeElement.click();
+    return [epic.viewer.current(), document.querySelector('.block[aria-pressed=true]').tabIndex]"""
+    unheard = """const state = [at('calibration').hidden, epic.viewer.current()];
+    at('letters').click(); return state"""
+    for before, keys, script, expected in (
+        (
+            "at('segment-table').focus()",
+            "ArrowDown ArrowDown",
+            heard,
+            ["P01_11_2", "true", "4", "31"],
+        ),
+        ("", "End", "return epic.viewer.current()", 29),
+        ("document.querySelector('.lane .selected').focus()", "ArrowLeft", pressed, [28, 0]),
+        ("", "4", "return at('calibration').hidden", False),
+        ("at('letters').click(); document.activeElement.blur()", "1 j", unheard, [False, 28]),
+    ):
+        ask(page, before)
+        page.press(*keys.split())
+        assert ask(page, script) == expected
 
 
 def test_on_a_telephone_truth_and_guesses_are_in_the_list_and_whole(page):
@@ -265,16 +301,24 @@ def test_clips_that_are_changed_while_they_are_read_leave_no_error(page, two_run
     """The address of one in memory was revoked while the player read it."""
     with served(two_runs.parents[1]) as address:
         show(page, f"{address}/browse/index.html")
-        ask(page, "for (let i = 0; i < 60; i += 1) { show(1 + i % 26);"
-                  "await new Promise(done => setTimeout(done, 3 * (i % 9))); }")  # fmt: skip
+        ask(
+            page,
+            "for (let i = 0; i < 60; i += 1) { show(1 + i % 26);"
+            "await new Promise(done => setTimeout(done, 3 * (i % 9))); }",
+        )
         ask(page, "await new Promise(done => setTimeout(done, 1500))")
         assert page.errors == []
         page.go("about:blank")
 
 
-@pytest.mark.parametrize("runs, scheme, width", [
-    ("one_run", "light", 390), ("two_runs", "light", 1440), ("two_runs", "dark", 390),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "runs, scheme, width",
+    [
+        ("one_run", "light", 390),
+        ("two_runs", "light", 1440),
+        ("two_runs", "dark", 390),
+    ],
+)
 def test_there_are_no_barriers_and_nothing_scrolls_sideways(browser, request, runs, scheme, width):
     show(browser, request.getfixturevalue(runs).as_uri())
     browser.run(f"if (!window.axe) {{ {AXE.read_text(encoding='utf-8')} }}")

@@ -186,11 +186,16 @@ def nan(model):
     return replace(model, state_dict=weights)
 
 
-@pytest.mark.parametrize("change, words", [
-    (nan, r"^P0\S+_\d+: .*bad\.pth gives NaN or infinity; look at"),
-    (lambda model: replace(model, pairs=model.pairs[:1]),
-     r"bad\.pth: its model gives 8 scores .* are of 1; the two"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (nan, r"^P0\S+_\d+: .*bad\.pth gives NaN or infinity; look at"),
+        (
+            lambda model: replace(model, pairs=model.pairs[:1]),
+            r"bad\.pth: its model gives 8 scores .* are of 1; the two",
+        ),
+    ],
+)
 def test_a_model_that_gives_no_number_or_has_another_pair_table_is_one_line(
     lab, model, listed, tmp_path, change, words
 ):
@@ -212,9 +217,14 @@ STOPPED = "error: stopped by Ctrl-C; the same command goes on from what is done\
 KILLED = "error: stopped, because process 0 was killed by SIGKILL (out of memory, or by hand); "
 
 
-@pytest.mark.parametrize("what, code, words", [
-    ("Ctrl-C", 130, STOPPED), ("one of them", 1, KILLED), ("who waits", -signal.SIGKILL, ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "what, code, words",
+    [
+        ("Ctrl-C", 130, STOPPED),
+        ("one of them", 1, KILLED),
+        ("who waits", -signal.SIGKILL, ""),
+    ],
+)
 def test_what_ends_a_prediction_ends_every_process_and_is_one_line(
     lab, model, listed, tmp_path, what, code, words
 ):

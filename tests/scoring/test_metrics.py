@@ -74,10 +74,13 @@ CHANGES = {
 SMALL = [(1, 1), (1, 3), (2, 2), (3, 2), (5, 1), (2, 7), (6, 6), (120, 8)]
 
 
-@pytest.mark.parametrize("change, sizes", [
-    *((change, (97, 300)) for change in CHANGES),
-    *product(("as they are", "rounded to many ties", "all equal"), SMALL),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, sizes",
+    [
+        *((change, (97, 300)) for change in CHANGES),
+        *product(("as they are", "rounded to many ties", "all equal"), SMALL),
+    ],
+)
 def test_every_segment_is_judged_as_by_sorting_all_products(change, sizes):
     *scores, verb_true, noun_true = likely(np.random.default_rng(5), 60, *sizes)
     case = *map(CHANGES[change], scores), verb_true, noun_true
@@ -95,14 +98,21 @@ def with_rows(scores, rows):
     return scores
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda c: {name: part[:0] for name, part in c.items()}, "no segment"),
-    (lambda c: {"noun_true": [0, 0, 300, *c["noun_true"][3:]]},
-     "noun label 300 of row 2 is not one of the 300 classes"),
-    (lambda c: {"verb_true": np.full(400, -1)}, "verb label -1 of row 0 .*without labels"),
-    (lambda c: {"verb": with_rows(c["verb"], {7: math.nan, 9: -math.inf})},
-     r"2 of 400 rows of the verb scores .* first is row 7"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda c: {name: part[:0] for name, part in c.items()}, "no segment"),
+        (
+            lambda c: {"noun_true": [0, 0, 300, *c["noun_true"][3:]]},
+            "noun label 300 of row 2 is not one of the 300 classes",
+        ),
+        (lambda c: {"verb_true": np.full(400, -1)}, "verb label -1 of row 0 .*without labels"),
+        (
+            lambda c: {"verb": with_rows(c["verb"], {7: math.nan, 9: -math.inf})},
+            r"2 of 400 rows of the verb scores .* first is row 7",
+        ),
+    ],
+)
 def test_input_that_cannot_be_judged_is_refused(change, words):
     case = dict(zip(CASE, official_case(), strict=True))
     with pytest.raises(EpicError, match=words):
@@ -126,14 +136,17 @@ def test_classes_count_alike_in_the_mean_class_accuracy():
     assert found["action_mean_class_accuracy"] == pytest.approx((100 + 0 + 0) / 3)
 
 
-@pytest.mark.parametrize("confidence, right, error", [
-    # Three of four are right at a confidence of 0.9, and none of one at 0.6.
-    ([0.9] * 4 + [0.6], [1, 1, 1, 0, 0], (4 * 15 + 1 * 60) / 5),
-    ([1.0, 1.0], [1, 1], 0),
-    ([0.75, 0.85, 0.95], [1, 0, 1], (25 + 85 + 5) / 3),
-    # Both confidences are in one bin.
-    ([0.95, 0.97], [1, 0], (95 + 97 - 100) / 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "confidence, right, error",
+    [
+        # Three of four are right at a confidence of 0.9, and none of one at 0.6.
+        ([0.9] * 4 + [0.6], [1, 1, 1, 0, 0], (4 * 15 + 1 * 60) / 5),
+        ([1.0, 1.0], [1, 1], 0),
+        ([0.75, 0.85, 0.95], [1, 0, 1], (25 + 85 + 5) / 3),
+        # Both confidences are in one bin.
+        ([0.95, 0.97], [1, 0], (95 + 97 - 100) / 2),
+    ],
+)
 def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, right, error):
     found = diagnosed([1] * len(right), right, confidence=confidence)
     assert found["verb_expected_calibration_error"] == pytest.approx(error)

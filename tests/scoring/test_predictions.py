@@ -97,8 +97,9 @@ def test_heads_are_averaged_and_sums_over_pairs_stand_for_those_that_a_model_lac
     torch.testing.assert_close(mean.noun_log_probs.exp().sum(dim=1), torch.ones(2))
 
 
-@pytest.mark.parametrize("change", [{"num_verbs": 5}, {"split": "test"},
-                                    {"narration_ids": ["b", "c"]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change", [{"num_verbs": 5}, {"split": "test"}, {"narration_ids": ["b", "c"]}]
+)
 def test_what_is_of_other_classes_or_segments_is_refused(change):
     with pytest.raises(EpicError, match="differ in split, classes or segments"):
         average([ONE, replace(TWO, **change)])
@@ -111,16 +112,11 @@ def test_levels_of_supervision_follow_from_all_models():
     assert [model["split"] for model in about["models"]] == ["train", "trainval"]
 
 
-def model(path, verbs=3, seed=0):
-    head = {"cls_head.fc2.weight": torch.full((1, 2), float(seed))}
-    save_model(TrainedModel(head, [(0, 1, 1)], verbs, 4, {"a": 1}, ABOUT), path)
-    return str(path)
-
-
 def test_the_mean_is_held_against_all_its_models(tmp_path):
-    models = [model(tmp_path / "1.pth"), model(tmp_path / "2.pth", seed=1)]
-    parts = []
-    for part, path in zip((ONE, TWO), models, strict=True):
+    models, parts = [str(tmp_path / "1.pth"), str(tmp_path / "2.pth")], []
+    for number, (part, path) in enumerate(zip((ONE, TWO), models, strict=True)):
+        weights = {"cls_head.fc2.weight": torch.full((1, 2), float(number))}
+        save_model(TrainedModel(weights, [(0, 1, 1)], 3, 4, {"a": 1}, ABOUT), path)
         parts.append(tmp_path / f"{part.model}.pt")
         write_predictions(replace(part, model=digest_of(path)), parts[-1])
     average_files(parts, models, tmp_path / "val.pt", "val")
@@ -192,9 +188,13 @@ def test_an_unknown_way_to_fold_is_refused(pairs):
         fold_pairs(logits(2), pairs, V, M, "mean")
 
 
-@pytest.mark.parametrize("counts, shares", [
-    ([6, 3, 1], [0.6, 0.3, 0.1]), ([3, 0], [6 / 7, 1 / 7]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "counts, shares",
+    [
+        ([6, 3, 1], [0.6, 0.3, 0.1]),
+        ([3, 0], [6 / 7, 1 / 7]),
+    ],
+)
 def test_the_prior_is_the_log_of_the_training_frequency(counts, shares):
     torch.testing.assert_close(prior_logprobs(torch.tensor(counts)).exp(), torch.tensor(shares))
 
@@ -217,8 +217,9 @@ def test_joint_scores_are_the_best_of_the_whole_grid_and_of_the_prior_elsewhere(
     torch.testing.assert_close(rows[0][1:], verb)
     prior = fold_pairs(prior_logprobs(torch.ones(20))[None], pairs, 7, 9, "max")
     torch.testing.assert_close(rows[0][:1], prior[0])
-    none = replace(made, narration_ids=[], **{k: v[:0] for k, v in both.items()},
-                   log_probs=scores[0][:0])  # fmt: skip
+    none = replace(
+        made, narration_ids=[], **{k: v[:0] for k, v in both.items()}, log_probs=scores[0][:0]
+    )
     assert complete_scores(none, ["x"], "joint")[0].shape == (1, 7)
     with pytest.raises(
         EpicError, match="reduce is 'joint'; .*the model lacks a head: `train: heads"

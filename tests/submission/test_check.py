@@ -62,11 +62,17 @@ def test_each_problem_is_one_line_with_its_segments(entries):
     ]
 
 
-@pytest.mark.parametrize("more, expected", [
-    ([90, 90], "hint: all action scores become 0 in 19 segments.*"),
-    ([30, 30], ""),
-    ([30, torch.inf], rf"noun_output holds NaN or infinity in 1 segment \({IDS[3]}\)\nhint: .*"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "more, expected",
+    [
+        ([90, 90], "hint: all action scores become 0 in 19 segments.*"),
+        ([30, 30], ""),
+        (
+            [30, torch.inf],
+            rf"noun_output holds NaN or infinity in 1 segment \({IDS[3]}\)\nhint: .*",
+        ),
+    ],
+)
 def test_rows_that_vanish_in_the_official_softmax_are_a_hint(entries, more, expected):
     for key, offset in zip(("verb_output", "noun_output"), more, strict=True):
         entries[3][key] += offset
@@ -161,24 +167,27 @@ def test_each_problem_of_a_zip_is_reported(change, expected, path):
 K400 = "checkpoints/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth"
 
 
-@pytest.mark.parametrize("sls, split, weights, words", [
-    ((2, 3, 3), "train", K400, ""),
-    ((2, 3, 4), "trainval", K400, ""),
-    ((0, 3, 3), "train", None, ""),
-    # VideoMAE learned from Kinetics without labels.
-    ((3, 3, 3), "train", "videomae_k400.pth", ""),
-    ((1, 3, 3), "train", "imagenet_resnet.pth", ""),
-    ((5, 5, 4), "trainval", "private.pth", ""),
-    ((0, 4, 3), "train", None, ""),
-    ((0, 3, 4), None, None, ""),
-    ((2, 3, 3), "train", None, "pt is 2, but the model was trained from scratch: 0"),
-    ((0, 3, 3), "train", K400, f"pt is 0, but training started from {K400}: 2 for Kin"),
-    ((1, 3, 3), "train", K400, f"pt is 1 (images only), but {K400} learned from vid"),
-    ((2, 2, 3), "train", K400, "tl is 2, but start and end of each segment were used: 3"),
-    ((2, 3, 3), "trainval", K400, "td is 3, but the model was trained on trainval: 4"),
-    ((2, 3, 4), "train", K400, "td is 4, but the model was trained on train: 3"),
-    ((2, 3, 5), "trainval", K400, "td is 5, but the model was trained on trainval: 4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sls, split, weights, words",
+    [
+        ((2, 3, 3), "train", K400, ""),
+        ((2, 3, 4), "trainval", K400, ""),
+        ((0, 3, 3), "train", None, ""),
+        # VideoMAE learned from Kinetics without labels.
+        ((3, 3, 3), "train", "videomae_k400.pth", ""),
+        ((1, 3, 3), "train", "imagenet_resnet.pth", ""),
+        ((5, 5, 4), "trainval", "private.pth", ""),
+        ((0, 4, 3), "train", None, ""),
+        ((0, 3, 4), None, None, ""),
+        ((2, 3, 3), "train", None, "pt is 2, but the model was trained from scratch: 0"),
+        ((0, 3, 3), "train", K400, f"pt is 0, but training started from {K400}: 2 for Kin"),
+        ((1, 3, 3), "train", K400, f"pt is 1 (images only), but {K400} learned from vid"),
+        ((2, 2, 3), "train", K400, "tl is 2, but start and end of each segment were used: 3"),
+        ((2, 3, 3), "trainval", K400, "td is 3, but the model was trained on trainval: 4"),
+        ((2, 3, 4), "train", K400, "td is 4, but the model was trained on train: 3"),
+        ((2, 3, 5), "trainval", K400, "td is 5, but the model was trained on trainval: 4"),
+    ],
+)
 def test_a_level_that_cannot_be_true_is_one_sentence(sls, split, weights, words):
     levels = dict(zip(("pt", "tl", "td"), sls, strict=True))
     found = contradictions(levels, {"split": split, "load_from": weights})

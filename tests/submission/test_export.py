@@ -17,20 +17,6 @@ from support.made_up import FEW, FEW_PAIRS, predictions, segment_list
 SLS = {"pt": 2, "tl": 3, "td": 3}
 
 
-REFUSED = [
-    ({"ids": [*FEW[:3], "P99_01_0"]}, FEW, "max", "split val name P99_01_0, which is not of the"),
-    ({"ids": [*FEW[:3], FEW[0]]}, FEW, "max", "val.pt: it has a segment twice; make it again"),
-    ({"log_probs": torch.tensor([0.0, torch.nan]).repeat(12, 2)}, FEW, "max",
-     r"its log_probs: .* 12 of .* hold NaN, infinity .* the first is number 0; exp"),
-    ({"pairs": FEW_PAIRS[:3]}, FEW, "max", "3 pairs, but 4 elsewhere in the file"),
-    ({"pairs": [*FEW_PAIRS[:3], (97, 0, 1)]}, FEW, "max", "its pair 3 is verb 97, noun 0; exp"),
-    ({"split": "test"}, FEW, "max", r"val\.pt: predictions of split 'test', expected 'val'; .*`e"),
-    ({}, FEW, "mean", "export: reduce is 'mean'; expected one of logsumexp, max"),
-    ({}, [*FEW, FEW[4]], "max", "has the narration_id 'P01_11_4' more than once; expected"),
-    ({}, [*FEW, "", ""], "max", "split val has the narration_id '' more than once; expected"),
-]  # fmt: skip
-
-
 class Stage:
     """The inputs of the rule export in a folder, and what it writes there."""
 
@@ -56,17 +42,14 @@ def test_scores_stand_in_the_split_s_order_and_the_rest_get_the_training_prior(s
     rng = np.random.default_rng(seed)
     some = [FEW[i] for i in rng.permutation(len(FEW))[: int(rng.integers(1, len(FEW)))]]
     made = predictions(some, seed)
-    verb, noun, predicted = complete_scores(made, FEW, reduce)
-    assert verb.shape == (12, 97) and noun.shape == (12, 300)
-    assert [i for i, known in zip(FEW, predicted, strict=True) if known] == sorted(
-        some, key=FEW.index
-    )
-    pairs = torch.tensor([pair[:2] for pair in FEW_PAIRS])
     prior = prior_logprobs(torch.tensor([pair[2] for pair in FEW_PAIRS]))
-    for place, name in enumerate(FEW):
-        row = made.log_probs[some.index(name)] if name in some else prior
-        own_verb, own_noun = fold_pairs(row[None], pairs, 97, 300, reduce)
-        assert torch.equal(verb[place], own_verb[0]) and torch.equal(noun[place], own_noun[0])
+    row_of_segment = dict(zip(some, made.log_probs, strict=True))
+    rows = torch.stack([row_of_segment.get(name, prior) for name in FEW])
+    pairs = torch.tensor([pair[:2] for pair in FEW_PAIRS])
+    expected = fold_pairs(rows, pairs, 97, 300, reduce)
+    verb, noun, predicted = complete_scores(made, FEW, reduce)
+    assert torch.equal(verb, expected[0]) and torch.equal(noun, expected[1])
+    assert predicted.tolist() == [name in some for name in FEW]
 
 
 def test_pt_and_zip_hold_the_completed_scores_of_every_segment_to_the_byte(tmp_path, caplog):
@@ -81,7 +64,26 @@ def test_pt_and_zip_hold_the_completed_scores_of_every_segment_to_the_byte(tmp_p
         assert f"{path}: 12 segments of val, 9 predicted, 3 with the training prior" in caplog.text
 
 
-@pytest.mark.parametrize("made, listed, reduce, words", REFUSED)
+@pytest.mark.parametrize(
+    "made, listed, reduce, words",
+    [
+        (
+            {"ids": [*FEW[:3], "P99_01_0"]},
+            FEW,
+            "max",
+            "split val name P99_01_0, which is not of the",
+        ),
+        (
+            {"split": "test"},
+            FEW,
+            "max",
+            r"val\.pt: predictions of split 'test', expected 'val'; .*`e",
+        ),
+        ({}, FEW, "mean", "export: reduce is 'mean'; expected one of logsumexp, max"),
+        ({}, [*FEW, FEW[4]], "max", "has the narration_id 'P01_11_4' more than once; expected"),
+        ({}, [*FEW, "", ""], "max", "split val has the narration_id '' more than once; expected"),
+    ],
+)
 def test_predictions_that_do_not_fit_are_one_error_and_no_output(
     tmp_path, made, listed, reduce, words
 ):
@@ -94,12 +96,18 @@ def test_predictions_that_do_not_fit_are_one_error_and_no_output(
 AGAIN = r"val\.pt: made with another model than .*model\.pth; make it again with `snakemake -R"
 
 
-@pytest.mark.parametrize("listed, weights, words", [
-    (FEW, b"other", AGAIN),
-    ([*FEW, "P01_11_99"], b"", "lacks 1 segments, the first is P01_11_99; expected the 13 of"),
-    (FEW[:-2], b"",
-     r"has, against the list, 2 segments, the first is P01_11_10; expected the 10 of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "listed, weights, words",
+    [
+        (FEW, b"other", AGAIN),
+        ([*FEW, "P01_11_99"], b"", "lacks 1 segments, the first is P01_11_99; expected the 13 of"),
+        (
+            FEW[:-2],
+            b"",
+            r"has, against the list, 2 segments, the first is P01_11_10; expected the 10 of",
+        ),
+    ],
+)
 def test_predictions_of_another_model_or_list_are_one_error_and_no_output(
     tmp_path, listed, weights, words
 ):
@@ -145,10 +153,8 @@ def folder(tmp_path, monkeypatch):
 
 def exported(folder, predicted, name):
     """Export with predictions of the first `predicted` segments."""
-    write_predictions(predictions(FEW[:predicted]), folder / "val.pt")
     clean = segment_list(folder / "results/clean/val.txt", FEW[:predicted])
-    export(folder / "val.pt", segment_list(folder / "val.txt"), folder / name, split="val",
-           reduce="max", sls=SLS, clean=clean)  # fmt: skip
+    Stage(folder, predictions(FEW[:predicted])).export(folder / name, clean=clean)
     return name
 
 
@@ -173,12 +179,17 @@ def test_a_submission_without_a_prediction_is_no_good_and_the_reasons_are_counte
 FEW_LACK = "hint: all scores are the same in 3 of 12 segments (25.0%) without a prediction: 2 video"
 
 
-@pytest.mark.parametrize("predicted, share, code, words", [
-    (12, [], 0, ""), (9, [], 0, FEW_LACK), (5, [], 1, "all scores"),
-    (0, ["--allow-prior", "1"], 0, "hint: all scores"),
-    (5, ["--allow-prior", "0.6"], 0, "hint: all scores"),
-    (9, ["--allow-prior", "0.2"], 1, "all scores"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "predicted, share, code, words",
+    [
+        (12, [], 0, ""),
+        (9, [], 0, FEW_LACK),
+        (5, [], 1, "all scores"),
+        (0, ["--allow-prior", "1"], 0, "hint: all scores"),
+        (5, ["--allow-prior", "0.6"], 0, "hint: all scores"),
+        (9, ["--allow-prior", "0.2"], 1, "all scores"),
+    ],
+)
 def test_the_share_that_may_be_without_a_prediction_can_be_chosen(
     folder, capsys, caplog, predicted, share, code, words
 ):

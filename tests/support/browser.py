@@ -15,10 +15,17 @@ from support.checkout import lacks
 
 PROGRAM = "chromium"
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1366,768", "--remote-debugging-pipe",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1366,768",
+    "--remote-debugging-pipe",
+)
 # One answer may take so many seconds.
 PATIENCE = 120.0
 
@@ -71,15 +78,24 @@ class Page:
 
     def run(self, script: str):
         """What `script`, the body of an async JavaScript function, returns."""
-        answer = self._call("Runtime.evaluate", expression=f"(async () => {{ {script} }})()",
-                            awaitPromise=True, returnByValue=True)  # fmt: skip
+        answer = self._call(
+            "Runtime.evaluate",
+            expression=f"(async () => {{ {script} }})()",
+            awaitPromise=True,
+            returnByValue=True,
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def resize(self, width: int, height: int = 900) -> None:
         """Show the page as on a screen of this size in CSS pixels."""
-        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                   deviceScaleFactor=1, mobile=False)  # fmt: skip
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     def prefer(self, scheme: str) -> None:
         """Show the page as to somebody who prefers `light` or `dark`."""
@@ -160,8 +176,10 @@ def at_start(page: Page, file: Path) -> Iterator[Page]:
     """The page of this file without filters, at its first segment, on a wide screen."""
     show(page, file.as_uri())
     page.resize(1440)
-    ask(page, "location.hash = ''; await wait(); await wait(); show(0);"
-              "document.activeElement.blur()")  # fmt: skip
+    ask(
+        page,
+        "location.hash = ''; await wait(); await wait(); show(0);document.activeElement.blur()",
+    )
     yield page
     assert page.errors == [], page.errors
 

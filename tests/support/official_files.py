@@ -17,10 +17,17 @@ def write_official_files(videos: Sequence[Video], folder: Path) -> None:
     for split in ("train", "val", "test"):
         labels = LABELS if split != "test" else ()
         rows = [
-            (f"{video.video_id}_0", video.participant_id, video.video_id, "00:00:00.50",
-             "00:00:01.50", *("take", 0, "cup", 1)[: len(labels)])
-            for video in videos if video.split == split
-        ]  # fmt: skip
+            (
+                f"{video.video_id}_0",
+                video.participant_id,
+                video.video_id,
+                "00:00:00.50",
+                "00:00:01.50",
+                *("take", 0, "cup", 1)[: len(labels)],
+            )
+            for video in videos
+            if video.split == split
+        ]
         write_table(folder / NAMES[split], COLUMNS + labels, rows, delimiter=",")
     for task, count in (("verb", 97), ("noun", 300)):
         names = [(number, f"{task}{number}") for number in range(count)]

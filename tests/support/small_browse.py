@@ -59,8 +59,11 @@ def sources(folder: Path) -> dict:
         folder / "scan.tsv",
     )
     (folder / "P02_03.tsv").write_text(TIMELINE)
-    lists = {"tail_verbs": "verb\n2\n", "tail_nouns": "noun\n2\n",
-             "unseen_participants": "participant_id\nP18\n"}  # fmt: skip
+    lists = {
+        "tail_verbs": "verb\n2\n",
+        "tail_nouns": "noun\n2\n",
+        "unseen_participants": "participant_id\nP18\n",
+    }
     for key, names in (("verb_classes", VERBS), ("noun_classes", NOUNS)):
         quoted = [f'{i},"{name.replace(chr(34), 2 * chr(34))}"' for i, name in enumerate(names)]
         lists[key] = "\n".join(["id,key", *quoted, ""])

@@ -16,11 +16,15 @@ def make(
     """Make those of a participant whose videos and results are in `folder`; the table's folder."""
     scan = folder / f"results/scan/{participant}.tsv"
     make_features(
-        participant, table, source_of(encoder, model), root=folder / "videos", scan=scan,
+        participant,
+        table,
+        source_of(encoder, model),
+        root=folder / "videos",
+        scan=scan,
         index=scan.with_suffix(".index.npz"),
         settings=FeatureSettings(**{"encoder": encoder, "stride": 0.5} | settings),
         predict=PredictSettings(workers=0, device="cpu", batch_size=batch),
-    )  # fmt: skip
+    )
     return table.parent
 
 
@@ -31,9 +35,12 @@ def tokens(
     made = [out / f"{split}.tokens.json" for split in splits]
     for split, index in zip(splits, made, strict=True):
         make_tokens(
-            folder / f"results/clean/{split}.txt", index, source_of(encoder, model),
-            video_root=str(folder / "videos"), index_dir=folder / "results/scan",
+            folder / f"results/clean/{split}.txt",
+            index,
+            source_of(encoder, model),
+            video_root=str(folder / "videos"),
+            index_dir=folder / "results/scan",
             settings=FeatureSettings(encoder=encoder, grid=list(grid)),
             predict=PredictSettings(workers=0, device="cpu", batch_size=32),
-        )  # fmt: skip
+        )
     return made

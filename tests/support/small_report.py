@@ -26,8 +26,9 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     replace those of metrics.json.
     """
     make_predictions(folder)
-    found = evaluate(folder / "val.pt", folder / "val.txt", folder / "metrics.json",
-                     lists={}, reduce="max")  # fmt: skip
+    found = evaluate(
+        folder / "val.pt", folder / "val.txt", folder / "metrics.json", lists={}, reduce="max"
+    )
     (folder / "metrics.json").write_text(json.dumps(found | figures))
     (folder / "salvage.tsv").write_text(
         "participant_id\tsegments\tkept_by_segment\tkept_by_video\tdecoder_only\tleft_out\twhy\n"
@@ -38,10 +39,9 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     (folder / "dropped.tsv").write_text("\n".join(["narration_id\tsplit\treason", *rows, ""]))
     common = {"truth_percent": 3.0, "guess_percent": 75.0, "picture": "", "problem": text}
     examples = [
-        {"narration_id": text, "truth": text, "guess": text,
-         "right": right, **common}
+        {"narration_id": text, "truth": text, "guess": text, "right": right, **common}
         for right in (True, False)
-    ]  # fmt: skip
+    ]
     (folder / "examples.json").write_text(json.dumps({"drawn at random": examples}))
     with drawing(folder / "picture.svg", f"title {text}", f"hint {text}", 1) as figure:
         figure.subplots().set_yticks([0], [text])
@@ -49,8 +49,13 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     outcome = outcomes(predictions, read_truth(folder / "val.txt", {}), "max")
     names = ClassNames({"verb": dict.fromkeys(range(9), text)})
     write_frame(by_class(outcome, PAIRS, names), folder / "per_class.tsv", float_format="%.2f")
-    jobs = {"rule": ["train", text], "job": "", "seconds": 90.0, "memory_mib": 512.0,
-            "load_percent": 150.0}  # fmt: skip
+    jobs = {
+        "rule": ["train", text],
+        "job": "",
+        "seconds": 90.0,
+        "memory_mib": 512.0,
+        "load_percent": 150.0,
+    }
     write_page(
         folder / "report.html",
         metrics=folder / "metrics.json",

@@ -156,16 +156,31 @@ def a_text(folder):
     return folder / "text.mp4"
 
 
-@pytest.mark.parametrize("made, words", [
-    (lambda folder: audio_only(folder / "sound.mp4"), "sound.mp4: no video stream in this file"),
-    (lambda folder: encode(folder / "one.MP4", 1), "one.MP4: 1 picture in it; expected a video"),
-    (cut, "cut.MP4: cannot open: truncated: .* cut or only half copied, copy it again"),
-    (a_text, "text.mp4: cannot open: not a video file; expected MP4"),
-    (lambda folder: folder, "is a folder; expected a video file; name its files"),
-    (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
-    (lambda folder: encode(folder / "a\nerror: b.mp4", 30), r"/a.nerror: b.mp4: has a line break"),
-    (lambda folder: "https://a.org/v.mp4", "https://a.org/v.mp4: is a URL; .* download it first"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "made, words",
+    [
+        (
+            lambda folder: audio_only(folder / "sound.mp4"),
+            "sound.mp4: no video stream in this file",
+        ),
+        (
+            lambda folder: encode(folder / "one.MP4", 1),
+            "one.MP4: 1 picture in it; expected a video",
+        ),
+        (cut, "cut.MP4: cannot open: truncated: .* cut or only half copied, copy it again"),
+        (a_text, "text.mp4: cannot open: not a video file; expected MP4"),
+        (lambda folder: folder, "is a folder; expected a video file; name its files"),
+        (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
+        (
+            lambda folder: encode(folder / "a\nerror: b.mp4", 30),
+            r"/a.nerror: b.mp4: has a line break",
+        ),
+        (
+            lambda folder: "https://a.org/v.mp4",
+            "https://a.org/v.mp4: is a URL; .* download it first",
+        ),
+    ],
+)
 def test_what_is_no_video_is_one_message(model, tmp_path, made, words):
     with pytest.raises(EpicError, match=words) as caught:
         predict(model, tmp_path / "out", made(tmp_path))
@@ -190,15 +205,24 @@ def test_a_file_that_is_none_or_breaks_after_its_scan_does_not_keep_the_others_f
     assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
 
 
-@pytest.mark.parametrize("words, message", [
-    (["v.mp4", "--stride", "0"], "--stride is 0.0; expected greater than or equal to 0.01"),
-    (["v.mp4", "--batch-size", "0"], "--batch_size is 0; expected greater than or equal to 1"),
-    (["v.mp4"], "v.mp4: no such file; expected a video"),
-    (["film.mp4", "--out", "film.mp4"], "film.mp4: is a file; expected a folder"),
-    (["a.activitynet.mp4"], "a.activitynet.mp4: its a.activitynet.json would be a file of another"),
-    (["film.mp4", "other/film.mp4"], "film: two videos have this name"),
-    (["v.mp4", "--model", "b.pth"], "--model is given 2 times; a timeline takes one model; call"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["v.mp4", "--stride", "0"], "--stride is 0.0; expected greater than or equal to 0.01"),
+        (["v.mp4", "--batch-size", "0"], "--batch_size is 0; expected greater than or equal to 1"),
+        (["v.mp4"], "v.mp4: no such file; expected a video"),
+        (["film.mp4", "--out", "film.mp4"], "film.mp4: is a file; expected a folder"),
+        (
+            ["a.activitynet.mp4"],
+            "a.activitynet.mp4: its a.activitynet.json would be a file of another",
+        ),
+        (["film.mp4", "other/film.mp4"], "film: two videos have this name"),
+        (
+            ["v.mp4", "--model", "b.pth"],
+            "--model is given 2 times; a timeline takes one model; call",
+        ),
+    ],
+)
 def test_a_mistaken_call_is_one_line(model, call, tmp_path, capsys, words, message):
     (tmp_path / "other").mkdir()
     for name in ("film.mp4", "other/film.mp4", "a.activitynet.mp4"):

@@ -19,8 +19,9 @@ def seen(demo, tmp_path_factory):
     """The JSON of each video's timeline, made by one call."""
     out = tmp_path_factory.mktemp("seen")
     films = [demo / f"videos/{name.split('_')[0]}/{name}.MP4" for name in VIDEOS]
-    epic100("predict", *films, "--out", out, "--model", demo / "results/model.pth",
-            "--stride", STRIDE)  # fmt: skip
+    epic100(
+        "predict", *films, "--out", out, "--model", demo / "results/model.pth", "--stride", STRIDE
+    )
     return {name: json.loads((out / f"{name}.json").read_text()) for name in VIDEOS}
 
 
@@ -54,10 +55,12 @@ def test_actions_that_stand_alone_are_found_and_named(seen, filmed):
     for name in VIDEOS:
         every, damaged = filmed[name], seen[name]["damaged"]
         alone = [
-            s for s in every
-            if s[1] - s[0] >= SHORTEST and not any(common(s, d) for d in damaged)
+            s
+            for s in every
+            if s[1] - s[0] >= SHORTEST
+            and not any(common(s, d) for d in damaged)
             and not any(common(s, other) for other in every if other is not s)
-        ]  # fmt: skip
+        ]
         rest = [*damaged, *(s for s in every if s not in alone)]
         wanted += len(alone)
         for found in seen[name]["segments"]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from epic100.base.log import log, rule_log
 from epic100.download.annotations import data_name
-from epic100.report.summary import write_summary
+from epic100.report.page import write_summary
 from epic100.scoring.evaluation import evaluate
 from epic100.settings import Settings
 

@@ -3,6 +3,8 @@
 Text of the run (class names, reasons, error messages) is escaped by the template. The page has one
 script, which sorts its tables. Its content security policy allows that one by its digest, and
 forbids any other, as well as every request.
+
+And results/summary.txt: what was kept and how accurate the model is, on one screen.
 """
 
 import base64
@@ -33,7 +35,8 @@ from epic100.report.tables import (
 )
 from epic100.report.template import template
 from epic100.scoring.published import CAUSES
-from epic100.segments.cleaning import caution
+from epic100.segments.cleaning import caution, salvage_lines
+from epic100.segments.drop_reasons import held_back
 from epic100.segments.official_lists import read_list
 
 log = logging.getLogger(__name__)
@@ -132,6 +135,26 @@ def write_page(
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
+
+
+def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: PathLike) -> None:
+    """Write the summary. What makes the figures worth little is its first line.
+
+    Args:
+        salvage: results/clean/salvage.tsv.
+        metrics: The model's metrics.json.
+        dropped: results/clean/dropped.tsv.
+        out: The text file to write.
+    """
+    figures = read_json(metrics)
+    text = template("summary.txt.j2").render(
+        figures=figures,
+        warning=warning(figures, dropped),
+        kept=[*salvage_lines(read_frame(salvage)), *held_back(dropped)],
+        published=published_rows(figures),
+        causes=CAUSES,
+    )
+    write_text(out, text)
 
 
 def read_picture(path: PathLike) -> Picture:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -35,40 +34,6 @@ WORTH, WAITING, FALLING, TWICE, EPOCHS = 0.5, 0.2, 0.1, 2.0, 5
 VAL_SEGMENTS = 9668
 
 
-@dataclass(frozen=True)
-class Comparable:
-    """Top-1 of a model on the official val segments, in percent.
-
-    Attributes:
-        name: The model.
-        verb: Verb accuracy.
-        noun: Noun accuracy.
-        action: Verb and noun both right, as the leaderboard counts.
-        action_head: Accuracy of the model's own scores of actions, as LaViLa and AVION report it.
-    """
-
-    name: str
-    verb: float | None
-    noun: float | None
-    action: float | None
-    action_head: float | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """Accuracies of verb, noun and action over one group of segments.
-
-    Attributes:
-        name: The group.
-        segments: How many segments are in it; None if unknown.
-        percents: One per task; None where there is no figure.
-    """
-
-    name: str
-    segments: int | None
-    percents: Sequence[float | None]
-
-
 def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float | None]:
     """Return the accuracies of verb, noun and action over a group of segments, in percent.
 
@@ -80,20 +45,26 @@ def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float
     return [figures.get(f"{group}_{task}_accuracy_at_{k}") for task in TASKS]
 
 
-def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[Row]:
+def official_rows(
+    figures: Mapping[str, Any], unseen: Collection[str]
+) -> list[tuple[str, int | None, Sequence[float | None]]]:
     """Return the official figures by group of segments.
 
     Args:
         figures: The content of metrics.json.
         unseen: Participants without a video in train; empty if there is no such list.
+
+    Returns:
+        For each group its name, its number of segments (None if unknown), and the accuracies of
+        verb, noun and action over it in percent, None where there is no figure.
     """
     people = figures["diagnostics"]["participants"]
     seen = {name: person for name, person in people.items() if name not in unseen}
     strangers = sum(person["segments"] for name, person in people.items() if name in unseen)
-    rows = [
-        Row("all, top-1", figures["segments"], accuracies(figures, "overall")),
-        Row("all, top-5", figures["segments"], accuracies(figures, "overall", 5)),
-        Row("with readable video, top-1", figures["predicted"], accuracies(figures, "readable")),
+    rows: list[tuple[str, int | None, Sequence[float | None]]] = [
+        ("all, top-1", figures["segments"], accuracies(figures, "overall")),
+        ("all, top-5", figures["segments"], accuracies(figures, "overall", 5)),
+        ("with readable video, top-1", figures["predicted"], accuracies(figures, "readable")),
     ]
     if strangers and seen:
         total = sum(person["segments"] for person in seen.values())
@@ -102,35 +73,34 @@ def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[R
             / total
             for task in TASKS
         ]
-        rows.append(Row("seen participants, top-1", total, mean))
+        rows.append(("seen participants, top-1", total, mean))
     beyond = accuracies(figures, "beyond_train")
     classes = [figures["diagnostics"][f"{task}_mean_class_accuracy"] for task in TASKS]
     return [
         *rows,
-        Row("unseen participants, top-1", strangers, accuracies(figures, "unseen")),
-        Row("tail classes, top-1", None, accuracies(figures, "tail")),
-        Row("pairs that train lacks, top-1", figures["beyond_train"], beyond),
-        Row("mean over classes, top-1", None, classes),
+        ("unseen participants, top-1", strangers, accuracies(figures, "unseen")),
+        ("tail classes, top-1", None, accuracies(figures, "tail")),
+        ("pairs that train lacks, top-1", figures["beyond_train"], beyond),
+        ("mean over classes, top-1", None, classes),
     ]
 
 
-def published_rows(figures: Mapping[str, Any]) -> list[Comparable]:
-    """Return this run and the published models, or [] for a run on other segments than theirs."""
+def published_rows(figures: Mapping[str, Any]) -> dict[str, Sequence[float | None]]:
+    """Return this run and the published models, or {} for a run on other segments than theirs.
+
+    Returns:
+        By name of the model: top-1 on the official val segments in percent, of verbs, of nouns, of
+        actions as the leaderboard counts (verb and noun both right), and of the model's own scores
+        of actions, as LaViLa and AVION report it.
+    """
     if figures["segments"] != VAL_SEGMENTS:
-        return []
-    head = figures.get("action_head_accuracy_at_1")
-    verb, noun, action = accuracies(figures, "overall")
-    others = [
-        Comparable(
-            model.title,
-            model.verb,
-            model.noun,
-            None if model.own_scores else model.action,
-            model.action if model.own_scores else None,
-        )
-        for model in published().values()
-    ]
-    return [Comparable("this run", verb, noun, action, head), *others]
+        return {}
+    of_run = [*accuracies(figures, "overall"), figures.get("action_head_accuracy_at_1")]
+    rows: dict[str, Sequence[float | None]] = {"this run": of_run}
+    for model in published().values():
+        actions = (None, model.action) if model.own_scores else (model.action, None)
+        rows[model.title] = [model.verb, model.noun, *actions]
+    return rows
 
 
 def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:

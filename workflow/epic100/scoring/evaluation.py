@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import nll_loss
 
 from epic100.base.atomic import write_text
-from epic100.scoring.metrics import TASKS, group_accuracies, percent
+from epic100.scoring.metrics import TASKS, group_accuracies, losses_of_heads, percent
 from epic100.scoring.outcomes import Truth, outcomes, read_truth
 from epic100.scoring.predictions import Predictions, chosen_way, read_predictions, ways_of
 from epic100.scoring.published import beside_published
@@ -170,20 +169,16 @@ def _of_heads(predictions: Predictions, truth: Truth) -> dict[str, float | None]
     """`action_head_accuracy_at_1` and `loss`, from the scores as the model gave them."""
     number_of_pair = {pair[:2]: number for number, pair in enumerate(predictions.pairs)}
     pair_of_segment = dict(zip(truth.ids, truth.pairs(), strict=True))
-    pair_numbers = [
-        number_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids
-    ]
-    targets = torch.tensor(pair_numbers, dtype=torch.int64)
-    is_known = targets >= 0
-    verb, noun = torch.tensor(predictions.pairs)[targets[is_known], :2].T
-    heads = [(predictions.verb_log_probs, verb), (predictions.noun_log_probs, noun)]
-    accuracy, loss = None, None
+    numbers = torch.tensor(
+        [number_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids],
+        dtype=torch.int64,
+    )
+    heads = {"verb": predictions.verb_log_probs, "noun": predictions.noun_log_probs}
+    accuracy = None
     if predictions.pair_head:
-        heads.append((predictions.log_probs, targets[is_known]))
-        accuracy = percent((predictions.log_probs.argmax(dim=1) == targets).numpy())
-    if is_known.any():
-        scored_heads = [
-            (scores[is_known].double(), ids) for scores, ids in heads if scores is not None
-        ]
-        loss = float(sum(nll_loss(*head) for head in scored_heads))
+        heads["pair"] = predictions.log_probs
+        accuracy = percent((predictions.log_probs.argmax(dim=1) == numbers).numpy())
+    scores = {head: rows for head, rows in heads.items() if rows is not None}
+    losses = losses_of_heads(scores, torch.tensor(predictions.pairs)[:, :2], numbers)
+    loss = float(losses.nanmean()) if (numbers >= 0).any() else None
     return {"action_head_accuracy_at_1": accuracy, "loss": loss}

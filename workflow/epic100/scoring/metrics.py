@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import nll_loss
 
 from epic100.base.errors import EpicError
 
@@ -144,6 +145,28 @@ def official_hits(
 def percent(right: np.ndarray | pd.Series) -> float | None:
     """The share of segments that are right, bool [N], in percent; None if there is none."""
     return float(right.mean() * 100) if len(right) else None
+
+
+def losses_of_heads(
+    scores: Mapping[str, torch.Tensor], pairs: torch.Tensor, numbers: torch.Tensor
+) -> torch.Tensor:
+    """Compute what training minimises, without label smoothing, for each segment.
+
+    Args:
+        scores: Log-probabilities [N, classes] of each head of a model: `pair`, `verb`, `noun`.
+        pairs: The (verb, noun) of each pair of training, int64 [P, 2].
+        numbers: The true pair of each segment, int64 [N]; -1 if training lacks it.
+
+    Returns:
+        The sum of the cross-entropies of the heads, float64 [N]; NaN for a pair that training
+        lacks.
+    """
+    known = numbers.clamp(min=0)
+    classes = {"pair": known, "verb": pairs[known, 0], "noun": pairs[known, 1]}
+    losses = [
+        nll_loss(rows.double(), classes[head], reduction="none") for head, rows in scores.items()
+    ]
+    return torch.stack(losses).sum(dim=0).where(numbers >= 0, math.nan)
 
 
 def wilson(percent: float, number: int) -> tuple[float, float]:

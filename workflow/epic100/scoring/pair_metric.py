@@ -3,6 +3,7 @@
 The class is registered as MMEngine's metric, which a recipe names.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,10 @@ from mmengine.evaluator import BaseMetric
 from epic100.model.model_file import output_sizes, split_outputs
 from epic100.scoring.epoch_table import VAL_LOSS
 from epic100.scoring.folding import fold_pairs
-from epic100.scoring.metrics import TASKS, official_metrics
+from epic100.scoring.metrics import TASKS, losses_of_heads, official_metrics
 from epic100.segments.pairs import read_pairs
 
 PREFIX = "epic"
-
-
 # These columns of the table of epochs each get a figure of a validation.
 FIGURES = {
     f"{task}_top{k}": f"{PREFIX}/overall_{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)
@@ -73,12 +72,10 @@ class EpicPairMetric(BaseMetric):
             folded = fold_pairs(parts["pair"], self.pairs, *self.classes, self.reduce)
         else:
             folded = head_scores["verb"], head_scores["noun"]
-        for number, (sample, verb, noun) in enumerate(zip(intact, *folded, strict=True)):
-            pair = int(sample["verb"]), int(sample["noun"])
-            target = {"pair": self.places.get(pair), "verb": pair[0], "noun": pair[1]}
-            loss = None
-            if target["pair"] is not None:
-                loss = -sum(float(rows[number, target[head]]) for head, rows in head_scores.items())
+        pairs = [(int(sample["verb"]), int(sample["noun"])) for sample in intact]
+        numbers = torch.tensor([self.places.get(pair, -1) for pair in pairs])
+        losses = losses_of_heads(head_scores, self.pairs, numbers).tolist()
+        for verb, noun, pair, loss in zip(*folded, pairs, losses, strict=True):
             # A view would send its whole batch when ranks exchange results, so each is a copy.
             self.results.append((verb.clone(), noun.clone(), *pair, loss))
 
@@ -87,6 +84,6 @@ class EpicPairMetric(BaseMetric):
         verb_scores, noun_scores, true_verbs, true_nouns, losses = zip(*results, strict=True)
         scores = torch.stack(verb_scores), torch.stack(noun_scores)
         figures = official_metrics(*scores, true_verbs, true_nouns, [""] * len(true_verbs))
-        known_losses = [loss for loss in losses if loss is not None]
+        known_losses = [loss for loss in losses if not math.isnan(loss)]
         loss = sum(known_losses) / len(known_losses) if known_losses else None
         return {k: v for k, v in figures.items() if k.startswith("overall_")} | {"loss": loss}

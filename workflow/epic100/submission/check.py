@@ -178,7 +178,6 @@ def some_of(names: Sequence[Any]) -> str:
 
 
 def _id_problems(ids: Sequence[Any], expected_ids: Iterable[str]) -> list[str]:
-    problems = []
     expected = dict.fromkeys(expected_ids)
     counts = Counter(i for i in ids if isinstance(i, str))
     groups = {
@@ -187,10 +186,7 @@ def _id_problems(ids: Sequence[Any], expected_ids: Iterable[str]) -> list[str]:
         "unexpected": [i for i in counts if i not in expected],
         "more than one entry for": [i for i, count in counts.items() if count > 1],
     }
-    for name, group in groups.items():
-        if group:
-            problems.append(f"{name}: {some_of(group)}")
-    return problems
+    return [f"{name}: {some_of(group)}" for name, group in groups.items() if group]
 
 
 def _chosen(names: Sequence[str], mask: torch.Tensor) -> list[str]:

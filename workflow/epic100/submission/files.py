@@ -26,10 +26,7 @@ from epic100.submission.check import OUTPUTS, shortened, some_of
 
 PathLike = str | os.PathLike
 
-
 MEMBER = "test.json"
-VERSION = "0.2"
-CHALLENGE = "action_recognition"
 # The file test.json has at most so many bytes. That of EPIC-100 test has about 100 MiB.
 LARGEST = 2**28
 # The first limits objects and lists, the second limits values. An object needs 100 times its bytes
@@ -213,7 +210,9 @@ def write_zip(
     entries = list(entries)
     levels = {f"sls_{key}": level for key, level in sls.items()}
     try:
-        checked_head = Head.model_validate({"version": VERSION, "challenge": CHALLENGE} | levels)
+        checked_head = Head.model_validate(
+            {"version": "0.2", "challenge": "action_recognition"} | levels
+        )
     except ValidationError as error:
         faults = "; ".join(_lines("", error))
         raise EpicError(f"`export: sls:` is {dict(sls)}{faults}; expected pt, tl and td") from error
