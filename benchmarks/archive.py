@@ -21,9 +21,9 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import os
 import re
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -41,6 +41,7 @@ import numpy as np
 from archive_files import make_archive
 from mmaction.registry import TRANSFORMS
 from mmengine.registry import init_default_scope
+from tables import machine, markdown
 
 import epic100.mmaction  # noqa: F401
 from epic100.video.index_file import index_path, load_index
@@ -103,35 +104,34 @@ class Clip:
 Read = Callable[[Clip], np.ndarray | list[np.ndarray] | None]
 
 
-def ours(scan: Path, paths: list[str], keep_open: int, steps: list[dict]) -> Read:
+def by_steps(first: Any, others: list[Any]) -> Read:
+    """Reads clips by steps of a pipeline; `first` opens the file."""
+
+    def read(clip: Clip) -> np.ndarray | list[np.ndarray]:
+        sample = first.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
+        for step in others:
+            sample = step.transform(sample)
+        return sample["imgs"]
+
+    return read
+
+
+def ours(scan: Path, paths: list[str], steps: list[dict]) -> Read:
     """The pipeline's own steps."""
-    opening = {"type": "OpenSegment", "index_dir": str(scan), "keep_open": keep_open}
+    opening = {"type": "OpenSegment", "index_dir": str(scan), "keep_open": KEPT}
     opened, *others = [TRANSFORMS.build(step) for step in (opening, *steps)]
     # The first epoch of a training opens each file, so the figures leave this cost out.
     for path in () if scan.name.endswith("container") else paths:
         opened.transform(Clip(path, 0, 1, []).sample())
-
-    def read(clip: Clip) -> np.ndarray | list[np.ndarray]:
-        sample = opened.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
-        for step in others:
-            sample = step.transform(sample)
-        return sample["imgs"]
-
-    return read
+    return by_steps(opened, others)
 
 
-def stock(steps: list[dict]) -> Read:
-    """MMAction2's own reader, and its steps after it: a file is read whole for every clip."""
-    init = TRANSFORMS.build({"type": "DecordInit", "num_threads": 1})
-    others = [TRANSFORMS.build(step) for step in ({"type": "DecordDecode"}, *steps)]
-
-    def read(clip: Clip) -> np.ndarray | list[np.ndarray]:
-        sample = init.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
-        for step in others:
-            sample = step.transform(sample)
-        return sample["imgs"]
-
-    return read
+def mmaction2(reader: str, steps: list[dict]) -> Read:
+    """MMAction2's own reader, `Decord` or `PyAV`, and steps after it: each clip opens a file."""
+    threads = {"num_threads": 1} if reader == "Decord" else {}
+    pipeline = ({"type": f"{reader}Init", **threads}, {"type": f"{reader}Decode"}, *steps)
+    first, *others = [TRANSFORMS.build(step) for step in pipeline]
+    return by_steps(first, others)
 
 
 def decord_kept() -> Read:
@@ -211,8 +211,8 @@ class Floor:
                 decoder.thread_type, decoder.thread_count = "NONE", 1
                 self._decoders[clip.path] = decoder
             for key in np.unique(keys).tolist():
-                wanted, packets = set(pts[keys == key].tolist()), []
-                left = set(wanted)
+                times, packets = set(pts[keys == key].tolist()), []
+                left = set(times)
                 container.seek(int(index.key_pts[key]), stream=stream)
                 for packet in container.demux(stream):
                     if packet.size and (packets or packet.pts == index.key_pts[key]):
@@ -220,17 +220,17 @@ class Floor:
                         left.discard(packet.pts)
                         if not left:
                             break
-                groups.append((wanted, packets))
+                groups.append((times, packets))
         self._groups[id(clip)] = groups
         return sum(packet.size for _, packets in groups for packet in packets)
 
     def __call__(self, clip: Clip) -> None:
         """Decode them, without the pictures that nothing needs, as the reader does."""
         decoder = self._decoders[clip.path]
-        for wanted, packets in self._groups.pop(id(clip)):
+        for times, packets in self._groups.pop(id(clip)):
             decoder.flush_buffers()
             for packet in packets:
-                decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                decoder.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
                 decoder.decode(packet)
             decoder.decode(None)
 
@@ -295,11 +295,11 @@ def measure(read: Read, clip: Clip) -> dict:
     """
     size = read.load(clip) if isinstance(read, Floor) else 0
     # Reading /proc counts as a read too.
-    own = -_bytes() + _bytes()
+    overhead = -_bytes() + _bytes()
     before, began = _bytes(), time.process_time()
     frames = read(clip)
     cpu = time.process_time() - began
-    count = _bytes() - before - own
+    count = _bytes() - before - overhead
     checksum = ""
     if frames is not None:
         checksum = hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()[:12]
@@ -317,32 +317,32 @@ def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
     init_default_scope("mmaction")
     files = json.loads((folder / "files.json").read_text())["archive"]
     ways: dict[str, tuple[str, dict, Callable[[], Read]]] = {}
-    for kind in ("original", "copy"):
-        scan, old = folder / "scan" / kind, folder / "scan" / f"{kind}-container"
-        paths = [str(folder / kind / name) for name, _, _ in files]
-        ways[f"{kind}: floor"] = kind, DENSE, partial(Floor, scan)
-        ways[f"{kind}: floor, whole segment"] = kind, SEGMENT, partial(Floor, scan)
+    for version in ("original", "copy"):
+        scan, old = folder / "scan" / version, folder / "scan" / f"{version}-container"
+        paths = [str(folder / version / name) for name, _, _ in files]
+        ways[f"{version}: floor"] = version, DENSE, partial(Floor, scan)
+        ways[f"{version}: floor, whole segment"] = version, SEGMENT, partial(Floor, scan)
         for name, where, step, steps in (
             ("ours", scan, DENSE, FULL),
             ("ours, containers", old, DENSE, FULL),
             ("ours, training size", scan, DENSE, [*CROPPED, FORMAT]),
             ("ours, whole segment", scan, SEGMENT, [*CROPPED, FORMAT]),
         ):
-            ways[f"{kind}: {name}"] = kind, step, partial(ours, where, paths, KEPT, steps)
+            ways[f"{version}: {name}"] = version, step, partial(ours, where, paths, steps)
     ways |= {
         "original: decord, kept": ("original", DENSE, decord_kept),
         "original: torchcodec, kept": ("original", DENSE, torchcodec_kept),
         "original: video-reader-rs, kept": ("original", DENSE, video_reader_kept),
-        "original: MMAction2 stock": ("original", DENSE, partial(stock, [])),
+        "original: MMAction2 stock": ("original", DENSE, partial(mmaction2, "Decord", [])),
     }
     for name in ("decord", "torchcodec", "video-reader-rs"):
-        kind, step, make = ways[f"original: {name}, kept"]
-        ways[f"original: {name}, training size"] = kind, step, partial(to_training_size, make)
+        version, step, make = ways[f"original: {name}, kept"]
+        ways[f"original: {name}, training size"] = version, step, partial(to_training_size, make)
     ways = {name: way for name, way in ways.items() if re.search(f"floor|{only}", name)}
     rows: dict[str, list[dict]] = {name: [] for name in ways}
     readers = {
-        name: Reader(make, draw(folder, kind, step, count))
-        for name, (kind, step, make) in ways.items()
+        name: Reader(make, draw(folder, version, step, count))
+        for name, (version, step, make) in ways.items()
     }
     for number in range(-WARM_UP, count):
         for name, reader in readers.items():
@@ -360,50 +360,47 @@ def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
     return {name: _figures(some, rows[_floor_of(name)]) for name, some in rows.items()}
 
 
-def _mean(rows: list[dict], key: str) -> float:
-    return sum(row[key] for row in rows) / max(1, len(rows))
-
-
 def _figures(rows: list[dict], floor: list[dict]) -> dict:
     if not rows:
         return {"missing": True}
-    beyond = _mean(rows, "bytes") - _mean(floor[: len(rows)], "size")
+
+    def mean(key: str, of: list[dict] = rows) -> float:
+        return statistics.fmean(row[key] for row in of)
+
     return {
-        "cpu_ms": _mean(rows, "cpu_ms"),
-        "of_floor": _mean(rows, "cpu_ms") / _mean(floor, "cpu_ms"),
-        "mb": _mean(rows, "bytes") / 1e6,
-        "beyond_kb": beyond / 1e3,
+        "cpu_ms": mean("cpu_ms"),
+        "of_floor": mean("cpu_ms") / mean("cpu_ms", floor),
+        "mb": mean("bytes") / 1e6,
+        "beyond_kb": (mean("bytes") - mean("size", floor[: len(rows)])) / 1e3,
         "peak_mb": max(row["peak_mb"] for row in rows),
     }
 
 
 def _floor_of(name: str) -> str:
-    kind = "copy" if name.startswith("copy") else "original"
-    return f"{kind}: floor" + ", whole segment" * name.endswith("whole segment")
+    version = "copy" if name.startswith("copy") else "original"
+    return f"{version}: floor" + ", whole segment" * name.endswith("whole segment")
 
 
 def _require_equal_frames(rows: dict[str, list[dict]]) -> None:
     others = {"original": ["decord, kept", "MMAction2 stock"], "copy": []}
-    for kind, more in others.items():
-        ours = [row["sum"] for row in rows.get(f"{kind}: ours", [])]
+    for version, more in others.items():
+        ours = [row["sum"] for row in rows.get(f"{version}: ours", [])]
         for way in ("ours, containers", *more):
-            sums = [row["sum"] for row in rows.get(f"{kind}: {way}", [])]
-            assert sums == ours[: len(sums)], f"{kind}, {way}: other frames"
+            sums = [row["sum"] for row in rows.get(f"{version}: {way}", [])]
+            assert sums == ours[: len(sums)], f"{version}, {way}: other frames"
 
 
 def table(figures: dict[str, dict]) -> str:
     """The figures as Markdown."""
-    lines = ["| read | CPU ms | of the floor | KB beyond | MB read | peak MB |", "|---" * 6 + "|"]
+    rows = []
     for name, row in figures.items():
         if "missing" in row:
-            lines.append(f"| {name} | not installed " + "| " * 4 + "|")
+            rows.append((name, "not installed", *[None] * 4))
             continue
-        beyond = "" if "floor" in name else f"{row['beyond_kb']:.0f}"
-        lines.append(
-            f"| {name} | {row['cpu_ms']:.1f} | {row['of_floor']:.2f} | {beyond} | {row['mb']:.2f} "
-            f"| {row['peak_mb']:.0f} |"
-        )
-    return "\n".join(lines)
+        beyond = None if "floor" in name else f"{row['beyond_kb']:.0f}"
+        cpu, share = f"{row['cpu_ms']:.1f}", f"{row['of_floor']:.2f}"
+        rows.append((name, cpu, share, beyond, f"{row['mb']:.2f}", f"{row['peak_mb']:.0f}"))
+    return markdown("read | CPU ms | of the floor | KB beyond | MB read | peak MB", rows)
 
 
 def arguments(about: str) -> argparse.ArgumentParser:
@@ -431,19 +428,11 @@ def main() -> None:
     """Make the archive, unless it is there, and compare."""
     parser = arguments(__doc__)
     parser.add_argument("--only", default="", help="a pattern of the ways beside the floors")
-    given = parser.parse_args()
-    with archive_of(given) as folder:
-        found = compare(folder, given.clips, given.only)
-    print(table(found))
-    load = [round(value, 1) for value in os.getloadavg()]
-    about = {
-        "clips": given.clips,
-        "cores": os.cpu_count(),
-        "load": load,
-        "date": time.strftime("%Y-%m-%d"),
-        "pyav": av.__version__,
-    }
-    print(json.dumps(about | {"ways": found}))
+    options = parser.parse_args()
+    with archive_of(options) as folder:
+        figures = compare(folder, options.clips, options.only)
+    print(table(figures))
+    print(json.dumps({"clips": options.clips, **machine(), "ways": figures}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """Films, archives of long files and folders to train in: what the benchmarks read."""
 
+import itertools
 import json
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,9 +20,10 @@ from epic100.settings import ProxySettings
 from epic100.video.index import build_index
 from epic100.video.index_file import write_indexes
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.packets import CodedPicture, later, write_film
+
 RATES = (Fraction(60000, 1001), Fraction(50))
-# The sound has so many samples a second.
-SOUND = 48000
 # Each folder to train in has videos of one size; None makes small copies of the videos before.
 SOURCES: dict[str, tuple[int, int] | None] = {
     "640x360": (640, 360),
@@ -36,38 +40,46 @@ def film_photograph(
 
     H.264 by libx264's defaults, with a key frame every 250 and three B-frames.
     """
+    pictures = _photographed(size, [i / float(rate) for i in range(round(minutes * 60 * rate))])
+    coder = {"crf": "19", "preset": "medium", "g": "250"}
+    write_film(path, pictures, size, rate, itertools.count(), 1 / rate, coder=coder)
+
+
+def _photographed(size: tuple[int, int], times: list[float]) -> Iterator[np.ndarray]:
+    """What the camera sees at these seconds."""
     photo = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"))
     scene = cv2.resize(photo, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_CUBIC)[..., ::-1]
     scene, rng = np.ascontiguousarray(scene), np.random.default_rng(7)
-    with av.open(str(path), "w", format="mp4") as container:
-        options = {"crf": "19", "preset": "medium", "g": "250"}
-        stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for i in range(round(minutes * 60 * rate)):
-            t = i / float(rate)
-            angle = 4 * np.sin(0.7 * t) + 1.5 * np.sin(3.1 * t)
-            move = cv2.getRotationMatrix2D((size[0], size[1]), angle, 1 + 0.1 * np.sin(0.4 * t))
-            move[0, 2] -= size[0] / 2 + 60 * np.sin(0.9 * t) + 8 * np.sin(7 * t)
-            move[1, 2] -= size[1] / 2 + 40 * np.sin(0.6 * t + 1) + 6 * np.sin(9 * t)
-            picture = cv2.warpAffine(scene, move, size, borderMode=cv2.BORDER_REFLECT)
-            noise = rng.integers(-3, 4, picture.shape, dtype=np.int16)
-            picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    for t in times:
+        angle = 4 * np.sin(0.7 * t) + 1.5 * np.sin(3.1 * t)
+        move = cv2.getRotationMatrix2D((size[0], size[1]), angle, 1 + 0.1 * np.sin(0.4 * t))
+        move[0, 2] -= size[0] / 2 + 60 * np.sin(0.9 * t) + 8 * np.sin(7 * t)
+        move[1, 2] -= size[1] / 2 + 40 * np.sin(0.6 * t + 1) + 6 * np.sin(9 * t)
+        picture = cv2.warpAffine(scene, move, size, borderMode=cv2.BORDER_REFLECT)
+        noise = rng.integers(-3, 4, picture.shape, dtype=np.int16)
+        yield np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+def repeated(packets: list[CodedPicture], count: int) -> list[CodedPicture]:
+    """So many packets: those of a film over and over, each turn after the one before."""
+    times = sorted(packet.pts for packet in packets)
+    length = times[-1] - times[0] + int(np.median(np.diff(times)))
+    turns = [later(packets, turn * length) for turn in range(-(-count // len(packets)))]
+    return [packet for turn in turns for packet in turn][:count]
 
 
 def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]) -> None:
     """Write the originals, their copies and indexes, and their names as files.json."""
     if not 1 <= files <= 64:
         raise SystemExit(f"--files is {files}; expected 1 to 64")
-    for part in ("original/P01", "copy/P01", "filmed"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    for subfolder in ("original/P01", "copy/P01", "filmed"):
+        (folder / subfolder).mkdir(parents=True, exist_ok=True)
     for number, rate in enumerate(RATES[: min(files, 2)]):
         camera, small = folder / f"filmed/{number}.MP4", folder / f"filmed/{number}.copy.MP4"
         sound = folder / f"filmed/{number}.sound.MP4"
         film_photograph(camera, min(minutes, 1), size, rate)
         write_proxy(camera, small, ProxySettings())
-        _record(sound, min(minutes, 1) * 60)
+        record(sound, min(minutes, 1) * 60)
         times = max(1, round(minutes))
         first = f"P01_{number + 1:03d}"
         repeat([camera, sound], folder / f"original/P01/{first}.MP4", times)
@@ -87,15 +99,15 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
 
 def write_scan(folder: Path, files: int) -> list[int]:
     """Write the frame indexes as a scan does, with and without packets' places; return lengths."""
-    for kind in ("original", "copy"):
-        made = [build_index(path) for path in sorted((folder / kind / "P01").glob("*"))[:2]]
-        indexes = {f"P01_{n + 1:03d}": made[n % len(made)] for n in range(files)}
-        for name in (kind, f"{kind}-container"):
+    for version in ("original", "copy"):
+        built = [build_index(path) for path in sorted((folder / version / "P01").glob("*"))[:2]]
+        indexes = {f"P01_{n + 1:03d}": built[n % len(built)] for n in range(files)}
+        for name in (version, f"{version}-container"):
             (folder / "scan" / name).mkdir(parents=True, exist_ok=True)
-        write_indexes(indexes, folder / "scan" / kind / "P01.index.npz")
+        write_indexes(indexes, folder / "scan" / version / "P01.index.npz")
         without = {name: replace(index, direct=False) for name, index in indexes.items()}
-        write_indexes(without, folder / "scan" / f"{kind}-container" / "P01.index.npz")
-    return [index.frames for index in made]
+        write_indexes(without, folder / "scan" / f"{version}-container" / "P01.index.npz")
+    return [index.frames for index in built]
 
 
 @dataclass(frozen=True)
@@ -119,32 +131,32 @@ def repeat(sources: list[Path], target: Path, times: int) -> None:
             with av.open(str(source)) as container:
                 stream = container.streams[0]
                 streams.append(out.add_stream_from_template(stream))
-                own = [
+                coded = [
                     Coded(number, p.pts, p.dts, p.duration, p.time_base, p.is_keyframe, bytes(p))
                     for p in container.demux(stream)
                     if p.size
                 ]
-            lengths.append(sum(p.duration for p in own))
-            packets += own
+            lengths.append(sum(p.duration for p in coded))
+            packets += coded
         packets.sort(key=lambda p: p.dts * p.time_base)
         for turn in range(times):
             for p in packets:
-                packet, later = av.Packet(p.data), turn * lengths[p.stream]
-                packet.pts, packet.dts, packet.duration = p.pts + later, p.dts + later, p.duration
+                packet, shift = av.Packet(p.data), turn * lengths[p.stream]
+                packet.pts, packet.dts, packet.duration = p.pts + shift, p.dts + shift, p.duration
                 packet.time_base, packet.is_keyframe = p.time_base, p.is_key
                 packet.stream = streams[p.stream]
                 out.mux_one(packet)
 
 
-def _record(path: Path, seconds: float) -> None:
-    """Stereo noise as AAC."""
+def record(path: Path, seconds: float, rate: int = 48000) -> None:
+    """Stereo noise as AAC, of `rate` samples a second."""
     rng = np.random.default_rng(5)
     with av.open(str(path), "w", format="mp4") as out:
-        stream = out.add_stream("aac", rate=SOUND, layout="stereo", bit_rate=64000)
-        for _ in range(max(1, int(seconds * SOUND / 1024))):
+        stream = out.add_stream("aac", rate=rate, layout="stereo", bit_rate=64000)
+        for _ in range(max(1, int(seconds * rate / 1024))):
             noise = rng.normal(0, 0.05, (2, 1024)).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="stereo")
-            frame.sample_rate = SOUND
+            frame.sample_rate = rate
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
 
@@ -153,7 +165,7 @@ def make_kitchens(
     folder: Path, sources: dict[str, tuple[int, int] | None], seconds: float
 ) -> dict[str, Path]:
     """A folder to train in for each source, with one video of so many seconds by twelve names."""
-    made: dict[str, Path] = {}
+    kitchens: dict[str, Path] = {}
     film = folder / "none.MP4"
     for source, size in sources.items():
         before, film = film, folder / f"{source}.MP4"
@@ -161,8 +173,8 @@ def make_kitchens(
             write_proxy(before, film, ProxySettings(), build_index(before))
         else:
             film_photograph(film, seconds / 60, size)
-        made[source] = _kitchen(folder / source, film, int(20 * seconds))
-    return made
+        kitchens[source] = _kitchen(folder / source, film, int(20 * seconds))
+    return kitchens
 
 
 def _kitchen(folder: Path, film: Path, segments: int) -> Path:

@@ -66,10 +66,10 @@ def random_predictions(csv: Path, videos: dict, path: Path, seed: int) -> None:
     """Scores of the pairs of val itself, the true one a little more likely."""
     table = read_annotations(csv, videos, split=None, num_verbs=97, num_nouns=300)
     pairs = table.groupby(["verb", "noun"]).size()
-    place = {pair: row for row, pair in enumerate(pairs.index)}
+    column = {pair: row for row, pair in enumerate(pairs.index)}
     generator = torch.Generator().manual_seed(seed)
     scores = 2 * torch.randn(len(table), len(pairs), generator=generator)
-    true = [place[pair] for pair in zip(table["verb"], table["noun"], strict=True)]
+    true = [column[pair] for pair in zip(table["verb"], table["noun"], strict=True)]
     scores[torch.arange(len(table)), true] += 5
     listed = [(int(verb), int(noun), int(count)) for (verb, noun), count in pairs.items()]
     ids = table["narration_id"].tolist()
@@ -83,31 +83,31 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--splits", nargs="+", default=["val"])
     parser.add_argument("--runs", type=int, default=2, choices=(1, 2))
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     videos = {video.video_id: video for video in read_sheet(ROOT / "config/videos.tsv")}
-    dropped, runs = given.out / "dropped.tsv", []
-    for seed in range(given.runs):
-        scores = given.out / f"val{seed}.pt"
-        random_predictions(given.folder / CSVS["val"], videos, scores, seed)
+    dropped, runs = options.out / "dropped.tsv", []
+    for seed in range(options.runs):
+        scores = options.out / f"val{seed}.pt"
+        random_predictions(options.folder / CSVS["val"], videos, scores, seed)
         runs.append(ShownRun(f"seed{seed}", scores))
-    (given.out / "list.txt").write_text("")
+    (options.out / "list.txt").write_text("")
     dropped.write_text("narration_id\tsplit\treason\n")
-    page = given.out / "browse/index.html"
+    page = options.out / "browse/index.html"
     data = gather(
         videos,
         page=page,
-        root=given.out,
-        annotations={split: given.folder / CSVS[split] for split in given.splits},
+        root=options.out,
+        annotations={split: options.folder / CSVS[split] for split in options.splits},
         runs=runs,
         dropped=dropped,
         scans=(),
         name_csvs=(),
         classes=CLASSES,
         format="official",
-        lists={key: str(given.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
+        lists={key: str(options.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
     )
-    write_folder(page, data, given.out, max_mb=500)
+    write_folder(page, data, options.out, max_mb=500)
     figures = {
         "data_mb": (page.parent / "data.js").stat().st_size / 1e6,
         "paint_ms": [],

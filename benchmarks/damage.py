@@ -2,7 +2,7 @@
 
     python benchmarks/damage.py [--seeds 3] [--jobs 2] [--log trials.jsonl] [video ...]
 
-The files are of several codings (`damage_files`): three of the mini kitchen, four more of H.264,
+The files are of several codings (`damage_ways`): three of the mini kitchen, four more of H.264,
 and one of each other coder. With --log, each finished trial is a line of a file, and a later call
 goes on from there.
 
@@ -38,8 +38,18 @@ from pathlib import Path
 
 import av
 import numpy as np
-from damage_files import FULL, coding_of, originals
-from damage_ways import CLOSED_UP, FLIPS, ONCE, SHIFTING, WAYS, scan_as_nobody
+from damage_ways import (
+    CLOSED_UP,
+    FLIPS,
+    FULL,
+    ONCE,
+    SHIFTING,
+    WAYS,
+    coding_of,
+    originals,
+    scan_as_nobody,
+)
+from tables import machine, markdown
 
 from epic100.base.errors import EpicError
 from epic100.scan import scan_participant
@@ -85,28 +95,19 @@ class Trial:
     finding: str = ""
 
 
-def decode(path: Path) -> tuple[list[int], list[np.ndarray]]:
-    """Presentation times and planes (uint8 [height * 1.5, width]) as a lenient reader has them."""
-    times, planes = [], []
-
-    def take(frames) -> None:
-        for frame in frames:
-            if frame.pts is not None:
-                times.append(frame.pts)
-                planes.append(frame.to_ndarray(format="yuv420p"))
-
+def decode(path: Path) -> dict[int, np.ndarray]:
+    """Planes (uint8 [height * 1.5, width]) by presentation time, as a lenient reader has them."""
+    shown: dict[int, np.ndarray] = {}
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         with contextlib.suppress(av.error.FFmpegError):
             for packet in container.demux(stream):
-                if packet.size:
-                    with contextlib.suppress(av.error.FFmpegError):
-                        take(packet.decode())
-        with contextlib.suppress(av.error.FFmpegError):
-            take(stream.codec_context.decode(None))
-    return times, planes
+                with contextlib.suppress(av.error.FFmpegError):
+                    frames = [frame for frame in packet.decode() if frame.pts is not None]
+                    shown |= {frame.pts: frame.to_ndarray(format="yuv420p") for frame in frames}
+    return shown
 
 
 def harm(before: np.ndarray, after: np.ndarray, height: int) -> float:
@@ -140,9 +141,9 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
             (WAYS | FLIPS)[way](path, rng)
         except (EpicError, ValueError):
             return None
-        for place in (Path(folder), path.parent):
+        for directory in (Path(folder), path.parent):
             # The user nobody must be able to look into it.
-            place.chmod(0o755)
+            directory.chmod(0o755)
         index_file = Path(folder) / "P01.index.npz"
         with contextlib.redirect_stdout(io.StringIO()):
             row = scan_participant(
@@ -169,7 +170,7 @@ def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int,
     """(harmed, missed, all identical, sound pictures inside reported ranges)."""
     known, truth, height = _index(original), *_truth(original)
     try:
-        seen = dict(zip(*decode(path), strict=True))
+        seen = decode(path)
     except av.error.FFmpegError:
         seen = {}
     marked = np.zeros(max(row.pictures, index.frames), dtype=bool)
@@ -191,11 +192,11 @@ def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int,
         if i < known.frames:
             covered[i] = True
         if picture is not None:
-            for by in [offset, *range(-reach, reach + 1)] if reach else [0]:
-                if 0 <= i + by < known.frames:
-                    found = harm(truth[i + by], picture, height)
-                    if found < worst:
-                        worst, offset = found, by
+            for shift in [offset, *range(-reach, reach + 1)] if reach else [0]:
+                if 0 <= i + shift < known.frames:
+                    difference = harm(truth[i + shift], picture, height)
+                    if difference < worst:
+                        worst, offset = difference, shift
                     if worst <= VISIBLE:
                         break
         identical = identical and worst == 0
@@ -256,7 +257,7 @@ _index = functools.lru_cache(build_index)
 @functools.lru_cache(1)
 def _truth(path: Path) -> tuple[list[np.ndarray], int]:
     """Planes of all pictures of an undamaged file in order, and its height."""
-    shown = dict(zip(*decode(path), strict=True))
+    shown = decode(path)
     with av.open(str(path)) as container:
         height = container.streams.best("video").codec_context.height
     return [shown[pts] for pts in _index(path).pts.tolist()], height
@@ -304,11 +305,11 @@ def main() -> None:
             if (way, file.name, seed) not in known
         ]
         for done in as_completed(waiting):
-            if found := done.result():
-                trials.append(found)
+            if result := done.result():
+                trials.append(result)
                 if options.log:
                     with options.log.open("a") as log:
-                        log.write(json.dumps(asdict(found)) + "\n")
+                        log.write(json.dumps(asdict(result)) + "\n")
     report(trials, options.show, time.monotonic() - started)
 
 
@@ -320,42 +321,31 @@ def _read(log: Path | None) -> list[Trial]:
 
 def report(trials: list[Trial], show: bool, seconds: float) -> None:
     """Print two tables, and the JSON object as the last line."""
-    versions = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}, decord 0.6.0"
-    print(f"{time.strftime('%Y-%m-%d')}, {versions}, {len(trials)} files, {seconds:.0f} s")
+    print(f"{machine()}, {len(trials)} files, {seconds:.0f} s")
     full = [t for t in trials if coding_of(t.file) in FULL]
-    ways = {way: [t for t in full if t.way == way] for way in WAYS | FLIPS}
-    codings = {
-        c: [t for t in trials if coding_of(t.file) == c]
-        for c in sorted({coding_of(t.file) for t in trials})
+    codings = sorted({coding_of(t.file) for t in trials})
+    chosen = {
+        "coding": {c: [t for t in trials if coding_of(t.file) == c] for c in codings},
+        f"way ({', '.join(FULL)})": {w: [t for t in full if t.way == w] for w in WAYS | FLIPS},
     }
     tables = [
-        {name: counts(own) for name, own in table.items() if own} for table in (codings, ways)
+        {row: counts(some) for row, some in table.items() if some} for table in chosen.values()
     ]
-    for name, table in zip(("coding", f"way ({', '.join(FULL)})"), tables, strict=True):
-        heads = next(iter(table.values()), {})
-        print(f"\n| {' | '.join([name, *heads])} |\n|{'---|' * (len(heads) + 1)}")
-        for row, values in table.items():
-            print(f"| {' | '.join([row, *map(str, values.values())])} |")
+    for name, table in zip(chosen, tables, strict=True):
+        if table:
+            head = " | ".join([name, *next(iter(table.values()))])
+            print(f"\n{markdown(head, ([row, *cells.values()] for row, cells in table.items()))}")
     for t in trials:
         if show and (t.missed or (t.identical and t.status != OK)):
             print(f"    {asdict(t)}")
-    print(
-        json.dumps(
-            {
-                "date": time.strftime("%Y-%m-%d"),
-                "versions": versions,
-                "files": len(trials),
-                "codings": tables[0],
-                "ways": tables[1],
-            }
-        )
-    )
+    figures = {"files": len(trials), "codings": tables[0], "ways": tables[1]}
+    print(json.dumps(machine() | figures))
 
 
 def counts(trials: list[Trial]) -> dict[str, int | float | str]:
     """One row of a table."""
     bad = [t for t in trials if t.harmed]
-    told = [t for t in trials if t.identical and t.status != OK]
+    reported = [t for t in trials if t.identical and t.status != OK]
     row: dict[str, int | float | str] = {
         "judged": ", ".join(sorted({t.judged for t in trials if t.judged})),
         "files": len(trials),
@@ -367,12 +357,12 @@ def counts(trials: list[Trial]) -> dict[str, int | float | str]:
             100 * sum(t.marked_sound for t in trials) / sum(t.pictures for t in trials), 1
         ),
         "held back": sum(bool(t.finding) for t in trials),
-        "harmless, told": sum(not t.way.startswith("undamaged") for t in told),
-        "false alarms": sum(t.way.startswith("undamaged") for t in told),
+        "harmless, told": sum(not t.way.startswith("undamaged") for t in reported),
+        "false alarms": sum(t.way.startswith("undamaged") for t in reported),
     }
-    asked = [t for t in bad if t.decord]
-    if asked:
-        row["decord finds"] = f"{sum(t.decord != 'passes' for t in asked)} of {len(asked)}"
+    compared = [t for t in bad if t.decord]
+    if compared:
+        row["decord finds"] = f"{sum(t.decord != 'passes' for t in compared)} of {len(compared)}"
     return row
 
 

@@ -1,4 +1,8 @@
-"""The ways in which `benchmarks/damage.py` damages a file: name -> (path, random generator)."""
+"""The undamaged files of `benchmarks/damage.py`, and the ways in which it damages one.
+
+A file's name begins with its coding, so that a trial tells it. A way is a function of a path and a
+random generator.
+"""
 
 import os
 import sys
@@ -7,21 +11,80 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-
-from epic100.base.errors import EpicError
+from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import coded_data, truncate
 from epic100.scan.worker import scan_file
+from epic100.video.index import build_index
+from epic100.video.sheet import Video
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from support.damage import flip, overwrite, zero_tail
+from support.damage import flip, number_at, overwrite, place_of, zero_tail
 from support.packets import drop_packets, repeat_group, rewrite, swap_packets
+from support.tricky_videos import audio_only, encode
+
+# An encoded file has so many pictures; of a given file, the first seconds are taken.
+COUNT = 180
+GIVEN_SECONDS = 30.0
+# The scan reads the slices and the numbers of these codings.
+FULL = ("CABAC", "CABAC, interlaced")
+FRAGMENTS = "frag_keyframe+empty_moov"
+_KITCHEN = ((60000 / 1001, (160, 90)), (50.0, (320, 180)), (30000 / 1001, (160, 90)))
+_ENCODED = {
+    "CABAC 3": {"open-gop": 1, "b-pyramid": "normal", "ref": 4},
+    "CABAC 4": {"pix_fmt": "yuv420p10le"},
+    "CABAC, interlaced 0": {"tff": 1},
+    "CABAC, interlaced 1": {"bff": 1, "bframes": 0},
+    "CAVLC 0": {"cabac": 0},
+    "CAVLC 1": {"cabac": 0, "bframes": 0, "slices": 3},
+    "HEVC 0": {"codec": "libx265", "x265": {"keyint": 30}},
+    "VP9 0": {"codec": "libvpx-vp9"},
+    "AV1 0": {"codec": "libsvtav1"},
+    "MPEG-4 0": {"codec": "mpeg4"},
+    "MJPEG 0": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+}
 
 
-def _cut(path: Path, rng, first: bool | None = None, kind: str = "") -> None:
-    if first is not None or kind:
-        rewrite(path, lambda packets: packets, movflags=kind or ("faststart" if first else "0"))
+def coding_of(name: str) -> str:
+    """The coding of a file by its name, for example "CABAC" of "CABAC 3.MP4"."""
+    return name.rpartition(" ")[0]
+
+
+def originals(folder: Path, given: list[Path], only: str = "") -> list[Path]:
+    """Write the files, and the first half minute of given ones.
+
+    Args:
+        folder: Where they are written.
+        given: Videos to take too; they count as CABAC.
+        only: Only codings whose name holds this.
+    """
+    paths = []
+    for number, (fps, size) in enumerate(_KITCHEN):
+        path = folder / f"CABAC {number}.MP4"
+        if only in coding_of(path.name):
+            write_video(Video("P01_01", "P01", "train", fps, 480 / fps), path, number, size=size)
+            paths.append(path)
+    for number, (name, settings) in enumerate(_ENCODED.items()):
+        if only in coding_of(f"{name}.MP4"):
+            paths.append(
+                encode(folder / f"{name}.MP4", COUNT, size=(160, 96), seed=number, **settings)
+            )
+    for number, path in enumerate(given):
+        copy = folder / f"CABAC {path.stem}{number}.MP4"
+        rewrite(path, partial(_first, path=path), copy)
+        paths.append(copy)
+    return paths
+
+
+def _first(packets, path: Path):
+    index = build_index(path)
+    end = index.pts[0] + GIVEN_SECONDS / float(index.time_base)
+    keys = [i for i, p in enumerate(packets) if p.is_key and p.pts <= end]
+    stop = len(packets) if index.times[-1] <= GIVEN_SECONDS else keys[-1] or len(packets)
+    return packets[:stop]
+
+
+def _cut(path: Path, rng, movflags: str) -> None:
+    rewrite(path, movflags=movflags)
     truncate(path, rng.uniform(0.05, 0.98))
 
 
@@ -39,16 +102,10 @@ def _flip(path: Path, rng, count: int, box: str = "mdat") -> None:
 
 
 def _flip_in(path: Path, rng, name: str) -> None:
-    """Flip one bit of the content of the first box of this name."""
-    data = bytearray(path.read_bytes())
-    try:
-        at = data.index(name.encode(), *coded_data(path, "moov")) + 4
-    except ValueError as error:
-        raise EpicError(f"{path}: no {name} in it") from error
-    size = int.from_bytes(data[at - 8 : at - 4], "big") - 8
-    bit = int(rng.integers(8 * size))
-    data[at + bit // 8] ^= 0x80 >> (bit % 8)
-    path.write_bytes(data)
+    """Flip one bit of the content of the first box of this name; ValueError: there is none."""
+    place = place_of(path, name)
+    size = number_at(path, place - 8) - 8
+    flip(path, place, int(rng.integers(8 * size)))
 
 
 def _packets(path: Path, rng, change: Callable, **options) -> None:
@@ -61,19 +118,8 @@ def _text(path: Path, rng) -> None:
 
 def _other_container(path: Path, rng) -> None:
     other = path.with_suffix(".mkv")
-    rewrite(path, lambda packets: packets, other)
+    rewrite(path, out=other)
     os.replace(other, path)
-
-
-def _audio(path: Path, rng) -> None:
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(
-            rng.uniform(-0.1, 0.1, (1, 16000)).astype(np.float32), format="fltp", layout="mono"
-        )
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 def _directory(path: Path, rng) -> None:
@@ -90,10 +136,6 @@ def _dangling(path: Path, rng) -> None:
     path.symlink_to("gone.MP4")
 
 
-def _same(path: Path, rng) -> None:
-    pass
-
-
 def scan_as_nobody(*arguments: Any, progress: Callable[[int], None]) -> dict[str, Any]:
     """Scan a file as a user without rights, since root may read everything."""
     if os.geteuid() == 0:
@@ -104,17 +146,15 @@ def scan_as_nobody(*arguments: Any, progress: Callable[[int], None]) -> dict[str
 
 
 WAYS: dict[str, Callable] = {
-    "undamaged": _same,
-    "undamaged, index first": lambda p, rng: rewrite(p, lambda x: x, movflags="faststart"),
-    "undamaged, fragmented": lambda p, rng: rewrite(
-        p, lambda x: x, movflags="frag_keyframe+empty_moov"
-    ),
+    "undamaged": lambda p, rng: None,
+    "undamaged, index first": lambda p, rng: rewrite(p, movflags="faststart"),
+    "undamaged, fragmented": lambda p, rng: rewrite(p, movflags=FRAGMENTS),
     "undamaged, Matroska in MP4's name": _other_container,
-    "cut, index last": partial(_cut, first=False),
-    "cut, index first": partial(_cut, first=True),
-    "cut, fragmented": partial(_cut, kind="frag_keyframe+empty_moov"),
+    "cut, index last": partial(_cut, movflags="0"),
+    "cut, index first": partial(_cut, movflags="faststart"),
+    "cut, fragmented": partial(_cut, movflags=FRAGMENTS),
     "zeros to the end": lambda p, rng: (
-        rewrite(p, lambda x: x, movflags="faststart"),
+        rewrite(p, movflags="faststart"),
         zero_tail(p, rng.uniform(0.1, 0.98)),
     ),
     "512 bytes zeroed": partial(_block, size=512, noise=False),
@@ -134,7 +174,7 @@ WAYS: dict[str, Callable] = {
     "group repeated": partial(_packets, change=repeat_group),
     "zero bytes": lambda p, rng: truncate(p, 0),
     "text": _text,
-    "audio only": _audio,
+    "audio only": lambda p, rng: audio_only(p),
     "a directory": _directory,
     "no permission": _forbidden,
     "broken symbolic link": _dangling,

@@ -71,11 +71,11 @@ def main() -> None:
                 path = folder / f"{video} {later}.json"
                 path.write_text(json.dumps({"video": video, "segments": segments}))
                 cases[case].append(path)
-        found = {}
+        figures = {}
         for case, files in cases.items():
             write_detections(files, folder / "detections.json", SLS)
-            found[case] = evaluated(script, folder / "detections.json", folder / "labels.pkl")
-    print(json.dumps(found))
+            figures[case] = evaluated(script, folder / "detections.json", folder / "labels.pkl")
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -75,14 +75,14 @@ def run(name: str, seed: int, count: int) -> tuple[int, list[tuple[str, bytes]]]
         except subprocess.TimeoutExpired as late:
             code, out, err = 1, (late.stdout or b"").decode(), "hangs"
         lines = [json.loads(line) for line in out.splitlines() if line.endswith("}")]
-        found = [(line["why"], bytes.fromhex(line["input"])) for line in lines if line["why"]]
+        findings = [(line["why"], bytes.fromhex(line["input"])) for line in lines if line["why"]]
         last = Path(folder, "last")
         if code and last.exists():
             why = f"the process ended with {code}: {err.strip()[-200:]}"
-            found.append((why, last.read_bytes()))
+            findings.append((why, last.read_bytes()))
         elif code:
             raise SystemExit(err)
-        return len(lines), found
+        return len(lines), findings
 
 
 def main() -> int:
@@ -103,9 +103,9 @@ def main() -> int:
     read, findings, began, turn = dict.fromkeys(names, 0), {}, time.monotonic(), 0
     while time.monotonic() - began < options.seconds:
         name = names[turn % len(names)]
-        count, found = run(name, options.seed + turn, BATCH)
+        count, new = run(name, options.seed + turn, BATCH)
         read[name] += count
-        for why, data in found:
+        for why, data in new:
             key = f"{name}: {why}"
             if key not in findings:
                 options.keep.mkdir(exist_ok=True)

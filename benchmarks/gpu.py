@@ -30,6 +30,7 @@ from gpu_zoo import zoo
 from mmaction.registry import DATASETS, MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
+from tables import markdown
 from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
@@ -43,6 +44,12 @@ from epic100.training.recipe import build_config
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 LAYOUTS = {"channels-last": "ChannelsLastRecognizer3D", "plain": "Recognizer3D"}
 SECONDS = 600.0
+# The tables, and the figures that are their columns.
+TABLES = {
+    "steps": ("layout", "precision", "batch", "clips_s", "gib"),
+    "loader": ("source", "workers", "clips_s"),
+    "zoo": ("model", "way", "batch", "clips_s", "gib", "waiting"),
+}
 SMALL = {
     "model.backbone.gamma_d": 1.0,
     "train_dataloader.dataset.pipeline.2.short_side": [36, 40],
@@ -171,14 +178,17 @@ def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     code = bench.train(kitchen, **chosen).wait()
-    found: dict[str, Any] = {"killed": killed, "resumed_and_finished": code == 0}
+    figures: dict[str, Any] = {"killed": killed, "resumed_and_finished": code == 0}
     if code == 0:
         row = pd.read_csv(kitchen / "results/training.tsv", sep="\t").iloc[-1]
-        found |= {"clips_s": round(row["samples_per_s"], 1), "waiting": round(row["data_share"], 2)}
+        figures |= {
+            "clips_s": round(row["samples_per_s"], 1),
+            "waiting": round(row["data_share"], 2),
+        }
     if bench.device == "cuda" and torch.cuda.device_count() > 1:
         code = bench.train(kitchen, epochs=1, gpus=2, seed=1, batch_size=32).wait()
-        found["two_processes_over_nccl"] = code == 0
-    return found
+        figures["two_processes_over_nccl"] = code == 0
+    return figures
 
 
 def train_here(job: dict[str, Any]) -> int:
@@ -202,30 +212,14 @@ def train_here(job: dict[str, Any]) -> int:
 
 def report(found: dict[str, Any]) -> str:
     """The tables, in Markdown."""
-    about = found["about"]
-    lines = [f"{about['device']}, torch {about['torch']}, {about['cores']} cores", ""]
-    lines += ["| layout | precision | batch | clips/s | GiB |", "|---|---|---|---|---|"]
-    for row in found["steps"]:
-        cells = [row["layout"], row["precision"], row["batch"]]
-        cells += [row.get("clips_s", row.get("why_not")), row.get("gib") or ""]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "| loader | workers | clips/s |", "|---|---|---|"]
-    lines += [f"| {r['source']} | {r['workers']} | {r['clips_s']} |" for r in found["loader"]]
-    lines += ["", *(f"- {key}: {value}" for key, value in found["training"].items())]
-    lines += [
-        "",
-        "| model | trained by | batch | clips/s | GiB | waiting |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in found["zoo"]:
-        cells = [
-            row["model"],
-            row["way"],
-            row.get("batch", ""),
-            row.get("clips_s", row.get("why_not")),
-        ]
-        lines.append(f"| {' | '.join(map(str, [*cells, row.get('gib'), row.get('waiting')]))} |")
-    return "\n".join(lines)
+    node = found["about"]
+    blocks = [f"{node['device']}, torch {node['torch']}, {node['cores']} cores"]
+    for name, columns in TABLES.items():
+        rows = [{"clips_s": row.get("why_not"), **row} for row in found[name]]
+        head = " | ".join(columns).replace("clips_s", "clips/s")
+        blocks.append(markdown(head, (map(row.get, columns) for row in rows)))
+    blocks.append("\n".join(f"- {key}: {value}" for key, value in found["training"].items()))
+    return "\n\n".join(blocks)
 
 
 def main() -> int:
@@ -247,16 +241,16 @@ def main() -> int:
         sources = dict(list(SOURCES.items())[:1]) if options.small else SOURCES
         kitchens = make_kitchens(Path(name), sources, seconds=2.5 if options.small else 30)
         first = next(iter(kitchens.values()))
-        found = {
+        results = {
             "about": {"device": device, "torch": torch.__version__, "cores": usable_cores()},
             "steps": [] if options.zoo else list(steps(bench, first)),
             "loader": [] if options.zoo else list(loader(bench, kitchens)),
             "training": {} if options.zoo else trainings(bench, first),
             "zoo": list(zoo(first, options.small)) if options.zoo or options.small else [],
         }
-    found["about"]["seconds"] = round(time.monotonic() - bench.began)
-    print(report(found))
-    print(json.dumps(found))
+    results["about"]["seconds"] = round(time.monotonic() - bench.began)
+    print(report(results))
+    print(json.dumps(results))
     return 0
 
 

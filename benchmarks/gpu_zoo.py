@@ -108,9 +108,9 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
             "work_dir": str(work_dir / "attempt_1"),
             "experiment_name": work_dir.name,
             **{
-                f"{name}_{part}": None
+                f"{name}_{suffix}": None
                 for name in ("val", "test")
-                for part in ("dataloader", "cfg", "evaluator")
+                for suffix in ("dataloader", "cfg", "evaluator")
             },
             **(
                 {
@@ -142,21 +142,21 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 def _as_mmaction2(config: Config) -> Changes:
     """What makes a config that of MMAction2's own tool: its classes, loop, hooks and loader."""
     model = model_config(config)["model"]
-    for part in ("backbone", None):
-        spec = model[part] if part else model
-        kinds = MODELS.get(spec["type"]).__mro__
-        spec["type"] = next(c.__name__ for c in kinds if c.__module__.startswith("mmaction."))
+    for component in ("backbone", None):
+        spec = model[component] if component else model
+        classes = MODELS.get(spec["type"]).__mro__
+        spec["type"] = next(c.__name__ for c in classes if c.__module__.startswith("mmaction."))
     preprocessor = model["data_preprocessor"]
     if mixing := preprocessor.get("blending"):
         preprocessor["blending"] = {
             "type": "RandomBatchAugment",
             "augments": [
                 {
-                    "type": kind,
+                    "type": operation,
                     "alpha": mixing[name],
                     "num_classes": model["cls_head"]["num_classes"],
                 }
-                for kind, name in (("MixupBlending", "mixup"), ("CutmixBlending", "cutmix"))
+                for operation, name in (("MixupBlending", "mixup"), ("CutmixBlending", "cutmix"))
             ],
         }
     workers = workers_for(usable_cores(), 1) if torch.cuda.is_available() else 0

@@ -20,7 +20,6 @@ is not made.
 """
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -29,14 +28,12 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from archive import (
     CROPPED,
     DENSE,
     FORMAT,
-    KEPT,
     THEIRS,
     WARM_UP,
     Clip,
@@ -45,11 +42,13 @@ from archive import (
     archive_of,
     arguments,
     draw,
+    mmaction2,
     ours,
 )
-from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from tables import machine, markdown
 
 from epic100.proxy.encoder import write_proxy
 from epic100.settings import ProxySettings
@@ -57,6 +56,7 @@ from epic100.video.index_file import index_path, load_index
 from epic100.video.reader import VideoReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.packets import write_film
 from support.scanned import inspect
 
 # EPIC-KITCHENS-100 has so many of each.
@@ -70,24 +70,9 @@ EPOCHS = {"train": 1, "val, one view": 1, "val, ten views": 10}
 Ways = dict[str, tuple[str, Callable[[], Read]]]
 
 
-def theirs(reader: str) -> Read:
-    """MMAction2's own pipeline with `Decord` or `PyAV`, as for its `VideoDataset`."""
-    threads = {"num_threads": 1} if reader == "Decord" else {}
-    first = TRANSFORMS.build({"type": f"{reader}Init", **threads})
-    others = [TRANSFORMS.build(step) for step in ({"type": f"{reader}Decode"}, *THEIRS, FORMAT)]
-
-    def read(clip: Clip) -> np.ndarray:
-        sample = first.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
-        for step in others:
-            sample = step.transform(sample)
-        return sample["imgs"]
-
-    return read
-
-
 def cut(folder: Path, clips: list[Clip]) -> tuple[list[Clip], float]:
     """Cut the segments of clips out; return the same clips of these files, and CPU seconds."""
-    made, began = [], time.process_time()
+    cut_clips, began = [], time.process_time()
     (folder / "segments").mkdir(exist_ok=True)
     for number, clip in enumerate(clips):
         source, path = Path(clip.path), folder / f"segments/{number:04d}.MP4"
@@ -95,16 +80,12 @@ def cut(folder: Path, clips: list[Clip]) -> tuple[list[Clip], float]:
         reader = VideoReader(source, index)
         pictures = reader.get_frames(range(clip.start, clip.start + clip.length))
         reader.close()
-        with av.open(str(path), "w") as out:
-            stream = out.add_stream("libx264", rate=Fraction(index.fps).limit_denominator(1001))
-            stream.height, stream.width = pictures.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            for picture in pictures:
-                out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            out.mux(stream.encode(None))
+        height, width = pictures.shape[1:3]
+        rate = Fraction(index.fps).limit_denominator(1001)
+        write_film(path, pictures, (width, height), rate, range(clip.length), 1 / rate)
         frames = [frame - clip.start for frame in clip.frames]
-        made.append(Clip(str(path), 0, clip.length, frames))
-    return made, time.process_time() - began
+        cut_clips.append(Clip(str(path), 0, clip.length, frames))
+    return cut_clips, time.process_time() - began
 
 
 def preparation(folder: Path, clips: list[Clip]) -> tuple[list[Clip], dict[str, dict[str, float]]]:
@@ -118,10 +99,10 @@ def preparation(folder: Path, clips: list[Clip]) -> tuple[list[Clip], dict[str, 
     # A CPU second for this film is so many CPU hours for the whole of EPIC.
     share = HOURS * row.fps / row.frames
     scan_hours, copy_hours = np.diff(times) * share
-    made, seconds = cut(folder, clips)
-    gb = sum(Path(clip.path).stat().st_size for clip in made) / 1e9
-    each = SEGMENTS / len(made)
-    return made, {
+    cut_clips, seconds = cut(folder, clips)
+    gb = sum(Path(clip.path).stat().st_size for clip in cut_clips) / 1e9
+    each = SEGMENTS / len(cut_clips)
+    return cut_clips, {
         "originals": {"gb": 0.0, "hours": 0.0},
         "originals, scanned": {"gb": 0.0, "hours": scan_hours},
         "copies": {
@@ -159,8 +140,8 @@ def epochs(ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, di
     rows: dict[str, dict] = {}
     for epoch in EPOCHS:
         readers = {
-            name: Reader(partial(used_by_x3d, make, epoch), clips[kind])
-            for name, (kind, make) in ways.items()
+            name: Reader(partial(used_by_x3d, make, epoch), clips[source])
+            for name, (source, make) in ways.items()
         }
         cpu: dict[str, list[float]] = {name: [] for name in readers}
         for number in range(-WARM_UP, count):
@@ -177,12 +158,12 @@ def epochs(ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, di
 
 def epochs_table(found: dict[str, dict]) -> str:
     """CPU seconds of a segment, and what share they are of those with cut clips, as Markdown."""
-    lines = [f"| CPU s a segment | {' | '.join(EPOCHS)} |", "|---" * (len(EPOCHS) + 1) + "|"]
     cut = found["MMAction2 with decord, cut clips"]
-    for name, row in found.items():
-        cells = (f"{row[epoch]:.2f} ({row[epoch] / cut[epoch]:.2f} of cut clips)" for epoch in row)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        (name, *(f"{row[epoch]:.2f} ({row[epoch] / cut[epoch]:.2f} of cut clips)" for epoch in row))
+        for name, row in found.items()
+    ]
+    return markdown(f"CPU s a segment | {' | '.join(EPOCHS)}", rows)
 
 
 def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, dict]:
@@ -196,14 +177,15 @@ def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, d
     clips["cut clips"], needs = preparation(folder, clips["originals"])
     ways: Ways = {}
     clips["originals, scanned"] = clips["originals"]
-    for kind, place in (("originals, scanned", "original"), ("copies", "copy")):
-        paths = [str(folder / place / name) for name in names]
+    for source, version in (("originals, scanned", "original"), ("copies", "copy")):
+        paths = [str(folder / version / name) for name in names]
         steps = [*CROPPED, FORMAT]
-        ways[f"ours, {kind}"] = kind, partial(ours, folder / "scan" / place, paths, KEPT, steps)
+        ways[f"ours, {source}"] = source, partial(ours, folder / "scan" / version, paths, steps)
     for name, reader in READERS.items():
-        for kind in ("originals", "cut clips"):
-            ways[f"MMAction2 with {name}, {kind}"] = kind, partial(theirs, reader)
-    readers = {name: Reader(make, clips[kind]) for name, (kind, make) in ways.items()}
+        make = partial(mmaction2, reader, [*THEIRS, FORMAT])
+        for source in ("originals", "cut clips"):
+            ways[f"MMAction2 with {name}, {source}"] = source, make
+    readers = {name: Reader(make, clips[source]) for name, (source, make) in ways.items()}
     cpu: dict[str, list[list[float]]] = {name: [[] for _ in range(repeats)] for name in ways}
     peak = dict.fromkeys(ways, 0.0)
     failed: set[str] = {name for name, reader in readers.items() if reader.missing}
@@ -232,8 +214,8 @@ def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, d
         if name not in failed
     }
     figures = {
-        name: needs[kind] | {"peak_mb": peak[name], "clips a CPU second": rates.get(name)}
-        for name, (kind, _) in ways.items()
+        name: needs[source] | {"peak_mb": peak[name], "clips a CPU second": rates.get(name)}
+        for name, (source, _) in ways.items()
     }
     used = {name: way for name, way in ways.items() if name in rates and "PyAV" not in name}
     return figures, epochs(used, clips, learn) if learn else {}
@@ -242,23 +224,17 @@ def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, d
 def table(found: dict[str, dict]) -> str:
     """The figures as Markdown."""
     theirs_cut = found["MMAction2 with decord, cut clips"]["clips a CPU second"]
-    lines = [
-        "| read | clips a CPU second | least to most | of decord on cut clips | peak MB "
-        "| GB beside the originals | CPU hours of preparation |",
-        "|---" * 7 + "|",
-    ]
+    rows: list[tuple] = []
     for name, row in found.items():
-        rates, needs = row["clips a CPU second"], f"{row['gb']:.0f} | {row['hours']:.0f}"
+        rates, needs = row["clips a CPU second"], (f"{row['gb']:.0f}", f"{row['hours']:.0f}")
         if not rates:
-            lines.append(f"| {name} | fails | | | | {needs} |")
+            rows.append((name, "fails", None, None, None, *needs))
             continue
-        middle = statistics.median(rates)
-        share = f"{middle / statistics.median(theirs_cut):.2f}" if theirs_cut else ""
-        lines.append(
-            f"| {name} | {middle:.2f} | {rates[0]:.2f} to {rates[-1]:.2f} | {share} "
-            f"| {row['peak_mb']:.0f} | {needs} |"
-        )
-    return "\n".join(lines)
+        middle, range_ = statistics.median(rates), f"{rates[0]:.2f} to {rates[-1]:.2f}"
+        share = f"{middle / statistics.median(theirs_cut):.2f}" if theirs_cut else None
+        rows.append((name, f"{middle:.2f}", range_, share, f"{row['peak_mb']:.0f}", *needs))
+    head = "read | clips a CPU second | least to most | of decord on cut clips | peak MB"
+    return markdown(f"{head} | GB beside the originals | CPU hours of preparation", rows)
 
 
 def main() -> None:
@@ -266,20 +242,13 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--learn", type=int, default=0)
-    given = parser.parse_args()
-    with archive_of(given) as folder:
-        found, learned = compare(folder, given.clips, given.repeats, given.learn)
-    print(table(found))
+    options = parser.parse_args()
+    with archive_of(options) as folder:
+        figures, learned = compare(folder, options.clips, options.repeats, options.learn)
+    print(table(figures))
     if learned:
         print(f"\n{epochs_table(learned)}")
-    about = {
-        "clips": given.clips,
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "date": time.strftime("%Y-%m-%d"),
-        "pyav": av.__version__,
-    }
-    print(json.dumps(about | {"ways": found, "epochs": learned}))
+    print(json.dumps({"clips": options.clips, **machine(), "ways": figures, "epochs": learned}))
 
 
 if __name__ == "__main__":

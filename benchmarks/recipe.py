@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from tables import markdown
 
 from epic100.features.probe import predict_probe, train_probe
 from epic100.features.tokens import make_tokens
@@ -103,8 +104,8 @@ class Choice:
         config, changed = Config.fromfile(RECIPE), {}
         for name in ("train_dataloader", "test_dataloader"):
             steps = [dict(step) for step in config[name].dataset.pipeline]
-            own = {} if "type" in self.sample else steps[1]
-            steps[1] = {**own, **self.sample, "test_mode": name == "test_dataloader"}
+            base = {} if "type" in self.sample else steps[1]
+            steps[1] = {**base, **self.sample, "test_mode": name == "test_dataloader"}
             if self.crop and name == "train_dataloader":
                 steps[2:4] = [self.crop]
             changed[f"{name}.dataset.pipeline"] = steps
@@ -147,13 +148,13 @@ def film(folder: Path) -> None:
         write_segments(index_segments(table, videos), lists[split])
     scans = []
     for participant in dict.fromkeys(video.participant_id for video in videos.values()):
-        own = [video for video in videos.values() if video.participant_id == participant]
-        for video in own:
+        filmed = [video for video in videos.values() if video.participant_id == participant]
+        for video in filmed:
             if not (path := video.path(folder / "videos")).exists():
                 write_video(video, path, 0, size=PICTURE, level="hard")
         table = results / f"scan/{participant}.tsv"
         if not table.exists():
-            scan_participant(own, folder / "videos", table, table.with_suffix(".index.npz"))
+            scan_participant(filmed, folder / "videos", table, table.with_suffix(".index.npz"))
         scans.append(str(table))
     clean(
         videos,
@@ -272,11 +273,13 @@ def chance_of(predictions: Predictions, segments: Path) -> float:
 
 def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a choice and way of folding, in order of the choices."""
-    found = []
+    table_rows = []
     for name in CHOICES:
-        own = {run["seed"]: run for run in runs if run["choice"] == name}
-        for way in dict.fromkeys(w for run in own.values() for w in WAYS if w in run["figures"]):
-            values = {s: run["figures"][way] for s, run in own.items()}
+        of_choice = {run["seed"]: run for run in runs if run["choice"] == name}
+        for way in dict.fromkeys(
+            w for run in of_choice.values() for w in WAYS if w in run["figures"]
+        ):
+            values = {s: run["figures"][way] for s, run in of_choice.items()}
             beside = CHOICES[name].beside
             other, fold = (beside, way) if beside else ("base", "max")
             base = {run["seed"]: run for run in runs if run["choice"] == other}
@@ -285,7 +288,7 @@ def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 - base[s]["figures"][fold]["readable_action_accuracy_at_1"]
                 for s in values.keys() & base.keys()
             ]
-            found.append(
+            table_rows.append(
                 {
                     "choice": name,
                     "fold": way,
@@ -294,7 +297,7 @@ def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     **_gain(gains),
                 }
             )
-    return found
+    return table_rows
 
 
 WAYS = ("max", "logsumexp", "heads", "joint")
@@ -322,17 +325,15 @@ def _gain(gains: list[float]) -> dict[str, float | None]:
 
 def table(found: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    lines = ["| choice | folded by | seeds | verb | noun | action | beyond train | gain, 95 % |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    cells = []
     for row in found:
-        figures = " | ".join(f"{row[t]:.1f} ± {row[f'{t}_sd']:.1f}" for t in SHOWN)
         gain = "" if row["gain"] is None else f"{row['gain']:+.1f}"
         gain += "" if row["interval"] is None else f" ± {row['interval']:.1f}"
-        lines.append(
-            f"| {row['choice']} | {row['fold']} | {row['seeds']} | {figures} | {row['beyond']:.1f} "
-            f"| {gain} |"
-        )
-    return "\n".join(lines)
+        figures = [f"{row[task]:.1f} ± {row[f'{task}_sd']:.1f}" for task in SHOWN]
+        names = (row["choice"], row["fold"], row["seeds"])
+        cells.append((*names, *figures, f"{row['beyond']:.1f}", gain))
+    head = "choice | folded by | seeds | verb | noun | action | beyond train | gain, 95 %"
+    return markdown(head, cells)
 
 
 def main() -> None:
@@ -343,26 +344,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--minutes", type=float, default=90)
-    given = parser.parse_args()
-    until = time.monotonic() + 60 * given.minutes
-    folder = given.folder.resolve()
+    options = parser.parse_args()
+    until = time.monotonic() + 60 * options.minutes
+    folder = options.folder.resolve()
     film(folder)
     log = folder / "runs.jsonl"
     runs = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(run["choice"], run["seed"]) for run in runs}
-    for seed in range(given.seeds):
-        for name in given.choices:
+    for seed in range(options.seeds):
+        for name in options.choices:
             if (name, seed) in done or time.monotonic() > until:
                 continue
             started = time.monotonic()
-            figures = one_run(folder, CHOICES[name], name, seed, given.epochs)
-            run = {"choice": name, "seed": seed, "epochs": given.epochs, "figures": figures}
+            figures = one_run(folder, CHOICES[name], name, seed, options.epochs)
+            run = {"choice": name, "seed": seed, "epochs": options.epochs, "figures": figures}
             runs.append(run | {"seconds": round(time.monotonic() - started)})
             with log.open("a") as file:
                 file.write(json.dumps(runs[-1]) + "\n")
-    found = rows(runs)
-    print(table(found))
-    print(json.dumps(found))
+    table_rows = rows(runs)
+    print(table(table_rows))
+    print(json.dumps(table_rows))
 
 
 if __name__ == "__main__":

@@ -33,13 +33,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 from rehearsal_archive import ROOT, SMALL, full, make_archive
+from tables import markdown
 
 TARGETS = ("results/submission.pt", "results/submission.zip")
 PAGES = ("results/report.html", "results/browse/index.html")
@@ -130,9 +130,9 @@ class Running:
         began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         self._looks.start()
         try:
-            with open(self._folder / "said.txt", "a") as said:
+            with open(self._folder / "said.txt", "a") as log:
                 for line in self._process.stderr or ():
-                    said.write(line)
+                    log.write(line)
                     if DONE in line:
                         self._steps = int(line.split()[0])
                         self._share = self._steps / int(line.split()[2])
@@ -206,9 +206,9 @@ class Record:
         return {"settings": self._settings, "calls": [asdict(each) for each in self.calls]}
 
     def _write(self) -> None:
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self.as_json(), indent=1))
-        part.replace(self._path)
+        temporary = self._path.with_suffix(".part")
+        temporary.write_text(json.dumps(self.as_json(), indent=1))
+        temporary.replace(self._path)
 
 
 def plan(seed: int, small: bool) -> list[tuple[str, tuple[str, ...], Kill | None]]:
@@ -220,10 +220,10 @@ def plan(seed: int, small: bool) -> list[tuple[str, tuple[str, ...], Kill | None
             for number, everyone in ((signal.SIGTERM, False), (signal.SIGKILL, True))
         ]
     else:
-        places = ("scan", "scan", "train", "predict")
+        moments = ("scan", "scan", "train", "predict")
         kills = [
-            Kill(number, number == signal.SIGKILL, place, rng.uniform(10, 60))
-            for place, number in zip(places, 2 * [signal.SIGTERM, signal.SIGKILL], strict=True)
+            Kill(number, number == signal.SIGKILL, moment, rng.uniform(10, 60))
+            for moment, number in zip(moments, 2 * [signal.SIGTERM, signal.SIGKILL], strict=True)
         ]
     calls = [("killed", TARGETS + PAGES, kill) for kill in (*kills, None)]
     return [*calls, ("straight", TARGETS, None)] if small else calls
@@ -231,11 +231,14 @@ def plan(seed: int, small: bool) -> list[tuple[str, tuple[str, ...], Kill | None
 
 def differences(folder: Path) -> list[str]:
     """Results that must be equal and are not, below `results/`."""
-    found = [folder / name / "results" for name in ("killed", "straight")]
+    folders = [folder / name / "results" for name in ("killed", "straight")]
     names = {
-        path.relative_to(f).as_posix() for f in found for part in EXACT for path in f.glob(part)
+        path.relative_to(f).as_posix()
+        for f in folders
+        for pattern in EXACT
+        for path in f.glob(pattern)
     }
-    pairs = {name: [f / name for f in found] for name in sorted(names)}
+    pairs = {name: [f / name for f in folders] for name in sorted(names)}
     return [
         name
         for name, (one, other) in pairs.items()
@@ -249,18 +252,16 @@ def totals(record: Record, results: Path) -> dict[str, float]:
     heavy = {path for pattern in LARGE for path in results.glob(pattern)}
     sizes = [path.stat().st_size for path in {*results.rglob("*")} - heavy if path.is_file()]
     main = sum(each.main_s for each in record.calls)
-    found = (main / wall, len(sizes), sum(sizes) / 1e6)
-    return dict(zip(BUDGETS, found, strict=True))
+    figures = (main / wall, len(sizes), sum(sizes) / 1e6)
+    return dict(zip(BUDGETS, figures, strict=True))
 
 
-def tables(record: Record, folder: Path) -> Iterator[str]:
+def report(record: Record, found: dict[str, float]) -> str:
     """The tables, as Markdown."""
-    yield "| folder | end | steps | wall, s | CPU, s | main process, s |\n|---|---|---|---|---|---|"
-    for row in record.calls:
-        yield f"| {' | '.join(str(value) for value in asdict(row).values())} |"
-    yield "\n| budget | limit | found |\n|---|---|---|"
-    for name, value in totals(record, folder / "killed/results").items():
-        yield f"| {name} | {BUDGETS[name]:g} | {value:.4g} |"
+    head = "folder | end | steps | wall, s | CPU, s | main process, s"
+    calls = markdown(head, (asdict(call).values() for call in record.calls))
+    rows = ((name, f"{BUDGETS[name]:g}", f"{value:.4g}") for name, value in found.items())
+    return f"{calls}\n\n{markdown('budget | limit | found', rows)}"
 
 
 def main() -> None:
@@ -272,23 +273,23 @@ def main() -> None:
     which.add_argument("--csv", type=Path, help="folder of the official CSVs: full size")
     parser.add_argument("--clips", type=int, default=6000, help="of training, at full size")
     parser.add_argument("--seed", type=int, default=0, help="of segments and of the kills' places")
-    given = parser.parse_args()
-    folder, small = given.folder.resolve(), given.small
-    settings = {name: str(value) for name, value in vars(given).items() if name != "folder"}
+    options = parser.parse_args()
+    folder, small = options.folder.resolve(), options.small
+    settings = {name: str(value) for name, value in vars(options).items() if name != "folder"}
     record = Record(folder, settings)
-    size = SMALL if small else full(given.clips)
+    size = SMALL if small else full(options.clips)
     if not (folder / "archive/config.yaml").exists():
-        make_archive(folder / "archive", size, given.seed, given.csv and given.csv.resolve())
-    for name, targets, kill in plan(given.seed, small)[len(record.calls) :]:
+        make_archive(folder / "archive", size, options.seed, options.csv and options.csv.resolve())
+    for name, targets, kill in plan(options.seed, small)[len(record.calls) :]:
         record.add(Running(folder / name, targets, kill).to_the_end())
-    table = "\n".join(tables(record, folder))
-    (folder / "table.md").write_text(table + "\n")
-    print(table)
+    figures = totals(record, folder / "killed/results")
+    tables = report(record, figures)
+    (folder / "table.md").write_text(tables + "\n")
+    print(tables)
     other = differences(folder) if small else []
-    found = totals(record, folder / "killed/results")
-    over = [] if small else [name for name, value in found.items() if value > BUDGETS[name]]
-    print(json.dumps(record.as_json() | {"budgets": found, "over": over, "differ": other}))
-    sys.exit(bool(other or over))
+    exceeded = [] if small else [name for name, value in figures.items() if value > BUDGETS[name]]
+    print(json.dumps(record.as_json() | {"budgets": figures, "over": exceeded, "differ": other}))
+    sys.exit(bool(other or exceeded))
 
 
 if __name__ == "__main__":

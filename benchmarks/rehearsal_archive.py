@@ -7,18 +7,27 @@ call goes on after a full disk or a kill.
 import csv
 import errno
 import random
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import yaml
+from archive_files import repeated
 
+from epic100.minikitchen.damage import truncate
 from epic100.minikitchen.kitchen import COLUMNS, TEST_COLUMNS
+from epic100.video.sheet import Video, read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from behaviour.films import pictures  # noqa: E402
+from support.damage import overwrite  # noqa: E402
+from support.lab import write_sheet  # noqa: E402
+from support.packets import rewrite, write_film  # noqa: E402
+
+SHEET = ROOT / "config/videos.tsv"
 VERBS = {0: "take", 1: "put", 2: "wash", 3: "open"}
 NOUNS = {0: "tap", 1: "spoon", 2: "plate", 3: "cupboard"}
 CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
@@ -98,19 +107,17 @@ SMALL = Size(
 
 def full(clips: int) -> Size:
     """The real videos and lengths; `clips` segments are trained on."""
-    rows = sheet_rows()
-    names = [*rows]
-    people = sorted({rows[name]["participant_id"] for name in names})
-    gone = people[ABSENT_EVERY // 2 :: ABSENT_EVERY]
-    there = [name for name in names if rows[name]["participant_id"] not in gone]
-    broken = there[:: len(there) // DAMAGED][1:]
+    participants = {video.video_id: video.participant_id for video in read_sheet(SHEET)}
+    missing = sorted({*participants.values()})[ABSENT_EVERY // 2 :: ABSENT_EVERY]
+    present = [name for name, participant in participants.items() if participant not in missing]
+    broken = present[:: len(present) // DAMAGED][1:]
     train = SMALL.config["train"]
     return Size(
-        videos=tuple(names),
-        absent=tuple(name for name in names if name not in there),
+        videos=tuple(participants),
+        absent=tuple(name for name in participants if name not in present),
         truncated=tuple(broken[::2]),
         damaged=tuple(broken[1::2]),
-        other=(there[-1], there[0]),
+        other=(present[-1], present[0]),
         scale=1,
         least=0,
         picture=(128, 96),
@@ -126,42 +133,20 @@ def full(clips: int) -> Size:
     )
 
 
-@dataclass(frozen=True)
-class Video:
-    """A row of the sheet; `frames` is its length."""
-
-    name: str
-    participant: str
-    split: str
-    rate: Fraction
-    frames: int
-
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return float(self.frames / self.rate)
-
-    def path(self, root: Path) -> Path:
-        """Its file."""
-        return root / self.participant / f"{self.name}.MP4"
-
-
-def sheet_rows() -> dict[str, dict[str, str]]:
-    """The official rows by video."""
-    with open(ROOT / "config/videos.tsv", newline="") as handle:
-        return {row["video_id"]: row for row in csv.DictReader(handle, delimiter="\t")}
-
-
-def read_sheet(size: Size) -> list[Video]:
-    """The official rows of the videos, scaled down to whole groups of pictures."""
-    rows, videos = sheet_rows(), []
-    for name in size.videos:
-        row = rows[name]
-        rate = Fraction(row["fps"]).limit_denominator(1001)
-        seconds = max(float(row["duration"]) / size.scale, size.least)
-        frames = round(seconds * rate / GROUP) * GROUP
-        videos.append(Video(name, row["participant_id"], row["split"], rate, frames))
+def videos_of(size: Size) -> list[Video]:
+    """The official videos, their lengths scaled down to whole groups of pictures."""
+    official = {video.video_id: video for video in read_sheet(SHEET)}
+    videos = []
+    for video in map(official.__getitem__, size.videos):
+        seconds = max(video.duration / size.scale, size.least)
+        groups = round(seconds * video.fps / GROUP)
+        videos.append(replace(video, duration=groups * GROUP / video.fps, url="", md5=""))
     return videos
+
+
+def pictures_of(video: Video) -> int:
+    """How many pictures a video has."""
+    return round(video.duration * video.fps)
 
 
 def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> None:
@@ -177,7 +162,7 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
         SystemExit: The disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    videos = read_sheet(size)
+    videos = videos_of(size)
     try:
         if not official:
             annotate(folder / "csv", videos, seed)
@@ -189,10 +174,7 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
             f"{folder}: the disk is full; make room, and give the same command again: "
             "finished files are kept"
         ) from error
-    rows = [(v.name, v.participant, v.split, float(v.rate), v.seconds) for v in videos]
-    write_table(
-        folder / "sheet.tsv", ("video_id", "participant_id", "split", "fps", "duration"), rows, "\t"
-    )
+    write_sheet(videos, folder)
     config = {
         "annotations": {
             split: f"{official or '../archive/csv'}/EPIC_100_{name}.csv"
@@ -207,117 +189,77 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
 def make_videos(folder: Path, size: Size, videos: list[Video], seed: int) -> None:
     """Write the films and the videos that are not there yet."""
     films = {
-        rate: whole(folder / f"{float(rate):.0f}.film", encode, size, rate, seed)
-        for rate in sorted({video.rate for video in videos})
+        fps: whole(folder / f"{fps:.0f}.MP4", encode, size, fps, seed)
+        for fps in sorted({video.fps for video in videos})
     }
-    by_name = {video.name: video for video in videos}
-    for video in videos:
-        source = by_name[size.other[1]] if video.name == size.other[0] else video
-        if video.name not in size.absent:
-            whole(
-                video.path(folder / "videos"),
-                write_video,
-                films[source.rate],
-                source.frames,
-                video.name in size.truncated,
-                video.name in size.damaged,
-            )
+    by_name = {video.video_id: video for video in videos}
+    for name, video in by_name.items():
+        source = by_name[size.other[1]] if name == size.other[0] else video
+        if name not in size.absent:
+            whole(video.path(folder / "videos"), copy, films[source.fps], source, name, size)
 
 
-def whole(path: Path, write: Callable[..., None], *given: object) -> Path:
+def whole(path: Path, write: Callable[..., object], *given: object) -> Path:
     """Let `write` make a file, which gets its name when it is whole."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        write(part, *given)
-        part.replace(path)
+        temporary = path.with_name(f"part.{path.name}")
+        write(temporary, *given)
+        temporary.replace(path)
     return path
 
 
-def write_video(path: Path, film: Path, frames: int, truncated: bool, damaged: bool) -> None:
-    """A video of a film, spoilt where it should be."""
-    copy(film, path, frames)
-    if truncated or damaged:
-        damage(path, cut=truncated)
-
-
-def encode(path: Path, size: Size, rate: Fraction, seed: int) -> None:
+def encode(path: Path, size: Size, fps: float, seed: int) -> None:
     """A film of drifting, grainy blocks, in closed groups of pictures with B-frames."""
-    rng, (width, height) = np.random.default_rng(seed), size.picture
-    wide = rng.integers(0, 200, (height // 8, width, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    rate = Fraction(fps).limit_denominator(1001)
+    frames = round(size.film * rate / GROUP) * GROUP
     settings = f"keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=3:threads=1:asm=SSE2"
-    with av.open(str(path), "w", format="mp4") as out:
-        stream = out.add_stream("libx264", rate=rate)
-        stream.width, stream.height = size.picture
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "26", "x264-params": settings}
-        for number in range(round(size.film * rate / GROUP) * GROUP):
-            at = 2 * number % (wide.shape[1] - width)
-            grain = rng.integers(0, 12, (height, width, 1), np.uint8)
-            frame = av.VideoFrame.from_ndarray(wide[:, at : at + width] + grain, format="rgb24")
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
+    coder = {"preset": "veryfast", "crf": "26", "x264-params": settings}
+    drawn = pictures(frames, seed, size.picture)
+    write_film(path, drawn, size.picture, rate, range(frames), 1 / rate, coder=coder)
 
 
-def copy(film: Path, path: Path, frames: int) -> None:
-    """Repeat the packets of a film until a file has so many pictures; its index stands first."""
-    with av.open(str(film)) as source:
-        stream = source.streams.video[0]
-        packets = [
-            (bytes(p), p.pts, p.dts, p.duration, p.is_keyframe)
-            for p in source.demux(stream)
-            if p.size
-        ]
-        length = sum(duration for *_, duration, _ in packets)
-        with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as out:
-            copied = out.add_stream_from_template(stream, opaque=True)
-            for number in range(frames):
-                turn, place = divmod(number, len(packets))
-                data, pts, dts, duration, is_key = packets[place]
-                packet = av.Packet(data)
-                packet.pts, packet.dts = pts + turn * length, dts + turn * length
-                packet.duration, packet.is_keyframe = duration, is_key
-                packet.stream, packet.time_base = copied, stream.time_base
-                out.mux(packet)
+def copy(path: Path, film: Path, source: Video, name: str, size: Size) -> None:
+    """Repeat the packets of a film to the length of `source`, and spoil the file if `size` says so.
 
-
-def damage(path: Path, cut: bool) -> None:
-    """Cut the tail, or put zeros into the middle."""
-    data = bytearray(path.read_bytes())
-    if cut:
-        data = data[: 2 * len(data) // 3]
-    else:
-        data[len(data) // 2 : len(data) // 2 + ZEROS] = bytes(ZEROS)
-    path.write_bytes(data)
+    The index of the file stands first.
+    """
+    frames = pictures_of(source)
+    rewrite(film, lambda packets: repeated(packets, frames), path, movflags="faststart")
+    length = path.stat().st_size
+    if name in size.truncated:
+        truncate(path, 2 / 3)
+    elif name in size.damaged:
+        overwrite(path, length // 2, bytes(ZEROS))
 
 
 def annotate(folder: Path, videos: list[Video], seed: int) -> None:
     """Made-up segments under the official names and columns, and the official lists."""
     tables: dict[str, list[tuple]] = {split: [] for split in CSVS}
     for video in videos:
-        tables[video.split] += segments(video, random.Random(f"{seed} {video.name}"))
+        tables[video.split] += segments(video, random.Random(f"{seed} {video.video_id}"))
     for split, name in CSVS.items():
         columns = TEST_COLUMNS if split == "test" else COLUMNS
         rows = [row[: len(columns)] for row in sorted(tables[split])]
-        write_table(folder / f"EPIC_100_{name}.csv", columns, rows, ",")
-    seen = {video.participant for video in videos if video.split == "train"}
-    unseen = {video.participant for video in videos if video.split == "val"} - seen
+        write_table(folder / f"EPIC_100_{name}.csv", columns, rows)
+    seen = {video.participant_id for video in videos if video.split == "train"}
+    unseen = {video.participant_id for video in videos if video.split == "val"} - seen
     lists = (("verb", [max(VERBS)]), ("noun", [max(NOUNS)]), ("participant_id", unseen))
     for name, (column, values) in zip(LISTS, lists, strict=True):
-        write_table(folder / f"EPIC_100_{name}.csv", (column,), [(v,) for v in sorted(values)], ",")
+        write_table(folder / f"EPIC_100_{name}.csv", (column,), [(v,) for v in sorted(values)])
 
 
 def segments(video: Video, rng: random.Random) -> Iterator[tuple]:
     """Rows of one video; frames count on the annotation clock, as in the official files."""
-    clock = 50 if len(video.name.split("_")[1]) == 3 else 60
+    clock = 50 if len(video.video_id.split("_")[1]) == 3 else 60
     start, number = rng.uniform(0, 0.3), 0
-    while (stop := start + rng.uniform(0.4, 1.2)) < video.seconds:
+    while (stop := start + rng.uniform(0.4, 1.2)) < video.duration:
         verb, noun = rng.choice(list(VERBS)), rng.choice(list(NOUNS))
         ends = [f"00:{int(s) // 60:02}:{s % 60:05.2f}" for s in (start, stop)]
         yield (
-            f"{video.name}_{number}",
-            video.participant,
-            video.name,
+            f"{video.video_id}_{number}",
+            video.participant_id,
+            video.video_id,
             ends[0] + "0",
             *ends,
             int(start * clock) + 1,
@@ -333,9 +275,8 @@ def segments(video: Video, rng: random.Random) -> Iterator[tuple]:
         start, number = stop + rng.uniform(-0.1, 0.2), number + 1
 
 
-def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple], delimiter: str) -> None:
-    """A table with a header."""
+def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
+    """A table with a header, separated by commas."""
     path.parent.mkdir(exist_ok=True)
     with open(path, "w", newline="") as handle:
-        writer = csv.writer(handle, delimiter=delimiter)
-        writer.writerows([columns, *rows])
+        csv.writer(handle).writerows([columns, *rows])

@@ -24,8 +24,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import numpy as np
+from archive_files import repeated
+from tables import machine
 
 from epic100.base.guarded import end_servers
 from epic100.minikitchen import write_video
@@ -35,7 +35,7 @@ from epic100.video.scan_table import OK
 from epic100.video.sheet import Video
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from support.packets import CodedPicture, rewrite
+from support.packets import rewrite
 
 FPS = 60000 / 1001
 CORES = len(os.sched_getaffinity(0))
@@ -52,19 +52,10 @@ with av.open(sys.argv[1]) as container:
 
 def long_video(path: Path, seconds: int, size: tuple[int, int]) -> None:
     """At most a minute of mini kitchen, its packets repeated with later times."""
-    part = min(seconds, 60)
-    write_video(Video("P01_01", "P01", "train", FPS, part), path, seed=1, size=size)
-
-    def repeat(packets: list[CodedPicture]) -> list[CodedPicture]:
-        step = int(np.median(np.diff(sorted(p.pts for p in packets))))
-        length = step * len(packets)
-        return [
-            CodedPicture(p.data, p.pts + i * length, p.dts + i * length, p.is_key)
-            for i in range(round(seconds / part))
-            for p in packets
-        ]
-
-    rewrite(path, repeat)
+    filmed = min(seconds, 60)
+    write_video(Video("P01_01", "P01", "train", FPS, filmed), path, seed=1, size=size)
+    count = round(seconds / filmed) * round(filmed * FPS)
+    rewrite(path, lambda packets: repeated(packets, count))
 
 
 def cpu_seconds(action: Callable[[], object]) -> float:
@@ -161,13 +152,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", action="store_true", help="measure threads too")
     options = parser.parse_args()
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}",
-        "cores": CORES,
-        "load": round(os.getloadavg()[0], 1),
-        "files": [],
-    }
+    result = {**machine(), "files": []}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "P01").mkdir()

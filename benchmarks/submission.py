@@ -81,12 +81,12 @@ def cases(labels: pd.DataFrame) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     n = len(labels)
 
     def informed(sharp: float = 1.0) -> list[np.ndarray]:
-        found = []
+        outputs = []
         for column, size in (("verb_class", 97), ("noun_class", 300)):
             scores = rng.normal(size=(n, size))
             scores[np.arange(n), labels[column]] += rng.normal(1.5, 1.5, n)
-            found.append(scores * sharp)
-        return found
+            outputs.append(scores * sharp)
+        return outputs
 
     yield "random", *(rng.normal(size=(n, size)).astype(np.float32) for size in (97, 300))
     yield "informed", *map(log_softmax, informed())
@@ -138,21 +138,21 @@ def compare_figures(
     official: Path, annotations: Path, folder: Path, some: Iterator, labels: pd.DataFrame
 ) -> dict[str, dict[str, float]]:
     """By case, the largest difference of a figure in percent points, and CPU seconds by file."""
-    found = {}
+    differences = {}
     for name, verb, noun in some:
         ids = labels["narration_id"].to_numpy(str)
         write_tensors(build(ids, torch.from_numpy(verb), torch.from_numpy(noun)), folder / "a.pt")
         content = {"verb_output": verb, "noun_output": noun, "narration_id": ids.astype(object)}
         (folder / "a.pkl").write_bytes(pickle.dumps(content))
-        found[name] = {"difference": 0.0}
+        differences[name] = {"difference": 0.0}
         for file in (folder / "a.pt", folder / "a.pkl"):
             theirs = official_figures(official, annotations, labels, file)
-            ours, found[name][f"cpu {file.suffix}"] = scored(file, annotations)
+            ours, differences[name][f"cpu {file.suffix}"] = scored(file, annotations)
             worst = max(abs(ours[key] - theirs[key]) for key in theirs)
-            found[name]["difference"] = max(found[name]["difference"], worst)
+            differences[name]["difference"] = max(differences[name]["difference"], worst)
         top1 = ours["overall_action_accuracy_at_1"]
-        print(f"{name} (top-1 actions {top1:.2f} %): {found[name]}", flush=True)
-    return found
+        print(f"{name} (top-1 actions {top1:.2f} %): {differences[name]}", flush=True)
+    return differences
 
 
 def demo_case(demo: Path) -> tuple[pd.DataFrame, Iterator]:
@@ -183,8 +183,8 @@ def write_predicted(folder: Path, split: str, ids: list[str], labels: pd.DataFra
     chosen = torch.randperm(97 * 300, generator=generator)[:PAIRS].tolist()
     pairs = [(pair // 300, pair % 300, 1 + i % 7) for i, pair in enumerate(chosen)]
     log_probs = torch.randn(len(ids), PAIRS, generator=generator).mul_(2).log_softmax(1)
-    made = Predictions(split, ids, log_probs, pairs, 97, 300, {"split": "train"})
-    write_predictions(made, folder / f"{split}.pt")
+    predictions = Predictions(split, ids, log_probs, pairs, 97, 300, {"split": "train"})
+    write_predictions(predictions, folder / f"{split}.pt")
     classes = [(-1, -1)] * len(ids)
     if labels is not None:
         classes = list(zip(labels["verb_class"], labels["noun_class"], strict=True))
@@ -207,9 +207,9 @@ def timed(step: str, folder: Path, annotations: Path) -> dict[str, float]:
             reduce="max",
         )
     elif step in ("max", "logsumexp"):
-        made = read_predictions(folder / "test.pt", "test")
-        verb, noun, _ = complete_scores(made, made.narration_ids, step)
-        entries = build(made.narration_ids, verb, noun)
+        predictions = read_predictions(folder / "test.pt", "test")
+        verb, noun, _ = complete_scores(predictions, predictions.narration_ids, step)
+        entries = build(predictions.narration_ids, verb, noun)
         write_zip(entries, folder / f"{step}.zip", SLS)
         write_tensors(entries, folder / f"{step}.pt")
     elif step == "check":
@@ -271,13 +271,13 @@ def main() -> None:
             official = options.official.resolve()
             result["same_json"], size = same_json(official, folder / "max.pt", folder / "max.zip")
             result["official_zip_mib"] = round(size, 1)
-            found = compare_figures(official, annotations, folder, cases(labels), labels)
+            compared = compare_figures(official, annotations, folder, cases(labels), labels)
             if options.demo:
                 lists = (options.demo / "annotations").resolve()
-                own, case = demo_case(options.demo)
-                found |= compare_figures(official, lists, folder, case, own)
-            result["scored"] = found
-            result["largest_difference"] = max(case["difference"] for case in found.values())
+                demo_labels, case = demo_case(options.demo)
+                compared |= compare_figures(official, lists, folder, case, demo_labels)
+            result["scored"] = compared
+            result["largest_difference"] = max(case["difference"] for case in compared.values())
     print(json.dumps(result))
 
 

@@ -27,29 +27,38 @@ SLOW_FIXTURES = {"demo", "rig", "new_archive"}
 DEMO_FILES = {
     f"tests/{name}.py"
     for name in (
-        "behaviour/test_results", "features/test_demo_features",
-        "report/test_page", "report/test_publish",
-        "timeline/test_demo_timeline", "workflow/test_demo", "workflow/test_docs",
+        "behaviour/test_results",
+        "features/test_demo_features",
+        "report/test_page",
+        "report/test_publish",
+        "timeline/test_demo_timeline",
+        "workflow/test_demo",
+        "workflow/test_docs",
     )
-}  # fmt: skip
+}
 
 # `make test` leaves these folders and files to `make test-slow`. A single test marks itself.
 THOROUGH_FOLDERS = ("attacks", "benchmarks", "slurm", "tools")
+THOROUGH = {
+    "base": ["guarded"],
+    "behaviour": ["rehearsal"],
+    "browse": ["views"],
+    "download": ["download_rules"],
+    "features": ["demo_features", "probe"],
+    "migrate": ["old_checkpoint"],
+    "model": ["forward"],
+    "proxy": ["copies", "precut", "proxy_dag"],
+    "scan": ["false_alarms"],
+    "timeline": ["demo_timeline"],
+    "training": ["launch", "models", "reference_steps"],
+    "workflow": [
+        *("adopted", "before_start", "environment", "faults", "own_kitchen", "real_data", "runs"),
+        *("two_writers", "zoo"),
+    ],
+}
 THOROUGH_FILES = {
-    f"tests/{name}.py"
-    for name in (
-        "base/test_guarded", "behaviour/test_rehearsal", "browse/test_views",
-        "download/test_download_rules", "features/test_demo_features", "features/test_probe",
-        "migrate/test_old_checkpoint", "model/test_forward",
-        "proxy/test_copies", "proxy/test_precut", "proxy/test_proxy_dag",
-        "scan/test_false_alarms", "timeline/test_demo_timeline",
-        "training/test_launch", "training/test_models", "training/test_reference_steps",
-        "workflow/test_adopted", "workflow/test_before_start", "workflow/test_environment",
-        "workflow/test_faults",
-        "workflow/test_own_kitchen", "workflow/test_real_data", "workflow/test_runs",
-        "workflow/test_two_writers", "workflow/test_zoo",
-    )
-}  # fmt: skip
+    f"tests/{folder}/test_{name}.py" for folder, names in THOROUGH.items() for name in names
+}
 
 # `nohup` and scripts start what runs in the background with these signals ignored, and each program
 # would inherit that. A handler, even one that does nothing, is reset to the default there.
@@ -140,8 +149,8 @@ def model(lab, once) -> Path:
 @pytest.fixture(scope="session")
 def short_video(once) -> bytes:
     """A sound file of three seconds."""
-    return once("short", lambda folder: encode(folder / "v.MP4", FRAMES, movflags="faststart")
-                .read_bytes())  # fmt: skip
+    path = once("short", lambda folder: encode(folder / "v.MP4", FRAMES, movflags="faststart"))
+    return path.read_bytes()
 
 
 @pytest.fixture(scope="session")
@@ -154,12 +163,14 @@ def sound(once) -> dict[str, Path]:
 def demo(tmp_path_factory) -> Path:
     """The folder of one whole demo run: the DAG from nothing to the submission.
 
-    EPIC100_DEMO names a folder to run in, so that a run can be looked at or gone on with. It is
-    started as a user starts it, so that Snakemake's benchmarks are of the jobs.
+    One worker takes all tests that look at it, so a session makes it once. EPIC100_DEMO names a
+    folder to run in: a run can be looked at, and another session goes on with it, which takes
+    seconds where nothing is left to do (.ci/run has two). It is started as a user starts it, so
+    that Snakemake's benchmarks are of the jobs.
     """
     folder = Path(os.environ.get("EPIC100_DEMO") or tmp_path_factory.mktemp("demo"))
-    python("-m", "snakemake", "all", "--directory", folder, "--set-threads", "train=1",
-           "--configfile", *SHORT_DEMO)  # fmt: skip
+    options = ("--directory", folder, "--set-threads", "train=1", "--configfile", *SHORT_DEMO)
+    python("-m", "snakemake", "all", *options)
     return folder
 
 

@@ -54,34 +54,42 @@ class Archive:
         config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
         tables = [f"results/scan/{name}.tsv" for name in dict.fromkeys(participants)]
-        run_snakemake(*tables, "--directory", str(self.folder), "--configfile",
-                      str(self.folder / "config.yaml"))  # fmt: skip
+        where = ("--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"))
+        run_snakemake(*tables, *where)
         return states(self.folder / "results")
 
-    def read(
-        self, segments: list[tuple[Film, int, int]], height: int = SIZE[1]
-    ) -> list[dict[int, np.ndarray]]:
+    def read(self, segments: list[tuple[Film, int, int]]) -> list[dict[int, np.ndarray]]:
         """Frames of segments (film, start, stop) as the pipeline gives them, by their number."""
-        lines = [f"{film.path} {start} {stop} -1 -1 {number}\n"
-                 for number, (film, start, stop) in enumerate(segments)]  # fmt: skip
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
-            listed.write("".join(lines))
+            for number, (film, start, stop) in enumerate(segments):
+                print(film.path, start, stop, -1, -1, number, file=listed)
             listed.flush()
-            dataset = self._dataset(listed.name, height)
-        taken = [dataset[number] for number in range(len(dataset))]
-        return [dict(zip(one["frame_inds"].tolist(), one["imgs"], strict=True)) for one in taken]
+            dataset = self._dataset(listed.name)
+        clips = [dataset[number] for number in range(len(dataset))]
+        return [dict(zip(clip["frame_inds"].tolist(), clip["imgs"], strict=True)) for clip in clips]
 
-    def _dataset(self, listed: str, height: int):
+    def _dataset(self, listed: str):
         init_default_scope("mmaction")
-        opening = {"type": "OpenSegment", "decoder": "pyav",
-                   "index_dir": str(self.folder / "results/scan")}  # fmt: skip
-        sample = {"type": "SampleFrames", "clip_len": 3, "frame_interval": 2, "num_clips": 1,
-                  "out_of_bound_opt": "repeat_last"}  # fmt: skip
-        decode = {"type": "DecodeSegment", "short_side": height}
+        indexes = str(self.folder / "results/scan")
+        opening = {"type": "OpenSegment", "decoder": "pyav", "index_dir": indexes}
+        sample = {
+            "type": "SampleFrames",
+            "clip_len": 3,
+            "frame_interval": 2,
+            "num_clips": 1,
+            "out_of_bound_opt": "repeat_last",
+        }
+        decode = {"type": "DecodeSegment", "short_side": SIZE[1]}
         return DATASETS.build(
-            {"type": "EpicSegmentVideoDataset", "ann_file": listed, "max_broken": 0,
-             "data_root": str(self.root), "test_mode": True, "pipeline": [opening, sample, decode]}
-        )  # fmt: skip
+            {
+                "type": "EpicSegmentVideoDataset",
+                "ann_file": listed,
+                "max_broken": 0,
+                "data_root": str(self.root),
+                "test_mode": True,
+                "pipeline": [opening, sample, decode],
+            }
+        )
 
 
 def states(results: Path) -> dict[str, dict[str, str]]:

@@ -17,14 +17,18 @@ SIZE = (96, 64)
 RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}
 # One thread and plain C give the same bytes each time, and a fixed quantizer needs no estimates.
 X264 = {
-    "qp": 24, "keyint": 25, "bframes": 3, "b-adapt": 0, "scenecut": 0, "threads": 1, "asm": 0,
-    "mbtree": 0, "rc-lookahead": 0, "ref": 3,
-}  # fmt: skip
+    "qp": 24,
+    "keyint": 25,
+    "bframes": 3,
+    "ref": 3,
+    "threads": 1,
+    **dict.fromkeys(("b-adapt", "scenecut", "asm", "mbtree", "rc-lookahead"), 0),
+}
 
 
-def pictures(count: int, seed: int) -> Iterable[np.ndarray]:
+def pictures(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterable[np.ndarray]:
     """Grainy blocks that drift: uint8 [height, width, 3] a picture, no two alike."""
-    rng, (width, height) = np.random.default_rng(seed), SIZE
+    rng, (width, height) = np.random.default_rng(seed), size
     blocks = rng.integers(0, 200, (height // 8, width, 3), np.uint8)
     wide = blocks.repeat(8, axis=0).repeat(8, axis=1)
     for number in range(count):
@@ -51,10 +55,9 @@ def film(
     if codec == "libx264":
         settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
         coder = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
-    return write_film(
-        path, pictures(count, seed), SIZE, fps, times or range(count), 1 / fps, codec,
-        container=container, muxer=muxer, coder=coder,
-    )  # fmt: skip
+    options = {"container": container, "muxer": muxer, "coder": coder}
+    drawn, times = pictures(count, seed), times or range(count)
+    return write_film(path, drawn, SIZE, fps, times, 1 / fps, codec, **options)
 
 
 def times_of(path: Path) -> list[int]:

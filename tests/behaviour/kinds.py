@@ -13,6 +13,8 @@ from support.packets import CodedPicture, later, rewrite
 CLOSED, OPEN, PLAIN = {}, {"open_gop": 1, "b_pyramid": "normal", "keyint": 27}, {"bframes": 0}
 # A film that is damaged has so many pictures.
 LENGTH = 160
+X265 = {"x265-params": "log-level=none:keyint=25"}
+VP9 = {"g": "25", "deadline": "realtime", "cpu-used": "8"}
 H264 = {"b_frames": CLOSED, "open_groups": OPEN, "no_b_frames": PLAIN}
 
 
@@ -43,13 +45,11 @@ SOUND: dict[str, tuple[str, Callable[[Path], object]]] = {
     "late_start": ("50", partial(film, rate="50", times=list(range(33, 153)))),
     "matroska": ("59.94", partial(film, container="matroska")),
     "transport": ("50", partial(film, rate="50", container="mpegts")),
-    "hevc": ("59.94", partial(film, codec="libx265",
-                              coder={"x265-params": "log-level=none:keyint=25"})),
-    "vp9": ("50", partial(film, rate="50", codec="libvpx-vp9", container="webm",
-                          coder={"g": "25", "deadline": "realtime", "cpu-used": "8"})),
+    "hevc": ("59.94", partial(film, codec="libx265", coder=X265)),
+    "vp9": ("50", partial(film, rate="50", codec="libvpx-vp9", container="webm", coder=VP9)),
     "av1": ("59.94", partial(film, codec="libsvtav1", coder={"preset": "11", "g": "25"})),
     "mpeg4": ("50", partial(film, rate="50", codec="mpeg4", coder={"g": "25", "bf": "2"})),
-}  # fmt: skip
+}
 
 
 def _pictures_in(data: bytes) -> tuple[int, int]:

@@ -69,8 +69,8 @@ def test_frames_that_are_not_marked_are_read_as_they_were(scanned, readable):
             chosen.append((film, n, n + 1))
             true.append(pictures[numbers[n]])
     assert len(chosen) > 100
-    for (film, n, _), clip, expected in zip(chosen, scanned.archive.read(chosen), true,
-                                            strict=True):  # fmt: skip
+    clips = scanned.archive.read(chosen)
+    for (film, n, _), clip, expected in zip(chosen, clips, true, strict=True):
         assert not is_wrong(clip[n], expected), f"{film.name}, frame {n}"
 
 
@@ -80,8 +80,8 @@ def test_the_scan_says_of_each_file_what_it_says_today(scanned):
         row = scanned.rows[film.name]
         digest.update((scanned.archive.root / film.path).read_bytes())
         hints = "; ".join(part for part in row["reason"].split("; ") if part.startswith("hint"))
-        answers[film.name] = " ".join((row["status"], row["pictures"], row["damaged"] or "-",
-                                       hints)).strip()  # fmt: skip
+        words = (row["status"], row["pictures"], row["damaged"] or "-", hints)
+        answers[film.name] = " ".join(words).strip()
     require_golden("damage", answers, digest.hexdigest())
 
 

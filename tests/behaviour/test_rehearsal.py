@@ -62,11 +62,9 @@ def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(rehearsal):
 
 def test_what_is_finished_is_not_made_again(rehearsal):
     folder = rehearsal[0]
-    done = run_snakemake(
-        "results/submission.pt", "results/submission.zip", "results/report.html", "-n",
-        "--directory", str(folder / "killed"),
-        "--configfile", str(folder / "archive/config.yaml"),
-    )  # fmt: skip
+    targets = [f"results/{name}" for name in ("submission.pt", "submission.zip", "report.html")]
+    where = ("--directory", str(folder / "killed"), "--configfile")
+    done = run_snakemake(*targets, "-n", *where, str(folder / "archive/config.yaml"))
     assert "Nothing to be done" in done.stdout + done.stderr
 
 

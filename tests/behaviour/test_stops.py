@@ -25,11 +25,14 @@ P02_101\tP02\ttrain\t50\t24
 P02_102\tP02\tval\t50\t5
 """
 TRAIN = {
-    "config": "config/x3d_demo.py", "from_scratch": True, "epochs": 2, "batch_size": 1,
+    "config": "config/x3d_demo.py",
+    "from_scratch": True,
+    "epochs": 2,
+    "batch_size": 1,
     # It saves a checkpoint after each batch, and keeps them all.
     "checkpoint": {"seconds": 0.001, "keep": 1000},
     "options": {"default_hooks.stopper": {"type": "Stopper"}},
-}  # fmt: skip
+}
 # Each row has the batch (one of 22, in two epochs), the signal, and who gets it.
 STOPS = (
     (3, signal.SIGINT, "group"),
@@ -57,8 +60,8 @@ def straight(tmp_path_factory) -> Path:
 
 
 def words(folder: Path) -> list[str]:
-    return ["results/model.pth", "--directory", str(folder), "--configfile",
-            str(folder / "config.yaml")]  # fmt: skip
+    where = ["--directory", str(folder), "--configfile", str(folder / "config.yaml")]
+    return ["results/model.pth", *where]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

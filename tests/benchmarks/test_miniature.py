@@ -1,14 +1,11 @@
 """Benchmarks in miniature: of reading an archive in every way there is, and of a GPU node."""
 
 import json
-import sys
 
+import archive
 import pytest
 
-from support.checkout import ROOT, needs_decord, python
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import archive
+from support.checkout import needs_decord, python
 
 pytestmark = pytest.mark.slow
 

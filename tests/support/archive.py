@@ -32,17 +32,19 @@ def make_archive(folder: Path) -> Path:
 def configure(folder: Path, **changes) -> None:
     config = {
         "annotations": {
-            "train": "csv/EPIC_100_train.csv", "val": "csv/EPIC_100_validation.csv", "test": None,
+            "train": "csv/EPIC_100_train.csv",
+            "val": "csv/EPIC_100_validation.csv",
+            "test": None,
         },
         "videos": {"sheet": "sheet.tsv", "root": "archive"},
-    }  # fmt: skip
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
 
 
 def run(folder: Path, *arguments: str, well: bool | None = True):
     """Run the workflow there with the config there, to a good or a bad end."""
-    return run_snakemake(*arguments, "--directory", str(folder), "--configfile",
-                         str(folder / "config.yaml"), well=well)  # fmt: skip
+    config = ("--configfile", str(folder / "config.yaml"))
+    return run_snakemake(*arguments, "--directory", str(folder), *config, well=well)
 
 
 def errors(done) -> list[str]:

@@ -19,8 +19,13 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
     numbers = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
     plain = numbers | {"image_size": SIZE, "num_frames": FRAMES, "intermediate_size": WIDTH}
     seen = numbers | {"image_size": SIZE, "patch_size": PATCH, "intermediate_size": WIDTH}
-    texts = numbers | {"vocab_size": 9, "intermediate_size": WIDTH, "bos_token_id": 0,
-                       "eos_token_id": 1, "pad_token_id": 1}  # fmt: skip
+    texts = numbers | {
+        "vocab_size": 9,
+        "intermediate_size": WIDTH,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+    }
     both = {"vision_config": seen, "text_config": texts}
     model, config, options = {
         "clip": ("CLIPModel", "CLIPConfig", both | {"projection_dim": 8}),
@@ -30,11 +35,20 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
         "timesformer": ("TimesformerModel", "TimesformerConfig", plain | {"patch_size": PATCH}),
         "videomae": ("VideoMAEModel", "VideoMAEConfig", plain | {"patch_size": PATCH}),
         "vivit": ("VivitModel", "VivitConfig", plain | {"tubelet_size": [2, PATCH, PATCH]}),
-        "vjepa2": ("VJEPA2Model", "VJEPA2Config", numbers | {
-            "crop_size": SIZE, "patch_size": PATCH, "frames_per_clip": FRAMES,
-            "pred_hidden_size": WIDTH, "pred_num_hidden_layers": 1,
-            "pred_num_attention_heads": 2}),
-    }[kind]  # fmt: skip
+        "vjepa2": (
+            "VJEPA2Model",
+            "VJEPA2Config",
+            numbers
+            | {
+                "crop_size": SIZE,
+                "patch_size": PATCH,
+                "frames_per_clip": FRAMES,
+                "pred_hidden_size": WIDTH,
+                "pred_num_hidden_layers": 1,
+                "pred_num_attention_heads": 2,
+            },
+        ),
+    }[kind]
     built = getattr(transformers, model)(getattr(transformers, config)(**options))
     built.save_pretrained(folder)
     processor(kind).save_pretrained(folder)
@@ -46,9 +60,14 @@ def processor(kind: str):
     """The processor of `make_encoder`, to compare pixels with."""
     import transformers
 
-    name = {"vjepa2": "VJEPA2Video", "videomae": "VideoMAEVideo", "clip": "CLIPImage",
-            "siglip": "SiglipImage", "dinov2": "BitImage", "dinov3_vit": "DINOv3ViTImage",
-            }.get(kind, f"{kind.capitalize()}Video")  # fmt: skip
+    name = {
+        "vjepa2": "VJEPA2Video",
+        "videomae": "VideoMAEVideo",
+        "clip": "CLIPImage",
+        "siglip": "SiglipImage",
+        "dinov2": "BitImage",
+        "dinov3_vit": "DINOv3ViTImage",
+    }.get(kind, f"{kind.capitalize()}Video")
     crop = {"height": SIZE, "width": SIZE}
     sides = {"size": {"shortest_edge": 36}, "crop_size": crop}
     if kind in ("siglip", "dinov3_vit"):

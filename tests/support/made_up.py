@@ -36,20 +36,24 @@ def predictions(ids: list[str] = FEW, seed: int = 0, **changes: object) -> Predi
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(len(ids), len(FEW_PAIRS), generator=generator) * 3
     fields = {
-        "split": "val", "narration_ids": list(ids), "log_probs": scores.log_softmax(dim=1),
-        "pairs": FEW_PAIRS, "num_verbs": 97, "num_nouns": 300, "trained_on": {"split": "train"},
-    }  # fmt: skip
+        "split": "val",
+        "narration_ids": list(ids),
+        "log_probs": scores.log_softmax(dim=1),
+        "pairs": FEW_PAIRS,
+        "num_verbs": 97,
+        "num_nouns": 300,
+        "trained_on": {"split": "train"},
+    }
     return Predictions(**(fields | changes))
 
 
 def segment_list(path: Path, ids: list[str] = FEW, pairs=None) -> Path:
     """Write the list of these segments, one after the other in videos of three participants."""
-    path.write_text("".join(
-        f"P0{i % 3}/P0{i % 3}_01.MP4 {i} {i + 9} {verb} {noun} {name}\n"
-        for i, (name, (verb, noun, _)) in enumerate(
-            zip(ids, pairs or [(0, 1, 12)] * len(ids), strict=True)
-        )
-    ))  # fmt: skip
+    pairs = pairs or [FEW_PAIRS[0]] * len(ids)
+    lines = []
+    for i, (name, (verb, noun, _)) in enumerate(zip(ids, pairs, strict=True)):
+        lines.append(f"P0{i % 3}/P0{i % 3}_01.MP4 {i} {i + 9} {verb} {noun} {name}\n")
+    path.write_text("".join(lines))
     return path
 
 

@@ -18,22 +18,43 @@ from support.small_runs import built
 
 MODEL = {
     "type": "Recognizer3D",
-    "backbone": {"type": "X3D", "gamma_w": 1, "gamma_b": 2.25, "gamma_d": 1.0, "norm_cfg":
-                 {"type": "BN3d"}},
-    "cls_head": {"type": "X3DHead", "num_classes": 2, "in_channels": 432, "spatial_type": "avg",
-                 "dropout_ratio": 0.0, "fc1_bias": False, "average_clips": "prob"},
-    "data_preprocessor": {"type": "ActionDataPreprocessor", "mean": [114.75] * 3,
-                          "std": [57.38] * 3, "format_shape": "NCTHW"},
-}  # fmt: skip
+    "backbone": {
+        "type": "X3D",
+        "gamma_w": 1,
+        "gamma_b": 2.25,
+        "gamma_d": 1.0,
+        "norm_cfg": {"type": "BN3d"},
+    },
+    "cls_head": {
+        "type": "X3DHead",
+        "num_classes": 2,
+        "in_channels": 432,
+        "spatial_type": "avg",
+        "dropout_ratio": 0.0,
+        "fc1_bias": False,
+        "average_clips": "prob",
+    },
+    "data_preprocessor": {
+        "type": "ActionDataPreprocessor",
+        "mean": [114.75] * 3,
+        "std": [57.38] * 3,
+        "format_shape": "NCTHW",
+    },
+}
 STEP_LIST = [
     {"type": "OpenSegment", "decoder": "pyav"},
-    {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6, "num_clips": 1,
-     "test_mode": True},
+    {
+        "type": "SampleFrames",
+        "clip_len": 13,
+        "frame_interval": 6,
+        "num_clips": 1,
+        "test_mode": True,
+    },
     {"type": "DecodeSegment", "short_side": 52},
     {"type": "CenterCrop", "crop_size": 48},
     {"type": "FormatShape", "input_format": "NCTHW"},
     {"type": "PackActionInputs"},
-]  # fmt: skip
+]
 
 
 @lru_cache(1)
@@ -64,6 +85,13 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
 def predicted(lab, model: Path, listed: Path | str, out: Path, **settings) -> Predictions:
     """What `model` predicts for a list of segments of the lab, by way of the file `out`."""
     chosen = PredictSettings(**{"workers": 0} | settings)
-    predict(model, listed, out, split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
-            settings=chosen)  # fmt: skip
+    predict(
+        model,
+        listed,
+        out,
+        split="val",
+        video_root=lab.root,
+        index_dir=f"{lab.results}/scan",
+        settings=chosen,
+    )
     return read_predictions(out, "val", model=model, clean=listed)

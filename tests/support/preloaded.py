@@ -19,9 +19,16 @@ import sys
 # The program that asks starts for each script, so the top of this file imports little: functions
 # import the rest.
 PRELOADED = (
-    "snakemake.cli", "snakemake.script", "snakemake.storage", "snakemake.report.html_reporter",
-    "smart_open", "requests", "pydantic", "pandas", "epic100.training.check",
-)  # fmt: skip
+    "snakemake.cli",
+    "snakemake.script",
+    "snakemake.storage",
+    "snakemake.report.html_reporter",
+    "smart_open",
+    "requests",
+    "pydantic",
+    "pandas",
+    "epic100.training.check",
+)
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -18,11 +18,21 @@ from epic100.model.published import published
 
 FILE = Path(__file__).parents[1] / "migrate/data/published.json"
 EVERY = 97  # Each 97th output is recorded.
-VIT = {"backbone.img_size": 32, "backbone.patch_size": 8, "backbone.embed_dims": 64,
-       "backbone.depth": 2, "backbone.num_heads": 1, "backbone.num_frames": 4,
-       "cls_head.head.in_channels": 64}  # fmt: skip
-SLOWFAST = {"backbone.slow_pathway.base_channels": 16, "backbone.fast_pathway.base_channels": 2,
-            "cls_head.head.in_channels": 576, "cls_head.head.window": 1}  # fmt: skip
+VIT = {
+    "backbone.img_size": 32,
+    "backbone.patch_size": 8,
+    "backbone.embed_dims": 64,
+    "backbone.depth": 2,
+    "backbone.num_heads": 1,
+    "backbone.num_frames": 4,
+    "cls_head.head.in_channels": 64,
+}
+SLOWFAST = {
+    "backbone.slow_pathway.base_channels": 16,
+    "backbone.fast_pathway.base_channels": 2,
+    "cls_head.head.in_channels": 576,
+    "cls_head.head.window": 1,
+}
 RESNET = {"backbone.depth": 18, "cls_head.head.in_channels": 512}
 # Each rule has the options that make its network small, and the side of its pictures in pixels.
 CHANGES = {"avion": (VIT, 32), "lavila": (VIT, 32), "slowfast": (SLOWFAST, 64), "c1": (RESNET, 64)}
@@ -79,6 +89,19 @@ def checkpoint(name, path, change=None):
         content = {"state_dict": state, "hyper_parameters": {"modality": "RGB"}, "epoch": 79}
     torch.save(content, path)
     return tensors
+
+
+def as_encoder(tensors):
+    """An encoder as it was learned on Ego4D: beside a text tower and another classifier."""
+    encoder = {name: value for name, value in tensors.items() if name.startswith("visual.")}
+    return encoder | weights(
+        {
+            "visual.image_projection": [64, 8],
+            "logit_scale": [1],
+            "textual.token_embedding.weight": [9, 8],
+            "fc_cls.weight": [5, 64],
+        }
+    )
 
 
 def recorded(name):

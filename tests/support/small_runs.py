@@ -65,17 +65,24 @@ def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
 def settings(**chosen) -> TrainSettings:
     """The small recipe's training, made smaller; `options` are added to those that make it so."""
     options = SMALL | chosen.pop("options", {})
-    defaults = {"config": DEMO, "load_from": None, "epochs": EPOCHS, "batch_size": BATCH,
-                "device": "cpu"}  # fmt: skip
+    defaults = {
+        "config": DEMO,
+        "load_from": None,
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+        "device": "cpu",
+    }
     return TrainSettings.model_validate({**defaults, **chosen, "options": options})
 
 
 def job(lab, results: Path) -> dict[str, Any]:
     """What `train` and `launch` are called with, beside the settings."""
     return {f"num_{name}": count for name, count in CLASSES.items()} | {
-        "model_path": f"{results}/model.pth", "history_path": f"{results}/training.tsv",
-        "results": str(results), "video_root": lab.root,
-    }  # fmt: skip
+        "model_path": f"{results}/model.pth",
+        "history_path": f"{results}/training.tsv",
+        "results": str(results),
+        "video_root": lab.root,
+    }
 
 
 def built(lab, results: Path | str = "", **section) -> Config:
@@ -91,9 +98,14 @@ def run(lab, results: Path, options: dict | None = None, **chosen) -> dict[str, 
 
 
 def start(
-    lab, results: Path, options: dict | None = None, of_several=(), autocast=False,
-    patience=PATIENCE_MINUTES, **chosen,
-):  # fmt: skip
+    lab,
+    results: Path,
+    options: dict | None = None,
+    of_several=(),
+    autocast=False,
+    patience=PATIENCE_MINUTES,
+    **chosen,
+):
     """Train in another process, the leader of a group of its own, ended as a rule would be.
 
     What it says goes to `said.txt` in `results`. `of_several`: (rank, processes, file in which they
@@ -220,8 +232,14 @@ def signal_at(
     It signals `itself`, its whole `group` of processes or its `parent`. `tried`: in the steps that
     are tried before the training.
     """
-    hook = {"type": "SignalHook", "at": iteration, "number": int(number), "to": to, "of": of,
-            "tried": tried}  # fmt: skip
+    hook = {
+        "type": "SignalHook",
+        "at": iteration,
+        "number": int(number),
+        "to": to,
+        "of": of,
+        "tried": tried,
+    }
     # It is no custom hook, because those make another run.
     return {"default_hooks.signal": hook}
 

@@ -5,8 +5,8 @@ from typing import Any
 from mmengine.config import Config
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
-from support import ego4d
 from support.checkout import ROOT
+from support.published_weights import VIT
 
 TINY_VIT = {"embed_dims": 48, "num_heads": 4, "img_size": 32}
 # These options make each model small enough for a test, with pictures of 32 pixels, not 224.
@@ -24,7 +24,10 @@ SHRUNK: dict[str, dict[str, Any]] = {
     "x3d_m": {"model.backbone.gamma_d": 1.0},
     "mvitv2_s": {
         "model.backbone.arch": {
-            "_delete_": True, "embed_dims": 32, "num_layers": 3, "num_heads": 1,
+            "_delete_": True,
+            "embed_dims": 32,
+            "num_layers": 3,
+            "num_heads": 1,
             "downscale_indices": [1, 2],
         },
         "model.backbone.spatial_size": 32,
@@ -40,18 +43,17 @@ SHRUNK: dict[str, dict[str, Any]] = {
         "model.backbone.depth": 2,
         "model.cls_head.head.in_channels": 48,
     },
-    **dict.fromkeys(("avion_b", "avion_l", "lavila_b"), {
-        "model.backbone.embed_dims": ego4d.WIDTH,
-        "model.backbone.depth": ego4d.DEPTH,
-        "model.backbone.num_heads": ego4d.HEADS,
-        "model.backbone.patch_size": ego4d.PATCH,
-        "model.backbone.img_size": ego4d.SIDE,
-        "model.cls_head.head.in_channels": ego4d.WIDTH,
-    }),
-}  # fmt: skip
+    **dict.fromkeys(
+        ("avion_b", "avion_l", "lavila_b"),
+        {f"model.{key}": size for key, size in VIT.items() if key != "backbone.num_frames"},
+    ),
+}
 DEFAULT = "x3d_s_epic_rgb_segments"
-SHRUNK_DEFAULT = {"model.backbone.gamma_d": 0.5, "model.backbone.gamma_w": 0.34,
-                  "model.cls_head.head.in_channels": 144}  # fmt: skip
+SHRUNK_DEFAULT = {
+    "model.backbone.gamma_d": 0.5,
+    "model.backbone.gamma_w": 0.34,
+    "model.cls_head.head.in_channels": 144,
+}
 SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
 
 

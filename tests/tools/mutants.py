@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,20 +38,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # The commit is fixed at the start, since work may go on meanwhile.
 COMMIT = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
-PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest", "-m",
-          "not weekly")  # fmt: skip
+PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest")
+FEWER = ("-m", "not weekly")
 # A mutant is "unsound" if the test that found it fails on sound code too.
 STATES = ("survived", "unsound", "not tried", "found")
 # `/` is left out: it mostly joins paths, and any test finds such a change.
 OPERATORS = {
-    ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
-    ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
-    ast.IsNot: ("is not", "is"), ast.In: ("in", "not in"), ast.NotIn: ("not in", "in"),
-    ast.And: ("and", "or"), ast.Or: ("or", "and"),
-    ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.FloorDiv: ("//", "*"),
-    ast.Mod: ("%", "//"), ast.Pow: ("**", "*"),
-}  # fmt: skip
-KINDS = {ast.cmpop: "comparison", ast.boolop: "boolean operator", ast.operator: "arithmetic"}
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+}
 TYPES = {"annotation", "returns", "decorator_list", "type_params"}
 SPEAKS = re.compile(
     r"print|.*\b(debug|info|warning|warn|error|exception)|(.*\.)?\w+(Error|Warning)"
@@ -59,14 +71,11 @@ SPEAKS = re.compile(
 
 @dataclass
 class Mutant:
-    # The path is below the root.
+    """A change: the `number`th of those that can be made in the file `path`, below the root."""
+
     path: Path
-    source: bytes
+    number: int
     kind: str
-    # The bytes from `start` to `stop` are replaced.
-    start: int
-    stop: int
-    new: str
     state: str = "not tried"
     # It is the test that found the mutant, or the last one that ran.
     test: str = ""
@@ -76,16 +85,18 @@ class Mutant:
     def part(self) -> str:
         return self.path.parts[2]
 
-    @property
-    def text(self) -> bytes:
-        """The file with the fault."""
-        return self.source[: self.start] + self.new.encode() + self.source[self.stop :]
+    def texts(self, root: Path) -> tuple[str, str]:
+        """The file without and with the change, without comments and in one layout."""
+        tree = ast.parse((root / self.path).read_bytes())
+        sound = ast.unparse(tree)
+        _, node, field, new = list(changes(tree))[self.number]
+        setattr(node, field, new)
+        return sound, ast.unparse(tree)
 
     def __str__(self) -> str:
-        both = [text.decode().splitlines() for text in (self.source, self.text)]
+        both = [text.splitlines() for text in self.texts(ROOT)]
         changed = list(difflib.unified_diff(*both, n=0, lineterm=""))[3:]
-        line = self.source[: self.start].count(b"\n") + 1
-        head = f"{self.path}:{line}  {self.kind}: {self.state}, {self.seconds:.0f} s"
+        head = f"{self.path}  {self.kind}: {self.state}, {self.seconds:.0f} s"
         return "\n    ".join([head, *changed, *filter(None, [self.test])])
 
 
@@ -104,46 +115,33 @@ def living(node: ast.AST):
                 yield from living(child)
 
 
-def mutants(root: Path, path: Path):
-    """Every change that can be made in a file."""
-    source = (root / path).read_bytes()
-    lines = [found.start() for found in re.finditer(b"^", source, re.MULTILINE)]
-
-    def change(kind, first, last, new):
-        start = lines[first.lineno - 1] + first.col_offset
-        stop = lines[last.end_lineno - 1] + last.end_col_offset
-        return Mutant(path, source, kind, start, stop, new.format(source[start:stop].decode()))
-
-    for node in living(ast.parse(source)):
+def changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, str, object]]:
+    """Every change that can be made: its kind, a node, and the node's field with its new value."""
+    for node in living(tree):
         match node:
-            case (
-                ast.Compare(left=left, ops=[operator], comparators=[_])
-                | ast.BoolOp(values=[left, *_], op=operator)
-                | ast.BinOp(left=left, op=operator)
-                | ast.AugAssign(target=left, op=operator)
-            ) if type(operator) in OPERATORS:
-                old, new = OPERATORS[type(operator)]
-                start = source.index(old.encode(), lines[left.end_lineno - 1] + left.end_col_offset)
-                kind = KINDS[type(operator).__base__]
-                yield Mutant(path, source, kind, start, start + len(old), new)
+            case ast.Compare(ops=[operator]) if type(operator) in OPERATORS:
+                yield "comparison", node, "ops", [OPERATORS[type(operator)]()]
+            case ast.BoolOp(op=operator):
+                yield "boolean operator", node, "op", OPERATORS[type(operator)]()
+            case ast.BinOp(op=operator) | ast.AugAssign(op=operator) if type(operator) in OPERATORS:
+                yield "arithmetic", node, "op", OPERATORS[type(operator)]()
             # A bool is an int too.
             case ast.Constant(value=int() | float() as value):
-                other = not value if isinstance(value, bool) else value + 1
-                yield change("constant", node, node, str(other))
+                yield "constant", node, "value", not value if isinstance(value, bool) else value + 1
             case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
-                yield change("value returned", value, value, "None")
-            case ast.If(test=test, body=body):
-                yield change("condition", test, test, "not ({})")
-                yield change("branch left out", body[0], body[-1], "pass")
-            case ast.IfExp(test=test) | ast.While(test=test):
-                yield change("condition", test, test, "not ({})")
+                yield "value returned", node, "value", ast.Constant(None)
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
+                yield "condition", node, "test", ast.UnaryOp(ast.Not(), test)
+                if isinstance(node, ast.If):
+                    yield "branch left out", node, "body", [ast.Pass()]
 
 
 def draw(root: Path, count: int, seed: int, part: str) -> list[Mutant]:
     """Mutants of every part, more where more can be changed, of each kind alike."""
     pools = defaultdict(list)
     for path in sorted(root.glob(f"workflow/epic100/{part}/**/*.py")):
-        for mutant in mutants(root, path.relative_to(root)):
+        for number, (kind, *_) in enumerate(changes(ast.parse(path.read_bytes()))):
+            mutant = Mutant(path.relative_to(root), number, kind)
             pools[mutant.part].append(mutant)
     drawn = []
     for _ in range(count):
@@ -209,9 +207,14 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
     ours = {"PYTHONPATH": f"{root}/workflow:{root}/tests", "EPIC100_MUTANT": str(root)}
     with tempfile.TemporaryFile("w+", errors="replace") as out:
         process = subprocess.Popen(
-            [root / ".venv/bin/python", *words], cwd=root, env=os.environ | ours, stdout=out,
-            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            [root / ".venv/bin/python", *words],
+            cwd=root,
+            env=os.environ | ours,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(seconds, 0))
         code = process.poll()
@@ -235,8 +238,8 @@ def judge(mutant: Mutant, seconds: float) -> None:
     """Run the nearest tests up to the first that fails, or until its time is over."""
     began = time.monotonic()
     with clone() as root:
-        (root / mutant.path).write_bytes(mutant.text)
-        words = (*PYTEST, "-x", "-p", "tools.mutants", *nearest(root, mutant))
+        (root / mutant.path).write_text(mutant.texts(root)[1], encoding="utf-8")
+        words = (*PYTEST, *FEWER, "-x", "-p", "tools.mutants", *nearest(root, mutant))
         code, said = run(root, *words, seconds=seconds)
     mutant.state = "found" if code else "survived"
     mutant.test = next(iter(failed(said)), "at import") if code != 0 else ""
@@ -252,7 +255,7 @@ def check(drawn: list[Mutant]) -> str:
     if not tests:
         return "no test found one"
     with clone() as root:
-        code, said = run(root, *PYTEST, *tests, seconds=600)
+        code, said = run(root, *PYTEST, *FEWER, *tests, seconds=600)
     for mutant in drawn if code != 0 else []:
         if mutant.test in failed(said):
             mutant.state = "unsound"

@@ -44,18 +44,42 @@ SEGMENTS = 67_217
 SILENT = ("warm_up_ends", "dropout_of", "cutmix_of")
 # The pages call the numbers so, in this order. `rate` is for a batch of `rate_batch` segments.
 WORDS = {
-    "loss": "loss", "smoothing": "smoothing", "optimizer": "optimizer", "rate": "rate",
-    "rate_batch": "for a batch of", "batch": "batch", "momentum": "momentum", "betas": "betas",
-    "nesterov": "Nesterov's", "decay": "weight decay", "no_decay": "undecayed",
-    "layer_decay": "rate of a layer by the next", "clip": "clipping",
-    "epochs": "epochs", "warm_up": "warm-up: epochs, first share", "warm_up_ends": "warm-up ends",
-    "schedule": "schedule", "last_batch": "smaller last batch", "dropout": "dropout",
-    "dropout_of": "dropped", "drop_path": "drop path", "head_init": "deviation of a new head",
-    "batch_norm": "BatchNorm", "mixing": "mixing", "cutmix_of": "CutMix box",
-    "augmentation": "augmentation", "precision": "precision", "mean": "mean", "std": "deviation",
-    "frames": "frames", "crop": "crop", "flip": "flips", "test_crop": "test crop",
-    "views": "views", "start": "start",
-}  # fmt: skip
+    "loss": "loss",
+    "smoothing": "smoothing",
+    "optimizer": "optimizer",
+    "rate": "rate",
+    "rate_batch": "for a batch of",
+    "batch": "batch",
+    "momentum": "momentum",
+    "betas": "betas",
+    "nesterov": "Nesterov's",
+    "decay": "weight decay",
+    "no_decay": "undecayed",
+    "layer_decay": "rate of a layer by the next",
+    "clip": "clipping",
+    "epochs": "epochs",
+    "warm_up": "warm-up: epochs, first share",
+    "warm_up_ends": "warm-up ends",
+    "schedule": "schedule",
+    "last_batch": "smaller last batch",
+    "dropout": "dropout",
+    "dropout_of": "dropped",
+    "drop_path": "drop path",
+    "head_init": "deviation of a new head",
+    "batch_norm": "BatchNorm",
+    "mixing": "mixing",
+    "cutmix_of": "CutMix box",
+    "augmentation": "augmentation",
+    "precision": "precision",
+    "mean": "mean",
+    "std": "deviation",
+    "frames": "frames",
+    "crop": "crop",
+    "flip": "flips",
+    "test_crop": "test crop",
+    "views": "views",
+    "start": "start",
+}
 
 
 def recipe(name: str) -> Config:
@@ -92,26 +116,38 @@ def stated(config: Config) -> dict[str, Any]:
     return {
         "loss": heads if heads == "one head" else f"{loss} of {heads}",
         "smoothing": head.get("label_smooth_eps", 0.0),
-        "optimizer": optimizer.type, "rate": optimizer.lr,
-        "rate_batch": config.auto_scale_lr.base_batch_size, "batch": loader.batch_size,
-        "momentum": optimizer.get("momentum"), "betas": optimizer.get("betas"),
-        "nesterov": optimizer.get("nesterov"), "decay": optimizer.weight_decay,
-        "no_decay": ", ".join(decayed) or "nothing", "layer_decay": rules.get("layer_decay"),
+        "optimizer": optimizer.type,
+        "rate": optimizer.lr,
+        "rate_batch": config.auto_scale_lr.base_batch_size,
+        "batch": loader.batch_size,
+        "momentum": optimizer.get("momentum"),
+        "betas": optimizer.get("betas"),
+        "nesterov": optimizer.get("nesterov"),
+        "decay": optimizer.weight_decay,
+        "no_decay": ", ".join(decayed) or "nothing",
+        "layer_decay": rules.get("layer_decay"),
         "clip": (wrapper.get("clip_grad") or {}).get("max_norm"),
         "epochs": config.train_cfg.max_epochs,
         "warm_up": [warm_up[0].end, warm_up[0].start_factor] if warm_up else None,
-        "warm_up_ends": "with it" if warm_up else None, "schedule": schedule(config),
-        "last_batch": "kept", "dropout": head.get("dropout_ratio", 0.0),
+        "warm_up_ends": "with it" if warm_up else None,
+        "schedule": schedule(config),
+        "last_batch": "kept",
+        "dropout": head.get("dropout_ratio", 0.0),
         "dropout_of": dropped.get(head.type, "features"),
-        "drop_path": 0.1 if model.backbone.type == "TimeSformer"
+        "drop_path": 0.1
+        if model.backbone.type == "TimeSformer"
         else model.backbone.get("drop_path_rate"),
         "head_init": head.get("init_std", last_of.get(head.type, 0.01)),
         "batch_norm": "frozen" if "FrozenBatchNormHook" in hooks else partial,
         "mixing": blending and f"Mixup {blending.mixup:g}, CutMix {blending.cutmix:g}",
-        "cutmix_of": blending and "height and width", "augmentation": augmentation(config),
-        "precision": precision_of(config), "mean": model.data_preprocessor.mean,
-        "std": model.data_preprocessor.std, "start": start(config), **pictures(config),
-    }  # fmt: skip
+        "cutmix_of": blending and "height and width",
+        "augmentation": augmentation(config),
+        "precision": precision_of(config),
+        "mean": model.data_preprocessor.mean,
+        "std": model.data_preprocessor.std,
+        "start": start(config),
+        **pictures(config),
+    }
 
 
 def schedule(config: Config) -> str:
@@ -152,11 +188,12 @@ def pictures(config: Config) -> dict[str, Any]:
     seen = {step.type: step for step in test}
     size = seen["DecodeSegment"].get("size") or seen["CenterCrop"].crop_size
     return {
-        "frames": dense if taken.kind == "dense" else over, "crop": shape,
+        "frames": dense if taken.kind == "dense" else over,
+        "crop": shape,
         "flip": steps.get("Flip", crop).get("flip_ratio", 0.0),
         "test_crop": f"{seen['DecodeSegment'].short_side}, {size}",
         "views": chosen_views(test, None, 1)[0],
-    }  # fmt: skip
+    }
 
 
 def start(config: Config) -> str:
@@ -208,10 +245,12 @@ def faults(config: Config) -> list[str]:
         *(f"{name} is {here[name]!r} here; state what it is there" for name in absent),
         *(f"{file}; expected owner/repository@commit:path" for file in files),
         *(f"{name} is none of the names of WORDS" for name in found if name not in WORDS),
-        *("{} is {!r} there and {!r} here; say why in `differs`".format(name, *differs[name])
-          for name in silent),
+        *(
+            "{} is {!r} there and {!r} here; say why in `differs`".format(name, *differs[name])
+            for name in silent
+        ),
         *(f"`differs` has {name}, which is the same" for name in {*why} - {*differs}),
-    ]  # fmt: skip
+    ]
     return [f"reference: {line}" for line in about]
 
 

@@ -18,8 +18,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
-from coverage import Coverage, CoverageData
-from coverage.exceptions import CoverageException
+from coverage import Coverage
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "workflow/epic100"
@@ -55,16 +54,9 @@ def run_tests(*words: str) -> list[ElementTree.Element]:
 
 def coverage() -> list[str]:
     """Lines and branches that ran, by part of the library."""
-    data = CoverageData(str(FOLDER / "coverage"))
-    # Each file is of one process.
-    for own in sorted(FOLDER.glob("coverage.*")):
-        try:
-            data.update(CoverageData(str(own)))
-        except CoverageException as error:
-            print(f"left out, its process was killed as it wrote: {error}")
-        own.unlink()
     measured = Coverage(config_file=str(RC))
-    measured.load()
+    # Each file is of one process. One that was killed as it wrote is left out, with a warning.
+    measured.combine([str(FOLDER)])
     # Rules do not count, nor do copies that a test has made and removed.
     measured.json_report(outfile=str(FIGURES), include=[f"{ROOT}/{PACKAGE}/*"])
     parts: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -74,8 +66,8 @@ def coverage() -> list[str]:
     lines = [f"{'part':14}{'lines':>8}{'covered':>9}{'branches':>10}{'covered':>9}"]
     for part in sorted(parts, key=lambda part: (part == "in all", part)):
         all_lines, lines_run, all_ways, ways_run = (parts[part][key] for key in COUNTS)
-        shares = [f"{100 * a / b:.1f} %" if b else "-" for a, b in
-                  ((lines_run, all_lines), (ways_run, all_ways))]  # fmt: skip
+        pairs = ((lines_run, all_lines), (ways_run, all_ways))
+        shares = [f"{100 * run / every:.1f} %" if every else "-" for run, every in pairs]
         lines.append(f"{part:14}{all_lines:8,}{shares[0]:>9}{all_ways:10,}{shares[1]:>9}")
     return lines
 
@@ -83,11 +75,7 @@ def coverage() -> list[str]:
 def complexity() -> list[str]:
     """Functions with more ways through them than LIMIT."""
     rule = ("--select", "C901", "--config", f"lint.mccabe.max-complexity={LIMIT}")
-    found = json.loads(output("ruff", "check", *rule, "--output-format", "json", "."))
-    places = [
-        f"{Path(one['filename']).relative_to(ROOT)}:{one['location']['row']}" for one in found
-    ]
-    return [f"{place}  {one['message']}" for place, one in zip(places, found, strict=True)]
+    return output("ruff", "check", "-q", *rule, "--output-format", "concise", ".").splitlines()
 
 
 def main() -> int:
@@ -108,10 +96,9 @@ def main() -> int:
     rows = [
         f"{float(t.get('time', 0)):7.1f} s  {t.get('classname')}::{t.get('name')}" for t in tests
     ]
-    text = "\n".join([
-        *covered, "", f"Functions with a complexity above {LIMIT} (ruff C901):", *complexity(), "",
-        f"The slowest of {len(tests):,} tests, {len(bad)} of which failed:", *rows[:SLOWEST],
-    ])  # fmt: skip
+    tangled = ["", f"Functions with a complexity above {LIMIT} (ruff C901):", *complexity(), ""]
+    slowest = f"The slowest of {len(tests):,} tests, {len(bad)} of which failed:"
+    text = "\n".join([*covered, *tangled, slowest, *rows[:SLOWEST]])
     REPORT.write_text(text + "\n")
     print(text)
     return bool(bad)

@@ -14,7 +14,7 @@ from epic100.model.published import published
 from epic100.model.views import frames_of_2d
 from epic100.training.check import saved_for_backward
 from epic100.training.recipe import precision_of
-from support import ego4d, published_weights
+from support import published_weights
 from support.archive import configure, run
 from support.checkout import ROOT
 from support.zoo import DEFAULT, SHRUNK, shrunk
@@ -62,8 +62,8 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
              "options": options}  # fmt: skip
     kind = name.partition("_")[0]
     if kind in ENCODERS:  # It starts from weights in their layout, of four frames.
-        ego4d.checkpoint(kind, tmp_path / "theirs.pt")
-        model = ego4d.published_encoder(kind)
+        change, model = published_weights.as_encoder, published_weights.small(f"{kind}_b")
+        published_weights.checkpoint(f"{kind}_b", tmp_path / "theirs.pt", change)
         adopt_encoder(f"{kind}_b", tmp_path / "theirs.pt", tmp_path / "ours.pth", 16, model)
     elif name in published():  # It starts from the network that was trained on EPIC-KITCHENS.
         published_weights.checkpoint(name, tmp_path / "theirs.pt")
