@@ -19,7 +19,6 @@ from epic100.model.views import frames_of_2d
 from epic100.model.weights import read_weights
 from support.published_weights import (
     EVERY,
-    FILE,
     as_encoder,
     checkpoint,
     clips,
@@ -237,9 +236,3 @@ def test_an_encoder_that_is_not_whole_or_not_published_is_one_line(tmp_path, cap
     assert main(words) == 1
     assert "only AVION and LaViLa publish encoders" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.pt"]
-
-
-def test_the_recorded_file_holds_shapes_and_numbers_alone():
-    content = json.loads(FILE.read_text())
-    assert list(content) == NAMES
-    assert all(set(entry) == {"shapes", "scores"} for entry in content.values())
