@@ -1,7 +1,5 @@
 """Videos of phones and cameras: other codecs and containers than EPIC's."""
 
-from fractions import Fraction
-
 import av
 import numpy as np
 import pytest
@@ -9,8 +7,9 @@ import pytest
 from epic100.video import ffmpeg
 from epic100.video.reader import VideoReader
 from support.damage import harmed, marked, overwrite, packets_of
+from support.packets import CodedPicture, rewrite
 from support.scanned import inspect
-from support.tricky_videos import PYRAMID, encode, pictures
+from support.tricky_videos import PYRAMID, encode
 
 pytestmark = pytest.mark.slow
 
@@ -29,46 +28,31 @@ def test_h264_with_start_codes_is_judged_in_full(options, suffix, tmp_path):
     assert inspect(path, "v")[0].status == "damaged"
 
 
-def packed(path):
+VOP = b"\0\0\1\xb6"  # A picture begins so; the two bits behind it are its type.
+
+
+def pack(packets):
     """MPEG-4 as Xvid packs it: a picture and the B-picture shown before it share a packet."""
-    coder = av.CodecContext.create("mpeg4", "w")
-    coder.width, coder.height, coder.pix_fmt = 96, 64, "yuv420p"
-    coder.time_base, coder.framerate = Fraction(1, 30), 30
-    coder.max_b_frames, coder.gop_size = 2, 12
-    coded = []
-    for number, picture in enumerate(pictures(60, (96, 64), 0)):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
-        frame = frame.reformat(format="yuv420p")
-        frame.pts, frame.time_base = number, Fraction(1, 30)
-        coded += map(bytes, coder.encode(frame))
-    coded += map(bytes, coder.encode(None))
-    start = b"\0\0\1\xb6"  # A picture begins so; the two bits behind it are its type.
-    is_b = [data[data.index(start) + 4] >> 6 == 2 for data in coded] + [False]
-    packets = []
+    coded = [packet.data for packet in packets]
+    is_b = [data[data.index(VOP) + 4] >> 6 == 2 for data in coded] + [False]
+    packed = []
     for number, data in enumerate(coded):
         if is_b[number] and not is_b[number - 1]:
-            packets[-1] += data
+            packed[-1] += data
         else:
-            packets.append(data)
+            packed.append(data)
         if is_b[number] and not is_b[number + 1]:
             # A picture that is not coded stands for the one that shares a packet.
-            packets.append(start + b"\x50\0\0")
-    at = packets[0].index(start)
-    packets[0] = packets[0][:at] + b"\0\0\1\xb2DivX503b1393p" + packets[0][at:]
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("mpeg4", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for number, data in enumerate(packets):
-            packet = av.Packet(data)
-            packet.stream, packet.time_base = stream, Fraction(1, 30)
-            packet.dts = packet.pts = number
-            packet.is_keyframe = data[data.index(start) + 4] >> 6 == 0
-            out.mux(packet)
-    return path
+            packed.append(VOP + b"\x50\0\0")
+    at = packed[0].index(VOP)
+    packed[0] = packed[0][:at] + b"\0\0\1\xb2DivX503b1393p" + packed[0][at:]
+    is_key = [data[data.index(VOP) + 4] >> 6 == 0 for data in packed]
+    clock = sorted(packet.dts for packet in packets)
+    return [CodedPicture(*row) for row in zip(packed, clock, clock, is_key, strict=True)]
 
 
 def test_clips_of_packed_mpeg_4_are_the_pictures_of_one_pass(tmp_path):
-    path = packed(tmp_path / "v.avi")
+    path = rewrite(encode(tmp_path / "v.avi", 60, codec="mpeg4", bf=2, g=12), pack)
     row, index = inspect(path, "v")
     assert (row.status, index.frames) == ("ok", 60)
     reader = VideoReader(path, index)
