@@ -22,27 +22,30 @@ pytestmark = pytest.mark.slow
 
 
 SAMPLE = {
-    "type": "SampleFrames", "clip_len": 13, "frame_interval": 6, "num_clips": 1,
+    "type": "SampleFrames",
+    "clip_len": 13,
+    "frame_interval": 6,
+    "num_clips": 1,
     "out_of_bound_opt": "repeat_last",
-}  # fmt: skip
+}
 
 
-def pipeline(lab, *, decoder="pyav", short_side=(40, 60), **sample):
+def pipeline(lab):
     return [
-        {"type": "OpenSegment", "decoder": decoder, "index_dir": f"{lab.results}/scan"},
-        {**SAMPLE, **sample},
-        {"type": "DecodeSegment", "short_side": short_side},
+        {"type": "OpenSegment", "index_dir": f"{lab.results}/scan"},
+        SAMPLE,
+        {"type": "DecodeSegment", "short_side": (40, 60)},
         {"type": "RandomCrop", "size": 36},
         {"type": "FormatShape", "input_format": "NCTHW"},
         {"type": "PackActionInputs", "meta_keys": ("narration_id", "verb", "noun")},
     ]
 
 
-def dataset(lab, steps=None, split="train", **kwargs):
+def dataset(lab, steps=None, ann_file=None, **kwargs):
+    """The clean list of train, or another list."""
     spec = {"pairs": f"{lab.results}/clean/pairs.tsv", "data_root": lab.root, **kwargs}
-    return EpicSegmentVideoDataset(
-        f"{lab.results}/clean/{split}.txt", pipeline(lab) if steps is None else steps, **spec
-    )
+    listed = str(ann_file or f"{lab.results}/clean/train.txt")
+    return EpicSegmentVideoDataset(listed, pipeline(lab) if steps is None else steps, **spec)
 
 
 def test_a_sample_says_where_its_segment_lies_and_which_pair_it_is(lab):
@@ -73,22 +76,6 @@ def test_indexes_are_read_before_workers_start_wherever_videos_are_and_never_aga
         info = data.get_data_info(number)
         assert info["filename"].removeprefix(f"{tmp_path}/") in places
         assert data.pipeline.transforms[0](info)["video_reader"].index.direct
-
-
-def test_a_clip_at_30_fps_spans_as_many_seconds_in_every_file(lab, tmp_path):
-    # They have 59.94, 50 and 29.97 fps.
-    paths = ("P01/P01_01.MP4", "P02/P02_101.MP4", "P03/P03_07.MP4")
-    (tmp_path / "long.txt").write_text("".join(f"{path} 0 300 -1 -1\n" for path in paths))
-    steps = pipeline(lab, target_fps=30, test_mode=True)[:2]
-    data = EpicSegmentVideoDataset(
-        str(tmp_path / "long.txt"), steps, data_root=lab.root, test_mode=True
-    )
-    spans = [
-        np.ptp(sample["frame_inds"]) / sample["avg_fps"]
-        for sample in map(data.__getitem__, range(3))
-    ]
-    # A clip spans 13 steps of 6/30 s, which is 2.6 s, less one frame of the file.
-    assert spans == pytest.approx([2.55] * 3, abs=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +112,8 @@ def test_a_clip_of_a_variable_rate_shows_what_it_shows_at_a_constant_one(
         clips = {}
         for name in index:
             start, stop = map(int, index[name].frames_between(*seconds))
-            sample = {"filename": str(root / f"{name}.MP4"), "modality": "RGB",
-                      "start_index": start, "total_frames": stop - start}  # fmt: skip
+            sample = {"filename": str(root / f"{name}.MP4"), "modality": "RGB"}
+            sample |= {"start_index": start, "total_frames": stop - start}
             for step in steps:
                 sample = step.transform(sample)
             clips[name] = np.array([picture.mean() for picture in sample["imgs"]]).round()
@@ -196,7 +183,7 @@ def test_too_many_broken_clips_stop_the_run_with_a_list(lab, rotten):
     data = dataset(lab, data_root=rotten, max_broken=0.02)
     with pytest.raises(EpicError, match=r"more than a share of 0\.02: P02_101_\d+, P02_101_.*Scan"):
         inputs(data, 2)
-    data = dataset(lab, split="train", data_root=rotten, max_broken=0.0)
+    data = dataset(lab, data_root=rotten, max_broken=0.0)
     first = next(i for i, name in enumerate(data.narration_ids) if name.startswith("P02_101_"))
     with pytest.raises(EpicError, match="1 of 1 clips do not decode"):
         data[first]
@@ -211,29 +198,22 @@ def test_nothing_that_decodes_is_an_error_not_an_endless_search(lab, tmp_path):
 def test_a_pair_that_train_lacks_is_label_minus_one_in_test_mode_and_an_error_in_training(
     lab, tmp_path
 ):
-    listed = read_segments(f"{lab.results}/clean/train.txt").head(2)
-    lines = [f"{row.path} {row.start} {row.stop} 96 299 {row.narration_id}\n"
-             for row in listed.itertuples()]  # fmt: skip
-    (tmp_path / "list.txt").write_text("".join(lines))
-    spec = {"pairs": f"{lab.results}/clean/pairs.tsv", "pipeline": []}
-    data = EpicSegmentVideoDataset(str(tmp_path / "list.txt"), test_mode=True, **spec)
+    (tmp_path / "list.txt").write_text("P01/P01_01.MP4 0 60 96 299 P01_01_0\n")
+    data = dataset(lab, [], tmp_path / "list.txt", test_mode=True)
     assert data.get_data_info(0)["label"] == -1
     with pytest.raises(EpicError, match=r"verb 96, noun 299.*pairs\.tsv"):
-        EpicSegmentVideoDataset(str(tmp_path / "list.txt"), **spec)
+        dataset(lab, [], tmp_path / "list.txt")
 
 
 def test_an_empty_clean_list_is_a_clear_error(lab, tmp_path):
-    (tmp_path / "train.txt").write_text("")
+    (tmp_path / "train.txt").touch()
     with pytest.raises(EpicError, match=r"train\.txt: no segments.*dropped\.tsv"):
-        EpicSegmentVideoDataset(str(tmp_path / "train.txt"), pipeline=[])
+        dataset(lab, [], tmp_path / "train.txt")
 
 
 def test_a_part_is_spread_evenly_and_the_same_each_time(lab):
-    listed = f"{lab.results}/clean/train.txt"
-    whole, part, again, more = (
-        EpicSegmentVideoDataset(listed, [], part=part, test_mode=True) for part in (None, 5, 5, 99)
-    )
-    assert len(whole) == len(more) == 17 and len(part) == 5
+    whole, part, again, more = (dataset(lab, [], part=part) for part in (None, 5, 5, 99))
+    assert len(whole) == len(more) == 17
     assert part.narration_ids == again.narration_ids
     places = [whole.narration_ids.index(name) for name in part.narration_ids]
     assert places == [0, 3, 6, 10, 13]

@@ -45,12 +45,9 @@ def clips(lab, tmp_path, monkeypatch):
         path.unlink(missing_ok=True)
         path.symlink_to(target or whole)
 
-    steps = [dict(STEPS[0], index_dir=str(results / "scan")), *STEPS[1:]]
-    made = EpicSegmentVideoDataset(
-        str(results / "clean/train.txt"), steps, str(results / "clean/pairs.tsv"), lab.root,
-        max_broken=1.0,
-    )  # fmt: skip
-    return made, index
+    spec = {"data_root": lab.root, "index_dir": str(results / "scan"), "max_broken": 1.0}
+    spec["pairs"] = str(results / "clean/pairs.tsv")
+    return EpicSegmentVideoDataset(str(results / "clean/train.txt"), STEPS, **spec), index
 
 
 def test_a_failure_that_passes_leaves_no_trace(clips, caplog):
@@ -65,10 +62,13 @@ def test_a_failure_that_passes_leaves_no_trace(clips, caplog):
     assert dataset.broken.count == 0 and "broken clip" not in caplog.text
 
 
-@pytest.mark.parametrize("cut, words", [
-    (False, "failed 3 times: Input/output error; the disk is at fault"),
-    (True, "not a whole frame index .*; scan its participant again"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        (False, "failed 3 times: Input/output error; the disk is at fault"),
+        (True, "not a whole frame index .*; scan its participant again"),
+    ],
+)
 def test_a_disk_that_goes_on_failing_is_a_broken_clip_of_the_disk(clips, lab, caplog, cut, words):
     dataset, index = clips
     half = Path(dataset.ann_file).with_name("half.npz")

@@ -19,8 +19,8 @@ STEPS = {model.rule: model.sampling for model in published().values()}
 
 def sample(video, start, stop, fps, **more):
     first, last = map(int, frames_between(start, stop, fps))
-    return {"filename": f"/videos/{video}.MP4", "start_index": first, "total_frames": last - first,
-            "avg_fps": fps, **more}  # fmt: skip
+    frames = {"start_index": first, "total_frames": last - first, "avg_fps": fps}
+    return {"filename": f"/videos/{video}.MP4", **frames, **more}
 
 
 @pytest.mark.parametrize("rule, video, start, stop, fps, times", TIMES)

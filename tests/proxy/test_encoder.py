@@ -1,5 +1,9 @@
+"""Copies and clips: each picture is its own frame of the video, at the same time."""
+
+import os
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -7,13 +11,15 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
+from epic100.proxy.cutter import Clip, cut_clips
 from epic100.proxy.encoder import check_copy, write_proxy
-from epic100.settings import ProxySettings
+from epic100.settings import ClipSettings, ProxySettings
+from epic100.video.containers import boxes_of
 from epic100.video.index import build_index
 from epic100.video.nal import IDR, SLICE, nal_units
-from epic100.video.reader import FrameError, VideoReader
+from epic100.video.reader import VideoReader
 from support.damage import marked, packets_of
-from support.packets import rewrite
+from support.packets import later, rewrite
 from support.scanned import inspect
 from support.tricky_videos import encode, turn
 
@@ -88,16 +94,24 @@ def test_copies_are_closed_groups_in_which_nothing_depends_on_a_b_frame(name, co
 
 def test_copies_without_b_frames_are_coded_in_the_order_of_their_pictures(sound, tmp_path):
     copy = tmp_path / "copy.MP4"
-    _, own = write_proxy(sound["variable_rate"], copy, SMALL.model_copy(update=dict(b_frames=0)))
+    _, own = write_proxy(sound["variable_rate"], copy, SMALL.model_copy(update={"b_frames": 0}))
     assert own.packets["pts"].tolist() == own.packets["dts"].tolist() == own.pts.tolist()
     assert references(copy) == list(range(own.frames))
 
 
-@pytest.mark.parametrize("size, expected", [
-    ((640, 360), (456, 256)), ((1920, 1080), (456, 256)), ((1440, 1080), (342, 256)),
-    ((1080, 1920), (256, 456)), ((456, 256), (456, 256)), ((160, 90), (160, 90)),
-    ((101, 57), (100, 56)), ((3, 3), (4, 4)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((640, 360), (456, 256)),
+        ((1920, 1080), (456, 256)),
+        ((1440, 1080), (342, 256)),
+        ((1080, 1920), (256, 456)),
+        ((456, 256), (456, 256)),
+        ((160, 90), (160, 90)),
+        ((101, 57), (100, 56)),
+        ((3, 3), (4, 4)),
+    ],
+)
 def test_sizes_are_even_and_in_proportion(size, expected):
     assert ProxySettings(height=256).size(*size) == expected
 
@@ -117,7 +131,7 @@ def test_colours_are_kept_in_their_range_and_matrix(full, matrix, tmp_path):
             frame = av.VideoFrame.from_ndarray(np.full((96, 128, 3), colour, np.uint8), "rgb24")
             out.mux(stream.encode(frame.reformat(format="yuv420p", **values)))
         out.mux(stream.encode(None))
-    write_proxy(path, tmp_path / "copy.MP4", SMALL.model_copy(update=dict(crf=4)))
+    write_proxy(path, tmp_path / "copy.MP4", SMALL.model_copy(update={"crf": 4}))
     frames = list(range(len(colours)))
     original = VideoReader(path).get_frames(frames).mean((1, 2))
     copy = VideoReader(tmp_path / "copy.MP4").get_frames(frames).mean((1, 2))
@@ -146,12 +160,7 @@ def test_damaged_frames_are_grey_and_no_number_shifts(tmp_path):
     assert made["stand_ins"] and seconds(own) == seconds(index)
     damaged = np.isin(np.arange(200), list(marked(row)))
     assert damaged[made["stand_ins"]].all() and not damaged.all()
-    reader = VideoReader(path, index)
-    for number in made["stand_ins"]:
-        with pytest.raises(FrameError):
-            reader.get_frames([number])
-    copy = greys(tmp_path / "copy.MP4")
-    assert np.abs(copy - whole)[~damaged].mean((1, 2)).max() < 6
+    assert np.abs(greys(tmp_path / "copy.MP4") - whole)[~damaged].mean((1, 2)).max() < 6
     rgb = VideoReader(tmp_path / "copy.MP4", own).get_frames(made["stand_ins"]).astype(int)
     assert np.abs(rgb - 130).mean((1, 2, 3)).max() < 12
 
@@ -180,34 +189,26 @@ def copied(tmp_path_factory):
     return folder / "copy.MP4", index
 
 
-SPOIL = {
-    "one_dropped": (lambda path: rewrite(path, lambda p: p[:20] + p[21:]), "has 59 frames"),
-    "last_dropped": (lambda path: rewrite(path, lambda p: p[:-1]), "has 59 frames"),
-    "one_late": (
-        lambda path: rewrite(
-            path, lambda p: [*p[:-1], replace(p[-1], pts=p[-1].pts + 1, dts=p[-1].dts + 1)]
-        ),
-        "other times",
-    ),
-}
+def last_one_late(packets):
+    return [*packets[:-1], *later(packets[-1:], 1)]
 
 
-@pytest.mark.parametrize("kind", SPOIL)
-def test_a_copy_that_does_not_hold_is_refused(kind, copied, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "gop", "words"),
+    [
+        (lambda packets: packets[:20] + packets[21:], 12, "has 59 frames"),
+        (lambda packets: packets[:-1], 12, "has 59 frames"),
+        (last_one_late, 12, "other times"),
+        (list, 10, "key frame every 10 pictures"),
+    ],
+    ids=["one dropped", "last dropped", "one late", "another distance of key frames"],
+)
+def test_a_copy_that_does_not_hold_is_refused(change, gop, words, copied, tmp_path):
     copy, index = copied
     check_copy(copy, index, SMALL)
-    path = tmp_path / "copy.MP4"
-    path.write_bytes(copy.read_bytes())
-    spoil, words = SPOIL[kind]
-    spoil(path)
+    spoilt = rewrite(copy, change, tmp_path / "copy.MP4")
     with pytest.raises(EpicError, match=words):
-        check_copy(path, index, SMALL)
-
-
-def test_another_distance_of_key_frames_than_asked_for_is_refused(copied):
-    copy, index = copied
-    with pytest.raises(EpicError, match="key frame every 10 pictures"):
-        check_copy(copy, index, SMALL.model_copy(update=dict(gop=10)))
+        check_copy(spoilt, index, SMALL.model_copy(update={"gop": gop}))
 
 
 def test_nothing_is_left_of_a_copy_that_fails(tmp_path):
@@ -217,3 +218,71 @@ def test_nothing_is_left_of_a_copy_that_fails(tmp_path):
     with pytest.raises(EpicError, match="scan it again"):
         write_proxy(path, target, SMALL, other)
     assert list(target.parent.iterdir()) == []
+
+
+SHARP = ClipSettings(height=64, gop=12, crf=12)
+OVERLAPPING = ((0, 20), (10, 45), (44, 45), (17, 45), (60, 100))
+
+
+def clips_of(folder: Path, ranges) -> list[Clip]:
+    return [Clip(str(folder / f"{a}_{b}.mp4"), a, b, f"made from {a} to {b}") for a, b in ranges]
+
+
+def assert_same_frames(path: Path, clip: Clip) -> None:
+    """Each picture of the clip is nearest to its own frame of the video, and at its time."""
+    source = VideoReader(path)
+    frames = source.get_frames(range(source.frames))[:, ::2, ::2].astype(np.float32)
+    with av.open(clip.target) as container:
+        cut = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    assert len(cut) == clip.stop - clip.start
+    for number, picture in enumerate(cut[:, ::2, ::2].astype(np.float32), start=clip.start):
+        errors = np.abs(frames - picture).mean((1, 2, 3))
+        assert errors.argmin() == number and errors[number] < 6, (clip, number)
+    part = source.index.part(clip.start, clip.stop)
+    assert seconds(build_index(clip.target)) == seconds(part)
+
+
+@pytest.mark.parametrize("name", ["b_frames", "open_gop", "cut_open_gop", "variable_rate"])
+def test_a_clip_has_the_frames_of_its_segment_each_once_and_in_order(name, sound, tmp_path):
+    clips = clips_of(tmp_path, [r for r in OVERLAPPING if name != "cut_open_gop" or r[1] < 60])
+    assert not cut_clips(sound[name], build_index(sound[name]), clips, SHARP)
+    for clip in clips:
+        assert_same_frames(sound[name], clip)
+        assert clip.is_there()
+
+
+def test_a_clip_begins_with_its_header_and_a_key_frame_in_a_format_that_browsers_play(
+    sound, tmp_path
+):
+    (clip,) = clips = clips_of(tmp_path, [(40, 90)])
+    cut_clips(sound["444"], build_index(sound["444"]), clips, SHARP)
+    data = Path(clip.target).read_bytes()
+    boxes = boxes_of(lambda at, count: data[at : at + count], 0, len(data))
+    assert [box.name for box in boxes][:2] == ["ftyp", "moov"]
+    with av.open(clip.target) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert [n for n, packet in enumerate(packets) if packet.is_keyframe] == [0, 12, 24, 36, 48]
+
+
+def test_a_file_other_than_the_one_that_was_scanned_gives_no_clip(tmp_path):
+    path = encode(tmp_path / "v.MP4", 120)
+    index = build_index(path)
+    rewrite(path, lambda packets: packets[:90] + packets[91:])
+    clips = clips_of(tmp_path, [(0, 20), (30, 50)])
+    with pytest.raises(EpicError, match="its packets are not those that were scanned"):
+        cut_clips(path, index, clips, SHARP)
+    assert sorted(os.listdir(tmp_path)) == ["v.MP4"]
+
+
+def test_a_limit_on_kilobits_holds_for_each_clip(sound, tmp_path):
+    path, clips = sound["b_frames"], clips_of(tmp_path, [(0, 120), (50, 65)])
+    sizes = {}
+    for most in (None, 30):
+        settings = SHARP.model_copy(update={"crf": 4, "max_kbit": most})
+        cut_clips(path, build_index(path), clips, settings)
+        sizes[most] = [Path(clip.target).stat().st_size for clip in clips]
+    for clip, free, limited in zip(clips, *sizes.values(), strict=True):
+        length, header = (clip.stop - clip.start) / 29.97, 1500 + 8 * (clip.stop - clip.start)
+        assert limited < 30_000 / 8 * (length + 0.5) + header < free

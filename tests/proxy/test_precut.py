@@ -12,7 +12,7 @@ from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.cutter import cut_clips
 from epic100.proxy.precut import cut_participant, write_list
-from epic100.segments.pairs import write_pairs
+from epic100.segments.pairs import pair_table, read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.settings import read_settings
 from support.archive import jobs, run
@@ -36,19 +36,14 @@ class Kitchen:
         lines = (self.results / "clean/train.txt").read_text().splitlines(keepends=True)
         self.segments.write_text("".join(line for line in lines if line.startswith("P01/P01_01")))
         self.table = folder / "clips/train/P01.tsv"
-        self.index = self.results / "scan/P01.index.npz"
-        self._orders = Orders(folder / "orders", cut_clips)
-
-    def order(self, what: str) -> None:
-        self._orders.give("P01_01", what)
+        self.orders = Orders(folder / "orders", cut_clips)
 
     def cut(self, height=48, stall=60.0, root=None):
         settings = {"clips": {"height": height, "crf": 30}, "scan": {"stall_seconds": stall}}
+        inputs = {"segments": self.segments, "index": self.results / "scan/P01.index.npz"}
+        options = inputs | {"settings": read_settings(settings), "cut": self.orders.function}
         with records_of("epic100.proxy.precut") as self.lines:
-            return cut_participant(
-                self.videos, root or self.root, self.table, segments=self.segments,
-                index=self.index, settings=read_settings(settings), cut=self._orders.function,
-            )  # fmt: skip
+            return cut_participant(self.videos, root or self.root, self.table, **options)
 
     def clips(self) -> dict[str, tuple[bytes, int]]:
         """Bytes and time of change of each clip, by name."""
@@ -77,77 +72,50 @@ def cut(kitchen, first, tmp_path):
 
 
 def test_a_participant_gets_a_clip_and_a_row_for_each_segment_and_keeps_them(cut, first, tmp_path):
-    rows = first[1]
-    listed = read_segments(cut.segments)
+    rows, listed, clips = first[1], read_segments(cut.segments), cut.clips()
     assert [row[0] for row in rows] == listed["narration_id"].tolist()
     assert [row[1] for row in rows] == (listed["stop"] - listed["start"]).tolist()
-    clips = cut.clips()
     assert list(clips) and set(clips) == {f"{row[0]}.mp4" for row in rows}
     assert [row[2] for row in rows] == [len(clips[f"{row[0]}.mp4"][0]) for row in rows]
     assert [row["reason"] for row in rows_of(cut.table)] == [""] * len(rows)
-    # The order would make a cut hang, but nothing is left to cut.
-    cut.order("sleep")
-    assert cut.cut() == rows and "0 videos worked on now" in cut.lines[-1]
-    moved = tmp_path / "moved"
-    # The copied files keep their times.
-    shutil.copytree(cut.root, moved)
-    assert cut.cut(root=moved) == rows
-    assert cut.clips() == clips
+    # The same bytes elsewhere, and of another time, are the same video.
+    moved = shutil.copytree(cut.root, tmp_path / "moved")
+    os.utime(moved / "P01/P01_01.MP4")
+    for root in (cut.root, moved):
+        assert cut.cut(root=root) == rows and "0 videos worked on now" in cut.lines[-1]
+    assert cut.clips() == clips and cut.orders.runs() == []
 
 
-@pytest.mark.parametrize("order, words", [
-    ("get:SIGKILL", r"its process was ended from outside \(SIGKILL\).*or wait for a free machine"),
-    ("find_the_disk_full", "make room, or wait for a free machine"),
-])  # fmt: skip
-def test_a_fault_of_the_machine_is_one_line_and_the_next_run_makes_only_the_rest(order, words, cut):
-    first = cut.clips()
-    lost = cut.table.with_suffix("") / min(first)
-    lost.unlink()
-    cut.table.unlink()
-    cut.order(order)
-    with pytest.raises(EpicError, match=f"^[^\n]*{words}[^\n]*$"):
-        cut.cut()
-    assert not cut.table.exists() and not lost.exists()
-    cut.cut()
-    assert {**cut.clips(), lost.name: first[lost.name]} == first and lost.exists()
-
-
-def test_other_settings_or_a_spoilt_clip_are_made_anew_and_a_moved_video_is_not(cut, tmp_path):
-    before = cut.clips()
-    short, none, *others = sorted(before)
-    for name, content in ((short, before[short][0][:-5]), (none, b"no video")):
-        (cut.table.with_suffix("") / name).write_bytes(content)
+def test_other_settings_or_a_spoilt_clip_are_made_anew(cut):
+    before, folder = cut.clips(), cut.table.with_suffix("")
+    gone, short, none, *others = sorted(before)
+    (folder / gone).unlink()
+    (folder / short).write_bytes(before[short][0][:-5])
+    (folder / none).write_bytes(b"no video")
     cut.cut()
     now = cut.clips()
     assert all((now[name] == before[name]) == (name in others) for name in before)
     assert all(len(now[name][0]) == len(before[name][0]) for name in before)
     cut.cut(height=32)
-    small = cut.clips()
-    assert all(small[name][1] != now[name][1] for name in now)
-    moved = tmp_path / "moved"
-    shutil.copytree(cut.root, moved)
-    os.utime(moved / "P01/P01_01.MP4")
-    cut.cut(height=32, root=moved)
-    assert cut.clips() == small, "the same bytes elsewhere, and of another time"
+    assert all(clip[1] != now[name][1] for name, clip in cut.clips().items())
 
 
 def test_a_decoder_that_hangs_and_damage_that_no_scan_saw_cost_only_their_segments(
     kitchen, tmp_path
 ):
-    damaged = tmp_path / "damaged"
-    shutil.copytree(kitchen.root, damaged)
+    damaged = shutil.copytree(kitchen.root, tmp_path / "damaged")
     zero_block(damaged / "P01/P01_01.MP4", 0.5, 3000)
     rows = kitchen.cut(root=damaged)
     gone = [row for row in rows if row[3]]
     assert 0 < len(gone) < len(rows)
     assert all("does not decode" in row[3] and row[2] == 0 for row in gone)
-    assert set(kitchen.clips()) == {f"{row[0]}.mp4" for row in rows if not row[3]}, "of no settings"
+    assert set(kitchen.clips()) == {f"{row[0]}.mp4" for row in rows if not row[3]}
     assert f"{gone[0][0]}: no clip: {gone[0][3]}" in kitchen.lines
     out = kitchen.table.with_name("list.txt")
     write_list(kitchen.segments, kitchen.results / "clean/pairs.tsv", [kitchen.table], out)
     names = [line.split()[0] for line in out.read_text().splitlines()]
     assert names == [f"P01/{row[0]}.mp4" for row in rows if not row[3]]
-    kitchen.order("sleep")
+    kitchen.orders.give("P01_01", "sleep")
     rows = kitchen.cut(height=32, root=damaged, stall=2.0)
     assert {row[3] for row in rows} == {"no progress in 2 s"}
 
@@ -165,30 +133,33 @@ def pipeline(decoder: str) -> list[dict]:
     ]
 
 
-def test_mmaction2s_own_dataset_reads_list_labels_and_frames(cut, first, tmp_path):
+def test_mmaction2s_own_dataset_reads_list_labels_and_frames(cut):
     pairs, out = cut.results / "clean/pairs.tsv", cut.table.with_name("list.txt")
-    segments = read_segments(cut.segments)
-    table = pd.read_csv(pairs, sep="\t")
-    own = (table[["verb", "noun"]] == segments.loc[0, ["verb", "noun"]]).all(axis=1)
-    write_pairs(table[~own], tmp_path / "pairs.tsv")
-    write_list(cut.segments, tmp_path / "pairs.tsv", [cut.table], out)
-    assert out.read_text().splitlines()[0] == f"P01/{first[1][0][0]}.mp4 -1"
-    with pytest.raises(EpicError, match="P01_01_0 is in no table of clips; expected its video"):
-        write_list(cut.segments, pairs, [], out)
-
     write_list(cut.segments, pairs, [cut.table], out)
-    classes, seen = table[["verb", "noun"]].values.tolist(), []
+    segments = read_segments(cut.segments).to_dict("records")
+    classes, seen = [pair[:2] for pair in read_pairs(pairs)], []
     for decoder in DECODERS:
         dataset = VideoDataset(str(out), pipeline(decoder), {"video": str(out.parent)})
         assert len(dataset) == len(segments)
-        for number, row in segments.iterrows():
+        for number, row in enumerate(segments):
             item = dataset[number]
-            assert classes[int(item["data_samples"].gt_label)] == [row["verb"], row["noun"]]
+            assert classes[int(item["data_samples"].gt_label)] == (row["verb"], row["noun"])
             assert item["data_samples"].total_frames == row["stop"] - row["start"]
             seen.append(item["inputs"].numpy().astype(float))
     assert all(clip.shape == (1, 3, 4, 64, 64) and np.ptp(clip) > 50 for clip in seen)
     for one, other in zip(seen, seen[len(segments) :], strict=False):
         assert np.abs(one - other).mean() < 2
+
+
+def test_a_pair_that_train_lacks_has_no_label_and_a_segment_without_a_row_is_an_error(
+    cut, first, tmp_path
+):
+    write_pairs(pair_table(pd.DataFrame({"verb": [96], "noun": [299]})), tmp_path / "pairs.tsv")
+    write_list(cut.segments, tmp_path / "pairs.tsv", [cut.table], tmp_path / "list.txt")
+    lines = (tmp_path / "list.txt").read_text().splitlines()
+    assert lines == [f"P01/{row[0]}.mp4 -1" for row in first[1]]
+    with pytest.raises(EpicError, match="P01_01_0 is in no table of clips; expected its video"):
+        write_list(cut.segments, tmp_path / "pairs.tsv", [], tmp_path / "list.txt")
 
 
 def test_the_rules_cut_a_split_on_request_and_leave_the_rest_of_the_run_alone(

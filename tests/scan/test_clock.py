@@ -60,13 +60,10 @@ def test_no_bit_of_a_clock_moves_or_hides_pictures_unseen(box, bits, original, f
     assert found > len(bits) / 5
 
 
-def test_the_three_lengths_are_named(original):
+def test_the_lengths_that_differ_are_named(original):
     said = "its pictures last 8.01 s, its header says 8.01 s, the sheet says 13.00 s"
     assert finding(original, 13.0) == said
     assert finding(original, SECONDS + 0.4) == finding(original, 0.0) == ""
-
-
-def test_a_header_that_contradicts_the_pictures_is_a_finding_without_a_sheet(original):
     row, index = inspect(original, "v", quick=True)
     said = "its pictures last 8.01 s, its header says 9.00 s"
     assert clock_finding(replace(row, stated=9.0), index, 0.0) == said

@@ -1,5 +1,8 @@
+"""A participant's scan: its table, what is kept of it, and faults that are no video's."""
+
 import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +13,9 @@ from epic100.minikitchen.damage import truncate, zero_block
 from epic100.settings import ScanLimits
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
+from epic100.video.jobs import keep, kept
 from epic100.video.scan_table import read_scan_table
-from support.decoder_stand_in import SECONDS
+from support.decoder_stand_in import SECONDS, House
 from support.packets import rewrite
 from support.this_process import records_of
 
@@ -20,21 +24,24 @@ pytestmark = pytest.mark.slow
 SMALL = ScanLimits(memory_mib=512)
 
 
+@pytest.fixture
+def house(tmp_path, short_video):
+    """Makes a participant of so many sound videos."""
+    return lambda count, video=short_video: House(tmp_path, video, count)
+
+
 def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house):
     lab = house(2)
     # A link to a file of another name is that video too; so is a file in fragments.
     elsewhere = lab.paths[0].rename(lab.folder / "elsewhere.mp4")
     lab.paths[0].symlink_to(elsewhere)
-    rewrite(lab.paths[1], lambda packets: packets, movflags="frag_keyframe+empty_moov")
+    rewrite(lab.paths[1], movflags="frag_keyframe+empty_moov")
     rows = lab.scan(threads=2)
-    assert [(row.video_id, row.status, row.reason, row.frames) for row in rows] == [
-        ("P01_01", "ok", "", 90),
-        ("P01_02", "ok", "", 90),
-    ]
-    assert read_scan_table(lab.table) == [
-        replace(row, fps=pytest.approx(row.fps, abs=1e-5)) for row in rows
-    ]
-    assert np.array_equal(load_index(lab.index, "P01_02").pts, build_index(lab.paths[1]).pts)
+    assert [(row.status, row.reason, row.frames) for row in rows] == [("ok", "", 90)] * 2
+    assert read_scan_table(lab.table) == [replace(row, fps=round(row.fps, 6)) for row in rows]
+    for number, name in enumerate(("P01_01", "P01_02")):
+        own, built = load_index(lab.index, name), build_index(lab.paths[number])
+        assert np.array_equal(own.packets, built.packets) and own.stream == built.stream
     with pytest.raises(EpicError, match=r"P01\.index\.npz: no frame index of P01_99.* -R "):
         load_index(lab.index, "P01_99")
 
@@ -128,9 +135,102 @@ def test_progress_tells_videos_speed_and_time_left(house, monkeypatch):
         lab.scan(threads=1)
     assert any("0/3 videos" in line and "x real time" in line for line in lines)
     assert any("2/3 videos" in line for line in lines)
-    assert all(line.startswith("scan P01: ") for line in lines)
     assert lines[-1].startswith("scan P01: 270 frames in ")
     with records_of("epic100.base.log") as lines:
         lab.scan()
-    # Nothing is decoded, so nobody has to wait.
-    assert not lines
+    assert not lines, "nothing is decoded, so nobody has to wait"
+
+
+DECODER_FAULTS = {
+    "get:SIGKILL": "ended from outside",
+    "find_no_folder": "No such file or directory",
+    "give_up:0": "left no result",
+    "touch": "changed while it was scanned",
+    "replace": "changed while it was scanned",
+    "cut": "changed while it was scanned",
+}
+
+
+@pytest.mark.parametrize("fault, words", DECODER_FAULTS.items())
+def test_a_fault_ends_the_scan_once_all_others_are_done_and_leaves_no_trace(fault, words, house):
+    lab = house(3)
+    lab.order(0, fault)
+    message = rf"P01\.tsv: not written, .* P01_01: .*{words}.* run again"
+    with pytest.raises(EpicError, match=message):
+        lab.scan()
+    assert not lab.table.exists()
+    lab.runs()
+    rows = lab.scan()
+    # The row is about the file as it is now.
+    expected = "damaged" if fault == "cut" else "ok"
+    assert [row.status for row in rows] == [expected, "ok", "ok"]
+    assert lab.runs() == ["P01_01"]
+
+
+@pytest.fixture(params=["in place", "elsewhere"])
+def scanned(request, house, tmp_path) -> House:
+    """A scanned participant with one damaged video, or the same with copies of the files."""
+    lab = house(2)
+    zero_block(lab.paths[1], 0.5, 500)
+    lab.rows = lab.scan(threads=2)
+    assert [row.status for row in lab.rows] == ["ok", "damaged"] and lab.runs() == lab.kept()
+    if request.param == "in place":
+        return lab
+    copies = House(tmp_path / "new", b"", 2)
+    copies.__dict__ |= {name: vars(lab)[name] for name in ("table", "index", "cache", "rows")}
+    copies.lines = lab.lines
+    for old, new in zip(lab.paths, copies.paths, strict=True):
+        shutil.copyfile(old, new)
+    return copies
+
+
+def test_a_second_scan_decodes_nothing_and_says_the_same_also_of_files_that_were_moved(scanned):
+    lines, table = scanned.lines, scanned.table.read_bytes()
+    for _ in range(2):
+        assert scanned.scan() == scanned.rows and scanned.runs() == []
+        assert scanned.table.read_bytes() == table
+        *said, last = (line for line in scanned.lines if "its result is kept" not in line)
+        assert said == lines[:-1]
+        assert last == "2 videos: 1 ok, 1 damaged; 0 of them decoded now"
+        for path in scanned.paths:
+            os.utime(path, (1, 1))
+
+
+def forget_a_column(path) -> None:
+    """As a scan left it before the table had that column."""
+    facts, index = kept(path)
+    del facts["row"]["judged"]
+    keep(path, facts, index)
+
+
+CHANGES = {
+    "file of the same size": lambda lab: zero_block(lab.paths[0], 0.5, 500),
+    "result that is cut": lambda lab: os.truncate(lab.cache / "P01_01.npz", 100),
+    "result of another kind": lambda lab: (lab.cache / "P01_01.npz").write_bytes(b"[]"),
+    "column": lambda lab: forget_a_column(lab.cache / "P01_01.npz"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_file_or_row_of_the_sheet_or_a_spoilt_result_means_another_scan(change, scanned):
+    CHANGES[change](scanned)
+    first, second = scanned.scan()
+    assert first.status == ("damaged" if "file" in change else "ok")
+    assert second == scanned.rows[1] and scanned.runs() == ["P01_01"]
+    assert scanned.kept() == ["P01_01", "P01_02"]
+
+
+def test_another_version_of_the_scan_means_another_scan(scanned, monkeypatch):
+    monkeypatch.setattr("epic100.scan.participant.VERSION", 10**6)
+    assert scanned.scan() == scanned.rows and scanned.runs() == scanned.kept()
+
+
+def test_a_quick_look_is_never_taken_for_a_scan_but_a_scan_serves_as_one(house):
+    lab = house(1)
+    (row,) = lab.scan(quick=True)
+    assert row.reason == "quick look: 3 of 90 pictures decoded"
+    assert lab.scan(quick=True) == [row] and lab.runs() == ["P01_01"]
+    (full,) = lab.scan()
+    assert (full.status, full.reason) == ("ok", "") and lab.runs() == ["P01_01"]
+    assert lab.scan(quick=True) == [full] and lab.runs() == []
+    assert lab.kept() == ["P01_01"]

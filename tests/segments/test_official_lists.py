@@ -65,16 +65,12 @@ def csvs(tmp_path):
     return [tmp_path / f"{name}.csv" for name in ("train", "val", "test")]
 
 
-def test_a_class_is_called_by_the_words_that_annotators_used_most_over_all_files(csvs):
+def test_a_class_is_called_by_the_words_that_annotators_used_most_or_by_its_number(csvs):
     names = read_class_names(csvs)
-    # `put` is used four times, and `put-down`, which comes first, twice.
+    # `put` is used four times over all files, and `put-down`, which comes first, twice.
     assert names("verb", 1) == "put"
     assert read_class_names(csvs[:1])("verb", 1) == "put-down"
     assert (names("verb", 0), names("noun", 8)) == ("take", "lid")
-
-
-def test_a_class_without_words_is_called_by_its_number(csvs):
-    names = read_class_names(csvs)
     assert (names("noun", 7), names("verb", 96)) == ("noun 7", "verb 96")
     assert read_class_names([])("noun", 0) == "noun 0"
     assert read_class_names([]).by_task == {}
@@ -89,10 +85,13 @@ def test_an_official_list_has_the_last_word_for_its_task_alone(csvs, tmp_path):
     assert (names("verb", 1), names("noun", 2)) == ("place", "plate")
 
 
-@pytest.mark.parametrize("text, words", [
-    ("id,key\n0,tap\none,spoon\n", "line 3: id is 'one'"),
-    ("id,name\n0,tap\n", "line 1: .*key missing.*`evaluate: noun_classes:`"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,key\n0,tap\none,spoon\n", "line 3: id is 'one'"),
+        ("id,name\n0,tap\n", "line 1: .*key missing.*`evaluate: noun_classes:`"),
+    ],
+)
 def test_a_list_with_a_wrong_id_names_file_line_and_key(csvs, tmp_path, text, words):
     (tmp_path / "nouns.csv").write_text(text)
     with pytest.raises(EpicError, match=f"nouns.csv: {words}"):

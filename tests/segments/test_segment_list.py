@@ -23,7 +23,9 @@ def listed(tmp_path, text):
     return read_segments(path)
 
 
-@pytest.mark.parametrize("seconds, text", [((0.2, 1.56), b" 0.2 1.56"), ((np.nan, np.nan), b"")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [((0.2, 1.56), b" 0.2 1.56"), ((np.nan, np.nan), b"")]
+)
 def test_the_lab_s_five_fields_the_id_and_the_seconds_are_written_and_read_back(
     tmp_path, seconds, text
 ):
@@ -32,12 +34,8 @@ def test_the_lab_s_five_fields_the_id_and_the_seconds_are_written_and_read_back(
     write_segments(frame, tmp_path / "sub/a.txt")
     assert (tmp_path / "sub/a.txt").read_bytes() == b"P01/P01_01.MP4 12 90 3 -1 P01_01_0%s\n" % text
     pd.testing.assert_frame_equal(read_segments(tmp_path / "sub/a.txt"), frame)
-
-
-def test_the_lab_s_own_five_field_list_is_read(tmp_path):
-    table = listed(tmp_path, "P01/P01_01.MP4 0 78 2 5\r\nP22_01.MP4 7 8 0 0")
-    assert table["narration_id"].tolist() == ["", ""]
-    assert table[["start", "stop", "verb", "noun"]].values.tolist() == [[0, 78, 2, 5], [7, 8, 0, 0]]
+    five_fields = listed(tmp_path, "P22_01.MP4 7 8 0 0\r\nP01/P01_01.MP4 0 78 2 5")
+    assert five_fields.iloc[1].to_list()[:6] == ["P01/P01_01.MP4", 0, 78, 2, 5, ""]
 
 
 GOOD = "P01/P01_01.MP4 0 78 2 5 P01_01_0\n"
@@ -95,23 +93,30 @@ def drop(results: Path, *splits: str) -> None:
     (results / "clean/dropped.tsv").write_text("narration_id\tsplit\treason\n" + "".join(rows))
 
 
-@pytest.mark.parametrize("split, others, lost", [
-    ("val", None, True), ("val", (), True), ("val", ("train", "test"), True),
-    ("trainval", ("test",), True), ("trainval", ("val",), False), ("val", ("val",), False),
-])  # fmt: skip
-def test_an_empty_list_is_one_only_if_dropped_segments_explain_it(results, split, others, lost):
+@pytest.mark.parametrize(
+    ("split", "dropped_splits", "lost"),
+    [
+        ("val", None, True),
+        ("val", (), True),
+        ("val", ("train", "test"), True),
+        ("trainval", ("test",), True),
+        ("trainval", ("val",), False),
+        ("val", ("val",), False),
+    ],
+)
+def test_an_empty_list_is_one_only_if_dropped_segments_explain_it(
+    results, split, dropped_splits, lost
+):
     (results / f"clean/{split}.txt").write_text("")
-    if others is not None:
-        drop(results, *others)
+    if dropped_splits is not None:
+        drop(results, *dropped_splits)
     words = rf"{split}\.txt: no segment in it, .*dropped\.tsv.*-R clean"
     with pytest.raises(EpicError, match=words) if lost else nullcontext():
         assert read_clean_list(results / f"clean/{split}.txt").empty
-
-
-def test_a_split_without_annotations_has_an_empty_list(results):
-    for folder in ("clean", "segments"):
-        (results / folder / "val.txt").write_text("")
-    assert read_clean_list(results / "clean/val.txt").empty
+    # A split without annotations has an empty list of segments.
+    for segments in results.glob("segments/*.txt"):
+        segments.write_text("")
+    assert read_clean_list(results / f"clean/{split}.txt").empty
 
 
 HEADER = "pair_id\tverb\tnoun\tcount\n"

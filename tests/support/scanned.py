@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from epic100.base.guarded import FileError
-from epic100.scan.kept_results import Result
+from epic100.scan.participant import Result
 from epic100.scan.worker import scan_file
 from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.index import VideoIndex

@@ -42,7 +42,7 @@ def encode(
     unit: int = 0,
     **params: str | int,
 ) -> Path:
-    """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are libx264's.
+    """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are the codec's.
 
     The file counts time in 1/`unit` s, where one is given.
     """
@@ -60,7 +60,7 @@ def encode(
     options = {"movflags": movflags} if movflags else {}
     if unit:
         options["video_track_timescale"] = str(unit)
-    coder = None
+    coder = {name: str(value) for name, value in params.items()}
     if codec == "libx264":
         text = ":".join(f"{k}={v}" for k, v in settings.items())
         # At lower rates x264 writes blocks of noise as raw samples, in which no damage shows.

@@ -1,25 +1,30 @@
-from fractions import Fraction
+"""The index of a file, and the files of indexes: a job reads each once."""
 
-import av
+import multiprocessing
+import zipfile
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import frames_between
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.index_file import load_index, write_indexes
+from epic100.video.index_file import (
+    FOLDER,
+    find_index,
+    load_index,
+    load_indexes,
+    write_indexes,
+)
 from epic100.video.reader import VideoReader
+from support.damage import overwrite
 from support.made_index import index_at
 from support.packets import decoded
 from support.scanned import inspect
 from support.tricky_videos import encode
-
-
-def test_a_hidden_key_frame_is_a_place_to_start_from_and_no_picture(sound):
-    index = build_index(sound["cut_start"])
-    assert index.frames < 120 - 30
-    assert index.key_pts[0] < index.pts[0] == 0
-    assert index.times[0] == 0
 
 
 def test_the_scan_s_index_leaves_out_key_frames_that_are_none(sound):
@@ -53,31 +58,40 @@ def test_frames_between_seconds_agrees_with_the_annotations_rule_where_the_rate_
     assert np.array_equal(ours, theirs)
 
 
-def test_frames_between_seconds_follows_the_pictures_where_the_rate_varies():
-    index = index_at([0, 10, 20, 100, 110], Fraction(1, 10))
-    start, stop = index.frames_between(np.array([0.5, 2.5, 10.5]), np.array([1.5, 9.0, 20.0]))
-    assert start.tolist() == [0, 2, 3]
-    assert stop.tolist() == [2, 3, 5]
-    # These seconds are behind the last picture.
-    assert index.frames_between(15.0, 16.0)[0] == 5
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_between_seconds_follows_the_pictures_where_the_rate_varies(seed):
+    rng = np.random.default_rng(seed)
+    # Times are in hundredths of a second, and picture i is shown until the next one.
+    pts = np.cumsum(rng.integers(1, 9, 800)) + 37
+    index, shown = index_at(pts, Fraction(1, 100)), pts - pts[0]
+    starts = rng.integers(0, int(shown[-1]) - 5, 60)
+    stops = starts + rng.integers(1, 300, 60)
+    ranges = np.stack(index.frames_between(starts / 100, stops / 100), axis=1)
+    for start, stop, (first, end) in zip(starts, stops, ranges, strict=True):
+        seen = np.flatnonzero((np.append(shown[1:], np.inf) > start) & (shown < stop))
+        assert (seen[0], seen[-1] + 1) == (first, end)
+    # A segment that starts behind the last picture starts at frame F.
+    assert index.frames_between(shown[-1] + 1.0, shown[-1] + 2.0)[0] == 800
 
 
-@pytest.mark.parametrize("pts", [[7], [7, 7], [-5, 2**40, -(2**62), 3]])
-def test_arrays_give_the_same_packets_back_whatever_their_times(pts):
-    index = index_at(pts, Fraction(1, 90000))
-    arrays = {name: np.array(column) for name, column in index.to_arrays("P01_01/").items()}
-    again = VideoIndex.from_arrays(arrays, "P01_01/")
-    assert np.array_equal(again.packets, index.packets)
-    assert (again.fps, again.stream, again.sets) == (index.fps, index.stream, index.sets)
-
-
-@pytest.mark.parametrize("column, value, words", [
-    ("frame", 3, r"not 0 to 2, the first is number 1"), ("frame", 0, "that is two frames"),
-    ("frame", -1, r"\[frame\] hold .* not 0 to 2"), ("sets", 1, r"\[sets\] hold .* not -1 to 0"),
-    ("shown", 0, "that is no picture"), ("shown", 2, r"\[shown\]"), ("offset", 3, r"\[end\]"),
-    ("offset", -1, r"\[offset\]"), ("size", -1, r"\[size\]"), ("size", 3, r"\[end\] .* 3, "),
-    ("pts", 2**62, r"\[pts\]"), ("pts", -1, "values do not rise"), ("dts", -(2**63), r"\[dts\]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("frame", 3, r"not 0 to 2, the first is number 1"),
+        ("frame", 0, "that is two frames"),
+        ("frame", -1, r"\[frame\] hold .* not 0 to 2"),
+        ("sets", 1, r"\[sets\] hold .* not -1 to 0"),
+        ("shown", 0, "that is no picture"),
+        ("shown", 2, r"\[shown\]"),
+        ("offset", 3, r"\[end\]"),
+        ("offset", -1, r"\[offset\]"),
+        ("size", -1, r"\[size\]"),
+        ("size", 3, r"\[end\] .* 3, "),
+        ("pts", 2**62, r"\[pts\]"),
+        ("pts", -1, "values do not rise"),
+        ("dts", -(2**63), r"\[dts\]"),
+    ],
+)
 def test_an_index_that_points_beyond_its_packets_is_refused(tmp_path, column, value, words):
     index = index_at([0, 1, 2], Fraction(1, 30))
     index.packets[column][1] = value
@@ -92,35 +106,116 @@ def test_an_index_that_points_beyond_its_packets_is_refused(tmp_path, column, va
             VideoIndex.from_arrays(arrays | {"stream": np.array(facts)})
 
 
-def test_twenty_million_packets_take_at_most_12_bytes_each_on_disk_and_40_in_memory(tmp_path):
-    """Of a camera: 10 kB a packet, sound in between, B-frames, a key frame every 250."""
-    rng, count = np.random.default_rng(0), 200_000
-    index = index_at(np.arange(count), Fraction(1, 60000), every=250)
-    packets = index.packets
-    packets["size"] = rng.gamma(2.0, 5000.0, count) + 70_000 * (np.arange(count) % 250 == 0)
-    sound = np.where(np.arange(count) % 30 == 0, 9000, 0)
-    packets["offset"] = np.cumsum(packets["size"] + sound) - packets["size"]
-    packets["dts"] = 1001 * np.arange(count)
-    packets["pts"] = packets["dts"] + 1001 * np.tile([1, 4, 2, 0], count // 4)
-    packets["frame"] = np.argsort(packets["pts"])
-    packets["crc"] = np.where(packets["sets"] < 0, 0, rng.integers(0, 2**32, count))
-    write_indexes({"P01_01": index}, tmp_path / "P01.index.npz")
-    assert (tmp_path / "P01.index.npz").stat().st_size <= 12 * count
-    assert packets.nbytes <= 40 * count
-
-
 def test_a_text_tag_that_is_not_utf_8_costs_no_video(tmp_path):
     """Old cameras write such tags: "Küche" has one byte for its second letter in Latin-1."""
     path = encode(tmp_path / "v.MP4", 30)
-    with av.open(str(path)) as source, av.open(str(tmp_path / "tag.MP4"), "w") as out:
-        out.metadata["title"] = "K_che"
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                out.mux(packet)
-    data = (tmp_path / "tag.MP4").read_bytes()
-    assert data.count(b"K_che") == 1
-    path.write_bytes(data.replace(b"K_che", "Küche".encode("latin-1")))
+    # FFmpeg names itself in a text tag of each file.
+    overwrite(path, path.read_bytes().index(b"Lavf"), "Kü".encode("latin-1"))
     assert build_index(path).frames == 30
     assert inspect(path, "v")[0].status == "ok"
+
+
+KINDS = ("b_frames", "cut_start", "variable_rate", "paused", "one_picture", "matroska")
+FIRST, SECOND = "videos/P01/b_frames.MP4", "videos/P01/cut_start.MP4"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder for indexes of P01 and P02."""
+    return tmp_path / "scan"
+
+
+@pytest.fixture
+def built(sound, folder):
+    """Those indexes, by path."""
+    built = {kind: build_index(sound[kind]) for kind in KINDS}
+    for participant in ("P01", "P02"):
+        write_indexes(built, folder / f"{participant}.index.npz")
+    return {f"videos/P01/{kind}.MP4": index for kind, index in built.items()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_read():
+    """No file is read yet."""
+    load_indexes.cache_clear()
+
+
+def assert_same(folder, built) -> None:
+    """The indexes below `folder` say what those that were built say."""
+    load_indexes.cache_clear()
+    for path, index in built.items():
+        found = find_index(folder, path)
+        assert (found.frames, found.fps) == (index.frames, index.fps)
+        assert (found.stream, found.sets, found.direct) == (index.stream, index.sets, index.direct)
+        assert np.array_equal(found.packets, index.packets)
+
+
+def test_what_is_read_is_what_was_written(folder, built):
+    assert_same(folder, built)
+
+
+def test_a_file_is_read_once_a_process_whatever_becomes_of_it_and_a_later_one_is_found(
+    folder, built
+):
+    assert find_index(folder, "videos/P03/b_frames.MP4") is None
+    (folder / "P02.index.npz").rename(folder / "P03.index.npz")
+    assert find_index(folder, "videos/P03/b_frames.MP4").frames == built[FIRST].frames
+    first = find_index(folder, FIRST)
+    (folder / "P01.index.npz").unlink()
+    assert find_index(str(folder), FIRST) is first
+    assert find_index(folder, SECOND).frames == built[SECOND].frames
+    assert find_index(folder, "videos/P01/no_such.MP4") is None
+
+
+def test_a_file_that_is_no_index_is_tried_again(folder, built):
+    path = folder / "P02.index.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    with pytest.raises(EpicError, match=r"P02\.index\.npz: not a whole frame index"):
+        find_index(folder, "videos/P02/b_frames.MP4")
+    path.write_bytes(whole)
+    assert find_index(folder, "videos/P02/b_frames.MP4").frames == built[FIRST].frames
+
+
+def spoil_the_zip(path: Path) -> None:
+    """The error of this zip repeats both names of a member."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a" * 5000, "format.npy"):
+            archive.writestr(name, b"")
+        archive.getinfo("format.npy").header_offset = 0
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_the_zip, lambda path: np.savez(path, format="epic100 frame indexes 7")]
+)
+def test_an_index_of_another_kind_is_one_short_line_that_says_what_makes_it_again(
+    spoil, folder, built
+):
+    path = folder / "P01.index.npz"
+    spoil(path)
+    for read in (partial(find_index, folder), lambda file: load_index(path, "b_frames")):
+        with pytest.raises(EpicError, match="P01.*not a whole frame index.*again") as caught:
+            read(FIRST)
+        assert len(str(caught.value)) < len(str(path)) + 350
+
+
+def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(
+    folder, built, tmp_path, monkeypatch
+):
+    (tmp_path / "shared").mkdir()
+    monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
+    # The other process gets this environment.
+    context = multiprocessing.get_context("spawn")
+    other = context.Process(target=find_index, args=(folder, FIRST))
+    other.start()
+    other.join()
+    (copy,) = (p for p in (tmp_path / "shared").iterdir() if p.suffix != ".lock")
+    before = copy.stat().st_ino
+    assert_same(folder, built)
+    assert copy.stat().st_ino == before
+    held = find_index(folder, FIRST)
+    assert held.frames and str(copy) in Path("/proc/self/maps").read_text()
+    # It is a file, and not a folder.
+    monkeypatch.setenv(FOLDER, str(copy))
+    again = find_index(folder, "videos/P02/paused.MP4")
+    assert again.frames == built["videos/P01/paused.MP4"].frames

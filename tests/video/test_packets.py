@@ -14,12 +14,12 @@ import pytest
 from epic100.base import disk
 from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
-from epic100.video import direct_packets
 from epic100.video import kept as kept_things
+from epic100.video import packets as packets_module
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.index_file import load_index, write_indexes
 from epic100.video.kept import Kept
 from epic100.video.nal import Bits, SetRecord, escaped
+from epic100.video.packets import DirectPackets
 from epic100.video.reader import FrameError, VideoReader
 from support.damage import flip, overwrite, packets_of
 from support.packets import decoded
@@ -42,6 +42,7 @@ def test_each_packet_is_found_by_its_place_in_the_file(video, sound):
         index, data, packets = build_index(path), path.read_bytes(), packets_of(path)
         # Matroska's blocks have a head of their own.
         assert index.direct == (name != "matroska"), name
+        assert not index.changes_sets, name
         found = index.packets
         assert found["pts"].tolist() == [p.pts for p in packets]
         assert found["dts"].tolist() == [p.pts if p.dts is None else p.dts for p in packets]
@@ -52,15 +53,6 @@ def test_each_packet_is_found_by_its_place_in_the_file(video, sound):
                 assert data[at : at + packet.size] == bytes(packet), (name, at)
         assert index.keys.tolist() == [n for n, p in enumerate(packets) if p.is_keyframe]
         assert index.pts.tolist() == sorted(p.pts for p in packets if not p.is_discard)
-
-
-def test_the_scan_s_table_is_that_of_the_packets_alone(video, index, tmp_path):
-    _, scanned = inspect(video, "v")
-    write_indexes({"v": scanned}, tmp_path / "P01.index.npz")
-    for each in (scanned, load_index(tmp_path / "P01.index.npz", "v")):
-        found = each.to_arrays()
-        for name, value in index.to_arrays().items():
-            assert np.array_equal(value, found[name]), name
 
 
 # All sets have the same number. They stand before each key frame, as in files that were joined by
@@ -92,19 +84,13 @@ def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(coder, t
             assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
 
 
-def test_a_stream_with_one_set_has_one_collection_wherever_its_sets_stand(sound):
-    for name in ("b_frames", "headers_in_stream", "cavlc", "hevc", "mpeg4", "matroska"):
-        index = build_index(sound[name])
-        assert len(index.sets) == 1 and not index.changes_sets, name
-
-
 @pytest.mark.parametrize("name, all_handed", [("b_frames", False), ("slices", True)])
 def test_pictures_that_no_wanted_one_needs_are_not_handed_to_the_decoder(sound, name, all_handed):
     index = build_index(sound[name])
     wanted = int(index.pts[20])
     group = index.packets
     until = int(np.flatnonzero(group["pts"] == wanted)[0]) + 1
-    packets = direct_packets.DirectPackets(sound[name], index, Kept())
+    packets = DirectPackets(sound[name], index, Kept())
     handed = {packet.pts for packet, _ in packets.from_key(0, {wanted})}
     assert wanted in handed and handed <= set(group["pts"][:until].tolist())
     # All packets are handed where a picture has several slices.
@@ -130,19 +116,11 @@ def test_streams_of_equal_parameters_share_a_decoder_and_few_files_stay_open(sou
         (("cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"), 8, 3),
     ):
         for name in names:
-            VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([10, 3])
+            index = build_index(sound[name])
+            # A reader of a container closes its file when it is let go.
+            for way in (index, replace(index, direct=False)):
+                VideoReader(sound[name], way, kept=kept).get_frames([10, 3])
         assert (len(made), len(os.listdir("/proc/self/fd"))) == (decoders, before + files)
-    kept.files.cache_clear()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_reader_that_is_let_go_closes_its_file_whichever_way_it_reads(sound):
-    index, kept = build_index(sound["b_frames"]), Kept()
-    gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
-    for way in (index, replace(index, direct=False)):
-        for _ in range(3):
-            VideoReader(sound["b_frames"], way, kept).get_frames([10])
     kept.files.cache_clear()
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -159,8 +137,8 @@ def test_descriptors_leave_room_for_others_of_the_process(monkeypatch):
 def test_a_group_is_one_read_unless_its_packets_are_far_apart_or_large(
     between, most, single, sound, monkeypatch
 ):
-    monkeypatch.setattr(direct_packets, "MOST_BETWEEN", between)
-    monkeypatch.setattr(direct_packets, "MOST_AT_ONCE", most)
+    monkeypatch.setattr(packets_module, "MOST_BETWEEN", between)
+    monkeypatch.setattr(packets_module, "MOST_AT_ONCE", most)
     # Packets of the other stream are in between.
     path = sound["two_streams"]
     index = build_index(path)

@@ -95,9 +95,15 @@ def put(folder, *names):
 
 def test_a_video_is_found_in_each_layout_by_its_first_place_or_by_a_pattern(tmp_path):
     videos = [Video(f"P0{n}_01", f"P0{n}", "train", 50.0, 9.0) for n in range(1, 7)]
-    found = ("P01/P01_01.MP4", "P02/P02_01.mp4", "P03/videos/P03_01.Mp4", "P04_01.mp4",
-             "P05/P05_01.MP4", "P06/P06_01.MP4")  # fmt: skip
-    later = ("P01/P01_01.mp4", "P01/videos/P01_01.MP4", "P01_01.MP4", "P05/p05_01.MP4", "P6/notes")
+    found = [
+        "P01/P01_01.MP4",
+        "P02/P02_01.mp4",
+        "P03/videos/P03_01.Mp4",
+        "P04_01.mp4",
+        "P05/P05_01.MP4",
+        "P06/P06_01.MP4",
+    ]
+    later = ["P01/P01_01.mp4", "P01/videos/P01_01.MP4", "P01_01.MP4", "P05/p05_01.MP4", "P6/notes"]
     put(tmp_path, *found[:5], *later)
     (tmp_path / "P06").symlink_to("nowhere")
     paths = [video.path() for video in videos]
@@ -112,9 +118,8 @@ def test_a_video_is_found_in_each_layout_by_its_first_place_or_by_a_pattern(tmp_
     other = str(tmp_path / "x/P01-P01_01_s.mkv")
     assert find_files([other], "videos") == {other: tmp_path / "x/P01-P01_01_s.MKV"}
     pattern = tmp_path / "x/{participant}-{video}_s.mkv"
-    assert [path.name for path in find_files(paths[:2], pattern).values()] == [
-        "P01-P01_01_s.MKV", "P02-P02_01_s.mkv",
-    ]  # fmt: skip
+    names = [path.name for path in find_files(paths[:2], pattern).values()]
+    assert names == ["P01-P01_01_s.MKV", "P02-P02_01_s.mkv"]
 
 
 def test_where_no_video_is_found_it_is_said_what_is_there_films_first(tmp_path):

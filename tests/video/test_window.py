@@ -29,9 +29,9 @@ def apart(part, whole, top, left):
 
 
 # The filter reaches one pixel of luma at these scales, and chroma has half as many columns.
-@pytest.mark.parametrize("scale, levels", [
-    ((1, 2), 0), ((2, 5), 0), ((4, 5), 0), ((3, 4), 4), ((5, 4), 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scale", "levels"), [((1, 2), 0), ((2, 5), 0), ((4, 5), 0), ((3, 4), 4), ((5, 4), 4)]
+)
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le"])
 def test_noise_differs_only_where_the_filter_would_see_what_is_cut_away(pixels, scale, levels):
     picture = av.VideoFrame.from_ndarray(PIXELS, format="rgb24").reformat(format=pixels)
@@ -60,8 +60,8 @@ def test_windows_of_other_formats_show_their_own_place(pixels):
 
 def test_windows_of_every_kind_of_file_through_kept_converters_are_its_own_pixels(sound):
     kept = Kept()
-    for name in ("b_frames", "cavlc", "odd_size", "444", "10_bit", "lossless", "quicktime",
-                 "interlaced"):  # fmt: skip
+    names = "b_frames cavlc odd_size 444 10_bit lossless quicktime interlaced"
+    for name in names.split():
         reader = VideoReader(sound[name], kept=kept)
         frames = [1, reader.frames - 2, reader.frames // 2]
         whole = reader.get_frames(frames)

@@ -104,7 +104,7 @@ PLACES = {
     "av.open": {
         "video/ffmpeg.py": "the opener: its containers, and limits",
         "minikitchen/kitchen.py": "writes",
-        "proxy/pictures.py": "writes",
+        "proxy/encoder.py": "writes",
     },
     # These calls read tensors, arrays and zips.
     "torch.load": {

@@ -63,10 +63,6 @@ class DecordReader:
         self.frames = len(self._reader)
         self.size = self._reader[0].shape[:2]
 
-    def close(self) -> None:
-        """Close the file."""
-        self._reader = None
-
     def get_frames(
         self,
         indices: Sequence[int],

@@ -111,14 +111,15 @@ def make_proxies(
                 f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
                 "participant again"
             )
-        scan_row, own = scanned[video.video_id], settings.videos.proxy or ProxySettings()
+        scan_row, proxy = scanned[video.video_id], settings.videos.proxy or ProxySettings()
         jobs.append(
-            _Job(video, scan_row, source, copy, Path(scan_index), own, settings.scan, encode)
+            _Job(video, scan_row, source, copy, Path(scan_index), proxy, settings.scan, encode)
         )
     folder_text = f"{copies} (`videos: proxy: root:`)"
     results, worked_count = complete(f"copy {Path(table).stem}", jobs, threads, folder_text)
     rows = [row for row, _ in results.values()]
-    write_indexes({name: own for name, (_, own) in results.items() if own is not None}, index)
+    indexes = {name: copy_index for name, (_, copy_index) in results.items() if copy_index}
+    write_indexes(indexes, index)
     write_table(
         table, [column.name for column in fields(ProxyRow)], (vars(r).values() for r in rows)
     )

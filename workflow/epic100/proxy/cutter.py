@@ -20,8 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.guarded import FileError
-from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
-from epic100.proxy.pictures import numbered, open_output
+from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy, numbered, open_output
 from epic100.settings import ClipSettings
 from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened

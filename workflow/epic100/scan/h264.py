@@ -95,7 +95,7 @@ def is_arithmetic(pps: bytes) -> bool:
     """Whether pictures of a picture parameter set are coded with CABAC. Raises ValueError."""
     bits = Bits(pps, at=8)
     bits.skip(2)
-    return bits.flag()
+    return bool(bits.u(1))
 
 
 def taller(sps: bytes, rows: int) -> bytes:
@@ -161,7 +161,7 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
         first, slice_type, set_number = bits.ue(), bits.ue(), bits.ue()
         bits.at += 2 * stream.colour_planes
         frame_num = bits.u(stream.frame_num_bits)
-        is_frame = stream.progressive or not bits.flag()
+        is_frame = stream.progressive or not bits.u(1)
         # A field has one more bit, which tells the top from the bottom one.
         bits.at += not is_frame
         bits.skip(idr)

@@ -51,7 +51,7 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row` by column and `arrays` of the index: see `kept_results.Result`.
+        `row` by column and `arrays` of the index: see `participant.Result`.
 
     Raises:
         FileError: It is unreadable.

@@ -182,11 +182,11 @@ def clean_split(
     return segments.assign(**frames, **policy_reasons), retimed
 
 
-def salvage_table(found: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataFrame:
+def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataFrame:
     """Count each participant's segments: annotated, kept by each policy, and left out.
 
     Args:
-        found: Segments as of `clean_split`.
+        segments: Those of `clean_split`.
         unsure: Ids of the videos that their decoder alone judges (`ScanRow.caution`).
 
     Returns:
@@ -194,13 +194,13 @@ def salvage_table(found: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataF
         participant. `decoder_only` are those of `kept_by_segment` in the videos `unsure`. Left out
         is what is known before any file is opened; `why` names its reasons.
     """
-    reasons = found["segment"]
+    reasons = segments["segment"]
     absent = (reasons != "") & ~reasons.map(is_damage).astype(bool)
-    masks = {"segments": found["path"] != ""}
-    masks |= {f"kept_by_{policy}": found[policy] == "" for policy in POLICIES}
-    is_unsure = found["path"].map(lambda path: Path(path).stem in unsure)
+    masks = {"segments": segments["path"] != ""}
+    masks |= {f"kept_by_{policy}": segments[policy] == "" for policy in POLICIES}
+    is_unsure = segments["path"].map(lambda path: Path(path).stem in unsure)
     masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": absent}
-    owner = found["path"].str.split("/").str[-2].rename("participant_id")
+    owner = segments["path"].str.split("/").str[-2].rename("participant_id")
     why = reasons[absent].map(kind_of).groupby(owner[absent]).unique().str.join(", ")
     table = pd.DataFrame(masks).groupby(owner).sum()
     return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()

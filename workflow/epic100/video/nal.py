@@ -44,14 +44,6 @@ class Bits:
             raise ValueError("there are no more bits")
         return int(self.text[start : self.at], 2)
 
-    def flag(self) -> bool:
-        """Read one bit, faster than `u`. Raises ValueError at the end."""
-        bit = self.text[self.at : self.at + 1]
-        self.at += 1
-        if not bit:
-            raise ValueError("there are no more bits")
-        return bit == "1"
-
     def ue(self) -> int:
         """Read an Exp-Golomb code, clause 9.1. Raises ValueError for none or one too long."""
         at, text = self.at, self.text

@@ -1,9 +1,8 @@
 """Exact frames of an untrimmed video: go to the key frame before, decode, stop.
 
 The frames are bit for bit those of a full sequential decode. Packets are read by their places in
-the file where the index allows it (`direct_packets`), else through the container
-(`container_packets`). MMAction2's `DecordInit` reads the whole file into memory for every clip;
-docs/evidence/archive.md compares the cost.
+the file where the index allows it, else through the container (`packets`). MMAction2's `DecordInit`
+reads the whole file into memory for every clip; docs/evidence/archive.md compares the cost.
 """
 
 import itertools
@@ -15,11 +14,10 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from epic100.video.container_packets import ContainerPackets
-from epic100.video.direct_packets import DirectPackets
 from epic100.video.index import FrameError as FrameError  # Every reader raises it.
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import Kept, new_decoder
+from epic100.video.packets import ContainerPackets, DirectPackets
 from epic100.video.window import Window
 
 # These decoders can be told packet by packet what to skip. Packets of other codecs may hold several

@@ -80,7 +80,13 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
     videos: list[Video] = []
     seen: dict[str, int] = {}
     for line, row in read_table(path, REQUIRED, about=about):
-        video = _video(row, f"{path}: line {line}")
+        try:
+            video = _ROW.validate_python({name: row[name] for name in EXPECTED if name in row})
+        except ValidationError as error:
+            name = str(error.errors()[0]["loc"][0])
+            raise EpicError(
+                f"{path}: line {line}: {name} is {row[name]!r}; expected {EXPECTED[name]}"
+            ) from error
         if video.video_id in seen:
             raise EpicError(
                 f"{path}: line {line}: video_id {video.video_id} is on line "
@@ -91,15 +97,6 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
     if not videos:
         raise EpicError(f"{path}: no rows; expected one row a video below the header")
     return videos
-
-
-def _video(row: dict[str, str], where: str) -> Video:
-    values = {name: row[name] for name in EXPECTED if name in row}
-    try:
-        return _ROW.validate_python(values)
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        raise EpicError(f"{where}: {name} is {row[name]!r}; expected {EXPECTED[name]}") from error
 
 
 def participants_of(
