@@ -9,8 +9,8 @@ import pytest
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.folders import keep_private, look_at_folder
 from epic100.base.log import rule_log
-from epic100.base.private import keep_private, look_at_folder
 from epic100.cli.workflow import snakemake_command
 from epic100.download.part import claim, part_path
 from epic100.figures.style import drawing
@@ -207,7 +207,7 @@ def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing
     (tmp_path / "matplotlibrc").write_text("backend: module://planted\nfont.size: 40\n")
     (tmp_path / "planted.py").write_text("open('ran', 'w')\n")
     draw = (
-        "from epic100.base.private import keep_private; keep_private()\n"
+        "from epic100.base.folders import keep_private; keep_private()\n"
         "import sys, matplotlib.pyplot; from epic100.figures.style import drawing\n"
         "with drawing(sys.argv[1], 'A figure') as figure: figure.text(0, 0, 'words')\n"
     )

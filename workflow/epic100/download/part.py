@@ -10,7 +10,7 @@ from typing import IO, Any, BinaryIO
 
 from epic100.base.atomic import open_plain, writing
 from epic100.base.errors import EpicError
-from epic100.base.private import others
+from epic100.base.folders import others
 
 _BUFFER = 1 << 17  # A killed process loses at most so many bytes.
 
