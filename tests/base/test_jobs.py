@@ -18,11 +18,13 @@ PROFILE = {"train": {"a": 1, "b": 1}, "train_on_cpu": {"a": 2, "c": 2}, "scan": 
 def test_the_device_chooses_the_entry_and_the_command_line_comes_last():
     on_cpu = {"train": "train_on_cpu", "predict": "predict_on_cpu"}
     assert settled(PROFILE, {}, {}) == {"train": {"a": 1, "b": 1}, "scan": {"a": 3}}
-    found = settled(PROFILE, {"train": {"c": 4}, "clean": {"a": 5}}, on_cpu)
-    assert found == {
-        "train": {"a": 2, "c": 4, "stated": "c"}, "clean": {"a": 5, "stated": "a"},
-        "scan": {"a": 3}, "predict": {},
-    }  # fmt: skip
+    resources = settled(PROFILE, {"train": {"c": 4}, "clean": {"a": 5}}, on_cpu)
+    assert resources == {
+        "train": {"a": 2, "c": 4, "stated": "c"},
+        "clean": {"a": 5, "stated": "a"},
+        "scan": {"a": 3},
+        "predict": {},
+    }
 
 
 # It runs Snakemake, and also prints what each job would ask for.
@@ -52,9 +54,11 @@ def test_the_command_line_wins_for_every_rule_and_the_rest_of_the_profile_stays(
     configure(archive, train={"config": "config/x3d_demo.py", "device": device}, predict=gpus)
     files = [path.read_text() for path in (ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk"))]
     rules = re.findall(r"(?m)^ *rule (\w+):", "".join(files))
-    done = python("-c", PROGRAM, "all", "-n", "--directory", archive, "--profile", "profiles/vsc",
-                  "--configfile", archive / "config.yaml",
-                  "--set-resources", *(f"{rule}:runtime=7" for rule in rules))  # fmt: skip
+    words = f"--directory {archive} --configfile {archive}/config.yaml --profile profiles/vsc"
+    done = python(
+        *("-c", PROGRAM, "all", "-n", *words.split(), "--set-resources"),
+        *(f"{rule}:runtime=7" for rule in rules),
+    )
     asked = dict(map(json.loads, re.findall(r"(?m)^\[\".*", done.stdout)))
     assert {"annotate", "scan", "clean", "train", "predict", "evaluate"} < asked.keys()
     assert {name: values["runtime"] for name, values in asked.items()} == dict.fromkeys(asked, "7")
@@ -64,8 +68,17 @@ def test_the_command_line_wins_for_every_rule_and_the_rest_of_the_profile_stays(
     assert asked["scan"]["slurm_partition"] == "batch"
 
 
-JOB = ["python", "-m", "snakemake", "--snakefile", "a b", "--target-jobs", "scan:participant=P01",
-       "--allowed-rules", "scan"]  # fmt: skip
+JOB = [
+    "python",
+    "-m",
+    "snakemake",
+    "--snakefile",
+    "a b",
+    "--target-jobs",
+    "scan:participant=P01",
+    "--allowed-rules",
+    "scan",
+]
 
 
 @pytest.fixture
@@ -99,7 +112,7 @@ def test_an_older_job_ends_at_its_start_or_when_it_would_save_and_the_newest_goe
     assert Path("out").read_text() == "of the second"
 
 
-@pytest.mark.parametrize("text", ["", '{"token": "7', "7", "[]", "{}", "\0\xff"])
+@pytest.mark.parametrize("text", ["", '{"token": "7', "7", "[]", "{}", "\0\xff", "[" * 100_000])
 def test_a_number_that_is_not_whole_or_of_another_version_ends_no_job(job, text):
     newest_file(JOB).write_text(text)
     job("6")

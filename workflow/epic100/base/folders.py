@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 
 from epic100.base.errors import EpicError
 
@@ -130,6 +130,27 @@ def others(path: str | os.PathLike, group: bool = True) -> str:
     return f"group {state.st_gid}" if group_can_write else ""
 
 
+def lock(file: int | IO[Any], waits: bool) -> bool:
+    """Lock an open file or folder for this process.
+
+    Where the file system has no locks, every process is alone.
+
+    Args:
+        file: The open file.
+        waits: Whether to wait for another process that holds the lock.
+
+    Returns:
+        Whether no other process holds it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def links(page: str | os.PathLike, files: Mapping[Name, str | os.PathLike]) -> dict[Name, str]:
     """Return the addresses of those files that exist, as `page` names them.
 
@@ -154,22 +175,17 @@ def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
 def _remove_left(target: Path) -> None:
     for leftover in target.parent.glob(f".{target.name}.*"):
         if leftover.suffix in (".new", ".old") and not leftover.is_symlink():
-            with suppress(OSError), _locked(leftover, fcntl.LOCK_NB):
-                remove_folder(leftover)
+            with suppress(OSError), _locked(leftover, waits=False) as is_left:
+                if is_left:
+                    remove_folder(leftover)
 
 
 @contextmanager
-def _locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold a lock on a folder, where the file system has locks."""
+def _locked(folder: Path, waits: bool = True) -> Iterator[bool]:
+    """Hold a lock on a folder; gives False where another process holds it and this waits not."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | how)
-        except BlockingIOError:
-            raise
-        except OSError:
-            pass
-        yield
+        yield lock(descriptor, waits)
     finally:
         os.close(descriptor)
 
