@@ -27,7 +27,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.base.private import keep_private, look_at_folder
+from epic100.base.folders import keep_private, look_at_folder
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path

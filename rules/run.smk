@@ -11,8 +11,7 @@ from pathlib import Path
 from snakemake.resources import Resources
 
 from epic100.base.hold import Hold
-from epic100.base.newest import end_if_not_newest
-from epic100.base.requests import settled
+from epic100.base.jobs import end_if_not_newest, settled
 from epic100.base.scheduler import in_charge
 from epic100.inputs.record import write_record
 

@@ -176,10 +176,16 @@ def demo(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server on this machine that misbehaves when asked to; no proxy stands before it."""
+    """A server on this machine that misbehaves when asked to; no proxy stands before it.
+
+    Downloads of this process have less patience than in use.
+    """
     from support.fault_server import serving
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("epic100.download.fetch.TRIES", 4)
+    monkeypatch.setattr("epic100.download.fetch.STALL_SECONDS", 5)
+    monkeypatch.setattr("epic100.download.fetch.PAUSE_SECONDS", 0.01)
     with serving() as server:
         yield server
 

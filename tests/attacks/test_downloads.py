@@ -5,22 +5,23 @@ import resource
 import shutil
 import subprocess
 import time
-from dataclasses import replace
 
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.download.fetch import FetchSettings, fetch
+from epic100.download.fetch import fetch
 from epic100.download.transfer import get, is_public
 from support.fault_server import serving, status
 
-HASTY = FetchSettings(
-    tries=2,
-    stall_seconds=1,
-    pause_seconds=0.01,
-    max_pause_seconds=0.01,
-)
-HERE = {"private_hosts": ["127.0.0.1"], "settings": HASTY}
+HERE = ["127.0.0.1"]
+
+
+@pytest.fixture
+def server(server, monkeypatch):
+    monkeypatch.setattr("epic100.download.fetch.TRIES", 2)
+    monkeypatch.setattr("epic100.download.fetch.STALL_SECONDS", 1)
+    monkeypatch.setattr("epic100.download.fetch.MAX_GIB", 0.001)
+    return server
 
 
 def without_end(piece: bytes, code: int = 200, **headers: str):
@@ -29,47 +30,53 @@ def without_end(piece: bytes, code: int = 200, **headers: str):
     def fault(handler, content, start):
         if headers:
             handler.send_response(code)
-            for name, value in headers.items():
-                handler.send_header(name.replace("_", "-"), value)
-            handler.end_headers()
+            handler.end_with(headers)
         while not handler.server.closing.is_set():
             handler.wfile.write(piece)
 
     return fault
 
 
-def refused(url, folder, words, **more):
+def refused(url, folder, words, hosts=HERE):
     with pytest.raises(EpicError, match=words):
-        fetch(url, folder / "a", None, **HERE | more)
+        fetch(url, folder / "a", None, private_hosts=hosts)
     assert not (folder / "a").exists()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "127.0.0.1", "0.0.0.0", "10.1.2.3", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-        "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fd00::1", "ff02::1",
-        "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::808:808", "2002:7f00:1::",
-        "2002:a01:203::1", "2001:0:808:808::1",
-    ],
-)  # fmt: skip
-def test_an_address_that_is_none_of_the_web_is_told_in_whatever_words(text):
-    assert not is_public(text)
+PRIVATE = """
+    127.0.0.1 0.0.0.0 10.1.2.3 192.168.1.1 169.254.169.254 100.64.0.1 224.0.0.1 255.255.255.255 ::1
+    :: fe80::1%eth0 fd00::1 ff02::1 ::ffff:10.0.0.1 ::127.0.0.1 64:ff9b::7f00:1 64:ff9b:1::808:808
+    2002:7f00:1:: 2002:a01:203::1 2001:0:808:808::1
+"""
+PUBLIC = "8.8.8.8 2a00:1450::1 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1"
 
 
 @pytest.mark.parametrize(
-    "text", ["8.8.8.8", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
+    "text, public",
+    [*((text, False) for text in PRIVATE.split()), *((text, True) for text in PUBLIC.split())],
 )
-def test_an_address_of_the_web_may_hold_another_one_of_it(text):
-    assert is_public(text)
+def test_an_address_that_is_none_of_the_web_is_told_in_whatever_words(text, public):
+    assert is_public(text) is public
 
 
-@pytest.mark.parametrize("target", [
-    "http://127.0.0.2:9/a", "https://2130706434/a",
-    "https://0x7f.2/a", "https://0.0.0.0/a", "https://[::1]/a", "https://[::ffff:10.0.0.1]/a",
-    "https://[64:ff9b::7f00:1]/a", "https://10.1.2.3/a", "https://169.254.169.254/latest/meta-data",
-    "file:///etc/passwd", "ftp://8.8.8.8/a", "gopher://8.8.8.8/a", "http://a b/",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.2:9/a",
+        "https://2130706434/a",
+        "https://0x7f.2/a",
+        "https://0.0.0.0/a",
+        "https://[::1]/a",
+        "https://[::ffff:10.0.0.1]/a",
+        "https://[64:ff9b::7f00:1]/a",
+        "https://10.1.2.3/a",
+        "https://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "ftp://8.8.8.8/a",
+        "gopher://8.8.8.8/a",
+        "http://a b/",
+    ],
+)
 def test_a_redirect_out_of_the_web_is_not_followed(server, tmp_path, target):
     url = server.put("a", b"", status(302, Location=target))
     words = r"leads to (the private address .*`videos: private_hosts:`|.*not followed: .*redirect)"
@@ -80,7 +87,7 @@ def test_a_redirect_out_of_the_web_is_not_followed(server, tmp_path, target):
 def test_a_redirect_within_a_private_host_that_is_named_is_followed(server, tmp_path):
     url = server.put("a", b"", status(302, Location="/b?c=d%20e"))
     server.files["/b?c=d%20e"] = (b"content", [])
-    fetch(url, tmp_path / "a", None, **HERE)
+    fetch(url, tmp_path / "a", None, private_hosts=HERE)
     assert (tmp_path / "a").read_bytes() == b"content"
 
 
@@ -90,11 +97,11 @@ def signed(tmp_path):
     if not shutil.which("openssl"):
         pytest.skip("no program openssl")
     files = [tmp_path / "key.pem", tmp_path / "certificate.pem"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", files[0], "-out", files[1]], check=True, capture_output=True,
-    )  # fmt: skip
+    words = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1 "
+        f"-addext subjectAltName=IP:127.0.0.1 -keyout {files[0]} -out {files[1]}"
+    )
+    subprocess.run(["openssl", *words.split()], check=True, capture_output=True)
     both = tmp_path / "both.pem"
     both.write_bytes(b"".join(file.read_bytes() for file in files))
     return str(both)
@@ -108,7 +115,7 @@ def test_a_server_must_be_signed_and_leads_to_none_that_is_not(
         url = secure.put("a", b"content").replace("http:", "https:")
         refused(url, tmp_path, "certificate")
         monkeypatch.setenv("CURL_CA_BUNDLE", signed)
-        fetch(url, tmp_path / "a", None, **HERE)
+        fetch(url, tmp_path / "a", None, private_hosts=HERE)
         (tmp_path / "a").unlink()
         secure.put("a", b"", status(302, Location=plain))
         refused(url, tmp_path, 'not followed: .*"http" is disabled')
@@ -124,7 +131,7 @@ def test_the_body_of_a_redirect_is_neither_unpacked_nor_waited_for(server, tmp_p
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.monotonic()
     try:
-        fetch(url, tmp_path / "a", None, **HERE)
+        fetch(url, tmp_path / "a", None, private_hosts=HERE)
     except EpicError as error:
         assert "the body of a redirect" in str(error)
     assert time.monotonic() - begun < 20
@@ -147,30 +154,30 @@ def test_a_head_that_does_not_end_is_given_up(server, tmp_path, begin, piece):
     )
 
 
-def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path):
-    url = server.put("a", b"", without_end(bytes(65536), Connection="close"))
-    settings = replace(HASTY, max_gib=0.001)
-    refused(url, tmp_path, r"longer than 0\.001 GiB", settings=settings)
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        (without_end(bytes(65536), Connection="close"), r"longer than 0\.001 GiB"),
+        # These are refused before a byte is read.
+        (status(200, sends=True, Content_Length="9" * 15), r"longer than 0\.001 GiB"),
+        (status(200, sends=True, Content_Length="9" * 5000), r"longer than 0\.001 GiB"),
+        (status(200, sends=True, Content_Length="-1"), "Invalid Content-Length"),
+        (status(200, sends=True, Content_Length="0x10"), "Invalid Content-Length"),
+        (status(200, sends=True, Content_Length="1_0"), "Invalid Content-Length"),
+    ],
+    ids=range(6),
+)
+def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path, fault, words):
+    url = server.put("a", b"content", fault, fault)
+    refused(url, tmp_path, words)
     assert (tmp_path / "a.part").stat().st_size == 0
-
-
-@pytest.mark.parametrize("length", ["9" * 15, "9" * 5000])
-def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(server, tmp_path, length):
-    url = server.put("a", b"content", status(200, sends=True, Content_Length=length))
-    refused(url, tmp_path, "longer than 64 GiB")
-
-
-@pytest.mark.parametrize("length", ["-1", "0x10", "1_0"])
-def test_a_length_that_is_no_number_is_not_believed(server, tmp_path, length):
-    url = server.put("a", b"content", *[status(200, sends=True, Content_Length=length)] * 2)
-    refused(url, tmp_path, "Invalid Content-Length")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "0x7f.1"])
 def test_a_private_address_is_asked_only_where_the_config_names_its_host(server, tmp_path, host):
     url = server.put("a", b"content").replace("127.0.0.1", host)
     words = "leads to the private address .*`videos: private_hosts:`"
-    refused(url, tmp_path, words, private_hosts=["data.bris.ac.uk"])
+    refused(url, tmp_path, words, hosts=["data.bris.ac.uk"])
     assert not server.asked
 
 
@@ -180,7 +187,7 @@ def test_behind_a_proxy_the_proxy_is_asked_and_its_own_address_may_be_private(
     proxy = server.put("", b"").rstrip("/")
     monkeypatch.setenv("http_proxy", proxy)
     server.files["http://videos.example/a"] = (b"content", [])
-    fetch("http://videos.example/a", tmp_path / "a", None, settings=HASTY)
+    fetch("http://videos.example/a", tmp_path / "a", None)
     assert (tmp_path / "a").read_bytes() == b"content"
 
 
@@ -193,7 +200,7 @@ def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
     netrc.rename(tmp_path / ".netrc")
     url = server.put("a", b"", status(302, Location="/b", Connection="close"))
     server.put("b", b"content")
-    fetch(url, tmp_path / "a", None, **HERE)
+    fetch(url, tmp_path / "a", None, private_hosts=HERE)
     assert (tmp_path / "a").read_bytes() == b"content" and server.passwords == [None, None]
 
 

@@ -78,12 +78,16 @@ def lures(tmp_path_factory) -> dict[str, Path]:
 
 def scanned(path: Path, folder: Path):
     """Its row, where it stands in the place of a video."""
-    place = folder / "videos/P01/P01_01.MP4"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
-    place.symlink_to(path)
-    (row,) = scan_participant([Video("P01_01", "P01", "train", 30, 1)], folder / "videos",
-                              folder / "P01.tsv", folder / "P01.index.npz")  # fmt: skip
+    video = folder / "videos/P01/P01_01.MP4"
+    video.parent.mkdir(parents=True, exist_ok=True)
+    video.unlink(missing_ok=True)
+    video.symlink_to(path)
+    (row,) = scan_participant(
+        [Video("P01_01", "P01", "train", 30, 1)],
+        folder / "videos",
+        folder / "P01.tsv",
+        folder / "P01.index.npz",
+    )
     return row
 
 
@@ -111,10 +115,14 @@ def test_clips_predictions_and_scans_open_no_socket_and_no_other_file(lures, tmp
     if not shutil.which("strace"):
         lacks("strace is not installed")
     code = "import sys; from attacks.test_media import try_all; try_all(*sys.argv[1:])"
-    traced = ["strace", "-f", "--seccomp-bpf", "-e", "trace=%network,open,openat", "-o",
-              tmp_path / "calls", sys.executable, "-c", code]  # fmt: skip
-    call(*traced, tmp_path / "out", *lures.values(), timeout=900,
-         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    words = f"strace -f --seccomp-bpf -e trace=%network,open,openat -o {tmp_path}/calls"
+    call(
+        *words.split(),
+        *(sys.executable, "-c", code, tmp_path / "out"),
+        *lures.values(),
+        timeout=900,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     calls = (tmp_path / "calls").read_text(errors="replace")
     assert calls.count("sdp.MP4") > 2, "it was traced"
     assert not re.findall(r".*AF_INET.*", calls)

@@ -69,10 +69,18 @@ def predict_with(config: dict) -> None:
     """What the rule predict does with a model file that has this config."""
     save_model(TrainedModel(small_weights(), PAIRS, 97, 300, config, ABOUT), "model.pth")
     predict_videos(
-        Job("model.pth", "val.txt", "val.pt", "run", ".", ".", PredictSettings(),
-            {"P01/P01_01.MP4": ("stamp", [0])}),
+        Job(
+            "model.pth",
+            "val.txt",
+            "val.pt",
+            "run",
+            ".",
+            ".",
+            PredictSettings(),
+            {"P01/P01_01.MP4": ("stamp", [0])},
+        ),
         lambda count: None,
-    )  # fmt: skip
+    )
 
 
 def migrate_with(config: dict) -> None:
@@ -133,7 +141,7 @@ def test_code_or_a_type_that_is_none_of_ours_is_one_clear_error_and_nothing_runs
 
 
 @pytest.mark.parametrize(
-    "place, value",
+    "key, value",
     [
         ("backbone.pretrained", "evil.pkl"),
         ("backbone.init_cfg", {"type": "Pretrained", "checkpoint": "evil.pkl"}),
@@ -144,26 +152,31 @@ def test_code_or_a_type_that_is_none_of_ours_is_one_clear_error_and_nothing_runs
         ("init_cfg", "torchvision://resnet50"),
     ],
 )
-def test_what_names_a_file_is_left_out_of_the_model_and_said(place, value):
-    cleaned = clean_model(changed(place, value), "model.pth")
-    assert len(cleaned.dropped) == 1 and place in cleaned.dropped[0]
+def test_what_names_a_file_is_left_out_of_the_model_and_said(key, value):
+    cleaned = clean_model(changed(key, value), "model.pth")
+    assert len(cleaned.dropped) == 1 and key in cleaned.dropped[0]
     for forbidden in ("evil", "passwd", "127.0.0.1", "torchvision", "os.system"):
         assert forbidden not in str(cleaned.spec)
 
 
 PLANTED = config_with(custom_imports={"imports": ["planted"], "allow_failed_imports": False})
-DATASET = config_with(test_dataloader={"dataset": {
-    "type": "PoseDataset", "ann_file": "evil.pkl", "pipeline": STEP_LIST
-}})  # fmt: skip
+DATASET = config_with(
+    test_dataloader={
+        "dataset": {"type": "PoseDataset", "ann_file": "evil.pkl", "pipeline": STEP_LIST}
+    }
+)
 HEAD = {"type": "UniFormerHead", "num_classes": 2, "in_channels": 4, "channel_map": "evil.pkl"}
 
 
-@pytest.mark.parametrize("config, words", [
-    # The first two fail only because the segment list is missing.
-    (PLANTED, "val.txt: no such segment list"),
-    (DATASET, "val.txt: no such segment list"),
-    (config_with(model=changed("cls_head", HEAD)), "does not fit the model of its config"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        # The first two fail only because the segment list is missing.
+        (PLANTED, "val.txt: no such segment list"),
+        (DATASET, "val.txt: no such segment list"),
+        (config_with(model=changed("cls_head", HEAD)), "does not fit the model of its config"),
+    ],
+)
 def test_what_a_file_names_beside_its_model_is_not_imported_built_or_loaded(
     config, words, monkeypatch, folder
 ):
@@ -186,7 +199,7 @@ SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 
 
 
 @pytest.mark.parametrize(
-    "place, value",
+    "key, value",
     [
         ("cls_head.num_classes", 10**9),
         ("cls_head.in_channels", 10**5),
@@ -194,6 +207,7 @@ SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 
         ("backbone.gamma_d", 1e5),
         ("backbone.gamma_w", 9e4),
         ("backbone.gamma_b", 99999),
+        ("backbone.gamma_w", 16**5000),
         ("backbone.gamma_d", float("nan")),
         ("backbone.gamma_d", float("inf")),
         ("data_preprocessor.mean", [1.0] * 30_000),
@@ -201,25 +215,22 @@ SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 
         ("backbone", SWIN),
         ("backbone", {"type": "STGCN", "graph_cfg": {"layout": "coco", "max_hop": 99_999}}),
     ],
-    ids=range(12),
+    ids=range(13),
 )
-def test_a_model_larger_than_its_weights_takes_neither_memory_nor_time(place, value):
-    refused, taken, _ = measured(build, changed(place, value))
+def test_a_model_larger_than_its_weights_takes_neither_memory_nor_time(key, value):
+    refused, taken, _ = measured(build, changed(key, value))
     words = "at most|larger|cannot be built|does not fit"
     assert isinstance(refused, EpicError) and re.search(words, str(refused))
     # The limit is 1 GiB, in KiB.
     assert taken < 2**20
 
 
-def test_a_number_of_5_000_digits_in_a_config_is_one_line():
-    model = {"type": "Recognizer3D", "backbone": {"type": "X3D", "gamma_w": 16**5000}}
-    with pytest.raises(EpicError, match=r"model\.pth: model.backbone.gamma_w is a larger number; "):
-        clean_model(model, "model.pth")
-
-
 def test_a_scale_that_is_one_number_can_be_seen_in_several_crops():
-    steps = [{"type": "SampleFrames", "clip_len": 2, "frame_interval": 2},
-             {"type": "Resize", "scale": 64}, {"type": "CenterCrop", "crop_size": 32}]  # fmt: skip
+    steps = [
+        {"type": "SampleFrames", "clip_len": 2, "frame_interval": 2},
+        {"type": "Resize", "scale": 64},
+        {"type": "CenterCrop", "crop_size": 32},
+    ]
     assert view_pipeline(steps, 1, 3)[2] == {"type": "ThreeCrop", "crop_size": 32}
 
 
@@ -232,28 +243,51 @@ def test_a_scale_that_is_one_number_can_be_seen_in_several_crops():
         [{"type": "CenterCrop", "crop_size": float("inf")}],
         [{"type": "Resize", "scale": [[[[1]]] * 9] * 9000}],
         [{"type": "SampleFrames", "clip_len": 4096}, {"type": "Resize", "scale": (-1, 4096)}],
-        [{"type": "UniformSample", "clip_len": 64, "num_clips": 64},
-         {"type": "DecodeSegment", "size": 4096}],
+        [
+            {"type": "UniformSample", "clip_len": 64, "num_clips": 64},
+            {"type": "DecodeSegment", "size": 4096},
+        ],
     ],
     ids=range(7),
-)  # fmt: skip
+)
 def test_steps_that_ask_for_gigabytes_are_refused(steps):
     with pytest.raises(EpicError, match=r"model\.pth: .*(at most|larger)"):
         clean_pipeline(steps, "model.pth")
 
 
 ODD = [
-    None, True, False, 0, -1, 3.5, float("nan"), "x", "", [], {}, [1], [[1]], {"a": 1}, [-1, -1],
-    (0, 0), ["a", "b"], (None, None), 10**5, b"x", [0.5, "x"],
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    3.5,
+    float("nan"),
+    "x",
+    "",
+    [],
+    {},
+    [1],
+    [[1]],
+    {"a": 1},
+    [-1, -1],
+    (0, 0),
+    ["a", "b"],
+    (None, None),
+    10**5,
+    b"x",
+    [0.5, "x"],
+]
 PIPELINE = [
-    {"type": "OpenSegment"}, {"type": "SampleFrames", "clip_len": 2},
-    {"type": "DecodeSegment", "short_side": 48}, {"type": "FormatShape", "input_format": "NCTHW"},
+    {"type": "OpenSegment"},
+    {"type": "SampleFrames", "clip_len": 2},
+    {"type": "DecodeSegment", "short_side": 48},
+    {"type": "FormatShape", "input_format": "NCTHW"},
     {"type": "PackActionInputs"},
-]  # fmt: skip
+]
 # Each step has its place in the pipeline, 1 if it replaces the step there or 0 if it goes before
 # it, and the arguments that it needs.
-STEP_PLACES = {step["type"]: (place, 1, step) for place, step in enumerate(PIPELINE)} | {
+STEP_PLACES = {step["type"]: (number, 1, step) for number, step in enumerate(PIPELINE)} | {
     "UniformSample": (1, 1, {"clip_len": 2}),
     "PublishedFrames": (1, 1, {"rule": "avion", "clip_len": 2}),
     "Resize": (3, 0, {"scale": (48, 48)}),
@@ -267,18 +301,23 @@ STEP_PLACES = {step["type"]: (place, 1, step) for place, step in enumerate(PIPEL
 @pytest.mark.parametrize("name", STEPS)
 def test_an_argument_of_a_step_of_another_kind_is_one_line_and_no_traceback(name, folder):
     film = str(encode(folder / "v.MP4", 30))
-    place, instead, good = STEP_PLACES[name]
+    position, instead, good = STEP_PLACES[name]
     for argument, odd in itertools.product([*STEPS[name], "another"], ODD):
         step = {**good, "type": name, argument: odd}
         try:
             steps = clean_pipeline(
-                [*PIPELINE[:place], step, *PIPELINE[place + instead :]], "model.pth"
+                [*PIPELINE[:position], step, *PIPELINE[position + instead :]], "model.pth"
             ).spec
         except EpicError as error:
             assert str(error).startswith("model.pth: ") and "\n" not in str(error)
             continue
-        clip = {"filename": film, "start_index": 0, "total_frames": 30, "label": 0,
-                "modality": "RGB"}  # fmt: skip
+        clip = {
+            "filename": film,
+            "start_index": 0,
+            "total_frames": 30,
+            "label": 0,
+            "modality": "RGB",
+        }
         assert Compose(view_pipeline(steps, 1, 1))(clip)["inputs"].ndim in (4, 5), step
 
 
@@ -292,17 +331,37 @@ def test_the_loader_of_the_model_card_runs_nothing(config):
 @pytest.mark.parametrize(
     "config",
     [
-        "import os; os.system('touch ran')", "model = __import__('os').system('touch ran')",
-        "model = [open(x, 'w') for x in ('ran',)]", "model = dict(**open('ran', 'w'))",
-        "model = " + "[" * 5000, "model = " + "-" * 200_000 + "1",
+        "import os; os.system('touch ran')",
+        "model = __import__('os').system('touch ran')",
+        "model = [open(x, 'w') for x in ('ran',)]",
+        "model = dict(**open('ran', 'w'))",
+        "model = " + "[" * 5000,
+        "model = " + "-" * 200_000 + "1",
         "model = " + "1+" * 50_000 + "1",
-        "model = {" + "'a': {" * 90 + "}" * 91, "x = " + "9" * 10_000, "x" * 600_000,
-        "model = dict(5)", "model = open('ran', 'w').read()", "x = 1\nmodel = x", "model = (",
-        "model = None", "model = []", "model = dict(type='X3D', gamma_w=1)",
-        "model = {[]: 1}", "filename = 'a'", "a.b = 1", "model = f'{1}'", "\x00", "model: int",
-        "model = dict(1, 2)", "model = {**5}", "pretty_text = 1", 5, None, b"model = 1",
+        "model = {" + "'a': {" * 90 + "}" * 91,
+        "x = " + "9" * 10_000,
+        "x" * 600_000,
+        "model = dict(5)",
+        "model = open('ran', 'w').read()",
+        "x = 1\nmodel = x",
+        "model = (",
+        "model = None",
+        "model = []",
+        "model = dict(type='X3D', gamma_w=1)",
+        "model = {[]: 1}",
+        "filename = 'a'",
+        "a.b = 1",
+        "model = f'{1}'",
+        "\x00",
+        "model: int",
+        "model = dict(1, 2)",
+        "model = {**5}",
+        "pretty_text = 1",
+        5,
+        None,
+        b"model = 1",
     ],
-)  # fmt: skip
+)
 def test_a_config_that_is_more_than_names_and_values_is_one_clear_error(config):
     with pytest.raises(
         EpicError, match=r"^model\.pth: its (config (cannot be read|is larger)|`model` is no)"

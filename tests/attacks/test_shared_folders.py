@@ -1,7 +1,8 @@
-"""What others plant in folders they share with a run: links, pipes, profiles and Python."""
+"""What others plant in folders and on a node that they share with a run: links, pipes, Python."""
 
 import os
 import re
+import socket
 import stat
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.folders import keep_private, look_at_folder
 from epic100.base.log import rule_log
-from epic100.base.private import keep_private, look_at_folder
+from epic100.base.ranks import private_folder
 from epic100.cli.workflow import snakemake_command
 from epic100.download.part import claim, part_path
 from epic100.figures.style import drawing
 from epic100.slurm.site import read_partitions
+from epic100.training import launch
+from epic100.training.launch import Nodes, open_store
 from support.archive import make_archive, run
 from support.checkout import ROOT, python, said
 
@@ -75,38 +79,6 @@ def test_bytes_of_another_user_are_no_beginning_of_a_download(tmp_path):
     assert part_path(target).read_bytes() == b"their beginning"
 
 
-@as_root
-def test_partitions_of_another_user_in_the_working_folder_are_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    facts = tmp_path / "profiles/partitions.yaml"
-    facts.parent.mkdir()
-    facts.write_text((ROOT / "profiles/partitions.yaml").read_text())
-    assert read_partitions("profiles/partitions.yaml")
-    os.chown(facts, ANOTHER, ANOTHER)
-    for path in ("profiles/partitions.yaml", facts):
-        with pytest.raises(EpicError, match=f"partitions.yaml: user {ANOTHER} can write it"):
-            read_partitions(path)
-
-
-@as_root
-def test_an_output_goes_through_a_link_of_one_s_own_but_not_of_another_user(tmp_path, victim):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    for name, user in (("own", os.getuid()), ("planted", ANOTHER)):
-        (tmp_path / name).symlink_to(scratch if name == "own" else victim.parent)
-        os.lchown(tmp_path / name, user, user)
-    with atomic_path(tmp_path / "own/scan/P01.tsv") as temporary:
-        temporary.write_text("output")
-    assert (scratch / "scan/P01.tsv").read_text() == "output"
-    for target in ("planted/thesis.txt", "planted/scan/P01.tsv"):
-        with (
-            pytest.raises(EpicError, match="/planted: a link or a pipe; .* see who put it there"),
-            atomic_path(tmp_path / target) as temporary,
-        ):
-            temporary.write_text("output")
-    assert os.listdir(victim.parent) == ["thesis.txt"]
-
-
 @pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
 def test_a_link_in_the_place_of_a_rule_s_log_is_not_written_through(
     tmp_path, victim, plant, capsys
@@ -118,36 +90,54 @@ def test_a_link_in_the_place_of_a_rule_s_log_is_not_written_through(
 
 
 @as_root
-@pytest.mark.parametrize("place", ["results", "results/scan", "results/logs/scan"])
-def test_a_run_removes_nothing_behind_another_user_s_link(tmp_path, place):
+@pytest.mark.parametrize("output", ["results", "results/scan", "results/logs/scan"])
+def test_a_run_removes_nothing_behind_another_user_s_link(tmp_path, output):
     lab = make_archive(tmp_path / "lab")
     victim = tmp_path / "home"
     names = ["P01.tsv", "P01.index.npz", "P01.log", "scan/P01.tsv", "scan/P01.index.npz"]
     for name in names:
         (victim / name).parent.mkdir(parents=True, exist_ok=True)
         (victim / name).write_text("years of work")
-    link = lab / place
+    link = lab / output
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(victim)
     os.lchown(link, ANOTHER, ANOTHER)
     done = run(lab, "results/scan/P01.tsv", "--forcerun", "scan", well=False)
-    assert f"{place}: a link or a pipe; expected a plain file; see who put it there" in said(done)
+    assert f"{output}: a link or a pipe; expected a plain file; see who put it there" in said(done)
     assert {(victim / name).read_text() for name in names} == {"years of work"}
 
 
+def uses_the_profile_here() -> bool:
+    return "profiles/default" in snakemake_command(["--configfile", "config/mine.yaml"])
+
+
+PARTITIONS = "profiles/partitions.yaml"
+
+
 @as_root
-@pytest.mark.parametrize("place", ["profiles", "profiles/default", "config", "config/mine.yaml"])
-def test_a_profile_or_config_that_another_user_made_here_is_refused(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize(
+    "path, use",
+    [
+        ("profiles", uses_the_profile_here),
+        ("profiles/default", uses_the_profile_here),
+        ("config", uses_the_profile_here),
+        ("config/mine.yaml", uses_the_profile_here),
+        (PARTITIONS, lambda: read_partitions(PARTITIONS)),
+        (PARTITIONS, lambda: read_partitions(os.path.abspath(PARTITIONS))),
+    ],
+)
+def test_a_profile_or_config_that_another_user_made_here_is_refused(
+    tmp_path, monkeypatch, path, use
+):
     monkeypatch.chdir(tmp_path)
-    for folder in ("profiles/default", "config"):
-        Path(folder).mkdir(parents=True)
-    for file in ("profiles/default/config.yaml", "config/mine.yaml"):
-        Path(file).write_text("cores: 1\n")
-    words = ["--configfile", "config/mine.yaml"]
-    assert "profiles/default" in snakemake_command(words)
-    os.chown(place, ANOTHER, ANOTHER)
-    with pytest.raises(EpicError, match=f"^{place}: user {ANOTHER} can write it, and what is in"):
-        snakemake_command(words)
+    files = dict.fromkeys(("profiles/default/config.yaml", "config/mine.yaml"), "cores: 1\n")
+    for file, text in (files | {PARTITIONS: (ROOT / PARTITIONS).read_text()}).items():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(text)
+    assert use()
+    os.chown(path, ANOTHER, ANOTHER)
+    with pytest.raises(EpicError, match=f"{path}: user {ANOTHER} can write it, and what is in"):
+        use()
 
 
 def test_a_default_profile_of_the_working_folder_is_not_read_by_epic100_run(tmp_path, monkeypatch):
@@ -179,9 +169,9 @@ def test_a_folder_that_others_can_write_is_told_once_and_their_snakemake_files_s
 
 
 PLANTS = {
-    "a file": lambda place, user: place.write_text(""),
-    "a folder": lambda place, user: (place.mkdir(), os.chown(place, user, user)),
-    "a link": lambda place, user: place.symlink_to("elsewhere"),
+    "a file": lambda path, user: path.write_text(""),
+    "a folder": lambda path, user: (path.mkdir(), os.chown(path, user, user)),
+    "a link": lambda path, user: path.symlink_to("elsewhere"),
 }
 
 
@@ -207,7 +197,7 @@ def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing
     (tmp_path / "matplotlibrc").write_text("backend: module://planted\nfont.size: 40\n")
     (tmp_path / "planted.py").write_text("open('ran', 'w')\n")
     draw = (
-        "from epic100.base.private import keep_private; keep_private()\n"
+        "from epic100.base.folders import keep_private; keep_private()\n"
         "import sys, matplotlib.pyplot; from epic100.figures.style import drawing\n"
         "with drawing(sys.argv[1], 'A figure') as figure: figure.text(0, 0, 'words')\n"
     )
@@ -216,3 +206,23 @@ def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing
         figure.text(0, 0, "words")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_port_in_use_and_a_node_that_does_not_come_are_one_error(monkeypatch):
+    monkeypatch.setattr(launch, "WAIT_SECONDS", 2)
+    words = "process 0 of 2 cannot use 127.0.0.1:{}, where the nodes of this training meet"
+    for used in (True, False):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            if not used:
+                other.close()
+            with pytest.raises(EpicError, match=words.format(port)):
+                open_store(Nodes("127.0.0.1", port, "run"), rank=0, processes=2)
+
+
+@pytest.mark.parametrize("parent", ["/dev/shm", None, "/no/such/folder"])
+def test_the_ranks_of_a_node_meet_in_a_folder_that_others_may_not_enter(parent):
+    with private_folder(parent) as folder:
+        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+        assert (Path(folder).parent == Path(parent or "")) is (parent == "/dev/shm")
+    assert not Path(folder).exists()

@@ -11,10 +11,19 @@ from epic100.base.text_table import read_frame, read_own_table, read_table, writ
 from support.own_process import measured
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\u202e"
-TEXTS = ["=HYPERLINK(1)", " =1+2", "\uff1d1+2", "+1+2", "-1+2", "@SUM(1)", "-", "'=1", "it's", "''",
-         "", "a=b", "-2.5", "+1e5", "-inf", "-nan"]  # fmt: skip
-AS_CELLS = ["'=HYPERLINK(1)", "' =1+2", "'\uff1d1+2", "'+1+2", "'-1+2", "'@SUM(1)", "'-",
-            "''=1", "it's", "''", "", "a=b", "-2.5", "+1e5", "-inf", "-nan"]  # fmt: skip
+# Each text has the cell that it becomes.
+CELLS = {
+    "=HYPERLINK(1)": "'=HYPERLINK(1)",
+    " =1+2": "' =1+2",
+    "\uff1d1+2": "'\uff1d1+2",
+    "+1+2": "'+1+2",
+    "-1+2": "'-1+2",
+    "@SUM(1)": "'@SUM(1)",
+    "-": "'-",
+    "'=1": "''=1",
+    **{text: text for text in ("it's", "''", "", "a=b", "-2.5", "+1e5", "-inf", "-nan")},
+}
+TEXTS = list(CELLS)
 
 
 def read(path):
@@ -62,7 +71,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_a_text_and_comes_back(tmp_path):
     write_frame(pd.DataFrame({"said": TEXTS, "n": -1.5}), frame, float_format="%.1f")
     for path in (table, frame):
         cells = [line.split("\t")[0] for line in path.read_text().splitlines()[1:]]
-        assert [cell if cell != '""' else "" for cell in cells] == AS_CELLS
+        assert [cell if cell != '""' else "" for cell in cells] == list(CELLS.values())
         rows = read_own_table(path, {"said": str, "n": float}, about="a table")
         assert [row["said"] for row in rows] == TEXTS
     assert read_frame(frame)["n"].tolist() == [-1.5] * len(TEXTS)

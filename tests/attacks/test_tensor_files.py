@@ -93,10 +93,10 @@ def twice() -> bytes:
 
 def lists(levels: int) -> list:
     """A list of 2 ** levels items, of which a file has one a level."""
-    found: list = [1]
+    items: list = [1]
     for _ in range(levels):
-        found = [found, found]
-    return found
+        items = [items, items]
+    return items
 
 
 def nested(levels: int) -> bytes:
@@ -124,8 +124,9 @@ ATTACKS = {
     "a storage that reads beyond its member": zip_of(
         *((name, data[:16] if name[-6:] == "data/0" else data) for name, data in members_of(WHOLE))
     ),
-    "strides of 0": saved([{"narration_id": f"P01_{i}", "verb_output": ROW, "noun_output": ROW}
-                           for i in range(20)]),
+    "strides of 0": saved(
+        [{"narration_id": f"P01_{i}", "verb_output": ROW, "noun_output": ROW} for i in range(20)]
+    ),
     "strides of 0 in the old form": saved({"a": ROW}, _use_new_zipfile_serialization=False),
     "strides of 0 as weights": saved({"state_dict": {"a": ROW}}),
     "lists in themselves": saved(lists(38)),
@@ -139,7 +140,7 @@ ATTACKS = {
     "complex": saved({"state_dict": {"a": torch.ones(3, dtype=torch.complex64)}}),
     "5,000 digits": saved([10**5000]),
     "a dict whose keys are tensors": saved({"state_dict": {torch.ones(1): 1}}),
-}  # fmt: skip
+}
 
 
 def outcomes(read, contents: dict[str, bytes]) -> dict[str, str]:
@@ -176,15 +177,30 @@ def test_what_would_never_end_or_take_gigabytes_is_one_error(tmp_path, monkeypat
 
 
 MODEL = {
-    "state_dict": {"a": VALUES}, "pairs": [(0, 1, 5)], "num_verbs": 97, "num_nouns": 300,
-    "config": {}, "trained_on": {}, "heads": "pair", "names": {}, "format": FORMAT,
-}  # fmt: skip
+    "state_dict": {"a": VALUES},
+    "pairs": [(0, 1, 5)],
+    "num_verbs": 97,
+    "num_nouns": 300,
+    "config": {},
+    "trained_on": {},
+    "heads": "pair",
+    "names": {},
+    "format": FORMAT,
+}
 SCORES = {
-    "split": "val", "narration_ids": ["P01_01_0"], "log_probs": torch.zeros(1, 1),
-    "pairs": [(0, 1, 5)], "num_verbs": 97, "num_nouns": 300, "trained_on": {}, "model": "",
-    "verb_log_probs": None, "noun_log_probs": None, "pair_head": True,
+    "split": "val",
+    "narration_ids": ["P01_01_0"],
+    "log_probs": torch.zeros(1, 1),
+    "pairs": [(0, 1, 5)],
+    "num_verbs": 97,
+    "num_nouns": 300,
+    "trained_on": {},
+    "model": "",
+    "verb_log_probs": None,
+    "noun_log_probs": None,
+    "pair_head": True,
     "format": predictions.FORMAT,
-}  # fmt: skip
+}
 ENTRY = {"narration_id": "P01_01_0", "verb_output": VALUES[:4], "noun_output": VALUES[:5]}
 # A list that is many times in a list takes a few bytes in a file, and pages in a message.
 LONG = {"list": [[7] * 400] * 400, "number": 10**12, "text": "x" * 200_000}
@@ -195,9 +211,9 @@ def checked_entries(path: str) -> None:
         raise EpicError(f"{path}: {problems[0]}")
 
 
-@pytest.mark.parametrize("read, whole", [
-    (load_model, MODEL), (READERS["predictions"], SCORES), (checked_entries, ENTRY)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "read, whole", [(load_model, MODEL), (READERS["predictions"], SCORES), (checked_entries, ENTRY)]
+)
 def test_another_type_or_a_huge_value_anywhere_is_one_short_error(
     tmp_path, monkeypatch, read, whole
 ):

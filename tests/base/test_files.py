@@ -9,10 +9,11 @@ import hashlib
 import multiprocessing
 import os
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import av
-import pandas as pd
 import pytest
 import torch
 
@@ -20,9 +21,10 @@ from epic100.base import disk
 from epic100.base.atomic import DiskFullError, atomic_path
 from epic100.base.disk import Checksum, HashedFile, WatchedFile, digest, read_text
 from epic100.base.errors import BrokenFile, DiskError, EpicError
-from epic100.base.text_table import read_frame, read_own_table, read_table, write_frame
+from epic100.base.text_table import read_frame, read_own_table, read_table
 from epic100.minikitchen.damage import coded_data
 from epic100.segments.segment_list import read_segments
+from support.packets import rewrite
 from support.this_process import fork, largest_file
 from support.tricky_videos import encode
 
@@ -65,18 +67,13 @@ def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path):
     file.close()
 
 
-@pytest.mark.parametrize("place", ["index last", "index first", "a free box before all"])
-def test_an_md5_takes_no_second_read_of_what_is_read_anyway(place, tmp_path, monkeypatch):
-    path = encode(tmp_path / "v.MP4", 90, movflags="faststart" * (place == "index first"))
-    if place.startswith("a free"):
-        data, free = path.read_bytes(), 2**18
-        offsets = data.index(b"stco") + 8
-        count = int.from_bytes(data[offsets : offsets + 4])
-        moved = bytearray(data)
-        for at in range(offsets + 4, offsets + 4 + 4 * count, 4):
-            moved[at : at + 4] = (int.from_bytes(data[at : at + 4]) + free).to_bytes(4)
-        head = int.from_bytes(data[:4])  # The first box, ftyp, is so long.
-        path.write_bytes(moved[:head] + free.to_bytes(4) + b"free" + bytes(free - 8) + moved[head:])
+@pytest.mark.parametrize(
+    "order",
+    [{}, {"movflags": "faststart"}, {"moov_size": str(2**18)}],
+    ids=["index last", "index first", "a free box between index and pictures"],
+)
+def test_an_md5_takes_no_second_read_of_what_is_read_anyway(order, tmp_path, monkeypatch):
+    path = rewrite(encode(tmp_path / "v.MP4", 90), **order)
     start, stop = coded_data(path, "moov")
     again, pread = [], os.pread
     with HashedFile(path) as file:
@@ -84,7 +81,7 @@ def test_an_md5_takes_no_second_read_of_what_is_read_anyway(place, tmp_path, mon
             assert len(list(container.demux())) > 90
         monkeypatch.setattr(disk.os, "pread", lambda *what: again.append(pread(*what)) or again[-1])
         assert file.md5() == hashlib.md5(path.read_bytes()).hexdigest()
-    assert sum(map(len, again)) <= (0 if place == "index first" else stop - start + 8)
+    assert sum(map(len, again)) <= (0 if order else stop - start + 8)
 
 
 @pytest.mark.parametrize("content", [b"", b"a\n", bytes(2_500_000)])
@@ -95,17 +92,6 @@ def test_checksums_are_those_of_the_usual_tools(tmp_path, content):
     assert digest(path, "sha256").value == hashlib.sha256(content).hexdigest()
     git = subprocess.run(["git", "hash-object", path], capture_output=True, text=True, check=True)
     assert digest(path, "git").value == git.stdout.strip()
-
-
-def test_a_file_that_may_not_be_read_or_is_none_has_no_checksum_and_says_so(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(EpicError, match="pipe: a pipe or a device; expected a file"):
-        digest(tmp_path / "pipe", "md5")
-    with pytest.raises(EpicError, match="folder: cannot be read: Is a directory; expected a file"):
-        digest(tmp_path / "folder", "md5")
-    with pytest.raises(FileNotFoundError):
-        digest(tmp_path / "none", "md5")
 
 
 def test_a_file_that_was_refused_closes_no_other_when_it_is_forgotten(tmp_path):
@@ -119,64 +105,72 @@ def test_a_file_that_was_refused_closes_no_other_when_it_is_forgotten(tmp_path):
     os.close(other)
 
 
-def test_a_checksum_is_read_in_any_case():
-    assert Checksum.parse(" MD5:" + "AB" * 16, "x") == Checksum("md5", "ab" * 16)
-
-
 @pytest.mark.parametrize(
     "text", ["", "md5:", "md5:zz", "sha1:" + "0" * 40, "a" * 32, "git:" + "g" * 40]
 )
-def test_what_is_no_checksum_is_named(text):
+def test_what_is_no_checksum_is_named_and_one_is_read_in_any_case(text):
+    assert Checksum.parse(" MD5:" + "AB" * 16, "x") == Checksum("md5", "ab" * 16)
     with pytest.raises(EpicError, match=r"sheet\.tsv: line 2: checksum is .*expected md5, sha256"):
         Checksum.parse(text, "sheet.tsv: line 2")
 
 
-@pytest.mark.parametrize("old", [None, b"old"])
-def test_a_file_has_its_name_only_when_it_is_whole_and_replaces_an_old_one_then(tmp_path, old):
+def test_a_file_has_its_name_only_when_it_is_whole_and_replaces_an_old_one_then(tmp_path):
     target = tmp_path / "new" / "folder" / "video.MP4"
-    if old:
-        target.parent.mkdir(parents=True)
-        target.write_bytes(old)
-    with atomic_path(str(target)) as temporary:
-        assert temporary.parent == target.parent and temporary.suffix == ".MP4"
-        temporary.write_bytes(b"first second")
-        assert (target.read_bytes() if target.exists() else None) == old
-    assert target.read_bytes() == b"first second" and list(target.parent.iterdir()) == [target]
+    for old, new in ((None, b"first"), (b"first", b"second")):
+        with atomic_path(str(target)) as temporary:
+            assert temporary.parent == target.parent and temporary.suffix == ".MP4"
+            temporary.write_bytes(new)
+            assert (target.read_bytes() if target.exists() else None) == old
+        assert target.read_bytes() == new and list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("written", [True, False])
-def test_whatever_stops_a_writer_the_old_file_stays_and_no_other(tmp_path, failure, written):
+def fill_the_disk(temporary):
+    temporary.unlink()
+    temporary.symlink_to("/dev/full")
+    temporary.write_text("new")
+
+
+def stop_half_way(error):
+    def write(temporary):
+        temporary.write_text("half")
+        raise error
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "write, failure, words",
+    [
+        (stop_half_way(ValueError("torn")), ValueError, "^torn$"),
+        (stop_half_way(KeyboardInterrupt()), KeyboardInterrupt, ""),
+        (lambda temporary: sys.exit(3), SystemExit, "3"),
+        # An error about another file keeps its own words.
+        (lambda temporary: Path("other").read_bytes(), FileNotFoundError, "No such .* 'other'$"),
+        (fill_the_disk, DiskFullError, r"a\.txt: not written: No space left on device; make room"),
+    ],
+    ids=["an error", "Ctrl-C", "an exit, and nothing written", "another file", "a full disk"],
+)
+def test_whatever_stops_a_writer_the_old_file_stays_and_no_other(tmp_path, write, failure, words):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(failure), atomic_path(target) as temporary:
-        if written:
-            temporary.write_text("half")
-        raise failure
+    with pytest.raises(failure, match=words), atomic_path(target) as temporary:
+        write(temporary)
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("name, words", [
-    ("folder", "folder: not written: Is a directory"),
-    ("file/a.txt", r"file/a\.txt: not written: File exists"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("folder", "folder: not written: Is a directory"),
+        ("file/a.txt", r"file/a\.txt: not written: File exists"),
+    ],
+)
 def test_a_name_that_cannot_be_had_is_one_line_and_nothing_stays_behind(tmp_path, name, words):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(EpicError, match=words), atomic_path(tmp_path / name) as temporary:
         temporary.write_text("whole")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
-
-
-def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_old_one(tmp_path):
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    words = r"a\.txt: not written: No space left on device; make room and run again"
-    with pytest.raises(EpicError, match=words), atomic_path(target) as temporary:
-        temporary.unlink()
-        temporary.symlink_to("/dev/full")
-        temporary.write_text("new")
-    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
 def test_a_limit_that_torch_runs_into_is_one_line_too(tmp_path):
@@ -189,11 +183,6 @@ def test_a_limit_that_torch_runs_into_is_one_line_too(tmp_path):
     ):
         torch.save(many, file)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_error_about_another_file_keeps_its_own_words(tmp_path):
-    with pytest.raises(FileNotFoundError, match="other"), atomic_path(tmp_path / "a.txt"):
-        (tmp_path / "other").read_bytes()
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_is_used(
@@ -246,13 +235,19 @@ def table(tmp_path, content, delimiter=","):
     return read_table(path, ("a", "b"), about="a table of mine", delimiter=delimiter)
 
 
-@pytest.mark.parametrize("content, rows", [
-    ('a\tc\tb\n\n1\t"two\nlines"\t3\n\n\n"x\ty"\t\t\n',
-     [(3, {"a": "1", "c": "two\nlines", "b": "3"}), (7, {"a": "x\ty", "c": "", "b": ""})]),
-    (b"\xef\xbb\xbfa\tb\r\n1\t2\r\n", [(2, {"a": "1", "b": "2"})]),
-    ("a\tb\tc\n1\n", [(2, {"a": "1", "b": "", "c": ""})]),
-    ("a\tb\n", []),
-], ids=["blank lines", "Windows", "fields stripped by an editor", "a header alone"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, rows",
+    [
+        (
+            'a\tc\tb\n\n1\t"two\nlines"\t3\n\n\n"x\ty"\t\t\n',
+            [(3, {"a": "1", "c": "two\nlines", "b": "3"}), (7, {"a": "x\ty", "c": "", "b": ""})],
+        ),
+        (b"\xef\xbb\xbfa\tb\r\n1\t2\r\n", [(2, {"a": "1", "b": "2"})]),
+        ("a\tb\tc\n1\n", [(2, {"a": "1", "b": "", "c": ""})]),
+        ("a\tb\n", []),
+    ],
+    ids=["blank lines", "Windows", "fields stripped by an editor", "a header alone"],
+)
 def test_rows_come_with_the_line_on_which_they_begin(tmp_path, content, rows):
     assert table(tmp_path, content, "\t") == rows
 
@@ -294,12 +289,3 @@ def test_a_table_of_ours_comes_as_values_and_a_spoilt_one_as_one_error(tmp_path)
     path.write_text("b\ta\nx\t1\ny\n")
     with pytest.raises(EpicError, match=r"table\.tsv: line 3: a is ''; expected a table of mine"):
         read_own_table(path, kinds, about="a table of mine")
-
-
-def test_a_text_that_a_spreadsheet_would_run_comes_back_as_it_was(tmp_path):
-    table = pd.DataFrame({"=id": ["=1+1", "'=x", "-3", "plain"], "number": [-1, 2, 3, 4]})
-    write_frame(table, tmp_path / "a.tsv")
-    assert "'=1+1" in (tmp_path / "a.tsv").read_text()
-    found = read_frame(tmp_path / "a.tsv", dtype={"=id": str})
-    assert found["=id"].tolist() == table["=id"].tolist()
-    assert found["number"].tolist() == table["number"].tolist()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder, new_folder, refuse_links, remove_folder
 
@@ -66,7 +67,15 @@ def rewrite(folder: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize(
-    "act", [make_folder, remove_folder, rewrite, lambda folder: refuse_links([folder])]
+    "act",
+    [
+        make_folder,
+        remove_folder,
+        rewrite,
+        lambda folder: refuse_links([folder]),
+        lambda folder: write_text(folder / "thesis.txt", "output"),
+        lambda folder: write_text(folder / "new/output.txt", "output"),
+    ],
 )
 def test_nothing_is_made_or_removed_behind_another_user_s_link(planted, act):
     with pytest.raises(EpicError, match="/results: a link or a pipe; .* see who put it there"):
@@ -89,4 +98,5 @@ def test_a_link_of_one_s_own_is_followed(tmp_path):
     (tmp_path / "results").symlink_to(tmp_path / "scratch")
     make_folder(tmp_path / "results/scan")
     rewrite(tmp_path / "results/browse")
-    assert sorted(os.listdir(tmp_path / "scratch")) == ["browse", "scan"]
+    write_text(tmp_path / "results/logs/P01.tsv", "output")
+    assert sorted(os.listdir(tmp_path / "scratch")) == ["browse", "logs", "scan"]

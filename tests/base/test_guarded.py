@@ -49,25 +49,6 @@ def test_values_and_arguments_come_and_go_as_they_are_and_arrays_as_lists():
     assert len(run("give", "x" * 10**7)) == 10**7
 
 
-@pytest.mark.parametrize("value", [{1, 2}, Path("v"), np.array([Path("v")])])
-def test_what_would_have_to_be_unpickled_does_not_come_back(value):
-    with pytest.raises(ProcessError, match="an error of ours"):
-        run("give", value)
-
-
-def test_an_exception_that_is_not_the_decoder_s_word_is_a_bug_of_ours_with_its_traceback():
-    with pytest.raises(ProcessError, match="an error of ours, not of the file") as error:
-        run("fail", "list index out of range")
-    assert "Traceback (most recent call last)" in str(error.value)
-    assert str(error.value).strip().endswith("ValueError: list index out of range")
-    assert "in fail" in str(error.value)
-
-
-def test_a_system_that_takes_no_limits_fails_no_file(monkeypatch):
-    """macOS refuses limits on memory; each video was at fault there."""
-    assert run("read_without_limits") is None
-
-
 def test_what_a_file_makes_a_library_say_is_no_answer():
     """A tensor's name with a newline and the guard's own words passed the check."""
     assert run("speak_as_the_guard") == "true"
@@ -80,18 +61,13 @@ def test_a_result_that_is_too_large_or_none_is_the_file_s_fault(monkeypatch):
     assert reason("give", "x" * 2**21) == wanted
 
 
-def test_a_decoder_that_computes_without_progress_is_ended_whatever_it_ignores():
-    assert reason("ignore_signals", limits=QUICK) == "no progress in 1 s"
-
-
-@pytest.mark.parametrize("decoder", [("sleep",), ("repeat", 7), ("repeat", 0), ("hide",)])
-def test_a_decoder_that_sleeps_without_progress_is_ended_whatever_it_says(decoder, monkeypatch):
-    monkeypatch.setattr(guarded, "PATIENCE", 2)
-    assert reason(*decoder, limits=QUICK) == "no progress in 1 s"
-
-
-def test_a_decoder_that_the_machine_leaves_no_time_is_not_stalled():
-    assert run("be_suspended", 2, limits=QUICK) is None
+@pytest.mark.parametrize(
+    ("decoder", "limits"),
+    [(("read_without_limits",), PATIENT), (("be_suspended", 2), QUICK), (("chatter",), PATIENT)],
+    ids=["macOS refuses limits", "the machine leaves it no time", "it writes more than pipes hold"],
+)
+def test_a_decoder_that_is_sound_is_ended_for_no_reason(decoder, limits):
+    assert run(*decoder, limits=limits) is None
 
 
 def test_a_machine_that_leaves_no_time_for_long_is_at_fault_and_not_the_file(monkeypatch):
@@ -100,28 +76,35 @@ def test_a_machine_that_leaves_no_time_for_long_is_at_fault_and_not_the_file(mon
         run("be_suspended", 30, limits=ScanLimits(stall_seconds=0.3, memory_mib=512))
 
 
-def test_a_decoder_that_only_creeps_on_is_ended_at_its_total_limit(monkeypatch):
-    assert reason("creep", 0.0, seconds=1.0) == "not read within 1 s"
-    monkeypatch.setattr(guarded, "PATIENCE", 2)
-    assert reason("creep", 0.02, seconds=1.0) == "not read within 1 s"
-
-
-BAD = "v.MP4: bad\npackets; scan it"
+BAD, WORDS = "v.MP4: bad\npackets; scan it", "v.MP4: bad packets; scan it"
 
 
 @pytest.mark.parametrize(
-    ("decoder", "wanted"),
+    ("decoder", "options", "patience", "wanted"),
     [
-        (("get", "SIGABRT"), "reading it crashed (SIGABRT)"),
-        (("get", "SIGFPE"), "reading it crashed (SIGFPE)"),
-        (("refuse", "EpicError", BAD), "v.MP4: bad packets; scan it"),
-        (("refuse", "InvalidDataError", BAD), "reading it failed: v.MP4: bad packets; scan it"),
-        (("refuse", "FileNotFoundError", BAD), "reading it failed: v.MP4: bad packets; scan it"),
-        (("refuse", "MemoryError", BAD), "reading it asks for more than 512 MiB of memory"),
+        (("get", "SIGABRT"), {}, 60, "reading it crashed (SIGABRT)"),
+        (("get", "SIGFPE"), {}, 60, "reading it crashed (SIGFPE)"),
+        (("refuse", "EpicError", BAD), {}, 60, WORDS),
+        (("refuse", "InvalidDataError", BAD), {}, 60, f"reading it failed: {WORDS}"),
+        (("refuse", "FileNotFoundError", BAD), {}, 60, f"reading it failed: {WORDS}"),
+        (("refuse", "MemoryError", BAD), {}, 60, "reading it asks for more than 512 MiB of memory"),
+        # It computes without progress.
+        (("ignore_signals",), {"limits": QUICK}, 60, "no progress in 1 s"),
+        # It sleeps without progress, whatever it says.
+        (("sleep",), {"limits": QUICK}, 2, "no progress in 1 s"),
+        (("repeat", 7), {"limits": QUICK}, 2, "no progress in 1 s"),
+        (("repeat", 0), {"limits": QUICK}, 2, "no progress in 1 s"),
+        (("hide",), {"limits": QUICK}, 2, "no progress in 1 s"),
+        # It creeps on, and computes or sleeps.
+        (("creep", 0.0), {"seconds": 1.0}, 60, "not read within 1 s"),
+        (("creep", 0.02), {"seconds": 1.0}, 2, "not read within 1 s"),
     ],
 )
-def test_a_decoder_that_fails_is_reported_by_its_signal_or_its_error(decoder, wanted):
-    assert reason(*decoder) == wanted
+def test_a_decoder_that_fails_or_does_not_end_is_the_file_s_fault(
+    decoder, options, patience, wanted, monkeypatch
+):
+    monkeypatch.setattr(guarded, "PATIENCE", patience)
+    assert reason(*decoder, **options) == wanted
 
 
 @pytest.mark.parametrize(
@@ -132,6 +115,15 @@ def test_a_decoder_that_fails_is_reported_by_its_signal_or_its_error(decoder, wa
         # A page that cannot be read gives this signal.
         (("get", "SIGBUS"), "SIGBUS"),
         (("give_up", 0), "its process left no result"),
+        # Nothing comes back that would have to be unpickled.
+        (("give", {1, 2}), "an error of ours"),
+        (("give", Path("v")), "an error of ours"),
+        (("give", np.array([Path("v")])), "an error of ours"),
+        # An exception that is not the decoder's word is a bug of ours, with its traceback.
+        (
+            ("fail", "no such item"),
+            r"(?s)of ours, not of the file.*Traceback.*in fail.*: no such item",
+        ),
         (("find_no_folder",), "No such file or directory: '/no/such/folder/x'"),
         pytest.param(
             ("find_a_bad_sector",),
@@ -145,10 +137,6 @@ def test_a_decoder_that_fails_is_reported_by_its_signal_or_its_error(decoder, wa
 def test_what_is_not_the_file_s_fault_is_an_error(decoder, words):
     with pytest.raises(ProcessError, match=words):
         run(*decoder)
-
-
-def test_words_of_a_decoder_neither_block_it_nor_fill_memory():
-    assert run("chatter") is None
 
 
 def test_a_child_that_holds_the_pipes_does_not_hold_the_scan():
@@ -309,9 +297,14 @@ def lead_a_group(function, *arguments) -> None:
     function(*arguments)
 
 
-@pytest.mark.parametrize("end", [
-    lambda scan: os.kill(scan, signal.SIGKILL), lambda scan: os.killpg(scan, signal.SIGINT),
-], ids=["killed", "Ctrl-C"])  # fmt: skip
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda scan: os.kill(scan, signal.SIGKILL),
+        lambda scan: os.killpg(scan, signal.SIGINT),
+    ],
+    ids=["killed", "Ctrl-C"],
+)
 def test_nothing_outlives_a_scan_not_even_a_fork_that_spins(end, noted, notes):
     arguments = (noted, "ignore_signals")
     scan = fork.Process(target=lead_a_group, args=arguments)

@@ -80,9 +80,14 @@ def test_a_run_holds_its_folder_alone_until_its_end(folder):
     )
 
 
-@pytest.mark.parametrize("changes", [
-    {"host": "elsewhere"}, {"space": f"{process_space().split()[0]} pid:[1]", "pid": 2**22 - 1},
-], ids=["machine", "namespace"])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"host": "elsewhere"},
+        {"space": f"{process_space().split()[0]} pid:[1]", "pid": 2**22 - 1},
+    ],
+    ids=["machine", "namespace"],
+)
 def test_a_run_that_cannot_be_seen_is_alive_while_its_record_beats(folder, left, changes):
     run = left(age=20, **changes)
     assert not run.is_gone()
@@ -194,9 +199,14 @@ def test_sigterm_that_interrupts_who_holds_snakemake_s_lock_does_not_hang():
     subprocess.run([sys.executable, "-c", LOCKED], timeout=20, check=True)
 
 
-@pytest.mark.parametrize("text", [
-    '{"host": "a"', '{"host": "a", "pid": 1, "started": 2, "number": 7}', "[]",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"host": "a"',
+        '{"host": "a", "pid": 1, "started": 2, "number": 7}',
+        "[]",
+    ],
+)
 def test_a_record_that_is_not_whole_or_of_another_version_is_named(folder, text):
     (folder / RECORD).write_text(text)
     with pytest.raises(EpicError, match="epic100-run.json"):

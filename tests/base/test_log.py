@@ -74,13 +74,13 @@ def test_lines_of_a_loader_s_workers_are_whole_and_there_once(path, capfd):
         assert [first, *sorted(rest)] == expected
 
 
-@pytest.mark.parametrize("place", ["/dev/full", "/dev/null/rule.log"])
-def test_a_log_that_cannot_be_opened_or_written_stops_no_work(place, capsys):
-    with rule_log(place):
+@pytest.mark.parametrize("path", ["/dev/full", "/dev/null/rule.log"])
+def test_a_log_that_cannot_be_opened_or_written_stops_no_work(path, capsys):
+    with rule_log(path):
         log.info("100 segments")
         print("and on")
     assert capsys.readouterr() == ("", "100 segments\nand on\n")
-    with pytest.raises(SystemExit), rule_log(place):
+    with pytest.raises(SystemExit), rule_log(path):
         raise DiskFullError("no room for checkpoints")
     assert capsys.readouterr().err == "error: no room for checkpoints\n"
 
@@ -113,33 +113,33 @@ def test_what_is_printed_stands_on_stderr_in_one_write_a_line_and_in_the_log_of_
     assert re.fullmatch(f"({head}error: a.csv [12]\nno end\n){{2}}", path.read_text())
 
 
-def fail(kind):
-    raise kind("P01_01: frame 7 does not decode")
+def fail(error):
+    raise error("P01_01: frame 7 does not decode")
 
 
-@pytest.mark.parametrize("kind", [EpicError, DiskFullError])
+@pytest.mark.parametrize("error", [EpicError, DiskFullError])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_input_ends_in_one_line_and_exit_code_1_in_a_loader_s_worker_too(
-    path, capsys, kind, workers
+    path, capsys, error, workers
 ):
     with pytest.raises(SystemExit, match="^1$"), rule_log(path):
-        next(iter(DataLoader([0], num_workers=workers, collate_fn=lambda _: fail(kind))))
+        next(iter(DataLoader([0], num_workers=workers, collate_fn=lambda _: fail(error))))
     assert capsys.readouterr().err == "error: P01_01: frame 7 does not decode\n"
     assert logged(path)[-1] == "error: P01_01: frame 7 does not decode"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [EpicError, BrokenFile, DiskFullError, FrameError])
-def test_an_error_keeps_class_and_message_out_of_a_loader_s_worker_and_a_pickle(kind):
+@pytest.mark.parametrize("error_class", [EpicError, BrokenFile, DiskFullError, FrameError])
+def test_an_error_keeps_class_and_message_out_of_a_loader_s_worker_and_a_pickle(error_class):
     message = "v.MP4: ValueError: bad; epic100 EpicError: x\ntwo lines"
 
     def fail(_):
-        raise kind(message) from EpicError("what came before")
+        raise error_class(message) from EpicError("what came before")
 
     with pytest.raises(EpicError) as caught:
         next(iter(DataLoader([0], num_workers=1, collate_fn=fail)))
-    for error in (caught.value, pickle.loads(pickle.dumps(kind(message)))):
-        assert type(error) is kind and str(error) == message
+    for error in (caught.value, pickle.loads(pickle.dumps(error_class(message)))):
+        assert type(error) is error_class and str(error) == message
 
 
 def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(path):
@@ -151,10 +151,13 @@ def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(p
     assert text.endswith("ZeroDivisionError: division by zero\n")
 
 
-@pytest.mark.parametrize("read, words", [
-    (Path("/no/such/file").read_bytes, NO_FILE),
-    (MEMORY.read_bytes, "a file of this rule: Input/output error; "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "read, words",
+    [
+        (Path("/no/such/file").read_bytes, NO_FILE),
+        (MEMORY.read_bytes, "a file of this rule: Input/output error; "),
+    ],
+)
 def test_an_error_of_the_system_is_one_line(tmp_path, capsys, read, words):
     with pytest.raises(SystemExit, match="^1$"), rule_log(tmp_path / "rule.log"):
         read()

@@ -15,9 +15,16 @@ def nothing_noted():
     note.cache_clear()
 
 
-@pytest.mark.parametrize("text, cores", [
-    ("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("nonsense", 8), (None, 8),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, cores",
+    [
+        ("max 100000", 8),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("nonsense", 8),
+        (None, 8),
+    ],
+)
 def test_the_quota_of_a_container_counts(tmp_path, monkeypatch, text, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     if text is not None:

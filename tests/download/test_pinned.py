@@ -1,7 +1,6 @@
 """Files that must be the right ones: weights to start from, annotations at a pinned commit."""
 
 import hashlib
-import io
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,7 +21,6 @@ from epic100.download.annotations import (
     read_pins,
     verify_annotations,
 )
-from epic100.download.fetch import FetchSettings
 from epic100.download.part import part_path
 from epic100.download.weights import (
     StartWeights,
@@ -36,19 +34,13 @@ from epic100.download.weights import (
 from epic100.segments.official_lists import DATA_SET
 from epic100.settings import TrainSettings
 from support.checkout import ROOT
+from support.crafted import saved
 from support.fault_server import cut, status
 
-HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01)
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
 RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
 PAGE = b"<!DOCTYPE html><title>Not found</title>"
-
-
-@pytest.fixture
-def checkpoint() -> bytes:
-    buffer = io.BytesIO()
-    torch.save({"state_dict": {"a": torch.ones(3)}}, buffer)
-    return buffer.getvalue()
+CHECKPOINT = saved({"state_dict": {"a": torch.ones(3)}})
 
 
 def test_every_url_of_the_model_zoo_in_configs_and_docs_is_one_of_its_metafiles():
@@ -59,12 +51,12 @@ def test_every_url_of_the_model_zoo_in_configs_and_docs_is_one_of_its_metafiles(
         if "Weights" in model
     }
     files = [*(ROOT / "config").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
-    found = {
+    named = {
         url
         for file in files
         for url in re.findall(r"https://download\.openmmlab\.com/[^\s\"')]+", file.read_text())
     }
-    assert start_weights(TrainSettings(), RECIPE).source in found <= known
+    assert start_weights(TrainSettings(), RECIPE).source in named <= known
 
 
 def test_a_random_start_must_be_meant(tmp_path):
@@ -85,8 +77,12 @@ def test_a_random_start_must_be_meant(tmp_path):
 
 
 def test_files_are_kept_by_url_and_stay_below_the_folder():
-    urls = ["https://a.org/x/m.pth", "https://b.org/x/m.pth", "https://a.org/m.pth?v=1&w=/2",
-            "https://a.org:8080/%2e%2e/m.pth"]  # fmt: skip
+    urls = [
+        "https://a.org/x/m.pth",
+        "https://b.org/x/m.pth",
+        "https://a.org/m.pth?v=1&w=/2",
+        "https://a.org:8080/%2e%2e/m.pth",
+    ]
     paths = [kept_at(url) for url in urls]
     assert len(set(paths)) == 4 and paths[0] == "weights/a.org/x/m.pth"
     assert all(path.startswith("weights/") and ".." not in path.split("/") for path in paths)
@@ -102,7 +98,7 @@ def test_a_wrong_file_is_not_kept_and_both_digests_are_said(server, tmp_path, co
     digest = hashlib.sha256(content).hexdigest()
     words = rf"x3d-0123abcd.pth: sha256 is {digest}.*; expected 0123abcd, the hash in its name"
     with pytest.raises(EpicError, match=words) as caught:
-        fetch_weights(weights, HASTY)
+        fetch_weights(weights)
     assert ("web page" in str(caught.value)) == (content == PAGE)
     assert not Path(weights.path).exists() and not part_path(Path(weights.path)).exists()
     (tmp_path / "x3d-0123abcd.pth").write_bytes(content)
@@ -110,34 +106,37 @@ def test_a_wrong_file_is_not_kept_and_both_digests_are_said(server, tmp_path, co
         check_weights(weights)
 
 
-def test_a_digest_in_the_config_goes_before_the_name_and_without_both_it_must_be_a_checkpoint(
-    tmp_path, checkpoint
-):
-    digest, zeros = hashlib.sha256(checkpoint).hexdigest(), "0" * 64
-    for name, content, expected, words in (
-        ("x3d-0123abcd.pth", checkpoint, digest, None),
-        ("x3d-0123abcd.pth", checkpoint, zeros, f"sha256 is {digest}; expected {zeros}, `train: l"),
+SHA256, ZEROS = hashlib.sha256(CHECKPOINT).hexdigest(), "0" * 64
+
+
+@pytest.mark.parametrize(
+    "name, content, expected, words",
+    [
+        ("x3d-0123abcd.pth", CHECKPOINT, SHA256, None),
+        ("x3d-0123abcd.pth", CHECKPOINT, ZEROS, f"sha256 is {SHA256}; expected {ZEROS}, `train: l"),
         ("x.pth", PAGE, None, "x.pth: not a checkpoint"),
         ("x.pth", b"", None, "x.pth: not a checkpoint"),
-    ):
+        ("none.pth", None, None, "none.pth: no such weights"),
+    ],
+)
+def test_a_digest_in_the_config_goes_before_the_name_and_without_both_it_must_be_a_checkpoint(
+    tmp_path, name, content, expected, words
+):
+    if content is not None:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(EpicError, match=words) if words else nullcontext():
-            check_weights(StartWeights("https://a.org/x", str(tmp_path / name), expected))
-    with pytest.raises(EpicError, match="none.pth: no such weights"):
-        check_weights(StartWeights("none.pth", "none.pth"))
+    with pytest.raises(EpicError, match=words) if words else nullcontext():
+        check_weights(StartWeights("https://a.org/x", str(tmp_path / name), expected))
 
 
-def test_without_an_answer_the_file_and_its_place_are_named(server, tmp_path):
-    url = server.put("x.pth", b"", status(404))
+def test_a_look_at_a_url_does_not_wait_for_the_file_and_without_an_answer_its_place_is_named(
+    server,
+):
+    probe(StartWeights(server.put("x.pth", b"weights", cut(3)), "weights/x.pth"))
+    url = server.put("y.pth", b"", status(404))
     gone = server.put("none.pth", b"").replace(str(server.server_port), "9")
     for source, reason in ((url, "HTTP 404"), (gone, "Failed to connect")):
-        weights = StartWeights(source, "weights/x.pth")
         with pytest.raises(EpicError, match=rf"^{source}: .*\({reason}.*put it at weights/x.pth"):
-            probe(weights)
-
-
-def test_a_look_at_a_url_does_not_wait_for_the_file(server):
-    probe(StartWeights(server.put("x.pth", b"weights", cut(3)), "weights/x.pth"))
+            probe(StartWeights(source, "weights/x.pth"))
 
 
 @pytest.fixture
@@ -146,8 +145,8 @@ def pins(tmp_path):
     rows = []
     for number, name in enumerate(NAMES.values()):
         (tmp_path / name).write_text(f"{name}\n" * 50)
-        found = digest(tmp_path / name, ("md5", "sha256", "git")[number % 3])
-        rows.append((name, f"https://a.org/{name}", f"{found.kind}:{found.value}"))
+        checksum = digest(tmp_path / name, ("md5", "sha256", "git")[number % 3])
+        rows.append((name, f"https://a.org/{name}", f"{checksum.kind}:{checksum.value}"))
     write_table(tmp_path / "pins.tsv", COLUMNS, rows)
     return tmp_path / "pins.tsv"
 
@@ -172,20 +171,17 @@ def test_the_sheet_that_ships_pins_every_file_to_one_commit():
 
 def test_a_sheet_without_an_official_file_or_with_a_bad_checksum_is_one_error(pins):
     lines = pins.read_text().splitlines()
-    for kept, words in ((lines[:-1], "no row of EPIC_100_noun_classes"),
-                        ([*lines[:2], lines[2][:-1]], "line 3: checksum is")):  # fmt: skip
+    for kept, words in (
+        (lines[:-1], "no row of EPIC_100_noun_classes"),
+        ([*lines[:2], lines[2][:-1]], "line 3: checksum is"),
+    ):
         pins.write_text("\n".join(kept))
         with pytest.raises(EpicError, match=rf"pins\.tsv: {words}"):
             read_pins(pins)
 
 
-def test_data_is_known_by_its_official_checksum_and_else_by_the_name_that_the_config_gives(
-    tmp_path,
-):
-    csv, pins = tmp_path / "EPIC_100_validation.csv", tmp_path / "pins.tsv"
-    csv.write_text("narration_id\n")
-    checksum = f"sha256:{digest(csv, 'sha256').value}"
-    write_table(pins, COLUMNS, [(name, "https://a.b", checksum) for name in NAMES.values()])
+def test_data_is_known_by_its_official_checksum_and_else_by_the_name_that_the_config_gives(pins):
+    csv = pins.parent / NAMES["val"]
     assert data_name(csv, pins) == DATA_SET
     csv.write_text("narration_id\nP01_01_0\n")
     assert data_name(csv, pins) == OWN_DATA

@@ -4,14 +4,12 @@ from dataclasses import replace
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.download.fetch import FetchSettings
 from epic100.download.part import claim
 from epic100.download.videos import download_video, write_videos_ok
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video
 
 CONTENT = bytes(range(256)) * 4000
-HASTY = FetchSettings(tries=4, stall_seconds=0.5, pause_seconds=0.01)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
@@ -20,7 +18,7 @@ def bring(server, tmp_path):
     """Downloads a video below the test's folder."""
 
     def bring(video):
-        download_video(video, tmp_path, private_hosts=["127.0.0.1"], settings=HASTY)
+        download_video(video, tmp_path, private_hosts=["127.0.0.1"])
         assert video.path(tmp_path).read_bytes() == CONTENT
 
     return bring

@@ -1,6 +1,7 @@
 """Damage does what it says to the bytes. What a scan finds: tests/behaviour."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ from epic100.video.sheet import Video
 
 VIDEO = Video("P22_01", "P22", "train", 50.0, 12.0)
 SIZE = (160, 90)
+FREE = b"\0\0\0\x0cfree1234"
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +39,23 @@ def test_the_coded_data_are_what_the_packets_hold(whole):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"text in place of a video", b"\0\0\0\4free", b"\0\0\0\x08mdat"],
-    ids=["empty", "text", "box-too-small", "nothing-coded"],
+    "content, byte_range",
+    [
+        (b"", None),
+        (b"text in place of a video", None),
+        (b"\0\0\0\4free", None),
+        (b"\0\0\0\x08mdat", None),
+        (FREE + b"\0\0\0\1mdat" + (16 + 5).to_bytes(8, "big") + b"coded" + FREE, (28, 33)),
+        (FREE + b"\0\0\0\0mdat" + b"coded", (20, 25)),
+    ],
+    ids=["empty", "text", "box too small", "nothing coded", "64-bit length", "up to the end"],
 )
-def test_a_file_without_coded_data_is_refused(tmp_path, content):
+def test_coded_data_of_any_length_are_found_and_a_file_without_any_is_refused(
+    tmp_path, content, byte_range
+):
     (tmp_path / "odd.MP4").write_bytes(content)
-    with pytest.raises(EpicError, match=r"odd\.MP4.*mdat"):
-        coded_data(tmp_path / "odd.MP4")
-
-
-def test_coded_data_behind_a_64_bit_length_or_up_to_the_end_are_found(tmp_path):
-    path = tmp_path / "large.MP4"
-    free = b"\0\0\0\x0cfree1234"
-    path.write_bytes(free + b"\0\0\0\1mdat" + (16 + 5).to_bytes(8, "big") + b"coded" + free)
-    assert coded_data(path) == (28, 33)
-    path.write_bytes(free + b"\0\0\0\0mdat" + b"coded")
-    assert coded_data(path) == (20, 25)
+    with nullcontext() if byte_range else pytest.raises(EpicError, match=r"odd\.MP4.*mdat"):
+        assert coded_data(tmp_path / "odd.MP4") == byte_range
 
 
 @pytest.mark.parametrize("share, size", [(0.5, 2000), (0.999, 10**9)])

@@ -28,8 +28,8 @@ def test_pairs_have_a_long_tail_and_val_has_some_that_train_lacks():
     assert 0.05 < beyond < 0.2
     assert train.total() >= 200 and val.total() >= 100
     assert max(train.values()) >= 10 * min(train.values())
-    for place in (0, 1):
-        assert {pair[place] for pair in hard.BEYOND} <= {pair[place] for pair in train}
+    for column in (0, 1):
+        assert {pair[column] for pair in hard.BEYOND} <= {pair[column] for pair in train}
 
 
 def test_lengths_are_epic_100_s_and_segments_do_not_overlap():

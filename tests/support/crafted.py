@@ -16,13 +16,40 @@ from typing import Any
 import numpy as np
 import torch
 
-NUMBERS = (0, 1, -1, 2, 7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**62, 2**63 - 1, -(2**63),
-           10**300, 0.5, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"))  # fmt: skip
-TEXTS = ("", "P01_01_0", "..", "a" * 10_000, "\x1b[2J", "\u202e", "=1+1", "os.system", "val", "1/0",
-         "1e999999")  # fmt: skip
+INTEGERS = (0, 1, -1, 2, 7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**62, 2**63 - 1)
+NUMBERS = (*INTEGERS, -(2**63), 10**300, 0.5, 1e-300, 1e300, *map(float, ("nan", "inf", "-inf")))
+TEXTS = (
+    "",
+    "P01_01_0",
+    "..",
+    "a" * 10_000,
+    "\x1b[2J",
+    "\u202e",
+    "=1+1",
+    "os.system",
+    "val",
+    "1/0",
+    "1e999999",
+)
 DEEP = "[" * 60 + "]" * 60
-KINDS = ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "c8", "?", "U3", "S2", "M8[s]", ">i8",
-         ">f4")  # fmt: skip
+KINDS = (
+    "f2",
+    "f4",
+    "f8",
+    "i1",
+    "i4",
+    "i8",
+    "u1",
+    "u8",
+    "c8",
+    "?",
+    "U3",
+    "S2",
+    "M8[s]",
+    ">i8",
+    ">f4",
+)
+TYPES = ("float16", "bfloat16", "float64", "int8", "int64", "bool", "complex64")
 
 
 class Unpickled:
@@ -57,11 +84,23 @@ def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 
 def odd_value(rng: random.Random) -> Any:
     """A value that hardly any place expects."""
-    return rng.choice([
-        None, True, False, rng.choice(NUMBERS), rng.choice(TEXTS), [], {}, [[]] * 3,
-        json.loads(DEEP), {"": 1}, {"a": {"b": []}},
-        [rng.choice(NUMBERS)] * rng.choice((1, 2, 3, 1000)), [rng.choice(TEXTS)] * 2,
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            None,
+            True,
+            False,
+            rng.choice(NUMBERS),
+            rng.choice(TEXTS),
+            [],
+            {},
+            [[]] * 3,
+            json.loads(DEEP),
+            {"": 1},
+            {"a": {"b": []}},
+            [rng.choice(NUMBERS)] * rng.choice((1, 2, 3, 1000)),
+            [rng.choice(TEXTS)] * 2,
+        ]
+    )
 
 
 def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
@@ -70,22 +109,24 @@ def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
     ways = [
         lambda: tensor[: rng.randrange(len(tensor) + 1)] if tensor.ndim else tensor[None],
         lambda: torch.cat([tensor, tensor]) if tensor.ndim else tensor.expand(3),
-        lambda: tensor.to(rng.choice([torch.float16, torch.bfloat16, torch.float64, torch.int8,
-                                      torch.int64, torch.bool, torch.complex64])),
+        lambda: tensor.to(getattr(torch, rng.choice(TYPES))),
         lambda: flat[:1].expand(rng.choice((0, 1, 10, 10**4, 10**7, 10**10))),
         lambda: tensor[None],
         lambda: tensor.T if tensor.ndim == 2 else flat,
-        lambda: torch.full_like(tensor, rng.choice((float("nan"), float("inf"), 1e38)))
-        if tensor.is_floating_point() else tensor * 0 - 1,
+        lambda: (
+            torch.full_like(tensor, rng.choice((float("nan"), float("inf"), 1e38)))
+            if tensor.is_floating_point()
+            else tensor * 0 - 1
+        ),
         lambda: torch.empty(0, rng.choice((0, 2**40))),
         lambda: tensor.to_sparse() if tensor.ndim else tensor,
         lambda: tensor.to("meta"),
         lambda: torch.nested.nested_tensor([flat.float(), flat.float()]),
         lambda: torch.quantize_per_tensor(flat.float(), 0.1, 0, torch.quint8),
         lambda: torch.nn.Parameter(tensor.float()),
-        lambda: torch.tensor(rng.choice(NUMBERS[:12])),
+        lambda: torch.tensor(rng.choice(INTEGERS)),
         lambda: odd_value(rng),
-    ]  # fmt: skip
+    ]
     return rng.choice(ways)()
 
 
@@ -125,7 +166,7 @@ def places(content: Any, path: tuple = ()) -> Iterator[tuple]:
 
 def broken(content: Any, rng: random.Random) -> Any:
     """A copy of nested plain values and tensors with one of them changed, gone, new or doubled."""
-    path = rng.choice([place for place in places(content) if place])
+    path = rng.choice([path for path in places(content) if path])
     return _changed(copy.copy(content), path, rng)
 
 

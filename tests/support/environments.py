@@ -36,16 +36,16 @@ def site_packages(python: Path) -> Path:
 
 
 def _closure(names: tuple[str, ...]) -> list[Distribution]:
-    found: dict[str, Distribution] = {}
+    packages: dict[str, Distribution] = {}
     waiting = list(names)
     while waiting:
         name = waiting.pop().lower().replace("_", "-")
-        if name in found:
+        if name in packages:
             continue
-        found[name] = distribution(name)
-        asked = [Requirement(text) for text in found[name].requires or ()]
+        packages[name] = distribution(name)
+        asked = [Requirement(text) for text in packages[name].requires or ()]
         waiting += [r.name for r in asked if not r.marker or r.marker.evaluate({"extra": ""})]
-    return list(found.values())
+    return list(packages.values())
 
 
 def _write_program(folder: Path, name: str, module: str, function: str) -> None:
@@ -77,10 +77,10 @@ def install_wheel(wheel: Path, folder: Path) -> Path:
     environment has on its path.
     """
     venv.create(folder, with_pip=False, symlinks=True)
-    own = folder / "bin/python"
+    interpreter = folder / "bin/python"
     uv = shutil.which("uv", path=Path(sys.executable).parent)
     assert uv, "uv is not installed"
-    call(uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", own, wheel)
-    shared = site_packages(own) / "locked.pth"
+    call(uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", interpreter, wheel)
+    shared = site_packages(interpreter) / "locked.pth"
     shared.write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return folder / "bin"

@@ -61,17 +61,11 @@ class Handler(BaseHTTPRequestHandler):
             if content is None:
                 status(404)(self, b"", 0)
             else:
-                fault(self, content, self.start_of(content))
+                first_byte = self.headers.get("Range", "bytes=0-").removeprefix("bytes=")
+                fault(self, content, int(first_byte.rstrip("-")))
         finally:
             with server.lock:
                 server.at_once -= 1
-
-    def start_of(self, content: bytes) -> int:
-        """First byte that is asked for; 0 where If-Range names another file."""
-        wanted = self.headers.get("Range", "bytes=0-")
-        if self.headers.get("If-Range", tag(content)) != tag(content):
-            wanted = "bytes=0-"
-        return int(wanted.removeprefix("bytes=").rstrip("-"))
 
     def head(self, content: bytes, start: int, length: int | None = None, **more: str) -> None:
         """Status line and headers of the content from `start` on."""
@@ -88,13 +82,13 @@ class Handler(BaseHTTPRequestHandler):
             length = len(content) - start
         if length >= 0:
             self.send_header("Content-Length", str(length))
-        for name, value in {"ETag": tag(content), "Accept-Ranges": "bytes", **more}.items():
+        self.end_with({"Accept-Ranges": "bytes", **more})
+
+    def end_with(self, headers: dict[str, str]) -> None:
+        """The last headers, with `_` for `-` in their names."""
+        for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-
-
-def tag(content: bytes) -> str:
-    return f'"{hash(content) & 0xFFFFFFFF:x}"'
 
 
 def sending(after: int | None = None, extra: int = 0, then=lambda handler: None) -> Fault:
@@ -143,8 +137,8 @@ def stall(after: int) -> Fault:
 def drip(handler: Handler, content: bytes, start: int) -> None:
     """A byte now and then, so that no read ever times out."""
     handler.head(content, start)
-    for place in range(start, len(content)):
-        handler.wfile.write(content[place : place + 1])
+    for byte in range(start, len(content)):
+        handler.wfile.write(content[byte : byte + 1])
         handler.wfile.flush()
         if handler.server.closing.wait(0.05):
             return
@@ -164,9 +158,7 @@ def status(code: int, sends: bool = False, **headers: str) -> Fault:
 
     def fault(handler, content, start):
         handler.send_response(code)
-        for name, value in {"Content_Length": str(len(content) * sends), **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
+        handler.end_with({"Content_Length": str(len(content) * sends), **headers})
         handler.wfile.write(content * sends)
 
     return fault

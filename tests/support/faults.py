@@ -101,12 +101,18 @@ class Server:
 
     def __init__(self, shim: Path, imports: Sequence[str]):
         self.folder = shim.parent
-        env = os.environ | {"LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1",
-                            "PYTHONPATH": str(ROOT / "tests")}  # fmt: skip
+        env = os.environ | {
+            "LD_PRELOAD": str(shim),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(ROOT / "tests"),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.faults", *imports],
-            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def ask(self, **request) -> int:
         """Let a fork do something; returns its exit code, negative for a signal."""
@@ -157,22 +163,39 @@ def record(server: Server, store: Path, url: str, files: Path, only: list[str]) 
         if name == "archive":
             for path in ("annotations", "videos"):
                 shutil.rmtree(folder / path, ignore_errors=True)
-        code = server.ask(folder=str(folder), store=str(jobs), said=str(said),
-                          only=missing if only else [], scene=asdict(scene), env={})  # fmt: skip
+        code = server.ask(
+            folder=str(folder),
+            store=str(jobs),
+            said=str(said),
+            only=missing if only else [],
+            scene=asdict(scene),
+            env={},
+        )
         if code:
             raise RuntimeError(f"the scene {name} fails without a fault:\n{said.read_text()}")
         if lost := [n for n in scene.makes if n in missing and not (jobs / n).exists()]:
             raise RuntimeError(f"the scene {name} ran no job of {lost}:\n{said.read_text()}")
 
 
-def run(server: Server, script: Path, folder: Path, *, at: int = 0, kind: str = "EIO",
-        trace: Path | None = None) -> Run:  # fmt: skip
+def run(
+    server: Server,
+    script: Path,
+    folder: Path,
+    *,
+    at: int = 0,
+    kind: str = "EIO",
+    trace: Path | None = None,
+) -> Run:
     """Run a job in `folder`, with a fault at call `at` unless that is 0."""
     with tempfile.TemporaryDirectory(dir=server.folder) as name:
         state, said = Path(name) / "state", Path(name) / "said"
         state.write_bytes(bytes(STATE_BYTES))
-        env = {"FAULT_STATE": str(state), "FAULT_BELOW": str(folder), "FAULT_AT": str(at),
-               "FAULT_ERRNO": str(ERRORS[kind])}  # fmt: skip
+        env = {
+            "FAULT_STATE": str(state),
+            "FAULT_BELOW": str(folder),
+            "FAULT_AT": str(at),
+            "FAULT_ERRNO": str(ERRORS[kind]),
+        }
         if trace:
             trace.write_text("")
             env["FAULT_TRACE"] = str(trace)
@@ -185,14 +208,14 @@ def run(server: Server, script: Path, folder: Path, *, at: int = 0, kind: str = 
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """All files of a run's folder but those that are about the run itself, by name."""
-    found = {}
+    contents = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
-            found[name] = f"a link to {os.readlink(path)}".encode()
+            contents[name] = f"a link to {os.readlink(path)}".encode()
         elif path.is_file() and not OWN.match(name) and path.suffix != ".log":
-            found[name] = path.read_bytes()
-    return found
+            contents[name] = path.read_bytes()
+    return contents
 
 
 def settled(files: dict[str, bytes], varying: set[str]) -> dict[str, bytes]:
@@ -244,8 +267,11 @@ class Job:
         with self._copy() as folder:
             first = run(self.server, self.script, folder, at=place.call, kind=place.kind)
             made = settled(files_of(folder), self.varying)
-            half = [name for name in self.outputs
-                    if name in made and made[name] != self.expected.get(name)]  # fmt: skip
+            half = [
+                name
+                for name in self.outputs
+                if name in made and made[name] != self.expected.get(name)
+            ]
             for name in self.outputs:
                 (folder / name).unlink(missing_ok=True)
             again = run(self.server, self.script, folder)
@@ -258,8 +284,9 @@ class Job:
             outcome, words = "WRONG", f"{words} / {half or different(made, self.expected)}"
         elif first.code == 0:
             outcome = "went on"
-        elif place.kind == "killed" and (first.code == -signal.SIGKILL or "killed" in words
-                                         or "ended from outside" in words):  # fmt: skip
+        elif place.kind == "killed" and (
+            first.code == -signal.SIGKILL or "killed" in words or "ended from outside" in words
+        ):
             outcome = "killed"
         else:
             outcome = "clear line" if self._clear(words) else "unclear"
@@ -291,18 +318,9 @@ def some(places: list[Place], most: int) -> list[Place]:
     return random.Random(0).sample(places, most) if most < len(places) else places
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What `kept_jobs` made: the shim, a server, and a folder with one folder for each rule."""
-
-    shim: Path
-    server: Server
-    jobs: Path
-
-
 @contextlib.contextmanager
-def kept_jobs(only: list[str]) -> Iterator[Kept]:
-    """Record a job of each rule, or of those in `only`."""
+def kept_jobs(only: list[str]) -> Iterator[tuple[Server, Path]]:
+    """Record a job of each rule, or of those in `only`: a server, and a folder with one a rule."""
     with tempfile.TemporaryDirectory(prefix="faults_") as name:
         store = Path(name)
         shim = build_shim(store)
@@ -311,7 +329,7 @@ def kept_jobs(only: list[str]) -> Iterator[Kept]:
         try:
             with faults_jobs.served(store / "served") as url:
                 record(server, store, url, store / "served", only)
-                yield Kept(shim, server, store / "jobs")
+                yield server, store / "jobs"
         finally:
             server.close()
 

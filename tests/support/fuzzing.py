@@ -66,13 +66,14 @@ test_dataloader = dict(dataset=dict(pipeline=[dict(type='OpenSegment', decoder='
 # It has an SPS and a PPS of x264, as an avcC record, and then a slice behind its length.
 AVCC = bytes.fromhex(
     "0164000affe100186764000aacd9445f9f016a020202800000030080000018078912cb01000668ebe3cb22c0"
-)  # fmt: skip
+)
 
 
 NUMBERS = (b"0", b"-1", b"9" * 30, b"1e999", b"nan", b"\xff" * 4, bytes(8), b"\x7f" + b"\xff" * 7)
-BITS = (b"\x00", b'"', b"\n", b"\t", b",", b"{", b"[", b"(", b"'", b"\\", b"%", b"..", b"\x1b[2J",
-        "\u202e".encode(), b"\xff\xfe", b"None", b"true", b"os.system", b"_scope_",
-        b"type")  # fmt: skip
+BITS = (
+    *rb"""" , { [ ( ' \ % .. None true os.system _scope_ type""".split(),
+    *(b"\x00", b"\n", b"\t", b"\x1b[2J", "\u202e".encode(), b"\xff\xfe"),
+)
 
 
 def change(data: bytes, rng: random.Random) -> bytes:
@@ -80,15 +81,17 @@ def change(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
         at, length = rng.randrange(len(data) + 1), rng.choice((1, 2, 4, 16, 64, 1000))
         piece = data[at : at + length]
-        taken, new = rng.choice((
-            (1, bytes(byte ^ 1 << rng.randrange(8) for byte in piece[:1])),
-            (length, rng.randbytes(length)),
-            (rng.choice((0, 1, 4, 8)), rng.choice(NUMBERS)),
-            (0, rng.choice(BITS)),
-            (length, b""),
-            (0, piece * rng.choice((1, 2, 50))),
-            (4, struct.pack(rng.choice("<>") + "I", rng.choice((0, 1, 2**31, 2**32 - 1)))),
-        ))  # fmt: skip
+        taken, new = rng.choice(
+            (
+                (1, bytes(byte ^ 1 << rng.randrange(8) for byte in piece[:1])),
+                (length, rng.randbytes(length)),
+                (rng.choice((0, 1, 4, 8)), rng.choice(NUMBERS)),
+                (0, rng.choice(BITS)),
+                (length, b""),
+                (0, piece * rng.choice((1, 2, 50))),
+                (4, struct.pack(rng.choice("<>") + "I", rng.choice((0, 1, 2**31, 2**32 - 1)))),
+            )
+        )
         data = data[:at] + new + data[at + taken :]
     return data
 
@@ -99,7 +102,9 @@ def inside(end: str) -> Callable[[bytes, random.Random], bytes]:
     def change_member(data: bytes, rng: random.Random) -> bytes:
         members = members_of(data)
         wanted = rng.choice([name for name, _ in members if name.endswith(end)])
-        return zip_of(*((n, change(own, rng) if n == wanted else own) for n, own in members))
+        return zip_of(
+            *((n, change(content, rng) if n == wanted else content) for n, content in members)
+        )
 
     return change_member
 
@@ -342,12 +347,13 @@ TARGETS: dict[str, Target] = {
     "features, built": Target(
         _use_features, made("f.npz", write_small_features), change=build_arrays
     ),
-    "model, built": Target(lambda p: load_model(p).outputs, made("g.pth", _model),
-                           change=build_tensors),
-    "predictions, built": Target(_use_predictions, made("h.pt", _predictions),
-                                 change=build_tensors),
-    "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint),
-                                change=build_tensors),
+    "model, built": Target(
+        lambda p: load_model(p).outputs, made("g.pth", _model), change=build_tensors
+    ),
+    "predictions, built": Target(
+        _use_predictions, made("h.pt", _predictions), change=build_tensors
+    ),
+    "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint), change=build_tensors),
     "submission, built": Target(
         _read_submission, made("j.pt", lambda p: write_tensors(_entries(), p)), change=build_tensors
     ),
@@ -356,7 +362,7 @@ TARGETS: dict[str, Target] = {
     ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _moov),
-}  # fmt: skip
+}
 # FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.
 FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicError, MemoryError))}
 

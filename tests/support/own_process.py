@@ -29,6 +29,6 @@ def _measure(function, arguments):
         result = function(*arguments)
     except EpicError as error:
         result = error
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     end_servers()
-    return result, own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return result, taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

@@ -69,12 +69,19 @@ def encode(
         text = ":".join(f"{k}={v}" for k, v in x265.items())
         coder = {"x265-params": f"log-level=none:{text}"}
     return write_film(
-        path, source or pictures(count, size, seed), size, RATE,
-        times or itertools.count(step=1001), Fraction(1, 30000), codec, pix_fmt, muxer=options,
+        path,
+        source or pictures(count, size, seed),
+        size,
+        RATE,
+        times or itertools.count(step=1001),
+        Fraction(1, 30000),
+        codec,
+        pix_fmt,
+        muxer=options,
         coder=coder,
         # These codecs count pictures.
         clock=1 / RATE if codec in ("mpeg1video", "mpeg2video") else None,
-    )  # fmt: skip
+    )
 
 
 def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
@@ -97,10 +104,10 @@ def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
 
 def cut_end(path: Path, share: float) -> Path:
     """Let the edit list show only the first `share` of the video."""
-    place = place_of(path, "elst")
-    assert number_at(path, place) == 0 and number_at(path, place + 4) == 1
-    length = round(number_at(path, place + 8) * share)
-    overwrite(path, place + 8, length)
+    edit = place_of(path, "elst")
+    assert number_at(path, edit) == 0 and number_at(path, edit + 4) == 1
+    length = round(number_at(path, edit + 8) * share)
+    overwrite(path, edit + 8, length)
     # The track lasts as long as its edits do.
     return overwrite(path, place_of(path, "tkhd") + 20, length)
 
@@ -139,10 +146,12 @@ def join(parts: list[Path], out: Path) -> Path:
     """One file after the other, without encoding, on one clock."""
     packets, at = [], 0
     for part in parts:
-        own = packets_of(part)
-        times = sorted(p.pts for p in own)
+        pictures = packets_of(part)
+        times = sorted(p.pts for p in pictures)
         late = at - times[0]
-        packets += [CodedPicture(bytes(p), p.pts + late, p.dts + late, p.is_keyframe) for p in own]
+        packets += [
+            CodedPicture(bytes(p), p.pts + late, p.dts + late, p.is_keyframe) for p in pictures
+        ]
         at = late + times[-1] + int(np.median(np.diff(times)))
     rewrite(parts[0], lambda _: packets, out)
     return out

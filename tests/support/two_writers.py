@@ -54,18 +54,26 @@ def scan(lab: Lab, made: Path, out: Path) -> None:
 
 def proxy(lab: Lab, made: Path, out: Path) -> None:
     tables = {"table": out / "proxies/P01.tsv", "index": out / "proxies/P01.index.npz"}
-    make_proxies(videos_of(lab), lab.root, out / "copies", **tables,
-                 scan_table=f"{lab.results}/scan/P01.tsv",
-                 scan_index=f"{lab.results}/scan/P01.index.npz",
-                 settings=read_settings({"videos": {"proxy": SMALL}}))  # fmt: skip
+    make_proxies(
+        videos_of(lab),
+        lab.root,
+        out / "copies",
+        **tables,
+        scan_table=f"{lab.results}/scan/P01.tsv",
+        scan_index=f"{lab.results}/scan/P01.index.npz",
+        settings=read_settings({"videos": {"proxy": SMALL}}),
+    )
 
 
 def clips(lab: Lab, made: Path, out: Path) -> None:
     cut_participant(
-        videos_of(lab), lab.root, out / "clips/train/P01.tsv",
-        segments=f"{lab.results}/clean/train.txt", index=f"{lab.results}/scan/P01.index.npz",
+        videos_of(lab),
+        lab.root,
+        out / "clips/train/P01.tsv",
+        segments=f"{lab.results}/clean/train.txt",
+        index=f"{lab.results}/scan/P01.index.npz",
         settings=read_settings({"clips": {"height": 48, "crf": 30}}),
-    )  # fmt: skip
+    )
 
 
 def features(lab: Lab, made: Path, out: Path) -> None:
@@ -73,31 +81,38 @@ def features(lab: Lab, made: Path, out: Path) -> None:
 
 
 def timeline(lab: Lab, made: Path, out: Path) -> None:
-    found = [f"{lab.results}/scan/P01.{kind}" for kind in ("tsv", "index.npz")]
-    video = scanned_video("P01_02", "P01", lab.root, *found)
+    scan_files = [f"{lab.results}/scan/P01.{kind}" for kind in ("tsv", "index.npz")]
+    video = scanned_video("P01_02", "P01", lab.root, *scan_files)
     make_timeline(
-        video, ModelInUse(made / "model.pth"), out / "timeline/P01_02.tsv",
+        video,
+        ModelInUse(made / "model.pth"),
+        out / "timeline/P01_02.tsv",
         settings=TimelineSettings(stride=0.15, threshold=0),
         predict=PredictSettings(workers=0, device="cpu"),
-    )  # fmt: skip
+    )
 
 
 def predict(lab: Lab, made: Path, out: Path) -> None:
     segments = out / "few.txt"
     lines = Path(f"{lab.results}/clean/train.txt").read_text().splitlines(keepends=True)
     segments.write_text("".join(lines[::4]))
-    predicted(lab, made / "model.pth", segments, out / "predictions/val.pt",
-              clips=1, device="cpu")  # fmt: skip
+    predicted(lab, made / "model.pth", segments, out / "predictions/val.pt", clips=1, device="cpu")
 
 
 def probe(lab: Lab, made: Path, out: Path) -> None:
     train_probe(
-        ProbeSettings(epochs=5), out / "model.pth", out / "training.tsv", out / "trials.tsv",
-        split="train", segments=f"{lab.results}/clean/train.txt",
-        val=f"{lab.results}/clean/val.txt", pairs=f"{lab.results}/clean/pairs.tsv",
+        ProbeSettings(epochs=5),
+        out / "model.pth",
+        out / "training.tsv",
+        out / "trials.tsv",
+        split="train",
+        segments=f"{lab.results}/clean/train.txt",
+        val=f"{lab.results}/clean/val.txt",
+        pairs=f"{lab.results}/clean/pairs.tsv",
         indexes=sorted(made.glob("features/*.tokens.json")),
-        classes=(97, 300), names={},
-    )  # fmt: skip
+        classes=(97, 300),
+        names={},
+    )
 
 
 def train(lab: Lab, made: Path, out: Path) -> None:
@@ -180,11 +195,11 @@ class Stage:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGCONT)
             process.join()
-        found = self._made(job)
+        made = self._made(job)
         harmed = [
-            f"{name}: {_lines(alone, name) ^ _lines(found, name)}"
-            for name in alone | found
-            if alone.get(name) != found.get(name)
+            f"{name}: {_lines(alone, name) ^ _lines(made, name)}"
+            for name in alone | made
+            if alone.get(name) != made.get(name)
         ]
         failed = [f"the second job: {self._said()}"] if second.exitcode else []
         return [f"{way}, {job}: {what}" for what in (*harmed, *failed)]
@@ -195,8 +210,8 @@ class Stage:
             self.folder.mkdir(parents=True)
             if job == "train":
                 copy_results(self.lab, self.folder)
-        about = (job, self.lab, self.kitchen, self.folder, halt)
-        process = processes.Process(target=_work, args=about)
+        arguments = (job, self.lab, self.kitchen, self.folder, halt)
+        process = processes.Process(target=_work, args=arguments)
         process.start()
         return process
 
@@ -204,8 +219,8 @@ class Stage:
         return (self.folder / "said.txt").read_text()[-2000:]
 
     def _paths(self, job: str) -> list[Path]:
-        found = (path for pattern in JOBS[job][1] for path in self.folder.glob(pattern))
-        return [path for path in found if path.is_file()]
+        paths = (path for pattern in JOBS[job][1] for path in self.folder.glob(pattern))
+        return [path for path in paths if path.is_file()]
 
     def _remove(self, job: str) -> None:
         """What Snakemake knows as outputs: not the clips, copies and features themselves."""
@@ -235,13 +250,13 @@ def _content(path: Path) -> bytes:
             return repr([(frame.pts, frame.width) for frame in film.decode(video=0)]).encode()
     if path.match("proxies/*.npz"):
         # Without its cache, the function reads the file anew each time.
-        found = load_indexes.__wrapped__(path)
-        return repr([(name, own.pts.tolist()) for name, own in found.items()]).encode()
+        indexes = load_indexes.__wrapped__(path)
+        return repr([(name, index.pts.tolist()) for name, index in indexes.items()]).encode()
     if path.suffix != ".tsv":
         return path.read_bytes()
     rows = [line.split("\t") for line in path.read_text().splitlines()]
-    told = [place for place, name in enumerate(rows[0]) if name not in CHANGES]
-    return "\n".join(" ".join(row[place] for place in told) for row in rows).encode()
+    columns = [column for column, name in enumerate(rows[0]) if name not in CHANGES]
+    return "\n".join(" ".join(row[column] for column in columns) for row in rows).encode()
 
 
 def _wait_for(process) -> None:

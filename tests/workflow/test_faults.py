@@ -34,15 +34,15 @@ def test_the_faults_have_a_job_of_every_rule():
 
 
 @pytest.fixture(scope="module")
-def kept(request) -> faults.Kept:
+def kept(request):
     if not sys.platform.startswith("linux"):
         pytest.skip("the shim of failing system calls is for Linux")
     if not shutil.which("gcc"):
         lacks("gcc is missing, which the shim of failing system calls needs")
     chosen = [item.callspec.params["rule"] for item in request.session.items
               if item.path == request.path and "kept" in item.fixturenames]  # fmt: skip
-    with faults.kept_jobs(chosen) as kept:
-        yield kept
+    with faults.kept_jobs(chosen) as server_and_jobs:
+        yield server_and_jobs
 
 
 @pytest.mark.slow
@@ -50,7 +50,8 @@ def kept(request) -> faults.Kept:
     "rule", [*OFTEN, *(pytest.param(rule, marks=pytest.mark.weekly) for rule in RARELY)]
 )
 def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(rule, kept):
-    job = faults.Job(kept.server, rule, kept.jobs / rule)
+    server, jobs = kept
+    job = faults.Job(server, rule, jobs / rule)
     places = faults.some(list(job.places(calls=2)), OFTEN.get(rule, 3))
     found = [job.inject(place) for place in places]
     if rule in OFTEN:

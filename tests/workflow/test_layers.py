@@ -113,11 +113,11 @@ PLACES = {
     },
     "safetensors.torch.load": {"base/foreign_tensors.py": "what the guard wrote"},
     "np.load": {
-        "base/array_file.py": "the opener",
+        "base/checked.py": "the opener",
         "video/index_file.py": "a copy that this run wrote into a folder of its own",
     },
     "zipfile.ZipFile": {
-        "base/array_file.py": "the opener, sizes first",
+        "base/checked.py": "the opener, sizes first",
         "base/foreign_tensors.py": "in the guard",
         "base/torch_file.py": "checksums of a file of ours",
         "submission/files.py": "the opener of a submission, sizes first; and writes",
@@ -206,8 +206,7 @@ PLACES = {
     # These calls change folders and names.
     "os.makedirs": {"base/folders.py": "after a look at links"},
     "*.mkdir": {
-        "base/folders.py": "beside its target, after a look at links",
-        "base/private.py": "of mode 0700, then looked at",
+        "base/folders.py": "beside its target after a look at links, or of mode 0700",
         "training/run.py": "in the folder of a run, which `atomic_path` made",
         "inputs/start_check.py": "in a folder of mode 0700",
     },
@@ -223,7 +222,7 @@ PLACES = {
         "training/run.py": "a broken checkpoint, in its folder",
     },
     "os.link": {
-        "base/links.py": "into a folder of ours",
+        "base/folders.py": "into a folder of ours",
         "base/hold.py": "the hold, in .snakemake, which a start looks at",
     },
     "*.symlink_to": {

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from epic100.base.folders import links
 from epic100.base.job_costs import read_benchmarks
-from epic100.base.links import links
 from epic100.base.log import rule_log
 from epic100.report.page import write_page
 from epic100.scoring.epoch_table import read_epochs

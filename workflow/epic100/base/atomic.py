@@ -13,7 +13,7 @@ from pathlib import Path
 
 from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
-from epic100.base.folders import LINKED, make_folder
+from epic100.base.folders import LINKED, lock, make_folder
 
 # This environment variable is `FILE=TOKEN`. A later job for the same files writes its own token
 # into FILE.
@@ -153,9 +153,7 @@ def _new_beside(target: Path) -> Iterator[Path]:
     while True:
         temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
         handle = os.open(temporary, flags, 0o666)
-        # On a file system without locks, leftovers are never removed.
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle, waits=True)
         if os.fstat(handle).st_nlink:
             break
         os.close(handle)  # Another writer removed it before it was locked.
@@ -169,12 +167,15 @@ def _new_beside(target: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def _remove_left(target: Path, own: Path) -> None:
-    """Remove temporary files of `target`, and theirs, that no process holds a lock on."""
+def _remove_left(target: Path, temporary: Path) -> None:
+    """Remove temporary files of `target`, and theirs, that no process holds a lock on.
+
+    On a file system without locks, none is removed.
+    """
     names = _temporary_names(target)
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
-            if entry.name != own.name and names.fullmatch(entry.name):
+            if entry.name != temporary.name and names.fullmatch(entry.name):
                 with (
                     suppress(OSError),
                     open(os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW), "rb+") as leftover,

@@ -72,14 +72,14 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     )
 
 
-def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int:
+def gpus_to_use(section: str, device: str, gpus: int | None, available: Gpus) -> int:
     """How many GPUs a section of the config computes on.
 
     Args:
         section: `train` or `predict`, for messages.
         device: Its key `device`: auto, cuda or cpu.
         gpus: Its key `gpus`. None means one GPU if there is one.
-        found: The GPUs of this process.
+        available: The GPUs of this process.
 
     Returns:
         Number of GPUs; 0 means the CPU.
@@ -90,15 +90,15 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
     if device == "cpu" or gpus == 0:
         return 0
     count = gpus or 1
-    why_not = found.why_not() if count == 1 or found.visible < count else None
-    if found.visible >= count and why_not is None:
+    why_not = available.why_not() if count == 1 or available.visible < count else None
+    if available.visible >= count and why_not is None:
         return count
-    reason = _why_it_must(section, device, gpus, found)
-    seen = f"torch {torch.__version__} sees {found.visible} GPUs here"
+    reason = _why_it_must(section, device, gpus, available)
+    seen = f"torch {torch.__version__} sees {available.visible} GPUs here"
     if why_not:
         seen += f" and cannot use one ({why_not})"
     if reason is None:
-        if found.visible or found.nodes:
+        if available.visible or available.nodes:
             log.warning(f"{section}: this machine has a GPU, but {seen}: on the CPU instead")
         return 0
     raise EpicError(
@@ -108,7 +108,7 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
     )
 
 
-def _why_it_must(section: str, device: str, gpus: int | None, found: Gpus) -> str | None:
+def _why_it_must(section: str, device: str, gpus: int | None, available: Gpus) -> str | None:
     if gpus:
         return f"{section}.gpus is {gpus}"
-    return f"{section}.device is cuda" if device == "cuda" else found.granted
+    return f"{section}.device is cuda" if device == "cuda" else available.granted

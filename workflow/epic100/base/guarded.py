@@ -229,10 +229,9 @@ def _outcome(said: dict[str, Any], limits: Limits, seconds: float) -> Any:
 
 
 def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # Real-time signals have no name.
-        return f"signal {number}"
+    """The name of a signal; real-time signals have none."""
+    names = {each.value: each.name for each in signal.Signals}
+    return names.get(number, f"signal {number}")
 
 
 class _Server:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
-from epic100.base.links import links
+from epic100.base.folders import links
 from epic100.base.names import printable
 from epic100.base.text_table import read_own_table, read_table
 from epic100.scoring.metrics import official_hits, percent

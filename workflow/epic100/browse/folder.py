@@ -13,8 +13,7 @@ import pandas as pd
 
 from epic100.base.atomic import writing
 from epic100.base.disk import read_text
-from epic100.base.folders import make_folder, new_folder
-from epic100.base.links import link_or_copy
+from epic100.base.folders import link_or_copy, make_folder, new_folder
 from epic100.browse.content import PREDICTED
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from epic100.base.errors import EpicError
+from epic100.base.folders import keep_private
 from epic100.base.names import did_you_mean
-from epic100.base.private import keep_private
 from epic100.base.shipped import ROOT
 
 HELP = """\

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from epic100.base import scheduler
 from epic100.base.errors import EpicError
+from epic100.base.folders import refuse_foreign
 from epic100.base.names import did_you_mean, nearest_file
-from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, read_layer
 from epic100.settings.section import names_of

@@ -10,7 +10,7 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
-from epic100.download.fetch import USUAL, FetchSettings, fetch
+from epic100.download.fetch import fetch
 from epic100.segments.official_lists import CLASS_LISTS, DATA_SET, LISTS
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,6 @@ def download_annotations(
     sheet: str | os.PathLike,
     *,
     private_hosts: Sequence[str] = (),
-    settings: FetchSettings = USUAL,
 ) -> None:
     """Download annotation files from the URLs of the sheet.
 
@@ -84,7 +83,6 @@ def download_annotations(
         files: Where to save them: path by key of `NAMES`.
         sheet: The sheet of annotation files.
         private_hosts: As of `fetch`.
-        settings: How patient it is.
 
     Raises:
         EpicError: As in `read_pins` and `fetch`.
@@ -96,7 +94,6 @@ def download_annotations(
             Path(path),
             pins[key].checksum,
             private_hosts=private_hosts,
-            settings=settings,
         )
         log.info(f"{path}: {pins[key].checksum}, as {sheet} says")
 

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from epic100.base.disk import Checksum, digest
@@ -21,8 +20,14 @@ from epic100.download.transfer import NoRangeError, TooLongError, TransferError,
 
 log = logging.getLogger(__name__)
 
-# An attempt that brings fewer bytes made no progress.
-PROGRESS = 1 << 20
+# A file is given up after TRIES attempts in a row that brought fewer than PROGRESS bytes.
+TRIES, PROGRESS = 8, 1 << 20
+# A connection is dropped after so many seconds of silence or of less than 1 KiB/s.
+STALL_SECONDS = 60.0
+# These are the first pause between attempts, and the longest one.
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 120.0
+# A file that is longer, or announced as longer, is refused.
+MAX_GIB = 64.0
 # A file is given up after so many complete downloads with a wrong checksum.
 WHOLE_TRIES = 2
 # A longer Retry-After is shortened to so many seconds.
@@ -31,33 +36,13 @@ PATIENCE = 3600
 BUSY = {408, 425, 429}
 
 
-@dataclass(frozen=True)
-class FetchSettings:
-    """How patient a download is, and how long a file may be.
+def pause(failures: int) -> float:
+    """Return the seconds to wait after `failures` (1 or more) failures in a row.
 
-    Attributes:
-        tries: Attempts in a row without progress before a file is given up.
-        stall_seconds: Seconds, whole ones, of silence or of less than 1 KiB/s after which a
-            connection is dropped.
-        pause_seconds: First pause between attempts. Each further pause is twice as long, minus a
-            random part of it.
-        max_pause_seconds: Longest pause.
-        max_gib: A file that is longer, or announced as longer, is refused.
+    Each pause is twice as long as the one before, minus a random part of it.
     """
-
-    tries: int = 8
-    stall_seconds: float = 60.0
-    pause_seconds: float = 2.0
-    max_pause_seconds: float = 120.0
-    max_gib: float = 64.0
-
-    def pause(self, failures: int) -> float:
-        """Return the seconds to wait after `failures` (1 or more) failures in a row."""
-        longest = min(self.pause_seconds * 2 ** (failures - 1), self.max_pause_seconds)
-        return longest * random.uniform(0.5, 1.0)
-
-
-USUAL = FetchSettings()
+    longest = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
+    return longest * random.uniform(0.5, 1.0)
 
 
 def fetch(
@@ -66,7 +51,6 @@ def fetch(
     checksum: Checksum | None,
     *,
     private_hosts: Sequence[str] = (),
-    settings: FetchSettings = USUAL,
     seal: Callable[[Path], None] = lambda part: None,
 ) -> None:
     """Download `url` to `target`, resuming from `target`.part if an earlier attempt left one.
@@ -78,13 +62,12 @@ def fetch(
         target: Where the file goes.
         checksum: Checksum of the whole file; with None, only its length is checked.
         private_hosts: Hosts whose address may be private.
-        settings: How patient it is.
         seal: Called with the verified part just before it is renamed to `target`. An EpicError of
             it refuses the file.
 
     Raises:
         EpicError: The host is private and not named, the server refuses the file or sends another
-            one, or `settings.tries` attempts in a row make no progress. The part is kept for the
+            one, or `TRIES` attempts in a row make no progress. The part is kept for the
             next run, unless its checksum was wrong.
     """
     if not is_url(url):
@@ -96,7 +79,7 @@ def fetch(
                 part.restart()
             reason, wait = "", 0.0
             try:
-                _attempt(url, part, private_hosts, settings)
+                _attempt(url, part, private_hosts)
             except NoRangeError:
                 log.info(f"{target.name}: the server does not go on from {part.size} bytes")
                 part.restart()
@@ -129,14 +112,14 @@ def fetch(
                     "another file than the sheet says: correct the sheet, or put the right "
                     f"file at {target}"
                 )
-            if failures >= settings.tries:
+            if failures >= TRIES:
                 raise EpicError(
                     f"{url}: {reason}; given up after {failures} attempts that got nowhere; "
                     f"{part.path} keeps {part.size} bytes, and the next run goes on from there"
                 )
-            pause = max(settings.pause(failures), wait)
-            log.info(f"{target.name}: {reason}; once more from {part.size} bytes in {pause:.1f} s")
-            time.sleep(pause)
+            wait = max(pause(failures), wait)
+            log.info(f"{target.name}: {reason}; once more from {part.size} bytes in {wait:.1f} s")
+            time.sleep(wait)
         try:
             seal(part.path)
         except EpicError:
@@ -145,7 +128,7 @@ def fetch(
         part.finish()
 
 
-def _attempt(url: str, part: Part, private_hosts: Sequence[str], settings: FetchSettings) -> None:
+def _attempt(url: str, part: Part, private_hosts: Sequence[str]) -> None:
     """Request the missing bytes once. Returns when the server has nothing more to send."""
     start = part.size
     with closing(Progress(part.target.stem, 0, "MB")) as progress:
@@ -160,7 +143,7 @@ def _attempt(url: str, part: Part, private_hosts: Sequence[str], settings: Fetch
             part.write,
             start=start,
             private_hosts=private_hosts,
-            stall_seconds=settings.stall_seconds,
-            max_gib=settings.max_gib,
+            stall_seconds=STALL_SECONDS,
+            max_gib=MAX_GIB,
             watch=watch,
         )

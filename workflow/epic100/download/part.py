@@ -1,16 +1,15 @@
 """An incomplete download: `{name}.part` beside the file, until all bytes have arrived."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import BinaryIO
 
 from epic100.base.atomic import open_plain, writing
 from epic100.base.errors import EpicError
-from epic100.base.private import others
+from epic100.base.folders import lock, others
 
 _BUFFER = 1 << 17  # A killed process loses at most so many bytes.
 
@@ -82,20 +81,8 @@ def claim(target: Path) -> Iterator[Part]:
         open(open_plain(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=_BUFFER) as file,
     ):
         # Another process may have finished meanwhile. Then this handle is the finished file.
-        if not (is_alone(file) and path.exists() and os.path.samefile(path, file.fileno())):
+        if not (
+            lock(file, waits=False) and path.exists() and os.path.samefile(path, file.fileno())
+        ):
             raise EpicError(f"{path}: another process downloads this file; run again when it ended")
         yield Part(target, file)
-
-
-def is_alone(file: int | IO[Any]) -> bool:
-    """Lock an open file for this process; return whether no other one has locked it.
-
-    Where the file system has no locks, every process is alone.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True

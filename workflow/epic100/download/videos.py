@@ -13,7 +13,7 @@ from pathlib import Path
 from epic100.base.atomic import write_text
 from epic100.base.disk import Checksum
 from epic100.base.errors import EpicError
-from epic100.download.fetch import USUAL, FetchSettings, fetch
+from epic100.download.fetch import fetch
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 
@@ -28,7 +28,6 @@ def download_video(
     root: str | os.PathLike,
     *,
     private_hosts: Sequence[str] = (),
-    settings: FetchSettings = USUAL,
 ) -> None:
     """Download `video`.
 
@@ -36,7 +35,6 @@ def download_video(
         video: The video, with its URL.
         root: Folder of the videos.
         private_hosts: As of `fetch`.
-        settings: How patient it is.
 
     Raises:
         EpicError: A file of that name exists, which a download must not overwrite; or as in
@@ -49,7 +47,7 @@ def download_video(
             "verified, or remove it to have it fetched"
         )
     checksum = Checksum("md5", video.md5.lower()) if video.md5 else None
-    fetch(video.url, path, checksum, private_hosts=private_hosts, settings=settings)
+    fetch(video.url, path, checksum, private_hosts=private_hosts)
     verdict = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
     log.info(f"{video.video_id}: {verdict}")
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from epic100.base.disk import Checksum, digest, read_text, reading
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
-from epic100.download.fetch import USUAL, FetchSettings, fetch
+from epic100.download.fetch import fetch
 from epic100.download.transfer import TransferError, get
 from epic100.settings import TrainSettings
 from epic100.settings.values import AUTO
@@ -146,7 +146,7 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
     return None
 
 
-def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> None:
+def fetch_weights(weights: StartWeights) -> None:
     """Download the weights to `weights.path` and check them.
 
     Raises:
@@ -159,7 +159,6 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> Non
         Path(weights.path),
         checksum,
         private_hosts=_host(weights),
-        settings=settings,
         seal=lambda part: check_weights(weights, part),
     )
 

@@ -15,9 +15,8 @@ from typing import Annotated, Any
 import numpy as np
 from torch import Tensor
 
-from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
-from epic100.base.checked import STRICT, Amount, Array, conforming
+from epic100.base.checked import STRICT, Amount, Array, conforming, opened_arrays
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.text_table import write_table
 from epic100.prediction.encoder import Source

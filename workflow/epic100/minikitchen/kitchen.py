@@ -151,7 +151,6 @@ def write_video(
     seed: int,
     damage: str | None = None,
     size: tuple[int, int] = (160, 90),
-    faststart: bool = False,
     level: str = "easy",
 ) -> None:
     """Render a video to an MP4 file (H.264, a key frame every 250), then damage it.
@@ -164,12 +163,10 @@ def write_video(
         seed: Determines segments, pictures and damage.
         damage: One of `damage.KINDS`, or None. A missing video is simply not written.
         size: (width, height) in pixels, even numbers.
-        faststart: Put the index at the start of the file, as damage `truncated` does; otherwise it
-            is at the end.
         level: `easy` or `hard` (`minikitchen.hard`).
     """
     with atomic_path(path) as temporary:
-        _encode(video, temporary, seed, size, faststart or damage == "truncated", level)
+        _encode(video, temporary, seed, size, damage == "truncated", level)
         if damage is not None:
             KINDS[damage](temporary, seed)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from epic100.base.atomic import write_text
-from epic100.base.links import links
+from epic100.base.folders import links
 from epic100.compare.bootstrap import RESAMPLES
 from epic100.compare.runs import FIGURES, GROUPS, Run, what_differs
 from epic100.report.page import Picture

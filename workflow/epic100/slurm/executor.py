@@ -30,7 +30,7 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder
-from epic100.base.newest import newest_file
+from epic100.base.jobs import newest_file
 from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_charge
 from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
 from epic100.slurm.commands import message_of, on, run, squeue

@@ -17,7 +17,7 @@ from typing import Any
 import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_common.exceptions import WorkflowError
 
-from epic100.base.requests import STATED
+from epic100.base.jobs import STATED
 from epic100.slurm.commands import message_of, on, run
 from epic100.slurm.failures import NO_NODE, Fault, of_request
 from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, facts_file, read_partitions
@@ -126,7 +126,7 @@ def requests_of(
 def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
     """What one attempt of a job asks for: what its rule, the profile and the command line say.
 
-    Snakemake puts these in order (`epic100.base.requests`). The wall time is at most the
+    Snakemake puts these in order (`epic100.base.jobs`). The wall time is at most the
     partition's, unless the command line states it.
     """
     expanded = job.rule.expand_resources(

@@ -16,8 +16,8 @@ import yaml
 
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
+from epic100.base.folders import refuse_foreign
 from epic100.base.names import did_you_mean
-from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT
 from epic100.slurm.commands import on, run
 

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from epic100.base.atomic import atomic_path, copy_file, write_text
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
-from epic100.base.links import link_or_copy
+from epic100.base.folders import link_or_copy
 from epic100.base.ranks import on_rank_0
 from epic100.base.torch_file import BrokenFile, pack, read_tensors
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model

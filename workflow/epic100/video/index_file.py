@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
-from epic100.base.checked import Array
+from epic100.base.checked import Array, opened_arrays
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.index import FORMAT, VideoIndex
 from epic100.video.packet_table import TIMES, unpacked

@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
+from epic100.base.checked import opened_arrays
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.guarded import ProcessError
 from epic100.base.log import Progress

@@ -1,4 +1,4 @@
-"""Submissions that unpack to gigabytes, or whose claims would."""
+"""Archives of arrays and scores that unpack to gigabytes, or whose values do not fit together."""
 
 import functools
 import io
@@ -6,14 +6,70 @@ import json
 import struct
 import zipfile
 
+import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
+from epic100.features.participant import read_features
 from epic100.submission.check import check
 from epic100.submission.files import LARGEST, MOST_OPENED, MOST_VALUES, read_zip
+from support.fuzzing import write_small_features
 from support.own_process import measured
 
 pytestmark = pytest.mark.slow
+
+
+def packed_zeros(path):
+    """600 MiB of zeros in 600 KB, as one more array."""
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("more.npy", "w", force_zip64=True) as member,
+    ):
+        for _ in range(600):
+            member.write(bytes(2**20))
+
+
+def changed(**change):
+    """Rewrite a file with some arrays replaced."""
+
+    def spoil(path):
+        with np.load(path) as arrays:
+            kept = dict(arrays)
+        np.savez(path, **(kept | {name: np.array(value) for name, value in change.items()}))
+
+    return spoil
+
+
+MADE_FROM = '{"encoder": "", "model": "ab", "load_from": null, "stride": %s, "window": 1.0}'
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (packed_zeros, "600 MiB unpacked, at most 512"),
+        (changed(feats=[[np.nan] * 3] * 4), "its feats: .* 4 of .* NaN"),
+        (changed(feats=np.ones((3, 3), np.float32)), "its valid: .* 4 rows, but 3 elsewhere"),
+        (changed(valid=[False] * 4), "no row that is free of damage"),
+        (changed(times=[0.5, 0.25, 1.0, 2.0]), "its times: .* do not rise"),
+        (changed(middle=np.arange(4.0)), "its middle: .* is float64"),
+        (changed(frames=np.zeros((4, 3), int)), "its frames: .* 3 2, but 2 elsewhere"),
+        (changed(fps=-1.0), "its fps is -1.0: "),
+        (changed(made_from="[]"), "its made_from is "),
+        (changed(made_from=MADE_FROM % "0"), "no time from row to row"),
+        (changed(made_from=MADE_FROM % "[]"), "TypeError"),
+        (changed(made_from="{}"), "KeyError"),
+    ],
+)
+def test_features_that_do_not_fit_together_or_unpack_to_gigabytes_are_one_error(
+    tmp_path, spoil, words
+):
+    path = tmp_path / "P01_01.npz"
+    write_small_features(path)
+    assert read_features(path).feats.shape == (4, 3)
+    spoil(path)
+    with pytest.raises(EpicError, match=rf"P01_01\.npz: not whole features .*{words}"):
+        read_features(path)
+
 
 HEAD = (
     b'{"version": "0.2", "challenge": "action_recognition", "sls_pt": 2, "sls_tl": 3, "sls_td": 3,'
@@ -24,14 +80,14 @@ TEXT = 100_000_000
 MOST = 600 * 1024
 
 
-def packed(*parts: bytes, method=zipfile.ZIP_DEFLATED, name="test.json") -> bytes:
+def packed(*pieces: bytes, method=zipfile.ZIP_DEFLATED, name="test.json") -> bytes:
     buffer = io.BytesIO()
     with (
         zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive,
         archive.open(name, "w") as member,
     ):
-        for part in parts:
-            member.write(part)
+        for piece in pieces:
+            member.write(piece)
     return buffer.getvalue()
 
 
@@ -44,8 +100,8 @@ def bomb(claimed: int = LARGEST + 2**20) -> bytes:
     return bytes(data)
 
 
-def results(*parts: bytes) -> bytes:
-    return packed(HEAD, *parts, b"}")
+def results(*pieces: bytes) -> bytes:
+    return packed(HEAD, *pieces, b"}")
 
 
 SCORES = b'{"a": {"verb": {"0": %s}, "noun": {"0": 1}}}' % (b"9" * 400)
@@ -60,7 +116,8 @@ ZIPS = {
     "numbers": (lambda: results(b"[", b"1," * (MOST_VALUES + 1), b"1]"), " values, expected"),
     "one long string": (lambda: results(b'"', b"x" * TEXT, b'"'), '"results": Input should'),
     "one letter beyond ASCII": (
-        lambda: results(b'"', "\U0001f600".encode(), b"x" * TEXT, b'"'), '"results": Input should'
+        lambda: results(b'"', "\U0001f600".encode(), b"x" * TEXT, b'"'),
+        '"results": Input should',
     ),
     "400 digits": (lambda: results(SCORES), "a number beyond floats in 1 segment"),
     "5,000,000 digits": (lambda: results(b"9" * 5_000_000), "number out of range"),
@@ -73,7 +130,7 @@ ZIPS = {
     "half": (lambda: SOUND[: len(SOUND) // 2], "not a zip file, or a truncated or damaged one"),
     "another bit": (lambda: SOUND.replace(b"[1, 2", b"[1,22"), "a truncated or damaged one"),
     "no zip": (lambda: b"{}", "not a zip file, or a truncated or damaged one"),
-}  # fmt: skip
+}
 
 
 def problems_of(path) -> list[str]:
@@ -83,9 +140,9 @@ def problems_of(path) -> list[str]:
         return str(error).splitlines()
 
 
-@pytest.mark.parametrize("kind", ZIPS)
-def test_a_zip_that_would_take_gigabytes_is_a_line_within_the_limits(tmp_path, kind):
-    make, words = ZIPS[kind]
+@pytest.mark.parametrize("name", ZIPS)
+def test_a_zip_that_would_take_gigabytes_is_a_line_within_the_limits(tmp_path, name):
+    make, words = ZIPS[name]
     (tmp_path / "submission.zip").write_bytes(make())
     lines, taken, _ = measured(problems_of, tmp_path / "submission.zip")
     assert any(words in line for line in lines), lines
@@ -94,8 +151,10 @@ def test_a_zip_that_would_take_gigabytes_is_a_line_within_the_limits(tmp_path, k
 
 
 def test_an_honest_zip_of_the_test_split_s_size_is_well_within(tmp_path):
-    scores = {"verb": {str(i): 0.1234567890123 for i in range(97)},
-              "noun": {str(i): -0.1234567890123 for i in range(300)}}  # fmt: skip
+    scores = {
+        "verb": {str(i): 0.1234567890123 for i in range(97)},
+        "noun": {str(i): -0.1234567890123 for i in range(300)},
+    }
     text = json.dumps(scores).encode()
     assert len(text) * 13_092 < LARGEST and text.count(b",") * 13_092 < 6_000_000
     names = [f"P01_01_{i}" for i in range(50)]

@@ -1,0 +1,78 @@
+"""A job of a run: the resources that it asks for, and whether it is the newest for its target.
+
+The resources are settled in this order; who comes later wins: 1. what its rule states; 2. the
+device: a rule that the config keeps on the CPU, or moves to a GPU, takes another entry of the
+profile than its own; 3. that entry; 4. the number of the try, in expressions with `attempt`; 5. the
+partition's longest wall time and cores; 6. the command line (`--set-resources`). Snakemake does 1,
+3 and 4, `settled` 2 and 6, the executor 5.
+
+Of several jobs for one target, an older one ends before it touches a file.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from epic100.base.atomic import FENCE, require_newest
+from epic100.base.errors import EpicError
+from epic100.base.scheduler import here
+
+# This resource lists the keys that the command line states, joined by +.
+STATED = "stated"
+# An entry of a profile that ends so belongs to no rule.
+NO_RULE = "_on_cpu"
+NEWEST = Path(".snakemake/epic100-newest")
+
+
+def settled(
+    profile: Mapping[str, Mapping[str, Any]],
+    command_line: Mapping[str, Mapping[str, Any]],
+    instead: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+    """The resources by rule that replace those that the rules state.
+
+    Args:
+        profile: Of each rule, what the profile says.
+        command_line: Of each rule, what the command line says.
+        instead: The entry of the profile that a rule takes in place of its own, by rule.
+    """
+    resources: dict[str, dict[str, Any]] = {}
+    for rule in {**profile, **command_line, **instead}:
+        entry_name = instead.get(rule)
+        entry = profile.get(entry_name or rule) or profile.get(rule, {})
+        overrides = command_line.get(rule, {})
+        resources[rule] = {
+            **entry,
+            **overrides,
+            **({STATED: "+".join(overrides)} if overrides else {}),
+        }
+    return {rule: values for rule, values in resources.items() if not rule.endswith(NO_RULE)}
+
+
+def newest_file(words: Sequence[str]) -> Path:
+    """The file with the id of the job that was submitted last for a target.
+
+    Args:
+        words: A command of a job: a call of Snakemake, whatever is around it.
+    """
+    text = re.sub(r"[\"'\\]", "", " ".join(words))
+    target = re.search(r"--target-jobs (.*?)(?: --|$)", text)
+    return NEWEST / hashlib.sha256((target[1] if target else text).encode()).hexdigest()[:16]
+
+
+def end_if_not_newest(words: Sequence[str] = sys.argv) -> None:
+    """End a job of a cluster if a later one was submitted for its target: now, or when it saves.
+
+    Args:
+        words: The command of this process.
+    """
+    if job := here().granted().job.partition("@")[0]:
+        os.environ[FENCE] = f"{newest_file(words).absolute()}={job}"
+    try:
+        require_newest()
+    except EpicError as error:
+        sys.exit(str(error))
