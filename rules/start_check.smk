@@ -14,7 +14,7 @@ rule start_check:
         sheet=SHEET,
         config=shipped(CONFIG.train.config),
     output:
-        screen=START_CHECK_FILE,
+        screen="results/start_check.txt",
     log:
         START_CHECK_LOG,
     localrule: True
