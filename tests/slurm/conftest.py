@@ -2,15 +2,11 @@
 look at one run of the whole DAG."""
 
 import shutil
-import subprocess
-from pathlib import Path
 
 import psutil
 import pytest
-import snakemake_executor_plugin_slurm as plugin
 
 from support.archive import configure, stop_decoder
-from support.checkout import ROOT
 from support.slurm_calls import Call, put_before
 
 # The rig's GPUs are stand-ins: the nodes grant them, and torch sees none.
@@ -23,22 +19,6 @@ SHORT = ("--set-resources", "scan:runtime=4 * attempt - 3")
 def empty_queue(request):
     if "rig" in request.fixturenames:
         request.getfixturevalue("rig").clear()
-
-
-@pytest.fixture(scope="session")
-def patched(tmp_path_factory):
-    """The folder of the executor with the patches of contrib/upstream, to lead PYTHONPATH."""
-    folder = tmp_path_factory.mktemp("patched")
-    source = Path(plugin.__file__).parent
-    shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    for patch in sorted((ROOT / "contrib/upstream").glob("*.patch")):
-        subprocess.run(["git", "apply", str(patch)], cwd=folder, check=True)
-    return folder
-
-
-def facts(call):
-    return {"folder": call.folder, "screen": call.screen(), "said": call.said(),
-            "jobs": call.jobs()}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +50,15 @@ def runs(rig, new_archive, once):
         for process in psutil.process_iter(["cwd"]):
             if process.info["cwd"] == str(scan):
                 process.kill()
-        return {"whole": facts(call), "scan": facts(short)}
+        return {
+            name: {
+                "folder": each.folder,
+                "screen": each.screen(),
+                "said": each.said(),
+                "jobs": each.jobs(),
+            }
+            for name, each in (("whole", call), ("scan", short))
+        }
 
     return once("slurm_runs", make)
 
