@@ -36,15 +36,16 @@ def runs(rig, new_archive, once):
         bare = 'exec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"'
         env = {"EPIC100_SITE": "genius", "SHORTER": "status.LINE_SECONDS=20"}
         env |= put_before("sbatch", bare, whole / "bin")
-        with (
-            Call(rig, scan, "results/scan/P02.tsv", *SHORT) as short,
-            Call(rig, whole, "all", "--precommand", f"env >> {whole}/env.txt", env=env) as call,
-        ):
+        with Call(rig, scan, "results/scan/P02.tsv", *SHORT) as short:
+            # A busy machine would miss the decoder's short life.
             stop_decoder(scan / "archive/P02/P02_102.MP4")
-            rig.wait(lambda: list(whole.glob("results/work_dirs/*/*/*.pth")), "a checkpoint", 600)
-            # The signal goes to every process of the job's step, as with `--signal=USR1@300`.
-            rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
-            call.ends()
+            words = ("--precommand", f"env >> {whole}/env.txt")
+            with Call(rig, whole, "all", *words, env=env) as call:
+                made = whole / "results/work_dirs"
+                rig.wait(lambda: list(made.glob("*/*/*.pth")), "a checkpoint", 600)
+                # The signal goes to every process of the job's step, as with `--signal=USR1@300`.
+                rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
+                call.ends()
             short.ends()
         # Slurm has lost sight of the job that was halted, so its processes are ended here.
         for process in psutil.process_iter(["cwd"]):
