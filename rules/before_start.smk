@@ -4,17 +4,13 @@
 # it before all jobs (`onstart`).
 
 import time
+from contextlib import contextmanager
 
 from snakemake.settings.enums import Quietness
 
 from epic100.base.folders import refuse_links, remove_folder
 from epic100.download.weights import fault_of, probe
-from epic100.inputs.before_start import (
-    Asked,
-    missing_packages,
-    outlook,
-    run_start_check,
-)
+from epic100.inputs.before_start import Asked, missing_packages, outlook, run_start_check
 
 
 def asked_of(run):
@@ -31,27 +27,39 @@ def outlook_of(wildcards):
     return f": {outlook(asked_of(wildcards.get('run')))}"
 
 
-def refuse(why):
-    """Stop the run. `--quiet all` hides what Snakemake prints about an error too."""
-    if Quietness.ALL in (workflow.output_settings.quiet or ()):
-        print(why, file=sys.stderr)
-    raise WorkflowError(why)
+@contextmanager
+def refusing():
+    """Stop the run by an error in here. `--quiet all` hides what Snakemake prints of errors too."""
+    try:
+        yield
+    except EpicError as error:
+        if Quietness.ALL in (workflow.output_settings.quiet or ()):
+            print(error, file=sys.stderr)
+        raise WorkflowError(str(error)) from error
+
+
+def refuse_links_of_others():
+    """Stop a run of which an output, a log or a benchmark lies behind a link of another user:
+    Snakemake removes what is there before a job looks."""
+    jobs = list(workflow.dag.needrun_jobs())
+    files = [file for job in jobs for file in (*job.output, *job.log, job.benchmark) if file]
+    refuse_links(map(os.path.dirname, files))
 
 
 def refuse_what_is_not_there():
     """Stop a run that reads videos, but has none, or that will train, but whose start weights are
     wrong or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    for weights in dict.fromkeys(weights for weights, _ in START_WEIGHTS.values() if weights):
-        to_come = weights.path in TO_FETCH
-        if ("weights" if to_come else "train") in jobs:
-            if fault := fault_of(weights, *([probe] if to_come else [])):
-                refuse(fault)
-    readers = {"scan", "proxy"}
-    if not PROXY:
-        readers |= PREDICTING | {"train", "clips"}
+    if "weights" in jobs:
+        for weights, _ in TO_FETCH.values():
+            probe(weights)
+    if "train" in jobs:
+        for weights, _ in START_WEIGHTS.values():
+            if weights and not weights.is_to_come and (fault := fault_of(weights)):
+                raise EpicError(fault)
+    readers = {"scan", "proxy"} | (set() if PROXY else PREDICTING | {"train", "clips"})
     if readers & jobs and NO_VIDEOS:
-        refuse(NO_VIDEOS)
+        raise EpicError(NO_VIDEOS)
 
 
 def refuse_other_encoders():
@@ -60,20 +68,16 @@ def refuse_other_encoders():
     jobs = list(workflow.dag.needrun_jobs())
     shown = {"timeline", "background"} & {job.rule.name for job in jobs}
     if PROBE and ENCODER != "hf" and shown:
-        refuse(
+        raise EpicError(
             f"whole videos can be shown to a probe with `features: encoder: hf` alone, not {ENCODER}; "
             "set it, or take a model of the rule train"
         )
     folders = {job.params.get("encoder") for job in jobs} - {None}
-    if not folders or missing_packages():
-        return
-    from epic100.prediction.hugging_face import HuggingFaceFolder
+    if folders and not missing_packages():
+        from epic100.prediction.hugging_face import HuggingFaceFolder
 
-    for folder in folders:
-        try:
+        for folder in folders:
             HuggingFaceFolder(folder).check()
-        except EpicError as error:
-            refuse(str(error))
 
 
 def forget_scans_to_repeat():
@@ -83,31 +87,16 @@ def forget_scans_to_repeat():
             remove_folder(f"results/scan/cache/{job.wildcards.participant}")
 
 
-def refuse_links_of_others():
-    """Stop a run of which an output, a log or a benchmark lies behind a link of another user:
-    Snakemake removes what is there before a job looks."""
-    files = set()
-    for job in workflow.dag.needrun_jobs():
-        files.update((*job.output, *job.log, *filter(None, [job.benchmark])))
-    try:
-        refuse_links({os.path.dirname(file) for file in files})
-    except EpicError as error:
-        refuse(str(error))
-
-
 def refuse_hopeless_training():
     """Stop a run that will train, if going the whole way once shows that it cannot."""
-    runs = [
-        job.wildcards_dict.get("run")
-        for job in workflow.dag.needrun_jobs()
-        if job.rule.name == "train"
-    ]
+    trainings = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
     if MINIKITCHEN and not all(os.path.exists(path) for path in ANNOTATIONS.values()):
         # The demo makes its files first, so there is nothing to check yet.
         return
-    if runs and (workflow.deployment_settings.deployment_method or missing_packages()):
+    if trainings and (workflow.deployment_settings.deployment_method or missing_packages()):
         logger.info("Start check: left to the training job, whose packages are not here")
         return
+    runs = [job.wildcards_dict.get("run") for job in trainings]
     different = {asked.digest(): asked for asked in map(asked_of, reversed(runs))}
     for asked in different.values():
         if asked.answer():
@@ -116,9 +105,7 @@ def refuse_hopeless_training():
         started = time.monotonic()
         try:
             screen = run_start_check(asked)
-        except EpicError as error:
-            refuse(str(error))
         except KeyboardInterrupt:
-            refuse("stopped by Ctrl-C in the start check; no job was started")
+            raise EpicError("stopped by Ctrl-C in the start check; no job was started") from None
         seconds = time.monotonic() - started
         logger.info(f"{screen.splitlines()[0]} ({seconds:.0f} s); {asked.screen}")

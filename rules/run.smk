@@ -67,19 +67,20 @@ onstart:
     # Outputs are complete or absent. A job that fails late must not remove those of a newer one.
     workflow.execution_settings.keep_incomplete = True
     if workflow.is_main_process and not workflow.touch:
-        if " " in sys.executable:
-            refuse(
-                f"{sys.executable}: the path of this environment has a space, at which the shell that "
-                "starts a job cuts it: make one without, `make install VENV=/a/path/to/.venv`"
-            )
-        refuse_links_of_others()
-        refuse_what_is_not_there()
-        refuse_other_encoders()
-        write_record("results" if SWEEP else HOME, RECORD)
         executor, settings = workflow.scheduler._executor, workflow.executor_settings
-        adopt = getattr(executor, "adopt", lambda scheduler, left: left)
-        HOLD.take(adopt, cancels=getattr(settings, "leftovers", "") == "cancel")
-        refuse_hopeless_training()
+        with refusing():
+            if " " in sys.executable:
+                raise EpicError(
+                    f"{sys.executable}: the path of this environment has a space, at which the shell "
+                    "that starts a job cuts it: make one without, `make install VENV=/a/path/to/.venv`"
+                )
+            refuse_links_of_others()
+            refuse_what_is_not_there()
+            refuse_other_encoders()
+            write_record("results" if SWEEP else HOME, RECORD)
+            adopt = getattr(executor, "adopt", lambda scheduler, left: left)
+            HOLD.take(adopt, cancels=getattr(settings, "leftovers", "") == "cancel")
+            refuse_hopeless_training()
         forget_scans_to_repeat()
         if workflow.executor_plugin.common_settings.local_exec:
             HOLD.ends_jobs()

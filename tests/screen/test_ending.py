@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+COMMAND = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "epic100"]
 RULES = """
 rule all:
     input: "out.txt"
@@ -32,52 +33,49 @@ signal.pause()
 FAILS = "open('slow.log', 'w').write('error: SIGTERM.csv: no such file\\n')\nraise SystemExit(1)\n"
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Runs a rule with this script, signals all of the run, and returns its last lines."""
-
-    def ended(script: str, number: int | None) -> list[str]:
-        (tmp_path / "Snakefile").write_text(RULES)
-        (tmp_path / "slow.py").write_text(script)
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "epic100"]
-        with (tmp_path / "said.txt").open("w") as said:
-            process = subprocess.Popen(
-                command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True
-            )
-        if number is not None:
-            while not (tmp_path / "slow.log").exists() or not (tmp_path / "slow.log").read_text():
-                assert process.poll() is None
-                time.sleep(0.05)
-            os.killpg(process.pid, number)
-        assert process.wait(60) == 1
-        return (tmp_path / "said.txt").read_text().splitlines()[-3:]
-
-    return ended
+NEXT = "give the same command; jobs that are done stay done."
 
 
-@pytest.mark.parametrize("script, number, state, by", [
-    (WAITS, signal.SIGTERM, "STOPPED slow: SIGTERM", "SIGTERM"),
-    (WAITS, signal.SIGINT, "STOPPED slow: Ctrl-C", "Ctrl-C"),
-    (SAVES, signal.SIGTERM, "STOPPED slow: SIGTERM came: saved iter_7.pth; the rest is to come",
-     "SIGTERM"),
-])  # fmt: skip
-def test_a_run_that_is_stopped_says_by_what_and_names_nothing_to_fix(
-    run, script, number, state, by
+@pytest.mark.parametrize(
+    "script, number, last_lines",
+    [
+        # It said "FAILED slow: see its log" and "Next: fix this" of a run that was stopped.
+        (WAITS, signal.SIGTERM, ["STOPPED slow: SIGTERM", f"Stopped by SIGTERM. Next: {NEXT}"]),
+        (WAITS, signal.SIGINT, ["STOPPED slow: Ctrl-C", f"Stopped by Ctrl-C. Next: {NEXT}"]),
+        (
+            SAVES,
+            signal.SIGTERM,
+            [
+                "STOPPED slow: SIGTERM came: saved iter_7.pth; the rest is to come",
+                f"Stopped by SIGTERM. Next: {NEXT}",
+            ],
+        ),
+        (
+            FAILS,
+            None,
+            ["FAILED slow: SIGTERM.csv: no such file", f"Next: fix this and {NEXT}"],
+        ),
+    ],
+)
+def test_a_run_that_ends_early_says_by_what_and_names_what_is_to_fix(
+    tmp_path, script, number, last_lines
 ):
-    """It said "FAILED slow: see its log" and "Next: fix this"."""
-    assert run(script, number) == [
-        state,
-        "  log: slow.log",
-        f"Stopped by {by}. Next: give the same command; jobs that are done stay done.",
-    ]
-
-
-def test_a_run_that_fails_says_what_to_fix(run):
-    assert run(FAILS, None) == [
-        "FAILED slow: SIGTERM.csv: no such file",
-        "  log: slow.log",
-        "Next: fix this and give the same command; jobs that are done stay done.",
-    ]
+    (tmp_path / "Snakefile").write_text(RULES)
+    (tmp_path / "slow.py").write_text(script)
+    with (tmp_path / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            COMMAND, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True
+        )
+    if number is not None:
+        log = tmp_path / "slow.log"
+        while not log.exists() or not log.read_text():
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+    assert process.wait(60) == 1
+    failure, next_step = last_lines
+    lines = (tmp_path / "said.txt").read_text().splitlines()
+    assert lines[-3:] == [failure, "  log: slow.log", next_step]
 
 
 RETRIED = """
@@ -94,8 +92,7 @@ rule works:
 
 def test_a_failure_is_said_at_its_retry_and_at_the_end_and_no_more(tmp_path):
     (tmp_path / "Snakefile").write_text(RETRIED)
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "epic100"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(COMMAND, cwd=tmp_path, capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines()
     assert lines.count("FAILED works: no such shelf") == 2 and "  works is tried again" in lines
     assert lines[-3:-1] == ["FAILED works: no such shelf", "  log: works.log"]

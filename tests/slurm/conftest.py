@@ -2,15 +2,11 @@
 look at one run of the whole DAG."""
 
 import shutil
-import subprocess
-from pathlib import Path
 
 import psutil
 import pytest
-import snakemake_executor_plugin_slurm as plugin
 
 from support.archive import configure, stop_decoder
-from support.checkout import ROOT
 from support.slurm_calls import Call, put_before
 
 # The rig's GPUs are stand-ins: the nodes grant them, and torch sees none.
@@ -23,22 +19,6 @@ SHORT = ("--set-resources", "scan:runtime=4 * attempt - 3")
 def empty_queue(request):
     if "rig" in request.fixturenames:
         request.getfixturevalue("rig").clear()
-
-
-@pytest.fixture(scope="session")
-def patched(tmp_path_factory):
-    """The folder of the executor with the patches of contrib/upstream, to lead PYTHONPATH."""
-    folder = tmp_path_factory.mktemp("patched")
-    source = Path(plugin.__file__).parent
-    shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    for patch in sorted((ROOT / "contrib/upstream").glob("*.patch")):
-        subprocess.run(["git", "apply", str(patch)], cwd=folder, check=True)
-    return folder
-
-
-def facts(call):
-    return {"folder": call.folder, "screen": call.screen(), "said": call.said(),
-            "jobs": call.jobs()}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -56,21 +36,30 @@ def runs(rig, new_archive, once):
         bare = 'exec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"'
         env = {"EPIC100_SITE": "genius", "SHORTER": "status.LINE_SECONDS=20"}
         env |= put_before("sbatch", bare, whole / "bin")
-        with (
-            Call(rig, scan, "results/scan/P02.tsv", *SHORT) as short,
-            Call(rig, whole, "all", "--precommand", f"env >> {whole}/env.txt", env=env) as call,
-        ):
+        with Call(rig, scan, "results/scan/P02.tsv", *SHORT) as short:
+            # A busy machine would miss the decoder's short life.
             stop_decoder(scan / "archive/P02/P02_102.MP4")
-            rig.wait(lambda: list(whole.glob("results/work_dirs/*/*/*.pth")), "a checkpoint", 600)
-            # The signal goes to every process of the job's step, as with `--signal=USR1@300`.
-            rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
-            call.ends()
+            words = ("--precommand", f"env >> {whole}/env.txt")
+            with Call(rig, whole, "all", *words, env=env) as call:
+                made = whole / "results/work_dirs"
+                rig.wait(lambda: list(made.glob("*/*/*.pth")), "a checkpoint", 600)
+                # The signal goes to every process of the job's step, as with `--signal=USR1@300`.
+                rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
+                call.ends()
             short.ends()
         # Slurm has lost sight of the job that was halted, so its processes are ended here.
         for process in psutil.process_iter(["cwd"]):
             if process.info["cwd"] == str(scan):
                 process.kill()
-        return {"whole": facts(call), "scan": facts(short)}
+        return {
+            name: {
+                "folder": each.folder,
+                "screen": each.screen(),
+                "said": each.said(),
+                "jobs": each.jobs(),
+            }
+            for name, each in (("whole", call), ("scan", short))
+        }
 
     return once("slurm_runs", make)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from epic100.slurm.answers import MEANS, POLLS, Asker, Meaning, first_words
+from epic100.slurm.answers import MEANS, POLLS, Asker, Meaning
 from support.checkout import ROOT
 from support.slurm_calls import put_before
 
@@ -33,21 +33,24 @@ def test_the_page_has_every_state_with_its_meaning():
     assert page == {state: meaning.value for state, meaning in MEANS.items()}
 
 
-@pytest.mark.parametrize("sacct, squeue, meaning", [
-    ("7|RUNNING\n", "away", Meaning.RUNNING),
-    ("7|CANCELLED by 1000\n", "away", Meaning.ENDED),
-    ("", "7\x1fPENDING\x1f\n", Meaning.PENDING),
-    ("away", "7\x1fCOMPLETED\x1f\n", Meaning.ENDED),
-    ("away", "away", Meaning.SUBMITTED),
-    ("", "", Meaning.SUBMITTED),
-    # A blank state once ended a run with IndexError.
-    ("7|\n", "away", Meaning.SUBMITTED),
-    ("\n7\n7|\n|RUNNING\nseven|RUNNING\nJobID|State\n", "away", Meaning.SUBMITTED),
-    ("7|K\xfcche und mehr\n", "away", Meaning.RUNNING),
-    ("7|RUNNING+\n", "away", Meaning.RUNNING),
-    ("7|RUNNING|a column more\n", "away", Meaning.RUNNING),
-    ("7.batch|FAILED\n7|RUNNING\n", "away", Meaning.RUNNING),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sacct, squeue, meaning",
+    [
+        ("7|RUNNING\n", "away", Meaning.RUNNING),
+        ("7|CANCELLED by 1000\n", "away", Meaning.ENDED),
+        ("", "7\x1fPENDING\x1f\n", Meaning.PENDING),
+        ("away", "7\x1fCOMPLETED\x1f\n", Meaning.ENDED),
+        ("away", "away", Meaning.SUBMITTED),
+        ("", "", Meaning.SUBMITTED),
+        # A blank state once ended a run with IndexError.
+        ("7|\n", "away", Meaning.SUBMITTED),
+        ("\n7\n7|\n|RUNNING\nseven|RUNNING\nJobID|State\n", "away", Meaning.SUBMITTED),
+        ("7|K\xfcche und mehr\n", "away", Meaning.RUNNING),
+        ("7|RUNNING+\n", "away", Meaning.RUNNING),
+        ("7|RUNNING|a column more\n", "away", Meaning.RUNNING),
+        ("7.batch|FAILED\n7|RUNNING\n", "away", Meaning.RUNNING),
+    ],
+)
 def test_any_answer_has_a_meaning_and_none_raises(asker, sacct, squeue, meaning):
     assert asker(sacct, squeue).states(["7"])["7"][0] == meaning
 
@@ -63,8 +66,3 @@ def test_while_squeue_is_away_no_job_is_judged(asker):
     for _ in range(POLLS + 2):
         assert asker.states(["7"])["7"][0] == Meaning.SUBMITTED
     assert any("sacct does not tell (away), nor does squeue tell (away)" in s for s in asker.said)
-
-
-def test_a_row_without_a_job_or_a_state_is_left_out():
-    rows = [["7", "RUNNING"], ["8", " "], ["x", "FAILED"], ["9"], [], ["10", "TIMEOUT", "more"]]
-    assert first_words(rows) == {"7": "RUNNING", "10": "TIMEOUT"}

@@ -2,15 +2,12 @@
 
 import os
 import signal
-import subprocess
 import time
-from contextlib import contextmanager
 
 import psutil
-import pytest
 
 from support.archive import configure, stop_decoder
-from support.slurm_calls import REAL, Call, no_work, put_before, run
+from support.slurm_calls import Call, no_work, put_before, run
 
 SCAN = "results/scan/P01.tsv"
 
@@ -37,35 +34,6 @@ def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, a
         if process.info["cmdline"] == ["sleep", "600"]:
             process.kill()
     assert [rig.state(job) for job in call.submitted()] == ["NODE_FAIL", "COMPLETED"]
-
-
-def test_sacct_that_answers_without_the_job_is_no_endless_wait(rig, archive, tmp_path):
-    env = put_before("sacct", "exit 0", tmp_path / "bin")
-    run(rig, archive, SCAN, *no_work(archive), env=env)
-
-
-@pytest.mark.parametrize("rule, target", [
-    ("train", "results/model.pth"), ("predict", "results/predictions/val.pt"),
-])  # fmt: skip
-def test_what_the_command_line_states_holds_on_the_cpu_too(rig, cleaned, rule, target):
-    configure(cleaned, train={"config": "config/x3d_demo.py", "device": "cpu"},
-              predict={"gpus": 0})  # fmt: skip
-    stated = ("--set-resources", f"{rule}:slurm_partition=nowhere")
-    said = run(rig, cleaned, target, *stated, well=False, profile=f"./{REAL}")
-    assert "invalid partition specified: nowhere" in said
-
-
-def test_a_hiccup_of_sbatch_that_nobody_listed_is_waited_out_with_one_job(rig, archive, tmp_path):
-    sbatch = f"""case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;; esac
-    if [ ! -e {tmp_path}/once ]; then touch {tmp_path}/once
-        echo "sbatch: error: Batch job submission failed: Transport endpoint is not connected" >&2
-        exit 1
-    fi
-    exec /usr/bin/sbatch "$@" """
-    env = put_before("sbatch", sbatch, tmp_path / "bin")
-    said = run(rig, archive, SCAN, "--retries", "0", *no_work(archive), env=env)
-    assert "Transport endpoint is not connected" in said and "scan P01 is submitted" in said
-    assert len(rig.submitted(archive)) == 1
 
 
 def test_patience_that_has_ended_fails_the_job_and_a_wrong_request_is_not_waited_for(
@@ -119,42 +87,6 @@ def test_an_sbatch_that_hangs_blocks_neither_its_job_nor_ctrl_c(rig, new_archive
     assert time.monotonic() - began < 60
 
 
-@contextmanager
-def mounted(folder, place):
-    place.mkdir()
-    subprocess.run(["mount", "--bind", folder, place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def test_the_same_folder_under_another_mount_submits_no_job_again(rig, archive, held, tmp_path):
-    with Call(rig, archive, SCAN) as call:
-        (job,) = call.submitted()
-        call.kill()
-    place = tmp_path.parent / f"{tmp_path.name}_elsewhere"
-    with mounted(archive, place) as elsewhere, Call(rig, elsewhere, SCAN) as call:
-        call.until(f"scan P01: job {job} of root on wice/batch, pending")
-        held()
-        call.ends()
-    assert rig.submitted(archive) == [job]
-    assert rig.submitted(elsewhere) == []
-
-
-def test_a_job_that_has_ended_before_its_lost_answer_is_missed_is_not_submitted_again(
-    rig, archive, tmp_path
-):
-    sbatch = f"""case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;; esac
-    job=$(/usr/bin/sbatch "$@" | cut -d ';' -f 1)
-    until [ "$(sacct -M wice -X -n -P -o State -j $job)" = COMPLETED ]; do sleep 1; done
-    touch {tmp_path}/lost
-    echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1"""
-    env = put_before("sbatch", sbatch, tmp_path / "bin")
-    run(rig, archive, SCAN, *no_work(archive), env=env)
-    assert (tmp_path / "lost").exists() and len(rig.submitted(archive)) == 1
-
-
 def test_a_run_that_was_killed_goes_on_where_its_jobs_run_with_what_is_ready(rig, archive):
     """The jobs run on this machine too; a job that was left is this run's from now on."""
     configure(archive, scan={"stall_seconds": 600, "min_seconds": 600})
@@ -174,6 +106,9 @@ def test_a_run_that_was_killed_goes_on_where_its_jobs_run_with_what_is_ready(rig
                 os.kill(process.pid, signal.SIGCONT)
         call.ends()
     assert rig.submitted(archive).count(job) == 1
-    scans = [row for row in rig.jobs(fields="Comment,SubmitLine") if f"{archive}/" in
-             row["SubmitLine"] and "rule_scan" in row["SubmitLine"]]  # fmt: skip
+    scans = [
+        row
+        for row in rig.jobs(fields="Comment,SubmitLine")
+        if f"{archive}/" in row["SubmitLine"] and "rule_scan" in row["SubmitLine"]
+    ]
     assert len(scans) == 2

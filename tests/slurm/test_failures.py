@@ -3,6 +3,7 @@
 import re
 import threading
 from collections import Counter
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -13,58 +14,64 @@ from support.checkout import ROOT
 
 PAGE = (ROOT / "docs/vsc.md").read_text()
 
+FAILED = "sbatch: error: Batch job submission failed:"
 # Each of these hiccups once ended a run.
 HICCUPS = (
-    "sbatch: error: Batch job submission failed: Transport endpoint is not connected",
-    "sbatch: error: Batch job submission failed: Unexpected message received",
-    "sbatch: error: Batch job submission failed: Slurm backup controller in standby mode",
-    "sbatch: error: Batch job submission failed: Slurm controller paging the job",
-    "sbatch: error: Batch job submission failed: I/O error writing script/environment to file",
-    "sbatch: error: Batch job submission failed: Requested operation is presently disabled",
-    "sbatch: error: Batch job submission failed: Insufficient resources to process",
-    "sbatch: error: Batch job submission failed: Header lengths are longer than data received",
-    "sbatch: error: Batch job submission failed: Invalid job credential",
-    "sbatch: error: Batch job submission failed: Unspecified error",
-    "sbatch: error: Batch job submission failed: Job/step already completing or completed",
-    "sbatch: error: Batch job submission failed: No error",
+    f"{FAILED} Transport endpoint is not connected",
+    f"{FAILED} Unexpected message received",
+    f"{FAILED} Slurm backup controller in standby mode",
+    f"{FAILED} Slurm controller paging the job",
+    f"{FAILED} I/O error writing script/environment to file",
+    f"{FAILED} Requested operation is presently disabled",
+    f"{FAILED} Insufficient resources to process",
+    f"{FAILED} Header lengths are longer than data received",
+    f"{FAILED} Invalid job credential",
+    f"{FAILED} Unspecified error",
+    f"{FAILED} Job/step already completing or completed",
+    f"{FAILED} No error",
     "sbatch: fatal: Could not establish a configuration source",
     "sbatch: error: slurm_receive_msg: Zero Bytes were transmitted or received",
-    "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job "
+    f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED} Job "
     "violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
     "sbatch: no answer in 120 s",
     "sbatch: Fehler: Netzwerk ist nicht erreichbar",
     "",
 )
 NEVER = (
-    "Invalid account or account/partition combination specified",
-    "Invalid qos specification", "Invalid feature specification",
-    "Requested node configuration is not available",
-    "Requested time limit is invalid (missing or exceeds some limit)",
-    "Node count specification invalid", "Invalid node name specified",
-    "invalid partition specified: gpu", "Invalid generic resource (gres) specification",
-    "More processors requested than permitted",
-)  # fmt: skip
+    f"{FAILED} Invalid account or account/partition combination specified",
+    f"{FAILED} Invalid qos specification",
+    f"{FAILED} Invalid feature specification",
+    f"{FAILED} Requested node configuration is not available",
+    f"{FAILED} Requested time limit is invalid (missing or exceeds some limit)",
+    f"{FAILED} Node count specification invalid",
+    f"{FAILED} Invalid node name specified",
+    f"{FAILED} invalid partition specified: gpu",
+    f"{FAILED} Invalid generic resource (gres) specification",
+    f"{FAILED} More processors requested than permitted",
+)
 
 
-@pytest.mark.parametrize("words", HICCUPS)
-def test_what_sbatch_says_of_anything_but_the_request_is_waited_out(words):
-    assert of_request(words) == Fault.LATER
+@pytest.mark.parametrize(
+    "words, fault",
+    [*product(HICCUPS, [Fault.LATER]), *product(NEVER, [Fault.NEVER])],
+)
+def test_what_sbatch_says_is_waited_out_unless_the_request_is_never_granted(words, fault):
+    assert of_request(words) == fault
 
 
-@pytest.mark.parametrize("words", NEVER)
-def test_a_request_that_is_never_granted_ends_at_once(words):
-    said = f"sbatch: error: Batch job submission failed: {words}"
-    assert of_request(said) == Fault.NEVER
-
-
-@pytest.mark.parametrize("state, reason, fault", [
-    ("NODE_FAIL", "", Fault.MACHINES), ("PREEMPTED", "", Fault.MACHINES),
-    ("BOOT_FAIL", "", Fault.MACHINES), ("FAILED", "", Fault.OWN), ("TIMEOUT", "", Fault.OWN),
-    ("CANCELLED", "", Fault.OWN), ("DEADLINE", "", Fault.OWN), ("SOMETHING_NEW", "", Fault.OWN),
-    ("OUT_OF_MEMORY", "", Fault.MEMORY),
-    ("FAILED", "Detected 1 oom_kill event in StepId=7.0", Fault.MEMORY),
-    ("FAILED", "Step 7.0 exceeded memory limit (9 > 8), being killed", Fault.MEMORY),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "state, reason, fault",
+    [
+        ("NODE_FAIL", "", Fault.MACHINES),
+        ("PREEMPTED", "", Fault.MACHINES),
+        ("FAILED", "", Fault.OWN),
+        ("TIMEOUT", "", Fault.OWN),
+        ("SOMETHING_NEW", "", Fault.OWN),
+        ("OUT_OF_MEMORY", "", Fault.MEMORY),
+        ("FAILED", "Detected 1 oom_kill event in StepId=7.0", Fault.MEMORY),
+        ("FAILED", "Step 7.0 exceeded memory limit (9 > 8), being killed", Fault.MEMORY),
+    ],
+)
 def test_an_end_is_the_job_s_own_or_that_of_machines(state, reason, fault):
     assert of_end(state, reason) == fault
 

@@ -13,22 +13,29 @@ SCAN = "results/scan/P01.tsv"
 SCANS = [f"results/scan/P0{number}.tsv" for number in range(1, 5)]
 # The scan of each participant but the first has a fault. That of P02 is made in `faults`.
 FAULTS = (
-    "--retries", "0",
+    "--retries",
+    "0",
     # The job of P04 dies at once, before its log has text.
     "--precommand",
     r"[ \$SLURM_JOB_ACCOUNT != lp_poor ] || { echo the node has no such module; exit 1; }",
     "--set-resources",
     "scan:slurm_account={'P04': 'lp_poor'}.get(wildcards.participant, 'lp_epic')",
     "scan:mem_mb_per_cpu={'P03': 30}.get(wildcards.participant, 3400)",
-)  # fmt: skip
+)
 # Each of these requests of a rule is wrong.
 WRONG = (
-    "annotate:slurm_account=$NOT_SET", "scan:cpus_per_task=60 * attempt",
-    "clean:slurm_partition=site.cpu.nme", "train:constraint=no_such_gpu", "predict:nodes=9",
-    "export:gres=gpu:1", "evaluate:qos=no_such_qos", "model_card:runtime=9999",
-    "figures_archive:mem_mb_per_cpu=3401", "figures_training:clusters=$CLUSTER",
+    "annotate:slurm_account=$NOT_SET",
+    "scan:cpus_per_task=60 * attempt",
+    "clean:slurm_partition=site.cpu.nme",
+    "train:constraint=no_such_gpu",
+    "predict:nodes=9",
+    "export:gres=gpu:1",
+    "evaluate:qos=no_such_qos",
+    "model_card:runtime=9999",
+    "figures_archive:mem_mb_per_cpu=3401",
+    "figures_training:clusters=$CLUSTER",
     "figures_results:tasks=2",
-)  # fmt: skip
+)
 BATCH = "wice/batch has 72 cores and no GPUs a node, 3400 MiB a core, 72 hours"
 NONE_SUCH = "Requested node configuration is not available"
 REFUSED = (
@@ -76,23 +83,22 @@ def test_a_scan_that_fails_stops_no_other_and_alone_runs_again(rig, faults):
     assert re.search(r"^  scan +1 ", again, re.MULTILINE), again
 
 
-@pytest.mark.parametrize("words", [
-    "FAILED scan P02: FAILED, it ran",
-    # The job's own log has this error.
-    "FileExistsError",
-    # The site says so, though it takes the job.
-    "scan P04: sbatch: account lp_poor has insufficient credits",
-    "exceeded memory limit",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        "FAILED scan P02: FAILED, it ran",
+        # The job's own log has this error.
+        "FileExistsError",
+        # The site says so, though it takes the job.
+        "scan P04: sbatch: account lp_poor has insufficient credits",
+        "exceeded memory limit",
+        # A job that dies before its log has text shows the end of Slurm's.
+        "FAILED scan P04: FAILED, it ran(.|\n)*\n    the node has no such module\n",
+        r"log: .*/slurm_logs/rule_scan/P04/\d+\.log",
+    ],
+)
 def test_a_fault_is_told_in_the_words_of_the_site_or_of_the_job(faults, words):
     assert re.search(words, faults.said())
-
-
-def test_a_job_that_dies_before_its_log_has_text_shows_the_end_of_slurms(faults):
-    screen = faults.screen()
-    assert "FAILED scan P04: FAILED, it ran" in screen
-    assert "\n    the node has no such module\n" in screen
-    assert re.search(r"log: .*/slurm_logs/rule_scan/P04/\d+\.log", screen)
 
 
 def test_a_job_that_the_executor_overlooked_is_cancelled_at_the_end(rig, faults):
@@ -100,6 +106,23 @@ def test_a_job_that_the_executor_overlooked_is_cancelled_at_the_end(rig, faults)
     (job,) = re.findall(told, faults.screen(), re.MULTILINE)
     assert job not in faults.submitted()
     rig.wait(lambda: rig.state(job).startswith("CANCELLED"), "the end of that job")
+
+
+def test_a_job_cancelled_by_hand_ends_the_workflow(rig, archive, held):
+    with Call(rig, archive, SCAN, "--retries", "0", *no_work(archive)) as call:
+        rig.login("scancel", "-M", "wice", *call.submitted())
+        assert "FAILED scan P01: CANCELLED, it ran" in call.ends(well=False)
+
+
+def test_a_database_outage_is_said_and_survived(rig, archive, held):
+    with Call(rig, archive, SCAN, "--retries", "0", *no_work(archive)) as call:
+        call.submitted()
+        rig.end("slurmdbd")
+        held()
+        call.until("sacct does not tell")
+        rig.wait((archive / SCAN).exists, "the end of the job")
+        rig.bring("slurmdbd")
+        call.ends()
 
 
 def test_ctrl_c_cancels_the_jobs_of_the_workflow_and_no_other(rig, archive, held):

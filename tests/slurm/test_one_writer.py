@@ -1,6 +1,7 @@
 """No two jobs ever write one file: each way in which that could happen, on real clusters."""
 
 import signal
+import subprocess
 from contextlib import ExitStack
 
 from support.slurm_calls import Call, no_work, put_before, run
@@ -18,10 +19,20 @@ def leave(rig, archive, *options, signal=signal.SIGKILL, env=None):
     return job
 
 
-def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(rig, archive, held):
-    # The log of the job lies elsewhere, and its cluster was named in the singular.
-    job = leave(rig, archive, "--epic100-logdir", str(archive / "elsewhere"),
-                "--set-resources", "scan:cluster=wice", "scan:clusters=genius")  # fmt: skip
+def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
+    rig, archive, held, request
+):
+    # The log of the job lies elsewhere, its cluster was named in the singular, and later the folder
+    # is mounted at another place.
+    job = leave(
+        rig,
+        archive,
+        "--epic100-logdir",
+        str(archive / "elsewhere"),
+        "--set-resources",
+        "scan:cluster=wice",
+        "scan:clusters=genius",
+    )
     # These calls neither wait for the job nor cancel it.
     for look in ("-n", "--unlock"):
         run(rig, archive, SCAN, look)
@@ -37,17 +48,21 @@ def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
     assert "give the same command where and when the scheduler answers" in said
     rig.bring("slurmctld-wice")
     assert rig.queue(archive) == [job]
+    elsewhere = archive.with_name(f"{archive.name}_elsewhere")
+    elsewhere.mkdir()
+    subprocess.run(["mount", "--bind", archive, elsewhere], check=True)
+    request.addfinalizer(lambda: subprocess.run(["umount", "--lazy", elsewhere], check=True))
     program = archive / "site_snakemake.py"
     program.write_text(
         "import sys\nfrom snakemake.cli import main\nmain(sys.argv[sys.argv.index('--') + 1:])\n"
     )
     arguments = {"program": [str(program), "--nice", "7", "--"]}
-    with Call(rig, archive, SCAN, env={"SQUEUE_STATES": "RUNNING"}, **arguments) as call:
+    with Call(rig, elsewhere, SCAN, env={"SQUEUE_STATES": "RUNNING"}, **arguments) as call:
         call.until(f"scan P01: job {job} of root on wice/batch, pending")
         call.until("These of its jobs go on:")
         rig.at("wice", "scontrol", "release", job)
         call.ends()
-    assert rig.submitted(archive) == [job]
+    assert (rig.submitted(archive), rig.submitted(elsewhere)) == ([job], [])
 
 
 def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archive, held, tmp_path):
@@ -97,18 +112,19 @@ def test_a_submission_waits_for_a_controller_that_is_away_as_long_as_its_workflo
 
 
 def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_second_job(
-    rig, archive, held, tmp_path
+    rig, archive, tmp_path
 ):
+    # The job of P02 has ended before the loss of its answer is noticed.
     sbatch = """case "$*" in
     *_P01*) echo 4711; echo "12 credits"; exec /usr/bin/sbatch "$@" ;;
-    *) /usr/bin/sbatch "$@" >/dev/null; echo "sbatch: error: Socket timed out" >&2; exit 1 ;;
+    *--test-only*) exec /usr/bin/sbatch "$@" ;;
+    *) job=$(/usr/bin/sbatch "$@" | cut -d ';' -f 1)
+    until [ "$(/usr/bin/sacct -M wice -X -n -P -o State -j $job)" = COMPLETED ]; do sleep 1; done
+    echo "sbatch: error: Socket timed out" >&2; exit 1 ;;
     esac"""
     env = put_before("sbatch", sbatch, tmp_path / "bin") | {"SHORTER": "answers.ANSWER_SECONDS=2"}
     put_before("sacct", 'sleep 20; exec /usr/bin/sacct "$@"', tmp_path / "bin")
     both = (SCAN, "results/scan/P02.tsv", *no_work(archive, "P01", "P02"))
-    with Call(rig, archive, *both, env=env) as call:
-        call.until("has been submitted with SLURM jobid", times=2)
-        held()
-        said = call.ends()
+    said = run(rig, archive, *both, env=env)
     assert "sacct does not tell (no answer in 2 s), squeue" in said
     assert len(rig.submitted(archive)) == 2

@@ -9,29 +9,36 @@ from epic100.slurm.site import Partition, choose, facts_file, facts_of, read_par
 
 # EPIC100_GPU and EPIC100_CPU may choose these partitions of the site, but no `choices` do.
 OTHERS = (
-    "genius/gpu_v100_long", "genius/gpu_p100_long", "genius/gpu_p100_debug", "wice/bigmem",
-    "wice/hugemem", "wice/interactive", "mindwell/interactive", "mindwell/bigmem",
-)  # fmt: skip
+    "genius/gpu_v100_long",
+    "genius/gpu_p100_long",
+    "genius/gpu_p100_debug",
+    "wice/bigmem",
+    "wice/hugemem",
+    "wice/interactive",
+    "mindwell/interactive",
+    "mindwell/bigmem",
+)
 HERE = """clusters: {here: {batch: {cores: 4, mem_mb_per_core: 5, hours: 1}}}
 choices: {home: {cpu: here/batch, gpu: here/batch}}
 """
 
 
-def test_one_word_chooses_where_cpu_and_gpu_jobs_go():
-    wice, genius = choose("wice", env={}), choose("genius", env={})
-    assert (wice.cpu.name, wice.gpu.name, wice.gpu.cluster) == ("batch", "gpu_a100", "wice")
-    assert (genius.cpu.cluster, genius.gpu.cluster) == ("wice", "genius")
-
-
-@pytest.mark.parametrize("words, facts", [
-    ("MaxTime=3-00:00:00 TotalCPUs=144 TotalNodes=2 MaxMemPerCPU=3400 TRES=cpu=144,mem=489600M",
-     {"cores": 72, "mem_mb_per_core": 3400, "hours": 72}),
-    ("MaxTime=01:30:00 TotalCPUs=64 TotalNodes=1 MaxCPUsPerNode=8 DefMemPerCPU=7500 "
-     "MaxMemPerNode=UNLIMITED TRES=cpu=64,node=1,billing=64,gres/gpu=4",
-     {"cores": 8, "mem_mb_per_core": 7500, "hours": 1.5, "gpus": 4}),
-    ("MaxTime=UNLIMITED TotalCPUs=many TotalNodes= MaxMemPerCPU=UNLIMITED TRES=(null) x =", {}),
-    ("", {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, facts",
+    [
+        (
+            "MaxTime=3-00:00:00 TotalCPUs=144 TotalNodes=2 MaxMemPerCPU=3400 TRES=cpu=144,mem=9M",
+            {"cores": 72, "mem_mb_per_core": 3400, "hours": 72},
+        ),
+        (
+            "MaxTime=01:30:00 TotalCPUs=64 TotalNodes=1 MaxCPUsPerNode=8 DefMemPerCPU=7500 "
+            "MaxMemPerNode=UNLIMITED TRES=cpu=64,node=1,billing=64,gres/gpu=4",
+            {"cores": 8, "mem_mb_per_core": 7500, "hours": 1.5, "gpus": 4},
+        ),
+        ("MaxTime=UNLIMITED TotalCPUs=many TotalNodes= MaxMemPerCPU=UNLIMITED TRES=(null) x =", {}),
+        ("", {}),
+    ],
+)
 def test_what_slurm_tells_of_a_partition_is_taken_and_what_is_no_number_is_not_known(words, facts):
     assert facts_of(f"PartitionName=a {words}") == ("a", facts)
 
@@ -45,29 +52,59 @@ def test_a_job_asks_for_no_more_than_a_partition_gives_where_that_is_known():
     )
 
 
-def test_variables_choose_for_one_run():
-    env = {"EPIC100_SITE": "genius", "EPIC100_ACCOUNT": "lp_a", "EPIC100_GPU": "genius/gpu_p100",
-           "EPIC100_CPU": "wice/batch_long"}  # fmt: skip
-    site = choose("wice", "lp_b", env=env)
-    assert (site.account, site.gpu.name, site.cpu.name) == ("lp_a", "gpu_p100", "batch_long")
-    assert choose("wice", "lp_b", env={"EPIC100_SITE": ""}).account == "lp_b"
+CHOSEN_FOR_ONE_RUN = {
+    "EPIC100_SITE": "genius",
+    "EPIC100_ACCOUNT": "lp_a",
+    "EPIC100_GPU": "genius/gpu_p100",
+    "EPIC100_CPU": "wice/batch_long",
+}
 
 
-@pytest.mark.parametrize("word, env, words", [
-    ("wiec", {}, "no Slurm site 'wiec' .*; did you mean wice?"),
-    ("wice", {"EPIC100_GPU": "gpu_a100"}, "no partition 'gpu_a100'"),
-    ("wice", {"EPIC100_CPU": "genius/batch"}, "no partition 'genius/batch'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "word, env, account, cpu, gpu",
+    [
+        ("wice", {}, "lp_b", "wice/batch", "wice/gpu_a100"),
+        ("genius", {}, "lp_b", "wice/batch", "genius/gpu_v100"),
+        ("wice", {"EPIC100_SITE": ""}, "lp_b", "wice/batch", "wice/gpu_a100"),
+        ("wice", CHOSEN_FOR_ONE_RUN, "lp_a", "wice/batch_long", "genius/gpu_p100"),
+    ],
+)
+def test_one_word_chooses_where_cpu_and_gpu_jobs_go_and_variables_do_for_one_run(
+    word, env, account, cpu, gpu
+):
+    site = choose(word, "lp_b", env=env)
+    partitions = (f"{each.cluster}/{each.name}" for each in (site.cpu, site.gpu))
+    assert (site.account, *partitions) == (account, cpu, gpu)
+
+
+@pytest.mark.parametrize(
+    "word, env, words",
+    [
+        ("wiec", {}, "no Slurm site 'wiec' .*; did you mean wice?"),
+        ("wice", {"EPIC100_GPU": "gpu_a100"}, "no partition 'gpu_a100'"),
+        ("wice", {"EPIC100_CPU": "genius/batch"}, "no partition 'genius/batch'"),
+    ],
+)
 def test_a_name_that_is_not_there_is_reported_with_those_that_are(word, env, words):
     with pytest.raises(EpicError, match=words) as error:
         choose(word, env=env)
     assert re.search("known: |did you mean ", str(error.value))
 
 
-def test_a_fact_that_is_misspelt_names_cluster_and_partition(tmp_path):
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (HERE.replace("mem_mb_per_core", "memory"), "here/batch: .*memory"),
+        (
+            f"{HERE}without_clusters_option: [there]\n",
+            "without_clusters_option: 'there' is none of here",
+        ),
+    ],
+)
+def test_a_wrong_fact_is_named_with_its_place(tmp_path, text, words):
     path = tmp_path / "partitions.yaml"
-    path.write_text(HERE.replace("mem_mb_per_core", "memory"))
-    with pytest.raises(EpicError, match="here/batch: .*memory"):
+    path.write_text(text)
+    with pytest.raises(EpicError, match=words):
         read_partitions(path)
 
 
@@ -82,13 +119,11 @@ def test_the_file_of_the_folder_where_snakemake_is_called_comes_before_the_one_t
     assert read_partitions(facts_file(tmp_path)).keys() == {"here/batch"}
 
 
-def test_a_cluster_whose_jobs_take_no_option_is_named_in_the_facts_and_not_to_sbatch(tmp_path):
+@pytest.mark.parametrize("facts, option", [("", "here"), ("without_clusters_option: [here]\n", "")])
+def test_a_cluster_whose_jobs_take_no_option_is_named_in_the_facts_and_not_to_sbatch(
+    tmp_path, facts, option
+):
     path = tmp_path / "partitions.yaml"
-    path.write_text(HERE)
-    assert choose("home", path=path, env={}).cpu.clusters == "here"
-    path.write_text(f"{HERE}without_clusters_option: [here]\n")
+    path.write_text(f"{HERE}{facts}")
     cpu = choose("home", path=path, env={}).cpu
-    assert (cpu.cluster, cpu.clusters) == ("here", "")
-    path.write_text(f"{HERE}without_clusters_option: [there]\n")
-    with pytest.raises(EpicError, match="without_clusters_option: 'there' is none of here"):
-        choose("home", path=path, env={})
+    assert (cpu.cluster, cpu.clusters) == ("here", option)

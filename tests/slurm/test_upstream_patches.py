@@ -1,16 +1,10 @@
-"""The patches of contrib/upstream: what they say, and their own tests.
-
-tests/slurm/test_hangs.py shows on real Slurm that the first two are gone with them.
-"""
+"""The patches of contrib/upstream: what they say, and their own tests."""
 
 import shutil
 from pathlib import Path
 
-import pytest
 import snakemake_executor_plugin_slurm as plugin
-from snakemake_interface_common.exceptions import WorkflowError
 
-from epic100.slurm.executor import Executor
 from support.checkout import ROOT, call, python
 
 PATCHES = sorted((ROOT / "contrib/upstream").glob("*.patch"))
@@ -26,13 +20,3 @@ def test_the_unit_tests_in_the_patches_pass_with_them_and_fail_without(tmp_path)
         done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, well=None)
         assert ends in done.stdout
         shutil.rmtree(tmp_path / source.name, ignore_errors=True)
-
-
-@pytest.mark.parametrize("owner, name", [
-    (plugin, "get_submit_command"), (plugin.Executor, "_submit_job"),
-])  # fmt: skip
-def test_a_name_that_is_gone_upstream_is_told_at_once(monkeypatch, owner, name):
-    monkeypatch.delattr(owner, name)
-    executor = Executor.__new__(Executor)
-    with pytest.raises(WorkflowError, match=f"has no {name}, which .* install the version"):
-        executor.__post_init__()

@@ -15,12 +15,22 @@ from support.slurm_calls import Call
 STATUS = re.compile(r"\d+ of \d+ jobs done, .*\d+:\d\d")
 STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]*[\d:]+$|\w+( \d+/\d+)?: \S.*$")
 
-CPU = {"Cluster": "wice", "Partition": "batch", "Account": "lp_epic", "gres/gpu": "0",
-       "State": "COMPLETED"}  # fmt: skip
+CPU = {
+    "Cluster": "wice",
+    "Partition": "batch",
+    "Account": "lp_epic",
+    "gres/gpu": "0",
+    "State": "COMPLETED",
+}
 TWO_CORES = CPU | {"cpu": "2", "mem": "6800M"}
 FOUR_CORES = CPU | {"cpu": "4", "mem": "13600M"}
-ONE_GPU = CPU | {"Cluster": "genius", "Partition": "gpu_v100", "cpu": "4", "mem": "84000M",
-                 "gres/gpu": "1"}  # fmt: skip
+ONE_GPU = CPU | {
+    "Cluster": "genius",
+    "Partition": "gpu_v100",
+    "cpu": "4",
+    "mem": "84000M",
+    "gres/gpu": "1",
+}
 # All other jobs must have two cores.
 EXPECTED = {
     "clean": TWO_CORES | {"Timelimit": "00:15:00"},

@@ -84,27 +84,59 @@ def scenes(url: str) -> dict[str, Scene]:
         "archive": Scene(
             {
                 "annotations": {**CSVS, "download": True, "sheet": "pins.tsv"},
-                "videos": {"sheet": "urls.tsv", "root": "videos", "download": True,
-                           "private_hosts": ["127.0.0.1"]},
+                "videos": {
+                    "sheet": "urls.tsv",
+                    "root": "videos",
+                    "download": True,
+                    "private_hosts": ["127.0.0.1"],
+                },
                 "train": {**TRAINING, "from_scratch": False, "load_from": f"{url}/start.pth"},
             },
             ("weights", "results/annotations.ok", "results/videos.ok"),
-            makes=("weights", "download_annotations", "annotations_ok", "download_video",
-                   "videos_ok"),
+            makes=(
+                "weights",
+                "download_annotations",
+                "annotations_ok",
+                "download_video",
+                "videos_ok",
+            ),
         ),
         "run": Scene(
             copies,
-            ("results/clean/trainval.txt", "all",
-             "results/timeline/P01_02.tsv", "results/background.json",
-             "results/features/P01.tsv", "results/detections.json"),
-            makes=("annotate", "scan", "proxy", "clean", "trainval", "train",
-                   "predict", "export", "evaluate", "model_card", "figures_archive",
-                   "figures_training", "figures_results",
-                   "report", "timeline", "background", "detections", "features"),
+            (
+                "results/clean/trainval.txt",
+                "all",
+                "results/timeline/P01_02.tsv",
+                "results/background.json",
+                "results/features/P01.tsv",
+                "results/detections.json",
+            ),
+            makes=(
+                "annotate",
+                "scan",
+                "proxy",
+                "clean",
+                "trainval",
+                "train",
+                "predict",
+                "export",
+                "evaluate",
+                "model_card",
+                "figures_archive",
+                "figures_training",
+                "figures_results",
+                "report",
+                "timeline",
+                "background",
+                "detections",
+                "features",
+            ),
         ),
         # The page shows the timeline that was made.
         "page": Scene(
-            copies, ("results/browse/index.html",), makes=("clips", "clips_list", "browse"),
+            copies,
+            ("results/browse/index.html",),
+            makes=("clips", "clips_list", "browse"),
         ),
         "probe": Scene(
             {**copies, "run": "probe", "probe": {"epochs": 1}},
@@ -117,7 +149,7 @@ def scenes(url: str) -> dict[str, Scene]:
             ("results/runs/both/predictions/val.pt",),
             makes=("average",),
         ),
-    }  # fmt: skip
+    }
 
 
 @contextlib.contextmanager
@@ -205,10 +237,26 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({**KITCHEN, **scene.config}))
     os.chdir(ROOT)
-    main([*scene.targets, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-          "--configfile", str(config), "--cores", "1", "--profile", "none",
-          "--workflow-profile", "none", "--rerun-triggers", "mtime",
-          *(["--until", *only] if only and set(scene.makes) >= set(only) else [])])  # fmt: skip
+    main(
+        [
+            *scene.targets,
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(folder),
+            "--configfile",
+            str(config),
+            "--cores",
+            "1",
+            "--profile",
+            "none",
+            "--workflow-profile",
+            "none",
+            "--rerun-triggers",
+            "mtime",
+            *(["--until", *only] if only and set(scene.makes) >= set(only) else []),
+        ]
+    )
     raise AssertionError("Snakemake ends this process")
 
 

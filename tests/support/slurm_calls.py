@@ -13,8 +13,14 @@ from pathlib import Path
 from support.checkout import ROOT
 from support.slurm_rig import ACCOUNT, Rig
 
-QUICK = ("--epic100-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
-         "--latency-wait", "10")  # fmt: skip
+QUICK = (
+    "--epic100-init-seconds-before-status-checks",
+    "1",
+    "--seconds-between-status-checks",
+    "1",
+    "--latency-wait",
+    "10",
+)
 REAL = "profiles/vsc"
 QUICK_PROGRAM = str(ROOT / "tests/support/quick_snakemake.py")
 # A call may take so long on a busy machine. It takes seconds on an idle one.
@@ -38,16 +44,29 @@ class Call:
         self.log = folder / f"call-{time.monotonic_ns()}.log"
         # Snakemake names its logs like this.
         self.started = datetime.now().isoformat().replace(":", "")
-        command = [sys.executable, *program, *arguments, "--directory", str(folder), "--profile",
-                   stand_in_profile(folder, profile), "--configfile", str(folder / "config.yaml"),
-                   *QUICK]  # fmt: skip
+        command = [
+            sys.executable,
+            *program,
+            *arguments,
+            "--directory",
+            str(folder),
+            "--profile",
+            stand_in_profile(folder, profile),
+            "--configfile",
+            str(folder / "config.yaml"),
+            *QUICK,
+        ]
         settings = {"EPIC100_ACCOUNT": ACCOUNT}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *rig.on(rig.layout.login, command)], cwd=cwd,
-                env=os.environ | settings | (env or {}), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                ["setpriv", "--pdeathsig", "KILL", *rig.on(rig.layout.login, command)],
+                cwd=cwd,
+                env=os.environ | settings | (env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def __enter__(self) -> "Call":
         return self

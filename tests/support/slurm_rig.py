@@ -87,8 +87,7 @@ class Rig:
             self._start(f"slurmctld-{cluster}", JOBS, "slurmctld", "-D", cluster=cluster)
             for node in nodes:
                 (self.folder / cluster / "spool" / node).mkdir(parents=True)
-                self._start(f"slurmd-{node}", ["true"], "slurmd", "-D", "-N", node,
-                            cluster=cluster)  # fmt: skip
+                self._start(f"slurmd-{node}", ["true"], "slurmd", "-D", "-N", node, cluster=cluster)
         self.wait(self.is_free, "the nodes")
 
     def stop(self) -> None:
@@ -123,8 +122,11 @@ class Rig:
             with (self.folder / f"{name}.out").open("ab") as log:
                 self.daemons[name] = subprocess.Popen(
                     ["setpriv", "--pdeathsig", "TERM", *self.on(cluster, command)],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                )  # fmt: skip
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             self.wait(lambda: not self.at(cluster, *ask, check=False).returncode, name)
 
     def end(self, name: str) -> None:
@@ -155,15 +157,38 @@ class Rig:
         """What sacct tells of jobs on all clusters."""
         # A line of submission may have bars in it, so it must be the last field.
         names = fields.split(",")
-        done = self.login("sacct", "-X", "-n", "-P", "-M", "all", "-S", "now-1hour",
-                          f"--format={fields}", *options)  # fmt: skip
+        done = self.login(
+            "sacct",
+            "-X",
+            "-n",
+            "-P",
+            "-M",
+            "all",
+            "-S",
+            "now-1hour",
+            f"--format={fields}",
+            *options,
+        )
         rows = [line.split("|", len(names) - 1) for line in done.stdout.splitlines()]
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def submit(self, *options: str, cluster: str = "wice", partition: str = "batch") -> str:
         """A job that is none of the workflow's business; its id."""
-        done = self.login("sbatch", "-M", cluster, "-p", partition, "-A", ACCOUNT, "--parsable",
-                          "-o", "/dev/null", *options, "--wrap", "sleep 600")  # fmt: skip
+        done = self.login(
+            "sbatch",
+            "-M",
+            cluster,
+            "-p",
+            partition,
+            "-A",
+            ACCOUNT,
+            "--parsable",
+            "-o",
+            "/dev/null",
+            *options,
+            "--wrap",
+            "sleep 600",
+        )
         return done.stdout.split(";")[0]
 
     def state(self, job: str) -> str:
@@ -201,9 +226,13 @@ class Rig:
         etc.mkdir(parents=True)
         (self.folder / cluster / "state").mkdir()
         names = {
-            "RUN": self.folder, "HOST": socket.gethostname(), "CLUSTER": cluster,
-            "FIRST_JOB": first_job, "DBD_PORT": self._dbd_port, "SQL_PORT": self._sql_port,
-        }  # fmt: skip
+            "RUN": self.folder,
+            "HOST": socket.gethostname(),
+            "CLUSTER": cluster,
+            "FIRST_JOB": first_job,
+            "DBD_PORT": self._dbd_port,
+            "SQL_PORT": self._sql_port,
+        }
         sources = [ETC / name for name in ("every", self.layout.site, cluster)]
         for source in {path for folder in sources for path in folder.iterdir()}:
             text = re.sub("@PORT@", lambda _: str(next(self._ports)), source.read_text())
@@ -220,8 +249,17 @@ class Rig:
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
         its = [f"--{name}-file={self.folder}/munged.{name}" for name in ("log", "seed", "pid")]
-        self._start("munged", ("test", "-S", socket), "munged", "-F", "--force", "--num-threads=4",
-                    f"--key-file={key}", f"--socket={socket}", *its)  # fmt: skip
+        self._start(
+            "munged",
+            ("test", "-S", socket),
+            "munged",
+            "-F",
+            "--force",
+            "--num-threads=4",
+            f"--key-file={key}",
+            f"--socket={socket}",
+            *its,
+        )
 
     def _start_accounting(self) -> None:
         self._start_mariadb()
@@ -238,18 +276,42 @@ class Rig:
         sock = self.folder / "mysqld.sock"
         (self.folder / "tmp").mkdir()
         # A server that starts removes all temporary tables in its folder, also those of others.
-        own = ("--no-defaults", "--user=root", f"--datadir={self.folder}/mysql",
-               f"--tmpdir={self.folder}/tmp")  # fmt: skip
-        self.login("mariadb-install-db", *own, "--skip-test-db",
-                   "--auth-root-authentication-method=normal")  # fmt: skip
-        rights = "; ".join(f"create user if not exists slurm@'{host}' identified by 'slurm'; "
-                           f"grant all on slurm_acct_db.* to slurm@'{host}'"
-                           for host in ("127.0.0.1", "localhost"))  # fmt: skip
-        create = ("mariadb", "--no-defaults", "-S", str(sock), "-u", "root", "-e",
-                  f"create database if not exists slurm_acct_db; {rights}")  # fmt: skip
-        self._start("mariadbd", create, "mariadbd", *own, f"--socket={sock}",
-                    "--bind-address=127.0.0.1", f"--port={self._sql_port}", "--skip-log-bin",
-                    "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900")  # fmt: skip
+        own = (
+            "--no-defaults",
+            "--user=root",
+            f"--datadir={self.folder}/mysql",
+            f"--tmpdir={self.folder}/tmp",
+        )
+        self.login(
+            "mariadb-install-db", *own, "--skip-test-db", "--auth-root-authentication-method=normal"
+        )
+        rights = "; ".join(
+            f"create user if not exists slurm@'{host}' identified by 'slurm'; "
+            f"grant all on slurm_acct_db.* to slurm@'{host}'"
+            for host in ("127.0.0.1", "localhost")
+        )
+        create = (
+            "mariadb",
+            "--no-defaults",
+            "-S",
+            str(sock),
+            "-u",
+            "root",
+            "-e",
+            f"create database if not exists slurm_acct_db; {rights}",
+        )
+        self._start(
+            "mariadbd",
+            create,
+            "mariadbd",
+            *own,
+            f"--socket={sock}",
+            "--bind-address=127.0.0.1",
+            f"--port={self._sql_port}",
+            "--skip-log-bin",
+            "--innodb-buffer-pool-size=64M",
+            "--innodb-lock-wait-timeout=900",
+        )
 
     def _start(self, name: str, ask: Sequence[str], *command: str, cluster: str = "") -> None:
         """Start a daemon, which is up as soon as the command `ask` succeeds there."""

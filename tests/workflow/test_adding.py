@@ -54,10 +54,16 @@ def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, output
         registry.module_dict.pop("CosineHead", None)
         exec(block(RECIPES["A head"]), space)
         (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
-        head = registry.build({
-            "type": HEAD, "head": {"type": "CosineHead", "in_channels": 8}, "heads": heads,
-            "pairs": str(tmp_path / "pairs.tsv"), "num_verbs": 3, "num_nouns": 4,
-        })  # fmt: skip
+        head = registry.build(
+            {
+                "type": HEAD,
+                "head": {"type": "CosineHead", "in_channels": 8},
+                "heads": heads,
+                "pairs": str(tmp_path / "pairs.tsv"),
+                "num_verbs": 3,
+                "num_nouns": 4,
+            }
+        )
     features = []
     assert isinstance(head.fc_cls, nn.Linear)
     head.fc_cls.register_forward_pre_hook(lambda _, given: features.append(given[0].shape))

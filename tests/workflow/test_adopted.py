@@ -10,7 +10,6 @@ from epic100.model.model_file import load_model
 from epic100.model.published import published
 from epic100.scoring.evaluation import evaluate
 from epic100.settings import TrainSettings
-from epic100.submission.export import export
 from epic100.training.train import train
 from support.archive import configure, run
 from support.models import predicted
@@ -25,14 +24,19 @@ NAMES = [name for name in published() if name != "avion_b_no_llm"]
 def adopted(name, folder):
     """A small model of this name, in a model file."""
     checkpoint(name, folder / "theirs.pt")
-    adopt(name, folder / "theirs.pt", folder / f"{name}.pth", model=small(name),
-          **official_csvs(folder))  # fmt: skip
+    adopt(
+        name,
+        folder / "theirs.pt",
+        folder / f"{name}.pth",
+        model=small(name),
+        **official_csvs(folder),
+    )
     (folder / "theirs.pt").unlink()
     return folder / f"{name}.pth"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_goes_from_its_file_to_a_submission(name, lab, tmp_path):
+def test_each_goes_from_its_file_to_its_figures_beside_the_published_ones(name, lab, tmp_path):
     path = adopted(name, tmp_path)
     clean, out = f"{lab.results}/clean/val.txt", tmp_path / "val.pt"
     clips = 10 if name == "slowfast_r50" else 1
@@ -50,9 +54,6 @@ def test_each_goes_from_its_file_to_a_submission(name, lab, tmp_path):
     for row in (row for row in rows if row["published"]):
         assert row["difference"] == row["here"] - row["published"]
         assert row["agrees"] == (row["low"] <= 0 <= row["high"])
-    export(out, listed, tmp_path / "submission.pt", split="val", reduce=None, sls=(2, 3, 3))
-    entries = torch.load(tmp_path / "submission.pt")
-    assert len(entries) == figures["segments"] and entries[0]["verb_output"].shape == (97,)
 
 
 def test_the_figures_of_a_model_that_agrees_say_so(lab, tmp_path):
@@ -86,38 +87,48 @@ def test_an_adopted_slowfast_is_trained_on_by_its_recipe(lab, tmp_path, caplog):
     start = adopted("slowfast_r50", tmp_path)
     results, (path, _, options) = copy_results(lab, tmp_path, 4), shrunk("slowfast_r50")
     options |= PYSLOWFAST
-    chosen = {"config": path, "load_from": str(start), "epochs": 2, "batch_size": 2, "workers": 0,
-              "device": "cpu", "validate": {"segments": 2}, "options": options}  # fmt: skip
+    chosen = {
+        "config": path,
+        "load_from": str(start),
+        "epochs": 2,
+        "batch_size": 2,
+        "workers": 0,
+        "device": "cpu",
+        "validate": {"segments": 2},
+        "options": options,
+    }
     train(TrainSettings.model_validate(chosen), **job(lab, results))
     before, after = load_model(start), load_model(results / "model.pth")
     assert "weights: " in caplog.text and "not in the file" not in caplog.text
     assert "trained anew" not in caplog.text
     assert after.heads == before.heads == "verb_noun" and len(after.pairs) < len(before.pairs)
     assert after.config["model"]["backbone"]["type"] == "PySlowFast"
-    moved = {name for name, value in after.state_dict.items()
-             if not torch.equal(value, before.state_dict[name])}  # fmt: skip
+    moved = {
+        name
+        for name, value in after.state_dict.items()
+        if not torch.equal(value, before.state_dict[name])
+    }
     norms = {name for name in after.state_dict if ".bn." in name or "running" in name}
     assert "cls_head.fc_cls.weight" in moved and len(moved) > len(after.state_dict) / 8
     assert not moved & norms
     assert (results / "training.tsv").read_text().count("\n") == 3
 
 
-def test_several_kinds_are_averaged_and_one_makes_timelines_and_features(clean_archive, tmp_path):
+def test_one_makes_timelines_features_and_a_summary_beside_its_published_figures(
+    clean_archive, tmp_path
+):
     folder = clean_archive(tmp_path / "archive")
-    names = ("avion_b", "lavila_b_vn", "slowfast_r50")
-    paths = [str(adopted(name, tmp_path)) for name in names]
-    configure(folder, predict={"models": paths, "workers": 0, "clips": 1})
-    run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
+    model = adopted("slowfast_r50", tmp_path)
+    configure(folder, predict={"model": str(model), "workers": 0})
+    results = ("timeline/P02_102.tsv", "features/P02.tsv", "metrics.json", "summary.txt")
+    run(folder, *(f"results/{name}" for name in results), "--cores", "2")
     figures = json.loads((folder / "results/metrics.json").read_text())
     assert figures["predicted"] == figures["segments"] > 0
-    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads", "joint"}
-    configure(folder, predict={"model": paths[2], "workers": 0})
-    made = run(folder, "results/timeline/P02_102.tsv", "results/features/P02.tsv",
-               "results/metrics.json", "results/summary.txt", "--cores", "2")  # fmt: skip
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}
     text = (folder / "results/summary.txt").read_text()
     assert "SlowFast R50, 8x8: top-1 as published and here" in text and "DIFFERS" in text
     assert "What usually makes such a difference" in text and "the order of the classes" in text
     log = (folder / "results/logs/predict/val.log").read_text()
-    assert f"10 clips x 1 crops of each of {figures['segments']} segments" in log, made
+    assert f"10 clips x 1 crops of each of {figures['segments']} segments" in log
     assert (folder / "results/timeline/P02_102.tsv").stat().st_size > 50
-    assert load_model(paths[2]).heads == "verb_noun"
+    assert load_model(model).heads == "verb_noun"

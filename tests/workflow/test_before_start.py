@@ -5,13 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmaction.registry import MODELS
 
-from epic100.cli.program import main
 from support.archive import configure, errors, jobs, run, stop_decoder
 from support.checkout import ROOT, call, run_snakemake, said
 from support.crafted import saved
@@ -53,10 +51,14 @@ def test_an_environment_whose_path_has_a_space_is_refused_with_the_way_out(archi
 OTHER = stored({"conv.weight": torch.ones(1000)})[1]
 
 
-@pytest.mark.parametrize("answer, words", [
-    ((b"", status(404), status(404)), "put it at weights/127.0.0.1%3A{port}/other.pth"),
-    ((OTHER,), "weights of another model: 0 of its 1 tensors fit"),
-], ids=["out of reach", "of another model"])  # fmt: skip
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ((b"", status(404), status(404)), "put it at weights/127.0.0.1%3A{port}/other.pth"),
+        ((OTHER,), "weights of another model: 0 of its 1 tensors fit"),
+    ],
+    ids=["out of reach", "of another model"],
+)
 def test_weights_that_cannot_be_fetched_or_do_not_fit_stop_the_run_before_any_scan(
     archive, server, answer, words
 ):
@@ -82,73 +84,41 @@ def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(
     assert (archive / place).exists() and not (archive / "results/scan").exists()
 
 
-# A slip is (words of the command; where, what, expected, what to do). Slips in files are in tables
-# of tests/settings/test_read.py, segments/test_annotations.py and attacks/test_names.py.
-MISTAKES = {
-    "a tab in a config": (
-        ["-n", "--configfile", "tab.yaml"],
-        "tab.yaml", "cannot start any token", "expected YAML", "indent with spaces",
-    ),
-    "a config that is not there": (
-        ["-n", "--configfile", "none.yaml"],
-        "none.yaml", "no such config file", "expected YAML", "correct --configfile",
-    ),
-    "a target behind --configfile": (
-        ["-n", "--configfile", "good.yaml", "results/segments/train.txt"],
-        "results/segments/train.txt", "no config file", "takes every word", "put targets before",
-    ),
-    "a target behind --config": (
-        ["-n", "--config", "train.epochs=3", "results/segments/train.txt"],
-        "results/segments/train.txt", "expected KEY=VALUE", "train.epochs=3",
-    ),
-    "a value that is not YAML": (["-n", "train.options={"], "train.options={", "is not YAML"),
-}  # fmt: skip
-
 # Snakemake alone takes these slips, or tells of them in its own words. None of them starts a job.
+# Other slips are in tables of tests/cli/test_typed.py, settings/test_read.py,
+# segments/test_annotations.py and attacks/test_names.py.
 IN_A_FOLDER = {
     "two --configfile": (
         ["--configfile", "config.yaml", "--configfile", "good.yaml"],
-        "--configfile is given more than once", "the last one only", "give all files behind one",
+        "--configfile is given more than once",
+        "the last one only",
+        "give all files behind one",
     ),
     "a section twice": (
         ["--configfile", "config.yaml", "twice.yaml"],
-        "twice.yaml:3: key 'train' is there already, in line 1", "expected it once",
-    ),
-    "a target with a typo": (
-        ["results/submision.pt", "--configfile", "config.yaml"],
-        "results/submision.pt: no rule makes this; did you mean results/submission.pt?",
+        "twice.yaml:3: key 'train' is there already, in line 1",
+        "expected it once",
     ),
     "a rule with a typo": (["trian", "--configfile", "config.yaml"], "did you mean train?"),
     "a CSV that is not there": (
         ["--configfile", "config.yaml", "csv.yaml"],
-        "none.csv: no such file", "`annotations: train:`", "`annotations: {download: true}`",
+        "none.csv: no such file",
+        "`annotations: train:`",
+        "`annotations: {download: true}`",
     ),
     "start weights that are not there": (
         ["results/model.pth", "--configfile", "config.yaml", "weights.yaml"],
-        "none.pth: no such file", "`train: load_from:`", "correct the path",
+        "none.pth: no such file",
+        "`train: load_from:`",
+        "correct the path",
     ),
-}  # fmt: skip
+}
 FILES = {
     "good.yaml": "train: {epochs: 3}",
     "twice.yaml": "train: {epochs: 3}\nclean: {policy: video}\ntrain: {epochs: 4}",
     "csv.yaml": "annotations: {train: none.csv}",
     "weights.yaml": "train: {load_from: none.pth}",
 }
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_slip_is_one_line_with_what_where_expected_and_what_to_do(
-    tmp_path, monkeypatch, capsys, name
-):
-    call, *words = MISTAKES[name]
-    monkeypatch.chdir(tmp_path)
-    Path("tab.yaml").write_text("train:\n\tepochs: 3\n")
-    Path("good.yaml").write_text("train: {epochs: 3}\n")
-    assert main(["run", *call]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    for word in words:
-        assert word in line
 
 
 @pytest.mark.parametrize("name", IN_A_FOLDER)
@@ -163,10 +133,19 @@ def test_a_slip_that_snakemake_takes_is_refused_before_any_job(archive, name):
 
 
 def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(archive):
-    command = [sys.executable, "-m", "snakemake", "results/scan/P01.tsv", "--directory",
-               str(archive), "--configfile", str(archive / "config.yaml")]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
-                          start_new_session=True) as call:  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "results/scan/P01.tsv",
+        "--directory",
+        str(archive),
+        "--configfile",
+        str(archive / "config.yaml"),
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as call:
         # Without Ctrl-C the decoder would be given up only after 60 s.
         stop_decoder(archive / "archive/P01/P01_01.MP4")
         os.killpg(call.pid, signal.SIGINT)

@@ -43,8 +43,14 @@ def test_a_model_of_another_place_is_scored_by_one_command(demo, tmp_path):
 def test_the_demo_learns_its_actions_with_each_of_three_seeds(seed, tmp_path):
     """As a newcomer runs it."""
     (tmp_path / "seed.yaml").write_text(yaml.safe_dump({"train": {"seed": seed}}))
-    run_snakemake("results/metrics.json", "--directory", str(tmp_path), "--configfile",
-                  "config/demo.yaml", str(tmp_path / "seed.yaml"))  # fmt: skip
+    run_snakemake(
+        "results/metrics.json",
+        "--directory",
+        str(tmp_path),
+        "--configfile",
+        "config/demo.yaml",
+        str(tmp_path / "seed.yaml"),
+    )
     figures = json.loads((tmp_path / "results/metrics.json").read_text())
     # Chance would be right for one of eight pairs.
     assert figures["readable_action_accuracy_at_1"] >= 90

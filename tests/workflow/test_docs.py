@@ -87,10 +87,13 @@ def test_evidence_says_what_made_it_when_and_where_and_is_in_the_list(page):
     assert f"({page.name})" in (page.parent / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name, head, least", [
-    ("docs/evidence/attacks.md", "| from others |", 20),
-    ("SECURITY.md", "| who hands over what |", 10),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, head, least",
+    [
+        ("docs/evidence/attacks.md", "| from others |", 20),
+        ("SECURITY.md", "| who hands over what |", 10),
+    ],
+)
 def test_every_row_of_what_is_not_trusted_names_tests_that_are_there(name, head, least):
     page = (ROOT / name).read_text(encoding="utf-8").partition("## What is not promised")[0]
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))

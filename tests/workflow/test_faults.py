@@ -39,8 +39,11 @@ def kept(request):
         pytest.skip("the shim of failing system calls is for Linux")
     if not shutil.which("gcc"):
         lacks("gcc is missing, which the shim of failing system calls needs")
-    chosen = [item.callspec.params["rule"] for item in request.session.items
-              if item.path == request.path and "kept" in item.fixturenames]  # fmt: skip
+    chosen = [
+        item.callspec.params["rule"]
+        for item in request.session.items
+        if item.path == request.path and "kept" in item.fixturenames
+    ]
     with faults.kept_jobs(chosen) as server_and_jobs:
         yield server_and_jobs
 

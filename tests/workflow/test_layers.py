@@ -230,15 +230,40 @@ PLACES = {
         "proxy/copies.py": "in the place of a temporary file",
         "timeline/run.py": "in its own work folder",
     },
-}  # fmt: skip
+}
 # Nobody makes these calls today. A module that does must be listed above.
 NEVER = {
-    "requests.get", "requests.Session", "urlopen", "urllib.request.urlopen", "yaml.load", "eval",
-    "exec", "json.load", "pd.read_pickle", "pd.read_json", "pd.read_excel", "pd.read_table",
-    "safetensors.safe_open", "safe_open", "load_file", "joblib.load", "np.fromfile", "np.loadtxt",
-    "np.genfromtxt", "os.mkdir", "os.removedirs", "shutil.move", "os.symlink", "tarfile.open",
-    "os.system", "cv2.imread", "torchvision.io.read_video", "*.hardlink_to", "ZipFile", "rmtree",
-}  # fmt: skip
+    "requests.get",
+    "requests.Session",
+    "urlopen",
+    "urllib.request.urlopen",
+    "yaml.load",
+    "eval",
+    "exec",
+    "json.load",
+    "pd.read_pickle",
+    "pd.read_json",
+    "pd.read_excel",
+    "pd.read_table",
+    "safetensors.safe_open",
+    "safe_open",
+    "load_file",
+    "joblib.load",
+    "np.fromfile",
+    "np.loadtxt",
+    "np.genfromtxt",
+    "os.mkdir",
+    "os.removedirs",
+    "shutil.move",
+    "os.symlink",
+    "tarfile.open",
+    "os.system",
+    "cv2.imread",
+    "torchvision.io.read_video",
+    "*.hardlink_to",
+    "ZipFile",
+    "rmtree",
+}
 LISTED = PLACES.keys() | NEVER
 
 

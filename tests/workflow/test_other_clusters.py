@@ -38,9 +38,19 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
             script = script.replace(f"{{{key}}}", str(place))
         env = put_before(name, script, tmp_path / "bin")
     quick = ("--seconds-between-status-checks", "1", "--latency-wait", "5")
-    python("-m", "snakemake", "results/scan/P02.tsv", "--profile", str(tmp_path / "pbs"), *quick,
-           "--directory", archive, "--configfile", archive / "config.yaml",
-           env=os.environ | env)  # fmt: skip
+    python(
+        "-m",
+        "snakemake",
+        "results/scan/P02.tsv",
+        "--profile",
+        str(tmp_path / "pbs"),
+        *quick,
+        "--directory",
+        archive,
+        "--configfile",
+        archive / "config.yaml",
+        env=os.environ | env,
+    )
     (asked,) = [path.read_text() for path in places["jobs"].iterdir() if not path.suffix]
     assert "-N scan " in asked and "select=1:ncpus=4:mem=" in asked and ":ngpus=0 " in asked
     # This is ten minutes.
@@ -61,7 +71,9 @@ def test_a_scheduler_answers_four_questions_and_none_is_one():
 
 def test_no_file_of_the_library_outside_its_folder_names_slurm():
     named = re.compile(r"slurm|sbatch|squeue|sacct|srun", re.IGNORECASE)
-    files = [*(ROOT / "workflow/epic100").rglob("*.py"),
-             *(ROOT / "workflow/snakemake_logger_plugin_epic100").glob("*.py")]  # fmt: skip
+    files = [
+        *(ROOT / "workflow/epic100").rglob("*.py"),
+        *(ROOT / "workflow/snakemake_logger_plugin_epic100").glob("*.py"),
+    ]
     others = [path for path in files if path.parent.name != "slurm"]
     assert [path for path in others if named.search(path.read_text())] == []

@@ -23,24 +23,31 @@ QUIET = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
 def test_a_commit_of_everything_takes_no_data_of_others_and_all_that_ships(tmp_path):
     call("git", "init", "-q", cwd=tmp_path)
     shutil.copyfile(ROOT / ".gitignore", tmp_path / ".gitignore")
-    data = ["annotations/EPIC_100_train.csv", "videos/P01/P01_01.MP4", "results/model.pth",
-            "weights/a.pth"]  # fmt: skip
+    data = [
+        "annotations/EPIC_100_train.csv",
+        "videos/P01/P01_01.MP4",
+        "results/model.pth",
+        "weights/a.pth",
+    ]
     ships = call("git", "ls-files").stdout.splitlines()
     done = call("git", "check-ignore", *data, *ships, cwd=tmp_path, well=None)
     assert done.stdout.splitlines() == data
 
 
 @pytest.mark.weekly
-@pytest.mark.parametrize("schema, name", [
-    ("github-workflows", ".github/workflows/ci.yml"),
-    ("github-workflows", ".github/workflows/weekly.yml"),
-    ("github-issue-forms", ".github/ISSUE_TEMPLATE/problem.yml"),
-    ("github-issue-forms", ".github/ISSUE_TEMPLATE/idea.yml"),
-    ("github-issue-forms", ".github/ISSUE_TEMPLATE/run.yml"),
-    ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
-    ("dependabot", ".github/dependabot.yml"),
-    ("citation-file-format", "CITATION.cff"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "schema, name",
+    [
+        ("github-workflows", ".github/workflows/ci.yml"),
+        ("github-workflows", ".github/workflows/weekly.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/problem.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/idea.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/run.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("dependabot", ".github/dependabot.yml"),
+        ("citation-file-format", "CITATION.cff"),
+    ],
+)
 def test_a_file_of_the_host_is_what_the_hosts_schema_says(schema, name):
     call(BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", name)
 
@@ -77,8 +84,9 @@ def test_the_version_is_in_one_place_and_first_in_the_changes():
 
 @pytest.mark.weekly
 def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_library(tmp_path):
-    call(BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site",
-         env=os.environ | QUIET)  # fmt: skip
+    call(
+        BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site", env=os.environ | QUIET
+    )
     library = (tmp_path / "site/docs/api/index.html").read_text(encoding="utf-8")
     for part in (ROOT / "workflow/epic100").glob("*/__init__.py"):
         assert f'id="epic100.{part.parent.name}"' in library, part
@@ -100,8 +108,19 @@ def snakemake(tmp_path_factory) -> Path:
 def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
     # Snakemake calls conda even with -n.
     conda = ["--sdm", "conda"] if shutil.which("conda") else []
-    done = call(snakemake, "all", "-n", "--snakefile", snakefile, "--directory", tmp_path,
-                "--configfile", "config/demo.yaml", *conda, env=without_the_clone())  # fmt: skip
+    done = call(
+        snakemake,
+        "all",
+        "-n",
+        "--snakefile",
+        snakefile,
+        "--directory",
+        tmp_path,
+        "--configfile",
+        "config/demo.yaml",
+        *conda,
+        env=without_the_clone(),
+    )
     for rule in ("scan", "train", "export", "report"):
         assert f"\n{rule} " in done.stdout
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -15,10 +16,13 @@ from support.checkout import ROOT, call, run_snakemake
 
 pytestmark = pytest.mark.slow
 
-PAIRS = "results/clean/pairs.tsv"
+PAIRS, TABLE = "results/clean/pairs.tsv", "results/scan/P01.tsv"
 # The start check would refuse this training.
-HOPELESS = {"config": "config/x3d_demo.py", "from_scratch": True,
-            "options": {"model.cls_head.head.num_classes": 7}}  # fmt: skip
+HOPELESS = {
+    "config": "config/x3d_demo.py",
+    "from_scratch": True,
+    "options": {"model.cls_head.head.num_classes": 7},
+}
 
 
 def damage_a_video(folder):
@@ -33,18 +37,21 @@ def remove_a_participant(folder):
     shutil.rmtree(folder / "archive/P02")
 
 
-@pytest.mark.parametrize("change, call, planned", [
-    (damage_a_video, [PAIRS], {"scan": 1, "clean": 1}),
-    # Deleting a table does nothing while the target stands.
-    (remove_a_table, [PAIRS], {}),
-    (remove_a_table, [PAIRS, "-R", "results/scan/P02.tsv"], {"scan": 1, "clean": 1}),
-    ({"scan": {"quick": True}}, [PAIRS], {"scan": 2, "clean": 1}),
-    ({"participants": {"exclude": ["P01"]}}, [PAIRS], {"clean": 1}),
-    (remove_a_participant, [PAIRS], {"clean": 1}),
-    ({"train": {"epochs": 3, "seed": 5}}, ["results/model.pth"], {"train": 1, "weights": 1}),
-    # This is a fault only for those who train.
-    ({"train": {"load_from": None}}, [PAIRS], {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, call, planned",
+    [
+        (damage_a_video, [PAIRS], {"scan": 1, "clean": 1}),
+        # Deleting a table does nothing while the target stands.
+        (remove_a_table, [PAIRS], {}),
+        (remove_a_table, [PAIRS, "-R", "results/scan/P02.tsv"], {"scan": 1, "clean": 1}),
+        ({"scan": {"quick": True}}, [PAIRS], {"scan": 2, "clean": 1}),
+        ({"participants": {"exclude": ["P01"]}}, [PAIRS], {"clean": 1}),
+        (remove_a_participant, [PAIRS], {"clean": 1}),
+        ({"train": {"epochs": 3, "seed": 5}}, ["results/model.pth"], {"train": 1, "weights": 1}),
+        # This is a fault only for those who train.
+        ({"train": {"load_from": None}}, [PAIRS], {}),
+    ],
+)
 def test_a_change_repeats_what_depends_on_it_and_nothing_else(cleaned, change, call, planned):
     configure(cleaned, **change) if isinstance(change, dict) else change(cleaned)
     done = run(cleaned, *call, "-n")
@@ -61,8 +68,15 @@ def test_a_moved_folder_and_a_new_checkout_repeat_nothing_unless_it_ships_anothe
         parts = ("Snakefile", "config", "profiles", "rules", "workflow", "envs")
         call("cp", "-r", *parts, checkout)
         (checkout / "config/sheet.tsv").write_text(sheet)
-        return run_snakemake(PAIRS, "--directory", str(folder), "--configfile",
-                             str(folder / "config.yaml"), *words, cwd=checkout)  # fmt: skip
+        return run_snakemake(
+            PAIRS,
+            "--directory",
+            str(folder),
+            "--configfile",
+            str(folder / "config.yaml"),
+            *words,
+            cwd=checkout,
+        )
 
     sheet = (archive / "sheet.tsv").read_text()
     configure(archive, videos={"sheet": "config/sheet.tsv", "root": "archive"})
@@ -136,34 +150,36 @@ def test_what_is_wrong_stops_its_own_rule_and_is_said_and_the_same_command_makes
     assert "video missing" in (results / "clean/dropped.tsv").read_text()
 
 
+@contextmanager
+def halted_scan(folder, *options):
+    """A call of the workflow whose decoder is halted in its only scan."""
+    command = [sys.executable, "-m", "snakemake", TABLE, "--directory", folder, *options]
+    command += ["--configfile", folder / "config.yaml"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        stop_decoder(VIDEOS[0].path(folder / "archive"))
+        yield process
+
+
 def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(archive):
-    table = "results/scan/P01.tsv"
-    command = [sys.executable, "-m", "snakemake", table, "--directory", archive, "--configfile",
-               archive / "config.yaml"]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as killed:
-        stop_decoder(VIDEOS[0].path(archive / "archive"))
+    with halted_scan(archive) as killed:
         jobs_left = psutil.Process(killed.pid).children(recursive=True)
         killed.kill()
     try:
-        done = run(archive, table, well=False)
+        done = run(archive, TABLE, well=False)
         assert "jobs of it are still active (scan.py, process " in said(done)
     finally:
         for process in jobs_left:
             process.kill()
     psutil.wait_procs(jobs_left)
-    assert "was killed; this one goes on" in said(run(archive, table))
+    assert "was killed; this one goes on" in said(run(archive, TABLE))
     assert not list((archive / ".snakemake").glob("epic100-run*"))
-    assert "P01_01\tok" in (archive / table).read_text()
+    assert "P01_01\tok" in (archive / TABLE).read_text()
 
 
 def test_a_job_that_fails_late_removes_no_file_of_a_newer_one(archive):
-    table = archive / "results/scan/P01.tsv"
-    command = [sys.executable, "-m", "snakemake", "results/scan/P01.tsv", "--directory", archive,
-               "--configfile", archive / "config.yaml", "--retries", "0"]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        stop_decoder(VIDEOS[0].path(archive / "archive"))
-        table.write_text("of the newer job\n")
+    with halted_scan(archive, "--retries", "0") as process:
+        (archive / TABLE).write_text("of the newer job\n")
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()
     assert process.returncode != 0
-    assert table.read_text() == "of the newer job\n"
+    assert (archive / TABLE).read_text() == "of the newer job\n"

@@ -18,8 +18,11 @@ pytestmark = pytest.mark.slow
 
 OFFICIAL = read_sheet(ROOT / "config/videos.tsv")
 # There are nine videos of one participant and four of another.
-THIRTEEN = [video for name, number in (("P04", 9), ("P22", 4))
-            for video in [v for v in OFFICIAL if v.participant_id == name][:number]]  # fmt: skip
+THIRTEEN = [
+    video
+    for name, number in (("P04", 9), ("P22", 4))
+    for video in [v for v in OFFICIAL if v.participant_id == name][:number]
+]
 MODELS = "predict: {models: [a.pth, b.pth]}"
 ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`"
 # This is the sweep of docs/results.md.
@@ -46,9 +49,14 @@ def partial(folder):
     return folder
 
 
+def dry_run(folder, *words: str, **how):
+    """A call in the folder that says what would run."""
+    return run_snakemake("-n", "--directory", str(folder), *words, **how)
+
+
 def plan(folder, *words: str):
     """The jobs of a dry run, and all that it says."""
-    done = run_snakemake(*words, "-n", "--directory", str(folder))
+    done = dry_run(folder, *words)
     return jobs(done), said(done)
 
 
@@ -82,8 +90,9 @@ def module(config, names="", source=f'"{ROOT}/Snakefile"'):
 
 
 def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cluster(folder):
-    planned, text = plan(folder, "all", "--profile", "profiles/vsc", "--printshellcmds",
-                         "--verbose")  # fmt: skip
+    planned, text = plan(
+        folder, "all", "--profile", "profiles/vsc", "--printshellcmds", "--verbose"
+    )
     assert len(OFFICIAL) == 700
     assert planned["scan"] == len({video.participant_id for video in OFFICIAL}) == 37
     assert planned["annotate"] == 3 and planned["predict"] == planned["export"] == 2
@@ -92,35 +101,57 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cl
     for words in (
         "videos: no such folder; expected {participant}/{video}.MP4, {participant}/videos/",
         "Fetch the start weights https://download.openmmlab.com/mmaction/v1.0/",
-        "Train on results/clean/train.txt", "from weights/download.openmmlab.com/",
-        "Predict val", "Predict test",
-    ):  # fmt: skip
+        "Train on results/clean/train.txt",
+        "from weights/download.openmmlab.com/",
+        "Predict val",
+        "Predict test",
+    ):
         assert words in text, words
 
 
-def test_each_board_has_a_split_and_a_model_of_its_own(partial):
-    planned, text = plan(partial, "results/submission.zip", "results/videos.ok", "--configfile",
-                         str(ROOT / "config/trainval.yaml"))  # fmt: skip
-    assert boards(text) == {"zip": "test"} and "Train on results/clean/trainval.txt" in text
-    assert planned["predict"] == planned["export"] == planned["train"] == 1
-    assert planned["scan"] == 37 and planned["videos_ok"] == 1
-    planned, text = plan(partial, "results/submission.zip", "results/submission.pt", "--config",
-                         "export={split: val}", "participants={include: [P22]}")  # fmt: skip
-    assert boards(text) == {"pt": "val", "zip": "val"} and planned["export"] == 2
-    assert planned["predict"] == planned["scan"] == 1
-
-
-def test_without_any_video_those_who_take_part_are_planned_in_each_run_of_a_sweep(folder):
+@pytest.mark.parametrize(
+    "videos, words, planned, submissions",
+    [
+        (
+            "partial",
+            ["results/submission.zip", "results/videos.ok", "--configfile", "config/trainval.yaml"],
+            {"predict": 1, "export": 1, "train": 1, "trainval": 1, "scan": 37, "videos_ok": 1},
+            {"zip": "test"},
+        ),
+        (
+            "partial",
+            ["results/submission.zip", "results/submission.pt", "--config", "export={split: val}"]
+            + ["participants={include: [P22]}"],
+            {"predict": 1, "export": 2, "train": 1, "scan": 1},
+            {"pt": "val", "zip": "val"},
+        ),
+        # Without any video, those who take part are planned, in each run of a sweep.
+        (
+            "folder",
+            ["--configfile", "{folder}/sweep.yaml"],
+            {"predict": 6, "export": 0, "train": 6, "scan": 3, "evaluate": 6, "compare": 1},
+            {},
+        ),
+        # The report on a model from elsewhere trains none for its curves.
+        (
+            "folder",
+            ["results/report.html", "--config", "predict={model: a.pth}"],
+            {"report": 1, "figures_results": 1, "train": 0, "figures_training": 0},
+            {"zip": "test"},
+        ),
+    ],
+    ids=["test board with train and val", "both boards with val", "sweep", "model from elsewhere"],
+)
+def test_a_target_and_a_config_plan_these_jobs(request, videos, words, planned, submissions):
+    folder = request.getfixturevalue(videos)
     (folder / "sweep.yaml").write_text(SWEEP[1] + "participants: {include: [P04, P22, P01]}\n")
-    planned, _ = plan(folder, "--configfile", str(folder / "sweep.yaml"))
-    assert planned["train"] == planned["predict"] == planned["evaluate"] == 6
-    assert planned["compare"] == planned["clean"] == 1 and planned["scan"] == 3
-    assert "export" not in planned
+    numbers, text = plan(folder, *(word.replace("{folder}", str(folder)) for word in words))
+    assert {rule: numbers.get(rule, 0) for rule in planned} == planned
+    assert boards(text) == submissions
 
 
 def test_the_plan_for_thirteen_of_700_videos_is_two_scans_in_a_line_each_rule(partial):
-    done = run_snakemake("-n", "results/clean/train.txt", "--directory", str(partial), "--logger",
-                         "epic100")  # fmt: skip
+    done = dry_run(partial, "results/clean/train.txt", "--logger", "epic100")
     first, *counts = said(done)[said(done).index("videos: ") :].splitlines()
     words = "videos: 13 of the 700 videos of the sheet are there"
     assert first == f"{words}; `epic100 check` lists them by participant"
@@ -135,45 +166,44 @@ def test_the_plan_for_thirteen_of_700_videos_is_two_scans_in_a_line_each_rule(pa
 
 def test_a_timeline_that_is_asked_for_together_with_the_page_is_on_it(partial):
     timeline = f"results/timeline/{next(v.video_id for v in OFFICIAL if v.split == 'val')}"
-    graph = run_snakemake("results/browse/index.html", f"{timeline}.vtt", "--rulegraph",
-                          "--directory", str(partial)).stdout  # fmt: skip
+    targets = ("results/browse/index.html", f"{timeline}.vtt")
+    graph = dry_run(partial, *targets, "--rulegraph").stdout
     rules = {name: number for number, name in re.findall(r'(\d+)\[label = "(\w+)"', graph)}
     assert f"{rules['timeline']} -> {rules['browse']}\n" in graph
 
 
-def test_the_report_on_a_model_from_elsewhere_trains_none_for_its_curves(folder):
-    planned, _ = plan(folder, "results/report.html", "--config", "predict={model: a.pth}")
-    assert planned["report"] == planned["figures_results"] == 1
-    assert not {"train", "figures_training"} & set(planned)
-
-
 def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_target_or_a_warning(tmp_path):
-    done = run_snakemake("--rulegraph", "--snakefile", "workflow/Snakefile", "--directory",
-                         str(tmp_path), "--configfile", "config/demo.yaml")  # fmt: skip
+    words = ("--rulegraph", "--snakefile", "workflow/Snakefile", "--directory", str(tmp_path))
+    done = run_snakemake(*words, "--configfile", "config/demo.yaml")
     assert done.stdout.startswith("digraph")
     for rule in ("annotate", "scan", "clean", "train", "predict", "export"):
         assert rule in done.stdout
     assert "warning" not in said(done).lower()
 
 
-@pytest.mark.parametrize("target, config, words", [
-    ("all", "videos: {sheet: nowhere.tsv}", "nowhere.tsv: no such file"),
-    ("all", "participants: {exclude: [P2]}", "participants.exclude names P2"),
-    ("all", "train: {load_from: null}", "set `train: from_scratch: true`"),
-    ("results/model.pth", "run: b", "did you mean results/runs/b/model.pth?"),
-    ("results/segments/test.txt", "annotations: {test: null}", "no `annotations: test:`"),
-    ("results/scan/P99.tsv", "", "no such participant; did you mean P"),
-    ("results/features/P40.tsv", "", "no such participant; did you mean P"),
-    ("results/timeline/P01_99.tsv", "", "no such video; expected a video_id of it"),
-    ("results/timeline/P01_01.tsv", MODELS, ONE_MODEL),
-    ("results/features/P01.tsv", MODELS, ONE_MODEL),
-    ("results/browse/index.html", "browse: {runs: [default, b]}",
-     "`browse: runs:` names b, which is not finished: it needs metrics.json"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "target, config, words",
+    [
+        ("all", "videos: {sheet: nowhere.tsv}", "nowhere.tsv: no such file"),
+        ("all", "participants: {exclude: [P2]}", "participants.exclude names P2"),
+        ("all", "train: {load_from: null}", "set `train: from_scratch: true`"),
+        ("results/model.pth", "run: b", "did you mean results/runs/b/model.pth?"),
+        ("results/segments/test.txt", "annotations: {test: null}", "no `annotations: test:`"),
+        ("results/scan/P99.tsv", "", "no such participant; did you mean P"),
+        ("results/features/P40.tsv", "", "no such participant; did you mean P"),
+        ("results/timeline/P01_99.tsv", "", "no such video; expected a video_id of it"),
+        ("results/timeline/P01_01.tsv", MODELS, ONE_MODEL),
+        ("results/features/P01.tsv", MODELS, ONE_MODEL),
+        (
+            "results/browse/index.html",
+            "browse: {runs: [default, b]}",
+            "`browse: runs:` names b, which is not finished: it needs metrics.json",
+        ),
+    ],
+)
 def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, target, config, words):
     (folder / "mine.yaml").write_text(config or "{}")
-    done = run_snakemake(target, "-n", "--directory", str(folder), "--configfile",
-                         str(folder / "mine.yaml"), well=False)  # fmt: skip
+    done = dry_run(folder, target, "--configfile", str(folder / "mine.yaml"), well=False)
     assert words in said(done)
 
 
@@ -192,8 +222,8 @@ def test_a_run_without_any_video_does_not_start_and_says_what_was_found_instead(
 def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(folder, as_module):
     (folder / "Snakefile").write_text(module("config.yaml"))
     snakefile = folder / "Snakefile" if as_module else ROOT / "Snakefile"
-    done = run_snakemake("results/segments/val.txt", "--snakefile", str(snakefile), "--profile",
-                         str(ROOT / "profiles/vsc"), cwd=folder, well=False)  # fmt: skip
+    site = ("--snakefile", str(snakefile), "--profile", str(ROOT / "profiles/vsc"))
+    done = run_snakemake("results/segments/val.txt", *site, cwd=folder, well=False)
     assert "Nothing was submitted" in said(done) and "set yours, or EPIC100_ACCOUNT" in said(done)
 
 

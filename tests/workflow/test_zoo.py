@@ -21,8 +21,9 @@ from support.zoo import DEFAULT, SHRUNK, shrunk
 
 ENCODERS = ("avion", "lavila")
 # One model of the zoo is looked at each time, the others once a week.
-MODELS = [pytest.param(name, marks=() if name == "timesformer" else pytest.mark.weekly)
-          for name in SHRUNK]  # fmt: skip
+MODELS = [
+    pytest.param(name, marks=() if name == "timesformer" else pytest.mark.weekly) for name in SHRUNK
+]
 
 
 def test_every_model_of_the_zoo_is_here():
@@ -58,8 +59,14 @@ def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
 def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path):
     path, config, options = shrunk(name)
     folder = clean_archive(tmp_path / "archive")
-    train = {"config": path, "from_scratch": True, "epochs": 1, "batch_size": 4, "workers": 0,
-             "options": options}  # fmt: skip
+    train = {
+        "config": path,
+        "from_scratch": True,
+        "epochs": 1,
+        "batch_size": 4,
+        "workers": 0,
+        "options": options,
+    }
     kind = name.partition("_")[0]
     if kind in ENCODERS:  # It starts from weights in their layout, of four frames.
         change, model = published_weights.as_encoder, published_weights.small(f"{kind}_b")

@@ -86,8 +86,7 @@ class Board:
 
     def seen(self, path: str) -> str:
         """A path of the run as the user would type it."""
-        path = os.path.abspath(path)
-        return path.removeprefix(f"{self.here}/")
+        return os.path.abspath(path).removeprefix(f"{self.here}/")
 
     def take(self, event: LogEvent | None, record: LogRecord) -> list[str]:
         """Update the state with an event and return the lines to show for it."""
@@ -125,14 +124,11 @@ class Board:
         if job.rule in FINDINGS:
             lines = lines_of(job.logs[0], job.log_before)
             return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
-        if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
-            return []
-        prefix = RESULTS[job.rule]
-        top_lines = [
-            line for line in lines_of(job.logs[0], job.log_before) if not line.startswith(" ")
-        ]
-        result = [line for line in top_lines if line.startswith(prefix)]
-        return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in result[-1:]]
+        if job.rule in RESULTS and self.stats.get(job.rule, 0) <= 1:
+            lines = [line for line in lines_of(job.logs[0], job.log_before) if line[0] != " "]
+            result = [line for line in lines if line.startswith(RESULTS[job.rule])]
+            return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in result[-1:]]
+        return []
 
     def spent(self) -> list[str]:
         """How long each rule took that has made files, the longest first."""

@@ -39,17 +39,6 @@ from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_u
 from epic100.slurm.scheduler import Slurm, about, about_of
 from epic100.slurm.site import facts_file, read_partitions
 
-# This module needs these parts of the plugin. If a new version of it lacks one, the run ends at
-# its start.
-NEEDED = ("get_job_wildcards", "get_submit_command", "set_gres_string", "validate_slurm_extra")
-METHODS = (
-    "get_account_arg",
-    "get_partition_arg",
-    "_report_job_error_threadsafe",
-    "_report_job_submission_threadsafe",
-    "format_job_exec",
-    "_submit_job",
-)
 # A call may take this long. After that, it is unknown whether its request arrived.
 SBATCH_SECONDS = 120.0
 RETRY_SECONDS = 15.0
@@ -67,14 +56,7 @@ class Executor(plugin.Executor):
     next_seconds_between_status_checks: Any
 
     def __post_init__(self, test_mode: bool = False) -> None:
-        """Refuse a plugin that lacks what is needed, and a request that is never granted."""
-        missing = [name for name in NEEDED if not hasattr(plugin, name)]
-        missing += [name for name in METHODS if not hasattr(plugin.Executor, name)]
-        if missing:
-            raise WorkflowError(
-                f"this snakemake-executor-plugin-slurm has no {', '.join(missing)}, which "
-                "`--executor epic100` needs: install the version that the lock names"
-            )
+        """Refuse requests that are never granted."""
         # Nothing that the plugin tells here is for the user.
         self.logger.disabled = True
         try:
@@ -94,7 +76,7 @@ class Executor(plugin.Executor):
         self._again: Counter[int] = Counter()
         settings = self.workflow.executor_settings
         self._site = read_partitions(facts_file(self.workflow.rundir))
-        clusters = check_requests(self.workflow, settings)
+        clusters = check_requests(self.workflow, settings, self._site)
         self.slurm = Slurm([self.run_uuid], clusters)
         self._asker = Asker(self.slurm.facts, self._say, settings.status_command == "sacct")
         take_charge(self.slurm)
@@ -142,10 +124,10 @@ class Executor(plugin.Executor):
 
     def run_job(self, job: Any) -> None:
         """Submit one job; called in a thread."""
+        left = self._adopted.pop(about(_comment(job)), None)
+        how = "goes on as" if left else "has been submitted with"
         try:
-            job_id, how = self._adopt_now(job), "goes on as"
-            if not job_id:
-                job_id, how = self._submit(job), "has been submitted with"
+            job_id = left.id if left else self._submit(job)
             log = self._log_of(job, job_id)
             self.logger.info(f"Job {job.jobid} {how} SLURM jobid {job_id} (log: {log}).")
             info = SubmittedJobInfo(job, external_jobid=job_id, aux={"slurm_logfile": log})
@@ -156,10 +138,6 @@ class Executor(plugin.Executor):
         except Exception as error:
             self.logger.error(f"{about(_comment(job))} is not submitted: {error}", exc_info=True)
             self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}")
-
-    def _adopt_now(self, job: Any) -> str:
-        left = self._adopted.pop(about(_comment(job)), None)
-        return left.id if left else ""
 
     def _log_of(self, job: Any, job_id: str) -> Path:
         rule = f"group_{job.name}" if job.is_group() else f"rule_{job.name}"
@@ -178,14 +156,8 @@ class Executor(plugin.Executor):
         where = cluster_of(resources), str(resources.get("slurm_partition", ""))
         if barred and not nodes_up(*where) - {barred}:
             barred = ""
-        call, script = self._call(resources, job), None
-        command = self.format_job_exec(job)
-        record_path = newest_file([command])
-        if settings.pass_command_as_script:
-            call, script = f"{call} /dev/stdin", f"#!/bin/sh\n{command}"
-        else:
-            escaped = command.replace('"', '\\"')
-            call += f' --wrap="{escaped}"'
+        call, script = self._request(resources, job)
+        record_path = newest_file([self.format_job_exec(job)])
         name, shown, deadline = about(_comment(job)), "", time.monotonic() + 60 * settings.patience
         while not self.stopped.is_set():
             with contextlib.suppress(OSError):  # The file only saves work.
@@ -220,9 +192,9 @@ class Executor(plugin.Executor):
             self.stopped.wait(RETRY_SECONDS)
         raise NotSubmittedError("not submitted, since the workflow has ended", never=True)
 
-    def _call(self, resources: Mapping[str, Any], job: Any) -> str:
-        """The call of sbatch, without the job's command."""
-        return command_of(
+    def _request(self, resources: Mapping[str, Any], job: Any) -> tuple[str, str]:
+        """The call of sbatch for a job, and what it reads from stdin."""
+        call = command_of(
             resources,
             job.threads,
             self.workflow.executor_settings,
@@ -232,11 +204,16 @@ class Executor(plugin.Executor):
             workdir=self.workflow.workdir_init,
             partition=self.get_partition_arg(job),
         )
+        command = self.format_job_exec(job)
+        if self.workflow.executor_settings.pass_command_as_script:
+            return f"{call} /dev/stdin", f"#!/bin/sh\n{command}"
+        escaped = command.replace('"', '\\"')
+        return f'{call} --wrap="{escaped}"', ""
 
-    def _sbatch(self, call: str, script: str | None) -> subprocess.CompletedProcess[str]:
+    def _sbatch(self, call: str, script: str) -> subprocess.CompletedProcess[str]:
         """One call of sbatch; exit status 124 if it does not answer, or if the run is stopped."""
         with tempfile.TemporaryFile("w+") as text:
-            text.write(script or "")
+            text.write(script)
             text.seek(0)
             process = subprocess.Popen(
                 call,
@@ -408,7 +385,6 @@ def job_of(printed: str) -> str:
 
     "" if there is none: then the queue tells.
     """
-    lines = [line.strip() for line in printed.splitlines()]
-    id_lines = [line for line in lines if re.fullmatch(r"\d+;[\w.-]+", line)]
-    id_lines = id_lines or [line for line in lines if re.fullmatch(r"\d+", line)]
-    return id_lines[-1].partition(";")[0] if id_lines else ""
+    with_cluster = re.findall(r"(?m)^\s*(\d+);[\w.-]+\s*$", printed)
+    ids = with_cluster or re.findall(r"(?m)^\s*(\d+)\s*$", printed)
+    return ids[-1] if ids else ""

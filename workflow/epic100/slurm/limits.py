@@ -10,7 +10,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,10 +21,13 @@ from snakemake_interface_common.exceptions import WorkflowError
 from epic100.base.jobs import STATED
 from epic100.slurm.commands import message_of, on, run
 from epic100.slurm.failures import NO_NODE, Fault, of_request
-from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, facts_file, read_partitions
+from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions
 
 # Snakemake has resolved these resources of one job.
 Resources = Mapping[str, Any]
+# It has the name of a job, the attempt, its resources (runtime in minutes, memory in MiB) and its
+# threads.
+Request = tuple[str, int, Resources, int]
 
 # Every rule but one is a process on one node, and starts others itself. More of these would idle
 # but be charged. A training over several nodes has `mpi` and as many tasks as nodes.
@@ -89,12 +93,13 @@ def partition_of(resources: Resources, partitions: Partitions) -> Partition | No
     return next((partition.completed() for partition in matching), None)
 
 
-def check_requests(workflow: Any, settings: Any) -> list[str]:
+def check_requests(workflow: Any, settings: Any, partitions: Partitions) -> list[str]:
     """Refuse a run whose requests Slurm would not grant, or whose GPUs torch cannot use.
 
     Args:
         workflow: Snakemake's, with its DAG.
         settings: The executor's.
+        partitions: Those of the site.
 
     Returns:
         The clusters of its jobs; empty means this machine's own.
@@ -102,21 +107,19 @@ def check_requests(workflow: Any, settings: Any) -> list[str]:
     Raises:
         WorkflowError: It names each request.
     """
-    facts = facts_file(workflow.rundir)
-    jobs = list(requests_of(workflow.dag.needrun_jobs(), facts))
+    requests = list(requests_of(workflow.dag.needrun_jobs(), partitions))
     if not settings.unchecked:
+        why = refusal(requests, settings, partitions)
         # The torch of another environment (conda, a container) is not known here.
-        is_our_torch = not workflow.deployment_settings.deployment_method
-        if why := refusal(jobs, settings, facts) or (unserved(jobs, facts) if is_our_torch else ""):
+        if not workflow.deployment_settings.deployment_method:
+            why = why or unserved(requests, partitions)
+        if why:
             raise WorkflowError(why)
-    return sorted({cluster_of(resources) for _, _, resources, _ in jobs} - {""})
+    return sorted({cluster_of(resources) for _, _, resources, _ in requests} - {""})
 
 
-def requests_of(
-    jobs: Iterable[Any], path: str | os.PathLike[str]
-) -> Iterator[tuple[str, int, Resources, int]]:
-    """(job, attempt, resources, threads) of all that will be submitted, retries included."""
-    partitions = read_partitions(path)
+def requests_of(jobs: Iterable[Any], partitions: Partitions) -> Iterator[Request]:
+    """The requests of all that will be submitted, retries included."""
     for job in jobs:
         for attempt in range(1, job.restart_times + 2) if not job.is_local else ():
             name = " ".join([job.rule.name, *map(str, job.wildcards)])
@@ -140,42 +143,37 @@ def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
     return resources
 
 
-def refusal(
-    jobs: Iterable[tuple[str, int, Resources, int]], settings: Any, path: str | os.PathLike[str]
-) -> str:
+def refusal(requests: Sequence[Request], settings: Any, partitions: Partitions) -> str:
     """Describe every request that Slurm would refuse, or charge in vain, in one text, or return "".
 
     Of requests that differ in their wall time alone, the longest is asked for.
 
     Args:
-        jobs: (name, attempt, resources, threads) of each job; runtime in minutes, memory in MiB.
+        requests: Of each attempt of each job.
         settings: The executor's.
-        path: The file of partitions.
+        partitions: Those of the site.
     """
-    jobs = list(jobs)
-    if any(resources.get("slurm_account") == NO_ACCOUNT for _, _, resources, _ in jobs):
+    if any(resources.get("slurm_account") == NO_ACCOUNT for _, _, resources, _ in requests):
         return f"Nothing was submitted: {NO_ACCOUNT} is an example; {OWN_ACCOUNT}"
-    partitions = read_partitions(path)
-    requests: dict[str, list[tuple[int, str, int, Resources]]] = {}
+    requests_by_call: defaultdict[str, list[Request]] = defaultdict(list)
     # Snakemake holds its jobs in a set: their order differs from one run to the next.
-    for name, attempt, resources, threads in sorted(jobs, key=lambda job: job[:2]):
-        job = resources.get("runtime", 0), name, attempt, resources
-        call = _tried({**resources, "runtime": None}, threads, settings)
-        requests.setdefault(call, []).append(job)
-    jobs_of_fault: dict[str, dict[str, int]] = {}
-    for call, jobs_of_call in requests.items():
+    for request in sorted(requests, key=lambda request: request[:2]):
+        _, _, resources, threads = request
+        requests_by_call[_tried({**resources, "runtime": None}, threads, settings)].append(request)
+    # The keys are faults, the values the first attempt of each job that has it.
+    attempts_by_fault: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for call, alike in requests_by_call.items():
         # A job whose earlier attempt has a fault is not reported again.
-        reported = {name for names in jobs_of_fault.values() for name in names}
-        jobs_left = sorted(
-            (job for job in jobs_of_call if job[1] not in reported), key=lambda job: -job[0]
-        )
-        if jobs_left:
-            resources = jobs_left[0][3]
-            at = partition_of(resources, partitions)
-            for fault in _refused(call, resources, at) or list(_in_vain(call, resources, at)):
-                for _, name, attempt, _ in jobs_left:
-                    jobs_of_fault.setdefault(fault, {}).setdefault(name, attempt)
-    lines = [f"{_some(names)}: {fault}" for fault, names in jobs_of_fault.items()]
+        reported = {name for attempts in attempts_by_fault.values() for name in attempts}
+        alike = [request for request in alike if request[0] not in reported]
+        alike.sort(key=lambda request: -request[2].get("runtime", 0))
+        if alike:
+            longest = alike[0][2]
+            at = partition_of(longest, partitions)
+            for fault in _refused(call, longest, at) or list(_in_vain(call, longest, at)):
+                for name, attempt, _, _ in alike:
+                    attempts_by_fault[fault].setdefault(name, attempt)
+    lines = [f"{_some(attempts)}: {fault}" for fault, attempts in attempts_by_fault.items()]
     return "\n".join([HEAD, *lines]) if lines else ""
 
 
@@ -302,26 +300,26 @@ def serve(kernels: list[str], sm: int) -> bool:
 
 
 def unserved(
-    jobs: Iterable[tuple[str, int, Resources, int]],
-    path: str | os.PathLike[str],
+    requests: Iterable[Request],
+    partitions: Partitions,
     torch: Callable[[], tuple[str, list[str]]] = kernels_of_torch,
 ) -> str:
     """Report which jobs would get a GPU that this environment's torch cannot use.
 
     Args:
-        jobs: (name, attempt, resources, threads) of each job.
-        path: The file of partitions; `sm` is the compute capability of a partition's GPUs.
+        requests: Of each attempt of each job.
+        partitions: Those of the site; `sm` is the compute capability of a partition's GPUs.
         torch: Returns torch's version and kernels; called only if a job requests a GPU.
 
     Returns:
         A text with one line per partition, or "" if no problem is known.
     """
-    partitions = read_partitions(path)
-    gpu_partitions: dict[str, Partition] = {}
-    for _, _, resources, _ in jobs:
-        at = partition_of(resources, partitions)
-        if at and at.sm and resources.get("gpu"):
-            gpu_partitions[f"{at.cluster}/{at.name}"] = at
+    of_gpu_jobs = [
+        partition_of(resources, partitions)
+        for _, _, resources, _ in requests
+        if resources.get("gpu")
+    ]
+    gpu_partitions = {f"{at.cluster}/{at.name}": at for at in of_gpu_jobs if at and at.sm}
     version, kernels = torch() if gpu_partitions else ("", [])
     lines = [
         f"{name} has GPUs of sm_{at.sm}, for which torch {version} of this environment has no "

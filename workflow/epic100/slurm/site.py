@@ -146,15 +146,12 @@ def choose(
         hint = did_you_mean(where, choices) or f"; known: {', '.join(choices)}"
         raise EpicError(f"EPIC100_SITE, or `site:`: no Slurm site {where!r} in {path}{hint}")
     partitions = read_partitions(path)
-    names = (env.get(f"EPIC100_{key.upper()}") or choices[where][key] for key in ("cpu", "gpu"))
-    cpu, gpu = (_named(partitions, name, path).completed() for name in names)
+    names = [env.get(f"EPIC100_{key.upper()}") or choices[where][key] for key in ("cpu", "gpu")]
+    for name in names:
+        if name not in partitions:
+            raise EpicError(f"no partition {name!r} in {path}; known: {', '.join(partitions)}")
+    cpu, gpu = (partitions[name].completed() for name in names)
     return Site((env.get("EPIC100_ACCOUNT") or account) if cpu.pays else "", cpu, gpu)
-
-
-def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> Partition:
-    if name not in partitions:
-        raise EpicError(f"no partition {name!r} in {path}; known: {', '.join(partitions)}")
-    return partitions[name]
 
 
 @functools.cache
