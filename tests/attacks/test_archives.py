@@ -40,9 +40,6 @@ def changed(**change):
     return spoil
 
 
-MADE_FROM = '{"encoder": "", "model": "ab", "load_from": null, "stride": %s, "window": 1.0}'
-
-
 @pytest.mark.parametrize(
     "spoil, words",
     [
@@ -55,9 +52,6 @@ MADE_FROM = '{"encoder": "", "model": "ab", "load_from": null, "stride": %s, "wi
         (changed(frames=np.zeros((4, 3), int)), "its frames: .* 3 2, but 2 elsewhere"),
         (changed(fps=-1.0), "its fps is -1.0: "),
         (changed(made_from="[]"), "its made_from is "),
-        (changed(made_from=MADE_FROM % "0"), "no time from row to row"),
-        (changed(made_from=MADE_FROM % "[]"), "TypeError"),
-        (changed(made_from="{}"), "KeyError"),
     ],
 )
 def test_features_that_do_not_fit_together_or_unpack_to_gigabytes_are_one_error(

@@ -134,7 +134,7 @@ def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[byt
 
 def _model(path: Path) -> None:
     weights = {"cls_head.fc2.weight": torch.zeros(2, 3), "a": torch.ones(4)}
-    save_model(TrainedModel(weights, PAIRS, 97, 300, _parsed().to_dict(), {"split": "train"}), path)
+    save_model(TrainedModel(weights, PAIRS, 97, 300, _parsed(), {"split": "train"}), path)
 
 
 def _predictions(path: Path) -> None:

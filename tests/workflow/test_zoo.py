@@ -14,6 +14,7 @@ from epic100.model.published import published
 from epic100.model.views import frames_of_2d
 from epic100.training.check import saved_for_backward
 from epic100.training.recipe import precision_of
+from epic100.training.table import HEADS_TEXT
 from support import published_weights
 from support.archive import configure, run
 from support.checkout import ROOT
@@ -83,15 +84,16 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
     run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
     figures = json.loads((folder / "results/metrics.json").read_text())
     assert figures["predicted"] == figures["segments"] > 0
-    alone = config.model.cls_head.heads == "pair"
-    assert set(figures["by_reduce"]) == {"logsumexp", "max", *([] if alone else ["heads", "joint"])}
+    heads = config.model.cls_head.heads
+    folds = {"pair": set(), "verb_noun": {"heads"}, "both": {"heads", "joint"}}[heads]
+    assert set(figures["by_reduce"]) == {"logsumexp", "max"} | folds
     dense = any(s.get("frame_interval", 1) > 1 for s in config.train_dataloader.dataset.pipeline)
     log = (folder / "results/logs/predict/val.log").read_text()
     clips = 10 if dense else 1
     assert f"{clips} clips x 3 crops of each of {figures['segments']} segments" in log
     assert f"segments: {3 * clips} times the cost of one view" in log
     log = (folder / "results/logs/train.log").read_text()
-    assert f"head: {'' if alone else 'pairs, verbs and nouns, '}dropout" in log
+    assert f"head: {HEADS_TEXT[heads]}dropout" in log
     assert not started or re.search(r"weights: .*ours.pth: \d+ of \d+ tensors; (not|trained)", log)
     assert ("clips mixed by MixClips" in log) == ("blending" in config.model.data_preprocessor)
     assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense
