@@ -179,6 +179,14 @@ def test_no_run_begins_with_a_wrong_input_and_the_reason_is_on_the_screen(here, 
     assert not (here / "results").exists()
 
 
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_one_line_of_a_run(here):
+    (here / KEPT).mkdir(parents=True)
+    done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
+    (line,) = said(done).splitlines()
+    assert f"{KEPT}: not written: " in line
+
+
 def test_a_model_of_other_classes_or_without_heads_to_fold_is_known_before_the_run(here):
     configure(here, predict={"model": "model.pth"})
     torch.save({"a": torch.zeros(1)}, "model.pth")
