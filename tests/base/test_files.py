@@ -266,6 +266,10 @@ def test_rows_come_with_the_line_on_which_they_begin(tmp_path, content, rows):
             r"not UTF-8 text \(UTF-16: save it as UTF-8\); expected a table of mine",
         ),
         (gzip.compress(b"a,b\n1,2\n", mtime=0), r".*packed by gzip: unpack it.*"),
+        (
+            b"PK\x03\x04\xff",
+            r"not UTF-8 text \(a zip or a spreadsheet: unpack it, or save it as .*",
+        ),
         (b"a;b;c\n1;2;3\n", r".*fields separated by `;`.*: save them with commas.*"),
         (b"a,b\n1," + b"x" * 200_000 + b"\n", r"line 2: field larger.*; expected a table of mine"),
     ],

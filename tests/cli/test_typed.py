@@ -37,7 +37,16 @@ AT_ONCE = {
     "run --configfile all": "takes every word behind it; put targets before the options",
     "run -n --directory nowhere": "no such folder, and a dry run makes none",
     "run -n --directory confg": "a dry run makes none; did you mean config?",
+    "run –n": "–n: begins with a long dash; expected -n",
+    "run —configfile bad.yaml": "begins with a long dash; expected --configfile",
+    "run -configfile bad.yaml": "a long option has two dashes; expected --configfile",
+    "run --epochs 3": "--epochs: no option of Snakemake; did you mean train.epochs=VALUE?",
+    "run --batch-size=8": "did you mean train.batch_size=8?",
+    "run --resumed": "--resumed: no option of Snakemake; ",
+    "check --directory nowhere": "--directory nowhere: no such folder",
+    "check --configfile model.py": "an MMEngine config goes into `train: config:`",
     "test modl.pth": "modl.pth: no such file; did you mean model.pth?",
+    "test config": "config: is a folder; expected a model",
 }
 CONFIG = "train:\n  epochs: ten\nvidoes: {}\n"
 # Each key has words behind `epic100 run -n` or `snakemake -n`, each value has the workflow's
@@ -60,6 +69,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.pth").touch()
     (tmp_path / "config").mkdir()
+    (tmp_path / "model.py").write_text('model = dict(type="a")\n')
     (tmp_path / "bad.yaml").write_text(CONFIG)
     return tmp_path
 

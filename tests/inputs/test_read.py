@@ -114,6 +114,14 @@ def one_id_in_both(here):
     rows.to_csv(TRAIN, index=False)
 
 
+def results_on_a_disk_that_is_gone(here):
+    os.symlink("/scratch/purged", "results")
+
+
+def a_file_for_results(here):
+    (here / "results").touch()
+
+
 def set_videos(here, **videos):
     config = yaml.safe_load((here / "config.yaml").read_text())
     configure(here, videos=config["videos"] | videos)
@@ -140,6 +148,8 @@ def set_videos(here, **videos):
     (a_class_without_a_name, ["EPIC_100_verb_classes.csv: no name for verb"]),
     (ids_in_other_letters, ["EPIC_100_train.csv: none of its rows has a video of sheet.tsv",
                             "capitals too"]),
+    (results_on_a_disk_that_is_gone, ["results: is a file, or a link to a folder that is gone"]),
+    (a_file_for_results, ["results: is a file, or a link"]),
     (one_id_in_both, ["narration_id P02_102_0 is in both"]),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
 def test_what_is_wrong_with_an_input_is_a_line_that_says_what_to_do(here, spoil, said_of_it):
@@ -167,6 +177,14 @@ def test_no_run_begins_with_a_wrong_input_and_the_reason_is_on_the_screen(here, 
         done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
     assert "EPIC_100_tail_verbs.csv: is a web page" in said(done)
     assert not (here / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_one_line_of_a_run(here):
+    (here / KEPT).mkdir(parents=True)
+    done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
+    (line,) = said(done).splitlines()
+    assert f"{KEPT}: not written: " in line
 
 
 def test_a_model_of_other_classes_or_without_heads_to_fold_is_known_before_the_run(here):
@@ -202,6 +220,46 @@ def test_a_film_of_no_row_and_films_of_one_size_are_notes(here):
     assert wrong() == [] and len(notes) == 2
     assert "archive/P02/P02_101.MP4 and archive/P02/P02_102.MP4" in notes[0]
     assert "sheet.tsv has no row for 1 of the films: archive/P01/P01_77.MP4" in notes[1]
+
+
+def a_page_for_a_film(here):
+    (here / "archive/P01/P01_01.MP4").write_text("<!DOCTYPE html>\n")
+
+
+def a_folder_of_frames_for_a_film(here):
+    (here / "archive/P01/P01_01.MP4").unlink()
+    (here / "archive/P01/P01_01.MP4").mkdir()
+
+
+def minutes_for_seconds(here):
+    rows = pd.read_csv(VAL, dtype=str)
+    rows.loc[1:, ["start_timestamp", "stop_timestamp"]] = ["00:01:12.00", "00:01:13.00"]
+    rows.to_csv(VAL, index=False)
+
+
+def the_list_of_test(here):
+    text = "participant_id\nP09\nP29\n"
+    (here / "csv/EPIC_100_unseen_participant_ids_validation.csv").write_text(text)
+
+
+def classes_of_epic_55(here):
+    text = "id,key\n" + "".join(f"{number},name{number}\n" for number in range(97))
+    (here / "csv/EPIC_100_verb_classes.csv").write_text(text)
+    configure(here, classes={"verbs": 125, "nouns": 352})
+
+
+@pytest.mark.parametrize("spoil, said_of_it", [
+    (classes_of_epic_55, "verb_classes.csv: names 97 of the 125 classes of `classes: verbs:`"),
+    (a_page_for_a_film, "or too small for a film: archive/P01/P01_01.MP4; "),
+    (a_folder_of_frames_for_a_film, "a folder, not readable by you, or too small for a film: "),
+    (minutes_for_seconds, "EPIC_100_validation.csv: 4 segments begin after the end of their video "
+                          "by sheet.tsv, such as P02_102_1"),
+    (the_list_of_test, "participant_ids_validation.csv: none of its participants has a segment"),
+], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+def test_what_costs_only_its_own_segments_or_figures_is_a_note(here, spoil, said_of_it):
+    spoil(here)
+    notes = [line.words for line in read() if line.state == NOTE]
+    assert wrong() == [] and len(notes) == 1 and said_of_it in notes[0]
 
 
 def test_a_link_to_the_same_file_is_not_a_second_file(here):

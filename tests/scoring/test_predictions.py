@@ -40,7 +40,7 @@ def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, 
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda c: c.pop("pair_head"), "not a predictions file of this version .*make it again"),
+        (lambda c: c.pop("pair_head"), "not a predictions file of this version .*-R predict`"),
         (lambda c: c.update(format="epic100 predictions 1"), "not a .* this version .* again"),
         (lambda c: c.update(split="test"), "predictions of split 'test', expected 'val'"),
         (lambda c: c["narration_ids"].pop(), "2 narration_ids, but 3 elsewhere"),

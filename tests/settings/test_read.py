@@ -103,7 +103,15 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
         (with_key("export.sls.x", 1), "unknown key 'export.sls.x' (known here: pt, tl, td)"),
         (with_key("clean.policy", "frame"), "clean.policy is 'frame'; expected 'segment' or 'vid"),
         (with_key("videos.root", None), "videos.root is None; expected string (files are at"),
-        (with_key("videos.root", "$NO_SUCH/x"), "the environment has no variable NO_SUCH"),
+        (
+            with_key("videos.root", "$NO_SUCH/x"),
+            "expected a path, but the environment has no variable NO_SUCH",
+        ),
+        ({"train.epochs": 3}, "key 'train.epochs': a file has no dots; expected train: {epochs:"),
+        (
+            {"train": {"checkpoint.seconds": 3}},
+            "'train.checkpoint.seconds': a file has no dots; expected train: {checkpoint: {seconds",
+        ),
         (with_key("videos.pattern", "{id}.mkv"), "'{id}.mkv'; expected"),
         (with_key("videos.pattern", "{video}{x}"), "besides it at most {participant} in braces"),
         (with_key("train.lr", 0.1), "'train.lr'; a key of the MMEngine config goes into `options`"),

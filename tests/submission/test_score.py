@@ -152,6 +152,11 @@ OTHERS = {
         "not scores of segments, or damaged",
     ),
     "none.zip": (lambda path: None, "no such file"),
+    "run": (lambda path: path.mkdir(), "is a folder; expected .zip, .pt or .pkl"),
+    "finished.pth": (
+        lambda path: torch.save({"format": "epic100 model 2"}, path),
+        "not a predictions file of this version",
+    ),
 }
 
 

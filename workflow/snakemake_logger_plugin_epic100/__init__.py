@@ -28,7 +28,7 @@ __all__ = ["LogHandler"]
 BANNERS = ("RuleException", "CalledProcessError")
 # The text of these errors is all that a user needs. For others, the places in the code are shown
 # too.
-CLEAR = ("EpicError", "WorkflowError", "InputFunctionException")
+CLEAR = ("EpicError", "DiskError", "BrokenFile", "WorkflowError", "InputFunctionException")
 PLACES = re.compile(
     r"\A\w+( in (file|rule) .*)?:\n(Error:\n  \w+:\n)?|^(Wildcards:|Traceback:|  File \")(.|\n)*",
     re.MULTILINE,

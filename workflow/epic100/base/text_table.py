@@ -26,6 +26,7 @@ PACKED = {
     b"\x1f\x8b": "packed by gzip: unpack it",
     b"\xff\xfe": "UTF-16: save it as UTF-8",
     b"\xfe\xff": "UTF-16: save it as UTF-8",
+    b"PK": "a zip or a spreadsheet: unpack it, or save it as CSV",
 }
 # A download may leave another file in a table's place. Its first line begins with one of these.
 INSTEAD = {

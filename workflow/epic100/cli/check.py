@@ -21,7 +21,9 @@ def run(options: argparse.Namespace) -> int:
     """
     profile = ["--profile", options.profile] if options.profile else []
     overlays = map(str, options.configfile)
-    words, keys = look_up([*profile, "--config", *options.keys, "--configfile", *overlays])
+    # A folder that is not there is refused as for a dry run.
+    folder = ["-n", "--directory", str(options.directory)]
+    words, keys = look_up([*profile, *folder, "--config", *options.keys, "--configfile", *overlays])
     config_files = words[words.index("--configfile") + 1 :]
     config = layered_settings(config_files, options.directory, set_words(keys))
     remote = bool(profile) and _is_remote(words[1])

@@ -77,6 +77,9 @@ def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     keys: list[str] = []
     dry = bool(DRY.intersection(arguments))
     for option, value, word in _pairs(map(shipped, arguments)):
+        if word.startswith(("–", "—")):  # Pages and messengers make it of hyphens.
+            dashes = "-" if len(word) == 2 else "--"
+            raise EpicError(f"{word}: begins with a long dash; expected {dashes}{word[1:]}")
         if word == option or word.startswith(f"{option}=") and option:
             _refuse_option(option, word)
         if option == "--config":
@@ -116,15 +119,20 @@ def _refuse_option(option: str, word: str) -> None:
     name, _, value = word.lstrip("-").partition("=")
     if name in names_of(Settings) and option not in OFTEN:
         raise EpicError(f"{word}: a key has no dashes; expected {name}={value or 'VALUE'}")
+    if f"-{option}" in OFTEN:  # Snakemake would read -configfile as -c onfigfile.
+        raise EpicError(f"{word}: a long option has two dashes; expected -{word}")
     if option in OFTEN or not option.startswith("--"):
         return
     from snakemake.cli import get_argument_parser
 
     known = get_argument_parser()._option_string_actions
     if not any(known_option.startswith(option) for known_option in known):
+        ending = "." + option.lstrip("-").replace("-", "_")
+        keys = [name for name in names_of(Settings) if name.endswith(ending)]
+        meant = f"; did you mean {keys[0]}={value or 'VALUE'}?" if keys else ""
         raise EpicError(
-            f"{option}: no option of Snakemake{did_you_mean(option, known)} `snakemake --help` "
-            "lists them; a key of the config is KEY=VALUE"
+            f"{option}: no option of Snakemake{meant or did_you_mean(option, known) or ';'} "
+            "`snakemake --help` lists them; a key of the config is KEY=VALUE"
         )
 
 

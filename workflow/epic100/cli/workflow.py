@@ -34,10 +34,9 @@ def run_demo(given: argparse.Namespace) -> int:
 def run_test(given: argparse.Namespace) -> int:
     """Score a finished model on the validation split."""
     if not given.model.is_file():
-        raise EpicError(
-            f"{given.model}: no such file{nearest_file(given.model)}; expected a model, as "
-            "results/model.pth"
-        )
+        is_folder = given.model.is_dir()
+        fault = "is a folder" if is_folder else f"no such file{nearest_file(given.model)}"
+        raise EpicError(f"{given.model}: {fault}; expected a model, as results/model.pth")
     with reading(given.model) as file:
         head = file.read(2**16)
     is_scores = given.model.suffix in (".zip", ".pkl")

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from epic100.video.sheet import (
     participants_of,
     read_sheet,
 )
+
+# A film has so many bytes a second, even a small copy of a still scene.
+LEAST = 100
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
         yield Line(OK, "videos", "and annotations are made by the demo")
         return
     files = {video: archive.every_file[video.path()][0] for video in archive.needed}
-    on_disk = [video.video_id for video, file in files.items() if file.exists()]
+    there = {video: file for video, file in files.items() if os.path.exists(file)}
+    on_disk = [video.video_id for video in there]
     first, *by_split = on_disk_lines(archive.needed, on_disk, settings.root)
     if not on_disk and not settings.download:
         layouts = settings.pattern or ", ".join(LAYOUTS)
@@ -88,7 +92,8 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
     for line in by_split:
         yield Line(OK, "videos", line)
     yield from _twice(archive)
-    yield from _one_film_under_two_ids(list(files.values()))
+    yield from _no_films(there)
+    yield from _one_film_under_two_ids(list(there.values()))
     listed_whole = not (settings.pattern or settings.subset)
     if listed_whole and (films := films_not_listed(archive.videos, settings.root)):
         names = some([path.as_posix() for path in films])
@@ -112,6 +117,23 @@ def _twice(archive: Archive) -> Iterator[Line]:
                     f"{video.video_id}: there are two files, {first} and {other}; expected one: "
                     "remove or rename the other",
                 )
+
+
+def _no_films(files: Mapping[Video, Path]) -> Iterator[Line]:
+    """What cannot be read, or is too small for a film: a page, a pointer or a begun copy."""
+    if odd := [
+        file.as_posix()
+        for video, file in files.items()
+        if not os.access(file, os.R_OK)
+        or not file.is_file()
+        or file.stat().st_size < LEAST * video.duration
+    ]:
+        yield Line(
+            NOTE,
+            "videos",
+            f"a folder, not readable by you, or too small for a film: {some(odd)}; their segments "
+            "would be left out: correct the permissions, or copy or download them again",
+        )
 
 
 def _one_film_under_two_ids(files: list[Path]) -> Iterator[Line]:

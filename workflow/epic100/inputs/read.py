@@ -111,6 +111,13 @@ def _absent(files: InputFiles) -> Iterator[Line]:
                 section,
                 f"{path}: no such file; expected that of `{section}: {key}:`; put it there{hint}",
             )
+    if os.path.lexists("results") and not os.path.isdir("results"):
+        yield Line(
+            WRONG,
+            "results",
+            "results: is a file, or a link to a folder that is gone; expected a folder: remove it, "
+            "or make the folder again that it links to",
+        )
     for path in files.models:
         if not os.path.isfile(path):
             fault = "is a folder" if os.path.isdir(path) else "no such file"

@@ -7,6 +7,7 @@ that are on disk, and the pairs of all of them. It runs as a process of its own 
 import contextlib
 import json
 import logging
+import os
 import pickle
 import sys
 import tempfile
@@ -70,7 +71,7 @@ def start_check(asked: Asked) -> StartTable:
     try:
         config = asked.settings
         archive = find_archive(config, asked.folder)
-        on_disk = [video for video in archive.needed if archive.files[video.path()].exists()]
+        on_disk = [video for video in archive.needed if os.path.exists(archive.files[video.path()])]
         to_come = config.minikitchen or config.videos.download or not on_disk
         usable = archive.needed if to_come else on_disk
         train, val = (

@@ -7,12 +7,13 @@ import pandas as pd
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.inputs.archive import Archive
-from epic100.inputs.lines import OK, WRONG, Line, some
+from epic100.inputs.lines import NOTE, OK, WRONG, Line, some
 from epic100.segments.annotations import load_annotations
 from epic100.segments.official_lists import CLASS_LISTS, read_class_list, read_list
 from epic100.segments.segment_list import NO_LABEL
 from epic100.settings import Settings
 from epic100.settings.config import HEADS_FOR
+from epic100.video.sheet import Video
 
 LABELLED = ("train", "val")
 
@@ -38,7 +39,7 @@ def table_lines(
     yield from _splits(tables, csvs, config, archive)
     for key, path in lists.items():
         try:
-            yield from _list(key, path, tables, config)
+            yield from _list(key, path, tables, config, by_id)
         except EpicError as error:
             yield Line(WRONG, "evaluate", str(error))
 
@@ -50,6 +51,17 @@ def _splits(
     if tables:
         counts = ", ".join(f"{split} {len(table):,}" for split, table in tables.items())
         yield Line(OK, "annotations", f"segments: {counts}")
+    durations = {video.video_id: video.duration for video in archive.videos}
+    for split, table in tables.items():
+        late = table["start_seconds"] >= table["video_id"].map(durations)
+        if late.any():
+            yield Line(
+                NOTE,
+                "annotations",
+                f"{csvs[split]}: {late.sum()} segments begin after the end of their video by "
+                f"{config.videos.sheet}, such as {table['narration_id'][late].iloc[0]}, and would "
+                "be left out; correct their times, or the duration there",
+            )
     owners = {video.video_id: video.participant_id for video in archive.videos}
     for split in filter(tables.__contains__, LABELLED):
         people = sorted(set(tables[split]["video_id"].map(owners)))
@@ -88,12 +100,24 @@ def _splits(
 
 
 def _list(
-    key: str, path: str, tables: Mapping[str, pd.DataFrame], config: Settings
+    key: str,
+    path: str,
+    tables: Mapping[str, pd.DataFrame],
+    config: Settings,
+    videos: Mapping[str, Video],
 ) -> Iterator[Line]:
     """Whether a list has the classes of the config and of the annotations."""
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
     if key == "unseen_participants":
-        read_list(path, key)
+        unseen, val = set(read_list(path, key)), tables.get("val")
+        people = set() if val is None else {videos[name].participant_id for name in val["video_id"]}
+        if unseen and people and not unseen & people:
+            yield Line(
+                NOTE,
+                "evaluate",
+                f"{path}: none of its participants has a segment of val, so that `unseen` has no "
+                "figure; expected the list of the validation split, unless the archive is a part",
+            )
         return
     count = getattr(config.classes, f"{task}s")
     listed = set(read_class_list(path, key) if key in CLASS_LISTS else read_list(path, key))
@@ -103,6 +127,13 @@ def _list(
             "evaluate",
             f"{path}: {task} {beyond[0]} is in it, but `classes: {task}s:` is {count}; expected "
             f"ids below that, in the file of `evaluate: {key}:`",
+        )
+    if key in CLASS_LISTS and len(listed) < count:
+        yield Line(
+            NOTE,
+            "evaluate",
+            f"{path}: names {len(listed)} of the {count} classes of `classes: {task}s:`; expected "
+            "the same number in both",
         )
     for split, table in tables.items() if key in CLASS_LISTS else ():
         if lacking := sorted(set(table[task]) - listed - {NO_LABEL}):

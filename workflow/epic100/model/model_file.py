@@ -158,7 +158,8 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
         raise EpicError(
             f"{path}: a checkpoint, but not a finished model of this version ({FORMAT!r}); "
             "checkpoints of a running training are in results/work_dirs and hold no pair table; a "
-            "model of another version must be trained again"
+            "model of another version must be trained again; for one of MMAction2: epic100 migrate "
+            "model"
         )
     if lacking := [f.name for f in fields(TrainedModel) if f.name not in content]:
         raise EpicError(

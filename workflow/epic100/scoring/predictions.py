@@ -124,7 +124,7 @@ def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
     ):
         raise EpicError(
             f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
-            f"predict writes; {advice}"
+            "predict writes; make it again with `snakemake -R predict`"
         )
     predictions = checked(Predictions(**content), path, "predict")
     if len(set(predictions.narration_ids)) < len(predictions.narration_ids):

@@ -294,7 +294,14 @@ def _refuse(
 
 def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     matches = [TIMESTAMP.fullmatch(text) for text in table[column]]
-    _refuse(path, table, column, [match is None for match in matches], "a time HH:MM:SS.ss")
+    _refuse(
+        path,
+        table,
+        column,
+        [match is None for match in matches],
+        "a time HH:MM:SS.ss, no frames or seconds; a spreadsheet changes times: take the official "
+        "file again",
+    )
     # A match for each text is cheaper than pandas' own `str.extract`: 67,000 rows in 0.2 s, not 1.
     seconds = [
         3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) for match in matches if match

@@ -80,6 +80,8 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
         EpicError: The file cannot be read, or is not YAML with keys.
     """
     path = Path(path)
+    if path.suffix == ".py":
+        raise EpicError(f"{path}: expected YAML; an MMEngine config goes into `train: config:`")
     try:
         layer = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

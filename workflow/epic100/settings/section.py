@@ -208,7 +208,10 @@ def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
     location, value = error["loc"], error["input"]
     name = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
-        return unknown_key(model, name)
+        # A dotted name that is known as it is typed has no fault of its own.
+        names = name.split(".")
+        nested = ": {".join(names) + ": ..." + "}" * (len(names) - 1)
+        return unknown_key(model, name) or f"key {name!r}: a file has no dots; expected {nested}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error" and (not location or isinstance(value, Mapping)):
         return message if not location or message.startswith("`") else f"{name}: {message}"

@@ -15,7 +15,7 @@ def _expanded(path: str) -> str:
     """A path with `~` and `$VAR` replaced."""
     expanded = os.path.expanduser(os.path.expandvars(path))
     if missing := re.search(r"\$\{?(\w+)", expanded):
-        raise ValueError(f"the environment has no variable {missing[1]}")
+        raise ValueError(f"expected a path, but the environment has no variable {missing[1]}")
     return expanded
 
 

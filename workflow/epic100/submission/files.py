@@ -186,7 +186,10 @@ def existing_file(path: PathLike) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        raise EpicError(f"{path}: no such file")
+        is_folder = path.is_dir()
+        raise EpicError(
+            f"{path}: {'is a folder; expected .zip, .pt or .pkl' if is_folder else 'no such file'}"
+        )
     return path
 
 

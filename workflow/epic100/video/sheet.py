@@ -201,7 +201,7 @@ def _in_any_case(name: str) -> str:
 def found_instead(root: str | os.PathLike) -> str:
     """What is below a folder in which no video of the sheet was found."""
     if not os.path.isdir(root):
-        return "no such folder"
+        return "is a file" if os.path.exists(root) else "no such folder"
     files = itertools.islice(filter(Path.is_file, Path(root).rglob("*")), 1000)
     films_first = sorted(files, key=lambda path: path.suffix.lower() not in FILMS)
     names = [path.relative_to(root).as_posix() for path in films_first[:3]]
