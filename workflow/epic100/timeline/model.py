@@ -298,8 +298,8 @@ def _examples(
         except (KeyError, EpicError):
             continue
         frames, length = scanned.index.frames, clip_frames(model.pipeline, scanned.index.fps, None)
-        # Annotators may not have looked at the time before the first segment and after the last
-        # one, so it counts as busy.
+        # A gap lies between two segments, so the time before the first segment and after the last
+        # one counts as busy.
         busy = [(0, int(rows["start"].min())), (int(rows["stop"].max()), frames)]
         busy += [*zip(rows["start"], rows["stop"], strict=True), *scanned.row.damaged]
         gaps = [
