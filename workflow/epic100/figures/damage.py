@@ -188,7 +188,7 @@ def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> 
     pixel = axes.get_xlim()[1] / PIXELS
     for is_dropped, colour in ((False, GREEN), (True, ORANGE)):
         spans = segments.loc[segments["dropped"] == is_dropped, ["start", "stop"]] / (fps * pixel)
-        # Each pixel of the axis that a segment touches is marked, and marked neighbours are one bar.
+        # Each pixel that a segment touches is marked, and marked neighbours become one bar.
         is_marked = np.zeros(PIXELS + 1, dtype=bool)
         for first, last in spans.to_numpy().astype(int):
             is_marked[first : max(last, first + 1)] = True
@@ -197,7 +197,7 @@ def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> 
 
 
 def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) -> None:
-    """Draw damaged stretches (row, start, length) in front of everything else, at a visible width."""
+    """Draw damaged stretches (row, start, length) in front of all else, at a visible width."""
     least_length = MARK * axes.get_xlim()[1]
     for y, start, length in marks:
         axes.barh(
