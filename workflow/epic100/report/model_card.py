@@ -114,7 +114,7 @@ def without_folders(value: Any, key: str = "") -> Any:
 
 
 def _encoder(config: ConfigDict) -> dict[str, Any]:
-    """Describe the frozen encoder of a probe, a line by its name; empty for another model."""
+    """Describe the frozen encoder of a probe, by label of the line; empty for another model."""
     rows = dict(config.get("features", {}))
     if rows:
         rows["fingerprint"] = rows.pop("model")
@@ -124,7 +124,7 @@ def _encoder(config: ConfigDict) -> dict[str, Any]:
 
 
 def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
-    """Describe how a model was trained, a line of the card by its name."""
+    """Describe how a model was trained, by label of the line in the card."""
     trained_on, optimizer = trained.trained_on, config.optim_wrapper.optimizer
     options = {key: value for key, value in optimizer.items() if key != "type"}
     # Rate and weight decay of a probe are the best of several that were tried.

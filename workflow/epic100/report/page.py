@@ -55,7 +55,7 @@ class Picture:
     Attributes:
         title: What the picture shows.
         hint: How to read the picture.
-        url: The picture itself, as a `data:` URL. A browser runs and loads nothing for an SVG in an `img`.
+        url: The picture as a `data:` URL. A browser runs and loads nothing for an SVG in an `img`.
     """
 
     title: str
@@ -103,7 +103,8 @@ def write_page(
     """
     figures = read_json(metrics)
     kept, class_rows = read_frame(salvage), read_frame(classes, keep_default_na=False)
-    # A class may be called `NA`, so all cells are read as text, and numbers are made from it here.
+    # A class may be called `NA`, so no text counts as an empty cell. Columns with empty cells are
+    # texts then, and become numbers here.
     class_rows[NUMBERS] = class_rows[NUMBERS].apply(pd.to_numeric, errors="coerce")
     saved = int((kept["kept_by_segment"] - kept["kept_by_video"]).sum())
     page = template(TEMPLATE).render(

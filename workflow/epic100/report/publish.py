@@ -33,7 +33,7 @@ The workflow that made them is Apache-2.0. The videos are not in here.
 
 
 def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
-    """Write a model and its papers into a new folder, for a model hub or a release.
+    """Write a model with its card and figures into a new folder, for a model hub or a release.
 
     It has the weights as `model.pth` and `model.safetensors`, the rest of the model file as
     `config.json`, the card as `README.md`, figures, the segments that were left out, notes on
@@ -50,9 +50,9 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     if folder.exists():
         raise EpicError(f"{folder}: is there already; expected the name of a new folder")
     trained = shared(load_model(source))
-    # The model of the default run is in results/, and that of another run in results/runs/NAME/.
-    # Either way, the table of dropped segments is in results/clean/ or in the run's own clean/.
-    dropped_paths = [folder / "clean" / DROPPED for folder in list(source.absolute().parents)[:3]]
+    # The table of dropped segments is in results/clean/. A model is in results/ or, two folders
+    # below, in results/runs/NAME/.
+    dropped_paths = [parent / "clean" / DROPPED for parent in list(source.absolute().parents)[:3]]
     files = {name: source.parent / file for name, file in BESIDE.items()}
     files[DROPPED] = next((path for path in dropped_paths if path.is_file()), dropped_paths[0])
     for path in files.values():
