@@ -190,8 +190,9 @@ def gather(
         EpicError: A file is wrong, or the predictions are not of these segments.
     """
     classes = reading["classes"]
-    class_lists = {key: path for key, path in lists.items() if key not in LISTS}
-    names = read_class_names(name_csvs, class_lists)
+    names = read_class_names(
+        name_csvs, {key: path for key, path in lists.items() if key not in LISTS}
+    )
     table = _segments(annotations, dropped, videos, reading)
     official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
     video_numbers, video_ids = pd.factorize(table["video_id"])

@@ -75,8 +75,7 @@ def _place_clips(
         The numbers of the segments whose clips are there, and how many clips do not fit.
     """
     segments = data["segments"]
-    participants = data["videos"]["participant"]
-    participant = pd.Series([participants[video] for video in segments["video"]])
+    participant = pd.Series([data["videos"]["participant"][video] for video in segments["video"]])
     clip_paths = participant + "/" + segments["id"] + ".mp4"
     table = pd.DataFrame({"participant": participant, "clip": clip_paths, "right": True})
     for run in data["runs"]:

@@ -61,16 +61,16 @@ def by_class(
         counts = ["train_segments", "val_segments"]
         table[counts] = table[counts].fillna(0).astype(int)
         wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
+        # The mode is the most frequent wrong guess; of several, the one with the lowest id is taken.
         guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
         guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in guesses.items()}
         table["often_taken_for"] = [guess_of_class.get(class_id, "") for class_id in table.index]
         table.insert(0, "name", [names(task, class_id) for class_id in table.index])
         table = table.rename_axis("class_id").reset_index()
         table.insert(0, "task", task)
-        table = table.sort_values(
-            ["val_segments", "train_segments"], ascending=False, kind="stable"
+        tables.append(
+            table.sort_values(["val_segments", "train_segments"], ascending=False, kind="stable")
         )
-        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 

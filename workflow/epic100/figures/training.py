@@ -117,9 +117,8 @@ def _over_epochs(axes: Axes, last_epoch: float) -> None:
 
 def _line(axes: Axes, history: pd.DataFrame, column: str, colour: str, **look: Any) -> None:
     """Draw a column of the history over epochs; `look` are options of `Axes.plot`."""
-    marker = "o" if len(history) <= MOST_DOTS else ""
-    look = {"marker": marker, "markersize": 4, "color": colour, **look}
-    axes.plot(history["epoch"], history[column], **look)
+    dots = {"marker": "o" if len(history) <= MOST_DOTS else "", "markersize": 4}
+    axes.plot(history["epoch"], history[column], **{**dots, "color": colour, **look})
 
 
 def _draw_time(axes: Axes, history: pd.DataFrame) -> None:

@@ -102,11 +102,11 @@ def write_page(
         EpicError: An input is wrong.
     """
     figures = read_json(metrics)
-    kept, class_rows = read_frame(salvage), read_frame(classes, keep_default_na=False)
+    salvage_rows, class_rows = read_frame(salvage), read_frame(classes, keep_default_na=False)
     # A class may be called `NA`, so no text counts as an empty cell. Columns with empty cells are
     # texts then, and become numbers here.
     class_rows[NUMBERS] = class_rows[NUMBERS].apply(pd.to_numeric, errors="coerce")
-    saved = int((kept["kept_by_segment"] - kept["kept_by_video"]).sum())
+    saved = int((salvage_rows["kept_by_segment"] - salvage_rows["kept_by_video"]).sum())
     page = template(TEMPLATE).render(
         run=run,
         figures=figures,
@@ -116,10 +116,10 @@ def write_page(
         ),
         published=published_rows(figures),
         causes=CAUSES,
-        segments=int(kept["segments"].sum()),
-        kept=int(kept["kept_by_segment" if policy == "segment" else "kept_by_video"].sum()),
+        segments=int(salvage_rows["segments"].sum()),
+        kept=int(salvage_rows[f"kept_by_{policy}"].sum()),
         policy=policy,
-        caution=caution(kept),
+        caution=caution(salvage_rows),
         dropped=dropped_counts(dropped),
         pictures={name: read_picture(path) for name, path in pictures.items()},
         examples=read_json(examples),
@@ -128,7 +128,7 @@ def write_page(
         steps=next_steps(figures, history, policy, saved),
         classes=class_tables(class_rows),
         mistakes=mistakes_table(figures, class_rows),
-        people=people_table(figures, kept, policy),
+        people=people_table(figures, salvage_rows, policy),
         costs=cost_table(jobs),
         losses=(
             history["loss"].iloc[-1] if history is not None and len(history) else None,
@@ -177,7 +177,8 @@ def read_picture(path: PathLike) -> Picture:
         raise EpicError(
             f"{path}: no SVG file ({error}); make it again: snakemake -R {path}"
         ) from error
-    title, hint = (
-        root.findtext(f".//{DUBLIN_CORE}{key}") or "" for key in ("title", "description")
+    return Picture(
+        title=root.findtext(f".//{DUBLIN_CORE}title") or "",
+        hint=root.findtext(f".//{DUBLIN_CORE}description") or "",
+        url=f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
     )
-    return Picture(title, hint, f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}")

@@ -160,15 +160,15 @@ def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
     return styled(table, "mistakes", "What is taken for what", {"% of its class": 100})
 
 
-def people_table(figures: Mapping[str, Any], kept: pd.DataFrame, policy: str) -> Markup:
+def people_table(figures: Mapping[str, Any], salvage: pd.DataFrame, policy: str) -> Markup:
     """Make the table of participants: segments, those lost to damage, and accuracy on val.
 
     Args:
         figures: The content of metrics.json.
-        kept: results/clean/salvage.tsv.
+        salvage: The table results/clean/salvage.tsv, a row for each participant.
         policy: The cleaning policy of the run.
     """
-    salvage = kept.set_index("participant_id")
+    salvage = salvage.set_index("participant_id")
     val = pd.DataFrame(figures["diagnostics"]["participants"]).T.reindex(salvage.index)
     table = pd.DataFrame(
         {

@@ -139,10 +139,10 @@ def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, spli
 
 
 def with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Find the segments that have the training prior: they share all scores.
+    """Find the segments with the training prior: the largest group with the same scores.
 
     Returns:
-        The ids of the largest group with equal verb and noun scores; [] if all entries differ.
+        The narration ids of the group; [] if the scores of all segments differ.
     """
     ids_by_scores = defaultdict(list)
     for entry in entries:
@@ -192,7 +192,7 @@ def some_of(names: Sequence[Any]) -> str:
 
 def _id_problems(ids: Sequence[Any], expected_ids: Iterable[str]) -> list[str]:
     """List the problems of narration ids: no str, missing, unexpected, duplicate."""
-    # The keys of a dict are found at once, as those of a set, and keep their order.
+    # A dict serves as a set that keeps the order.
     expected = dict.fromkeys(expected_ids)
     counts = Counter(name for name in ids if isinstance(name, str))
     ids_by_problem = {

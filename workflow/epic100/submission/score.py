@@ -161,13 +161,4 @@ def _avion_predictions(
     # AVION stores no training counts, and every segment has a prediction, so no prior is needed.
     pairs_with_counts = [(verb, noun, 0) for verb, noun in pairs]
     log_probs = probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float()
-    num_verbs, num_nouns = sizes
-    return Predictions(
-        split="val",
-        narration_ids=truth.ids,
-        log_probs=log_probs,
-        pairs=pairs_with_counts,
-        num_verbs=num_verbs,
-        num_nouns=num_nouns,
-        trained_on={},
-    )
+    return Predictions("val", truth.ids, log_probs, pairs_with_counts, *sizes, trained_on={})

@@ -262,8 +262,8 @@ def build_timeline(
         else:
             clip["damaged"] = True
         clips.append(clip)
-    duration = times[-1]
-    return Timeline(video, fps, duration, damaged, segments, clips, made_from, late)
+    # The last time is where the video ends.
+    return Timeline(video, fps, times[-1], damaged, segments, clips, made_from, late)
 
 
 def _for_all_steps(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:

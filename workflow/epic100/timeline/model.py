@@ -38,9 +38,9 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import outside, ranges_of
 
 FORMAT = "epic100 background 1"
-# It is the factor of the squared weights in the loss.
+# The loss adds the squared weights times this factor.
 DECAY = 0.01
-# Log-probabilities below it tell nothing more.
+# Lower log-probabilities count as this one, since they tell nothing more.
 FLOOR = -30.0
 
 
@@ -92,7 +92,7 @@ def read_background(path: str | os.PathLike, digest: str) -> Background:
         if (background.format, background.model) != (FORMAT, digest):
             raise ValueError("it is of another version or model")
     except (OSError, ValueError, TypeError) as error:
-        # Keys that `Background` has not, or lacks, raise a TypeError that names Python's parts.
+        # Unknown and missing keys raise a TypeError, whose words mean nothing to a user.
         why = "it has another form" if isinstance(error, TypeError) else error
         raise EpicError(
             f"{path}: no background of this model ({why}); expected the background.json of its "
@@ -115,6 +115,7 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
     mean, spread = values.mean(dim=0), values.std(dim=0) + 1e-6
     values, truth = (values - mean) / spread, torch.from_numpy(gaps).double()
     sample_weights = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth).mean())
+    # The last weight is the bias.
     weights = torch.zeros(values.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -122,10 +123,10 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
         """Compute the loss and its gradient, as LBFGS asks for at each of its trials."""
         optimizer.zero_grad()
         scores = values @ weights[:-1] + weights[-1]
-        lost = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth, sample_weights)
-        lost = lost + DECAY * weights[:-1].square().sum()
-        lost.backward()
-        return lost
+        total = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth, sample_weights)
+        total = total + DECAY * weights[:-1].square().sum()
+        total.backward()
+        return total
 
     optimizer.step(loss)
     # The learned weights are for standardised values. For the log-probabilities themselves, each
