@@ -61,7 +61,7 @@ def by_class(
         counts = ["train_segments", "val_segments"]
         table[counts] = table[counts].fillna(0).astype(int)
         wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
-        # The mode is the most frequent wrong guess; of several, the one with the lowest id is taken.
+        # The mode is the most frequent wrong guess; of several, the lowest class id is taken.
         guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
         guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in guesses.items()}
         table["often_taken_for"] = [guess_of_class.get(class_id, "") for class_id in table.index]
