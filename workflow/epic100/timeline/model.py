@@ -321,5 +321,5 @@ def _examples(
 
 
 def _thinned(spans: list[list[int]]) -> list[list[int]]:
-    """Take every n-th of some [start, stop), with the least n that leaves `MOST_CLIPS` of them."""
+    """Take every n-th of some [start, stop), the least n that leaves at most `MOST_CLIPS`."""
     return spans[:: max(1, math.ceil(len(spans) / MOST_CLIPS))]
