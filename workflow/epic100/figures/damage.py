@@ -132,8 +132,8 @@ def plot_close_up(
     table = segments.assign(video=video_ids, dropped=segments["narration_id"].isin(set(dropped)))
     table = table[table["video"].isin(damaged)]
     counts = (
-        table.groupby("video")["dropped"]
-        .agg(lost="sum", total="size")
+        table.groupby("video")
+        .agg(lost=("dropped", "sum"), total=("dropped", "size"))
         .reindex(damaged, fill_value=0)
     )
     order = counts.sort_values("lost", ascending=False, kind="stable").index

@@ -400,7 +400,7 @@ def as_vtt(timeline: Timeline) -> str:
 
 def _rows(timeline: Timeline) -> Iterator[list[Any]]:
     """Yield the rows of the TSV table: the actions and the damaged stretches, in order of time."""
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             segment.start,
             segment.stop,
