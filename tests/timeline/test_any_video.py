@@ -57,7 +57,7 @@ def call(tmp_path, monkeypatch):
 def test_a_killed_run_goes_on_and_ends_in_the_same_files(
     model, sound, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr("epic100.timeline.clips.PART", 6)
+    monkeypatch.setattr("epic100.timeline.clips.CLIPS_PER_SHARD", 6)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
 
     def whole(out):

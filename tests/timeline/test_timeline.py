@@ -26,7 +26,7 @@ from epic100.timeline.content import (
     write_timeline,
 )
 from epic100.timeline.model import (
-    LEAST,
+    SHORTEST_GAP,
     Background,
     ModelInUse,
     best_threshold,
@@ -290,7 +290,7 @@ def test_without_gaps_nothing_is_learned(lab, model, tmp_path):
     for split in ("train", "val"):
         table = read_segments(f"{lab.results}/segments/{split}.txt")
         write_segments(table.assign(stop=table["stop"] + 10**6), folder / f"{split}.txt")
-    with pytest.raises(EpicError, match=f"train.txt: 0 gaps of {LEAST} frames or more and "):
+    with pytest.raises(EpicError, match=f"train.txt: 0 gaps of {SHORTEST_GAP} frames or more and "):
         learn(lab, model, tmp_path / "background.json", folder.name)
 
 

@@ -27,7 +27,7 @@ from epic100.video.sheet import Video, find_files
 
 PathLike = str | os.PathLike
 
-# The page has at most so many guesses for the verb of a segment, and for its noun.
+# The page has at most this many guesses for the verb of a segment, and for its noun.
 BEST = 5
 # The page shows the predictions of this split.
 PREDICTED = "val"
@@ -37,18 +37,19 @@ UNIT = 10_000
 
 LICENSE = "CC BY-NC 4.0, University of Bristol"
 NOT_SCANNED = "not scanned"
+VIDEO_COLUMNS = ("id", "participant", "seconds", "state", "why", "damaged", "file")
 
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run that the page shows.
+    """A run that the page shows, and where its results are.
 
     Attributes:
-        name: Its name; "" for the only run of a page, if that is the default run.
-        predictions: Its predictions of split val.
-        home: The folder of its results.
-        reduce: As for `predictions.complete_scores`.
-        timelines: Its tables `{video_id}.tsv` of `epic100.timeline`.
+        name: The run's name; "" for the only run of a page, if that is the default run.
+        predictions: The run's predictions of split val.
+        home: The folder of the run's results.
+        reduce: How pair scores are folded, as for `predictions.complete_scores`.
+        timelines: The run's tables `{video_id}.tsv` of `epic100.timeline`.
     """
 
     name: str
@@ -66,20 +67,22 @@ def shown_runs(
     timelines: Sequence[str],
     reduce: str | None,
 ) -> list[ShownRun]:
-    """Name the runs of a page and what each is shown with.
+    """Collect what the page needs of each run; the lists are in the order of the runs.
 
     Args:
-        names: Their names.
-        homes: The folders of their results.
-        own: Whether a run is of this config. Another run is shown with the figures that it has.
-        predictions: Their predictions of split val.
-        timelines: The timelines of all of them.
+        names: The names of the runs.
+        homes: The folders of the runs' results.
+        own: Whether a run is of this config. Another run's scores are folded as its metrics.json
+            says.
+        predictions: The runs' predictions of split val.
+        timelines: The timelines of all runs together.
         reduce: The config's `export: reduce:`.
     """
     runs = []
     for name, home, is_own, path in zip(names, homes, own, predictions, strict=True):
         run_reduce = reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"]
-        tables = [table for table in timelines if Path(table).parents[1] == Path(home)]
+        # A timeline is in a folder of the run's folder, such as results/timeline/P01_01.tsv.
+        tables = [table for table in timelines if Path(table).parent.parent == Path(home)]
         runs.append(ShownRun(name, path, home, run_reduce, tables))
     return runs
 
@@ -88,13 +91,14 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
     """Read the best classes of each predicted segment, ranked as the official evaluator ranks them.
 
     Args:
-        run: The run.
+        run: The run whose predictions are read.
         table: Segments of all splits, with `split`, `narration_id`, `verb` and `noun`.
         classes: Numbers of `verbs` and `nouns`.
 
     Returns:
-        Columns over the segments of its column `segment`, places in `table`, as `content.gather`
-        describes them; and `official`, top-1 action over all of val in percent.
+        Columns as `content.gather` describes them, over the predicted segments; the column
+        `segment` has their row numbers in `table`. And `official`, top-1 action over all of val in
+        percent.
 
     Raises:
         EpicError: The predictions are not of these segments or classes.
@@ -109,26 +113,29 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
             "page shows runs of the same classes"
         )
     ids = segments["narration_id"].tolist()
-    *scores, predicted = complete_scores(predictions, ids, run.reduce)
-    hits = official_hits(*scores, *(segments[task].to_numpy() for task in TASKS))
-    mask = predicted.numpy()
+    verb, noun, predicted = complete_scores(predictions, ids, run.reduce)
+    hits = official_hits(verb, noun, segments["verb"].to_numpy(), segments["noun"].to_numpy())
+    is_predicted = predicted.numpy()
     columns: dict[str, Any] = {
         "official": percent(hits["action_at_1"]),
-        "segment": segments.index[mask].tolist(),
-        "near": hits["action_at_5"][mask].astype(int).tolist(),
+        "segment": segments.index[is_predicted].tolist(),
+        "near": hits["action_at_5"][is_predicted].astype(int).tolist(),
     }
-    for task, score in zip(TASKS, scores, strict=True):
-        rows = score.numpy()[mask]
+    for task, scores in (("verb", verb), ("noun", noun)):
+        # The scores are log-probabilities, float32 [predicted segments, classes].
+        rows = scores.numpy()[is_predicted]
         best = np.argsort(rows, axis=1)[:, ::-1][:, :BEST]
         chances = np.exp(np.take_along_axis(rows, best, axis=1))
-        truth = segments[task].to_numpy()[mask]
+        true_classes = segments[task].to_numpy()[is_predicted]
+        true_chances = np.exp(rows[np.arange(len(rows)), true_classes])
         columns[task] = best.ravel().tolist()
-        columns[f"{task}_p"] = _whole(chances)
-        columns[f"{task}_truth_p"] = _whole(np.exp(rows[np.arange(len(rows)), truth]))
+        columns[f"{task}_p"] = _in_units(chances)
+        columns[f"{task}_truth_p"] = _in_units(true_chances)
     return columns
 
 
-def _whole(chances: np.ndarray) -> list[int]:
+def _in_units(chances: np.ndarray) -> list[int]:
+    """Write probabilities as whole numbers of 1 / `UNIT`, row after row: 0.25 is 2500."""
     return (UNIT * chances).round().astype(int).ravel().tolist()
 
 
@@ -146,7 +153,7 @@ def gather(
     data: str = DATA_SET,
     **reading: Any,
 ) -> dict[str, Any]:
-    """Collect what the page shows.
+    """Collect all that the page shows: segments, runs with their guesses, videos, class names.
 
     Args:
         videos: Rows of the video sheet by video_id.
@@ -183,7 +190,9 @@ def gather(
         EpicError: A file is wrong, or the predictions are not of these segments.
     """
     classes = reading["classes"]
-    names = read_class_names(name_csvs, {k: v for k, v in lists.items() if k not in LISTS})
+    names = read_class_names(
+        name_csvs, {key: path for key, path in lists.items() if key not in LISTS}
+    )
     table = _segments(annotations, dropped, videos, reading)
     official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
     video_numbers, video_ids = pd.factorize(table["video_id"])
@@ -214,7 +223,7 @@ def gather(
             "stop": table["stop_seconds"].round(2).tolist(),
             "verb": table["verb"].tolist(),
             "noun": table["noun"].tolist(),
-            "said": [printable(text) for text in table["said"]],
+            "said": [printable(narration) for narration in table["narration"]],
             "reason": reason_numbers.tolist(),
         },
         "runs": [
@@ -225,7 +234,7 @@ def gather(
             }
             for run in runs
         ],
-        "videos": _videos([videos[name] for name in video_ids], scans, table, page, root),
+        "videos": _videos([videos[video_id] for video_id in video_ids], scans, table, page, root),
         "pages": _pages(page, runs),
     }
 
@@ -234,18 +243,27 @@ def _segments(
     annotations: Mapping[str, PathLike],
     dropped: PathLike,
     videos: Mapping[str, Video],
-    reading: Mapping[str, Any],
+    load_options: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """The annotations of all splits, with `split`, the narration, and why each was dropped."""
-    why = {(row["split"], row["narration_id"]): row["reason"] for row in read_dropped(dropped)}
-    said: dict[tuple[str, str], str] = {}
-    for split, path in annotations.items() if reading["format"] == "official" else ():
-        rows = read_table(path, ("narration_id",), about="an official CSV", delimiter=",")
-        said |= {(split, row["narration_id"]): row.get("narration", "") for _, row in rows}
-    table = load_splits(annotations, videos, **reading)
+    """Read the annotations of all splits, with the columns `split`, `narration` and `reason`.
+
+    The `reason` is why a segment was dropped, or "".
+    """
+    drop_reasons = {
+        (row["split"], row["narration_id"]): row["reason"] for row in read_dropped(dropped)
+    }
+    narrations: dict[tuple[str, str], str] = {}
+    # Lists of a lab have no narrations, and neither has the official CSV of the test split.
+    if load_options["format"] == "official":
+        for split, path in annotations.items():
+            rows = read_table(path, ("narration_id",), about="an official CSV", delimiter=",")
+            for _, row in rows:
+                narrations[split, row["narration_id"]] = row.get("narration", "")
+    table = load_splits(annotations, videos, **load_options)
     keys = list(zip(table["split"], table["narration_id"], strict=True))
     return table.assign(
-        said=[said.get(key, "") for key in keys], reason=[why.get(key, "") for key in keys]
+        narration=[narrations.get(key, "") for key in keys],
+        reason=[drop_reasons.get(key, "") for key in keys],
     )
 
 
@@ -256,43 +274,53 @@ def _videos(
     page: PathLike,
     root: PathLike,
 ) -> dict[Any, list[Any]]:
-    """Columns over the videos: how long, what is damaged, and where the whole video is."""
-    scanned = {row.video_id: row for path in scans for row in read_scan_table(path)}
-    last = table.groupby("video_id")["stop_seconds"].max()
+    """Make columns over the videos: length, state, damaged stretches, link to the whole video."""
+    scan_rows = {row.video_id: row for path in scans for row in read_scan_table(path)}
+    last_stops = table.groupby("video_id")["stop_seconds"].max()
     files = links(page, find_files([video.path() for video in shown], root))
     rows = []
     for video in shown:
-        row = scanned.get(video.video_id, ScanRow(video.video_id, NOT_SCANNED))
+        row = scan_rows.get(video.video_id, ScanRow(video.video_id, NOT_SCANNED))
         length = row.pictures / row.fps if row.fps else video.duration
-        seconds = round(max(length, last[video.video_id]), 2)
+        # A segment may stop after the end of a truncated file, and the page must have room for it.
+        seconds = round(max(length, last_stops[video.video_id]), 2)
+        # Without the ranges of a scan, the whole of a bad video counts as damaged.
         damaged = [] if row.status in (OK, NOT_SCANNED) else [[0.0, seconds]]
         if row.status == DAMAGED and row.fps:
             damaged = [[round(frame / row.fps, 2) for frame in frames] for frames in row.damaged]
-        why = printable("; ".join(filter(None, [row.reason, row.finding, row.caution])))
-        facts = (row.status, why, damaged, files.get(video.path()))
-        rows.append((video.video_id, video.participant_id, seconds, *facts))
-    columns = ["id", "participant", "seconds", "state", "why", "damaged", "file"]
-    return pd.DataFrame(rows, columns=columns, dtype=object).to_dict("list")
+        notes = [note for note in (row.reason, row.finding, row.caution) if note]
+        rows.append(
+            {
+                "id": video.video_id,
+                "participant": video.participant_id,
+                "seconds": seconds,
+                "state": row.status,
+                "why": printable("; ".join(notes)),
+                "damaged": damaged,
+                "file": files.get(video.path()),
+            }
+        )
+    return {name: [row[name] for row in rows] for name in VIDEO_COLUMNS}
 
 
 def _pages(page: PathLike, runs: Sequence[ShownRun]) -> dict[str, str]:
-    """The other pages that there are, by what they show."""
+    """Return the addresses of the other pages of the runs that exist, by what they show."""
     files = {}
     for run in runs:
-        of_run = f" of {run.name}" if len(runs) > 1 else ""
-        files[f"report{of_run}"] = Path(run.home, "report.html")
-        files[f"model card{of_run}"] = Path(run.home, "model_card.md")
+        suffix = f" of {run.name}" if len(runs) > 1 else ""
+        files[f"report{suffix}"] = Path(run.home, "report.html")
+        files[f"model card{suffix}"] = Path(run.home, "model_card.md")
     return links(page, files | {"all runs": Path("results/compare.html")})
 
 
 def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[list[float]] | None]:
-    """The timeline of each video, where there is one."""
+    """Read the timeline of each video, in order of the videos; None for a video without one."""
     path_of_video = {Path(path).stem: path for path in tables}
     return [_timeline(path_of_video[name]) if name in path_of_video else None for name in videos]
 
 
 def _timeline(path: PathLike) -> list[list[float]]:
-    """Rows [start, stop, verb, noun, probability] of the actions."""
+    """Read the actions of a timeline as rows [start, stop, verb, noun, probability]."""
     parsers: dict[str, Callable[[str], Any]] = {
         "start": float,
         "stop": float,

@@ -24,13 +24,15 @@ PAGE, DATA = "index.html", "data.js"
 
 
 def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_mb: int) -> None:
-    """Write the page's folder anew; the old one is replaced when the new one is complete.
+    """Write the folder of the page with its data and clips, in place of the old folder.
+
+    The old folder is replaced when the new one is complete.
 
     Args:
-        page: index.html in a folder of its own.
+        page: The page to write, index.html in the folder.
         data: The result of `content.gather`.
         clips: Folder of val's clips, `{participant}/{narration_id}.mp4`, and of their `list.txt`.
-        max_mb: Most megabytes of clips.
+        max_mb: The clips in the folder take at most this many megabytes.
 
     Raises:
         DiskError: The folder cannot be written.
@@ -38,21 +40,21 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     target = Path(page).parent
     with writing(target), new_folder(target) as folder:
         shutil.copytree(SITE, folder, dirs_exist_ok=True)
-        kept, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
+        linked, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
         clip_data = {
-            "clips": kept,
+            "clips": linked,
             "left_out": left_out,
             "max_mb": max_mb,
             "labels": _labels(data, Path(clips) / "list.txt"),
         }
         (folder / DATA).write_text(as_script({**data, **clip_data}), encoding="utf-8")
     log.info(
-        f"{page}: {len(data['segments']['id'])} segments, {len(kept)} clips; open it in a browser"
+        f"{page}: {len(data['segments']['id'])} segments, {len(linked)} clips; open it in a browser"
     )
 
 
 def as_script(data: Mapping[str, Any]) -> str:
-    """Write data as a script, since a page from disk may not read JSON files.
+    """Write the data as JavaScript, since a page from disk may not read JSON files.
 
     All text is ASCII without `<`, so that no name can end a script element or open another one.
     """
@@ -63,40 +65,51 @@ def as_script(data: Mapping[str, Any]) -> str:
 def _place_clips(
     data: Mapping[str, Any], source: Path, target: Path, max_mb: int
 ) -> tuple[list[int], int]:
-    """Link the clips that fit; return their segments, and how many clips do not fit.
+    """Link as many of val's clips into the folder of the page as fit.
 
     Segments with a wrong guess come first. Within these, and within the others, everybody's first
     clip comes before anybody's second one, so that no participant takes all the room.
+
+    Returns:
+        The numbers of the segments whose clips are there, and how many clips do not fit.
     """
     segments = data["segments"]
-    owner = pd.Series([data["videos"]["participant"][video] for video in segments["video"]])
-    table = pd.DataFrame({"owner": owner, "clip": owner + "/" + segments["id"] + ".mp4"})
-    table["right"] = True
+    participant = pd.Series([data["videos"]["participant"][video] for video in segments["video"]])
+    clip_paths = participant + "/" + segments["id"] + ".mp4"
+    table = pd.DataFrame({"participant": participant, "clip": clip_paths, "right": True})
     for run in data["runs"]:
-        for task, width in data["best"].items():
+        for task, guess_count in data["best"].items():
             truth = np.array(segments[task])[run["segment"]]
-            table.loc[run["segment"], "right"] &= np.array(run[task])[::width] == truth
+            # The guesses of all segments are one list. The first of each segment is the best.
+            best_guesses = np.array(run[task])[::guess_count]
+            table.loc[run["segment"], "right"] &= best_guesses == truth
     table = table[np.array(segments["split"]) == data["splits"].index(PREDICTED)]
     table = table[[(source / clip).is_file() for clip in table["clip"]]]
-    order = table.assign(turn=table.groupby(["right", "owner"]).cumcount())
+    order = table.assign(turn=table.groupby(["right", "participant"]).cumcount())
+    # False comes before True, so wrong guesses are first.
     order = order.sort_values(["right", "turn"], kind="stable")
-    room = np.cumsum([(source / clip).stat().st_size for clip in order["clip"]])
-    kept = order[room <= max_mb * 10**6]
-    for clip in kept["clip"]:
+    bytes_so_far = np.cumsum([(source / clip).stat().st_size for clip in order["clip"]])
+    fitting = order[bytes_so_far <= max_mb * 10**6]
+    for clip in fitting["clip"]:
         make_folder((target / clip).parent)
         link_or_copy(source / clip, target / clip)
-    left_out = len(order) - len(kept)
+    left_out = len(order) - len(fitting)
     if left_out:
         log.warning(
             f"{left_out} of {len(order)} clips do not fit into {max_mb} MB (`browse: max_mb:`)"
         )
-    return sorted(kept.index.tolist()), left_out
+    return sorted(fitting.index.tolist()), left_out
 
 
 def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
-    """The label of each segment in the list of clips, `{participant}/{narration_id}.mp4 LABEL`."""
+    """Read the label of each segment from the list of clips, by the segment's number.
+
+    A line of the list is `{participant}/{narration_id}.mp4 LABEL`.
+    """
     lines = (line.rsplit(" ", 1) for line in read_text(path).splitlines())
-    labels = {Path(name).stem: int(label) for name, label in lines}
+    label_of_id = {Path(clip).stem: int(label) for clip, label in lines}
     return {
-        number: labels[name] for number, name in enumerate(data["segments"]["id"]) if name in labels
+        number: label_of_id[narration_id]
+        for number, narration_id in enumerate(data["segments"]["id"])
+        if narration_id in label_of_id
     }

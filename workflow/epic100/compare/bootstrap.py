@@ -22,13 +22,13 @@ Hits = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Difference:
-    """Top-1 of both models over the same segments, and the second minus the first, in percent.
+    """The top-1 accuracies of two models over the same segments, and their difference, in percent.
 
     Attributes:
         first: Accuracy of the first model.
         second: Accuracy of the second model.
         over_segments: 95 % interval of the difference, with segments resampled; None for a group
-            of one segment, which says nothing of others.
+            of one segment, since a sample of one has no spread.
         over_videos: 95 % interval of the difference, with whole videos resampled; None for a group
             in one video.
         segments: Number of segments.
@@ -42,14 +42,14 @@ class Difference:
 
     @property
     def points(self) -> float:
-        """The second model minus the first, in percentage points."""
+        """The accuracy of the second model minus that of the first, in percentage points."""
         return self.second - self.first
 
 
 def difference(
     first: Hits, second: Hits, members: Hits, videos: npt.NDArray[np.int64], seed: int = 0
 ) -> Difference | None:
-    """Compare two models over the segments of a group.
+    """Compare the accuracies of two models over the segments of a group.
 
     All segments are resampled, so the size of the group varies, as it would in other data.
 
@@ -66,6 +66,7 @@ def difference(
     if not members.any():
         return None
     rng = np.random.default_rng(seed)
+    # A segment outside the group has change 0, and is drawn all the same.
     change = (second.astype(np.int64) - first) * members
     return Difference(
         first=100 * float(first[members].mean()),
@@ -81,13 +82,15 @@ def difference(
 def _over_segments(
     change: npt.NDArray[np.int64], members: Hits, rng: np.random.Generator
 ) -> Interval:
+    """Resample single segments, and return the interval of the difference over the group."""
     # The figure depends on four counts only, and resampled counts have a multinomial distribution.
     # Drawing the counts is equivalent to drawing segments, at a thousandth of the cost.
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     equal, others = int(members.sum()) - better - worse, int((~members).sum())
     counts = np.array([better, worse, equal, others])
     drawn = rng.multinomial(len(change), counts / len(change), RESAMPLES)
-    return _interval(drawn[:, 0] - drawn[:, 1], drawn[:, :3].sum(axis=1))
+    better_drawn, worse_drawn, equal_drawn, _ = drawn.T
+    return _interval(better_drawn - worse_drawn, better_drawn + worse_drawn + equal_drawn)
 
 
 def _over_videos(
@@ -96,15 +99,20 @@ def _over_videos(
     videos: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Interval:
-    count = int(videos.max()) + 1
-    changes = np.bincount(videos, weights=change, minlength=count)
-    sizes = np.bincount(videos, weights=members, minlength=count)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return _interval(drawn @ changes, drawn @ sizes)
+    """Resample whole videos, and return the interval of the difference over the group."""
+    video_count = int(videos.max()) + 1
+    change_of_video = np.bincount(videos, weights=change, minlength=video_count)
+    size_of_video = np.bincount(videos, weights=members, minlength=video_count)
+    # The entry [i, j] of `drawn` is how often video j is in resample i.
+    drawn = rng.multinomial(video_count, np.full(video_count, 1 / video_count), RESAMPLES)
+    return _interval(drawn @ change_of_video, drawn @ size_of_video)
 
 
 def _interval(changes: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Interval:
-    """Percentiles of changes / sizes, in percent. Resamples without group members are ignored."""
+    """Return the percentiles of changes / sizes over the resamples, in percent.
+
+    Resamples without a segment of the group are ignored.
+    """
     has_members = sizes > 0
     low, high = np.percentile(100 * changes[has_members] / sizes[has_members], PERCENTILES)
     return float(low), float(high)

@@ -19,15 +19,17 @@ from epic100.submission.score import PREDICTED, asked, read_hits
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table; return 0.
+    """Print a table that compares two models, and return 0.
 
-    Where a model has no scores of some segments, `readable` is over those that both have scores of.
+    If a model has no prediction of some segments, the group `readable` is added: the segments that
+    both models predict.
     """
-    files = [existing_file(_predictions(file)) for file in (options.first, options.second)]
-    if files[0].samefile(files[1]):
-        raise EpicError(f"{files[0]} and {files[1]}: are one file; expected those of two runs")
+    first_file = existing_file(_predictions(options.first))
+    second_file = existing_file(_predictions(options.second))
+    if first_file.samefile(second_file):
+        raise EpicError(f"{first_file} and {second_file}: are one file; expected those of two runs")
     truth, reading = asked(options)
-    first, second = (read_hits(file, truth, **reading) for file in files)
+    first, second = (read_hits(file, truth, **reading) for file in (first_file, second_file))
     print(f"A: {options.first}\nB: {options.second}")
     print(
         f"{len(truth.ids)} segments of {truth.video_count} videos. "
@@ -40,33 +42,36 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _predictions(path: Path) -> Path:
-    """The predictions of a run whose folder is given; any other path as it is."""
+    """Return the predictions in the folder of a run; any other path is returned unchanged."""
     return path / "predictions/val.pt" if path.is_dir() else path
 
 
 def _table(
     first: dict[str, np.ndarray], second: dict[str, np.ndarray], truth: Truth, seed: int
 ) -> Iterator[str]:
+    """Yield the lines of the table: a row for each group of segments and each task."""
     columns = f"{'segments':>8}{'A':>8}{'B':>8}{'B - A':>8}"
     yield f"{'':17}{columns}   {'over segments':<18}over videos"
-    everywhere = np.ones(len(truth.ids), dtype=bool)
-    of_both = first.get(PREDICTED, everywhere) & second.get(PREDICTED, everywhere)
-    readable = {} if of_both.all() else {"readable": dict.fromkeys(TASKS, of_both)}
-    for group, of_task in (truth.members | readable).items():
+    # A file that does not tell predictions from the training prior counts as one of predictions.
+    all_segments = np.ones(len(truth.ids), dtype=bool)
+    both_predict = first.get(PREDICTED, all_segments) & second.get(PREDICTED, all_segments)
+    readable = {} if both_predict.all() else {"readable": dict.fromkeys(TASKS, both_predict)}
+    for group, members_by_task in (truth.members | readable).items():
         for task in TASKS:
             key = f"{task}_at_1"
-            change = difference(first[key], second[key], of_task[task], truth.videos, seed)
+            change = difference(first[key], second[key], members_by_task[task], truth.videos, seed)
             yield f"{group:<9}{task:<8}{_cells(change)}"
 
 
-def _cells(found: Difference | None) -> str:
-    if found is None:
+def _cells(change: Difference | None) -> str:
+    """Write the figures of a row; a group without segments has `-` in place of each."""
+    if change is None:
         return f"{0:>8}{'-':>8}{'-':>8}{'-':>8}   {'-':<18}-"
-    spans = [
-        "-" if span is None else "{:+.2f} to {:+.2f}".format(*span)
-        for span in (found.over_segments, found.over_videos)
-    ]
+    over_segments, over_videos = (
+        "-" if interval is None else "{:+.2f} to {:+.2f}".format(*interval)
+        for interval in (change.over_segments, change.over_videos)
+    )
     return (
-        f"{found.segments:>8}{found.first:>8.2f}{found.second:>8.2f}{found.points:>+8.2f}"
-        f"   {spans[0]:<18}{spans[1]}"
+        f"{change.segments:>8}{change.first:>8.2f}{change.second:>8.2f}{change.points:>+8.2f}"
+        f"   {over_segments:<18}{over_videos}"
     )

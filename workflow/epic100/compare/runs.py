@@ -24,20 +24,24 @@ from epic100.training.run import settings_in
 log = logging.getLogger(__name__)
 
 GROUPS = ("overall", "unseen", "tail")
+# Only a run whose model was trained here has this setting.
 HEADS = "heads"
+# A run without a setting has this in place of a value.
+NO_VALUE = "-"
 FIGURES = tuple(f"{group}_{task}_accuracy_at_1" for group in GROUPS for task in TASKS)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run with its figures and its settings.
 
     Attributes:
-        name: Its name; `default` for the one in `results/`.
-        folder: Where its files are.
-        figures: The content of its metrics.json.
-        settings: What its model was trained with and how its scores are folded, by dotted key.
-        change: Top-1 action of this run minus that of the first; None for the first.
+        name: The run's name; `default` for the run in `results/`.
+        folder: The folder with the run's files.
+        figures: The content of metrics.json.
+        settings: How the model was trained and how its scores are folded, by dotted key, such as
+            `model.backbone.type`.
+        change: Top-1 action of this run minus that of the first run; None for the first.
     """
 
     name: str
@@ -64,38 +68,40 @@ def read_runs(
     if not folders:
         raise EpicError("no finished run to show; `snakemake results/metrics.json` makes one")
     runs: list[Run] = []
-    right: list[Hits] = []  # It marks for each run the segments that it has right.
-    everything = truth.members["overall"]["action"]
+    # For each run, it marks the segments whose action the run has right.
+    action_hits: list[Hits] = []
+    all_segments = truth.members["overall"]["action"]
     for folder in map(Path, folders):
         figures = _read_figures(folder / "metrics.json", len(truth.ids))
         name = DEFAULT if folder.as_posix() == RESULTS else folder.name
-        scores = folder / "predictions/val.pt"
+        predictions = folder / "predictions/val.pt"
         sizes = (classes["verbs"], classes["nouns"])
-        hits = read_hits(scores, truth, reduce=figures["reduce"], sizes=sizes)
-        right.append(hits["action_at_1"])
-        change = difference(right[0], right[-1], everything, truth.videos) if runs else None
+        hits = read_hits(predictions, truth, reduce=figures["reduce"], sizes=sizes)
+        action_hits.append(hits["action_at_1"])
+        change = (
+            difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
+            if runs
+            else None
+        )
         runs.append(Run(name, folder, figures, _settings(folder, figures), change))
         log.info("%s: top-1 action %.2f %%", name, figures["overall_action_accuracy_at_1"])
     return runs
 
 
 def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Return the values, in order of the runs, of each setting that is not the same in all.
+    """Find the settings that are not the same in all runs, and their values.
 
-    Settings that differ in the same way are one entry with the names of all of them. A run without
-    such a setting has "-". What a run lacks as a whole, such as a probe a backbone, is one entry,
-    with its type. A run whose model was made elsewhere has no settings of a training, and makes no
-    difference there.
+    If a run lacks a whole part of the config, the settings of the part are one entry with the type
+    of the part: a probe, which has no backbone, differs from another run in `model.backbone`. A run
+    whose model was made elsewhere has no settings of a training, and makes no difference there.
+
+    Returns:
+        The values, in order of the runs, by name of the setting; "-" for a run without it. Settings
+        with the same values are one entry, such as `lr, epochs`.
     """
-    run_parts = [{part for name in run.settings for part in _parts(name)} for run in runs]
-    trained = [
-        parts_of_run
-        for parts_of_run, run in zip(run_parts, runs, strict=True)
-        if HEADS in run.settings
-    ]
     values_by_name: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(name for run in runs for name in run.settings):
-        values = tuple(run.settings.get(name, "-") for run in runs)
+        values = tuple(run.settings.get(name, NO_VALUE) for run in runs)
         distinct = {
             value
             for value, run in zip(values, runs, strict=True)
@@ -103,28 +109,46 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
         }
         if len(distinct) < 2:
             continue
-        lacking = [
-            part
-            for part in _parts(name)
-            if not all(part in parts_of_run for parts_of_run in trained)
-        ]
-        if lacking[:1] not in ([], [name]) and len(distinct - {"-"}) == 1:
-            name = lacking[0]
-            values = tuple(
-                run.settings.get(f"{name}.type", "set") if name in parts_of_run else "-"
-                for run, parts_of_run in zip(runs, run_parts, strict=True)
-            )
+        absent_part = _absent_part(name, runs)
+        # A setting is left to its part only if the runs that have the setting agree on it.
+        if absent_part and absent_part != name and len(distinct - {NO_VALUE}) == 1:
+            name, values = absent_part, _types_of_part(absent_part, runs)
         values_by_name[name] = values
-    names: dict[tuple[str, ...], list[str]] = {}
+    names_by_values: dict[tuple[str, ...], list[str]] = {}
     for name, values in values_by_name.items():
-        names.setdefault(values, []).append(name)
-    return {", ".join(same): list(values) for values, same in names.items()}
+        names_by_values.setdefault(values, []).append(name)
+    return {", ".join(names): list(values) for values, names in names_by_values.items()}
 
 
 def _parts(name: str) -> list[str]:
-    """The parts of the config around a setting, from the outermost on, and the setting itself."""
+    """List the parts of the config that a setting is in, from the outermost on, and the setting.
+
+    `model.backbone.depth` gives `model`, `model.backbone` and `model.backbone.depth`.
+    """
     keys = name.split(".")
     return [".".join(keys[:end]) for end in range(1, len(keys) + 1)]
+
+
+def _has_part(run: Run, part: str) -> bool:
+    """Tell whether a run has a part of the config, or a setting of this name."""
+    return any(name == part or name.startswith(f"{part}.") for name in run.settings)
+
+
+def _absent_part(name: str, runs: Sequence[Run]) -> str | None:
+    """Find the outermost part of the config around a setting that a trained run lacks."""
+    trained = [run for run in runs if HEADS in run.settings]
+    for part in _parts(name):
+        if not all(_has_part(run, part) for run in trained):
+            return part
+    return None
+
+
+def _types_of_part(part: str, runs: Sequence[Run]) -> tuple[str, ...]:
+    """Return the type of a part of the config in each run, "set" if it has none; "-" if absent."""
+    return tuple(
+        run.settings.get(f"{part}.type", "set") if _has_part(run, part) else NO_VALUE
+        for run in runs
+    )
 
 
 def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
@@ -138,31 +162,40 @@ def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
     for run in runs:
         row: dict[str, Any] = {"run": run.name}
         row |= {key: run.figures.get(key) for key in ("segments", "predicted", *FIGURES)}
+        # The first run has no change, and a change may have no interval. Their cells are empty.
         change = run.change
-        row["action_change"] = change and change.points
+        row["action_change"] = change.points if change else None
         for key in ("over_segments", "over_videos"):
-            low, high = (change and getattr(change, key)) or (None, None)
-            row |= {f"low_{key}": low, f"high_{key}": high}
+            interval = getattr(change, key) if change else None
+            row[f"low_{key}"], row[f"high_{key}"] = interval or (None, None)
         rows.append(row)
     table = pd.DataFrame(rows)
     for name, values in what_differs(runs).items():
+        # A line break or a tab in a value would break the table.
         table[name] = [" ".join(value.split()) for value in values]
     write_frame(table, path, float_format="%.2f", na_rep="-")
 
 
 def _read_figures(path: Path, segments: int) -> dict[str, Any]:
+    """Read metrics.json of a run, and check that it has all figures, over this number of segments.
+
+    Raises:
+        EpicError: The file is missing, damaged, incomplete or over other segments.
+        DiskError: The disk fails.
+    """
     remedy = f"make it again with `snakemake -R {path}`"
     try:
         figures = read_json(path)
     except DiskError:
+        # A failing disk is no fault of the file, and making the file again would not help.
         raise
     except (OSError, ValueError) as error:
         why = str(error).removeprefix(f"{path}: ")
         raise EpicError(f"{path}: cannot be read ({why}); {remedy}") from error
     needed = ("segments", "predicted", "reduce", *FIGURES)
-    lacking = [key for key in needed if not isinstance(figures, dict) or key not in figures]
-    if lacking:
-        raise EpicError(f"{path}: {lacking[0]} is missing; {remedy}")
+    for key in needed:
+        if not isinstance(figures, dict) or key not in figures:
+            raise EpicError(f"{path}: {key} is missing; {remedy}")
     if figures["segments"] != segments:
         raise EpicError(
             f"{path}: is of {figures['segments']} segments, the list of val now has {segments}; "
@@ -173,6 +206,10 @@ def _read_figures(path: Path, segments: int) -> dict[str, Any]:
 
 
 def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
+    """Collect the settings of a run by dotted key: of its training, its data and its export.
+
+    Without a model file, only the settings of the export are known.
+    """
     values = {}
     path = folder / "model.pth"
     if path.is_file():
@@ -181,9 +218,7 @@ def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
         settings = settings_in(ConfigDict(trained.config)).items()
         # A value that `trained_on` has, too, is shown once. A config has the seed at two places, so
         # keys are compared by their last part.
-        values = {
-            key: text for key, text in settings if trained_on.get(key.rpartition(".")[2]) != text
-        }
+        values = {key: text for key, text in settings if trained_on.get(key.split(".")[-1]) != text}
         values[HEADS] = trained.heads
         values |= {f"trained_on.{key}": value for key, value in trained_on.items()}
     return values | {"export.reduce": str(figures["reduce"])}

@@ -30,8 +30,10 @@ from epic100.figures.style import (
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow, ranges_of
 from epic100.video.sheet import Video
 
-# The close-up has a row for each video, and so many rows at most.
-CLOSE_UP = 16
+# The close-up has a row for each video, and at most this many rows.
+CLOSE_UP_ROWS = 16
+# A close-up of fewer rows is as high as one of this many.
+LEAST_ROWS = 3
 # The config excludes these videos, or their participant has no video on disk.
 LEFT_OUT = "not in this run"
 EDGE: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6}
@@ -42,10 +44,10 @@ LOOKS = {
     MISSING: EDGE | {"facecolor": WHITE, "edgecolor": GREY},
     LEFT_OUT: EDGE | {"facecolor": WHITE, "edgecolor": PALE},
 }
-# On a wide screen, the axis of a picture is so many pixels wide.
+# On a wide screen, the axis of a picture is this many pixels wide.
 PIXELS = 500
 BAD = (DAMAGED, UNREADABLE)
-# Damage is drawn at least so wide, as a share of the axis, so that even 4 frames are visible.
+# Damage is drawn at least this wide, as a share of the axis, so that even 4 frames are visible.
 MARK = 0.003
 
 
@@ -60,30 +62,33 @@ def plot_archive(
 
     Args:
         videos: All videos of the sheet by id. A block's width is the video's duration.
-        rows: Scan results by video id.
+        rows: Rows of the scan tables by video id.
         path: The picture to write.
     """
     table = pd.DataFrame(
-        [
-            (name, v.participant_id, v.duration, rows[name].status if name in rows else LEFT_OUT)
-            for name, v in videos.items()
-        ],
-        columns=["name", "owner", "seconds", "state"],
+        {
+            "name": list(videos),
+            "participant": [video.participant_id for video in videos.values()],
+            "seconds": [video.duration for video in videos.values()],
+            "state": [rows[name].status if name in rows else LEFT_OUT for name in videos],
+        }
     )
     on_disk = table["state"].isin([OK, *BAD])
-    shown = table["owner"].isin(table.loc[on_disk, "owner"])
+    shown = table["participant"].isin(table.loc[on_disk, "participant"])
     title = f"{(table['state'] == OK).sum()} of {on_disk.sum()} videos on disk are sound"
     if not on_disk.all():
         title += f"; {(~on_disk).sum()} more: missing, or not in this run"
     hint = "Each block is a video. Damaged frames are drawn wide enough to be visible."
     if not shown.all():
-        absent = ", ".join(table.loc[~shown, "owner"].unique())
+        absent = ", ".join(table.loc[~shown, "participant"].unique())
         hint += f" No row for participants without a video on disk: {absent}."
     drawn = table[shown]
-    y, owners = pd.factorize(drawn["owner"])
-    ends = drawn.groupby("owner")["seconds"].cumsum()
+    y, participants = pd.factorize(drawn["participant"])
+    # The blocks of a participant follow one another, so each begins where the one before it ends.
+    ends = drawn.groupby("participant")["seconds"].cumsum()
     drawn = drawn.assign(y=y, start=ends - drawn["seconds"])
-    with drawing(path, title, hint, 1.3 + 0.19 * max(len(owners), 6)) as figure:
+    # Legend and axis take 1.3 inches, and each row takes 0.19.
+    with drawing(path, title, hint, 1.3 + 0.19 * max(len(participants), 6)) as figure:
         if drawn.empty:
             say_nothing_to_show(figure, "no video is on disk")
             return
@@ -98,9 +103,9 @@ def plot_archive(
                 for row in drawn[drawn["name"].isin(list(rows))].to_dict("records")
                 for start, length in _damaged_seconds(rows[row["name"]], videos[row["name"]])
             ],
-            0.9,
+            height=0.9,
         )
-        name_rows(axes, owners.tolist())
+        name_rows(axes, participants.tolist())
         counts = table["state"].value_counts()
         _state_legend(figure, {name: f"{name} ({counts[name]})" for name in set(drawn["state"])})
 
@@ -116,25 +121,30 @@ def plot_close_up(
 
     Args:
         videos: All videos of the sheet by id.
-        rows: Scan results by video id.
-        segments: Lists of all splits, in frames on the sheet's clock (`path start stop
+        rows: Rows of the scan tables by video id.
+        segments: Segments of all splits, in frames on the sheet's clock (`path start stop
             narration_id`).
         dropped: The narration ids of dropped segments.
         path: The picture to write.
     """
-    bad = [name for name in videos if name in rows and rows[name].status in BAD]
-    owner = segments["path"].map(lambda name: Path(name).stem)
-    table = segments.assign(video=owner, gone=segments["narration_id"].isin(set(dropped)))
-    table = table[table["video"].isin(bad)]
-    lost = table.groupby("video")["gone"].agg(["sum", "size"]).reindex(bad, fill_value=0)
-    order = lost.sort_values("sum", ascending=False, kind="stable").index
-    shown = order[:CLOSE_UP].tolist()
-    videos_are = "1 video is" if len(bad) == 1 else f"{len(bad)} videos are"
-    title = f"{videos_are} damaged or unreadable; {lost['sum'].sum():,} segments lost"
+    damaged = [name for name in videos if name in rows and rows[name].status in BAD]
+    video_ids = segments["path"].map(lambda path: Path(path).stem)
+    table = segments.assign(video=video_ids, dropped=segments["narration_id"].isin(set(dropped)))
+    table = table[table["video"].isin(damaged)]
+    counts = (
+        table.groupby("video")
+        .agg(lost=("dropped", "sum"), total=("dropped", "size"))
+        .reindex(damaged, fill_value=0)
+    )
+    order = counts.sort_values("lost", ascending=False, kind="stable").index
+    shown = order[:CLOSE_UP_ROWS].tolist()
+    videos_are = "1 video is" if len(damaged) == 1 else f"{len(damaged)} videos are"
+    title = f"{videos_are} damaged or unreadable; {counts['lost'].sum():,} segments lost"
     hint = "Each row is a video; those that cost most are on top. Above its bar: its segments."
-    if len(bad) > CLOSE_UP:
+    if len(damaged) > CLOSE_UP_ROWS:
         hint += " Only the first rows are shown."
-    with drawing(path, title, hint, 1.4 + 0.34 * max(len(shown), 3)) as figure:
+    # Legend and axis take 1.4 inches, and each row takes 0.34.
+    with drawing(path, title, hint, 1.4 + 0.34 * max(len(shown), LEAST_ROWS)) as figure:
         if not shown:
             say_nothing_to_show(figure, "no damaged or unreadable video")
             return
@@ -144,29 +154,29 @@ def plot_close_up(
         marks = []
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
+            # The video's bar is in the lower half of its row, and the segments in the upper one.
             axes.barh(y + 0.2, video.duration, 0.4, **LOOKS[row.status])
-            marks += [(y + 0.2, *stretch) for stretch in _damaged_seconds(row, video)]
+            marks += [(y + 0.2, start, length) for start, length in _damaged_seconds(row, video)]
             _draw_segments(axes, y, table[table["video"] == name], video.fps)
-        _mark(axes, marks, 0.4)
-        cost = [f"{gone} of {count} lost" for gone, count in lost.loc[shown].to_numpy()]
-        name_rows(
-            axes,
-            [f"{name} {rows[name].status}\n{text}" for name, text in zip(shown, cost, strict=True)],
-            3,
-        )
+        _mark(axes, marks, height=0.4)
+        labels = [
+            f"{name} {rows[name].status}\n{lost} of {total} lost"
+            for name, lost, total in counts.loc[shown].itertuples()
+        ]
+        name_rows(axes, labels, LEAST_ROWS)
         looks = {"segment kept": GREEN, "segment dropped": ORANGE}
         handles = [Patch(color=colour, label=label) for label, colour in looks.items()]
         _state_legend(figure, {rows[name].status: rows[name].status for name in shown}, handles)
 
 
 def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:
-    """Return damaged stretches (start, length)."""
+    """Return the damaged stretches of a video as (start, length) in seconds."""
     fps = row.fps or video.fps
     return [(start / fps, (stop - start) / fps) for start, stop in row.damaged]
 
 
 def _time_axis(axes: Axes, seconds: float, label: str) -> None:
-    """Set an x axis in seconds, labelled in a convenient unit."""
+    """Set an x axis from 0 to `seconds`, labelled in a convenient unit such as minutes."""
     unit, size = time_unit(seconds)
     ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, seconds / size)
     axes.set_xticks([size * tick for tick in ticks], [f"{tick:g}" for tick in ticks])
@@ -174,27 +184,33 @@ def _time_axis(axes: Axes, seconds: float, label: str) -> None:
 
 
 def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> None:
-    """Draw kept and dropped segments; those less than a pixel apart are one bar."""
+    """Draw the kept and the dropped segments of a video, without a gap of less than a pixel."""
     pixel = axes.get_xlim()[1] / PIXELS
     for is_dropped, colour in ((False, GREEN), (True, ORANGE)):
-        spans = segments.loc[segments["gone"] == is_dropped, ["start", "stop"]] / (fps * pixel)
-        seen = np.zeros(PIXELS + 1, dtype=bool)
+        spans = segments.loc[segments["dropped"] == is_dropped, ["start", "stop"]] / (fps * pixel)
+        # Each pixel that a segment touches is marked, and marked neighbours become one bar.
+        is_marked = np.zeros(PIXELS + 1, dtype=bool)
         for first, last in spans.to_numpy().astype(int):
-            seen[first : max(last, first + 1)] = True
-        bars = [(start * pixel, (stop - start) * pixel) for start, stop in ranges_of(seen)]
+            is_marked[first : max(last, first + 1)] = True
+        bars = [(start * pixel, (stop - start) * pixel) for start, stop in ranges_of(is_marked)]
         axes.broken_barh(bars, (y - 0.28, 0.22), color=colour, linewidth=0)
 
 
 def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) -> None:
-    """Draw damaged stretches (row, start, length) in front of everything else."""
-    least = MARK * axes.get_xlim()[1]
+    """Draw damaged stretches (row, start, length) in front of all else, at a visible width."""
+    least_length = MARK * axes.get_xlim()[1]
     for y, start, length in marks:
-        axes.barh(y, max(length, least), height, start, color=VERMILION, linewidth=0, zorder=3)
+        axes.barh(
+            y, max(length, least_length), height, start, color=VERMILION, linewidth=0, zorder=3
+        )
 
 
-def _state_legend(figure: Figure, labels: Mapping[str, str], more: Sequence[Patch] = ()) -> None:
+def _state_legend(
+    figure: Figure, labels: Mapping[str, str], segment_handles: Sequence[Patch] = ()
+) -> None:
+    """Add a legend of the states of videos that have a label, of damage and of segments."""
     handles = [
         Patch(**look, label=labels[state]) for state, look in LOOKS.items() if state in labels
     ]
-    handles += [Patch(color=VERMILION, label="damaged frames"), *more]
+    handles += [Patch(color=VERMILION, label="damaged frames"), *segment_handles]
     legend_on_top(figure, handles)

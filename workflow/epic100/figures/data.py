@@ -22,14 +22,14 @@ from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import NO_LABEL
 from epic100.video.sheet import Video
 
-# At most so many verbs have a bar; the rarer ones have none.
-TOP = 16
+# At most this many verbs have a bar; the rarer ones have none.
+MOST_VERBS = 16
 
 
 def annotated_segments(
     csvs: Mapping[str, str], videos: Mapping[str, Video], **reading: Any
 ) -> pd.DataFrame:
-    """Read all segments of all splits.
+    """Read the annotated segments of all splits, with their participants and lengths.
 
     Args:
         csvs: Annotation files by split.
@@ -40,28 +40,38 @@ def annotated_segments(
         The table of `load_splits`, with `participant` and `seconds`; a missing label is -1.
     """
     table = load_splits(csvs, videos, **reading)
-    owner = [videos[video_id].participant_id for video_id in table["video_id"]]
+    participants = [videos[video_id].participant_id for video_id in table["video_id"]]
     seconds = table["stop_seconds"] - table["start_seconds"]
-    return table.assign(participant=owner, seconds=seconds)
+    return table.assign(participant=participants, seconds=seconds)
 
 
 def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
-    """Draw segment lengths: a histogram per split, and the middle half for each frequent verb."""
+    """Draw the lengths of segments: a histogram for each split, and a bar for each frequent verb.
+
+    A bar is the middle half of the lengths, from the first quartile to the third.
+
+    Args:
+        segments: The result of `annotated_segments`.
+        names: Class names.
+        path: The picture to write.
+    """
     labelled = segments[segments["verb"] != NO_LABEL]
-    frequent = labelled["verb"].value_counts().index[:TOP].tolist()
+    frequent = labelled["verb"].value_counts().index[:MOST_VERBS].tolist()
     seconds = segments["seconds"]
     title = f"Half of all segments are shorter than {seconds.median():.1f} s"
     hint = "Both axes of time are logarithmic."
     with drawing(path, title, hint, 3.6 + 0.2 * max(len(frequent), 6)) as figure:
         upper, lower = figure.subplots(2)
-        count = int(np.clip(len(seconds) ** 0.5, 8, 40))
-        bins = np.geomspace(max(seconds.min(), 0.05), max(seconds.max(), 0.1) * 1.001, count)
+        edge_count = int(np.clip(len(seconds) ** 0.5, 8, 40))
+        # The last bin must contain the longest segment in spite of rounding.
+        bins = np.geomspace(max(seconds.min(), 0.05), max(seconds.max(), 0.1) * 1.001, edge_count)
         for split, group in segments.groupby("split", sort=False)["seconds"]:
-            share = np.full(len(group), 100 / len(group))
+            # The weights of a split sum up to 100 %, so that splits of any size compare.
+            percent_each = np.full(len(group), 100 / len(group))
             upper.hist(
                 group,
                 bins.tolist(),
-                weights=share,
+                weights=percent_each,
                 histtype="step",
                 linewidth=1.8,
                 color=SPLIT_COLOURS[str(split)],

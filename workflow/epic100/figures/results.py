@@ -21,8 +21,11 @@ from epic100.video.index_file import find_index
 from epic100.video.reader import VideoReader
 from epic100.video.sheet import find_files
 
-EXAMPLES, FRAMES, COLUMNS = 6, 6, 3
-# Each frame is so many pixels wide, with a gap of so many between two.
+# A group has at most this many examples.
+EXAMPLES = 6
+# The picture of an example has this many frames, in rows of this many.
+FRAMES, COLUMNS = 6, 3
+# Each frame is this many pixels wide, and GAP pixels are between two frames.
 WIDTH = 140
 GAP = 3
 
@@ -33,8 +36,8 @@ def by_class(
     """Compute the accuracy of every verb and noun of val or train, over predicted segments.
 
     Args:
-        outcome: See `scoring.outcomes.outcomes`.
-        pairs: (verb, noun, count in training).
+        outcome: The result of `scoring.outcomes.outcomes`, a row for each segment.
+        pairs: (verb, noun, count in training) of each pair.
         names: Class names.
 
     Returns:
@@ -54,25 +57,32 @@ def by_class(
                 "top5": 100 * groups[f"{task}_at_5"].mean(),
             }
         )
+        # A class that only train or only val has lacks the other number.
         counts = ["train_segments", "val_segments"]
         table[counts] = table[counts].fillna(0).astype(int)
         wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
-        mistaken = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
-        guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in mistaken.items()}
+        # The mode is the most frequent wrong guess; of several, the lowest class id is taken.
+        guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
+        guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in guesses.items()}
         table["often_taken_for"] = [guess_of_class.get(class_id, "") for class_id in table.index]
         table.insert(0, "name", [names(task, class_id) for class_id in table.index])
         table = table.rename_axis("class_id").reset_index()
         table.insert(0, "task", task)
-        tables.append(table.sort_values(counts[::-1], ascending=False, kind="stable"))
+        tables.append(
+            table.sort_values(["val_segments", "train_segments"], ascending=False, kind="stable")
+        )
     return pd.concat(tables, ignore_index=True)
 
 
 def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
-    """Select the predicted segments with the highest confidence, at most one per true action.
+    """Select the right or the wrong guesses with the highest confidence, one per true action.
 
     Args:
-        outcome: See `scoring.outcomes.outcomes`.
-        right: Whether to select correct or wrong guesses.
+        outcome: The result of `scoring.outcomes.outcomes`.
+        right: True selects right guesses, False wrong ones.
+
+    Returns:
+        At most `EXAMPLES` rows of `outcome`, the surest first.
     """
     rows = outcome[outcome["predicted"] & (outcome["action_at_1"] == right)]
     rows = rows.sort_values("action_confidence", ascending=False, kind="stable")
@@ -80,7 +90,7 @@ def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
 
 
 def at_random(outcome: pd.DataFrame) -> pd.DataFrame:
-    """Draw predicted segments with equal chances, in the order of the list."""
+    """Draw `EXAMPLES` predicted segments at random, always the same, in the order of the list."""
     rows = outcome[outcome["predicted"]]
     return rows.sample(min(EXAMPLES, len(rows)), random_state=0).sort_index()
 
@@ -93,12 +103,12 @@ def write_examples(
     names: ClassNames,
     out: str | os.PathLike,
 ) -> None:
-    """Write six evenly spaced frames of each segment, with the true and the guessed action.
+    """Write the examples of the report: frames of a segment, its true and its guessed action.
 
     Where a video is missing or does not decode, the reason is written in place of the picture.
 
     Args:
-        groups: Rows of `outcomes`, by what they are examples of.
+        groups: Rows of `outcomes`, by the name of the group, such as `most surely right`.
         segments_path: Clean list of the segments, in frames of the file.
         video_root: Folder of the videos.
         index_dir: Folder of the frame indexes; frames are read as in training.
@@ -116,19 +126,19 @@ def write_examples(
             picture, problem = "", ""
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
-                picture = _data_url(_frames(segment, video_root, index_dir))
+                picture = _data_url(_frame_grid(segment, video_root, index_dir))
             except (DiskError, ProcessError):
                 # The same command may find the frames next time.
                 raise
             except EpicError as error:
                 problem = str(error)
-            guess = names("verb", row["verb_guess"]), names("noun", row["noun_guess"])
+            guess = f"{names('verb', row['verb_guess'])} {names('noun', row['noun_guess'])}"
             examples[group].append(
                 {
                     "narration_id": row["narration_id"],
                     "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
                     "truth_percent": round(100 * row["action_truth_score"], 1),
-                    "guess": " ".join(guess),
+                    "guess": guess,
                     "guess_percent": round(100 * row["action_confidence"], 1),
                     "right": bool(row["action_at_1"]),
                     "picture": picture,
@@ -138,8 +148,13 @@ def write_examples(
     write_text(out, json.dumps(examples, indent=1) + "\n")
 
 
-def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathLike) -> np.ndarray:
-    """Return frames in rows of `COLUMNS`, uint8 RGB.
+def _frame_grid(
+    segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathLike
+) -> np.ndarray:
+    """Read evenly spaced frames of a segment and join them to one picture, in rows of `COLUMNS`.
+
+    Returns:
+        uint8 RGB [height, width, 3].
 
     Raises:
         EpicError: A frame cannot be read.
@@ -154,11 +169,14 @@ def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathL
         height, width = reader.size
         size = (round(height * WIDTH / width), WIDTH)
         frames = reader.get_frames(frame_numbers.tolist(), size=size)
-    framed = np.pad(frames, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
-    rows = [np.hstack(list(framed[i : i + COLUMNS])) for i in range(0, FRAMES, COLUMNS)]
+    # Each frame gets white pixels below and on its right. The outermost of them are cut off.
+    padded = np.pad(frames, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    rows = [np.hstack(list(padded[i : i + COLUMNS])) for i in range(0, FRAMES, COLUMNS)]
     return np.vstack(rows)[:-GAP, :-GAP]
 
 
 def _data_url(picture: np.ndarray) -> str:
+    """Write a picture, uint8 RGB, as a JPEG in a `data:` URL for an `img` of a page."""
+    # OpenCV expects the channels in the order blue, green, red.
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

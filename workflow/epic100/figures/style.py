@@ -60,13 +60,13 @@ def drawing(
     hint: str = "",
     height: float = 4.8,
 ) -> Iterator[Figure]:
-    """Yield an empty figure and save it at the end as SVG, whole or not at all.
+    """Yield an empty figure to draw on, and save it as SVG at the end of the `with` block.
 
     Args:
         path: The picture to write.
         title: What the picture shows.
-        hint: How to read it.
-        height: Inches.
+        hint: How to read the picture.
+        height: Height of the picture in inches.
     """
     with matplotlib.rc_context():
         # A matplotlibrc of the working folder must not count.
@@ -83,8 +83,11 @@ def drawing(
 
 
 def _keep_ticks(figure: Figure, layout: ConstrainedLayoutEngine) -> None:
-    """Fix the ticks after a first layout: another one could draw longer labels than it left room
-    for, and cut the last."""
+    """Fix the ticks of all axes after a first layout.
+
+    Saving makes a second layout. With other ticks it could draw longer labels than there is room
+    for, and cut the last one.
+    """
     if figure.axes:
         layout.execute(figure)
     for axes in figure.axes:
@@ -93,8 +96,14 @@ def _keep_ticks(figure: Figure, layout: ConstrainedLayoutEngine) -> None:
 
 
 def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
-    """Add one legend for the whole figure, above its axes."""
-    handles = handles or figure.axes[0].get_legend_handles_labels()[0]
+    """Add one legend for the whole figure, above its axes.
+
+    Args:
+        figure: The figure.
+        handles: What the legend shows; None: all that has a label in the first axes.
+    """
+    if not handles:
+        handles, _ = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles=handles, ncols=min(len(handles), 2), loc="outside upper left", columnspacing=1.2
     )
@@ -121,14 +130,14 @@ def name_rows(axes: Axes, names: list[str], least: int = 4) -> None:
     Args:
         axes: The chart.
         names: Labels of the rows.
-        least: Rows that the height is made for, so that a few bars stay slim.
+        least: Fewest rows that the height is made for, so that a few bars stay slim.
     """
     axes.set_yticks(np.arange(len(names)), names)
     axes.set_ylim(max(len(names), least) - 0.4, -0.6)
 
 
 def log_seconds(axes: Axes) -> None:
-    """Use a logarithmic x axis with plain numbers at 1, 2, 5, 10, ..."""
+    """Make the x axis logarithmic, with plain numbers at 1, 2, 5, 10, ... seconds."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -141,5 +150,5 @@ def say_nothing_to_show(figure: Figure, why: str) -> None:
 
 
 def short(text: str, length: int = 18) -> str:
-    """Cut `text` to `length` characters."""
+    """Cut a text to `length` characters, the last of which is `…` then."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -29,13 +29,14 @@ from epic100.figures.style import (
 
 # Runs have these colours in turn.
 COLOURS = (BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
-
-
-COSTS = {"training": TRAININGS, "prediction": ("predict", "probe_predict")}
+# A curve of more epochs has no dots.
+MOST_DOTS = 40
+# These rules make up each stage of a run.
+RULES_OF_STAGE = {"training": TRAININGS, "prediction": ("predict", "probe_predict")}
 
 
 def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Draw loss, accuracy on val, learning rate and time by activity, one panel each, over epochs.
+    """Draw the course of a training: loss, accuracy, learning rate and time of each epoch.
 
     Args:
         history: From `read_epochs`.
@@ -44,20 +45,21 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
     seconds = history["seconds"].sum()
     title, hint = "No epoch was logged", ""
     if len(history):
-        title = f"{len(history)} epoch{'s' * (len(history) != 1)} in {in_words(seconds)}"
-        share = (history["seconds"] * history["data_share"]).sum() / seconds
+        epochs = "epoch" if len(history) == 1 else "epochs"
+        title = f"{len(history)} {epochs} in {in_words(seconds)}"
+        data_share = (history["seconds"] * history["data_share"]).sum() / seconds
         hint = f"{history['samples_per_s'].median():.3g} segments a second; "
-        hint += f"{100 * share:.0f} % of the time went into waiting for data."
+        hint += f"{100 * data_share:.0f} % of the time went into waiting for data."
     validated = history[history["action_top1"].notna()]
     if len(validated):
         title += f"; {validated['action_top1'].iloc[-1]:.1f} % top-1 actions at the end"
-    # A single validation makes no curve.
-    curves = len(validated) > 1
-    with drawing(path, title, hint, 7.5 + 2.5 * curves) as figure:
+    # A single validation makes no curve, and gets no panel of 2.5 inches for it.
+    has_curve = len(validated) > 1
+    with drawing(path, title, hint, 10 if has_curve else 7.5) as figure:
         if history.empty:
             say_nothing_to_show(figure, "results/training.tsv has no row")
             return
-        loss, rate, time, *accuracy = figure.subplots(3 + curves)
+        loss, rate, time, *accuracy = figure.subplots(4 if has_curve else 3)
         for axes in accuracy:
             for task, colour in TASK_COLOURS.items():
                 _line(axes, validated, f"{task}_top1", colour, label=task)
@@ -65,13 +67,13 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
             axes.set(ylim=(0, 103))
             title_and_legend(axes, "accuracy on val in %")
         _line(loss, history, "loss", BLACK, label="train")
-        if curves:
+        if has_curve:
             _line(loss, validated, "val_loss", ORANGE, label="val")
         loss.set(ylim=(0, None))
         title_and_legend(loss, "loss, mean of the epoch")
         _line(rate, history, "lr", BLACK)
         rate.set(title="learning rate", ylim=(0, None))
-        _time(time, history)
+        _draw_time(time, history)
         for axes in (loss, rate, time, *accuracy):
             _over_epochs(axes, len(history))
 
@@ -84,12 +86,13 @@ def plot_runs(
     Args:
         histories: From `read_epochs`, by the name of the run.
         path: The picture to write.
-        seen: What they were validated on.
+        seen: The segments that the runs were validated on, such as `val`.
     """
     hint = (
         "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
         "were validated."
     )
+    # After the last colour, the colours come again with another line.
     looks = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
     with drawing(path, "Loss and accuracy by epoch", hint, 5 + 0.1 * len(histories)) as figure:
         loss, accuracy = figure.subplots(2)
@@ -100,38 +103,46 @@ def plot_runs(
         loss.set(ylim=(0, None), title="training loss, mean of the epoch")
         accuracy.set(ylim=(0, 103), title=f"top-1 actions on {seen} in %")
         legend_on_top(figure)
-        last = max(history["epoch"].max() for history in histories.values())
+        last_epoch = max(history["epoch"].max() for history in histories.values())
         for axes in (loss, accuracy):
-            _over_epochs(axes, last)
+            _over_epochs(axes, last_epoch)
 
 
-def _over_epochs(axes: Axes, last: float) -> None:
+def _over_epochs(axes: Axes, last_epoch: float) -> None:
+    """Set an x axis of epochs, from 1 to the last one."""
     axes.grid(axis="both")
-    axes.set(xlim=(0.5, last + 0.5), xlabel="epoch")
+    axes.set(xlim=(0.5, last_epoch + 0.5), xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
 def _line(axes: Axes, history: pd.DataFrame, column: str, colour: str, **look: Any) -> None:
-    look = {"marker": "o" if len(history) <= 40 else "", "markersize": 4, "color": colour, **look}
-    axes.plot(history["epoch"], history[column], **look)
+    """Draw a column of the history over epochs; `look` are options of `Axes.plot`."""
+    dots = {"marker": "o" if len(history) <= MOST_DOTS else "", "markersize": 4}
+    axes.plot(history["epoch"], history[column], **{**dots, "color": colour, **look})
 
 
-def _time(axes: Axes, history: pd.DataFrame) -> None:
+def _draw_time(axes: Axes, history: pd.DataFrame) -> None:
+    """Draw a bar for each epoch: the time of computing, and on it that of waiting for data."""
     unit, size = time_unit(history["seconds"].median())
     total = history["seconds"] / size
-    data = total * history["data_share"].fillna(0)
-    axes.bar(history["epoch"], total - data, 0.9, color=BLUE, label="compute")
-    axes.bar(history["epoch"], data, 0.9, total - data, color=ORANGE, label="waiting for data")
+    waiting = total * history["data_share"].fillna(0)
+    axes.bar(history["epoch"], total - waiting, 0.9, color=BLUE, label="compute")
+    axes.bar(
+        history["epoch"], waiting, 0.9, total - waiting, color=ORANGE, label="waiting for data"
+    )
     title_and_legend(axes, f"{unit} per epoch")
 
 
 def cost_in_words(jobs: pd.DataFrame) -> dict[str, str]:
-    """Return how long `training` and `prediction` took, without what was not measured.
+    """Return how long the stages of a run took, such as `{"training": "3.2 hours"}`.
+
+    A stage without a measured job is left out.
 
     Args:
-        jobs: See `read_benchmarks`.
+        jobs: The result of `job_costs.read_benchmarks`.
     """
     seconds = {
-        stage: jobs.loc[jobs["rule"].isin(rules), "seconds"] for stage, rules in COSTS.items()
+        stage: jobs.loc[jobs["rule"].isin(rules), "seconds"]
+        for stage, rules in RULES_OF_STAGE.items()
     }
     return {stage: in_words(column.sum()) for stage, column in seconds.items() if len(column)}

@@ -6,7 +6,7 @@ from epic100.report.publish import publish
 
 
 def run_publish(options: argparse.Namespace) -> int:
-    """`epic100 publish`: write the folder; return 0."""
+    """Write a model into a folder for a hub (`epic100 publish`), and return 0."""
     publish(options.model, options.out)
     print(f"{options.out}: read its README.md, then upload the folder")
     return 0

@@ -26,7 +26,7 @@ def write_compare_page(
     costs: Mapping[str, Mapping[str, str]],
     curves: Picture | None = None,
 ) -> None:
-    """Write the page: figures, change of top-1 action, curves, cost, and settings that differ.
+    """Write the page of all runs: accuracies, their changes, curves, costs, different settings.
 
     All text that comes from files is escaped.
 
@@ -42,7 +42,11 @@ def write_compare_page(
         for key in FIGURES
     }
     changes = [run.change for run in runs if run.change is not None]
-    reach = max([1e-6, *(abs(x) for c in changes for x in (*(c.over_videos or ()), c.points))])
+    drawn_values = [
+        value for change in changes for value in (change.points, *(change.over_videos or ()))
+    ]
+    # It is the end of the axis, and must not be 0.
+    largest_change = max([1e-6, *map(abs, drawn_values)])
     page = template("compare.html.j2").render(
         runs=runs,
         segments=len(truth.ids),
@@ -59,7 +63,9 @@ def write_compare_page(
         ],
         changed=[run for run in runs if run.change is not None],
         resamples=RESAMPLES,
-        x=lambda value: f"{500 + 480 * value / reach:.1f}",
+        # The drawing is 1000 units wide: no change is in the middle, and the largest one ends 20
+        # units before the edge.
+        bar_position=lambda change: f"{500 + 480 * change / largest_change:.1f}",
         differing=what_differs(runs),
         costs=costs,
         curves=curves,

@@ -29,7 +29,7 @@ LOADING = """\
 from epic100.mmaction import open_recognizer
 model = open_recognizer("{path}")
 """
-# The value of such a key counts as the path of a file, whatever it looks like.
+# The value of such a key in a config counts as the path of a file, whatever it looks like.
 WEIGHTS = ("load_from", "checkpoint", "pretrained")
 # The statistics of BatchNorm are not learned, so they do not count as weights.
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -44,11 +44,11 @@ def write_model_card(
     out: PathLike,
     metafile: PathLike,
 ) -> None:
-    """Describe a finished model.
+    """Write the model card and the metafile of a trained model.
 
     Args:
         model: The model file.
-        metrics: Its metrics.json on the val split.
+        metrics: The model's metrics.json on the val split.
         dropped: The table of dropped segments and reasons.
         salvage: The table of what each participant keeps.
         files: Files that the model was made from, by description; the card lists their SHA-256.
@@ -57,14 +57,18 @@ def write_model_card(
     """
     trained = shared(load_model(model))
     config = ConfigDict(trained.config)
-    learned = [w.numel() for name, w in trained.state_dict.items() if not name.endswith(STATISTICS)]
+    weight_count = sum(
+        tensor.numel()
+        for name, tensor in trained.state_dict.items()
+        if not name.endswith(STATISTICS)
+    )
     installed = {package.name: package.version for package in distributions()}
     facts = {
         "name": Path(model).name,
         "sha256": digest(model),
         "about": trained.trained_on,
         "config": config,
-        "weights": sum(learned),
+        "weights": weight_count,
         "outputs": trained.outputs,
         "encoder": _encoder(config),
         "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
@@ -82,7 +86,7 @@ def write_model_card(
 
 
 def shared(model: TrainedModel) -> TrainedModel:
-    """Return a model whose config and history name no folder: of paths the last part is left."""
+    """Return a copy of a model whose config and history name no folder: paths lose theirs."""
     return replace(
         model,
         config=without_folders(model.config),
@@ -91,16 +95,18 @@ def shared(model: TrainedModel) -> TrainedModel:
 
 
 def without_folders(value: Any, key: str = "") -> Any:
-    """Leave the last part of each path of the machine, also of one that is relative or `file:`.
+    """Cut each path of the machine down to the name of its file: `/data/k400.pth` to `k400.pth`.
+
+    Relative paths and `file:` URLs are cut, too. Web addresses and other texts stay.
 
     Args:
         value: Plain values in dicts and lists.
-        key: The key of a dict that holds it.
+        key: The key of the dict that holds `value`, if one does.
     """
     if isinstance(value, dict):
-        return {name: without_folders(held, name) for name, held in value.items()}
+        return {name: without_folders(item, name) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(without_folders(held, key) for held in value)
+        return type(value)(without_folders(item, key) for item in value)
     if not isinstance(value, str) or urlsplit(value).scheme in ("http", "https"):
         return value
     is_path = key in WEIGHTS or value.startswith(("/", "~", "file:", "./", "../"))
@@ -108,7 +114,7 @@ def without_folders(value: Any, key: str = "") -> Any:
 
 
 def _encoder(config: ConfigDict) -> dict[str, Any]:
-    """What gave the tokens of a probe; empty for another model."""
+    """Describe the frozen encoder of a probe, by label of the line; empty for another model."""
     rows = dict(config.get("features", {}))
     if rows:
         rows["fingerprint"] = rows.pop("model")
@@ -118,16 +124,18 @@ def _encoder(config: ConfigDict) -> dict[str, Any]:
 
 
 def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
+    """Describe how a model was trained, by label of the line in the card."""
     trained_on, optimizer = trained.trained_on, config.optim_wrapper.optimizer
     options = {key: value for key, value in optimizer.items() if key != "type"}
-    chosen = trained_on.get("chosen_on")
-    tried = f", the best of {trained_on['chosen_of']} on {chosen}" if chosen else ""
+    # Rate and weight decay of a probe are the best of several that were tried.
+    split = trained_on.get("chosen_on")
+    choice = f", the best of {trained_on['chosen_of']} on {split}" if split else ""
     return {
         "trained on": f"{trained_on.get('split')}, {trained_on.get('segments')} segments",
         "start": trained_on.get("load_from") or "random weights",
         "epochs": trained_on.get("epochs"),
         "batch": config.train_dataloader.batch_size,
-        "optimizer": f"{optimizer.type} {json.dumps(options)}{tried}",
+        "optimizer": f"{optimizer.type} {json.dumps(options)}{choice}",
         "heads": trained.heads,
         "training pipeline": " -> ".join(
             step["type"] for step in config.train_dataloader.dataset.pipeline

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike
 TEMPLATE = "page.html.j2"
 # These columns of `by_class` hold numbers.
-COUNTED = ["train_segments", "val_segments", "top1", "top5"]
+NUMBERS = ["train_segments", "val_segments", "top1", "top5"]
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -53,9 +53,9 @@ class Picture:
     """A picture of `epic100.figures` for an HTML page.
 
     Attributes:
-        title: What it shows.
-        hint: How to read it.
-        url: The picture itself. A browser runs and loads nothing for an SVG in an `img`.
+        title: What the picture shows.
+        hint: How to read the picture.
+        url: The picture as a `data:` URL. A browser runs and loads nothing for an SVG in an `img`.
     """
 
     title: str
@@ -80,7 +80,7 @@ def write_page(
     unseen: PathLike | None = None,
     run: str = "",
 ) -> None:
-    """Write the report.
+    """Write the report of a run, results/report.html.
 
     Args:
         out: The HTML file.
@@ -90,7 +90,7 @@ def write_page(
         examples: The file of `figures.results.write_examples`.
         pictures: The SVG files, by their names in the template.
         policy: The cleaning policy of the run.
-        settings: What the run's config has in place of defaults, by section and key.
+        settings: The settings of the run's config that are no defaults, by section and key.
         pages: Addresses of other pages of the run, by what they show.
         classes: The table of `figures.results.by_class`.
         jobs: The result of `job_costs.read_benchmarks`.
@@ -102,9 +102,11 @@ def write_page(
         EpicError: An input is wrong.
     """
     figures = read_json(metrics)
-    kept, of_classes = read_frame(salvage), read_frame(classes, keep_default_na=False)
-    of_classes[COUNTED] = of_classes[COUNTED].apply(pd.to_numeric, errors="coerce")
-    saved = int((kept["kept_by_segment"] - kept["kept_by_video"]).sum())
+    salvage_rows, class_rows = read_frame(salvage), read_frame(classes, keep_default_na=False)
+    # A class may be called `NA`, so no text counts as an empty cell. Columns with empty cells are
+    # texts then, and become numbers here.
+    class_rows[NUMBERS] = class_rows[NUMBERS].apply(pd.to_numeric, errors="coerce")
+    saved = int((salvage_rows["kept_by_segment"] - salvage_rows["kept_by_video"]).sum())
     page = template(TEMPLATE).render(
         run=run,
         figures=figures,
@@ -114,19 +116,19 @@ def write_page(
         ),
         published=published_rows(figures),
         causes=CAUSES,
-        segments=int(kept["segments"].sum()),
-        kept=int(kept["kept_by_segment" if policy == "segment" else "kept_by_video"].sum()),
+        segments=int(salvage_rows["segments"].sum()),
+        kept=int(salvage_rows[f"kept_by_{policy}"].sum()),
         policy=policy,
-        caution=caution(kept),
+        caution=caution(salvage_rows),
         dropped=dropped_counts(dropped),
         pictures={name: read_picture(path) for name, path in pictures.items()},
         examples=read_json(examples),
         settings=pd.json_normalize(dict(settings)).to_dict("records")[0],
         pages=pages,
         steps=next_steps(figures, history, policy, saved),
-        classes=class_tables(of_classes),
-        mistakes=mistakes_table(figures, of_classes),
-        people=people_table(figures, kept, policy),
+        classes=class_tables(class_rows),
+        mistakes=mistakes_table(figures, class_rows),
+        people=people_table(figures, salvage_rows, policy),
         costs=cost_table(jobs),
         losses=(
             history["loss"].iloc[-1] if history is not None and len(history) else None,
@@ -138,7 +140,9 @@ def write_page(
 
 
 def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: PathLike) -> None:
-    """Write the summary. What makes the figures worth little is its first line.
+    """Write the summary of a run: what was kept and how accurate the model is.
+
+    A warning, if there is one, is its first line.
 
     Args:
         salvage: results/clean/salvage.tsv.
@@ -158,7 +162,7 @@ def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: 
 
 
 def read_picture(path: PathLike) -> Picture:
-    """Read a picture that `epic100.figures.style.drawing` wrote.
+    """Read an SVG that `epic100.figures.style.drawing` wrote, with its title and hint.
 
     Args:
         path: The SVG file.
@@ -173,7 +177,8 @@ def read_picture(path: PathLike) -> Picture:
         raise EpicError(
             f"{path}: no SVG file ({error}); make it again: snakemake -R {path}"
         ) from error
-    title, hint = (
-        root.findtext(f".//{DUBLIN_CORE}{key}") or "" for key in ("title", "description")
+    return Picture(
+        title=root.findtext(f".//{DUBLIN_CORE}title") or "",
+        hint=root.findtext(f".//{DUBLIN_CORE}description") or "",
+        url=f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
     )
-    return Picture(title, hint, f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}")

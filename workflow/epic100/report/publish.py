@@ -33,7 +33,7 @@ The workflow that made them is Apache-2.0. The videos are not in here.
 
 
 def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
-    """Write a folder that is fit for a model hub or a release.
+    """Write a model with its card and figures into a new folder, for a model hub or a release.
 
     It has the weights as `model.pth` and `model.safetensors`, the rest of the model file as
     `config.json`, the card as `README.md`, figures, the segments that were left out, notes on
@@ -50,7 +50,9 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     if folder.exists():
         raise EpicError(f"{folder}: is there already; expected the name of a new folder")
     trained = shared(load_model(source))
-    dropped_paths = [above / "clean" / DROPPED for above in list(source.absolute().parents)[:3]]
+    # The table of dropped segments is in results/clean/. A model is in results/ or, two folders
+    # below, in results/runs/NAME/.
+    dropped_paths = [parent / "clean" / DROPPED for parent in list(source.absolute().parents)[:3]]
     files = {name: source.parent / file for name, file in BESIDE.items()}
     files[DROPPED] = next((path for path in dropped_paths if path.is_file()), dropped_paths[0])
     for path in files.values():
@@ -64,10 +66,12 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
         license="cc-by-nc-4.0" if is_official else "unknown",
         tag=", epic-kitchens-100" if is_official else "",
     )
-    old, new = digest(source), digest(folder / "model.pth")
+    # The published model has another digest than the run's, since its config names no folder.
+    old_digest, new_digest = digest(source), digest(folder / "model.pth")
     for name, path in files.items():
         head = hub if name == "README.md" else ""
-        write_text(folder / name, head + read_text(path).replace(old, new))
+        write_text(folder / name, head + read_text(path).replace(old_digest, new_digest))
+    # This replaces the copy that the loop wrote, which may name folders.
     write_text(folder / METRICS, json.dumps(figures, indent=2) + "\n")
     start = trained.trained_on.get("load_from") or "random weights"
     of_data = OFFICIAL if is_official else OWN.format(data=data)
@@ -79,9 +83,9 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
 
 
 def _write_plain(trained: TrainedModel, folder: Path) -> None:
-    """Write the model in two files that any program reads."""
+    """Write the weights as safetensors and the rest of the model file as JSON."""
     weights = {name: value.clone().contiguous() for name, value in trained.state_dict.items()}
     with atomic_path(folder / "model.safetensors") as temporary:
         temporary.write_bytes(save(weights, {"format": "pt"}))
-    rest = {key: value for key, value in vars(trained).items() if key != "state_dict"}
-    write_text(folder / "config.json", json.dumps(rest, indent=1))
+    fields = {key: value for key, value in vars(trained).items() if key != "state_dict"}
+    write_text(folder / "config.json", json.dumps(fields, indent=1))

@@ -14,7 +14,7 @@ from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
 from epic100.submission.check import MOST, prior_words
 
-# The report shows so many mistakes of verbs, and as many of nouns.
+# The report shows at most this many mistakes of verbs, and as many of nouns.
 MISTAKES = 12
 # The colour is partly transparent, so numbers on it are legible on light and dark pages.
 BAR = "#56B4E966"
@@ -26,21 +26,23 @@ CLASS_COLUMNS = {
     "top5": "top-5",
     "often_taken_for": "often taken for",
 }
-# The report suggests a step when a number reaches one of these: points of accuracy, a share of the
-# time, a share of the loss, a ratio of losses. The course of accuracy counts from EPOCHS epochs on.
-# These are judgements, not measurements.
-WORTH, WAITING, FALLING, TWICE, EPOCHS = 0.5, 0.2, 0.1, 2.0, 5
-# The official list of val has so many segments. Figures over other segments are not comparable.
+# The report suggests a step when a number reaches one of these. They are judgements, not
+# measurements: a gain in points of accuracy, the share of the time that waits for data, the share
+# of the loss that the last epochs took off, and the loss on val over that of the training.
+GAIN, WAITING, FALLING, LOSS_RATIO = 0.5, 0.2, 0.1, 2.0
+# The course of the accuracy counts from this many validated epochs on.
+EPOCHS = 5
+# The official list of val has this many segments. Figures over other segments are not comparable.
 VAL_SEGMENTS = 9668
 
 
 def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float | None]:
-    """Return the accuracies of verb, noun and action over a group of segments, in percent.
+    """Look up the accuracies of verb, noun and action over a group of segments, in percent.
 
     Args:
         figures: The content of metrics.json.
-        group: Such as `overall`.
-        k: The best guesses among which the truth is.
+        group: A group of segments, such as `overall` or `tail`.
+        k: A segment is right if the truth is among this many best guesses, 1 or 5.
     """
     return [figures.get(f"{group}_{task}_accuracy_at_{k}") for task in TASKS]
 
@@ -48,7 +50,7 @@ def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float
 def official_rows(
     figures: Mapping[str, Any], unseen: Collection[str]
 ) -> list[tuple[str, int | None, Sequence[float | None]]]:
-    """Return the official figures by group of segments.
+    """Make the rows of the table of official accuracies, one for each group of segments.
 
     Args:
         figures: The content of metrics.json.
@@ -58,40 +60,40 @@ def official_rows(
         For each group its name, its number of segments (None if unknown), and the accuracies of
         verb, noun and action over it in percent, None where there is no figure.
     """
-    people = figures["diagnostics"]["participants"]
-    seen = {name: person for name, person in people.items() if name not in unseen}
-    strangers = sum(person["segments"] for name, person in people.items() if name in unseen)
+    participants = figures["diagnostics"]["participants"]
+    seen_rows = [row for name, row in participants.items() if name not in unseen]
+    unseen_segments = sum(row["segments"] for name, row in participants.items() if name in unseen)
     rows: list[tuple[str, int | None, Sequence[float | None]]] = [
         ("all, top-1", figures["segments"], accuracies(figures, "overall")),
         ("all, top-5", figures["segments"], accuracies(figures, "overall", 5)),
         ("with readable video, top-1", figures["predicted"], accuracies(figures, "readable")),
     ]
-    if strangers and seen:
-        total = sum(person["segments"] for person in seen.values())
-        mean = [
-            sum(person["segments"] * person[f"{task}_accuracy_at_1"] for person in seen.values())
-            / total
+    if unseen_segments and seen_rows:
+        seen_segments = sum(row["segments"] for row in seen_rows)
+        # The mean over segments is that over participants, weighted by their segments.
+        means = [
+            sum(row["segments"] * row[f"{task}_accuracy_at_1"] for row in seen_rows) / seen_segments
             for task in TASKS
         ]
-        rows.append(("seen participants, top-1", total, mean))
-    beyond = accuracies(figures, "beyond_train")
-    classes = [figures["diagnostics"][f"{task}_mean_class_accuracy"] for task in TASKS]
+        rows.append(("seen participants, top-1", seen_segments, means))
+    new_pairs = accuracies(figures, "beyond_train")
+    class_means = [figures["diagnostics"][f"{task}_mean_class_accuracy"] for task in TASKS]
     return [
         *rows,
-        ("unseen participants, top-1", strangers, accuracies(figures, "unseen")),
+        ("unseen participants, top-1", unseen_segments, accuracies(figures, "unseen")),
         ("tail classes, top-1", None, accuracies(figures, "tail")),
-        ("pairs that train lacks, top-1", figures["beyond_train"], beyond),
-        ("mean over classes, top-1", None, classes),
+        ("pairs that train lacks, top-1", figures["beyond_train"], new_pairs),
+        ("mean over classes, top-1", None, class_means),
     ]
 
 
 def published_rows(figures: Mapping[str, Any]) -> dict[str, Sequence[float | None]]:
-    """Return this run and the published models, or {} for a run on other segments than theirs.
+    """Make the rows of the table that compares a run with published models.
 
     Returns:
         By name of the model: top-1 on the official val segments in percent, of verbs, of nouns, of
         actions as the leaderboard counts (verb and noun both right), and of the model's own scores
-        of actions, as LaViLa and AVION report it.
+        of actions, as LaViLa and AVION report it. {} for a run on other segments.
     """
     if figures["segments"] != VAL_SEGMENTS:
         return {}
@@ -104,7 +106,9 @@ def published_rows(figures: Mapping[str, Any]) -> dict[str, Sequence[float | Non
 
 
 def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:
-    """Count dropped segments by reason, the most common first, then by split.
+    """Count the dropped segments by reason, then by split: `{"video missing": {"train": 3}}`.
+
+    The most common reason is first.
 
     Args:
         dropped: results/clean/dropped.tsv.
@@ -116,7 +120,7 @@ def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:
 
 
 def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:
-    """Return a table of the verbs of val, and one of its nouns, the most frequent first.
+    """Make the table of val's verbs and that of its nouns, each with the most frequent first.
 
     Args:
         classes: The result of `figures.results.by_class`.
@@ -134,11 +138,11 @@ def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:
 
 
 def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
-    """Return the most frequent mistakes, of verbs and of nouns.
+    """Make the table of the most frequent mistakes: which class was taken for which.
 
     Args:
         figures: The content of metrics.json.
-        classes: As for `class_tables`, for the names.
+        classes: The result of `figures.results.by_class`, for the class names.
     """
     names = classes.set_index(["task", "class_id"])["name"].to_dict()
     rows = [
@@ -148,7 +152,7 @@ def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
             mistake["count"],
             mistake["share"],
         )
-        for task in TASKS[:2]
+        for task in ("verb", "noun")
         for mistake in figures["diagnostics"][f"{task}_confusions"][:MISTAKES]
     ]
     table = pd.DataFrame(rows, columns=["shown", "taken for", "segments", "% of its class"])
@@ -156,15 +160,15 @@ def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
     return styled(table, "mistakes", "What is taken for what", {"% of its class": 100})
 
 
-def people_table(figures: Mapping[str, Any], kept: pd.DataFrame, policy: str) -> Markup:
-    """Return what damage costs each participant, and how many of their val actions are right.
+def people_table(figures: Mapping[str, Any], salvage: pd.DataFrame, policy: str) -> Markup:
+    """Make the table of participants: segments, those lost to damage, and accuracy on val.
 
     Args:
         figures: The content of metrics.json.
-        kept: results/clean/salvage.tsv.
+        salvage: The table results/clean/salvage.tsv, a row for each participant.
         policy: The cleaning policy of the run.
     """
-    salvage = kept.set_index("participant_id")
+    salvage = salvage.set_index("participant_id")
     val = pd.DataFrame(figures["diagnostics"]["participants"]).T.reindex(salvage.index)
     table = pd.DataFrame(
         {
@@ -176,57 +180,67 @@ def people_table(figures: Mapping[str, Any], kept: pd.DataFrame, policy: str) ->
             "% right": val["action_accuracy_at_1"],
         }
     )
+    # A participant without a segment in val has an empty cell, which a plain integer cannot be.
     table["val"] = table["val"].astype("Int64")
     return styled(table, "people", f"{len(table)} participants", {"% right": 100})
 
 
 def cost_table(jobs: pd.DataFrame) -> Markup:
-    """Return where the time of a run went, by rule, the costliest first.
+    """Make the table of the jobs' time, memory and cores by rule, the costliest rule first.
 
     Args:
-        jobs: See `job_costs.read_benchmarks`.
+        jobs: The result of `job_costs.read_benchmarks`.
     """
     rules = jobs.groupby("rule").agg(
         jobs=("seconds", "size"),
         seconds=("seconds", "sum"),
-        longest=("seconds", "max"),
-        gib=("memory_mib", "max"),
-        cores=("load_percent", "mean"),
+        longest_seconds=("seconds", "max"),
+        mib=("memory_mib", "max"),
+        load_percent=("load_percent", "mean"),
     )
     rules = rules.sort_values("seconds", ascending=False).reset_index()
-    rules[["seconds", "longest"]] /= 60
-    rules["gib"], rules["cores"] = rules["gib"] / 1024, rules["cores"] / 100
-    columns = ["rule", "jobs", "minutes", "longest", "GiB", "busy cores"]
-    table = rules.set_axis(columns, axis=1)
+    table = pd.DataFrame(
+        {
+            "rule": rules["rule"],
+            "jobs": rules["jobs"],
+            "minutes": rules["seconds"] / 60,
+            "longest": rules["longest_seconds"] / 60,
+            "GiB": rules["mib"] / 1024,
+            "busy cores": rules["load_percent"] / 100,
+        }
+    )
     caption = f"{in_words(jobs['seconds'].sum())} of jobs"
+    # A bar must not end at 0, which the sum of no minutes is.
     return styled(table, "rules", caption, {"minutes": float(table["minutes"].sum()) or 1})
 
 
 def styled(table: pd.DataFrame, name: str, caption: str, bars: Mapping[str, float]) -> Markup:
-    """Return a table for a page, which `sort.js` sorts, with escaped texts.
+    """Turn a table into HTML with escaped texts; `sort.js` sorts it on the page.
 
     Args:
         table: The rows.
-        name: Its id on the page.
-        caption: What it shows.
-        bars: The largest value of each column that has a bar behind its numbers.
+        name: The id of the table on the page.
+        caption: What the table shows.
+        bars: The columns that have a bar behind each number, with the number of a full bar.
     """
     style = table.style.hide(axis="index").set_uuid(name).set_caption(str(escape(caption)))
     style = style.format(precision=1, thousands=",", na_rep="-", escape="html")
     style = style.format_index(escape="html", axis=1)
     style = style.set_table_attributes('class="sortable"')
     numbers = table.select_dtypes("number").columns
-    right: Any = {name: [{"selector": "", "props": "text-align: right"}] for name in numbers}
-    style = style.set_table_styles(right, overwrite=False)
-    for column, most in bars.items():
-        style = style.bar(subset=[column], vmin=0, vmax=most, color=BAR, height=80, props="")
+    align_right: Any = {
+        column: [{"selector": "", "props": "text-align: right"}] for column in numbers
+    }
+    style = style.set_table_styles(align_right, overwrite=False)
+    for column, full in bars.items():
+        style = style.bar(subset=[column], vmin=0, vmax=full, color=BAR, height=80, props="")
     return Markup(style.to_html())
 
 
 def next_steps(
     figures: Mapping[str, Any], history: pd.DataFrame | None, policy: str, saved: int
 ) -> list[str]:
-    """Return what to try next: a sentence for each number that asks for it.
+    """Suggest what to try next, in a sentence for each figure that calls for it.
 
     Args:
         figures: The content of metrics.json.
@@ -236,35 +250,38 @@ def next_steps(
     """
     steps = []
     score = "overall_action_accuracy_at_1"
-    lost = figures["segments"] - figures["predicted"]
-    if lost and (readable := figures.get("readable_action_accuracy_at_1")) is not None:
+    not_predicted = figures["segments"] - figures["predicted"]
+    if not_predicted and (readable := figures.get("readable_action_accuracy_at_1")) is not None:
         points = readable - figures[score]
         steps.append(
-            f"{lost:,} of {figures['segments']:,} val segments have no readable video: with it, "
-            f"about {points:+.1f} points of actions."
+            f"{not_predicted:,} of {figures['segments']:,} val segments have no readable video: "
+            f"with it, about {points:+.1f} points of actions."
         )
     if policy == "video" and saved:
         steps.append(f"clean: policy: segment keeps {saved:,} more segments.")
     score_by_reduce = {reduce: row[score] for reduce, row in figures.get("by_reduce", {}).items()}
-    if score_by_reduce and (gain := max(score_by_reduce.values()) - figures[score]) >= WORTH:
+    if score_by_reduce and (gain := max(score_by_reduce.values()) - figures[score]) >= GAIN:
         best = max(score_by_reduce, key=lambda reduce: score_by_reduce[reduce])
         steps.append(f"export: reduce: {best} has {gain:+.1f} points of actions on val.")
     if history is None or history.empty:
         return steps
-    waited = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
-    if waited >= WAITING:
+    waiting = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
+    if waiting >= WAITING:
         steps.append(
-            f"{100 * waited:.0f} % of the training waited for data: more workers, a faster disk, "
+            f"{100 * waiting:.0f} % of the training waited for data: more workers, a faster disk, "
             "or small copies of the videos."
         )
-    losses, tops = history["loss"], history["action_top1"].dropna()
+    losses, accuracy = history["loss"], history["action_top1"].dropna()
+    # The loss at the end is compared with that before the last fifth of the epochs.
     fifth = len(losses) // 5
     if fifth and losses.iloc[-1] < (1 - FALLING) * losses.iloc[-1 - fifth]:
         steps.append("The training loss still falls at the end: more epochs.")
-    if len(tops) >= EPOCHS and tops.max() - tops.iloc[-1] >= WORTH:
-        epoch = int(history["epoch"][history["action_top1"] == tops.max()].iloc[0])
-        steps.append(f"Accuracy on val was {tops.max():.1f} at epoch {epoch}: fewer epochs.")
-    if figures.get("loss") and figures["loss"] > TWICE * losses.iloc[-1]:
+    if len(accuracy) >= EPOCHS and accuracy.max() - accuracy.iloc[-1] >= GAIN:
+        first_best = int(history["epoch"][history["action_top1"] == accuracy.max()].iloc[0])
+        steps.append(
+            f"Accuracy on val was {accuracy.max():.1f} at epoch {first_best}: fewer epochs."
+        )
+    if figures.get("loss") and figures["loss"] > LOSS_RATIO * losses.iloc[-1]:
         steps.append(
             f"The loss is {losses.iloc[-1]:.2f} in training and {figures['loss']:.2f} on val: more "
             "augmentation or weight decay, or fewer epochs."
@@ -273,15 +290,15 @@ def next_steps(
 
 
 def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
-    """Return what makes the figures worth little, or an empty text.
+    """Say why the figures of a run are worth little, or return an empty text.
 
     Args:
         figures: The content of metrics.json.
         dropped: results/clean/dropped.tsv.
     """
     if figures["predicted"] < (1 - MOST) * figures["segments"]:
-        lost = list(read_drop_kinds(dropped, "val"))
-        words = prior_words(lost, figures["segments"], dropped, "val")
+        dropped_ids = list(read_drop_kinds(dropped, "val"))
+        words = prior_words(dropped_ids, figures["segments"], dropped, "val")
         return f"These figures are worth little: {words}."
     if figures["trained_on"].get("split") == "trainval":
         return "The model learned from these segments too (train: split: trainval)."

@@ -13,10 +13,10 @@ from epic100.segments.official_lists import DATA_SET
 
 
 def template(name: str) -> Template:
-    """Return a template of this folder.
+    """Load a template of this folder, with the functions that templates call.
 
     Args:
-        name: Its file name, `*.html.j2` for a page.
+        name: The file name of the template, `*.html.j2` for a page.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -26,6 +26,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # The content security policy of a page allows this one script by its digest.
     script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals.update(

@@ -23,7 +23,7 @@ from epic100.segments.drop_reasons import read_drop_kinds
 
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
-MOST = 0.5  # A larger share of segments with the prior is a problem.
+MOST = 0.5  # A larger share of segments with the prior is a problem, 0 to 1.
 # These words in the name of a weights file show that the weights were trained on videos.
 VIDEO_DATA = ("kinetics", "k400", "k600", "k700", "ssv2", "sthv2", "something")
 
@@ -36,7 +36,7 @@ def check(
     num_verbs: int,
     num_nouns: int,
 ) -> list[str]:
-    """List problems of entries from `files.build` or `files.read_submission`.
+    """List the problems of a submission, from `files.build` or `files.read_submission`.
 
     Reports missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity. Hints
     report ties for the highest score and rows that become 0 in the official softmax.
@@ -51,44 +51,53 @@ def check(
         One line per problem, hints last; empty if there are none.
     """
     problems = _id_problems([entry["narration_id"] for entry in entries], expected_ids)
-    log_shares: list[torch.Tensor] = []
+    # These are the log-probabilities of each segment's best class, one tensor for each key.
+    best_log_probs: list[torch.Tensor] = []
     for key, size in zip(OUTPUTS, (num_verbs, num_nouns), strict=True):
-        faults: defaultdict[str, list[str]] = defaultdict(list)
-        names, good = [], [torch.empty(0, size)]
+        segments_of_fault: defaultdict[str, list[str]] = defaultdict(list)
+        # The empty rows make `torch.cat` work if no entry has scores of the right shape.
+        names, good_rows = [], [torch.empty(0, size)]
         for entry in entries:
             scores, name = entry[key].detach().cpu(), str(entry["narration_id"])
             if tuple(scores.shape) != (size,):
-                faults[f"has shape {list(scores.shape)}, expected [{size}]"].append(name)
+                segments_of_fault[f"has shape {list(scores.shape)}, expected [{size}]"].append(name)
             elif scores.dtype != torch.float32:
                 dtype = str(scores.dtype).removeprefix("torch.")
-                faults[f"is {dtype}, expected float32"].append(name)
+                segments_of_fault[f"is {dtype}, expected float32"].append(name)
             else:
                 names.append(name)
-                good.append(scores[None])
-        rows = torch.cat(good)
-        tied = (rows == rows.amax(dim=1, keepdim=True)).sum(dim=1) > 1
-        if size > 1 and tied.any():
-            equal = int((rows[tied] == rows[tied][:, :1]).all(dim=1).sum())
+                good_rows.append(scores[None])
+        rows = torch.cat(good_rows)
+        is_tied = (rows == rows.amax(dim=1, keepdim=True)).sum(dim=1) > 1
+        if size > 1 and is_tied.any():
+            equal_count = int((rows[is_tied] == rows[is_tied][:, :1]).all(dim=1).sum())
             problems.append(
                 f"{HINT}{key} has several classes tied for the highest score in"
-                f" {some_of(_chosen(names, tied))}; all classes in {equal} of them"
+                f" {some_of(_chosen(names, is_tied))}; all classes in {equal_count} of them"
             )
-        if bad := _chosen(names, ~rows.isfinite().all(dim=1)):
-            faults["holds NaN or infinity"] = bad
-        problems += [f"{key} {fault} in {some_of(segments)}" for fault, segments in faults.items()]
-        if not faults:
+        if not_finite := _chosen(names, ~rows.isfinite().all(dim=1)):
+            segments_of_fault["holds NaN or infinity"] = not_finite
+        problems += [
+            f"{key} {fault} in {some_of(segments)}" for fault, segments in segments_of_fault.items()
+        ]
+        if not segments_of_fault:
+            # The official softmax is over the scores of all segments together.
             rows = rows.double()
-            log_shares.append(rows.amax(dim=1) - rows.flatten().logsumexp(0))
-    if len(log_shares) == 2 and (lost := _chosen(names, log_shares[0] + log_shares[1] < _SMALLEST)):
+            best_log_probs.append(rows.amax(dim=1) - rows.flatten().logsumexp(0))
+    # Without faults, both keys have a row for each entry. A sum of both is the log-probability of
+    # the best action, and no other action of the segment has a higher one.
+    if len(best_log_probs) == len(OUTPUTS) and (
+        zeroed := _chosen(names, torch.stack(best_log_probs).sum(dim=0) < _SMALLEST)
+    ):
         problems.append(
-            f"{HINT}all action scores become 0 in {some_of(lost)}: the official evaluator takes"
+            f"{HINT}all action scores become 0 in {some_of(zeroed)}: the official evaluator takes"
             " one softmax over all rows; give row-normalised log-probabilities"
         )
     return sorted(problems, key=lambda line: line.startswith(HINT))
 
 
 def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> list[str]:
-    """List the levels that cannot be true of the model, one sentence each.
+    """List the supervision levels that contradict the training, one sentence each.
 
     Args:
         sls: Levels `pt` (pretraining), `tl` (training labels) and `td` (training data).
@@ -104,14 +113,16 @@ def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> lis
         sentences.append(f"pt is 1 (images only), but {weights} learned from videos: 2")
     if sls["tl"] < 3:
         sentences.append(f"tl is {sls['tl']}, but start and end of each segment were used: 3")
-    least = {"train": 3, "trainval": 4}.get(str(split))
-    if least and sls["td"] != least:
-        sentences.append(f"td is {sls['td']}, but the model was trained on {split}: {least}")
+    true_level = {"train": 3, "trainval": 4}.get(str(split))
+    if true_level and sls["td"] != true_level:
+        sentences.append(f"td is {sls['td']}, but the model was trained on {split}: {true_level}")
     return [f"export: sls: {sentence}" for sentence in sentences]
 
 
 def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, split: str) -> str:
-    """Describe how many segments have the prior, and why.
+    """Describe how many segments have the training prior, and why.
+
+    Such as `3 of 8 segments (37.5%) without a prediction: 2 video missing, 1 video damaged`.
 
     Args:
         ids: The segments without a prediction.
@@ -121,37 +132,39 @@ def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, spli
     """
     reasons = read_drop_kinds(dropped, split) if Path(dropped).is_file() else {}
     counts = Counter(reasons.get(name, "no reason in dropped.tsv") for name in ids)
-    why = (
-        ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) if reasons else ""
-    )
-    share = len(ids) / max(total, 1)
-    return f"{len(ids)} of {total} segments ({share:.1%}) without a prediction{why and ': '}{why}"
+    counted = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    why = f": {counted}" if reasons and counts else ""
+    percentage = f"{len(ids) / max(total, 1):.1%}"
+    return f"{len(ids)} of {total} segments ({percentage}) without a prediction{why}"
 
 
 def with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Find entries that share the training prior.
+    """Find the segments with the training prior: the largest group with the same scores.
 
     Returns:
-        The ids of the largest group with equal verb and noun scores; [] if all entries differ.
+        The narration ids of the group; [] if the scores of all segments differ.
     """
-    groups = defaultdict(list)
+    ids_by_scores = defaultdict(list)
     for entry in entries:
-        row = b"".join(entry[key].detach().cpu().numpy().tobytes() for key in OUTPUTS)
-        groups[row].append(str(entry["narration_id"]))
-    largest = max(groups.values(), key=len, default=[])
+        scores = b"".join(entry[key].detach().cpu().numpy().tobytes() for key in OUTPUTS)
+        ids_by_scores[scores].append(str(entry["narration_id"]))
+    largest = max(ids_by_scores.values(), key=len, default=[])
     return largest if len(largest) > 1 else []
 
 
 def prior_problems(
     entries: Sequence[Mapping[str, Any]], dropped: str | os.PathLike, split: str, most: float
 ) -> list[str]:
-    """Report entries that have the prior in one line.
+    """Report the segments that have the training prior: a problem, a hint or nothing.
 
     Args:
         entries: Entries from `files.build` or `files.read_submission`.
         dropped: results/clean/dropped.tsv.
         split: `val` or `test`.
         most: Share of the entries, 0 to 1. Above it the line is a problem, otherwise a hint.
+
+    Returns:
+        One line, or none if no segments share all scores.
     """
     ids = with_prior(entries)
     if not ids:
@@ -171,23 +184,26 @@ def shortened(text: str) -> str:
 
 
 def some_of(names: Sequence[Any]) -> str:
-    """Write how many segments there are, and the first three."""
+    """Count segments and name the first three: `4 segments (P01_01_0, P01_01_1, P01_01_2, ...)`."""
     shown = ", ".join(shortened(str(name)) for name in names[:3])
-    more = ", ..." if len(names) > 3 else ""
-    return f"{len(names)} segment{'s' * (len(names) != 1)} ({shown}{more})"
+    dots = ", ..." if len(names) > 3 else ""
+    return f"{len(names)} {'segment' if len(names) == 1 else 'segments'} ({shown}{dots})"
 
 
 def _id_problems(ids: Sequence[Any], expected_ids: Iterable[str]) -> list[str]:
+    """List the problems of narration ids: no str, missing, unexpected, duplicate."""
+    # A dict serves as a set that keeps the order.
     expected = dict.fromkeys(expected_ids)
-    counts = Counter(i for i in ids if isinstance(i, str))
-    groups = {
-        "narration_id is not a str": [i for i in ids if not isinstance(i, str)],
-        "missing": [i for i in expected if i not in counts],
-        "unexpected": [i for i in counts if i not in expected],
-        "more than one entry for": [i for i, count in counts.items() if count > 1],
+    counts = Counter(name for name in ids if isinstance(name, str))
+    ids_by_problem = {
+        "narration_id is not a str": [name for name in ids if not isinstance(name, str)],
+        "missing": [name for name in expected if name not in counts],
+        "unexpected": [name for name in counts if name not in expected],
+        "more than one entry for": [name for name, count in counts.items() if count > 1],
     }
-    return [f"{name}: {some_of(group)}" for name, group in groups.items() if group]
+    return [f"{problem}: {some_of(group)}" for problem, group in ids_by_problem.items() if group]
 
 
 def _chosen(names: Sequence[str], mask: torch.Tensor) -> list[str]:
-    return [names[i] for i in mask.nonzero().flatten().tolist()]
+    """Select the names where the mask, bool [N], is true."""
+    return [names[row] for row in mask.nonzero().flatten().tolist()]

@@ -14,21 +14,25 @@ from epic100.submission.score import OWN, asked, read_hits
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line for each problem; return 1 if there is one that is more than a hint, else 0."""
+    """Check a submission and print a line for each problem.
+
+    Returns:
+        The exit status: 1 if there is a problem that is more than a hint, else 0.
+    """
     try:
         lines = _problems(options)
     except EpicError as error:
         lines = str(error).splitlines()
     print(*lines, sep="\n", end="\n" if lines else "")
     count = sum(not line.startswith(HINT) for line in lines)
-    verdict = f"{count} problem{'s' * (count != 1)}" if count else "ok"
+    verdict = f"{count} {'problem' if count == 1 else 'problems'}" if count else "ok"
     size = f" ({options.file.stat().st_size / 2**20:.1f} MiB)" if options.file.is_file() else ""
     print(f"{options.file}: {verdict}{size}", file=sys.stderr)
     return 1 if count else 0
 
 
 def score(options: argparse.Namespace) -> int:
-    """Print the figures; return 0."""
+    """Print the accuracies of a file of scores, as a table or as JSON, and return 0."""
     truth, reading = asked(options)
     hits = read_hits(options.file, truth, **reading)
     figures = group_accuracies(hits, truth.members)
@@ -44,6 +48,7 @@ def score(options: argparse.Namespace) -> int:
 
 
 def _table(figures: Mapping[str, float | None]) -> Iterator[str]:
+    """Yield the lines of a table: a row for each group of segments, a column for each task."""
     yield f"{'':16}" + "".join(f"{task:>8}" for task in TASKS)
     for group, k in (("overall", 1), ("overall", 5), ("unseen", 1), ("tail", 1)):
         row = [figures[f"{group}_{task}_accuracy_at_{k}"] for task in TASKS]
@@ -53,23 +58,24 @@ def _table(figures: Mapping[str, float | None]) -> Iterator[str]:
 
 
 def _cell(figure: float | None) -> str:
+    """Write an accuracy with two decimals, or `-` if there is none."""
     return "-" if figure is None else f"{figure:.2f}"
 
 
 def _problems(options: argparse.Namespace) -> list[str]:
-    """List problems of the file, and how many segments have no prediction of their own."""
+    """List the problems of a submission, and how many of its segments have the training prior."""
     entries = read_submission(options.file)
-    expected = _wanted(options)
+    ids, num_verbs, num_nouns = _expected(options)
     # The reasons come from the run in --directory, and are known only for a named split.
     dropped = options.directory / "results/clean/dropped.tsv"
     most = MOST if options.allow_prior is None else options.allow_prior
     prior = prior_problems(entries, dropped, options.split or "", most)
-    lines = [*check(entries, *expected), *prior]
+    lines = [*check(entries, ids, num_verbs, num_nouns), *prior]
     return sorted(lines, key=lambda line: line.startswith(HINT))
 
 
-def _wanted(options: argparse.Namespace) -> tuple[list[str], int, int]:
-    """Return the expected ids, the number of verbs and the number of nouns."""
+def _expected(options: argparse.Namespace) -> tuple[list[str], int, int]:
+    """Return what a complete submission has: narration ids, number of verbs, number of nouns."""
     csv, classes = options.annotations, Classes()
     if options.split:
         config = layered_settings(options.configfile, options.directory)
@@ -79,5 +85,5 @@ def _wanted(options: argparse.Namespace) -> tuple[list[str], int, int]:
                 f"the config has no `annotations: {options.split}:`; name the CSV there"
             )
         csv = options.directory / csv
-    sizes = (options.num_verbs or classes.verbs, options.num_nouns or classes.nouns)
-    return expected_ids(csv), *sizes
+    num_verbs = options.num_verbs or classes.verbs
+    return expected_ids(csv), num_verbs, options.num_nouns or classes.nouns

@@ -27,7 +27,7 @@ def export(
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
 ) -> None:
-    """Write a submission of the whole split; the file appears only if it passes the check.
+    """Write a submission with every segment of a split, and check it before it appears.
 
     Warns if few segments are predicted, with the reasons from `dropped.tsv` next to `clean`.
 
@@ -40,7 +40,7 @@ def export(
         sls: Supervision levels (pt, tl, td) that the server asks for. A level that contradicts the
             model's training is logged as a warning.
         clean: The clean list that the predictions must match, if given.
-        model: The model, or models, that the predictions must come from, if given.
+        model: The model file, or files, that the predictions must come from, if given.
 
     Raises:
         EpicError: The predictions do not match, or the result does not pass the check.
@@ -50,7 +50,7 @@ def export(
     ids = read_segments(segments_path)["narration_id"].tolist()
     verb, noun, predicted = complete_scores(predictions, ids, reduce)
     entries = build(ids, verb, noun)
-    expected = (ids, predictions.num_verbs, predictions.num_nouns)
+    sizes = (predictions.num_verbs, predictions.num_nouns)
     log.info(f"{out}: writing {len(ids)} segments")
     with atomic_path(out) as temporary:
         if out.suffix == ".zip":
@@ -58,24 +58,25 @@ def export(
         else:
             write_tensors(entries, temporary)
         log.info(f"{out}: written, now checked as the server would")
-        problems = check(read_submission(temporary), *expected)
+        problems = check(read_submission(temporary), ids, *sizes)
         # Hints are skipped: segments that share the prior are equal by design.
         faults = [line for line in problems if not line.startswith(HINT)]
         if faults:
             raise EpicError(f"{out}: not written: {'; '.join(faults)}")
-    prior = [
+    with_prior = [
         name for name, is_predicted in zip(ids, predicted.tolist(), strict=True) if not is_predicted
     ]
     log.info(
-        f"{out}: {len(ids)} segments of {split}, {len(ids) - len(prior)} predicted, {len(prior)} "
-        f"with the training prior; {out.stat().st_size / 2**20:.1f} MiB"
+        f"{out}: {len(ids)} segments of {split}, {len(ids) - len(with_prior)} predicted, "
+        f"{len(with_prior)} with the training prior; {out.stat().st_size / 2**20:.1f} MiB"
     )
     dropped = Path(clean or segments_path).with_name(DROPPED)
-    words = prior_words(prior, len(ids), dropped, split)
-    if len(prior) > MOST * len(ids):
+    words = prior_words(with_prior, len(ids), dropped, split)
+    if len(with_prior) > MOST * len(ids):
         log.warning(f"{out}: worth little: {words}; bring the videos before it is sent")
-    elif prior:
+    elif with_prior:
         log.info(f"{out}: {words}")
+    # Only a zip states supervision levels.
     for sentence in contradictions(sls, predictions.trained_on) if out.suffix == ".zip" else ():
         log.warning(sentence)
     if predictions.split == "val" and predictions.trained_on.get("split") == "trainval":

@@ -27,20 +27,28 @@ from epic100.submission.check import OUTPUTS, shortened, some_of
 PathLike = str | os.PathLike
 
 MEMBER = "test.json"
-# The file test.json has at most so many bytes. That of EPIC-100 test has about 100 MiB.
+# A larger test.json, in bytes, is refused. That of EPIC-100 test has about 100 MiB.
 LARGEST = 2**28
-# The first limits objects and lists, the second limits values. An object needs 100 times its bytes
-# in memory.
+# A test.json with more objects and lists, or with more values, is refused: an object needs 100
+# times its bytes in memory.
 MOST_OPENED, MOST_VALUES = 200_000, 10_000_000
 
 
 def _scores(scores: dict[str, Any]) -> np.ndarray:
-    """The scores of an object by class, float32, sorted by class."""
+    """Turn one JSON object of the submission, such as `{"0": -0.1, "1": -2.3}`, into an array.
+
+    Returns:
+        float32 [classes]; the score of class 0 is first.
+
+    Raises:
+        ValueError: A class is missing, or its score is no number. pydantic reports it.
+    """
     classes = [str(number) for number in range(len(scores))]
     if missing := next((key for key in classes if key not in scores), None):
         raise ValueError(f"no class {missing} among its {len(scores)} classes")
     values = [scores[key] for key in classes]
     if wrong := next((value for value in values if type(value) not in (float, int)), None):
+        # The value may be a long text, of which 40 characters are shown.
         raise ValueError(f"{wrong!r:.40} instead of a number")
     try:
         # A float too large for float32 becomes infinity, which `check` reports.
@@ -50,8 +58,12 @@ def _scores(scores: dict[str, Any]) -> np.ndarray:
         raise ValueError("a number beyond floats") from error
 
 
-def _noted(narration_id: str, info: ValidationInfo) -> str:
-    """Note each id in the order of the file, since a dict keeps the last of two that are equal."""
+def _record_id(narration_id: str, info: ValidationInfo) -> str:
+    """Collect the ids as the file has them: a dict would hide a duplicate id.
+
+    This is a pydantic validator. It adds the id to the list that `read_zip` passes as the context,
+    and returns the id unchanged.
+    """
     if info.context is not None:
         info.context.append(narration_id)
     return narration_id
@@ -63,7 +75,7 @@ SUBMISSION = ConfigDict(strict=True, extra="forbid")
 
 
 class Result(BaseModel):
-    """The scores of one segment, in `test.json`."""
+    """The scores of one segment in `test.json`: an object for verbs and one for nouns."""
 
     model_config = SUBMISSION
     verb: Scores
@@ -71,7 +83,10 @@ class Result(BaseModel):
 
 
 class Head(BaseModel):
-    """What `test.json` says of itself. Supervision levels: github.com/epic-kitchens/sls."""
+    """The head of `test.json`: version, challenge and supervision levels.
+
+    The levels are explained at github.com/epic-kitchens/sls.
+    """
 
     model_config = SUBMISSION
     version: Literal["0.2"]
@@ -82,13 +97,13 @@ class Head(BaseModel):
 
 
 class Submitted(Head):
-    """All that `test.json` holds."""
+    """The whole content of `test.json`: the head, and the scores of each segment by its id."""
 
-    results: dict[Annotated[str, AfterValidator(_noted)], Result]
+    results: dict[Annotated[str, AfterValidator(_record_id)], Result]
 
 
 def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) -> list[dict]:
-    """Make the entries of a submission.
+    """Make the entries of a submission, one dict for each segment.
 
     Args:
         narration_ids: N ids.
@@ -100,8 +115,12 @@ def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) 
         and `noun_output` (float32 [M]). Each tensor owns its row and shares no larger storage.
     """
     return [
-        {"narration_id": str(narration_id), "verb_output": _row(v), "noun_output": _row(n)}
-        for narration_id, v, n in zip(narration_ids, verb, noun, strict=True)
+        {
+            "narration_id": str(narration_id),
+            "verb_output": _own_row(verb_row),
+            "noun_output": _own_row(noun_row),
+        }
+        for narration_id, verb_row, noun_row in zip(narration_ids, verb, noun, strict=True)
     ]
 
 
@@ -141,13 +160,15 @@ def expected_ids(annotations: PathLike) -> list[str]:
 
 
 def entries_of(content: Any, path: PathLike) -> list[dict]:
-    """Convert either official layout, a list of dicts or a dict of arrays, to entries.
+    """Convert the content of a `.pt` or `.pkl` file to entries like those of `build`.
+
+    Both official layouts are accepted: a list of dicts, and a dict of arrays.
 
     C1's baselines (C1-Action-Recognition-TSN-TRN-TSM at e8e1a79, src/test.py) and PySlowFast's fork
     (epic-kitchens-slowfast at bf50519, tools/test_net.py) store such dicts.
 
     Raises:
-        EpicError: It is neither.
+        EpicError: The content has neither layout.
     """
     keys = ("narration_id", *OUTPUTS)
     try:
@@ -172,14 +193,15 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
     return rows
 
 
-def _row(scores: torch.Tensor) -> torch.Tensor:
+def _own_row(scores: torch.Tensor) -> torch.Tensor:
+    """Return the scores of a segment as float32 on the CPU, in a storage of their own."""
     row = scores.detach().to("cpu", torch.float32).contiguous()
-    # For a view, `torch.save` stores the whole storage.
+    # For a view, `torch.save` stores the whole storage, that is, the rows of all segments.
     return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
 
 
 def existing_file(path: PathLike) -> Path:
-    """Return `path` as a Path.
+    """Return `path` as a Path after a check that the file exists.
 
     Raises:
         EpicError: There is no such file.
@@ -196,7 +218,7 @@ def existing_file(path: PathLike) -> Path:
 def write_zip(
     entries: Iterable[Mapping[str, Any]], path: str | os.PathLike, sls: Mapping[str, int]
 ) -> None:
-    """Write the zip for the server, with one member, `test.json`.
+    """Write the zip that the server accepts, with one member, `test.json`.
 
     The same entries give the same bytes. The text of test.json is identical to what the official
     create_submission.py writes for the same scores.
@@ -217,7 +239,7 @@ def write_zip(
             {"version": "0.2", "challenge": "action_recognition"} | levels
         )
     except ValidationError as error:
-        faults = "; ".join(_lines("", error))
+        faults = "; ".join(_fault_lines("", error))
         raise EpicError(f"`export: sls:` is {dict(sls)}{faults}; expected pt, tl and td") from error
     head = json.dumps(checked_head.model_dump())
     # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
@@ -227,8 +249,9 @@ def write_zip(
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
         archive.open(MEMBER, "w") as file,
     ):
+        # The text of the whole object is put together from the texts of its entries, without their
+        # braces: as Python's numbers, all entries together would take a gigabyte.
         separator = head.removesuffix("}") + ', "results": {'
-        # All entries together would take a gigabyte as Python's numbers.
         for entry in entries:
             scores = {task: dict(enumerate(entry[f"{task}_output"].tolist())) for task in TASKS}
             text = json.dumps({entry["narration_id"]: scores}).removeprefix("{").removesuffix("}")
@@ -238,21 +261,21 @@ def write_zip(
 
 
 def read_zip(path: PathLike) -> list[dict]:
-    """Read a zip into entries like those of `build`.
+    """Read a zip for the server into entries like those of `build`.
 
     Raises:
         EpicError: The file is no submission; the message has a line for each problem.
         DiskError: The disk fails.
     """
-    data = _member(path)
+    data = _json_bytes(path)
     ids: list[str] = []
     try:
         results = Submitted.model_validate_json(data, context=ids).results
     except ValidationError as error:
-        raise EpicError("\n".join(_lines(f"{path}: {MEMBER}", error))) from error
-    twice = [name for name, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise EpicError(f"{path}: more than one result for {some_of(twice)}; expected one")
+        raise EpicError("\n".join(_fault_lines(f"{path}: {MEMBER}", error))) from error
+    duplicates = [name for name, count in Counter(ids).items() if count > 1]
+    if duplicates:
+        raise EpicError(f"{path}: more than one result for {some_of(duplicates)}; expected one")
     return [
         {
             "narration_id": name,
@@ -263,15 +286,19 @@ def read_zip(path: PathLike) -> list[dict]:
     ]
 
 
-def _member(path: PathLike) -> bytes:
-    """The bytes of test.json, of no more than a valid file can have."""
+def _json_bytes(path: PathLike) -> bytes:
+    """Read the bytes of test.json from a zip, and refuse more than a valid file can have.
+
+    Raises:
+        EpicError: The file is no zip with this one member, or the member is too large.
+    """
     where = f"{path}: {MEMBER}"
     try:
         with reading(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.namelist()
             if members != [MEMBER]:
-                held = shortened(str(members[:5]))
-                raise EpicError(f"{path}: holds {held}, expected exactly one member, {MEMBER}")
+                names = shortened(str(members[:5]))
+                raise EpicError(f"{path}: holds {names}, expected exactly one member, {MEMBER}")
             method = archive.getinfo(MEMBER).compress_type
             if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise EpicError(
@@ -279,31 +306,42 @@ def _member(path: PathLike) -> bytes:
                 )
             # The size in the header may be wrong, so the read has a limit too.
             with archive.open(MEMBER) as member:
-                claimed = archive.getinfo(MEMBER).file_size
-                data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
+                size_in_header = archive.getinfo(MEMBER).file_size
+                data = member.read(LARGEST + 1) if size_in_header <= LARGEST else b""
     except EpicError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise EpicError(
             f"{path}: not a zip file, or a truncated or damaged one ({error})"
         ) from error
-    if max(claimed, len(data)) > LARGEST:
+    if max(size_in_header, len(data)) > LARGEST:
         raise EpicError(f"{where} is over {LARGEST >> 20} MiB unpacked, expected less")
-    opened, values = data.count(b"{") + data.count(b"["), data.count(b",")
-    if opened > MOST_OPENED or values > MOST_VALUES:
+    # Bytes are counted because nothing is parsed before its size is known. Each value but the last
+    # one of an object or a list ends with a comma.
+    objects, values = data.count(b"{") + data.count(b"["), data.count(b",")
+    if objects > MOST_OPENED or values > MOST_VALUES:
         raise EpicError(
-            f"{where} has {opened} objects and lists and {values} values, expected at most "
+            f"{where} has {objects} objects and lists and {values} values, expected at most "
             f"{MOST_OPENED} and {MOST_VALUES}"
         )
     return data
 
 
-def _lines(where: str, error: ValidationError) -> list[str]:
-    """A line for each kind of fault; faults of results name their segments."""
-    segments: defaultdict[str, list[str]] = defaultdict(list)
+def _fault_lines(where: str, error: ValidationError) -> list[str]:
+    """Describe the faults of a test.json; segments with the same fault share a line.
+
+    Such as `s.zip: test.json, "results.verb": Field required in 1 segment (P01_11_0)`.
+    """
+    segments_of_line: defaultdict[str, list[str]] = defaultdict(list)
     for fault in error.errors(include_url=False, include_input=False):
-        top, *below = map(str, fault["loc"]) if fault["loc"] else [""]
-        words = fault["msg"].removeprefix("Value error, ")
-        field = shortened(".".join([top, *below[1:]]))
-        segments[f'{where}, "{field}": {words}' if top else f"{where}: {words}"] += below[:1]
-    return [f"{line} in {some_of(names)}" if names else line for line, names in segments.items()]
+        # A fault is at `("sls_pt",)` or at `("results", "P01_11_0", "verb")`: the second key is the
+        # segment, if there is one. The place is empty if the text is no JSON.
+        top_key, *inner_keys = map(str, fault["loc"] or [""])
+        segment, keys = inner_keys[:1], [top_key, *inner_keys[1:]]
+        message = fault["msg"].removeprefix("Value error, ")
+        field = f', "{shortened(".".join(keys))}"' if top_key else ""
+        segments_of_line[f"{where}{field}: {message}"] += segment
+    return [
+        f"{line} in {some_of(segments)}" if segments else line
+        for line, segments in segments_of_line.items()
+    ]

@@ -32,14 +32,14 @@ PathLike = str | os.PathLike
 
 
 def asked(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
-    """Read what a command's options say of val.
+    """Read the labels of val, and the settings for `read_hits`, by the options of a command.
 
     Args:
         options: `annotations`, `configfile` and `directory` of a command.
 
     Returns:
-        The truth: of the official CSV, or, where a run has only a part of it or a lab's list, of
-        the run's own list of segments. And what `read_hits` is told besides.
+        The labels of the official CSV; or those of the run's own list of segments, if the run uses
+        a subset of the CSV or a lab's list. And the keyword arguments for `read_hits`.
     """
     config = layered_settings(options.configfile, options.directory)
     annotations, folder = config.annotations, options.directory
@@ -48,11 +48,11 @@ def asked(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
         val, train = options.annotations, options.annotations.with_name(train.name)
     elif annotations.format != "official" or config.videos.subset:
         val = folder / "results/segments/val.txt"
-    named = {key: path and str(folder / path) for key, path in config.evaluate.model_dump().items()}
-    truth = read_truth(val, find_lists(train, named))
-    classes = config.classes
-    reading = {"reduce": config.export.reduce, "sizes": (classes.verbs, classes.nouns)}
-    return truth, reading | {"train": train}
+    # A key without a path stays None, and `find_lists` then looks beside the CSV.
+    lists = {key: path and str(folder / path) for key, path in config.evaluate.model_dump().items()}
+    truth = read_truth(val, find_lists(train, lists))
+    sizes = (config.classes.verbs, config.classes.nouns)
+    return truth, {"reduce": config.export.reduce, "sizes": sizes, "train": train}
 
 
 def read_hits(
@@ -63,19 +63,19 @@ def read_hits(
     sizes: tuple[int, int],
     train: PathLike | None = None,
 ) -> dict[str, np.ndarray]:
-    """Read scores of val, and compare them with the truth as the official evaluator does.
+    """Read a file of scores of val, and tell which segments are right by the official rules.
 
     Args:
-        path: The file, of any of the kinds above.
-        truth: The split.
+        path: The file, of a kind that the docstring of this module names.
+        truth: The segments of val with their labels.
         reduce: As for `predictions.chosen_way`, for scores of actions.
         sizes: Numbers of verbs and nouns.
         train: The official train CSV, whose actions are classes of AVION's scores.
 
     Returns:
-        Which segments are right, bool [N] by `{verb,noun,action}_at_{1,5}`, and by `OWN` where the
-        model has scores of actions; by `PREDICTED` those with scores of their own, where the file
-        tells them from the training prior.
+        Which segments are right, bool [N], by `{verb,noun,action}_at_{1,5}`, and by `OWN` if the
+        model has scores of actions. By `PREDICTED`, which segments have a prediction rather than
+        the training prior, if the file tells.
 
     Raises:
         EpicError: The file is of another kind or split, or it lacks segments.
@@ -88,19 +88,27 @@ def read_hits(
     if isinstance(content, dict) and "format" in content:
         predictions = predictions_of(content, path, "val")
     elif isinstance(content, dict) and {"probs", "targets"} <= content.keys():
-        predictions = _of_avion(content, path, truth, sizes, train)
+        predictions = _avion_predictions(content, path, truth, sizes, train)
     if predictions is None:
         return _hits_of_entries(entries_of(content, path), path, truth, sizes)
     verb, noun, predicted = complete_scores(predictions, truth.ids, reduce)
     hits = official_hits(verb, noun, truth.verb, truth.noun) | {PREDICTED: predicted.numpy()}
-    return hits | ({OWN: own_actions(predictions, truth)} if predictions.pair_head else {})
+    if predictions.pair_head:
+        hits[OWN] = own_actions(predictions, truth)
+    return hits
 
 
 def _hits_of_entries(
     entries: list[dict], path: Path, truth: Truth, sizes: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    plain = [entry | {key: entry[key].float() for key in OUTPUTS} for entry in entries]
-    faults = [line for line in check(plain, truth.ids, *sizes) if not line.startswith(HINT)]
+    """Tell which segments are right, bool [N] in the order of `truth`, by entries of a submission.
+
+    Raises:
+        EpicError: The entries are not complete or not of these classes.
+    """
+    # Files of other programs may have float16 or float64, which `check` would refuse.
+    as_floats = [entry | {key: entry[key].float() for key in OUTPUTS} for entry in entries]
+    faults = [line for line in check(as_floats, truth.ids, *sizes) if not line.startswith(HINT)]
     if faults:
         raise EpicError(
             f"{path}: {'; '.join(faults)}; expected scores of every segment of split val, for the "
@@ -112,31 +120,33 @@ def _hits_of_entries(
     rows = np.array([row_of_id[entry["narration_id"]] for entry in entries])
     verb, noun = (np.stack([entry[key].numpy() for entry in entries]) for key in OUTPUTS)
     hits = official_hits(verb, noun, truth.verb[rows], truth.noun[rows])
+    # The hits are in the file's order. These indexes put them into the order of `truth`.
     order = np.argsort(rows)
     return {name: mask[order] for name, mask in hits.items()}
 
 
-def _of_avion(
+def _avion_predictions(
     content: Mapping[str, Any],
     path: Path,
     truth: Truth,
     sizes: tuple[int, int],
     train: PathLike | None,
 ) -> Predictions:
-    """AVION's probabilities of actions as predictions.
+    """Turn the probabilities of actions that AVION stores into predictions.
 
-    Its rows have no ids: they are in the order of the validation CSV, which the classes of all rows
-    prove. A class is a pair of train or val; they are sorted as texts `verb:noun`.
+    AVION stores no ids: its rows are in the order of the validation CSV. This is proved by the true
+    classes, which it stores beside them. A class is a (verb, noun) pair of train or val; they are
+    sorted as texts `verb:noun`.
     Source: zhaoyue-zephyrus/AVION at 31b00b6, scripts/main_lavila_finetune_cls.py:585 and
     avion/utils/misc.py:43.
     """
     columns = {"verb_class": class_id, "noun_class": class_id}
     about = f"the official train CSV with {', '.join(columns)}, whose pairs are classes of {path}"
     rows = read_own_table(train or "EPIC_100_train.csv", columns, about=about, delimiter=",")
-    known_pairs = {tuple(row.values()) for row in rows} | set(truth.pairs())
-    pairs = sorted(known_pairs, key=lambda pair: f"{pair[0]}:{pair[1]}")
+    train_pairs = {(row["verb_class"], row["noun_class"]) for row in rows}
+    pairs = sorted(train_pairs | set(truth.pairs()), key=lambda pair: "{}:{}".format(*pair))
     class_of_pair = {pair: number for number, pair in enumerate(pairs)}
-    probs, targets = (torch.as_tensor(content[key]) for key in ("probs", "targets"))
+    probs, targets = torch.as_tensor(content["probs"]), torch.as_tensor(content["targets"])
     if tuple(probs.shape) != (len(truth.ids), len(pairs)):
         raise EpicError(
             f"{path}: its probs have shape {list(probs.shape)}, expected "
@@ -148,6 +158,7 @@ def _of_avion(
             f"{path}: its targets are not the classes of val in the CSV's order; expected the "
             "dump of a test on this CSV"
         )
-    counts = [(*pair, 0) for pair in pairs]
+    # AVION stores no training counts, and every segment has a prediction, so no prior is needed.
+    pairs_with_counts = [(verb, noun, 0) for verb, noun in pairs]
     log_probs = probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float()
-    return Predictions("val", truth.ids, log_probs, counts, *sizes, {})
+    return Predictions("val", truth.ids, log_probs, pairs_with_counts, *sizes, trained_on={})

@@ -27,15 +27,15 @@ from epic100.video.sheet import find_files
 
 @dataclass(frozen=True)
 class ScannedVideo:
-    """A video with all that its clips need.
+    """A scanned video: its file, its frame index and its row of the scan table.
 
     Attributes:
-        name: Its name in the outputs.
+        name: The video's name in the outputs.
         root: Folder of the videos.
-        path: Its path as in lists, without spaces.
+        path: The video's path as in segment lists, without spaces.
         index_dir: Folder of the frame indexes, for the loader processes.
-        index: Its frame index.
-        row: Its row of the scan.
+        index: The video's frame index.
+        row: The video's row of the scan table.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ScannedVideo:
 
     @cached_property
     def file(self) -> Path:
-        """The video file."""
+        """The path of the video file on the disk."""
         return find_files([self.path], self.root)[self.path]
 
 
@@ -58,14 +58,14 @@ def scanned_video(
     table: str | os.PathLike,
     index: str | os.PathLike,
 ) -> ScannedVideo:
-    """Describe a video of the sheet by the results of the rules scan and proxy.
+    """Read the scan row and the frame index of a video of the sheet.
 
     Args:
-        video_id: The video.
-        participant_id: Its participant.
-        root: Folder of the videos, or of their small copies.
+        video_id: The id of the video, such as `P01_01`.
+        participant_id: The id of the participant who filmed it.
+        root: Folder of the videos, or of their small copies (rule proxy).
         table: The scan table of the participant.
-        index: The frame indexes of the participant's files below `root`.
+        index: The file with the frame indexes of the participant's videos below `root`.
 
     Raises:
         EpicError: The video is missing or unreadable.
@@ -74,8 +74,14 @@ def scanned_video(
     if row is None or not row.readable:
         state = "is not in it" if row is None else f"is {row.status}: {row.reason or 'no reason'}"
         raise EpicError(f"{table}: {video_id} {state}; expected a video that can be read")
-    path, frame_index = f"{participant_id}/{video_id}.MP4", load_index(index, video_id)
-    return ScannedVideo(video_id, Path(root), path, Path(index).parent, frame_index, row)
+    return ScannedVideo(
+        name=video_id,
+        root=Path(root),
+        path=f"{participant_id}/{video_id}.MP4",
+        index_dir=Path(index).parent,
+        index=load_index(index, video_id),
+        row=row,
+    )
 
 
 # A clip lasts this long for a model whose frames cover a segment. The median segment of EPIC lasts
@@ -87,13 +93,13 @@ Ranges = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Placed:
-    """The steps of a video. Step i is the time [i * stride, (i + 1) * stride).
+    """The clips of a video, one for each step. Step i is the time [i * stride, (i + 1) * stride).
 
     Attributes:
-        stride: Seconds.
-        duration: Seconds that the video lasts, or promises to last.
+        stride: Length of a step in seconds.
+        duration: Length of the video in seconds, with pictures that the file only promises.
         start: int64 [N], first frame of each step's clip.
-        stop: int64 [N], frame after its last one.
+        stop: int64 [N], frame after the last one of each step's clip.
         sound: bool [N], whether the step touches no damage. Only such steps have a clip.
         damaged: Damaged stretches in seconds, in order.
     """
@@ -106,7 +112,10 @@ class Placed:
     damaged: list[tuple[float, float]]
 
     def seconds(self, step: int) -> float:
-        """When a step begins; the last one ends with the video."""
+        """Return when a step begins, in seconds.
+
+        The step after the last one begins where the video ends.
+        """
         return min(step * self.stride, self.duration)
 
 
@@ -128,47 +137,53 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     """
     if not index.fps:
         raise EpicError(f"{index.frames} picture in it; expected a video, with two or more")
-    bad = [(max(start, 0), stop) for start, stop in damaged]
-    end = max([index.frames, *(stop for _, stop in bad)])
-    duration = index.time_of(end)
+    damaged = [(max(start, 0), stop) for start, stop in damaged]
+    promised_frames = max([index.frames, *(stop for _, stop in damaged)])
+    duration = index.time_of(promised_frames)
+    # A rounding error of the division must not add an empty step.
     steps = max(1, int(np.ceil(duration / stride - 1e-9)))
-    begins = np.arange(steps) * stride
-    ends = np.minimum(begins + stride, duration)
-    first, last = index.frames_between(begins, ends)
-    middle = np.clip(index.frames_between((begins + ends) / 2, ends)[0], 0, index.frames - 1)
-    sound = first < index.frames
+    step_begins = np.arange(steps) * stride
+    step_ends = np.minimum(step_begins + stride, duration)
+    step_start, step_stop = index.frames_between(step_begins, step_ends)
+    middle, _ = index.frames_between((step_begins + step_ends) / 2, step_ends)
+    middle = np.clip(middle, 0, index.frames - 1)
+    # A step after the last picture shows only pictures that the file promises and lacks.
+    sound = step_start < index.frames
+    # The clip of each step may use the frames from `low` up to, but not with, `high`.
     low, high = np.zeros(steps, np.int64), np.full(steps, index.frames)
-    for start, stop in bad:
-        sound &= (last <= start) | (first >= stop)
-        low = np.where(first >= stop, np.maximum(low, stop), low)
-        high = np.where(last <= start, np.minimum(high, start), high)
+    for start, stop in damaged:
+        sound &= (step_stop <= start) | (step_start >= stop)
+        low = np.where(step_start >= stop, np.maximum(low, stop), low)
+        high = np.where(step_stop <= start, np.minimum(high, start), high)
     if index.is_steady:
-        start = np.maximum(np.minimum(middle - frames // 2, high - frames), low)
-        last = start + frames
+        clip_start = np.maximum(np.minimum(middle - frames // 2, high - frames), low)
+        clip_stop = clip_start + frames
     else:
+        # At a variable rate a clip lasts as long as its frames would at the mean rate, so it is
+        # placed by times. `high` may be the frame after the last one, which needs a time, too.
         times = np.append(index.times, index.time_of(index.frames))
         begins = times[middle] - frames // 2 / index.fps
         begins = np.maximum(np.minimum(begins, times[high] - frames / index.fps), times[low])
-        start = np.maximum(index.at_steps(begins), low)
-        last = index.at_steps(begins + (frames - 1) / index.fps) + 1
+        clip_start = np.maximum(index.at_steps(begins), low)
+        clip_stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
     return Placed(
-        stride,
-        duration,
-        start,
-        np.minimum(last, high),
-        sound,
-        [(index.time_of(start), index.time_of(stop)) for start, stop in bad],
+        stride=stride,
+        duration=duration,
+        start=clip_start,
+        stop=np.minimum(clip_stop, high),
+        sound=sound,
+        damaged=[(index.time_of(start), index.time_of(stop)) for start, stop in damaged],
     )
 
 
 def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float | None) -> int:
-    """How many frames of the file a clip spans.
+    """Return how many frames of the video file a clip spans.
 
     Args:
         pipeline: The model's test pipeline.
         fps: Frames per second of the file.
-        window: Seconds. None: what a dense clip spans (frames x interval, at the model's rate if
-            it has one), or 2 s for models whose frames cover a segment.
+        window: Length of a clip in seconds. None: the span of a dense clip (frames x interval, at
+            the model's rate if it has one), or 2 s for models whose frames cover a segment.
     """
     sampling = sampling_of(pipeline)
     if window is None and sampling.kind == "dense":
@@ -177,7 +192,7 @@ def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float
 
 
 # A shard has at most this many clips. A process that is killed loses only its unfinished shard.
-PART = 64
+CLIPS_PER_SHARD = 64
 
 
 def rows_of_clips(
@@ -193,71 +208,73 @@ def rows_of_clips(
     label: str,
     modules: Mapping[str, Any] | None = None,
 ) -> list[torch.Tensor]:
-    """Compute a row for every sound step of some videos of one folder.
+    """Compute the model's outputs for the clip of every sound step of some videos.
 
     Finished clips are kept beside `out` in `.shards` until `forget_rows`, so an interrupted run
     goes on where it was and ends in the same rows.
 
     Args:
-        videos: The videos and their clips. They share `root` and `index_dir`.
+        videos: The videos and their clips. All videos share `root` and `index_dir`.
         out: A path that the names of the shards are derived from.
         model: The model file; "" for an encoder of the user's.
         key: What all rows depend on, such as the model's digest.
         encoder: As in `Job`: "" for scores, else features.
-        outputs: Columns; 0: as many as there are.
+        outputs: Number of columns if there is no clip at all.
         predict: The `predict:` section. A clip always has one view.
         asked: Number of GPUs that the rule requests.
         label: What is predicted, for the progress display.
         modules: The config's `modules` section.
 
     Returns:
-        For each video float32 [sound steps, columns].
+        For each video its rows, float32 [sound steps, columns].
 
     Raises:
         EpicError: A frame that the scan passed does not decode.
     """
-    lists = [_clip_list(video, placed) for video, placed in videos]
-    counts = [len(listed) for listed in lists]
-    parts: dict[str, tuple[str, list[int]]] = {}
-    begins = np.cumsum([0, *counts]).tolist()
-    for (video, _), listed, begin in zip(videos, lists, begins, strict=False):
-        parts |= _parts(video, listed, begin)
-    root, index_dir = videos[0][0].root, videos[0][0].index_dir
+    clip_lists = [_clip_list(video, placed) for video, placed in videos]
+    clip_counts = [len(clip_list) for clip_list in clip_lists]
+    shards: dict[str, tuple[str, list[int]]] = {}
+    # The last sum is the number of all clips, where no video begins.
+    first_lines = np.cumsum([0, *clip_counts]).tolist()[:-1]
+    for (video, _), clip_list, first_line in zip(videos, clip_lists, first_lines, strict=True):
+        shards |= _shards(video, clip_list, first_line)
+    first_video, _ = videos[0]
     # The list has a folder of its own: another attempt may have other clips left to compute.
     with tempfile.TemporaryDirectory() as folder:
-        clips = Path(folder) / "clips.txt"
-        write_segments(pd.concat(lists, ignore_index=True), clips)
+        all_clips = Path(folder) / "clips.txt"
+        write_segments(pd.concat(clip_lists, ignore_index=True), all_clips)
         job = Job(
-            str(model),
-            str(clips),
-            str(out),
-            run_key(key, 1, 1),
-            str(root),
-            str(index_dir),
-            predict.model_copy(update={"clips": 1, "crops": 1}),
-            parts,
-            modules,
-            encoder,
+            model=str(model),
+            segments=str(all_clips),
+            out=str(out),
+            run=run_key(key, 1, 1),
+            video_root=str(first_video.root),
+            index_dir=str(first_video.index_dir),
+            settings=predict.model_copy(update={"clips": 1, "crops": 1}),
+            videos=shards,
+            modules=modules,
+            encoder=encoder,
         )
         rows = predict_rows(job, asked, outputs, label, parts="parts")
-    return list(rows.split(counts))
+    return list(rows.split(clip_counts))
 
 
 def forget_rows(out: str | os.PathLike) -> None:
-    """Remove what `rows_of_clips` keeps, once its rows are stored.
+    """Remove the shards that `rows_of_clips` keeps, once their rows are stored.
 
-    What another attempt is just writing there is left to it.
+    Unfinished files of another attempt, whose names begin with a dot, are left alone.
     """
     folder = Shards(out, "").folder
     for shard in folder.glob("*/[!.]*"):
         shard.unlink(missing_ok=True)
     for directory in (*folder.glob("*"), folder):
+        # A folder that still holds a file of another attempt stays.
         with contextlib.suppress(OSError):
             directory.rmdir()
 
 
 def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
-    """The clips as a segment list, which the dataset reads."""
+    """List the clips of sound steps as segments without labels, for the dataset to read."""
     steps = placed.sound.nonzero()[0].tolist()
     video_stem = Path(video.path).stem
     return pd.DataFrame(
@@ -272,14 +289,20 @@ def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
     )
 
 
-def _parts(
-    video: ScannedVideo, listed: pd.DataFrame, begin: int
+def _shards(
+    video: ScannedVideo, clip_list: pd.DataFrame, first_line: int
 ) -> dict[str, tuple[str, list[int]]]:
-    """The clips in parts of `PART`, each with its shard's stamp and its lines from `begin` on."""
-    parts = {}
-    for first in range(0, len(listed), PART):
-        part = listed.iloc[first : first + PART]
-        stamp = video_stamp(video.file, part["start"].tolist(), part["stop"].tolist())
-        lines = list(range(begin + first, begin + first + len(part)))
-        parts[f"{Path(video.path).stem}.{first:07d}"] = (stamp, lines)
-    return parts
+    """Divide the clips of a video among shards.
+
+    Returns:
+        By name of the shard, such as `P01_01.0000064`, which has the number of its first clip: its
+        stamp and its line numbers in the list of all videos' clips, where this video's begin at
+        `first_line`.
+    """
+    shards = {}
+    for first in range(0, len(clip_list), CLIPS_PER_SHARD):
+        clips = clip_list.iloc[first : first + CLIPS_PER_SHARD]
+        stamp = video_stamp(video.file, clips["start"].tolist(), clips["stop"].tolist())
+        lines = list(range(first_line + first, first_line + first + len(clips)))
+        shards[f"{Path(video.path).stem}.{first:07d}"] = (stamp, lines)
+    return shards

@@ -13,15 +13,19 @@ from epic100.timeline.run import make_timelines
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the timelines; return 130 after Ctrl-C, else 0."""
+    """Make the timelines of the videos that the command names.
+
+    Returns:
+        The exit status: 130 after Ctrl-C, else 0.
+    """
     if len(options.model) > 1:
         raise EpicError(
             f"--model is given {len(options.model)} times; a timeline takes one model; call once "
             "for each, with an --out of its own"
         )
     arguments = vars(options)
-    timeline = checked(TimelineSettings, _section(arguments, "timeline."), prefix="--")
-    predict = checked(PredictSettings, _section(arguments, "predict."), prefix="--")
+    timeline = checked(TimelineSettings, _options_of(arguments, "timeline."), prefix="--")
+    predict = checked(PredictSettings, _options_of(arguments, "predict."), prefix="--")
     names = None
     if options.class_lists:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
@@ -35,5 +39,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _section(given: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {key.removeprefix(prefix): given[key] for key in given if key.startswith(prefix)}
+def _options_of(options: dict[str, Any], section: str) -> dict[str, Any]:
+    """Select the options of a section of the config: `timeline.stride` becomes `stride`."""
+    return {
+        key.removeprefix(section): value
+        for key, value in options.items()
+        if key.startswith(section)
+    }

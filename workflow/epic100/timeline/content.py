@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,12 @@ SUFFIXES = (".json", ".vtt", ".activitynet.json", ".tsv")
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring steps with the same pair.
+    """A run of neighbouring steps with the same pair of verb and noun.
 
     Attributes:
         start: First step.
         stop: Step after the last one.
-        pair: Column of the pair.
+        pair: Number of the pair: its column among the probabilities.
         probability: Mean smoothed probability of the pair, 0 to 1.
     """
 
@@ -61,9 +62,9 @@ def merge(
     sound: np.ndarray,
     settings: TimelineSettings,
     idle: np.ndarray | None = None,
-    threshold: float = 1.0,
+    idle_threshold: float = 1.0,
 ) -> list[Run]:
-    """Merge steps into segments.
+    """Merge the steps of a video into segments.
 
     With p(t, k) the probability of pair k at step t, and r = round(smooth / stride / 2):
 
@@ -74,49 +75,65 @@ def merge(
     3. A run is kept if the mean of s(t, k(t)) over its steps is at least `threshold`, and it lasts
        `min_seconds` or longer.
 
-    Steps in which nothing happens part runs as well, and are in none: those where the mean of
-    `idle`, over the same steps as in 1, is at least its threshold.
+    Steps in which nothing happens end a run as well, and are in none: those where the mean of
+    `idle`, over the same steps as in 1, is at least `idle_threshold`.
 
     No two segments overlap, and none goes over damage.
 
     Args:
-        probabilities: [N, P], of pairs; rows of steps that are not sound are not used.
-        sound: bool [N].
+        probabilities: Probability of each pair at each step, [N, P]. Rows of steps that are not
+            sound are not used.
+        sound: Whether a step touches no damage, bool [N].
         settings: stride, smooth, threshold, min_seconds.
         idle: [N], how sure it is that nothing happens, 0 to 1; None: something always does.
-        threshold: Of `idle`.
+        idle_threshold: With this mean of `idle` or more, nothing happens.
 
     Returns:
         The runs in order.
     """
     reach = round(settings.smooth / settings.stride / 2)
     runs = []
-    for first, after in ranges_of(sound):
-        smooth = moving_mean(probabilities[first:after], reach)
-        best, height = smooth.argmax(axis=1), smooth.max(axis=1)
+    for sound_start, sound_stop in ranges_of(sound):
+        smooth = moving_mean(probabilities[sound_start:sound_stop], reach)
+        best_pair, best_probability = smooth.argmax(axis=1), smooth.max(axis=1)
         if idle is not None:
-            quiet = moving_mean(idle[first:after, None], reach)[:, 0] >= threshold
-            best[quiet], height[quiet] = -1, -1.0  # It is below any threshold.
-        borders = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
-        for start, stop in zip(borders, borders[1:], strict=False):
-            mean = float(height[start:stop].mean())
+            is_idle = moving_mean(idle[sound_start:sound_stop, None], reach)[:, 0] >= idle_threshold
+            # Idle steps get a pair of their own, which ends a run before them, and a probability
+            # below any threshold, so that they make no run.
+            best_pair[is_idle], best_probability[is_idle] = -1, -1.0
+        borders = [0, *(np.flatnonzero(np.diff(best_pair)) + 1).tolist(), len(best_pair)]
+        for start, stop in pairwise(borders):
+            mean = float(best_probability[start:stop].mean())
             is_long = (stop - start) * settings.stride >= settings.min_seconds - 1e-9
             if is_long and mean >= settings.threshold:
-                runs.append(Run(first + start, first + stop, int(best[start]), mean))
+                # The borders count from the beginning of the sound stretch.
+                runs.append(
+                    Run(
+                        start=sound_start + start,
+                        stop=sound_start + stop,
+                        pair=int(best_pair[start]),
+                        probability=mean,
+                    )
+                )
     return runs
 
 
 def moving_mean(rows: np.ndarray, reach: int) -> np.ndarray:
-    """Mean of each row and the `reach` rows on both sides, fewer at the ends; float64 [N, P]."""
+    """Average each row with the `reach` rows on both sides of it, or fewer at the ends.
+
+    Returns:
+        float64 [N, P].
+    """
     row_numbers = np.arange(len(rows))
     low, high = np.maximum(row_numbers - reach, 0), np.minimum(row_numbers + reach + 1, len(rows))
+    # Row i of `sums` adds up the first i rows, so that a difference of two is the sum between them.
     sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=float)])
     return (sums[high] - sums[low]) / (high - low)[:, None]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One action. Times are in seconds of a player's clock, probabilities from 0 to 1.
+    """One action on a timeline. Times are in seconds of a player's clock, probabilities 0 to 1.
 
     The probability of the pair is `Run.probability`. Those of verb and noun are means over the
     segment's clips.
@@ -135,16 +152,16 @@ class Segment:
 
     @property
     def action(self) -> str:
-        """The action in words."""
+        """The names of verb and noun, such as `take spoon`."""
         return f"{self.verb_name} {self.noun_name}"
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """All about one video.
+    """The timeline of one video: its actions, its damage, and the best classes of each clip.
 
     Attributes:
-        video: Its name, without suffix.
+        video: Name of the video, without suffix.
         fps: Mean frames per second.
         duration: Seconds until the last picture ends.
         damaged: Damaged stretches in seconds.
@@ -152,8 +169,9 @@ class Timeline:
         clips: One dict per step: `start`, `stop` (seconds) and either `damaged: True` or `actions`,
             `verbs` and `nouns`, each with the `TOP` most probable.
         made_from: Digest of the model, state of the video file, settings.
-        late: When the first picture is shown. All times are those of a player's clock.
-        judged: What looked for damage in the video, as in `ScanRow`; "" if nothing is recorded.
+        late: When a player shows the first picture, in seconds. All times are those of a player's
+            clock.
+        judged: How the scan looked for damage, as in `ScanRow`; "" if nothing is recorded.
     """
 
     video: str
@@ -177,80 +195,92 @@ def build_timeline(
     made_from: Mapping[str, Any],
     late: float = 0.0,
     idle: np.ndarray | None = None,
-    threshold: float = 1.0,
+    idle_threshold: float = 1.0,
 ) -> Timeline:
-    """Build a timeline from the predictions of its clips.
+    """Build the timeline of a video from the predictions of its clips.
 
     Args:
         video: Name of the video.
         fps: Mean frames per second.
-        placed: The steps.
-        predictions: Of the sound steps, in order.
+        placed: The clips, one for each step.
+        predictions: Predictions of the clips of sound steps, in order.
         names: Class names.
-        settings: How to merge.
-        made_from: What to record.
+        settings: How steps are merged into segments.
+        made_from: What the timeline depends on, to record in it.
         late: When a player shows the first picture, in seconds.
-        idle: Of the sound steps, as for `merge`.
-        threshold: As for `merge`.
+        idle: How sure it is that nothing happens, 0 to 1, for the sound steps alone.
+        idle_threshold: As for `merge`.
     """
     times = [late + placed.seconds(step) for step in range(len(placed.sound) + 1)]
     damaged = [(late + start, late + stop) for start, stop in placed.damaged]
-    members = [pair[:2] for pair in predictions.pairs]
-    pairs = _spread(predictions.log_probs, placed.sound)
-    verbs, nouns = (_spread(rows, placed.sound) for rows in marginals(predictions))
+    classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
+    pairs = _for_all_steps(predictions.log_probs, placed.sound)
+    verbs, nouns = (_for_all_steps(rows, placed.sound) for rows in marginals(predictions))
     segments = []
-    quiet = None
+    idle_of_step = None
     if idle is not None:
-        quiet = np.ones(len(placed.sound))
-        quiet[placed.sound] = idle
-    for run in merge(pairs, placed.sound, settings, quiet, threshold):
-        verb, noun = members[run.pair]
+        idle_of_step = np.ones(len(placed.sound))
+        idle_of_step[placed.sound] = idle
+    for run in merge(pairs, placed.sound, settings, idle_of_step, idle_threshold):
+        verb, noun = classes_of_pair[run.pair]
         steps = slice(run.start, run.stop)
         segments.append(
             Segment(
-                times[run.start],
-                times[run.stop],
-                verb,
-                noun,
-                run.pair,
-                names("verb", verb),
-                names("noun", noun),
-                run.probability,
-                float(verbs[steps, verb].mean()),
-                float(nouns[steps, noun].mean()),
+                start=times[run.start],
+                stop=times[run.stop],
+                verb=verb,
+                noun=noun,
+                pair=run.pair,
+                verb_name=names("verb", verb),
+                noun_name=names("noun", noun),
+                probability=run.probability,
+                verb_probability=float(verbs[steps, verb].mean()),
+                noun_probability=float(nouns[steps, noun].mean()),
             )
         )
     clips: list[dict[str, Any]] = []
     for step, sound in enumerate(placed.sound.tolist()):
         clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
-        if sound and quiet is not None:
-            clip["background"] = float(quiet[step])
+        if sound and idle_of_step is not None:
+            clip["background"] = float(idle_of_step[step])
         if sound:
-            actions = [
-                {"verb": v, "noun": n, "name": f"{names('verb', v)} {names('noun', n)}"} | rest
-                for (v, n), rest in ((members[k], rest) for k, rest in _best(pairs[step]))
+            actions = [(*classes_of_pair[pair], chance) for pair, chance in _best(pairs[step])]
+            clip["actions"] = [
+                {
+                    "verb": verb,
+                    "noun": noun,
+                    "name": f"{names('verb', verb)} {names('noun', noun)}",
+                    "probability": chance,
+                }
+                for verb, noun, chance in actions
             ]
-            clip |= {
-                "actions": actions,
-                "verbs": [{"verb": k, "name": names("verb", k)} | p for k, p in _best(verbs[step])],
-                "nouns": [{"noun": k, "name": names("noun", k)} | p for k, p in _best(nouns[step])],
-            }
+            for task, rows in (("verb", verbs), ("noun", nouns)):
+                clip[f"{task}s"] = [
+                    {task: class_id, "name": names(task, class_id), "probability": chance}
+                    for class_id, chance in _best(rows[step])
+                ]
         else:
             clip["damaged"] = True
         clips.append(clip)
+    # The last time is where the video ends.
     return Timeline(video, fps, times[-1], damaged, segments, clips, made_from, late)
 
 
-def _spread(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
-    """Probabilities of all steps, float32 [N, classes]; 0 where a step is not sound."""
+def _for_all_steps(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
+    """Spread the rows of sound steps over all steps.
+
+    Returns:
+        Probabilities, float32 [N, classes]; 0 where a step is not sound.
+    """
     rows = np.zeros((len(sound), log_probs.shape[1]), np.float32)
     rows[sound] = log_probs.exp().numpy()
     return rows
 
 
-def _best(row: np.ndarray) -> list[tuple[int, dict[str, float]]]:
+def _best(row: np.ndarray) -> list[tuple[int, float]]:
+    """List the `TOP` most probable columns of a row and their probabilities, with four decimals."""
     best = np.argsort(-row, kind="stable")[:TOP]
-    return [(int(k), {"probability": round(float(row[k]), 4)}) for k in best]
+    return [(int(number), round(float(row[number]), 4)) for number in best]
 
 
 def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
@@ -258,11 +288,11 @@ def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
 
     Args:
         timeline: The timeline.
-        tsv: `{video}.tsv`; the others are beside it (`SUFFIXES`).
+        tsv: The table `{video}.tsv`; the other files are beside it (`SUFFIXES`).
     """
-    written = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline))
+    contents = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline))
     # The last suffix is the table's, which is written after the others.
-    for suffix, content in zip(SUFFIXES, written, strict=False):
+    for suffix, content in zip(SUFFIXES, contents, strict=False):
         if not isinstance(content, str):
             content = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         write_text(beside(tsv, suffix), content)
@@ -270,13 +300,13 @@ def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
 
 
 def beside(tsv: str | os.PathLike, suffix: str) -> Path:
-    """The path of another file of the same timeline."""
+    """Return the path of another file of the timeline: `a.tsv` and `.vtt` give `a.vtt`."""
     path = Path(tsv)
     return path.with_name(path.name.removesuffix(".tsv") + suffix)
 
 
 def as_json(timeline: Timeline) -> dict[str, Any]:
-    """Everything, with the best classes of every clip."""
+    """Return all of a timeline as JSON has it, with the best classes of every clip."""
     return {
         "format": FORMAT,
         "video": timeline.video,
@@ -287,18 +317,18 @@ def as_json(timeline: Timeline) -> dict[str, Any]:
         "made_from": dict(timeline.made_from),
         "damaged": [[round(second, 3) for second in stretch] for stretch in timeline.damaged],
         "segments": [
-            {"action": segment.action} | {key: _short(v) for key, v in asdict(segment).items()}
-            for segment in timeline.segments
+            {"action": segment.action, **_rounded(asdict(segment))} for segment in timeline.segments
         ],
-        "clips": [{key: _short(v) for key, v in clip.items()} for clip in timeline.clips],
+        "clips": [_rounded(clip) for clip in timeline.clips],
     }
 
 
 def as_activitynet(timeline: Timeline) -> dict[str, Any]:
-    """One file for both uses of ActivityNet's form; `label_id` is the pair's id in the model.
+    """Return the actions in ActivityNet's format, as segments and as predictions at once.
 
-    `database` is what ActionFormer (`load_gt_seg_from_json`) and OpenTAD read as segments of a
-    video; `results` is what OpenTAD's evaluators read as predictions, with scores.
+    A `label_id` is the number of the pair in the model. `database` is what ActionFormer
+    (`load_gt_seg_from_json`) and OpenTAD read as segments of a video; `results` is what OpenTAD's
+    evaluators read as predictions, with scores.
     """
     rows = [
         {
@@ -326,19 +356,19 @@ def as_activitynet(timeline: Timeline) -> dict[str, Any]:
 def write_detections(
     timelines: Sequence[str | os.PathLike], out: str | os.PathLike, sls: Mapping[str, int]
 ) -> None:
-    """Write timelines of a split as the official tools for detection read them.
+    """Write the timelines of a split in one file, as the official tools for detection read it.
 
     Format: epic-kitchens/C2-Action-Detection at 4835721,
     EvaluationCode/evaluate_detection_json_ek100.py. Times are seconds of the annotation's clock.
 
     Args:
-        timelines: Files of `as_json`, one a video, whose names are video_ids.
-        out: results/detections.json.
+        timelines: The JSON file of each video's timeline (`as_json`), named after its video_id.
+        out: The file to write, results/detections.json.
         sls: Supervision levels `pt`, `tl` and `td`, as for a submission.
     """
-    videos = [read_json(path) for path in timelines]
+    contents = [read_json(path) for path in timelines]
     results = {
-        video["video"]: [
+        content["video"]: [
             {
                 "verb": segment["verb"],
                 "noun": segment["noun"],
@@ -346,9 +376,9 @@ def write_detections(
                 "score": segment["probability"],
                 "segment": [segment["start"], segment["stop"]],
             }
-            for segment in video["segments"]
+            for segment in content["segments"]
         ]
-        for video in videos
+        for content in contents
     }
     head = {"version": "0.2", "challenge": "action_detection"}
     levels = {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
@@ -356,10 +386,11 @@ def write_detections(
 
 
 def as_vtt(timeline: Timeline) -> str:
-    """Captions for a player (WebVTT, W3C): what the model sees, and damage."""
+    """Return captions for a player (WebVTT, W3C): the actions and the damaged stretches."""
     cues = [
-        (s.start, s.stop, f"{s.action} {100 * s.probability:.0f} %") for s in timeline.segments
-    ] + [(*stretch, "(damaged)") for stretch in timeline.damaged]
+        (segment.start, segment.stop, f"{segment.action} {100 * segment.probability:.0f} %")
+        for segment in timeline.segments
+    ] + [(start, stop, "(damaged)") for start, stop in timeline.damaged]
     blocks = ["WEBVTT"] + [
         f"{_clock(start)} --> {_clock(stop)}\n{html.escape(' '.join(text.split()), quote=False)}"
         for start, stop, text in sorted(cues)
@@ -368,29 +399,39 @@ def as_vtt(timeline: Timeline) -> str:
 
 
 def _rows(timeline: Timeline) -> Iterator[list[Any]]:
-    rows = [
+    """Yield the rows of the TSV table: the actions and the damaged stretches, in order of time."""
+    rows: list[tuple[Any, ...]] = [
         (
-            s.start,
-            s.stop,
+            segment.start,
+            segment.stop,
             "action",
-            s.verb,
-            s.noun,
-            s.verb_name,
-            s.noun_name,
-            *(f"{p:.4f}" for p in (s.probability, s.verb_probability, s.noun_probability)),
+            segment.verb,
+            segment.noun,
+            segment.verb_name,
+            segment.noun_name,
+            f"{segment.probability:.4f}",
+            f"{segment.verb_probability:.4f}",
+            f"{segment.noun_probability:.4f}",
         )
-        for s in timeline.segments
+        for segment in timeline.segments
     ]
-    rows += [(*stretch, "damaged", *[""] * 7) for stretch in timeline.damaged]
-    for start, stop, *rest in sorted(rows, key=lambda row: row[:2]):
-        yield [f"{start:.3f}", f"{stop:.3f}", *rest]
+    # A damaged stretch has neither classes nor probabilities.
+    empty = [""] * (len(COLUMNS) - len(("start", "stop", "what")))
+    rows += [(start, stop, "damaged", *empty) for start, stop in timeline.damaged]
+    for start, stop, *cells in sorted(rows, key=lambda row: row[:2]):
+        yield [f"{start:.3f}", f"{stop:.3f}", *cells]
 
 
-def _short(value: Any) -> Any:
-    return round(value, 4) if isinstance(value, float) else value
+def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Round the floats among the values to four decimals."""
+    return {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in fields.items()
+    }
 
 
 def _clock(seconds: float) -> str:
-    milliseconds = round(1000 * seconds)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+    """Write a time as WebVTT does: 3661.5 is `01:01:01.500`."""
+    minutes, milliseconds = divmod(round(1000 * seconds), 60 * 1000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"

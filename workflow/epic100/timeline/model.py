@@ -8,9 +8,10 @@ must not depend on val.
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,31 +38,31 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import outside, ranges_of
 
 FORMAT = "epic100 background 1"
-# It is the factor of the squared weights in the loss.
+# The loss adds the squared weights times this factor.
 DECAY = 0.01
-# Log-probabilities below it tell nothing more.
+# Lower log-probabilities count as this one, since they tell nothing more.
 FLOOR = -30.0
 
 
 log = logging.getLogger(__name__)
 # At most this many segments, and this many pieces of gaps, are looked at in a video.
-EACH = 20
+MOST_CLIPS = 20
 # A piece of a gap has at least this many frames.
-LEAST = 13
+SHORTEST_GAP = 13
 
 
 @dataclass(frozen=True)
 class Background:
-    """How sure it is that nothing happens in a clip.
+    """A logistic regression that scores how sure it is that nothing happens in a clip.
 
     Attributes:
         format: `FORMAT`.
-        model: SHA-256 of the model file whose scores it takes.
-        weights: One for each of the model's outputs.
-        bias: What is added to their sum.
+        model: SHA-256 of the model file whose outputs it takes.
+        weights: A weight for each of the model's outputs.
+        bias: A number that is added to the weighted sum.
         threshold: With this score or more, nothing happens.
         gaps_found: The share of val's gaps that the threshold finds.
-        segments_kept: The share of val's segments that it leaves.
+        segments_kept: The share of val's segments that the threshold does not call gaps.
     """
 
     format: str
@@ -75,18 +76,23 @@ class Background:
     __pydantic_config__ = STRICT
 
     def scores(self, rows: torch.Tensor) -> np.ndarray:
-        """Scores from 0 to 1 [N] of clips, from all their log-probabilities [N, outputs]."""
+        """Score clips from 0 to 1 [N] by the log-probabilities of all outputs [N, outputs]."""
         weights = torch.tensor(self.weights, dtype=torch.float64)
         return (rows.double().clamp(min=FLOOR) @ weights + self.bias).sigmoid().numpy()
 
 
 def read_background(path: str | os.PathLike, digest: str) -> Background:
-    """Read what `learn_background` wrote for a model of this SHA-256. Raises EpicError."""
+    """Read the file that `learn_background` wrote for the model with this SHA-256.
+
+    Raises:
+        EpicError: The file cannot be read, or is of another version or model.
+    """
     try:
         background = conforming(Background(**read_json(path)))
         if (background.format, background.model) != (FORMAT, digest):
             raise ValueError("it is of another version or model")
     except (OSError, ValueError, TypeError) as error:
+        # Unknown and missing keys raise a TypeError, whose words mean nothing to a user.
         why = "it has another form" if isinstance(error, TypeError) else error
         raise EpicError(
             f"{path}: no background of this model ({why}); expected the background.json of its "
@@ -96,11 +102,11 @@ def read_background(path: str | os.PathLike, digest: str) -> Background:
 
 
 def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
-    """Logistic regression, with both kinds of the same weight.
+    """Fit a logistic regression that tells gaps from segments, both with the same total weight.
 
     Args:
-        rows: float32 [N, outputs], log-probabilities.
-        gaps: bool [N].
+        rows: float32 [N, outputs], log-probabilities of clips.
+        gaps: Whether each clip is of a gap, bool [N].
 
     Returns:
         A weight for each output, and the bias.
@@ -109,33 +115,41 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
     mean, spread = values.mean(dim=0), values.std(dim=0) + 1e-6
     values, truth = (values - mean) / spread, torch.from_numpy(gaps).double()
     sample_weights = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth).mean())
+    # The last weight is the bias.
     weights = torch.zeros(values.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
+        """Compute the loss and its gradient, as LBFGS asks for at each of its trials."""
         optimizer.zero_grad()
         scores = values @ weights[:-1] + weights[-1]
-        lost = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth, sample_weights)
-        lost = lost + DECAY * weights[:-1].square().sum()
-        lost.backward()
-        return lost
+        total = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth, sample_weights)
+        total = total + DECAY * weights[:-1].square().sum()
+        total.backward()
+        return total
 
     optimizer.step(loss)
+    # The learned weights are for standardised values. For the log-probabilities themselves, each
+    # weight is divided by the spread, and the bias takes up the means.
     learned = weights.detach()
     scaled = learned[:-1] / spread
     return scaled.tolist(), float(learned[-1] - scaled @ mean)
 
 
 def best_threshold(scores: np.ndarray, gaps: np.ndarray) -> tuple[float, float, float]:
-    """Choose where the shares of gaps found and of segments left have the largest sum.
+    """Choose the threshold that finds the most gaps and keeps the most segments.
+
+    The sum of both shares is the largest there: of gaps with the threshold or more, and of segments
+    with less.
 
     Args:
-        scores: [N], 0 to 1.
-        gaps: bool [N].
+        scores: Score of each clip, [N], 0 to 1.
+        gaps: Whether each clip is of a gap, bool [N].
 
     Returns:
-        The threshold, in the middle of the best places, and the two shares.
+        The threshold, in the middle of the best ones; the share of gaps; the share of segments.
     """
+    # Entry i of both shares belongs to a threshold between the scores i and i + 1 in this order.
     order = np.argsort(scores)
     segments_kept = np.cumsum(~gaps[order]) / (~gaps).sum()
     gaps_found = 1 - np.cumsum(gaps[order]) / gaps.sum()
@@ -143,12 +157,12 @@ def best_threshold(scores: np.ndarray, gaps: np.ndarray) -> tuple[float, float, 
         np.isclose(segments_kept + gaps_found, (segments_kept + gaps_found).max())
     )
     best_index = int(best[len(best) // 2])
-    ends = scores[order][[best_index, min(best_index + 1, len(order) - 1)]]
-    return float(ends.mean()), float(gaps_found[best_index]), float(segments_kept[best_index])
+    neighbours = scores[order][[best_index, min(best_index + 1, len(order) - 1)]]
+    return float(neighbours.mean()), float(gaps_found[best_index]), float(segments_kept[best_index])
 
 
 class ModelInUse:
-    """A model file, read once for all videos of a call.
+    """A model file with its class names and background, read once for all videos of a command.
 
     Args:
         path: The model file.
@@ -198,11 +212,11 @@ def learn_background(
     modules: Mapping[str, Any] | None = None,
     asked: int = 0,
 ) -> None:
-    """Learn from train where nothing happens, choose the threshold on val, and write both.
+    """Learn from train in which clips nothing happens, and choose the threshold on val.
 
     Args:
         model: The model.
-        out: The file to write.
+        out: The file to write, with the weights and the threshold.
         segments: All segments of the splits `train` and `val`, as the rule annotate lists them.
         clean: The clean lists of the same splits.
         root: Folder of the videos, or of their small copies.
@@ -221,10 +235,10 @@ def learn_background(
     rows, gaps = {}, {}
     for split in ("train", "val"):
         examples = list(_examples(model, segments[split], clean[split], root, files_of_participant))
-        gaps[split] = np.array([gap for *_, labels in examples for gap in labels], bool)
+        gaps[split] = np.array([is_gap for _, _, labels in examples for is_gap in labels], bool)
         if gaps[split].all() or not gaps[split].any():
             raise EpicError(
-                f"{segments[split]}: {gaps[split].sum()} gaps of {LEAST} frames or more and "
+                f"{segments[split]}: {gaps[split].sum()} gaps of {SHORTEST_GAP} frames or more and "
                 f"{(~gaps[split]).sum()} segments in videos that can be read; expected some of both"
             )
         shards = Path(out).with_suffix(f".{split}.pt")
@@ -243,14 +257,17 @@ def learn_background(
         )
     weights, bias = fit(rows["train"], gaps["train"])
     learned = Background(FORMAT, model.digest, weights, bias)
-    threshold, *shares = best_threshold(learned.scores(rows["val"]), gaps["val"])
-    learned = Background(FORMAT, model.digest, weights, bias, threshold, *shares)
+    threshold, gaps_found, segments_kept = best_threshold(learned.scores(rows["val"]), gaps["val"])
+    learned = replace(
+        learned, threshold=threshold, gaps_found=gaps_found, segments_kept=segments_kept
+    )
     write_text(out, json.dumps(vars(learned), indent=1) + "\n")
+    # The rows of both splits are needed until the file is there, so their shards go only now.
     for split in rows:
         forget_rows(Path(out).with_suffix(f".{split}.pt"))
     log.info(
-        f"{out}: of {gaps['train'].sum()} gaps; on val it finds {100 * shares[0]:.0f} % of "
-        f"{gaps['val'].sum()} gaps and leaves {100 * shares[1]:.0f} % of the segments"
+        f"{out}: of {gaps['train'].sum()} gaps; on val it finds {100 * gaps_found:.0f} % of "
+        f"{gaps['val'].sum()} gaps and leaves {100 * segments_kept:.0f} % of the segments"
     )
 
 
@@ -259,28 +276,50 @@ def _examples(
     segments: str,
     clean: str,
     root: str | os.PathLike,
-    places: Mapping[str, Sequence[str]],
+    files_of_participant: Mapping[str, Sequence[str]],
 ) -> Iterator[tuple[ScannedVideo, Placed, list[bool]]]:
-    """The videos of a split, their clips of segments and of gaps, and which are gaps."""
+    """Choose clips of segments and of gaps in each video of a split.
+
+    Args:
+        model: The model.
+        segments: All segments of the split.
+        clean: The clean list of the split. Only its segments become clips.
+        root: Folder of the videos.
+        files_of_participant: The scan table and the frame indexes of each participant.
+
+    Yields:
+        A video, its clips, and whether each clip is of a gap. Videos that are excluded or cannot be
+        read are left out.
+    """
     clean_rows = read_segments(clean)
     for path, rows in read_segments(segments).groupby("path"):
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
         try:
-            scanned = scanned_video(video, participant, root, *places[participant])
-        except (KeyError, EpicError):  # It is excluded, or cannot be read.
+            scanned = scanned_video(video, participant, root, *files_of_participant[participant])
+        except (KeyError, EpicError):
             continue
         frames, length = scanned.index.frames, clip_frames(model.pipeline, scanned.index.fps, None)
+        # A gap lies between two segments, so the time before the first segment and after the last
+        # one counts as busy.
         busy = [(0, int(rows["start"].min())), (int(rows["stop"].max()), frames)]
         busy += [*zip(rows["start"], rows["stop"], strict=True), *scanned.row.damaged]
         gaps = [
-            (at, min(at + length, stop))
-            for start, stop in ranges_of(outside(busy, frames))
-            for at in range(start, stop - LEAST + 1, length)
-            if min(at + length, stop) - at >= LEAST
+            [start, min(start + length, gap_stop)]
+            for gap_start, gap_stop in ranges_of(outside(busy, frames))
+            for start in range(gap_start, gap_stop, length)
+            if min(start + length, gap_stop) - start >= SHORTEST_GAP
         ]
         actions = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]].to_numpy().tolist()
-        chosen = [spans[:: -(-len(spans) // EACH) or 1] for spans in (actions, gaps)]
-        clips = np.array([*chosen[0], *chosen[1]], np.int64).reshape(-1, 2)
-        sound = np.ones(len(clips), bool)
-        placed = Placed(1.0, np.inf, clips[:, 0], clips[:, 1], sound, [])
-        yield scanned, placed, [False] * len(chosen[0]) + [True] * len(chosen[1])
+        actions, gaps = _thinned(actions), _thinned(gaps)
+        starts, stops = np.array([*actions, *gaps], np.int64).reshape(-1, 2).T
+        # These clips are no steps of a timeline, so stride and duration mean nothing here.
+        sound = np.ones(len(starts), bool)
+        placed = Placed(
+            stride=1.0, duration=np.inf, start=starts, stop=stops, sound=sound, damaged=[]
+        )
+        yield scanned, placed, [False] * len(actions) + [True] * len(gaps)
+
+
+def _thinned(spans: list[list[int]]) -> list[list[int]]:
+    """Take every n-th of some [start, stop), the least n that leaves at most `MOST_CLIPS`."""
+    return spans[:: max(1, math.ceil(len(spans) / MOST_CLIPS))]

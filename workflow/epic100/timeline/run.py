@@ -32,7 +32,7 @@ from epic100.video.index_file import index_path, load_index
 from epic100.video.sheet import Video
 
 # A video whose name ends like this would share a file with another one (`SUFFIXES`).
-OF_ANOTHER = ".activitynet"
+TAKEN_ENDING = ".activitynet"
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +52,7 @@ def make_timeline(
     interrupted run goes on where it was and ends in the same files.
 
     Args:
-        video: The video.
+        video: The scanned video.
         model: The model.
         tsv: The table to write; `content.SUFFIXES` lists the files beside it.
         settings: The `timeline:` section.
@@ -69,11 +69,12 @@ def make_timeline(
         placed = place_clips(video.index, video.row.damaged, settings.stride, frames)
     except EpicError as error:
         raise EpicError(f"{video.name}: {error}") from error
-    count = int(placed.sound.sum())
+    clip_count = int(placed.sound.sum())
     log.info(
-        f"{video.name}: {placed.duration:.1f} s, {count} clips of {frames} frames every "
-        f"{settings.stride:g} s; {len(placed.sound) - count} steps are damaged and skipped"
+        f"{video.name}: {placed.duration:.1f} s, {clip_count} clips of {frames} frames every "
+        f"{settings.stride:g} s; {len(placed.sound) - clip_count} steps are damaged and skipped"
     )
+    # Only shards are written, into a folder that is named after this path.
     out = beside(tsv, ".pt")
     (rows,) = rows_of_clips(
         [(video, placed)],
@@ -86,20 +87,20 @@ def make_timeline(
         label=video.name,
         modules=modules,
     )
-    ids = [str(number) for number in range(count)]
+    ids = [str(number) for number in range(clip_count)]
     predictions = predictions_of("", ids, rows, model.trained, model.digest)
     idle = model.background.scores(rows) if model.background else None
     timeline = build_timeline(
-        video.name,
-        video.index.fps,
-        placed,
-        predictions,
-        model.names,
-        settings,
-        made_from(model, video.file, settings),
-        video.index.late,
-        idle,
-        model.background.threshold if model.background else 1.0,
+        video=video.name,
+        fps=video.index.fps,
+        placed=placed,
+        predictions=predictions,
+        names=model.names,
+        settings=settings,
+        made_from=made_from(model, video.file, settings),
+        late=video.index.late,
+        idle=idle,
+        idle_threshold=model.background.threshold if model.background else 1.0,
     )
     timeline = replace(timeline, judged=video.row.judged)
     write_timeline(timeline, tsv)
@@ -112,7 +113,10 @@ def make_timeline(
 def made_from(
     model: ModelInUse, file: str | os.PathLike, settings: TimelineSettings
 ) -> dict[str, Any]:
-    """What a timeline depends on: the model's digest, the video file's state, the settings."""
+    """Return what a timeline depends on: model, background, names, video file and settings.
+
+    A timeline with the same record need not be made again.
+    """
     state = Path(file).stat()
     return {
         "model": model.digest,
@@ -145,9 +149,9 @@ def make_timelines(
         predict: Batch size, device, processes and workers.
 
     Raises:
-        EpicError: Files that are no videos that can be read; the others are finished.
+        EpicError: Some files are no videos that can be read; the timelines of the others are made.
     """
-    paths = [_checked(file) for file in files]
+    paths = [_video_path(file) for file in files]
     names = [path.stem for path in paths]
     for name in names:
         if names.count(name) > 1:
@@ -171,7 +175,8 @@ def make_timelines(
         try:
             make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
             remove_folder(work)
-        # This error is about one file. Any other error would come with each file.
+        # This error is about one file, so the next one is tried. Any other error would come with
+        # each file.
         except FrameError as error:
             refused.append(str(error))
             if len(paths) > 1:
@@ -181,7 +186,8 @@ def make_timelines(
         raise EpicError((prefix if len(paths) > 1 else "") + refused[0])
 
 
-def _checked(file: str | os.PathLike) -> Path:
+def _video_path(file: str | os.PathLike) -> Path:
+    """Check that a name on the command line is that of a file, and return its path."""
     text, path = shown(file), Path(file)
     if CONTROL.search(os.fspath(file)):
         raise EpicError(f"{text}: has a line break or a control character in its name; rename it")
@@ -191,16 +197,20 @@ def _checked(file: str | os.PathLike) -> Path:
         raise EpicError(f"{text}: is a folder; expected a video file; name its files: {text}/*.MP4")
     if not path.is_file():
         raise EpicError(f"{text}: no such file; expected a video")
-    if path.stem.endswith(OF_ANOTHER):
+    if path.stem.endswith(TAKEN_ENDING):
         raise EpicError(
             f"{text}: its {path.stem}.json would be a file of another video's timeline; expected a "
-            f"name without {OF_ANOTHER!r}; rename it"
+            f"name without {TAKEN_ENDING!r}; rename it"
         )
     return path
 
 
 def _scanned(path: Path, work: Path) -> ScannedVideo:
-    """Scan a file as the workflow scans its own, through a link with a name it accepts."""
+    """Scan a video file outside the sheet, through a link with a name that a sheet allows.
+
+    Raises:
+        FrameError: The file is no video that can be decoded.
+    """
     try:
         index = build_index(path)
     except EpicError as error:
@@ -209,32 +219,42 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         raise FrameError(
             f"{path}: {index.frames} picture in it; expected a video, with two or more"
         )
+    # The sheet allows names of up to 100 letters, digits, `_` and `-` (`base.names.NAME`).
     safe_name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
     seconds = float(index.times[-1]) + 1 / index.fps
-    video = Video(safe_name, safe_name, "test", index.fps, seconds)
+    video = Video(
+        safe_name, participant_id=safe_name, split="test", fps=index.fps, duration=seconds
+    )
     link = video.path(work)
     make_folder(link.parent)
     link.unlink(missing_ok=True)
     link.symlink_to(path.resolve())
     (row,) = scan_participant(
         [video],
-        work,
-        work / f"{safe_name}.tsv",
-        index_path(work, safe_name),
+        root=work,
+        table=work / f"{safe_name}.tsv",
+        index=index_path(work, safe_name),
         cache=work / "scanned",
     )
     if not row.readable:
         raise FrameError(f"{path}: {row.reason}; expected a video that can be decoded")
     stored_index = load_index(index_path(work, safe_name), safe_name)
-    return ScannedVideo(path.stem, work, os.fspath(video.path()), work, stored_index, row)
+    return ScannedVideo(
+        name=path.stem,
+        root=work,
+        path=os.fspath(video.path()),
+        index_dir=work,
+        index=stored_index,
+        row=row,
+    )
 
 
-def _is_made(tsv: Path, wanted: dict) -> bool:
-    """Whether all files of a timeline are there, made from the same."""
+def _is_made(tsv: Path, made_from: dict) -> bool:
+    """Tell whether all files of a timeline are there, with the same record `made_from`."""
     if not all(beside(tsv, suffix).is_file() for suffix in SUFFIXES):
         return False
     try:
         content = read_json(beside(tsv, ".json"))
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and content.get("made_from") == wanted
+    return isinstance(content, dict) and content.get("made_from") == made_from
