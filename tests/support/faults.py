@@ -210,7 +210,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
     """All files of a run's folder but those that are about the run itself, by name."""
     contents = {}
     for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
+        # A training that is begun again has another folder, and the same files in it.
+        name = re.sub(r"attempt_\d+", "attempt_N", str(path.relative_to(folder)))
         if path.is_symlink():
             contents[name] = f"a link to {os.readlink(path)}".encode()
         elif path.is_file() and not OWN.match(name) and path.suffix != ".log":
@@ -223,7 +224,8 @@ def settled(files: dict[str, bytes], varying: set[str]) -> dict[str, bytes]:
     settled = dict(files)
     for name in varying & files.keys():
         with contextlib.suppress(UnicodeDecodeError):
-            text = re.sub(r"/tmp\w{8}/|[-\d.a-f]+", "#", files[name].decode())
+            varying_text = r"/tmp\w{8}/|\b(?:seconds|minutes|hours|days)\b|[-\d.a-f]+"
+            text = re.sub(varying_text, "#", files[name].decode())
             settled[name] = " ".join(sorted(re.split(r"\W+", text))).encode()
             continue
         settled[name] = b"some bytes" if files[name] else b""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from epic100.base.atomic import writing
+from epic100.base.atomic import copy_file, writing
 from epic100.base.disk import read_text
 from epic100.base.folders import link_or_copy, make_folder, new_folder
 from epic100.browse.content import PREDICTED
@@ -39,7 +39,8 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     """
     target = Path(page).parent
     with writing(target), new_folder(target) as folder:
-        shutil.copytree(SITE, folder, dirs_exist_ok=True)
+        # Python's own copies would collect errors in a list, which names no cause.
+        shutil.copytree(SITE, folder, copy_function=copy_file, dirs_exist_ok=True)
         linked, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
         clip_data = {
             "clips": linked,

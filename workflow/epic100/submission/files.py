@@ -47,9 +47,10 @@ def _scores(scores: dict[str, Any]) -> np.ndarray:
     if missing := next((key for key in classes if key not in scores), None):
         raise ValueError(f"no class {missing} among its {len(scores)} classes")
     values = [scores[key] for key in classes]
-    if wrong := next((value for value in values if type(value) not in (float, int)), None):
+    wrong_values = [value for value in values if type(value) not in (float, int)]
+    if wrong_values:
         # The value may be a long text, of which 40 characters are shown.
-        raise ValueError(f"{wrong!r:.40} instead of a number")
+        raise ValueError(f"{wrong_values[0]!r:.40} instead of a number")
     try:
         # A float too large for float32 becomes infinity, which `check` reports.
         with np.errstate(over="ignore"):
