@@ -153,7 +153,7 @@ class HuggingFaceFolder:
         # Before the tokens of the grid, there may be a class token and registers without a place.
         self.counts_without_place = (0, 1 + config.num_register_tokens)
         tubelet = config.tubelet_size
-        # A tubelet is a number of frames, or (frames, height, width), whose height is a patch's side.
+        # A tubelet is a number of frames, or (frames, height, width) with the height of a patch.
         depth, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
         side = self.size // (patch or self.size)
         self.grid = (self.clip_len // depth, side, side)
