@@ -70,7 +70,7 @@ def sampling_of(pipeline: Pipeline) -> Sampling:
         if step["type"] == "SampleFrames" and length == 1:
             # Each of the step's clips is a single frame, and together they are one view.
             return Sampling("sparse", frames=clips)
-        # Of the published rules, only that of SlowFast takes dense clips.
+        # Among the published rules, only that of SlowFast takes dense clips.
         if step["type"] == "PublishedFrames" and step["rule"] != "slowfast":
             return Sampling("sparse", length)
         if step["type"] in SAMPLERS:

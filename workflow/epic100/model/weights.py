@@ -2,8 +2,8 @@
 
 PySlowFast and pytorchvideo publish `X3D_S.pyth` with the same tensors. MMAction2's `fc1` is their
 1x1x1 convolution without the last three axes. In pytorchvideo, the spatial convolution of the stem
-is called `conv_t`, and the first block has no BatchNorm on the shortcut. MMAction2's BatchNorm there
-keeps its initial values, which leave the result unchanged.
+is called `conv_t`, and the first block has no BatchNorm on the shortcut. MMAction2's BatchNorm
+there keeps its initial values, which leave the result unchanged.
 """
 
 import os
