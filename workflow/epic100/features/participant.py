@@ -201,7 +201,7 @@ def _video_and_clips(
     scan: str | os.PathLike,
     index: str | os.PathLike,
 ) -> tuple[ScannedVideo, Placed] | str:
-    """Open a video's scan and place its clips; a text says why the video has no features."""
+    """Place the clips of a scanned video, or return a text that says why it has no features."""
     if not row.readable:
         return f"{row.status}: {row.reason or 'no reason'}"
     video = scanned_video(row.video_id, participant_id, root, scan, index)

@@ -407,7 +407,7 @@ def fit(
 
 
 def _load_state(state: Path, trials: list[Trial], learners: list[tuple[Any, ...]]) -> int:
-    """Put trials and learners into the saved state, if there is one; return its epochs."""
+    """Load the saved state into trials and learners; return how many epochs it has done, or 0."""
     if not state.is_file():
         return 0
     states, histories = read_tensors(state, "the state of a probe", f"remove {state}")

@@ -141,7 +141,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
                 block.mlp.layers[0][1] = QuickGELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode clips.
+        """Compute one vector of features for each clip.
 
         Args:
             x: Clips [B, 3, T, H, W].

@@ -371,7 +371,7 @@ def build_foreign(
 def _build_with_limits(
     spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int
 ) -> None:
-    """Build a model on trial, in a process whose memory is limited by the size of its weights."""
+    """Build a model on trial; `size`, the bytes of its weights, limits the memory."""
     sys.path[:] = path
     use_modules({"imports": modules})
     limit_memory(size)

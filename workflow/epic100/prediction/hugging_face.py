@@ -342,7 +342,7 @@ def _folder_of_used_files(folder: Path) -> Iterator[str]:
 
 
 def _open_with_limits(folder: str, model_type: str, size: int) -> None:
-    """Open the model of a folder on trial, in a process whose memory is limited by `size`."""
+    """Open the model of a folder on trial; `size`, the bytes of its weights, limits the memory."""
     import transformers.modeling_utils  # noqa: F401  (before the limit: it takes address space)
 
     limit_memory(size)

@@ -46,7 +46,7 @@ def official_metrics(
     tail_nouns: Iterable[int] = (),
     unseen_participants: Iterable[str] = (),
 ) -> dict[str, float | None]:
-    """Compute the official accuracies: overall at 1 and 5, unseen and tail at 1, in percent.
+    """Compute the official accuracies in percent: overall top-1 and top-5, unseen and tail top-1.
 
     A tail action has a tail verb or a tail noun. A figure without segments is None. (The official
     evaluator omits such unseen figures, and fails for tail ones.)
