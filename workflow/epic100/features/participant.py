@@ -1,7 +1,8 @@
 """The features of a participant's videos: how they are made, and their files.
 
-Those of a video are one `.npz`, of which ActionFormer reads `feats`. The table,
-`features/{participant}.tsv`, has the videos that have features, and why others have none.
+The features of a video are one `.npz` file; ActionFormer reads its array `feats`. The table
+`features/{participant}.tsv` has a row for each video, with the size of its features or the reason
+why it has none.
 """
 
 import json
@@ -33,24 +34,24 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import ScanRow, read_scan_table
 
 FORMAT = "epic100 features 1"
-# The table has these columns: rows of a video's features, those that touch no damage, the values of
-# a row, and why it has none.
+# `steps` is the number of rows of a video's features, `valid` the number of rows that touch no
+# damage, `channels` the number of values in a row, and `reason` says why a video has no features.
 COLUMNS = ("video_id", "steps", "valid", "channels", "reason")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a video. Row i belongs to the time [i * stride, (i + 1) * stride).
+    """The features of a video. Row i belongs to the time [i * stride, (i + 1) * stride).
 
     Attributes:
         feats: float32 [T, C]; zeros where `valid` is False.
         valid: bool [T]; False where a step touches damage.
         times: float64 [T], middle of each step in seconds from the first picture.
-        middle: int64 [T], the frame that is shown then.
+        middle: int64 [T], the number of the frame that is shown at this time.
         frames: int64 [T, 2], first frame of each clip and the frame after its last one.
-        fps: Mean rate of the file.
-        duration: Seconds.
+        fps: Mean frame rate of the file.
+        duration: Length of the video in seconds.
         made_from: Encoder, model (its SHA-256, or the encoder's fingerprint), the start weights
             of its training, stride, window, and size, modification time and damage of the video.
     """
@@ -68,22 +69,23 @@ class Features:
 
 
 def write_features(features: Features, path: str | os.PathLike) -> None:
-    """Write features atomically. Equal features are equal files."""
+    """Write the features of a video atomically. Equal features give equal files."""
     values = {**vars(features), "made_from": json.dumps(features.made_from, sort_keys=True)}
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, format=FORMAT, **values)
 
 
 def read_features(path: str | os.PathLike) -> Features:
-    """Read features of `write_features`.
+    """Read a file that `write_features` wrote.
 
     Raises:
-        BrokenFile: There is no such file, it is not whole, or it is from elsewhere.
+        BrokenFile: The file is missing or incomplete, or another program wrote it.
     """
     table = Path(path).with_name("PARTICIPANT.tsv")
     advice = f"make it again: remove it, then `snakemake --force {table}`"
     with opened_arrays(path, FORMAT, "whole features of the rule features", advice) as arrays:
         values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
+        # NumPy stored numbers and text as arrays without axes.
         values |= {name: array.item() for name, array in values.items() if array.ndim == 0}
         values["made_from"] = json.loads(values["made_from"])
         features = conforming(Features(**values))
@@ -93,7 +95,7 @@ def read_features(path: str | os.PathLike) -> Features:
 
 
 def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
-    """Whether intact features made from exactly this are there."""
+    """Whether the file holds intact features that were made from exactly `made_from`."""
     try:
         return read_features(path).made_from == made_from
     except BrokenFile:
@@ -115,16 +117,16 @@ def make_features(
 ) -> None:
     """Make `{video}.npz` beside `table` for every readable video of a participant.
 
-    Features that are there already, of the same source, settings and video file, are kept. Clips of
-    an interrupted run are in `{participant}.shards`, and are used again.
+    Features that were made before from the same source, settings and video file are kept. Clips
+    that an interrupted run has finished are in `{participant}.shards`, and are used again.
 
     Args:
         participant_id: The participant.
         table: The table to write; the features are beside it.
-        source: What gives the features.
+        source: The encoder that computes the features.
         root: Folder of the videos, or of their small copies.
         scan: The scan table of the participant.
-        index: The frame indexes of the participant's files below `root`.
+        index: The file with the frame indexes of the participant's videos below `root`.
         settings: The `features:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
@@ -136,24 +138,27 @@ def make_features(
     """
     folder, out = Path(table).parent, Path(table).with_suffix(".pt")
     reasons: dict[str, str] = {}
-    todo: list[tuple[ScannedVideo, Placed]] = []
+    videos_to_make: list[tuple[ScannedVideo, Placed]] = []
     for row in read_scan_table(scan):
         path = folder / f"{row.video_id}.npz"
-        video_or_reason = _placed(
+        video_or_reason = _video_and_clips(
             row, participant_id, source, settings, root=root, scan=scan, index=index
         )
         reasons[row.video_id] = ""
         if isinstance(video_or_reason, str):
-            # Features that are still there come from another file.
+            # If there are features, they were made from an earlier file of this video.
             path.unlink(missing_ok=True)
             reasons[row.video_id] = " ".join(video_or_reason.split())
         elif not is_of(path, _made_from(video_or_reason[0], source, settings)):
-            todo.append(video_or_reason)
-    kept = sum(not reason for reason in reasons.values()) - len(todo)
-    log.info(f"{participant_id}: features of {len(todo)} videos to make; {kept} are there already")
-    if todo:
+            videos_to_make.append(video_or_reason)
+    kept = sum(not reason for reason in reasons.values()) - len(videos_to_make)
+    log.info(
+        f"{participant_id}: features of {len(videos_to_make)} videos to make; {kept} are there "
+        "already"
+    )
+    if videos_to_make:
         rows_of_videos = rows_of_clips(
-            todo,
+            videos_to_make,
             out,
             model=source.path,
             key=f"{source.encoder} {source.digest}",
@@ -163,27 +168,29 @@ def make_features(
             label=participant_id,
             modules=modules,
         )
-        for (video, placed), sound in zip(todo, rows_of_videos, strict=True):
-            features = _features(video, placed, sound, _made_from(video, source, settings))
+        for (video, placed), sound_rows in zip(videos_to_make, rows_of_videos, strict=True):
+            features = _features(video, placed, sound_rows, _made_from(video, source, settings))
             write_features(features, folder / f"{video.name}.npz")
+    # All features are stored, so the shards of the clips are no longer needed.
     forget_rows(out)
     rows = []
     for video_id, reason in reasons.items():
-        sizes = (0, 0, 0)
+        steps, valid, channels = 0, 0, 0
         if not reason:
             features = read_features(folder / f"{video_id}.npz")
             steps, channels = features.feats.shape
-            sizes = (steps, int(features.valid.sum()), channels)
-        rows.append((video_id, *sizes, reason))
+            valid = int(features.valid.sum())
+        rows.append((video_id, steps, valid, channels, reason))
     write_table(table, COLUMNS, rows)
-    steps, valid = (sum(int(row[column]) for row in rows) for column in (1, 2))
+    steps = sum(video_steps for _, video_steps, *_ in rows)
+    damaged = sum(video_steps - video_valid for _, video_steps, video_valid, *_ in rows)
     log.info(
-        f"{table}: {steps} steps of {settings.stride:g} s, {steps - valid} of them damaged; "
+        f"{table}: {steps} steps of {settings.stride:g} s, {damaged} of them damaged; "
         f"{sum(map(bool, reasons.values()))} videos without features"
     )
 
 
-def _placed(
+def _video_and_clips(
     row: ScanRow,
     participant_id: str,
     source: Source,
@@ -193,7 +200,7 @@ def _placed(
     scan: str | os.PathLike,
     index: str | os.PathLike,
 ) -> tuple[ScannedVideo, Placed] | str:
-    """A video and its clips, or why it has none."""
+    """Place the clips of a scanned video, or return a text that says why it has no features."""
     if not row.readable:
         return f"{row.status}: {row.reason or 'no reason'}"
     video = scanned_video(row.video_id, participant_id, root, scan, index)
@@ -207,6 +214,7 @@ def _placed(
 
 
 def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -> dict[str, Any]:
+    """Collect all that the features of a video follow from, for `Features.made_from`."""
     state = video.file.stat()
     return {
         "encoder": source.encoder,
@@ -221,10 +229,11 @@ def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -
 
 
 def _features(
-    video: ScannedVideo, placed: Placed, sound: Tensor, made_from: dict[str, Any]
+    video: ScannedVideo, placed: Placed, sound_rows: Tensor, made_from: dict[str, Any]
 ) -> Features:
-    feats = np.zeros((len(placed.sound), sound.shape[1]), np.float32)
-    feats[placed.sound] = sound.numpy()
+    """Spread the rows of the sound clips over all steps of the video; other steps get zeros."""
+    feats = np.zeros((len(placed.sound), sound_rows.shape[1]), np.float32)
+    feats[placed.sound] = sound_rows.numpy()
     times = (np.arange(len(feats)) + 0.5) * placed.stride
     middle, _ = video.index.frames_between(times, times)
     return Features(

@@ -1,11 +1,13 @@
 """Train an attentive probe on stored tokens, choose among several, and predict with it.
 
-Several rates and decays are trained over the same pass, which goes on where it was stopped.
+Several learning rates and decays are trained over the same pass through the segments. A training
+that was stopped resumes from its last saved state.
 """
 
 import hashlib
 import itertools
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +35,7 @@ from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.predict import predictions_of
 from epic100.prediction.probe_model import KIND, AttentiveProbe, built_probe
 from epic100.scoring.epoch_table import ACCURACIES, Row, write_epochs, write_trials
-from epic100.scoring.pair_metric import FIGURES, EpicPairMetric
+from epic100.scoring.pair_metric import FIGURES, PREFIX, EpicPairMetric
 from epic100.scoring.predictions import write_predictions
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_clean_list
@@ -41,11 +43,11 @@ from epic100.settings import ProbeSettings
 
 log = logging.getLogger(__name__)
 
-# A forward pass without gradients takes so many segments.
+# This is the number of segments in a forward pass without gradients.
 AT_ONCE = 256
 # One video in ten of train is held back. These videos choose among several rates and decays.
 HELD_BACK = 10
-# It counts epochs; the last one is validated too.
+# Every tenth epoch is validated, and the last one too.
 VALIDATE_EVERY = 10
 # The state is saved no more often than this, and after the last epoch.
 SAVE_SECONDS = 60.0
@@ -53,13 +55,13 @@ SAVE_SECONDS = 60.0
 
 @dataclass
 class Trial:
-    """A probe in training.
+    """A probe in training, with one learning rate and one weight decay.
 
     Attributes:
         probe: The probe.
-        lr: Its learning rate at the start.
-        weight_decay: Its decay.
-        history: The rows of its table of epochs.
+        lr: The learning rate at the start.
+        weight_decay: The weight decay.
+        history: The rows of the probe's table of epochs, one per finished epoch.
     """
 
     probe: AttentiveProbe
@@ -68,6 +70,7 @@ class Trial:
     history: list[Row] = field(default_factory=list)
 
     def __str__(self) -> str:
+        """Name the trial by its rate and decay: `lr 0.001, decay 0.1`."""
         return f"lr {self.lr:g}, decay {self.weight_decay:g}"
 
 
@@ -88,25 +91,25 @@ def train_probe(
 ) -> None:
     """Train a probe on the tokens of a clean list.
 
-    Several rates and decays are trained over the same pass. With `choose: train` a tenth of the
-    videos is held back and chooses; the chosen one is then trained on all.
+    Several rates and decays are trained over the same pass. With `choose: train`, a tenth of the
+    videos is held back, and the rate and decay that do best on it are trained again on all videos.
 
     On a CPU, the result follows from features, list, settings and the number of torch's threads
-    alone. A stopped call goes on where it was, to equal weights.
+    alone. If the training was stopped, the next call resumes and ends with identical weights.
 
     Args:
         settings: The `probe:` section.
         model_path: The model file to write.
         history_path: The table of epochs to write (`scoring.epoch_table`).
         trials_path: The table of epochs of all rates and decays to write.
-        split: What is learned from, train or trainval.
-        segments: Its clean list.
-        val: The clean list of val, which is looked at only.
+        split: The split that the probe learns from, train or trainval.
+        segments: The clean list of this split.
+        val: The clean list of val, which is used for validation only.
         pairs: The pair table.
         indexes: The indexes of the rule tokens.
         classes: Numbers of verb and noun classes.
         names: Class names for the model file.
-        folder: The folder of the encoder `hf`, if that gave the features.
+        folder: The folder of the encoder `hf`, if that encoder gave the features.
 
     Raises:
         EpicError: No segment to learn from, or the tokens cannot be collected.
@@ -116,9 +119,12 @@ def train_probe(
     table = read_clean_list(segments)
     if table.empty:
         raise EpicError(f"{segments}: no segment in it to learn from; see dropped.tsv beside it")
-    rows = read_tokens(table, indexes, None)
+    tokens = read_tokens(table, indexes, None)
+    # The segments of val are part of trainval, so a probe of trainval is not validated on them.
     val_table = read_clean_list(val) if split == "train" else table[:0]
-    val_rows = read_tokens(val_table, indexes, rows.source) if len(val_table) else rows.part([])
+    val_tokens = (
+        read_tokens(val_table, indexes, tokens.source) if len(val_table) else tokens.part([])
+    )
     pair_table = read_pairs(pairs)
     id_of_pair = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(pair_table)}
     labels = torch.tensor(
@@ -129,41 +135,50 @@ def train_probe(
     metric = EpicPairMetric(str(pairs), *classes, heads=settings.heads)
     states_folder = Path(model_path).with_suffix(".states")
 
-    def train(trials: list[Trial], learned: np.ndarray, seen: Tokens, truth: pd.DataFrame) -> None:
-        look = partial(_accuracies, metric, seen, truth, sizes)
-        # The figures of val are stored too, so a state is also of the segments that give them.
-        facts = [settings, rows.source, rows.mean_and_std[0].tolist(), *map(str, trials)]
-        lists = [table.iloc[learned].to_csv(), truth.to_csv(), pair_table, sizes]
+    def train(
+        trials: list[Trial], learned: np.ndarray, checked_tokens: Tokens, checked: pd.DataFrame
+    ) -> None:
+        """Fit trials to the segments with the numbers `learned`, and validate on `checked`."""
+        validate = partial(_accuracies, metric, checked_tokens, checked, sizes)
+        # The saved state holds figures of the validated segments, so its name depends on them too.
+        facts = [settings, tokens.source, tokens.mean_and_std[0].tolist(), *map(str, trials)]
+        lists = [table.iloc[learned].to_csv(), checked.to_csv(), pair_table, sizes]
         key = hashlib.sha256(repr((facts, lists)).encode()).hexdigest()
         state = states_folder / f"{key}.pt"
-        fit(trials, rows.part(learned), labels[learned], loss, settings, look, state)
+        fit(trials, tokens.part(learned), labels[learned], loss, settings, validate, state)
 
-    begun = partial(_begun, settings, rows, sum(sizes.values()))
-    grid = [*itertools.product(_listed(settings.lr), _listed(settings.weight_decay))]
-    trials, numbers = [begun(*rate_and_decay) for rate_and_decay in grid], np.arange(len(table))
+    new_trial = partial(_new_trial, settings, tokens, sum(sizes.values()))
+    grid = [*itertools.product(_as_list(settings.lr), _as_list(settings.weight_decay))]
+    trials, numbers = [new_trial(lr, decay) for lr, decay in grid], np.arange(len(table))
     chosen_on = settings.choose if len(grid) > 1 else ""
-    if chosen_on == "val" and not val_rows.rows:
+    if chosen_on == "val" and not val_tokens.rows:
         raise EpicError(f"probe: no segment of val is left by {split}; set `choose: train`")
     if chosen_on == "train":
-        held_back = _held_back(table["path"], settings.seed)
-        train(trials, numbers[~held_back], rows.part(numbers[held_back]), table[held_back])
+        is_held_back = _in_held_back_videos(table["path"], settings.seed)
+        train(
+            trials,
+            numbers[~is_held_back],
+            tokens.part(numbers[is_held_back]),
+            table[is_held_back],
+        )
         chosen = _best(trials)
-        best = begun(chosen.lr, chosen.weight_decay)
-        train([best], numbers, val_rows, val_table)
+        # The chosen trial has not learned from the held-back videos, so a new one learns from all.
+        best = new_trial(chosen.lr, chosen.weight_decay)
+        train([best], numbers, val_tokens, val_table)
     else:
-        train(trials, numbers, val_rows, val_table)
+        train(trials, numbers, val_tokens, val_table)
         best = _best(trials)
     trained_on = {
         "split": split,
         "segments": len(table),
         "epochs": settings.epochs,
         "seed": settings.seed,
-        "load_from": rows.source["load_from"],
+        "load_from": tokens.source["load_from"],
         "chosen_on": chosen_on,
         "chosen_of": len(grid),
     }
     state = {key: value.detach().cpu().clone() for key, value in best.probe.state_dict().items()}
-    config = _config(settings, rows.source, best, HuggingFaceFolder(folder) if folder else None)
+    config = _config(settings, tokens.source, best, HuggingFaceFolder(folder) if folder else None)
     save_model(
         TrainedModel(state, pair_table, *classes, config, trained_on, settings.heads, names),
         model_path,
@@ -191,7 +206,7 @@ def predict_probe(
         indexes: The indexes of the rule tokens.
 
     Raises:
-        EpicError: It is no probe, or the features are not of the source that it learned from.
+        EpicError: The model is no probe, or it learned from tokens of another source.
     """
     trained = load_model(model_path)
     probe, source = built_probe(trained), trained.config.get("features")
@@ -210,72 +225,75 @@ def predict_probe(
     log.info(f"{out}: {len(ids)} segments")
 
 
-def _begun(
-    settings: ProbeSettings, rows: Tokens, outputs: int, lr: float, weight_decay: float
+def _new_trial(
+    settings: ProbeSettings, tokens: Tokens, outputs: int, lr: float, weight_decay: float
 ) -> Trial:
-    """A probe with its first weights, which are the same for all rates and decays."""
+    """Build a probe with its first weights, which are the same for all rates and decays."""
     torch.manual_seed(settings.seed)
-    mean, std = rows.mean_and_std
+    mean, std = tokens.mean_and_std
     probe = AttentiveProbe(len(mean), outputs, settings.dropout, settings.kind)
     probe.load_state_dict({"mean": mean, "std": std}, strict=False)
     return Trial(probe, lr, weight_decay)
 
 
-def _listed(value: float | list[float]) -> list[float]:
+def _as_list(value: float | list[float]) -> list[float]:
+    """Wrap a single value of the config in a list."""
     return value if isinstance(value, list) else [value]
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    """The one with the best top-1 actions at the end; the first of equal ones."""
+    """The trial with the best top-1 action accuracy at the end; the first of equal ones."""
     return max(trials, key=lambda trial: trial.history[-1]["action_top1"] or 0.0)
 
 
-def _held_back(paths: pd.Series, seed: int) -> np.ndarray:
-    """Which segments are of the held-back videos, bool [N]."""
+def _in_held_back_videos(paths: pd.Series, seed: int) -> np.ndarray:
+    """Draw a tenth of the videos; say which segments are in them, bool [N]."""
     videos = np.sort(paths.unique())
     if len(videos) < 2:
         raise EpicError(
             "probe: several rates or decays, but train has one video, so that none can be held "
             "back; give one of each, or `choose: val`"
         )
-    count = -(-len(videos) // HELD_BACK)
+    count = math.ceil(len(videos) / HELD_BACK)
     return paths.isin(np.random.default_rng(seed).permutation(videos)[:count]).to_numpy()
 
 
-def _log_probs(probe: AttentiveProbe, rows: Tokens, sizes: dict[str, int]) -> Tensor:
-    """Log-probabilities of all outputs, float32 [N, outputs]."""
+def _log_probs(probe: AttentiveProbe, tokens: Tokens, sizes: dict[str, int]) -> Tensor:
+    """Compute the log-probabilities of all outputs for N segments, float32 [N, outputs]."""
     probe.eval()
-    batches = rows.batches(range(len(rows.rows)), AT_ONCE, probe.mean.device)
+    batches = tokens.batches(range(len(tokens.rows)), AT_ONCE, probe.mean.device)
     with torch.inference_mode():
         log_probs = [
-            mean_log_probs(probe(rows, padded), sizes, len(numbers))
-            for numbers, rows, padded in batches
+            mean_log_probs(probe(feats, padded), sizes, len(numbers))
+            for numbers, feats, padded in batches
         ]
     return torch.cat(log_probs)
 
 
 def _accuracies(
     metric: EpicPairMetric,
-    rows: Tokens,
-    listed: pd.DataFrame,
+    tokens: Tokens,
+    segments: pd.DataFrame,
     sizes: dict[str, int],
     probe: AttentiveProbe,
 ) -> dict[str, float | None]:
-    """Top-1 and top-5 of some segments by the names of the table of epochs."""
-    if not rows.rows:
+    """Validate a probe: its figures by column of the table of epochs; {} without segments."""
+    if not tokens.rows:
         return {}
-    scores = _log_probs(probe, rows, sizes).exp()
+    scores = _log_probs(probe, tokens, sizes).exp()
+    # The metric collects results over calls, so those of the last validation are removed.
     metric.results.clear()
-    truth = zip(scores, listed["verb"], listed["noun"], strict=True)
+    truth = zip(scores, segments["verb"], segments["noun"], strict=True)
     metric.process(None, [{"pred_score": s, "verb": v, "noun": n} for s, v, n in truth])
     figures = metric.compute_metrics(metric.results)
-    return {column: figures[name.partition("/")[2]] for column, name in FIGURES.items()}
+    # MMEngine puts `epic/` before each name; `compute_metrics` itself gives the name without it.
+    return {column: figures[name.removeprefix(f"{PREFIX}/")] for column, name in FIGURES.items()}
 
 
 def _config(
     settings: ProbeSettings, source: dict[str, Any], best: Trial, folder: HuggingFaceFolder | None
 ) -> dict[str, Any]:
-    """The settings in the form of an MMEngine config, so that `compare` lists what differs."""
+    """Write the settings as an MMEngine config, so that `compare` can list differences."""
     config: dict[str, Any] = {
         "model": {
             "type": KIND,
@@ -292,7 +310,7 @@ def _config(
         },
         "randomness": {"seed": settings.seed},
     }
-    # Without these entries, the probe cannot be shown clips.
+    # With these entries, `predict` can run the encoder on clips, and the probe on its tokens.
     if folder is not None:
         config["encoder"] = {"path": str(folder.folder), "license": folder.license}
         config["test_dataloader"] = {"dataset": {"pipeline": clip_pipeline(folder)}}
@@ -301,44 +319,48 @@ def _config(
 
 def fit(
     trials: list[Trial],
-    rows: Tokens,
+    tokens: Tokens,
     labels: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
     settings: ProbeSettings,
     accuracies: Callable[[AttentiveProbe], Mapping[str, float | None]],
     state: Path,
 ) -> None:
-    """Train all probes over the same pass. A stopped call goes on to equal weights.
+    """Train the probes of all trials together, over the same batches.
+
+    If a training was stopped, the next call resumes from `state` and ends with identical weights.
 
     Args:
-        trials: The probes, with their first weights.
-        rows: The tokens of the segments.
-        labels: Their pair ids, int64 [N].
-        loss: The loss of logits and labels.
+        trials: The probes, with their first weights. The trained weights and the table of epochs
+            of each probe are stored in its trial.
+        tokens: The tokens of N segments.
+        labels: The pair ids of the segments, int64 [N].
+        loss: Computes the loss from logits and labels.
         settings: The `probe:` section.
-        accuracies: What the table of epochs says of a probe that is validated.
-        state: Where the state is kept. Its name says all that the result follows from. The caller
-            removes it when it has the result.
+        accuracies: Validates a probe and returns its figures by column of the table of epochs.
+        state: The file of the saved state. Its name is a digest of all that the result follows
+            from. The caller removes it when it has stored the result.
 
     Raises:
         EpicError: A loss is NaN or infinite.
     """
-    batches, device = -(-len(labels) // settings.batch_size), settings.device
+    batches, device = math.ceil(len(labels) / settings.batch_size), settings.device
+    # Each trial has a learner: probe, optimizer and schedule, which all have a `state_dict`.
     learners: list[tuple[Any, ...]] = []
     for trial in trials:
         weights = trial.probe.to(device).parameters()
         optimizer = torch.optim.AdamW(weights, trial.lr, weight_decay=trial.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches * settings.epochs)
         learners.append((trial.probe, optimizer, schedule))
-    epochs_done = _resumed(state, trials, learners)
+    epochs_done = _load_state(state, trials, learners)
     bar = Progress("train the probe", (settings.epochs - epochs_done) * len(labels), "segments")
-    saved = time.monotonic()
+    last_save = time.monotonic()
     for epoch in range(epochs_done + 1, settings.epochs + 1):
-        # Each epoch has a seed of its own, so a save needs no state of the generator.
+        # Each epoch has a seed of its own, so a saved state needs no state of the generator.
         torch.manual_seed(settings.seed * 100_003 + epoch)
         started, totals, rate_factor = time.monotonic(), [0.0] * len(trials), 1.0
         order = torch.randperm(len(labels)).tolist()
-        for numbers, feats, padded in rows.batches(order, settings.batch_size, device):
+        for numbers, feats, padded in tokens.batches(order, settings.batch_size, device):
             batch_labels = labels[numbers].to(device)
             for number, (probe, optimizer, schedule) in enumerate(learners):
                 probe.train()
@@ -348,6 +370,8 @@ def fit(
                 optimizer.zero_grad()
                 batch_loss.backward()
                 optimizer.step()
+                # The rate is read before the schedule moves on, so the table has the rate of the
+                # epoch's last batch. The factor is the same for all trials.
                 rate_factor = schedule.get_last_lr()[0] / trials[number].lr
                 schedule.step()
                 totals[number] += batch_loss.item()
@@ -355,6 +379,7 @@ def fit(
         seconds = max(time.monotonic() - started, 1e-9)
         is_last = epoch == settings.epochs
         for trial, total in zip(trials, totals, strict=True):
+            # This comparison is also False for NaN.
             if not total < float("inf"):
                 raise EpicError(
                     f"epoch {epoch}: the loss is NaN or infinite with {trial}; set a lower "
@@ -374,23 +399,24 @@ def fit(
                     "seconds": seconds,
                 }
             )
-        if is_last or time.monotonic() - saved > SAVE_SECONDS:
+        if is_last or time.monotonic() - last_save > SAVE_SECONDS:
             states = [[member.state_dict() for member in learner] for learner in learners]
             write_tensors([states, [trial.history for trial in trials]], state)
-            saved = time.monotonic()
+            last_save = time.monotonic()
     bar.close()
 
 
-def _resumed(state: Path, trials: list[Trial], parts: list[tuple[Any, ...]]) -> int:
-    """Go back to the state of this same training, if there is one; returns its epochs."""
+def _load_state(state: Path, trials: list[Trial], learners: list[tuple[Any, ...]]) -> int:
+    """Load the saved state into trials and learners; return how many epochs it has done, or 0."""
     if not state.is_file():
         return 0
     states, histories = read_tensors(state, "the state of a probe", f"remove {state}")
     for trial, learner, learner_states, history in zip(
-        trials, parts, states, histories, strict=True
+        trials, learners, states, histories, strict=True
     ):
         trial.history = history
         for member, member_state in zip(learner, learner_states, strict=True):
             member.load_state_dict(member_state)
+    # All trials have as many epochs, so the last trial's history has their number.
     log.info(f"{state}: going on after epoch {len(history)}")
     return len(history)

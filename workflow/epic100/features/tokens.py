@@ -1,10 +1,12 @@
-"""Tokens of segments: what an encoder gives for each, pooled to a grid, in a file for each video.
+"""Tokens of segments: an encoder's output for each segment, pooled to a grid, a file per video.
 
-They are shards of a prediction that stay. `{split}.tokens.json` names them, and what they are of.
+The files have the form of a prediction's shards, but they stay. The index `{split}.tokens.json`
+names them, and says which encoder they come from.
 """
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -30,18 +32,19 @@ from epic100.settings import FeatureSettings, PredictSettings
 
 log = logging.getLogger(__name__)
 
-# The tokens of so many segments at most give the mean and the deviation.
-MOST_SEEN = 4096
+# The mean and the deviation are computed from the tokens of at most so many segments.
+SAMPLE_SIZE = 4096
 
 
 @dataclass(frozen=True)
 class Index:
-    """What `{split}.tokens.json` holds.
+    """The content of an index of tokens, `{split}.tokens.json`.
 
     Attributes:
-        source: What all tokens are of: encoder, fingerprint, start weights, grid.
-        run: Name of their shards' run.
-        videos: By path in lists: the stamp of the shard, and the segments in its order.
+        source: What all tokens were made with: encoder, fingerprint, start weights, grid.
+        run: Name of the shards' run (`run_key`).
+        videos: By the video's path in lists: the stamp of its shard, and the ids of its segments
+            in the order of the shard.
     """
 
     source: dict[str, Any]
@@ -50,10 +53,10 @@ class Index:
 
 
 class Tokens:
-    """Tokens of N segments.
+    """The tokens of N segments.
 
     Args:
-        rows: Floats [T, C] of each segment, in order.
+        rows: N tensors of floats, [T, C], in the order of the segments.
         source: As in `Index`.
     """
 
@@ -61,13 +64,17 @@ class Tokens:
         self.rows, self.source = rows, source
 
     def part(self, numbers: Iterable[int]) -> "Tokens":
-        """Some of the segments, in this order."""
+        """Take the segments with these numbers, in this order."""
         return Tokens([self.rows[number] for number in numbers], self.source)
 
     @cached_property
     def mean_and_std(self) -> tuple[Tensor, Tensor]:
-        """Of each channel, float32 [C], over segments spread evenly over the list."""
-        sample = torch.cat(self.rows[:: -(-len(self.rows) // MOST_SEEN)]).float()
+        """Mean and standard deviation of each channel, float32 [C] each.
+
+        They are computed from a sample of segments, spread evenly over the list.
+        """
+        sample = torch.cat(self.rows[:: math.ceil(len(self.rows) / SAMPLE_SIZE)]).float()
+        # A channel that never changes must not divide by 0.
         return sample.mean(dim=0), sample.std(dim=0, correction=0).clamp_min(1e-6)
 
     def batches(
@@ -76,8 +83,8 @@ class Tokens:
         """Yield segments in this order, `size` at a time.
 
         Yields:
-            Numbers of the segments int64 [B], on the CPU; tokens float32 [B, T, C] and bool [B, T],
-            True where a row only fills the batch.
+            Numbers of the segments int64 [B], on the CPU; tokens float32 [B, T, C]; and bool
+            [B, T], True where a row only fills the batch, since segments differ in T.
         """
         for first in range(0, len(order), size):
             numbers = list(order[first : first + size])
@@ -103,13 +110,13 @@ def make_tokens(
     """Make the tokens of all segments of a clean list.
 
     An encoder whose clip is a dense stretch of frames sees as many clips, spread evenly over the
-    segment, as the grid has tokens in time. Videos whose tokens are there, of the same source,
-    grid, file and segments, are not read again.
+    segment, as the grid has tokens in time. A video is not read again if there are tokens of the
+    same source, grid, file and segments.
 
     Args:
         segments: The clean list.
         out: The index to write; the tokens are in `{split}.tokens.shards` beside it.
-        source: What gives the tokens.
+        source: The encoder that computes the tokens.
         video_root: Folder of the videos, or of their small copies.
         index_dir: The folder of the frame indexes.
         settings: The `features:` section.
@@ -118,7 +125,7 @@ def make_tokens(
         asked: Number of GPUs that the rule requests.
 
     Raises:
-        EpicError: A process fails, or the source gives something else.
+        EpicError: A process fails, or the encoder's output has another form.
     """
     table, (time, side) = read_clean_list(segments), settings.grid
     token_source = {
@@ -128,7 +135,7 @@ def make_tokens(
         "grid": [time, side],
     }
     clips = time if sampling_of(source.pipeline).kind == "dense" else 1
-    run, videos = run_key(json.dumps(token_source), clips, 1), videos_of(table, video_root)
+    run, videos = run_key(json.dumps(token_source), clips, crops=1), videos_of(table, video_root)
     job = Job(
         source.path,
         str(segments),
@@ -140,6 +147,7 @@ def make_tokens(
         videos,
         modules,
         source.encoder,
+        # If each token in time has a clip of its own, the grid of a clip has one token in time.
         (time // clips, side),
     )
     log.info(f"{out}: tokens of {len(videos)} videos, by {source.encoder} {source.digest[:12]}")
@@ -153,12 +161,14 @@ def make_tokens(
 def read_tokens(
     segments: pd.DataFrame, indexes: Sequence[str | os.PathLike], source: dict[str, Any] | None
 ) -> Tokens:
-    """Collect the tokens of the segments of a clean list; they stay on the disk until used.
+    """Collect the tokens of the segments of a clean list.
+
+    The tokens are memory-mapped: they stay on the disk until they are used.
 
     Args:
-        segments: The list.
-        indexes: Files of `make_tokens`.
-        source: The source that the tokens must have; None: any, the same for all.
+        segments: The clean list.
+        indexes: The indexes that `make_tokens` wrote.
+        source: The source that the tokens must have; None: any source, but the same for all.
 
     Raises:
         EpicError: A segment has no tokens, or tokens of several sources are mixed.
@@ -171,10 +181,12 @@ def read_tokens(
         except (OSError, ValueError) as error:
             message = f"{path}: no index of the rule tokens ({' '.join(str(error).split())[:200]})"
             raise EpicError(f"{message}; {advice}") from error
+        # Without a source, the first index decides which source the others must have.
         source = source or index.source
         if index.source != source:
             raise EpicError(
-                f"{path}: tokens of {_words(index.source)}; expected those of {_words(source)}, "
+                f"{path}: tokens of {_describe(index.source)}; expected those of "
+                f"{_describe(source)}, "
                 f"which the probe learns or learned from; {advice}, or train the probe again"
             )
         shards = Shards(path, index.run)
@@ -185,14 +197,14 @@ def read_tokens(
                 raise EpicError(f"{shards.path(video)}: gone or broken; {advice}")
             tokens_of_segment |= zip(ids, tokens, strict=True)
     names = segments["narration_id"].tolist()
-    if lacking := [name for name in names if name not in tokens_of_segment]:
+    if without_tokens := [name for name in names if name not in tokens_of_segment]:
         raise EpicError(
-            f"{', '.join(map(str, indexes))}: no tokens of {lacking[0]}; make them again with "
-            "`snakemake --force` and these files"
+            f"{', '.join(map(str, indexes))}: no tokens of {without_tokens[0]}; make them again "
+            "with `snakemake --force` and these files"
         )
     return Tokens([tokens_of_segment[name] for name in names], source or {})
 
 
-def _words(source: dict[str, Any]) -> str:
-    """A source as text for errors, with a short digest."""
+def _describe(source: dict[str, Any]) -> str:
+    """Write a source as text for errors, with a short digest: `encoder hf, model 3fa2..., ...`."""
     return ", ".join(f"{key} {str(value)[:12] or '-'}" for key, value in source.items())

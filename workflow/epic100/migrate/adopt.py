@@ -30,10 +30,10 @@ from epic100.model.model_file import TrainedModel, output_sizes, save_model
 from epic100.model.published import Published, published
 from epic100.segments.official_lists import read_class_names
 
-VERBS, NOUNS = 97, 300
-# Each line replaces a part of a published tensor's name by ours. AVION has two sets of names for a
-# block: those of torch, and those of the package flash_attn.
-OF_TRANSFORMERS = (
+VERBS, NOUNS, COLOURS = 97, 300, 3
+# Each line is a pattern in a published tensor's name and the text that replaces it in ours. AVION
+# has two sets of names for a block: the names of torch, and the names of the package flash_attn.
+TRANSFORMER_NAMES = (
     (r"^visual\.", ""),
     (r"^(class_embedding|cls_token)$", "cls_token"),
     (r"^(positional_embedding|pos_embed)$", "pos_embed"),
@@ -50,7 +50,7 @@ OF_TRANSFORMERS = (
     (r"\.mlp\.(c_proj|fc2)\.", ".mlp.layers.1."),
     (r"^", "backbone."),
 )
-OF_RESNETS = (
+RESNET_NAMES = (
     (r"^model\.base_model\.", "backbone."),
     (r"\.conv(\d)\.(?=net|weight)", r".conv\1.conv."),
     (r"\.bn(\d)\.", r".conv\1.bn."),
@@ -59,7 +59,7 @@ OF_RESNETS = (
     (r"^model\.consensus\.", "cls_head.consensus."),
     (r"^model\.new_fc\.", "cls_head.fc_cls."),
 )
-OF_SLOWFAST = (
+SLOWFAST_NAMES = (
     (r"^s1_fuse\.", "backbone.slow_path.conv1_lateral."),
     *((rf"^s{n + 1}_fuse\.", f"backbone.slow_path.layer{n}_lateral.") for n in (1, 2, 3)),
     *((rf"^s{n + 1}\.(pathway\d_)res", rf"backbone.\1path.layer{n}.") for n in (1, 2, 3, 4)),
@@ -72,13 +72,16 @@ OF_SLOWFAST = (
     *((rf"\.branch2\.{branch}\.", f".conv{n}.conv.") for n, branch in enumerate("abc", 1)),
     *((rf"\.branch2\.{branch}_bn\.", f".conv{n}.bn.") for n, branch in enumerate("abc", 1)),
 )
+# The keys are the rules that choose frames (`Published.rule`). The rule `c1` is that of the 2D
+# models TSN, TRN and TSM, which EPIC-KITCHENS' authors trained for their challenge C1.
 NAMES = {
-    "avion": OF_TRANSFORMERS,
-    "lavila": OF_TRANSFORMERS,
-    "c1": OF_RESNETS,
-    "slowfast": OF_SLOWFAST,
+    "avion": TRANSFORMER_NAMES,
+    "lavila": TRANSFORMER_NAMES,
+    "c1": RESNET_NAMES,
+    "slowfast": SLOWFAST_NAMES,
 }
-OF_TEXTS = re.compile(
+# These parts of a model of videos and texts do not belong to its encoder of videos.
+TEXT_PART = re.compile(
     r"(visual\.(?:image_projection|head)|textual|transformer|token_embedding|positional_embedding|"
     r"ln_final|image_projection|text_projection|logit_scale)(?:\.|$)"
 )
@@ -98,23 +101,24 @@ def adopt(
 
     Args:
         name: A key of `published()`.
-        checkpoint: Its file.
+        checkpoint: The published checkpoint of this model.
         out: The model file to write.
         train: EPIC_100_train.csv. Its segments are counted for the prior.
-        val: EPIC_100_validation.csv. Its pairs are classes too of a head over actions.
+        val: EPIC_100_validation.csv. A head over actions has its pairs as classes, too.
         lists: Class lists with the names of the classes (`official_lists.CLASS_LISTS`).
-        model: What is known of it; None: `published()[name]`.
+        model: The entry of the model; None: `published()[name]`.
 
     Returns:
-        What was done, in lines for people.
+        Lines that tell people what was done.
 
     Raises:
-        EpicError: The file is another one, or the CSVs are.
+        EpicError: The checkpoint is not the file of this model, or a CSV is not the official one.
     """
     model = model or published()[name]
-    tensors = _read(name, checkpoint, model)
-    counts, val_counts = (_pairs_in(path) for path in (train, val))
+    tensors = _read_classifier_file(name, checkpoint, model)
+    counts, val_counts = _count_pairs(train), _count_pairs(val)
     pairs = sorted(counts)
+    # A head over verbs and nouns needs no pairs of val: its outputs cover all pairs anyway.
     if "pair" in output_sizes(model.heads, 1, VERBS, NOUNS):
         pairs = sorted({*counts, *val_counts})
         if len(pairs) != (classes := next(iter(model.classes.values()))):
@@ -127,7 +131,7 @@ def adopt(
     sizes = output_sizes(model.heads, len(pairs), VERBS, NOUNS)
     spec["cls_head"]["num_classes"] = sum(sizes.values())
     state = _renamed(tensors, model) | _head(tensors, model, pairs)
-    _require(name, checkpoint, model, build(spec), state)
+    _require_same_tensors(name, checkpoint, model, build(spec), state)
     reported = model.model_dump(include={"title", "verb", "noun", "action", "own_scores"})
     trained_on = {
         "split": "train",
@@ -168,14 +172,15 @@ def adopt_encoder(
         name: A key of `published()` that is a transformer.
         checkpoint: AVION's or LaViLa's checkpoint, learned on Ego4D or on EPIC-KITCHENS.
         out: The file to write, for `train: load_from:`.
-        frames: Frames of a clip. Embeddings of another number are interpolated over time.
-        model: What is known of it; None: `published()[name]`.
+        frames: Frames of a clip. If the checkpoint has embeddings for another number of frames,
+            they are interpolated over time.
+        model: The entry of the model; None: `published()[name]`.
 
     Returns:
-        What was done, in lines for people.
+        Lines that tell people what was done.
 
     Raises:
-        EpicError: The file has not exactly this encoder.
+        EpicError: The file does not hold exactly this encoder.
     """
     model = model or published()[name]
     if model.rule not in ("avion", "lavila"):
@@ -184,33 +189,35 @@ def adopt_encoder(
             "without --encoder, and name the model file in `train: load_from:`"
         )
     tensors, _ = read_checkpoint(checkpoint)
-    left_out = Counter(match[1] for match in map(OF_TEXTS.match, tensors) if match) + Counter(
+    left_out = Counter(match[1] for match in map(TEXT_PART.match, tensors) if match) + Counter(
         key.partition(".")[0] for key in tensors if key.startswith("fc_cls")
     )
     encoder_tensors = {
         key: value
         for key, value in tensors.items()
-        if not OF_TEXTS.match(key) and not key.startswith("fc_cls")
+        if not TEXT_PART.match(key) and not key.startswith("fc_cls")
     }
     state = _renamed(encoder_tensors, model)
     embedding = state.get("backbone.time_embed", torch.empty(1, 0, 0))
-    frames_there = embedding.shape[1] if embedding.ndim == 3 else 0
-    if frames_there not in (0, frames):
+    published_frames = embedding.shape[1] if embedding.ndim == 3 else 0
+    if published_frames not in (0, frames):
+        # `interpolate` works on the last axis, so the frames [1, T, C] go there and back.
         channels_first = embedding.float().transpose(1, 2)
         state["backbone.time_embed"] = F.interpolate(channels_first, size=frames, mode="linear").mT
     encoder = build({**network(model)["backbone"], "num_frames": frames})
-    _require(name, checkpoint, model, nn.ModuleDict({"backbone": encoder}), state)
+    # The state has no classifier, so it is compared with the backbone alone, under its name.
+    _require_same_tensors(name, checkpoint, model, nn.ModuleDict({"backbone": encoder}), state)
     write_tensors({"state_dict": {key: value.contiguous() for key, value in state.items()}}, out)
     texts = ", ".join(f"{prefix} ({count})" for prefix, count in left_out.items())
     return [
         f"{out}: {len(state)} tensors of the encoder of {model.title}",
-        f"embeddings of the time: {frames_there} frames there, {frames} here",
+        f"embeddings of the time: {published_frames} frames there, {frames} here",
         f"left out: {texts or 'nothing'}",
     ]
 
 
 def table() -> list[str]:
-    """Return the published models, a paragraph each, for people."""
+    """List the published models for people, a paragraph of lines for each."""
     lines = []
     for name, model in published().items():
         md5 = f"md5 {model.md5}..." if model.md5 else "no md5 published"
@@ -224,23 +231,31 @@ def table() -> list[str]:
 
 
 def figures_of(model: Published) -> str:
-    """The reported figures as text, "-" where there is none."""
+    """Write a model's reported figures as text: `72.0 / 61.9 / -` for verb, noun, action."""
     figures = (model.verb, model.noun, model.action)
     return " / ".join("-" if value is None else f"{value:g}" for value in figures)
 
 
 def actions(pairs: Sequence[Pair]) -> list[Pair]:
-    """The order of AVION's and LaViLa's classes: `verb:noun`, sorted as texts."""
+    """Sort pairs as AVION and LaViLa order their classes: by the text `verb:noun`.
+
+    As texts, `10:2` comes before `2:1`.
+    """
     return sorted(pairs, key=lambda pair: f"{pair[0]}:{pair[1]}")
 
 
 def network(model: Published) -> dict[str, Any]:
-    """The `model` of its recipe, with its changes, and without what only a training needs."""
+    """Make the config of a published model's network, from the `model` of its recipe.
+
+    The changes in config/published.yaml are applied. Parts that only a training needs are left out.
+    """
     recipe = Config.fromfile(ROOT / f"config/zoo/{model.recipe}.py", format_python_code=False)
     settings = Config({"model": recipe.model.to_dict()})
     settings.merge_from_dict({f"model.{key}": value for key, value in model.changes.items()})
     spec = settings.model.to_dict()
     spec["data_preprocessor"].pop("blending", None)
+    # The recipe wraps MMAction2's head in `EpicHead`, and here the head is needed without it. If a
+    # change sets an argument to None, the head does not get this argument.
     spec["cls_head"] = {
         key: value for key, value in spec["cls_head"]["head"].items() if value is not None
     }
@@ -248,48 +263,61 @@ def network(model: Published) -> dict[str, Any]:
 
 
 def pipeline(model: Published) -> list[dict[str, Any]]:
-    """The steps of its test."""
+    """List the steps of a published model's test pipeline."""
     short_side, crop = model.sides
     keys = ("img_shape", "narration_id", "verb", "noun", "num_clips")
     return [
         {"type": "OpenSegment", "decoder": "pyav"},
         {"type": "PublishedFrames", **model.sampling},
         {"type": "DecodeSegment", "short_side": short_side, "crop": "centre", "size": crop},
+        # TSN, TRN and TSM are 2D models, which take frames and not clips.
         {"type": "FormatShape", "input_format": "NCHW" if model.rule == "c1" else "NCTHW"},
         {"type": "PackActionInputs", "meta_keys": keys},
     ]
 
 
-def _read(name: str, path: str | os.PathLike, model: Published) -> dict[str, Tensor]:
-    """Read the tensors of a file that has the classifier of this model."""
-    meant = f"expected the file of {name}, {model.url}"
+def _read_classifier_file(
+    name: str, path: str | os.PathLike, model: Published
+) -> dict[str, Tensor]:
+    """Read a published checkpoint; raise if it has not the classifier of this model."""
+    expected = f"expected the file of {name}, {model.url}"
     if not os.path.isfile(path):
-        raise EpicError(f"{path}: no such file; {meant}")
+        raise EpicError(f"{path}: no such file; {expected}")
     md5 = digest(path, "md5").value
-    owner = next((o for o, m in published().items() if m.md5 and md5.startswith(m.md5)), name)
-    if owner != name:
-        raise EpicError(f"{path}: this is the file of {owner}, by its md5 {md5}; {meant}")
+    # The list of published models has only the first digits of an MD5, and not of every file.
+    listed_name = next(
+        (key for key, entry in published().items() if entry.md5 and md5.startswith(entry.md5)), name
+    )
+    if listed_name != name:
+        raise EpicError(f"{path}: this is the file of {listed_name}, by its md5 {md5}; {expected}")
     try:
         tensors, _ = read_checkpoint(path)
     except BrokenFile as error:
-        raise BrokenFile(f"{str(error).partition('; ')[0]}; {meant}") from error
+        # The error's advice, after the semicolon, is replaced by the published address.
+        raise BrokenFile(f"{str(error).partition('; ')[0]}; {expected}") from error
     for layer, classes in model.classes.items():
         weight = tensors.get(f"{layer}.weight")
         if weight is None:
-            texts = any(map(OF_TEXTS.match, tensors)) * ", but parts of a model of videos and texts"
+            texts = (
+                ", but parts of a model of videos and texts"
+                if any(map(TEXT_PART.match, tensors))
+                else ""
+            )
             raise EpicError(
-                f"{path}: no classifier {layer!r} among its {len(tensors)} tensors{texts}; {meant}"
+                f"{path}: no classifier {layer!r} among its {len(tensors)} tensors{texts}; "
+                f"{expected}"
             )
         if len(weight) != classes:
             raise EpicError(
-                f"{path}: its classifier has {len(weight):,} classes, not {classes:,}; {meant}"
+                f"{path}: its classifier has {len(weight):,} classes, not {classes:,}; {expected}"
             )
     return tensors
 
 
-def _pairs_in(path: str | os.PathLike) -> Counter[Pair]:
-    """Count the pairs of an official CSV."""
-    # `index` gives the id that a text is, and raises ValueError for a text that is none.
+def _count_pairs(path: str | os.PathLike) -> Counter[Pair]:
+    """Count the segments of each verb-noun pair in an official CSV."""
+    # A column is read by `index` of a list ["0", "1", ...]: it gives the id of a text, and raises
+    # ValueError for any other text.
     columns = {
         "verb_class": [*map(str, range(VERBS))].index,
         "noun_class": [*map(str, range(NOUNS))].index,
@@ -300,13 +328,15 @@ def _pairs_in(path: str | os.PathLike) -> Counter[Pair]:
 
 
 def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tensor]:
-    """The tensors but those of the classifier, by the names and in the shapes of our network."""
+    """Give all tensors but the classifier's the names and shapes that they have in our network."""
     state = {}
     for name, value in tensors.items():
+        # `_head` adds the classifier. TRN's many classifiers keep their names below `consensus`.
         if name.rpartition(".")[0] in model.classes and not name.startswith("model.consensus."):
             continue
         for pattern, replacement in NAMES[model.rule]:
             name = re.sub(pattern, replacement, name)
+        # The bias of the keys changes nothing (`model.encoders`), so the network has none.
         if name.endswith(".qkv.bias"):
             query, _, values = value.chunk(3)
             state[name.replace("qkv.bias", "q_bias")] = query.contiguous()
@@ -315,9 +345,9 @@ def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tenso
         if name == "backbone.patch_embed.projection.weight":
             # AVION's fast way to embed patches multiplies matrices, so its weights may have no axes
             # for the sides of a patch.
-            side = math.isqrt(value[0].numel() // 3)
-            if value[0].numel() == 3 * side**2:
-                value = value.reshape(-1, 3, 1, side, side)
+            side = math.isqrt(value[0].numel() // COLOURS)
+            if value[0].numel() == COLOURS * side**2:
+                value = value.reshape(-1, COLOURS, 1, side, side)
         elif name in ("backbone.cls_token", "backbone.pos_embed", "backbone.time_embed"):
             value = value.reshape(1, -1, value.shape[-1]) if value.ndim else value
         state[name] = value
@@ -327,7 +357,7 @@ def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tenso
 def _head(
     tensors: Mapping[str, Tensor], model: Published, pairs: Sequence[Pair]
 ) -> dict[str, Tensor]:
-    """The classifier as one layer, its outputs in our order."""
+    """Join the published classifiers to one layer, with the outputs in our order."""
     if model.rule == "c1" and "model.new_fc" not in model.classes:
         return {}  # TRN has many classifiers. Each has verbs before nouns, as here.
     state = {}
@@ -335,16 +365,18 @@ def _head(
         layer_tensors = [tensors[f"{layer}.{tensor_name}"] for layer in model.classes]
         if model.heads != "verb_noun":
             row_of_pair = {pair: row for row, pair in enumerate(actions(pairs))}
+            # The first classifier is the one over actions.
             layer_tensors[0] = layer_tensors[0][[row_of_pair[pair] for pair in pairs]]
         state[f"cls_head.fc_cls.{tensor_name}"] = torch.cat(layer_tensors)
-    # PySlowFast has the features of the slow pathway first, MMAction2 those of the fast one.
+    # PySlowFast has the features of the slow pathway first, MMAction2 those of the fast one. The
+    # slow pathway has eight times as many channels, so the fast one has a ninth of all.
     if model.rule == "slowfast":
-        fast = state["cls_head.fc_cls.weight"].shape[1] // 9
-        state["cls_head.fc_cls.weight"] = state["cls_head.fc_cls.weight"].roll(fast, 1)
+        fast_channels = state["cls_head.fc_cls.weight"].shape[1] // 9
+        state["cls_head.fc_cls.weight"] = state["cls_head.fc_cls.weight"].roll(fast_channels, 1)
     return state
 
 
-def _require(
+def _require_same_tensors(
     name: str,
     path: str | os.PathLike,
     model: Published,
@@ -363,8 +395,8 @@ def _require(
         ),
     ]
     if faults:
-        more = f" and {len(faults) - 3} more" * (len(faults) > 3)
+        rest = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise EpicError(
-            f"{path}: not the network of {name}: {', '.join(faults[:3])}{more}; expected the file "
+            f"{path}: not the network of {name}: {', '.join(faults[:3])}{rest}; expected the file "
             f"of {model.title}, {model.url}"
         )

@@ -46,7 +46,7 @@ Pair = tuple[int, int]
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict]:
     """Read a checkpoint of MMAction2, PySlowFast, Lightning or plain torch, or a bare state_dict.
 
-    Objects that are neither tensors nor plain values are dropped.
+    Objects that are neither tensors nor plain values are ignored.
 
     Args:
         path: The checkpoint.
@@ -78,20 +78,20 @@ def migrate_model(
     num_verbs: int = 97,
     num_nouns: int = 300,
 ) -> list[str]:
-    """Convert a checkpoint to a file like `results/model.pth`.
+    """Convert a lab's checkpoint to a model file like `results/model.pth`.
 
     Args:
         checkpoint: The lab's checkpoint.
         out: The model file to write.
         pairs: (verb, noun) of each output of the head.
-        counts: Training segments by pair, for the prior of segments without a readable video;
-            without them, all pairs are equally likely.
+        counts: Number of training segments of each pair, for the prior of segments without a
+            readable video; None: all pairs are equally likely.
         config: The lab's MMEngine config; None takes the one in the checkpoint.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
 
     Returns:
-        What was done, in lines for people.
+        Lines that tell people what was done.
 
     Raises:
         EpicError: Weights, config and pairs do not fit each other.
@@ -101,27 +101,31 @@ def migrate_model(
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
     where = str(config or f"config in {checkpoint}")
     instead = "give the config file with --config"
-    lab = read_config(config) if config else parse_config(meta["cfg"], where, instead)
-    ours, notes = predicting_config(lab, where)
-    cleaned = clean_model(ours["model"], where)
-    clean_pipeline(test_pipeline_of(ours, where), where)
-    outputs = ours["model"]["cls_head"]["num_classes"]
+    lab_config = read_config(config) if config else parse_config(meta["cfg"], where, instead)
+    predict_config, notes = predicting_config(lab_config, where)
+    cleaned = clean_model(predict_config["model"], where)
+    # The result is not needed: this raises for a step that `predict` would refuse later.
+    clean_pipeline(test_pipeline_of(predict_config, where), where)
+    outputs = predict_config["model"]["cls_head"]["num_classes"]
     if outputs != len(pairs):
         raise EpicError(
             f"{where}: the head has {outputs} outputs, the pair order {len(pairs)} pairs; expected "
             "the very list, or table, that the labels of this training were made from"
         )
+    # The built model is not needed either: this raises if config and weights do not fit.
     build_foreign(cleaned, weights, where, checkpoint)
-    ours["model"] = cleaned.spec
+    predict_config["model"] = cleaned.spec
     counted = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
     trained_on = {
         "split": "train",
         "segments": counts.total() if counts else None,
-        "epochs": _number(meta.get("epoch")),
-        "seed": _number(meta.get("seed")),
+        "epochs": _int_or_none(meta.get("epoch")),
+        "seed": _int_or_none(meta.get("seed")),
         "load_from": str(checkpoint),
     }
-    save_model(TrainedModel(weights, counted, num_verbs, num_nouns, ours, trained_on), out)
+    save_model(
+        TrainedModel(weights, counted, num_verbs, num_nouns, predict_config, trained_on), out
+    )
     prior = f"the {counts.total()} segments of the train list" if counts else "no count, all alike"
     return [
         f"{out}: {len(weights)} weights, {len(pairs)} verb-noun pairs, "
@@ -131,13 +135,13 @@ def migrate_model(
     ]
 
 
-def _number(value: Any) -> int | None:
-    """Return an integer from a checkpoint, or None for anything else."""
+def _int_or_none(value: Any) -> int | None:
+    """Return an integer of a checkpoint as it is, and None for any other or a huge value."""
     return value if type(value) is int and abs(value) < 2**53 else None
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a config file and its bases. The config is Python and is run.
+    """Read an MMEngine config file and its bases. The config is Python, and its code is run.
 
     Modules in its `custom_imports` are not imported.
 
@@ -163,9 +167,9 @@ def predicting_config(lab: dict[str, Any], where: str) -> tuple[dict[str, Any], 
         where: Start of error messages.
 
     Returns:
-        The config, and notes for people: which of the lab's own steps were taken for opening or
-        decoding, and the views (clips and crops) of its test. The pipeline does not contain the
-        views; set them with `predict:` in the workflow's config.
+        The config, and notes for people. The notes say which of the lab's own steps were taken for
+        opening or decoding, and how many clips and crops the lab's test had. The pipeline has one
+        clip and one crop; more are set with `predict:` in the workflow's config.
 
     Raises:
         EpicError: The config has another form, or a step that has no counterpart here.
@@ -199,11 +203,11 @@ def predicting_config(lab: dict[str, Any], where: str) -> tuple[dict[str, Any], 
 
 
 def config_of(model: dict[str, Any], pipeline: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The config of a model file, as far as the rule predict needs it.
+    """Make the part of an MMEngine config that the rule predict needs.
 
     Args:
-        model: The `model` of MMEngine's config.
-        pipeline: The steps of its test.
+        model: The `model` of the config.
+        pipeline: The steps of the test pipeline.
     """
     dataset = {
         "type": "EpicSegmentVideoDataset",
@@ -224,7 +228,12 @@ def config_of(model: dict[str, Any], pipeline: Sequence[dict[str, Any]]) -> dict
 def _translate(
     steps: Sequence[dict[str, Any]], where: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Convert a test pipeline to this workflow's steps, with notes on steps known by position."""
+    """Convert a test pipeline to this workflow's steps, with notes for people.
+
+    A lab has steps of its own to open videos and decode frames. So a step just before the sampling
+    step is taken for one that opens, if it is not in `OURS`. One just after the sampling step is
+    taken for one that decodes, if also `Decode` is in its name. Each of these steps gets a note.
+    """
     sampler_position = next(
         (position for position, step in enumerate(steps) if step["type"] in SAMPLERS), -1
     )
@@ -233,21 +242,23 @@ def _translate(
         step_type = name = step["type"]
         if name not in OURS and position == sampler_position - 1:
             step_type = INITS[0]
+        # Without a sampler, its position is -1, and `> 0` keeps step 0 from being taken.
         elif name not in OURS and position == sampler_position + 1 > 0 and "Decode" in name:
             step_type = DECODES[0]
         if step_type != name:
             notes.append(f"{name} was taken for the lab's own {step_type}")
-        translated.append(_step(step_type, step, where))
+        translated.append(_translate_step(step_type, step, where))
     return translated, notes
 
 
-def _step(step_type: str, step: dict[str, Any], where: str) -> dict[str, Any]:
-    """Convert a step of a test pipeline, which stands for one of this type, to this workflow's."""
+def _translate_step(step_type: str, step: dict[str, Any], where: str) -> dict[str, Any]:
+    """Convert one step of a test pipeline, which is taken for a step of `step_type`, to ours."""
     if step_type in OURS:
         return OURS[step_type]
     if step_type in SAMPLERS:
-        clips = {} if sampling_of([step]).kind == "sparse" else {"num_clips": 1}
-        return {**step, **clips, "test_mode": True}
+        # In a sparse step, `num_clips` is the number of frames of the only clip.
+        changes = {} if sampling_of([step]).kind == "sparse" else {"num_clips": 1}
+        return {**step, **changes, "test_mode": True}
     if step_type == "ThreeCrop":  # This makes one crop; `predict: crops: 3` gives three.
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
     if step_type in SAME:
@@ -259,9 +270,10 @@ def _step(step_type: str, step: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def read_pair_order(path: str | os.PathLike) -> list[Pair]:
-    """Read the pair of each output from a text file: a line `verb noun` for each output, in order.
+    """Read the pair of each output from a text file, one line per output, in order.
 
-    Numbers are separated by spaces, tabs or commas; a header is optional.
+    A line is `0 12`: verb 0, noun 12. The numbers are separated by spaces, tabs, commas or
+    semicolons; a header is optional.
 
     Returns:
         (verb, noun) by output.
@@ -277,12 +289,12 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     pairs: list[Pair] = []
     for number, line in enumerate(lines, start=1):
         fields = re.split(r"[\s,;]+", line.strip())
-        if fields == [""] or (not pairs and not any(f.isdigit() for f in fields)):
+        if fields == [""] or (not pairs and not any(field.isdigit() for field in fields)):
             continue  # The line is empty or a header.
-        numbers = [n for n in map(whole_number, fields) if n is not None]
-        if len(fields) != 2 or len(numbers) != 2:
+        class_ids = [class_id for class_id in map(whole_number, fields) if class_id is not None]
+        if len(fields) != 2 or len(class_ids) != 2:
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
-        pairs.append((numbers[0], numbers[1]))
+        pairs.append((class_ids[0], class_ids[1]))
     if not pairs:
         raise EpicError(f"{path}: 0 pairs; expected {expected}")
     (verb, noun), count = Counter(pairs).most_common(1)[0]
@@ -295,11 +307,11 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
 
 
 def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Counter]:
-    """Read the pairs of a train list and their counts.
+    """Read the verb-noun pairs of a train list, in the order of the outputs, and their counts.
 
     Args:
         path: The list, five or six fields per line.
-        order: `sorted` by verb, then noun; or `first-seen`, in order of appearance.
+        order: `sorted` by verb, then noun; or `first-seen`, in order of appearance in the list.
 
     Returns:
         (verb, noun) by output, and the number of segments of each pair.
@@ -312,4 +324,5 @@ def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Coun
     counts = Counter(zip(table["verb"].tolist(), table["noun"].tolist(), strict=True))
     if not counts:
         raise EpicError(f"{path}: no line with a verb and a noun; expected a train list")
+    # A Counter keeps its keys in the order in which they were first counted.
     return (sorted(counts) if order == "sorted" else list(counts)), counts

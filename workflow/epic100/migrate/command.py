@@ -15,7 +15,8 @@ from epic100.settings import layered_settings
 from epic100.video.sheet import Video, read_sheet
 
 
-def _matched(options: argparse.Namespace) -> tuple[LabList, dict[str, Video]]:
+def _read_list(options: argparse.Namespace) -> tuple[LabList, dict[str, Video]]:
+    """Read the lab's list with the official rows of its lines, and the sheet's videos by id."""
     videos = {video.video_id: video for video in read_sheet(options.sheet)}
     lab_list = match_list(
         options.list,
@@ -28,18 +29,18 @@ def _matched(options: argparse.Namespace) -> tuple[LabList, dict[str, Video]]:
 
 
 def convert(options: argparse.Namespace) -> int:
-    """Write a lab's list as ours, or as official rows; return 0."""
-    lab_list, videos = _matched(options)
+    """Write a lab's list as a segment list of ours, or as official rows; return 0."""
+    lab_list, videos = _read_list(options)
     convert_list(lab_list, options.annotations, videos, options.out)
-    count, strange = int(lab_list.matched.sum()), int((~lab_list.matched).sum())
-    print(f"{options.list}: {count} lines are rows of {options.annotations}, {strange} are not")
+    matched, unmatched = int(lab_list.matched.sum()), int((~lab_list.matched).sum())
+    print(f"{options.list}: {matched} lines are rows of {options.annotations}, {unmatched} are not")
     print(f"{options.out} written")
     return 0
 
 
 def check(options: argparse.Namespace) -> int:
-    """Write where a lab's list and the scans disagree; return 0."""
-    lab_list, videos = _matched(options)
+    """Write a table of the lines where a lab's list and the scans disagree; return 0."""
+    lab_list, videos = _read_list(options)
     findings = check_list(lab_list, videos, options.scans)
     write_frame(findings, options.out)
     print("\n".join([*summary(lab_list, findings), f"{options.out} names them"]))
@@ -76,9 +77,10 @@ def adopted(options: argparse.Namespace) -> int:
         print("\n".join(table()))
         return 0
     if options.name not in published():
-        near = difflib.get_close_matches(options.name, published(), 1, 0)[0]
+        # With a cutoff of 0, there is always a closest name.
+        (closest,) = difflib.get_close_matches(options.name, published(), n=1, cutoff=0)
         raise EpicError(
-            f"{options.name}: no published model of this name; did you mean {near}? "
+            f"{options.name}: no published model of this name; did you mean {closest}? "
             f"Known are {', '.join(published())}"
         )
     if options.file is None or options.out is None:

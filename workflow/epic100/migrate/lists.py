@@ -1,7 +1,7 @@
-"""A lab's five-field list: the official rows of its lines, and what the scans say of it.
+"""A lab's five-field list of segments: find the official row of each line, convert it, check it.
 
-It is converted to rows of the official CSV or to a segment list in frames, or compared with the
-scans: damaged lines, and sound segments that are missing.
+The list is converted to rows of the official CSV or to a segment list in frames. The check compares
+it with the scans: it names lines on damaged video, and sound segments that the list lacks.
 """
 
 import os
@@ -30,8 +30,8 @@ from epic100.video.index_file import index_path, load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 
-# A list has `start_frame` as published, which is off by one in some rows, or counted from 0. So an
-# end may differ by so many frames.
+# A list has `start_frame` as published, which is off by one in some rows, or counted from 0. So the
+# start and the end of a segment may each differ by this number of frames.
 TOLERANCE = 2.0
 LEAST_SHARE = 0.5  # If fewer lines match, the list has another split or another clock.
 WHOLE_VIDEO = "the list has no segment of its video"
@@ -48,9 +48,9 @@ class LabList:
             id and times of its official row. Any other has an id made from the line, and times in
             seconds from the annotation clock.
         official: All official rows.
-        matching_row: Int [lines], the matching row in `official`, or -1.
-        relabelled: Bool [lines], lines without a match that have the times of an official row but
-            another verb or noun.
+        matching_row: int [lines], the number of the matching row in `official`, or -1.
+        relabelled: bool [lines], True for a line that has the times of an official row but another
+            verb or noun.
     """
 
     rows: pd.DataFrame
@@ -60,7 +60,7 @@ class LabList:
 
     @property
     def matched(self) -> np.ndarray:
-        """Bool [lines]: which lines are official rows."""
+        """Which lines are official rows, bool [lines]."""
         return self.matching_row >= 0
 
 
@@ -72,7 +72,7 @@ def match_list(
     num_verbs: int,
     num_nouns: int,
 ) -> LabList:
-    """Find the official row of each line; each row is used once.
+    """Find the official row of each line of a lab's list; each row is used once.
 
     A line matches a row if video, verb and noun are equal, and both ends differ by at most
     `TOLERANCE` frames of the annotation clock.
@@ -91,7 +91,7 @@ def match_list(
     official = read_annotations(
         annotations, videos, split=None, num_verbs=num_verbs, num_nouns=num_nouns
     )
-    matching_rows = _matches(rows, official, ["video_id", "verb", "noun"])
+    matching_rows = _nearest_rows(rows, official, ["video_id", "verb", "noun"])
     is_matched = matching_rows >= 0
     if not len(rows) or is_matched.mean() < LEAST_SHARE:
         raise EpicError(
@@ -99,13 +99,11 @@ def match_list(
             "expected a list made from it, frames on the annotation clock (60 a second for "
             "P01_01, 50 for P01_101)"
         )
-    strangers = rows[~is_matched]
-    has_times, has_labels_too = (
-        _matches(strangers, official, same) >= 0
-        for same in (["video_id"], ["video_id", "verb", "noun"])
-    )
+    unmatched = rows[~is_matched]
+    has_times = _nearest_rows(unmatched, official, ["video_id"]) >= 0
+    # A line that is in the list twice has no row left the second time, but it is not relabelled.
+    has_labels_too = _nearest_rows(unmatched, official, ["video_id", "verb", "noun"]) >= 0
     relabelled = ~is_matched
-    # A line that is there twice is a stranger the second time, with the labels of its row.
     relabelled[~is_matched] = has_times & ~has_labels_too
     for name in ("narration_id", "start_seconds", "stop_seconds"):
         rows.loc[is_matched, name] = official[name].to_numpy()[matching_rows[is_matched]]
@@ -118,7 +116,7 @@ def convert_list(
     videos: Mapping[str, Video],
     out: str | os.PathLike,
 ) -> None:
-    """Write the list in a form that the workflow reads.
+    """Write a lab's list in a form that the workflow reads.
 
     Args:
         lab_list: The list, from `match_list`.
@@ -137,12 +135,12 @@ def convert_list(
         rows[is_matched].to_csv(temporary, index=False)
 
 
-def _matches(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -> np.ndarray:
-    """Find the nearest official row of each line that has the same values in columns `same`.
+def _nearest_rows(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -> np.ndarray:
+    """Find the official row nearest in time to each line, among those equal in the columns `same`.
 
     Returns:
-        Int [lines], its place in `official`, or -1 if none is within the tolerance. Each row is
-        taken once.
+        int [lines], the row's number in `official`, or -1 if none is within the tolerance. Each
+        row is taken once, by the first line that it is nearest to.
     """
     rows_left, official_ends = defaultdict(list), _frames(official)
     for row, key in enumerate(official[same].itertuples(index=False, name=None)):
@@ -163,7 +161,7 @@ def _matches(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -> np.
 
 
 def _frames(table: pd.DataFrame) -> np.ndarray:
-    """Float [rows, 2]: both ends in frames of the annotation clock."""
+    """Compute start and stop in frames of the annotation clock, float [rows, 2]."""
     rates = table["video_id"].map(annotation_rate).to_numpy(dtype=float)
     return table[["start_seconds", "stop_seconds"]].to_numpy() * rates[:, None]
 
@@ -171,7 +169,7 @@ def _frames(table: pd.DataFrame) -> np.ndarray:
 def check_list(
     lab_list: LabList, videos: Mapping[str, Video], scans: str | os.PathLike
 ) -> pd.DataFrame:
-    """Compare a list with the scan tables, by the same rules as the rule clean.
+    """Compare a lab's list with the scan tables, by the same rules as the rule clean.
 
     Videos that are in no table get the verdict `not scanned`. Missing segments are reported for
     scanned videos only.
@@ -182,8 +180,9 @@ def check_list(
         scans: Folder of the tables `{participant}.tsv` and their frame indexes.
 
     Returns:
-        Columns `COLUMNS`. First the lines that are not sound, in order (`line` counts from 1), then
-        the sound official segments that the list does not have (`line` is 0).
+        A table with the columns `COLUMNS`. It has first the lines that are not sound, in order
+        (`line` counts from 1), then the sound official segments that the list does not have
+        (`line` is 0).
 
     Raises:
         EpicError: There is no scan table, or a frame index is missing.
@@ -192,44 +191,47 @@ def check_list(
     if not tables:
         raise EpicError(f"{scans}: no scan table; expected {{participant}}.tsv of the rule scan")
     states = {row.video_id: row for table in tables for row in read_scan_table(table)}
+    # Sound lines get the verdict "damaged" too, but only until the next statement leaves them out.
     lines = lab_list.rows.assign(
         line=range(1, len(lab_list.rows) + 1),
-        reason=_reasons(lab_list.rows, videos, states, scans),
+        reason=_drop_reasons(lab_list.rows, videos, states, scans),
         verdict=np.where(lab_list.rows["video_id"].isin(list(states)), DAMAGED, NOT_SCANNED),
     )
     unsound = lines[(lines["reason"] != "") | (lines["verdict"] == NOT_SCANNED)]
     unlisted = lab_list.official.drop(index=lab_list.matching_row[lab_list.matched])
     unlisted = unlisted[unlisted["video_id"].isin(list(states))].reset_index(drop=True)
-    sound = [reason == "" for reason in _reasons(unlisted, videos, states, scans)]
-    lacking = unlisted[np.array(sound, dtype=bool)]
-    whole = ~lacking["video_id"].isin(lab_list.rows["video_id"])
-    lacking = lacking.assign(verdict=LACKING, line=0, reason=np.where(whole, WHOLE_VIDEO, ""))
-    return pd.concat([unsound, lacking])[list(COLUMNS)].reset_index(drop=True)
+    is_sound = [reason == "" for reason in _drop_reasons(unlisted, videos, states, scans)]
+    missing = unlisted[np.array(is_sound, dtype=bool)]
+    video_absent = ~missing["video_id"].isin(lab_list.rows["video_id"])
+    missing = missing.assign(
+        verdict=LACKING, line=0, reason=np.where(video_absent, WHOLE_VIDEO, "")
+    )
+    return pd.concat([unsound, missing])[list(COLUMNS)].reset_index(drop=True)
 
 
 def summary(lab_list: LabList, findings: pd.DataFrame) -> list[str]:
-    """Summarise the findings in lines for people."""
+    """Summarise the findings of `check_list` for people, as lines of text."""
     lines, verdicts = lab_list.rows, findings["verdict"]
-    strangers, relabelled = (~lab_list.matched).sum(), lab_list.relabelled.sum()
-    damaged, lacking = findings[verdicts == DAMAGED], findings[verdicts == LACKING]
-    whole = lacking[lacking["reason"] != ""]
-    gained = lab_list.official[lab_list.official["narration_id"].isin(lacking["narration_id"])]
+    unmatched, relabelled = (~lab_list.matched).sum(), lab_list.relabelled.sum()
+    damaged, missing = findings[verdicts == DAMAGED], findings[verdicts == LACKING]
+    of_absent_videos = missing[missing["reason"] != ""]
+    gained = lab_list.official[lab_list.official["narration_id"].isin(missing["narration_id"])]
     pairs = set(zip(lines["verb"], lines["noun"], strict=True))
-    more_pairs = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
-    reason_kinds = Counter(damaged["reason"].map(kind_of))
+    pairs_with_gained = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
+    count_of_reason = Counter(damaged["reason"].map(kind_of))
     return [
-        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {strangers} are no official "
+        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {unmatched} are no official "
         f"rows, {relabelled} of them an official segment with other labels",
         f"{len(lines) - (verdicts != LACKING).sum()} sound, {len(damaged)} on damaged frames or "
         f"videos, {(verdicts == NOT_SCANNED).sum()} in videos that were not scanned",
-        *(f"  {count}: {kind}" for kind, count in reason_kinds.most_common()),
-        f"{len(lacking)} sound segments lack, {len(whole)} of them in the "
-        f"{whole['video_id'].nunique()} videos that the list leaves out whole",
-        f"{len(pairs)} verb-noun pairs; {len(more_pairs)} with the segments that lack",
+        *(f"  {count}: {reason}" for reason, count in count_of_reason.most_common()),
+        f"{len(missing)} sound segments lack, {len(of_absent_videos)} of them in the "
+        f"{of_absent_videos['video_id'].nunique()} videos that the list leaves out whole",
+        f"{len(pairs)} verb-noun pairs; {len(pairs_with_gained)} with the segments that lack",
     ]
 
 
-def _reasons(
+def _drop_reasons(
     rows: pd.DataFrame,
     videos: Mapping[str, Video],
     states: Mapping[str, ScanRow],
@@ -238,6 +240,7 @@ def _reasons(
     """Return why `clean` would drop each row; "" if it is sound or its video was not scanned."""
 
     def index_of(video_id: str) -> VideoIndex:
+        """Load the frame index of a video."""
         return load_index(index_path(scans, videos[video_id].participant_id), video_id)
 
     scanned = rows[rows["video_id"].isin(list(states))].reset_index(drop=True)

@@ -1,7 +1,7 @@
 """Vision transformers with fused attention: VideoMAE's, and the video encoders of AVION and LaViLa.
 
-Fused attention never holds the weights of all token pairs. MMAction2's own holds them three times
-for the backward pass: 90 MiB a layer and segment of 1,568 tokens, in float32.
+Fused attention never holds the weights of all token pairs. MMAction2's own attention holds them
+three times for the backward pass: 90 MiB a layer and segment of 1,568 tokens, in float32.
 
 The published weights of AVION and LaViLa were learned on Ego4D. Both take CLIP's transformer to all
 patches of all frames: a class token, an embedding of the place and one of the time. AVION attends
@@ -26,10 +26,10 @@ ModuleList = models.backbones.vit_mae.ModuleList
 
 
 class FusedAttention(models.backbones.vit_mae.Attention):
-    """MMAction2's attention of VideoMAE, computed by torch in one operation."""
+    """MMAction2's attention of VideoMAE, computed by torch in one fused operation."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend.
+        """Let every token attend to all tokens.
 
         Args:
             x: Tokens [B, N, C].
@@ -40,8 +40,9 @@ class FusedAttention(models.backbones.vit_mae.Attention):
         return self.joined(self.mixed(*self.parts(x)))
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of tokens [B, N, C], each [B, heads, N, C / heads]."""
+        """Compute query, key and value of tokens [B, N, C], each [B, heads, N, C / heads]."""
         bias = None
+        # The keys have no bias (see the head of this module), so zeros stand for it.
         if hasattr(self, "q_bias"):
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
         qkv = F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))
@@ -49,28 +50,29 @@ class FusedAttention(models.backbones.vit_mae.Attention):
         return query, key, value
 
     def mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """The mean of the values, weighted for each query."""
+        """Compute the mean of the values for each query, weighted by its match with the keys."""
         dropout = self.attn_drop.p if self.training else 0.0
         return F.scaled_dot_product_attention(
             query, key, value, dropout_p=dropout, scale=self.scale
         )
 
-    def joined(self, mixed: Tensor) -> Tensor:
-        """Tokens [B, N, C] of [B, heads, N, C / heads]."""
-        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+    def joined(self, attended: Tensor) -> Tensor:
+        """Join the heads' results, [B, heads, N, C / heads], to tokens [B, N, C]; project them."""
+        return self.proj_drop(self.proj(attended.transpose(1, 2).flatten(2)))
 
 
 @MODELS.register_module()
 class FusedVisionTransformer(models.VisionTransformer):
     """MMAction2's VisionTransformer (VideoMAE) with `FusedAttention`.
 
-    Weights of either load into the other.
+    Weights of one of the two classes also load into the other.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for block in self.blocks:
-            # The parameters are the same; only the forward pass differs.
+            # The class of a built module can be changed, since its parameters are the same and only
+            # the forward pass differs.
             block.attn.__class__ = FusedAttention
 
 
@@ -78,13 +80,13 @@ class QuickGELU(nn.Module):
     """CLIP's approximation of GELU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it to each value."""
+        """Apply the approximation to each value."""
         return x * torch.sigmoid(1.702 * x)
 
 
 @MODELS.register_module()
 class AvionVisionTransformer(FusedVisionTransformer):
-    """AVION's encoder of videos.
+    """AVION's encoder of videos: a transformer whose tokens attend to all tokens of all frames.
 
     Args:
         num_frames: Frames of a clip.
@@ -92,9 +94,9 @@ class AvionVisionTransformer(FusedVisionTransformer):
         patch_size: Side of a patch, in pixels.
         embed_dims: Channels of a token.
         drop_path_rate: Share of samples for which a branch is left out, the same in each block.
-        quick_gelu: CLIP's approximation of GELU. AVION's script asks for it, but its model takes no
-            notice and computes GELU itself.
-        **more: Further arguments of MMAction2's VisionTransformer: `depth`, `num_heads`.
+        quick_gelu: Whether to compute CLIP's approximation of GELU. AVION's script asks for it, but
+            AVION's model ignores this and computes GELU itself.
+        **arguments: Further arguments of MMAction2's VisionTransformer: `depth`, `num_heads`.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
         embed_dims: int = 768,
         drop_path_rate: float = 0.0,
         quick_gelu: bool = False,
-        **more: Any,
+        **arguments: Any,
     ) -> None:
         super().__init__(
             num_frames=num_frames,
@@ -116,7 +118,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
             tubelet_size=1,
             use_learnable_pos_emb=True,
             use_mean_pooling=False,
-            **more,
+            **arguments,
         )
         patch = (1, patch_size, patch_size)
         self.patch_embed = PatchEmbed(
@@ -139,7 +141,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
                 block.mlp.layers[0][1] = QuickGELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode clips.
+        """Compute one vector of features for each clip.
 
         Args:
             x: Clips [B, 3, T, H, W].
@@ -147,8 +149,10 @@ class AvionVisionTransformer(FusedVisionTransformer):
         Returns:
             Features of the class token [B, C].
         """
-        x = self.patch_embed(x)[0]
+        x, _ = self.patch_embed(x)
         frames = self.time_embed.shape[1]
+        # The tokens [B, T * P, C] are in order of time. Each frame repeats the embeddings of all P
+        # places; each time repeats its embedding at all P places.
         position = self.pos_embed[:, 1:].repeat(1, frames, 1)
         time = self.time_embed.repeat_interleave(x.shape[1] // frames, 1)
         class_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
@@ -159,48 +163,67 @@ class AvionVisionTransformer(FusedVisionTransformer):
 
 
 class DividedAttention(FusedAttention):
-    """The class token attends to all; another one to it, and to its own place or its own frame.
+    """Attention divided into groups of tokens: over time, or over space.
+
+    The class token attends to all tokens. Each other token attends to the class token and to its
+    group: the tokens of the same place in all frames, or all tokens of the same frame.
 
     Attributes:
         frames: Frames of a clip.
-        over_time: Whether to attend to the same place of all frames, or to the same frame.
+        over_time: Whether a group is a place in all frames; else it is a frame.
     """
 
     frames = 0
     over_time = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend. Args and result are those of `FusedAttention`."""
-        qkv = self.parts(x)
-        class_token = self.mixed(qkv[0][:, :, :1], *qkv[1:])
+        """Attend in groups.
+
+        Args:
+            x: Tokens [B, 1 + T * P, C] of T frames with P places, the class token first.
+
+        Returns:
+            Tokens of the same shape.
+        """
+        query, key, value = self.parts(x)
+        class_token = self.mixed(query[:, :, :1], key, value)
+        # The patches are unflattened to [B, heads, T, P, D]. This axis numbers the groups.
         axis = 3 if self.over_time else 2
-        # The shape goes from [B, heads, 1 + T * P, D] to [B * groups, heads, tokens of a group, D].
+        # The shape goes from [B, heads, 1 + T * P, D] to [B, groups, heads, tokens of a group, D].
         grouped = [
-            tensor[:, :, 1:].unflatten(2, (self.frames, -1)).movedim(axis, 1) for tensor in qkv
+            tensor[:, :, 1:].unflatten(2, (self.frames, -1)).movedim(axis, 1)
+            for tensor in (query, key, value)
         ]
         groups = grouped[0].shape[1]
-        query, key, value = (tensor.flatten(0, 1) for tensor in grouped)
-        attended = [
+        # Each group becomes a sample of its own, [B * groups, heads, tokens of a group, D].
+        group_query, group_key, group_value = (tensor.flatten(0, 1) for tensor in grouped)
+        # Key and value of the class token are put before those of each group.
+        key_and_value = [
             torch.cat((tensor[:, :, :1].repeat_interleave(groups, 0), group_tokens), 2)
-            for tensor, group_tokens in zip(qkv[1:], (key, value), strict=True)
+            for tensor, group_tokens in ((key, group_key), (value, group_value))
         ]
-        patch_tokens = self.mixed(query, *attended).unflatten(0, (-1, groups)).movedim(1, axis)
+        attended = self.mixed(group_query, *key_and_value)
+        patch_tokens = attended.unflatten(0, (-1, groups)).movedim(1, axis)
         return self.joined(torch.cat((class_token, patch_tokens.flatten(2, 3)), 2))
 
 
 class DividedBlock(models.backbones.vit_mae.Block):
-    """Attention over time, then over space, whose result alone is added; then an MLP."""
+    """A block of LaViLa's transformer: attention over time, then over space, then an MLP.
 
-    def __init__(self, embed_dims: int, frames: int, **more: Any) -> None:
-        super().__init__(embed_dims, **more)
+    Attention over space sees the result of attention over time. Only the result of attention over
+    space is added to the block's input.
+    """
+
+    def __init__(self, embed_dims: int, frames: int, **arguments: Any) -> None:
+        super().__init__(embed_dims, **arguments)
         self.norm3 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.time_attn = DividedAttention(embed_dims, more["num_heads"])
+        self.time_attn = DividedAttention(embed_dims, arguments["num_heads"])
         self.attn.__class__ = DividedAttention
         self.attn.frames = self.time_attn.frames = frames
         self.time_attn.over_time = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens [B, 1 + T * P, C] to the same."""
+        """Compute the block: tokens [B, 1 + T * P, C] give tokens of the same shape."""
         over_time = x + self.time_attn(self.norm3(x))
         x = x + self.drop_path(self.attn(self.norm1(over_time)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -210,14 +233,15 @@ class DividedBlock(models.backbones.vit_mae.Block):
 class LavilaVisionTransformer(AvionVisionTransformer):
     """LaViLa's encoder of videos, a TimeSformer. Its arguments are those of AVION's."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.norm_pre = nn.LayerNorm(self.embed_dims)
-        rate, depth = given.get("drop_path_rate", 0.0), given.get("depth", 12)
-        heads, frames = given.get("num_heads", 12), self.time_embed.shape[1]
+        last_rate, depth = arguments.get("drop_path_rate", 0.0), arguments.get("depth", 12)
+        heads, frames = arguments.get("num_heads", 12), self.time_embed.shape[1]
+        # The rate of left-out branches rises from 0 in the first block to its value in the last.
         self.blocks = ModuleList(
             DividedBlock(self.embed_dims, frames, num_heads=heads, drop_path_rate=rate)
-            for rate in torch.linspace(0, rate, depth).tolist()
+            for rate in torch.linspace(0, last_rate, depth).tolist()
         )
         for block in self.blocks:
             block.mlp.layers[0][1] = QuickGELU()

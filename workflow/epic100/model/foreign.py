@@ -1,4 +1,4 @@
-"""Builds the model of a model file or checkpoint of unknown origin, without running its code.
+"""Build the model of a model file or checkpoint of unknown origin, without running its code.
 
 MMEngine resolves a dotted `type` to any callable, and registered classes open the files and URLs in
 their arguments. So a config is plain data (a text of MMAction2 is parsed, not run), and is checked
@@ -61,10 +61,10 @@ TRUSTED = (
 WORDS = ("AvgConsensus", "resnet3d")
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
 LARGEST_NUMBER = 100_000
-# One config may have so many values, nested so deep.
+# A config may have at most so many values, nested at most so deep.
 MOST_VALUES = 20_000
 DEEPEST = 30
-# It limits frames x height x width x colours of all clips of a segment.
+# This limits frames x height x width x colours of all clips of a segment.
 MOST_PIXELS = 2**30
 # These arguments of steps state the pixels of a side.
 SIDES = ("scale", "crop_size", "short_side", "size")
@@ -75,9 +75,9 @@ class Cleaned:
     """A part of a config that is safe to build.
 
     Attributes:
-        spec: The config.
-        dropped: What was removed from it, as readable text.
-        modules: The user's own modules, which its classes may be from.
+        spec: The part of the config.
+        dropped: The values that were removed from it, as text: `model.init_cfg = ...`.
+        modules: The user's own modules, whose classes it may use.
     """
 
     spec: Any
@@ -86,12 +86,12 @@ class Cleaned:
 
 
 def parse_config(text: str, where: str | os.PathLike, instead: str) -> dict[str, Any]:
-    """Parse a complete config, as MMEngine stores it in checkpoints, without running it.
+    """Parse the text of a config, as MMEngine stores it in checkpoints, without running it.
 
     Args:
         text: Python assignments of literals and `dict(...)` calls.
         where: Start of the error message, such as the file.
-        instead: End of the error message: what the user can do.
+        instead: End of the error message, which tells what the user can do.
 
     Raises:
         EpicError: The text has anything other than names and values, or is too long.
@@ -101,6 +101,7 @@ def parse_config(text: str, where: str | os.PathLike, instead: str) -> dict[str,
         if not isinstance(text, str) or len(text) > LONGEST_CONFIG:
             raise ValueError(f"expected at most {LONGEST_CONFIG} characters of text")
         for node in _Literals().visit(ast.parse(text)).body:
+            # Only assignments to a plain name are accepted, and `literal_eval` refuses calls.
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     values[name] = ast.literal_eval(value)
@@ -114,9 +115,11 @@ def parse_config(text: str, where: str | os.PathLike, instead: str) -> dict[str,
 
 
 class _Literals(ast.NodeTransformer):
-    """Writes `dict(a=1)` as `{"a": 1}`; a call that is left is an error of `literal_eval`."""
+    """Replace calls such as `dict(a=1)` in a syntax tree by literals such as `{"a": 1}`."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Replace a call of `dict`; any other call stays, and `literal_eval` refuses it."""
+        # The arguments are replaced first, since they may be such calls too.
         self.generic_visit(node)
         match node:
             case ast.Call(func=ast.Name(id="dict"), args=[value], keywords=[]):
@@ -130,6 +133,9 @@ class _Literals(ast.NodeTransformer):
 def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
     """Make the `model` of a foreign config safe to build.
 
+    The nested config is copied. Keys that would load files, such as `pretrained`, are left out, and
+    classes that are not trusted are errors.
+
     Args:
         model: The value of `model` in the config. It must be a recognizer.
         where: Start of error messages: the file.
@@ -139,13 +145,13 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
         EpicError: The model has a class that is not from MMAction2, this project or `modules`, or
             it is not a recognizer.
     """
-    walk = _Walk(MODELS, where, (*TRUSTED, *_below(modules)))
-    spec = walk.value(model, "model")
+    copier = _SafeCopier(MODELS, where, (*TRUSTED, *_module_prefixes(modules)))
+    spec = copier.copied(model, "model")
     if not isinstance(spec, dict) or not issubclass(
-        walk.kind(spec, "model"), models.BaseRecognizer
+        copier.allowed_class(spec, "model"), models.BaseRecognizer
     ):
         raise EpicError(f"{where}: its `model` is no recognizer; expected one of MMAction2")
-    return Cleaned(spec, walk.dropped, tuple(modules))
+    return Cleaned(spec, copier.dropped, tuple(modules))
 
 
 def clean_pipeline(
@@ -159,38 +165,53 @@ def clean_pipeline(
         modules: Modules that the user trusts. They must be imported already.
 
     Raises:
-        EpicError: As `clean_model`, or a step is neither in `STEPS` nor from `modules`.
+        EpicError: A step is neither in `STEPS` nor from `modules`, has a wrong argument, or asks
+            for too many pixels.
     """
-    walk = _Walk(TRANSFORMS, where, _below(modules), tuple(STEPS), LARGEST)
-    cleaned = [walk.value(step, f"step {index}") for index, step in enumerate(steps)]
+    copier = _SafeCopier(TRANSFORMS, where, _module_prefixes(modules), tuple(STEPS), LARGEST)
+    cleaned = [copier.copied(step, f"step {index}") for index, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for index, step in enumerate(cleaned):
-        walk.kind(step, f"step {index}")
+        copier.allowed_class(step, f"step {index}")
         if step["type"] in STEPS:
             cleaned[index] = step = checked_step(step, where)
+        # The product over all steps is the largest number of frames that they can give.
         frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
         side = max(side, *(_largest(step.get(name)) for name in SIDES))
+    # A picture has three values per pixel, one for each colour.
     if 3 * frames * side**2 > MOST_PIXELS:
         raise EpicError(
             f"{where}: its test pipeline asks for {frames:.0f} frames of up to {side:.0f} pixels a "
             f"side; expected at most {MOST_PIXELS:.0e} values in all"
         )
-    return Cleaned(cleaned, walk.dropped)
+    return Cleaned(cleaned, copier.dropped)
 
 
 def _largest(value: Any) -> float:
-    """The largest number in an argument of a step; 1 if there is none."""
+    """Find the largest number in an argument of a step, which may be nested; 1 if there is none."""
     if isinstance(value, list | tuple):
         return max(map(_largest, value), default=1)
     return max(1, abs(value)) if isinstance(value, int | float) else 1
 
 
-def _below(modules: Sequence[str]) -> tuple[str, ...]:
+def _module_prefixes(modules: Sequence[str]) -> tuple[str, ...]:
+    """Give the prefixes of names in these modules: `my_models` gives `my_models.`."""
     return tuple(f"{name}." for name in modules)
 
 
-class _Walk:
-    """Copies a config without the parts that must not be built."""
+class _SafeCopier:
+    """Copies a config without the parts that must not be built.
+
+    Args:
+        registry: MMEngine's registry of the classes that the config may name.
+        where: Start of error messages: the file.
+        trusted: Prefixes of modules whose classes are allowed.
+        listed: Names of classes that are allowed, whatever their module.
+        largest: The largest number that is allowed.
+
+    Attributes:
+        dropped: The values that were left out, as text.
+    """
 
     def __init__(
         self,
@@ -203,23 +224,26 @@ class _Walk:
         # A class that MMAction2 does not have may be of MMEngine, whose registry is the parent.
         self._classes = ChainMap(registry.module_dict, registry.parent.module_dict)
         self._where, self._trusted = where, trusted
-        self._listed, self._largest, self._left = listed, largest, MOST_VALUES
+        self._listed, self._largest, self._values_left = listed, largest, MOST_VALUES
         self.dropped: list[str] = []
 
-    def value(self, value: Any, name: str, depth: int = 0) -> Any:
-        """Copy a value; `name` says where it is."""
-        self._left -= 1
-        if self._left < 0 or depth > DEEPEST:
+    def copied(self, value: Any, name: str, depth: int = 0) -> Any:
+        """Copy a value of the config. Its `name` is like `model.backbone.depth`, for errors."""
+        # All values of a config count, over all calls, so that its size is limited.
+        self._values_left -= 1
+        if self._values_left < 0 or depth > DEEPEST:
             raise EpicError(
                 f"{self._where}: its config is larger or deeper than any model's; correct it"
             )
         if isinstance(value, Mapping):
-            return self._mapping(value, name, depth)
+            return self._copied_mapping(value, name, depth)
         if isinstance(value, list | tuple):
-            items = [self.value(v, f"{name}[{i}]", depth + 1) for i, v in enumerate(value)]
+            items = [
+                self.copied(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)
+            ]
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, str):
-            return self._text(value, name)
+            return self._text_or_none(value, name)
         if value is None or isinstance(value, int | float) and abs(value) <= self._largest:
             return value
         # Python refuses to write a number of thousands of digits.
@@ -229,8 +253,8 @@ class _Walk:
             f"{self._largest}"
         )
 
-    def kind(self, spec: Mapping[str, Any], name: str) -> type:
-        """Return the class named in `spec`. Raises EpicError if it is not allowed."""
+    def allowed_class(self, spec: Mapping[str, Any], name: str) -> type:
+        """Return the class that is the `type` of `spec`; raise EpicError if it is not allowed."""
         type_name = spec.get("type")
         named_class = self._classes.get(type_name) if isinstance(type_name, str) else None
         if not inspect.isclass(named_class) or not (
@@ -243,7 +267,8 @@ class _Walk:
             )
         return named_class
 
-    def _mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+    def _copied_mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+        """Copy a dict of the config without the keys that would load files."""
         copy = {}
         for key, item in value.items():
             item_name = f"{name}.{str(key)[:60]}"
@@ -257,34 +282,36 @@ class _Walk:
             elif key == "type":
                 copy[key] = item
                 if item not in WORDS:
-                    self.kind(copy, name)
+                    self.allowed_class(copy, name)
             elif key in LOADS:
-                # It is removed, since some classes do not accept None here.
+                # The key is left out, since some classes do not accept None here.
                 if item:
-                    self._drop(item, item_name)
+                    self._report(item, item_name)
             else:
-                copy[key] = self.value(item, item_name, depth + 1)
+                copy[key] = self.copied(item, item_name, depth + 1)
         return copy
 
-    def _text(self, text: str, name: str) -> str | None:
+    def _text_or_none(self, text: str, name: str) -> str | None:
+        """Return a text of the config, or None if it looks like a path or a URL."""
         names_file = re.search(r"[/\\.~:$%]", text) or len(text) > 200 or not text.isprintable()
         if not names_file and not Path(text).is_file():
             return text
-        self._drop(text, name)
+        self._report(text, name)
         return None
 
-    def _drop(self, item: Any, name: str) -> None:
+    def _report(self, item: Any, name: str) -> None:
+        """Add a value that is left out to `dropped`."""
         self.dropped.append(f"{name} = {str(item)[:80]}")
 
 
 def open_foreign(
     trained: TrainedModel, path: str, modules: Sequence[str] = ()
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Open a model of any origin.
+    """Build the model of a model file of any origin, and check its test pipeline.
 
     Args:
         trained: The content of a model file.
-        path: That file.
+        path: The model file.
         modules: Modules that the user trusts. They must be imported already.
 
     Returns:
@@ -304,7 +331,7 @@ def build_foreign(
 ) -> nn.Module:
     """Build the model of a foreign config and load its weights, which must match exactly.
 
-    It is built in a process with limits first, unless this run has done so before.
+    The model is first built in a process with limits, unless this run has done so before.
 
     Args:
         cleaned: The result of `clean_model`.
@@ -319,7 +346,14 @@ def build_foreign(
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
     size = sum(value.nbytes for value in weights.values())
     key = hashlib.sha256(repr((cleaned.spec, cleaned.modules, size)).encode()).hexdigest()
-    build_call = (_try_to_build, cleaned.spec, cleaned.modules, [*filter(None, sys.path)], size)
+    # An empty entry of `sys.path` stands for the current folder, so it is left out.
+    build_call = (
+        _build_with_limits,
+        cleaned.spec,
+        cleaned.modules,
+        [folder for folder in sys.path if folder],
+        size,
+    )
     if fault := fault_of_building(key, *build_call, file=file, size=size):
         raise EpicError(
             f"{where}: model cannot be built here ({fault}); expected classes of MMAction2 1.2"
@@ -334,8 +368,10 @@ def build_foreign(
     return built
 
 
-def _try_to_build(spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int) -> None:
-    """Build a model, in the guard."""
+def _build_with_limits(
+    spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int
+) -> None:
+    """Build a model on trial; `size`, the bytes of its weights, limits the memory."""
     sys.path[:] = path
     use_modules({"imports": modules})
     limit_memory(size)

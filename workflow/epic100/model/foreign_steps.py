@@ -1,7 +1,7 @@
-"""What the steps of a foreign test pipeline may say: the arguments of each, their types and limits.
+"""Check the arguments of the steps of a foreign test pipeline: names, types and limits.
 
-MMAction2's steps check little when they are built, so that a wrong argument would become a
-traceback in the middle of a prediction.
+MMAction2's steps check little when they are built. Without these checks, a wrong argument would be
+a traceback in the middle of a prediction.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from epic100.base.errors import EpicError
 
-# No count may be larger, be it the pixels of a side or the frames of a clip.
+# No count may be larger, such as the pixels of a side or the frames of a clip.
 LARGEST = 4_096
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
@@ -97,14 +97,14 @@ _CHECKED: dict[str, type[BaseModel]] = {
 
 
 def checked_step(step: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check the arguments of a step of `STEPS`.
+    """Check the arguments of a pipeline step whose type is in `STEPS`.
 
     Args:
         step: The step, with its `type`.
         where: Start of the error message.
 
     Returns:
-        The same; pairs are tuples, as MMAction2 wants them.
+        The same step; pairs are tuples, as MMAction2 expects them.
 
     Raises:
         EpicError: An argument is unknown, missing, of another type or beyond its limits.

@@ -1,9 +1,10 @@
 """The forward pass of a recognizer, for steps, validation, predictions, timelines and features.
 
-What it computes in, how its weights lie, how many views are computed at a time: each is said here
-once, with `model.precision`.
+Together with `model.precision`, this is the only place that decides on the precision, the layout of
+the weights, and the number of views that are computed at a time.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -21,7 +22,7 @@ from epic100.model.precision import computing_in, dtype_of, lies_channels_last, 
 from epic100.model.registered import lay_out_channels_last
 from epic100.model.views import frames_of_2d, mean_log_probs
 
-# It takes the clips of B segments, and gives [B, columns].
+# A function of this type takes the clips of B segments, and returns rows [B, columns].
 Compute = Callable[[Sequence[Tensor]], Tensor]
 
 
@@ -32,7 +33,7 @@ def train_step(
     most: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Do one optimizer step on `data`, in parts that fit into memory.
+    """Do one optimizer step on a batch, which is split into pieces that fit into memory.
 
     The gradient is that of the mean loss over the whole batch; several processes exchange it once.
 
@@ -40,27 +41,30 @@ def train_step(
         model: The model, or its wrapper for several processes.
         data: The collated batch.
         optim_wrapper: MMEngine's optimizer wrapper.
-        most: Segments of a part, at most; None: the batch is one part.
-        dtype: What the pass computes in; None is float32.
+        most: The highest number of segments in a piece; None: the batch is one piece.
+        dtype: The type that the pass computes in; None is float32.
 
     Returns:
         The logged figures, as a mean over the batch.
     """
     module, total = bare(model), len(data["inputs"])
-    size = -(-total // -(-total // (most or total)))
-    starts = range(0, total, size)
+    # The batch is split into as few pieces as possible, of nearly equal size.
+    pieces = math.ceil(total / (most or total))
+    size = math.ceil(total / pieces)
     logged: dict[str, torch.Tensor] = {}
-    for start in starts:
+    for start in range(0, total, size):
         piece = {key: values[start : start + size] for key, values in data.items()}
-        share = len(piece["inputs"]) / total
-        is_last = start == starts[-1]
+        # The mean over the batch is the sum of the means over pieces, each weighted by its size.
+        weight = len(piece["inputs"]) / total
+        is_last = start + size >= total
+        # The processes exchange gradients in the last backward pass alone.
         with model.no_sync() if is_model_wrapper(model) and not is_last else nullcontext():
             with computing_in(dtype, module.data_preprocessor.device):
                 losses = model._run_forward(module.data_preprocessor(piece, True), mode="loss")
             loss, figures = module.parse_losses(losses)
-            optim_wrapper.backward(loss * share)
+            optim_wrapper.backward(loss * weight)
         for key, value in figures.items():
-            logged[key] = logged.get(key, 0) + share * value.detach()
+            logged[key] = logged.get(key, 0) + weight * value.detach()
     optim_wrapper.step()
     optim_wrapper.zero_grad()
     return logged
@@ -74,29 +78,31 @@ def scores_of_views(
     frames: int | None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Yield the scores [views, outputs] of `at_once` views at a time.
+    """Compute a model's scores of all views of some segments, and yield [views, outputs] by batch.
 
     Args:
         model: A recognizer of MMAction2, in evaluation mode.
         clips: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
         at_once: Views per forward pass, so that memory does not grow with their number. Each view
             is a sample of its own: TSM shifts only within it.
-        frames: T of a 2D model, else None.
-        dtype: Autocast for the backbone; the head computes in float32, so that scores do not tie.
+        frames: Frames T of a view for a 2D model, else None.
+        dtype: The type that the backbone computes in; None is that of the weights. The head
+            computes in float32, so that scores do not tie.
 
     Raises:
-        EpicError: One view does not fit into the memory of the device. Where several do not, half
-            as many are tried, and so on.
+        EpicError: One view does not fit into the memory of the device. If several views do not
+            fit, half as many are tried, and so on.
     """
     device = model.data_preprocessor.device
     # Clips of a worker lie in memory in another order than clips of this process, and some CPUs
     # then compute other last digits.
     views = torch.cat([clip.to(device, non_blocking=True) for clip in clips]).contiguous()
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
-    fit = getattr(model, "views_that_fit", at_once)
+    # A model remembers how many views fitted into memory, so later calls do not try too many again.
+    batch_size = getattr(model, "views_that_fit", at_once)
     while len(views):
-        fit = min(fit, at_once, len(views))
-        batch = {"inputs": list(views[:fit]), "data_samples": None}
+        batch_size = min(batch_size, at_once, len(views))
+        batch = {"inputs": list(views[:batch_size]), "data_samples": None}
         try:
             with computing_in(dtype, device):
                 inputs = model.data_preprocessor(batch, False)["inputs"]
@@ -106,14 +112,14 @@ def scores_of_views(
             features = tree_map_only(torch.Tensor, torch.Tensor.float, features)
             scores = model.cls_head(features, **head_arguments)
         except torch.OutOfMemoryError as error:
-            if fit == 1:
+            if batch_size == 1:
                 raise EpicError(
                     f"one view of a segment does not fit into the memory of {device}: {error}; "
                     "set `predict: crops: 1`, take another GPU, or `predict: device: cpu`"
                 ) from error
-            fit = model.views_that_fit = fit // 2
+            batch_size = model.views_that_fit = batch_size // 2
         else:
-            views = views[fit:]
+            views = views[batch_size:]
             yield scores
 
 
@@ -126,20 +132,21 @@ def pooled_features(
     where: str,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Compute what a recognizer's backbone gives after pooling, before the head's first layer.
+    """Compute one vector of features for each clip: the backbone's output after pooling.
 
-    This is the input of the first linear layer that the head applies: the pooled maps of a CNN
-    (X3D-S: 432 values, before its `fc1`), both ways of SlowFast side by side, the class token or
-    the mean of the tokens of a transformer. 2D models that classify each frame (TSM) give the mean
-    over the clip's frames.
+    It is the input of the first linear layer that the head applies. For a CNN, these are the pooled
+    maps (X3D-S: 432 values, before its `fc1`); for SlowFast, those of both pathways side by side;
+    for a transformer, the class token or the mean of the tokens. For a 2D model that classifies
+    each frame (TSM), it is the mean over the clip's frames.
 
     Args:
         model: A recognizer of MMAction2, in evaluation mode.
-        clips: As for `scores_of_views`, with a view each.
-        at_once: As for `scores_of_views`.
-        frames: As for `scores_of_views`.
+        clips: B tensors of uint8 with one view each: [1, C, T, H, W], or [T, C, H, W] for a 2D
+            model.
+        at_once: Clips per forward pass.
+        frames: Frames T of a clip for a 2D model, else None.
         where: The model's file, for errors.
-        dtype: As for `scores_of_views`.
+        dtype: The type that the backbone computes in; None is that of the weights.
 
     Returns:
         float32 [B, C] on the CPU.
@@ -153,18 +160,19 @@ def pooled_features(
         layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))
         for layer in layers
     ]
-    # A pass that ran out of memory in the head has left its inputs behind.
+    # Each pass starts anew, also after one that ran out of memory in the head.
     hooks.append(model.cls_head.register_forward_pre_hook(lambda *_: layer_inputs.clear()))
     pooled = []
     try:
         for scores in scores_of_views(model, clips, at_once, frames, dtype):
+            # A 2D model has a row for each frame, so its rows are a multiple of the clips.
             if not layer_inputs or layer_inputs[0].dim() != 2 or len(layer_inputs[0]) % len(scores):
                 raise EpicError(
                     f"{where}: {type(model.cls_head).__name__} gives no features: no linear layer "
                     "in it gets pooled features [clips, C]; expected a head of the zoo (config/zoo)"
                 )
-            rows = layer_inputs[0].float().reshape(len(scores), -1, layer_inputs[0].shape[1])
-            pooled.append(rows.mean(dim=1).cpu())
+            rows_of_clips = layer_inputs[0].float().unflatten(0, (len(scores), -1))
+            pooled.append(rows_of_clips.mean(dim=1).cpu())
     finally:
         for hook in hooks:
             hook.remove()
@@ -179,10 +187,10 @@ def open_model(
     modules: Sequence[str] = (),
     features: bool = False,
 ) -> tuple[Compute, list[dict]]:
-    """Open the model of a model file.
+    """Build the model of a model file on a device, ready to compute scores or features of clips.
 
     Args:
-        trained: The content of the file.
+        trained: The content of the model file.
         path: The model file.
         device: The torch device.
         at_once: Views per forward pass.
@@ -190,7 +198,7 @@ def open_model(
         features: Whether rows are features, not scores.
 
     Returns:
-        What computes the rows of a batch, and the model's test pipeline.
+        A function that computes the rows of a batch of segments, and the model's test pipeline.
 
     Raises:
         EpicError: The model cannot be built from the file.
@@ -204,6 +212,7 @@ def open_model(
     outputs = trained.outputs
 
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Compute the log-probabilities of segments from their clips."""
         logits = torch.cat(list(scores_of_views(model, clips, at_once, frames, dtype)))
         if logits.shape[1] != sum(outputs.values()):
             raise EpicError(
@@ -213,11 +222,12 @@ def open_model(
         return mean_log_probs(logits, outputs, len(clips))
 
     def pooled(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Compute the features of segments from their clips."""
         return pooled_features(model, clips, at_once, frames, path, dtype)
 
     return (pooled if features else scores), pipeline
 
 
 def bare(model: BaseModel | MMDistributedDataParallel) -> BaseModel:
-    """The model without the wrapper for several processes."""
+    """Unwrap a model from MMEngine's wrapper for several processes, if it has one."""
     return model.module if is_model_wrapper(model) else model

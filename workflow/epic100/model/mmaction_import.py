@@ -1,12 +1,13 @@
-"""The door to MMAction2's models and MMEngine's configs: import this module first.
+"""Import MMAction2's models and MMEngine's configs without errors: import this module first.
 
 The wheel and sdist of mmaction2 1.2.0 do not have the folder `mmaction/models/localizers/drn`, but
-its `__init__` imports it, so `import mmaction.models` fails. Where the folder is missing, two empty
+its `__init__` imports it, so `import mmaction.models` fails. If the folder is missing, two empty
 modules stand for it, and the localizer DRN is None. Nothing in site-packages is changed, and a
 fixed release needs no change here.
 
-Where `transformers` is installed, it also imports VindLU (video and text), which needs `timm` and a
-`transformers` before 5, and nothing here uses. So it is told that there is none.
+If `transformers` is installed, MMAction2 also imports VindLU (video and text). VindLU needs `timm`
+and a `transformers` before 5, and nothing here uses it. So MMAction2 is told that `transformers` is
+not installed.
 """
 
 import sys

@@ -20,17 +20,18 @@ from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
 
 FORMAT = "epic100 model 2"
-# The last layer's outputs stand for these, in order, by the value of `train: heads:`.
+# For each value of `train: heads:`, the outputs of the last layer stand for these, in order.
 OUTPUTS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "verb", "noun")}
 # Each verb and each noun gets a score for every segment, so their number is limited.
 MOST_CLASSES = 10_000
 
-# It counts the characters of a config as JSON. A complete one has about 10,000.
+# This limits the characters of a config as JSON. A complete config has about 10,000.
 LONGEST_CONFIG = 500_000
 Value = TypeVar("Value", bound=Any)
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a dict that JSON can hold; raise ValueError for any other, or for a very long one."""
     try:
         if len(json.dumps(value)) <= LONGEST_CONFIG:
             return value
@@ -48,7 +49,7 @@ Pairs = Annotated[list[tuple[Count, Count, Count]], FailFast()]
 
 
 def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, int]:
-    """Return how many outputs of the last layer stand for pairs, verbs and nouns, in order.
+    """Count the outputs of the last layer that stand for pairs, verbs and nouns, in order.
 
     Args:
         heads: A key of `OUTPUTS`.
@@ -57,10 +58,11 @@ def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, in
         nouns: Number of noun classes.
 
     Returns:
-        Outputs by "pair", "verb" and "noun", as far as the model has them.
+        The numbers by "pair", "verb" and "noun", as far as the model has them. For example:
+        `{"verb": 97, "noun": 300}`.
 
     Raises:
-        EpicError: There are no such outputs.
+        EpicError: `heads` is no key of `OUTPUTS`.
     """
     if heads not in OUTPUTS:
         raise EpicError(f"`heads` is {heads!r}; expected one of {', '.join(OUTPUTS)}")
@@ -69,14 +71,14 @@ def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, in
 
 
 def split_outputs(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Split scores by what they stand for.
+    """Split the scores of all outputs into those of pairs, verbs and nouns.
 
     Args:
         scores: [..., all outputs].
         sizes: The result of `output_sizes`.
 
     Returns:
-        The scores [..., outputs] of pairs, verbs and nouns.
+        The scores [..., outputs] by "pair", "verb" and "noun".
     """
     scores_of_tasks = scores.split(list(sizes.values()), dim=-1)
     return dict(zip(sizes, scores_of_tasks, strict=True))
@@ -84,7 +86,7 @@ def split_outputs(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and all that is needed to use it.
+    """A trained model with all that is needed to use it: the content of a model file.
 
     Attributes:
         state_dict: Weights by name.
@@ -94,7 +96,7 @@ class TrainedModel:
         config: The MMEngine config.
         trained_on: Split, number of segments, epochs, seed and start weights of the training.
         heads: What the outputs of the last layer stand for, a key of `OUTPUTS`.
-        names: Class names by id, of "verb" and of "noun". A class may have none.
+        names: Class names by id, for "verb" and for "noun". A class may have no name.
     """
 
     state_dict: dict[str, Tensor]
@@ -110,7 +112,7 @@ class TrainedModel:
 
     @property
     def outputs(self) -> dict[str, int]:
-        """How many outputs stand for pairs, verbs and nouns, in order."""
+        """Number of outputs that stand for pairs, verbs and nouns, in order (`output_sizes`)."""
         return output_sizes(self.heads, len(self.pairs), self.num_verbs, self.num_nouns)
 
 
@@ -143,11 +145,12 @@ def joint_digest(digests: Sequence[str]) -> str:
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
-    """Read a file of `save_model`.
+    """Read a model file that `save_model` wrote.
+
+    A pair table that does not belong to the weights is noticed only when the model predicts.
 
     Raises:
-        EpicError: The file is not a model of this version. Whether its pair table is of its weights
-            is seen when it predicts.
+        EpicError: The file is not a model of this version.
     """
     content = read_foreign(
         path,
@@ -161,25 +164,28 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             "model of another version must be trained again; for one of MMAction2: epic100 migrate "
             "model"
         )
-    if lacking := [f.name for f in fields(TrainedModel) if f.name not in content]:
+    names = [entry.name for entry in fields(TrainedModel)]
+    if missing := [name for name in names if name not in content]:
         raise EpicError(
-            f"{path}: a model without {', '.join(lacking)}; expected results/model.pth as the "
+            f"{path}: a model without {', '.join(missing)}; expected results/model.pth as the "
             "rule train writes it; train again"
         )
-    model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
-    return checked(model, path, "train")
+    return checked(TrainedModel(**{name: content[name] for name in names}), path, "train")
 
 
 def checked(content: Value, path: str | os.PathLike, rule: str) -> Value:
-    """Check what a file holds against the types of its class, and its pairs.
+    """Check the content of a model or predictions file: the types of its fields, and its pairs.
 
     Args:
         content: A dataclass with the config `STRICT`, and `pairs`, `num_verbs` and `num_nouns`.
-        path: The file.
-        rule: The rule that writes such files.
+        path: The file, for errors.
+        rule: The rule that writes such files, for errors.
+
+    Returns:
+        The content.
 
     Raises:
-        EpicError: A part is of another type or outside its range.
+        EpicError: A field has another type or is outside its range, or the pairs are not valid.
     """
     try:
         content = conforming(content)
@@ -191,20 +197,20 @@ def checked(content: Value, path: str | os.PathLike, rule: str) -> Value:
                 f"{path}: its pair {pair} is verb {verb}, noun {noun}; expected verbs up to "
                 f"{content.num_verbs - 1}, nouns up to {content.num_nouns - 1}"
             )
-    if len({pair[:2] for pair in content.pairs}) < len(content.pairs):
+    if len({(verb, noun) for verb, noun, _ in content.pairs}) < len(content.pairs):
         raise EpicError(f"{path}: it has a pair twice; expected what the rule {rule} writes")
     return content
 
 
 def test_pipeline_of(config: Any, where: str | os.PathLike) -> list[dict[str, Any]]:
-    """Return `test_dataloader.dataset.pipeline` of a config.
+    """Return the test pipeline of a config: its `test_dataloader.dataset.pipeline`.
 
     Args:
         config: The config.
         where: Start of the error message.
 
     Raises:
-        EpicError: It is no list of steps, each with its `type`.
+        EpicError: The pipeline is no list of steps, each with its `type`.
     """
     section: Any = config
     for key in ("test_dataloader", "dataset", "pipeline"):

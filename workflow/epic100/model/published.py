@@ -11,7 +11,7 @@ from epic100.base.shipped import ROOT
 
 
 class Published(BaseModel):
-    """A published model. Its keys are described at the head of config/published.yaml."""
+    """A published model's entry in config/published.yaml, whose head describes the keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,12 +36,12 @@ class Published(BaseModel):
 
     @property
     def rule(self) -> str:
-        """The rule by which its frames are chosen, which also says whose code it is."""
+        """The rule that chooses the model's frames, named after the code that trained the model."""
         return self.sampling["rule"]
 
 
 @cache
 def published() -> dict[str, Published]:
-    """Return the published models by name."""
+    """Read the entries of all published models, by name."""
     content = yaml.safe_load(read_text(ROOT / "config/published.yaml"))
     return {name: Published(**keys) for name, keys in content.items()}

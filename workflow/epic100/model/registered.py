@@ -1,8 +1,9 @@
-"""The classes of models that are registered by name, once this is imported.
+"""Parts of models that recipes can name; importing this module registers them.
 
-A recognizer with channels-last weights, and any head of MMAction2 with outputs for pairs, verbs and
-nouns, and their loss: its last layer gets one output per pair, verb or noun, and the scores are
-split again by position. And Mixup and CutMix of a batch, where the model is.
+- `ChannelsLastRecognizer3D`: a recognizer with channels-last weights;
+- `EpicHead`: any head of MMAction2, with outputs for pairs, verbs and nouns, and their loss. The
+  last layer has one output per pair, verb or noun, and the scores are split again by position;
+- `MixClips`: Mixup and CutMix of a batch, on the device of the model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from epic100.segments.pairs import read_pairs
 
 BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"
-# OutputsLoss replaces the loss of a head that states none, or one of this name.
+# OutputsLoss replaces the loss of a head that states no loss, or one of this name.
 OWN_LOSSES = (None, "CrossEntropyLoss")
 REDUCED: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
@@ -36,7 +37,8 @@ REDUCED: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": t
 class ChannelsLastRecognizer3D(models.Recognizer3D):
     """MMAction2's Recognizer3D with channels-last weights in the backbone.
 
-    It computes the same sums, 1.4 times faster on a CPU. Weights of either load into the other.
+    It computes the same sums, 1.4 times faster on a CPU. Weights of one of the two classes also
+    load into the other.
 
     The layout is set when the model is built, not by a hook. DistributedDataParallel (torch 2.13)
     keeps the layout that it finds. If the weights change their layout later, the first iteration
@@ -49,7 +51,7 @@ class ChannelsLastRecognizer3D(models.Recognizer3D):
 
 
 def lay_out_channels_last(module: nn.Module) -> None:
-    """Change the 5-D weights of `module` to channels-last, in place. Others are not changed.
+    """Change the 5-D weights of a module to channels-last, in place. Other weights stay.
 
     `Module.to(memory_format=torch.channels_last_3d)` fails on modules that also have 4-D weights,
     such as 2D backbones and the patch embedding of transformers.
@@ -61,15 +63,15 @@ def lay_out_channels_last(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class HeadOf:
-    """What a recipe says of its head: a head of MMAction2, and what its outputs stand for.
+    """The head that a recipe describes: a head of MMAction2, and what its outputs stand for.
 
     Args:
         head: The config of MMAction2's head, without `num_classes`.
-        pairs: The pair table.
+        pairs: Path of the pair table.
         heads: A key of `model_file.OUTPUTS`.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-        loss: What is learned of the losses of several `heads`: their sum or their mean.
+        loss: Whether the losses of several `heads` are summed or averaged.
     """
 
     head: Mapping[str, Any]
@@ -80,10 +82,12 @@ class HeadOf:
     loss: Literal["sum", "mean"] = "sum"
 
     def config(self) -> dict[str, Any]:
-        """The config of MMAction2's head with its number of outputs, which needs no pair table.
+        """Make the complete config of MMAction2's head, with its number of outputs.
+
+        With this config, the head is built without the pair table.
 
         Raises:
-            EpicError: The config has a number of its own.
+            EpicError: The recipe states a number of outputs.
         """
         pairs = len(read_pairs(self.pairs))
         outputs = sum(output_sizes(self.heads, pairs, self.num_verbs, self.num_nouns).values())
@@ -96,11 +100,13 @@ class HeadOf:
         return {**self.head, "num_classes": outputs}
 
     def build(self) -> nn.Module:
-        """Build that head itself, so its weights have their usual names, with the loss of `heads`.
+        """Build MMAction2's head with the loss for `heads`.
+
+        The head is not wrapped, so its weights have their usual names.
 
         Raises:
-            EpicError: As `config`; or it has a loss of its own beside several `heads`, or another
-                `loss` than sum and mean.
+            EpicError: As for `config`; or the recipe states a loss of its own with several `heads`,
+                or another `loss` than sum and mean.
         """
         built = MODELS.build(self.config())
         if self.loss not in REDUCED:
@@ -112,18 +118,20 @@ class HeadOf:
                     f"pairs alone, but `heads` is {self.heads!r}; set `train: heads: pair`, or "
                     "take `loss_cls` out"
                 )
+            # OutputsLoss smooths the labels itself, so the head must not do it, too.
             smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
             classes = (self.num_verbs, self.num_nouns)
             pairs = read_pairs(self.pairs)
             built.loss_cls = OutputsLoss(pairs, self.heads, *classes, smoothing, self.loss)
+        # A head class with its own way to compute the loss keeps it.
         if type(built).loss_by_feat is BaseHead.loss_by_feat:
             built.loss_by_feat = MethodType(loss_on_device, built)
         return built
 
 
-def epic_head(**said: Any) -> nn.Module:
-    """Build what a recipe says of its head (`HeadOf`)."""
-    return HeadOf(**said).build()
+def epic_head(**arguments: Any) -> nn.Module:
+    """Build the head that a recipe describes; the arguments are those of `HeadOf`."""
+    return HeadOf(**arguments).build()
 
 
 # `update_wrapper` gives the function the arguments of `HeadOf`, which the check of options reads.
@@ -133,15 +141,16 @@ MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))
 class OutputsLoss(nn.Module):
     """The sum or the mean of the softmax cross-entropies of pairs, verbs and nouns.
 
-    LaViLa learns the sum of three, epic-kitchens-slowfast and the TSN and TSM of EPIC-KITCHENS'
-    authors the mean of two. With SGD the two differ as learning rates do.
+    LaViLa learns with the sum of three losses; epic-kitchens-slowfast and the TSN and TSM of
+    EPIC-KITCHENS' authors learn with the mean of two. With SGD, the choice between sum and mean has
+    the effect of another learning rate.
 
     Args:
         pairs: The pair table: verb, noun and count.
         heads: A key of `model_file.OUTPUTS`.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-        smoothing: Share of each label that is spread evenly over the classes of its kind.
+        smoothing: Share of each label that is spread evenly over all pairs, verbs or nouns.
         loss: A key of `REDUCED`.
     """
 
@@ -158,8 +167,9 @@ class OutputsLoss(nn.Module):
         self.reduced = REDUCED[loss]
         self.sizes = output_sizes(heads, len(pairs), num_verbs, num_nouns)
         self.smoothing = smoothing
-        verb, noun, _ = torch.tensor(pairs).unbind(1)
-        self._classes = {"pair": torch.arange(len(pairs)), "verb": verb, "noun": noun}
+        verbs, nouns, _ = torch.tensor(pairs).unbind(1)
+        # For each task, this holds the class of every pair id, [P].
+        self._classes = {"pair": torch.arange(len(pairs)), "verb": verbs, "noun": nouns}
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
         """Compute the loss of a batch.
@@ -174,6 +184,7 @@ class OutputsLoss(nn.Module):
         """
         losses = []
         for task, logits in split_outputs(scores.float(), self.sizes).items():
+            # The classes are stored on the device, so that they are copied there only once.
             classes = self._classes[task] = self._classes[task].to(scores.device)
             if label.is_floating_point():
                 shares = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
@@ -185,10 +196,10 @@ class OutputsLoss(nn.Module):
 
 
 def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Tensor:
-    """Compute the mean cross-entropy of labels that are shares of classes.
+    """Compute the mean cross-entropy of labels that are shares of several classes.
 
-    If each label has one class alone, it is `F.cross_entropy` of these classes to the bit: the same
-    sums in the same order, which torch's own for shares does not have.
+    If each label has only one class, the result equals `F.cross_entropy` of these classes to the
+    bit: the sums are the same and in the same order. Torch's own function for shares differs.
 
     Args:
         logits: float32 [B, classes].
@@ -197,16 +208,17 @@ def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Ten
     """
     log_probs = logits.log_softmax(dim=1)
     weighted = (log_probs * shares).sum(dim=1, keepdim=True)
+    # There is one column alone. `nll_loss` gives minus its mean, summed in the right order.
     column = torch.zeros(len(weighted), dtype=torch.int64, device=weighted.device)
-    even = -log_probs.sum(dim=1).mean()
-    return (1 - smoothing) * F.nll_loss(weighted, column) + even * (smoothing / logits.shape[1])
+    loss_sum = -log_probs.sum(dim=1).mean()
+    return (1 - smoothing) * F.nll_loss(weighted, column) + loss_sum * (smoothing / logits.shape[1])
 
 
 def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -> dict[str, Tensor]:
-    """Compute what MMAction2's `BaseHead.loss_by_feat` does, in float32 and on the device.
+    """Compute loss and top-k accuracy as MMAction2's `BaseHead.loss_by_feat`, but on the device.
 
-    Its own (1.2.0) computes top-k with NumPy between forward and backward. The GPU then waits for a
-    full sort on the CPU, and NumPy has no bfloat16.
+    It computes in float32. MMAction2's function (1.2.0) computes top-k with NumPy between forward
+    and backward. The GPU then waits for a full sort on the CPU, and NumPy has no bfloat16.
 
     Args:
         head: A head of MMAction2.
@@ -222,16 +234,16 @@ def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -
     if not labels.is_floating_point():
         labels = labels.flatten()
         figures |= _top_k(scores.detach(), labels, head.topk)
-    if smooth := head.label_smooth_eps:
+    if smoothing := head.label_smooth_eps:
         if labels.dim() == 1:
             labels = F.one_hot(labels, num_classes=head.num_classes)
-        labels = (1 - smooth) * labels + smooth / head.num_classes
+        labels = (1 - smoothing) * labels + smoothing / head.num_classes
     loss = head.loss_cls(scores, labels)
     return figures | (loss if isinstance(loss, dict) else {"loss_cls": loss})
 
 
 def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, Tensor]:
-    """For each k, the share of samples with the label among the k highest scores."""
+    """Compute for each k the share of samples with the label among the k highest scores."""
     highest = scores.topk(min(max(ranks), scores.shape[1]), dim=1).indices
     hit = highest.eq(labels[:, None])
     return {f"top{k}_acc": hit[:, :k].any(dim=1).double().mean() for k in ranks}
@@ -239,18 +251,19 @@ def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, 
 
 @MODELS.register_module()
 class MixClips:
-    """Mix each clip of a batch with the one at its place from the end, by Mixup or CutMix.
+    """Mix the clips of a batch in pairs by Mixup or CutMix: the first with the last, and so on.
 
-    One of the two is drawn for each batch, with one share for all its clips. So does timm's Mixup,
-    which VideoMAE and AVION use. MMAction2's own classes read labels back from the device.
+    One of the two is drawn for each batch, with one share for all its clips. This is how timm's
+    Mixup does it, which VideoMAE and AVION use. MMAction2's own classes read labels back from the
+    device.
 
     All draws are from NumPy, which `SampleSeedHook` seeds in each iteration.
 
     Args:
         num_classes: Number of pairs; the workflow sets it.
         mixup: Both parameters of the beta distribution of a clip's share, for Mixup.
-        cutmix: The same for CutMix.
-        cutmix_share: Share of the batches that CutMix is for.
+        cutmix: Both parameters of this distribution for CutMix.
+        cutmix_share: Share of the batches that are mixed by CutMix.
     """
 
     def __init__(
@@ -262,7 +275,7 @@ class MixClips:
     def __call__(
         self, clips: Tensor, samples: list[ActionDataSample]
     ) -> tuple[Tensor, list[ActionDataSample]]:
-        """Mix a batch.
+        """Mix the clips of a batch, and their labels with the same shares.
 
         Args:
             clips: float [B, ..., H, W].
@@ -281,6 +294,7 @@ class MixClips:
             (top, bottom), (left, right) = _span(height, side), _span(width, side)
             clips = clips.clone()
             clips[..., top:bottom, left:right] = other_clips[..., top:bottom, left:right]
+            # The rectangle was cut at the edges, so the share is computed from its real area.
             kept_share = 1 - (bottom - top) * (right - left) / (height * width)
         else:
             clips = other_clips.lerp(clips, kept_share)
@@ -291,7 +305,7 @@ class MixClips:
         return clips, samples
 
 
-def _span(length: int, share: float) -> tuple[int, int]:
-    """Where a part of this share begins and ends, around a drawn centre; cut at the edges."""
-    centre, half = np.random.randint(length), int(length * share) // 2
+def _span(length: int, fraction: float) -> tuple[int, int]:
+    """Draw a stretch of this fraction of a side: its start and end, cut at the edges."""
+    centre, half = np.random.randint(length), int(length * fraction) // 2
     return max(0, centre - half), min(length, centre + half)

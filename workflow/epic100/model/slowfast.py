@@ -1,6 +1,6 @@
 """SlowFast as PySlowFast tests it, for weights that were trained with PySlowFast.
 
-MMAction2's SlowFast is the same network but for two things. The slow pathway of PySlowFast takes
+MMAction2's SlowFast is the same network except for two things. The slow pathway of PySlowFast takes
 frames 0, 4, 8, 13, 17, 22, 26 and 31 of 32, and MMAction2's takes 0, 4, 8 ... 28. In a test,
 PySlowFast's head sees windows of the size that it was trained on, and takes the mean of their
 probabilities. Source: epic-kitchens/epic-kitchens-slowfast at bf50519, `pack_pathway_output` of
@@ -24,20 +24,25 @@ from epic100.model.model_file import split_outputs
 class PySlowFast(models.ResNet3dSlowFast):
     """MMAction2's ResNet3dSlowFast with PySlowFast's frames in the slow pathway.
 
-    Weights of either load into the other. `resample_rate` must be `speed_ratio`.
+    Weights of one of the two classes also load into the other. `resample_rate` must be equal to
+    `speed_ratio`.
     """
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self._slower: int = given["speed_ratio"]
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._frames_per_slow_frame: int = arguments["speed_ratio"]
         self.resample_rate = self.speed_ratio = 1  # Both pathways get all frames.
         self.slow_path.conv1.register_forward_pre_hook(self._frames_of_slow_path)
 
-    def _frames_of_slow_path(self, conv: nn.Module, clips: tuple[Tensor]) -> Tensor:
-        """Choose among the frames of clips [B, C, T, H, W]."""
-        frames = clips[0].shape[2]
-        chosen = torch.linspace(0, frames - 1, frames // self._slower).long()
-        return clips[0].index_select(2, chosen.to(clips[0].device))
+    def _frames_of_slow_path(self, conv: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        """Choose the frames of the slow pathway, from first to last, of clips [B, C, T, H, W].
+
+        It is a hook before the first convolution of the slow pathway, and replaces its input.
+        """
+        (clips,) = inputs
+        frames = clips.shape[2]
+        chosen = torch.linspace(0, frames - 1, frames // self._frames_per_slow_frame).long()
+        return clips.index_select(2, chosen.to(clips.device))
 
 
 @MODELS.register_module()
@@ -45,35 +50,41 @@ class PySlowFastHead(models.heads.SlowFastHead):
     """MMAction2's SlowFastHead, which in a test scores windows as PySlowFast does.
 
     Args:
-        parts: Number of outputs of each task. Each has a softmax of its own.
+        parts: Number of outputs of each task. Each task has a softmax of its own.
         window: Side of a window, in places of the last feature map.
-        **more: Arguments of SlowFastHead.
+        **arguments: Arguments of SlowFastHead.
     """
 
-    def __init__(self, parts: Sequence[int], window: int = 7, **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, parts: Sequence[int], window: int = 7, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.parts: Mapping[str, int] = {str(task): size for task, size in enumerate(parts)}
         self.window = window
 
-    def forward(self, x: tuple[Tensor, Tensor], **more: Any) -> Tensor:
-        """Score clips.
+    def forward(self, x: tuple[Tensor, Tensor], **unused: Any) -> Tensor:
+        """Compute the scores of clips; in a test, over windows of each clip's feature map.
 
         Args:
             x: Features of the slow and of the fast pathway, [B, C, T, H, W] each.
-            **more: Not used.
+            **unused: Arguments that MMAction2 gives to every head. They are not used.
 
         Returns:
             [B, all outputs]. In a test: the log of the windows' mean probabilities.
         """
         if self.training:
             return super().forward(x)
-        window = min(self.window, *x[0].shape[3:])
-        pooled = [F.avg_pool3d(tensor, (tensor.shape[2], window, window), stride=1) for tensor in x]
-        # The fast pathway comes first, since `fc_cls` of MMAction2's head has it first.
-        windows = torch.cat(pooled[::-1], 1).movedim(1, -1).flatten(1, 3)
+        slow, fast = x
+        window = min(self.window, *slow.shape[3:])
+        # The fast pathway comes first, since `fc_cls` of MMAction2's head has it first. A window
+        # covers all frames of its pathway.
+        pooled = [
+            F.avg_pool3d(features, (features.shape[2], window, window), stride=1)
+            for features in (fast, slow)
+        ]
+        # All windows of a clip are put in a row, [B, windows, C], and each gets scores.
+        windows = torch.cat(pooled, 1).movedim(1, -1).flatten(1, 3)
         scores = self.fc_cls(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         means = [
-            tensor.log_softmax(-1).logsumexp(1) - math.log(windows.shape[1])
-            for tensor in split_outputs(scores, self.parts).values()
+            task_scores.log_softmax(-1).logsumexp(1) - math.log(windows.shape[1])
+            for task_scores in split_outputs(scores, self.parts).values()
         ]
         return torch.cat(means, 1)

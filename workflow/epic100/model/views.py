@@ -11,10 +11,11 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.model_file import split_outputs, test_pipeline_of
 
-# SlowFast takes so many in its tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS).
+# SlowFast takes this number of clips in its tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS).
 DENSE_CLIPS = 10
 SAMPLERS = ("SampleFrames", "UniformSample", "PublishedFrames")
-CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
+SEVERAL_CROPS = ("ThreeCrop", "TenCrop")
+CROPS = ("CenterCrop", *SEVERAL_CROPS)
 # This value of `crops` means the whole picture.
 WHOLE = "whole"
 
@@ -23,17 +24,20 @@ Pipeline = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a pipeline takes the frames of a segment; for training, views, timelines and migration.
+    """The way that a pipeline takes frames from a segment.
+
+    Training, views, timelines and migration use it.
 
     Attributes:
-        kind: "dense": neighbouring frames at an interval, from a part of the segment. "segment":
-            the frames of a clip cover the whole segment (UniformSample). "sparse": the same, the
-            way MMAction2's 2D models do it (SampleFrames with clips of one frame) and models that
-            others published (PublishedFrames). "other": none of these.
+        kind: "dense": frames at a fixed interval, from a part of the segment. "segment": the frames
+            of a clip cover the whole segment (UniformSample). "sparse": frames cover the whole
+            segment too, but there is only one clip. MMAction2's 2D models do so (SampleFrames with
+            clips of one frame), and models that others published (PublishedFrames). "other": none
+            of these.
         frames: Frames of a view; 0 if unknown.
-        interval: Frames from one to the next of a dense clip.
-        fps: The rate that `interval` counts at; None: the file's own.
-        clips: Clips of a segment; 1 for "sparse", where `num_clips` are the frames of a view.
+        interval: Distance from one frame of a dense clip to the next, in frames.
+        fps: The frame rate that `interval` counts at; None: the file's own.
+        clips: Clips of a segment; 1 for "sparse", where `num_clips` is the number of frames.
     """
 
     kind: str
@@ -43,12 +47,12 @@ class Sampling:
     clips: int = 1
 
     def span(self, fps: float) -> int:
-        """Frames of a file of this rate that a dense clip spans."""
+        """Count the frames that a dense clip spans in a file of this frame rate."""
         return max(1, round(self.frames * self.interval * (fps / self.fps if self.fps else 1)))
 
     @property
     def words(self) -> str:
-        """The same in words."""
+        """The sampling in words: `16 frames, 4 apart at 30 frames a second`."""
         if self.kind == "other":
             return "frames as a step of its own takes them"
         if self.kind != "dense":
@@ -58,13 +62,15 @@ class Sampling:
 
 
 def sampling_of(pipeline: Pipeline) -> Sampling:
-    """How a pipeline takes the frames of a segment, by its first step that does."""
+    """Describe how a pipeline takes frames from a segment, by its first sampling step."""
     for step in pipeline:
         length, clips = step.get("clip_len", 1), step.get("num_clips", 1)
         if step["type"] == "UniformSample":
             return Sampling("segment", length, clips=clips)
         if step["type"] == "SampleFrames" and length == 1:
-            return Sampling("sparse", clips)
+            # Each of the step's clips is a single frame, and together they are one view.
+            return Sampling("sparse", frames=clips)
+        # Among the published rules, only that of SlowFast takes dense clips.
         if step["type"] == "PublishedFrames" and step["rule"] != "slowfast":
             return Sampling("sparse", length)
         if step["type"] in SAMPLERS:
@@ -74,7 +80,7 @@ def sampling_of(pipeline: Pipeline) -> Sampling:
 
 
 def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tuple[int, int | str]:
-    """Choose the number of clips and crops per segment.
+    """Choose the numbers of clips and crops per segment, and check that the pipeline can give them.
 
     Args:
         pipeline: The model's test pipeline.
@@ -111,21 +117,23 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
 
 
 def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
-    """Say how many views each segment has, and how much longer than one they take."""
-    text, count = ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
-    views_text = f"{clips} clips x {text} of each of {segments} segments"
-    return f"{views_text}: {clips * count} times the cost of one view"
+    """Write a line on the number of views and their cost: `10 clips x 3 crops of each of ...`."""
+    crops_text, crop_count = (
+        ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
+    )
+    views_text = f"{clips} clips x {crops_text} of each of {segments} segments"
+    return f"{views_text}: {clips * crop_count} times the cost of one view"
 
 
 def one_view_pipeline(config: Mapping[str, Any], where: str | os.PathLike) -> Pipeline:
-    """The test pipeline in a model file's config. Raises EpicError if it cannot give one view."""
+    """Return the test pipeline of a config; raise EpicError if it cannot give a single view."""
     pipeline = test_pipeline_of(config, where)
     chosen_views(pipeline, 1, 1)
     return pipeline
 
 
 def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict]:
-    """Change the test pipeline so that it gives `clips` x `crops` views per segment.
+    """Change a test pipeline so that it gives `clips` x `crops` views per segment.
 
     A single dense clip is the middle of the segment; several are spread evenly from its first to
     its last frame, and none goes beyond it. Three crops are squares as large as the resized short
@@ -134,7 +142,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
     Args:
         pipeline: The model's test pipeline.
         clips: Clips per segment.
-        crops: Crops per clip: 1 (centre) or 3.
+        crops: Crops per clip: 1 (centre) or 3; "whole" for the whole picture.
 
     Raises:
         EpicError: The pipeline does not support these views (`chosen_views`).
@@ -151,6 +159,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
             short_side = min(sides) if sides and step.get("keep_ratio", True) else None
         elif step["type"] == "DecodeSegment":
             short_side = step.get("short_side")
+            # A step that decodes and crops becomes one that decodes alone, and then ThreeCrop.
             if step.get("crop") and crops != 1:
                 size = short_side or step["size"]
                 steps.append({"type": "DecodeSegment", "short_side": short_side})
@@ -161,15 +170,21 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
             continue
         elif step["type"] in CROPS and crops == 3:
             step = {"type": "ThreeCrop", "crop_size": short_side or step["crop_size"]}
-        elif step["type"] in CROPS[1:]:
+        elif step["type"] in SEVERAL_CROPS:
             step = {"type": "CenterCrop", "crop_size": step["crop_size"]}
         steps.append(step)
     return steps
 
 
 def frames_of_2d(pipeline: Pipeline) -> int | None:
-    """Frames per view of a 2D model; None for models with input [C, T, H, W]."""
-    if not any(s["type"] == "FormatShape" and s["input_format"] == "NCHW" for s in pipeline):
+    """Count the frames per view of a 2D model; None for a model with clips [C, T, H, W] as input.
+
+    Raises:
+        EpicError: The number of frames is unknown.
+    """
+    if not any(
+        step["type"] == "FormatShape" and step["input_format"] == "NCHW" for step in pipeline
+    ):
         return None
     if frames := sampling_of(pipeline).frames:
         return frames
@@ -180,7 +195,7 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
 
 
 def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: int) -> torch.Tensor:
-    """Log of a model's probabilities, averaged over the views of each segment.
+    """Average a model's probabilities over the views of each segment, and return their logs.
 
     Args:
         scores: Logits [segments * views, all outputs], with the views of a segment together.
@@ -193,4 +208,5 @@ def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: i
     scores_of_tasks = split_outputs(scores.double(), outputs).values()
     views = torch.cat([logits.log_softmax(dim=1) for logits in scores_of_tasks], dim=1)
     views = views.unflatten(0, (segments, -1))
+    # The log of a mean is the log of the sum, less the log of the number.
     return (views.logsumexp(dim=1) - math.log(views.shape[1])).float().cpu()

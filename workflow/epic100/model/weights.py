@@ -1,9 +1,9 @@
-"""Start weights: opened safely, by MMAction2's names, and compared with the model before training.
+"""Start weights: open them safely, rename them to MMAction2's names, compare them with the model.
 
 PySlowFast and pytorchvideo publish `X3D_S.pyth` with the same tensors. MMAction2's `fc1` is their
-1x1x1 convolution without the last three axes. pytorchvideo's stem calls the spatial convolution
-`conv_t`. Its first block has no BatchNorm on the shortcut. MMAction2's BatchNorm there keeps its
-initial values, which leave the result unchanged.
+1x1x1 convolution without the last three axes. In pytorchvideo, the spatial convolution of the stem
+is called `conv_t`, and the first block has no BatchNorm on the shortcut. MMAction2's BatchNorm
+there keeps its initial values, which leave the result unchanged.
 """
 
 import os
@@ -16,7 +16,8 @@ from torch import Tensor
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 
-# The upper names are PySlowFast's, those with `blocks` are pytorchvideo's.
+# These modules are not in a residual block. The upper names are PySlowFast's; those with `blocks`
+# are pytorchvideo's.
 OUTSIDE = {
     "s1.pathway0_stem.conv_xy": "backbone.conv1_s.conv",
     "s1.pathway0_stem.conv": "backbone.conv1_t.conv",
@@ -60,7 +61,7 @@ IN_BLOCK = {
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint, by MMAction2's names.
+    """Read the tensors of a checkpoint by MMAction2's names.
 
     Checkpoints of PySlowFast and pytorchvideo are also accepted.
 
@@ -77,7 +78,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:
-    """The tensors of a loaded checkpoint, by MMAction2's names; empty if there are none."""
+    """Collect the tensors of a loaded checkpoint by MMAction2's names; {} if there are none."""
     return mmaction_names(named_tensors(content))
 
 
@@ -92,59 +93,70 @@ def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed = {}
     for name, tensor in state.items():
-        new_name = _renamed(name)
+        new_name = _mmaction_name(name)
         is_foreign_fc1 = new_name == "cls_head.fc1.weight" and tensor.ndim == 5
         renamed[new_name] = tensor.flatten(1) if is_foreign_fc1 else tensor
     return renamed
 
 
-def _renamed(name: str) -> str:
-    # The value is `weight`, `bias`, `running_mean` or another one.
-    module, _, value = name.rpartition(".")
+def _mmaction_name(name: str) -> str:
+    """Return MMAction2's name of a tensor; a name that is not known stays.
+
+    For example, `s2.pathway0_res0.branch1.weight` gives `backbone.layer1.0.downsample.conv.weight`.
+    """
+    # A name is that of a module and that of a tensor in it, such as `weight` or `running_mean`.
+    module, _, tensor_name = name.rpartition(".")
     if module in OUTSIDE:
-        return f"{OUTSIDE[module]}.{value}"
+        return f"{OUTSIDE[module]}.{tensor_name}"
     match = re.match(BLOCK, module)
     if not match or module[match.end() :] not in IN_BLOCK:
         return name
+    # PySlowFast's stage s2 is layer 1, since its stage s1 is the stem.
     layer = match["layer"] or int(match["stage"]) - 1
     submodule = IN_BLOCK[module[match.end() :]]
-    return f"backbone.layer{layer}.{match['block']}.{submodule}.{value}"
+    return f"backbone.layer{layer}.{match['block']}.{submodule}.{tensor_name}"
 
 
 def fit_weights(
     path: str | os.PathLike, tensors: Mapping[str, Tensor], model: torch.nn.Module
 ) -> str:
-    """Compare `tensors`, which `read_weights(path)` gave, with `model` before it is loaded.
+    """Compare start weights with a model before they are loaded into it.
+
+    Args:
+        path: The file of the weights, for errors.
+        tensors: The tensors by name, from `read_weights(path)`.
+        model: The model.
 
     Returns:
-        One line: how many tensors fit, those of another shape with both, and those that the file
-        has not.
+        A line for people: how many tensors fit, which ones have another shape, with both shapes,
+        and which ones the file lacks.
 
     Raises:
         EpicError: The file provides less than half of the model's tensors, so it belongs to another
             model. MMEngine would load almost nothing from it and train on.
     """
     model_tensors = model.state_dict()
-    anew = [
-        f"{name} ({_size(tensors[name])} there, {_size(value)} here)"
+    trained_anew = [
+        f"{name} ({_shape_text(tensors[name])} there, {_shape_text(value)} here)"
         for name, value in model_tensors.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
     absent = [name for name in model_tensors if name not in tensors]
-    taken = len(model_tensors) - len(anew) - len(absent)
-    if taken * 2 < len(model_tensors):
+    fitting = len(model_tensors) - len(trained_anew) - len(absent)
+    if fitting < len(model_tensors) / 2:
         raise EpicError(
-            f"{path}: weights of another model: {taken} of its {len(tensors)} tensors fit the "
+            f"{path}: weights of another model: {fitting} of its {len(tensors)} tensors fit the "
             f"{len(model_tensors)} of {type(model).__name__} (the file's first: "
             f"{next(iter(tensors))}); expected MMAction2's checkpoint of the same backbone"
         )
-    text = f"{taken} of {len(model_tensors)} tensors"
-    if anew:
-        text += f"; trained anew: {', '.join(anew)}"
+    text = f"{fitting} of {len(model_tensors)} tensors"
+    if trained_anew:
+        text += f"; trained anew: {', '.join(trained_anew)}"
     if absent:
-        text += f"; not in the file: {', '.join(absent[:3])}{' ...' * (len(absent) > 3)}"
+        text += f"; not in the file: {', '.join(absent[:3])}{' ...' if len(absent) > 3 else ''}"
     return text
 
 
-def _size(tensor: Tensor) -> str:
+def _shape_text(tensor: Tensor) -> str:
+    """Write the shape of a tensor as text: `24x3x1x3x3`."""
     return "x".join(map(str, tensor.shape)) or "scalar"

@@ -1,4 +1,7 @@
-"""What gives features: a recognizer without its head, or another encoder; and what they are of."""
+"""Encoders, which compute features: a recognizer without its head, or a class of the user's.
+
+A `Source` names the encoder of features, with a digest of all that they follow from.
+"""
 
 import hashlib
 import importlib
@@ -24,17 +27,18 @@ MODEL = "model"
 
 
 class Encoder(Protocol):
-    """A class that `features: encoder: module:Class` names.
+    """The form of a class of the user's that `features: encoder: module:Class` names.
 
     Attributes:
         clip_len: Frames of a clip.
-        frame_interval: Frames from one to the next; None: they are spread over the whole clip.
-        fps: The rate that `frame_interval` counts at; None: the file's own.
+        frame_interval: Distance from one frame of a clip to the next, in frames; None: the frames
+            are spread over the whole stretch of video.
+        fps: The frame rate that `frame_interval` counts at; None: the file's own.
         size: Side of the square pictures, in pixels.
-        short_side: Optional: what the picture's shorter side is scaled to before the centre crop,
-            in pixels; `size` if absent.
-        files: Optional: paths of its weights. Features are made again when their content, or that
-            of the class's module, changes.
+        short_side: Optional: the length that the picture's shorter side is scaled to before the
+            centre crop, in pixels; `size` if absent.
+        files: Optional: paths of the weights. Features are made again when the content of these
+            files, or of the module of the class, changes.
     """
 
     clip_len: int
@@ -46,14 +50,14 @@ class Encoder(Protocol):
         """Load the weights onto a torch device."""
 
     def __call__(self, clips: Tensor) -> Tensor:
-        """Compute features.
+        """Compute a vector of features, or tokens, for each clip.
 
         Args:
             clips: uint8 [B, 3, clip_len, size, size], RGB, on the CPU.
 
         Returns:
-            Floats [B, C]; for `features: grid:` also tokens in order of time [B, G, C], or by
-            place [B, time, rows, columns, C].
+            Floats in one of three shapes: one vector per clip [B, C]; with `features: grid:`,
+            tokens in order of time [B, G, C]; or tokens by place [B, time, rows, columns, C].
         """
         ...
 
@@ -63,34 +67,34 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
 
     Args:
         name: `module:Class`.
-        modules: The config's `modules` section, whose folder is looked in too.
+        modules: The config's `modules` section. The module may be in its folder, too.
 
     Raises:
         EpicError: There is no such class, or it lacks an attribute of `Encoder`.
     """
     use_modules(modules)
-    module, _, class_name = name.partition(":")
+    module_name, _, class_name = name.partition(":")
     try:
-        encoder = getattr(importlib.import_module(module), class_name)
+        encoder = getattr(importlib.import_module(module_name), class_name)
     except Exception as error:  # A module is code, so any error is possible.
         raise EpicError(
             f"config: `features: encoder:` is {name}, which cannot be imported "
             f"({type(error).__name__}: {error}); expected model, hf, or module:Class of an "
             "installed module or one in `modules: folder:`"
         ) from error
-    lacking = [
+    missing = [
         key for key in ("clip_len", "frame_interval", "fps", "size") if not hasattr(encoder, key)
     ]
-    if lacking:
+    if missing:
         raise EpicError(
-            f"config: `features: encoder:` {name} has no {', '.join(lacking)}; expected the "
+            f"config: `features: encoder:` {name} has no {', '.join(missing)}; expected the "
             "attributes of epic100.prediction.encoder.Encoder"
         )
     return encoder
 
 
 def fingerprint(encoder: Any) -> str:
-    """A digest of what the features of a user's encoder follow from: its code, files and clips."""
+    """Digest all that the features of a user's encoder follow from: its code, files and clips."""
     module_path = sys.modules[encoder.__module__].__file__
     digests = [
         disk.digest(path, "sha256").value for path in (module_path, *getattr(encoder, "files", ()))
@@ -102,18 +106,18 @@ def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
     """Build the pipeline that makes the clips of an encoder, with a centre crop.
 
     Args:
-        encoder: A class as `Encoder` describes it, or what has its attributes.
+        encoder: A class as `Encoder` describes it, or another object with these attributes.
     """
     dense = {"frame_interval": encoder.frame_interval, "target_fps": encoder.fps}
-    spread = encoder.frame_interval is None
+    is_spread = encoder.frame_interval is None
     return [
         {"type": "OpenSegment"},
         {
-            "type": "UniformSample" if spread else "SampleFrames",
+            "type": "UniformSample" if is_spread else "SampleFrames",
             "clip_len": encoder.clip_len,
             "num_clips": 1,
             "test_mode": True,
-            **({} if spread else dense),
+            **({} if is_spread else dense),
         },
         {
             "type": "DecodeSegment",
@@ -128,14 +132,15 @@ def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Source:
-    """What gives the features.
+    """The encoder that computes features, with all that they follow from.
 
     Attributes:
-        encoder: "model", "hf", or `module:Class` of the user's.
+        encoder: "model", "hf", or `module:Class` for an encoder of the user's.
         path: The model file, or the folder of `hf`; "" for an encoder of the user's.
         digest: SHA-256 of the model file, or the encoder's fingerprint.
-        pipeline: The steps that make a clip ready.
-        load_from: Start weights of the model's training, if any; of an encoder its name.
+        pipeline: The pipeline steps that make the clips.
+        load_from: For a model file, the start weights of its training, if any. For another encoder,
+            its name.
     """
 
     encoder: str
@@ -148,7 +153,7 @@ class Source:
 def source_of(
     encoder: str, model: str | os.PathLike | None, modules: Mapping[str, Any] | None = None
 ) -> Source:
-    """Look up what gives the features.
+    """Describe the encoder that the config names as a `Source`.
 
     Args:
         encoder: The `encoder` of `FeatureSettings`.
@@ -162,6 +167,7 @@ def source_of(
         folder = HuggingFaceFolder(model)
         name = f"{HF} {folder.folder.resolve().name}"
         return Source(HF, os.fspath(model), folder.fingerprint, clip_pipeline(folder), name)
+    # Without a path, "model" and "hf" are taken as classes too, and are refused as such.
     if encoder != MODEL or model is None:
         named_class = encoder_class(encoder, modules)
         return Source(encoder, "", fingerprint(named_class), clip_pipeline(named_class), encoder)
@@ -186,19 +192,20 @@ def encoded(
         clips: B tensors, uint8 [1, 3, T, H, W].
         at_once: Clips per call.
         name: The encoder's name, for errors.
-        grid: As for `pooled_tokens`, which take what is returned.
+        grid: As for `pooled_tokens`, which pools the result.
 
     Returns:
         float32 [B, C], [B, G, C] or [B, time, rows, columns, C] on the CPU.
 
     Raises:
-        EpicError: It returns something else.
+        EpicError: The encoder returns something else.
     """
     features = []
     for batch in torch.cat(list(clips)).split(at_once):
         rows = encoder(batch)
         shape = list(getattr(rows, "shape", []))
-        if len(shape) not in (2, 5, 3 if grid else 2) or shape[0] != len(batch):
+        # Tokens without places, which have 3 axes, cannot be pooled to one vector without a grid.
+        if len(shape) not in ((2, 3, 5) if grid else (2, 5)) or shape[0] != len(batch):
             raise EpicError(
                 f"{name}: gives {shape or type(rows).__name__} for {len(batch)} clips; expected "
                 f"features [{len(batch)}, C]; tokens [{len(batch)}, G, C] are for a probe alone"
@@ -208,19 +215,20 @@ def encoded(
 
 
 def pooled_tokens(rows: Tensor, grid: Sequence[int] | None) -> Tensor:
-    """Pool what an encoder gives for clips.
+    """Pool an encoder's output for clips to a grid of tokens, or to one vector per clip.
 
     Args:
         rows: Floats [B, C], [B, G, C] or by place [B, time, rows, columns, C].
-        grid: Most tokens in time, and in rows and columns. None: one vector for each clip.
+        grid: The highest number of tokens in time, and in rows and columns each; None: one vector
+            for each clip.
 
     Returns:
         float32 [B, C] without a grid, else float16 [B, G, C], in order of time, row and column.
     """
     if rows.dim() == 5:
-        most = (1, 1) if grid is None else grid
-        time, down, across = rows.shape[1:4]
-        sides = (min(most[0], time), min(most[1], down), min(most[1], across))
+        max_time, max_side = (1, 1) if grid is None else grid
+        time, height, width = rows.shape[1:4]
+        sides = (min(max_time, time), min(max_side, height), min(max_side, width))
         pooled = functional.adaptive_avg_pool3d(rows.permute(0, 4, 1, 2, 3), sides)
         rows = pooled.flatten(2).transpose(1, 2)
         return rows[:, 0] if grid is None else rows.half()

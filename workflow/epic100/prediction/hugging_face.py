@@ -1,11 +1,12 @@
 """Encoders of Hugging Face's transformers, each a local folder: config, processor, safetensors.
 
-Nothing is fetched, no code of the folder runs, and no pickle is read. What a clip is follows from
-the folder's own files: the frames from `config.json`, the size from that of the processor. Scale,
-mean and std are left to transformers' own processor. A model is first built in a process with
-limits that follow from its weights' size.
+Nothing is downloaded, no code of the folder runs, and no pickle is read. The form of a clip follows
+from the folder's own files: the number of frames from `config.json`, the size of pictures from the
+processor's file. Scale, mean and std are left to transformers' own processor. A model is first
+built in a process with limits that follow from the size of its weights.
 
-An encoder of pictures sees the frames of a clip as a batch, and its tokens are stacked in time.
+An encoder of single pictures sees the frames of a clip as a batch, and its tokens are stacked in
+time.
 """
 
 import hashlib
@@ -38,10 +39,11 @@ from epic100.model.precision import computing_in, usable
 HF = "hf"
 PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 SHARDS = "model.safetensors.index.json"
-# No token depends on weights with these prefixes, so they may be missing.
+# No token depends on weights with these prefixes, so a folder may lack them.
 UNUSED = ("pooler.", "predictor.")
-# Each encoder of pictures has its class in transformers, and the `image_size` and `patch_size` that
-# hold if its file states none. If a model sees texts too, only its encoder of pictures is read.
+# For each `model_type` of an encoder of pictures: its class in transformers, and the `image_size`
+# and `patch_size` that hold if `config.json` states none. If a model also has an encoder of texts,
+# only its encoder of pictures is read.
 PICTURES = {
     "clip": ("CLIPVisionModel", 224, 32),
     "clip_vision_model": ("CLIPVisionModel", 224, 32),
@@ -53,23 +55,30 @@ PICTURES = {
 }
 # These encoders take pictures of any size that is a multiple of the patch.
 ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit")
-# An encoder of pictures gets so many frames of a clip.
+# An encoder of pictures gets this number of frames of a clip.
 FRAMES = 8
 
 
-def _side(value: Any) -> Any:
-    """The one side of a square, which files state as a number, as two, or by names."""
+def _side_of_square(value: Any) -> Any:
+    """Read the side of a square: 224, [224, 224] and {"height": 224, "width": 224} give 224.
+
+    Any other value is returned as it is, and its field refuses it.
+    """
     values = list(value.values()) if isinstance(value, dict) else value
     sides = values if isinstance(values, list) else [values]
+    # The sides are compared as text, since a foreign file may hold values that cannot be in a set.
     return sides[0] if len(set(map(str, sides))) == 1 else value
 
 
 Number = Annotated[int, Field(gt=0, lt=10_000)]
-Side = Annotated[Number, BeforeValidator(_side)]
+Side = Annotated[Number, BeforeValidator(_side_of_square)]
 
 
 class _Config(BaseModel):
-    """What is used of `config.json`. The three keys of None name code, or packages that have it."""
+    """The keys of `config.json` that are used.
+
+    The three keys of type None must be absent: they name code, or packages that have code.
+    """
 
     model_type: Literal["timesformer", "videomae", "vivit", "vjepa2", *PICTURES]  # type: ignore[valid-type]
     auto_map: None = None
@@ -83,18 +92,20 @@ class _Config(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_pictures(cls, content: Any) -> Any:
-        """What a file of an encoder of pictures says, with transformers' defaults."""
+    def _with_defaults_of_pictures(cls, content: Any) -> Any:
+        """Complete the file of an encoder of pictures by transformers' defaults."""
         entry = PICTURES.get(str(content.get("model_type"))) if isinstance(content, dict) else None
         if entry is None:
             return content
+        _, image_size, patch_size = entry
         vision_config = content.get("vision_config")
-        defaults = {"num_frames": FRAMES, "image_size": entry[1], "patch_size": entry[2]}
+        defaults = {"num_frames": FRAMES, "image_size": image_size, "patch_size": patch_size}
+        # Later values win: those of the file, then those of its part for pictures, then defaults.
         return defaults | (vision_config if isinstance(vision_config, dict) else {}) | content
 
 
 class _Processor(BaseModel):
-    """What is used of the processor's file."""
+    """The keys of the processor's file that are used."""
 
     size: Side
     crop_size: Side | None = None
@@ -103,13 +114,15 @@ class _Processor(BaseModel):
 
 
 class HuggingFaceFolder:
-    """A folder as `encoder.Encoder` describes a class: called with a device, it gives the encoder.
+    """A Hugging Face model in a local folder, used like a class that `encoder.Encoder` describes.
+
+    It has the same attributes, and a call with a device gives the encoder.
 
     Args:
-        folder: The folder.
+        folder: The folder with `config.json`, the processor's file and `*.safetensors`.
 
     Raises:
-        EpicError: It is no such folder, or its files contradict each other.
+        EpicError: The folder holds no such model, or its files contradict each other.
     """
 
     frame_interval, fps = None, None  # The frames are spread over the whole segment.
@@ -121,9 +134,9 @@ class HuggingFaceFolder:
         )
         config = self._read("config.json", _Config)
         processor = self._read(self._processor_file, _Processor)
-        self.kind, self.clip_len, self.size = config.model_type, config.frames, config.size
+        self.model_type, self.clip_len, self.size = config.model_type, config.frames, config.size
         self.short_side, crop = processor.size, processor.crop_size or processor.size
-        if self.kind in ANY_SIZE and crop % config.patch_size == 0:
+        if self.model_type in ANY_SIZE and crop % config.patch_size == 0:
             self.size = crop
         self.weights = sorted(self.folder.glob("*.safetensors"))
         if not self.weights:
@@ -137,20 +150,22 @@ class HuggingFaceFolder:
                 f"{crop} pixels, but the model of config.json sees {self.size}; expected one size; "
                 "take both files from the same model"
             )
-        # Either no token lacks a place, or the class token and the registers do.
-        self.apart = (0, 1 + config.num_register_tokens)
+        # Before the tokens of the grid, there may be a class token and registers without a place.
+        self.counts_without_place = (0, 1 + config.num_register_tokens)
         tubelet = config.tubelet_size
+        # A tubelet is a number of frames, or (frames, height, width) with the height of a patch.
         depth, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
         side = self.size // (patch or self.size)
         self.grid = (self.clip_len // depth, side, side)
 
-    def _read(self, name: str, kind: type[BaseModel]) -> Any:
+    def _read(self, name: str, content_type: type[BaseModel]) -> Any:
+        """Read a JSON file of the folder; raise EpicError if it has another form."""
         try:
-            return kind.model_validate_json(read_text(self.folder / name))
+            return content_type.model_validate_json(read_text(self.folder / name))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "content"
-            why = f"its {key} is {str(first['input'])[:60]}: {first['msg']}"
+            first_error = error.errors()[0]
+            key = ".".join(map(str, first_error["loc"])) or "content"
+            why = f"its {key} is {str(first_error['input'])[:60]}: {first_error['msg']}"
         except (OSError, ValueError, EpicError) as error:
             why = f"cannot be read ({error})"
         raise EpicError(
@@ -160,20 +175,23 @@ class HuggingFaceFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of all that the features follow from: the files, and how clips are sampled."""
+        """Digest of all that the features follow from: the files, and how clips are sampled."""
         files = [self.folder / "config.json", self.folder / self._processor_file, *self.weights]
         lines = [f"{path.name} {digest(path, 'sha256').value}" for path in files]
-        frames = f"{FRAMES} pictures" if self.kind in PICTURES else "frames"
+        frames = f"{FRAMES} pictures" if self.model_type in PICTURES else "frames"
         return hashlib.sha256("\n".join([f"{frames} spread evenly", *lines]).encode()).hexdigest()
 
     @property
     def license(self) -> str:
-        """The license as the folder states it, in the head of its README.md."""
+        """License of the model, from the head of the folder's README.md: `license: mit`."""
         card = self.folder / "README.md"
         text = read_text(card) if card.is_file() else ""
         first, *lines = text.splitlines() or [""]
+        # The head stands between two lines `---`, the first of which begins the file.
         head = lines[: lines.index("---")] if first == "---" and "---" in lines else []
-        licenses = [line.partition(":")[2].strip() for line in head if line.startswith("license:")]
+        licenses = [
+            line.removeprefix("license:").strip() for line in head if line.startswith("license:")
+        ]
         is_plain = licenses and re.fullmatch(r"[\w .+-]{1,60}", licenses[0])
         return licenses[0] if is_plain else "not stated in its README.md"
 
@@ -189,7 +207,7 @@ class HuggingFaceFolder:
                 "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
             )
         size = sum(path.stat().st_size for path in self.weights)
-        build_call = (_try_to_open, str(self.folder), self.kind, size)
+        build_call = (_open_with_limits, str(self.folder), self.model_type, size)
         if fault := fault_of_building(self.fingerprint, *build_call, file=self.folder, size=size):
             raise EpicError(
                 f"{self.folder}: its model cannot be built ({fault}); expected config and weights "
@@ -199,41 +217,56 @@ class HuggingFaceFolder:
     def __call__(self, device: str) -> Callable[[Tensor], Tensor]:
         """Load the weights onto a torch device, after `check`."""
         self.check()
-        processor, model = opened(self.folder, self.kind)
+        processor, model = opened(self.folder, self.model_type)
         return partial(self._tokens, processor, model.to(device))
 
     def _tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
-        """Float [B, time, rows, columns, C] of uint8 [B, 3, frames, size, size]."""
+        """Compute the tokens of clips by place in time and picture.
+
+        Args:
+            processor: The processor of the model.
+            model: The model.
+            clips: uint8 [B, 3, frames, size, size].
+
+        Returns:
+            float32 [B, time, rows, columns, C].
+
+        Raises:
+            EpicError: The model gives another number of tokens.
+        """
         device_type = model.device.type
         with computing_in(usable(torch.bfloat16, device_type), model.device):
-            options = {"skip_predictor": True} if self.kind == "vjepa2" else {}
+            options = {"skip_predictor": True} if self.model_type == "vjepa2" else {}
             tokens = model(**pixels(processor, clips.to(model.device)), **options)
         tokens, (time, rows, columns) = tokens.last_hidden_state.float(), self.grid
-        is_of_pictures = self.kind in PICTURES
+        is_of_pictures = self.model_type in PICTURES
+        # An encoder of pictures gives the tokens of each frame as a sample of its own.
         leading = tokens.shape[1] - (1 if is_of_pictures else time) * rows * columns
-        if leading not in self.apart:
+        if leading not in self.counts_without_place:
             raise EpicError(
                 f"{self.folder}: gives {tokens.shape[1]} tokens; expected {time} x {rows} x "
                 f"{columns}, and a class token at most"
             )
         if is_of_pictures:
             return tokens[:, leading:].unflatten(1, (rows, columns)).unflatten(0, (-1, time))
-        if self.kind == "timesformer":  # Its tokens are in the order (place, time).
+        if self.model_type == "timesformer":  # Its tokens are in the order (place, time).
             return tokens[:, leading:].unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
         return tokens[:, leading:].unflatten(1, (time, rows, columns))
 
 
 def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
-    """What the processor makes of clips that are resized and cropped already.
+    """Make a model's input from clips that are resized and cropped already.
 
     Args:
-        processor: transformers' own.
+        processor: The processor of transformers, which scales and normalises the values.
         clips: uint8 [B, 3, T, H, W].
 
     Returns:
-        float32 [B, T, 3, H, W] by its name in the model; [B * T, 3, H, W] for one of pictures.
+        The input by the name of the model's argument: float32 [B, T, 3, H, W], or [B * T, 3, H, W]
+        for an encoder of pictures.
     """
     frames, options = clips.transpose(1, 2), {"do_sample_frames": False}
+    # A processor of pictures has no such method.
     if not hasattr(processor, "sample_frames"):
         frames, options = frames.flatten(0, 1), {}
     return dict(
@@ -243,26 +276,30 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
     )
 
 
-def opened(folder: str | os.PathLike, kind: str) -> tuple[Any, Any]:
-    """Open the processor and, in float32 for evaluation, the model of a folder.
+def opened(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
+    """Open the processor and the model of a folder. The model is in float32, for evaluation.
 
     Args:
         folder: The folder.
-        kind: The `model_type` of its `config.json`.
+        model_type: The `model_type` of the folder's `config.json`.
 
     Raises:
-        ValueError: Its files lack weights. transformers raises other kinds too.
+        ValueError: The files lack weights. transformers raises other errors too.
     """
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    entry = PICTURES.get(kind)
-    builder = getattr(transformers, entry[0] if entry else "AutoModel")
-    reader = transformers.AutoImageProcessor if entry else transformers.AutoVideoProcessor
-    with _known_files(Path(folder)) as known_folder:
+    class_name, *_ = PICTURES.get(model_type, ("AutoModel",))
+    builder = getattr(transformers, class_name)
+    reader = (
+        transformers.AutoImageProcessor
+        if model_type in PICTURES
+        else transformers.AutoVideoProcessor
+    )
+    with _folder_of_used_files(Path(folder)) as used_folder:
         model, loading_info = builder.from_pretrained(
-            known_folder,
+            used_folder,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -270,7 +307,7 @@ def opened(folder: str | os.PathLike, kind: str) -> tuple[Any, Any]:
             output_loading_info=True,
         )
         processor = reader.from_pretrained(
-            known_folder, local_files_only=True, trust_remote_code=False
+            used_folder, local_files_only=True, trust_remote_code=False
         )
     missing = [name for name in loading_info["missing_keys"] if not name.startswith(UNUSED)]
     if missing:
@@ -279,31 +316,34 @@ def opened(folder: str | os.PathLike, kind: str) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _known_files(folder: Path) -> Iterator[str]:
-    """A folder with the files that are used and no others: transformers follows what they name.
+def _folder_of_used_files(folder: Path) -> Iterator[str]:
+    """Make a temporary folder with only the files that are used, and yield its path.
+
+    transformers opens any file that a file names, so it must not see others.
 
     Raises:
-        EpicError: One of them is no plain file.
+        EpicError: One of the files is no plain file.
         ValueError: The list of shards names a file elsewhere.
     """
     weights = sorted(folder.glob("*.safetensors"))
-    with tempfile.TemporaryDirectory(prefix="epic100-") as known_folder:
+    with tempfile.TemporaryDirectory(prefix="epic100-") as used_folder:
         for name in ("config.json", *PROCESSORS, SHARDS):
             if os.path.lexists(folder / name):
-                Path(known_folder, name).write_text(read_text(folder / name), encoding="utf-8")
-        if Path(known_folder, SHARDS).exists():
-            shards = set(read_json(Path(known_folder, SHARDS))["weight_map"].values())
+                Path(used_folder, name).write_text(read_text(folder / name), encoding="utf-8")
+        if Path(used_folder, SHARDS).exists():
+            shards = set(read_json(Path(used_folder, SHARDS))["weight_map"].values())
             if elsewhere := shards - {path.name for path in weights}:
                 raise ValueError(f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not beside it")
         for path in weights:
+            # Opening a file this way raises for one that is not plain.
             WatchedFile(path).close()
-            Path(known_folder, path.name).symlink_to(path.resolve())
-        yield known_folder
+            Path(used_folder, path.name).symlink_to(path.resolve())
+        yield used_folder
 
 
-def _try_to_open(folder: str, kind: str, size: int) -> None:
-    """Open the model of a folder, in the guard."""
+def _open_with_limits(folder: str, model_type: str, size: int) -> None:
+    """Open the model of a folder on trial; `size`, the bytes of its weights, limits the memory."""
     import transformers.modeling_utils  # noqa: F401  (before the limit: it takes address space)
 
     limit_memory(size)
-    opened(folder, kind)
+    opened(folder, model_type)

@@ -32,18 +32,18 @@ from epic100.video.sheet import find_files
 log = logging.getLogger(__name__)
 WORKERS_ON_CPU = 2
 BATCH, BATCH_ON_GPU = 8, 32
-# Another attempt may remove the shards of this one, as a timeline does at its end.
+# Another process may remove the shards of this one, as a timeline does at its end.
 TRIES = 3
 
 
 def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
-    """Run every job; several jobs run in a process each.
+    """Run all jobs of a prediction, each in a process of its own if there are several.
 
     If one process fails, the others are ended; finished videos are kept.
 
     Args:
         jobs: The jobs.
-        bar: Gets the number of segments just finished.
+        bar: The progress display, which is told about finished segments.
 
     Raises:
         EpicError: A job or its process failed.
@@ -55,20 +55,23 @@ def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
         predict_videos(jobs[0], bar.update)
         return
     with private_folder() as folder:
-        done = Path(folder, "done")
-        done.touch()
+        # All processes append one byte per finished segment, so the file's size is the count.
+        finished_count_file = Path(folder, "done")
+        finished_count_file.touch()
         run_ranks(
-            [(predict_part, job, done) for job in jobs],
+            [(predict_part, job, finished_count_file) for job in jobs],
             [{}] * len(jobs),
-            look=lambda: bar.update(done.stat().st_size - bar.done),
+            look=lambda: bar.update(finished_count_file.stat().st_size - bar.done),
         )
 
 
-def predict_part(job: Job, done: Path) -> None:
-    """Do the job of one process of several; `done` gets a byte for each segment."""
+def predict_part(job: Job, finished_count_file: Path) -> None:
+    """Do the job of one process of several, and append a byte to the file per finished segment."""
     from epic100.prediction.worker import predict_videos
 
-    with done.open("ab", buffering=0) as file:
+    # In this mode, processes do not overwrite each other's bytes. Without a buffer, the file grows
+    # at once.
+    with finished_count_file.open("ab", buffering=0) as file:
         predict_videos(job, lambda count: file.write(bytes(count)))
 
 
@@ -86,11 +89,11 @@ def predict(
 ) -> None:
     """Predict every segment of a clean list and write the predictions file.
 
-    Finished videos are kept in `{split}.shards` beside it. So an interrupted prediction resumes
-    where it was, and one of the last three predictions is not computed again. Rows do not
-    depend on the number of processes or workers, or on interruptions. On a CPU, the number of torch
-    threads, which the processes share, changes their last digits (by 1e-6). If all segments of a
-    split were dropped, the file has no rows.
+    The scores of finished videos are kept in `{split}.shards` beside the file. So an interrupted
+    prediction resumes where it was, and one of the last three predictions is not computed again.
+    Scores do not depend on the number of processes or workers, or on interruptions. On a CPU, the
+    number of torch threads, which the processes share, changes their last digits (by 1e-6). If all
+    segments of a split were dropped, the file has no rows.
 
     Args:
         model_path: The model file.
@@ -129,18 +132,18 @@ def predict(
 def predict_rows(
     job: Job, asked: int, outputs: int, label: str, parts: str = "videos"
 ) -> torch.Tensor:
-    """Predict the segments of a job in one or several processes, and collect their shards.
+    """Predict the segments of a job in one or several processes, and join their rows in order.
 
-    Shards that are there already are used. They are kept; the caller removes them once it has
-    stored the result.
+    Shards of earlier runs are used. All shards are kept; the caller removes them once it has stored
+    the result.
 
     Args:
-        job: The whole work. Its keys of `videos` name the parts that get a shard each; together
-            they have every line of the list once.
+        job: The whole work. A key of its `videos` is the path of a video, or the name of a part of
+            a video's clips. Each key has a shard; together they have every line of the list once.
         asked: Number of GPUs that the rule requests.
-        outputs: Outputs of the model, for a list without segments.
-        label: What is predicted, for the progress display.
-        parts: What a part is, for the log.
+        outputs: Number of outputs of the model, for a list without segments.
+        label: Name of the predicted split or video, for the progress display.
+        parts: The word for the keys of `videos`, for the log.
 
     Returns:
         float32 [lines of the list, outputs], log-probabilities or features.
@@ -148,88 +151,91 @@ def predict_rows(
     Raises:
         EpicError: A process fails, or shards disappear.
     """
-    rows_of_part = complete_shards(job, asked, label, parts)
-    if not rows_of_part:
+    rows_of_key = complete_shards(job, asked, label, parts)
+    if not rows_of_key:
         return torch.empty(0, outputs)
-    lines = [line for _, part_lines in job.videos.values() for line in part_lines]
-    rows = torch.cat([rows_of_part[part] for part in job.videos])
+    lines = [line for _, lines_of_key in job.videos.values() for line in lines_of_key]
+    rows = torch.cat([rows_of_key[key] for key in job.videos])
+    # The rows are in the order of the shards, and go to their lines in the list.
     return torch.empty_like(rows).index_copy_(0, torch.tensor(lines), rows)
 
 
 def complete_shards(
     job: Job, asked: int, label: str, parts: str = "videos"
 ) -> dict[str, torch.Tensor]:
-    """Predict what has no shard yet of a job, in one or several processes.
+    """Predict what has no shard yet in a job, in one or several processes, and read all shards.
 
     Args:
         job: As for `predict_rows`.
-        asked: As for `predict_rows`.
-        label: As for `predict_rows`.
-        parts: As for `predict_rows`.
+        asked: Number of GPUs that the rule requests.
+        label: Name of the predicted split or video, for the progress display.
+        parts: The word for the keys of `videos`, for the log.
 
     Returns:
-        The rows of each part, as it was found: another attempt may remove its shard. Tokens, which
-        may be larger than the memory, stay on the disk.
+        The rows of each shard by its key. Tokens, which may be larger than the memory, stay on the
+        disk.
 
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested; a process fails; or shards
             disappear.
     """
     gpus = gpus_to_use("predict", job.settings.device, job.settings.gpus, look_for_gpus(asked))
-    shards, rows_of_part = Shards(job.out, job.run), dict[str, torch.Tensor]()
+    shards, rows_of_key = Shards(job.out, job.run), dict[str, torch.Tensor]()
     shards.keep_newest()
+    # The last round only reads the shards of the last try.
     for attempt in range(TRIES + 1):
-        for part, (stamp, _) in job.videos.items():
+        # Rows that were read are kept, since another process may remove their shard.
+        for key, (stamp, _) in job.videos.items():
             if (
-                part not in rows_of_part
-                and (rows := shards.read(part, stamp, bool(job.grid))) is not None
+                key not in rows_of_key
+                and (rows := shards.read(key, stamp, mapped=bool(job.grid))) is not None
             ):
-                rows_of_part[part] = rows
-        todo = {
-            part: stamp_and_lines
-            for part, stamp_and_lines in job.videos.items()
-            if part not in rows_of_part
+                rows_of_key[key] = rows
+        work_left = {
+            key: stamp_and_lines
+            for key, stamp_and_lines in job.videos.items()
+            if key not in rows_of_key
         }
-        if not attempt and rows_of_part:
+        if not attempt and rows_of_key:
             log.info(
-                f"going on: {len(rows_of_part)} of {len(job.videos)} {parts} are predicted already"
+                f"going on: {len(rows_of_key)} of {len(job.videos)} {parts} are predicted already"
             )
-        if not todo:
-            return rows_of_part
+        if not work_left:
+            return rows_of_key
         if attempt < TRIES:
-            segments_left = sum(len(lines) for _, lines in todo.values())
+            segments_left = sum(len(lines) for _, lines in work_left.values())
             bar = Progress(f"predict {label}", segments_left, "segments")
-            run_jobs(_shared(replace(job, videos=todo), gpus), bar)
+            run_jobs(_divide(replace(job, videos=work_left), gpus), bar)
             bar.close()
-    raise EpicError(f"{shards.path(min(todo))}: gone or changed since it was made; run again")
+    raise EpicError(f"{shards.path(min(work_left))}: gone or changed since it was made; run again")
 
 
 def predictions_of(
     split: str, ids: list[str], rows: torch.Tensor, trained: TrainedModel, digest_of_model: str
 ) -> Predictions:
-    """Build predictions from rows of all outputs.
+    """Build `Predictions` from the log-probabilities of all outputs of a model.
 
     Args:
         split: Name of the split.
         ids: Ids of the N segments.
         rows: float32 [N, all outputs], log-probabilities.
         trained: The model.
-        digest_of_model: Its digest (`model_file.digest`).
+        digest_of_model: The digest of the model (`model_file.digest`).
 
     Returns:
         The predictions. For a model without outputs for pairs, a pair has the product of the
         probabilities of its verb and its noun, normalised over the pairs.
     """
     log_probs = split_outputs(rows, trained.outputs)
-    pairs = log_probs.get("pair")
-    if pairs is None:
-        members = torch.tensor([pair[:2] for pair in trained.pairs])
-        product = log_probs["verb"][:, members[:, 0]] + log_probs["noun"][:, members[:, 1]]
-        pairs = product.log_softmax(dim=1)
+    pair_log_probs = log_probs.get("pair")
+    if pair_log_probs is None:
+        verbs, nouns, _ = torch.tensor(trained.pairs).unbind(1)
+        product = log_probs["verb"][:, verbs] + log_probs["noun"][:, nouns]
+        pair_log_probs = product.log_softmax(dim=1)
     return Predictions(
         split,
         ids,
-        pairs,
+        pair_log_probs,
         trained.pairs,
         trained.num_verbs,
         trained.num_nouns,
@@ -242,44 +248,48 @@ def predictions_of(
 
 
 def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
-    """The parts of a job that predicts a list, a video each.
+    """Find the lines and the shard's stamp of each video of a segment list, for a `Job`.
 
     Args:
         table: The segment list.
         video_root: The folder of the videos.
 
     Returns:
-        By path: the stamp of the video's shard, and its line numbers in the list.
+        By the video's path in the list: the stamp of its shard, and its line numbers in the list.
     """
-    by_path = lines_by(table, "path")
-    files, videos = find_files(by_path, video_root), {}
-    for path, lines in by_path.items():
+    lines_of_path = lines_by(table, "path")
+    files = find_files(lines_of_path, video_root)
+    videos = {}
+    for path, lines in lines_of_path.items():
         starts, stops = (table[name].iloc[lines].tolist() for name in ("start", "stop"))
         stamp = video_stamp(files[path], starts, stops)
         videos[path] = (stamp, lines.tolist())
     return videos
 
 
-def _shared(job: Job, gpus: int) -> list[Job]:
+def _divide(job: Job, gpus: int) -> list[Job]:
     """Split the job into one per process, with similar numbers of segments and a device each."""
+    # Without a GPU, `predict: gpus:` is the number of processes on a CPU, if `device:` is "cpu".
     processes = gpus or (job.settings.device == "cpu" and job.settings.gpus) or 1
     count = min(processes, len(job.videos))
-    shares: list[dict] = [{} for _ in range(count)]
-    sizes = [0] * count
-    for video in sorted(job.videos, key=lambda v: len(job.videos[v][1]), reverse=True):
-        smallest = sizes.index(min(sizes))
-        shares[smallest][video] = job.videos[video]
-        sizes[smallest] += len(job.videos[video][1])
+    videos_of_process: list[dict] = [{} for _ in range(count)]
+    segments_of_process = [0] * count
+    # Videos with many segments come first, and each goes to the process with the fewest segments.
+    segments = {video: len(lines) for video, (_, lines) in job.videos.items()}
+    for video in sorted(segments, key=segments.__getitem__, reverse=True):
+        process = segments_of_process.index(min(segments_of_process))
+        videos_of_process[process][video] = job.videos[video]
+        segments_of_process[process] += segments[video]
     threads = max(1, torch.get_num_threads() // count)
     defaults = {
         "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
-        # It is not known how much memory an encoder takes that is no recognizer.
+        # How much memory another encoder than a recognizer takes is not known.
         "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH,
     }
     unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}
     settings = job.settings.model_copy(update=unset)
-    shared = replace(job, settings=settings, threads=threads)
+    job_of_process = replace(job, settings=settings, threads=threads)
     return [
-        replace(shared, videos=videos, device=f"cuda:{number % gpus}" if gpus else "cpu")
-        for number, videos in enumerate(shares)
+        replace(job_of_process, videos=videos, device=f"cuda:{number % gpus}" if gpus else "cpu")
+        for number, videos in enumerate(videos_of_process)
     ]

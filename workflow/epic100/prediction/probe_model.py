@@ -1,5 +1,6 @@
-"""An attentive probe: a small model on features, and on clips through the encoder of these."""
+"""An attentive probe: a small model on an encoder's tokens, or on clips through the encoder."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 
 KIND = "AttentiveProbe"
-# The numbers are the width, the heads, the queries, and the blocks of self-attention before them.
-# If the width is None, it is that of the features, rounded up to a multiple of the heads.
+# The numbers are the width, the heads, the queries, and the blocks of self-attention before the
+# queries. If the width is None, it is the number of channels, rounded up to a multiple of heads.
 FORMS: Mapping[str, tuple[int | None, int, int, int]] = {
     "small": (256, 4, 4, 0),
     "attentive": (None, 16, 3, 3),
@@ -22,16 +23,17 @@ FORMS: Mapping[str, tuple[int | None, int, int, int]] = {
 
 
 class AttentiveProbe(nn.Module):
-    """Cross-attention of learned queries over a segment's features, an MLP, and the outputs.
+    """Cross-attention of learned queries over a segment's tokens, an MLP, and the outputs.
 
-    Form: the attentive probe of V-JEPA (Bardes et al. 2024), narrower, with several queries.
-    `attentive` is that of V-JEPA 2 (Assran et al. 2025): three blocks of self-attention before, and
-    queries for pairs, verbs and nouns. Each row gets a sinusoid of its place in the segment.
+    The form `small` is the attentive probe of V-JEPA (Bardes et al. 2024), narrower, with several
+    queries. The form `attentive` is the probe of V-JEPA 2 (Assran et al. 2025): three blocks of
+    self-attention come first, and there are queries for pairs, verbs and nouns. Each token gets a
+    sinusoid of its place in the segment.
 
     Args:
-        channels: C, values of a feature.
+        channels: Number of channels C of a token.
         outputs: Number of outputs.
-        dropout: On the features and before the last layer.
+        dropout: Rate of dropout on the tokens and before the last layer.
         kind: A key of `FORMS`.
     """
 
@@ -42,14 +44,20 @@ class AttentiveProbe(nn.Module):
         self, channels: int, outputs: int, dropout: float = 0.0, kind: str = "small"
     ) -> None:
         super().__init__()
-        fixed, heads, queries, blocks = FORMS[kind]
-        width = fixed or -(-channels // heads) * heads
+        fixed_width, heads, queries, blocks = FORMS[kind]
+        width = fixed_width or math.ceil(channels / heads) * heads
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
         self.embed = nn.Linear(channels, width)
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+                width,
+                heads,
+                dim_feedforward=4 * width,
+                dropout=0.0,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
             )
             for _ in range(blocks)
         )
@@ -63,10 +71,10 @@ class AttentiveProbe(nn.Module):
         self.last = nn.Linear(queries * width, outputs)
 
     def forward(self, feats: Tensor, padded: Tensor) -> Tensor:
-        """Compute the scores.
+        """Compute the scores of B segments from their tokens.
 
         Args:
-            feats: float32 [B, T, C], in order.
+            feats: Tokens in order, float32 [B, T, C].
             padded: bool [B, T], True for rows that only fill the batch.
 
         Returns:
@@ -77,23 +85,29 @@ class AttentiveProbe(nn.Module):
         for block in self.blocks:
             rows = block(rows, src_key_padding_mask=padded)
         queries = self.queries.expand(len(feats), -1, -1)
-        seen, _ = self.attention(queries, rows, rows, key_padding_mask=padded, need_weights=False)
-        seen = seen + self.mlp(self.norm(seen))
-        return self.last(self.dropout(seen.flatten(1)))
+        attended, _ = self.attention(
+            queries, rows, rows, key_padding_mask=padded, need_weights=False
+        )
+        attended = attended + self.mlp(self.norm(attended))
+        return self.last(self.dropout(attended.flatten(1)))
 
 
 def positions(rows: int, width: int) -> Tensor:
-    """Sinusoids of the places 0 to `rows` - 1, float32 [rows, width] (Vaswani et al. 2017)."""
+    """Compute sinusoids of the places 0 to `rows` - 1, float32 [rows, width].
+
+    They are the positional encoding of Vaswani et al. 2017.
+    """
     rates = 10_000 ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(rows)[:, None] * rates
+    # Sines and cosines alternate; an odd width leaves out the last cosine.
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
 
 
 def built_probe(trained: TrainedModel) -> AttentiveProbe | None:
-    """The probe of a model file, for evaluation; None if the file has another model.
+    """Build the probe of a model file, for evaluation; None if the file holds another model.
 
     Raises:
-        EpicError: Its weights do not fit.
+        EpicError: The weights do not fit.
     """
     model_config, state = trained.config.get("model"), dict(trained.state_dict)
     if not isinstance(model_config, dict) or model_config.get("type") != KIND:
@@ -118,22 +132,23 @@ def open_probe(
     at_once: int,
     folder: str | None,
 ) -> tuple[Callable[[Sequence[Tensor]], Tensor], list[dict[str, Any]]]:
-    """Open the encoder of a probe's tokens.
+    """Open the encoder of a probe, and join both to a function from clips to scores.
 
     Args:
         trained: The content of a model file.
-        probe: Its probe.
-        path: That file, for errors.
+        probe: The probe of this file.
+        path: The model file, for errors.
         device: The torch device.
         at_once: Clips per call of the encoder.
-        folder: Where the encoder is; None: where it was in training.
+        folder: The folder of the encoder; None: the one of the training.
 
     Returns:
-        What computes log-probabilities [B, outputs] of the clips of B segments, and the pipeline
-        of these.
+        A function that computes log-probabilities [B, outputs] from the clips of B segments, and
+        the pipeline that makes the clips.
 
     Raises:
-        EpicError: The encoder is not there, has other weights, or is none of a folder.
+        EpicError: The folder lacks the encoder, the encoder has other weights, or it is no encoder
+            of a folder (`hf`).
     """
     source = trained.config.get("features", {})
     if source.get("encoder") != HF:
@@ -154,7 +169,9 @@ def open_probe(
 
     @torch.inference_mode()
     def log_probs(clips: Sequence[Tensor]) -> Tensor:
+        """Compute the log-probabilities of segments from their clips."""
         tokens = pooled_tokens(encoded(encoder, clips, at_once, HF, grid), grid).to(device).float()
+        # All segments have as many tokens, so no row fills the batch.
         padded = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)
         return mean_log_probs(probe(tokens, padded), trained.outputs, len(clips))
 

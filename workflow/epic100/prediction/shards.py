@@ -1,4 +1,4 @@
-"""The work of a process of a prediction, and its shards: one file per finished video.
+"""A prediction's jobs, one per process, and its shards, one file per finished video.
 
 A shard is used only if the model, the views, the video and its segments are unchanged; otherwise
 the video is predicted again. The folder of shards is not an output of the workflow, because
@@ -25,13 +25,13 @@ from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 
-# The shards of so many other predictions are kept.
+# The shards of this prediction and of two others are kept.
 OTHERS = 2
 
 
 @dataclass(frozen=True)
 class Job:
-    """The work of one process.
+    """The work of one process of a prediction: the videos to predict, with model and settings.
 
     Args:
         model: The model file, or the folder of the encoder `hf`.
@@ -43,9 +43,10 @@ class Job:
         settings: The `predict:` section, with the number of clips and of loader processes.
         videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
         modules: The config's `modules` section.
-        encoder: Empty for scores. Else rows are features: "model" for those of the model file,
-            "hf" for those of a Hugging Face model, or `module:Class` (`encoder.Encoder`).
-        grid: Of features: most tokens of a clip in time and in each direction; None: one vector.
+        encoder: Empty for scores. For features, the encoder: "model" for the model file, "hf" for
+            a Hugging Face model, or `module:Class` (`encoder.Encoder`).
+        grid: For features, the highest number of tokens of a clip, in time and in each direction;
+            None: one vector per clip.
         device: The torch device.
         threads: Threads that torch uses.
     """
@@ -66,7 +67,7 @@ class Job:
 
     @property
     def own_encoder(self) -> str:
-        """The encoder that is no recognizer of a model file, or ""."""
+        """The name of an encoder other than a model file's recognizer, else ""."""
         return "" if self.encoder == MODEL else self.encoder
 
 
@@ -86,17 +87,17 @@ class Shards:
         self.run = run
 
     def path(self, video: str) -> Path:
-        """The path of the shard of `video`, for example P01/P01_11.MP4."""
+        """Give the path of the shard of a video, whose path in lists is like P01/P01_11.MP4."""
         return self.folder / self.run / f"{video.replace('/', '_')}.pt"
 
     def write(self, video: str, stamp: str, log_probs: torch.Tensor) -> None:
-        """Write the [segments, ...] rows of a video, completely or not at all."""
+        """Write the rows [segments, ...] of a video, completely or not at all."""
         write_tensors({"stamp": stamp, "log_probs": log_probs}, self.path(video))
 
     def read(self, video: str, stamp: str, mapped: bool = False) -> torch.Tensor | None:
-        """Read a shard that `write` wrote with the same stamp; None if there is no intact one.
+        """Read the shard of a video if it is intact and has this stamp, else return None.
 
-        Values that are `mapped` stay on the disk until they are used.
+        With `mapped`, the values stay on the disk until they are used.
         """
         path = self.path(video)
         if not path.is_file():
@@ -106,26 +107,32 @@ class Shards:
         except BrokenFile as error:
             log.warning(str(error))
             return None
-        is_ours = isinstance(content, dict) and content.get("stamp") == stamp
-        return content["log_probs"] if is_ours else None
+        is_current = isinstance(content, dict) and content.get("stamp") == stamp
+        return content["log_probs"] if is_current else None
 
     def keep_newest(self) -> None:
-        """Remove the shards of other predictions than this one, but for the `OTHERS` newest."""
+        """Remove the shards of other predictions than this one, except for the `OTHERS` newest.
+
+        The shards of this prediction become the newest.
+        """
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self.folder / self.run)  # It is the newest one now.
+            os.utime(self.folder / self.run)
         other_folders = [path for path in self.folder.glob("*") if path.name != self.run]
         other_folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in other_folders[OTHERS:]:
-            remove_folder(path)  # Another attempt may do the same.
+            remove_folder(path)  # Another process may do the same.
 
 
 def run_key(model: str, clips: int, crops: int | str) -> str:
-    """A short name for what all rows depend on: the model's digest and the views."""
+    """Name the shards of a prediction by all that its rows depend on: model digest and views."""
     return hashlib.sha256(f"{model} {clips} {crops}".encode()).hexdigest()[:16]
 
 
 def video_stamp(file: Path, starts: Sequence[int], stops: Sequence[int]) -> str:
-    """A digest of a video file (path, size, modification time) and its segments in frames."""
+    """Digest the state of a video file (path, size, modification time) and its segments in frames.
+
+    A shard with another stamp is not used.
+    """
     stat = file.stat() if file.exists() else None
     state = f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent"
     spans = " ".join(f"{start}-{stop}" for start, stop in zip(starts, stops, strict=True))

@@ -1,4 +1,4 @@
-"""Predict some videos of a split one after the other, and write a shard for each."""
+"""Predict videos of a split one after the other, and write a shard for each."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,11 +28,11 @@ from epic100.prediction.shards import Job, Shards
 
 
 def predict_videos(job: Job, report: Callable[[int], object]) -> None:
-    """Write the shard of every video of the job.
+    """Predict every video of a job, and write its shard.
 
     Args:
         job: The job of this process.
-        report: Gets the number of segments of each finished batch.
+        report: Is called with the number of segments of each finished batch.
 
     Raises:
         EpicError: A frame cannot be decoded, a process that reads clips was killed, or the model
@@ -43,53 +43,55 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     if why := unusable(job.device):
         raise EpicError(f"torch cannot compute on {job.device}: {why}")
     if job.device != "cpu":
-        # Otherwise batches would be pinned by way of the first GPU.
+        # Without this, pinning batches in memory would use the first GPU.
         torch.cuda.set_device(job.device)
     modules = use_modules(job.modules)
-    compute, pipeline = _opened(job, modules)
+    compute, pipeline = _open_encoder(job, modules)
     shards = Shards(job.out, job.run)
-    steps = _batches(job)
+    batches = _batches(job)
     dataset = EpicSegmentVideoDataset(
         job.segments,
         view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
         data_root=job.video_root,
         index_dir=job.index_dir,
         test_mode=True,
-        # The scores of a substitute would be submitted for the wrong segment.
+        # If a segment does not decode, no other one may replace it: its scores would be submitted
+        # for the wrong segment.
         max_broken=0.0,
     )
     loader: DataLoader = DataLoader(
         dataset,
-        batch_sampler=[lines for _, lines, _ in steps],
+        batch_sampler=[lines for _, lines, _ in batches],
         num_workers=job.settings.workers or 0,
         collate_fn=collate_in_one,
         pin_memory=job.device != "cpu",
     )
-    rows: list[torch.Tensor] = []
+    video_rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
-        for batch, (video, _, is_last) in zip(loader, steps, strict=True):
-            np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test too.
+        for batch, (video, _, is_last) in zip(loader, batches, strict=True):
+            np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test, too.
             batch_rows = compute(batch["inputs"])
             if job.encoder:
                 batch_rows = pooled_tokens(batch_rows, job.grid)
             if job.grid:  # The clips of a segment come one after the other.
                 batch_rows = batch_rows.reshape(len(batch["inputs"]), -1, batch_rows.shape[-1])
-            rows.append(batch_rows)
-            bad = (~rows[-1].isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
-            if bad:
+            video_rows.append(batch_rows)
+            is_finite = batch_rows.isfinite().flatten(1).all(dim=1)
+            if bad_segments := (~is_finite).nonzero().flatten().tolist():
                 raise EpicError(
-                    f"{batch['data_samples'][bad[0]].narration_id}: "
+                    f"{batch['data_samples'][bad_segments[0]].narration_id}: "
                     f"{job.own_encoder or job.model} gives NaN or infinity; look at the training's "
                     "loss and train again"
                 )
-            report(len(rows[-1]))
+            report(len(batch_rows))
             if is_last:
-                shards.write(video, job.videos[video][0], torch.cat(rows))
-                rows = []
+                stamp, _ = job.videos[video]
+                shards.write(video, stamp, torch.cat(video_rows))
+                video_rows = []
 
 
 def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
-    """The batches as (video, lines, whether it is the video's last).
+    """List the batches of a job as (video, lines of the list, whether it is the video's last).
 
     No batch spans two videos. So a row does not depend, not even in its last digit, on which other
     videos this process predicts.
@@ -102,8 +104,8 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     ]
 
 
-def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
-    """What computes the rows of the job, and the pipeline of its clips."""
+def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
+    """Open the model or encoder that computes the rows of the job, and its pipeline of clips."""
     at_once, device = job.settings.batch_size or 1, job.device
     if not job.own_encoder:
         trained, features = load_model(job.model), bool(job.encoder)
@@ -116,6 +118,7 @@ def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
     encoder = class_or_folder(device)
 
     def features_of(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Compute the features of a batch of clips."""
         return encoded(encoder, clips, at_once, job.encoder, job.grid)
 
     return features_of, clip_pipeline(class_or_folder)

@@ -25,13 +25,14 @@ COLUMNS = (
     "seconds",
 )
 TRIAL = "trial"
-_KINDS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
+# An empty field is read as NaN.
+_READERS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
 
 Row = Mapping[str, float | None]
 
 
 def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
-    """Write one row per epoch, with a header.
+    """Write the table of epochs of a training: a header, then one row per epoch.
 
     Args:
         rows: Values by column. `epoch` and `iter` count from 1; `lr` is the rate of the epoch's
@@ -58,14 +59,14 @@ def write_trials(histories: Mapping[str, Sequence[Row]], path: str | os.PathLike
 
 
 def read_trials(path: str | os.PathLike) -> dict[str, pd.DataFrame]:
-    """Read a table of `write_trials`; the epochs of each training, as `read_epochs` gives them.
+    """Read a table of `write_trials`: the table of epochs of each training, by its name.
 
     Raises:
         EpicError: As for `read_epochs`.
     """
-    about = f"the table of the rule probe_train, tab-separated {TRIAL} {' '.join(COLUMNS)}"
+    expected = f"the table of the rule probe_train, tab-separated {TRIAL} {' '.join(COLUMNS)}"
     rows = pd.DataFrame(
-        read_own_table(path, {TRIAL: str, **_KINDS}, about=about, optional=[VAL_LOSS])
+        read_own_table(path, {TRIAL: str, **_READERS}, about=expected, optional=[VAL_LOSS])
     )
     epochs_by_trial = rows.set_index(TRIAL).groupby(TRIAL, sort=False)
     return {str(name): epochs.reset_index(drop=True) for name, epochs in epochs_by_trial}
@@ -78,7 +79,7 @@ def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
         EpicError: The file is not such a table, or a field is not a number. The error names file,
             line and column.
     """
-    about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
+    expected = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
     # Tables from before 0.2.0 have no `val_loss`.
-    rows = read_own_table(path, _KINDS, about=about, optional=[VAL_LOSS])
+    rows = read_own_table(path, _READERS, about=expected, optional=[VAL_LOSS])
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)

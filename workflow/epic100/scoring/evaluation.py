@@ -1,4 +1,4 @@
-"""Writes metrics.json: the official metrics on val, and diagnostics beyond them, in percent.
+"""Write metrics.json: the official metrics on val, and more diagnostics, in percent.
 
 The diagnostics are calibration, confusions and participants.
 """
@@ -19,8 +19,9 @@ from epic100.scoring.predictions import Predictions, chosen_way, read_prediction
 from epic100.scoring.published import beside_published
 from epic100.segments.official_lists import DATA_SET
 
+# An action is a verb with a noun, so it has two columns of class ids.
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
-# Confidence is divided into so many bins.
+# The calibration error is computed over so many bins of confidence.
 BINS = 15
 
 
@@ -35,11 +36,11 @@ def evaluate(
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
 ) -> dict:
-    """Write the official metrics of split val, in percent.
+    """Write the official metrics of split val and more diagnostics to a JSON file, in percent.
 
     The keys besides the official names are:
 
-    - `readable_*`: the same over the segments with a prediction;
+    - `readable_*`: the official metrics over the segments with a prediction;
     - `segments`, `predicted`: numbers of segments, and of those with a prediction;
     - `by_reduce`: overall figures for each way to fold pairs;
     - `beyond_train`: number of segments with a pair that is not in training;
@@ -49,7 +50,7 @@ def evaluate(
     - `loss`: what training minimises, over the predicted segments with a pair of training: the sum
       of the cross-entropies of the heads, without label smoothing; null without such a segment;
     - `diagnostics`: the result of `diagnose`;
-    - `beside_published`: that of `published.beside_published`, for an adopted model;
+    - `beside_published`: the result of `published.beside_published`, for an adopted model;
     - `data`: what the annotations are called;
     - `trained_on`: as in the model.
 
@@ -86,11 +87,12 @@ def evaluate(
             k: v for k, v in accuracies.items() if k.startswith(("overall", "readable", "beyond"))
         }
         by_reduce[way] = overall
+        # The chosen way gives the main figures; the other ways are in `by_reduce` alone.
         if way == reduce:
             figures = accuracies | {"diagnostics": diagnose(table)}
             if comparison := beside_published(predictions, truth, table):
                 figures["beside_published"] = comparison
-    figures |= _of_heads(predictions, truth)
+    figures |= _head_figures(predictions, truth)
     figures |= {
         "reduce": reduce,
         "segments": len(truth.ids),
@@ -105,11 +107,11 @@ def evaluate(
 
 
 def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
-    """Compute the diagnostics.
+    """Compute diagnostics: accuracy per class and participant, calibration and confusions.
 
     Args:
-        outcome: See `outcomes`.
-        top: Number of confusions.
+        outcome: The table that `outcomes` returns.
+        top: How many confusions are listed.
 
     Returns:
         A dict for JSON with the keys `{verb,noun,action}_mean_class_accuracy`, the mean over the
@@ -126,10 +128,13 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         right = (outcome[keys].to_numpy() == outcome[guesses].to_numpy()).all(axis=1)
         error = _calibration_error(outcome[f"{task}_confidence"], right)
         report[f"{task}_expected_calibration_error"] = error
-        # For each segment, this counts the segments of its class.
-        of = outcome.groupby(keys)["predicted"].transform("size")
-        mistakes = outcome.assign(of=of)[~right].groupby([*keys, *guesses])["of"]
-        report[f"{task}_confusions"] = _confusions(mistakes.agg(["size", "first"]))[:top]
+        # Each segment gets the number of segments of its class. Any column would do for "size".
+        class_sizes = outcome.groupby(keys)["predicted"].transform("size")
+        mistakes = outcome.assign(class_size=class_sizes)[~right].groupby([*keys, *guesses])
+        # All segments of a confusion are of one class, so the first one has the size of its class.
+        report[f"{task}_confusions"] = _confusions(mistakes["class_size"].agg(["size", "first"]))[
+            :top
+        ]
     by_participant = outcome.groupby("participant")
     column_names = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
     figures = (100 * by_participant[list(column_names)].mean()).rename(columns=column_names)
@@ -139,7 +144,9 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
 
 
 def _calibration_error(confidence: pd.Series, right: np.ndarray) -> float:
-    """The mean gap between confidence and accuracy over bins, weighted by segments, in percent.
+    """Compute the mean gap between confidence and accuracy over bins, weighted by segments.
+
+    The result is in percent.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3.
     """
@@ -151,24 +158,29 @@ def _calibration_error(confidence: pd.Series, right: np.ndarray) -> float:
 
 
 def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
-    """The most frequent mistakes first, those of equal counts by class id.
+    """List the mistakes as entries for JSON, the most frequent first, then by class id.
 
     Args:
-        counts: By true classes and guesses: how often, and segments of the true class.
+        counts: One row per mistake. The levels of the index are the true class ids and then the
+            guessed ones: `verb, verb_guess` for verbs, and `verb, noun, verb_guess, noun_guess` for
+            actions. `size` is how often it occurs, `first` the number of segments of the class.
     """
     confusions = []
     counts = counts.sort_values("size", ascending=False, kind="stable")
-    for classes, count, total in counts.itertuples():
-        true, guess = (ids.squeeze().tolist() for ids in np.split(np.array(classes), 2))
-        share = 100 * count / total
-        confusions.append({"true": true, "predicted": guess, "count": count, "share": share})
+    for class_ids, count, class_size in counts.itertuples():
+        # The first half of the ids is the truth. `squeeze` makes [3] of a verb a plain 3; an action
+        # keeps its two ids.
+        true, guess = (ids.squeeze().tolist() for ids in np.split(np.array(class_ids), 2))
+        percentage = 100 * count / class_size
+        confusions.append({"true": true, "predicted": guess, "count": count, "share": percentage})
     return confusions
 
 
-def _of_heads(predictions: Predictions, truth: Truth) -> dict[str, float | None]:
-    """`action_head_accuracy_at_1` and `loss`, from the scores as the model gave them."""
+def _head_figures(predictions: Predictions, truth: Truth) -> dict[str, float | None]:
+    """Compute `action_head_accuracy_at_1` and `loss` from the scores of the model's heads."""
     number_of_pair = {pair[:2]: number for number, pair in enumerate(predictions.pairs)}
     pair_of_segment = dict(zip(truth.ids, truth.pairs(), strict=True))
+    # A pair without training has the number -1, which is never a guess and has no loss.
     numbers = torch.tensor(
         [number_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids],
         dtype=torch.int64,

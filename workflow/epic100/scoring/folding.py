@@ -1,4 +1,4 @@
-"""Computes verb scores and noun scores from a model's scores of verb-noun pairs."""
+"""Fold a model's scores of verb-noun pairs into verb scores and noun scores."""
 
 import math
 
@@ -13,9 +13,10 @@ from epic100.base.errors import EpicError
 FLOOR = -30.0
 REDUCTIONS = ("logsumexp", "max")
 
-# This is finite in float32. A float64 log-softmax of extreme logits may not be.
+# Log-probabilities are raised to this, which is finite in float32. A float64 log-softmax of extreme
+# logits can be lower than any float32.
 _LEAST = -1e30
-# So many rows are folded at a time: with 3,568 pairs, an array takes 58 MB in float64. Smaller
+# These many rows are folded at a time: with 3,568 pairs, an array takes 58 MB in float64. Smaller
 # chunks fit the cache better, but on busy cores 256 rows took four times as long as 1,024, since
 # threads wait for each other.
 _CHUNK = 2048
@@ -40,21 +41,23 @@ def fold_pairs(
     lower. They are part of the row when it is normalised.
 
     Args:
-        pair_logprobs: float [N, P], finite logits or log-probabilities. A constant per row has no
-            effect.
+        pair_logprobs: float [N, P], finite logits or log-probabilities. Adding a constant to a row
+            changes nothing.
         pairs: int [P, 2], the (verb, noun) of each column, each once.
-        num_verbs: V.
-        num_nouns: M.
+        num_verbs: Number of verb classes V.
+        num_nouns: Number of noun classes M.
         reduce: One of `REDUCTIONS`.
 
     Returns:
-        Verb [N, V] and noun [N, M] log-probabilities, float32. The exp of each row sums to 1.
+        Log-probabilities of verbs [N, V] and of nouns [N, M], float32. The probabilities of a row
+        sum to 1.
 
     Raises:
         EpicError: `reduce` is unknown.
     """
     if reduce not in REDUCTIONS:
         raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+    # The verb of each pair, then the noun of each pair, [P] each.
     class_ids = pairs.long().to(pair_logprobs.device).unbind(1)
     sizes = (num_verbs, num_nouns)
     verb, noun = (
@@ -64,7 +67,7 @@ def fold_pairs(
         rows = slice(start, start + _CHUNK)
         logits = pair_logprobs[rows].double()
         for class_of, size, result in zip(class_ids, sizes, (verb, noun), strict=True):
-            scores = _peaks(logits, class_of, size)
+            scores = _highest_of_classes(logits, class_of, size)
             if reduce == "logsumexp":
                 scores = _log_sums(logits, class_of, scores)
             result[rows] = _normalise(scores)
@@ -77,11 +80,12 @@ def fold_joint(
     verb_logprobs: torch.Tensor,
     noun_logprobs: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute verb and noun scores from pair scores and from those of verbs and nouns.
+    """Compute verb and noun scores from the scores of all three heads: pairs, verbs and nouns.
 
-    The probability of a verb with a noun, of all V x M, is half that of the pair head and half the
-    product of those of the other two. So a pair without training can be the best, and the pair head
-    counts. Then `max` as in `fold_pairs`.
+    Each of the V x M combinations of a verb and a noun gets a probability. One half of it is the
+    probability of the pair head, and the other half is the product of the probabilities of the verb
+    head and the noun head. So a pair without training can win, and the pair head counts too. Then
+    each verb and noun gets its most probable combination, as with `max` in `fold_pairs`.
 
     Args:
         pair_logprobs: float [N, P], log-probabilities.
@@ -93,22 +97,25 @@ def fold_joint(
         As `fold_pairs`.
     """
     sizes = (verb_logprobs.shape[1], noun_logprobs.shape[1])
-    class_ids = pairs.long().unbind(1)
+    verb_of_pair, noun_of_pair = pairs.long().unbind(1)
     chunks = []
     for rows in torch.arange(len(pair_logprobs)).split(_CHUNK):
         pair, verb, noun = (
             scores[rows].double() for scores in (pair_logprobs, verb_logprobs, noun_logprobs)
         )
-        joint = torch.logaddexp(pair, verb[:, class_ids[0]] + noun[:, class_ids[1]])
-        # A pair of the table has no less than its product, so the best product stands for the rest.
+        joint = torch.logaddexp(pair, verb[:, verb_of_pair] + noun[:, noun_of_pair])
+        # The V x M combinations are not computed. A combination outside the table has its product
+        # alone. A pair of the table has its product or more. So a class's best product, over all
+        # combinations, and its best pair of the table are enough to find the highest.
         best_products = (verb + noun.amax(1, keepdim=True), noun + verb.amax(1, keepdim=True))
-        peaks = (
-            _peaks(joint, class_of, size) for class_of, size in zip(class_ids, sizes, strict=True)
+        best_pairs = (
+            _highest_of_classes(joint, class_of, size)
+            for class_of, size in zip((verb_of_pair, noun_of_pair), sizes, strict=True)
         )
         chunks.append(
             [
                 _normalise(torch.maximum(*candidates))
-                for candidates in zip(peaks, best_products, strict=True)
+                for candidates in zip(best_pairs, best_products, strict=True)
             ]
         )
     verb, noun = (torch.cat(task_chunks) for task_chunks in zip(*chunks, strict=True))
@@ -118,7 +125,7 @@ def fold_joint(
 def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
     """Compute the log of each pair's frequency in training.
 
-    This is the best guess for segments without frames: their video is damaged or missing. A count
+    This is the best guess for segments without frames, whose video is damaged or missing. A count
     of 0 is replaced by 0.5, so that the result is finite.
 
     Args:
@@ -131,21 +138,23 @@ def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
     return (counts / counts.sum()).log().float()
 
 
-def _peaks(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:
-    """[n, P] to [n, size]: each class's highest pair; -inf for a class without a pair."""
-    peaks = logits.new_full((len(logits), size), -math.inf)
-    return peaks.scatter_reduce_(1, class_of.expand(len(logits), -1), logits, "amax")
+def _highest_of_classes(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:
+    """Find the highest pair of each class, [rows, size]; -inf for a class without a pair."""
+    highest = logits.new_full((len(logits), size), -math.inf)
+    return highest.scatter_reduce_(1, class_of.expand(len(logits), -1), logits, "amax")
 
 
-def _log_sums(logits: torch.Tensor, class_of: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
-    """[n, P] to [n, size]: log of the sum over each class's pairs, unnormalised."""
+def _log_sums(logits: torch.Tensor, class_of: torch.Tensor, highest: torch.Tensor) -> torch.Tensor:
+    """Compute the log of the sum of exp(logit) over each class's pairs, [rows, size]."""
     index = class_of.expand(len(logits), -1)
-    # The shift is the class's own peak: with that of the row, improbable classes would underflow.
-    shifted = peaks.gather(1, index).neg_().add_(logits).exp_()
-    return torch.zeros_like(peaks).scatter_add_(1, index, shifted).log_().add_(peaks)
+    # Each class is shifted by its own highest pair before exp, and back after log. With the highest
+    # pair of the row instead, improbable classes would underflow.
+    shifted = highest.gather(1, index).neg_().add_(logits).exp_()
+    return torch.zeros_like(highest).scatter_add_(1, index, shifted).log_().add_(highest)
 
 
 def _normalise(folded: torch.Tensor) -> torch.Tensor:
+    """Make each row log-probabilities, with a low value for classes without a pair (`FLOOR`)."""
     # No softmax over the pairs is needed before: their sum per row cancels out here.
     empty = folded.isinf()
     logprobs = folded.log_softmax(dim=1).clamp_(min=_LEAST)

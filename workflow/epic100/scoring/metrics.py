@@ -16,19 +16,20 @@ from torch.nn.functional import nll_loss
 from epic100.base.errors import EpicError
 
 TASKS = ("verb", "noun", "action")
-# Only these groups of segments have figures at 5: the official evaluator has none for its others.
+# Only these groups of segments have top-5 figures: the official evaluator has none for its others.
 TOP_5 = ("overall", "readable")
 
+# The standard normal distribution has 95 % of its mass within so many deviations of its mean.
 Z_95 = 1.959964
 
-# The official action score uses only the best 100 verbs and nouns of a segment.
+# The official action score uses only the best 100 verbs and the best 100 nouns of a segment.
 _TOP_CLASSES = 100
-# So many segments with ties are ranked at a time. A segment has 97 x 100 products and their ranks,
-# so all of them take about 30 MB.
+# These many segments with ties are ranked at a time. Each has 97 x 100 products and their ranks, so
+# all of them take about 30 MB.
 _CHUNK = 256
 
-# Only these ranks (verb, noun) can have one of a segment's six highest products, since
-# (i + 1) * (j + 1) products, itself included, are at least as high.
+# A segment's six highest products of a verb and a noun can only have these ranks (verb, noun). With
+# the ranks i and j, from 0 on, (i + 1) * (j + 1) products are at least as high, itself included.
 _CANDIDATES = np.array([(i, j) for i in range(6) for j in range(6) if (i + 1) * (j + 1) <= 6])
 
 Scores = torch.Tensor | np.ndarray
@@ -45,7 +46,7 @@ def official_metrics(
     tail_nouns: Iterable[int] = (),
     unseen_participants: Iterable[str] = (),
 ) -> dict[str, float | None]:
-    """Compute the official accuracies: overall at 1 and 5, unseen and tail at 1, in percent.
+    """Compute the official accuracies in percent: overall top-1 and top-5, unseen and tail top-1.
 
     A tail action has a tail verb or a tail noun. A figure without segments is None. (The official
     evaluator omits such unseen figures, and fails for tail ones.)
@@ -81,7 +82,7 @@ def group_accuracies(
         members: bool [N] by group, then by task, such as the result of `group_members`.
 
     Returns:
-        Figures by `{group}_{task}_accuracy_at_{1,5}`; at 5 for the groups of `TOP_5` alone.
+        Figures by `{group}_{task}_accuracy_at_{1,5}`; top-5 only for the groups in `TOP_5`.
     """
     return {
         f"{group}_{task}_accuracy_at_{k}": percent(hits[f"{task}_at_{k}"][mask])
@@ -99,9 +100,19 @@ def group_members(
     tail_nouns: Iterable[int],
     unseen_participants: Iterable[str],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return which segments each official figure is over: bool [N] by group, then by task.
+    """Choose the segments that each official figure is computed over.
 
-    Groups are `overall`, `unseen` and `tail`. Arguments are as for `official_metrics`.
+    Args:
+        verb_true: As for `official_metrics`.
+        noun_true: As for `official_metrics`.
+        participant_ids: As for `official_metrics`.
+        tail_verbs: As for `official_metrics`.
+        tail_nouns: As for `official_metrics`.
+        unseen_participants: As for `official_metrics`.
+
+    Returns:
+        bool [N] by group (`overall`, `unseen`, `tail`), then by task; True for the segments of the
+        group.
     """
     tail_verb = np.isin(verb_true, list(tail_verbs))
     tail_noun = np.isin(noun_true, list(tail_nouns))
@@ -117,20 +128,23 @@ def group_members(
 def official_hits(
     verb_scores: Scores, noun_scores: Scores, verb_true: Labels, noun_true: Labels
 ) -> dict[str, np.ndarray]:
-    """Return which segments are right: bool [N] by `{verb,noun,action}_at_{1,5}`.
+    """Decide for each segment whether its true class is the best guess, or one of the five best.
 
     Arguments and errors are as for `official_metrics`.
+
+    Returns:
+        bool [N] by `{verb,noun,action}_at_{1,5}`.
     """
-    verbs, nouns = _score_array(verb_scores, "verb"), _score_array(noun_scores, "noun")
-    verb_true = _label_array(verb_true, "verb", verbs.shape[1])
-    noun_true = _label_array(noun_true, "noun", nouns.shape[1])
+    verbs, nouns = _checked_scores(verb_scores, "verb"), _checked_scores(noun_scores, "noun")
+    verb_true = _checked_labels(verb_true, "verb", verbs.shape[1])
+    noun_true = _checked_labels(noun_true, "noun", nouns.shape[1])
     if not len(verbs):
         raise EpicError("no segment to evaluate; expected one or more")
     verb_order, noun_order = _descending(verbs), _descending(nouns)
     verb_hit = verb_order[:, :5] == verb_true[:, None]
     noun_hit = noun_order[:, :5] == noun_true[:, None]
     action_best, action_in_five = _action_hits(
-        _best(verbs, verb_order, verb_true), _best(nouns, noun_order, noun_true)
+        _top_classes(verbs, verb_order, verb_true), _top_classes(nouns, noun_order, noun_true)
     )
     return {
         "verb_at_1": verb_hit[:, 0],
@@ -143,14 +157,14 @@ def official_hits(
 
 
 def percent(right: np.ndarray | pd.Series) -> float | None:
-    """The share of segments that are right, bool [N], in percent; None if there is none."""
+    """Compute the percentage of segments that are right, from bool [N]; None without segments."""
     return float(right.mean() * 100) if len(right) else None
 
 
 def losses_of_heads(
     scores: Mapping[str, torch.Tensor], pairs: torch.Tensor, numbers: torch.Tensor
 ) -> torch.Tensor:
-    """Compute what training minimises, without label smoothing, for each segment.
+    """Compute the loss of each segment, as training does but without label smoothing.
 
     Args:
         scores: Log-probabilities [N, classes] of each head of a model: `pair`, `verb`, `noun`.
@@ -161,8 +175,9 @@ def losses_of_heads(
         The sum of the cross-entropies of the heads, float64 [N]; NaN for a pair that training
         lacks.
     """
-    known = numbers.clamp(min=0)
-    classes = {"pair": known, "verb": pairs[known, 0], "noun": pairs[known, 1]}
+    # Pairs that training lacks are looked up as pair 0; their losses become NaN below.
+    pair_ids = numbers.clamp(min=0)
+    classes = {"pair": pair_ids, "verb": pairs[pair_ids, 0], "noun": pairs[pair_ids, 1]}
     losses = [
         nll_loss(rows.double(), classes[head], reduction="none") for head, rows in scores.items()
     ]
@@ -170,24 +185,35 @@ def losses_of_heads(
 
 
 def wilson(percent: float, number: int) -> tuple[float, float]:
-    """Compute the 95 % interval of an accuracy (Wilson 1927).
+    """Compute the 95 % confidence interval of an accuracy (Wilson 1927).
 
     Args:
-        percent: Share of the segments that are right, 0 to 100.
-        number: How many segments there are, 1 or more.
+        percent: The accuracy, 0 to 100.
+        number: Number of segments, 1 or more.
 
     Returns:
         Lower and upper bound in percent.
     """
-    share, z2 = percent / 100, Z_95**2
-    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
-    half = Z_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
+    p, z2 = percent / 100, Z_95**2  # The letters are those of the formula.
+    middle = (p + z2 / (2 * number)) / (1 + z2 / number)
+    half = Z_95 * math.sqrt(p * (1 - p) / number + z2 / (4 * number**2)) / (1 + z2 / number)
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
-def _best(scores: np.ndarray, order: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of each segment's best classes, [N, up to 100], and the place of the
-    true class among them, [N], which is -1 if it is not there."""
+def _top_classes(
+    scores: np.ndarray, order: np.ndarray, true: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of each segment's best classes and the rank of the true class.
+
+    Args:
+        scores: [N, classes].
+        order: The class ids of each segment by falling score, [N, classes].
+        true: True classes [N].
+
+    Returns:
+        Probabilities [N, up to 100] by falling score, and the place of the true class among them,
+        [N], from 0 on; -1 if it is not among them.
+    """
     order = order[:, :_TOP_CLASSES]
     is_true = order == true[:, None]
     true_rank = np.where(is_true.any(axis=1), is_true.argmax(axis=1), -1)
@@ -199,54 +225,70 @@ def _action_hits(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return whether the true action is the best, and whether it is one of the five best, bool [N].
 
-    A product grows with both factors, even after rounding, so the six highest are among
-    _CANDIDATES. They tell where the true action is, unless it is as high as both neighbours of a
-    limit (the first and the second, or the fifth and the sixth). Only then does the order of ties
-    matter, and all products of the segment are ranked, as the official evaluator does.
+    An action's score is the product of the probabilities of its verb and its noun. The fast path
+    compares the true action's product with the six highest of the segment. A product grows with
+    both factors, even after rounding, so the six highest are among `_CANDIDATES`.
+
+    The slow path is for ties only. If the true product equals the first and the second product, or
+    the fifth and the sixth, the order of ties decides. Then all products of the segment are ranked
+    as the official evaluator does.
 
     Args:
-        verb: The result of `_best` for verbs.
-        noun: The result of `_best` for nouns.
+        verb: The result of `_top_classes` for verbs.
+        noun: The result of `_top_classes` for nouns.
     """
     (verb_probs, true_verb_rank), (noun_probs, true_noun_rank) = verb, noun
     all_rows = np.arange(len(verb_probs))
     true_product = verb_probs[all_rows, true_verb_rank] * noun_probs[all_rows, true_noun_rank]
+    # An action outside the best 100 verbs and nouns never counts; no real product is below 0.
     true_product[(true_verb_rank < 0) | (true_noun_rank < 0)] = -1
     verb_rank, noun_rank = _CANDIDATES.T
     in_range = (verb_rank < verb_probs.shape[1]) & (noun_rank < noun_probs.shape[1])
     products = verb_probs[:, verb_rank[in_range]] * noun_probs[:, noun_rank[in_range]]
-    # One of few classes may have less than six products.
+    # If there are few classes, a segment may have fewer than six products.
     products = np.pad(products, ((0, 0), (0, 6)), constant_values=-1)
     highest = np.sort(products, axis=1)[:, ::-1]
-    best, in_five = true_product >= highest[:, 0], true_product >= highest[:, 4]
-    tied = np.flatnonzero(
-        (best & (true_product == highest[:, 1])) | (in_five & (true_product == highest[:, 5]))
-    )
+    first, second, _, _, fifth, sixth = highest[:, :6].T
+    best, in_five = true_product >= first, true_product >= fifth
+    tied = np.flatnonzero((best & (true_product == second)) | (in_five & (true_product == sixth)))
     for start in range(0, len(tied), _CHUNK):
         rows = tied[start : start + _CHUNK]
-        flat = (verb_probs[rows][:, :, None] * noun_probs[rows][:, None, :]).reshape(len(rows), -1)
-        # The official evaluator keeps the best 100 and ranks them again, which can reverse the
-        # order of ties. So they are ranked twice here too.
-        order = _descending(flat)[:, :_TOP_CLASSES]
-        second_order = _descending(np.take_along_axis(flat, order, axis=1))[:, :5]
-        true_index = true_verb_rank[rows] * noun_probs.shape[1] + true_noun_rank[rows]
-        hit = np.take_along_axis(order, second_order, axis=1) == true_index[:, None]
+        true_position = true_verb_rank[rows] * noun_probs.shape[1] + true_noun_rank[rows]
+        hit = _five_best_products(verb_probs[rows], noun_probs[rows]) == true_position[:, None]
         best[rows], in_five[rows] = hit[:, 0], hit.any(axis=1)
     return best, in_five
 
 
+def _five_best_products(verb_probs: np.ndarray, noun_probs: np.ndarray) -> np.ndarray:
+    """Rank all products of N segments as the official evaluator does.
+
+    Returns:
+        The positions of the five best products, int [N, 5]. The product of the verb with rank i and
+        the noun with rank j has the position `i * number of nouns + j`.
+    """
+    products = (verb_probs[:, :, None] * noun_probs[:, None, :]).reshape(len(verb_probs), -1)
+    # The official evaluator keeps the best 100 and ranks them again, which can reverse the order of
+    # ties. So they are ranked twice here, too.
+    order = _descending(products)[:, :_TOP_CLASSES]
+    second_order = _descending(np.take_along_axis(products, order, axis=1))[:, :5]
+    return np.take_along_axis(order, second_order, axis=1)
+
+
 def _descending(scores: np.ndarray) -> np.ndarray:
+    """Return the positions along the last axis by falling score."""
     # Ties must be as in the official evaluator: argsort(-scores) or a stable sort changes them.
     return np.argsort(scores, axis=-1)[:, ::-1]
 
 
 def _softmax_of_all(scores: np.ndarray) -> np.ndarray:
+    """Divide exp(score) by the sum over all segments together, as the official evaluator does."""
     # It keeps the dtype of the scores, so float16 underflows as in the official evaluator.
     exp = np.exp(scores - scores.max())
     return exp / exp.sum()
 
 
-def _score_array(scores: Scores, task: str) -> np.ndarray:
+def _checked_scores(scores: Scores, task: str) -> np.ndarray:
+    """Convert scores to an array; raise EpicError for NaN or infinity."""
     if isinstance(scores, torch.Tensor):
         scores = scores.detach().cpu().numpy()
     bad = np.asarray(~np.isfinite(scores).all(axis=1))
@@ -258,7 +300,8 @@ def _score_array(scores: Scores, task: str) -> np.ndarray:
     return scores
 
 
-def _label_array(labels: Labels, task: str, size: int) -> np.ndarray:
+def _checked_labels(labels: Labels, task: str, size: int) -> np.ndarray:
+    """Convert labels to an array; raise EpicError for one that is no class of the scores."""
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
     outside = (labels < 0) | (labels >= size)
     if outside.any():

@@ -1,4 +1,4 @@
-"""The true classes of val, and predictions compared with them: what was guessed, and how surely."""
+"""The true classes of val, and a table that compares each prediction with them."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from epic100.scoring.predictions import Predictions, complete_scores
 from epic100.segments.official_lists import LISTS, class_id, read_list
 from epic100.segments.segment_list import read_segments
 
-# These columns of an official CSV are read. Some have another name in a segment list: `OF_LIST`.
+# These columns of an official CSV are read, each by a function that converts its text.
 LABELLED: dict[str, Callable[[str], Any]] = {
     "narration_id": str,
     "participant_id": str,
@@ -25,20 +25,21 @@ LABELLED: dict[str, Callable[[str], Any]] = {
     "verb_class": class_id,
     "noun_class": class_id,
 }
-OF_LIST = {"verb_class": "verb", "noun_class": "noun", "video_id": "path"}
+# Columns of an official CSV get the names that they have in a segment list.
+LIST_NAMES = {"verb_class": "verb", "noun_class": "noun", "video_id": "path"}
 
 
 @dataclass(frozen=True)
 class Truth:
-    """All segments of val.
+    """All segments of val with their true classes.
 
     Attributes:
         ids: narration_ids, N of them.
         verb: True verbs [N].
         noun: True nouns [N].
         participants: Participants [N].
-        videos: Index of each segment's video [N], from 0 on.
-        members: bool [N] by group and task, as of `metrics.group_members`.
+        videos: Number of each segment's video [N], from 0 on.
+        members: The result of `metrics.group_members`: bool [N] by group, then by task.
     """
 
     ids: list[str]
@@ -50,7 +51,7 @@ class Truth:
 
     @property
     def video_count(self) -> int:
-        """Number of videos."""
+        """Number of videos that have a segment."""
         return int(self.videos.max()) + 1
 
     def pairs(self) -> list[tuple[int, int]]:
@@ -59,22 +60,23 @@ class Truth:
 
 
 def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
-    """Read the segments of val.
+    """Read the segments of val with their true classes.
 
     Args:
         path: The official CSV, or results/segments/val.txt.
         lists: Paths by the keys of `official_lists.LISTS`. A group without its list is empty.
 
     Raises:
-        EpicError: A file is wrong, or has no segment.
+        EpicError: A file has another form, or no segment.
     """
     if Path(path).suffix == ".csv":
-        about = f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(LABELLED)}"
-        rows = read_own_table(path, LABELLED, about=about, delimiter=",")
-        segments = pd.DataFrame(rows, columns=[*LABELLED]).rename(columns=OF_LIST)
+        expected = f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(LABELLED)}"
+        rows = read_own_table(path, LABELLED, about=expected, delimiter=",")
+        segments = pd.DataFrame(rows, columns=[*LABELLED]).rename(columns=LIST_NAMES)
         participants = segments["participant_id"].tolist()
     else:
         segments = read_segments(path)
+        # A path of the list is `P01/P01_11.MP4`; its folder is the participant.
         participants = [Path(name).parent.name for name in segments["path"]]
     if not len(segments):
         raise EpicError(f"{path}: no segment in it; expected those of split val")
@@ -89,11 +91,11 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
 
 
 def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.DataFrame:
-    """Compare predictions with labels, one row per segment of val.
+    """Compare predictions with labels in a table, one row per segment of val.
 
     Args:
         predictions: Predictions on val.
-        truth: The split, whose order is kept.
+        truth: The segments of val, whose order is kept.
         reduce: As for `predictions.chosen_way`.
 
     Returns:
@@ -121,6 +123,7 @@ def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.D
     for task, scores in (("verb", verb), ("noun", noun)):
         guess = scores.argmax(axis=1)
         table[f"{task}_guess"] = guess
+        # The confidence is the score of the guess, the truth score that of the true class.
         for name, classes in (("confidence", guess), ("truth_score", table[task].to_numpy())):
             log_probs = np.take_along_axis(scores, classes[:, None], axis=1)[:, 0]
             table[f"{task}_{name}"] = np.exp(log_probs.astype(np.float64))

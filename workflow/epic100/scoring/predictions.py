@@ -1,4 +1,7 @@
-"""The file results/predictions/{split}.pt, scores for every segment of its split, and averages."""
+"""The predictions file, results/predictions/{split}.pt: read, write, average, and make complete.
+
+Complete scores are for all segments of a split, also for those without a prediction.
+"""
 
 import logging
 import os
@@ -19,9 +22,9 @@ from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_lo
 from epic100.segments.segment_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
-# Scores are then those of the model's verb and noun heads, without folding.
+# With this `export: reduce:`, scores are those of the verb head and the noun head, without folding.
 HEADS = "heads"
-# Scores then come from these heads and the pair head (`fold_joint`).
+# With this one, scores come from all three heads (`fold_joint`).
 JOINT = "joint"
 
 
@@ -32,13 +35,13 @@ PairTable = list[tuple[int, int, int]]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Pair log-probabilities of the segments of one split.
+    """A model's scores for the segments of one split.
 
     Attributes:
-        split: The split.
-        narration_ids: The segments, N of them.
-        log_probs: float32 [N, P], normalised per row. Without a pair head, the product of verb and
-            noun probabilities over the pairs of the table.
+        split: Name of the split.
+        narration_ids: Ids of the N segments.
+        log_probs: float32 [N, P], log-probabilities of pairs, normalised per row. Without a pair
+            head, they come from the products of verb and noun probabilities.
         pairs: (verb, noun, training count) of each column.
         num_verbs: Number of verb classes V.
         num_nouns: Number of noun classes M.
@@ -80,22 +83,22 @@ def read_predictions(
 
     Args:
         path: The file.
-        split: The split that it must be of.
-        model: The model, or the averaged models, that it must be made with. None: not checked.
+        split: The split that the predictions must be of.
+        model: The model, or the averaged models, that they must be made with. None: not checked.
         clean: The clean list that must have the same segments. None: not checked.
 
     Raises:
         EpicError: The file is not a predictions file, or is of another split, model or list.
     """
-    advice = _again(path)
+    advice = _advice(path)
     predictions = predictions_of(read_foreign(path, "readable as predictions", advice), path, split)
     if model is not None and predictions.model != digest_of(model):
         raise EpicError(f"{path}: made with another model than {model}; {advice}")
     if clean is not None:
         listed = read_clean_list(clean)["narration_id"].tolist()
-        lacking = sorted(set(listed).difference(predictions.narration_ids))
-        strange = sorted(set(predictions.narration_ids).difference(listed))
-        for fault, ids in (("lacks", lacking), ("has, against the list,", strange)):
+        missing = sorted(set(listed).difference(predictions.narration_ids))
+        unlisted = sorted(set(predictions.narration_ids).difference(listed))
+        for fault, ids in (("lacks", missing), ("has, against the list,", unlisted)):
             if ids:
                 raise EpicError(
                     f"{path}: {fault} {len(ids)} segments, the first is {ids[0]}; expected the "
@@ -105,17 +108,17 @@ def read_predictions(
 
 
 def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
-    """Check what a file of predictions holds.
+    """Build predictions from the content of a file, after checking it.
 
     Args:
-        content: As `read_foreign` gives it.
+        content: The content, from `read_foreign`.
         path: The file, for errors.
-        split: The split that it must be of.
+        split: The split that the predictions must be of.
 
     Raises:
-        EpicError: They are no predictions, or of another split.
+        EpicError: The content is no predictions, or they are of another split.
     """
-    advice = _again(path)
+    advice = _advice(path)
     names = {field.name for field in fields(Predictions)}
     if (
         not isinstance(content, dict)
@@ -139,12 +142,13 @@ def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
     return predictions
 
 
-def _again(path: PathLike) -> str:
+def _advice(path: PathLike) -> str:
+    """Tell the user how to make a predictions file again, for errors."""
     return f"make it again with `snakemake -R {path}`"
 
 
 def ways_of(predictions: Predictions) -> tuple[str, ...]:
-    """Return the values that `export: reduce:` can have for these predictions."""
+    """List the values that `export: reduce:` can have for these predictions."""
     if predictions.verb_log_probs is None:
         return REDUCTIONS
     return (*REDUCTIONS, HEADS, JOINT) if predictions.pair_head else (*REDUCTIONS, HEADS)
@@ -173,12 +177,15 @@ def chosen_way(predictions: Predictions, reduce: str | None) -> str:
     return reduce
 
 
-def marginals(found: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of verbs and nouns: those of the model's heads, or summed over pairs."""
-    if found.verb_log_probs is not None and found.noun_log_probs is not None:
-        return found.verb_log_probs, found.noun_log_probs
-    pairs = torch.tensor([pair[:2] for pair in found.pairs])
-    return fold_pairs(found.log_probs, pairs, found.num_verbs, found.num_nouns)
+def marginals(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probabilities of verbs [N, V] and nouns [N, M].
+
+    They are those of the verb and noun heads, or without these, sums over pairs.
+    """
+    if predictions.verb_log_probs is not None and predictions.noun_log_probs is not None:
+        return predictions.verb_log_probs, predictions.noun_log_probs
+    pairs = torch.tensor([(verb, noun) for verb, noun, _ in predictions.pairs])
+    return fold_pairs(predictions.log_probs, pairs, predictions.num_verbs, predictions.num_nouns)
 
 
 def complete_scores(
@@ -186,12 +193,12 @@ def complete_scores(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute verb and noun scores for all segments of a split.
 
-    Segments without a prediction (their video is damaged or missing) get the training prior: the
-    pairs' frequencies, folded like a prediction.
+    Segments without a prediction, whose video is damaged or missing, get the training prior: the
+    pairs' frequencies in training, folded like a prediction.
 
     Args:
         predictions: Predictions of the split.
-        narration_ids: All segments of the split, N of them.
+        narration_ids: Ids of all N segments of the split.
         reduce: As for `chosen_way`.
 
     Returns:
@@ -201,29 +208,31 @@ def complete_scores(
         EpicError: An id is listed twice, or predictions have a segment that is not in the split.
     """
     way = chosen_way(predictions, reduce)
-    row_of_segment = {narration_id: i for i, narration_id in enumerate(narration_ids)}
+    row_of_segment = {narration_id: row for row, narration_id in enumerate(narration_ids)}
     if len(row_of_segment) < len(narration_ids):
-        twice = next(name for name, count in Counter(narration_ids).items() if count > 1)
+        repeated = next(name for name, count in Counter(narration_ids).items() if count > 1)
         raise EpicError(
-            f"the segment list of split {predictions.split} has the narration_id {twice!r} more "
+            f"the segment list of split {predictions.split} has the narration_id {repeated!r} more "
             "than once; expected each once, as the rule annotate writes it"
         )
-    strange = [name for name in predictions.narration_ids if name not in row_of_segment]
-    if strange:
+    unlisted = [name for name in predictions.narration_ids if name not in row_of_segment]
+    if unlisted:
         raise EpicError(
-            f"predictions of split {predictions.split} name {strange[0]}, which is not of the "
+            f"predictions of split {predictions.split} name {unlisted[0]}, which is not of the "
             "split; make them again with the rule predict"
         )
-    pairs = torch.tensor([pair[:2] for pair in predictions.pairs])
-    counts = torch.tensor([pair[2] for pair in predictions.pairs])
+    pairs = torch.tensor([(verb, noun) for verb, noun, _ in predictions.pairs])
+    counts = torch.tensor([count for _, _, count in predictions.pairs])
     sizes = (predictions.num_verbs, predictions.num_nouns)
     rows = torch.tensor(
         [row_of_segment[name] for name in predictions.narration_ids], dtype=torch.int64
     )
     predicted = torch.zeros(len(row_of_segment), dtype=torch.bool)
     predicted[rows] = True
+    # The prior has scores of pairs alone, so a way with several heads stands for one that folds.
     reduction = {HEADS: "logsumexp", JOINT: "max"}.get(way, way)
     prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, reduction)
+    # All segments get the prior first; the scores of predicted segments replace it below.
     verb, noun = (row.expand(len(row_of_segment), -1).clone() for row in prior)
     heads = (predictions.verb_log_probs, predictions.noun_log_probs)
     predicted_scores = [scores for scores in heads if scores is not None]
@@ -238,32 +247,32 @@ def complete_scores(
 def average_files(
     parts: Sequence[PathLike], models: Sequence[PathLike], out: PathLike, split: str
 ) -> None:
-    """Average prediction files.
+    """Average the predictions files of several models, and write the mean as another one.
 
     Args:
-        parts: Predictions, one file per model.
+        parts: Predictions files, one per model.
         models: The models, in the order of `parts`.
-        out: The predictions to write.
+        out: The predictions file to write.
         split: The split of the predictions.
     """
-    predictions = [
-        read_predictions(part, split, model=model)
-        for part, model in zip(parts, models, strict=True)
+    predictions_of_models = [
+        read_predictions(path, split, model=model)
+        for path, model in zip(parts, models, strict=True)
     ]
-    mean = average(predictions)
+    mean = average(predictions_of_models)
     write_predictions(mean, out)
-    pair_counts = ", ".join(str(len(part.pairs)) for part in predictions)
+    pair_counts = ", ".join(str(len(predictions.pairs)) for predictions in predictions_of_models)
     log.info(
         "%s: mean of %s models of %s pairs; %s in all",
         out,
-        len(predictions),
+        len(predictions_of_models),
         pair_counts,
         len(mean.pairs),
     )
 
 
 def average(parts: Sequence[Predictions]) -> Predictions:
-    """Average the probabilities of each pair, verb and noun.
+    """Average the probabilities that several models give to each pair, verb and noun.
 
     A pair that is not in a model's table has probability 0 for that model. The result's table has
     all pairs of all models, in order of first occurrence, each with its largest count. If any model
@@ -271,26 +280,27 @@ def average(parts: Sequence[Predictions]) -> Predictions:
     they are the sums over its pairs.
 
     Args:
-        parts: One per model.
+        parts: Predictions, one per model. Their segments may be in any order.
 
     Raises:
-        EpicError: The parts differ in classes, split or segments.
+        EpicError: The predictions differ in classes, split or segments.
     """
     first = parts[0]
-    for part in parts[1:]:
-        key = (part.split, part.num_verbs, part.num_nouns, sorted(part.narration_ids))
+    for other in parts[1:]:
+        key = (other.split, other.num_verbs, other.num_nouns, sorted(other.narration_ids))
         if key != (first.split, first.num_verbs, first.num_nouns, sorted(first.narration_ids)):
             raise EpicError(
                 f"predictions of split {first.split} of several models differ in split, classes or "
                 "segments; make them again with the rule predict_one"
             )
-    pairs = _union([part.pairs for part in parts])
-    column_of_pair = {pair[:2]: index for index, pair in enumerate(pairs)}
+    pairs = _joint_table([predictions.pairs for predictions in parts])
+    column_of_pair = {(verb, noun): column for column, (verb, noun, _) in enumerate(pairs)}
     total = torch.zeros(len(first.narration_ids), len(pairs), dtype=torch.float64)
-    for part in parts:
-        columns = torch.tensor([column_of_pair[(pair[0], pair[1])] for pair in part.pairs])
-        total[:, columns] += part.log_probs[_rows(part, first)].double().exp()
-    verb, noun = _heads(parts)
+    for predictions in parts:
+        columns = torch.tensor([column_of_pair[verb, noun] for verb, noun, _ in predictions.pairs])
+        rows = _rows_in_order(predictions, first.narration_ids)
+        total[:, columns] += predictions.log_probs[rows].double().exp()
+    verb_log_probs, noun_log_probs = _mean_of_heads(parts)
     return Predictions(
         first.split,
         first.narration_ids,
@@ -299,14 +309,15 @@ def average(parts: Sequence[Predictions]) -> Predictions:
         first.num_verbs,
         first.num_nouns,
         _trained_on(parts),
-        joint_digest([part.model for part in parts]),
-        verb_log_probs=verb,
-        noun_log_probs=noun,
-        pair_head=any(part.pair_head for part in parts),
+        joint_digest([predictions.model for predictions in parts]),
+        verb_log_probs=verb_log_probs,
+        noun_log_probs=noun_log_probs,
+        pair_head=any(predictions.pair_head for predictions in parts),
     )
 
 
-def _union(tables: Sequence[PairTable]) -> PairTable:
+def _joint_table(tables: Sequence[PairTable]) -> PairTable:
+    """Join pair tables to one with every pair once, and with the largest of its counts."""
     counts: dict[tuple[int, int], int] = {}
     for table in tables:
         for verb, noun, count in table:
@@ -314,32 +325,44 @@ def _union(tables: Sequence[PairTable]) -> PairTable:
     return [(verb, noun, count) for (verb, noun), count in counts.items()]
 
 
-def _rows(part: Predictions, first: Predictions) -> torch.Tensor:
-    """Return the part's row numbers in the order of the first part's segments."""
-    row_of_segment = {name: index for index, name in enumerate(part.narration_ids)}
-    return torch.tensor([row_of_segment[name] for name in first.narration_ids], dtype=torch.int64)
+def _rows_in_order(predictions: Predictions, narration_ids: list[str]) -> torch.Tensor:
+    """Return the row number of each of these segments in the predictions."""
+    row_of_segment = {name: row for row, name in enumerate(predictions.narration_ids)}
+    return torch.tensor([row_of_segment[name] for name in narration_ids], dtype=torch.int64)
 
 
-def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    if all(part.verb_log_probs is None for part in parts):
+def _mean_of_heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Average the verb and the noun probabilities of several models, as logs.
+
+    Both are None if no model has heads for verbs and nouns.
+    """
+    if all(predictions.verb_log_probs is None for predictions in parts):
         return None, None
-    sums: list[Any] = [0, 0]
-    for part in parts:
-        verb, noun = marginals(part)
-        rows = _rows(part, parts[0])
-        sums = [sums[0] + verb[rows].double().exp(), sums[1] + noun[rows].double().exp()]
-    return _log_mean(sums[0], len(parts)), _log_mean(sums[1], len(parts))
+    verb_sum, noun_sum = torch.zeros(()), torch.zeros(())
+    for predictions in parts:
+        verb, noun = marginals(predictions)
+        # Models may have the segments in different orders; all rows follow the first model.
+        rows = _rows_in_order(predictions, parts[0].narration_ids)
+        verb_sum, noun_sum = (
+            verb_sum + verb[rows].double().exp(),
+            noun_sum + noun[rows].double().exp(),
+        )
+    return _log_mean(verb_sum, len(parts)), _log_mean(noun_sum, len(parts))
 
 
 def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:
-    """Return the float32 log of total / number. It is finite even if a probability is 0."""
+    """Return the float32 log of total / number, raised to a finite value where total is 0."""
     least = torch.finfo(torch.float32).tiny
     return (total / number).clamp_min(least).log().float()
 
 
 def _trained_on(parts: Sequence[Predictions]) -> dict[str, Any]:
-    """Join `trained_on`. If models differ, the values with more supervision are used."""
-    records = [part.trained_on for part in parts]
+    """Join what the models were trained on (`Predictions.trained_on`).
+
+    If models differ, the result states the training with more supervision: `trainval`, and start
+    weights.
+    """
+    records = [predictions.trained_on for predictions in parts]
     splits = {record.get("split") for record in records}
     weights = [record.get("load_from") for record in records if record.get("load_from")]
     return {

@@ -1,4 +1,4 @@
-"""A published model's figures as its authors report them, beside those that it has here."""
+"""Compare the figures that a published model's authors report with the figures it has here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from epic100.scoring.metrics import percent, wilson
 from epic100.scoring.outcomes import Truth, outcomes
 from epic100.scoring.predictions import HEADS, Predictions, ways_of
 
-# These causes can make a difference of that size; the largest comes first. None was measured here.
+# Each entry is a size of the difference between reported and own figures, and a cause that can make
+# one of that size. The largest comes first. None was measured here.
 CAUSES = (
     ("nearly all is lost", "the order of the classes: adopt again, with the official CSVs"),
     (
@@ -31,16 +32,16 @@ CAUSES = (
 
 @dataclass(frozen=True)
 class Reported:
-    """What a model file says of the model's publication.
+    """The figures that the authors of a model reported, as its model file states them.
 
     Attributes:
-        name: Its name, as `epic100 adopt` has it.
-        title: Its name in the literature.
-        verb: Top-1 of verbs on val in percent; None if none is reported.
-        noun: The same of nouns.
-        action: The same of actions.
-        own_scores: Whether `action` is that of the model's own scores of actions, and not of the
-            official evaluator, which multiplies verb and noun.
+        name: Name of the model for `epic100 adopt`.
+        title: Name of the model in the literature.
+        verb: Top-1 accuracy of verbs on val in percent; None if none is reported.
+        noun: Top-1 accuracy of nouns on val in percent; None if none is reported.
+        action: Top-1 accuracy of actions on val in percent; None if none is reported.
+        own_scores: Whether `action` comes from the model's own scores of actions, and not from the
+            official evaluator, which multiplies verb and noun scores.
     """
 
     name: Name
@@ -63,17 +64,17 @@ def beside_published(
     Args:
         predictions: Predictions on val, of one model.
         truth: The segments of val.
-        official: Outcomes by the way that `metrics.json` reports (`outcomes`).
+        official: The table of `outcomes` by the way that `metrics.json` reports.
 
     Returns:
-        `name`, `title` and `rows`: for all segments and for those with readable video, by what is
-        counted, `published`, `here`, their `difference` in points with its 95 % interval (`low`,
-        `high`; the segments are taken as drawn anew, so the interval is wider than one that knew
-        which segments the published model had right), and whether it `agrees`. None for a model
-        that was not adopted.
+        `name`, `title` and `rows`, a table for JSON; None for a model that was not adopted. There
+        is a row for each group of `segments` (all, or readable video) and each figure (`what`). It
+        has the figures `published` and `here`, and their `difference` in points with its 95 %
+        interval, `low` to `high`. The published model's right segments are not known, so the
+        interval is wider than one of a comparison by segment. `agrees` is whether it contains 0.
 
     Raises:
-        EpicError: What the model file says of its publication has another form.
+        EpicError: The model file states its publication in another form.
     """
     if not isinstance(content := predictions.trained_on.get("published"), Mapping):
         return None
@@ -105,7 +106,10 @@ def beside_published(
 
 
 def _row(published: float | None, right: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """One row of the table, of segments that are right or not."""
+    """Compare a published figure with the accuracy here, from which segments are right, bool [N].
+
+    The result has the columns of `beside_published`, without `segments` and `what`.
+    """
     accuracy = percent(right)
     row = {"published": published, "here": accuracy, "difference": None, "low": None, "high": None}
     if published is None or accuracy is None:
@@ -120,14 +124,14 @@ def _row(published: float | None, right: npt.NDArray[np.bool_]) -> dict[str, Any
 
 
 def own_actions(predictions: Predictions, truth: Truth) -> npt.NDArray[np.bool_]:
-    """Whether the pair with the highest score of the pair head is the true one, bool [N].
+    """Decide for each segment of val whether the pair head's best pair is the true one, bool [N].
 
     A segment without a prediction gets the most frequent pair of training.
     """
-    most_frequent = max(predictions.pairs, key=lambda pair: pair[2])[:2]
-    guesses = dict.fromkeys(truth.ids, most_frequent)
+    verb, noun, _ = max(predictions.pairs, key=lambda pair_and_count: pair_and_count[-1])
+    guesses = dict.fromkeys(truth.ids, (verb, noun))
     pair_numbers = predictions.log_probs.argmax(1).tolist()
-    for name, pair in zip(predictions.narration_ids, pair_numbers, strict=True):
-        guesses[name] = predictions.pairs[pair][:2]
-    pairs = zip(truth.ids, truth.pairs(), strict=True)
-    return np.array([guesses[name] == pair for name, pair in pairs], dtype=bool)
+    for name, number in zip(predictions.narration_ids, pair_numbers, strict=True):
+        guesses[name] = predictions.pairs[number][:2]
+    true_pairs = zip(truth.ids, truth.pairs(), strict=True)
+    return np.array([guesses[name] == pair for name, pair in true_pairs], dtype=bool)
