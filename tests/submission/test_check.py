@@ -143,6 +143,10 @@ R = ("results", IDS[2])
             set_in(*R, "noun", "0", value="1"),
             "{path}: test.json, \"results.noun\": '1' instead of a number in 1 segment (",
         ),
+        (
+            set_in(*R, "noun", "0", value=False),
+            '{path}: test.json, "results.noun": False instead of a number in 1 segment (',
+        ),
         (set_in(*R, "noun", "0", value=1e39), "noun_output holds NaN or infinity in 1 segment"),
         (
             set_in(*R, "noun", "0", value=float("nan")),
