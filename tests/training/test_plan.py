@@ -66,9 +66,9 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
     made = plan(processes=2, accumulate=2)
     config = made.config
     # The hook splits each share into parts.
-    assert config.train_dataloader.batch_size == made.share == 4
+    assert config.train_dataloader.batch_size == made.batch_per_process == 4
     assert config.val_dataloader.batch_size == config.test_dataloader.batch_size == 4
-    assert made.batch == 8 and made.part == config.default_hooks.accumulate.most == 2
+    assert made.batch == 8 and made.micro_batch == config.default_hooks.accumulate.most == 2
     assert config.launcher == "pytorch" and config.val_evaluator.collect_device == "gpu"
     wrapper = config.model_wrapper_cfg
     # The config asks to find unused parameters.
@@ -86,7 +86,7 @@ def test_a_config_states_how_many_segments_fit_at_once_unless_parts_are_asked_fo
     plan, asked, part
 ):
     made = plan(**asked)
-    assert made.part == part and made.batch == 8
+    assert made.micro_batch == part and made.batch == 8
     hook = made.config.get("default_hooks", {}).get("accumulate")
     assert hook == ({"type": "AccumulateHook", "most": part} if asked else None)
 

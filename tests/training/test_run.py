@@ -149,7 +149,7 @@ def test_another_seed_is_another_run_with_other_weights_and_it_is_said(
 ):
     before = run_dir(results)
     options = {"default_hooks.telemetry.enough": 1, "default_hooks.telemetry.limit": 0}
-    monkeypatch.setattr(loop, "KEPT", 4)
+    monkeypatch.setattr(loop, "LOG_VALUES", 4)
     assert not same(run(lab, results, options, seed=1, **WHOLE), straight.weights)
     # Each of three epochs warns once.
     assert caplog.text.count("the loader is the limit: of ") == 3

@@ -45,7 +45,7 @@ def checked(
     })  # fmt: skip
     config.merge_from_dict(changes)
     plan = TrainingPlan(
-        config=config, placement=Placement(device, processes), share=2, part=part,
+        config=config, placement=Placement(device, processes), batch_per_process=2, micro_batch=part,
         precision=precision,
         val=val, no_val="" if val is not None else "no segment to validate on",
     )  # fmt: skip
