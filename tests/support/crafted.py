@@ -1,7 +1,7 @@
-"""Honest contents with one rule broken: arrays and plain values. No test in here.
+"""Break one rule in the contents of honest files: arrays and plain values. No test is here.
 
-Changes of bytes at random hardly ever pass a checksum, so they end at the door. What these give is
-whole: it must be refused for what it says, or be safe to use.
+Random changes of bytes hardly ever pass a checksum, so a reader refuses them at once. The files
+here have sound checksums: a reader must refuse their contents, or use them safely.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ KINDS = ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "c8", "?", "U3", "S2", 
 
 
 class Unpickled:
-    """Calls a function where it is unpickled."""
+    """Calls a function when it is unpickled, as an attack does."""
 
     def __init__(self, *call: Any):
         self.call = call
@@ -36,15 +36,15 @@ class Unpickled:
 
 
 def saved(content: Any, **how: bool) -> bytes:
-    """What torch.save makes of it."""
+    """The bytes of a file that torch.save writes."""
     torch.save(content, buffer := io.BytesIO(), **how)
     return buffer.getvalue()
 
 
 def members_of(data: bytes) -> list[tuple[str, bytes]]:
-    """Names and contents in a zip."""
+    """The names and contents of the members of a zip."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return [(each.filename, archive.read(each)) for each in archive.infolist()]
+        return [(member.filename, archive.read(member)) for member in archive.infolist()]
 
 
 def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -56,7 +56,7 @@ def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 
 
 def odd_value(rng: random.Random) -> Any:
-    """A value that hardly any place expects."""
+    """Draw a value that hardly any key of a file expects."""
     return rng.choice([
         None, True, False, rng.choice(NUMBERS), rng.choice(TEXTS), [], {}, [[]] * 3,
         json.loads(DEEP), {"": 1}, {"a": {"b": []}},
@@ -65,7 +65,7 @@ def odd_value(rng: random.Random) -> Any:
 
 
 def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
-    """`tensor`, or one of another kind, shape, layout or with other values."""
+    """Change a tensor at random: its dtype, shape, layout or values."""
     flat = tensor.flatten()
     ways = [
         lambda: tensor[: rng.randrange(len(tensor) + 1)] if tensor.ndim else tensor[None],
@@ -90,7 +90,7 @@ def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
 
 
 def odd_array(rng: random.Random, array: np.ndarray) -> np.ndarray:
-    """`array` of another kind or shape, or with other values or another order."""
+    """Change an array at random: its dtype, shape, values or order."""
     out, number = np.atleast_1d(array), rng.choice(NUMBERS)
     at, places = rng.randrange(len(out) + 1), np.arange(out.size).reshape(out.shape)
     here = places == rng.randrange(out.size + 1)
@@ -116,7 +116,10 @@ def odd_array(rng: random.Random, array: np.ndarray) -> np.ndarray:
 
 
 def places(content: Any, path: tuple = ()) -> Iterator[tuple]:
-    """Where the values of nested dicts, lists and tuples are, the containers included."""
+    """Yield the path of each value in nested dicts, lists and tuples: `()`, `("a",)`, ...
+
+    Containers are values, too.
+    """
     yield path
     if isinstance(content, dict | list | tuple):
         for key, value in content.items() if isinstance(content, dict) else enumerate(content):
@@ -124,12 +127,13 @@ def places(content: Any, path: tuple = ()) -> Iterator[tuple]:
 
 
 def broken(content: Any, rng: random.Random) -> Any:
-    """A copy of nested plain values and tensors with one of them changed, gone, new or doubled."""
+    """Copy nested plain values and tensors, and change, remove, rename or double one of them."""
     path = rng.choice([place for place in places(content) if place])
     return _changed(copy.copy(content), path, rng)
 
 
 def _changed(content: Any, path: tuple, rng: random.Random) -> Any:
+    """Copy nested values with the value at `path` changed."""
     key, *rest = path
     out = list(content) if isinstance(content, tuple) else copy.copy(content)
     if rest:

@@ -1,4 +1,4 @@
-"""Environments with some packages of the one in use, or with this checkout's wheel. No download."""
+"""Make environments with some of the installed packages, or with this checkout's wheel, offline."""
 
 import os
 import shutil
@@ -14,15 +14,15 @@ from support.checkout import call, python
 
 
 def bare_environment(folder: Path, *names: str) -> Path:
-    """Make an environment of the packages `names` and all that they ask for; its `bin` folder."""
+    """Make an environment of these packages and all that they require; return its `bin` folder."""
     venv.create(folder, with_pip=False, symlinks=True)
     programs = folder / "bin"
     site = site_packages(programs / "python")
-    for each in _closure(names):
-        for top in {file.parts[0] for file in each.files or () if file.parts[0] != ".."}:
+    for package in _closure(names):
+        for top in {file.parts[0] for file in package.files or () if file.parts[0] != ".."}:
             link = site / top
             if not os.path.lexists(link) and top != "__pycache__":
-                link.symlink_to(each.locate_file(top))
+                link.symlink_to(package.locate_file(top))
     for name in names:
         for entry in distribution(name).entry_points.select(group="console_scripts"):
             _write_program(programs, entry.name, entry.module, entry.attr)
@@ -30,25 +30,27 @@ def bare_environment(folder: Path, *names: str) -> Path:
 
 
 def site_packages(python: Path) -> Path:
-    """Where an interpreter looks for packages."""
+    """Find the folder in which an interpreter looks for packages."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     return Path(call(python, "-c", code).stdout.strip())
 
 
 def _closure(names: tuple[str, ...]) -> list[Distribution]:
-    found: dict[str, Distribution] = {}
+    """List these packages and all that they require, directly or not."""
+    packages: dict[str, Distribution] = {}
     waiting = list(names)
     while waiting:
         name = waiting.pop().lower().replace("_", "-")
-        if name in found:
+        if name in packages:
             continue
-        found[name] = distribution(name)
-        asked = [Requirement(text) for text in found[name].requires or ()]
-        waiting += [r.name for r in asked if not r.marker or r.marker.evaluate({"extra": ""})]
-    return list(found.values())
+        packages[name] = distribution(name)
+        required = [Requirement(text) for text in packages[name].requires or ()]
+        waiting += [r.name for r in required if not r.marker or r.marker.evaluate({"extra": ""})]
+    return list(packages.values())
 
 
 def _write_program(folder: Path, name: str, module: str, function: str) -> None:
+    """Write a shell script that calls a function with the Python of this folder."""
     path = folder / name
     call = f"import sys; from {module} import {function}; sys.exit({function}())"
     path.write_text(f'#!/bin/sh\nexec "{folder}/python" -c "{call}" "$@"\n')
@@ -56,7 +58,7 @@ def _write_program(folder: Path, name: str, module: str, function: str) -> None:
 
 
 def without_the_clone() -> dict[str, str]:
-    """Environment variables of a user who has not set up anything of ours."""
+    """The environment variables of a user who has no checkout and no environment of ours."""
     ours = ("PYTHONPATH", "VIRTUAL_ENV", "EPIC100_ROOT")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     outside = [f for f in kept["PATH"].split(os.pathsep) if Path(sys.executable).parent != Path(f)]
@@ -64,17 +66,16 @@ def without_the_clone() -> dict[str, str]:
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the wheel, from what this checkout has now."""
+    """Build the wheel from the present files of this checkout."""
     python("-m", "hatchling", "build", "-t", "wheel", "-d", folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
 
 def install_wheel(wheel: Path, folder: Path) -> Path:
-    """Install it into a new environment that has the locked packages too; the `bin` folder.
+    """Install a wheel into a new environment with the locked packages; return its `bin` folder.
 
-    They are read where they are; `epic100` is the wheel's, not this checkout's, which another
-    environment has on its path.
+    The locked packages stay where they are. `epic100` comes from the wheel, not from this checkout.
     """
     venv.create(folder, with_pip=False, symlinks=True)
     own = folder / "bin/python"

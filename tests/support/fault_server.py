@@ -13,14 +13,22 @@ Fault = Callable[["Handler", bytes, int], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves what was `put`; each request of a file meets the file's next fault, then none."""
+    """Serves the files that were `put`; each request of a file meets its next fault, then none.
+
+    Attributes:
+        files: Contents and remaining faults by path.
+        asked: (path, Range header) of each request, in order.
+        passwords: The Authorization header of each request.
+        begun: The time of each request.
+        most_at_once: The largest number of requests at the same time.
+        closing: Set when the server is about to end.
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, tuple[bytes, list[Fault]]] = {}
-        # Each request adds its (path, Range), in order.
         self.asked: list[tuple[str, str | None]] = []
         self.passwords: list[str | None] = []
         self.begun: list[float] = []
@@ -29,11 +37,12 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def put(self, name: str, content: bytes, *faults: Fault) -> str:
-        """Serve `content`; returns its URL."""
+        """Serve this content under a name, with these faults one after the other; return the URL."""
         self.files[f"/{name}"] = (content, list(faults))
         return f"http://127.0.0.1:{self.server_port}/{name}"
 
     def ranges(self, name: str) -> list[str | None]:
+        """List the Range headers of the requests of a file."""
         return [asked for path, asked in self.asked if path == f"/{name}"]
 
     def handle_error(self, request, client_address):
@@ -41,6 +50,8 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers a request as the next fault of its file says."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format, *args):
@@ -67,14 +78,18 @@ class Handler(BaseHTTPRequestHandler):
                 server.at_once -= 1
 
     def start_of(self, content: bytes) -> int:
-        """First byte that is asked for; 0 where If-Range names another file."""
-        wanted = self.headers.get("Range", "bytes=0-")
+        """Return the first byte that is asked for; 0 if If-Range names another version."""
+        byte_range = self.headers.get("Range", "bytes=0-")
         if self.headers.get("If-Range", tag(content)) != tag(content):
-            wanted = "bytes=0-"
-        return int(wanted.removeprefix("bytes=").rstrip("-"))
+            byte_range = "bytes=0-"
+        return int(byte_range.removeprefix("bytes=").rstrip("-"))
 
     def head(self, content: bytes, start: int, length: int | None = None, **more: str) -> None:
-        """Status line and headers of the content from `start` on."""
+        """Send the status line and headers of the content from `start` on.
+
+        `length` is the promised length: None means the true one, and -1 none. `more` are further
+        headers.
+        """
         if start >= len(content) > 0:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -94,13 +109,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def tag(content: bytes) -> str:
+    """The ETag of a content."""
     return f'"{hash(content) & 0xFFFFFFFF:x}"'
 
 
 def sending(after: int | None = None, extra: int = 0, then=lambda handler: None) -> Fault:
-    """Send all or `after` bytes more, `then` do that, and hang up.
+    """Make a fault that sends all or `after` bytes from the start on, calls `then`, and hangs up.
 
-    `extra`: so many bytes more than there are are promised, or, below 0, fewer.
+    The promised length is that of the content and `extra` bytes more, or, below 0, fewer.
     """
 
     def fault(handler, content, start):
@@ -116,15 +132,17 @@ honest, cut = sending(), sending
 
 
 def promise(extra: int) -> Fault:
+    """Send all, but promise `extra` bytes more."""
     return sending(extra=extra)
 
 
 def ignoring_range(handler: Handler, content: bytes, start: int) -> None:
+    """Send all from the first byte on, whatever is asked for."""
     honest(handler, content, 0)
 
 
 def reset(after: int) -> Fault:
-    """As `cut`, with a TCP reset."""
+    """Send `after` bytes, then reset the TCP connection."""
 
     def hang_up(handler):
         # The bytes that were sent must arrive before the reset does.
@@ -141,7 +159,7 @@ def stall(after: int) -> Fault:
 
 
 def drip(handler: Handler, content: bytes, start: int) -> None:
-    """A byte now and then, so that no read ever times out."""
+    """Send a byte now and then, so that no read ever times out."""
     handler.head(content, start)
     for place in range(start, len(content)):
         handler.wfile.write(content[place : place + 1])
@@ -151,30 +169,33 @@ def drip(handler: Handler, content: bytes, start: int) -> None:
 
 
 def without_length(handler: Handler, content: bytes, start: int) -> None:
+    """Send all without a promised length."""
     handler.head(content, start, -1, Connection="close")
     handler.wfile.write(content[start:])
 
 
 def wrong_bytes(handler: Handler, content: bytes, start: int) -> None:
+    """Send as many bytes as asked for, all of them wrong."""
     honest(handler, bytes(byte ^ 1 for byte in content), start)
 
 
 def status(code: int, sends: bool = False, **headers: str) -> Fault:
-    """This answer to whatever is asked, with the content or without."""
+    """Answer with this status to any request, with the content (`sends`) or without."""
 
     def fault(handler, content, start):
+        body = content if sends else b""
         handler.send_response(code)
-        for name, value in {"Content_Length": str(len(content) * sends), **headers}.items():
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
-        handler.wfile.write(content * sends)
+        handler.wfile.write(body)
 
     return fault
 
 
 @contextmanager
 def serving(signed: str = "") -> Iterator[Server]:
-    """A running server, gone when the block is left; `signed`: its key and certificate, for TLS."""
+    """Run a server during a block; `signed`: the file of its key and certificate, for TLS."""
     server = Server()
     if signed:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

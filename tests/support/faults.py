@@ -1,4 +1,4 @@
-"""Lets system calls of the rules fail one at a time, and looks what becomes of their outputs.
+"""Let system calls of the rules fail, one at a time, and check the outputs of the jobs.
 
 Snakemake runs every rule once on a kitchen of three short videos (faults_jobs.py). Then each job
 runs again and again in a copy of its folder, with a shim (faults_shim.c, built with gcc) that
@@ -72,7 +72,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Fault:
-    """What became of a fault. `hit`: the call that failed, "" if the job did not come so far."""
+    """The result of a fault.
+
+    Attributes:
+        place: The call that was to fail.
+        hit: The call that failed, or "" if the job did not come so far.
+        outcome: One of the words at the top of this file.
+        words: The last line of the job, or more about a wrong outcome.
+    """
 
     place: Place
     hit: str
@@ -82,7 +89,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a job."""
+    """A run of a job: its exit code, its last line, and the call that failed ("": none)."""
 
     code: int
     last_line: str
@@ -90,7 +97,11 @@ class Run:
 
 
 def build_shim(folder: Path) -> Path:
-    """Compile the shim. Raises FileNotFoundError where there is no gcc."""
+    """Compile the shim.
+
+    Raises:
+        FileNotFoundError: There is no gcc.
+    """
     out = folder / "faults_shim.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", out, SHIM, "-ldl"], check=True)
     return out
@@ -109,7 +120,7 @@ class Server:
         )  # fmt: skip
 
     def ask(self, **request) -> int:
-        """Let a fork do something; returns its exit code, negative for a signal."""
+        """Let a fork carry out a request; return its exit code, negative for a signal."""
         assert self._process.stdin and self._process.stdout
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return int(self._process.stdout.readline())
@@ -120,7 +131,7 @@ class Server:
 
 
 def serve(imports: Sequence[str]) -> None:
-    """Do what `Server` asks for, until its end."""
+    """Be the process of a `Server`: carry out each request in a fork, until the input ends."""
     for name in imports:
         importlib.import_module(name)
     for line in sys.stdin:
@@ -142,7 +153,15 @@ def serve(imports: Sequence[str]) -> None:
 
 
 def record(server: Server, store: Path, url: str, files: Path, only: list[str]) -> None:
-    """Keep a job of each rule, or of those in `only`, below `store`; the scan is the second."""
+    """Keep a job of each rule, or of those in `only`, below `store`.
+
+    Args:
+        server: The server whose forks run Snakemake.
+        store: The folder of the kitchen and of the kept jobs.
+        url: Address of the files that are downloaded.
+        files: The folder of these files.
+        only: Rules to keep; [] means all.
+    """
     folder, said, jobs = store / "kitchen", store / "said.txt", store / "jobs"
     faults_jobs.write_inputs(folder, files, url)
     scenes = faults_jobs.scenes(url)
@@ -153,7 +172,7 @@ def record(server: Server, store: Path, url: str, files: Path, only: list[str]) 
             break
         if not scene.needed and not asked.intersection(scene.makes):
             continue
-        # The rules of this scene download these.
+        # The rules of this scene download these folders.
         if name == "archive":
             for path in ("annotations", "videos"):
                 shutil.rmtree(folder / path, ignore_errors=True)
@@ -177,26 +196,32 @@ def run(server: Server, script: Path, folder: Path, *, at: int = 0, kind: str = 
             trace.write_text("")
             env["FAULT_TRACE"] = str(trace)
         code = server.ask(script=str(script), folder=str(folder), said=str(said), env=env)
-        _, faults = struct.unpack("2q", state.read_bytes()[:16])
-        hit = state.read_bytes()[16:].partition(b"\0")[0].decode(errors="replace")
+        # The shim writes two numbers, of its calls and of its faults, then the call that failed.
+        numbers, call = state.read_bytes()[:16], state.read_bytes()[16:]
+        _, faults = struct.unpack("2q", numbers)
+        hit, *_ = call.decode(errors="replace").split("\0")
         lines = said.read_text(errors="replace").strip().splitlines() or [""]
     return Run(code, lines[-1], hit.replace(f"{folder}/", "") if faults else "")
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """All files of a run's folder but those that are about the run itself, by name."""
-    found = {}
+    """Read all files of a run's folder by name, except those of `OWN` and logs."""
+    contents = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
-            found[name] = f"a link to {os.readlink(path)}".encode()
+            contents[name] = f"a link to {os.readlink(path)}".encode()
         elif path.is_file() and not OWN.match(name) and path.suffix != ".log":
-            found[name] = path.read_bytes()
-    return found
+            contents[name] = path.read_bytes()
+    return contents
 
 
 def settled(files: dict[str, bytes], varying: set[str]) -> dict[str, bytes]:
-    """Files without what differs from run to run: numbers and order in text, or all content."""
+    """Remove from the `varying` files what differs from run to run.
+
+    In text these are numbers and the order of words. Of other files, only whether they are empty is
+    left.
+    """
     settled = dict(files)
     for name in varying & files.keys():
         with contextlib.suppress(UnicodeDecodeError):
@@ -208,7 +233,7 @@ def settled(files: dict[str, bytes], varying: set[str]) -> dict[str, bytes]:
 
 
 class Job:
-    """A kept job: what it makes without a fault, and what it makes with one."""
+    """A kept job: it runs with and without a fault, and its outputs are compared."""
 
     def __init__(self, server: Server, rule: str, kept: Path):
         self.server, self.rule = server, rule
@@ -227,10 +252,11 @@ class Job:
         self.expected = settled(made[0], self.varying)
 
     def places(self, calls: int) -> Iterator[Place]:
-        """The first, the last, and so on: `calls` of each kind on each file."""
+        """Choose the calls to let fail: of each kind of call on each file, `calls` evenly spaced."""
         groups = collections.defaultdict(list)
         for number, line in enumerate(self.trace.read_text().splitlines(), 1):
             what = re.sub(r"^(\w+) .*?/run/", r"\1 ", line)
+            # Random parts of names become `*`, so that calls on such files are one group.
             groups[re.sub(r"[0-9a-f]{16}", "*", what)].append(number)
         for what, numbers in groups.items():
             step = max(len(numbers) - 1, 1) / max(calls - 1, 1)
@@ -272,28 +298,30 @@ class Job:
 
     @contextlib.contextmanager
     def _copy(self) -> Iterator[Path]:
+        """Copy the folder of the job for a block."""
         with tempfile.TemporaryDirectory(dir=self.server.folder) as name:
             yield Path(shutil.copytree(self.model, Path(name) / "run", symlinks=True))
 
     def _sound_run(self, folder: Path, trace: Path | None) -> None:
+        """Run the job without a fault; RuntimeError if it fails."""
         done = run(self.server, self.script, folder, trace=trace)
         if done.code:
             raise RuntimeError(f"{self.rule} fails without a fault: {done.last_line}")
 
 
 def different(files: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
-    """Names of files that are missing, too many or other ones."""
-    return sorted(n for n in files.keys() | expected if files.get(n) != expected.get(n))
+    """List the files that are missing, not expected, or have other contents."""
+    return sorted(name for name in files.keys() | expected if files.get(name) != expected.get(name))
 
 
 def some(places: list[Place], most: int) -> list[Place]:
-    """At most so many places, chosen at random, the same ones in every run."""
+    """Choose at most `most` places at random, the same ones in every run."""
     return random.Random(0).sample(places, most) if most < len(places) else places
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What `kept_jobs` made: the shim, a server, and a folder with one folder for each rule."""
+    """The kept jobs: the shim, a server, and the folder with a folder for each rule."""
 
     shim: Path
     server: Server
@@ -302,7 +330,7 @@ class Kept:
 
 @contextlib.contextmanager
 def kept_jobs(only: list[str]) -> Iterator[Kept]:
-    """Record a job of each rule, or of those in `only`."""
+    """Keep a job of each rule, or of those in `only`, during a block."""
     with tempfile.TemporaryDirectory(prefix="faults_") as name:
         store = Path(name)
         shim = build_shim(store)

@@ -1,8 +1,8 @@
-"""Readers of strangers' bytes, honest files for each, and changes to them. No test in here.
+"""The readers of files that may come from anyone, honest files for each, and changes to them.
 
 The bytes of a file are changed at random, or it is taken apart and built again with one rule broken
-(`crafted`). Readers use what they have read, as a run would. Used by tests/attacks/test_fuzzing.py
-for seconds, and by benchmarks/fuzz.py for as long as asked.
+(`crafted`). The readers also use the contents, as a run would. tests/attacks/test_fuzzing.py does
+this for seconds, benchmarks/fuzz.py for as long as asked. No test is here.
 """
 
 import io
@@ -76,8 +76,9 @@ BITS = (b"\x00", b'"', b"\n", b"\t", b",", b"{", b"[", b"(", b"'", b"\\", b"%", 
 
 
 def change(data: bytes, rng: random.Random) -> bytes:
-    """`data` with one to six changes: bits, bytes, numbers, pieces moved, doubled or cut."""
+    """Change data in one to six places: bits, bytes, numbers; pieces removed or doubled."""
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        # `taken` bytes are replaced by the bytes `new`.
         at, length = rng.randrange(len(data) + 1), rng.choice((1, 2, 4, 16, 64, 1000))
         piece = data[at : at + length]
         taken, new = rng.choice((
@@ -94,19 +95,32 @@ def change(data: bytes, rng: random.Random) -> bytes:
 
 
 def inside(end: str) -> Callable[[bytes, random.Random], bytes]:
-    """Change a member of a zip whose name has this end, with checksums that fit again."""
+    """Make a change of a member of a zip whose name has this end; its checksum fits again."""
 
     def change_member(data: bytes, rng: random.Random) -> bytes:
         members = members_of(data)
         wanted = rng.choice([name for name, _ in members if name.endswith(end)])
-        return zip_of(*((n, change(own, rng) if n == wanted else own) for n, own in members))
+        return zip_of(
+            *(
+                (name, change(content, rng) if name == wanted else content)
+                for name, content in members
+            )
+        )
 
     return change_member
 
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, honest bytes for it, and what it may raise."""
+    """A reader under attack.
+
+    Attributes:
+        read: Reads a file and uses its contents.
+        seeds: Makes honest contents in a folder.
+        raises: The errors that the reader may raise.
+        suffix: The suffix of the file.
+        change: Changes honest contents.
+    """
 
     read: Callable[[Path], object]
     seeds: Callable[[Path], list[bytes]]
@@ -116,10 +130,13 @@ class Target:
 
 
 def text(*texts: str) -> Callable[[Path], list[bytes]]:
-    return lambda folder: [t.encode() for t in texts]
+    """Honest contents that are these texts."""
+    return lambda folder: [text.encode() for text in texts]
 
 
 def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
+    """Honest contents that `make` writes to a file of this name."""
+
     def seeds(folder: Path) -> list[bytes]:
         make(folder / name)
         return [(folder / name).read_bytes()]
@@ -128,56 +145,66 @@ def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[byt
 
 
 def _model(path: Path) -> None:
+    """Write a small model file."""
     weights = {"cls_head.fc2.weight": torch.zeros(2, 3), "a": torch.ones(4)}
     save_model(TrainedModel(weights, PAIRS, 97, 300, _parsed().to_dict(), {"split": "train"}), path)
 
 
 def _predictions(path: Path) -> None:
+    """Write the predictions of a segment."""
     scores, made_by = torch.zeros(1, 2), {"split": "train"}
     write_predictions(Predictions("val", ["P01_01_0"], scores, PAIRS, 97, 300, made_by), path)
 
 
 def _entries() -> list[dict]:
+    """The entries of a submission of two segments."""
     return build(["P01_01_0", "P01_01_1"], torch.randn(2, 4), torch.randn(2, 5))
 
 
 def _checkpoint(path: Path) -> None:
+    """Write a checkpoint as MMEngine saves it."""
     meta = {"epoch": 3, "cfg": CONFIG}
     path.write_bytes(saved({"state_dict": {"module.a": torch.ones(3)}, "meta": meta}))
 
 
 def _own_checkpoint(path: Path) -> None:
+    """Write a checkpoint as the workflow saves it."""
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, path)
 
 
 def _index(path: Path) -> None:
+    """Write a file with the index of a film beside it."""
     film = path.parent / "v.MP4"
     film.write_bytes(_film(path.parent)[0])
     write_indexes({"P01_01": build_index(film)}, path)
 
 
 def _scan_table(path: Path) -> None:
+    """Write a scan table of a damaged and a missing video."""
     row = ScanRow("P01_01", "damaged", fps=50.0, frames=90, damaged=[(3, 9)], reason="torn")
     write_scan_table([row, ScanRow("P01_02", "missing", reason="no file")], path)
 
 
 def read_csv(path: Path) -> object:
+    """Read an annotation file of train."""
     videos = {"P01_01": Video("P01_01", "P01", "train", 50.0, 60.0)}
     return load_annotations(path, videos, split="train", classes=CLASSES)
 
 
 def _parsed(text: str = CONFIG) -> Config:
+    """Parse the text of a config as that of a model file."""
     return parse_config(text, "model.pth", "train again")
 
 
 def _read_config(path: Path) -> object:
+    """Read a config as that of a stranger's model file, and clean its model and pipeline."""
     config = _parsed(path.read_bytes().decode("utf-8", "replace"))
     clean_model(config.get("model"), "model.pth")
     return clean_pipeline(test_pipeline_of(config, "model.pth"), "model.pth")
 
 
 def write_small_features(path: Path) -> None:
-    """Features of two seconds, the first row damaged."""
+    """Write features of two seconds, with the first row damaged."""
     rows = np.arange(4)
     made_from = {"encoder": "", "model": "ab", "load_from": None, "stride": 0.5, "window": 1.0}
     clips = np.stack([rows, rows + 9], axis=1)
@@ -186,22 +213,25 @@ def write_small_features(path: Path) -> None:
 
 
 def _use_features(path: Path) -> object:
+    """Read features, and sum the valid rows."""
     features = read_features(path)
     return features.fps, features.feats[features.valid].sum(axis=0)
 
 
 def _use_predictions(path: Path) -> object:
+    """Read predictions, and compute their scores in all ways."""
     predictions = read_predictions(path, "val")
     return [complete_scores(predictions, ["P01_01_0"], way) for way in ways_of(predictions)]
 
 
 def _use_stamp(path: Path) -> object:
+    """Read the stamp of a run, and compare it with another one."""
     path.rename(path.parent / "stamp.json")
     return differences(read_stamp(path.parent), {"clean list": "ab"})
 
 
 def _use_index(path: Path) -> object:
-    """Ask an index all that clips, timelines and cleaning ask, and read frames by it."""
+    """Read an index, use it as clips, timelines and cleaning do, and read frames with it."""
     index, film = load_index(path, "P01_01"), path.parent / "v.MP4"
     if not film.exists():
         _film(path.parent)
@@ -214,10 +244,12 @@ def _use_index(path: Path) -> object:
 
 
 def _read_submission(path: Path) -> object:
+    """Read and check a submission."""
     return check(read_submission(path), ["P01_01_0"], 4, 5)
 
 
 def _read_h264(path: Path) -> object:
+    """Read parameter sets and a slice header from a stream of H.264 or HEVC."""
     data = path.read_bytes()
     for codec in ("h264", "hevc"):
         ParameterSets(codec, data).see(data)
@@ -227,6 +259,7 @@ def _read_h264(path: Path) -> object:
 
 
 def _read_boxes(path: Path) -> object:
+    """Read the boxes of an MP4 file, and the same bytes as a Matroska file."""
     data = path.read_bytes()
 
     def read_at(at: int, count: int) -> bytes:
@@ -239,6 +272,7 @@ def _read_boxes(path: Path) -> object:
 
 
 def _film(path: Path) -> list[bytes]:
+    """Encode a small film in a folder, and return its bytes."""
     from support.decoder_stand_in import FRAMES
     from support.tricky_videos import encode
 
@@ -246,17 +280,19 @@ def _film(path: Path) -> list[bytes]:
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    """Read the arrays of a `.npz`."""
     with np.load(io.BytesIO(data)) as arrays:
         return dict(arrays)
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """The bytes of a `.npz` with these arrays."""
     np.savez(buffer := io.BytesIO(), **arrays)
     return buffer.getvalue()
 
 
 def build_arrays(data: bytes, rng: random.Random) -> bytes:
-    """A `.npz` with one array changed, or one value of its JSON."""
+    """Change one array of a `.npz`, or one value of its JSON."""
     arrays = _arrays(data)
     name = rng.choice(list(arrays))
     if arrays[name].dtype.kind == "U" and str(arrays[name])[:1] == "{":
@@ -269,19 +305,19 @@ def build_arrays(data: bytes, rng: random.Random) -> bytes:
 
 
 def build_tensors(data: bytes, rng: random.Random) -> bytes:
-    """A tensor file in the new or the old format with one tensor or value changed."""
+    """Change one tensor or value of a tensor file, and save it in torch's new or old format."""
     content = broken(torch.load(io.BytesIO(data), weights_only=True), rng)
     return saved(content, _use_new_zipfile_serialization=rng.random() < 0.8)
 
 
 def build_json(data: bytes, rng: random.Random) -> bytes:
-    """JSON with one value changed."""
+    """Change one value of JSON."""
     return json.dumps(broken(json.loads(data), rng), skipkeys=True).encode()
 
 
 def _moov(folder: Path) -> list[bytes]:
-    """The index of a real MP4 without its pictures."""
-    data = _film(folder)[0]
+    """The beginning of a real MP4: its index, without its pictures."""
+    (data,) = _film(folder)
     return [data[: data.index(b"mdat") + 4]]
 
 
@@ -362,7 +398,7 @@ FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicErro
 
 
 def attempt(target: Target, data: bytes, folder: Path) -> None:
-    """Read `data` as a file of `target`. Raises what the reader must not raise."""
+    """Read data as a file of `target`; an error that the reader must not raise is passed on."""
     path = folder / f"input{target.suffix}"
     path.write_bytes(data)
     with np.errstate(all="ignore"):
