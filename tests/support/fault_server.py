@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def put(self, name: str, content: bytes, *faults: Fault) -> str:
-        """Serve this content under a name, with these faults one after the other; return the URL."""
+        """Serve a content under a name, with these faults one after the other; return the URL."""
         self.files[f"/{name}"] = (content, list(faults))
         return f"http://127.0.0.1:{self.server_port}/{name}"
 

@@ -252,7 +252,7 @@ class Job:
         self.expected = settled(made[0], self.varying)
 
     def places(self, calls: int) -> Iterator[Place]:
-        """Choose the calls to let fail: of each kind of call on each file, `calls` evenly spaced."""
+        """Choose the calls to let fail: for each kind of call on each file, some evenly spaced."""
         groups = collections.defaultdict(list)
         for number, line in enumerate(self.trace.read_text().splitlines(), 1):
             what = re.sub(r"^(\w+) .*?/run/", r"\1 ", line)

@@ -131,7 +131,7 @@ class Target:
 
 def text(*texts: str) -> Callable[[Path], list[bytes]]:
     """Honest contents that are these texts."""
-    return lambda folder: [text.encode() for text in texts]
+    return lambda folder: [content.encode() for content in texts]
 
 
 def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:

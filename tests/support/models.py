@@ -88,7 +88,7 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
 
 
 def predicted(lab, model: Path, listed: Path | str, out: Path, **settings) -> Predictions:
-    """Predict a list of segments of the lab with a model file, and read the predictions in `out`."""
+    """Predict a list of segments of the lab with a model file, and read the file `out`."""
     chosen = PredictSettings(**{"workers": 0} | settings)
     predict(
         model,

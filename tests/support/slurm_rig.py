@@ -27,8 +27,17 @@ JOBS = ("squeue", "-o", "%A")
 
 @dataclass(frozen=True)
 class Layout:
-    """The clusters of a site, by name: first job id and nodes. `login` is where people log in.
-    What is the site's own, and each cluster's, lies in the folders of that name in slurm_etc."""
+    """The clusters of a site.
+
+    The folders of slurm_etc with the names of the site and of its clusters have their settings.
+
+    Attributes:
+        site: Name of the site.
+        login: The cluster on which people log in.
+        first_jobs: The id of the first job, by cluster.
+        nodes: The names of the nodes, by cluster.
+        accounting: Whether the site has a database of accounts and jobs.
+    """
 
     site: str
     login: str
@@ -48,13 +57,13 @@ VSC = Layout(
 # accounts, and forgets a job as soon as it may.
 HOME = Layout("home", "home", {"home": 1}, {"home": ("node1", "node2")}, accounting=False)
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nMinJobAge=2"
-# Each daemon may take so long on a busy machine.
+# Each daemon may take this long on a busy machine.
 SECONDS = 300.0
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
 
 
 def missing() -> str | None:
-    """Why no rig can be started here, or None."""
+    """Say why no rig can be started here, or return None."""
     if os.geteuid() != 0:
         return "Slurm's daemons need root"
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -62,7 +71,7 @@ def missing() -> str | None:
 
 
 class Rig:
-    """The clusters, their database, and what tests do to them."""
+    """The running clusters with their database, and commands on them."""
 
     def __init__(self, folder: Path, layout: Layout = VSC):
         self.folder = folder
@@ -73,9 +82,10 @@ class Rig:
         self._dbd_port, self._sql_port = next(self._ports), next(self._ports)
 
     def start(self) -> None:
-        """Bring up munge, the database, the controllers and the nodes, in seconds."""
+        """Start munge, the database, the controllers and the nodes, which takes seconds."""
         Path("/etc/slurm").mkdir(exist_ok=True)
         (self.folder / "dev").mkdir(parents=True)
+        # The stand-ins for GPUs are character devices like /dev/null.
         for number in range(8):
             os.mknod(self.folder / f"dev/nvidia{number}", 0o666 | 0o020000, os.makedev(1, 3))
         for cluster, first in self.layout.first_jobs.items():
@@ -97,7 +107,7 @@ class Rig:
             self.end(name)
 
     def clear(self) -> None:
-        """No job in any queue, and every daemon and node at work, whatever a test has left."""
+        """End all jobs, and start all daemons and nodes that a test has stopped."""
         for name in self._programs:
             self.bring(name)
         if not self.is_free():
@@ -138,7 +148,7 @@ class Rig:
         return self.at(self.layout.login, *command, check=check)
 
     def at(self, cluster: str, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-        """Run a command as on a node of that cluster, which needs no database to find it."""
+        """Run a command as on a node of this cluster; it needs no database to find its cluster."""
         done = subprocess.run(
             self.on(cluster, command), capture_output=True, text=True, timeout=SECONDS
         )
@@ -147,12 +157,12 @@ class Rig:
         return done
 
     def on(self, cluster: str, command: Sequence[str]) -> list[str]:
-        """`command` where /etc/slurm is that cluster's."""
+        """Make the command that runs `command` with the settings of this cluster in /etc/slurm."""
         mount = ["unshare", "-m", "--propagation", "private", "bash", "-c", IN_MOUNT]
         return [*mount, str(self.folder / cluster / "etc"), *command]
 
     def jobs(self, *options: str, fields: str) -> list[dict[str, str]]:
-        """What sacct tells of jobs on all clusters."""
+        """Ask sacct about jobs on all clusters."""
         # A line of submission may have bars in it, so it must be the last field.
         names = fields.split(",")
         done = self.login("sacct", "-X", "-n", "-P", "-M", "all", "-S", "now-1hour",
@@ -161,28 +171,28 @@ class Rig:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def submit(self, *options: str, cluster: str = "wice", partition: str = "batch") -> str:
-        """A job that is none of the workflow's business; its id."""
+        """Submit a job that has nothing to do with the workflow, and return its id."""
         done = self.login("sbatch", "-M", cluster, "-p", partition, "-A", ACCOUNT, "--parsable",
                           "-o", "/dev/null", *options, "--wrap", "sleep 600")  # fmt: skip
         return done.stdout.split(";")[0]
 
     def state(self, job: str) -> str:
-        """What sacct tells of the state of one job; "" if it does not know it yet."""
+        """Ask sacct for the state of a job; "" if it does not know the job yet."""
         return "".join(row["State"] for row in self.jobs("-j", job, fields="State"))
 
     def submitted(self, folder: Path) -> list[str]:
-        """Ids of all jobs that were ever submitted for one working directory."""
+        """List the ids of all jobs that were ever submitted for a working directory."""
         # A job's comment is stored only when it has ended, so its line of submission is read.
         jobs = self.jobs(fields="JobID,SubmitLine")
         return [job["JobID"] for job in jobs if f"{folder}/" in job["SubmitLine"]]
 
     def queue(self, folder: Path) -> list[str]:
-        """Ids of the jobs of one working directory that have not ended."""
+        """List the ids of the jobs of a working directory that have not ended."""
         said = self.login("squeue", "-h", "-M", "all", "-O", "JobID:20,StdOut:400").stdout
         return re.findall(rf"^(\d+) +{re.escape(str(folder))}/", said, re.MULTILINE)
 
     def wait(self, true: Callable[[], object], what: str, seconds: float = SECONDS):
-        """Wait until `true()`, or say what did not come."""
+        """Wait until `true()` holds and return its result; `what` names it in an error."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if result := true():
@@ -194,9 +204,11 @@ class Rig:
         raise TimeoutError(f"{what}: not within {seconds} s; see {self.folder}")
 
     def _column(self, cluster: str, *command: str) -> list[str]:
+        """Run a command of Slurm that prints one column, and return its values."""
         return self.at(cluster, *command, "-h", check=False).stdout.split()
 
     def _configure(self, cluster: str, first_job: int) -> None:
+        """Write the settings of a cluster from the files of slurm_etc, with names filled in."""
         etc = self.folder / cluster / "etc"
         etc.mkdir(parents=True)
         (self.folder / cluster / "state").mkdir()
@@ -216,14 +228,16 @@ class Rig:
             (etc / source.name).chmod(0o600)
 
     def _start_munge(self) -> None:
+        """Start munge, by which Slurm's daemons know each other, with a key of its own."""
         key, socket = self.folder / "munge.key", f"{self.folder}/munge.socket"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        its = [f"--{name}-file={self.folder}/munged.{name}" for name in ("log", "seed", "pid")]
+        files = [f"--{name}-file={self.folder}/munged.{name}" for name in ("log", "seed", "pid")]
         self._start("munged", ("test", "-S", socket), "munged", "-F", "--force", "--num-threads=4",
-                    f"--key-file={key}", f"--socket={socket}", *its)  # fmt: skip
+                    f"--key-file={key}", f"--socket={socket}", *files)  # fmt: skip
 
     def _start_accounting(self) -> None:
+        """Start the database and slurmdbd, and add the clusters, accounts and users."""
         self._start_mariadb()
         self._start("slurmdbd", ("sacctmgr", "-n", "list", "user"), "slurmdbd", "-D")
         everywhere, accounts = f"Cluster={','.join(self.layout.nodes)}", f"{ACCOUNT},lp_poor"
@@ -235,6 +249,7 @@ class Rig:
             self.login("sacctmgr", "-i", "add", *added)
 
     def _start_mariadb(self) -> None:
+        """Start a database server with an empty database for Slurm."""
         sock = self.folder / "mysqld.sock"
         (self.folder / "tmp").mkdir()
         # A server that starts removes all temporary tables in its folder, also those of others.
@@ -252,14 +267,14 @@ class Rig:
                     "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900")  # fmt: skip
 
     def _start(self, name: str, ask: Sequence[str], *command: str, cluster: str = "") -> None:
-        """Start a daemon, which is up as soon as the command `ask` succeeds there."""
+        """Start a daemon, and wait until the command `ask` succeeds on its cluster."""
         self._programs[name] = (cluster or self.layout.login, command, ask)
         self.bring(name)
 
 
 @contextmanager
 def running(folder: Path, layout: Layout) -> Iterator[Rig]:
-    """A rig that is up; the test is skipped where Slurm's daemons are not installed."""
+    """Run a rig during a block; the test is skipped if Slurm's daemons are not installed."""
     if why := missing():
         if os.environ.get("EPIC100_SLURM_TESTS") == "required":
             pytest.fail(f"the tests on Slurm are required here, but {why}")
@@ -274,8 +289,11 @@ def running(folder: Path, layout: Layout) -> Iterator[Rig]:
 
 
 def _reserve_ports(count: int) -> tuple[socket.socket, Iterator[int]]:
-    """Ports that no other rig takes while the socket is open. They lie below those that the system
-    gives to callers, so that a daemon that was ended finds its own again."""
+    """Reserve ports that no other rig takes while the returned socket is open.
+
+    The ports lie below those that the system gives to callers. So a daemon that was ended finds its
+    own port free again.
+    """
     for first in range(20000, 32000, 50):
         ports = range(first, first + count)
         reservation = socket.socket(socket.AF_UNIX)
@@ -289,5 +307,6 @@ def _reserve_ports(count: int) -> tuple[socket.socket, Iterator[int]]:
 
 
 def _listens(port: int) -> bool:
+    """Whether a program of this machine listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,4 +1,4 @@
-"""Makes small sound MP4 files of the kinds that mislead scans and readers. No test in here."""
+"""Make small sound MP4 files of the kinds that mislead scans and readers. No test is here."""
 
 import itertools
 import struct
@@ -16,7 +16,7 @@ RATE = Fraction(30000, 1001)
 
 
 def pictures(count: int, size: tuple[int, int] = (96, 64), seed: int = 0):
-    """Grainy texture that drifts: uint8 [height, width, 3] a picture, no two alike."""
+    """Draw pictures of a grainy texture that drifts, uint8 [height, width, 3], no two alike."""
     rng = np.random.default_rng(seed)
     width, height = size
     base = rng.integers(0, 200, (height // 8 + 2, width // 8 + 40, 3), np.uint8)
@@ -42,9 +42,21 @@ def encode(
     unit: int = 0,
     **params: str | int,
 ) -> Path:
-    """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are libx264's.
+    """Encode a small film.
 
-    The file counts time in 1/`unit` s, where one is given.
+    Args:
+        path: The file to write.
+        count: Number of pictures.
+        size: Width and height in pixels.
+        times: When each picture is shown, in 1/30000 s; None means 29.97 pictures a second.
+        codec: FFmpeg's name of the encoder.
+        pix_fmt: FFmpeg's name of the format of pixels.
+        movflags: Flags of the MP4 muxer.
+        seed: Determines the pictures.
+        source: Other pictures to encode.
+        x265: Settings of libx265.
+        unit: If it is not 0, the file counts time in 1/`unit` s.
+        **params: Settings of libx264.
     """
     settings = {
         "keyint": 30,
@@ -78,10 +90,10 @@ def encode(
 
 
 def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
-    """Cut without encoding, as `ffmpeg -ss` with `-c copy`: from the key frame before on.
+    """Cut the first `frames` frames off without encoding, as `ffmpeg -ss` with `-c copy` does.
 
-    Pictures before frame number `frames` stay in the file, hidden by an edit list; without `hide`
-    the file starts at its key frame and shows what leads it.
+    The file then begins at the key frame before the cut. An edit list hides the pictures before the
+    cut. Without `hide`, the file shows all its pictures, also those before the key frame in time.
     """
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
@@ -96,7 +108,7 @@ def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
 
 
 def cut_end(path: Path, share: float) -> Path:
-    """Let the edit list show only the first `share` of the video."""
+    """Let the edit list of a file show only the first `share` (0 to 1) of the video."""
     place = place_of(path, "elst")
     assert number_at(path, place) == 0 and number_at(path, place + 4) == 1
     length = round(number_at(path, place + 8) * share)
@@ -106,7 +118,7 @@ def cut_end(path: Path, share: float) -> Path:
 
 
 def two_streams(path: Path, count: int = 60) -> Path:
-    """A small video stream first, then a larger one, of other pictures."""
+    """Write a file with a small video stream first, then a larger one, of other pictures."""
     with av.open(str(path), "w") as container:
         streams = []
         for size in ((64, 48), (128, 96)):
@@ -124,7 +136,7 @@ def two_streams(path: Path, count: int = 60) -> Path:
 
 
 def audio_only(path: Path, seconds: float = 1.0) -> Path:
-    """A tone and no picture."""
+    """Write a file with a tone and no picture."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         wave = np.sin(np.arange(int(seconds * 16000)) * 0.1).astype(np.float32)[None] * 0.2
@@ -136,20 +148,24 @@ def audio_only(path: Path, seconds: float = 1.0) -> Path:
 
 
 def join(parts: list[Path], out: Path) -> Path:
-    """One file after the other, without encoding, on one clock."""
-    packets, at = [], 0
+    """Join files one after the other, without encoding, on one clock."""
+    packets: list[CodedPicture] = []
+    start = 0
     for part in parts:
-        own = packets_of(part)
-        times = sorted(p.pts for p in own)
-        late = at - times[0]
-        packets += [CodedPicture(bytes(p), p.pts + late, p.dts + late, p.is_keyframe) for p in own]
-        at = late + times[-1] + int(np.median(np.diff(times)))
+        part_packets = packets_of(part)
+        times = sorted(p.pts for p in part_packets)
+        delay = start - times[0]
+        packets += [
+            CodedPicture(bytes(p), p.pts + delay, p.dts + delay, p.is_keyframe)
+            for p in part_packets
+        ]
+        start = delay + times[-1] + int(np.median(np.diff(times)))
     rewrite(parts[0], lambda _: packets, out)
     return out
 
 
 def parts_of(folder: Path, *kinds: dict) -> list[Path]:
-    """Encodes of these options and of other pictures each, to be joined."""
+    """Encode films with these options, each of other pictures, to be joined."""
     return [
         encode(folder / f"part{n}.MP4", **{"count": 60, "seed": n, **kind})
         for n, kind in enumerate(kinds)
@@ -157,7 +173,16 @@ def parts_of(folder: Path, *kinds: dict) -> list[Path]:
 
 
 def put_box(data: bytearray, box: bytes, content: bytes, around: bytes, start: int) -> None:
-    """Replace a box of an MP4's index, which begins at `start`; `around` names those it is in."""
+    """Replace a box of an MP4's index, and correct the sizes of the boxes around it, in place.
+
+    Args:
+        data: The bytes of the file.
+        box: The name of the box.
+        content: The new contents of the box.
+        around: The names of the boxes around it.
+        start: Where the contents of the index begin.
+    """
+    # A box begins with its size in four bytes, then its name.
     at = data.index(box, start) - 4
     size = int.from_bytes(data[at : at + 4], "big")
     data[at : at + size] = numbers(len(content) + 8) + box + content
@@ -168,13 +193,18 @@ def put_box(data: bytearray, box: bytes, content: bytes, around: bytes, start: i
 
 
 def numbers(*values: int) -> bytes:
+    """The bytes of numbers of four bytes each, as MP4 has them."""
     return struct.pack(f">{len(values)}I", *values)
 
 
 def show_parts(path: Path, parts: list[tuple[int | None, int]], out: Path) -> Path:
-    """Let the edit list show parts of a file of `encode`, each by its first picture and number.
+    """Let the edit list show parts of a file that `encode` made.
 
-    First None: nothing is shown for so long.
+    Args:
+        path: The file.
+        parts: The first picture and the number of pictures of each part. If the first picture is
+            None, nothing is shown for this long.
+        out: The file to write.
     """
     data, (start, _) = bytearray(path.read_bytes()), coded_data(path, "moov")
     (delay,) = struct.unpack(">i", data[(at := place_of(path, "elst") + 12) : at + 4])
@@ -192,7 +222,7 @@ def show_parts(path: Path, parts: list[tuple[int | None, int]], out: Path) -> Pa
 
 
 def two_entries(parts: list[Path], out: Path) -> Path:
-    """Two encodes one after the other, each with its own sample entry (ISO 14496-12, 8.5.2)."""
+    """Join two films, each with a sample entry of its own (ISO 14496-12, 8.5.2)."""
     join(parts, out)
     entries = b""
     for part in parts:
@@ -216,14 +246,14 @@ MIRROR = (-1, 0, 0, 1)
 
 
 def turn(path: Path, how: tuple[int, int, int, int] = QUARTERS[1]) -> None:
-    """Let players turn the picture by 90 degrees, as of a phone that was held upright."""
+    """Let players turn the picture by 90 degrees, as a phone that was held upright does."""
     a, b, c, d = (value << 16 for value in how)
     matrix = struct.pack(">9i", a, b, 0, c, d, 0, 64 << 16, 0, 1 << 30)
     overwrite(path, place_of(path, "tkhd") + 40, matrix)
 
 
 def uneven_times(count: int) -> list[int]:
-    """Times of pictures in 1/30000 s, steps from half to two and a half usual ones."""
+    """Draw times of pictures in 1/30000 s; a step is between half and two and a half usual ones."""
     return np.cumsum(np.random.default_rng(3).integers(500, 2500, count)).tolist()
 
 
@@ -266,7 +296,7 @@ KINDS: dict[str, dict] = {
 
 
 def sound_videos(folder: Path) -> dict[str, Path]:
-    """One sound file of every kind, by name. Some 100 pictures each."""
+    """Make a sound file of every kind, by name, of some 100 pictures each."""
     made = {
         name.partition(".")[0]: encode(
             (folder / name).with_suffix(Path(name).suffix or ".MP4"), **{"count": 120, **options}
@@ -275,6 +305,7 @@ def sound_videos(folder: Path) -> dict[str, Path]:
     }
 
     def path(name: str) -> Path:
+        """Note the path of a further file."""
         made[name] = folder / f"{name}.MP4"
         return made[name]
 

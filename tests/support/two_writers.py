@@ -1,7 +1,7 @@
-"""Two jobs for the same files, as they came about on real clusters, and what is left of the files.
+"""Run two jobs for the same files at once, as happened on real clusters, and compare the files.
 
-A job is what a rule does, by way of the library, in a process of its own. It can be halted before
-any rename below its folder, which is how a file gets its name.
+A job does what a rule does, by calls of the library, in a process of its own. It can be halted
+before any rename below its folder: a rename gives a finished file its name.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ LOG = "renames.log"
 
 
 def videos_of(lab: Lab) -> list[Video]:
-    """Those of the participant that jobs are for."""
+    """The videos of P01, the participant of all jobs here."""
     return [video for video in lab.videos.values() if video.participant_id == "P01"]
 
 
@@ -104,7 +104,8 @@ def train(lab: Lab, made: Path, out: Path) -> None:
     run(lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
 
 
-# Each job has patterns of the files that it makes. Its notes for itself are not compared.
+# Each job has a function (lab, folder of inputs, folder of outputs) and patterns of its files. A
+# job's notes for itself are not compared.
 JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
     "scan": (scan, ("scan/P01.*",)),
     "proxy": (proxy, ("proxies/*", "copies/*/*.MP4")),
@@ -119,12 +120,12 @@ JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """How a second job for the same files comes about.
+    """A way in which a second job for the same files comes about.
 
     Attributes:
-        begins: When the second one begins: at a `start`, the `middle` or the `end` of the first.
-        first_waits: Whether the first goes on only when the second has ended.
-        removes: Whether the outputs are removed before the second one, as Snakemake does.
+        begins: When the second job begins: at the `start`, the `middle` or the `end` of the first.
+        first_waits: Whether the first job goes on only when the second has ended.
+        removes: Whether the outputs are removed before the second job, as Snakemake does.
     """
 
     begins: str
@@ -146,7 +147,7 @@ WAYS = {
 
 
 class Stage:
-    """Plays the ways in `folder`, and compares what is left with what one job alone makes."""
+    """Plays the ways in a folder, and compares the files with those that one job alone makes."""
 
     def __init__(self, lab: Lab, folder: Path):
         self.lab, self.kitchen, self.folder = lab, folder / "kitchen", folder / "stage"
@@ -155,7 +156,7 @@ class Stage:
         self._alone: dict[str, tuple[dict[str, bytes], int]] = {}
 
     def alone(self, job: str) -> tuple[dict[str, bytes], int]:
-        """The files that a job makes alone, and its number of renames."""
+        """Run a job alone, and return its files and its number of renames."""
         if job not in self._alone:
             process = self._begin(job)
             process.join()
@@ -164,7 +165,12 @@ class Stage:
         return self._alone[job]
 
     def play(self, way: str, job: str, random: Random) -> list[str]:
-        """The files that are missing or differ, temporary ones that are left, and failed jobs."""
+        """Play a way with two jobs.
+
+        Returns:
+            A line for each file that is missing or differs, each temporary file that is left, and a
+            failed second job.
+        """
         alone, renames = self.alone(job)
         how = WAYS[way]
         middle = random.randint(1, renames)
@@ -180,55 +186,61 @@ class Stage:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGCONT)
             process.join()
-        found = self._made(job)
+        made = self._made(job)
         harmed = [
-            f"{name}: {_lines(alone, name) ^ _lines(found, name)}"
-            for name in alone | found
-            if alone.get(name) != found.get(name)
+            f"{name}: {_lines(alone, name) ^ _lines(made, name)}"
+            for name in alone | made
+            if alone.get(name) != made.get(name)
         ]
         failed = [f"the second job: {self._said()}"] if second.exitcode else []
-        return [f"{way}, {job}: {what}" for what in (*harmed, *failed)]
+        return [f"{way}, {job}: {fault}" for fault in (*harmed, *failed)]
 
     def _begin(self, job: str, halt: int = 0, new: bool = True):
+        """Start a job, halted before the rename `halt` (0: never), in a new or the old folder."""
         if new:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             if job == "train":
                 copy_results(self.lab, self.folder)
-        about = (job, self.lab, self.kitchen, self.folder, halt)
-        process = processes.Process(target=_work, args=about)
+        arguments = (job, self.lab, self.kitchen, self.folder, halt)
+        process = processes.Process(target=_work, args=arguments)
         process.start()
         return process
 
     def _said(self) -> str:
+        """The end of the output of the jobs."""
         return (self.folder / "said.txt").read_text()[-2000:]
 
     def _paths(self, job: str) -> list[Path]:
-        found = (path for pattern in JOBS[job][1] for path in self.folder.glob(pattern))
-        return [path for path in found if path.is_file()]
+        """List the files of a job."""
+        _, patterns = JOBS[job]
+        paths = (path for pattern in patterns for path in self.folder.glob(pattern))
+        return [path for path in paths if path.is_file()]
 
     def _remove(self, job: str) -> None:
-        """What Snakemake knows as outputs: not the clips, copies and features themselves."""
+        """Remove the outputs that Snakemake knows, but no clips, copies and features themselves."""
         for path in self._paths(job):
             if job not in ("clips", "features", "proxy") or path.suffix == ".tsv":
                 path.unlink(missing_ok=True)
 
     def _made(self, job: str) -> dict[str, bytes]:
-        left = self.folder.rglob(".*.tmp*")
+        """Read the contents of the files of a job, and note temporary files that are left."""
+        temporary_files = self.folder.rglob(".*.tmp*")
         made = {str(path.relative_to(self.folder)): _content(path) for path in self._paths(job)}
-        return made | {str(path): b"a temporary file" for path in left}
+        return made | {str(path): b"a temporary file" for path in temporary_files}
 
 
 def _lines(made: dict[str, bytes], name: str) -> set[bytes]:
-    """What tells of a difference: the lines of a table, the size of another file."""
+    """Describe a file, to show a difference: the lines of a table, the size of another file."""
     content = made.get(name, b"")
     return set(content.splitlines() if name.endswith(".tsv") else [b"%d bytes" % len(content)])
 
 
 def _content(path: Path) -> bytes:
-    """What must be the same: no speeds, and of films the times of all pictures that decode.
+    """Read the contents of a file that must be the same in every run.
 
-    Their bytes differ now and then, by some in a thousand, if one job alone encodes them again.
+    These are tables without the columns of `CHANGES`, and the times of the pictures of films. The
+    bytes of films differ now and then, by some in a thousand, if one job encodes them again.
     """
     if path.suffix.lower() == ".mp4":
         with av.open(str(path)) as film:
@@ -240,12 +252,13 @@ def _content(path: Path) -> bytes:
     if path.suffix != ".tsv":
         return path.read_bytes()
     rows = [line.split("\t") for line in path.read_text().splitlines()]
-    told = [place for place, name in enumerate(rows[0]) if name not in CHANGES]
-    return "\n".join(" ".join(row[place] for place in told) for row in rows).encode()
+    header, *_ = rows
+    columns = [column for column, name in enumerate(header) if name not in CHANGES]
+    return "\n".join(" ".join(row[column] for column in columns) for row in rows).encode()
 
 
 def _wait_for(process) -> None:
-    """Until a process is halted or has ended."""
+    """Wait until a process is halted or has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         watched = psutil.Process(process.pid)
         while process.is_alive() and watched.status() != psutil.STATUS_STOPPED:
@@ -253,14 +266,15 @@ def _wait_for(process) -> None:
 
 
 def _work(job: str, lab: Lab, made: Path, folder: Path, halt: int) -> None:
-    """Do a job in this process, halted before that rename."""
+    """Do a job in this process, halted before the rename with the number `halt`."""
     said = open(folder / "said.txt", "a")  # noqa: SIM115 (until the end of the process)
     os.dup2(said.fileno(), 1)
     os.dup2(said.fileno(), 2)
     torch.set_num_threads(1)
     _halt_before(halt, folder)
+    do_job, _ = JOBS[job]
     try:
-        JOBS[job][0](lab, made, folder)
+        do_job(lab, made, folder)
     except BaseException:
         traceback.print_exc()
         said.flush()
@@ -268,12 +282,13 @@ def _work(job: str, lab: Lab, made: Path, folder: Path, halt: int) -> None:
 
 
 def _halt_before(number: int, folder: Path) -> None:
-    """Note this process's renames below a folder in a file there, and halt before one of them."""
+    """Note each rename of this process below a folder in a file there, and halt before one."""
     log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     numbers = itertools.count(1)
 
-    def hook(event: str, words: tuple) -> None:
-        if event == "os.rename" and os.path.abspath(words[1]).startswith(f"{folder}/"):
+    def hook(event: str, arguments: tuple) -> None:
+        # The arguments of a rename are the old path, the new path and two descriptors of folders.
+        if event == "os.rename" and os.path.abspath(arguments[1]).startswith(f"{folder}/"):
             os.write(log, b"a rename\n")
             if next(numbers) == number:
                 os.kill(os.getpid(), signal.SIGSTOP)
