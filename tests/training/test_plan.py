@@ -81,7 +81,7 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
     assert wrapper.device_ids is None and wrapper.find_unused_parameters
     # On GPUs MMEngine uses its own wrapper.
     assert "model_wrapper_cfg" not in plan(processes=2, device="cuda").config
-    assert plan(accumulate=4, model=MIXED).part == 2
+    assert plan(accumulate=4, model=MIXED).micro_batch == 2
 
 
 @pytest.mark.parametrize("asked, micro_batch", [
