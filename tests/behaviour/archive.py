@@ -1,6 +1,6 @@
-"""An archive of films: its sheet, its scan by the rules, its frames through the dataset.
+"""An archive of films: its sheet, its scan by the rules, and its frames as the dataset reads them.
 
-No test in here, and nothing of the library but what MMEngine builds by name.
+This file has no test, and of the library only the classes that MMEngine builds by name.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ from support.tables import rows_of
 
 @dataclass(frozen=True)
 class Film:
-    """A file of the archive, and what the sheet says about it."""
+    """A video file of the archive: its participant, name, rate and number of pictures."""
 
     participant: str
     name: str
@@ -32,7 +32,7 @@ class Film:
 
     @property
     def path(self) -> Path:
-        """Below the video root."""
+        """The path of the file below the video root."""
         return Path(self.participant, f"{self.name}.MP4")
 
 
@@ -43,7 +43,7 @@ class Archive:
         self.folder, self.root = folder, folder / "videos"
 
     def scan(self, films: Iterable[Film]) -> dict[str, dict[str, str]]:
-        """Write sheet and config, scan all participants; the rows of all films."""
+        """Write sheet and config, scan all participants, and return the rows of the scan tables."""
         lines = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
         participants = []
         for film in films:
@@ -54,12 +54,12 @@ class Archive:
         config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
         tables = [f"results/scan/{name}.tsv" for name in dict.fromkeys(participants)]
-        where = ("--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"))
-        run_snakemake(*tables, *where)
+        config_path = str(self.folder / "config.yaml")
+        run_snakemake(*tables, "--directory", str(self.folder), "--configfile", config_path)
         return states(self.folder / "results")
 
     def read(self, segments: list[tuple[Film, int, int]]) -> list[dict[int, np.ndarray]]:
-        """Frames of segments (film, start, stop) as the pipeline gives them, by their number."""
+        """Read segments (film, start, stop) through the pipeline: frames by their number."""
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
             for number, (film, start, stop) in enumerate(segments):
                 print(film.path, start, stop, -1, -1, number, file=listed)
@@ -69,6 +69,7 @@ class Archive:
         return [dict(zip(clip["frame_inds"].tolist(), clip["imgs"], strict=True)) for clip in clips]
 
     def _dataset(self, listed: str):
+        """Build the dataset of a segment list; it decodes 3 frames of each segment."""
         init_default_scope("mmaction")
         indexes = str(self.folder / "results/scan")
         opening = {"type": "OpenSegment", "decoder": "pyav", "index_dir": indexes}
@@ -93,12 +94,12 @@ class Archive:
 
 
 def states(results: Path) -> dict[str, dict[str, str]]:
-    """The scan tables' rows by video."""
+    """Read the rows of all scan tables by video id."""
     return {row["video_id"]: row for path in results.glob("scan/*.tsv") for row in rows_of(path)}
 
 
 def ranges(text: str) -> list[tuple[int, int]]:
-    """`damaged` of a scan table."""
+    """Parse the `damaged` column of a scan table: `3-9,20-21` becomes [(3, 9), (20, 21)]."""
     pairs = (part.split("-") for part in text.split(",") if part)
     return [(int(start), int(stop)) for start, stop in pairs]
 
@@ -109,7 +110,14 @@ whole = cache(decoded)
 
 @dataclass
 class Scanned:
-    """The archive, its films by kind and its scan tables; originals of the damaged ones."""
+    """A scanned archive.
+
+    Attributes:
+        archive: The archive.
+        sound: Its sound films.
+        damaged: Its damaged films, each with the path of the sound original.
+        rows: The rows of its scan tables by video id.
+    """
 
     archive: Archive
     sound: list[Film]
@@ -117,16 +125,21 @@ class Scanned:
     rows: dict[str, dict[str, str]]
 
     def shown(self, film: Film) -> list[np.ndarray | None]:
-        """The pictures of each frame as a lenient full decode of the file has them."""
+        """The picture of each frame in a lenient full decode of the file; None if it has none."""
         path = self.archive.root / film.path
-        seen = decoded(path)
-        return [seen.get(time) for time in times_of(path)]
+        pictures = decoded(path)
+        return [pictures.get(time) for time in times_of(path)]
 
     def expected(self, film: Film) -> tuple[list[int], list[np.ndarray]]:
-        """For each frame of a damaged film, its number in the original; the original's pictures."""
+        """Find the frames of a damaged film in its original.
+
+        Returns:
+            The number in the original of each frame, and all pictures of the original.
+        """
         pictures = whole(self.damaged[film])
         times = np.array(times_of(self.archive.root / film.path))
-        known = np.array(list(pictures))
-        found = np.searchsorted(known - known[0], times - times[0])
-        assert np.array_equal((known - known[0])[found], times - times[0])
-        return found.tolist(), list(pictures.values())
+        original_times = np.array(list(pictures))
+        # Times are compared from the first picture on, because a rewritten file may start later.
+        numbers = np.searchsorted(original_times - original_times[0], times - times[0])
+        assert np.array_equal((original_times - original_times[0])[numbers], times - times[0])
+        return numbers.tolist(), list(pictures.values())

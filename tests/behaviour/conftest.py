@@ -1,4 +1,4 @@
-"""One archive of all films of tests/behaviour, sound and damaged, filmed and scanned once."""
+"""The archive of all films of tests/behaviour, sound and damaged, made and scanned once."""
 
 import shutil
 from pathlib import Path
@@ -19,19 +19,24 @@ def scanned(once) -> Scanned:
 
 
 def film_and_scan(folder: Path) -> Scanned:
+    """Encode all sound films, damage each kind of H.264 film in each way, and scan them all.
+
+    P01 has the sound films, and each later participant the damaged films of one kind.
+    """
     archive = Archive(folder)
-    sound = [Film("P01", name, rate) for name, (rate, _) in SOUND.items()]
-    for one in sound:
-        SOUND[one.name][1](archive.root / one.path)
+    sound = []
+    for name, (rate, write_film) in SOUND.items():
+        sound.append(Film("P01", name, rate))
+        write_film(archive.root / sound[-1].path)
     damaged = {}
-    for number, (name, kind) in enumerate(H264.items()):
-        original = film(folder / f"{name}.MP4", LENGTH, **kind)
+    for participant, (kind, options) in enumerate(H264.items(), start=2):
+        original = film(folder / f"{kind}.MP4", LENGTH, **options)
         for way, damage in WAYS.items():
-            one = Film(f"P0{number + 2}", f"{name}-{way}", pictures=LENGTH)
-            path = archive.root / one.path
+            copy = Film(f"P0{participant}", f"{kind}-{way}", pictures=LENGTH)
+            path = archive.root / copy.path
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, path)
-            damage(path, np.random.default_rng([SEED, *one.name.encode()]))
-            damaged[one] = original
+            damage(path, np.random.default_rng([SEED, *copy.name.encode()]))
+            damaged[copy] = original
     rows = archive.scan([*sound, *damaged])
     return Scanned(archive, sound, damaged, rows)

@@ -1,6 +1,6 @@
-"""Short films of every kind that PyAV's encoders make, and when their pictures are shown.
+"""Make short films of every kind that PyAV's encoders know, and list when their pictures are shown.
 
-No test in here, and nothing of the library.
+This file has no test, and nothing of the library.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ import numpy as np
 
 from support.packets import write_film
 
-# It is width and height in pixels.
+# This is the width and height of all films in pixels.
 SIZE = (96, 64)
 RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}
 # One thread and plain C give the same bytes each time, and a fixed quantizer needs no estimates.
@@ -27,14 +27,14 @@ X264 = {
 
 
 def pictures(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterable[np.ndarray]:
-    """Grainy blocks that drift: uint8 [height, width, 3] a picture, no two alike."""
+    """Draw pictures of grainy blocks that drift, uint8 [height, width, 3], no two alike."""
     rng, (width, height) = np.random.default_rng(seed), size
     blocks = rng.integers(0, 200, (height // 8, width, 3), np.uint8)
     wide = blocks.repeat(8, axis=0).repeat(8, axis=1)
     for number in range(count):
         grain = rng.integers(0, 12, (height, width, 1), np.uint8)
-        at = 2 * number % (wide.shape[1] - width)
-        yield wide[:, at : at + width] + grain
+        left = 2 * number % (wide.shape[1] - width)
+        yield wide[:, left : left + width] + grain
 
 
 def film(
@@ -49,7 +49,20 @@ def film(
     coder: dict[str, str] | None = None,
     **x264: int | str,
 ) -> Path:
-    """Encode `count` pictures, shown at `times` in steps of the rate; `x264`: its own settings."""
+    """Encode a film of `count` pictures.
+
+    Args:
+        path: The file to write.
+        count: Number of pictures.
+        rate: A key of `RATES`.
+        codec: FFmpeg's name of the encoder.
+        container: FFmpeg's name of the container.
+        seed: Determines the pictures.
+        times: When each picture is shown, in pictures of the rate; None means one after the other.
+        muxer: Options of the muxer.
+        coder: Options of the encoder, for all but libx264.
+        **x264: Settings of libx264 beside those of `X264`.
+    """
     fps = RATES[rate]
     path.parent.mkdir(parents=True, exist_ok=True)
     if codec == "libx264":
@@ -61,6 +74,6 @@ def film(
 
 
 def times_of(path: Path) -> list[int]:
-    """When the pictures of a file are shown, in order, in units of its time base."""
+    """List when the pictures of a file are shown, in order, in units of its time base."""
     with av.open(str(path)) as container:
         return sorted({p.pts for p in container.demux(video=0) if p.size and not p.is_discard})

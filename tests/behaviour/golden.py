@@ -1,6 +1,6 @@
-"""What the product answers today, in golden.json beside this file. No test in here.
+"""Compare answers of the product with the recorded ones in golden.json. This file has no test.
 
-After a change that is meant to answer otherwise, renew it and look at its difference:
+After a change that is meant to give other answers, renew the file and look at its difference:
     EPIC100_RENEW_GOLDEN=1 python -m pytest tests/behaviour
 """
 
@@ -15,16 +15,21 @@ RENEW = "EPIC100_RENEW_GOLDEN"
 
 
 def require_golden(name: str, found: dict, made_of: str) -> None:
-    """Compare with what is written under `name`; `made_of`: digest of the inputs of `found`.
+    """Require that answers equal the recorded ones, or record them if `RENEW` is set.
 
-    Another build of an encoder may make other inputs; then there is nothing to compare with.
+    Another build of an encoder may make other inputs. Then the test is skipped.
+
+    Args:
+        name: The key of the record.
+        found: The answers of today.
+        made_of: Digest of the inputs of these answers.
     """
-    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    records = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get(RENEW):
-        known[name] = {"made_of": made_of, **found}
-        GOLDEN.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        records[name] = {"made_of": made_of, **found}
+        GOLDEN.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
         return
-    expected = dict(known[name])
+    expected = dict(records[name])
     if expected.pop("made_of") != made_of:
         lacks(f"this machine's encoder makes other inputs than those of {GOLDEN.name}")
     assert found == expected

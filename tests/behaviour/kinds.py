@@ -1,4 +1,4 @@
-"""The kinds of sound files, and the ways to damage one. No test in here, nothing of the library."""
+"""The kinds of sound films, and the ways to damage one. No test is here, nothing of the library."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,9 +9,10 @@ import numpy as np
 from behaviour.films import film
 from support.packets import CodedPicture, later, rewrite
 
-# With 27 pictures a group, two B-frames lead each key frame of an open one.
+# These are settings of libx264. With 27 pictures in a group, two B-frames are shown before the key
+# frame of each open group.
 CLOSED, OPEN, PLAIN = {}, {"open_gop": 1, "b_pyramid": "normal", "keyint": 27}, {"bframes": 0}
-# A film that is damaged has so many pictures.
+# This is the number of pictures of each damaged film.
 LENGTH = 160
 X265 = {"x265-params": "log-level=none:keyint=25"}
 VP9 = {"g": "25", "deadline": "realtime", "cpu-used": "8"}
@@ -19,21 +20,26 @@ H264 = {"b_frames": CLOSED, "open_groups": OPEN, "no_b_frames": PLAIN}
 
 
 def hidden_start(packets: list[CodedPicture]) -> list[CodedPicture]:
-    """From the second key frame on; an edit list hides the ten pictures that it leads."""
-    first = [number for number, p in enumerate(packets) if p.is_key][1]
-    shown = sorted(p.pts for p in packets[first:])[10]
-    return later(packets[first:], -shown)
+    """Drop the packets before the second key frame, and give the next ten pictures negative times.
+
+    The muxer then writes an edit list that hides these ten pictures.
+    """
+    _, second_key, *_ = [number for number, p in enumerate(packets) if p.is_key]
+    shown = sorted(p.pts for p in packets[second_key:])[10]
+    return later(packets[second_key:], -shown)
 
 
 def uneven(count: int) -> list[int]:
-    """Times with steps of one and two."""
+    """Times with random steps of one and two."""
     return np.cumsum(np.random.default_rng(3).integers(1, 3, count)).tolist()
 
 
 def _hidden(path: Path) -> None:
+    """Encode a film whose first pictures are hidden by an edit list."""
     rewrite(film(path), hidden_start, avoid_negative_ts="disabled")
 
 
+# Each kind of sound film has its rate and a function that encodes it.
 SOUND: dict[str, tuple[str, Callable[[Path], object]]] = {
     **{f"h264_{name}": ("59.94", partial(film, **kind)) for name, kind in H264.items()},
     **{f"h264_{name}_50": ("50", partial(film, rate="50", **kind)) for name, kind in H264.items()},
@@ -53,7 +59,11 @@ SOUND: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 def _pictures_in(data: bytes) -> tuple[int, int]:
-    """The bytes [start, stop) of an MP4 file that hold coded pictures."""
+    """Find the bytes [start, stop) of an MP4 file that hold coded pictures.
+
+    They begin after the name of the box `mdat`. They end where the box `moov` begins, four bytes
+    before its name, or at the end of the file if `moov` comes first.
+    """
     start = data.index(b"mdat") + 4
     index = data.rindex(b"moov") - 4
     return start, index if index > start else len(data)
@@ -64,7 +74,8 @@ def flipped(path: Path, rng: np.random.Generator, bits: int) -> None:
     data = bytearray(path.read_bytes())
     start, stop = _pictures_in(data)
     for bit in rng.choice(8 * (stop - start), bits, replace=False).tolist():
-        data[start + bit // 8] ^= 1 << bit % 8
+        byte, bit_in_byte = divmod(bit, 8)
+        data[start + byte] ^= 1 << bit_in_byte
     path.write_bytes(data)
 
 
@@ -72,19 +83,19 @@ def zeroed(path: Path, rng: np.random.Generator, size: int) -> None:
     """Put zeros over a block of the coded pictures."""
     data = bytearray(path.read_bytes())
     start, stop = _pictures_in(data)
-    at = int(rng.integers(start, stop - size))
-    data[at : at + size] = bytes(size)
+    first = int(rng.integers(start, stop - size))
+    data[first : first + size] = bytes(size)
     path.write_bytes(data)
 
 
 def cut(path: Path, rng: np.random.Generator, movflags: str) -> None:
-    """Lay the file out so, and cut its tail."""
+    """Rewrite the file with these flags of the MP4 muxer, and cut a random share of its end off."""
     data = rewrite(path, movflags=movflags).read_bytes()
     path.write_bytes(data[: int(rng.uniform(0.3, 0.95) * len(data))])
 
 
 def lost(path: Path, rng: np.random.Generator, count: int) -> None:
-    """Leave packets out; the others keep their times. 0: a whole group of pictures."""
+    """Leave `count` packets out (0: a whole group of pictures); the others keep their times."""
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         keys = [number for number, p in enumerate(packets) if p.is_key]

@@ -1,4 +1,4 @@
-"""Damaged files: what the scan says covers what became of the pictures, and is what it says today.
+"""Damaged films: the scan marks all wrong pictures, and its answers are those of golden.json.
 
 39 small films of H.264, with and without B-frames, with open and closed groups, each damaged in
 one way drawn by a seed: flipped bits, zeros, cut tails, lost packets. A picture is wrong where a
@@ -18,13 +18,14 @@ from behaviour.golden import require_golden
 from behaviour.kinds import LENGTH
 
 pytestmark = pytest.mark.slow
-# VISIBLE is a mean difference over a block of 16 x 16 pixels, whose values go to 255. READ is how
-# many unmarked frames of each file are read.
+# VISIBLE is a mean difference over a block of 16 x 16 pixels, whose values go to 255. READ is the
+# number of unmarked frames that are read of each film.
 VISIBLE = 8
 READ = 8
 
 
 def is_wrong(picture: np.ndarray | None, true: np.ndarray) -> bool:
+    """Whether a picture is missing, or a block of it differs visibly from the true picture."""
     if picture is None or picture.shape != true.shape:
         return True
     height, width = true.shape[:2]
@@ -35,7 +36,7 @@ def is_wrong(picture: np.ndarray | None, true: np.ndarray) -> bool:
 
 @pytest.fixture(scope="module")
 def readable(scanned):
-    """Films of which some pictures can be read, with their marked frames."""
+    """The damaged films that the scan can read, each with the set of its marked frames."""
     rows = {film: scanned.rows[film.name] for film in scanned.damaged}
     return {
         film: {n for start, stop in ranges(row["damaged"]) for n in range(start, stop)}
@@ -56,8 +57,8 @@ def test_pictures_that_are_wrong_or_gone_are_marked(scanned, readable):
         # If pictures are gone at the end, the ranges go on beyond the last frame, or the reason
         # cites the sheet.
         row = scanned.rows[film.name]
-        told = max(marked, default=-1) >= len(numbers) or "the sheet says" in row["reason"]
-        assert told == (numbers[-1] + 1 < LENGTH), film.name
+        is_loss_told = max(marked, default=-1) >= len(numbers) or "the sheet says" in row["reason"]
+        assert is_loss_told == (numbers[-1] + 1 < LENGTH), film.name
 
 
 def test_frames_that_are_not_marked_are_read_as_they_were(scanned, readable):

@@ -1,4 +1,4 @@
-"""Frames of sound files: for every kind, the pipeline's are those of a plain full decode.
+"""Sound films of every kind: the frames of the pipeline are those of a plain full decode.
 
 The files are scanned by the rule and read through `EpicSegmentVideoDataset` and its index, as
 training does, at 40 random places each. The scan has no complaint, and the rate and the length that
@@ -12,6 +12,7 @@ from behaviour.films import RATES
 from behaviour.kinds import SOUND
 
 pytestmark = pytest.mark.slow
+# Each film is read at this many places, by segments of fewer frames than LONGEST.
 PLACES, LONGEST = 40, 12
 
 
@@ -25,7 +26,8 @@ def test_frames_at_random_places_are_those_of_a_full_decode(kind, scanned):
     rng = np.random.default_rng(list(kind.name.encode()))
     starts = rng.integers(0, len(full), PLACES).tolist()
     stops = [min(start + int(rng.integers(1, LONGEST)), len(full)) for start in starts]
-    stops[0], starts[0] = len(full), len(full) - 1
+    # The first segment is the last frame alone.
+    starts[0], stops[0] = len(full) - 1, len(full)
     clips = scanned.archive.read([(kind, *ends) for ends in zip(starts, stops, strict=True)])
     assert len(clips) == PLACES
     for clip, start, stop in zip(clips, starts, stops, strict=True):

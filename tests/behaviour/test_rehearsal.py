@@ -21,6 +21,7 @@ from support.checkout import ROOT, run_snakemake
 from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
+# The file of OTHER is a copy of the film of ITS_FILM.
 OTHER, ITS_FILM = "P22_107", "P01_01"
 
 
@@ -77,7 +78,7 @@ def test_each_video_has_the_state_that_it_was_given(scans):
     assert frames["P02_03"] / 3 < cut[0] < cut[1] == frames["P02_03"]
     assert middle[0] < frames["P02_12"] / 2 < middle[1] < frames["P02_12"]
     assert frames[OTHER] == frames[ITS_FILM] and scans[OTHER]["fps"] == scans[ITS_FILM]["fps"]
-    # Its segments are held back for this reason.
+    # Another video stands in the file of OTHER, so its segments are held back.
     assert "the sheet says" in scans[OTHER]["finding"]
     assert not any(row["finding"] for name, row in scans.items() if name != OTHER)
 

@@ -28,6 +28,7 @@ MEASURED = ("video_id", "status", "frames", "damaged", "timing", "pictures")
 
 
 def digest(*files) -> str:
+    """The digest of the contents of files."""
     total = hashlib.sha256()
     for file in files:
         total.update(file.read_bytes())
@@ -45,20 +46,20 @@ def test_lists_and_damage_are_what_they_are_today(demo):
 def test_the_figures_are_those_of_the_submission(demo):
     figures = json.loads((demo / "results/metrics.json").read_text())
     entries = torch.load(demo / "results/submission.pt", weights_only=True)
-    guessed = {entry["narration_id"]: entry for entry in entries}
-    right = {"verb": [], "noun": []}
+    entry_of = {entry["narration_id"]: entry for entry in entries}
+    is_right = {"verb": [], "noun": []}
     for row in rows_of(demo / "annotations/EPIC_100_validation.csv", ","):
-        for task, found in right.items():
-            scores = guessed[row["narration_id"]][f"{task}_output"]
+        for task, outcomes in is_right.items():
+            scores = entry_of[row["narration_id"]][f"{task}_output"]
             assert scores.exp().sum().item() == pytest.approx(1, abs=1e-4)
-            # The official evaluator breaks ties like this.
+            # The official evaluator takes the last of equal scores, too.
             best = int(np.argsort(scores.numpy())[-1])
-            found.append(best == int(row[f"{task}_class"]))
-    for task, found in right.items():
-        told = figures[f"overall_{task}_accuracy_at_1"]
-        assert told == pytest.approx(100 * np.mean(found), abs=1e-3)
-    both = 100 * np.mean(np.logical_and(*right.values()))
-    assert figures["overall_action_accuracy_at_1"] == pytest.approx(both, abs=1e-3)
+            outcomes.append(best == int(row[f"{task}_class"]))
+    for task, outcomes in is_right.items():
+        accuracy = figures[f"overall_{task}_accuracy_at_1"]
+        assert accuracy == pytest.approx(100 * np.mean(outcomes), abs=1e-3)
+    action_accuracy = 100 * np.mean(np.logical_and(is_right["verb"], is_right["noun"]))
+    assert figures["overall_action_accuracy_at_1"] == pytest.approx(action_accuracy, abs=1e-3)
 
 
 def test_a_prediction_and_its_submission_made_again_are_equal_to_the_bit(demo, tmp_path):

@@ -33,7 +33,7 @@ TRAIN = {
     "checkpoint": {"seconds": 0.001, "keep": 1000},
     "options": {"default_hooks.stopper": {"type": "Stopper"}},
 }
-# Each row has the batch (one of 22, in two epochs), the signal, and who gets it.
+# Each row has the batch (of 22, in two epochs) in which a stop comes, the signal, and who gets it.
 STOPS = (
     (3, signal.SIGINT, "group"),
     (8, signal.SIGTERM, "snakemake"),
@@ -60,23 +60,25 @@ def straight(tmp_path_factory) -> Path:
 
 
 def words(folder: Path) -> list[str]:
+    """The arguments of Snakemake that train the model of a folder."""
     where = ["--directory", str(folder), "--configfile", str(folder / "config.yaml")]
     return ["results/model.pth", *where]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of the finished model of a folder."""
     model = torch.load(folder / "results/model.pth", weights_only=True)
     return model["state_dict"]
 
 
 def batches(folder: Path) -> dict[int, int]:
-    """Batches after which a checkpoint stands, and when it was written."""
-    found = (folder / "results/work_dirs").glob("*/*/iter_*.pth")
-    return {int(path.stem.split("_")[1]): path.stat().st_mtime_ns for path in found}
+    """The time at which each checkpoint was written, by the number of finished batches."""
+    paths = (folder / "results/work_dirs").glob("*/*/iter_*.pth")
+    return {int(path.stem.removeprefix("iter_")): path.stat().st_mtime_ns for path in paths}
 
 
 def stop(folder: Path, batch: int, number: int, whom: str) -> int:
-    """Start the command and let it be stopped inside a batch; its exit code."""
+    """Start the training, have it stopped by a signal inside a batch, and return the exit code."""
     (folder / "stop.json").write_text(json.dumps([batch, number, whom]))
     if whom == "training":
         return run_snakemake(*words(folder), well=False).returncode
@@ -106,8 +108,8 @@ def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straig
         done = now
     run_snakemake(*words(folder))
     assert done.items() <= batches(folder).items() and batches(folder).keys() == set(range(1, 23))
-    ends = weights(straight), weights(folder)
-    assert ends[0].keys() == ends[1].keys()
-    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    expected, stopped = weights(straight), weights(folder)
+    assert expected.keys() == stopped.keys()
+    assert all(torch.equal(value, stopped[name]) for name, value in expected.items())
     # The table has a header and two epochs.
     assert (folder / "results/training.tsv").read_text().count("\n") == 3

@@ -1,4 +1,4 @@
-"""A small archive on which the real DAG runs, and what a run says."""
+"""A small archive on which the real workflow runs, and readers of the output of a run."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ VIDEOS = (
 
 
 def make_archive(folder: Path) -> Path:
-    """A folder as a lab has it: official CSVs, a sheet, videos, a config of its own."""
+    """Fill a folder as a lab has it: official CSVs, a sheet, videos and a config."""
     write_annotations(VIDEOS, folder / "csv", seed=2)
     write_sheet(VIDEOS, folder)
     for video in VIDEOS:
@@ -30,6 +30,7 @@ def make_archive(folder: Path) -> Path:
 
 
 def configure(folder: Path, **changes) -> None:
+    """Write the config of the archive; `changes` replace its sections."""
     config = {
         "annotations": {
             "train": "csv/EPIC_100_train.csv",
@@ -42,26 +43,30 @@ def configure(folder: Path, **changes) -> None:
 
 
 def run(folder: Path, *arguments: str, well: bool | None = True):
-    """Run the workflow there with the config there, to a good or a bad end."""
+    """Run the workflow in a folder with its config; `well` says how it must end (`ended`)."""
     config = ("--configfile", str(folder / "config.yaml"))
     return run_snakemake(*arguments, "--directory", str(folder), *config, well=well)
 
 
 def errors(done) -> list[str]:
-    """The lines in which a rule says what is wrong with its input."""
+    """The lines of a run that begin with `error:`."""
     return [line for line in said(done).splitlines() if line.startswith("error:")]
 
 
 def jobs(done) -> dict[str, int]:
-    """Jobs by rule, from the table that Snakemake prints before it runs."""
-    lines = said(done).split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+    """Count the jobs by rule, from the table that Snakemake prints before it runs."""
+    _, after_title = said(done).split("Job stats:", 1)
+    table, *_ = after_title.split("\n\n")
+    # The rest of the line of the title, the names of the columns and a line of dashes come first.
+    _, _, _, *lines = table.splitlines()
     return {name: int(count) for name, count in (line.split() for line in lines) if name != "total"}
 
 
 def stop_decoder(video):
     """Halt the process that decodes `video`, as a file system that is away would.
 
-    It lives for a tenth of a second, so that little may be asked of all other processes.
+    A decoder lives for a tenth of a second only. So of all processes, first their command is read,
+    and only of a decoder its folder and its files.
     """
     end = time.monotonic() + 300
     while time.monotonic() < end:
@@ -69,11 +74,11 @@ def stop_decoder(video):
             try:
                 if b"guarded.serve" not in (process / "cmdline").read_bytes():
                     continue
-                here = Path(os.readlink(process / "cwd")) == video.parents[2]
+                is_of_this_run = Path(os.readlink(process / "cwd")) == video.parents[2]
                 files = [os.readlink(file) for file in (process / "fd").iterdir()]
-            except OSError:
+            except OSError:  # The process has ended.
                 continue
-            if here and str(video.resolve()) in files:
+            if is_of_this_run and str(video.resolve()) in files:
                 os.kill(int(process.name), signal.SIGSTOP)
                 return
         time.sleep(0.005)

@@ -26,15 +26,15 @@ FLAGS = (
     "--window-size=1366,768",
     "--remote-debugging-pipe",
 )
-# One answer may take so many seconds.
+# One answer may take this many seconds.
 PATIENCE = 120.0
 
 
 @contextmanager
 def opened(url: str, folder: Path) -> Iterator["Page"]:
-    """A page in a Chromium of its own, whose files lie in `folder`.
+    """Open a page in a Chromium of its own, whose files lie in `folder`.
 
-    Without a Chromium the test is skipped, or fails where there must be one (in CI).
+    Without a Chromium the test is skipped, or fails in CI, where there must be one.
     """
     if not shutil.which(PROGRAM):
         lacks(f"no program {PROGRAM} to open pages with: apt-get install {PROGRAM}")
@@ -43,14 +43,20 @@ def opened(url: str, folder: Path) -> Iterator["Page"]:
 
 
 class Page:
-    """One page in a Chromium of its own. `asked`: every address that the page asked for; `errors`:
-    what its console shows as errors."""
+    """A page in a Chromium of its own.
+
+    Attributes:
+        asked: Every address that the page asked for.
+        errors: The errors that its console shows.
+    """
 
     def __init__(self, url: str, profile: Path):
         (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-        # Chromium reads 3 and writes 4; bash puts the pipes there, from numbers out of the way.
+        # Chromium reads descriptor 3 and writes 4. Bash puts the pipes there. They first get
+        # numbers from 10 on, so that neither is 3 or 4 already.
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (their_in, their_out)]
-        command = ["bash", "-c", f'exec "$@" 3<&{high[0]} 4>&{high[1]}', "bash", PROGRAM, *FLAGS]
+        reads, writes = high
+        command = ["bash", "-c", f'exec "$@" 3<&{reads} 4>&{writes}', "bash", PROGRAM, *FLAGS]
         with (profile.parent / "chromium.log").open("w") as log:
             self._process = subprocess.Popen(
                 [*command, f"--user-data-dir={profile}"], pass_fds=high, stderr=log
@@ -77,7 +83,7 @@ class Page:
             self._read()
 
     def run(self, script: str):
-        """What `script`, the body of an async JavaScript function, returns."""
+        """Run a script, the body of an async JavaScript function, and return its result."""
         answer = self._call(
             "Runtime.evaluate",
             expression=f"(async () => {{ {script} }})()",
@@ -129,13 +135,13 @@ class Page:
                 return answer["result"]
 
     def _read(self) -> dict:
-        """The next answer or event; events are noted on the way."""
+        """Wait for the next answer or event, and note it if it is an event."""
         deadline = time.monotonic() + PATIENCE
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._in], [], [], max(deadline - time.monotonic(), 0))
-            part = os.read(self._in, 1 << 20) if ready else b""
-            assert part, "Chromium ended or says nothing more; its last words are in chromium.log"
-            self._rest += part
+            data = os.read(self._in, 1 << 20) if ready else b""
+            assert data, "Chromium ended or says nothing more; its last words are in chromium.log"
+            self._rest += data
         text, _, self._rest = self._rest.partition(b"\0")
         message = json.loads(text)
         if message.get("method") == "Network.requestWillBeSent":
@@ -173,7 +179,10 @@ const count = () => parseInt(texts('#summary b')[0]);
 
 
 def at_start(page: Page, file: Path) -> Iterator[Page]:
-    """The page of this file without filters, at its first segment, on a wide screen."""
+    """Show the page of a file without filters, at its first segment, on a wide screen.
+
+    At the end, the console of the page must show no errors.
+    """
     show(page, file.as_uri())
     page.resize(1440)
     ask(
@@ -192,5 +201,5 @@ def show(page: Page, address: str) -> None:
 
 
 def ask(page: Page, script: str):
-    """What a script with these words returns."""
+    """Run a script that may use the functions of `TOOLS`, and return its result."""
     return page.run(TOOLS + script)

@@ -1,4 +1,4 @@
-"""This checkout, and how a user calls it."""
+"""The folder of this checkout, and calls of its programs as a user makes them."""
 
 import os
 import platform
@@ -16,23 +16,23 @@ SHORT_DEMO = ("config/demo.yaml", "tests/support/short_demo.yaml")
 
 
 def lacks(words: str) -> None:
-    """Skip the test for what is not here, or fail it where nothing may be skipped (in CI)."""
+    """Skip a test because something is not installed; in CI, where nothing may be skipped, fail."""
     (pytest.fail if os.environ.get("EPIC100_NO_SKIPS") else pytest.skip)(words)
 
 
 def said(done: subprocess.CompletedProcess) -> str:
-    """All that a person sees: a dry run speaks on stdout, a real one on stderr."""
+    """All output of a process: a dry run writes to stdout, a real run to stderr."""
     return done.stdout + done.stderr
 
 
 def ended(done: subprocess.CompletedProcess, well: bool | None = True):
-    """A process that has come to a good end, to a bad one (`well=False`), or to any (None)."""
+    """Check that a process ended well, badly (`well=False`) or in any way (None), and return it."""
     assert well is None or (done.returncode == 0) is well, said(done)[-5000:]
     return done
 
 
 def call(*words: object, well: bool | None = True, cwd: Path = ROOT, **options):
-    """Run a program to such an end; stdout and stderr come back as text."""
+    """Run a program and check its end as `ended` does; stdout and stderr come back as text."""
     command = list(map(str, words))
     return ended(subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options), well)
 
@@ -43,12 +43,12 @@ def python(*words: object, **how):
 
 
 def run_snakemake(*arguments: str, cwd: Path = ROOT, well: bool | None = True):
-    """Run the workflow as a user would, to such an end; stdout and stderr come back as text."""
+    """Run the workflow as a user would, and check its end as `ended` does."""
     return ended(preloaded.run("-m", "snakemake", *arguments, cwd=cwd, timeout=1500), well)
 
 
 def epic100(*words: object, cwd: Path = ROOT, well: bool | None = True):
-    """Run `epic100 words...` likewise."""
+    """Run `epic100 words...` as a user would, and check its end as `ended` does."""
     return ended(preloaded.run("-m", "epic100", *map(str, words), cwd=cwd, timeout=1500), well)
 
 

@@ -1,4 +1,4 @@
-"""Damages files, and tells which pictures that changes and which of them a scan marks."""
+"""Damage files, and find the pictures that are then wrong and those that a scan marks."""
 
 import os
 from functools import cache
@@ -13,17 +13,19 @@ from support.packets import decoded
 
 
 def place_of(path: Path, box: str) -> int:
-    """Where the content of a box of an MP4's index begins."""
+    """Find the byte at which the contents of a box in an MP4's index begin."""
     start, stop = coded_data(path, "moov")
+    # The contents follow the four bytes of the name.
     return path.read_bytes().index(box.encode(), start, stop) + 4
 
 
 def number_at(path: Path, place: int) -> int:
+    """Read a number of four bytes, as MP4 has them."""
     return int.from_bytes(path.read_bytes()[place : place + 4], "big")
 
 
 def overwrite(path: Path, place: int, new: bytes | int, out: Path | None = None) -> Path:
-    """Write other bytes, or a number of four, into a file or its copy `out`."""
+    """Write other bytes, or a number as four bytes, into a file or its copy `out`."""
     data = bytearray(path.read_bytes())
     new = new if isinstance(new, bytes) else new.to_bytes(4, "big")
     data[place : place + len(new)] = new
@@ -33,8 +35,11 @@ def overwrite(path: Path, place: int, new: bytes | int, out: Path | None = None)
 
 def flip(path: Path, place: int, bit: int, out: Path | None = None) -> Path:
     """Flip a bit, counted from the byte at `place` on, in a file or its copy `out`."""
-    byte = path.read_bytes()[place + bit // 8]
-    return overwrite(path, place + bit // 8, bytes([byte ^ 0x80 >> bit % 8]), out)
+    whole_bytes, bit_in_byte = divmod(bit, 8)
+    place += whole_bytes
+    byte = path.read_bytes()[place]
+    # Bits count from the highest one on.
+    return overwrite(path, place, bytes([byte ^ 0x80 >> bit_in_byte]), out)
 
 
 def random_block(path: Path, fraction: float, size: int, seed: int, box: str = "mdat") -> None:
@@ -52,30 +57,37 @@ def zero_tail(path: Path, fraction: float) -> None:
 
 
 def packets_of(path: Path) -> list[av.Packet]:
-    """All packets with pictures."""
+    """Read all packets with pictures of a file."""
     with av.open(str(path)) as container:
         return [p for p in container.demux(container.streams.best("video")) if p.size]
 
 
 def extradata_of(path: Path) -> bytes:
-    """The parameter sets that the file's head has."""
+    """Read the parameter sets in the head of a file."""
     with av.open(str(path)) as container:
         return bytes(container.streams.best("video").codec_context.extradata)
 
 
 def marked(row) -> set[int]:
+    """The frames that a row of a scan table marks as damaged."""
     return {frame for start, stop in row.damaged for frame in range(start, stop)}
 
 
 @cache
 def _by_frame(path: Path) -> list[tuple[int, np.ndarray]]:
-    """Time since the first one and brightness of each picture of a sound file that stays."""
+    """Time since the first picture, and grey levels, of each picture of a sound file.
+
+    The result is kept, so the file must not change.
+    """
     pts, pictures = build_index(path).pts.tolist(), decoded(path, "gray")
     return [(time - pts[0], pictures[time].astype(int)) for time in pts]
 
 
 def harmed(before: Path, after: Path) -> set[int]:
-    """Frames of the undamaged file that are gone or visibly changed: a 16x16 block by over 8."""
+    """Find the frames of the undamaged file that are gone or visibly changed.
+
+    A frame is visibly changed if the mean difference over a block of 16 x 16 pixels is over 8.
+    """
     new, first, bad = decoded(after, "gray"), int(build_index(after).pts[0]), set()
     for frame, (time, picture) in enumerate(_by_frame(before)):
         if time + first in new:

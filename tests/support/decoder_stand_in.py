@@ -1,4 +1,4 @@
-"""One participant's short videos, and their scan by a decoder that does what it is ordered to."""
+"""The short videos of a participant, and their scan by a decoder that follows orders."""
 
 from pathlib import Path
 
@@ -13,7 +13,15 @@ SECONDS = FRAMES * 1001 / 30000
 
 
 class House:
-    """`count` videos of the bytes `video` below `folder`, from P01_01 on."""
+    """A folder with `count` equal videos of participant P01, from P01_01 on.
+
+    Attributes:
+        orders: The orders of the decoder.
+        table: The scan table.
+        index: The file of the indexes.
+        cache: The folder of kept results.
+        lines: The lines that the last scan logged.
+    """
 
     def __init__(self, folder: Path, video: bytes, count: int):
         self.folder, self.orders = folder, Orders(folder / "orders", scan_file)
@@ -33,19 +41,19 @@ class House:
         return [video.path(self.folder) for video in self.videos]
 
     def order(self, number: int, *names: str) -> None:
-        """What the decoder does to a video, now and at later calls: see `Orders`."""
+        """Give the decoder orders about a video, one for each call: see `Orders.give`."""
         self.orders.give(self.videos[number].video_id, *names)
 
     def scan(self, **options):
-        """The rows; `lines` has what was said."""
+        """Scan all videos, and return the rows; `lines` then has the lines of the log."""
         options = {"scan": self.orders.function, **options}
         with records_of("epic100.scan.participant") as self.lines:
             return scan_participant(self.videos, self.folder, self.table, self.index, **options)
 
     def runs(self) -> list[str]:
-        """Videos that the decoder was run for since the last call."""
+        """List the videos that were decoded since the last call of this method."""
         return self.orders.runs()
 
     def kept(self) -> list[str]:
-        """Videos with a result in the cache."""
+        """List the videos with a result in the cache."""
         return sorted(path.stem for path in self.cache.glob("*.npz"))

@@ -1,4 +1,4 @@
-"""Ends a process in the middle of a prediction. No test in here."""
+"""Kill a process in the middle of a prediction. No test is here."""
 
 import os
 import signal
@@ -17,10 +17,11 @@ def kill_after_a_shard(work: Callable, *arguments, **keywords) -> None:
 
 
 def _call(work: Callable, arguments: tuple, keywords: dict) -> None:
+    """Call `work` in this process, and kill it after its first shard."""
     write = Shards.write
 
-    def write_and_die(*about) -> None:
-        write(*about)
+    def write_and_die(*shard) -> None:
+        write(*shard)
         os.kill(os.getpid(), signal.SIGKILL)
 
     Shards.write = write_and_die

@@ -1,4 +1,4 @@
-"""Encoders as a user writes them: cheap, and some of them wrong. No test in here."""
+"""Encoders as a user may write them: cheap, and some of them wrong. No test is here."""
 
 
 class Colours:
@@ -15,9 +15,13 @@ class Colours:
 
 
 class OfOneRow(Colours):
+    """A wrong encoder: it gives the features of the first clip only."""
+
     def __call__(self, clips):
         return super().__call__(clips)[0]
 
 
 class Nameless:
+    """A wrong encoder: it lacks most attributes, and cannot be called."""
+
     clip_len, size = 3, 16

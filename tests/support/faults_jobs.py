@@ -58,9 +58,13 @@ KITCHEN = {
 
 @dataclass(frozen=True)
 class Scene:
-    """One call of Snakemake: what the config has beside `KITCHEN`, and the targets.
+    """A call of Snakemake.
 
-    `makes`: the rules of which a job is kept here. `needed`: whether later scenes need its files.
+    Attributes:
+        config: The sections of the config beside those of `KITCHEN`.
+        targets: The targets.
+        makes: The rules of which a job is kept here.
+        needed: Whether later scenes need its files.
     """
 
     config: dict
@@ -70,7 +74,7 @@ class Scene:
 
 
 def scenes(url: str) -> dict[str, Scene]:
-    """The calls that run every rule, in order; `url` serves what is downloaded."""
+    """List the calls that run every rule, in order; `url` serves the files that are downloaded."""
     second = {"run": "second", "train": {**TRAINING, "seed": 1}}
     copies = {"videos": {**KITCHEN["videos"], "proxy": {"height": 64}}}
     models = ["results/model.pth", "results/runs/second/model.pth"]
@@ -154,7 +158,7 @@ def scenes(url: str) -> dict[str, Scene]:
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Videos, annotations and start weights on an HTTP server of this machine; yields its URL."""
+    """Serve videos, annotations and start weights over HTTP from this machine; yield the URL."""
     import torch
     from mmaction.registry import MODELS
     from mmengine.registry import init_default_scope
@@ -183,12 +187,14 @@ def served(folder: Path) -> Iterator[str]:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves the files of a folder, and logs nothing."""
+
     def log_message(self, *args) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def write_inputs(folder: Path, files: Path, url: str) -> None:
-    """Write what a run is given: the sheets of videos and of annotations."""
+    """Write the inputs of a run: the sheets of videos and of annotations."""
     head, plain, urls = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n", "", ""
     for video in VIDEOS:
         name = f"{video.video_id}.MP4"
@@ -229,7 +235,7 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
         if not child:
             run_script(Path(name))
         with benchmarked(child, script.bench_record):
-            status = os.waitpid(child, 0)[1]
+            _, status = os.waitpid(child, 0)
         if status:
             raise RuntimeError(f"{script.rulename} fails without a fault")
 
@@ -278,7 +284,10 @@ def run_script(script: Path) -> NoReturn:
 
 
 def outputs_of(script: Path) -> list[str]:
-    """The outputs of a kept job, which Snakemake removes before it runs the job once more."""
+    """List the outputs of a kept job, which Snakemake removes before it runs the job once more.
+
+    Snakemake writes its object of the job as a pickle into the first lines of the script.
+    """
     text = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
     kept = re.search(rf"snakemake = pickle\.loads\(({text})\)", script.read_text())
     assert kept, f"{script} is no script of Snakemake"

@@ -1,4 +1,4 @@
-"""Folders of tiny Hugging Face encoders with random weights, as a lab downloads large ones."""
+"""Make folders of tiny Hugging Face encoders with random weights, in place of large ones."""
 
 from pathlib import Path
 
@@ -12,13 +12,14 @@ CARD = "---\nlicense: apache-2.0\ntags:\n- video\n---\nRandom weights.\n"
 
 
 def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
-    """Save a model and its processor with transformers' own functions; returns the folder."""
+    """Save a model and its processor with transformers' own functions, and return the folder."""
     import transformers
 
     torch.manual_seed(seed)
+    # The options of a video model, of a picture model, of a text tower, and of both towers.
     numbers = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
-    plain = numbers | {"image_size": SIZE, "num_frames": FRAMES, "intermediate_size": WIDTH}
-    seen = numbers | {"image_size": SIZE, "patch_size": PATCH, "intermediate_size": WIDTH}
+    video = numbers | {"image_size": SIZE, "num_frames": FRAMES, "intermediate_size": WIDTH}
+    picture = numbers | {"image_size": SIZE, "patch_size": PATCH, "intermediate_size": WIDTH}
     texts = numbers | {
         "vocab_size": 9,
         "intermediate_size": WIDTH,
@@ -26,15 +27,15 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
         "eos_token_id": 1,
         "pad_token_id": 1,
     }
-    both = {"vision_config": seen, "text_config": texts}
+    both = {"vision_config": picture, "text_config": texts}
     model, config, options = {
         "clip": ("CLIPModel", "CLIPConfig", both | {"projection_dim": 8}),
         "siglip": ("SiglipModel", "SiglipConfig", both),
-        "dinov2": ("Dinov2Model", "Dinov2Config", seen | {"image_size": 2 * SIZE}),
-        "dinov3_vit": ("DINOv3ViTModel", "DINOv3ViTConfig", seen | {"num_register_tokens": 3}),
-        "timesformer": ("TimesformerModel", "TimesformerConfig", plain | {"patch_size": PATCH}),
-        "videomae": ("VideoMAEModel", "VideoMAEConfig", plain | {"patch_size": PATCH}),
-        "vivit": ("VivitModel", "VivitConfig", plain | {"tubelet_size": [2, PATCH, PATCH]}),
+        "dinov2": ("Dinov2Model", "Dinov2Config", picture | {"image_size": 2 * SIZE}),
+        "dinov3_vit": ("DINOv3ViTModel", "DINOv3ViTConfig", picture | {"num_register_tokens": 3}),
+        "timesformer": ("TimesformerModel", "TimesformerConfig", video | {"patch_size": PATCH}),
+        "videomae": ("VideoMAEModel", "VideoMAEConfig", video | {"patch_size": PATCH}),
+        "vivit": ("VivitModel", "VivitConfig", video | {"tubelet_size": [2, PATCH, PATCH]}),
         "vjepa2": (
             "VJEPA2Model",
             "VJEPA2Config",
@@ -57,7 +58,7 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
 
 
 def processor(kind: str):
-    """The processor of `make_encoder`, to compare pixels with."""
+    """Make the processor of an encoder of `make_encoder`, to compare pixels with."""
     import transformers
 
     name = {
@@ -71,5 +72,6 @@ def processor(kind: str):
     crop = {"height": SIZE, "width": SIZE}
     sides = {"size": {"shortest_edge": 36}, "crop_size": crop}
     if kind in ("siglip", "dinov3_vit"):
-        sides = {"size": crop}  # They squeeze a picture into a square.
+        # These processors squeeze a picture into a square.
+        sides = {"size": crop}
     return getattr(transformers, f"{name}Processor")(**sides)

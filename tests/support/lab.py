@@ -1,4 +1,4 @@
-"""A small lab: its folder, with every stage up to the clean lists done by the library itself."""
+"""A small lab: a folder in which the library has done every stage up to the clean lists."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -23,22 +23,24 @@ LAB_VIDEOS = (
 
 @dataclass(frozen=True)
 class Lab:
-    """The folder and its videos by id."""
+    """The folder of a lab, and its videos by id."""
 
     folder: Path
     videos: dict[str, Video]
 
     @property
     def results(self) -> str:
+        """The folder of the results."""
         return str(self.folder / "results")
 
     @property
     def root(self) -> str:
+        """The folder of the videos."""
         return str(self.folder / "videos")
 
 
 def write_sheet(videos: Iterable[Video], folder: Path) -> Path:
-    """Write the sheet of these videos."""
+    """Write the sheet of these videos, and return its path."""
     rows = [[field.name for field in fields(Video)], *map(astuple, videos)]
     sheet = folder / "sheet.tsv"
     sheet.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
@@ -46,7 +48,7 @@ def write_sheet(videos: Iterable[Video], folder: Path) -> Path:
 
 
 def annotate(videos: Sequence[Video], folder: Path, results: Path, seed: int) -> dict[str, str]:
-    """Write the CSVs into `folder` and the segment lists of train and val; return their CSVs."""
+    """Write the CSVs into `folder` and the segment lists of train and val; return the CSVs."""
     by_id = {video.video_id: video for video in videos}
     write_annotations(videos, folder, seed=seed)
     csvs = {split: str(folder / FILES[split]) for split in ("train", "val")}
@@ -65,7 +67,7 @@ def clean_lists(
     include: Sequence[str] = (),
     absent: Sequence[str] = (),
 ) -> None:
-    """Clean the lists of these splits by all scan tables in `results`."""
+    """Clean the lists of these splits with all scan tables in `results`."""
     clean(
         {video.video_id: video for video in videos},
         read_settings(
@@ -86,7 +88,7 @@ def clean_lists(
 
 
 def make_lab(folder: Path, videos: Sequence[Video] = LAB_VIDEOS, seed: int = 1) -> Lab:
-    """Film `videos` of train and val, annotate, scan and clean them below `folder`."""
+    """Make a lab in `folder`: draw the videos of train and val, annotate, scan and clean them."""
     results = folder / "results"
     csvs = annotate(videos, folder / "annotations", results, seed)
     for participant in dict.fromkeys(video.participant_id for video in videos):

@@ -1,4 +1,4 @@
-"""Results, made up: predictions and their segments, a submission, a history. No test in here."""
+"""Made-up results: predictions and their segments, a submission, a history. No test is here."""
 
 from pathlib import Path
 
@@ -18,21 +18,21 @@ FEW = [f"P01_11_{i}" for i in range(12)]
 def make_predictions(
     folder: Path, name: str = "val.pt", listed: str = "val.txt", sure: float = 2.0, classes=(4, 3)
 ) -> None:
-    """Write the list of 40 segments of P00, P01 and P02 and predictions of all but the last five.
+    """Write a list of 40 segments of P00, P01 and P02, and predictions of all but the last five.
 
-    The greater `sure` is, the more of them are right.
+    The greater `sure` is, the more predictions are right.
     """
     generator = torch.Generator().manual_seed(0)
-    place = torch.randint(0, len(PAIRS), (40,), generator=generator)
+    true_pairs = torch.randint(0, len(PAIRS), (40,), generator=generator)
     logits = torch.randn(35, len(PAIRS), generator=generator)
-    logits[torch.arange(35), place[:35]] += sure
-    segment_list(folder / listed, [f"s{i}" for i in range(40)], [PAIRS[i] for i in place])
+    logits[torch.arange(35), true_pairs[:35]] += sure
+    segment_list(folder / listed, [f"s{i}" for i in range(40)], [PAIRS[i] for i in true_pairs])
     ids, scores = [f"s{i}" for i in range(35)], logits.log_softmax(1)
     write_predictions(Predictions("val", ids, scores, PAIRS, *classes, {}), folder / name)
 
 
 def predictions(ids: list[str] = FEW, seed: int = 0, **changes: object) -> Predictions:
-    """Random scores of 97 verbs and 300 nouns, or what `changes` names."""
+    """Draw random predictions for these segments; `changes` replaces fields of `Predictions`."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(len(ids), len(FEW_PAIRS), generator=generator) * 3
     fields = {
@@ -48,7 +48,7 @@ def predictions(ids: list[str] = FEW, seed: int = 0, **changes: object) -> Predi
 
 
 def segment_list(path: Path, ids: list[str] = FEW, pairs=None) -> Path:
-    """Write the list of these segments, one after the other in videos of three participants."""
+    """Write the list of these segments, in turn in videos of three participants."""
     pairs = pairs or [FEW_PAIRS[0]] * len(ids)
     lines = []
     for i, (name, (verb, noun, _)) in enumerate(zip(ids, pairs, strict=True)):
@@ -57,19 +57,20 @@ def segment_list(path: Path, ids: list[str] = FEW, pairs=None) -> Path:
     return path
 
 
+# A small submission has V verbs, M nouns and N segments.
 V, M, N = 5, 8, 20
 IDS = [f"P01_{video}_{i}" for video in (11, 101) for i in range(N // 2)]
 SLS = {"pt": 2, "tl": 3, "td": 4}
 
 
 def scores() -> list[torch.Tensor]:
-    """Scores of all verbs, and of all nouns."""
+    """Draw the scores [N, V] of verbs and [N, M] of nouns."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(N, size, generator=generator).log_softmax(dim=1) for size in (V, M)]
 
 
 def make_entries() -> list[dict]:
-    """The entries of all segments."""
+    """Make the entries of a submission of the segments `IDS`."""
     return build(IDS, *scores())
 
 

@@ -1,4 +1,4 @@
-"""Small models without a training: config, weights, files, what one predicts. No test in here."""
+"""Small untrained models: their config, weights, files and predictions. No test is here."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -59,14 +59,18 @@ STEP_LIST = [
 
 @lru_cache(1)
 def small_weights() -> dict[str, torch.Tensor]:
-    """Weights that fit `MODEL`."""
+    """Make random weights for `MODEL`."""
     init_default_scope("mmaction")
     torch.manual_seed(0)
     return dict(MODELS.build({**MODEL}).state_dict())
 
 
 def save_random_model(lab, path: Path, seed: int = 0) -> Path:
-    """Write one for the lab's pairs; BatchNorm's statistics are random too, and rows differ."""
+    """Write a model file of random weights for the lab's pairs.
+
+    BatchNorm's statistics are random, too. The last layer is scaled so that the scores of segments
+    differ.
+    """
     init_default_scope("mmaction")
     torch.manual_seed(seed)
     config = built(lab)
@@ -77,13 +81,14 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
                 buffer.uniform_(0.5, 2)
         model.cls_head.fc2.weight.mul_(30)
     pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
-    about = {"split": "train", "segments": 0, "epochs": 0, "seed": seed, "load_from": None}
-    save_model(TrainedModel(model.state_dict(), pairs, 97, 300, model_config(config), about), path)
+    trained_on = {"split": "train", "segments": 0, "epochs": 0, "seed": seed, "load_from": None}
+    weights, saved_config = model.state_dict(), model_config(config)
+    save_model(TrainedModel(weights, pairs, 97, 300, saved_config, trained_on), path)
     return path
 
 
 def predicted(lab, model: Path, listed: Path | str, out: Path, **settings) -> Predictions:
-    """What `model` predicts for a list of segments of the lab, by way of the file `out`."""
+    """Predict a list of segments of the lab with a model file, and read the file `out`."""
     chosen = PredictSettings(**{"workers": 0} | settings)
     predict(
         model,

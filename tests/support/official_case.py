@@ -26,7 +26,7 @@ OFFICIAL = {
 
 
 def official_case() -> tuple[np.ndarray, ...]:
-    """Scores of verbs and of nouns, true verbs, true nouns and participants."""
+    """Draw scores of verbs and of nouns, true verbs, true nouns and participants."""
     # NumPy has frozen the streams of this generator.
     random = np.random.RandomState(100)
     verb_true, noun_true = random.randint(0, 97, 400), random.randint(0, 300, 400)

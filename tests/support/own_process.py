@@ -1,4 +1,4 @@
-"""Calls a function in a process of its own, forked from one that has imported all."""
+"""Call a function in a process of its own, forked from one that has imported all."""
 
 import resource
 from concurrent.futures import ProcessPoolExecutor
@@ -7,22 +7,32 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import end_servers
 from support.small_runs import processes
 
-# It limits the bytes of address space, torch's libraries included.
+# This limits the bytes of address space, torch's libraries included.
 MOST = 5 * 2**30
 
 
 def apart(function, *arguments, seconds: float = 500):
-    """The function's result. Raises TimeoutError if it takes longer."""
+    """Call a function in another process, and return its result.
+
+    Raises:
+        TimeoutError: It takes longer than `seconds`.
+    """
     with ProcessPoolExecutor(1, mp_context=processes) as pool:
         return pool.submit(function, *arguments).result(seconds)
 
 
 def measured(function, *arguments):
-    """(the function's result or EpicError, KiB that it took, and the largest process it began)."""
+    """Call a function in another process, and measure its memory.
+
+    Returns:
+        The result of the function or its EpicError; the KiB by which its process grew; the KiB of
+        the largest process that it started.
+    """
     return apart(_measure, function, arguments)
 
 
 def _measure(function, arguments):
+    """Call a function in this process, and measure its memory, as `measured` returns it."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST, MOST))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:

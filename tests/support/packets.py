@@ -1,7 +1,6 @@
-"""Encodes pictures; rewrites a video from its packets, in another order or with less of them;
-decodes it plainly.
+"""Encode pictures, rewrite a video with its packets in another order or with fewer, or decode it.
 
-What is rewritten is not coded again, and only the picture stream is kept. No test in here, and
+A rewrite does not code the pictures again, and keeps only the picture stream. No test is here, and
 nothing of the library.
 """
 
@@ -20,7 +19,7 @@ from support.this_process import no_real_time
 
 @dataclass(frozen=True)
 class CodedPicture:
-    """One packet: its bytes, its times in units of the stream's time base, its key frame flag."""
+    """A packet: its bytes, its times in units of the stream's time base, its key frame flag."""
 
     data: bytes
     pts: int
@@ -42,9 +41,21 @@ def write_film(
     coder: dict[str, str] | None = None,
     clock: Fraction | None = None,
 ) -> Path:
-    """Encode pictures [height, width, 3] of `size`, width and height, shown at `times` in `unit`.
+    """Encode a film.
 
-    `muxer` and `coder` are their options; the coder counts time in `clock`, or in `unit`.
+    Args:
+        path: The file to write.
+        pictures: Pictures [height, width, 3].
+        size: Width and height in pixels.
+        rate: Pictures per second.
+        times: When each picture is shown, in units of `unit` seconds.
+        unit: The unit of `times`.
+        codec: FFmpeg's name of the encoder.
+        pix_fmt: FFmpeg's name of the format of pixels.
+        container: FFmpeg's name of the container; None means by the suffix.
+        muxer: Options of the muxer.
+        coder: Options of the encoder.
+        clock: The unit in which the encoder counts time; None means `unit`.
     """
     with no_real_time(), av.open(str(path), "w", format=container, options=muxer or {}) as out:
         stream = out.add_stream(codec, rate=rate)
@@ -65,9 +76,9 @@ Change = Callable[[list[CodedPicture]], list[CodedPicture]]
 
 
 def rewrite(path: Path, change: Change = list, out: Path | None = None, **options: str) -> Path:
-    """Write the packets that `change` returns, over the file or to `out`.
+    """Write the packets that `change` returns for those of a file, over the file or to `out`.
 
-    The suffix chooses the container, `options` are those of its muxer.
+    The suffix chooses the container, and `options` are options of its muxer.
     """
     out = out or path
     temporary = out.with_name(f"rewritten.{out.name}")
@@ -92,9 +103,9 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
 
 
 def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
-    """All pictures that one decoder shows on its way from the start to the end, by their time.
+    """Decode a file with one decoder from the start to the end: its pictures by their time.
 
-    What does not decode is left out.
+    Packets that do not decode are left out.
     """
     shown: dict[int, np.ndarray] = {}
     with av.open(str(path)) as container, contextlib.suppress(av.error.FFmpegError):
@@ -108,7 +119,7 @@ def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
 
 
 def later(packets: list[CodedPicture], by: int) -> list[CodedPicture]:
-    """The same packets, later by so many units."""
+    """Delay packets by this many units."""
     return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
 
 
@@ -117,10 +128,10 @@ def swap_packets(path: Path, seed: int) -> None:
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         pairs = zip(packets, packets[1:], strict=False)
-        plain = [i for i, (a, b) in enumerate(pairs) if not (a.is_key or b.is_key)]
+        plain = [i for i, (one, other) in enumerate(pairs) if not (one.is_key or other.is_key)]
         i = int(np.random.default_rng(seed).choice(plain))
-        a, b = packets[i : i + 2]
-        packets[i : i + 2] = [replace(a, data=b.data), replace(b, data=a.data)]
+        first, second = packets[i : i + 2]
+        packets[i : i + 2] = [replace(first, data=second.data), replace(second, data=first.data)]
         return packets
 
     rewrite(path, change)
@@ -131,14 +142,16 @@ def drop_packets(
 ) -> None:
     """Remove `count` packets or groups of pictures; the first and the last stay.
 
-    With `close`, what comes after moves forward to close the gap; else it keeps its times.
+    With `close`, the packets after the gap move forward to close it. Otherwise they keep their
+    times.
     """
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         places = _keys(packets) if groups else list(range(len(packets)))
         first = int(np.random.default_rng(seed).integers(1, len(places) - count))
         start, stop = places[first], places[first + count]
-        return packets[:start] + later(packets[stop:], (start - stop) * _step(packets) * close)
+        delay = (start - stop) * _step(packets) if close else 0
+        return packets[:start] + later(packets[stop:], delay)
 
     rewrite(path, change)
 
@@ -156,8 +169,10 @@ def repeat_group(path: Path, seed: int) -> None:
 
 
 def _keys(packets: list[CodedPicture]) -> list[int]:
+    """The numbers of the packets that are key frames."""
     return [i for i, p in enumerate(packets) if p.is_key]
 
 
 def _step(packets: list[CodedPicture]) -> int:
+    """The usual time from one picture to the next."""
     return int(np.median(np.diff(sorted(p.pts for p in packets))))

@@ -1,9 +1,9 @@
-"""A Python that has imported the heavy packages once and forks: programs start in no time.
+"""A server that has imported the heavy packages and forks for each program, so that it starts fast.
 
-`run` is `subprocess.run([sys.executable, ...], capture_output=True)` in such a fork. For Snakemake
-there, for `epic100`, which becomes Snakemake, and for scripts, `sys.executable` is a program that
-asks for one more fork for Snakemake, its scripts and the start check, and else is Python.
-Only for programs that run to their end; those that a test kills are started plainly.
+`run` does what `subprocess.run([sys.executable, ...], capture_output=True)` does, in such a fork.
+Snakemake starts its scripts and itself with `sys.executable`. In a fork this is a small program: it
+asks the server for another fork for Snakemake, scripts and the start check, and else it is Python.
+Use it only for programs that run to their end. Programs that a test kills are started plainly.
 """
 
 import array
@@ -16,8 +16,8 @@ import socket
 import struct
 import sys
 
-# The program that asks starts for each script, so the top of this file imports little: functions
-# import the rest.
+# This file is also the small program, which starts for each script. So its top imports little, and
+# functions import the rest.
 PRELOADED = (
     "snakemake.cli",
     "snakemake.script",
@@ -33,18 +33,31 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def ask(address: str, words, cwd, environment, files, timeout=None, forwarded=()) -> int:
-    """Have the server run `python words...`; its exit code, negative for a signal."""
+    """Let the server run `python words...`, and return the exit code, negative for a signal.
+
+    Args:
+        address: The socket of the server.
+        words: The arguments of Python.
+        cwd: The folder of the program.
+        environment: The environment variables of the program.
+        files: Descriptors for standard input, output and error.
+        timeout: Seconds to wait; None means for ever.
+        forwarded: Signals of this process that are passed on to the program.
+    """
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
         for number in forwarded:
             signal.signal(number, lambda number, _: server.send(bytes([number])))
         text = json.dumps([list(words), str(cwd), dict(environment)]).encode()
+        # The length of the request goes first, and the three files travel with it.
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))
         server.sendmsg([struct.pack("I", len(text))], [rights])
         server.sendall(text)
         server.settimeout(timeout)
         answer = server.recv(4)
-    return struct.unpack("i", answer)[0] if answer else -signal.SIGKILL
+    # Without an answer the process that keeps the program was killed.
+    (code,) = struct.unpack("i", answer) if answer else (-signal.SIGKILL,)
+    return code
 
 
 def run(*words: str, cwd, timeout: float):
@@ -55,12 +68,14 @@ def run(*words: str, cwd, timeout: float):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull) as null:
         files = [null.fileno(), out.fileno(), err.fileno()]
         code = ask(_server(), words, cwd, os.environ, files, timeout)
-        out.seek(0), err.seek(0)
+        out.seek(0)
+        err.seek(0)
         texts = [file.read().decode(errors="replace") for file in (out, err)]
     return subprocess.CompletedProcess(words, code, *texts)
 
 
 def _python(address: str) -> str:
+    """The path of the small program that stands for Python in a fork."""
     return f"{os.path.dirname(address)}/python"
 
 
@@ -69,6 +84,7 @@ _servers: dict[int, tuple] = {}
 
 
 def _server() -> str:
+    """Return the address of this process's server, and start the server if there is none."""
     import subprocess
     import tempfile
 
@@ -91,11 +107,12 @@ exec {python} -IS {this} ask {address} "$@"
         assert process.stdout.readline() == b"ready\n"
         # The server's stdin closes with this process.
         _servers[os.getpid()] = (address, folder, process)
-    return _servers[os.getpid()][0]
+    address, *_ = _servers[os.getpid()]
+    return address
 
 
 def serve(address: str) -> None:
-    """Fork for each call, until standard input ends."""
+    """Be the server: fork for each request, until standard input ends."""
     import gc
     import importlib
     import select
@@ -116,19 +133,25 @@ def serve(address: str) -> None:
                 listener.close()
                 return _become(*_keep(connection), address)
             connection.close()
+            # This removes the forks that have ended from the table of processes.
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
 
 
 def _keep(connection):
-    """Fork once more and return there what to run. This process passes signals on to that one, ends
-    it when nobody waits for it any more, and ends with it."""
+    """Fork once more, and return in the new process the request: words, folder, environment.
+
+    The new process is the program. This one keeps it: it passes signals on to the program, kills it
+    when nobody waits for it any more, sends its exit code, and ends with it.
+    """
     import select
 
-    size, files, _, _ = socket.recv_fds(connection, 4, 3)
+    packed_size, files, _, _ = socket.recv_fds(connection, 4, 3)
+    (size,) = struct.unpack("I", packed_size)
     with connection.makefile("rb") as stream:
-        asked = json.loads(stream.read(struct.unpack("I", size)[0]))
+        request = json.loads(stream.read(size))
+    # Python writes to the pipe when a child ends, so that `select` below sees it.
     ended, end = os.pipe()
     os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -141,22 +164,25 @@ def _keep(connection):
             os.dup2(file, number)
         for file in (*files, connection.detach(), ended, end):
             os.close(file)
-        return asked
+        return request
     for file in files:
         os.close(file)
     while ended not in select.select([ended, connection], [], [])[0]:
-        if not (number := connection.recv(1)):
+        if not (message := connection.recv(1)):
             os.killpg(child, signal.SIGKILL)
             break
-        os.kill(child, number[0])
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        # A message is one byte, the number of a signal.
+        (signal_number,) = message
+        os.kill(child, signal_number)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
     with contextlib.suppress(OSError):
         connection.send(struct.pack("i", code))
     os._exit(0)
 
 
 def _become(words: list[str], cwd: str, environment: dict, address: str) -> None:
-    """Run the program as `python words...` would. Its end is the end of this process."""
+    """Run a program in this process as `python words...` would, and end the process with it."""
     import runpy
 
     import torch
@@ -167,17 +193,21 @@ def _become(words: list[str], cwd: str, environment: dict, address: str) -> None
     # OpenMP has been loaded and does not read this variable again.
     if threads := environment.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    safe = words[0] == "-P"
-    words = words[safe:]
-    module = words[0] == "-m"
-    sys.argv = words[module:]
-    sys.path[:1] = [] if safe else [cwd if module else os.path.dirname(words[0])]
-    if not module or words[1] in ("snakemake", "epic100"):
+    # The words are `[-P] -m MODULE ARGUMENT...` or `[-P] SCRIPT ARGUMENT...`. With -P, Python does
+    # not put the folder of the program at the beginning of its path.
+    is_safe_path = words[0] == "-P"
+    if is_safe_path:
+        words = words[1:]
+    is_module = words[0] == "-m"
+    sys.argv = words[1:] if is_module else words
+    program, *_ = sys.argv
+    sys.path[:1] = [] if is_safe_path else [cwd if is_module else os.path.dirname(program)]
+    if not is_module or program in ("snakemake", "epic100"):
         sys.executable = _python(address)
-    if module:
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    if is_module:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
-        runpy.run_path(words[0], run_name="__main__")
+        runpy.run_path(program, run_name="__main__")
 
 
 if __name__ == "__main__":

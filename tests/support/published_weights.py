@@ -1,4 +1,4 @@
-"""Small versions of published networks: their weights, made from names alone, and what is recorded.
+"""Small versions of published networks: weights made from names alone, and their recorded scores.
 
 `tests/migrate/data/published.json` was written by `4d9feb8:benchmarks/adopted.py --record`: for
 each model the names and shapes of the tensors of a small network that was built with its authors'
@@ -17,7 +17,8 @@ import torch
 from epic100.model.published import published
 
 FILE = Path(__file__).parents[1] / "migrate/data/published.json"
-EVERY = 97  # Each 97th output is recorded.
+# Only each 97th output is recorded.
+EVERY = 97
 VIT = {
     "backbone.img_size": 32,
     "backbone.patch_size": 8,
@@ -39,7 +40,7 @@ CHANGES = {"avion": (VIT, 32), "lavila": (VIT, 32), "slowfast": (SLOWFAST, 64), 
 
 
 def small(name):
-    """The published model as data, in small."""
+    """Return the entry of a published model, with options that make its network small."""
     model = published()[name]
     changes, side = CHANGES[model.rule]
     frames = {"clip_len": 4} if model.rule in ("avion", "lavila") else {}
@@ -50,7 +51,7 @@ def small(name):
 
 
 def weights(shapes):
-    """Values by name, which depend on the name and the shape alone."""
+    """Make tensors of these shapes by name; the values depend on name and shape alone."""
     tensors = {}
     for name, shape in shapes.items():
         draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
@@ -59,17 +60,19 @@ def weights(shapes):
         elif name.endswith("running_var"):
             tensors[name] = 0.5 + torch.rand(shape, generator=draw)
         else:
-            fan = int(np.prod(shape[1:])) if len(shape) > 1 else 1
-            own = len(shape) < 2 and name.endswith("weight")
-            scale = 0.1 if len(shape) < 2 else fan**-0.5
-            tensors[name] = own + scale * torch.randn(shape, generator=draw)
+            # Weights of norms are near 1 and biases near 0; larger tensors are scaled by their
+            # number of inputs, so that scores stay moderate.
+            inputs = int(np.prod(shape[1:])) if len(shape) > 1 else 1
+            mean = 1 if len(shape) < 2 and name.endswith("weight") else 0
+            scale = 0.1 if len(shape) < 2 else inputs**-0.5
+            tensors[name] = mean + scale * torch.randn(shape, generator=draw)
     return tensors
 
 
 def clips(name):
-    """Two clips of a loader: uint8 [2, 3, T, H, W], or [2 T, 3, H, W] of a 2D network."""
+    """Draw two clips: uint8 [2, 3, T, H, W], or [2 T, 3, H, W] for a 2D network."""
     model = small(name)
-    count, side = model.sampling["clip_len"], model.sides[0]
+    count, (side, _) = model.sampling["clip_len"], model.sides
     shape = (2 * count, 3, side, side) if model.rule == "c1" else (2, 3, count, side, side)
     draw = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
@@ -92,7 +95,7 @@ def checkpoint(name, path, change=None):
 
 
 def as_encoder(tensors):
-    """An encoder as it was learned on Ego4D: beside a text tower and another classifier."""
+    """Make the tensors of an encoder from Ego4D, with its text tower and another classifier."""
     encoder = {name: value for name, value in tensors.items() if name.startswith("visual.")}
     return encoder | weights(
         {
@@ -105,14 +108,18 @@ def as_encoder(tensors):
 
 
 def recorded(name):
-    """Each `EVERY`th log-probability of the recorded network for `clips(name)`, [2, ...]."""
+    """Read the recorded log-probabilities [2, ...] of the network for `clips(name)`.
+
+    Only each `EVERY`-th one is recorded.
+    """
     return torch.tensor(json.loads(FILE.read_text())[name]["scores"])
 
 
 def official_csvs(folder):
-    """Write train and val CSVs whose 3,806 pairs are some of 97 verbs and 300 nouns."""
-    every = [(verb, noun) for noun in range(300) for verb in range(97)][:: 97 * 300 // 3806]
-    rows = [f"{verb},{noun},verb-{verb},noun-{noun}" for verb, noun in every[:3806]]
+    """Write train and val CSVs with 3,806 pairs of 97 verbs and 300 nouns."""
+    all_pairs = [(verb, noun) for noun in range(300) for verb in range(97)]
+    spaced = all_pairs[:: len(all_pairs) // 3806]
+    rows = [f"{verb},{noun},verb-{verb},noun-{noun}" for verb, noun in spaced[:3806]]
     head = "verb_class,noun_class,verb,noun"
     parts = {"train": rows[:3500] + rows[:100], "val": rows[3400:]}
     for split, lines in parts.items():

@@ -1,6 +1,6 @@
-"""Snakemake, with shorter waits in the library's code of clusters: a program that tests start.
+"""A program that tests start: Snakemake, with shorter waits in the library's code of clusters.
 
-The variable SHORTER names more of them: `hold.JUDGE_SECONDS=3 status.LINE_SECONDS=20`.
+The environment variable SHORTER sets more waits: `hold.JUDGE_SECONDS=3 status.LINE_SECONDS=20`.
 """
 
 import os

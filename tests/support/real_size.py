@@ -1,4 +1,4 @@
-"""Tables of EPIC-100's size, made up: the sheet's 700 videos, 90,000 segments. No test in here."""
+"""Made-up tables of the size of EPIC-100: 700 videos, 90,000 segments. No test is here."""
 
 import numpy as np
 import pandas as pd
@@ -6,19 +6,19 @@ import pandas as pd
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES, ROOT
 
-# The official CSVs have so many segments.
+# The official CSVs have these numbers of segments.
 SEGMENTS = {"train": 67217, "val": 9668, "test": 13092}
 
 
 def real_sheet() -> dict[str, Video]:
-    """The official sheet by video_id."""
+    """Read the official sheet, by video id."""
     return {video.video_id: video for video in read_sheet(ROOT / "config/videos.tsv")}
 
 
 def real_segments(videos: dict[str, Video], seed: int = 0, splits=SEGMENTS) -> pd.DataFrame:
-    """A table with the columns of a segment list and those of `annotated_segments`.
+    """Draw a table with the columns of a segment list and those of `annotated_segments`.
 
-    Classes fall off as 1/rank, lengths are log-normal about 2 s, places are uniform.
+    The frequency of a class is 1/rank, lengths are log-normal about 2 s, and places are uniform.
     """
     rng = np.random.default_rng(seed)
     tables = []
@@ -52,5 +52,6 @@ def real_segments(videos: dict[str, Video], seed: int = 0, splits=SEGMENTS) -> p
 
 
 def _classes(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    """Draw `size` of `count` classes, whose frequency is 1/rank."""
     weights = 1 / np.arange(1, count + 1)
     return rng.choice(count, size, p=weights / weights.sum())

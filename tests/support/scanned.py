@@ -1,4 +1,4 @@
-"""A scan of one file in this process. No test in here."""
+"""Scan a file in this process. No test is here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ def inspect(
     fps: float = 0.0,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[ScanRow, VideoIndex | None]:
-    """Call `scan_file` in this process; return the row, and the index or None."""
+    """Scan a file in this process, and return its row and its index (None: unreadable)."""
     video = Video(video_id, "", "", fps, seconds)
     try:
         result = Result.of(scan_file(path, video, quick, max_pixels, progress))

@@ -1,4 +1,4 @@
-"""The workflow called as on a login node of the rig, left to run while a test does its worst."""
+"""Calls of the workflow on a login node of the rig, which run while a test disturbs them."""
 
 import os
 import re
@@ -23,12 +23,12 @@ QUICK = (
 )
 REAL = "profiles/vsc"
 QUICK_PROGRAM = str(ROOT / "tests/support/quick_snakemake.py")
-# A call may take so long on a busy machine. It takes seconds on an idle one.
+# A call may take this long on a busy machine. It takes seconds on an idle one.
 SECONDS = 600.0
 
 
 class Call:
-    """One call of Snakemake with the real profile. Use it in a `with`: it never outlives that."""
+    """A call of Snakemake with the real profile; the end of its `with` block kills it."""
 
     def __init__(
         self,
@@ -76,17 +76,17 @@ class Call:
         self.process.wait()
 
     def screen(self) -> str:
-        """What a person sees."""
+        """Read the output of the call, as a person sees it."""
         return self.log.read_text()
 
     def said(self) -> str:
-        """The screen, and Snakemake's own log, which stays complete."""
+        """Read the screen, and Snakemake's own log, which stays complete."""
         logs = sorted((self.folder / ".snakemake/log").glob("*.snakemake.log"))
-        own = [log for log in logs if log.name > self.started]
-        return "\n".join([self.screen(), *(log.read_text() for log in own)])
+        logs_of_call = [log for log in logs if log.name > self.started]
+        return "\n".join([self.screen(), *(log.read_text() for log in logs_of_call)])
 
     def until(self, words: str, seconds: float = SECONDS, times: int = 1) -> None:
-        """Wait until the workflow has said `words` so many times."""
+        """Wait until the output has `words` this many times."""
         end = time.monotonic() + seconds
         while self.said().count(words) < times:
             ended = self.process.poll() is not None and self.said().count(words) < times
@@ -94,53 +94,60 @@ class Call:
             time.sleep(0.2)
 
     def submitted(self) -> list[str]:
-        """Wait until the workflow says that it has submitted jobs; their ids."""
+        """Wait until the workflow says that it has submitted jobs, and return their ids."""
         self.until("has been submitted with SLURM jobid")
-        found = re.findall(r"has been submitted with SLURM jobid (\d+)", self.said())
-        return list(dict.fromkeys(found))
+        ids = re.findall(r"has been submitted with SLURM jobid (\d+)", self.said())
+        return list(dict.fromkeys(ids))
 
     def jobs(self) -> list[dict[str, str]]:
-        """What sacct tells of its jobs, with the amounts that each was given."""
+        """Ask sacct about the jobs of this call; each row also has the amounts that the job got."""
         fields = "JobID,Comment,State,Cluster,Partition,Account,Timelimit,AllocTRES,SubmitLine"
         jobs = self.rig.jobs("-j", ",".join(self.submitted()), fields=fields)
         amounts = [re.findall(r"([\w/]+)=(\w+)", job["AllocTRES"]) for job in jobs]
         return [dict(given) | job for given, job in zip(amounts, jobs, strict=True)]
 
     def end(self, seconds: float = SECONDS) -> int:
-        """Wait for the end; the exit status."""
+        """Wait for the end, and return the exit status."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it hangs:\n{self.said()}") from None
 
     def ends(self, well: bool = True) -> str:
-        """Wait for the end, which must be a good or a bad one; all that it said."""
+        """Wait for the end, which must be good or bad (`well=False`); return the output."""
         assert (self.end() == 0) is well, self.said()
         return self.said()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal that ends the workflow, and wait for that."""
+        """Send a signal that ends the workflow, and wait for the end."""
         self.process.send_signal(number)
         self.ends(well=False)
 
 
 def run(rig: Rig, folder: Path, *arguments: str, well: bool = True, **options) -> str:
-    """A call from its start to its end; all that it said."""
+    """Make a call, wait for its end, and return its output."""
     with Call(rig, folder, *arguments, **options) as call:
         return call.ends(well)
 
 
 def no_work(folder: Path, *participants: str) -> tuple[str, ...]:
-    """Options with which a job makes the files of these scans and ends, and starts no Python."""
-    kinds = ("scan/{}.tsv", "scan/{}.index.npz", "benchmarks/scan/{}.tsv")
-    made = [folder / "results" / kind.format(p) for p in participants or ["P01"] for kind in kinds]
-    for path in made:
+    """Options with which a job only touches the files of these scans, and starts no Python."""
+    outputs = [
+        folder / "results" / name
+        for participant in participants or ["P01"]
+        for name in (
+            f"scan/{participant}.tsv",
+            f"scan/{participant}.index.npz",
+            f"benchmarks/scan/{participant}.tsv",
+        )
+    ]
+    for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
-    return ("--precommand", f"touch {' '.join(map(str, made))}; exit")
+    return ("--precommand", f"touch {' '.join(map(str, outputs))}; exit")
 
 
 def put_before(name: str, script: str, folder: Path) -> dict[str, str]:
-    """The environment in which a site's own program `name` comes before Slurm's."""
+    """Write a site's own program `name`; return the variables that put it before Slurm's."""
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!/bin/bash\n{script}\n")
     (folder / name).chmod(0o755)
@@ -148,8 +155,11 @@ def put_before(name: str, script: str, folder: Path) -> dict[str, str]:
 
 
 def stand_in_profile(folder: Path, profile: str) -> str:
-    """The profile. For a config with `device: cpu` a copy that asks for a GPU all the same, as
-    nodes with the rig's stand-ins for GPUs require."""
+    """Return the profile for a call.
+
+    For a config with `device: cpu` it is a copy that still asks for a GPU, as the nodes with the
+    rig's stand-ins for GPUs require.
+    """
     if profile != REAL or "device: cpu" not in (folder / "config.yaml").read_text():
         return profile
     text = (ROOT / REAL / "config.yaml").read_text()

@@ -1,4 +1,4 @@
-"""A small run to look at in a browser: 30 segments of three videos, made up. No test in here."""
+"""A small made-up run to look at in a browser: 30 segments of three videos. No test is here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,16 +31,23 @@ start\tstop\twhat\tverb\tnoun\tverb_name\tnoun_name\tprobability\tverb_probabili
 
 
 def rows() -> list[tuple[str, str, float, int, int]]:
-    """(narration_id, video_id, start in seconds, verb, noun); each lasts four seconds."""
+    """List the segments: (narration_id, video_id, start in seconds, verb, noun).
+
+    Each video has ten segments of four seconds, which begin three seconds apart.
+    """
+    verbs_and_nouns = [(verb, noun) for verb, noun, _ in PAIRS]
     return [
-        (f"{name}_{n}", name, 3.0 * n, *PAIRS[(n + place) % len(PAIRS)][:2])
-        for place, name in enumerate(VIDEOS)
+        (f"{name}_{n}", name, 3.0 * n, *verbs_and_nouns[(n + video_number) % len(PAIRS)])
+        for video_number, name in enumerate(VIDEOS)
         for n in range(10)
     ]
 
 
 def sources(folder: Path) -> dict:
-    """Write the files of the run: every fifth guess is wrong, the last three are dropped."""
+    """Write the files of a run, and return the arguments of `gather`.
+
+    Every fifth guess is wrong, and the last three segments are dropped.
+    """
     head = "narration_id,video_id,start_timestamp,stop_timestamp,narration,verb_class,noun_class"
     lines = [
         f"{name},{video},00:00:{start:05.2f},00:00:{start + 4:05.2f},saying {name},{verb},{noun}"
@@ -84,12 +91,15 @@ def sources(folder: Path) -> dict:
 
 
 def guess(kept: list, path: Path, is_wrong: Callable[[int], bool]) -> Path:
-    """Write predictions of these rows; a wrong one is the next pair."""
+    """Write predictions of these segments; a wrong guess is the pair after the true one."""
     logits = torch.zeros(len(kept), len(PAIRS))
+    verbs_and_nouns = [(verb, noun) for verb, noun, _ in PAIRS]
     for place, (_, _, _, verb, noun) in enumerate(kept):
-        own = [pair[:2] for pair in PAIRS].index((verb, noun))
+        guessed = verbs_and_nouns.index((verb, noun))
+        if is_wrong(place):
+            guessed = (guessed + 1) % len(PAIRS)
         logits[place] = torch.arange(len(PAIRS)) / 10
-        logits[place, (own + is_wrong(place)) % len(PAIRS)] += 4
+        logits[place, guessed] += 4
     write_predictions(
         Predictions("val", [row[0] for row in kept], logits.log_softmax(1), PAIRS, 4, 3, {}), path
     )
@@ -97,23 +107,28 @@ def guess(kept: list, path: Path, is_wrong: Callable[[int], bool]) -> Path:
 
 
 def two_runs(folder: Path) -> list[ShownRun]:
-    """The run of `sources`, and a second one with every third guess wrong and a timeline."""
+    """Make the run of `sources`, with its timeline, and a run with every third guess wrong."""
     first = ShownRun("first", folder / "val.pt", timelines=[folder / "P02_03.tsv"])
     second = guess(rows()[:-3], folder / "second.pt", lambda place: place % 3 == 0)
     return [first, ShownRun("second", second)]
 
 
 def make_browse(folder: Path, clip: bytes, max_mb: int = 500, two: bool = False) -> Path:
-    """Write the page, with `clip` as the clip of each predicted segment but the first one."""
+    """Write the page of one run or two; all predicted segments but the first have a clip."""
     with_clip = rows()[1:-3]
     for name, video, *_ in with_clip:
         path = folder / f"clips/val/{VIDEOS[video].participant_id}/{name}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(clip)
-    lines = [f"{VIDEOS[row[1]].participant_id}/{row[0]}.mp4 {row[3]}\n" for row in with_clip]
+    lines = [
+        f"{VIDEOS[video].participant_id}/{name}.mp4 {verb}\n"
+        for name, video, _, verb, _ in with_clip
+    ]
     (folder / "clips/val/list.txt").write_text("".join(lines))
     (folder / "P01_11.MP4").write_bytes(clip)
-    given = sources(folder)
-    data = gather(VIDEOS, **given | ({"runs": two_runs(folder)} if two else {}))
-    write_folder(given["page"], data, folder / "clips/val", max_mb)
-    return given["page"]
+    arguments = sources(folder)
+    if two:
+        arguments["runs"] = two_runs(folder)
+    data = gather(VIDEOS, **arguments)
+    write_folder(arguments["page"], data, folder / "clips/val", max_mb)
+    return arguments["page"]

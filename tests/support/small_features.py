@@ -1,4 +1,4 @@
-"""Features by way of the library, as the rule makes them. No test in here."""
+"""Make features and tokens by the library, as the rules do. No test is here."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ COLOURS = "support.encoders:Colours"
 def make(
     folder: Path, table: Path, encoder=COLOURS, participant="P01", model=None, batch=8, **settings
 ) -> Path:
-    """Make those of a participant whose videos and results are in `folder`; the table's folder."""
+    """Make the features of a participant of the lab in `folder`; return the folder of the table."""
     scan = folder / f"results/scan/{participant}.tsv"
     make_features(
         participant,
@@ -31,9 +31,9 @@ def make(
 def tokens(
     folder: Path, out: Path, encoder=COLOURS, model=None, grid=(4, 4), splits=("train", "val")
 ) -> list[Path]:
-    """Make those of splits whose videos and results are in `folder`; their indexes."""
-    made = [out / f"{split}.tokens.json" for split in splits]
-    for split, index in zip(splits, made, strict=True):
+    """Make the tokens of splits of the lab in `folder`; return the paths of their indexes."""
+    indexes = [out / f"{split}.tokens.json" for split in splits]
+    for split, index in zip(splits, indexes, strict=True):
         make_tokens(
             folder / f"results/clean/{split}.txt",
             index,
@@ -43,4 +43,4 @@ def tokens(
             settings=FeatureSettings(encoder=encoder, grid=list(grid)),
             predict=PredictSettings(workers=0, device="cpu", batch_size=32),
         )
-    return made
+    return indexes

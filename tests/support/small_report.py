@@ -1,4 +1,4 @@
-"""A report of small, made-up results, for tests of what it says. No test in here."""
+"""A report of small, made-up results. No test is here."""
 
 import json
 from pathlib import Path
@@ -22,14 +22,16 @@ NAMES = ("lengths", "archive", "close_up")
 def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     """Write a report and return its HTML.
 
-    `text` is in all places where a run has text: class names, reasons, problems, titles. `figures`
-    replace those of metrics.json.
+    Args:
+        folder: The folder of the results and of the report.
+        text: It stands in all places where a run has text: class names, reasons, problems, titles.
+        figures: They replace figures of metrics.json.
     """
     make_predictions(folder)
-    found = evaluate(
+    evaluated = evaluate(
         folder / "val.pt", folder / "val.txt", folder / "metrics.json", lists={}, reduce="max"
     )
-    (folder / "metrics.json").write_text(json.dumps(found | figures))
+    (folder / "metrics.json").write_text(json.dumps(evaluated | figures))
     (folder / "salvage.tsv").write_text(
         "participant_id\tsegments\tkept_by_segment\tkept_by_video\tdecoder_only\tleft_out\twhy\n"
         "P00\t40\t35\t30\t7\t0\t\n"

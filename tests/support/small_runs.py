@@ -38,7 +38,7 @@ SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
     "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
 }
-# One epoch has 4 iterations, and both have 8.
+# An epoch has 4 iterations, and both epochs have 8.
 SEGMENTS, BATCH, EPOCHS = 8, 2, 2
 # The fixture `straight` was trained with these, on six segments: 3 x 3 iterations.
 WHOLE = {"epochs": 3, "validate": {"every": 2}, "ema": 0.7}
@@ -54,7 +54,7 @@ processes.set_forkserver_preload(
 
 
 def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
-    """A copy of the lab's results with few train segments."""
+    """Copy the lab's results, with only the first train segments."""
     results = folder / "results"
     shutil.copytree(lab.results, results)
     lines = (results / "clean/train.txt").read_text().splitlines(keepends=True)
@@ -63,7 +63,7 @@ def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
 
 
 def settings(**chosen) -> TrainSettings:
-    """The small recipe's training, made smaller; `options` are added to those that make it so."""
+    """Make the settings of a small training; `options` are added to those of `SMALL`."""
     options = SMALL | chosen.pop("options", {})
     defaults = {
         "config": DEMO,
@@ -76,7 +76,7 @@ def settings(**chosen) -> TrainSettings:
 
 
 def job(lab, results: Path) -> dict[str, Any]:
-    """What `train` and `launch` are called with, beside the settings."""
+    """Make the arguments of `train` and `launch` beside the settings."""
     return {f"num_{name}": count for name, count in CLASSES.items()} | {
         "model_path": f"{results}/model.pth",
         "history_path": f"{results}/training.tsv",
@@ -86,13 +86,13 @@ def job(lab, results: Path) -> dict[str, Any]:
 
 
 def built(lab, results: Path | str = "", **section) -> Config:
-    """The MMEngine config of a section `train:` for the lab; `config` is the small recipe."""
+    """Build the MMEngine config of a section `train:` for the lab, by default of `DEMO`."""
     chosen = TrainSettings.model_validate({"config": DEMO, "load_from": None, **section})
     return build_config(chosen, str(results or lab.results), lab.root)
 
 
 def run(lab, results: Path, options: dict | None = None, **chosen) -> dict[str, torch.Tensor]:
-    """Train here; returns the weights."""
+    """Train in this process, and return the weights of the model."""
     train(settings(options=options or {}, **chosen), **job(lab, results))
     return dict(load_model(results / "model.pth").state_dict)
 
@@ -106,34 +106,43 @@ def start(
     patience=PATIENCE_MINUTES,
     **chosen,
 ):
-    """Train in another process, the leader of a group of its own, ended as a rule would be.
+    """Start a training in another process, the leader of a process group of its own.
 
-    What it says goes to `said.txt` in `results`. `of_several`: (rank, processes, file in which they
-    meet); then it goes to `said_0.txt` and so on. `autocast`: with autocast and gradient scaling on
-    the CPU, as a GPU has it. `patience`: minutes that one of several waits for another.
+    Its output goes to `said.txt` in `results`. If it is one of several processes, it goes to
+    `said_0.txt` and so on.
+
+    Args:
+        lab: The lab.
+        results: The folder of the results.
+        options: Options of the MMEngine config.
+        of_several: (rank, number of processes, file in which they meet) if it is one of several.
+        autocast: Whether to use autocast and gradient scaling on the CPU, as a GPU does.
+        patience: Minutes that one of several processes waits for another.
+        **chosen: Other settings.
     """
-    what = job(lab, results) | {
+    arguments = job(lab, results) | {
         "settings": settings(options=options or {}, **chosen).model_dump(by_alias=True)
     }
     cache = foreign_tensors.CACHE
     process = processes.Process(
-        target=_child, args=(what, results, of_several, autocast, patience, cache)
+        target=_child, args=(arguments, results, of_several, autocast, patience, cache)
     )
     process.start()
     return process
 
 
 def ends_of_two(lab, results: Path, options: dict | None = None, **chosen) -> list[int]:
-    """The exit codes of the two processes of a training, which no launcher starts."""
+    """Train in two processes that no launcher starts, and return their exit codes."""
     store = f"{tempfile.mkdtemp(dir=results)}/store"
     both = [start(lab, results, options, (n, 2, store), **chosen) for n in (0, 1)]
     return [end_of(process) for process in both]
 
 
 def node(number: int, results: Path) -> None:
-    """Be a node of the training in `results/job`, as srun would start it; to be run in a process.
+    """Be a node of the training in the file `results/job`, as srun would start it.
 
-    What it and its ranks say goes to `said_0.txt` and so on.
+    Call it in a process of its own. The output of the node and its ranks goes to `said_0.txt` and
+    so on.
     """
     said = os.open(results / f"said_{number}.txt", os.O_WRONLY | os.O_CREAT)
     os.dup2(said, 1)
@@ -142,11 +151,11 @@ def node(number: int, results: Path) -> None:
 
 
 def end_of(process) -> int:
-    """The exit code, negative for a signal."""
+    """Wait for the end of a training, and return its exit code, negative for a signal."""
     process.join(600)
     if process.exitcode is None:
         process.kill()
-        # It may lead no group.
+        # The process may lead no group of processes.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise AssertionError("the training hangs")
@@ -154,18 +163,18 @@ def end_of(process) -> int:
 
 
 def said(results: Path) -> str:
-    """What trainings in other processes said."""
+    """Read the output of the trainings in other processes."""
     return (results / "said.txt").read_text()
 
 
 def run_dir(results: Path) -> Path:
-    """The directory of the one run."""
+    """The folder of the only run in the results."""
     (folder,) = (results / "work_dirs").iterdir()
     return folder
 
 
 def work_dir(results: Path) -> Path:
-    """The folder of its newest attempt."""
+    """The folder of the newest attempt of the only run."""
     return attempts(run_dir(results))[0]
 
 
@@ -175,34 +184,38 @@ def same(first: dict, second: dict) -> bool:
 
 
 def _child(
-    what: dict, results: Path, of_several: tuple, autocast: bool, patience: float, cache: Path
+    arguments: dict, results: Path, of_several: tuple, autocast: bool, patience: float, cache: Path
 ) -> None:
+    """Be the process that `start` starts."""
     os.setpgid(0, 0)
     keep_tried_models(setattr, cache)
     if autocast:
         autocast_on_cpu(setattr)
     if of_several:
-        return _rank(what, results, patience, *of_several)
+        return _rank(arguments, results, patience, *of_several)
     with open(os.devnull, "w") as nothing:
         sys.stdout = sys.stderr = nothing
         with until_the_last_line(), rule_log(results / "said.txt"):
-            train(TrainSettings.model_validate(what.pop("settings")), **what)
+            train(TrainSettings.model_validate(arguments.pop("settings")), **arguments)
 
 
-def _rank(what: dict, results: Path, patience: float, number: int, world: int, store: str) -> None:
+def _rank(
+    arguments: dict, results: Path, patience: float, number: int, world: int, store: str
+) -> None:
+    """Be one of several processes of a training, as a launcher would start it."""
     # A rank ignores this signal.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
-    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
-    os.environ.update({name: str(value) for name, value in place.items()})
+    variables = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
+    os.environ.update({name: str(value) for name, value in variables.items()})
     log_to_stdout()
-    chosen = TrainSettings.model_validate(what.pop("settings"))
-    job = Job(chosen, what, patience=patience, init_method=f"file://{store}")
+    chosen = TrainSettings.model_validate(arguments.pop("settings"))
+    job = Job(chosen, arguments, patience=patience, init_method=f"file://{store}")
     ranks.be_rank(0, train_rank, job)
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
-    """Put torch's autocast and gradient scaling for the CPU in place of what asks for CUDA.
+    """Replace autocast and gradient scaling on CUDA by those on the CPU.
 
     Args:
         put: `setattr`, or a monkeypatch's.
@@ -214,11 +227,11 @@ def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
 
 
 def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> None:
-    """As in a run, a model that was tried to build is known to build: a try takes seconds.
+    """Keep notes of the models that can be built, as a run does: each trial of one takes seconds.
 
     Args:
         put: `setattr`, or a monkeypatch's.
-        folder: The run's, in which this is kept.
+        folder: The folder of the notes.
     """
     put(foreign_tensors, "CACHE", folder)
     put(foreign_tensors, "KEPT", 100)
@@ -227,10 +240,14 @@ def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> Non
 def signal_at(
     iteration: int, number: int, to: str = "itself", of: int = 0, tried: bool = False
 ) -> dict:
-    """Options that let process `of` of a training signal in an iteration, counted from 1.
+    """Make options with which a process of a training sends a signal in an iteration.
 
-    It signals `itself`, its whole `group` of processes or its `parent`. `tried`: in the steps that
-    are tried before the training.
+    Args:
+        iteration: The iteration, counted from 1.
+        number: The signal.
+        to: The receiver: `itself`, its whole `group` of processes or its `parent`.
+        of: The rank of the process that sends it.
+        tried: Whether to send it in the trial before the training, not in the training.
     """
     hook = {
         "type": "SignalHook",
@@ -250,7 +267,7 @@ LATE = {"default_hooks.late": {"type": "LateHook"}}
 
 @HOOKS.register_module()
 class LateHook(Hook):
-    """Lets the CPU be read one step behind, as a GPU is, and counts what is read within a step."""
+    """Reads the steps on a CPU one step late, as on a GPU, and lists the reads within a step."""
 
     # All trainings of this process add to it.
     reads: list[str] = []
@@ -266,7 +283,7 @@ class LateHook(Hook):
 
 
 class Reads(TorchDispatchMode):
-    """Lists where Python asks for a value: `float`, `item`, `if`, or a copy to the CPU."""
+    """Lists where Python reads a tensor: by `float`, `item`, `if`, or a copy to the CPU."""
 
     def __init__(self, found: list[str]):
         super().__init__()
@@ -295,7 +312,7 @@ class RaisingHook(Hook):
 
 @HOOKS.register_module()
 class SignalHook(Hook):
-    """Sends a signal inside the iteration `at`, counted from 1."""
+    """Sends a signal inside the iteration `at`, counted from 1, as `signal_at` asks for."""
 
     priority = "VERY_HIGH"
 

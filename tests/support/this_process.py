@@ -1,4 +1,4 @@
-"""Limits and forks of this process, what it writes and reports. No test in here."""
+"""Limits and forks of this process, and its log and terminal. No test is here."""
 
 import contextlib
 import logging
@@ -14,18 +14,18 @@ fork = multiprocessing.get_context("fork")
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file that is written grows beyond `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    """Let no file that is written during a block grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager
 def no_real_time() -> Iterator[None]:
-    """SVT-AV1, run by root, gives this process a real-time priority for good: it is taken back."""
+    """Take back the real-time priority that SVT-AV1 gives this process if root runs it."""
     try:
         yield
     finally:
@@ -35,7 +35,7 @@ def no_real_time() -> Iterator[None]:
 
 @contextmanager
 def records_of(module: str) -> Iterator[list[str]]:
-    """The lines that `module` reports while this is open."""
+    """Collect the lines that `module` logs during a block."""
     lines: list[str] = []
 
     def note(record: logging.LogRecord) -> bool:
@@ -54,18 +54,19 @@ def records_of(module: str) -> Iterator[list[str]]:
 
 
 class Terminal:
-    """`stream` writes to it, `shown()` closes it and returns all that was written."""
+    """A terminal: `stream` writes to it, `shown()` closes it and returns all that was written."""
 
     def __init__(self):
         self._ours, theirs = os.openpty()
         self.stream = os.fdopen(theirs, "w")
 
     def shown(self) -> str:
+        """Close the terminal, and return all that was written to it."""
         self.stream.close()
         written = b""
         # To read at the end of a terminal is an error.
         with contextlib.suppress(OSError):
-            while part := os.read(self._ours, 65536):
-                written += part
+            while data := os.read(self._ours, 65536):
+                written += data
         os.close(self._ours)
         return written.decode()

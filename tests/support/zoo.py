@@ -1,4 +1,4 @@
-"""The recipes in small: what is set so that a model of the zoo trains in a test."""
+"""The recipes made small: the options with which a model of the zoo trains in a test."""
 
 from typing import Any
 
@@ -58,11 +58,15 @@ SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
 
 
 def small(value):
+    """Divide a size in pixels, or each of several, by seven: 224 becomes 32."""
     return list(map(small, value)) if isinstance(value, (list, tuple)) else value // 7
 
 
 def shrunk(name: str) -> tuple[str, Config, dict[str, Any]]:
-    """A model's config, as it is read, and options: every size of its pipelines over seven."""
+    """Return the path of a recipe, its config as it is read, and options that make it small.
+
+    Every size in its pipelines is divided by seven.
+    """
     path = f"config/{name}.py" if name == DEFAULT else f"config/zoo/{name}.py"
     config, options = Config.fromfile(ROOT / path), dict(SHRUNK.get(name, SHRUNK_DEFAULT))
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):

@@ -11,6 +11,7 @@ from support.small_runs import LOGGED, WHOLE, copy_results, keep_tried_models, r
 
 @pytest.fixture(autouse=True, scope="module")
 def within_a_run(tmp_path_factory):
+    """Let all trainings of a module share the notes on which models can be built."""
     with pytest.MonkeyPatch.context() as patch:
         keep_tried_models(patch.setattr, tmp_path_factory.getbasetemp() / "tried_models")
         yield
@@ -18,9 +19,12 @@ def within_a_run(tmp_path_factory):
 
 @dataclass(frozen=True)
 class Straight:
-    """A training that nothing cut, and all that it said: lines of its log, and of other libraries.
+    """A training that nothing cut short; tests only read its results.
 
-    Its results are to be read only.
+    Attributes:
+        results: The folder of its results.
+        weights: The weights of its model.
+        said: The lines that it and other libraries logged.
     """
 
     results: Path
@@ -30,13 +34,13 @@ class Straight:
 
 @pytest.fixture(scope="session")
 def straight(lab, once) -> Straight:
-    """Of the settings `WHOLE`; its progress is said at each batch, not every ten seconds."""
+    """Train with the settings `WHOLE`, and log the progress at each batch."""
 
-    def made(folder):
+    def train_straight(folder):
         results = copy_results(lab, folder, segments=6)
         with pytest.MonkeyPatch.context() as patch, rule_log(results / "said.txt"):
             patch.setattr(log, "PLAIN_SECONDS", 0.0)
             weights = run(lab, results, LOGGED, **WHOLE)
         return Straight(results, weights, (results / "said.txt").read_text().splitlines())
 
-    return once("straight", made)
+    return once("straight", train_straight)

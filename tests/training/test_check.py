@@ -1,4 +1,4 @@
-"""The start check: what stops a training, before the first job and at its own beginning."""
+"""The start check: the errors that stop a training before the first job or the first step."""
 
 import re
 from dataclasses import replace
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def asked(lab, tmp_path, monkeypatch):
-    """What is asked of a check, in a folder without a scan or a clean list."""
+    """Make the request of a start check, in a folder without a scan or a clean list."""
     monkeypatch.chdir(tmp_path)
     sheet = write_sheet(lab.videos.values(), tmp_path)
 
@@ -67,6 +67,7 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
     )
     assert "GB free in" in text
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["logs"]
+    # A check of the same settings is answered from the kept screen; the seed does not count.
     assert first.answer() == asked(train={"seed": 7}).answer() == text
     assert not asked(options={"optim_wrapper.optimizer.lr": 0.1}).answer()
     assert outlook(first).startswith("trains, about ")
@@ -77,7 +78,10 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
 def test_a_check_is_asked_again_if_a_file_changes_that_only_a_default_or_a_base_names(
     asked, tmp_path
 ):
-    """Both counted as passed: only paths that were set were looked at, and the recipe alone."""
+    """The check looked only at paths that the config sets and at the recipe file itself.
+
+    So after a change of a default annotation file or of a recipe's base, an old answer was shown.
+    """
     for name in ("base", "mine"):
         (tmp_path / f"{name}.py").write_text("")
     (tmp_path / "mine.py").write_text("_base_ = ['base.py']")
@@ -94,7 +98,8 @@ def test_a_check_is_asked_again_if_a_file_changes_that_only_a_default_or_a_base_
 
 
 def test_our_own_bug_is_no_advice_about_the_config(asked, monkeypatch):
-    """It told the user to correct `train: options:`."""
+    """A TypeError in our own code was reported as an error of the config: it told the user to
+    correct `train: options:`."""
     monkeypatch.setattr(loop, "clip_without_reading", None)
     with pytest.raises(TypeError, match="not callable"):
         start_check(asked())
@@ -160,13 +165,13 @@ def test_what_is_not_on_disk_or_was_dropped_is_not_counted(asked, lab, tmp_path)
     rows = [f"{name}\ttrain\t{reason}\n" for name, reason in lost]
     dropped.write_text("narration_id\tsplit\treason\n" + "".join(rows))
     left = dict(start_check(asked(root="videos")).rows)["data"]
-    # The video of the second is there by now, so that segment counts.
+    # The video of the second dropped segment is there by now, so only the first is not counted.
     assert left.startswith(f"{number - 1} segments of 1 videos")
 
 
 def test_too_little_disk_is_found(asked, tmp_path):
     sheet = tmp_path / "sheet.tsv"
-    # Their indexes would need 55 TB.
+    # The indexes of these videos of 1e6 seconds would need 55 TB.
     rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 11000))
     sheet.write_text(sheet.read_text() + "".join(rows))
     # No video is there, so all of them count.
@@ -177,11 +182,12 @@ def test_too_little_disk_is_found(asked, tmp_path):
 
 def test_checkpoints_of_another_run_make_no_room_for_this_one(asked, tmp_path):
     sheet, other = tmp_path / "sheet.tsv", tmp_path / "results/work_dirs/other/attempt_1/iter_9.pth"
-    # Their indexes would need 5.5 TB.
+    # The indexes of these videos of 1e6 seconds would need 5.5 TB.
     rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 2000))
     sheet.write_text(sheet.read_text() + "".join(rows))
     other.parent.mkdir(parents=True)
     (other.parent.parent / "stamp.json").write_text('{"clean list": "ab"}')
+    # The checkpoint of the other run is a sparse file of 8 TB, more than what is needed.
     with other.open("wb") as file:
         file.truncate(8 * 10**12)
     table = start_check(asked(root=str(tmp_path)))

@@ -27,10 +27,12 @@ STAMP = {"clean list": "aa", "pair table": "bb", "optim_wrapper.optimizer.lr": "
 
 
 def content(number: int = 0, stamp=STAMP) -> dict:
+    """The contents of a checkpoint whose weights are all `number`."""
     return {"state_dict": {"weight": torch.full((1000,), float(number))}, "stamp": stamp}
 
 
 def names(folder) -> list[str]:
+    """The names of the files in a folder, sorted."""
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -56,7 +58,8 @@ def test_a_file_that_cannot_be_read_is_an_error_and_stays(tmp_path):
     ({**STAMP, "pair table": "cc"}, "pair table (cc there, bb here)"),
     ({**STAMP, "model.backbone.type": "SlowOnly", "clean list": "dd"},
      "clean list (dd there, aa here), model.backbone.type (SlowOnly there, absent here)"),
-    ({k: "0" for k in "abcde"}, "clean list (absent there, aa here), "),
+    # This stamp shares no key with `STAMP`.
+    (dict.fromkeys("abcde", "0"), "clean list (absent there, aa here), "),
     (None, "it holds no stamp"),
 ])  # fmt: skip
 def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path, stamp, words):
@@ -91,11 +94,11 @@ def test_an_attempt_takes_over_what_earlier_ones_saved_and_neither_harms_the_oth
     # The third attempt begins before the second has saved anything.
     third = begin_attempt(tmp_path)
     assert names(third) == names(second)
-    # Both are at work at the same time.
-    for each in (second, third):
-        write_checkpoint(each / "iter_6.pth", content(6), keep=2)
+    # The second and the third are at work at the same time.
+    for attempt in (second, third):
+        write_checkpoint(attempt / "iter_6.pth", content(6), keep=2)
     assert names(first) == [".iter_6.123.tmp.pth", BEST, "iter_2.pth", "iter_4.pth"]
-    # The second is done first.
+    # The second ends first. This removes the first, which is older, but not the third.
     remove_older(second)
     assert attempts(tmp_path) == [third, second]
     assert names(third) == [BEST, "iter_4.pth", "iter_6.pth"]

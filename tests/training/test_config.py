@@ -1,4 +1,4 @@
-"""Settings in, MMEngine config out."""
+"""`build_config`: settings and options become keys of the MMEngine config, or are refused."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from support.small_runs import built
 
 
 def loaders(config):
+    """The datasets of the three loaders."""
     return [config[f"{name}_dataloader"].dataset for name in ("train", "val", "test")]
 
 
@@ -33,8 +34,8 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
     assert config.randomness["seed"] == 7
     assert config.optim_wrapper.optimizer.lr == 0.5
     assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
-    for part in (*loaders(config), config.val_evaluator, config.model.cls_head):
-        assert part.pairs == f"{lab.results}/clean/pairs.tsv"
+    for section in (*loaders(config), config.val_evaluator, config.model.cls_head):
+        assert section.pairs == f"{lab.results}/clean/pairs.tsv"
     for dataset in loaders(config):
         assert (dataset.data_root, dataset.index_dir) == (lab.root, f"{lab.results}/scan")
     assert config.train_cfg.val_interval == 3 and config.val_dataloader.dataset.part == 2
@@ -61,14 +62,15 @@ def test_each_switch_of_the_head_reaches_the_config_and_none_changes_nothing(lab
     ("config/zoo/x3d_m.py", {"type": "SampleFrames", "clip_len": 16, "target_fps": 30}, "both"),
 ])  # fmt: skip
 def test_the_file_says_how_frames_are_taken_and_which_heads_learn(lab, config, step, heads):
-    read, made = Config.fromfile(config), built(lab, config=config)
-    for each in (read, made):
-        assert heads == each.model.cls_head.heads == each.val_evaluator.heads
-        for dataset in loaders(each):
-            assert {**dataset.pipeline[1], **step} == dataset.pipeline[1]
-    pipelines = [[dataset.pipeline for dataset in loaders(each)] for each in (read, made)]
-    # No step is changed.
-    assert pipelines[0] == pipelines[1]
+    recipe, made = Config.fromfile(config), built(lab, config=config)
+    for either in (recipe, made):
+        assert heads == either.model.cls_head.heads == either.val_evaluator.heads
+        for dataset in loaders(either):
+            _, sampling, *_ = dataset.pipeline
+            assert {**sampling, **step} == sampling
+    # The settings change no step of the pipelines.
+    for before, after in zip(loaders(recipe), loaders(made), strict=True):
+        assert before.pipeline == after.pipeline
 
 
 def test_a_head_of_mmaction2_alone_gets_as_many_outputs_as_there_are_pairs(lab, tmp_path):
@@ -84,7 +86,7 @@ def test_a_head_of_mmaction2_alone_gets_as_many_outputs_as_there_are_pairs(lab, 
     )
     config = built(lab, config=str(own))
     pairs = len(read_pairs(f"{lab.results}/clean/pairs.tsv"))
-    # A model's config names no file.
+    # The config of a model file has numbers in place of the file of pairs.
     model = ConfigDict(model_config(config)).model
     assert model.cls_head == {"type": "TPNHead", "num_classes": pairs, "in_channels": 432}
     assert config.val_evaluator.heads == "pair" and config.model.cls_head.heads == "pair"
@@ -153,11 +155,11 @@ def test_an_option_is_set_over_any_other_key_and_as_a_tuple_where_the_config_has
     lab, key, value, chosen
 ):
     # YAML has lists, but no tuples.
-    given = list(value) if isinstance(value, tuple) else value
-    found = built(lab, **chosen, options={key: given})
+    option = list(value) if isinstance(value, tuple) else value
+    node = built(lab, **chosen, options={key: option})
     for name in key.split("."):
-        found = found[int(name)] if name.isdigit() else found[name]
-    assert found == value
+        node = node[int(name)] if name.isdigit() else node[name]
+    assert node == value
 
 
 def test_options_that_do_not_go_with_the_config_are_one_line(lab):

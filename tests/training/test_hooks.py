@@ -1,4 +1,4 @@
-"""Hooks: a compiled backbone; the figures of val.
+"""The hook that compiles the backbone, and the metric that computes the figures of a validation.
 
 test_run.py looks at a frozen BatchNorm, test_loop.py at the other hooks.
 """
@@ -53,14 +53,16 @@ def test_the_figures_of_batches_are_the_official_ones_of_all_readable_samples(la
     for batch in (samples[:7], [broken], [*samples[7:], broken]):
         metric.process(None, batch)
     # A sample keeps its float32 rows and a few bytes more, but not the batch whose views they are.
-    one = 4 * (97 + 300) + 1000
-    assert len(pickle.dumps(metric.results)) < one * len(metric.results)
-    found = metric.evaluate(32)
+    sample_bytes = 4 * (97 + 300) + 1000
+    assert len(pickle.dumps(metric.results)) < sample_bytes * len(metric.results)
+    figures = metric.evaluate(32)
     verb, noun = fold_pairs(scores.log(), torch.tensor([p[:2] for p in pairs]), 97, 300, reduce)
     verbs, nouns = zip(*truth, strict=True)
     official = official_metrics(verb, noun, verbs, nouns, [""] * 30, [], [], [])
-    known = [-float(scores[n, n % len(pairs)].log()) for n in range(27)]
-    assert found.pop("epic/loss") == pytest.approx(np.mean(known), rel=1e-5)
-    assert set(found) == FIGURES and ACTION_TOP1 in found
-    assert found == {f"epic/{key}": value for key, value in official.items() if "overall" in key}
-    assert 0 < found[ACTION_TOP1] < 90
+    # The loss is that of the samples whose pair train has.
+    losses = [-float(scores[n, n % len(pairs)].log()) for n in range(27)]
+    assert figures.pop("epic/loss") == pytest.approx(np.mean(losses), rel=1e-5)
+    assert set(figures) == FIGURES and ACTION_TOP1 in figures
+    assert figures == {f"epic/{key}": value for key, value in official.items() if "overall" in key}
+    # The figures are neither those of no guess nor those of perfect guesses.
+    assert 0 < figures[ACTION_TOP1] < 90

@@ -1,4 +1,4 @@
-"""Several real processes over gloo: the same sums as one, and how they end."""
+"""Trainings in several real processes over gloo: what they learn, and how they end."""
 
 import contextlib
 import os
@@ -43,12 +43,13 @@ from support.small_runs import start as begin
 
 pytestmark = pytest.mark.slow
 
-# BatchNorm keeps its statistics. Adam is not used: it blows rounding up where gradients are tiny.
+# With these options, several processes learn the same as one: BatchNorm keeps its statistics, and
+# no Adam makes large differences from the rounding of tiny gradients.
 PLAIN = {
     "model.backbone.norm_eval": True,
     "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.05, "momentum": 0.9},
 }
-# Two processes would train for days, and save in each iteration.
+# Two processes would train for days with these settings, and save in each iteration.
 LONG = {"gpus": 2, "epochs": 1000, "options": {"default_hooks.checkpoint.iterations": 1}}
 
 
@@ -59,13 +60,16 @@ def results(lab, tmp_path) -> Path:
 
 
 def start(lab, results, modules=None, **chosen):
+    """Train by `launch`, as the rule does."""
     launch(settings(**chosen), modules=modules, **job(lab, results))
 
 
 def ranks(launcher: int | None = None) -> list[psutil.Process]:
+    """The processes that train, children of `launcher` (None: of this process)."""
     return [child for child in psutil.Process(launcher).children() if PROCESS in child.cmdline()]
 
 
+# The ways in which a process of a training may end, as torch reports them.
 ENDED = {
     "its own error": {"message": {"message": "EpicError: clean/train.txt: line 3: no video"}},
     "aborted": {"exitcode": -signal.SIGABRT},
@@ -86,14 +90,15 @@ ENDED = {
     ("lost", ("ended by the launcher",), "1 failed with RuntimeError: Connection closed by peer "),
 ])  # fmt: skip
 def test_of_the_ends_of_several_processes_the_cause_is_the_error(cause, others, words):
-    found = []
-    for what in (cause, *others):
+    errors = []
+    for end in (cause, *others):
         failure = ProcessFailure(0, 1, exitcode=1, error_file="none")
-        vars(failure).update(ENDED[what])
-        found.append(error_of(1 if what == cause else 0, failure))
-    for order in (found, found[::-1]):
+        vars(failure).update(ENDED[end])
+        errors.append(error_of(1 if end == cause else 0, failure))
+    for order in (errors, errors[::-1]):
         with pytest.raises(EpicError, match=words) as error:
             raise cause_of(order)
+    # After any other end than an error about the input, the same command may go on.
     assert cause == "its own error" or str(error.value).endswith(GO_ON)
 
 
@@ -105,17 +110,17 @@ def test_two_nodes_of_two_parts_learn_what_one_process_learns_and_listen_on_one_
     one = run(lab, alone, **chosen)
     where = ("127.0.0.1", free_port("127.0.0.1"), "x", socket.gethostname())
     meet = Nodes(*where, "SLURM_PROCID")
-    what = Job(settings(nodes=2, gpus=1, accumulate=2, **chosen), job(lab, results), nodes=meet)
-    (results / "job").write_bytes(pickle.dumps((0, start_node, what)))
+    order = Job(settings(nodes=2, gpus=1, accumulate=2, **chosen), job(lab, results), nodes=meet)
+    (results / "job").write_bytes(pickle.dumps((0, start_node, order)))
     nodes = [processes.Process(target=node, args=(number, results)) for number in (0, 1)]
-    for each in nodes:
-        each.start()
+    for process in nodes:
+        process.start()
     addresses = set()
-    while any(each.is_alive() for each in nodes):
-        addresses |= {ip for each in nodes for ip in listening(each.pid)}
+    while any(process.is_alive() for process in nodes):
+        addresses |= {ip for process in nodes for ip in listening(process.pid)}
         time.sleep(1)
     words = [(results / f"said_{number}.txt").read_text() for number in (0, 1)]
-    assert [end_of(each) for each in nodes] == [0, 0], words
+    assert [end_of(process) for process in nodes] == [0, 0], words
     assert "on 2 nodes" in words[0] and addresses == {"127.0.0.1"}
     two = load_model(results / "model.pth").state_dict
     for key, tensor in one.items():
@@ -123,19 +128,23 @@ def test_two_nodes_of_two_parts_learn_what_one_process_learns_and_listen_on_one_
 
 
 def listening(pid: int) -> set[str]:
-    """Addresses that a process and its children listen on."""
-    found = set()
+    """The addresses that a process and its children listen on."""
+    addresses = set()
+    # A process may end while it is looked at.
     with contextlib.suppress(psutil.Error):
         for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
-                inet = process.net_connections(kind="inet")
-                found |= {c.laddr.ip for c in inet if c.status == psutil.CONN_LISTEN}
-    return found
+                sockets = process.net_connections(kind="inet")
+                addresses |= {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN}
+    return addresses
 
 
 def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_on(lab, tmp_path):
-    """The first pair is stopped in the third of eight iterations, the second in the sixth. The
-    third ends as a pair that nothing stops."""
+    """A training of two processes is stopped twice, then ends like one that nothing stops.
+
+    A signal to one process stops it in the third of eight iterations, and a signal to the launcher
+    in the sixth.
+    """
     results, straight = (copy_results(lab, tmp_path / name) for name in ("stopped", "straight"))
     two = {"gpus": 2, "ema": 0.5}
     assert ends_of_two(lab, straight, **two) == [0, 0]
@@ -165,7 +174,7 @@ def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_
         assert torch.equal(value, second[name]) and torch.equal(value, ends[0][name]), name
 
 
-def ask(number: int, results: Path, root: str) -> None:
+def open_broken_run(number: int, results: Path, root: str) -> None:
     """Be one of two processes that open a run whose kept model is broken, again and again."""
     meet = f"file://{results}/store"
     torch.distributed.init_process_group("gloo", init_method=meet, rank=number, world_size=2)
@@ -177,22 +186,24 @@ def ask(number: int, results: Path, root: str) -> None:
         if number == 0:
             kept.write_bytes(whole[:-100])
         torch.distributed.barrier()
-        seen = from_all(open_run(results / "work_dirs", config))
-        assert seen[0] == seen[1] and seen[0].attempt is not None
+        first, second = from_all(open_run(results / "work_dirs", config))
+        assert first == second and first.attempt is not None
     torch.distributed.destroy_process_group()
 
 
 def test_of_a_broken_kept_model_all_processes_see_the_same_each_time(lab, straight, tmp_path):
-    """Each process looked for itself: one renamed the file while the other read it."""
+    """Each process looked for itself: one renamed the broken file while the other read it."""
     results = shutil.copytree(straight.results, tmp_path / "results")
-    both = [processes.Process(target=ask, args=(n, results, lab.root)) for n in (0, 1)]
-    for each in both:
-        each.start()
-    assert [end_of(each) for each in both] == [0, 0]
+    both = [processes.Process(target=open_broken_run, args=(n, results, lab.root)) for n in (0, 1)]
+    for process in both:
+        process.start()
+    assert [end_of(process) for process in both] == [0, 0]
+    # The finished attempt is still there, and each of the 20 openings began another one.
     assert len(attempts(run_dir(results))) == 21 and not (run_dir(results) / "model.pth").exists()
 
 
 def states(path: Path) -> dict:
+    """The contents of a checkpoint."""
     return torch.load(path, weights_only=True)
 
 
@@ -237,11 +248,12 @@ def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, tmp_path)
 def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
     launcher = processes.Process(target=start, args=(lab, results), kwargs=LONG)
     launcher.start()
-    while len(found := ranks(launcher.pid)) < 2:
+    while len(both := ranks(launcher.pid)) < 2:
         assert launcher.is_alive()
         time.sleep(0.1)
     launcher.kill()
-    assert not psutil.wait_procs(found, timeout=60)[1]
+    _, alive = psutil.wait_procs(both, timeout=60)
+    assert not alive
 
 
 def test_a_broken_file_that_a_process_finds_is_an_error_of_the_class_that_the_launcher_knows(

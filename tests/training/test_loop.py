@@ -1,4 +1,4 @@
-"""Trainings that are cut, also in half precision, and the sums and signals that stop one."""
+"""Trainings that a signal, an error or a bad loss cuts short, and how they go on."""
 
 import contextlib
 import os
@@ -41,8 +41,8 @@ from support.small_runs import (
 
 pytestmark = pytest.mark.slow
 
-# For each kind of loader it says how the training is cut, at which of 9 iterations, and after which
-# it goes on.
+# Each kind of loader has the signal that cuts the training, the iteration (of 9) in which it comes,
+# the iteration after which the training goes on, and settings.
 CUTS = {
     "no workers": (signal.SIGKILL, 5, 4, {"workers": 0}),
     "workers": (signal.SIGTERM, 7, 7, {"workers": 2, "options": {
@@ -57,10 +57,11 @@ PAGE_OF_CUT, THEN_SAID = "page_of_cut.txt", "then_said.txt"
 
 @pytest.fixture(scope="module")
 def cut(lab, tmp_path_factory):
-    """Cuts the training `straight` and lets it go on, once for each kind of loader.
+    """Cut the training `straight` short and let it go on, once for each kind of loader.
 
-    Returns its results, with the page that it left and what the second one said, the exit code of
-    the first, and the weights.
+    The fixture is a function of the kind of loader. It returns the folder of the results, the exit
+    code of the training that was cut, and the final weights. The folder also has the page that the
+    first training left (`PAGE_OF_CUT`) and the log of the second (`THEN_SAID`).
     """
 
     @lru_cache
@@ -138,15 +139,15 @@ def test_a_training_that_is_stopped_leaves_a_page_without_paths_or_names(cut):
 def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_way(
     lab, tmp_path, caplog
 ):
-    """It read its loss, each logged figure and the norm of its gradients, and waited for each."""
+    """A step read its loss, each logged figure and the norm of its gradients, and so waited for the
+    device each time."""
     results, LateHook.reads[:] = copy_results(lab, tmp_path, segments=6), []
     clip = {"optim_wrapper.clip_grad": {"_delete_": True, "max_norm": 40, "norm_type": 2}}
     sgd = {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.01}}
     judged = {"default_hooks.telemetry.enough": 3, "default_hooks.telemetry.limit": 0}
     run(lab, results, LATE | clip | sgd | LOGGED | judged, epochs=1)
-    # MMEngine compares sizes there as tensors that are never on a GPU.
-    of_sizes = "in stack_batch"
-    assert [read for read in LateHook.reads if of_sizes not in read] == []
+    # MMEngine's `stack_batch` compares sizes as tensors that are never on a GPU.
+    assert [read for read in LateHook.reads if "in stack_batch" not in read] == []
     log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
     assert "grad_norm: " in log and "loss: " in log
     # The first of three iterations starts the loader, so it does not count.
@@ -154,7 +155,7 @@ def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_
 
 
 def test_a_signal_while_the_run_is_tried_says_so_and_names_no_file(lab, tmp_path):
-    """It said that it saved preflight/iter_1.pth, which was removed in the next moment."""
+    """The message said that preflight/iter_1.pth was saved, but this file was removed at once."""
     results = copy_results(lab, tmp_path, segments=4)
     ended = signal_at(1, signal.SIGTERM, to="group", tried=True)
     assert end_of(start(lab, results, ended, epochs=1)) == 1
@@ -167,7 +168,7 @@ def test_a_signal_while_the_run_is_tried_says_so_and_names_no_file(lab, tmp_path
 
 @pytest.mark.thorough
 def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab, tmp_path):
-    """The second one ended the process after its save and before its message."""
+    """A second signal ended the process between its save and its message."""
     results = copy_results(lab, tmp_path, segments=6)
     training = start(lab, results, signal_at(2, signal.SIGTERM), epochs=1)
     while not list(results.glob("work_dirs/*/attempt_1/iter_2.pth")):
@@ -184,6 +185,7 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
     assert said(results).strip().splitlines()[-1].startswith(words)
 
 
+# A checkpoint is saved after each batch.
 OFTEN = {"default_hooks.checkpoint.iterations": 1}
 
 
@@ -239,7 +241,7 @@ def test_a_loss_or_weight_that_is_not_finite_stops_before_it_is_saved(
 def test_a_run_in_fp16_that_mixes_clips_and_was_killed_ends_in_the_same_bits(
     lab, tmp_path, monkeypatch, caplog
 ):
-    """A mix is drawn from NumPy, whose state no checkpoint has."""
+    """The mix of clips is drawn from NumPy, and no checkpoint has NumPy's state."""
     autocast_on_cpu(monkeypatch.setattr)
     results = copy_results(lab, tmp_path)
     mixing = {"type": "MixClips", "num_classes": 0}
@@ -257,7 +259,10 @@ def test_a_run_in_fp16_that_mixes_clips_and_was_killed_ends_in_the_same_bits(
 
 
 def test_another_precision_is_another_run(lab, straight, tmp_path, monkeypatch, caplog):
-    """bf16 after a finished run in fp32 trained nothing; fp16 after bf16 died in its scaler."""
+    """The precision was not in the stamp of a run.
+
+    So bf16 after a finished run in fp32 trained nothing, and fp16 after bf16 died in its scaler.
+    """
     autocast_on_cpu(monkeypatch.setattr)
     results = shutil.copytree(straight.results, tmp_path / "results")
     chosen = WHOLE | {"options": LOGGED, "precision": "bf16", "accumulate": 2}
@@ -272,7 +277,7 @@ def test_another_precision_is_another_run(lab, straight, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_noted_while_entered_and_means_what_it_did_before_afterwards(number):
-    before = [signal.getsignal(each) for each in SIGNALS]
+    before = [signal.getsignal(one) for one in SIGNALS]
     signals = StopSignals()
     with signals.noting():
         assert signals.requested is None
@@ -281,7 +286,7 @@ def test_a_signal_is_noted_while_entered_and_means_what_it_did_before_afterwards
         os.kill(os.getpid(), signal.SIGUSR1)
         # The first signal counts.
         assert signals.requested == signal.Signals(number).name
-    assert [signal.getsignal(each) for each in SIGNALS] == before
+    assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
 def test_a_second_ctrl_c_interrupts_at_once():

@@ -33,10 +33,10 @@ def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(
 ):
     results = copy_results(lab, tmp_path, segments=4)
     config, path = str(DATA / f"{kind.lower()}.py"), results / "model.pth"
-    few = {"config": config, "load_from": None, "device": "cpu", "epochs": 1, "batch_size": 2,
+    chosen = {"config": config, "load_from": None, "device": "cpu", "epochs": 1, "batch_size": 2,
            "validate": {"segments": 2}}  # fmt: skip
-    train(TrainSettings.model_validate(few), **job(lab, results))
-    # The model makes the run known as finished.
+    train(TrainSettings.model_validate(chosen), **job(lab, results))
+    # A kept model that can be read marks the run as finished.
     assert has_model(run_dir(results))
     model = load_model(path)
     outputs = sum(model.outputs.values())
@@ -47,13 +47,13 @@ def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(
     assert not any("new_cls" in name for name in model.state_dict)
     if kind == "TPN":
         assert len(model.state_dict["neck.aux_head.fc.weight"]) == outputs
-    found = []
+    scores = []
     for workers in (0, 1):
         out = results / f"workers_{workers}/val.pt"
         rows = predicted(lab, path, results / "clean/val.txt", out, workers=workers).log_probs
         torch.testing.assert_close(rows.exp().sum(dim=1), torch.ones(len(rows)))
-        found.append(rows)
-    assert torch.equal(*found)
+        scores.append(rows)
+    assert torch.equal(*scores)
 
 
 def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_layer(
@@ -64,7 +64,7 @@ def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_
     listed, columns = results / "clean/pairs.tsv", ["verb", "noun", "count"]
     every = [*read_pairs(listed), *itertools.product(range(97), range(300), [1])]
     pairs = pd.DataFrame(every, columns=columns).drop_duplicates(columns[:2], ignore_index=True)
-    # EPIC_100_train.csv has so many pairs.
+    # EPIC_100_train.csv has this many pairs.
     pairs = pairs.head(3568)
     write_pairs(pairs.rename_axis("pair_id").reset_index(), listed)
     chosen = {"config": "config/x3d_s_epic_rgb_segments.py", "batch_size": 2, "workers": 0,

@@ -1,4 +1,4 @@
-"""How a machine trains a config, and what it cannot do."""
+"""`plan_run`: how a machine trains a config, and which settings it refuses."""
 
 import pytest
 from mmengine.config import Config
@@ -15,28 +15,34 @@ from epic100.training.plan import Placement, batches_ahead, choose_device, plan_
 from epic100.training.recipe import AUTOCAST, build_config
 from support.small_runs import settings
 
-LAID_OUT = {"type": "ChannelsLastRecognizer3D"}
-MIXED = LAID_OUT | {"data_preprocessor": {"blending": {"type": "A"}}}
-LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
+CHANNELS_LAST = {"type": "ChannelsLastRecognizer3D"}
+# The clips of a batch are mixed with each other.
+MIXED = CHANNELS_LAST | {"data_preprocessor": {"blending": {"type": "MixClips"}}}
+# The lines are: path, first and last frame, verb, noun, narration id. A class of -1 is no label.
+VAL_LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 
 
 @pytest.fixture
 def plan(tmp_path):
-    """A plan for settings, some processes and a val list."""
+    """Plan a training for these settings, processes and val list.
+
+    The config has a batch of 8. It states the precision `config_precision` and, with `most`, a hook
+    that limits a micro-batch. The settings may change both.
+    """
 
     def planned(
-        processes=1, val=LIST, device="cpu", sync_bn=None, nodes=1, stated="fp32", most=None,
-        model=LAID_OUT, optimizer=None, **settings,
+        processes=1, val=VAL_LIST, device="cpu", sync_bn=None, nodes=1, config_precision="fp32",
+        most=None, model=CHANNELS_LAST, optimizer=None, **settings,
     ):  # fmt: skip
         (tmp_path / "val.txt").write_text(val)
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
         config = Config({
             "train_dataloader": loader, "val_dataloader": loader, "test_dataloader": loader,
             "val_cfg": {"type": "ClipValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
-            "optim_wrapper": AUTOCAST[settings.get("precision", stated)]
+            "optim_wrapper": AUTOCAST[settings.get("precision", config_precision)]
             | ({"optimizer": optimizer} if optimizer else {}),
             "default_hooks": {"accumulate": {"most": most}} if most else {},
-            "model": model, "custom_hooks": [{"type": "A"}],
+            "model": model, "custom_hooks": [{"type": "OtherHook"}],
             "sync_bn": sync_bn, "find_unused_parameters": True,
         })  # fmt: skip
         before = config.to_dict()
@@ -66,35 +72,35 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
     made = plan(processes=2, accumulate=2)
     config = made.config
     # The hook splits each share into parts.
-    assert config.train_dataloader.batch_size == made.share == 4
+    assert config.train_dataloader.batch_size == made.batch_per_process == 4
     assert config.val_dataloader.batch_size == config.test_dataloader.batch_size == 4
-    assert made.batch == 8 and made.part == config.default_hooks.accumulate.most == 2
+    assert made.batch == 8 and made.micro_batch == config.default_hooks.accumulate.most == 2
     assert config.launcher == "pytorch" and config.val_evaluator.collect_device == "gpu"
     wrapper = config.model_wrapper_cfg
     # The config asks to find unused parameters.
     assert wrapper.device_ids is None and wrapper.find_unused_parameters
     # On GPUs MMEngine uses its own wrapper.
     assert "model_wrapper_cfg" not in plan(processes=2, device="cuda").config
-    assert plan(accumulate=4, model=MIXED).part == 2
+    assert plan(accumulate=4, model=MIXED).micro_batch == 2
 
 
-@pytest.mark.parametrize("asked, part", [
+@pytest.mark.parametrize("asked, micro_batch", [
     ({"most": 3}, 3), ({"most": 8}, 8), ({"most": 64}, 8), ({"most": 5}, 4),
     ({"most": 3, "processes": 4}, 2), ({"most": 3, "accumulate": 1}, 8), ({}, 8),
 ])  # fmt: skip
 def test_a_config_states_how_many_segments_fit_at_once_unless_parts_are_asked_for(
-    plan, asked, part
+    plan, asked, micro_batch
 ):
     made = plan(**asked)
-    assert made.part == part and made.batch == 8
+    assert made.micro_batch == micro_batch and made.batch == 8
     hook = made.config.get("default_hooks", {}).get("accumulate")
-    assert hook == ({"type": "AccumulateHook", "most": part} if asked else None)
+    assert hook == ({"type": "AccumulateHook", "most": micro_batch} if asked else None)
 
 
 def test_what_a_config_states_to_compute_in_is_float32_on_a_cpu(plan):
-    made = plan(stated="bf16")
+    made = plan(config_precision="bf16")
     assert made.config.optim_wrapper == AUTOCAST["fp32"] and made.precision == "bf16"
-    assert plan(stated="fp16", device="cuda").config.optim_wrapper == AUTOCAST["fp16"]
+    assert plan(config_precision="fp16", device="cuda").config.optim_wrapper == AUTOCAST["fp16"]
 
 
 def test_several_nodes_without_slurm_are_refused(monkeypatch):
@@ -134,21 +140,32 @@ def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(p
     assert plan(device="cuda", options=asked).config.train_dataloader.get("num_workers") is None
     # On a CPU the loader is as the config says.
     assert plan().config.train_dataloader.get("num_workers") is None
-    for kind, device, fused in (("AdamW", "cuda", True), ("AdamW", "cpu", None),
-                                ("Rprop", "cuda", None)):  # fmt: skip
-        made = plan(device=device, optimizer={"type": kind, "lr": 0.1}).config
-        assert made.optim_wrapper.optimizer.get("fused") is fused
-    # The bound is 2,048 clips, which are 2 GB at 13 frames of 160 x 160.
+
+
+@pytest.mark.parametrize("optimizer, device, fused", [
+    ("AdamW", "cuda", True), ("AdamW", "cpu", None),
+    # Torch has no such step of Rprop.
+    ("Rprop", "cuda", None),
+])  # fmt: skip
+def test_a_gpu_does_the_optimizer_s_step_in_one_kernel_where_torch_can(
+    plan, optimizer, device, fused
+):
+    made = plan(device=device, optimizer={"type": optimizer, "lr": 0.1}).config
+    assert made.optim_wrapper.optimizer.get("fused") is fused
+
+
+def test_workers_prefetch_at_most_2048_clips():
+    # 2,048 clips are 2 GB at 13 frames of 160 x 160: 17 x 2 x 32 fit, 17 x 2 x 128 do not.
     assert batches_ahead(17, 32) == 2 and batches_ahead(17, 128) == 1
 
 
 def test_batch_norm_over_processes_is_synced_or_frozen_as_the_setting_says(plan):
-    def kinds(made):
+    def hook_types(made):
         return [hook["type"] for hook in made.config.custom_hooks]
 
     assert plan(processes=2, device="cuda", sync_bn="torch", bn="sync").bn == "sync"
     for made in (plan(processes=2), plan(processes=2, bn="frozen"), plan()):
-        assert kinds(made) == ["A"]
+        assert hook_types(made) == ["OtherHook"]
 
 
 @pytest.mark.parametrize("device, precision, chosen, channels_last", [
@@ -163,8 +180,8 @@ def test_the_layout_follows_device_and_precision_unless_it_is_set(
     plan, device, precision, chosen, channels_last
 ):
     made = plan(device=device, precision=precision, channels_last=chosen)
-    kind = "ChannelsLastRecognizer3D" if channels_last else "Recognizer3D"
-    assert made.config.model.type == kind
+    model_type = "ChannelsLastRecognizer3D" if channels_last else "Recognizer3D"
+    assert made.config.model.type == model_type
 
 
 def test_validation_knows_how_many_segments_it_takes(plan):

@@ -1,7 +1,7 @@
-"""What each recipe says of its source is what it trains, and the pages and docstrings say the same.
+"""The recipes: their published numbers, what they train, and the pages and docstrings about them.
 
-Which weights decay and learn at which rate is looked at here too; whole steps are in
-test_reference_steps.py.
+The decay and the learning rate of each weight are tested here, too. Whole training steps are tested
+in test_reference_steps.py.
 """
 
 import itertools
@@ -68,55 +68,68 @@ def test_the_costs_are_counted_on_the_models():
 
 
 def published_loss(config, scores, labels):
-    """The published loss in plain torch, of [pair, verb, noun] scores and labels by head."""
-    there = {name: value for name, (value, _) in numbers(config).items()}
-    way, _, heads = there["loss"].rpartition(" of ")
-    heads = ["pair"] if there["loss"] == "one head" else heads.split(", ")
-    smoothing = there["smoothing"]
-    losses = [F.cross_entropy(scores[h], labels[h], label_smoothing=smoothing) for h in heads]
-    return sum(losses) / (len(losses) if way == "mean" else 1)
+    """Compute the published loss in plain torch, from scores and labels by head.
+
+    A recipe states it as `one head`, or as `mean of verb, noun` or `sum of ...`.
+    """
+    published = {name: value for name, (value, _) in numbers(config).items()}
+    reduction, _, heads = published["loss"].rpartition(" of ")
+    heads = ["pair"] if published["loss"] == "one head" else heads.split(", ")
+    smoothing = published["smoothing"]
+    losses = [
+        F.cross_entropy(scores[head], labels[head], label_smoothing=smoothing) for head in heads
+    ]
+    return sum(losses) / (len(losses) if reduction == "mean" else 1)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_trunk_s_gradient_is_the_published_one_or_the_rate_makes_up_for_it(name, tmp_path):
-    """Through a new head over EPIC-KITCHENS-100's classes, of as many features as X3D-S has."""
+    """The gradient goes through a new head, with the classes of EPIC-KITCHENS-100 and the number of
+    features of X3D-S."""
     config = recipe(name)
-    some = [*itertools.product(range(97), range(300))][:: 97 * 300 // 3568][:3568]
-    rows = [f"{i}\t{verb}\t{noun}\t1" for i, (verb, noun) in enumerate(some)]
+    # The train CSV has 3,568 pairs; these are evenly spaced among all.
+    pairs = [*itertools.product(range(97), range(300))][:: 97 * 300 // 3568][:3568]
+    rows = [f"{i}\t{verb}\t{noun}\t1" for i, (verb, noun) in enumerate(pairs)]
     (tmp_path / "pairs.tsv").write_text("\n".join(["pair_id\tverb\tnoun\tcount", *rows]) + "\n")
     config.model.cls_head.pairs = str(tmp_path / "pairs.tsv")
     init_default_scope("mmaction")
     head = MODELS.build(config.model.cls_head)
     torch.manual_seed(0)
-    ids = torch.randint(len(some), (16,))
-    verb, noun = torch.tensor(some)[ids].T
+    ids = torch.randint(len(pairs), (16,))
+    verb, noun = torch.tensor(pairs)[ids].T
     labels = {"pair": ids, "verb": verb, "noun": noun}
     features = torch.randn(16, 432, requires_grad=True)
-    last = {"pair": nn.Linear(432, 3568), "verb": nn.Linear(432, 97), "noun": nn.Linear(432, 300)}
-    for layer in last.values():
+    layers = {
+        "pair": nn.Linear(432, 3568), "verb": nn.Linear(432, 97), "noun": nn.Linear(432, 300),
+    }  # fmt: skip
+    for layer in layers.values():
         nn.init.normal_(layer.weight, std=0.01)
-    scores = {key: layer(features) for key, layer in last.items()}
-    own = {"pair": ["pair"], "verb_noun": ["verb", "noun"], "both": list(last)}
-    ours = torch.cat([scores[key] for key in own[config.model.cls_head.heads]], 1)
+    scores = {task: layer(features) for task, layer in layers.items()}
+    tasks = {"pair": ["pair"], "verb_noun": ["verb", "noun"], "both": list(layers)}
+    own_scores = torch.cat([scores[task] for task in tasks[config.model.cls_head.heads]], 1)
     samples = [ActionDataSample().set_gt_label(int(number)) for number in ids]
-    here = head.loss_by_feat(ours, samples)["loss_cls"]
-    there = published_loss(config, scores, labels)
-    gradients = [
-        torch.autograd.grad(loss, features, retain_graph=True)[0] for loss in (here, there)
-    ]
-    ratio = float(gradients[0].norm() / gradients[1].norm())
+    own_loss = head.loss_by_feat(own_scores, samples)["loss_cls"]
+    their_loss = published_loss(config, scores, labels)
+    (own_gradient,) = torch.autograd.grad(own_loss, features, retain_graph=True)
+    (their_gradient,) = torch.autograd.grad(their_loss, features, retain_graph=True)
+    ratio = float(own_gradient.norm() / their_gradient.norm())
     if "loss" not in config.reference.differs and "smoothing" not in config.reference.differs:
-        torch.testing.assert_close(*gradients)
+        torch.testing.assert_close(own_gradient, their_gradient)
     elif name in RATES:
-        published = numbers(config)["rate"][0]
-        assert stated(config)["rate"] * ratio == pytest.approx(published, rel=0.05)
+        # A larger gradient is made up for by a smaller rate.
+        published_rate, _ = numbers(config)["rate"]
+        assert stated(config)["rate"] * ratio == pytest.approx(published_rate, rel=0.05)
         assert ratio == pytest.approx(1.56 if name == SCRATCH else 2.2, rel=0.04)
     else:  # AdamW's steps do not depend on the size of a gradient.
         assert stated(config)["optimizer"] == "AdamW"
 
 
 def grouped(name, rules=None):
-    """Rate and decay of each learned weight of a small model, by name."""
+    """Group the weights of a small model for its optimizer.
+
+    Returns:
+        (rate, decay) of each learned weight by name, all weights by name, and the groups.
+    """
     _, config, options = shrunk(name)
     config.merge_from_dict(options)
     if rules is not None:
@@ -129,19 +142,20 @@ def grouped(name, rules=None):
     network = nn.ModuleDict({"backbone": backbone, "cls_head": nn.Linear(8, 4)})
     names = {parameter: name for name, parameter in network.named_parameters()}
     groups = build_optim_wrapper(network, config.optim_wrapper).optimizer.param_groups
-    seen = {
+    rates_and_decays = {
         names[parameter]: (group["lr"], group["weight_decay"])
         for group in groups
         for parameter in group["params"]
     }
-    return seen, {names[parameter]: parameter for parameter in names}, groups
+    return rates_and_decays, dict(network.named_parameters()), groups
 
 
 @pytest.mark.parametrize("name, kept", [
     (DEFAULT, ()), ("lavila_b", ()), ("avion_b", ("cls_token", "pos_embed")), ("mvitv2_s", ()),
 ])  # fmt: skip
 def test_norms_biases_and_named_embeddings_do_not_decay_and_all_else_does(name, kept):
-    """A rate for LaViLa's backbone switched the rule for norms and biases off there."""
+    """MMEngine's own constructor was used: a rate for LaViLa's backbone switched its rule for norms
+    and biases off in the backbone."""
     seen, parameters, groups = grouped(name)
     assert seen.keys() == parameters.keys() and len(groups) == 2
     whole = recipe(name).optim_wrapper.optimizer

@@ -1,9 +1,9 @@
-"""The first two steps of a recipe, and of a loop that was written from its source alone.
+"""Compare the first two steps of a recipe with a loop written from the published code alone.
 
-Each function below is one of the published training loops in plain torch: its loss, its groups of
-parameters, its rates, its clipping and mixing. It gets a network, the clips and labels of two
-batches, and the seed of each step. None of this project's training is in it. What is not as there
-is an argument of the loop, `listed`, and a name of `differs` in the recipe.
+Each loop below is one of the published training loops in plain torch: its loss, its groups of
+parameters, its rates, its clipping and mixing. It gets a network and the clips and labels of two
+batches. None of this project's training is in it. Where the recipe differs from its source, it says
+so in `differs`; these names are the argument `listed` of the loop.
 
 Sources, at the commits that the recipes name: tools/train_net.py, slowfast/models/optimizer.py and
 slowfast/utils/lr_policy.py of epic-kitchens-slowfast; src/systems.py and src/models/tsm.py of
@@ -34,17 +34,17 @@ from tools.recipe_pages import recipe
 pytestmark = pytest.mark.slow
 
 BATCH, SEGMENTS = 4, 8
-# An epoch has so many steps.
+# This is the number of steps of an epoch.
 STEPS = SEGMENTS // BATCH
 
 
 class TwoSteps(Exception):
-    """Ends a training."""
+    """Ends a training after its second step."""
 
 
 @dataclass
 class Seen:
-    """What a training did."""
+    """The record of a training: its network at the start, and its first two steps."""
 
     network: nn.Module | None = None
     clips: list[torch.Tensor] = field(default_factory=list)
@@ -60,7 +60,7 @@ SEEN = Seen()
 
 @HOOKS.register_module()
 class RecorderHook(Hook):
-    """Keeps what the first two steps see and do, then ends the training."""
+    """Records the first two steps in `SEEN`, then ends the training. A trial is not recorded."""
 
     priority = "VERY_LOW"
 
@@ -71,8 +71,8 @@ class RecorderHook(Hook):
             runner.optim_wrapper.optimizer.register_step_pre_hook(self.before_step)
 
     def before_step(self, optimizer, *_):
-        given = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        SEEN.norms.append(norm_of([grad for grad in given if grad is not None]))
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        SEEN.norms.append(norm_of([grad for grad in gradients if grad is not None]))
         SEEN.rates.append(sorted({group["lr"] for group in optimizer.param_groups}))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
@@ -90,17 +90,22 @@ class RecorderHook(Hook):
 
 
 def norm_of(gradients):
+    """The norm of all gradients together."""
     return float(torch.stack([gradient.norm() for gradient in gradients]).norm())
 
 
 def ours(name, lab, folder):
-    """Two steps of this project's training of a recipe, in small and in float32."""
+    """Train two steps of a recipe, made small, in float32; `SEEN` records them.
+
+    Returns:
+        The pair table.
+    """
     SEEN.__init__()
     path, _, options = shrunk(name)
     results = copy_results(lab, folder, SEGMENTS)
-    kept = options | {"default_hooks.recorder": {"type": "RecorderHook"}}
+    options = options | {"default_hooks.recorder": {"type": "RecorderHook"}}
     settings = {"config": path, "load_from": None, "from_scratch": True, "batch_size": BATCH,
-                "workers": 0, "device": "cpu", "precision": "fp32", "options": kept}  # fmt: skip
+                "workers": 0, "device": "cpu", "precision": "fp32", "options": options}  # fmt: skip
     with pytest.raises(TwoSteps):
         train(TrainSettings.model_validate(settings), **job(lab, results))
     return read_pairs(results / "clean/pairs.tsv")
@@ -108,76 +113,101 @@ def ours(name, lab, folder):
 
 def two_steps(network, pairs, *, logits, loss, groups, optimizer, rate, prepare=None, mix=None,
               clip=None):  # fmt: skip
-    """What every loop does: seed, prepare, forward, loss, backward, clip, step."""
+    """Do two steps on the recorded batches: seed, forward, loss, backward, clip, optimizer's step.
+
+    Args:
+        network: The network at the start.
+        pairs: The pair table.
+        logits: Computes the scores of clips.
+        loss: Computes the loss of (scores, pair ids, shares of mixed clips, pairs).
+        groups: Makes the groups of parameters.
+        optimizer: Makes the optimizer of these groups.
+        rate: Gives the rate of a step.
+        prepare: Sets layers of the network, such as frozen BatchNorm.
+        mix: Mixes clips, and returns them with the share of each clip's own label.
+        clip: The largest norm of the gradients.
+
+    Returns:
+        Losses, norms of the gradients and rates of the steps, and the final weights.
+    """
     if prepare:
         prepare(network)
-    chosen = optimizer(groups(network))
-    scales = [group.get("scale", 1.0) for group in chosen.param_groups]
+    built = optimizer(groups(network))
+    scales = [group.get("scale", 1.0) for group in built.param_groups]
     losses, norms, rates = [], [], []
     for step, (clips, ids) in enumerate(zip(SEEN.clips, SEEN.labels, strict=True)):
         network.train()
         if prepare:
             prepare(network)
+        # These are the seeds of `SampleSeedHook` for seed 0 and rank 0.
         torch.manual_seed(step << 8)
         np.random.seed([0, step, 0])
-        for group, scale in zip(chosen.param_groups, scales, strict=True):
+        for group, scale in zip(built.param_groups, scales, strict=True):
             group["lr"] = rate(step) * scale
         inputs = normalized(network, clips)
         inputs, shares = mix(inputs) if mix else (inputs, None)
-        lost = loss(logits(network, inputs), ids, shares, pairs)
-        chosen.zero_grad()
-        lost.backward()
-        learned = [p for group in chosen.param_groups for p in group["params"]]
+        batch_loss = loss(logits(network, inputs), ids, shares, pairs)
+        built.zero_grad()
+        batch_loss.backward()
+        learned = [p for group in built.param_groups for p in group["params"]]
         if clip:
             nn.utils.clip_grad_norm_(learned, clip)
         norms.append(norm_of([p.grad for p in learned if p.grad is not None]))
-        chosen.step()
-        losses.append(lost.item())
-        rates.append(sorted({group["lr"] for group in chosen.param_groups}))
+        built.step()
+        losses.append(batch_loss.item())
+        rates.append(sorted({group["lr"] for group in built.param_groups}))
     return losses, norms, rates, network.state_dict()
 
 
 def normalized(network, clips):
-    """float32 [B, 3, T, H, W], or [B, T, 3, H, W] of a 2D network."""
+    """Normalize clips to float32 [B, 3, T, H, W], or [B, T, 3, H, W] for a 2D network."""
     mean, std = (getattr(network.data_preprocessor, name).flatten() for name in ("mean", "std"))
     if clips.dim() == 6:
+        # The clips of a 3D network are [B, 1, 3, T, H, W].
         clips = clips.flatten(0, 1)
         return (clips.float() - mean.view(3, 1, 1, 1)) / std.view(3, 1, 1, 1)
     return (clips.float() - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
 
 def of_clips(network, clips):
+    """The scores of a 3D network."""
     return network.cls_head(network.backbone(clips))
 
 
 def of_frames(network, clips):
+    """The scores of a 2D network, which sees the frames as pictures."""
     return network.cls_head(network.backbone(clips.flatten(0, 1)), num_segs=clips.shape[1])
 
 
 def targets(ids, pairs):
-    """Pair, verb and noun of each sample, and the number of classes of each."""
+    """The labels of samples and the number of classes, for pairs, verbs and nouns."""
     table = torch.tensor(pairs)
     return {"pair": (ids, len(pairs)), "verb": (table[ids, 0], 97), "noun": (table[ids, 1], 300)}
 
 
 def losses_of(scores, ids, shares, pairs, heads, smoothing=0.0):
-    """The cross-entropy of each head; of mixed clips as timm's `SoftTargetCrossEntropy`."""
-    known = targets(ids, pairs)
-    found = []
-    for logits, head in zip(scores.split([known[h][1] for h in heads], 1), heads, strict=True):
-        label, classes = known[head]
+    """Compute the cross-entropy of each head; for mixed clips as timm's `SoftTargetCrossEntropy`.
+
+    The scores of the heads stand one after the other. In a mixed batch, each clip is mixed with the
+    clip at its place from the end, so its label is, too.
+    """
+    labels = {head: targets(ids, pairs)[head] for head in heads}
+    head_scores = scores.split([classes for _, classes in labels.values()], 1)
+    losses = []
+    for logits, (label, classes) in zip(head_scores, labels.values(), strict=True):
         if shares is None:
-            found.append(nn.CrossEntropyLoss(label_smoothing=smoothing)(logits, label))
+            losses.append(nn.CrossEntropyLoss(label_smoothing=smoothing)(logits, label))
             continue
         off = smoothing / classes
         hot = torch.full((len(label), classes), off)
         hot.scatter_(1, label[:, None], 1 - smoothing + off)
         soft = hot * shares + hot.flip(0) * (1 - shares)
-        found.append((-soft * F.log_softmax(logits, 1)).sum(1).mean())
-    return found
+        losses.append((-soft * F.log_softmax(logits, 1)).sum(1).mean())
+    return losses
 
 
 def all_learned(network, **group):
+    """A single group of all learned parameters."""
     return [{"params": [p for p in network.parameters() if p.requires_grad], **group}]
 
 
@@ -228,18 +258,20 @@ def epic_tsm(network, pairs, listed):
 
 
 def warm_up(first, base, epochs):
-    """`np.linspace` of the warm-up, as LaViLa, AVION and VideoMAE have it."""
+    """The rates of a linear warm-up by `np.linspace`, as LaViLa, AVION and VideoMAE have it."""
     rates = np.linspace(first, base, epochs * STEPS)
     return lambda step: float(rates[step])
 
 
 def flat_apart(network, decay, kept=()):
-    """Two groups: what decays, and what has fewer than two dimensions or one of the names."""
-    decayed, flat = [], []
+    """Make two groups: one that decays, and one of biases, norms and the names in `kept`."""
+    decayed, undecayed = [], []
     for name, parameter in network.named_parameters():
-        own = parameter.ndim < 2 or any(part in name for part in kept)
-        (flat if own else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+        is_kept = parameter.ndim < 2 or any(part in name for part in kept)
+        (undecayed if is_kept else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": decay}, {"params": undecayed, "weight_decay": 0.0},
+    ]  # fmt: skip
 
 
 def lavila(network, pairs, listed):
@@ -259,7 +291,13 @@ def lavila(network, pairs, listed):
 
 
 def mixup(clips):
-    """timm's `Mixup` of a batch: (0.8, 1.0), each half the time. Its first draw is always yes."""
+    """Mix a batch as timm's `Mixup`: by Mixup (alpha 0.8) or, half the time, CutMix (alpha 1.0).
+
+    Timm first draws whether to mix at all. Here this is always so, and the draw is left out.
+
+    Returns:
+        The mixed clips, and the share of each clip's own label.
+    """
     cut = np.random.rand() < 0.5
     kept = np.random.beta(1.0, 1.0) if cut else np.random.beta(0.8, 0.8)
     if not cut:
@@ -355,11 +393,14 @@ def test_two_steps_are_those_of_a_loop_written_from_the_source(name, lab, tmp_pa
     torch.testing.assert_close(SEEN.rates, rates, rtol=1e-9, atol=0)
     assert weights.keys() == SEEN.weights.keys()
     before = start.state_dict()
-    learned = [key for key, value in weights.items() if value.is_floating_point()]
-    far = sum(float((weights[key] - SEEN.weights[key]).norm() ** 2) for key in learned) ** 0.5
-    moved = sum(float((weights[key] - before[key]).norm() ** 2) for key in learned) ** 0.5
+
+    def distance(first, second):
+        keys = [key for key, value in first.items() if value.is_floating_point()]
+        return sum(float((first[key] - second[key]).norm() ** 2) for key in keys) ** 0.5
+
     # Mixed clips and labels are summed in another order, so they may differ in the last bits.
-    assert far == 0 or name in MIXED and far <= 1e-4 * moved
+    difference, moved = distance(weights, SEEN.weights), distance(weights, before)
+    assert difference == 0 or name in MIXED and difference <= 1e-4 * moved
     assert moved > 0
     # The published warm-up ends a step later: its first rate is the same, and its second is lower.
     if "warm_up_ends" in listed:

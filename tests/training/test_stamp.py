@@ -1,3 +1,5 @@
+"""The stamp of a run: which settings and files make another run, and which do not."""
+
 import json
 import shutil
 
@@ -15,6 +17,7 @@ def results(lab, tmp_path):
 
 
 def stamp(lab, results, processes=1, **settings):
+    """The stamp of a run with these settings."""
     return run_stamp(built(lab, results, **settings), processes)
 
 
@@ -36,7 +39,7 @@ ANOTHER_RUN = {
     "precision": "bf16",
     "bn": "frozen",
 }
-# These settings do not: they change how a run is loaded, computed, saved and watched.
+# These settings make no other run: they change how a run is loaded, computed, saved and watched.
 THE_SAME_RUN = {
     "workers": 3,
     "max_broken": 0.5,
@@ -53,9 +56,9 @@ THE_SAME_RUN = {
 
 def test_every_field_of_the_settings_is_known_to_make_another_run_or_not():
     names = set(TrainSettings.fields_by_key())
-    # These too decide which weights are read, as `load_from` does.
-    start = {"load_from_sha256", "from_scratch"}
-    assert {*ANOTHER_RUN, *THE_SAME_RUN} == names - start
+    # Like `load_from`, these settings decide which start weights are read.
+    start_weights = {"load_from_sha256", "from_scratch"}
+    assert {*ANOTHER_RUN, *THE_SAME_RUN} == names - start_weights
 
 
 def test_a_sweep_takes_what_makes_another_run_but_for_other_weights_and_lists():
@@ -63,7 +66,8 @@ def test_a_sweep_takes_what_makes_another_run_but_for_other_weights_and_lists():
     assert swept == set(ANOTHER_RUN) - {"split", "load_from"}
 
 
-SAID = {
+# For some of these settings, the words in which two stamps differ.
+DIFFERENCES = {
     "seed": "train_dataloader.dataset.seed (0 there, 1 here), randomness.seed",
     "epochs": "train_cfg.max_epochs (40 there, 3 here)",
     "batch_size": "global batch (8 there, 4 here)",
@@ -77,7 +81,7 @@ def test_a_field_that_changes_what_is_learned_makes_another_run_and_it_is_said(l
     shutil.copy(results / "clean/val.txt", results / "clean/trainval.txt")
     shutil.copy(results / "clean/pairs.tsv", results / "clean/trainval_pairs.tsv")
     first, second = stamp(lab, results), stamp(lab, results, **{name: ANOTHER_RUN[name]})
-    assert first != second and SAID.get(name, "") in differences(first, second)
+    assert first != second and DIFFERENCES.get(name, "") in differences(first, second)
 
 
 def test_a_field_that_does_not_change_what_is_learned_leaves_the_stamp(lab, results):

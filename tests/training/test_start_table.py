@@ -1,4 +1,4 @@
-"""What a training says of itself before its first step, and of a slow loader."""
+"""The table that a training shows before its first step, and the warning about a slow loader."""
 
 import pandas as pd
 import pytest
@@ -15,6 +15,7 @@ PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
 
 
 def table(*labels):
+    """A list of segments of one video with these (verb, noun) labels."""
     rows = [("P01/P01_01.MP4", 0, 50, verb, noun, f"P01_01_{i}") for i, (verb, noun) in
             enumerate(labels)]  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS[:6]))
@@ -23,7 +24,7 @@ def table(*labels):
 def checked(
     val=None,
     processes=2,
-    part=1,
+    micro_batch=1,
     precision="bf16",
     attends=False,
     device="cpu",
@@ -45,8 +46,8 @@ def checked(
     })  # fmt: skip
     config.merge_from_dict(changes)
     plan = TrainingPlan(
-        config=config, placement=Placement(device, processes), share=2, part=part,
-        precision=precision,
+        config=config, placement=Placement(device, processes),
+        batch_per_process=2, micro_batch=micro_batch, precision=precision,
         val=val, no_val="" if val is not None else "no segment to validate on",
     )  # fmt: skip
     return Found(
@@ -57,6 +58,7 @@ def checked(
 
 
 def described(train, **changes):
+    """The table of a training on these segments, with 3 verb and 2 noun classes."""
     return start_table(checked(**changes), train, PAIRS, (3, 2))
 
 
@@ -107,7 +109,7 @@ ON_GPU = {
           "or `frozen`", ", float32, bn local", "val: none: no segment to validate on\n"],
      [FLOAT32, RATE]),
     ({"sync_bn": "torch"}, ["bn sync"], ["BatchNorm sees"]),
-    ({"processes": 1, "part": 2}, ["device: CPU, 1 x "], [", bn ", "BatchNorm sees"]),
+    ({"processes": 1, "micro_batch": 2}, ["device: CPU, 1 x "], [", bn ", "BatchNorm sees"]),
     (ON_GPU, [FLOAT32], []),
     (ON_GPU | {"attends": False}, [], [FLOAT32]),
     (ON_GPU | {"precision": "fp16"}, [], [FLOAT32]),
@@ -118,10 +120,11 @@ ON_GPU = {
       "can be right by `export: reduce: heads` or `joint` alone"], []),
 ])  # fmt: skip
 def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, words, not_words):
-    given = {"labels": [(0, 0)], "val": None, "remote_device": ""} | changes
-    train, val, where = table(*given.pop("labels")), given.pop("val"), given.pop("remote_device")
-    found = checked(table(*val) if val else None, **given)
-    text = start_table(found, train, PAIRS, (3, 2), where).text()
+    options = {"labels": [(0, 0)], "val": None, "remote_device": ""} | changes
+    train, val = table(*options.pop("labels")), options.pop("val")
+    remote_device = options.pop("remote_device")
+    found = checked(table(*val) if val else None, **options)
+    text = start_table(found, train, PAIRS, (3, 2), remote_device).text()
     assert [word for word in words if word not in text] == []
     assert [word for word in not_words if word in text] == []
 
@@ -135,7 +138,7 @@ def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, word
     ("cpu", 0.1, 7.0),
 ])  # fmt: skip
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
-    check = checked(processes=1, part=2, device=device, load_seconds=load_seconds, workers=1)
+    check = checked(processes=1, micro_batch=2, device=device, load_seconds=load_seconds, workers=1)
     assert epoch_seconds(check, 10) == pytest.approx(seconds)
 
 

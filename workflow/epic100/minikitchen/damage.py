@@ -1,4 +1,4 @@
-"""Damage to finished video files as by disks and downloads; seeded, so that it can be repeated.
+"""Damage finished video files as disks and downloads do; seeded, so that it can be repeated.
 
 Every function changes one file in place. Blocks and flipped bits affect the coded pictures (the
 `mdat` box of ISO 14496-12, section 8.1.1).
@@ -15,7 +15,7 @@ from epic100.video.containers import boxes_of
 
 
 def coded_data(path: Path, box: str = "mdat") -> tuple[int, int]:
-    """Find the content of an MP4 file's first top-level `box`.
+    """Find the contents of the first top-level box of this name in an MP4 file.
 
     Returns:
         Byte range [start, stop).
@@ -25,22 +25,24 @@ def coded_data(path: Path, box: str = "mdat") -> tuple[int, int]:
     """
     data = path.read_bytes()
     for name, _, start, stop in boxes_of(lambda at, n: data[at : at + n], 0, len(data)):
-        if name == box and start < min(stop, len(data)):
-            return start, min(stop, len(data))
+        # The box of a truncated file may end after the file.
+        stop = min(stop, len(data))
+        if name == box and start < stop:
+            return start, stop
     raise EpicError(f"{path}: no {box} box found in it; expected a whole MP4 file")
 
 
 def truncate(path: Path, fraction: float) -> None:
     """Keep the first `fraction` of the file's bytes, as an interrupted download does.
 
-    A file with its index at the end cannot be opened any more. One with its index at the start
+    A file with its index at the end cannot be opened any more. A file with its index at the start
     (faststart) can still be read up to the cut.
     """
     os.truncate(path, int(path.stat().st_size * fraction))
 
 
 def zero_block(path: Path, start_fraction: float, size: int) -> None:
-    """Overwrite a block of the coded pictures with zeros; it is cut at their end.
+    """Overwrite a block of the coded pictures with zeros, but nothing after the coded pictures.
 
     Args:
         path: The file.
@@ -60,21 +62,23 @@ def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = 
 
     Args:
         path: The file.
-        count: How many bits.
+        count: Number of bits to flip.
         seed: Determines the places.
-        between: The part of the coded pictures to use, as two fractions.
+        between: Start and end of the part of the coded pictures to use, as two fractions.
     """
     start, stop = coded_data(path)
     first, last = (start + int((stop - start) * fraction) for fraction in between)
     data = bytearray(path.read_bytes())
     bits = np.random.default_rng(seed).choice(8 * (last - first), count, replace=False)
     for bit in bits.tolist():
-        data[first + bit // 8] ^= 1 << bit % 8
+        byte, bit_in_byte = divmod(bit, 8)
+        data[first + byte] ^= 1 << bit_in_byte
     path.write_bytes(data)
 
 
-# The mini kitchen calls each kind with (path, seed). Block and bits are just after the middle and
-# close together, so that they damage few groups of pictures and leave most segments sound.
+# The kinds of damage of the mini kitchen, each called with (path, seed). Block and bits are just
+# after the middle and close together, so that they damage few groups of pictures and leave most
+# segments sound.
 KINDS: dict[str, Callable[[Path, int], None]] = {
     "truncated": lambda path, seed: truncate(path, 0.6),
     "zeroed": lambda path, seed: zero_block(path, 0.55, 8192),

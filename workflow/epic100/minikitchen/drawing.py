@@ -1,6 +1,7 @@
-"""Pictures of the mini kitchen: one sprite per segment; its shape is the noun, its motion the verb.
+"""Draw the pictures of the mini kitchen.
 
-Segments and seeded random numbers of all levels are here too.
+Each segment has a sprite, a moving object: its shape is the noun, its motion the verb. The segments
+and the seeded random numbers of both levels are made with the functions here, too.
 
 Lengths and positions are in picture heights, so that any picture size shows the same scene.
 """
@@ -18,13 +19,20 @@ Card = TypeVar("Card")
 
 # Sensor noise is below this many grey levels.
 NOISE = 11
-# The camera trembles by up to so many pixels in each direction.
+# The camera trembles by up to this many pixels in each direction.
 SHAKE = 1
+# A sprite is painted in a square that reaches this many radii from its centre in each direction.
+REACH = 1.5
+# Pixels closer to the outline than this, in radii, are darkened by this factor: the rim.
+RIM, RIM_SHADE = 0.25, 0.6
+# A time this close to the border of a picture, in pictures, counts as on the border, whatever the
+# rounding.
+TIME_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Action:
-    """One segment, [start, stop) in seconds from the first picture, with at most two decimals."""
+    """A segment: [start, stop) in seconds from the first picture, with at most two decimals."""
 
     narration_id: str
     start: float
@@ -34,12 +42,15 @@ class Action:
 
 
 def chance(seed: int, *names: str) -> np.random.Generator:
-    """Return an independent random generator for each seed and names."""
+    """Make a random generator that is independent of those of other seeds and names."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
 def deck(rng: np.random.Generator, cards: Sequence[Card]) -> Iterator[Card]:
-    """Yield the cards shuffled, again and again: the order is random and counts are balanced."""
+    """Yield all cards in random order, then all again in another order, without end.
+
+    So the order is random, and no card comes much more often than another.
+    """
     while True:
         for index in rng.permutation(len(cards)):
             yield cards[index]
@@ -53,10 +64,10 @@ class Sprite:
         action: The segment. Its verb decides the motion, its noun the shape.
         centre: (x, y) from the middle of the picture, in picture heights.
         radius: Half the size, in picture heights.
-        period: Seconds of one turn of the motion.
-        phase: Of the motion, in radians.
+        period: Seconds of one repetition of the motion.
+        phase: Start of the motion within its period, in radians.
         colour: (hue, saturation, value), 0 to 1 each.
-        directed: Whether the motion is one of the hard level, which go one way over the segment.
+        directed: Whether the motion is of the hard level: it goes one way, once, over the segment.
     """
 
     action: Action
@@ -68,17 +79,22 @@ class Sprite:
     directed: bool
 
     def place(self, seconds: float) -> tuple[float, float, float]:
-        """Return (dx, dy, scale) at a time of the video."""
+        """Return the offset from the centre and the scale, (dx, dy, scale), at a time of the video.
+
+        A motion of the easy level repeats. A directed motion goes once from its start to its end
+        over the segment, and the repeating part only makes it tremble.
+        """
         passed, verb = seconds - self.action.start, self.action.verb
-        turn = 2 * math.pi * passed / self.period + self.phase
+        phase_angle = 2 * math.pi * passed / self.period + self.phase
         if not self.directed:
-            return MOTIONS[verb](turn)
-        done = passed / (self.action.stop - self.action.start)
-        return DIRECTED[verb](min(max(done, 0.0), 1.0), turn)
+            return MOTIONS[verb](phase_angle)
+        progress = passed / (self.action.stop - self.action.start)
+        return DIRECTED[verb](min(max(progress, 0.0), 1.0), phase_angle)
 
     def visible(self, frame: int, fps: float) -> bool:
         """Whether picture `frame`, shown in [frame, frame + 1) / fps, shows part of the segment."""
-        return self.action.start * fps < frame + 1 - 1e-6 and frame < self.action.stop * fps - 1e-6
+        first, last = self.action.start * fps, self.action.stop * fps
+        return first < frame + 1 - TIME_TOLERANCE and frame < last - TIME_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -107,19 +123,25 @@ def random_sprite(
         rng: Source of the random values.
         hue: Largest distance from the noun's hue.
         reach: Largest distances (x, y) from the middle of the picture.
-        radius: Limits of the radius.
-        period: Limits of the period.
+        radius: Smallest and largest radius.
+        period: Shortest and longest period, in seconds.
         bright: Least saturation and value of the colour.
-        directed: As of `Sprite`.
+        directed: Whether the motion is of the hard level, as in `Sprite`.
     """
-    off = rng.uniform(-hue, hue)
+    # The order of the draws below decides the pictures of a seed, so it must stay.
+    hue_offset = rng.uniform(-hue, hue)
+    reach_x, reach_y = reach
     return Sprite(
         action=action,
-        centre=(rng.uniform(-reach[0], reach[0]), rng.uniform(-reach[1], reach[1])),
+        centre=(rng.uniform(-reach_x, reach_x), rng.uniform(-reach_y, reach_y)),
         radius=rng.uniform(*radius),
         period=rng.uniform(*period),
         phase=rng.uniform(0, 2 * math.pi),
-        colour=((HUES[action.noun] + off) % 1, rng.uniform(bright, 1), rng.uniform(bright, 1)),
+        colour=(
+            (HUES[action.noun] + hue_offset) % 1,
+            rng.uniform(bright, 1),
+            rng.uniform(bright, 1),
+        ),
         directed=directed,
     )
 
@@ -132,31 +154,31 @@ def render(
     rng: np.random.Generator,
     look: Look | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield pictures, uint8 RGB [height, width, 3].
+    """Yield the pictures of a video, uint8 RGB [height, width, 3].
 
     Without a visible sprite, a picture is a still background with camera tremble and noise.
 
     Args:
         sprites: The objects.
-        frames: How many pictures.
+        frames: Number of pictures.
         fps: Pictures per second.
         size: (width, height) in pixels.
         rng: Source of the random values.
         look: The background; None draws a random one.
     """
     width, height = size
-    # The camera turns by so many pixels over tens of seconds.
+    # The camera swings by this many pixels over tens of seconds. It moves over a background that is
+    # larger than the picture.
     swing = height // 3
     background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng, look)
+    # Each picture gets another window of one large field of noise, which is faster than new noise.
     noise = rng.integers(0, NOISE, (2 * height, 2 * width, 1), np.uint8)
-    shake = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
-    grain = rng.integers(0, (height, width), (frames, 2)).tolist()
-    turn = rng.uniform(20, 30)
-    for frame in range(frames):
+    shakes = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
+    noise_windows = rng.integers(0, (height, width), (frames, 2)).tolist()
+    swing_period = rng.uniform(20, 30)
+    for frame, (shake_x, y), (top, left) in zip(range(frames), shakes, noise_windows, strict=True):
         seconds = frame / fps
-        x = int(swing * (0.5 - 0.5 * math.cos(2 * math.pi * seconds / turn))) + shake[frame][0]
-        y = shake[frame][1]
-        top, left = grain[frame]
+        x = int(swing * (0.5 - 0.5 * math.cos(2 * math.pi * seconds / swing_period))) + shake_x
         picture = background[y : y + height, x : x + width]
         picture = picture + noise[top : top + height, left : left + width]
         for sprite in sprites:
@@ -168,7 +190,17 @@ def render(
 def _background(
     width: int, height: int, unit: int, rng: np.random.Generator, look: Look | None
 ) -> np.ndarray:
-    """Return a dull, smooth texture, a sum of random waves; uint8, bright enough for the noise."""
+    """Draw a dull, smooth texture, a sum of random waves, as uint8 [height, width, 3].
+
+    It is dark enough that the noise does not overflow.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+        unit: Height of a picture in pixels.
+        rng: Source of the random values.
+        look: Colour and contrast; None draws a random colour.
+    """
     y, x = np.mgrid[:height, :width][..., None] / unit
     directions = rng.uniform(0, 2 * math.pi, 8)
     waves = 2 * math.pi * rng.uniform(0.6, 5.0, 8)
@@ -182,80 +214,95 @@ def _background(
 
 
 def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
-    height, width = picture.shape[:2]
+    """Paint a sprite, as it is at this time, over a picture, in place."""
+    height, width, _ = picture.shape
+    centre_x, centre_y = sprite.centre
     dx, dy, scale = sprite.place(seconds)
-    x = width / height / 2 + sprite.centre[0] + dx
-    y = 0.5 + sprite.centre[1] + dy
+    # The centre of the sprite, from the top left corner, in picture heights.
+    x = width / height / 2 + centre_x + dx
+    y = 0.5 + centre_y + dy
     radius = sprite.radius * scale
-    left, right = (_pixel((x + side * 1.5 * radius) * height, width) for side in (-1, 1))
-    top, bottom = (_pixel((y + side * 1.5 * radius) * height, height) for side in (-1, 1))
+    left, right = (_pixel((x + side * REACH * radius) * height, width) for side in (-1, 1))
+    top, bottom = (_pixel((y + side * REACH * radius) * height, height) for side in (-1, 1))
+    # The coordinates of the pixels in radii of the sprite, from its centre.
     u = ((np.arange(left, right, dtype=np.float32) + 0.5) / height - x)[None, :] / radius
     v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / height - y)[:, None] / radius
     depth = SHAPES[sprite.action.noun](u, v)
+    # A pixel on the outline is covered in part, so that edges are smooth.
     cover = np.clip(depth * radius * height + 0.5, 0, 1)[..., None]
     colour = 255 * np.array(colorsys.hsv_to_rgb(*sprite.colour), np.float32)
-    inked = colour * np.where(depth > 0.25, 1, 0.6).astype(np.float32)[..., None]
+    shaded = colour * np.where(depth > RIM, 1, RIM_SHADE).astype(np.float32)[..., None]
     region = picture[top:bottom, left:right]
-    region[:] = region + cover * (inked - region)
+    region[:] = region + cover * (shaded - region)
 
 
 def _pixel(value: float, limit: int) -> int:
+    """Round a coordinate to a pixel, within 0 and `limit`."""
     return min(max(round(value), 0), limit)
 
 
-# A verb class has a motion: phase in radians -> (dx, dy, scale). Each looks the same when played
-# backwards, except the circle, whose direction does not matter. Take moves from side to side, wash
-# up and down, pour nearer and farther, and mix round and round.
+# The motion of each verb class: phase angle in radians -> (dx, dy, scale). Each looks the same when
+# played backwards, except the circle, whose direction does not matter. Take moves from side to
+# side, wash up and down, pour nearer and farther, and mix round and round.
 MOTIONS = {
-    0: lambda a: (0.34 * math.sin(a), 0.0, 1.0),
-    2: lambda a: (0.0, 0.26 * math.sin(a), 1.0),
-    9: lambda a: (0.0, 0.0, 1.0 + 0.45 * math.sin(a)),
-    10: lambda a: (0.24 * math.cos(a), 0.22 * math.sin(a), 1.0),
+    0: lambda angle: (0.34 * math.sin(angle), 0.0, 1.0),
+    2: lambda angle: (0.0, 0.26 * math.sin(angle), 1.0),
+    9: lambda angle: (0.0, 0.0, 1.0 + 0.45 * math.sin(angle)),
+    10: lambda angle: (0.24 * math.cos(angle), 0.22 * math.sin(angle), 1.0),
 }
 
 
-# A verb class of the hard level has a motion: (share of the segment that has passed, tremble in
-# radians) -> (dx, dy, scale). Each of the two pairs is one motion, forwards and backwards: take
-# moves up and put down, open comes nearer and close goes farther.
+# The motion of each verb class of the hard level: (progress in the segment from 0 to 1, phase angle
+# of the tremble in radians) -> (dx, dy, scale). Each of the two pairs is one motion, forwards and
+# backwards: take moves up and put down, open comes nearer and close goes farther.
 DIRECTED = {
-    0: lambda done, a: (0.0, 0.2 - 0.4 * done + 0.07 * math.sin(a), 1.0),
-    1: lambda done, a: (0.0, -0.2 + 0.4 * done + 0.07 * math.sin(a), 1.0),
-    3: lambda done, a: (0.0, 0.0, 0.7 + 0.8 * done + 0.14 * math.sin(a)),
-    4: lambda done, a: (0.0, 0.0, 1.5 - 0.8 * done + 0.14 * math.sin(a)),
+    0: lambda progress, angle: (0.0, 0.2 - 0.4 * progress + 0.07 * math.sin(angle), 1.0),
+    1: lambda progress, angle: (0.0, -0.2 + 0.4 * progress + 0.07 * math.sin(angle), 1.0),
+    3: lambda progress, angle: (0.0, 0.0, 0.7 + 0.8 * progress + 0.14 * math.sin(angle)),
+    4: lambda progress, angle: (0.0, 0.0, 1.5 - 0.8 * progress + 0.14 * math.sin(angle)),
 }
 
 
-# A noun class has a shape: local coordinates in radii -> approximate depth inside the outline in
-# radii, negative outside. `u` is [1, n], `v` is [m, 1].
+# The functions below are the shapes of the noun classes. They take the coordinates of pixels from
+# the centre of the sprite, in radii: `u` [1, n] to the right and `v` [m, 1] downwards. They return
+# the approximate depth inside the outline in radii, negative outside. The smaller of two depths
+# intersects two shapes, the larger one unites them.
 def _spoon(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Depth inside an oval head with a straight handle below it."""
     head = 0.78 - np.hypot(u, 0.9 * (v + 0.5))
     handle = np.minimum(0.28 - abs(u), 0.7 - abs(v - 0.6))
     return np.maximum(head, handle)
 
 
 def _plate(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Depth inside a circle."""
     return 1.0 - np.hypot(u, v)
 
 
 def _pan(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Depth inside a square base with a handle to its right."""
     base = np.minimum(0.8 - abs(u + 0.25), 0.8 - abs(v))
     handle = np.minimum(0.45 - abs(u - 0.95), 0.2 - abs(v))
     return np.maximum(base, handle)
 
 
 def _bowl(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Depth inside the lower part of a circle, which a straight rim cuts off."""
     return np.minimum(1.15 - np.hypot(u, v + 0.35), v + 0.4)
 
 
 def _knife(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Depth inside a long, flat rectangle."""
     return np.minimum(1.2 - abs(u), 0.3 - abs(v))
 
 
 def _lid(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Depth inside a half circle with a round knob on top."""
     dome = np.minimum(1.0 - np.hypot(u, v - 0.3), 0.3 - v)
-    return np.maximum(dome, 0.25 - np.hypot(u, v + 0.8))
+    knob = 0.25 - np.hypot(u, v + 0.8)
+    return np.maximum(dome, knob)
 
 
 SHAPES = {1: _spoon, 2: _plate, 4: _knife, 5: _pan, 6: _lid, 7: _bowl}
-# A hue of 0 is red.
+# The mean hue of each noun class: 0 is red, and 1 is red again.
 HUES = {1: 0.14, 2: 0.62, 4: 0.8, 5: 0.0, 6: 0.48, 7: 0.36}

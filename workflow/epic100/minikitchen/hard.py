@@ -1,11 +1,11 @@
-"""The hard level of the mini kitchen: what makes EPIC-100 hard to learn, for two CPU cores.
+"""The hard level of the mini kitchen: the difficulties of EPIC-100, small enough for two CPU cores.
 
 - Verbs differ only in direction: `take` goes up and `put` goes down, `open` grows and `close`
   shrinks. The motion takes the whole segment, and a tremble hides it from short clips.
 - Nouns are small and anywhere in the picture; a fifth of them are outside its centre square.
 - Lengths follow EPIC-100: log-normal with the mean and spread of the val segments.
 - Pairs have a long tail: each is 0.8 times as frequent as the one before.
-- A tenth of val's segments have pairs that are not in train; their verbs and nouns are.
+- A tenth of the val segments have pairs that are not in train, but their verbs and nouns are.
 - Every participant's kitchen has its own light and wallpaper; file rates are those of the sheet.
 """
 
@@ -42,12 +42,17 @@ PAIRS = (
     (3, 1),
     (4, 4),
 )
+# Each pair is this many times as frequent as the pair before it.
 TAIL = 0.8
+# This share of the segments that are not of train have a pair of `BEYOND`.
 SHARE_BEYOND = 0.1
 # The logarithm of the 9,668 val segments' lengths in seconds has this mean and this spread. Drawn
 # lengths outside the limits are set to them.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
+# The last segment ends at least this many seconds before the video does.
+MARGIN = 0.05
+# The arguments of `random_sprite`, and the wall colours of kitchens (RGB grey levels).
 FORM: dict[str, Any] = {
     "hue": 0.03,
     "reach": (0.62, 0.12),
@@ -60,7 +65,7 @@ TINTS = ((70, 95, 130), (135, 105, 75), (85, 125, 85), (120, 85, 120), (100, 100
 
 
 def schedule(video: Video, seed: int) -> list[Action]:
-    """Return the segments of a video in order of time; they depend only on the row and the seed."""
+    """Draw the segments of a video in order of time; they depend only on the row and the seed."""
     rng = chance(seed, video.video_id, "hard schedule")
     frequency = TAIL ** np.arange(len(PAIRS))
     frequency /= frequency.sum()
@@ -69,7 +74,7 @@ def schedule(video: Video, seed: int) -> list[Action]:
     while True:
         length = float(np.clip(rng.lognormal(LOG_LENGTH, LOG_SPREAD), SHORTEST, LONGEST))
         stop = round(start + length, 2)
-        if stop > video.duration - 0.05:
+        if stop > video.duration - MARGIN:
             return actions
         pair = PAIRS[rng.choice(len(PAIRS), p=frequency)]
         if video.split != "train" and rng.uniform() < SHARE_BEYOND:
@@ -79,7 +84,7 @@ def schedule(video: Video, seed: int) -> list[Action]:
 
 
 def look(video: Video, seed: int) -> Look:
-    """Return the wall colour and contrast of a participant's kitchen."""
+    """Draw the wall colour and contrast of a participant's kitchen, the same in all its videos."""
     rng = chance(seed, video.participant_id, "look")
-    tint = np.array(TINTS[rng.choice(len(TINTS))]) + rng.uniform(-15, 15, 3)
-    return Look((float(tint[0]), float(tint[1]), float(tint[2])), float(rng.uniform(6, 10)))
+    red, green, blue = np.array(TINTS[rng.choice(len(TINTS))]) + rng.uniform(-15, 15, 3)
+    return Look((float(red), float(green), float(blue)), float(rng.uniform(6, 10)))

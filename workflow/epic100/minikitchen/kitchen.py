@@ -6,6 +6,8 @@ difficulties of reading EPIC-100 are included: three file rates and two annotati
 overlapping segments, segments shorter than a clip, a pair that is not in train, and damaged files.
 """
 
+import itertools
+import operator
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -40,17 +42,20 @@ PAIRS = ((0, 1), (0, 2), (2, 2), (2, 5), (9, 5), (9, 7), (10, 7), (10, 1))
 # This pair is only in val: train has its verb and its noun, but not together.
 UNSEEN_PAIR = (2, 7)
 
-# Ten segments have lengths in these ranges of seconds. A clip of 13x6 frames (78) is 1.3 s at
-# 59.94 fps.
+# Each of ten segments has its length in one of these ranges of seconds. A clip of 13x6 frames (78)
+# is 1.3 s at 59.94 fps.
 LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
 # The shortest segments have fewer frames than a clip, which has 13.
-TINY = 10
+CLIP_FRAMES, TINY = 13, 10
+# The last segment ends at least this many seconds before the video does.
+MARGIN = 0.05
 FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
 # The ranges are in seconds. A clip of 13x6 frames (1.3 s at 59.94 fps) then shows two or more
 # periods at any offset; at 29.97 fps (5 pictures per second) each has two samples. With slower
 # motions a small X3D needed more epochs. A segment shorter than a clip shows half a period in
 # 0.2 s.
 PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
+# Three of ten segments overlap with the next one.
 OVERLAPS = (True,) * 3 + (False,) * 7
 
 COLUMNS = (
@@ -70,38 +75,44 @@ COLUMNS = (
     "all_nouns",
     "all_noun_classes",
 )
+# The official test CSV ends after `stop_frame`.
 TEST_COLUMNS = COLUMNS[:8]
 
 
 def schedule(video: Video, seed: int) -> list[Action]:
-    """Return the segments of a video in order of time; they depend only on the row and the seed.
+    """Draw the segments of a video in order of time; they depend only on the row and the seed.
 
-    Videos of the extension (`P02_101`) have one segment of less than 13 frames. Those of its val
-    split have two, and one of `UNSEEN_PAIR`, and their last segment ends 0.01 s after the video.
+    Videos of the extension (`P02_101`) have one segment of less than 13 frames. Videos of the
+    extension in val have two such segments and one of `UNSEEN_PAIR`, and their last segment ends
+    0.01 s after the video.
     """
     rng = chance(seed, video.video_id, "schedule")
+    # Only the videos of the extension are annotated at 50 frames a second.
     extension = annotation_rate(video.video_id) == 50
     quirky = extension and video.split == "val"
+    # `tiny` and `unseen` hold the numbers of the segments that are special.
     pairs, lengths, overlaps = _pairs(rng), deck(rng, LENGTHS), deck(rng, OVERLAPS)
     tiny = {3, 8} if quirky else {5} if extension else set()
     unseen = {2} if quirky else set()
     actions: list[Action] = []
-    start, number = float(rng.choice((0.0, round(rng.uniform(0.2, 0.8), 2)))), 0
-    for index in range(10**6):
+    start, id_number = float(rng.choice((0.0, round(rng.uniform(0.2, 0.8), 2)))), 0
+    for index in itertools.count():
         length = rng.uniform(*next(lengths))
         if index in tiny:
             length = TINY / video.fps
         stop = round(start + length, 2)
-        if stop > video.duration - 0.05:
+        if stop > video.duration - MARGIN:
             break
         verb, noun = UNSEEN_PAIR if index in unseen else next(pairs)
-        actions.append(Action(f"{video.video_id}_{number}", start, stop, verb, noun))
+        actions.append(Action(f"{video.video_id}_{id_number}", start, stop, verb, noun))
         # These few segments must be visible alone: no overlap with the ones before and after.
         overlap = next(overlaps) and not (tiny | unseen) & {index, index + 1}
         gap = -rng.uniform(0.1, 0.3) if overlap else rng.uniform(0.1, 0.9)
         start = round(stop + gap, 2)
-        number += 1 if rng.uniform() < 0.9 else 2
+        # The official ids of a video have gaps, too.
+        id_number += 1 if rng.uniform() < 0.9 else 2
     if quirky and actions:
+        # The duration is cut to hundredths of a second, then one hundredth is added.
         stop = round(int(video.duration * 100) / 100 + 0.01, 2)
         actions[-1] = replace(actions[-1], stop=stop)
     return actions
@@ -125,21 +136,23 @@ def write_annotations(
     rows: dict[str, list[tuple]] = {"train": [], "val": [], "test": []}
     for video in videos:
         rows[video.split] += _rows(video, seed, level)
-    for split in rows.values():
-        split.sort(key=lambda row: row[0])
-    tails = [
+    by_narration_id = operator.itemgetter(COLUMNS.index("narration_id"))
+    for split_rows in rows.values():
+        split_rows.sort(key=by_narration_id)
+    tail_verbs, tail_nouns = (
         _rarest(row[COLUMNS.index(name)] for row in rows["train"])
         for name in ("verb_class", "noun_class")
-    ]
-    seen = {video.participant_id for video in videos if video.split == "train"}
-    unseen = {video.participant_id for video in videos if video.split == "val"} - seen
+    )
+    train_participants = {video.participant_id for video in videos if video.split == "train"}
+    val_participants = {video.participant_id for video in videos if video.split == "val"}
+    unseen = sorted(val_participants - train_participants)
     tables = {
         "train": (COLUMNS, rows["train"]),
         "validation": (COLUMNS, rows["val"]),
         "test_timestamps": (TEST_COLUMNS, [row[: len(TEST_COLUMNS)] for row in rows["test"]]),
-        "tail_verbs": (("verb",), [(verb,) for verb in tails[0]]),
-        "tail_nouns": (("noun",), [(noun,) for noun in tails[1]]),
-        "unseen_participant_ids_validation": (("participant_id",), [(p,) for p in sorted(unseen)]),
+        "tail_verbs": (("verb",), [(verb,) for verb in tail_verbs]),
+        "tail_nouns": (("noun",), [(noun,) for noun in tail_nouns]),
+        "unseen_participant_ids_validation": (("participant_id",), [(name,) for name in unseen]),
     }
     for name, (header, lines) in tables.items():
         write_table(folder / f"EPIC_100_{name}.csv", header, lines, ",")
@@ -174,8 +187,9 @@ def write_video(
 def _encode(
     video: Video, path: Path, seed: int, size: tuple[int, int], faststart: bool, level: str
 ) -> None:
+    """Draw the pictures of a video, and encode them to an MP4 file."""
     rng = chance(seed, video.video_id, "pictures")
-    # 59.94005... becomes 60000/1001.
+    # The rate 59.94005... of a sheet becomes 60000/1001.
     rate = Fraction(video.fps).limit_denominator(1001)
     sprites, look = _scene(video, seed, level, rng)
     frames = round(video.duration * video.fps)
@@ -200,36 +214,40 @@ def _encode(
         for picture in render(sprites, frames, video.fps, size, rng, look):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
+        # Without a frame, the encoder gives the packets that it still holds.
         container.mux(stream.encode(None))
 
 
 def _scene(
     video: Video, seed: int, level: str, rng: np.random.Generator
 ) -> tuple[list[Sprite], Look | None]:
-    """Return the objects of a video and their background (None: `render` draws one)."""
+    """Make the sprites of a video and its background (None: `render` draws one)."""
     if level == "hard":
         actions, look = hard.schedule(video, seed), hard.look(video, seed)
         return [random_sprite(action, rng, **hard.FORM) for action in actions], look
-    return [
-        random_sprite(a, rng, **FORM, period=QUICK if a.stop - a.start < 13 / video.fps else PERIOD)
-        for a in schedule(video, seed)
-    ], None
+    clip_seconds = CLIP_FRAMES / video.fps
+    sprites = []
+    for action in schedule(video, seed):
+        is_tiny = action.stop - action.start < clip_seconds
+        sprites.append(random_sprite(action, rng, **FORM, period=QUICK if is_tiny else PERIOD))
+    return sprites, None
 
 
 def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
     """Yield all pairs in random order, again and again, avoiding the same noun twice in a row."""
-    previous = None
+    previous_noun = None
     while True:
-        deck = [PAIRS[index] for index in rng.permutation(len(PAIRS))]
-        while deck:
-            pair = next((p for p in deck if p[1] != previous), deck[0])
-            deck.remove(pair)
-            previous = pair[1]
+        remaining = [PAIRS[index] for index in rng.permutation(len(PAIRS))]
+        while remaining:
+            other_nouns = (pair for pair in remaining if pair[1] != previous_noun)
+            pair = next(other_nouns, remaining[0])
+            remaining.remove(pair)
+            _, previous_noun = pair
             yield pair
 
 
 def _rows(video: Video, seed: int, level: str) -> list[tuple]:
-    """Return the lines of a video in the official CSV, all 15 columns."""
+    """Make the lines of a video in the official CSV, with all columns of `COLUMNS`."""
     rate = int(annotation_rate(video.video_id))
     rng = chance(seed, video.video_id, "narration")
     rows = []
@@ -239,10 +257,10 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
         actions, verbs, nouns = schedule(video, seed), VERBS, NOUNS
     for index, action in enumerate(actions):
         verb, noun = verbs[action.verb], nouns[action.noun]
-        spoken = _timestamp(max(0.0, action.start + rng.uniform(-0.5, 0.5)), 3)
+        narrated_at = _timestamp(max(0.0, action.start + rng.uniform(-0.5, 0.5)), 3)
         if video.split == "val" and index == 1:
-            # In the official val CSV, 70 rows have none either.
-            spoken = ""
+            # In the official val CSV, 70 rows have no timestamp of the narration either.
+            narrated_at = ""
         # These are integers in hundredths: a product of floats can fall just below a whole frame.
         first, last = (max(1, round(t * 100) * rate // 100) for t in (action.start, action.stop))
         rows.append(
@@ -250,7 +268,7 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
                 action.narration_id,
                 video.participant_id,
                 video.video_id,
-                spoken,
+                narrated_at,
                 _timestamp(action.start, 2),
                 _timestamp(action.stop, 2),
                 first,
@@ -268,10 +286,17 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
 
 
 def _timestamp(seconds: float, digits: int) -> str:
+    """Format seconds with this many decimals: `00:01:02.50`."""
     minutes, seconds = divmod(round(seconds, digits), 60)
-    return f"{int(minutes) // 60:02d}:{int(minutes) % 60:02d}:{seconds:0{digits + 3}.{digits}f}"
+    hours, minutes = divmod(int(minutes), 60)
+    # The width counts two digits, the point and the decimals.
+    return f"{hours:02d}:{minutes:02d}:{seconds:0{digits + 3}.{digits}f}"
 
 
 def _rarest(classes: Iterable[int]) -> list[int]:
+    """Return the rarest class in a list of one, or [] if there is no class.
+
+    Among equally rare classes, the lowest number wins.
+    """
     counts = Counter(classes)
-    return sorted(counts, key=lambda c: (counts[c], c))[:1]
+    return sorted(counts, key=lambda number: (counts[number], number))[:1]

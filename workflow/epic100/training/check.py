@@ -1,9 +1,9 @@
-"""The check of a run: the whole way once, in minutes, before it takes days.
+"""The check of a run: a trial of every step of the run, in minutes, before it takes days.
 
 MMEngine's Runner trains a few steps of the run's own config on a few samples, validates and saves a
 checkpoint. Then a model file is written, opened as a prediction opens it, and predicts a segment.
-What cannot work is one error. The training job begins with it, on its own device and lists;
-`start_check` calls it before the first job of a workflow.
+A run that cannot work ends here, with one error. The training job begins with this check, on its
+own device and lists; `start_check` calls it before the first job of a workflow.
 """
 
 import contextlib
@@ -42,11 +42,13 @@ from epic100.training.table import Found, StartTable, start_table
 log = logging.getLogger(__name__)
 
 SAMPLES = 4
-# On the CPU of a login node, a step takes at most so many segments.
+# On the CPU of a login node, a step takes at most this many segments.
 EARLY_BATCH = 2
-# A checkpoint is so many times as large as the weights: it also has two moments of Adam and the
+# A checkpoint is this many times as large as the weights: it also has two moments of Adam and the
 # average.
-STATE = 4
+CHECKPOINT_FACTOR = 4
+# A message quotes at most this many characters of another library's error.
+MESSAGE_LENGTH = 300
 SMALLER = (
     "raise `train: accumulate:` (the batch in more parts, the same result), or lower `batch_size`"
 )
@@ -62,11 +64,11 @@ class Unread(EpicError):
 
 @DATASETS.register_module()
 class FewSamples(Dataset):
-    """Some samples of another dataset, read once and then repeated.
+    """A dataset that reads a few samples of another dataset once, and then repeats them.
 
     Args:
         of: Type of the other dataset.
-        length: Number of samples that this one pretends to have.
+        length: Number of samples that this dataset claims to have.
         samples: Number of samples to read, evenly spaced.
         **dataset: The other dataset's arguments.
 
@@ -89,11 +91,11 @@ class FewSamples(Dataset):
         """Do nothing: the samples stay the same."""
 
     def __len__(self) -> int:
-        """Number of samples that it pretends to have."""
+        """Return the number of samples that this dataset claims to have."""
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A copy, because mixing changes the labels of a sample in place."""
+        """Return a copy of a sample, because mixing changes the labels of a sample in place."""
         return copy.deepcopy(self.samples[index % len(self.samples)])
 
 
@@ -109,7 +111,7 @@ def check(
     before_jobs: bool = False,
     remote_device: str = "",
 ) -> StartTable:
-    """Go the whole way of a run once, in a folder of its own that is then removed.
+    """Try every step of a run once, in a folder of its own that is then removed.
 
     Args:
         plan: The plan of the run.
@@ -119,12 +121,12 @@ def check(
         modules: Names of the user's own modules, which are imported already.
         views: Clips and crops of the segment that is predicted.
         other_bytes: Bytes of disk that other jobs of the workflow will need.
-        before_jobs: Whether this comes before the first job: one process, a small batch on a CPU,
-            and no steps where no video can be read yet.
+        before_jobs: Whether the check comes before the first job. Then it takes one process and, on
+            a CPU, a small batch; and it skips the steps if no video can be read yet.
         remote_device: The device of the run on another machine, or "".
 
     Returns:
-        What is about to be trained, with warnings.
+        The table of the coming training, with warnings.
 
     Raises:
         EpicError: The run cannot work: its config or start weights do not fit, a step fails, memory
@@ -133,7 +135,7 @@ def check(
     folder = Path(plan.config.work_dir) / "preflight"
     try:
         found = _train(plan, pairs, classes, folder, other_bytes, before_jobs)
-        if not rank() and not found.unread:
+        if not rank() and not found.read_error:
             _predict(plan, folder / MODEL, modules, views)
     except Stopped as error:
         signal = str(error).partition(" came")[0]
@@ -143,7 +145,8 @@ def check(
     except EpicError:
         raise
     except Exception as error:
-        # Any part may raise any error about settings that it cannot take.
+        # Any library may raise any error about settings that it cannot take. An error of our own
+        # code is a bug, and advice about the settings would mislead.
         if is_ours(error):
             raise
         log.error(traceback.format_exc())
@@ -167,11 +170,11 @@ def _train(
     other_bytes: float,
     before_jobs: bool,
 ) -> Found:
-    """Look at disk and memory, train some steps, validate, and save a checkpoint and a model."""
+    """Train a few steps, validate, and save a checkpoint and a model; measure disk and memory."""
     started = time.perf_counter()
     if plan.placement.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    config = _small(plan, folder, before_jobs)
+    config = _trial_config(plan, folder, before_jobs)
     runner = ShortRunner.from_cfg(config)
     model, weights = bare(runner.model), config.load_from
     found = Found(
@@ -184,13 +187,14 @@ def _train(
     try:
         loop = runner.train_loop
         dataset, batch_size = loop.dataloader.dataset, loop.dataloader.batch_size
-        with saved_for_backward(model) as saved:
+        with saved_for_backward(model) as storage_bytes:
             runner.train()
     except Unread as error:
         if not before_jobs:
             raise
-        return replace(found, unread=str(error))
-    if signal := loop.signals.requested:  # It came after the last step.
+        return replace(found, read_error=str(error))
+    # A signal after the last step did not stop the loop.
+    if signal := loop.signals.requested:
         raise Stopped(f"{signal} came")
     if not rank():
         save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / MODEL)
@@ -198,19 +202,22 @@ def _train(
         found,
         loss=loop.loss,
         seconds=time.perf_counter() - started,
-        step_seconds=loop.computed * plan.share / batch_size,
+        # The trial's batch may be smaller than that of the run.
+        step_seconds=loop.computed * plan.batch_per_process / batch_size,
         load_seconds=dataset.seconds,
         memory=torch.cuda.max_memory_allocated(),
         # Several steps reuse addresses, so the storages of one step alone can be counted.
-        activations=sum(saved.values()) / batch_size if runner.max_iters == 1 else 0.0,
+        activations=sum(storage_bytes.values()) / batch_size if runner.max_iters == 1 else 0.0,
         shape=tuple(dataset.samples[0]["inputs"].shape),
     )
 
 
-def _small(plan: TrainingPlan, folder: Path, before_jobs: bool) -> Recipe:
-    """The config of the run, for some steps in a folder of its own."""
+def _trial_config(plan: TrainingPlan, folder: Path, before_jobs: bool) -> Recipe:
+    """Make the config of the trial: the run's config, for a few steps in a folder of its own."""
     config, on_gpu = plan.config, plan.placement.device == "cuda"
-    share = min(plan.share, EARLY_BATCH) if before_jobs and not on_gpu else plan.share
+    train_batch = plan.batch_per_process
+    if before_jobs and not on_gpu:
+        train_batch = min(train_batch, EARLY_BATCH)
     # The last step is timed. In the first one, a GPU also chooses its kernels.
     steps = 4 if on_gpu else 1 if before_jobs else 2
     changes: Changes = {
@@ -228,13 +235,18 @@ def _small(plan: TrainingPlan, folder: Path, before_jobs: bool) -> Recipe:
         "optim_wrapper.optimizer.lr": NO_LEARNING,
     }
     processes = 1 if before_jobs else plan.placement.processes
-    batches = {"train_dataloader": (share, steps), "val_dataloader": (min(share, SAMPLES), 1)}
-    for name in present(config, *batches):
-        (batch, number), dataset = batches[name], dict(config[name].dataset)
+    # Each loader gets a batch size and a number of batches.
+    loaders = {
+        "train_dataloader": (train_batch, steps),
+        "val_dataloader": (min(train_batch, SAMPLES), 1),
+    }
+    for name in present(config, *loaders):
+        (batch_size, batches), dataset = loaders[name], dict(config[name].dataset)
         few_samples = {"type": "FewSamples", "of": dataset.pop("type")}
+        length = batch_size * batches * processes
         changes |= {
-            f"{name}.dataset": {**dataset, **few_samples, "length": batch * number * processes},
-            f"{name}.batch_size": batch,
+            f"{name}.dataset": {**dataset, **few_samples, "length": length},
+            f"{name}.batch_size": batch_size,
             f"{name}.num_workers": 0,
             f"{name}.persistent_workers": False,
             f"{name}.prefetch_factor": None,
@@ -243,19 +255,26 @@ def _small(plan: TrainingPlan, folder: Path, before_jobs: bool) -> Recipe:
 
 
 def _require_disk(plan: TrainingPlan, model: torch.nn.Module, other_bytes: float) -> str:
-    """Say what is free in the results, and what the run still needs; EpicError if it is less."""
+    """Compare the free disk space with what the run still needs.
+
+    Returns:
+        `9.0 GB free in FOLDER; this run needs about 0.2 GB`.
+
+    Raises:
+        EpicError: Less is free than the run needs.
+    """
     weight_bytes = sum(
         value.numel() * value.element_size() for value in model.state_dict().values()
     )
-    folder, keep = Path(plan.config.work_dir), plan.config.default_hooks.checkpoint.keep
-    saved_bytes = sum(path.stat().st_size for path in checkpoints(folder))
+    work_dir, keep = Path(plan.config.work_dir), plan.config.default_hooks.checkpoint.keep
+    # The work directory is `results/work_dirs/RUN/ATTEMPT`.
+    results = work_dir.parents[2]
+    saved_bytes = sum(path.stat().st_size for path in checkpoints(work_dir))
     # The best checkpoint, and one that is being written, come on top of those that are kept.
-    needed = max(0, (keep + 2) * STATE * weight_bytes + other_bytes - saved_bytes)
-    free = shutil.disk_usage(folder).free
-    text = (
-        f"{free / 1e9:.1f} GB free in {folder.parents[2]}; this run needs about "
-        f"{needed / 1e9:.1f} GB"
-    )
+    run_bytes = (keep + 2) * CHECKPOINT_FACTOR * weight_bytes
+    needed = max(0, run_bytes + other_bytes - saved_bytes)
+    free = shutil.disk_usage(work_dir).free
+    text = f"{free / 1e9:.1f} GB free in {results}; this run needs about {needed / 1e9:.1f} GB"
     if free < needed:
         raise EpicError(f"{text}; free some space, or choose another folder with --directory")
     return text
@@ -263,39 +282,43 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, other_bytes: float
 
 @contextlib.contextmanager
 def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
-    """Collect what forward passes keep for their backward passes, the model's own weights left out.
+    """Measure the memory that forward passes keep for their backward passes, without the weights.
 
     Yields:
-        Bytes of each storage, by its address.
+        A dict that is filled during the block: the bytes of each storage, by its address. A storage
+        that several tensors share counts once.
     """
     weight_addresses = {value.untyped_storage()._cdata for value in model.parameters()}
     storage_bytes: dict[int, int] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def note_storage(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in weight_addresses:
             storage_bytes[storage._cdata] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(note_storage, lambda tensor: tensor):
         yield storage_bytes
 
 
 def _require_room(found: Found) -> None:
-    """Raise EpicError for a step on this machine's CPU that needs more memory than there is."""
+    """Raise EpicError if a step on this machine's CPU needs more memory than the machine has.
+
+    Only a trial before the first job measures the activations; otherwise they are 0.
+    """
     plan, total = found.plan, psutil.virtual_memory().total
-    needed = plan.part * found.activations * plan.placement.on_node
+    needed = plan.micro_batch * found.activations * plan.placement.on_node
     if needed > total:
         raise EpicError(
-            f"a step of {plan.part} segments keeps {needed / 2**30:.0f} GiB for its backward pass "
-            f"and this machine has {total / 2**30:.0f} GiB; {SMALLER}"
+            f"a step of {plan.micro_batch} segments keeps {needed / 2**30:.0f} GiB for its "
+            f"backward pass and this machine has {total / 2**30:.0f} GiB; {SMALLER}"
         )
 
 
 def _predict(
     plan: TrainingPlan, file: Path, modules: Sequence[str], views: tuple[int, int | str]
 ) -> None:
-    """Predict a segment with a model file. The start of a real prediction does the same."""
+    """Predict one segment with the trial's model file, as the start of a real prediction does."""
     compute, pipeline = open_model(load_model(file), str(file), plan.placement.device, 1, modules)
     train_dataset = plan.config.train_dataloader.dataset
     segment = FewSamples(
@@ -313,19 +336,21 @@ def _predict(
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether our own code raised it, so that no other setting would help.
+    """Whether our own code raised the error, so that no other setting would help.
 
-    What a config builds (`clips`, `model`, hooks) may well dislike its arguments.
+    The packages `clips` and `model` and the hooks do not count as our own here: a config builds
+    their classes, and their errors may be about the arguments in the config.
     """
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    names = str(frame.f_globals.get("__name__")).split(".")
+    *_, (innermost_frame, _) = traceback.walk_tb(error.__traceback__)
+    names = str(innermost_frame.f_globals.get("__name__")).split(".")
     return names[0] == "epic100" and names[1] not in ("clips", "model") and names[-1] != "hooks"
 
 
 def _advice(error: Exception, plan: TrainingPlan) -> str:
-    message = " ".join(str(error).split())[:300]
+    """Write the message about a trial that failed: its error in one line, and what to change."""
+    message = " ".join(str(error).split())[:MESSAGE_LENGTH]
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in message:
-        return f"a step of {plan.part} segments does not fit into memory; {SMALLER}"
+        return f"a step of {plan.micro_batch} segments does not fit into memory; {SMALLER}"
     advice = f"correct `train: options:` or {plan.config.filename}"
     if plan.mixing:
         advice += (

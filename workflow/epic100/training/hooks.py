@@ -1,8 +1,8 @@
-"""What MMEngine calls in a training beside its loop: hooks, and which parameters decay.
+"""The hooks that MMEngine calls in a training, and the rules for which parameters decay.
 
-The seeds let a run resume at any batch. Compilation and parts change time and memory but not what
-is learned, except for rounding. Two hooks only say what a recipe wants of saves and reports, which
-the loop makes itself; one of them chooses what a run resumes from.
+The seeds let a run resume at any batch. Compilation and micro-batches change time and memory but
+not what is learned, except for rounding. Two hooks only carry the recipe's settings of saves and
+reports, which the loop makes itself; one of them also chooses what a run resumes from.
 """
 
 import re
@@ -30,9 +30,10 @@ from epic100.training.report import Report
 from epic100.training.run import checkpoints, pick_up, read_stamp, run_stamp
 from epic100.training.state import Saves, take_own_state
 
-# MMEngine reads a path with this prefix by `load_from_guarded`.
+# MMEngine reads a path with this prefix through `load_from_guarded`.
 GUARDED = "guarded:"
-# These are the rules of `paramwise_cfg`, and the names of a transformer that they go by.
+# These are the keys of `paramwise_cfg`, then the parameter names of a transformer's blocks and
+# embeddings.
 RULES = ("decay_from", "no_decay", "layer_decay")
 BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.")
 EMBEDDING = re.compile(r"backbone\.(cls_token|pos_embed|time_embed|patch_embed)")
@@ -72,7 +73,7 @@ class SampleSeedHook(Hook):
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
-    """All BatchNorm layers of a model."""
+    """List all BatchNorm layers of a model."""
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
@@ -89,7 +90,7 @@ def freeze_scales(model: nn.Module) -> None:
 
 @HOOKS.register_module()
 class FrozenBatchNormHook(Hook):
-    """Keep BatchNorm as it starts: statistics, scale and shift.
+    """Keep the statistics, scale and shift of BatchNorm at their start values.
 
     It does what epic-kitchens-slowfast does with `BN.FREEZE` (`freeze_fn` in
     video_model_builder.py). Scale and shift are frozen when the model is built (`QuietRunner`), the
@@ -99,7 +100,7 @@ class FrozenBatchNormHook(Hook):
     priority = PRIORITIES["FrozenBatchNormHook"]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Undo `model.train()`, which is called at the start of each epoch."""
+        """Set the BatchNorm layers to evaluation: each epoch starts with `model.train()`."""
         for layer in batch_norms(bare(runner.model)):
             layer.eval()
 
@@ -109,14 +110,17 @@ class CompileHook(Hook):
     """Run the backbone through `torch.compile` in training.
 
     Validation is not compiled: its other picture size and batch size would each need another
-    compilation. MMEngine's own `compile` takes the whole step, in which its optimizer wrapper
-    counts: torch compiles each of the first eight steps anew, then compiles nothing.
+    compilation. MMEngine's own `compile` compiles the whole step. The optimizer wrapper counts its
+    steps there, so torch compiles each of the first eight steps anew, and then no more.
     """
 
     priority = PRIORITIES["CompileHook"]
 
     def before_train(self, runner: Runner) -> None:
-        """Compile at the first batch of each shape; names of weights do not change."""
+        """Replace the backbone's forward pass by a compiled one; names of weights do not change.
+
+        Torch compiles at the first batch of each shape.
+        """
         backbone = bare(runner.model).backbone
         eager: Callable[..., torch.Tensor] = backbone.forward
         # With dynamic sizes, a second shape would recompile for any size. A resumed run meets the
@@ -127,13 +131,14 @@ class CompileHook(Hook):
 
 @HOOKS.register_module()
 class AccumulateHook(Hook):
-    """Train on each batch in parts: the memory of one part, the optimizer step of the whole batch.
+    """Split each batch into micro-batches, whose gradients are summed for one optimizer step.
 
-    The split is inside the iteration (MMEngine's own accumulation counts iterations). So no step
-    spans a checkpoint or the end of an epoch, and a resumed run stays exact.
+    It needs the memory of one micro-batch only. The split is inside the iteration (MMEngine's own
+    accumulation counts iterations). So no step spans a checkpoint or the end of an epoch, and a
+    resumed run stays exact.
 
     Args:
-        most: Segments of a part, at most. The parts are of equal size, but for the last.
+        most: Largest number of segments in a micro-batch. All have the same size, but for the last.
     """
 
     priority = PRIORITIES["AccumulateHook"]
@@ -142,20 +147,20 @@ class AccumulateHook(Hook):
         self.most = most
 
     def before_train(self, runner: Runner) -> None:
-        """Tell the loop."""
-        runner.train_loop.most = self.most
+        """Tell the loop how many segments a micro-batch has."""
+        runner.train_loop.micro_batch = self.most
 
 
 @HOOKS.register_module()
 class RecomputeHook(Hook):
-    """Keep what one block of a model computes, not all, and compute it again in the backward pass.
+    """Save memory: drop the values inside each block, and compute them again in the backward pass.
 
-    The gradients are the same, dropout included. It costs a forward pass more. Parts of a batch
-    save as much memory for nothing, until a single segment is too much.
+    The gradients are the same, dropout included. It costs one more forward pass. Micro-batches save
+    as much memory at no cost, so this only helps where a single segment does not fit.
 
     Args:
         blocks: Name of the list of blocks in the model, such as `backbone.blocks`.
-        on: Whether to do so.
+        on: Whether the hook does anything.
     """
 
     priority = PRIORITIES["RecomputeHook"]
@@ -171,12 +176,12 @@ class RecomputeHook(Hook):
 
 @HOOKS.register_module()
 class TelemetryHook(Hook):
-    """What a recipe says about the reports of a training, which the loop makes.
+    """Carry a recipe's settings of the reports to the loop, which makes the reports.
 
     Args:
-        limit: As of `Report`.
-        enough: As of `Report`.
-        bar: As of `Report`.
+        limit: Warn if at least this share (0 to 1) of the time is spent waiting for data.
+        enough: Iterations needed before this share is judged.
+        bar: Whether to show the bar, and to log each epoch's row as a sentence.
     """
 
     priority = PRIORITIES["TelemetryHook"]
@@ -187,10 +192,10 @@ class TelemetryHook(Hook):
 
 @HOOKS.register_module()
 class SafeCheckpointHook(Hook):
-    """What a recipe says about saves; and it chooses what a run resumes from.
+    """Carry a recipe's settings of checkpoints to the loop, and choose what a run resumes from.
 
-    It replaces MMEngine's CheckpointHook and needs ResumableEpochLoop, which saves: after and
-    during epochs, and on a signal.
+    It replaces MMEngine's CheckpointHook. ResumableEpochLoop does the saves: after and during
+    epochs, and on a signal.
 
     Args:
         iterations: Save after this many batches within an epoch; None means never.
@@ -209,21 +214,22 @@ class SafeCheckpointHook(Hook):
         keep: int = 2,
         go_on: bool = False,
     ) -> None:
-        self.saves, self.go_on = Saves(iterations, seconds, keep), go_on
+        self.saves, self.resumes_by_itself = Saves(iterations, seconds, keep), go_on
 
     def before_run(self, runner: Runner) -> None:
         """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
         work_dir, stamp = Path(runner.work_dir), self.saves.stamp
+        # `--resume FILE` of MMEngine's own tool sets both of these.
         if runner._resume and runner._load_from is not None:
             raise EpicError(
                 f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
                 f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
             )
-        # The loop writes this stamp into each checkpoint, so the one of `saves` itself is filled.
-        of_run = partial(read_stamp, work_dir.parent)
-        of_config = partial(run_stamp, runner.cfg, world())
-        stamp.update(on_rank_0(of_run if self.go_on else of_config))
-        if runner._resume or self.go_on:
+        stamp_of_run = partial(read_stamp, work_dir.parent)
+        stamp_of_config = partial(run_stamp, runner.cfg, world())
+        # This fills `self.saves.stamp` in place: the loop writes that dict into each checkpoint.
+        stamp.update(on_rank_0(stamp_of_run if self.resumes_by_itself else stamp_of_config))
+        if runner._resume or self.resumes_by_itself:
             path = on_rank_0(lambda: pick_up(work_dir, stamp))
             runner._resume = path is not None
             runner._load_from = path or runner._load_from
@@ -232,12 +238,16 @@ class SafeCheckpointHook(Hook):
                 f"{work_dir} holds checkpoints already; resume them (tools/train.py --resume), or "
                 "take another work directory"
             )
-        # Start weights are a file of others: the prefix makes MMEngine read it by our reader.
+        # Start weights may come from anyone. The prefix makes MMEngine read them through
+        # `load_from_guarded`, which runs no code from the file.
         if not runner._resume and Path(runner._load_from or "").is_file():
             runner._load_from = f"{GUARDED}{runner._load_from}"
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Restore each rank's own state on a resume; otherwise convert foreign tensor names."""
+        """On a resume, restore this rank's own state; otherwise take the tensors of start weights.
+
+        Both change `checkpoint` before the Runner loads it.
+        """
         if runner._resume:
             runner.train_loop.history = take_own_state(checkpoint)
         else:
@@ -246,15 +256,16 @@ class SafeCheckpointHook(Hook):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Make one group of all parameters that decay alike and learn at the same rate.
+    """Group the parameters for the optimizer: a group has one learning rate and one weight decay.
 
-    MMEngine's own constructor goes by the kind of a layer and by names, and a rate for a part of
-    the model switches its rules for norms and biases off there.
+    MMEngine's own constructor goes by layer types and names. If it has a rate for a part of the
+    model, its rules for norms and biases do not apply to this part.
 
     `paramwise_cfg` holds the rules, each of which may be absent:
 
-    - `decay_from`: Parameters with fewer dimensions do not decay; 2: neither norms nor biases.
-    - `no_decay`: Parts of names; parameters with one of them do not decay either.
+    - `decay_from`: Parameters with fewer dimensions do not decay. With 2, these are all norms and
+      biases.
+    - `no_decay`: Parts of names; parameters with one of them in their name do not decay either.
     - `layer_decay`: The rate of a transformer's block as a share of that of the block above it. The
       head has the whole rate, and embeddings are below the first block (`optim_factory.py` of
       VideoMAE at 14ef8d8).
@@ -263,6 +274,7 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """
 
     def _validate_cfg(self) -> None:
+        """Refuse a key of `paramwise_cfg` that is no rule; MMEngine calls this when it builds."""
         if unknown := set(self.paramwise_cfg) - set(RULES):
             raise EpicError(
                 f"`optim_wrapper.paramwise_cfg` has {min(unknown)}, which is none of "
@@ -271,26 +283,28 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
-        """Add the groups of the parameters of `module` to `params`."""
-        min_ndim, names, share = (self.paramwise_cfg.get(rule) for rule in RULES)
+        """Add the groups of the parameters of `module` to the list `params`, in place."""
+        min_ndim, undecayed_names, layer_decay = (self.paramwise_cfg.get(rule) for rule in RULES)
         learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
         blocks = {name: int(match[1]) for name in learned if (match := BLOCK.match(name))}
+        # The embeddings are layer 0, block n is layer n + 1, and the head comes after the blocks.
         head_layer = max(blocks.values(), default=0) + 2
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
         for name, parameter in learned.items():
-            decays = parameter.ndim >= (min_ndim or 0) and not any(n in name for n in names or ())
+            is_named = any(part in name for part in undecayed_names or ())
+            decays = parameter.ndim >= (min_ndim or 0) and not is_named
             layer = 0 if EMBEDDING.match(name) else blocks.get(name, head_layer - 1) + 1
-            depth = head_layer - layer if share else 0
-            group = groups.setdefault((decays, depth), {"params": []})
+            layers_below_head = head_layer - layer if layer_decay else 0
+            group = groups.setdefault((decays, layers_below_head), {"params": []})
             group["params"].append(parameter)
             if not decays:
                 group["weight_decay"] = 0.0
-            if share:
-                group["lr"] = self.base_lr * share**depth
+            if layer_decay:
+                group["lr"] = self.base_lr * layer_decay**layers_below_head
         params += groups.values()
 
 
 @CheckpointLoader.register_scheme(prefixes=GUARDED)
 def load_from_guarded(path: str, map_location: object = None) -> dict[str, dict[str, Tensor]]:
-    """What MMEngine calls to read a path that begins with `GUARDED`."""
+    """Read start weights safely; MMEngine calls this for a path that begins with `GUARDED`."""
     return {"state_dict": read_weights(path.removeprefix(GUARDED))}

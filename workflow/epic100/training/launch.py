@@ -45,11 +45,12 @@ from epic100.video.index_file import FOLDER as SHARED_INDEXES
 
 log = logging.getLogger(__name__)
 
-# A step takes seconds, but a slow disk that comes back is worth the wait.
+# A process waits this long for another. A step takes seconds, but a slow disk may come back.
 PATIENCE_MINUTES = 30.0
-# It is always on the node itself; $TMPDIR may be on a network disk.
+# This folder is always on the node itself; $TMPDIR may be on a network disk.
 MEMORY = "/dev/shm"
-ERROR = "\x1e"  # A line that begins so is the error of a node.
+# A line of output that begins with this character is the error of a node.
+ERROR = "\x1e"
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 # The processes of all nodes must connect within this time.
 WAIT_SECONDS = 600
@@ -62,9 +63,9 @@ class Nodes:
     Args:
         address: IPv4 address of the first node, which the others connect to.
         port: Port on that address.
-        run_id: A name that only the nodes of this training know.
+        run_id: A random name that only the nodes of this training know.
         host: Name of the first node.
-        rank: The variable that has a node's number.
+        rank: The environment variable that has the number of a node.
     """
 
     address: str
@@ -76,7 +77,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Job:
-    """What each process of a training is given.
+    """The order that each process of a training gets.
 
     Args:
         settings: The `train:` section.
@@ -122,7 +123,11 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
 
 
 def _train_on_nodes(job: Job) -> None:
-    """Start the training on all nodes of this job, and raise the error that ended it."""
+    """Start the training on all nodes of this job, and wait for its end.
+
+    Raises:
+        EpicError: The error that ended the training.
+    """
     count = job.settings.nodes
     launcher, rank_variable = here().on_nodes(count, SAVE_SECONDS)
     address = own_address()
@@ -132,37 +137,38 @@ def _train_on_nodes(job: Job) -> None:
     command = [*launcher, sys.executable, "-u", "-P", "-m", PROCESS, "/dev/stdin"]
     log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
     errors: list[EpicError] = []
-    with tempfile.TemporaryFile() as file:
-        pickle.dump((0, start_node, replace(job, nodes=nodes)), file)
-        file.seek(0)
-        step = subprocess.Popen(
+    with tempfile.TemporaryFile() as order_file:
+        # The process of a node reads its order from its standard input (`base.ranks`).
+        pickle.dump((0, start_node, replace(job, nodes=nodes)), order_file)
+        order_file.seek(0)
+        launcher_process = subprocess.Popen(
             command,
-            stdin=file,
+            stdin=order_file,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
         )
-    with step, forwarding(step.send_signal):
-        for line in step.stdout or ():
+    with launcher_process, forwarding(launcher_process.send_signal):
+        for line in launcher_process.stdout or ():
             if line.startswith(ERROR):
                 errors.append(EpicError(json.loads(line.removeprefix(ERROR))))
             else:
                 sys.stdout.write(line)
     if errors:
         raise cause_of(errors)
-    if step.returncode:
+    if launcher_process.returncode:
         raise EpicError(
-            f"training ended, because {launcher[0]} ended with exit code {step.returncode} (its "
-            f"reason stands above); {GO_ON}"
+            f"training ended, because {launcher[0]} ended with exit code "
+            f"{launcher_process.returncode} (its reason stands above); {GO_ON}"
         )
 
 
 def start_node(job: Job) -> None:
-    """Start the ranks of this node, one of several, and wait for them.
+    """Start the ranks of this node, one of several nodes, and wait for them.
 
     Raises:
-        EpicError: As `launch`. It was printed for the launcher on the first node.
+        EpicError: As `launch`. It is also printed, for the process of the rule on the first node.
     """
     nodes, host = job.nodes, socket.gethostname()
     assert nodes is not None, "started on a node"
@@ -197,7 +203,8 @@ def _start_ranks(job: Job, placement: Placement) -> None:
             # MMEngine uses any GPU that it sees, so a training on the CPU hides them all.
             **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
         }
-        first_rank = int(os.environ[job.nodes.rank]) * placement.on_node if job.nodes else 0
+        node_number = int(os.environ[job.nodes.rank]) if job.nodes else 0
+        first_rank = node_number * placement.on_node
         environments = [
             environment | {"RANK": str(first_rank + number), "LOCAL_RANK": str(number)}
             for number in range(placement.on_node)
@@ -207,7 +214,7 @@ def _start_ranks(job: Job, placement: Placement) -> None:
 
 
 def train_rank(job: Job) -> None:
-    """Join the other ranks and train.
+    """Join the other ranks of the training, and train.
 
     Raises:
         EpicError: The training cannot go on.
@@ -233,17 +240,20 @@ def train_rank(job: Job) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _tell_ranks(number: int) -> None:
-    """Send a signal to the ranks, which run in sessions of their own."""
+def _tell_ranks(signal_number: int) -> None:
+    """Send a signal to the ranks of this node.
+
+    They run in sessions of their own, so a signal to this process does not reach them.
+    """
     for child in psutil.Process().children():
         if PROCESS in child.cmdline():
-            child.send_signal(number)
+            child.send_signal(signal_number)
 
 
 def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
-    """Open the store of a training on rank 0, or connect to it.
+    """Open the store at which all ranks meet: rank 0 opens it, and the others connect to it.
 
-    Torch's own listens on all addresses of the node, this one on its one address only.
+    Torch's own store listens on all addresses of the node, this one on a single address.
 
     Args:
         nodes: The nodes.
@@ -275,10 +285,10 @@ def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
 
 
 def own_address() -> str:
-    """The IPv4 address at which other nodes reach this one.
+    """Find the IPv4 address at which other nodes reach this one.
 
-    It is that of the interface in GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME, or else that of the
-    machine's name.
+    It is the address of the interface in GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME, or else the
+    address of the machine's name.
 
     Raises:
         EpicError: The interface or the name has no IPv4 address.
@@ -302,24 +312,27 @@ def own_address() -> str:
 
 
 def free_port(address: str) -> int:
-    """A port that is free now on this address of this machine."""
-    with socket.create_server((address, 0)) as server:
-        return int(server.getsockname()[1])
+    """Find a port that is free now on this address of this machine."""
+    any_port = 0
+    with socket.create_server((address, any_port)) as server:
+        _, port = server.getsockname()
+        return int(port)
 
 
 def towards(address: str) -> dict[str, str]:
-    """Variables that bind gloo and NCCL to the interface that leads to `address`.
+    """Make the variables that bind gloo and NCCL to the interface that leads to `address`.
 
-    The one that leads to 127.0.0.1 keeps them off the network. A user's choice of an interface
-    wins. NCCL may send its data over InfiniBand all the same.
+    The interface that leads to 127.0.0.1 keeps them off the network. A user's choice of an
+    interface wins. NCCL may still send its data over InfiniBand.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, 9))  # This sends nothing.
-        local_address = probe.getsockname()[0]
+        # To connect a UDP socket sends nothing, but chooses the local address.
+        probe.connect((address, 9))
+        local_address, _ = probe.getsockname()
     interfaces = psutil.net_if_addrs().items()
     names = [
         name
         for name, entries in interfaces
         if local_address in (entry.address for entry in entries)
     ]
-    return {key: names[0] for key in INTERFACES if names and key not in os.environ}
+    return {variable: names[0] for variable in INTERFACES if names and variable not in os.environ}

@@ -1,8 +1,8 @@
-"""The engine of a training: its epochs and batches, what is saved when, and how it is stopped.
+"""The loop of a training: its epochs and batches, when it saves, and how it is stopped.
 
 `ResumableEpochLoop.run` is the story, from the batch after the last saved one to the last epoch.
-The loop also knows where a training is: `epoch` and `iter` count what is finished, `history` has
-what was measured. What a checkpoint holds is in `state`, what is shown in `report`.
+The loop also knows how far a training is: `epoch` and `iter` count finished epochs and batches,
+`history` has what was measured. Checkpoints are made in `state`, progress is shown in `report`.
 """
 
 import itertools
@@ -37,10 +37,10 @@ from epic100.training.run import checkpoint_path, keep_as_best, last_saved, writ
 from epic100.training.state import History, Saves, collect_state, require_finite
 from epic100.training.step import Mark, Step, clip_without_reading
 
-# MMEngine's log keeps so many values of each figure, which is more than its averaging windows need.
-# It copies them at every iteration. With its default of a million values, the copy takes 14 ms
-# after 630,000 iterations.
-KEPT = 1000
+# MMEngine's log may keep this many values of each figure, more than its averaging windows need. It
+# copies them at every iteration. With its default of a million values, the copy takes 14 ms after
+# 630,000 iterations.
+LOG_VALUES = 1000
 
 
 @LOOPS.register_module()
@@ -51,21 +51,21 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     all epochs. So a state saved after the last batch of an epoch differs from one saved after its
     validation. It works with any sampler that derives its order from its seed and epoch.
 
-    On a GPU no step waits for the device. What a step gave is read when the next one is on its way
-    (`behind`), or when the epoch ends or something is saved (`catch_up`). What hooks get as
-    `outputs` is what was read last: numbers. On a CPU each step is read at once.
+    On a GPU no step waits for the device. The figures of a step are read when the next step is on
+    its way (`behind`), or when the epoch ends or a checkpoint is saved (`catch_up`). Hooks get the
+    figures that were read last as `outputs`: numbers. On a CPU each step is read at once.
 
     Attributes:
         history: What the training measured so far.
-        saves: When to save within an epoch, and as which run; of `SafeCheckpointHook`.
-        report: What is shown and written while it trains; of `TelemetryHook`.
+        saves: When to save within an epoch, and the run's stamp; from `SafeCheckpointHook`.
+        report: The progress on the screen and in files; from `TelemetryHook`.
         signals: The signals that ask this process to stop.
-        stopping: Whether any process was asked to stop, as of the step that was read last.
-        most: Segments that are trained on at the same time, at most; None: the whole batch.
-        behind: Steps that may be on their way when the next one begins.
+        stopping: Whether any process had been asked to stop at the step that was read last.
+        micro_batch: Largest number of segments to train on at once; None means the whole batch.
+        behind: Number of earlier steps that may be unread after a step: 1 on a GPU, 0 on a CPU.
         loss: Loss of the step that was read last, the mean over processes.
         clock: Seconds of rank 0's monotonic clock at that step.
-        computed: Seconds that this process computed for it, without hooks.
+        computed: Seconds that this process computed for that step, without hooks.
 
     Raises:
         EpicError: The loss is NaN or infinite: the error names the batch, nothing is saved. Or a
@@ -80,7 +80,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.saves: Saves = hooks[SafeCheckpointHook].saves
         self.report: Report = hooks[TelemetryHook].report
         self.signals, self.stopping = StopSignals(), False
-        self.most: int | None = None
+        self.micro_batch: int | None = None
         self.dtype = dtype_of(self.runner.cfg)
         self.device = next(self.runner.model.parameters()).device
         self.behind = int(self.device.type == "cuda")
@@ -99,7 +99,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         batch_sampler.sampler = self._order = RestOfOrder(batch_sampler.sampler)
 
     def run(self) -> nn.Module:
-        """Train what is left of the run."""
+        """Train all batches that are left of the run, and return the model."""
         loaders = [self.dataloader]
         if self.runner.val_loop is not None:
             loaders.append(self.runner.val_loop.dataloader)
@@ -115,6 +115,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def _train(self) -> None:
+        """Go through the epochs that are left: train, validate, save."""
         call_hooks = self.runner.call_hook
         call_hooks("before_train")
         self._begin()
@@ -131,13 +132,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         call_hooks("after_train")
 
     def _begin(self) -> None:
-        """Make what is on the disk match the state from which the training goes on."""
+        """Prepare the first step: the clock, the report, and the files that a kill left behind."""
         runner, batches = self.runner, len(self.dataloader)
         if isinstance(runner.optim_wrapper, OptimWrapper):
             clip_without_reading(runner.optim_wrapper)
         # Formatting is slow, so it is done only once.
         self._config_text = runner.cfg.pretty_text
-        self.clock = self.saves.at = on_rank_0(time.monotonic)
+        self.clock = self.saves.last_save = on_rank_0(time.monotonic)
         batch_size = self.dataloader.batch_size * world()
         epoch_segments = min(batches * batch_size, len(self.dataloader.sampler) * world())
         batches_done = self._iter - self._epoch * batches
@@ -150,16 +151,17 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self._keep_best()
 
     def _rest_of_epoch(self) -> Iterator[tuple[dict, float]]:
-        """The batches of this epoch that are not done yet, with the seconds each took to come."""
+        """Yield the batches that are left of this epoch, each with the seconds spent waiting."""
         move, batches_done = Mover(self.device), self._iter - self._epoch * len(self.dataloader)
         if batches_done == len(self.dataloader):
             return
+        # The loader's sampler then skips the samples of the batches that are done.
         self._order.start, self._last_end = batches_done * self.dataloader.batch_size, None
-        before = time.perf_counter()
+        asked_at = time.perf_counter()
         for batch in self.dataloader:
-            waited = time.perf_counter() - before
+            waited = time.perf_counter() - asked_at
             yield move(batch), waited
-            before = time.perf_counter()
+            asked_at = time.perf_counter()
 
     def step(self, batch: dict, waited: float) -> None:
         """Train on one batch, and read the steps that are no longer on their way."""
@@ -167,7 +169,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner.call_hook("before_train_iter", batch_idx=batch_index, data_batch=batch)
         began = Mark(self.device)
         outputs = train_step(
-            runner.model, batch, runner.optim_wrapper, most=self.most, dtype=self.dtype
+            runner.model, batch, runner.optim_wrapper, most=self.micro_batch, dtype=self.dtype
         )
         if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
             outputs["grad_norm"] = norm
@@ -183,7 +185,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._iter += 1
 
     def catch_up(self, behind: int = 0) -> None:
-        """Read the steps that are on their way, but for the last `behind` ones."""
+        """Wait for the steps that are on their way, except the last `behind`, and read them."""
         while len(self._on_their_way) > behind:
             self._read(self._on_their_way.pop(0))
         # A single process sees its signal at once; several must first agree in a step.
@@ -191,18 +193,23 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.stopping = self.signals.requested is not None
 
     def _read(self, step: Step) -> None:
+        """Wait for a step, check its loss, and add its figures to the history and the report."""
         self.loss, self.clock, self.stopping, self.figures = step.read()
         if not math.isfinite(self.loss):
-            raise EpicError(self._about_bad_loss(step))
+            raise EpicError(self._bad_loss_error(step))
         hub, self.computed = self.runner.message_hub, step.computed
         hub.update_scalar("train/compute_time", self.computed)
         for buffer in hub.log_scalars.values():
-            buffer.max_length = min(buffer.max_length, KEPT)
+            buffer.max_length = min(buffer.max_length, LOG_VALUES)
         segments = len(step.batch["data_samples"])
         self.history.add(segments, self.loss, step.lr, step.waited, step.computed)
         self.report.step(self.history, segments, self.loss)
 
-    def _about_bad_loss(self, step: Step) -> str:
+    def _bad_loss_error(self, step: Step) -> str:
+        """Write the error about a loss that is NaN or infinite, with the ids of the segments.
+
+        Only processes whose own loss is bad give their segments.
+        """
         samples = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
         ids = itertools.chain(*from_all([sample.metainfo["narration_id"] for sample in samples]))
         return (
@@ -213,9 +220,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         )
 
     def _save_if_due(self) -> None:
-        """Save where it is due, before a validation, and on a signal, which also stops the run."""
+        """Save if a save is due, before a validation, and on a signal; a signal also stops."""
         is_last = self._iter == (self._epoch + 1) * len(self.dataloader)
         validates = is_last and self.validates_after(self._epoch + 1)
+        # After the last batch of an epoch, `_end_epoch` saves anyway.
         is_due = not is_last and self.saves.due(self._iter, self.clock)
         if validates or is_due or self.stopping:
             path = self.save()
@@ -226,7 +234,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 )
 
     def save(self) -> Path:
-        """Write a checkpoint of now; it is on the disk when this returns."""
+        """Write a checkpoint of the present state; it is on the disk when this returns."""
         path = checkpoint_path(self.runner.work_dir, self._iter)
         # A loss that is NaN or infinite must stop the training before the save.
         self.catch_up()
@@ -234,10 +242,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         state = collect_state(self.runner, self.history, self._config_text)
         state["stamp"] = self.saves.stamp
         on_rank_0(lambda: write_checkpoint(path, state, self.saves.keep))
-        self.saves.at = self.clock
+        self.saves.last_save = self.clock
         return path
 
     def _keep_best(self) -> None:
+        """Keep the checkpoint of the present batch as `best.pth`, too."""
         path = checkpoint_path(self.runner.work_dir, self._iter)
         on_rank_0(lambda: keep_as_best(path))
 
@@ -248,7 +257,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return epoch % self.val_interval == 0 or epoch == self._max_epochs
 
     def _validate(self) -> dict[str, float]:
-        """The figures of a validation after this epoch; none if none is due."""
+        """Validate if a validation follows this epoch, and return its figures, otherwise {}."""
         self._decide_current_val_interval()
         if not self.validates_after(self._epoch):
             return {}
@@ -256,7 +265,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             return self.runner.val_loop.run()
 
     def after_val_batch(self, segments: int) -> None:
-        """Report a batch of a validation. On a signal stop: the state before it is saved."""
+        """Report a batch of a validation, and stop on a signal.
+
+        The state was saved before the validation, so a stop loses nothing.
+        """
         self.report.validated(segments)
         if any(from_all(self.signals.requested is not None)):
             raise Stopped(
@@ -266,7 +278,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             )
 
     def _end_epoch(self, figures: dict[str, float]) -> None:
-        """Add a row to the table, and save; the best by action top-1 is kept beside the newest."""
+        """Add the epoch's row to the table, and save; keep the best epoch by action top-1, too."""
         self.history.end_epoch(self._epoch, self._iter, figures)
         self.report.epoch(self.history)
         is_best = figures.get(ACTION_TOP1, -math.inf) > self.history.best
@@ -278,14 +290,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     @property
     def _signal(self) -> str:
+        """The name of the signal that asked this process to stop, or words for another process."""
         return self.signals.requested or "a signal to another process"
 
 
 @LOOPS.register_module()
 class ClipValLoop(ValLoop):
-    """MMEngine's validation, with batches and forward passes as training and prediction have them.
+    """MMEngine's validation, with the batches and forward passes of training and prediction.
 
-    MMEngine's own computes in float32 whatever the training computes in.
+    MMEngine's own loop always computes in float32, also if the training computes in another format.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -295,7 +308,7 @@ class ClipValLoop(ValLoop):
         self.dtype = dtype_of(self.runner.cfg)
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Score one batch, and give its scores to the metric."""
+        """Compute the scores of one batch, and give them to the metric."""
         self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
         batch, model = self.move(data_batch), bare(self.runner.model)
         clips, samples = batch["inputs"], batch["data_samples"]
@@ -333,14 +346,14 @@ class QuietRunner(Runner):
 
 
 class ShortRunner(QuietRunner):
-    """The Runner of a check: without a log file, and without notes of the machine."""
+    """The Runner of a check: it writes no log file and no lines about the machine."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build a logger without a file, since others log there after the check."""
         return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
 
     def _log_env(self, env_cfg: dict) -> None:
-        """Write nothing."""
+        """Write nothing, in place of the lines about the machine that MMEngine logs."""
 
 
 class RestOfOrder(Sampler):

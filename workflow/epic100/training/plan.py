@@ -1,4 +1,4 @@
-"""Where and how a training runs: device, processes, shares of a batch, loaders, memory layout.
+"""Plan where and how a training runs: device, processes, micro-batches, loaders, memory layout.
 
 Nothing here changes what is learned, except for rounding, and for BatchNorm and dropout over
 several processes. So it is not part of a run's stamp, and a run may resume with another plan.
@@ -31,15 +31,17 @@ from epic100.training.recipe import (
     present,
 )
 
-# The workers of one process prefetch at most so many clips, or one batch each. A clip of 13 frames
-# of 160 pixels takes 1 MB.
+# The workers of one process together prefetch at most this many clips, but always one batch each.
+# A clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
+# These are the types of a model whose backbone has its weights channels-last, or as torch makes
+# them.
 CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a training runs.
+    """The device, processes and nodes of a training.
 
     Args:
         device: "cuda" or "cpu".
@@ -77,47 +79,51 @@ def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) ->
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a run is trained on this machine.
+    """The plan by which this machine trains a run.
+
+    A step trains on a batch. Each process takes an equal share of it, and may split its share into
+    micro-batches.
 
     Args:
         config: The complete MMEngine config.
         placement: Device and processes.
-        share: Segments per step of one process.
-        part: Segments of a share that are trained on at the same time.
-        precision: What a GPU computes in: fp32, bf16 or fp16.
+        batch_per_process: Segments per step of one process.
+        micro_batch: Segments that one process trains on at the same time.
+        precision: The number format a GPU computes in: fp32, bf16 or fp16.
         val: The val list; None if training runs without validation.
         no_val: Why there is no validation, or "".
     """
 
     config: Recipe
     placement: Placement
-    share: int
-    part: int
+    batch_per_process: int
+    micro_batch: int
     precision: str
     val: pd.DataFrame | None
     no_val: str
 
     @property
     def bn(self) -> str:
-        """BatchNorm's statistics: local, sync or frozen."""
+        """How BatchNorm gets its statistics: local, sync (over all processes) or frozen."""
         if any(hook["type"] == "FrozenBatchNormHook" for hook in custom_hooks(self.config)):
             return "frozen"
         return "sync" if self.config.get("sync_bn") else "local"
 
     @property
     def mixing(self) -> Any:
-        """What mixes clips, as the config has it, or None."""
+        """The config's `blending`, which mixes the clips of a batch, or None."""
         return (self.config.model.get("data_preprocessor") or {}).get("blending")
 
     @property
     def batch(self) -> int:
         """Segments per step, over all processes."""
-        return self.share * self.placement.processes
+        return self.batch_per_process * self.placement.processes
 
     @property
     def validated(self) -> int:
         """Number of segments in each validation."""
         total = 0 if self.val is None else len(self.val)
+        # `part` in the config limits the number of segments; without validation, 0 is returned.
         return total and min(self.config.val_dataloader.dataset.get("part") or total, total)
 
 
@@ -129,6 +135,9 @@ def plan_run(
     work_dir: str | os.PathLike,
 ) -> TrainingPlan:
     """Plan how this machine trains the result of `build_config`.
+
+    The plan adds to the config: the precision and the processes, the loaders, and the micro-batches
+    of a step. It drops the validation if there is nothing to validate on.
 
     Args:
         config: The result of `build_config`; it is not changed.
@@ -160,7 +169,8 @@ def plan_run(
         if val is not None:
             # With `cpu`, MMEngine would send the results through files in the current folder.
             distributed["val_evaluator.collect_device"] = "gpu"
-    # The hook that is added here changes how the run is computed, not what it learns.
+    # The hook that is added here changes how the run is computed, not what it learns, so it is in
+    # no stamp.
     hooks = custom_hooks(config)
     if settings.compile:
         hooks.append({"type": "CompileHook"})
@@ -176,12 +186,13 @@ def plan_run(
             "custom_hooks": hooks,
         },
     )
-    share, part = planned.train_dataloader.batch_size, _part_of_share(planned, settings)
-    if part < share or planned.get("default_hooks", {}).get("accumulate"):
-        hook = {"type": "AccumulateHook", "most": part}
+    batch_per_process = planned.train_dataloader.batch_size
+    micro_batch = _micro_batch(planned, settings)
+    if micro_batch < batch_per_process or planned.get("default_hooks", {}).get("accumulate"):
+        hook = {"type": "AccumulateHook", "most": micro_batch}
         planned = changed(planned, {"default_hooks.accumulate": hook})
-    plan = TrainingPlan(planned, placement, share, part, precision, val, no_val)
-    if part == 1 and plan.mixing:
+    plan = TrainingPlan(planned, placement, batch_per_process, micro_batch, precision, val, no_val)
+    if micro_batch == 1 and plan.mixing:
         raise EpicError(
             "the batch is computed a segment at a time, but `model.data_preprocessor.blending` "
             "mixes the segments of a part with each other; lower `train: accumulate:`, raise "
@@ -190,18 +201,27 @@ def plan_run(
     return plan
 
 
-def _part_of_share(config: Recipe, settings: TrainSettings) -> int:
-    """Segments that a process trains on at the same time: by `accumulate`, or by the recipe."""
-    share = config.train_dataloader.batch_size
-    if settings.accumulate:
-        return math.ceil(share / settings.accumulate)
+def _micro_batch(config: Recipe, settings: TrainSettings) -> int:
+    """Compute how many segments a process trains on at the same time.
+
+    `accumulate` is the number of micro-batches. Without it, the recipe limits their size.
+    """
+    batch_per_process = config.train_dataloader.batch_size
     hook = config.get("default_hooks", {}).get("accumulate")
-    # The parts are of equal size, none larger than the recipe allows.
-    return math.ceil(share / math.ceil(share / hook.most)) if hook else share
+    if settings.accumulate:
+        return math.ceil(batch_per_process / settings.accumulate)
+    if not hook:
+        return batch_per_process
+    # The micro-batches are as few as the recipe's limit allows, and of equal size.
+    return math.ceil(batch_per_process / math.ceil(batch_per_process / hook.most))
 
 
 def refuse_device(config: Recipe, device: str) -> None:
-    """Refuse a key that the device cannot do. Raises EpicError."""
+    """Refuse a precision, or synced BatchNorm, that the device does not support.
+
+    Raises:
+        EpicError: The device does not support a key of the config.
+    """
     fault, precision = "", precision_of(config)
     if (
         precision == "bf16"
@@ -221,6 +241,7 @@ def refuse_device(config: Recipe, device: str) -> None:
 
 
 def _require_even_shares(config: Recipe, placement: Placement, parts: int) -> None:
+    """Raise EpicError unless all micro-batches of all processes can have the same size."""
     batch, shares = config.train_dataloader.batch_size, placement.processes * parts
     if batch % shares:
         nodes = f"train.nodes {placement.nodes} x " if placement.nodes > 1 else ""
@@ -231,27 +252,31 @@ def _require_even_shares(config: Recipe, placement: Placement, parts: int) -> No
 
 
 def _loaders(config: Recipe, settings: TrainSettings, placement: Placement) -> Changes:
+    """Set the batch size, workers and prefetching of each loader, for one process."""
     changes: Changes = {}
     for name in present(config, *LOADERS):
         loader = config[name]
-        share, workers = max(1, loader.batch_size // placement.processes), loader.get("num_workers")
+        batch_size = max(1, loader.batch_size // placement.processes)
+        workers = loader.get("num_workers")
         values: Changes = {
-            "batch_size": share,
+            "batch_size": batch_size,
             "pin_memory": loader.get("pin_memory", placement.device == "cuda"),
             "collate_fn": loader.get("collate_fn", {"type": "collate_in_one"}),
         }
         is_chosen = settings.workers is not None or f"{name}.num_workers" in settings.options
+        # A GPU needs as many workers as the cores allow, unless the user chose a number.
         if placement.device == "cuda" and not is_chosen:
             workers = workers_for(usable_cores(), placement.on_node)
             values |= {"num_workers": workers, "persistent_workers": workers > 0}
         if workers:
-            values["prefetch_factor"] = loader.get("prefetch_factor", batches_ahead(workers, share))
+            ahead = batches_ahead(workers, batch_size)
+            values["prefetch_factor"] = loader.get("prefetch_factor", ahead)
         changes |= {f"{name}.{key}": value for key, value in values.items()}
     return changes
 
 
 def _fused(config: Recipe, placement: Placement) -> Changes:
-    """On a GPU, the optimizer's step in one kernel, where torch has it and nothing is chosen."""
+    """Let a GPU do the optimizer's step in one kernel, unless the config says how to do it."""
     optimizer = config.optim_wrapper.get("optimizer", {})
     optimizer_class = getattr(torch.optim, optimizer.get("type", ""), None)
     has_fused = (
@@ -262,21 +287,21 @@ def _fused(config: Recipe, placement: Placement) -> Changes:
     return {"optim_wrapper.optimizer.fused": True}
 
 
-def batches_ahead(workers: int, share: int) -> int:
-    """Batches that each worker prefetches: two, torch's default, or one if they are large.
+def batches_ahead(workers: int, batch_size: int) -> int:
+    """Compute how many batches a worker prefetches: two, torch's default, or one if it is large.
 
     Args:
         workers: Loader processes of one training process.
-        share: Segments per batch of one process.
+        batch_size: Segments per batch of one process.
     """
-    return max(1, min(2, CLIPS_AHEAD // (workers * share)))
+    return max(1, min(2, CLIPS_AHEAD // (workers * batch_size)))
 
 
 def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> str:
-    """The type of the model, which says how the backbone's weights lie.
+    """Choose the type of the model, which decides the memory layout of the backbone's weights.
 
-    Channels-last, but for fp32 on a GPU: docs/evidence/layout.md says why. A model of another type
-    keeps it.
+    It is channels-last, except for fp32 on a GPU: docs/evidence/layout.md says why. The setting
+    overrides this. A model of any other type keeps its type.
     """
     channels_last = settings.channels_last
     if channels_last is None:
@@ -285,7 +310,7 @@ def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> st
 
 
 def _val_list(config: Recipe, settings: TrainSettings) -> tuple[pd.DataFrame | None, str]:
-    """The segments to validate on, or None and the reason."""
+    """Read the segments to validate on, or return None and the reason."""
     if settings.split != "train":
         return None, f"`train: split: {settings.split}` leaves no segment to validate on"
     if not present(config, "val_dataloader"):

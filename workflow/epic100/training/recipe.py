@@ -1,9 +1,9 @@
-"""Turn the workflow's settings into the MMEngine config of what is learned.
+"""Turn the workflow's settings into the MMEngine config of a training.
 
-The MMEngine file is the recipe: it states what is trained. A run adds only what it knows: where
-files are, and the keys of `train:` that are set. Nothing is changed in place. The stamp of a run is
-computed from this config; `training.plan` then adds how a machine trains it. Each function below
-`build_config` returns some dotted keys of the config with their values.
+The MMEngine file is the recipe: it states what is trained. A run adds only the places of its files
+and the keys of `train:` that are set. Nothing is changed in place. The stamp of a run is computed
+from this config; `training.plan` then adds how a machine trains it. Functions that return `Changes`
+give dotted keys of the config with their new values.
 """
 
 import copy
@@ -41,16 +41,17 @@ AUTOCAST: dict[str, Changes] = {
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
-# These steps of MMAction2 take a whole video for the segment. A config must have the steps
-# `OpenSegment` and `DecodeSegment` instead.
-OWN_STEPS = {
+# The pipeline steps of MMAction2 that open or decode a video, each with the workflow's step to use
+# instead: MMAction2's would read the whole video as the segment.
+STEPS_TO_REPLACE = {
     f"{library}{step}": ours
     for library in ("Decord", "PyAV", "OpenCV")
     for step, ours in (("Init", "OpenSegment"), ("Decode", "DecodeSegment"))
 }
-# A model also states its number of classes here: for mixed labels, and for TPN's second head.
-COUNTS = (".num_classes", ".aux_head_cfg.out_channels")
-# MMEngine's Runner reads its own arguments from a config, and these keys of the whole config.
+# A model also states its number of classes at these keys: for mixed labels, and for TPN's second
+# head.
+CLASS_COUNT_KEYS = (".num_classes", ".aux_head_cfg.out_channels")
+# The top-level keys that MMEngine's Runner reads: these, and its own arguments.
 READ = {
     "activation_checkpointing",
     "auto_scale_lr",
@@ -61,6 +62,8 @@ READ = {
 } | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # MMEngine takes these keys out of a dict before it builds the class.
 BUILDERS = {"type", "constructor", "paramwise_cfg", "priority"}
+# A known name that is at least this similar (0 to 1) is suggested for a name that nothing reads.
+SIMILAR = 0.6
 # Where any name is possible, a name this similar to a known one counts as a typo.
 ALIKE = 0.85
 
@@ -72,7 +75,10 @@ def build_config(
     index_dir: str | None = None,
     classes: tuple[int, int] = (97, 300),
 ) -> Recipe:
-    """Build the MMEngine config of what is learned.
+    """Build the MMEngine config of a run from its recipe and the settings.
+
+    The settings of schedule and validation come first, then all others, then the options; the head
+    gets its classes at last, because an option may choose another head.
 
     Args:
         settings: The workflow's settings; `options` are applied last and override all others.
@@ -88,7 +94,7 @@ def build_config(
     # A recipe may then name classes of MMAction2 without the prefix `mmaction.`.
     init_default_scope("mmaction")
     config = read_config(settings.config)
-    _require_parts(config, settings.config)
+    _require_own_classes(config, settings.config)
     # The hooks that are added here change what is learned.
     hooks = custom_hooks(config)
     if settings.bn == "frozen":
@@ -109,7 +115,9 @@ def build_config(
         config,
         {
             **at_precision(config, settings.precision),
-            **_named(config, settings, results, video_root, index_dir or f"{results}/scan"),
+            **_paths_and_values(
+                config, settings, results, video_root, index_dir or f"{results}/scan"
+            ),
             "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
             "default_hooks.checkpoint.keep": settings.checkpoint.keep,
             "default_hooks.checkpoint.go_on": True,
@@ -123,19 +131,20 @@ def build_config(
     # MMEngine pops `_delete_` keys from what it is given.
     options = copy.deepcopy(settings.options)
     try:
-        config.merge_from_dict({key: _as_there(config, key, options[key]) for key in options})
+        config.merge_from_dict({key: _like_config(config, key, options[key]) for key in options})
     except TypeError as error:  # An option sets a dict where the config has another type.
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
     if config.optim_wrapper.get("accumulative_counts", 1) != 1:
         raise EpicError("`optim_wrapper.accumulative_counts` is set; expected `train: accumulate:`")
     pairs = pairs_path(results, settings.split)
     return changed(
-        config, _counted(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]})
+        config,
+        _class_counts(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]}),
     )
 
 
 def at_precision(config: Recipe, precision: str | None) -> Changes:
-    """Set what a training computes in; None: as the config states it."""
+    """Set the precision (a key of `AUTOCAST`) of a training; None leaves the config's own."""
     if precision is None:
         return {}
     wrapper = {k: v for k, v in config.optim_wrapper.items() if k not in AUTOCAST["bf16"]}
@@ -143,12 +152,15 @@ def at_precision(config: Recipe, precision: str | None) -> Changes:
 
 
 def precision_of(config: Recipe) -> str:
-    """What a training of this config computes in: a key of `AUTOCAST`."""
+    """Name the precision that a training of this config computes in: fp32, bf16 or fp16."""
     return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype_of(config)]
 
 
-def _as_there(node: Any, key: str, value: Any) -> Any:
-    """A list of YAML as a tuple where the config has one, on which some of MMAction2 insist."""
+def _like_config(node: Any, key: str, value: Any) -> Any:
+    """Turn an option's list into a tuple if the config has a tuple at this key.
+
+    YAML has no tuples, but some classes of MMAction2 take nothing else.
+    """
     for name in key.split("."):
         if isinstance(node, (list, tuple)):
             node = node[int(name)]
@@ -158,7 +170,7 @@ def _as_there(node: Any, key: str, value: Any) -> Any:
 
 
 def model_config(config: Recipe) -> dict[str, Any]:
-    """What a model file keeps of a result of `build_config`: no other file is needed to build it.
+    """Make the config that a model file keeps, from which alone the model can be built again.
 
     Args:
         config: The result of `build_config`, or of `training.plan` on top of it.
@@ -184,8 +196,8 @@ def schedule_for(config: Recipe, epochs: int) -> Changes:
     return {"train_cfg.max_epochs": epochs, "param_scheduler": schedules}
 
 
-def _require_parts(config: Recipe, where: str) -> None:
-    """Refuse a config whose loop, hooks or data are MMAction2's own, with the lines to change."""
+def _require_own_classes(config: Recipe, path: str) -> None:
+    """Refuse a config with a loop, hooks or data of MMAction2, and name the lines to change."""
     values = dict(items_of(tree_of(config.to_dict())))
     required = {
         "train_cfg.type": "ResumableEpochLoop",
@@ -195,9 +207,9 @@ def _require_parts(config: Recipe, where: str) -> None:
         **{f"{name}.dataset.type": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)},
         **{f"{name}.type": "EpicPairMetric" for name in present(config, *EVALUATORS)},
         **{
-            key: OWN_STEPS[value]
+            key: STEPS_TO_REPLACE[value]
             for key, value in values.items()
-            if key.startswith(LOADERS) and value in OWN_STEPS
+            if key.startswith(LOADERS) and value in STEPS_TO_REPLACE
         },
     }
     lines = [f"{key} = {value!r}" for key, value in required.items() if values.get(key) != value]
@@ -207,22 +219,25 @@ def _require_parts(config: Recipe, where: str) -> None:
         lines.append(f"model.cls_head = dict(type={HEAD!r}, head=...)")
     if lines:
         raise EpicError(
-            f"{where}: the workflow cannot train this MMEngine config as it is; expected "
+            f"{path}: the workflow cannot train this MMEngine config as it is; expected "
             f"{', '.join(lines)}; a config on top of {DEFAULT} (`_base_`) has all of them, and "
             "states its own model and pipelines alone"
         )
 
 
 def _epic_head(head: ConfigDict) -> dict[str, Any]:
-    """The head of a config. A plain head of MMAction2 is wrapped, with an output for each pair."""
+    """Return the head of a config as an EpicHead.
+
+    A plain head of MMAction2 is wrapped in an EpicHead, with one output for each pair.
+    """
     if head.type == HEAD:
         return {"heads": "pair", **head}
     inner_head = {key: value for key, value in head.items() if key != "num_classes"}
     return {"type": HEAD, "heads": "pair", "head": inner_head}
 
 
-def _counted(config: Recipe, table: Mapping[str, Any]) -> Changes:
-    """What counts pairs and classes: the head, the metric, and a few parts of MMAction2.
+def _class_counts(config: Recipe, table: Mapping[str, Any]) -> Changes:
+    """Set the numbers of pairs and classes in the head, the metric and other parts of the model.
 
     Args:
         config: The config with the options, which may have another head.
@@ -234,7 +249,7 @@ def _counted(config: Recipe, table: Mapping[str, Any]) -> Changes:
     for name in present(config, *EVALUATORS):
         changes |= {f"{name}.{key}": head[key] for key in (*table, "heads")}
     trees = {name: tree_of(model[name]) for name in present(model, "neck", "data_preprocessor")}
-    count_keys = [key for key, _ in items_of(trees, "model.") if key.endswith(COUNTS)]
+    count_keys = [key for key, _ in items_of(trees, "model.") if key.endswith(CLASS_COUNT_KEYS)]
     changes |= {key: len(read_pairs(table["pairs"])) for key in count_keys}
     if (model.get("test_cfg") or {}).get("fcn_test"):
         # In its first test, TPN's head would make a copy of its last layer, and use this copy in
@@ -243,10 +258,10 @@ def _counted(config: Recipe, table: Mapping[str, Any]) -> Changes:
     return changes
 
 
-def _named(
+def _paths_and_values(
     config: Recipe, settings: TrainSettings, results: str, video_root: str, index_dir: str
 ) -> Changes:
-    """Where the data are, and settings of one value each; None keeps the config's value."""
+    """Set the paths of the data and the settings of a single value; None keeps the config's."""
     workers, validate = settings.workers, settings.validation
     values: Changes = {
         "train_cfg.val_interval": validate.every,
@@ -315,39 +330,39 @@ def changed(config: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def present(config: Recipe, *names: str) -> list[str]:
-    """The names that the config sets to a value other than None or empty."""
+    """List those of `names` that the config sets to a value other than None or empty."""
     return [name for name in names if config.get(name)]
 
 
 def custom_hooks(config: Recipe) -> list[ConfigDict]:
-    """The hooks that a config adds to the default ones."""
+    """Copy the hooks that a config adds to the default ones."""
     return [ConfigDict(hook) for hook in config.get("custom_hooks") or []]
 
 
 def tree_of(value: Any) -> Any:
-    """A nested config with dicts in place of its lists, whose keys are the places."""
+    """Replace the lists of a nested config by dicts: `[a, b]` becomes `{"0": a, "1": b}`."""
     if isinstance(value, (list, tuple)):
         value = {str(index): item for index, item in enumerate(value)}
     return {k: tree_of(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def items_of(
-    tree: Mapping[str, Any], place: str = "", without: Collection[str] = ()
+    tree: Mapping[str, Any], prefix: str = "", without: Collection[str] = ()
 ) -> Iterator[tuple[str, Any]]:
-    """The dotted keys of a result of `tree_of` that hold a value, with it.
+    """Yield each dotted key of a result of `tree_of` with its value: `("model.type", "TSN")`.
 
     Args:
         tree: The result of `tree_of`.
-        place: What each key begins with.
+        prefix: The beginning of each key, such as `model.`.
         without: Names that are left out at any depth, with all that is below them.
     """
     for name, value in tree.items():
         if name in without:
             continue
         if isinstance(value, dict):
-            yield from items_of(value, f"{place}{name}.", without)
+            yield from items_of(value, f"{prefix}{name}.", without)
         else:
-            yield f"{place}{name}", value
+            yield f"{prefix}{name}", value
 
 
 def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
@@ -367,35 +382,47 @@ def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
     """
     tree = tree_of(config.to_dict())
     for key in options:
-        node, prefix, known, closed = tree, "", READ, True
+        # This goes down the tree, a name of the key at a time. `node` is the dict that the names so
+        # far lead to, `readable` has the names that may follow, and `is_closed` says that no other
+        # name may.
+        node, prefix, readable, is_closed = tree, "", READ, True
         for name in key.split("."):
-            if name not in known and not name.startswith("_"):
-                meant = difflib.get_close_matches(name, known, 1, 0.6 if closed else ALIKE)
-                if closed or meant:
-                    raise EpicError(_unread(key, prefix + name, tree, [prefix + n for n in meant]))
+            # Names such as `_delete_` are orders to MMEngine.
+            if name not in readable and not name.startswith("_"):
+                similarity = SIMILAR if is_closed else ALIKE
+                similar_names = difflib.get_close_matches(name, readable, 1, similarity)
+                if is_closed or similar_names:
+                    similar_keys = [prefix + similar for similar in similar_names]
+                    raise EpicError(_unread_option(key, prefix + name, tree, similar_keys))
                 break
             node = node.get(name)
             prefix += f"{name}."
             if not isinstance(node, dict):
                 break
             built_class = _class_of(options.get(f"{prefix}type", node.get("type")))
-            known = {*node, *(BUILDERS | _arguments(built_class) if built_class else ())}
-            closed = built_class is not None or bool(known) and all(map(str.isdigit, known))
+            readable = {*node, *(BUILDERS | _arguments(built_class) if built_class else ())}
+            # A dict whose keys are all numbers is a list of the config.
+            is_list = bool(readable) and all(map(str.isdigit, readable))
+            is_closed = built_class is not None or is_list
 
 
-def _unread(key: str, wrong: str, tree: dict[str, Any], meant: list[str]) -> str:
-    """The error about an option that nothing reads.
+def _unread_option(key: str, wrong: str, tree: dict[str, Any], similar_keys: list[str]) -> str:
+    """Write the message about an option whose key nothing in the config reads.
 
     Args:
-        key: The dotted key.
-        wrong: Its part up to the name that nothing reads.
+        key: The dotted key, such as `optim_wraper.optimizer.lr`.
+        wrong: The beginning of the key, up to the name that nothing reads: `optim_wraper`.
         tree: The config, as a result of `tree_of`.
-        meant: Known keys with a similar name at the same place.
+        similar_keys: Known keys with a similar name at the same place: `optim_wrapper`.
     """
-    ending = f".{wrong.rpartition('.')[2]}"
+    *_, wrong_name = wrong.split(".")
     # The name may also be right, but at another place.
-    elsewhere = [k for k, _ in items_of(tree) if k.endswith(ending) and k.split(".")[0] in READ]
-    suggestions = [*meant, *elsewhere]
+    keys_elsewhere = [
+        known_key
+        for known_key, _ in items_of(tree)
+        if known_key.endswith(f".{wrong_name}") and known_key.split(".")[0] in READ
+    ]
+    suggestions = [*similar_keys, *keys_elsewhere]
     hint = f"; did you mean {suggestions[0]}?" if suggestions else ""
     return (
         f"config: `train: options:` sets {key}, but nothing reads {wrong}{hint}; expected a dotted "
@@ -403,18 +430,25 @@ def _unread(key: str, wrong: str, tree: dict[str, Any], meant: list[str]) -> str
     )
 
 
-def _arguments(kind: Any) -> set[str]:
-    """The names of the arguments that a class, its bases included, or a function takes."""
-    # A function has no `__mro__`.
-    functions = [vars(base).get("__init__") for base in getattr(kind, "__mro__", ())] or [kind]
-    return {name for each in functions if each for name in inspect.signature(each).parameters}
+def _arguments(built_class: Any) -> set[str]:
+    """List the names of the arguments that a class, its bases included, or a function takes."""
+    bases = getattr(built_class, "__mro__", ())
+    # A function has no `__mro__`: its own arguments count.
+    functions = [vars(base).get("__init__") for base in bases] or [built_class]
+    return {
+        name
+        for function in functions
+        if function
+        for name in inspect.signature(function).parameters
+    }
 
 
-def _class_of(kind: Any) -> Any:
-    """The class or function that is registered with this name, or None."""
+def _class_of(type_name: Any) -> Any:
+    """Find the class or function that is registered with MMEngine under this name, or None."""
     for registry in vars(mmaction.registry).values():
+        # `mmaction.registry` also has other values; a registry's parent is MMEngine's own.
         while isinstance(registry, Registry):
-            if kind in registry.module_dict:
-                return registry.module_dict[kind]
+            if type_name in registry.module_dict:
+                return registry.module_dict[type_name]
             registry = registry.parent
     return None

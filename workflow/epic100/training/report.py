@@ -1,4 +1,4 @@
-"""What a training reports while it runs: `training.tsv`, a bar, advice, and one anonymous page.
+"""The reports of a running training: `training.tsv`, a bar, advice, and one anonymous page.
 
 The page, `diagnosis.txt`, is made only of numbers, our own words, and names of GPUs, CPUs, packages
 and model classes. No text that may contain a path, or the name of a file, host or user, gets into
@@ -39,7 +39,7 @@ PACKAGES = ("epic100", "mmengine", "mmaction2", "av", "numpy", "snakemake")
 
 
 class Report:
-    """What is shown and written while a training runs.
+    """Show and write the progress of a running training.
 
     `training.tsv` in the work directory gets a row after each epoch. The bar shows segments done,
     segments per second (all processes), time left, loss and the share of this epoch's time spent
@@ -50,110 +50,127 @@ class Report:
         limit: It warns if at least this share (0 to 1) of the time is spent waiting for data.
         enough: Iterations needed before the share is judged.
         bar: Whether to show the bar, and to log each epoch's row as a sentence.
-
     """
 
     def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
-        self.limit, self.enough, self.shown = limit, enough, bar
+        self.wait_limit, self.min_batches, self.shows_bar = limit, enough, bar
         self._page: Path | None = None
         self._run_lines: list[str] = []
         self._bar: Progress | None = None
         self._val_bar: Progress | None = None
-        self._first: History | None = None
+        # This is a copy of the history after the first batch of the epoch, from which the waiting
+        # is judged.
+        self._after_first_batch: History | None = None
         self._warned = False
         self.table, self.epochs, self.workers = Path(FILE), 0, 0
 
     def write_page_to(self, path: Path, run_lines: list[str]) -> None:
-        """Write the page before the first step, after each epoch and at the end.
+        """Choose where the page is written: before the first step, after each epoch, at the end.
 
         The path is not in the config, so it is in no stamp and in no model file.
 
         Args:
             path: The file.
-            run_lines: What the page says about the run, without paths.
+            run_lines: The lines about the run on the page, without paths.
         """
         self._page, self._run_lines = path, run_lines
 
     def begin(
-        self, history: History, left: int, folder: str | os.PathLike, epochs: int, workers: int
+        self,
+        history: History,
+        remaining: int,
+        work_dir: str | os.PathLike,
+        epochs: int,
+        workers: int,
     ) -> None:
         """Make table and page match the state that is resumed, and start the bar.
 
         Args:
-            history: What was measured before.
-            left: Segments to train on, over all epochs and processes.
-            folder: The work directory.
+            history: The measurements before this start.
+            remaining: Segments to train on, over all epochs and processes.
+            work_dir: The work directory.
             epochs: Epochs of the whole run.
             workers: Loader processes of this process.
         """
-        self.table, self.epochs, self.workers = Path(folder) / FILE, epochs, workers
+        self.table, self.epochs, self.workers = Path(work_dir) / FILE, epochs, workers
         self._write(history)
-        self._bar = self._bar_of("train", left)
+        self._bar = self._new_bar("train", remaining)
 
     def step(self, history: History, segments: int, loss: float) -> None:
-        """Report a step that is in the history already, and judge the loader."""
+        """Report a step that is in the history already, and warn if the loader is too slow."""
         if self._bar is not None:
             self._bar.update(
                 segments * world(),
                 f"epoch {len(history.rows) + 1}/{self.epochs}, loss {loss:.4g}, "
                 f"data {100 * history.waited / history.seconds:.0f} %",
             )
-        self._judge(history)
+        self._warn_of_waiting(history)
 
     def epoch(self, history: History) -> None:
-        """Report an epoch, the last row of the history."""
-        self._first, self._warned = None, False
+        """Report an epoch that is over: the last row of the history."""
+        # The waiting is judged anew in each epoch.
+        self._after_first_batch, self._warned = None, False
         self._write(history)
         if self._bar is not None:
             log.info(epoch_line(history.rows[-1], self.epochs))
 
     @contextmanager
     def validation(self, segments: int) -> Iterator[None]:
-        """A block in which a validation of so many segments runs, with a bar of its own.
+        """Show a bar of its own during a block that validates this many segments.
 
-        Where an error ends it, the bar is left as it is: it shows how far the validation came.
+        If an error ends the block, the bar is left open on purpose: it shows how far the validation
+        came.
         """
-        self._val_bar = self._bar_of("validate", segments)
+        self._val_bar = self._new_bar("validate", segments)
         yield
         if self._val_bar is not None:
             self._val_bar.close()
 
     def validated(self, segments: int) -> None:
-        """Advance that bar."""
+        """Advance the bar of the validation by a batch of this many segments per process."""
         if self._val_bar is not None:
             self._val_bar.update(segments * world())
 
     def end(self, history: History) -> None:
-        """Close the bar, and write what was measured, however training ends."""
+        """Close the bar and write the page; it is called however the training ends."""
         if self._bar is not None:
             self._bar.close()
         self._write_page(history)
 
-    def _bar_of(self, label: str, segments: int) -> Progress | None:
-        is_shown = self.shown and not rank() and segments > 0
+    def _new_bar(self, label: str, segments: int) -> Progress | None:
+        """Start a bar of this many segments, on rank 0 only, or return None."""
+        is_shown = self.shows_bar and not rank() and segments > 0
         return Progress(label, segments, "segments") if is_shown else None
 
-    def _judge(self, history: History) -> None:
-        """Warn if the loader is too slow. The first iteration, which starts it, does not count."""
-        first = self._first = self._first or replace(history)
-        count = history.batches - first.batches
-        waited, spent = history.waited - first.waited, history.seconds - first.seconds
-        if count >= self.enough and waited >= self.limit * spent and not self._warned:
+    def _warn_of_waiting(self, history: History) -> None:
+        """Warn once per epoch if the loader is too slow.
+
+        The first batch of an epoch starts the loader, so its waiting does not count.
+        """
+        if self._after_first_batch is None:
+            self._after_first_batch = replace(history)
+        start = self._after_first_batch
+        batches = history.batches - start.batches
+        waited, spent = history.waited - start.waited, history.seconds - start.seconds
+        is_slow = batches >= self.min_batches and waited >= self.wait_limit * spent
+        if is_slow and not self._warned:
             self._warned = True
             cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             # MMEngine's logger would leave out a warning that repeats the words of an earlier one.
             if self._bar is not None:
-                log.warning(loader_advice(waited / count, spent / count, self.workers, cores))
+                log.warning(loader_advice(waited / batches, spent / batches, self.workers, cores))
 
     def _write(self, history: History) -> None:
+        """Write the table of epochs and the page."""
         on_rank_0(lambda: write_epochs(history.rows, self.table))
         self._write_page(history)
 
     def _write_page(self, history: History) -> None:
+        """Write the anonymous page if it has a path, which only rank 0 sets."""
         if self._page is None:
             return
         rows = list(history.rows)
-        # The last row is about the epoch that is not over.
+        # An unfinished epoch gets a row of its own, without the figures of a validation.
         if history.batches:
             rows.append({"epoch": len(rows) + 1, "action_top1": None, **history.means()})
         epoch_lines = [epoch_line(row, self.epochs) for row in rows] or ["steps: none yet"]
@@ -165,7 +182,7 @@ class Report:
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
-    """Format a row of `training.tsv` as one line of text."""
+    """Format a row of `training.tsv` as a line: `epoch 2/40: loss 3.1, 61.0 segments/s, ...`."""
     figures = [f"loss {row['loss']:.4g}"]
     if row["action_top1"] is not None:
         figures += [f"{task} top-1 {row[f'{task}_top1']:.2f} %" for task in TASKS]
@@ -175,7 +192,7 @@ def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
 
 
 def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
-    """Describe a data-loading bottleneck and how to remove it.
+    """Write the warning about a loader that is too slow, and how to make it faster.
 
     Args:
         waited: Seconds per iteration spent waiting for data.
@@ -201,7 +218,7 @@ def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
 
 @cache
 def machine() -> list[str]:
-    """Versions of what training depends on; GPUs with their driver, CPU, cores and memory."""
+    """Describe the machine in lines: package versions, torch, GPUs, driver, CPU and memory."""
     versions = {distribution.name: distribution.version for distribution in distributions()}
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     packages = [f"{name} {versions[name]}" for name in PACKAGES if name in versions]

@@ -1,9 +1,9 @@
-"""The folder of a run: what it is of, its attempts, its checkpoints, and the finished model.
+"""The folder of a run: its stamp, its attempts, their checkpoints, and the finished model.
 
-Its name stands for all that the weights depend on (`run_stamp`). Each attempt has a folder of its
-own in it. A checkpoint is `iter_{batches done}.pth`: written completely or not at all, and resumed
-only by its own run. No pointer file names the newest one, so none can be missing. All are read with
-`weights_only=True`, which runs no code from a file.
+The name of the folder is a digest of all that the weights depend on (`run_stamp`). In it, each
+attempt has a folder of its own. A checkpoint is `iter_{batches done}.pth`: written completely or
+not at all, and resumed only by its own run. No pointer file names the newest one, so none can be
+missing. All are read with `weights_only=True`, which runs no code from a file.
 
 The finished model is kept here. Snakemake removes the outputs of a job before it starts, so
 `results/model.pth` cannot be the only copy: another setting that is tried for an hour would cost
@@ -36,9 +36,15 @@ log = logging.getLogger(__name__)
 MODEL = "model.pth"
 BEST = "best.pth"
 ATTEMPT = "attempt_"
+CHECKPOINT = "iter_"
 STAMP = "stamp.json"
+# A message about two stamps shows this many differences, and no values longer than this.
 SHOWN = 3
+SHOWN_LENGTH = 40
+# The name of a run's folder has this many hexadecimal digits.
+NAME_DIGITS = 12
 
+# The stamp has the settings below these keys of the config.
 KEYS = (
     "model",
     "train_dataloader",
@@ -74,7 +80,7 @@ INDIFFERENT = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run, as all of its processes see it.
+    """The folder of a run and the folder of this attempt, the same for all processes.
 
     Attributes:
         folder: The run's folder.
@@ -85,7 +91,7 @@ class Run:
     attempt: Path | None
 
     def finish(self, model: TrainedModel) -> None:
-        """Keep the model and the attempt's table of epochs, unless another attempt was first."""
+        """Keep the model and the attempt's table of epochs, unless another attempt ended first."""
         if not has_model(self.folder) and self.attempt:
             copy_file(self.attempt / EPOCHS, self.folder / EPOCHS)
             save_model(model, self.folder / MODEL)
@@ -93,7 +99,10 @@ class Run:
     def take_model(
         self, model_path: str | os.PathLike, history_path: str | os.PathLike | None
     ) -> None:
-        """Put the finished model and its table of epochs where the rule writes them."""
+        """Copy the finished model and its table of epochs to the outputs of the rule.
+
+        Earlier attempts are then removed.
+        """
         copy_file(self.folder / MODEL, model_path)
         if history_path is not None:
             copy_file(self.folder / EPOCHS, history_path)
@@ -102,22 +111,25 @@ class Run:
 
 
 def open_run(folder: str | os.PathLike, config: Recipe) -> Run:
-    """Find or make the folder of a run; rank 0 looks, and all ranks get what it saw.
+    """Make the folder of a run if there is none, and begin an attempt if the run is not finished.
+
+    Only rank 0 does so, and all ranks get its result: if each looked for itself, one could rename a
+    broken model while another reads it.
 
     Args:
         folder: `results/work_dirs`.
         config: The result of `build_config`.
     """
 
-    def look() -> Run:
+    def open_here() -> Run:
         run_dir = open_run_dir(folder, run_stamp(config))
         return Run(run_dir, None if has_model(run_dir) else begin_attempt(run_dir))
 
-    return on_rank_0(look)
+    return on_rank_0(open_here)
 
 
 def has_model(run_dir: str | os.PathLike, *, mend: bool = True) -> bool:
-    """Whether the run of this folder is finished, and its model is intact.
+    """Whether the run of this folder is finished, with an intact model and its table of epochs.
 
     Args:
         run_dir: The folder of the run.
@@ -137,7 +149,7 @@ def has_model(run_dir: str | os.PathLike, *, mend: bool = True) -> bool:
 
 
 def run_stamp(config: Recipe, processes: int = 1) -> dict[str, str]:
-    """Everything that the result of a training depends on, by name.
+    """Collect everything that the result of a training depends on, by name.
 
     These are digests of the clean list, the pair table and the start weights, the global batch, and
     each setting by its dotted key. Paths of files, loading, validation and logs (`default_hooks`)
@@ -159,27 +171,32 @@ def run_stamp(config: Recipe, processes: int = 1) -> dict[str, str]:
 
 
 def settings_in(config: Recipe) -> dict[str, str]:
-    """The settings of a config that change what is learned, by dotted key."""
+    """Collect the settings of a config that change what is learned, by dotted key."""
     settings = config.to_dict()
     tree = tree_of({key: settings.get(key) for key in KEYS})
-    return {k: str(v) for k, v in items_of(tree, without=INDIFFERENT) if v is not None}
+    items = items_of(tree, without=INDIFFERENT)
+    return {key: str(value) for key, value in items if value is not None}
 
 
 def stamp_name(stamp: dict[str, str]) -> str:
-    """A short name for the run with this stamp."""
+    """Compute the name of the run with this stamp: the beginning of a digest."""
     text = "\n".join(f"{key}={stamp[key]}" for key in sorted(stamp))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode()).hexdigest()[:NAME_DIGITS]
 
 
 def open_run_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
-    """Create the run's own directory in `folder`, named after the stamp, and write stamp.json."""
+    """Create the directory of a run in `folder`, named after its stamp, and write stamp.json."""
     run_dir = Path(folder) / stamp_name(stamp)
     write_text(run_dir / STAMP, json.dumps(stamp, indent=1) + "\n")
     return run_dir
 
 
 def read_stamp(run_dir: str | os.PathLike) -> dict[str, str]:
-    """Read the stamp of a run's directory. Raises EpicError if there is none."""
+    """Read the stamp of a run's directory.
+
+    Raises:
+        EpicError: The file is missing or holds no stamp.
+    """
     path = Path(run_dir, STAMP)
     try:
         return TypeAdapter(dict[str, str]).validate_json(read_text(path), strict=True)
@@ -191,36 +208,45 @@ def read_stamp(run_dir: str | os.PathLike) -> dict[str, str]:
 
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
-    """Describe how two stamps differ; empty if they are equal."""
+    """Describe how two stamps differ: `seed (0 there, 1 here), clean list`; "" if they are equal.
+
+    Args:
+        theirs: The stamp of a checkpoint or of another run ("there").
+        ours: The stamp of this run ("here").
+    """
     differing = []
     for key in dict.fromkeys([*ours, *theirs]):
         their_value, our_value = theirs.get(key, "absent"), ours.get(key, "absent")
         if their_value != our_value:
-            is_long = max(len(their_value), len(our_value)) > 40
+            is_long = max(len(their_value), len(our_value)) > SHOWN_LENGTH
             differing.append(key if is_long else f"{key} ({their_value} there, {our_value} here)")
     ending = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
     return ", ".join(differing[:SHOWN]) + ending
 
 
 def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
-    """The path of the checkpoint after this many batches."""
-    return Path(work_dir) / f"iter_{batches}.pth"
+    """Name the checkpoint after this many batches: `iter_120.pth` in the work directory."""
+    return Path(work_dir) / f"{CHECKPOINT}{batches}.pth"
 
 
 def checkpoints(work_dir: str | os.PathLike) -> list[Path]:
-    """The checkpoints of a work directory, newest first."""
-    paths = [p for p in Path(work_dir).glob("iter_*.pth") if p.stem[5:].isdigit()]
-    return sorted(paths, key=lambda path: int(path.stem[5:]), reverse=True)
+    """List the checkpoints of a work directory, newest first."""
+    batches = {
+        path: path.stem.removeprefix(CHECKPOINT)
+        for path in Path(work_dir).glob(f"{CHECKPOINT}*.pth")
+    }
+    paths = [path for path, number in batches.items() if number.isdigit()]
+    return sorted(paths, key=lambda path: int(batches[path]), reverse=True)
 
 
 def last_saved(work_dir: str | os.PathLike) -> str:
-    """The newest checkpoint of a work directory, in words for an error."""
+    """Name the newest checkpoint of a work directory, in words for an error."""
     paths = checkpoints(work_dir)
     return f"the last good checkpoint is {paths[0]}" if paths else "nothing was saved before"
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict:
-    """Read a checkpoint to the CPU.
+    """Read a checkpoint into the memory of the CPU.
 
     Raises:
         BrokenFile: The file is text, empty, cut short or altered, or contains more than tensors and
@@ -265,23 +291,32 @@ def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Pat
 
 
 def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
-    """The checkpoint that a training with this stamp resumes; it is logged.
+    """Find the checkpoint that a training with this stamp resumes, and log it.
 
-    Without one, the most recently saved other run beside this one is logged, and how it differs.
+    If there is none, it logs how the other run in this folder that was saved last differs, for
+    users who expected a resume.
+
+    Args:
+        work_dir: The folder of the attempt.
+        stamp: The stamp of the run.
+
+    Returns:
+        The path of the checkpoint, or None.
     """
     path = newest_checkpoint(work_dir, stamp)
     if path is not None:
         log.info(f"resuming from {path}")
         return str(path)
     stamp_files = work_dir.parent.parent.glob(f"*/{STAMP}")
-    saved = [
+    other_checkpoints = [
         path
         for stamp_file in stamp_files
         for attempt in attempts(stamp_file.parent)
         for path in checkpoints(attempt)
     ]
-    if saved:
-        last_run = max(saved, key=lambda path: path.stat().st_mtime).parent.parent
+    if other_checkpoints:
+        newest = max(other_checkpoints, key=lambda path: path.stat().st_mtime)
+        last_run = newest.parent.parent
         try:
             differing = differences(read_stamp(last_run), stamp)
         except EpicError as error:  # A broken stamp of another run concerns that run alone.
@@ -294,7 +329,7 @@ def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
 
 
 def refuse_another_run(path: str | os.PathLike, content: dict, stamp: dict[str, str]) -> None:
-    """Raise EpicError unless the checkpoint's stamp equals `stamp`."""
+    """Raise EpicError unless the contents of a checkpoint have this stamp."""
     saved_stamp = content.get("stamp")
     differing = (
         differences(saved_stamp, stamp) if isinstance(saved_stamp, dict) else "it holds no stamp"
@@ -307,12 +342,12 @@ def refuse_another_run(path: str | os.PathLike, content: dict, stamp: dict[str, 
 
 
 def write_checkpoint(path: Path, content: dict, keep: int) -> None:
-    """Save `content`, then remove all but the newest `keep` checkpoints.
+    """Write a checkpoint, then remove all but the newest `keep` checkpoints of its folder.
 
     The file gets its name only after it is completely on disk.
 
     Raises:
-        EpicError: It cannot be written; earlier checkpoints are kept.
+        EpicError: The file cannot be written; earlier checkpoints are kept.
     """
     data = pack(content)
     with atomic_path(path) as temporary:
@@ -328,24 +363,28 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
 
 
 def keep_as_best(path: Path) -> None:
-    """Link a checkpoint as best.pth too, so that it remains when old checkpoints are removed."""
+    """Link a checkpoint as best.pth, too, so that it remains when old checkpoints are removed."""
     with atomic_path(path.with_name(BEST)) as temporary:
+        # A link cannot replace the empty file that `atomic_path` makes.
         temporary.unlink()
         link_or_copy(path, temporary)
 
 
 def attempts(run_dir: Path) -> list[Path]:
-    """The folders of a run's attempts, newest first."""
-    folders = [path for path in run_dir.glob(f"{ATTEMPT}*") if path.name[len(ATTEMPT) :].isdigit()]
-    return sorted(folders, key=_number, reverse=True)
+    """List the folders of a run's attempts, newest first."""
+    folders = [
+        path for path in run_dir.glob(f"{ATTEMPT}*") if path.name.removeprefix(ATTEMPT).isdigit()
+    ]
+    return sorted(folders, key=_attempt_number, reverse=True)
 
 
-def _number(attempt: Path) -> int:
-    return int(attempt.name[len(ATTEMPT) :])
+def _attempt_number(folder: Path) -> int:
+    """The number in the name of an attempt's folder: 2 for `attempt_2`."""
+    return int(folder.name.removeprefix(ATTEMPT))
 
 
 def begin_attempt(run_dir: Path) -> Path:
-    """Make the folder of a new attempt, with the checkpoints that earlier ones saved.
+    """Make the folder of a new attempt, with links to the checkpoints of earlier attempts.
 
     Two attempts of a run may be at work at once: a scheduler can lose sight of a job that lives on.
     Each writes into its own folder alone, so neither harms the other.
@@ -354,7 +393,9 @@ def begin_attempt(run_dir: Path) -> Path:
         run_dir: The run's directory.
     """
     earlier = attempts(run_dir)
-    number = _number(earlier[0]) if earlier else 0
+    number = _attempt_number(earlier[0]) if earlier else 0
+    # If another process makes the same folder at the same moment, this attempt takes the next
+    # number.
     while True:
         number += 1
         folder = run_dir / f"{ATTEMPT}{number}"
@@ -362,15 +403,16 @@ def begin_attempt(run_dir: Path) -> Path:
             folder.mkdir()
             break
     for path in [path for attempt in earlier for path in (*checkpoints(attempt), attempt / BEST)]:
+        # The newest attempt comes first, so its files win over older files of the same name.
         if not (folder / path.name).exists():
-            # There may be no best one yet, or another attempt has just removed the file.
+            # There may be no best checkpoint yet, or another attempt has just removed the file.
             with contextlib.suppress(FileNotFoundError):
                 link_or_copy(path, folder / path.name)
     return folder
 
 
 def remove_older(folder: Path) -> None:
-    """Remove the folders of attempts before this one, whose training is finished."""
+    """Remove the folders of the attempts before this one, which finished the training."""
     for other in attempts(folder.parent):
-        if _number(other) < _number(folder):
+        if _attempt_number(other) < _attempt_number(folder):
             shutil.rmtree(other, ignore_errors=True)

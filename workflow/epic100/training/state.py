@@ -1,4 +1,4 @@
-"""What a training is beside its weights, when that is saved, and what a checkpoint holds.
+"""The state of a training: its history, when it is saved, and the contents of a checkpoint.
 
 MMEngine's own checkpoint (0.10.7) contains objects that `weights_only=True` refuses, formats the
 config again for each save, and does not save state per rank.
@@ -27,24 +27,26 @@ from epic100.training.run import last_saved
 log = logging.getLogger(__name__)
 
 # The history has this key in a checkpoint's `message_hub`, below `runtime_info`.
-KEY = "history"
+HISTORY_KEY = "history"
 
 
 @dataclass
 class History:
-    """What a training measured; part of each checkpoint, so what a kill undid is in no row.
+    """The measurements of a training.
+
+    Each checkpoint has them. So after a kill, batches that were not saved are not counted twice.
 
     Attributes:
         rows: A row of `training.tsv` for each finished epoch. `samples_per_s` covers all processes,
             `data_share` and `seconds` are rank 0's.
         best: The best action top-1 of a validation so far, in percent.
-        best_iter: Finished batches at that validation.
-        batches: Batches of this epoch.
-        samples: Segments of this process in them.
-        loss: Sum of their losses.
+        best_iter: Number of finished batches at that validation.
+        batches: Number of batches of the present epoch.
+        samples: Segments of this process in these batches.
+        loss: Sum of the losses of these batches.
         waited: Seconds in which the device had no data.
-        seconds: Seconds in which it waited or computed.
-        lr: Learning rate of the last one.
+        seconds: Seconds in which the device had no data or computed.
+        lr: Learning rate of the last batch.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -67,7 +69,7 @@ class History:
         self.lr = lr
 
     def means(self) -> dict[str, float]:
-        """The figures of a row that follow from the sums of its batches."""
+        """Compute the figures of the epoch's row from the sums over its batches."""
         return {
             "lr": self.lr,
             "loss": self.loss / self.batches,
@@ -77,47 +79,50 @@ class History:
         }
 
     def end_epoch(self, epoch: int, batches: int, figures: Mapping[str, float]) -> None:
-        """Make a row of the sums and the figures of a validation, if any, and begin new sums.
+        """Add the row of a finished epoch, and set the sums to zero for the next one.
 
         Args:
-            epoch: Finished epochs.
-            batches: Finished batches of all epochs.
-            figures: Figures of `EpicPairMetric`.
+            epoch: Number of finished epochs.
+            batches: Number of finished batches of all epochs.
+            figures: Figures of `EpicPairMetric`, or {} without a validation.
         """
         accuracies = {column: figures.get(name) for column, name in FIGURES.items()}
         row = {"epoch": epoch, "iter": batches, **accuracies, **self.means()}
-        new = History([*self.rows, row], self.best, self.best_iter)
-        vars(self).update(vars(new))
+        # A new history has sums of zero; this object takes over all its values.
+        next_epoch = History([*self.rows, row], self.best, self.best_iter)
+        vars(self).update(vars(next_epoch))
 
 
 @dataclass
 class Saves:
-    """When a training is saved within an epoch, and what its checkpoints are of.
+    """The settings of checkpoints within an epoch, and the stamp that each checkpoint gets.
 
-    After an epoch, before a validation and on a signal it is saved in any case.
+    After an epoch, before a validation and on a signal, a training is saved in any case.
 
     Attributes:
         iterations: Save after this many batches; None means never.
         seconds: Save this many seconds after the last save; None means never.
         keep: Number of newest checkpoints to keep.
         stamp: The stamp of the run.
-        at: Clock of the last save, or of the start.
+        last_save: Time of the last save, or of the start, in seconds of rank 0's clock.
     """
 
     iterations: int | None = None
     seconds: float | None = 600.0
     keep: int = 2
     stamp: dict[str, str] = field(default_factory=dict)
-    at: float = 0.0
+    last_save: float = 0.0
 
     def due(self, batches: int, clock: float) -> bool:
-        """Whether to save after so many batches, at this time."""
-        by_number = self.iterations is not None and batches % self.iterations == 0
-        return by_number or self.seconds is not None and clock - self.at >= self.seconds
+        """Whether to save after this many batches, at this time."""
+        is_due_by_batches = self.iterations is not None and batches % self.iterations == 0
+        is_due_by_time = self.seconds is not None and clock - self.last_save >= self.seconds
+        return is_due_by_batches or is_due_by_time
 
 
 def require_finite(runner: Any) -> None:
-    """Raise EpicError if a weight is NaN or infinite, so that it is not saved."""
+    """Raise EpicError if a weight is NaN or infinite, so that no such checkpoint is saved."""
+    # A sum is NaN or infinite if one of its terms is.
     sums = torch.stack([p.detach().double().sum() for p in runner.model.parameters()])
     if not torch.isfinite(sums).all():
         raise EpicError(
@@ -127,22 +132,22 @@ def require_finite(runner: Any) -> None:
 
 
 def collect_state(runner: Any, history: History, config_text: str) -> dict:
-    """Collect the state of a run, in the form that MMEngine's resume reads.
+    """Collect the contents of a checkpoint, in the form that MMEngine's resume reads.
 
-    `rank_states` is added to it: the buffers of each rank (BatchNorm's running statistics). All
-    ranks must call it together. Random states are not in it, because random draws depend only on
-    seed, epoch, sample and iteration (`SampleSeedHook`).
+    `rank_states` is the workflow's own: the buffers of each rank (BatchNorm's running statistics).
+    All ranks must call this function together. It saves no random states, because random draws
+    depend only on seed, epoch, sample and iteration (`SampleSeedHook`).
 
     Args:
         runner: MMEngine's Runner in training.
-        history: What it measured.
+        history: The measurements so far.
         config_text: The run's config as text.
     """
     model = bare(runner.model)
     weights = model.state_dict()
-    buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
-    # MMEngine brings back what its hub holds, and so our history too.
-    runner.message_hub.update_info(KEY, asdict(history))
+    buffers = {name: buffer.cpu() for name, buffer in model.named_buffers() if name in weights}
+    # MMEngine saves its message hub and restores it on a resume. So the history is put into it.
+    runner.message_hub.update_info(HISTORY_KEY, asdict(history))
     state = {
         "meta": {
             "epoch": runner.epoch,
@@ -162,11 +167,12 @@ def collect_state(runner: Any, history: History, config_text: str) -> dict:
 
 
 def take_own_state(checkpoint: dict) -> History:
-    """What was measured; and make a checkpoint this rank's own, before the Runner loads it.
+    """Put this rank's own buffers into a checkpoint, and return the history that it holds.
 
-    If the number of processes has changed, all continue from rank 0's buffers, and this is logged.
+    It changes the checkpoint in place, before the Runner loads it. If the number of processes has
+    changed, all go on from rank 0's buffers, and this is logged.
     """
-    history = History(**checkpoint["message_hub"]["runtime_info"][KEY])
+    history = History(**checkpoint["message_hub"]["runtime_info"][HISTORY_KEY])
     states = checkpoint["rank_states"]
     if len(states) != world():
         if not rank():
@@ -180,10 +186,12 @@ def take_own_state(checkpoint: dict) -> History:
 
 
 def plain(value: Any) -> Any:
-    """The same data with Python's numbers for NumPy's, which `weights_only=True` refuses.
+    """Copy nested data, with numbers of Python in place of NumPy's.
+
+    `weights_only=True` refuses NumPy's numbers when it reads a checkpoint.
 
     Raises:
-        TypeError: It is no data, or contains what is none.
+        TypeError: The value is, or contains, something other than numbers, texts and tensors.
     """
     if isinstance(value, dict):
         return {plain(key): plain(item) for key, item in value.items()}
@@ -197,10 +205,10 @@ def plain(value: Any) -> Any:
 
 
 def _plain_hub(hub: Any) -> dict:
-    """The part of MMEngine's message hub that resuming uses; logged figures start again."""
+    """Copy the part of MMEngine's message hub that a resume needs; logged figures start again."""
     info = {}
     for key, value in hub.runtime_info.items():
-        # A hook of the user may keep any object there.
+        # A hook of the user may keep any object in the hub. What `plain` refuses is left out.
         with contextlib.suppress(TypeError):
             if key != "cfg":
                 info[key] = plain(value)
@@ -215,21 +223,22 @@ def trained_model(
     trained_on: dict,
     names: Mapping[str, Mapping[int, str]] | None = None,
 ) -> TrainedModel:
-    """The model of a runner whose training is over.
+    """Make the finished model from a runner whose training is over.
 
     Args:
         runner: MMEngine's Runner.
         config: The config that it was built from.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
-        trained_on: What the model file says about its training.
+        trained_on: The facts about its training that the model file states.
         names: Class names by task and class id.
     """
+    num_verbs, num_nouns = classes
     return TrainedModel(
         state_dict=final_weights(runner),
         pairs=pairs,
-        num_verbs=classes[0],
-        num_nouns=classes[1],
+        num_verbs=num_verbs,
+        num_nouns=num_nouns,
         config=model_config(config),
         trained_on=trained_on,
         heads=config.model.cls_head.heads,
@@ -238,10 +247,10 @@ def trained_model(
 
 
 def final_weights(runner: Any) -> dict[str, torch.Tensor]:
-    """The weights at the end of training, on the CPU: the moving average if there is one.
+    """Copy the final weights to the CPU: those of the moving average if there is one.
 
-    Buffers (BatchNorm's statistics) are the model's own, which the processes share at the end of an
-    epoch. Those of the average belong to one process only.
+    Buffers (BatchNorm's statistics) are always the model's, which the processes share at the end of
+    an epoch. The buffers of the average belong to one process only.
     """
     model = bare(runner.model)
     weights = model.state_dict()

@@ -1,4 +1,4 @@
-"""A step of a training that is on its way: on a GPU, nothing waits for it until it is read."""
+"""A training step that a GPU may still be computing: its figures are read later, without a wait."""
 
 import time
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ from epic100.base.ranks import rank, world
 
 
 class Mark:
-    """A place in the work of a device, and when it is reached. A CPU is there at once.
+    """A point in the work queue of a device, and the time when the device reaches it.
+
+    A CPU has no queue: it reaches the point at once.
 
     Args:
-        device: The device; the place is behind all work that it was given.
+        device: The device; the point is after all work that it was given so far.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -23,30 +25,31 @@ class Mark:
             self._event.record()
 
     def reach(self) -> None:
-        """Wait until the device is there."""
+        """Wait until the device reaches this point."""
         if self._event:
             self._event.synchronize()
 
     def since(self, other: "Mark") -> float:
-        """Seconds between another place and this one; both must be reached."""
+        """Return the seconds from another point to this one; both must be reached."""
         if self._event and other._event:
-            return other._event.elapsed_time(self._event) / 1000
+            milliseconds = other._event.elapsed_time(self._event)
+            return milliseconds / 1000
         return self._time - other._time
 
 
 @dataclass
 class Step:
-    """A step that the device was given, on its way to be read.
+    """A training step whose work the device was given, and whose figures are not read yet.
 
     Args:
-        number: Finished batches before it.
-        batch: Its batch.
-        lr: Its learning rate.
-        waited: Seconds that the process waited for the batch; once read, those in which the device
-            had no data.
-        before: The end of the step before; None for the first of an epoch.
-        began: Its beginning.
-        ended: Its end.
+        number: Number of batches that were finished before this step.
+        batch: The batch of the step.
+        lr: The learning rate of the step.
+        waited: Seconds that the process waited for the batch. After `read`, the seconds in which
+            the device had no data.
+        before: The end of the step before; None for the first step of an epoch.
+        began: The beginning of the step.
+        ended: The end of the step.
     """
 
     number: int
@@ -58,16 +61,17 @@ class Step:
     ended: Mark
 
     def send(self, outputs: dict[str, torch.Tensor], asked: bool) -> None:
-        """Start to send what the step gives to the host; it is there when `ended` is reached.
+        """Start to copy the figures from the device; they arrive when `ended` is reached.
 
         Loss, clock and stop requests are summed over processes, so that all decide the same.
 
         Args:
-            outputs: Its figures by name, the loss among them.
+            outputs: The figures of the step by name, the loss among them.
             asked: Whether this process was asked to stop.
         """
         self._names, loss = list(outputs), outputs["loss"].detach().double()
         figures = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
+        # Only rank 0 gives its clock, so the sum over processes is rank 0's clock.
         clock = time.monotonic() if rank() == 0 else 0.0
         agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, asked)])
         if world() > 1:
@@ -76,9 +80,18 @@ class Step:
         self._sent = torch.cat([agreed, figures]).to("cpu", non_blocking=True)
 
     def read(self) -> tuple[float, float, bool, dict[str, float]]:
-        """Mean loss, rank 0's clock, whether any process was asked to stop; the own figures."""
+        """Wait for the step, and return its figures.
+
+        It also sets `computed` and corrects `waited`.
+
+        Returns:
+            The mean loss over processes, the clock of rank 0, whether any process was asked to
+            stop, and the figures of this process by name.
+        """
         self.ended.reach()
         loss, clock, stop, *values = self._sent.numpy()
+        # A process may wait for data while the device still computes the step before. So only the
+        # time without work on the device counts.
         idle = self.began.since(self.before) if self.before else self.waited
         self.waited, self.computed = min(self.waited, idle), self.ended.since(self.began)
         figures = dict(zip(self._names, values, strict=True))
@@ -86,12 +99,13 @@ class Step:
 
 
 def clip_without_reading(wrapper: Any) -> None:
-    """Let an optimizer wrapper leave the norm of the gradients where they are, as `norm`.
+    """Make an optimizer wrapper clip the gradients without reading their norm from the device.
 
-    MMEngine's own reads it from the device in each step, before the optimizer's.
+    The norm stays on the device, as `wrapper.norm`. MMEngine's own clipping reads it in each step,
+    so the process waits for the device before the optimizer's step.
 
     Args:
-        wrapper: MMEngine's.
+        wrapper: MMEngine's optimizer wrapper; its `_clip_grad` is replaced.
     """
 
     def clip() -> None:

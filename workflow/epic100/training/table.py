@@ -1,4 +1,4 @@
-"""A table of what is about to be trained, with warnings, shown before the first step."""
+"""The table that describes a training before its first step, with warnings."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from epic100.model.views import sampling_of
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
 from epic100.training.recipe import custom_hooks
 
-# The statistics of BatchNorm are poor if it sees fewer segments at a time.
+# The statistics of BatchNorm are poor if it sees fewer segments than this at a time.
 FEW = 16
 # These rows have paths in them.
 PRIVATE_ROWS = ("weights", "disk")
-# Only the machine of the job can fill these rows.
-ELSEWHERE = ("device", "loader", "time")
+# Only the machine of the job can fill these rows, so the table of another machine lacks them.
+ROWS_OF_THE_JOB = ("device", "loader", "time")
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a check found.
+    """The measurements of a check.
 
     Args:
         plan: The plan that was tried.
@@ -32,9 +32,9 @@ class Found:
         weights: How the start weights fit the model, in words; "" without start weights.
         disk: The free disk space and what the run needs, in words.
         attends: Whether the model is a transformer.
-        unread: Why no clip could be read yet, or ""; then there were no steps.
+        read_error: Why no clip could be read yet, or ""; then there were no steps.
         loss: Loss of the last step.
-        seconds: Seconds of all that was tried.
+        seconds: Seconds of the whole trial.
         step_seconds: Seconds of the last step, for one process's share of a batch.
         load_seconds: Seconds to load one sample in one process.
         memory: Peak bytes on the GPU; 0 on a CPU.
@@ -48,7 +48,7 @@ class Found:
     weights: str
     disk: str
     attends: bool
-    unread: str = ""
+    read_error: str = ""
     loss: float = math.nan
     seconds: float = 0.0
     step_seconds: float = 0.0
@@ -60,9 +60,13 @@ class Found:
 
 @dataclass(frozen=True)
 class StartTable:
-    """Rows of the table as (name, text), and the warnings and errors below it.
+    """The table of a training, with the warnings and errors below it.
 
-    `fit` says how the start weights fit, without their path.
+    Args:
+        rows: The rows of the table as (name, text).
+        warnings: What will probably go wrong.
+        errors: Why the training cannot work.
+        fit: How the start weights fit the model, without their path.
     """
 
     rows: list[tuple[str, str]] = field(default_factory=list)
@@ -71,13 +75,13 @@ class StartTable:
     fit: str = ""
 
     def text(self) -> str:
-        """The table, then one line per warning and error."""
+        """Format the table, then one line per warning and error."""
         lines = [f"{name:>8}{':' if name else ' '} {value}" for name, value in self.rows]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines + [f"error: {error}" for error in self.errors])
 
     def without_paths(self) -> list[str]:
-        """Its lines, for a page that is sent to others."""
+        """Format the rows and warnings without any path, for a page that is sent to others."""
         rows = [f"{name}: {text}" for name, text in self.rows if name not in PRIVATE_ROWS]
         return [*rows, f"weights: {self.fit}", *(f"warning: {text}" for text in self.warnings)]
 
@@ -89,7 +93,7 @@ def start_table(
     classes: tuple[int, int],
     remote_device: str = "",
 ) -> StartTable:
-    """Describe a run after its check.
+    """Make the table of a run after its check.
 
     Args:
         found: Result of the check.
@@ -99,7 +103,7 @@ def start_table(
         remote_device: The device of the run on another machine, or "".
     """
     plan, config = found.plan, found.plan.config
-    epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
+    epochs, steps = config.train_cfg.max_epochs, math.ceil(len(train) / plan.batch)
     lr, lr_text = _learning_rate(plan)
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
@@ -110,21 +114,23 @@ def start_table(
         ("head", _head_text(plan)),
         (
             "schedule",
-            f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {lr_text}",
+            f"{epochs} {'epoch' if epochs == 1 else 'epochs'} of {steps} steps; "
+            f"{_batch_text(plan)}; {lr_text}",
         ),
         ("device", _device_text(found)),
         *_trial_rows(found, steps),
         ("disk", found.disk),
     ]
     if remote_device:
-        rows = [row for row in rows if row[0] not in ELSEWHERE]
+        rows = [(name, text) for name, text in rows if name not in ROWS_OF_THE_JOB]
         rows.append(("device", "of another machine: tried first thing in the job"))
-    warnings = [*_unseen(train, classes), *_val_warnings(plan, pairs)]
-    if plan.placement.processes > 1 and plan.part < FEW and plan.bn == "local":
+    warnings = [*_warnings_of_classes(train, classes), *_warnings_of_val(plan, pairs)]
+    processes, micro_batch = plan.placement.processes, plan.micro_batch
+    if processes > 1 and micro_batch < FEW and plan.bn == "local":
         warnings.append(
-            f"BatchNorm sees {plan.part} segments at a time on each of {plan.placement.processes} "
-            f"processes; below {FEW} its statistics are poor: raise `batch_size` to "
-            f"{FEW * plan.batch // plan.part}, or set `bn: sync` or `frozen`"
+            f"BatchNorm sees {micro_batch} segments at a time on each of {processes} processes; "
+            f"below {FEW} its statistics are poor: raise `batch_size` to "
+            f"{FEW * plan.batch // micro_batch}, or set `bn: sync` or `frozen`"
         )
     if plan.batch > len(train):
         warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
@@ -143,19 +149,19 @@ def start_table(
 
 
 def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
-    """What was tried, and what it says about a run of so many steps an epoch."""
-    if found.unread:
-        text = f"no step yet, the training job begins with it ({found.unread})"
+    """Make the rows about the trial: memory, loader, what was tried, and the time of the run."""
+    if found.read_error:
+        text = f"no step yet, the training job begins with it ({found.read_error})"
         return [("tried", text)]
     plan = found.plan
     validation = "" if plan.val is None else "a validation, "
     one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
     cores = usable_cores() // plan.placement.on_node
-    kept_gib = plan.part * found.activations / 2**30
-    memory_rows = [("memory", f"{kept_gib:.2g} GiB kept by a step of {plan.part} in float32")]
+    kept_gib = plan.micro_batch * found.activations / 2**30
+    memory_text = f"{kept_gib:.2g} GiB kept by a step of {plan.micro_batch} in float32"
     seconds = epoch_seconds(found, steps) * plan.config.train_cfg.max_epochs
     return [
-        *(memory_rows if found.activations else []),
+        *([("memory", memory_text)] if found.activations else []),
         (
             "loader",
             f"{plan.config.train_dataloader.num_workers} workers on {cores} cores a process; "
@@ -171,50 +177,51 @@ def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
 
 
 def epoch_seconds(found: Found, steps: int) -> float:
-    """Estimate the seconds of an epoch, with its share of validation.
+    """Estimate the seconds of an epoch, with its share of the validation.
 
     On a GPU, loading overlaps with computing; on a CPU both compete for the same cores. A forward
     pass is assumed to take a third of a step.
 
     Args:
-        found: What the check found.
+        found: Result of the check.
         steps: Steps per epoch.
     """
     plan = found.plan
     loader = plan.config.train_dataloader
     cores = max(1, usable_cores() // plan.placement.on_node)
-    load = plan.share * found.load_seconds / min(max(1, loader.num_workers), cores)
+    loading_processes = min(max(1, loader.num_workers), cores)
+    load = plan.batch_per_process * found.load_seconds / loading_processes
     overlaps = plan.placement.device == "cuda" and loader.num_workers > 0
     step = max(found.step_seconds, load) if overlaps else found.step_seconds + load
-    per_segment = (load + found.step_seconds / 3) / plan.batch
-    return steps * step + plan.validated * per_segment / plan.config.train_cfg.get(
-        "val_interval", 1
-    )
+    val_segment = (load + found.step_seconds / 3) / plan.batch
+    val_interval = plan.config.train_cfg.get("val_interval", 1)
+    return steps * step + plan.validated * val_segment / val_interval
 
 
-def _unseen(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
+def _warnings_of_classes(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
+    """Warn of verb and noun classes that no train segment has."""
     missing = {
-        name: number - train[name].nunique()
-        for name, number in zip(("verb", "noun"), classes, strict=True)
+        task: class_count - train[task].nunique()
+        for task, class_count in zip(("verb", "noun"), classes, strict=True)
     }
     return [
-        f"{number} {name}s have no segment to learn from and are never predicted"
-        for name, number in missing.items()
+        f"{number} {task}s have no segment to learn from and are never predicted"
+        for task, number in missing.items()
         if number
     ]
 
 
-def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
+def _warnings_of_val(plan: TrainingPlan, pairs: Pairs) -> list[str]:
     """Warn of val segments whose pair of verb and noun no train segment has."""
-    trained_pairs = {pair[:2] for pair in pairs}
-    val_pairs = (
-        [] if plan.val is None else list(zip(plan.val["verb"], plan.val["noun"], strict=True))
-    )
+    if plan.val is None:
+        return []
+    trained_pairs = {(verb, noun) for verb, noun, _ in pairs}
+    val_pairs = list(zip(plan.val["verb"], plan.val["noun"], strict=True))
     unseen = [pair for pair in val_pairs if pair not in trained_pairs]
     if not unseen:
         return []
-    # With `max`, the best verb and the best noun are those of the best pair that was trained, so an
-    # untrained pair is never predicted.
+    # With `reduce: max`, the best verb and the best noun are those of the best trained pair, so an
+    # untrained pair never ranks first.
     consequence = {
         "pair": "their action cannot be right by `export: reduce: max`, the default",
         "both": "their action can be right by `export: reduce: heads` or `joint` alone",
@@ -228,6 +235,7 @@ def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
 
 
 def _val_text(plan: TrainingPlan) -> str:
+    """Say what is validated and how often: `50 of 200 segments, every 2 epochs`."""
     if plan.val is None:
         return f"none: {plan.no_val}"
     count_text = f"{len(plan.val)} segments"
@@ -238,19 +246,24 @@ def _val_text(plan: TrainingPlan) -> str:
 
 
 def _model_text(found: Found) -> str:
-    """The model, its size, and the size of its input if a clip was read."""
+    """Say the model, its size, and the size of its input if a clip was read.
+
+    An example: `Recognizer3D, backbone X3D, 3.79 M parameters; 13 frames of 160 x 160`.
+    """
     model = found.plan.config.model
     size = f"{found.parameters / 1e6:.2f} M parameters"
     text = f"{model.type}, backbone {model.backbone.type}, {size}"
-    if found.unread:
+    if found.read_error:
         return text
-    shape = found.shape
-    # The input of a 2D recognizer begins with the frames.
-    frames = shape[2] if len(shape) == 5 else shape[0]
-    return f"{text}; {frames} frames of {shape[-1]} x {shape[-2]}"
+    # A 3D recognizer takes [views, channels, frames, height, width], a 2D one [frames, channels,
+    # height, width].
+    *_, height, width = found.shape
+    frames = found.shape[2] if len(found.shape) == 5 else found.shape[0]
+    return f"{text}; {frames} frames of {width} x {height}"
 
 
 def _head_text(plan: TrainingPlan) -> str:
+    """Say how the head learns: `dropout 0.5, label smoothing 0.1, no average`."""
     head, averaged = plan.config.model.cls_head.head, "no average"
     for hook in custom_hooks(plan.config):
         if hook.type == "EMAHook":
@@ -264,13 +277,16 @@ def _head_text(plan: TrainingPlan) -> str:
 
 
 def _batch_text(plan: TrainingPlan) -> str:
-    processes, parts = plan.placement.processes, -(-plan.share // plan.part)
+    """Say how a batch is split: `batch 8 = 2 processes x 2 parts x 2`."""
+    processes = plan.placement.processes
+    parts = math.ceil(plan.batch_per_process / plan.micro_batch)
     if processes * parts == 1:
         return f"batch {plan.batch}"
-    return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.part}"
+    return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.micro_batch}"
 
 
 def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
+    """Return the learning rate for this batch size, and `SGD, lr 0.00125 = 0.01 x 4/32`."""
     optimizer, scale = plan.config.optim_wrapper.optimizer, plan.config.get("auto_scale_lr") or {}
     base = scale["base_batch_size"] if scale.get("enable") else plan.batch
     scaled = optimizer.lr * plan.batch / base
@@ -279,10 +295,11 @@ def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
 
 
 def _device_text(found: Found) -> str:
-    """Where it computes and how: `1 x NVIDIA A100, 9.1 GiB each, float32, bn local`."""
+    """Say where and how the run computes: `1 x NVIDIA A100, 9.1 GiB each, float32`."""
     plan, config = found.plan, found.plan.config
     processes, on_gpu = plan.placement.processes, plan.placement.device == "cuda"
     threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
+    # Each text stands beside whether it is shown.
     texts = [
         (True, f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads),
         (found.memory, f"{found.memory / 2**30:.1f} GiB each"),

@@ -5,7 +5,7 @@
 | what is learned: the MMEngine file and the settings | recipe.py |
 | the folder of the run: attempts, checkpoints, the finished model | run.py |
 | how this machine learns it: processes, shares of a batch, loaders | plan.py |
-| would it work? the whole way once, some steps long | check.py, told by table.py |
+| would it work? a trial of a few steps, and its table | check.py, table.py |
 | a batch: segments of whole videos, in an order from seed and epoch | clips/dataset.py |
 | epochs and batches, from the one after the last saved; validations; when it is saved | loop.py |
 | a step: forward, loss, backward, in parts that fit; validation too | model/forward.py |
