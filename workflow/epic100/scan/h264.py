@@ -1,4 +1,4 @@
-"""H.264: parameter sets, a picture that is declared taller than it is, numbers of slices.
+"""Read H.264 parameter sets and slice headers, and declare pictures taller than they are.
 
 A decoder reports a corrupted slice only if its syntax breaks. Most flipped bits do not break it:
 the arithmetic decoder reads on, decodes garbage, and stops when the picture is full. So the picture
@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from epic100.video.nal import IDR, SPS, Bits, code, escaped
 
+# Sizes of pictures are counted in macroblocks of this many pixels in each direction.
+MACROBLOCK = 16
 # These two are slice types modulo 5 (table 7-6).
-INTRA = 2
-_SI = 4
+INTRA, _SI = 2, 4
 # A slice type, or the number of a picture parameter set, is invalid from these numbers on.
 _TYPES, _SETS = 10, 256
 # All numbers that are read lie within this many bytes of a slice.

@@ -175,7 +175,7 @@ def _report(
 
 
 def seen_at(path: Path, state: os.stat_result) -> dict[str, Any]:
-    """Path, size and modification time of a file: if they are the same, so are its bytes.
+    """Path, size and modification time of a file: while they stay, its bytes are taken to stay.
 
     Args:
         path: The file.
