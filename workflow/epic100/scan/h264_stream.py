@@ -75,7 +75,8 @@ class H264Stream(CodedStream):
         if not record.head:
             first_sps, *_ = record.of_kind(SPS)
             record = replace(record, head=b"\1" + first_sps[1:4] + b"\xff")
-        self._written_length_size = record.length_size
+        # The decoder gets units with lengths of this many bytes.
+        self._written_length = record.length_size
         self._numbering, self.is_arithmetic = Numbering(self.settings), bool(record.of_kind(PPS))
         # The rows of an interlaced picture come in pairs, so their number must be even.
         self.rows = 2 * math.ceil(MACROBLOCKS_BELOW / self.settings.width / 2)
@@ -103,8 +104,7 @@ class H264Stream(CodedStream):
             elif unit_type in (SLICE, IDR):
                 self._check_slice(unit, is_first_slice, record)
                 is_first_slice = False
-        taller_units = (sized(unit, self._written_length_size) for unit in units)
-        return b"".join(taller_units) if changed else None
+        return b"".join(sized(unit, self._written_length) for unit in units) if changed else None
 
     def restart(self) -> None:
         """Forget how pictures were numbered, since the numbers of another part start anew."""

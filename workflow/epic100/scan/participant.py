@@ -198,8 +198,11 @@ def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any])
     # The result of a file that cannot be read is cheap to find again. And it may become wrong
     # without a trace: permissions may change while size and time of the file stay.
     if result.index:
-        facts = {"version": VERSION, "seen": file_seen, "row": vars(result.row)}
-        keep(result_path, facts, result.index)
+        keep(
+            result_path,
+            {"version": VERSION, "seen": file_seen, "row": vars(result.row)},
+            result.index,
+        )
 
 
 def kept_result(
@@ -289,17 +292,18 @@ class _Job:
             return result_of_moved_file
         self.is_decoded = True
         try:
-            answer = call(
-                self.scan,
-                self.path,
-                self.video,
-                self.quick,
-                self.limits.max_pixels,
-                limits=self.limits,
-                seconds=self.limits.total(self.video.duration),
-                progress=progress,
+            result = Result.of(
+                call(
+                    self.scan,
+                    self.path,
+                    self.video,
+                    self.quick,
+                    self.limits.max_pixels,
+                    limits=self.limits,
+                    seconds=self.limits.total(self.video.duration),
+                    progress=progress,
+                )
             )
-            result = Result.of(answer)
         except FileError as error:
             result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
         # A file that changed during the scan gives no result: it would be of mixed bytes.

@@ -99,9 +99,7 @@ def _judged(
     if reading.broke_off:
         reasons.insert(0, f"{READ_ERRORS}{reading.broke_off}")
     status = DAMAGED if reasons else OK
-    sound = outside(ranges, index.frames)
     judged_by_stream = reading.coded.is_arithmetic
-    decoded_frames = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
         # A quick look calls all other pictures decoded, too, but only a decoded one has a size.
         really_decoded = sum(p.size is not None for p in reading.packets)
@@ -110,10 +108,11 @@ def _judged(
         video.video_id,
         status,
         fps=index.fps,
-        frames=decoded_frames,
+        frames=sum(p.decoded for p in reading.packets if p.shown),
         damaged=ranges,
         reason="; ".join(reasons),
-        timing="constant" if index.is_constant(sound) else "variable",
+        # The times of damaged frames prove nothing.
+        timing="constant" if index.is_constant(outside(ranges, index.frames)) else "variable",
         # Lost pictures after the last one are the end of the last damaged range.
         pictures=max([index.frames, *(stop for _, stop in ranges)]),
         judged=QUICK if quick else FULL if judged_by_stream else DECODER_ONLY,

@@ -90,8 +90,6 @@ def ranges_of(marks: np.ndarray) -> list[tuple[int, int]]:
 
 
 COLUMNS = tuple(f.name for f in fields(ScanRow))
-# The numbers of these columns are fractions.
-_MEASURED = ("fps", "stated")
 
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
@@ -102,10 +100,12 @@ def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
 def _cells(row: ScanRow) -> list[object]:
     """The cells of a row for the table: `damaged` as `3-9,20-31`, `fps` as `59.94`."""
     ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
-    numbers = {name: f"{getattr(row, name):.6f}".rstrip("0").rstrip(".") for name in _MEASURED}
+    fractions = {
+        name: f"{getattr(row, name):.6f}".rstrip("0").rstrip(".") for name in ("fps", "stated")
+    }
     reason = " ".join(row.reason.split())
     # Cells in a new form replace values of the row, whose order they keep.
-    return list({**vars(row), **numbers, "damaged": ranges, "reason": reason}.values())
+    return list({**vars(row), **fractions, "damaged": ranges, "reason": reason}.values())
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
