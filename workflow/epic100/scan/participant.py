@@ -323,7 +323,7 @@ def _is_changed(before: os.stat_result | None, after: os.stat_result | None) -> 
 
 
 def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
-    """Look at a video file.
+    """Look up the state of a video file on the disk.
 
     Returns:
         ("", "", state) of a regular file; (status, reason, None) of anything else, such as

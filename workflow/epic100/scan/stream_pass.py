@@ -124,6 +124,7 @@ class StreamPass:
         return ""
 
     def _note_break(self, why: str) -> None:
+        """Keep the text of an error in the container; a later error replaces it."""
         self.broke_off = why
 
     def _add(self, packet: av.Packet) -> None:

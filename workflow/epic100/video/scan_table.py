@@ -133,7 +133,7 @@ def _ranges(text: str) -> list[tuple[int, int]]:
     for start, stop in sorted(pairs):
         if start >= stop:
             raise ValueError("an empty range")
-        if merged and start <= merged[-1][1]:  # The last range stops after this one starts.
+        if merged and start <= merged[-1][1]:  # The last range reaches this one.
             start, last_stop = merged.pop()
             stop = max(stop, last_stop)
         merged.append((start, stop))

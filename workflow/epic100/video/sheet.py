@@ -191,7 +191,7 @@ def films_not_listed(videos: Sequence[Video], root: str | os.PathLike) -> list[P
 def _files_in(folder: str) -> dict[str, list[Path]]:
     """The files of a folder by name with the suffix in lower case; {} if it cannot be listed.
 
-    `P01_01.MP4` and `P01_01.mp4` are both found as `P01_01.mp4`.
+    Two files may have one such name, such as `P01_01.MP4` and `P01_01.mp4`.
     """
     try:
         names = insist(folder, "listing", lambda: os.listdir(folder or "."))
@@ -204,6 +204,7 @@ def _files_in(folder: str) -> dict[str, list[Path]]:
 
 
 def _with_lower_suffix(name: str) -> str:
+    """The name of a file with its suffix in lower case: `P01_01.MP4` gives `P01_01.mp4`."""
     stem, suffix = os.path.splitext(name)
     return stem + suffix.lower()
 

@@ -1,4 +1,4 @@
-"""Times of pictures where a container states none, or not those of presentation.
+"""Find the presentation times of pictures in files whose container states none, or wrong ones.
 
 AVI numbers its pictures as they are decoded. FFmpeg finds the order of presentation of MPEG-1, 2
 and 4 part 2 there, but not that of codecs that reorder pictures freely. MPEG-PS states a time for
