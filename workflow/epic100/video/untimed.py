@@ -1,4 +1,4 @@
-"""Find the presentation times of pictures in files whose container states none, or wrong ones.
+"""Find the presentation times of pictures in files whose container does not state them all.
 
 AVI numbers its pictures as they are decoded. FFmpeg finds the order of presentation of MPEG-1, 2
 and 4 part 2 there, but not that of codecs that reorder pictures freely. MPEG-PS states a time for
