@@ -1,8 +1,8 @@
-"""One look at the clock of a video: its length has three tellers, and they must agree.
+"""Compare the length of a video by its pictures, by its header and by the sheet: they must agree.
 
-A spoilt table of times, or a film that was trimmed, shows sound pictures at another time. Which of
-them is beyond telling, so nothing is marked: the whole file is a finding, and `clean` holds its
-segments back until the user accepts it (`videos: accept:`).
+A spoilt table of times, or a film that was trimmed, shows sound pictures at another time. Nothing
+tells which pictures these are, so no frame is marked: the whole file is a finding, and `clean`
+holds its segments back until the user accepts it (`videos: accept:`).
 """
 
 from epic100.scan.damage import BREAKS_OFF
@@ -14,29 +14,32 @@ FAR_SECONDS = 0.5
 
 
 def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 0.0) -> str:
-    """Compare the sum of a file's steps with the length that it states, and with the sheet's.
+    """Say how the pictures of a video last longer or shorter than its header or the sheet says.
 
     Args:
-        row: What was measured in the file.
-        index: Its index.
+        row: The row of the scan table, as measured in the file.
+        index: The frame index of the file.
         seconds: The length in the sheet; 0: not known.
-        fps: The rate in the sheet. A spoilt table may stretch the first pictures over the whole
-            length; then the edit list hides the others, and there are as many as in the sheet.
+        fps: The frame rate in the sheet; 0: not known.
 
     Returns:
-        All lengths that are known, as text, or "" if they agree. A file that breaks off may be
-        shorter than it should be: that is damage, which is reported already.
+        The lengths, such as `its pictures last 9.00 s, the sheet says 12.00 s`; "" if they agree. A
+        file that breaks off may be shorter than it should be: that is damage, which is reported
+        already.
     """
-    lost = row.pictures - index.frames
-    lasts = float(index.times[-1]) + ((1 + lost) / index.fps if index.fps else 0.0)
+    lost_pictures = row.pictures - index.frames
+    # The last picture is shown for one step, and each lost picture would follow for another one.
+    measured = float(index.times[-1]) + ((1 + lost_pictures) / index.fps if index.fps else 0.0)
     lengths = {"its header says": row.stated, "the sheet says": seconds}
-    known = {phrase: number for phrase, number in lengths.items() if number}
-    differences = [number - lasts for number in known.values()]
+    stated_lengths = {phrase: length for phrase, length in lengths.items() if length}
+    differences = [length - measured for length in stated_lengths.values()]
     if any(phrase in row.reason for phrase in BREAKS_OFF):
-        differences = [number for number in differences if number < 0]
-    if any(abs(number) > FAR_SECONDS for number in differences):
-        clauses = [f"{phrase} {number:.2f} s" for phrase, number in known.items()]
-        return ", ".join([f"its pictures last {lasts:.2f} s", *clauses])
+        differences = [difference for difference in differences if difference < 0]
+    if any(abs(difference) > FAR_SECONDS for difference in differences):
+        clauses = [f"{phrase} {length:.2f} s" for phrase, length in stated_lengths.items()]
+        return ", ".join([f"its pictures last {measured:.2f} s", *clauses])
+    # A spoilt table of times may stretch the first pictures over the whole length. The edit list
+    # hides the others then, and the file has as many pictures as the sheet says, to within 2.
     hidden = row.coded - row.pictures
     if hidden > FAR_SECONDS * fps > 0 and abs(row.coded - seconds * fps) < 2:
         return f"it hides {hidden} of the sheet's {row.coded} pictures"

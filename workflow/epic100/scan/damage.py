@@ -1,4 +1,4 @@
-"""Turn what a scan saw of each packet into damaged ranges of frames and reasons.
+"""Judge the packets of a scanned video: which ranges of frames are damaged, and for what reasons.
 
 These phrases of the scan table's `reason` mark pictures as damaged:
 
@@ -68,7 +68,7 @@ OTHER_SHARE = 0.1
 # A still scene may repeat a group by chance, so shorter groups prove nothing.
 REPEAT_PACKETS = 8
 # These faults affect the picture itself. If it is not a reference picture, no other is affected.
-_OWN = {UNDECODED, CORRUPT, SILENT}
+_FAULTS_OF_ONE_PICTURE = {UNDECODED, CORRUPT, SILENT}
 
 # Presentation order may differ from decoding order by this many pictures.
 REORDER = 16
@@ -76,13 +76,18 @@ REORDER = 16
 
 @dataclass(slots=True)
 class Packet:
-    """What is known about one packet and its picture.
+    """The scan's record of one packet and its picture.
 
     Attributes:
-        shown: Not hidden by an edit list.
-        frame: Its number in presentation order; None if it is hidden.
+        shown: Whether the picture is shown, and not hidden by an edit list.
+        checksum: CRC-32 of the packet's bytes.
+        fault: The first of the phrases above that applied; "" if none did.
+        reference: Whether other pictures may depend on this one.
+        sequence: Number of the coded sequence, within which order counts are comparable.
         order: Order count within `sequence`, None if not known.
-        fault: The first of the phrases above that applied.
+        decoded: Whether the decoder gave the picture, or a quick look did not ask for it.
+        size: (width, height) of the decoded picture; None if it did not come out.
+        frame: Its number in presentation order; None if it is hidden.
         part: Number of the part of the file that an edit list shows (`PacketRecorder`).
     """
 
@@ -101,30 +106,32 @@ class Packet:
     part: int = 0
 
     def blame(self, fault: str) -> None:
-        """Record a fault; the first one is kept."""
+        """Note a fault of this packet, unless one is noted already."""
         self.fault = self.fault or fault
 
 
 def blame_back(packets: list[Packet]) -> None:
-    """Blame the key frame before each picture that does not decode: which one is spoilt is unknown.
+    """Blame the key frame of each group in which some picture does not decode.
 
-    Only of H.264 do a picture's own bytes say whether it is at fault (`h264_stream`).
+    The error may be reported late, by a picture that refers to a spoilt one, so the whole group is
+    in doubt. H.264 does not need this: the bytes of each picture tell if it is at fault
+    (`h264_stream`).
 
     Args:
         packets: In decoding order.
     """
-    key = None
+    last_key = None
     for p in packets:
         if p.is_key:
-            key = p
-        elif key is not None and p.fault in (UNDECODED, CORRUPT):
-            key.blame(BEFORE_FAULT)
+            last_key = p
+        elif last_key is not None and p.fault in (UNDECODED, CORRUPT):
+            last_key.blame(BEFORE_FAULT)
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
-    """Blame gaps, shared times and jumps in order count.
+    """Blame pictures after a gap, at the time of another one, or out of their numbered order.
 
-    A long step is not a gap if the numbering shows that nothing is lost: a camera may pause.
+    A long step is not a gap if the order counts show that nothing is lost: a camera may pause.
 
     Args:
         by_time: Shown packets in presentation order.
@@ -136,53 +143,62 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     if len(by_time) < 3:
         return
     sequences = np.array([p.sequence for p in by_time])
-    for i in np.flatnonzero(np.diff(sequences) < 0):
-        # One of the two is shown at the wrong time.
-        by_time[i].blame(NUMBERING)
-        by_time[i + 1].blame(NUMBERING)
+    for earlier in np.flatnonzero(np.diff(sequences) < 0):
+        # One of the two is shown at the wrong time, and nothing tells which.
+        by_time[earlier].blame(NUMBERING)
+        by_time[earlier + 1].blame(NUMBERING)
+    # Entry n of all arrays of steps is about the step from picture n to picture n + 1.
     steps = np.diff(index.pts)
-    usual = max(np.median(steps), 1)
-    orders = np.array([p.order for p in by_time], dtype=float)
-    order_steps = np.diff(orders)
+    usual_step = max(np.median(steps), 1)
+    # An unknown order count becomes NaN, and so does each step from or to it.
+    order_counts = np.array([p.order for p in by_time], dtype=float)
+    order_steps = np.diff(order_counts)
+    # Order counts of two sequences cannot be compared.
     order_steps[np.diff(sequences) != 0] = np.nan
-    known = ~np.isnan(order_steps)
+    is_numbered = ~np.isnan(order_steps)
     jumps = np.zeros(len(steps), dtype=bool)
-    if known.any():
-        regular = max(np.median(order_steps[known]), 1)
-        odd = known & (order_steps != regular)
-        if odd.sum() <= OTHER_SHARE * known.sum():
-            jumps = odd
-        elif (order_steps[known] <= 0).mean() <= OTHER_SHARE:
-            jumps = known & (order_steps <= 0)
+    if is_numbered.any():
+        usual_order_step = max(np.median(order_steps[is_numbered]), 1)
+        irregular = is_numbered & (order_steps != usual_order_step)
+        if irregular.sum() <= OTHER_SHARE * is_numbered.sum():
+            jumps = irregular
+        # An encoder may count in uneven steps. Then only a step back is a jump.
+        elif (order_steps[is_numbered] <= 0).mean() <= OTHER_SHARE:
+            jumps = is_numbered & (order_steps <= 0)
         else:
-            known[:] = False  # Order counts of an unknown pattern tell nothing.
-    for i in np.flatnonzero(jumps):
-        by_time[i + 1].blame(NUMBERING)
+            is_numbered[:] = False  # Order counts of an unknown pattern tell nothing.
+    for earlier in np.flatnonzero(jumps):
+        by_time[earlier + 1].blame(NUMBERING)
     spoilt = np.array([bool(p.fault) for p in by_time])
-    unusual = (np.abs(steps - usual) > max(0.1 * usual, 1)).sum()
-    # With a coarse time base, a step that was rounded up is not a gap.
-    gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (unusual <= OTHER_SHARE * len(steps))
+    unusual = (np.abs(steps - usual_step) > max(0.1 * usual_step, 1)).sum()
+    # With a coarse time base, a step that was rounded up by one unit is not a gap.
+    is_long = steps > max(GAP * usual_step, usual_step + 1)
+    gaps = is_long & ~is_numbered & (unusual <= OTHER_SHARE * len(steps))
+    # At a variable rate long steps are normal, so there only a faulty picture makes one a gap.
     if not are_few(unusual, len(steps)):
         gaps &= spoilt[1:] | spoilt[:-1]
     # A picture of HEVC lists all that it and later ones depend on, so its decoder reports a loss.
+    # A step over PAUSE is a mere pause if it reports none, except at a key frame, which depends on
+    # nothing before it.
     if index.stream.codec == "hevc":
-        gaps &= (steps <= PAUSE * usual) | spoilt[1:] | [p.is_key for p in by_time[1:]]
+        gaps &= (steps <= PAUSE * usual_step) | spoilt[1:] | [p.is_key for p in by_time[1:]]
+    # A step from one part that an edit list shows to the next one tells nothing.
     gaps &= np.diff([p.part for p in by_time]) == 0
-    for i in np.flatnonzero(gaps):
-        by_time[i + 1].blame(GAPS)
+    for earlier in np.flatnonzero(gaps):
+        by_time[earlier + 1].blame(GAPS)
 
 
 def are_few(count: int, steps: int) -> bool:
-    """Whether so many odd ones among the time steps are exceptions; one always is."""
+    """Whether `count` unusual steps among `steps` time steps are exceptions; one always is."""
     return count <= max(1, FEW_SHARE * steps)
 
 
 def blame_sizes(by_time: list[Packet]) -> None:
     """Blame pictures of a size that most pictures do not have."""
-    sizes = Counter(p.size for p in by_time if p.size)
-    usual = max(sizes, key=sizes.__getitem__, default=None)
+    count_of_size = Counter(p.size for p in by_time if p.size)
+    usual_size = max(count_of_size, key=count_of_size.__getitem__, default=None)
     for p in by_time:
-        if p.size not in (None, usual):
+        if p.size not in (None, usual_size):
             p.blame(OTHER_SIZE)
 
 
@@ -191,28 +207,32 @@ def blame_repeats(packets: list[Packet], still: np.ndarray) -> None:
 
     Args:
         packets: In decoding order.
-        still: bool [F]: pictures that look like the one before; these may be coded alike.
+        still: bool [F]: pictures that look like the one before. A still scene may repeat bytes
+            without damage.
     """
-    keys = [n for n, p in enumerate(packets) if p.is_key] + [len(packets)]
-    before: list[int] = []
-    for start, stop in zip(keys, keys[1:], strict=False):
-        group = [p.checksum for p in packets[start:stop]]
-        first = packets[start].frame
+    group_starts = [n for n, p in enumerate(packets) if p.is_key] + [len(packets)]
+    previous_checksums: list[int] = []
+    for start, stop in zip(group_starts, group_starts[1:], strict=False):
+        checksums = [p.checksum for p in packets[start:stop]]
+        first_frame = packets[start].frame
         if (
-            group == before
+            checksums == previous_checksums
+            # An edit list may show the same group again, as another part of the file.
             and packets[start].part == packets[start - 1].part
-            and len(group) >= REPEAT_PACKETS
-            and first is not None
-            and not still[first + 1 : first + len(group)].all()
+            and len(checksums) >= REPEAT_PACKETS
+            and first_frame is not None
+            and not still[first_frame + 1 : first_frame + len(checksums)].all()
         ):
             packets[start].blame(REPEATED)
-        before = group
+        previous_checksums = checksums
 
 
 def judge(
     packets: list[Packet], index: VideoIndex, lost: int, still: np.ndarray
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
+
+    Sets `frame` of each packet that is shown, and `fault` of each that is found to have one.
 
     Args:
         packets: In decoding order.
@@ -221,7 +241,8 @@ def judge(
         still: bool [F]: pictures that look like the one before.
 
     Returns:
-        Half-open ranges of damaged file frames, and the reasons.
+        Half-open ranges of damaged file frames, lost ones after the last picture included; and the
+        reasons, such as `3 pictures break the numbering`.
     """
     by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
     for frame, p in enumerate(by_time):
@@ -259,21 +280,26 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     """
     damaged = np.zeros(frames, dtype=bool)
     # It collects the frames of one damaged stretch.
-    run: list[int] = []
+    stretch: list[int] = []
 
-    def close() -> None:
-        run.sort()
-        for a, b in zip(run, run[1:] + run[-1:], strict=True):
+    def mark_stretch() -> None:
+        """Mark the frames of the stretch and those between them, and begin a new stretch."""
+        stretch.sort()
+        # The last frame is paired with itself, so it is marked alone.
+        for frame, following in zip(stretch, stretch[1:] + stretch[-1:], strict=True):
             # A corrupted index may show a picture far away; the frames in between are fine.
-            damaged[a : b if a < b <= a + REORDER else a + 1] = True
-        run.clear()
+            is_near = frame < following <= frame + REORDER
+            damaged[frame : following if is_near else frame + 1] = True
+        stretch.clear()
 
+    # The next picture, or a picture that leads the last key frame, depends on a doubtful one.
     tainted = leading_tainted = False
     # It is the pts of a clean key frame as long as its leading pictures may follow.
     key_pts = None
     for p in packets:
         leading = False
         if p.is_key and p.fault in ("", GAPS):
+            # A clean key frame ends the damage, but its leading pictures inherit the old state.
             tainted, leading_tainted, key_pts = False, tainted, p.pts
             if p.fault and p.frame is not None:
                 damaged[p.frame] = True  # No clip may span the gap.
@@ -281,11 +307,13 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             tainted, key_pts = True, None
         else:
             leading = key_pts is not None and p.pts < key_pts
+            # After the last leading picture, no frame of the damaged stretch can follow.
             if not leading and key_pts is not None:
                 key_pts = None
                 if not tainted:
-                    close()
-            if p.fault and not p.reference and p.fault in _OWN:
+                    mark_stretch()
+            # This picture alone is damaged, since no other depends on it.
+            if p.fault and not p.reference and p.fault in _FAULTS_OF_ONE_PICTURE:
                 if p.frame is not None:
                     damaged[p.frame] = True
             elif p.fault and leading:
@@ -293,6 +321,6 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             elif p.fault:
                 tainted = True
         if (tainted or (leading and leading_tainted)) and p.frame is not None:
-            run.append(p.frame)
-    close()
+            stretch.append(p.frame)
+    mark_stretch()
     return damaged

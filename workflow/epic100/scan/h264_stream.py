@@ -1,24 +1,25 @@
-"""The bytes of a stream of H.264, packet by packet: what is wrong, and what the decoder gets.
+"""Check the coded bytes of an H.264 stream packet by packet, and make its pictures taller.
 
 Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 """
 
+import math
 from dataclasses import replace
 
 from epic100.scan.damage import BROKEN_UNITS, NUMBERING, Packet
 from epic100.scan.h264 import Numbering, is_arithmetic, parse_sps, slice_header, taller
-from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
+from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, kind_of, nal_units, sized
 
-# At least this many are added below each picture, as room for garbage to run into.
+# At least this many macroblocks are added below each picture, as room for garbage to run into.
 MACROBLOCKS_BELOW = 2048
 
 
 class CodedStream:
-    """A stream whose bytes only its decoder judges.
+    """A stream whose coded bytes are not checked here: only its decoder judges them.
 
     Attributes:
-        rows: Rows of macroblocks that are added below each picture.
-        extradata: What the decoder gets with taller pictures.
+        rows: Number of rows of macroblocks that are added below each picture.
+        extradata: The parameter sets for the decoder, which declare taller pictures.
         is_arithmetic: Whether slices and numbers are read, and all pictures are coded with CABAC
             (clause 7.4.2.2). Without it, a flipped bit may change only a sign, which no syntax
             reveals.
@@ -29,26 +30,27 @@ class CodedStream:
     extradata = b""
     is_arithmetic = after_break = False
 
-    def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
-        """Check the bytes of a packet before it is decoded.
+    def examine(self, data: bytes, entry: bytes, record: Packet) -> bytes | None:
+        """Check the bytes of a packet before it is decoded; note faults and numbers in its record.
 
         Args:
-            data: Its bytes.
-            entry: The head of a sample entry that begins here, or b"".
-            seen: What is known about it.
+            data: The bytes of the packet.
+            entry: The decoder settings of a sample entry that begins here, or b"".
+            record: The record of the packet, which is changed.
 
         Returns:
-            What to decode in place of its bytes, or None.
+            Other bytes to decode in place of these; None: decode the packet as it is.
         """
 
     def restart(self) -> None:
-        """Take the next packet for the first one of another part of the file."""
+        """Treat the next packet as the first one of another part of the file."""
 
 
 class H264Stream(CodedStream):
-    """Checks packets of H.264 in decoding order, and makes their pictures taller.
+    """Checks the packets of an H.264 stream in decoding order, and makes their pictures taller.
 
-    Start codes, as in MPEG-TS and AVI, become lengths here: the decoder always gets lengths.
+    The decoder always gets NAL units with lengths. In a file with start codes, as in MPEG-TS and
+    AVI, they are replaced by lengths.
 
     Args:
         extradata: The avcC record of the file, or its parameter sets with start codes.
@@ -57,7 +59,7 @@ class H264Stream(CodedStream):
         settings: The sequence parameter set in force.
 
     Raises:
-        ValueError: The record is of another format or broken, or its settings differ.
+        ValueError: The record is of another format or broken, or its parameter sets differ.
     """
 
     def __init__(self, extradata: bytes):
@@ -68,44 +70,50 @@ class H264Stream(CodedStream):
         if any(settings != all_settings[0] for settings in all_settings):
             raise ValueError("several settings in one stream")
         self.settings, self._length_size = all_settings[0], record.length_size
-        # The head states version, profile, its constraints, level, and lengths of four bytes.
+        # The head of an avcC record is its version (1), three bytes of the SPS that state profile,
+        # constraints and level, and a byte that states lengths of four bytes (0xff).
         if not record.head:
-            record = replace(record, head=b"\1" + record.of_kind(SPS)[0][1:4] + b"\xff")
-        self._written_size = record.length_size
-        self._numbering, self.is_arithmetic = Numbering(all_settings[0]), bool(record.of_kind(PPS))
-        self.rows = -(-MACROBLOCKS_BELOW // all_settings[0].width)
-        # The rows of an interlaced picture come in pairs.
-        self.rows += self.rows % 2
-        self.extradata = replace(record, sets=list(map(self._take_set, record.sets))).packed()
+            first_sps, *_ = record.of_kind(SPS)
+            record = replace(record, head=b"\1" + first_sps[1:4] + b"\xff")
+        # The decoder gets units with lengths of this many bytes.
+        self._written_length = record.length_size
+        self._numbering, self.is_arithmetic = Numbering(self.settings), bool(record.of_kind(PPS))
+        # The rows of an interlaced picture come in pairs, so their number must be even.
+        self.rows = 2 * math.ceil(MACROBLOCKS_BELOW / self.settings.width / 2)
+        # The sets are noted and made taller, so `rows` must be known before.
+        self.extradata = replace(record, sets=list(map(self._note_set, record.sets))).packed()
 
-    def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
-        """Also gives other bytes for packets that bring sets, which are made taller too."""
-        seen.sequence = self._numbering.sequence
+    def examine(self, data: bytes, entry: bytes, record: Packet) -> bytes | None:
+        """Check the units of a packet, and return other bytes if they must differ for the decoder.
+
+        They differ if the packet brings parameter sets, which are made taller, or has start codes.
+        """
+        record.sequence = self._numbering.sequence
         units = _sets_of(entry) if entry else []
-        is_first, changed = True, bool(units) or not self._length_size
+        is_first_slice, changed = True, bool(units) or not self._length_size
         try:
             units += nal_units(data, self._length_size)
         except ValueError:
-            seen.blame(BROKEN_UNITS)
+            record.blame(BROKEN_UNITS)
             return None
         for number, unit in enumerate(units):
-            unit_type = unit[0] & 31
+            unit_type = kind_of("h264", unit)
             if unit_type in (SPS, PPS):
-                units[number] = self._take_set(unit)
+                units[number] = self._note_set(unit)
                 changed |= unit_type == SPS
             elif unit_type in (SLICE, IDR):
-                self._check_slice(unit, is_first, seen)
-                is_first = False
-        return b"".join(sized(unit, self._written_size) for unit in units) if changed else None
+                self._check_slice(unit, is_first_slice, record)
+                is_first_slice = False
+        return b"".join(sized(unit, self._written_length) for unit in units) if changed else None
 
     def restart(self) -> None:
-        """Also forget how pictures were numbered."""
+        """Forget how pictures were numbered, since the numbers of another part start anew."""
         self._numbering = Numbering(self.settings, self._numbering.sequence)
 
-    def _take_set(self, unit: bytes) -> bytes:
-        """Note a parameter set. Returns it for taller pictures."""
+    def _note_set(self, unit: bytes) -> bytes:
+        """Note the settings of a parameter set, and return the set for taller pictures."""
         try:
-            if unit[0] & 31 == PPS:
+            if kind_of("h264", unit) == PPS:
                 self.is_arithmetic &= is_arithmetic(unit)
                 return unit
             settings = parse_sps(unit)
@@ -114,21 +122,24 @@ class H264Stream(CodedStream):
                 self._numbering = Numbering(settings, self._numbering.sequence)
             return taller(unit, self.rows)
         except ValueError:  # The decoder reports a corrupted set.
-            self.is_arithmetic &= unit[0] & 31 != PPS
+            # A PPS that cannot be read may be one without CABAC.
+            self.is_arithmetic &= kind_of("h264", unit) != PPS
             return unit
 
-    def _check_slice(self, nal: bytes, is_first: bool, seen: Packet) -> None:
-        header = slice_header(nal, self.settings) if is_first else None
+    def _check_slice(self, unit: bytes, is_first: bool, record: Packet) -> None:
+        """Check the numbers of a packet's first slice, and note them in the packet's record."""
+        header = slice_header(unit, self.settings) if is_first else None
+        # The first slice of a picture begins at macroblock 0.
         if is_first and (header is None or header.first):
-            seen.blame(NUMBERING)
+            record.blame(NUMBERING)
         elif is_first and header is not None:
             # With gradual refresh, what the container calls a key frame needs other pictures.
-            seen.is_key &= header.intra
-            goes_on, seen.order = self._numbering.follow(header, seen.is_key)
-            seen.reference, seen.sequence = header.reference, self._numbering.sequence
+            record.is_key &= header.intra
+            goes_on, record.order = self._numbering.follow(header, record.is_key)
+            record.reference, record.sequence = header.reference, self._numbering.sequence
             self.after_break = self._numbering.after_break
             if not goes_on:
-                seen.blame(NUMBERING)
+                record.blame(NUMBERING)
 
 
 def _sets_of(entry: bytes) -> list[bytes]:

@@ -52,20 +52,25 @@ VERSION = 6
 
 @dataclass(frozen=True)
 class Result:
-    """What a process found in a video.
+    """The result of scanning one video.
 
     Attributes:
-        row: Its row, as measured: `finished_row` makes that of the table.
-        index: None if the video cannot be read.
+        row: The row as measured in the file; `finished_row` makes the row of the table of it.
+        index: The frame index; None if the video cannot be read.
     """
 
     row: ScanRow
     index: VideoIndex | None = None
 
     @classmethod
-    def of(cls, found: Mapping[str, Any]) -> "Result":
-        """Take what `worker.scan_file` found. Raises FileError if it is no such thing."""
-        return cls(ScanRow.of(found["row"]), VideoIndex.from_arrays(found["arrays"]))
+    def of(cls, answer: Mapping[str, Any]) -> "Result":
+        """Make a result from the answer of `worker.scan_file`, which ran in another process.
+
+        Raises:
+            FileError: The arrays of the answer are no frame index.
+            ValueError: The row has other columns.
+        """
+        return cls(ScanRow.of(answer["row"]), VideoIndex.from_arrays(answer["arrays"]))
 
 
 def scan_participant(
@@ -80,14 +85,18 @@ def scan_participant(
     quick: bool = False,
     scan: Callable[..., dict[str, Any]] = scan_file,
 ) -> list[ScanRow]:
-    """Scan `videos` below `root`; write their table and their frame indexes.
+    """Scan the videos of a participant; write their scan table and their frame indexes.
 
     Args:
+        videos: The participant's rows of the sheet.
+        root: The folder below which the video files are.
         table: Output `results/scan/{participant}.tsv`.
         index: Output .npz with a VideoIndex per readable video (`load_index`).
-        cache: Folder of finished videos, kept between calls.
+        limits: Limits on time, memory and picture size for the scan of one file.
+        threads: Number of videos that are scanned at once.
+        cache: Folder of finished results, kept between calls; None: one beside the table.
         quick: Read packets and decode key frames only; every row reports it.
-        scan: What is called on each file, in a process of its own.
+        scan: The function that scans a file; it is called in a process of its own.
 
     Raises:
         EpicError: A video could not be scanned and is not at fault.
@@ -108,10 +117,9 @@ def scan_participant(
 
 
 def finished_row(row: ScanRow, video: Video, index: VideoIndex | None) -> ScanRow:
-    """The row of the table, for results of this scan and for kept ones.
+    """Complete a measured row for the scan table: add its `finding`, which depends on the sheet.
 
-    What follows from the sheet is added here. What is measured in the file is added by
-    `worker.scan_file`.
+    Kept results have only what was measured in the file, so they stay valid if the sheet changes.
 
     Args:
         row: The row as measured.
@@ -127,8 +135,9 @@ def _report(
     videos: Sequence[Video],
     rows: Sequence[ScanRow],
     indexes: Mapping[str, VideoIndex],
-    decoded: int,
+    decoded_count: int,
 ) -> None:
+    """Log every video that is not ok or is read differently, and a summary of the scan."""
     other_files = [
         row.video_id
         for video, row in zip(videos, rows, strict=True)
@@ -142,8 +151,8 @@ def _report(
     for row in rows:
         if row.status != OK:
             frames = sum(stop - start for start, stop in row.damaged)
-            share = f", {frames} of {row.pictures} frames" if frames else ""
-            log.info(f"{row.video_id}: {row.status}{share}: {row.reason}")
+            damaged_text = f", {frames} of {row.pictures} frames" if frames else ""
+            log.info(f"{row.video_id}: {row.status}{damaged_text}: {row.reason}")
         if row.finding:
             log.warning(
                 f"{row.video_id}: {row.finding}; its segments are held back until the config says "
@@ -154,55 +163,78 @@ def _report(
             f"{len(by_decoder)} videos are judged by their decoder only, which misses some spoilt "
             f"bits: {', '.join(by_decoder)}"
         )
-    if slow := [name for name, index in indexes.items() if not index.direct]:
+    if through_container := [name for name, index in indexes.items() if not index.direct]:
         log.info(
-            f"{len(slow)} videos are read through their container, since their packets cannot be "
-            f"read by their places in the file; a clip takes longer: {', '.join(slow)}"
+            f"{len(through_container)} videos are read through their container, since their "
+            "packets cannot be read by their places in the file; a clip takes longer: "
+            f"{', '.join(through_container)}"
         )
     counts = Counter(row.status for row in rows)
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    log.info(f"{len(rows)} videos: {summary}; {decoded} of them decoded now")
+    log.info(f"{len(rows)} videos: {summary}; {decoded_count} of them decoded now")
 
 
 def seen_at(path: Path, state: os.stat_result) -> dict[str, Any]:
-    """Where a file was seen, by which its bytes are known again without a read."""
+    """Path, size and modification time of a file: while they stay, its bytes are taken to stay.
+
+    Args:
+        path: The file.
+        state: The result of its `stat`.
+    """
     return {"path": str(path.resolve()), "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
 
 
-def keep_result(place: Path, result: Result, seen: Mapping[str, Any]) -> None:
-    """Write a result that has an index, and where its file was seen. Raises DiskError."""
-    # Other results are cheap to redo, and permissions may change unnoticed.
+def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any]) -> None:
+    """Write the scan result of a file that could be read, for later calls.
+
+    Args:
+        result_path: The file to write.
+        result: The result; one without an index is not written.
+        file_seen: The path, size and time of the video file (`seen_at`).
+
+    Raises:
+        DiskError: The disk fails.
+    """
+    # The result of a file that cannot be read is cheap to find again. And it may become wrong
+    # without a trace: permissions may change while size and time of the file stay.
     if result.index:
-        facts = {"version": VERSION, "seen": seen, "row": vars(result.row)}
-        keep(place, facts, result.index)
+        keep(
+            result_path,
+            {"version": VERSION, "seen": file_seen, "row": vars(result.row)},
+            result.index,
+        )
 
 
 def kept_result(
-    place: Path, seen: Mapping[str, Any], quick: bool, file: Path | None = None
+    result_path: Path, file_seen: Mapping[str, Any], quick: bool, file: Path | None = None
 ) -> Result | None:
-    """The result that is kept of a file, or None.
+    """Read the scan result that an earlier call kept, if it is valid for the file as it is now.
 
     Args:
-        place: Where it is kept.
-        seen: Where the file is seen now.
-        quick: Whether that of a quick look is enough.
-        file: The file, which is read if it may have the bytes of one that was elsewhere. None: it
-            is not read.
+        result_path: The file that `keep_result` wrote.
+        file_seen: The path, size and time of the video file now (`seen_at`).
+        quick: Whether the result of a quick look is enough.
+        file: The video file. If it was moved or copied anew, it is read for its md5. None: the
+            result of a file that was moved is not used.
+
+    Returns:
+        The result, or None if there is none, or if it is of other bytes or another version.
     """
-    facts, index = kept(place)
+    facts, index = kept(result_path)
     try:
         result, seen_before = Result(ScanRow.of(facts["row"]), index), facts["seen"]
-    except (ValueError, KeyError):  # There is none, or it has other columns.
+    except (ValueError, KeyError):  # No result is kept, or its row has other columns.
         return None
     if facts["version"] != VERSION or (result.row.judged == QUICK and not quick):
         return None
-    if seen_before == seen:
+    if seen_before == file_seen:
         return result
-    if file is None or seen_before["bytes"] != seen["bytes"]:
+    if file is None or seen_before["bytes"] != file_seen["bytes"]:
         return None
     with contextlib.suppress(OSError, EpicError):  # The scan will report this error.
         if digest(file, "md5").value == result.row.md5:
-            keep_result(place, result, seen)
+            # From now on the result is known by the new place, without another read for the md5.
+            keep_result(result_path, result, file_seen)
             log.info(f"{result.row.video_id}: moved or copied anew, same md5: its result is kept")
             return result
     return None
@@ -210,7 +242,14 @@ def kept_result(
 
 @dataclass
 class _Job:
-    """The scan of one video."""
+    """The scan of one video: a `Job` for `complete`.
+
+    Attributes:
+        path: The video file.
+        folder: The folder where results are kept.
+        state: The file's state when `known` last looked; None if there is no regular file.
+        is_decoded: Whether this job decoded the video, rather than use a kept result.
+    """
 
     video: Video
     path: Path
@@ -218,62 +257,78 @@ class _Job:
     limits: ScanLimits
     quick: bool
     scan: Callable[..., dict[str, Any]]
-    # It is the file's state when it was last looked for.
     state: os.stat_result | None = None
     is_decoded: bool = False
 
     @property
-    def place(self) -> Path:
-        """Where its result is kept."""
+    def result_path(self) -> Path:
+        """The file in which the result of this video is kept."""
         return self.folder / f"{self.video.video_id}.npz"
 
     def known(self) -> Result | None:
-        """The result if nothing must be decoded: no such file, or scanned before."""
+        """The result if nothing must be decoded: there is no file, or it was scanned before.
+
+        Sets `state`.
+        """
         status, reason, self.state = _state(self.path)
         if self.state is None:
             return Result(ScanRow(self.video.video_id, status, reason=reason))
-        return kept_result(self.place, seen_at(self.path, self.state), self.quick)
+        return kept_result(self.result_path, seen_at(self.path, self.state), self.quick)
 
     def work(self, progress: Callable[[int], None]) -> Result:
-        """Decode the video and keep the result."""
-        # It may be another file by now.
-        if (known := self.known()) is not None:
-            return known
+        """Return the kept result of the video if there is one; else decode it and keep the result.
+
+        Raises:
+            ProcessError: The file changed during the scan, or the machine is at fault.
+            DiskError: The disk fails.
+        """
+        # The file may have been replaced since the job was planned, so look again.
+        if (cached := self.known()) is not None:
+            return cached
         assert self.state is not None, "without a file the result is known"
-        seen = seen_at(self.path, self.state)
-        if moved := kept_result(self.place, seen, self.quick, self.path):
-            return moved
+        file_seen = seen_at(self.path, self.state)
+        # With the path of the file, its md5 may show that a kept result is of the same bytes.
+        if result_of_moved_file := kept_result(self.result_path, file_seen, self.quick, self.path):
+            return result_of_moved_file
         self.is_decoded = True
         try:
-            answer = call(
-                self.scan,
-                self.path,
-                self.video,
-                self.quick,
-                self.limits.max_pixels,
-                limits=self.limits,
-                seconds=self.limits.total(self.video.duration),
-                progress=progress,
+            result = Result.of(
+                call(
+                    self.scan,
+                    self.path,
+                    self.video,
+                    self.quick,
+                    self.limits.max_pixels,
+                    limits=self.limits,
+                    seconds=self.limits.total(self.video.duration),
+                    progress=progress,
+                )
             )
-            result = Result.of(answer)
         except FileError as error:
             result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
-        if _changed(self.state, _state(self.path)[2]):
+        # A file that changed during the scan gives no result: it would be of mixed bytes.
+        _, _, state_after = _state(self.path)
+        if _is_changed(self.state, state_after):
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        keep_result(self.place, result, seen)
+        keep_result(self.result_path, result, file_seen)
         return result
 
 
-def _changed(before: os.stat_result | None, after: os.stat_result | None) -> bool:
-    """Whether the file was written to or replaced."""
+def _is_changed(before: os.stat_result | None, after: os.stat_result | None) -> bool:
+    """Whether a file was written to, replaced or removed between two looks at its state."""
     names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
     return any(getattr(before, name, None) != getattr(after, name, None) for name in names)
 
 
 def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
-    """("", "", state) of a regular file, or (status, reason, None) of anything else."""
+    """Look up the state of a video file on the disk.
+
+    Returns:
+        ("", "", state) of a regular file; (status, reason, None) of anything else, such as
+        (`missing`, `no file P01_01.MP4`, None).
+    """
     try:
         state = insist(path, "asking for its state", path.stat)
     except OSError as error:

@@ -1,29 +1,34 @@
-"""Pictures that look like the one before: an encoder may code a group of them twice alike."""
+"""Pictures that look like the one before: an encoder may give two groups of them equal bytes."""
 
 import av
 import numpy as np
 
 from epic100.video.index import VideoIndex
 
+# One in so many pictures is checked.
 LOOK_EVERY = 16
 # At most this many luma samples are compared in each direction.
 GRID = 48
-# An encoder keeps refining a still picture by up to this many of 255 levels.
+# Two pictures look the same if no sample differs by more than this many of 255 levels, since an
+# encoder keeps refining a still picture by that much.
 SAME = 4
 
 
 class Stills:
-    """Compares every 16th picture with the previous one it checked, in presentation order."""
+    """Finds still scenes: compares every 16th picture with the one that was checked before it.
+
+    Pictures come in presentation order, as the decoder gives them.
+    """
 
     def __init__(self) -> None:
         self._count = 0
-        # It has the pts and the samples of the picture that was checked last.
-        self._before: tuple[int, np.ndarray] | None = None
-        # Each goes from pts to pts of two checked pictures that look the same.
+        # It holds the pts and the luma samples of the picture that was checked last.
+        self._last_checked: tuple[int, np.ndarray] | None = None
+        # It holds (first pts, last pts) of each stretch of pictures that look the same.
         self._stretches: list[tuple[int, int]] = []
 
     def see(self, frame: av.VideoFrame, height: int) -> None:
-        """Take in a decoded picture.
+        """Compare a decoded picture with the last checked one, and note a still stretch.
 
         Args:
             frame: The picture. Only every 16th is checked, and only 8-bit planar ones.
@@ -38,18 +43,23 @@ class Stills:
             return
         plane = frame.planes[0]
         luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        rows, columns = height // GRID + 1, frame.width // GRID + 1
-        sample = luma[:height:rows, : frame.width : columns].astype(np.int16)
-        if self._before is not None:
-            start, before = self._before
-            if sample.shape == before.shape and np.abs(sample - before).max() <= SAME:
-                self._stretches.append((start, frame.pts))
-        self._before = frame.pts, sample
+        row_step, column_step = height // GRID + 1, frame.width // GRID + 1
+        # A difference of two samples may be negative, which unsigned bytes cannot hold.
+        sample = luma[:height:row_step, : frame.width : column_step].astype(np.int16)
+        if self._last_checked is not None:
+            last_pts, last_sample = self._last_checked
+            if sample.shape == last_sample.shape and np.abs(sample - last_sample).max() <= SAME:
+                self._stretches.append((last_pts, frame.pts))
+        self._last_checked = frame.pts, sample
 
     def frames(self, index: VideoIndex) -> np.ndarray:
-        """bool [F]: frames between two checked pictures that are the same."""
-        frames = np.zeros(index.frames, dtype=bool)
+        """Mark the frames of still stretches: bool [F], the checked pictures at both ends included.
+
+        Args:
+            index: The index of the video, which tells the frame of each pts.
+        """
+        is_still = np.zeros(index.frames, dtype=bool)
         for stretch in self._stretches:
             first, last = np.searchsorted(index.pts, stretch)
-            frames[first : last + 1] = True
-        return frames
+            is_still[first : last + 1] = True
+        return is_still

@@ -1,4 +1,4 @@
-"""One pass over a video stream: every packet, and what became of its picture."""
+"""One pass over a video stream: read every packet, decode it, and record its faults."""
 
 import errno
 import time
@@ -10,6 +10,7 @@ from av.container import InputContainer
 
 from epic100.base.disk import HashedFile
 from epic100.scan.damage import CORRUPT, UNDECODED, Packet, blame_back
+from epic100.scan.h264 import MACROBLOCK
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.stills import Stills
 from epic100.video.ffmpeg import decoder_limit, demuxed, new_entry, packet_of
@@ -17,21 +18,29 @@ from epic100.video.index import PacketRecorder, VideoIndex
 from epic100.video.untimed import timed
 
 PROGRESS_SECONDS = 0.5
-# FFmpeg uses these words in its log. SEI is metadata, which changes no picture.
-SIDE = "SEI"
-LET_GO = "mmco: unref short failure"
+# FFmpeg uses these words in its log. SEI is metadata, which changes no picture. The other words say
+# that a reference picture was to be released, and is not there.
+SEI_WORD, RELEASE_FAILED = "SEI", "mmco: unref short failure"
 INTRA = av.video.frame.PictureType.I
 
 
 class StreamPass:
-    """One pass over a stream: packets in decoding order, and what became of each.
+    """One pass over a stream: reads and decodes all its packets, and records the faults of each.
+
+    Args:
+        file: The file, open.
+        container: Its container.
+        stream: Its video stream.
+        quick: Whether only key frames are decoded.
+        max_pixels: Larger pictures are refused.
+        times: Presentation times of the packets, if the container does not state them.
 
     Attributes:
-        packets: In decoding order.
-        stills: Which pictures look like the one before.
-        lost: Packets of the container's index that are missing.
-        broke_off: Why the container could not be read further, or "".
-        coded: What the coded bytes tell.
+        packets: Records of the packets that have a time, in decoding order.
+        stills: Finds the pictures that look like the one before.
+        lost: Number of packets in the container's index that are missing.
+        broke_off: The last error of the container while it was read, or "".
+        coded: Checks the coded bytes of each packet.
     """
 
     def __init__(
@@ -50,53 +59,61 @@ class StreamPass:
         self._container, self._stream, self._quick = container, stream, quick
         self._times = times
         self._by_pts: dict[int | None, Packet] = {}
-        self._without_time = 0
+        self._count_without_time = 0
         self.coded = CodedStream()
         self._recorder = PacketRecorder(file, stream)
         self._decoder = self._open_decoder(max_pixels)
 
     def index(self) -> VideoIndex:
-        """The index; key frames are the verified ones."""
+        """The frame index of the file; its key frames are those that decoding has confirmed."""
         return self._recorder.index([p.is_key for p in self.packets])
 
     def run(self, progress: Callable[[int], None]) -> None:
-        """Read and decode to the end. Raises MemoryError."""
+        """Read and decode the stream to its end, with the decoder's log captured.
+
+        Args:
+            progress: Called with the number of packets read so far.
+
+        Raises:
+            MemoryError: The decoder asks for too much memory.
+        """
         level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
         # The decoder logs what it conceals: corrupted headers, lost references.
         av.logging.set_level(av.logging.ERROR)
         av.logging.set_skip_repeated(False)
         try:
-            with av.logging.Capture() as self._said:
-                self._run(progress)
+            with av.logging.Capture() as self._decoder_log:
+                self._read_stream(progress)
         finally:
             av.logging.set_level(level)
             av.logging.set_skip_repeated(skips)
 
-    def _run(self, progress: Callable[[int], None]) -> None:
+    def _read_stream(self, progress: Callable[[int], None]) -> None:
+        """Record and decode every packet of the stream; then count those that are lost."""
         # The index of an MP4 lists all packets from the start. A fragmented one lists those that
         # have been read.
         is_mp4 = "mp4" in self._container.format.name
-        count = len(self._stream.index_entries) if is_mp4 else 0
-        last, read = time.monotonic(), 0
-        packets = demuxed(self._container, self._stream, self._broke)
+        listed_count = len(self._stream.index_entries) if is_mp4 else 0
+        last_report, read_count = time.monotonic(), 0
+        packets = demuxed(self._container, self._stream, self._note_break)
         for packet in timed(packets, self._times):
             if not packet.size:
                 continue
-            read += 1
-            self._take(packet)
-            if time.monotonic() - last > PROGRESS_SECONDS:
-                last = time.monotonic()
-                progress(read)
+            read_count += 1
+            self._add(packet)
+            if time.monotonic() - last_report > PROGRESS_SECONDS:
+                last_report = time.monotonic()
+                progress(read_count)
         if not self._quick:
             self._decode(None, None)
         if not isinstance(self.coded, H264Stream):
             blame_back(self.packets)
-        progress(read)
-        self.lost = max(count - read, 0)
+        progress(read_count)
+        self.lost = max(listed_count - read_count, 0)
 
     def why_nothing(self) -> str:
-        """Why there is no picture at all, or "" if there is one."""
-        if not self.packets and self._without_time:
+        """Say why no picture of the file can be used, or "" if there is one."""
+        if not self.packets and self._count_without_time:
             return f"no picture has a time of presentation (in {self._container.format.name})"
         if not self.packets:
             return f"no picture in the file ({self.broke_off or 'it ends before the first'})"
@@ -106,22 +123,24 @@ class StreamPass:
             return f"no picture decodes ({self.broke_off or 'no error given'})"
         return ""
 
-    def _broke(self, why: str) -> None:
+    def _note_break(self, why: str) -> None:
+        """Keep the text of an error in the container; a later error replaces it."""
         self.broke_off = why
 
-    def _take(self, packet: av.Packet) -> None:
-        part, data, entry = self._recorder.part, bytes(packet), new_entry(packet)
+    def _add(self, packet: av.Packet) -> None:
+        """Record a packet, check its bytes, and decode it."""
+        part_before, data, entry = self._recorder.part, bytes(packet), new_entry(packet)
         self._recorder.add(packet, data, entry)
         if packet.pts is None:
-            self._without_time += 1
+            self._count_without_time += 1
             return
-        # Nothing in a new part depends on what came before.
-        if self._recorder.part != part:
+        # Nothing in a new part depends on the pictures before, so the decoder starts anew.
+        if self._recorder.part != part_before:
             self._decode(None, None)
             self._decoder.flush_buffers()
             self.coded.restart()
         dts = packet.pts if packet.dts is None else packet.dts
-        seen = Packet(
+        record = Packet(
             packet.pts,
             dts,
             packet.is_keyframe,
@@ -129,23 +148,26 @@ class StreamPass:
             zlib.crc32(data),
             part=self._recorder.part,
         )
-        self.packets.append(seen)
-        self._by_pts[seen.pts] = seen
+        self.packets.append(record)
+        # The decoder gives a picture later than its packet, and the pts tells whose it is.
+        self._by_pts[record.pts] = record
         if packet.is_corrupt:
-            seen.blame(CORRUPT)
-        taller = self.coded.examine(data, entry, seen)
-        if taller is not None or not seen.shown:
-            packet = _in_the_open(packet, taller or data)
+            record.blame(CORRUPT)
+        taller = self.coded.examine(data, entry, record)
+        if taller is not None or not record.shown:
+            packet = _unhidden_copy(packet, taller or data)
         if not self._quick:
-            self._decode(packet, seen)
-        elif seen.is_key:
-            self._decode(packet, seen)
-            self._decode(None, seen)
+            self._decode(packet, record)
+        elif record.is_key:
+            # The key frame must come out now, since no packet follows that would push it out.
+            self._decode(packet, record)
+            self._decode(None, record)
             self._decoder.flush_buffers()
         else:
-            seen.decoded = True  # A quick look cannot tell more.
+            record.decoded = True  # A quick look cannot tell more.
 
     def _open_decoder(self, max_pixels: int) -> av.VideoCodecContext:
+        """Set up a decoder that reports as many errors as it can. Sets `coded` for H.264."""
         context = self._stream.codec_context
         if context.name == "h264":
             try:
@@ -167,8 +189,17 @@ class StreamPass:
         }
         return context
 
-    def _decode(self, packet: av.Packet | None, seen: Packet | None) -> None:
-        self._said.clear()
+    def _decode(self, packet: av.Packet | None, record: Packet | None) -> None:
+        """Decode a packet, and note in the records which pictures come out and which have faults.
+
+        Args:
+            packet: The packet; None: the decoder gives all pictures that it holds back.
+            record: The record that is blamed for errors of the decoder; None: nothing is blamed.
+
+        Raises:
+            MemoryError: The decoder asks for too much memory.
+        """
+        self._decoder_log.clear()
         try:
             frames = self._decoder.decode(packet)
         except av.error.FFmpegError as error:
@@ -176,34 +207,35 @@ class StreamPass:
             if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
                 raise MemoryError("Cannot allocate memory") from error
             frames = []
-            if seen is not None:
-                seen.blame(UNDECODED)
+            if record is not None:
+                record.blame(UNDECODED)
         for frame in frames:
-            owner = self._by_pts.get(frame.pts)
-            if owner is None:
+            picture_record = self._by_pts.get(frame.pts)
+            if picture_record is None:
                 continue
-            owner.decoded = True
-            owner.size = (frame.width, frame.height)
-            owner.is_key &= frame.pict_type == INTRA
+            picture_record.decoded = True
+            picture_record.size = (frame.width, frame.height)
+            # The container may call a picture a key frame that refers to others.
+            picture_record.is_key &= frame.pict_type == INTRA
             if frame.is_corrupt:
-                owner.blame(CORRUPT)
+                picture_record.blame(CORRUPT)
             if not self._quick:
-                self.stills.see(frame, frame.height - 16 * self.coded.rows)
-        if seen is None:
+                self.stills.see(frame, frame.height - MACROBLOCK * self.coded.rows)
+        if record is None:
             return
-        for level, _, text in self._said:
+        for level, _, text in self._decoder_log:
             # After a cut, references to be released may be missing, which is harmless.
             if level <= av.logging.ERROR and not (
-                SIDE in text or (self.coded.after_break and LET_GO in text)
+                SEI_WORD in text or (self.coded.after_break and RELEASE_FAILED in text)
             ):
-                seen.blame(UNDECODED)
+                record.blame(UNDECODED)
 
 
-def _in_the_open(packet: av.Packet, data: bytes) -> av.Packet:
-    """Copy a packet, with this content, not hidden by an edit list.
+def _unhidden_copy(packet: av.Packet, data: bytes) -> av.Packet:
+    """Copy a packet, with `data` as its bytes and without the mark that an edit list hides it.
 
     Hidden pictures must be decoded too, because later ones may depend on them.
     """
-    fresh = packet_of(data)
-    fresh.pts, fresh.dts, fresh.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
-    return fresh
+    copy = packet_of(data)
+    copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
+    return copy

@@ -41,7 +41,9 @@ SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02
 def scan_file(
     path: Path, video: Video, quick: bool, max_pixels: int, progress: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Decode a whole file on one thread, so that each error belongs to the packet that caused it.
+    """Scan a video file: decode it to its end, and find its damaged frames and its frame index.
+
+    It is decoded on one thread, so that each error belongs to the packet that caused it.
 
     Args:
         path: The video file.
@@ -51,7 +53,7 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row` by column and `arrays` of the index: see `participant.Result`.
+        `row`: the values of the `ScanRow` by column; `arrays`: those of `VideoIndex.to_arrays`.
 
     Raises:
         FileError: It is unreadable.
@@ -74,9 +76,13 @@ def _judged(
     reading: StreamPass,
     quick: bool,
 ) -> tuple[ScanRow, VideoIndex]:
-    """The row and the index of a file that was read. Raises FileError."""
-    if nothing := reading.why_nothing():
-        raise FileError(nothing)
+    """Make the scan row and the frame index of a file that was read to its end.
+
+    Raises:
+        FileError: It has no picture that can be used.
+    """
+    if reason := reading.why_nothing():
+        raise FileError(reason)
     index = reading.index()
     boxes = list(boxes_of(file.read_at, 0, file.size))
     is_short = matroska_bytes(file.read_at) > file.size
@@ -93,22 +99,23 @@ def _judged(
     if reading.broke_off:
         reasons.insert(0, f"{READ_ERRORS}{reading.broke_off}")
     status = DAMAGED if reasons else OK
-    sound = outside(ranges, index.frames)
-    full = reading.coded.is_arithmetic
-    decoded = sum(p.decoded for p in reading.packets if p.shown)
+    judged_by_stream = reading.coded.is_arithmetic
     if quick:
-        looked = sum(p.size is not None for p in reading.packets)
-        reasons.insert(0, f"quick look: {looked} of {index.frames} pictures decoded")
+        # A quick look calls all other pictures decoded, too, but only a decoded one has a size.
+        really_decoded = sum(p.size is not None for p in reading.packets)
+        reasons.insert(0, f"quick look: {really_decoded} of {index.frames} pictures decoded")
     row = ScanRow(
         video.video_id,
         status,
         fps=index.fps,
-        frames=decoded,
+        frames=sum(p.decoded for p in reading.packets if p.shown),
         damaged=ranges,
         reason="; ".join(reasons),
-        timing="constant" if index.is_constant(sound) else "variable",
-        pictures=max(index.frames, ranges[-1][1] if ranges else 0),
-        judged=QUICK if quick else FULL if full else DECODER_ONLY,
+        # The times of damaged frames prove nothing.
+        timing="constant" if index.is_constant(outside(ranges, index.frames)) else "variable",
+        # Lost pictures after the last one are the end of the last damaged range.
+        pictures=max([index.frames, *(stop for _, stop in ranges)]),
+        judged=QUICK if quick else FULL if judged_by_stream else DECODER_ONLY,
         md5=index.md5,
         coded=stream.frames or len(index.packets),
         stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
@@ -117,17 +124,18 @@ def _judged(
 
 
 def _beyond_index(container: InputContainer, stream: av.VideoStream, index: VideoIndex) -> int:
-    """Pictures missing at the end of a file that lacks data there, by the length that it states."""
+    """How many pictures are missing at the end of a file, by the length that its header states."""
     stated_seconds = max(
         float((stream.duration or 0) * (stream.time_base or 0)),
         (container.duration or 0) / av.time_base,
     )
     missing_seconds = stated_seconds - index.times[-1]
+    # One of the steps in the missing time is that of the last picture, which is there.
     return 0 if missing_seconds < SHORT_SECONDS else max(0, round(missing_seconds * index.fps) - 1)
 
 
 def _has_unused_data(boxes: list[Box], container: InputContainer) -> bool:
-    """Whether the index of an MP4 is truncated: much of its data is outside all packets."""
-    data = sum(box.stop - box.start for box in boxes if box.name == "mdat")
-    used = sum(entry.size for any_stream in container.streams for entry in any_stream.index_entries)
-    return used < (1 - UNUSED_SHARE) * data
+    """Whether the index of an MP4 is truncated: much of its media data belongs to no packet."""
+    data_size = sum(box.stop - box.start for box in boxes if box.name == "mdat")
+    used_size = sum(entry.size for stream in container.streams for entry in stream.index_entries)
+    return used_size < (1 - UNUSED_SHARE) * data_size

@@ -1,4 +1,4 @@
-"""What MP4 and Matroska files state of themselves: their boxes, their length.
+"""Read the boxes of MP4 files, and the length that the header of a Matroska file states.
 
 Boxes: ISO/IEC 14496-12 (2022). Matroska: RFC 8794, RFC 9559.
 """
@@ -6,14 +6,24 @@ Boxes: ISO/IEC 14496-12 (2022). Matroska: RFC 8794, RFC 9559.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-# It reads from a file, and takes the position and the count in bytes.
+# A function of this type reads bytes of a file, and takes the position and the number of bytes.
 ReadAt = Callable[[int, int], bytes]
-# These two elements are at the top level of a Matroska file.
+# These are the ids of the two elements at the top level of a Matroska file.
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+
+# These are the bytes of a box's header, without and with a length of 8 bytes.
+_BOX_HEADER, _LONG_BOX_HEADER = 8, 16
 
 
 class Box(NamedTuple):
-    """A box of an MP4 file and the bytes where it and its content begin, and where it ends."""
+    """A box of an MP4 file, such as `moov` or `mdat`.
+
+    Attributes:
+        name: Its type, four characters.
+        start: The byte of the file where it begins.
+        content: The byte where its content begins, after its header.
+        stop: The byte after its last one.
+    """
 
     name: str
     start: int
@@ -22,17 +32,23 @@ class Box(NamedTuple):
 
 
 def boxes_of(read_at: ReadAt, start: int, stop: int) -> Iterator[Box]:
-    """The boxes between two places of a file, up to the first thing that cannot be a box.
+    """Read the boxes of an MP4 file one after another, up to bytes that cannot be a box.
 
-    The last one may claim more than is there.
+    The last box may claim to go on beyond the end.
+
+    Args:
+        read_at: Reads bytes of the file.
+        start: The byte where the first box begins.
+        stop: The byte where reading ends; the size of the file for all its boxes.
     """
-    while start + 8 <= stop:
-        header = read_at(start, 16)
-        length, header_size = int.from_bytes(header[:4]), 8
+    while start + _BOX_HEADER <= stop:
+        header = read_at(start, _LONG_BOX_HEADER)
+        # A header is a length in 4 bytes, a name in 4, and a length in 8 bytes if the first is 1.
+        length, header_size = int.from_bytes(header[:4]), _BOX_HEADER
         if length == 1:
-            length, header_size = int.from_bytes(header[8:16]), 16
+            length, header_size = int.from_bytes(header[8:16]), _LONG_BOX_HEADER
         elif length == 0:
-            length = stop - start
+            length = stop - start  # The box goes on to the end of the file.
         name = header[4:8].decode("latin-1")
         if length < header_size or not name.isprintable():
             return
@@ -41,19 +57,21 @@ def boxes_of(read_at: ReadAt, start: int, stop: int) -> Iterator[Box]:
 
 
 def matroska_bytes(read_at: ReadAt) -> int:
-    """How many bytes a Matroska or WebM file has by its own header, trailing elements aside.
+    """The size in bytes that the header of a Matroska or WebM file states.
 
     Returns:
-        The end of its segment in bytes; 0 if it states none, as a live recording, or is another
-        kind of file.
+        The end of its segment, which is the file apart from elements after it; 0 if the header
+        states none, as that of a live recording, or if the file is of another kind.
     """
     position = 0
-    for name in (_EBML, _SEGMENT):
+    for element_id in (_EBML, _SEGMENT):
+        # An element is its id of 4 bytes, its size in 1 to 8 bytes, and its content.
         head = read_at(position, 12)
-        if head[:4] != name.to_bytes(4) or len(head) < 5 or not head[4]:
+        if head[:4] != element_id.to_bytes(4) or len(head) < 5 or not head[4]:
             return 0
         # The zero bits before the first one bit tell how many bytes the size takes.
         width = 9 - head[4].bit_length()
+        # That one bit is no part of the size, which has 7 bits for each byte.
         size = int.from_bytes(head[4 : 4 + width]) & ~(1 << 7 * width)
         if size == (1 << 7 * width) - 1:  # A size of one bits only is unknown.
             return 0

@@ -1,6 +1,7 @@
-"""What a decoder, and who looks at its pictures, must know about a stream."""
+"""The facts of a video stream that its decoder needs, and how its pictures are turned."""
 
 import contextlib
+import itertools
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +26,7 @@ Side = Annotated[int, Field(ge=0, le=2**16)]
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """What a decoder must know about a stream.
+    """Facts about a video stream that a decoder needs, and how its pictures are shown.
 
     Attributes:
         codec: Name of FFmpeg's decoder.
@@ -35,7 +36,7 @@ class StreamFacts:
         time_base: Seconds per unit of time.
         length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
         colours: The values of `COLOURS` that the container states.
-        turns: How often pictures are turned clockwise by 90 degrees before they are shown.
+        turns: Number of quarter turns clockwise before a picture is shown.
     """
 
     codec: Word
@@ -49,15 +50,20 @@ class StreamFacts:
 
     @property
     def most_pixels(self) -> int:
-        """How many its pictures may have: who scanned or indexed it has accepted its size."""
+        """The limit on pixels of a picture: at least the size that a scan or index accepted."""
         return max(MAX_PIXELS, self.width * self.height)
 
 
 def facts_of(path: str, stream: av.VideoStream, length_size: int) -> StreamFacts:
-    """The facts of a stream that FFmpeg has open from a file.
+    """Collect the facts of a video stream.
+
+    Args:
+        path: The video file.
+        stream: Its video stream, which is open.
+        length_size: Bytes of the length before each NAL unit; 0 if there is none.
 
     Raises:
-        FileError: Its pictures are to be mirrored, or turned by no quarter turn.
+        FileError: Players mirror the pictures, or turn them by another angle than quarter turns.
     """
     context = stream.codec_context
     turns = quarter_turns(path, max(MAX_PIXELS, context.width * context.height))
@@ -74,21 +80,22 @@ def facts_of(path: str, stream: av.VideoStream, length_size: int) -> StreamFacts
 
 
 def quarter_turns(path: str, max_pixels: int) -> int:
-    """How often players turn the pictures of a file clockwise by 90 degrees.
+    """The number of quarter turns clockwise by which players turn the pictures of a file.
 
-    Each container has this note in a form of its own. FFmpeg gives it with each picture that its
-    decoder makes, so the first one is decoded.
+    Each container notes this in a form of its own. FFmpeg gives the note with each decoded picture,
+    so the first picture is decoded.
 
     Args:
         path: The video file.
         max_pixels: Larger pictures are refused.
 
     Raises:
-        FileError: The note is another one, such as a mirror.
+        FileError: Players do something else with the pictures, such as mirror them.
     """
     with opened(path, max_pixels) as (_, container, stream):
-        for _, packet in zip(range(FIRST_PACKETS), demuxed(container, stream), strict=False):
+        for packet in itertools.islice(demuxed(container, stream), FIRST_PACKETS):
             with contextlib.suppress(av.error.FFmpegError):
+                # The first picture that comes out ends the search.
                 for frame in packet.decode():
                     note: Any = frame.side_data.get("DISPLAYMATRIX")
                     return 0 if note is None else _turns_of(bytes(note))
@@ -96,10 +103,18 @@ def quarter_turns(path: str, max_pixels: int) -> int:
 
 
 def _turns_of(matrix: bytes) -> int:
+    """The number of quarter turns clockwise that a display matrix makes.
+
+    Raises:
+        FileError: It makes no quarter turn.
+    """
+    # The first two rows of the matrix are a, b, u and c, d, v.
     a, b, _, c, d = struct.unpack_from("=5i", matrix)
-    # A matrix may also scale pictures, which changes the values but not their signs.
-    least = max(map(abs, (a, b, c, d))) / 100
-    signs = tuple((value > least) - (value < -least) for value in (a, b, c, d))
+    # A matrix may also scale pictures, which changes the values but not their signs. A value of
+    # less than a hundredth of the largest one counts as 0, since it comes from rounding.
+    almost_zero = max(map(abs, (a, b, c, d))) / 100
+    # The difference of these two comparisons is 1, 0 or -1.
+    signs = tuple((value > almost_zero) - (value < -almost_zero) for value in (a, b, c, d))
     if signs not in TURNS:
         raise FileError(
             "its note of how players turn or mirror pictures is no quarter turn; expected one, or "

@@ -14,7 +14,7 @@ from epic100.video.containers import boxes_of
 
 # A picture of 5.3K has 15.9 million pixels. A clip of 8192 x 8192 pixels takes 2.7 GiB.
 MAX_PIXELS = 2**24
-# Reading is given up after so many input errors in a row.
+# Reading is given up after this number of input errors in a row.
 READ_TRIES = 8
 # These containers hold all their data. FFmpeg also opens playlists, descriptions of network
 # sessions, lists of files and patterns of names, whatever the file is called, and follows them to
@@ -22,6 +22,7 @@ READ_TRIES = 8
 KINDS = "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF"
 # FFmpeg gives this name to the side data of a packet that holds a new sample entry.
 _NEW_ENTRY = "new_extradata"
+# These options keep FFmpeg to containers of `KINDS` in local files.
 _ALLOWED = {
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ivf",
     "protocol_whitelist": "file",
@@ -31,7 +32,7 @@ _ALLOWED = {
 def open_media(
     file: WatchedFile, max_pixels: int = MAX_PIXELS
 ) -> tuple[InputContainer, av.VideoStream]:
-    """Open a video file for reading. Whatever this library reads is opened here.
+    """Open a video file for reading. Every video that this project reads goes through here.
 
     Args:
         file: The file, through which FFmpeg gets its bytes.
@@ -49,6 +50,7 @@ def open_media(
             file,
             "r",
             options=decoder_limit(max_pixels),
+            # A copy is given, so that no library can loosen the limits for later files.
             container_options=_ALLOWED.copy(),
             metadata_errors="replace",  # Old cameras write text tags in Latin-1.
         )
@@ -72,7 +74,19 @@ def open_media(
 def opened(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[HashedFile, InputContainer, av.VideoStream]]:
-    """Open a video file for the time of a block: the file, and what `open_media` gives of it."""
+    """Open a video file for a `with` block, and close it at its end.
+
+    Args:
+        path: The video file.
+        max_pixels: Larger pictures are refused.
+
+    Yields:
+        The file, its container and its video stream, as `open_media` gives them.
+
+    Raises:
+        FileError: The file cannot be opened, or `open_media` refuses it.
+        DiskError: The disk fails.
+    """
     try:
         file = HashedFile(path)
     except OSError as error:
@@ -88,30 +102,37 @@ def demuxed(
     stream: av.VideoStream,
     tell: Callable[[str], None] = lambda why: None,
 ) -> Iterator[av.Packet]:
-    """The packets of a stream, also those after an error of the container, which `tell` gets.
+    """Read the packets of a stream, and go on after an error in the container.
 
     A spoilt file makes PyAV raise errors of its own, too, such as IndexError where a stream begins
     in the middle of a file.
+
+    Args:
+        container: The open container.
+        stream: The stream of it that is read.
+        tell: Called with the text of each error.
     """
-    tries = 0
-    while tries < READ_TRIES:
+    errors_in_a_row = 0
+    while errors_in_a_row < READ_TRIES:
         try:
             for packet in container.demux(stream):
-                tries = 0 if packet.size else tries
+                # An empty packet holds nothing that was read, so it does not end a row of errors.
+                errors_in_a_row = 0 if packet.size else errors_in_a_row
                 yield packet
             return
         except EpicError:
             raise  # The disk fails, not the file.
         except Exception as error:
-            # FFmpeg raises a subclass, and then the file is at fault. Here memory is short.
+            # FFmpeg raises a subclass of MemoryError where the file is at fault. MemoryError itself
+            # means that this process is short of memory.
             if type(error) is MemoryError:
                 raise
             tell(error_text(error))
-            tries += 1
+            errors_in_a_row += 1
 
 
 def _why_closed(file: WatchedFile, error: Exception) -> str:
-    """Why a file does not open; names what happened to it if that is clear."""
+    """Say why FFmpeg cannot open a file: it is empty, truncated, spoilt or no video at all."""
     if not file.size:
         return "the file is empty"
     boxes = list(boxes_of(file.read_at, 0, file.size))
@@ -124,8 +145,8 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
 
 
 def new_entry(packet: av.Packet) -> bytes:
-    """The head of a sample entry that begins at a packet, for its decoder, or b""."""
-    # To list all kinds, mostly none, is faster than to ask for this kind by its name.
+    """The decoder settings (extradata) of a sample entry that begins at this packet, or b""."""
+    # Most packets have no side data, and to list it is faster than to ask for it by name.
     for side in packet.iter_sidedata():
         if side.data_type == _NEW_ENTRY:
             return bytes(side)
@@ -133,7 +154,7 @@ def new_entry(packet: av.Packet) -> bytes:
 
 
 def packet_of(data: bytes | memoryview) -> av.Packet:
-    """A packet with a copy of some bytes.
+    """Make a packet that holds a copy of some coded bytes.
 
     Decoders look at bytes beyond the end, which have to be zeros. `av.Packet(data)` leaves there
     whatever the memory holds, and a decoder of MPEG-4 part 2 takes that for the end of a picture.
@@ -144,10 +165,10 @@ def packet_of(data: bytes | memoryview) -> av.Packet:
 
 
 def decoder_limit(max_pixels: int) -> dict[str, str]:
-    """The option of a decoder that refuses larger pictures, also where they grow in the stream."""
-    # Decoders pad pictures, and the scan makes them taller.
-    most = max(MAX_PIXELS, 2 * max_pixels)
-    return {"max_pixels": str(most)}
+    """The option that makes a decoder refuse huge pictures, also if their size grows later on."""
+    # Decoders pad pictures, and the scan makes them taller, so twice the limit is allowed.
+    limit = max(MAX_PIXELS, 2 * max_pixels)
+    return {"max_pixels": str(limit)}
 
 
 def error_text(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Which picture is where in a video file: the table behind exact frame numbers.
+"""The frame index of a video file: when each picture is shown, and where its coded bytes are.
 
 Frame i of a file is the i-th picture of its packet list in presentation order, with edit lists
 applied, whether or not it decodes. Time 0 is the time of the first picture. So a frame that fails
@@ -37,12 +37,12 @@ from epic100.video.untimed import own_times, timed
 FORMAT = "epic100 frame indexes 5"
 # These limits hold for the indexing of one file, which decodes no packet.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
-# It counts seconds of computing, which grow with the size of the file.
+# It counts seconds of computing. They grow with the size of the file.
 LIMIT_SECONDS = 600
-# It counts packets.
+# Progress is reported once in so many packets.
 PROGRESS_EVERY = 1000
-# So many bytes are read at once to compare packets with the file.
-_PIECE = 1 << 16
+# This many bytes are read at once to compare packets with the file.
+_BUFFER_SIZE = 1 << 16
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
 
@@ -52,7 +52,9 @@ class FrameError(EpicError):
 
 @dataclass(frozen=True, eq=False)
 class VideoIndex:
-    """Packets, pictures and key frames of one file; all times in units of `time_base` seconds.
+    """The frame index of one file: a table of its packets, from which times and frames follow.
+
+    Times called `pts` or `dts` are in units of `time_base` seconds.
 
     Attributes:
         packets: `PACKET` [P]: the packets in decoding order.
@@ -65,8 +67,8 @@ class VideoIndex:
             the file must be read through its container.
         fps: Measured frames per second: the mean over all steps that are not gaps; 0 if unknown.
         late: When a player shows the first picture, in seconds of its clock.
-        md5: Of the file's bytes, in lower-case hex: what the file is, wherever it is. Whatever is
-            made from a video is known by it.
+        md5: Of the file's bytes, in lower-case hex. It tells if two files have the same bytes, and
+            files that are made from a video name the video by it.
     """
 
     packets: np.ndarray
@@ -92,12 +94,12 @@ class VideoIndex:
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """int64 [K]: the packets where decoding may begin, one that is hidden included."""
+        """int64 [K]: the numbers of the packets where decoding may begin, also of hidden ones."""
         return np.flatnonzero(self.packets["sets"] >= 0)
 
     @cached_property
     def key_pts(self) -> np.ndarray:
-        """int64 [K]: presentation times of these packets."""
+        """int64 [K]: presentation times of the packets where decoding may begin (`keys`)."""
         return self.packets["pts"][self.keys]
 
     @cached_property
@@ -107,34 +109,34 @@ class VideoIndex:
 
     @cached_property
     def pts(self) -> np.ndarray:
-        """int64 [F], ascending: presentation times of the pictures."""
+        """int64 [F], ascending: the presentation time of each frame."""
         return self.pts_of(np.arange(self.frames))
 
     def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Presentation times of pictures, int64."""
+        """int64: the presentation times of some frames."""
         return self.packets["pts"][self.packets["frame"][np.asarray(frames)]]
 
     def group(self, key: int) -> np.ndarray:
-        """`PACKET` [P]: from key frame number `key` up to the next key frame."""
+        """`PACKET`: the packets from key frame number `key` up to the next key frame."""
         has_next = key + 1 < len(self.keys)
         return self.packets[self.keys[key] : self.keys[key + 1] if has_next else None]
 
     def part(self, start: int, stop: int) -> "VideoIndex":
-        """The index of the frames [start, stop) alone, for its times: nothing can be read by it."""
+        """An index of the frames [start, stop) alone. It has their times, but cannot read them."""
         packets = self.packets[self.packets["frame"][start:stop]]
         packets["frame"] = np.arange(len(packets))
         return replace(self, packets=packets)
 
     @property
     def times(self) -> np.ndarray:
-        """Seconds [F] since the first picture."""
+        """float [F]: when each frame is shown, in seconds since the first one."""
         return (self.pts - self.pts[0]) * float(self.time_base)
 
     def is_constant(self, frames: np.ndarray | slice = slice(None)) -> bool:
-        """Whether picture i is shown at i / fps, to within half a frame.
+        """Whether frame i is shown at i / fps seconds, to within half a frame.
 
         Args:
-            frames: Which pictures are checked: bool [F] or a slice.
+            frames: Which frames are checked: bool [F] or a slice.
         """
         if self.frames < 2:
             return True
@@ -145,28 +147,33 @@ class VideoIndex:
 
     @cached_property
     def is_steady(self) -> bool:
-        """Whether frame numbers are times: no picture of the file is at another one."""
+        """Whether every frame i of the file is shown at i / fps seconds (`is_constant`)."""
         return self.is_constant()
 
     def at_steps(self, seconds: npt.ArrayLike) -> np.ndarray:
-        """The pictures that a film of the constant rate `fps` would show at these times, int64."""
-        half = 0.5 / self.fps if self.fps else 0.0
-        frames = np.searchsorted(self.times, np.asarray(seconds) + half, side="right") - 1
+        """The frames that a film of the constant rate `fps` would show at some times, int64.
+
+        Args:
+            seconds: The times, in seconds since the first frame.
+        """
+        # A frame may be shown up to half a step late, and still be the one for this time.
+        half_step = 0.5 / self.fps if self.fps else 0.0
+        frames = np.searchsorted(self.times, np.asarray(seconds) + half_step, side="right") - 1
         return frames.clip(0, self.frames - 1)
 
     def steady_part(self, start: int, stop: int) -> tuple[int, np.ndarray]:
-        """The frames [start, stop) as a film of the constant rate `fps` would have them.
+        """Convert the frames [start, stop) to a film of the constant rate `fps`.
 
         Samplers count frames, so that at a variable rate a clip would span more or less time.
 
         Returns:
-            The number of the first picture in such a film, and the frame of this file that each of
-            its pictures from there on is, int64: some twice if the file pauses.
+            The number that the first frame has in such a film, and for each picture of the film the
+            frame of this file that it shows, int64. A frame comes twice where the file pauses.
         """
-        begins, ends = self.time_of(start), self.time_of(stop)
-        steps = np.arange(max(1, round((ends - begins) * self.fps)))
-        frames = self.at_steps(begins + steps / self.fps).clip(start, stop - 1)
-        return round(begins * self.fps), frames
+        start_seconds, stop_seconds = self.time_of(start), self.time_of(stop)
+        steps = np.arange(max(1, round((stop_seconds - start_seconds) * self.fps)))
+        frames = self.at_steps(start_seconds + steps / self.fps).clip(start, stop - 1)
+        return round(start_seconds * self.fps), frames
 
     def time_of(self, frame: int) -> float:
         """When a frame begins, in seconds; frames after the last one follow at the mean rate."""
@@ -177,17 +184,18 @@ class VideoIndex:
     def frames_between(
         self, start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The pictures shown during [start, stop) seconds.
+        """The frames that are shown during [start, stop) seconds, for each of several segments.
 
         Same rule as `annotations.frames_between`, but based on the measured times.
 
         Args:
-            start_seconds: Start times, in seconds since the first picture.
-            stop_seconds: Stop times, in seconds since the first picture.
+            start_seconds: Start times of the segments, in seconds since the first frame.
+            stop_seconds: Their stop times, in seconds since the first frame.
 
         Returns:
             Start and stop frames, half-open, at least one frame each.
         """
+        # A millionth of a second makes up for rounding in the times.
         times = self.times
         start = np.searchsorted(times, np.asarray(start_seconds) + 1e-6, side="right") - 1
         stop = np.searchsorted(times, np.asarray(stop_seconds) - 1e-6, side="left")
@@ -197,7 +205,11 @@ class VideoIndex:
         return start, np.maximum(stop, start + 1)
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """Arrays for `np.savez_compressed`: facts as JSON, and each column of the packets."""
+        """Turn the index into arrays for a file: each column of the packets, and facts as JSON.
+
+        Args:
+            prefix: Start of the arrays' names, such as `P01_01/`.
+        """
         columns = {f"{prefix}{name}": self.packets[name] for name in COLUMNS}
         facts = vars(self.stream) | {
             "time_base": self.time_base.as_integer_ratio(),
@@ -217,7 +229,7 @@ class VideoIndex:
         prefix: str = "",
         packets: np.ndarray | None = None,
     ) -> "VideoIndex":
-        """Rebuild from the arrays of `to_arrays`.
+        """Make an index of the arrays that `to_arrays` gave.
 
         Args:
             arrays: The arrays, or lists in their place.
@@ -235,10 +247,13 @@ class VideoIndex:
                 name: facts.pop(name) for name in ("file_size", "direct", "fps", "late", "md5")
             }
             sets = tuple(map(bytes.fromhex, facts.pop("sets")))
-            units, second = facts["time_base"]
-            facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
+            numerator, denominator = facts["time_base"]
+            facts |= {
+                "time_base": Fraction(numerator, denominator),
+                "colours": tuple(facts["colours"]),
+            }
             index = conforming(cls(packets, StreamFacts(**facts), sets, **file_facts))
-            # Both raise an error if FFmpeg does not know the name.
+            # These two calls raise an error if FFmpeg does not know the name.
             av.Codec(index.stream.codec, "r")
             av.VideoFormat(index.stream.pix_fmt or "gray")
         except DiskError:
@@ -250,10 +265,13 @@ class VideoIndex:
 
 
 class PacketRecorder:
-    """Records the packets of one stream in decoding order. Packets without a time are not pictures.
+    """Collects the packets of one stream, in decoding order, and makes a frame index of them.
 
-    The file is read a second time, without the demuxer, and each packet compared with the bytes at
-    its offset. Only that proves that a reader may do the same. They are in the system's cache.
+    Packets without a time are not pictures.
+
+    The file is read a second time, without the demuxer, and each packet is compared with the bytes
+    at its offset. Only that proves that a reader may do the same. It costs little, since the bytes
+    are still in the system's cache.
 
     An edit list may show parts of a track in any order, and more than once. Each part begins with a
     key frame, which is hidden unless the part begins to be shown there. The list's coarse clock may
@@ -274,19 +292,25 @@ class PacketRecorder:
         self._rows = array("q")
         # These rows are key frames that do not bring the parameter sets that changed before them.
         self._bare_keys = list[int]()
-        self._direct = True
-        self._file = file
+        self._file, self._direct = file, True
         # It keeps the bytes that were read last, and where they begin in the file.
-        self._piece, self._piece_at = b"", 0
+        self._buffer, self._buffer_start = b"", 0
         self.part, self.shown = 0, False
-        self._place, self._until, self._before = -1, TIMES[0], TIMES[0]
+        # These are the offset of the last packet, the latest pts that was shown so far, and the
+        # latest one that was shown before the present part.
+        self._last_offset, self._latest_pts, self._pts_before_part = -1, min(TIMES), min(TIMES)
         container: Any = stream.container
         # A player of a broadcast starts its clock where the stream begins, not at time 0.
         is_broadcast = "mpeg" in container.format.name
-        self._zero = (container.start_time or 0) / av.time_base if is_broadcast else 0.0
+        self._clock_start = (container.start_time or 0) / av.time_base if is_broadcast else 0.0
 
     def add(self, packet: "av.Packet", data: bytes, entry: bytes) -> None:
-        """Record a packet, its bytes, at least one, and what `new_entry` gives of it.
+        """Record a packet. Sets `part` and `shown`.
+
+        Args:
+            packet: The packet, as the demuxer gives it.
+            data: Its bytes, at least one.
+            entry: The decoder settings of a sample entry that begins here (`new_entry`), or b"".
 
         Raises:
             DiskError: The file cannot be read.
@@ -299,6 +323,7 @@ class PacketRecorder:
             self._direct = False
             return
         offset = -1 if packet.pos is None else packet.pos
+        # One packet that is elsewhere is enough: then the file is read through its container.
         if self._direct:
             self._direct = offset >= 0 and self._is_at(offset, data)
         # Nothing comes before the first packet, so decoding can begin there whatever it is.
@@ -306,25 +331,29 @@ class PacketRecorder:
         dts = packet.pts if packet.dts is None else packet.dts
         crc, sets = (zlib.crc32(data), self._sets.entry) if is_key else (0, -1)
         if is_key and self._sets.change and not brings_sets and self._rows:
+            # The array of rows is flat, so this is the number of the row that comes next.
             self._bare_keys.append(len(self._rows) // len(RECORDED))
-        # Hidden packets that end a part have later times than its shown pictures.
-        goes_back = packet.is_discard and packet.pts <= self._until
-        if packet.is_keyframe and (goes_back or 0 <= offset < self._place):
-            self.part, self._before = self.part + 1, self._until
-        self._place, self.shown = offset, not packet.is_discard and packet.pts > self._before
+        # Hidden packets that end a part have later times than its shown pictures. So a hidden one
+        # that is not later begins another part, and so does one that is further up in the file.
+        is_before_shown = packet.is_discard and packet.pts <= self._latest_pts
+        if packet.is_keyframe and (is_before_shown or 0 <= offset < self._last_offset):
+            self.part, self._pts_before_part = self.part + 1, self._latest_pts
+        self._last_offset = offset
+        # A picture at a time of the part before is hidden, since its time must be its own.
+        self.shown = not packet.is_discard and packet.pts > self._pts_before_part
         if self.shown:
-            self._until = max(self._until, packet.pts)
+            self._latest_pts = max(self._latest_pts, packet.pts)
         self._rows.extend((offset, packet.pts, dts, len(data), crc, sets, self.shown))
 
     def _is_at(self, offset: int, data: bytes) -> bool:
-        """Whether the file has these bytes at an offset."""
-        if not 0 <= offset - self._piece_at <= len(self._piece) - len(data):
-            self._piece = self._file.read_at(offset, max(len(data), _PIECE))
-            self._piece_at = offset
-        return self._piece.startswith(data, offset - self._piece_at)
+        """Whether the bytes of a packet are in the file at an offset; reads the file in pieces."""
+        if not 0 <= offset - self._buffer_start <= len(self._buffer) - len(data):
+            self._buffer = self._file.read_at(offset, max(len(data), _BUFFER_SIZE))
+            self._buffer_start = offset
+        return self._buffer.startswith(data, offset - self._buffer_start)
 
     def index(self, keys: Sequence[bool] | None = None) -> VideoIndex:
-        """The index of all packets; the rest of the file is read for its md5.
+        """Make the frame index of all packets so far; read the rest of the file for its md5.
 
         Args:
             keys: Per packet, whether it really is a key frame; None: trust the container.
@@ -334,20 +363,25 @@ class PacketRecorder:
         for name, column in zip(RECORDED, rows.T, strict=True):
             packets[name] = column
         if keys is not None:
-            wrong = ~np.asarray(keys, bool)
-            wrong[:1] = False
-            packets["crc"][wrong], packets["sets"][wrong] = 0, -1
+            # Decoding can begin at the first packet, whatever it is.
+            is_no_key = ~np.asarray(keys, bool)
+            is_no_key[:1] = False
+            packets["crc"][is_no_key], packets["sets"][is_no_key] = 0, -1
         entries = self._sets.entries
         if self._sets.change:
-            # Numbers from 1 on tell a reader to begin with a new decoder (`changes_sets`).
+            # Decoding cannot begin at a key frame that lacks its parameter sets.
             packets["sets"][self._bare_keys] = -1
-            packets["sets"] += packets["sets"] >= 0
+            # Numbers from 1 on tell a reader to begin with a new decoder (`changes_sets`). So each
+            # number grows by one, and the first entry is there twice.
+            packets["sets"][packets["sets"] >= 0] += 1
             entries = [entries[0], *entries]
         shown = np.flatnonzero(packets["shown"])
         pts = packets["pts"][shown]
         in_order = np.argsort(pts, kind="stable")
+        # Row i of this column names the packet of frame i, so it has no more than F entries.
         packets["frame"] = -1
         packets["frame"][: len(shown)] = shown[in_order]
+        first_seconds = float(pts.min() * self._stream.time_base) if len(pts) else 0.0
         return VideoIndex(
             packets,
             self._stream,
@@ -355,7 +389,7 @@ class PacketRecorder:
             self._file.size,
             self._direct,
             measured_rate(pts[in_order], self._stream.time_base),
-            max(0.0, float(pts[in_order][:1].sum() * self._stream.time_base) - self._zero),
+            max(0.0, first_seconds - self._clock_start),
             self._file.md5(),
         )
 
@@ -397,14 +431,24 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
 
 
 def _refuse(why: str) -> NoReturn:
+    """Give up at the first error of the container: an index must have all packets."""
     raise FileError(f"reading it failed: {why}")
 
 
 def measured_rate(pts: np.ndarray, time_base: Fraction) -> float:
-    """Frames per second of pictures at these times: the mean over all steps that are not gaps."""
+    """Measure the frame rate of pictures: frames per second over all steps that are not gaps.
+
+    Args:
+        pts: int [F], ascending: the presentation times of the pictures.
+        time_base: Seconds per unit of time.
+
+    Returns:
+        The rate; 0 if there are too few pictures, or if all have one time.
+    """
     if len(pts) < 2:
         return 0.0
     steps = np.diff(pts)
+    # A step over one and a half times the usual one is a gap, which would lower the rate.
     steps = steps[steps <= 1.5 * np.median(steps)]
-    mean = Fraction(int(steps.sum()), len(steps)) * time_base
-    return float(1 / mean) if mean else 0.0
+    mean_seconds = Fraction(int(steps.sum()), len(steps)) * time_base
+    return float(1 / mean_seconds) if mean_seconds else 0.0

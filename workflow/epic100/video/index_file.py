@@ -1,4 +1,4 @@
-"""The frame indexes of a participant's videos: one `.npz`, how to read it, and who shares it.
+"""Write, read and share the frame indexes of a participant's videos, which are one `.npz`.
 
 A job reads each file once. Processes that are forked later share what was read, since nobody writes
 to it. Those of a training on several GPUs map one copy, which the first of them writes to a folder
@@ -26,12 +26,17 @@ FOLDER = "EPIC100_SHARED_INDEXES"
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
-    """Where the rules scan and proxy store the frame indexes of a participant's videos."""
+    """The file of a participant's frame indexes, which scan and proxy write: `P01.index.npz`."""
     return Path(index_dir) / f"{participant_id}.index.npz"
 
 
 def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) -> None:
-    """Write the index of each video, by video_id, atomically."""
+    """Write the frame indexes of several videos to one file, atomically.
+
+    Args:
+        indexes: The index of each video, by video_id.
+        path: The `.npz` to write.
+    """
     arrays = {"format": np.array(FORMAT)}
     for video_id, index in indexes.items():
         arrays |= index.to_arrays(f"{video_id}/")
@@ -40,7 +45,7 @@ def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) ->
 
 
 def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
-    """Read the index of one video from a participant's file.
+    """Read the frame index of one video from a participant's file.
 
     Raises:
         EpicError: The file is not a frame index of this version, is incomplete, or has none for
@@ -48,7 +53,7 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
     """
     with _opened(path) as arrays:
         if f"{video_id}/stream" in arrays:
-            return _fitting(VideoIndex.from_arrays(arrays, f"{video_id}/"))
+            return _checked(VideoIndex.from_arrays(arrays, f"{video_id}/"))
     raise EpicError(
         f"{path}: no frame index of {video_id}; one that cannot be read has none; of any other, "
         f"make it again with `snakemake -R {path}`"
@@ -57,36 +62,42 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
 
 @functools.cache
 def load_indexes(path: Path) -> Mapping[str, VideoIndex]:
-    """The indexes of all videos of a participant's file, by video_id; shared and not to be changed.
+    """Read the frame indexes of all videos from a participant's file.
 
-    The file is read once a process, whatever becomes of it then.
+    A process reads the file once. Later calls give the same indexes, even if the file has changed.
+
+    Returns:
+        The index of each video, by video_id. Nobody may change them, since all callers share them.
 
     Raises:
         EpicError: The file is not a frame index of this version, or is incomplete.
         OSError: There is none, or the disk fails; the next call tries again.
     """
     state = path.stat()
-    key = f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
+    # A file that is replaced has another name for its shared copy.
+    copy_name = f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
     with _opened(path) as arrays:
         prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
+        # Each column has one entry for each packet, so the length of any one will do.
         stops = np.cumsum([len(arrays[f"{prefix}sets"]) for prefix in prefixes])
         # The last table is empty, since the last stop is the end of all packets.
-        tables = np.split(_shared(arrays, prefixes, key), stops)[:-1]
+        *tables, _ = np.split(_shared_packets(arrays, prefixes, copy_name), stops)
         return {
-            prefix[:-1]: _fitting(VideoIndex.from_arrays(arrays, prefix, table))
+            prefix.removesuffix("/"): _checked(VideoIndex.from_arrays(arrays, prefix, table))
             for prefix, table in zip(prefixes, tables, strict=True)
         }
 
 
 def find_index(folder: str | os.PathLike, path: str | os.PathLike) -> VideoIndex | None:
-    """The index of a video `{root}/{participant}/{video_id}.*`, or None if there is none.
+    """Read the frame index of a video `{root}/{participant}/{video_id}.*`; None if there is none.
 
     Args:
         folder: Where the rules scan and proxy write indexes.
         path: The video, as lists have it.
 
     Raises:
-        EpicError: As `load_indexes`. So does OSError.
+        EpicError: The file is not a frame index of this version, or is incomplete.
+        OSError: The disk fails.
     """
     video = Path(path)
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -94,12 +105,21 @@ def find_index(folder: str | os.PathLike, path: str | os.PathLike) -> VideoIndex
     return None
 
 
-def _shared(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], name: str) -> np.ndarray:
-    """The packets of all videos, from the copy of this node's processes if they have a folder."""
+def _shared_packets(
+    arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], copy_name: str
+) -> np.ndarray:
+    """The packets of all videos: from a copy that processes of this node share, if they have one.
+
+    Args:
+        arrays: The arrays of the file.
+        prefixes: Start of the arrays' names for each video.
+        copy_name: Name of the shared copy, without its suffix.
+    """
     if FOLDER not in os.environ:
         return unpacked(arrays, prefixes)
-    copy = Path(os.environ[FOLDER]) / f"{name}.npy"
+    copy = Path(os.environ[FOLDER]) / f"{copy_name}.npy"
     try:
+        # The first process with the lock writes the copy, and all others wait for it.
         with open(f"{copy}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not copy.exists():
@@ -111,14 +131,19 @@ def _shared(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], name: str
 
 
 def _opened(path: str | os.PathLike) -> AbstractContextManager[Mapping[str, np.ndarray]]:
+    """Open a file of frame indexes; what is no whole one of this version raises EpicError."""
     return opened_arrays(path, FORMAT, "a whole frame index", "scan its participant again")
 
 
-def _fitting(index: VideoIndex) -> VideoIndex:
-    """Return an index whose packets can be those of a file. Raises ValueError."""
-    packets, most = index.packets, index.file_size
+def _checked(index: VideoIndex) -> VideoIndex:
+    """Return an index as it is, if its packets can be those of one file.
+
+    Raises:
+        ValueError: Some value is impossible, such as an offset beyond the end of the file.
+    """
+    packets = index.packets
     bounds_of_column = {
-        "offset": (0 if index.direct else -1, most),
+        "offset": (0 if index.direct else -1, index.file_size),
         "pts": TIMES,
         "dts": TIMES,
         "size": (0, 2**31),
@@ -128,9 +153,10 @@ def _fitting(index: VideoIndex) -> VideoIndex:
     for name, bounds in bounds_of_column.items():
         Array("i", name, *bounds).check(packets[name], {})
     if index.direct:
-        Array("i", "end", most=most).check(packets["offset"] + packets["size"], {})
+        Array("i", "end", most=index.file_size).check(packets["offset"] + packets["size"], {})
     frames = packets["frame"][: index.frames]
     Array("i", "frame", 0, len(packets) - 1).check(frames, {})
+    # Each shown packet must be that of one frame, and each hidden one of none.
     if not np.array_equal(np.bincount(frames, minlength=len(packets)), packets["shown"]):
         raise ValueError("a frame that is no picture, or a picture that is two frames")
     Array("i", "in_order", rises=True).check(packets["pts"][frames], {})

@@ -1,6 +1,6 @@
 """Do a job for each video of a participant: several at once, with one progress display.
 
-What a job gave is kept in a file, so that a call that was interrupted does only what is missing.
+The result of each job is kept in a file, so that a call after an interruption does only the rest.
 """
 
 import json
@@ -28,18 +28,21 @@ Made = TypeVar("Made", covariant=True)
 
 
 class Job(Protocol[Made]):
-    """What is to be done for a video."""
+    """The work on one video, such as its scan, or the encoding of its small copy."""
 
     video: Video
 
     def known(self) -> Made | None:
-        """The result if there is nothing to do."""
+        """The result if it is known without work, such as from an earlier call; else None."""
 
     def work(self, progress: Callable[[int], None]) -> Made:
-        """Do it, and tell how many frames are done.
+        """Do the job and return its result.
+
+        Args:
+            progress: Called with the number of frames that are done.
 
         Raises:
-            ProcessError: It failed, and the video is not at fault.
+            ProcessError: The job failed, and the video is not at fault.
             DiskError: The disk failed, or the system otherwise (OSError).
         """
 
@@ -47,13 +50,13 @@ class Job(Protocol[Made]):
 def complete(
     label: str, jobs: Sequence[Job[Result]], threads: int, target: str | os.PathLike
 ) -> tuple[dict[str, Result], int]:
-    """Get a result for every video; only those without a known result are worked on.
+    """Get the result of every job; do only those that have no result yet.
 
     Args:
         label: Name of the work, for the progress display.
         jobs: A job for each video.
-        threads: Number of jobs at once. Each waits for a process of its own.
-        target: What the results are for, for the error.
+        threads: Number of jobs at once. The thread of a job waits for a process.
+        target: The file or folder that the results are for, named in the error.
 
     Returns:
         Results by video_id in the order of the jobs; and the number of jobs that were worked on.
@@ -66,6 +69,7 @@ def complete(
     faults = list[str]()
 
     def work(job: Job[Result]) -> None:
+        """Do a job in a thread: put its result into `results`, or its error into `faults`."""
         try:
             results[job.video.video_id] = job.work(partial(board.tell, job.video))
         except (ProcessError, DiskError, OSError) as error:
@@ -77,9 +81,10 @@ def complete(
         board = _Board(label, [job.video for job in waiting])
         pool = ThreadPoolExecutor(max_workers=max(1, threads))
         try:
-            list(pool.map(work, waiting))
+            list(pool.map(work, waiting))  # The list waits for all jobs, and raises their errors.
         except KeyboardInterrupt:
-            board.stopped = True  # It ends running jobs, so nobody waits for their videos.
+            # Running jobs end when they next report progress, so the pool can shut down soon.
+            board.stopped = True
             raise
         finally:
             pool.shutdown(cancel_futures=True)  # After an interrupt, no waiting job may start.
@@ -94,7 +99,7 @@ def complete(
 
 
 class _Board:
-    """Progress over several videos; each is told of by the thread that works on it."""
+    """The progress display of several jobs; the thread of each job reports its frames here."""
 
     def __init__(self, label: str, videos: Sequence[Video]):
         self._frames = {video: 0 for video in videos}
@@ -104,30 +109,42 @@ class _Board:
         self.stopped = False
 
     def tell(self, video: Video, frames: int) -> None:
-        """Report that so many frames of a video are done. Raises KeyboardInterrupt to stop that."""
+        """Show how many frames of a video are done: `2/5 videos, 8.1x real time`.
+
+        Raises:
+            KeyboardInterrupt: The user interrupted the run, and the job must end.
+        """
         if self.stopped:
             raise KeyboardInterrupt
         new_frames, self._frames[video] = frames - self._frames[video], frames
-        seconds = sum(count / each.fps for each, count in self._frames.items())
-        speed = seconds / max(time.monotonic() - self._started, 1e-9)
-        done = f"{len(self._finished)}/{len(self._frames)} videos"
-        self.bar.update(new_frames, f"{done}, {speed:.1f}x real time")
+        video_seconds = sum(done / video.fps for video, done in self._frames.items())
+        speed = video_seconds / max(time.monotonic() - self._started, 1e-9)
+        finished_text = f"{len(self._finished)}/{len(self._frames)} videos"
+        self.bar.update(new_frames, f"{finished_text}, {speed:.1f}x real time")
 
     def finish(self, video: Video) -> None:
-        """Report that a video is done, successful or not."""
+        """Show that the job of a video has ended, with a result or an error."""
         self._finished.append(video)
         self.tell(video, self._frames[video])
 
 
 def keep(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
-    """Write what a job gave: facts that JSON has, and a frame index. Raises DiskError."""
+    """Write the result of a job to a file: JSON-serialisable facts, and a frame index.
+
+    Raises:
+        DiskError: The disk fails.
+    """
     header = {"format": np.array(FORMAT), "facts": np.array(json.dumps(facts))}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **header, **index.to_arrays())
 
 
 def kept(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
-    """Read what `keep` wrote; nothing if there is no such file, or not a whole one of this version.
+    """Read the result of a job that `keep` wrote.
+
+    Returns:
+        The facts and the frame index; `{}` and None if there is no such file, or if it is
+        incomplete or of another version.
 
     Raises:
         DiskError: The disk fails.

@@ -1,11 +1,11 @@
-"""The packets of a frame index: a table in memory, and its columns in a file."""
+"""The table of packets in a frame index: its columns, and how it is read from a file."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-# The differences of such times fit into 64 bits.
+# Times of packets lie between these two, so that their differences fit into 64 bits.
 TIMES = (-(2**62), 2**62 - 1)
 # In this order, only one byte of a row is lost to alignment.
 _FIELDS = [
@@ -31,13 +31,23 @@ RECORDED = COLUMNS[:-1]  # `frame` follows from the others.
 
 
 def unpacked(arrays: Mapping[str, npt.ArrayLike], prefixes: Sequence[str]) -> np.ndarray:
-    """`PACKET` [P]: the packets of several indexes, from their arrays, one after another.
+    """Join the packets of several frame indexes into one table.
+
+    Args:
+        arrays: The columns of all indexes, by name.
+        prefixes: Start of the columns' names for each index, such as `P01_01/`.
+
+    Returns:
+        `PACKET` [P]: the packets of the first index, then those of the second, and so on.
 
     Raises:
-        ValueError: `to_arrays` cannot have written these arrays. So does KeyError.
+        ValueError: `to_arrays` cannot have written these arrays.
+        KeyError: A column is missing.
     """
     counts = [len(np.asarray(arrays[f"{prefix}sets"])) for prefix in prefixes]
     packets = np.empty(sum(counts), PACKET)
+    # The slices share the memory of the table, so it is filled through them. One more slice than
+    # there are indexes is at the end, and is empty.
     for prefix, rows in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
         for name in COLUMNS:
             column = np.asarray(arrays[f"{prefix}{name}"])

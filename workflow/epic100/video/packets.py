@@ -1,8 +1,8 @@
-"""The packets of a video from any key frame on: by their places in the file, or by its container.
+"""Read the packets of a video from any key frame on: at their places, or through its container.
 
-By their places no container is opened and no header is read. That is only for files whose index
-says `direct`: each packet was read at its place during the scan and was equal to the demuxer's.
-FFmpeg's demuxer works for every file.
+To read packets at their places in the file, no container is opened and no header is read. That is
+only for files whose index says `direct`: each packet was read at its place during the scan and was
+equal to the demuxer's. FFmpeg's demuxer works for every file.
 """
 
 import math
@@ -22,65 +22,81 @@ from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept, prepare
 from epic100.video.untimed import has_no_times, timed
 
-# To read so many bytes between two packets, such as sound, takes less time than a second read.
+# To read this many bytes between two packets, such as sound, takes less time than a second read.
 MOST_BETWEEN = 64 << 10
-# One read takes at most so many bytes, unless a single packet is larger.
+# One read takes at most this many bytes, unless a single packet is larger.
 MOST_AT_ONCE = 4 << 20
 # A `Place` has these columns of the index.
 _PLACE = ["offset", "size", "pts", "shown", "sets"]
 
 Place = tuple[int, int, int, int, int]
-# It counts bytes. FFmpeg's own index of ten hours of video takes 52 MB.
+# Opening a container may take this many bytes of memory. FFmpeg's own index of ten hours of video
+# takes 52 MB.
 OPENING = 2**29
 
-# It is a packet and its time of presentation, which some packets lack.
+# It is a packet and its presentation time, which some packets lack.
 Timed = tuple[av.Packet, int | None]
 
 
 class DirectPackets:
-    """Gives packets from any key frame on, with one read of the file for each decode group."""
+    """Reads packets at their places in the file, from any key frame on, and many at once.
+
+    Args:
+        path: The video file.
+        index: Its frame index, which says `direct`.
+        kept: The open files and decoders that readers of this process share.
+
+    Raises:
+        FrameError: The file is not the one that was scanned, or cannot be opened.
+    """
 
     def __init__(self, path: Path, index: VideoIndex, kept: Kept):
         stream = index.stream
         self.path, self._index, self._kept = path, index, kept
         self._length_size = stream.length_size if stream.codec == "h264" else 0
-        self._file()
+        # The file is opened now, so that a wrong one is refused at once.
+        self._open_file()
 
     def close(self) -> None:
-        """Do nothing: the owner of the kept files closes the file."""
+        """Do nothing: the file stays open for other readers, and its owner closes it."""
 
     @property
     def decoder(self) -> VideoCodecContext:
-        """A decoder with the file's own parameter sets."""
+        """The decoder for this stream, with the parameter sets in the head of the file."""
         return self._kept.decoders(self._index.stream, self._index.sets[0], True)
 
-    def from_key(self, key: int, wanted: Collection[int]) -> Iterator[tuple[av.Packet, int | None]]:
-        """Packets from key frame number `key` to the last one that is wanted, with their times.
+    def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
+        """Read packets from a key frame up to the last wanted one.
 
-        Without unwanted ones that the decoder would skip: handing them over costs as well.
+        Unwanted packets that the decoder would skip are left out: handing them over costs as well.
 
         Args:
             key: Number of the key frame.
             wanted: Presentation times of the wanted packets.
 
+        Yields:
+            Each packet, and its presentation time.
+
         Raises:
             FrameError: The file is not the one that was scanned, or cannot be read.
             DiskError: The disk fails.
         """
-        file, first = self._file(), True
-        for run in _runs(self._places(key, wanted)):
-            start = run[0][0]
-            count = run[-1][0] + run[-1][1] - start
+        file, is_key_frame = self._open_file(), True
+        for places in _split_for_reading(self._places(key, wanted)):
+            start, *_ = places[0]
+            last_offset, last_size, *_ = places[-1]
             # The index was checked, so `count` is never more than the file had when it was scanned.
+            count = last_offset + last_size - start
             data = memoryview(file.read_at(start, count))
             if len(data) < count:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-            for offset, size, pts, shown, sets in run:
+            for offset, size, pts, shown, sets in places:
                 coded = data[offset - start : offset - start + size]
-                if first:
+                # The CRC of the first packet, the key frame, tells if the file was replaced.
+                if is_key_frame:
                     if zlib.crc32(coded) != self._index.group(key)["crc"][0]:
                         raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-                    first = False
+                    is_key_frame = False
                 elif pts not in wanted and _is_skipped(coded, self._length_size):
                     continue
                 packet = packet_of(coded)
@@ -91,26 +107,27 @@ class DirectPackets:
                 yield packet, pts
 
     def _places(self, key: int, wanted: Collection[int]) -> list[Place]:
-        """Where the packets are, up to the last wanted one; [] if no wanted one follows."""
+        """Places of the packets from a key frame up to the last wanted one; [] if none is there."""
         missing = set(wanted)
         places: list[Place] = []
-        stop = 0
+        stop = 0  # It counts the places up to the last wanted one so far.
         for number in range(key, len(self._index.keys)):
-            for place in self._index.group(number)[_PLACE].tolist():
-                places.append(place)
-                if place[2] in missing and place[3]:
-                    missing.remove(place[2])
+            for offset, size, pts, shown, sets in self._index.group(number)[_PLACE].tolist():
+                places.append((offset, size, pts, shown, sets))
+                if pts in missing and shown:
+                    missing.remove(pts)
                     stop = len(places)
                     if not missing:
                         return places
         return places[:stop]
 
-    def _file(self) -> WatchedFile:
-        """The open file, which has the size that it had when it was scanned."""
+    def _open_file(self) -> WatchedFile:
+        """Open the file if it is not open yet, and check that its size is that of the scan."""
         try:
             file = self._kept.files(str(self.path))
         except OSError as error:
             raise FrameError(f"{self.path}: opening failed: {error}") from error
+        # The cache would give the wrong file again, even when the right one is back.
         if file.size != self._index.file_size:
             self._kept.files.cache_clear()
             raise FrameError(f"{self.path}: {ANOTHER_FILE}")
@@ -118,42 +135,57 @@ class DirectPackets:
 
 
 def _is_skipped(coded: memoryview, length_size: int) -> bool:
-    """Whether this is one H.264 slice on which no picture depends (nal_ref_idc 0, type 1).
+    """Whether a packet is one H.264 slice on which no picture depends.
 
-    The decoder does nothing with it if such pictures are to be skipped, but to find that out takes
-    it as long as to copy the packet twice.
+    A decoder that skips such pictures does nothing with it, but to find that out takes the decoder
+    as long as to copy the packet twice.
+
+    Args:
+        coded: The bytes of the packet.
+        length_size: Bytes of the length before each NAL unit; 0 if the codec is another one.
     """
     return (
         0 < length_size < len(coded)
+        # A header byte of 1 has nal_ref_idc 0 and type 1, a slice that is not IDR.
         and coded[length_size] == 1
         and length_size + int.from_bytes(coded[:length_size], "big") == len(coded)
     )
 
 
-def _runs(places: list[Place]) -> Iterator[list[Place]]:
-    """Split packets into stretches of the file that are read at once."""
-    run: list[Place] = []
-    stop = 0
+def _split_for_reading(places: list[Place]) -> Iterator[list[Place]]:
+    """Split packets into lists, each of which is a stretch of the file that is read at once."""
+    stretch: list[Place] = []
+    start = stop = 0
     for place in places:
-        offset, size = place[:2]
+        offset, size, *_ = place
         is_near = stop <= offset <= stop + MOST_BETWEEN
-        if run and not (is_near and offset + size - run[0][0] <= MOST_AT_ONCE):
-            yield run
-            run = []
-        run.append(place)
+        if stretch and not (is_near and offset + size - start <= MOST_AT_ONCE):
+            yield stretch
+            stretch = []
+        start = start if stretch else offset
+        stretch.append(place)
         stop = offset + size
-    if run:
-        yield run
+    if stretch:
+        yield stretch
 
 
 class ContainerPackets:
-    """An open container that gives packets from any key frame on."""
+    """Reads packets through FFmpeg's demuxer, from any key frame on.
+
+    Args:
+        path: The video file.
+        index: Its frame index.
+
+    Raises:
+        FrameError: The file is not the one that was scanned, or cannot be opened.
+    """
 
     def __init__(self, path: Path, index: VideoIndex):
         self.path, self._index = path, index
         self._open()
 
     def _open(self) -> None:
+        """Open the container, and set up its decoder."""
         try:
             file = WatchedFile(self.path)
             if file.size != self._index.file_size:
@@ -175,11 +207,11 @@ class ContainerPackets:
 
     @property
     def decoder(self) -> VideoCodecContext:
-        """The container's own decoder, with the file's own parameter sets."""
+        """The decoder that FFmpeg made for this container, with the parameter sets in its head."""
         return self._stream.codec_context
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
-        """Packets from key frame number `key` on, and none before, since those may be damaged.
+        """Read packets from a key frame on, and none before, since those may be damaged.
 
         Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour. So
         the result is checked: packets before the key frame are skipped. If the seek landed too
@@ -187,41 +219,56 @@ class ContainerPackets:
 
         Args:
             key: Number of the key frame.
-            wanted: Not used: the caller stops when it has what it wants.
+            wanted: Not used: the caller stops when it has all that it wants.
+
+        Yields:
+            Each packet, and its presentation time.
+
+        Raises:
+            FrameError: No seek finds the key frame, or reading fails.
         """
-        pts, why = int(self._index.key_pts[key]), f"its key frame {key} is not there; scan it again"
-        for packets, latest in self._attempts(key):
+        key_pts = int(self._index.key_pts[key])
+        why = f"its key frame {key} is not there; scan it again"
+        for packets, latest_dts in self._attempts(key):
             for packet, time in packets:
-                if time == pts:
+                if time == key_pts:
                     if zlib.crc32(packet) == self._index.group(key)["crc"][0]:
                         yield packet, time
                         yield from packets
                         return
                     # It may also be the same file, where the seek landed inside the picture.
                     why = ANOTHER_FILE
-                if packet.dts is not None and packet.dts > latest:
+                # Packets come in decoding order, so the seek has landed after the key frame.
+                if packet.dts is not None and packet.dts > latest_dts:
                     break
         raise FrameError(f"{self.path}: {why}")
 
     def _attempts(self, key: int) -> Iterator[tuple[Iterator[Timed], float]]:
-        """Packets from ever earlier places on, and the latest time of decoding of the key frame.
+        """Seek to a key frame, then to ever earlier ones, and at last go to the start of the file.
 
-        The last are those from the start, without a seek, for files whose own index is missing or
-        corrupted, and for those whose packets get their times by their number.
+        The last attempt needs no seek. It serves files whose own index is missing or corrupted, and
+        those whose packets get their times by their number.
+
+        Yields:
+            The packets from this place on, and the decoding time of the key frame: the attempt has
+            failed when a packet has a later one.
         """
         is_untimed = has_no_times(self._container, self._stream)
+        # The steps back from the key frame double: 0, 1, 2, 4, ... key frames.
+        steps_back = () if is_untimed else (0, *(1 << n for n in range(key.bit_length())))
         # A seek fails if the container has no key frame so early.
         with suppress(av.error.FFmpegError):
-            for back in () if is_untimed else (0, *(1 << n for n in range(key.bit_length()))):
+            for back in steps_back:
                 time = int(self._index.key_pts[key - back])
                 self._container.seek(time, stream=self._stream)
-                yield self._timed(None), int(self._index.group(key)["dts"][0])
+                yield self._timed_packets(None), int(self._index.group(key)["dts"][0])
         self._container.close()
         self._open()
         times = iter(self._index.packets["pts"].tolist()) if is_untimed else None
-        yield self._timed(times), math.inf
+        yield self._timed_packets(times), math.inf
 
-    def _timed(self, times: Iterator[int] | None) -> Iterator[Timed]:
+    def _timed_packets(self, times: Iterator[int] | None) -> Iterator[Timed]:
+        """Packets from the present place on, with `times` or, if that is None, with their own."""
         packets = timed(demuxed(self._container, self._stream, self._refuse), times)
         return ((p, p.pts) for p in packets if p.size)
 

@@ -1,4 +1,4 @@
-"""Exact frames of an untrimmed video: go to the key frame before, decode, stop.
+"""Read exact frames of an untrimmed video: seek to the key frame before, decode, stop.
 
 The frames are bit for bit those of a full sequential decode. Packets are read by their places in
 the file where the index allows it, else through the container (`packets`). MMAction2's `DecordInit`
@@ -26,12 +26,13 @@ _SKIPPING = ("h264", "hevc", "mpeg1video", "mpeg2video")
 
 
 class VideoReader:
-    """An open video; returns frames by their number in the file.
+    """Reads frames of one video by their number in the file.
 
     Args:
         path: The video file.
         index: The index that `scan` wrote. Without one, all packets of the file are read once.
-        kept: What readers of this process share. Without it, the reader has its own.
+        kept: Open files, decoders and converters that readers of this process share. Without it,
+            the reader shares nothing.
 
     Attributes:
         size: (height, width) as shown: a quarter turn that the container notes is applied.
@@ -46,16 +47,17 @@ class VideoReader:
         self.path = Path(path)
         self.index: VideoIndex = index or build_index(path)
         self.fps = self.index.fps
-        self._kept, self._alone = kept or Kept(), kept is None
-        # It is equal for streams whose pictures are described alike: they share converters.
-        self._described = (self.index.stream, *self.index.sets)
+        self._kept, self._shares_nothing = kept or Kept(), kept is None
+        # Streams with the same value describe their pictures alike, so they share converters.
+        self._picture_format = (self.index.stream, *self.index.sets)
         self._packets: ContainerPackets | DirectPackets
         if self.index.direct:
             self._packets = DirectPackets(self.path, self.index, self._kept)
         else:
             self._packets = ContainerPackets(self.path, self.index)
-        self._coded = self.index.stream.height, self.index.stream.width
-        self.size = self._coded[:: -1 if self.index.stream.turns % 2 else 1]
+        height, width = self._coded_size = self.index.stream.height, self.index.stream.width
+        # An odd number of quarter turns exchanges height and width.
+        self.size = (width, height) if self.index.stream.turns % 2 else (height, width)
 
     @property
     def frames(self) -> int:
@@ -63,9 +65,9 @@ class VideoReader:
         return self.index.frames
 
     def close(self) -> None:
-        """Close the file; one that is kept for other readers stays open."""
+        """Close the file, unless it is kept open for other readers."""
         self._packets.close()
-        if self._alone:
+        if self._shares_nothing:
             self._kept.files.cache_clear()
 
     def get_frames(
@@ -96,36 +98,58 @@ class VideoReader:
         # GOP are shown before that key frame, so they are decoded from the key frame before it.
         keys = np.searchsorted(self.index.keys, self.index.packets["frame"][frames], "right") - 1
         keys = np.maximum(keys - (pts < self.index.key_pts[keys]), 0)
-        kept_size = self.size if window is None else (window.height, window.width)
-        pictures = np.empty((len(frames), *(size or kept_size), 3), np.uint8)
+        window_size = self.size if window is None else (window.height, window.width)
+        pictures = np.empty((len(frames), *(size or window_size), 3), np.uint8)
         self._window = window
-        self._converter = self._kept.converters(self._described, kept_size, size)
+        self._converter = self._kept.converters(self._picture_format, window_size, size)
+        # It holds the times of the frames that are missing. `_decode_group` removes what it reads.
         row_of_time = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
-            group = set(pts[keys == key].tolist())
+            group_times = set(pts[keys == key].tolist())
             # Some files mark pictures as key frames from which decoding recovers only gradually
             # (intra refresh). Frames that did not come out are decoded from further back.
             for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
-                if earlier >= 0 and not group.isdisjoint(row_of_time):
-                    self._decode_group(earlier, group & row_of_time.keys(), row_of_time, pictures)
+                missing_times = group_times & row_of_time.keys()
+                if earlier >= 0 and missing_times:
+                    self._decode_group(earlier, missing_times, row_of_time, pictures)
         if row_of_time:
-            missing = frames[min(row_of_time.values())]
+            first_missing = frames[min(row_of_time.values())]
             raise FrameError(
-                f"{self.path}: frame {missing} does not decode ({len(row_of_time)} of "
+                f"{self.path}: frame {first_missing} does not decode ({len(row_of_time)} of "
                 f"{len(frames)} wanted); scan the video and use the clean list"
             )
-        in_order = len(row_of_index) == len(frames) and (np.diff(row_of_index) > 0).all()
-        return pictures if in_order else pictures[row_of_index]
+        # Most calls ask for ascending frames, which need no copy.
+        is_ascending = len(row_of_index) == len(frames) and (np.diff(row_of_index) > 0).all()
+        return pictures if is_ascending else pictures[row_of_index]
 
     def _decode_group(
-        self, key: int, wanted: set[int], rows: dict[int, int], pictures: np.ndarray
+        self, key: int, wanted: set[int], row_of_time: dict[int, int], pictures: np.ndarray
     ) -> None:
-        """Decode from key frame number `key` until every wanted pts was fed, then drain."""
-        begins = int(self.index.key_pts[key])
-        spoilt = False  # It tells whether a picture shown before the key frame is corrupted.
+        """Decode from a key frame on until all wanted pictures have come out.
 
-        def kept(frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
-            return [f for f in frames if not spoilt or (f.pts is not None and f.pts >= begins)]
+        Args:
+            key: Number of the key frame.
+            wanted: Presentation times of the wanted pictures. Those that the decoder got are
+                removed.
+            row_of_time: The row of `pictures` for each time that is missing. Those that come out
+                are removed.
+            pictures: The pictures [rows, height, width, 3], which are filled.
+
+        Raises:
+            FrameError: The packets cannot be read or decoded.
+            DiskError: The disk fails.
+        """
+        key_time = int(self.index.key_pts[key])
+        # It tells whether a leading picture, shown before the key frame, is corrupted.
+        leading_is_spoilt = False
+
+        def usable(frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+            """Leave out all leading pictures once one of them was corrupted."""
+            return [
+                frame
+                for frame in frames
+                if not leading_is_spoilt or (frame.pts is not None and frame.pts >= key_time)
+            ]
 
         try:
             packets = self._packets.from_key(key, wanted)
@@ -136,7 +160,8 @@ class VideoReader:
             decoder.flush_buffers()
             can_skip, skipping = decoder.name in _SKIPPING, None
             for packet, time in itertools.chain([first], packets):
-                # The decoder skips unwanted pictures that are not reference pictures.
+                # The decoder skips unwanted pictures that are not reference pictures. It is told
+                # so only where this changes.
                 if can_skip and skipping != (packet.pts not in wanted):
                     skipping = packet.pts not in wanted
                     decoder.skip_frame = "NONREF" if skipping else "DEFAULT"
@@ -145,41 +170,42 @@ class VideoReader:
                     frames = decoder.decode(packet)
                 except av.error.InvalidDataError:
                     # No picture shown after the key frame refers to one shown before it.
-                    if time is None or time >= begins:
+                    if time is None or time >= key_time:
                         raise
-                    spoilt = True
+                    leading_is_spoilt = True
                     continue
-                self._keep(kept(frames), rows, pictures)
+                self._store(usable(frames), row_of_time, pictures)
                 if not wanted:
                     break
-            last_frames = decoder.decode(None)
-            self._keep(kept(last_frames), rows, pictures)
+            # The decoder has got all wanted packets, but holds back some pictures.
+            self._store(usable(decoder.decode(None)), row_of_time, pictures)
         # An OSError comes from the file: a disk that fails raises DiskError.
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
     def _decoder(self, key: int) -> VideoCodecContext:
-        """A decoder for the pictures from key frame number `key` on.
+        """The decoder for the pictures from key frame number `key` on.
 
-        One used elsewhere in the file keeps parameter sets of that place, also when it is flushed.
+        Where parameter sets change, it is a new one: a decoder keeps the sets of the place in the
+        file where it was used last, also when it is flushed.
         """
         if not self.index.changes_sets:
             return self._packets.decoder
         sets = self.index.sets[self.index.group(key)["sets"][0]]
         return new_decoder(self.index.stream, sets, False)
 
-    def _keep(
-        self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
+    def _store(
+        self, frames: Iterable[av.VideoFrame], row_of_time: dict[int, int], pictures: np.ndarray
     ) -> None:
-        """Convert wanted frames into their rows of `pictures` and remove them from `rows`."""
+        """Convert wanted frames into their rows of `pictures`; remove them from `row_of_time`."""
         for frame in frames:
-            if frame.pts not in rows or frame.is_corrupt:
+            if frame.pts not in row_of_time or frame.is_corrupt:
                 continue
-            if (frame.height, frame.width) != self._coded:
-                before = self.index.pts_of(np.arange(self.index.frames)) < frame.pts
+            if (frame.height, frame.width) != self._coded_size:
+                # The number of a frame is the number of frames that are shown before it.
+                number = np.count_nonzero(self.index.pts < frame.pts)
                 raise FrameError(
-                    f"{self.path}: the picture changes its size at frame {before.sum()}; scan the "
-                    "video"
+                    f"{self.path}: the picture changes its size at frame {number}; scan the video"
                 )
-            picture = pictures[rows.pop(frame.pts)]
+            picture = pictures[row_of_time.pop(frame.pts)]
             self._converter.write(frame, picture, self._window, self.index.stream.turns)

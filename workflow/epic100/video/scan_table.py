@@ -54,14 +54,18 @@ class ScanRow:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "ScanRow":
-        """Take the values of a row as JSON has them. Raises ValueError if columns differ."""
+        """Make a row from values that were read from JSON, where a range is a list of two numbers.
+
+        Raises:
+            ValueError: The values are not those of `COLUMNS`.
+        """
         if values.keys() != set(COLUMNS):
             raise ValueError(f"other columns than {COLUMNS}")
         return cls(**{**values, "damaged": list(map(tuple, values["damaged"]))})
 
     @property
     def caution(self) -> str:
-        """What to say wherever a result of this video is shown, or ""."""
+        """A warning to show beside each result of this video, or ""."""
         return "judged by its decoder only" if self.judged == DECODER_ONLY else ""
 
     @property
@@ -71,7 +75,7 @@ class ScanRow:
 
 
 def outside(ranges: Iterable[tuple[int, int]], frames: int) -> np.ndarray:
-    """bool [frames]: the frames that no range contains."""
+    """Mark the frames that lie in none of the ranges: bool [frames]."""
     sound = np.ones(frames, dtype=bool)
     for start, stop in ranges:
         sound[start:stop] = False
@@ -79,25 +83,29 @@ def outside(ranges: Iterable[tuple[int, int]], frames: int) -> np.ndarray:
 
 
 def ranges_of(marks: np.ndarray) -> list[tuple[int, int]]:
-    """Half-open (start, stop) of the runs of True in a bool [N]."""
+    """The half-open (start, stop) of each run of True in a bool [N]: `0 1 1 0` gives `(1, 3)`."""
+    # The value changes where a run starts and where it stops, in turn.
     edges = np.flatnonzero(np.diff(marks, prepend=False, append=False)).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 COLUMNS = tuple(f.name for f in fields(ScanRow))
-_MEASURED = ("fps", "stated")
 
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
-    """Write `results/scan/{participant}.tsv` atomically."""
+    """Write a scan table, `results/scan/{participant}.tsv`, atomically."""
     write_table(path, COLUMNS, map(_cells, rows))
 
 
 def _cells(row: ScanRow) -> list[object]:
+    """The cells of a row for the table: `damaged` as `3-9,20-31`, `fps` as `59.94`."""
     ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
-    numbers = {name: f"{getattr(row, name):.6f}".rstrip("0").rstrip(".") for name in _MEASURED}
+    fractions = {
+        name: f"{getattr(row, name):.6f}".rstrip("0").rstrip(".") for name in ("fps", "stated")
+    }
     reason = " ".join(row.reason.split())
-    return list({**vars(row), **numbers, "damaged": ranges, "reason": reason}.values())
+    # Cells in a new form replace values of the row, whose order they keep.
+    return list({**vars(row), **fractions, "damaged": ranges, "reason": reason}.values())
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
@@ -106,26 +114,28 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
     Raises:
         EpicError: The table has an invalid value. The message names file, line and column.
     """
-    about = (
+    expected_table = (
         f"the scan table of this version, tab-separated {' '.join(COLUMNS)}, with damaged as "
         f"start-stop[,start-stop ...]; to scan again, run `snakemake -R {path}`"
     )
-    return [ScanRow(**row) for row in read_own_table(path, KINDS, about=about)]
+    return [ScanRow(**row) for row in read_own_table(path, KINDS, about=expected_table)]
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    """A function that returns its text if it is one of `words`, and raises ValueError if not."""
     return lambda text: words[words.index(text)]
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:
-    """Ranges in order; those that overlap or touch are merged."""
+    """Read damaged ranges such as `3-9,20-31`, in order; merge those that overlap or touch."""
     merged: list[tuple[int, int]] = []
     pairs = [tuple(map(int, range_text.split("-"))) for range_text in text.split(",") if range_text]
     for start, stop in sorted(pairs):
         if start >= stop:
             raise ValueError("an empty range")
-        if merged and start <= merged[-1][1]:
-            start, stop = merged[-1][0], max(stop, merged.pop()[1])
+        if merged and start <= merged[-1][1]:  # The last range reaches this one.
+            start, last_stop = merged.pop()
+            stop = max(stop, last_stop)
         merged.append((start, stop))
     return merged
 

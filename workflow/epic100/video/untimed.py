@@ -1,9 +1,9 @@
-"""Times of pictures where a container states none, or not those of presentation.
+"""Find the presentation times of pictures in files whose container does not state them all.
 
 AVI numbers its pictures as they are decoded. FFmpeg finds the order of presentation of MPEG-1, 2
 and 4 part 2 there, but not that of codecs that reorder pictures freely. MPEG-PS states a time for
-some packets only, and FFmpeg's guess of the others may be off. A decoder gives pictures in order,
-so one is asked.
+some packets only, and FFmpeg's guess of the others may be off. A decoder gives pictures in the
+order in which they are shown, so the video is decoded once to find that order.
 """
 
 import contextlib
@@ -35,62 +35,100 @@ def own_times(
     max_pixels: int,
     progress: Callable[[int], None],
 ) -> Iterator[int] | None:
-    """Decode a video for the times of its pictures, if its container states none.
+    """Decode a video to find when each packet's picture is shown, if its container does not say.
+
+    The n-th picture that the decoder gives is shown at the n-th decoding time. Packets that are
+    decoded at 10, 20 and 30, and come out as the first, third and second, are shown at 10, 30, 20.
 
     Args:
         path: The video file.
         container: The same file, open.
         stream: Its video stream.
         max_pixels: Larger pictures are refused.
-        progress: Called with the number of packets so far.
+        progress: Called with the number of packets decoded so far.
 
     Returns:
-        Time of presentation of each packet in the file's order, in units of the stream. The n-th
-        picture that comes out is shown at the n-th time of decoding. One that does not come out
-        follows the one before it in the file. None: the container states them.
+        Presentation time of each packet, in the order of the file and in units of the stream's time
+        base. None: the container states the times.
 
     Raises:
-        FileError: It has no times at all.
+        FileError: No packet has a decoding time.
     """
     if not has_no_times(container, stream):
         return None
-    decoding_times, shown_order = list[int | None](), list[int]()
+    decoding_times, shown_packets = list[int | None](), list[int]()
     with opened(path, max_pixels) as (_, container, stream):
         decoder = stream.codec_context
-        # "Strict" lets the decoder wait for the most pictures that may come in between.
+        # "Strict" lets the decoder hold back as many pictures as the codec allows to be reordered.
         decoder.options = {**decoder.options, "strict": "strict", "skip_loop_filter": "all"}
         decoder.thread_count = 1
         for packet in demuxed(container, stream):
+            # A decoder copies the pts of a packet to its picture. So the number of the packet is
+            # put there in place of a time, and each picture tells which packet it comes from.
             packet.pts = len(decoding_times) if packet.size else None
             if packet.size:
                 decoding_times.append(packet.dts)
             with contextlib.suppress(av.error.InvalidDataError):
-                shown_order += [
+                shown_packets += [
                     frame.pts for frame in decoder.decode(packet) if frame.pts is not None
                 ]
             if len(decoding_times) % _REPORT_EVERY == 0:
                 progress(len(decoding_times))
+    clock = _complete_clock(decoding_times)
+    times = np.empty(len(decoding_times), np.int64)
+    times[_presentation_order(shown_packets, len(decoding_times))] = clock
+    return iter(times.tolist())
+
+
+def _complete_clock(decoding_times: list[int | None]) -> np.ndarray:
+    """Fill the gaps in a list of times: `None, 10, None, 30, None` becomes `0, 10, 20, 30, 40`.
+
+    A missing time between two known ones is interpolated. Before the first known time and after the
+    last one, the clock goes on in steps of the mean length.
+
+    Raises:
+        FileError: No time is known.
+    """
     time_of_packet, latest = dict[int, int](), -math.inf
     for number, time in enumerate(decoding_times):
-        if time is not None and time > latest:  # FFmpeg may give two packets one time.
+        # FFmpeg may give two packets one time. The second one counts as missing.
+        if time is not None and time > latest:
             time_of_packet[number] = latest = time
     if not time_of_packet:
         raise FileError("no picture has a time")
     numbers = np.arange(len(decoding_times))
-    positions = np.full(len(decoding_times), -1)
-    positions[shown_order] = np.arange(len(shown_order))
-    positions = positions[np.maximum.accumulate(np.where(positions < 0, 0, numbers))]
-    times = np.empty(len(decoding_times), np.int64)
     clock = np.interp(numbers, list(time_of_packet), list(time_of_packet.values()))
     first, last = min(time_of_packet), max(time_of_packet)
-    usual_step = (time_of_packet[last] - time_of_packet[first]) / max(last - first, 1)
-    clock += usual_step * (np.maximum(numbers - last, 0) + np.minimum(numbers - first, 0))
-    times[np.lexsort((numbers, positions))] = clock.round()
-    return iter(times.tolist())
+    mean_step = (time_of_packet[last] - time_of_packet[first]) / max(last - first, 1)
+    # At both ends, `interp` repeats the nearest known time. These steps extend the clock there.
+    clock += mean_step * (np.maximum(numbers - last, 0) + np.minimum(numbers - first, 0))
+    return clock.round()
+
+
+def _presentation_order(shown_packets: list[int], packet_count: int) -> np.ndarray:
+    """The numbers of all packets in the order in which their pictures are shown.
+
+    A packet whose picture did not come out of the decoder goes right after the packet before it in
+    the file. If 0, 3 and 2 of 4 packets come out, in this order, the result is `0, 1, 3, 2`.
+
+    Args:
+        shown_packets: The packets whose pictures came out, in this order.
+        packet_count: Number of packets in the file.
+    """
+    numbers, positions = np.arange(packet_count), np.full(packet_count, -1)
+    positions[shown_packets] = np.arange(len(shown_packets))
+    latest_with_picture = np.maximum.accumulate(np.where(positions < 0, 0, numbers))
+    # Packets with the same position stay in the order of the file.
+    return np.lexsort((numbers, positions[latest_with_picture]))
 
 
 def timed(packets: Iterable[av.Packet], times: Iterator[int] | None) -> Iterator[av.Packet]:
-    """Packets with these times of presentation, one for each that has bytes; None: their own."""
+    """Give the packets of a stream, with presentation times that replace those of the container.
+
+    Args:
+        packets: The packets, which are changed.
+        times: One time for each packet that has bytes; None: packets keep the times they have.
+    """
     for packet in packets:
         if times is not None and packet.size:
             packet.pts = next(times, None)

@@ -29,31 +29,35 @@ class Window:
 
 
 def turned_back(window: Window, size: tuple[int, int], turns: int) -> Window:
-    """The part of a picture that shows as `window` after so many quarter turns clockwise.
+    """Convert a window of a turned picture to the same part of the picture before it was turned.
 
     Args:
-        window: The part of the turned picture. What `flipped` says stays to be done after turning.
+        window: The part of the turned picture. Its `flipped` is dropped: the caller has to flip the
+            picture after turning.
         size: (height, width) of the turned picture.
-        turns: How often it was turned.
+        turns: By how many quarter turns clockwise it was turned.
     """
     top, left, height, width = window.top, window.left, window.height, window.width
-    for number in range(turns):
-        side = size[1 - number % 2]
-        top, left, height, width = side - left - width, top, width, height
+    picture_height, picture_width = size
+    for _ in range(turns):
+        # A quarter turn back makes the distance to the right edge the distance to the top one.
+        top, left, height, width = picture_width - left - width, top, width, height
+        picture_height, picture_width = picture_width, picture_height
     return Window(top, left, height, width)
 
 
 class PictureConverter:
-    """Converts decoded pictures of one stream to RGB, with windows of one size.
+    """Converts decoded pictures of one stream to RGB, and cuts windows of one size out of them.
 
     Its tables depend on these sizes, so a converter is kept from clip to clip.
     """
 
     def __init__(self) -> None:
-        # A new one for each frame would rebuild its tables and start threads.
+        # A new reformatter for each frame would rebuild its tables and start threads.
         self._reformatter = VideoReformatter()
         self._crop: FilterContext | None = None
-        self._made_for = ""  # It says what the graph of this filter takes and gives.
+        # It holds the arguments that the graph of the crop filter was made with.
+        self._graph_arguments = ""
 
     def write(
         self,
@@ -62,7 +66,7 @@ class PictureConverter:
         window: Window | None = None,
         turns: int = 0,
     ) -> None:
-        """Scale the window of a picture to the size of `into`.
+        """Write the window of a picture into an array, scaled to the size of the array.
 
         swscale's bilinear filter averages when it shrinks. At an edge of the window it repeats the
         last pixel, as at the edge of a picture. It sees nothing of what is cut away.
@@ -71,8 +75,9 @@ class PictureConverter:
             frame: The decoded picture.
             into: uint8 RGB [height, width, 3], which is filled.
             window: The part of the picture, after turning, that is kept; None keeps all.
-            turns: How often it is turned clockwise by 90 degrees.
+            turns: By how many quarter turns clockwise the picture is turned.
         """
+        # A turned picture is converted as it lies in the file, and the array is turned afterwards.
         if turns:
             lying = np.empty_like(np.rot90(into, turns), order="C")
             size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
@@ -88,7 +93,7 @@ class PictureConverter:
         # FFmpeg pads each line at its end.
         picture = lines[:, : 3 * width].reshape(height, width, 3)
         if window is not None and window.flipped:
-            # It takes 300 MiB of address space, which a scan does not need.
+            # OpenCV takes 300 MiB of address space, so only those who flip pictures import it.
             import cv2
 
             # This is thirty times as fast as a slice with a negative step.
@@ -97,27 +102,29 @@ class PictureConverter:
             into[:] = picture
 
     def _cut(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
-        """The window as a frame that shares the picture's memory."""
+        """Cut the window out of a picture, as a frame that shares the memory of the picture."""
         pixel_format = frame.format
-        across, down = (
+        # Both are the pixels that one chroma sample covers, found from a picture of 16 x 16 pixels.
+        chroma_columns, chroma_rows = (
             16 // pixel_format.chroma_width(16),
             16 // pixel_format.chroma_height(16),
         )
         # A chroma sample must not be split. swscale takes the lines of an interlaced picture apart,
-        # so there a chroma line covers four.
-        if frame.interlaced_frame or window.left % across or window.top % down:
+        # so there a chroma line covers four. RGB has no such samples, so it can be cut anywhere.
+        if frame.interlaced_frame or window.left % chroma_columns or window.top % chroma_rows:
             frame = frame.reformat(format="gbrp", threads=1)
         buffer_text, crop_text = (
             f"width={frame.width}:height={frame.height}:pix_fmt={frame.format.name}:time_base=1"
             f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
             f"w={window.width}:h={window.height}",
         )
-        if self._crop is None or self._made_for != buffer_text + crop_text:
-            self._graph, self._made_for = Graph(), buffer_text + crop_text
+        # A graph is made once for pictures of one format. Only the place of its crop changes.
+        if self._crop is None or self._graph_arguments != buffer_text + crop_text:
+            self._graph, self._graph_arguments = Graph(), buffer_text + crop_text
             self._graph.threads = 1
             self._crop = self._graph.add("crop", crop_text)
-            ends = self._graph.add("buffer", buffer_text), self._graph.add("buffersink")
-            self._graph.link_nodes(ends[0], self._crop, ends[1]).configure()
+            source, sink = self._graph.add("buffer", buffer_text), self._graph.add("buffersink")
+            self._graph.link_nodes(source, self._crop, sink).configure()
         self._crop.process_command("x", str(window.left))
         self._crop.process_command("y", str(window.top))
         self._graph.vpush(frame)
