@@ -215,7 +215,7 @@ def _system_error_behind(error: BaseException, target: Path) -> OSError | None:
         if isinstance(cause, OSError) and cause.errno in FULL:
             return cause
         cause = cause.__context__
-    # FFmpeg's errors are OSErrors too, but of the module `av.error`. They say nothing of a write.
+    # Some errors of FFmpeg are OSErrors too, but of its own module. The system did not raise them.
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
         path = target if error.filename is None else Path(os.fsdecode(error.filename))
         is_temporary = _temporary_names(target).fullmatch(path.name)

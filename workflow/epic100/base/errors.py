@@ -16,7 +16,8 @@ class EpicError(ValueError):
     """
 
     def __init__(self, message: object) -> None:
-        # In a worker's traceback text, the message is what follows the last line with the class.
+        # In a worker's traceback text, the message stands after the class. Any other text has no
+        # such prefix and is taken whole.
         class_prefix = f"\n{type(self).__module__}.{type(self).__qualname__}: "
         text = str(message).rpartition(class_prefix)[2].strip()
         super().__init__(printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."))
