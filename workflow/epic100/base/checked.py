@@ -142,11 +142,12 @@ class Array:
     def __get_pydantic_core_schema__(
         self, annotated_type: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        def apply(value: Any, info: ValidationInfo) -> Any:
+        def checked_value(value: Any, info: ValidationInfo) -> Any:
+            """Return the value if it passes; `conforming` gives the lengths as the context."""
             self.check(value, info.context)
             return value
 
-        return with_info_after_validator_function(apply, handler(annotated_type))
+        return with_info_after_validator_function(checked_value, handler(annotated_type))
 
     def check(self, value: Any, lengths: Any) -> None:
         """Raise ValueError if `value` does not meet the requirements.

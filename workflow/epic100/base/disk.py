@@ -64,7 +64,7 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
             if error.errno in OF_THE_FILE:
                 raise
             seconds = next(waits, None)
-            if seconds is None:
+            if seconds is None:  # The last pause is over, so there is no further try.
                 raise DiskError(
                     f"{path}: {doing} failed {len(WAITS) + 1} times: {error.strerror}; the disk is "
                     "at fault, not the file: run again, or copy the file anew"

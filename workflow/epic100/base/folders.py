@@ -103,19 +103,19 @@ def look_at_folder(folder: str | os.PathLike) -> str:
         EpicError: Another user can write into `.snakemake`, and Snakemake would run files of it.
     """
     refuse_foreign(Path(folder, ".snakemake"))
-    who = others(folder)
-    return who and (
-        f"{folder}: {who} can write to this folder, and so replace results and settings; if that "
-        "is not meant, `chmod go-w` it, or work in another folder"
+    other_users = others(folder)
+    return other_users and (
+        f"{folder}: {other_users} can write to this folder, and so replace results and settings; "
+        "if that is not meant, `chmod go-w` it, or work in another folder"
     )
 
 
 def refuse_foreign(path: str | os.PathLike) -> None:
     """Raise EpicError if another user made this path, or every user can write to it."""
-    if os.path.lexists(path) and (who := others(path, group=False)):
+    if os.path.lexists(path) and (other_users := others(path, group=False)):
         raise EpicError(
-            f"{path}: {who} can write it, and what is in it runs; expected a place of yours: look "
-            "at it, then move it away, or work in another folder"
+            f"{path}: {other_users} can write it, and what is in it runs; expected a place of "
+            "yours: look at it, then move it away, or work in another folder"
         )
 
 

@@ -338,6 +338,7 @@ class _Unpickler(pickle.Unpickler):
     """Unpickle plain values, arrays of NumPy and tensors; refuse any other class."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return the class or function that the pickle names, if it is an allowed one."""
         allowed = NUMPY | {
             "collections.OrderedDict": OrderedDict,
             "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,

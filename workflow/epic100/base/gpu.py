@@ -59,9 +59,8 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     """
     grant, variable = here(environment).granted(environment), "CUDA_VISIBLE_DEVICES"
     device_list = environment.get(variable, "").strip()
-    granted = grant.gpus or (
-        f"{variable} is {device_list}" if device_list.split(",")[0] not in NONE else None
-    )
+    first_device, _, _ = device_list.partition(",")
+    granted = grant.gpus or (f"{variable} is {device_list}" if first_device not in NONE else None)
     if granted is None and asked and grant.job:
         granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
     return Gpus(

@@ -153,8 +153,8 @@ def _wait_for_report(
         os.set_blocking(pipe, False)
         while "code" not in report:
             channel = server.socket.fileno()
-            ready = select.select([pipe, channel], [], [], POLL_SECONDS)[0]
-            if channel in ready:  # The loop below still reads what the fork has written.
+            readable, _, _ = select.select([pipe, channel], [], [], POLL_SECONDS)
+            if channel in readable:  # The loop below still reads what the fork has written.
                 report["code"] = server.code()
             while data := answers.read(1 << 20) or b"":
                 buffer += data
@@ -365,8 +365,10 @@ def serve() -> None:
     caller = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     with contextlib.suppress(ConnectionError):  # The caller is gone.
-        while files := socket.recv_fds(caller, 1, 3)[1]:
-            order, answers, output = files
+        # The second item holds the descriptors of three files. It is empty if the caller has closed
+        # the socket.
+        while descriptors := socket.recv_fds(caller, 1, 3)[1]:
+            order, answers, output = descriptors
             try:
                 with os.fdopen(order, "rb") as file:
                     folder, *call_arguments = pickle.load(file)
@@ -388,7 +390,8 @@ def serve() -> None:
                 _make_call(answers, *call_arguments)
             for descriptor in (held_end, answers, output):
                 os.close(descriptor)
-            if caller.fileno() in select.select([caller.fileno(), read_end], [], [])[0]:
+            readable, _, _ = select.select([caller.fileno(), read_end], [], [])
+            if caller.fileno() in readable:
                 os.kill(child, signal.SIGKILL)  # The call is given up.
             _, status = os.waitpid(child, 0)
             os.close(read_end)

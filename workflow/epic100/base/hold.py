@@ -146,7 +146,7 @@ class Hold:
         self._released = threading.Event()  # Once set, it ends the heartbeat.
         self._heartbeat = threading.Thread(target=self._beat, daemon=True)
 
-    def take(self, adopt: Adopt = lambda scheduler, left: left, cancels: bool = False) -> None:
+    def take(self, adopt: Adopt = lambda scheduler, jobs: jobs, cancels: bool = False) -> None:
         """Take the directory, after the jobs that a killed run left have ended or are adopted.
 
         Args:
@@ -157,20 +157,20 @@ class Hold:
         Raises:
             EpicError: Another run is active here, or nothing tells whether jobs are left.
         """
-        mine = Run.this()
+        this_run = Run.this()
         # Several runs may try to take over at once. Only one of them creates the record. The others
         # read that record in the next turn.
-        while not self._claim(mine):
+        while not self._claim(this_run):
             other = read_run(self.folder)
             if other is not None:
                 if self._settle_jobs_of(other, adopt, cancels):
                     # The adopted jobs are this run's own from now on, so its record says how to
                     # find them.
-                    mine = replace(mine, scheduler=other.scheduler, facts=other.facts)
+                    this_run = replace(this_run, scheduler=other.scheduler, facts=other.facts)
                 self._remove_record_of(other)
-        self.run = mine
+        self.run = this_run
         # From now on, this process and those it starts write no file if another run takes over.
-        os.environ[FENCE] = f"{(self.folder / RECORD).absolute()}={mine.token}"
+        os.environ[FENCE] = f"{(self.folder / RECORD).absolute()}={this_run.token}"
         atexit.register(self.release)
         self._heartbeat.start()
 
@@ -260,14 +260,14 @@ class Hold:
 
     def _beat(self) -> None:
         """Touch the record every few seconds; end this process if another run has taken over."""
-        while (mine := self.run) is not None:
+        while (this_run := self.run) is not None:
             # A disk that does not answer now may answer at the next beat.
             with contextlib.suppress(OSError, EpicError):
                 holder = read_run(self.folder)
                 # Somebody may have removed the record by hand. Then it is written again.
-                if holder is None and self._claim(mine):
-                    holder = mine
-                if holder is None or holder.token != mine.token:
+                if holder is None and self._claim(this_run):
+                    holder = this_run
+                if holder is None or holder.token != this_run.token:
                     self.show(f"This run was taken over by another one ({holder}), and ends.")
                     _end_children()
                     # This exit touches no file, since all files are the other run's.
@@ -384,6 +384,7 @@ def _do_first(number: int, action: Callable[[], None]) -> None:
     old_handler = signal.getsignal(number)
 
     def handle(number: int, frame: FrameType | None) -> None:
+        """Run the action, then the old handler: that of SIGTERM in a thread."""
         with contextlib.suppress(RuntimeError):  # An earlier signal may have started it.
             action()
         if callable(old_handler) and number == signal.SIGTERM:

@@ -79,8 +79,9 @@ def end_if_not_newest(words: Sequence[str] = sys.argv) -> None:
     Args:
         words: The command of this process.
     """
-    if job := here().granted().job.partition("@")[0]:
-        os.environ[FENCE] = f"{newest_file(words).absolute()}={job}"
+    job_id, _, _ = here().granted().job.partition("@")
+    if job_id:
+        os.environ[FENCE] = f"{newest_file(words).absolute()}={job_id}"
     try:
         require_newest()
     except EpicError as error:

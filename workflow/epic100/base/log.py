@@ -93,6 +93,7 @@ class _PlainFormatter(logging.Formatter):
     """Format a record as its message, safe for a terminal; warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text, such as `WARNING: disk almost full`."""
         prefix = {logging.WARNING: "WARNING: ", logging.ERROR: "error: "}.get(record.levelno, "")
         return printable(prefix + super().format(record))
 
@@ -116,6 +117,7 @@ class _TerminalHandler(_LineHandler):
         self.addFilter(lambda record: not hasattr(record, "file_only"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write the record above the progress bar, if this process has one."""
         # A data loader worker has no bar and must not wait for its lock.
         has_bar = os.getpid() == self._pid
         with (
@@ -143,6 +145,7 @@ class _PrintedStream(io.TextIOBase):
         self._stream, self._incomplete_line = stream, ""
 
     def write(self, text: str) -> int:
+        """Take printed text, and log the lines that are complete."""
         # Whole lines are logged now. The rest waits for its newline.
         lines, newline, self._incomplete_line = (self._incomplete_line + text).rpartition("\n")
         if newline:
@@ -155,6 +158,7 @@ class _PrintedStream(io.TextIOBase):
             log.info(self._incomplete_line)
 
     def fileno(self) -> int:
+        """Return the descriptor of the real stream, for libraries that write to it directly."""
         return self._stream.fileno()
 
 

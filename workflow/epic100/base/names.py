@@ -55,27 +55,27 @@ def shown(path: str | os.PathLike) -> str:
     return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def meant(word: str, known_names: Iterable[str]) -> str:
     """Return the known name that is nearest to a mistyped word; "" if none is near.
 
     Upper and lower case do not matter.
     """
     from difflib import get_close_matches  # Only a mistake pays for its import.
 
-    names = {name.lower(): name for name in known}
-    nearest = get_close_matches(word.lower(), names, n=1)
-    return names[nearest[0]] if nearest else ""
+    name_of_lower = {name.lower(): name for name in known_names}
+    nearest = get_close_matches(word.lower(), name_of_lower, n=1)
+    return name_of_lower[nearest[0]] if nearest else ""
 
 
-def did_you_mean(word: str, known: Iterable[str], written: str = "{}") -> str:
+def did_you_mean(word: str, known_names: Iterable[str], written: str = "{}") -> str:
     """Return the end of a message, `; did you mean train?`, or "" if no known name is near.
 
     Args:
         word: The word that the user typed.
-        known: The names that it may stand for.
+        known_names: The names that it may stand for.
         written: A format for the suggested name, such as `--{}`.
     """
-    name = meant(word, known)
+    name = meant(word, known_names)
     return f"; did you mean {written.format(name)}?" if name else ""
 
 

@@ -231,6 +231,7 @@ def _end_with(parent: int) -> None:
     """
 
     def watch() -> None:
+        """End this process once it has another parent, as an orphan has."""
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)

@@ -7,6 +7,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# This file lies in `epic100/base/`, and in a clone `epic100/` lies in `workflow/`.
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONE = PACKAGE.parents[1]
 # The Snakefile is in this folder.

@@ -61,6 +61,7 @@ def until_the_last_line() -> Iterator[None]:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
+        """Raise Stopped for the first signal, and ignore later ones."""
         if not _stopping:
             _stopping.append(signal.Signals(number).name)
             raise Stopped(f"{_stopping[0]} came: stopped; {GO_ON}")

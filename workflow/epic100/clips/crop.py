@@ -149,16 +149,18 @@ def _draw_resized_window(picture: tuple[int, int], area: tuple[float, float]) ->
         area: The smallest and the largest fraction of the picture's area.
     """
     height, width = picture
+    # Logarithms make a ratio as likely as its inverse.
     low, high = np.log(ASPECT_RATIOS)
     ratios = np.exp(np.random.uniform(low, high, ATTEMPTS))
     areas = np.random.uniform(*area, ATTEMPTS) * height * width
     for ratio, pixels in zip(ratios, areas, strict=True):
-        across = 2 * round(np.sqrt(pixels * ratio) / 2)
-        down = 2 * round(np.sqrt(pixels / ratio) / 2)
-        if across <= width and down <= height:
-            left = 2 * np.random.randint((width - across) // 2 + 1)
-            top = 2 * np.random.randint((height - down) // 2 + 1)
-            return Window(int(top), int(left), int(down), int(across))
-    # No drawn window fits, so the largest square in the centre is taken.
+        # Halving, rounding and doubling give even numbers of pixels.
+        window_width = 2 * round(np.sqrt(pixels * ratio) / 2)
+        window_height = 2 * round(np.sqrt(pixels / ratio) / 2)
+        if window_width <= width and window_height <= height:
+            left = 2 * np.random.randint((width - window_width) // 2 + 1)
+            top = 2 * np.random.randint((height - window_height) // 2 + 1)
+            return Window(int(top), int(left), int(window_height), int(window_width))
+    # No drawn window fits, so the largest square is taken, in the centre to an even pixel.
     side = min(picture)
     return Window((height - side) // 4 * 2, (width - side) // 4 * 2, side, side)

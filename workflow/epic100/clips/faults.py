@@ -92,10 +92,11 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def ring(number: int, frame: FrameType | None) -> None:
+    def raise_time_out(number: int, frame: FrameType | None) -> None:
+        """Handle the alarm: raise FrameError in the middle of the block."""
         raise FrameError(f"not read within {seconds:g} s")
 
-    old_handler = signal.signal(signal.SIGALRM, ring)
+    old_handler = signal.signal(signal.SIGALRM, raise_time_out)
     # The alarm repeats every second, because a library may swallow the first exception.
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:

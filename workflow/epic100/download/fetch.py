@@ -139,6 +139,7 @@ def _attempt(url: str, part: Part, private_hosts: Sequence[str]) -> None:
     with closing(Progress(part.target.stem, 0, "MB")) as progress:
 
         def watch(total: int, received: int) -> None:
+            """Check the room on the disk, and move the progress bar."""
             part.require_room(total - received)
             progress.expect((start + total) / 1e6)
             progress.update(part.size / 1e6 - progress.done)

@@ -71,10 +71,10 @@ def claim(target: Path) -> Iterator[Part]:
         DiskError: The bytes cannot be written to the disk. Those written before are kept.
     """
     path = part_path(target)
-    if os.path.lexists(path) and (who := others(path, group=False)):
+    if os.path.lexists(path) and (other_users := others(path, group=False)):
         raise EpicError(
-            f"{path}: {who} can write it, and so choose bytes of the file; move it away, and run "
-            "again: the download begins anew"
+            f"{path}: {other_users} can write it, and so choose bytes of the file; move it away, "
+            "and run again: the download begins anew"
         )
     with (
         writing(path),

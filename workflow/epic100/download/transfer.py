@@ -145,6 +145,7 @@ class _Callbacks:
         """Wrap a function so that its error is noted in `raised`, and ends the transfer."""
 
         def safe_action(*arguments: Any) -> int | None:
+            """Call the function; return None, or -1 after an error."""
             try:
                 action(*arguments)
             except BaseException as error:
@@ -189,7 +190,7 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
 
     scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
     protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
-    bundles = [os.environ[name] for name in AUTHORITIES if os.environ.get(name)]
+    named_bundles = (os.environ[name] for name in AUTHORITIES if os.environ.get(name))
     return {
         pycurl.URL: url,
         pycurl.PROTOCOLS: protocols,
@@ -197,7 +198,7 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
         pycurl.FOLLOWLOCATION: True,
         pycurl.FAILONERROR: True,
         pycurl.PROXY: "" if proxy_bypass(host) else getproxies().get(scheme, ""),
-        pycurl.CAINFO: (bundles or [certifi.where()])[0],
+        pycurl.CAINFO: next(named_bundles, certifi.where()),
         pycurl.USERAGENT: AGENT,
         pycurl.RESUME_FROM_LARGE: start,
         pycurl.MAXFILESIZE_LARGE: int(max_gib * 2**30),

@@ -50,7 +50,7 @@ class Clip:
         """Whether the file is whole and was made from the same frames with the same settings."""
         try:
             with opened(self.target) as (file, container, _):
-                # A file that was cut has a last box that would end behind the end of the file.
+                # The last box of a file that was cut short would end behind the file's end.
                 boxes = list(boxes_of(file.read_at, 0, file.size))
                 is_whole = bool(boxes) and boxes[-1].stop == file.size
                 return is_whole and container.metadata.get("comment") == self.key

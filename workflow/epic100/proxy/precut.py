@@ -207,6 +207,7 @@ def write_list(
             lines.append(f"{Path(row['path']).parent.name}/{name}.mp4 {label}\n")
     write_text(out, "".join(lines))
     log.info(f"{out}: {len(lines)} clips of {len(reasons)} segments, {size / 1e6:.1f} MB")
+    # A line ends with the label, and NO_LABEL is -1.
     if unlabelled := sum(line.endswith(" -1\n") for line in lines):
         log.info(
             f"{unlabelled} of them have the label -1: {pairs} has no such pair, or no label is "
