@@ -172,8 +172,8 @@ def _wait_for_report(
                 frames, last_progress = max(report.get("frames", 0), frames), time.monotonic()
             progress(frames)
             if "code" not in report:
-                now = time.monotonic()
-                _raise_if_overdue(report, limits, seconds, now - begun, now - last_progress)
+                passed, silent = time.monotonic() - begun, time.monotonic() - last_progress
+                _raise_if_overdue(report, limits, seconds, passed, silent)
     return report
 
 
@@ -218,9 +218,8 @@ def _raise_if_overdue(
 
 def _too_long(limits: Limits, seconds: float, is_total: bool) -> str:
     """Say which limit was exceeded: the one on the whole time, or the one on stalling."""
-    if is_total:
-        return f"not read within {seconds:g} s"
-    return f"no progress in {limits.stall_seconds:g} s"
+    total_text = f"not read within {seconds:g} s"
+    return total_text if is_total else f"no progress in {limits.stall_seconds:g} s"
 
 
 def _outcome(report: dict[str, Any], limits: Limits, seconds: float) -> Any:

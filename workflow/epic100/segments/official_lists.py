@@ -109,10 +109,8 @@ def read_class_names(
     lists, csvs, names = lists or {}, list(csvs), {}
     for task in TASKS:
         key = f"{task}_classes"
-        if key in lists:
-            names[task] = read_class_list(lists[key], key)
-        else:
-            names[task] = _names_from_narrations(csvs, task)
+        has_list = key in lists
+        names[task] = read_class_list(lists[key], key) if has_list else _narrated_names(csvs, task)
     return ClassNames(names)
 
 
@@ -135,7 +133,7 @@ def read_class_list(path: str | os.PathLike, key: str) -> dict[int, str]:
     return {row["id"]: row["key"] for row in rows}
 
 
-def _names_from_narrations(csvs: list, task: str) -> dict[int, str]:
+def _narrated_names(csvs: list, task: str) -> dict[int, str]:
     """Name each class of a task by the word that annotators used most often for it."""
     about = "an official EPIC-KITCHENS-100 CSV (`annotations:` in the config)"
     counts: Counter[tuple[int, str]] = Counter()
