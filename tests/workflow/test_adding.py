@@ -32,7 +32,7 @@ def test_a_recipe_is_of_ten_lines_and_names_the_test_that_follows_it(name):
     code = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
     lines = [line for line in RECIPES[name].splitlines() if line and "```" not in line]
     assert len(lines) <= 11
-    followed = re.fullmatch("Test: (?:`(.*)`|none; .*)", lines[-1])
+    followed = re.fullmatch("Test: (?:`(.*)`|none\\.)", lines[-1])
     assert followed and f"def {followed[1] or ''}" in code
 
 

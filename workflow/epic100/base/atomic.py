@@ -36,7 +36,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     suffix is kept, because writers (PyAV, torch) choose the format by it. The file is synced to
     disk before the rename, and the folder is synced before this returns. After a power cut, either
     the old file or the new one is there. Files left behind by a killed process for the same `path`
-    are removed. A job for whose files a later one is at work replaces none (`require_newest`).
+    are removed. If a later job is at work for the same files, this one replaces no file
+    (`require_newest`).
 
     Args:
         path: The final path. Missing parent folders are created.
@@ -46,9 +47,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         others that it is no leftover.
 
     Raises:
-        EpicError: The path leads through a link of another user.
-        DiskError: As `writing`. In nested calls a full disk is told with the outermost file.
-        EpicError: As `require_newest`.
+        EpicError: The path leads through a link of another user, or a later job is at work for the
+            same files (`require_newest`).
+        DiskError: The file cannot be written (`writing`). In nested calls, the message of a full
+            disk names the outermost file.
     """
     target = Path(path)
     with writing(target), _new_beside(target) as temporary:
@@ -60,42 +62,46 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def require_newest() -> None:
-    """Refuse to go on if a later job is at work for the same files, as far as `FENCE` tells.
+    """Raise an error if a later job is at work for the same files, so that this one ends.
 
-    This saves work. A job that looks too late replaces files by whole ones.
+    `FENCE` is `FILE=TOKEN`; a later job has written its own token into FILE. This only saves work:
+    a job that notices it too late replaces whole files by other whole files.
 
     Raises:
-        EpicError: There is a later one.
+        EpicError: A later job is at work.
     """
-    file, _, token = os.environ.get(FENCE, "").rpartition("=")
-    newest = token
-    # There may be no such file, or an incomplete one.
+    token_file, _, own_token = os.environ.get(FENCE, "").rpartition("=")
+    newest_token = own_token
+    # There may be no such file, or an incomplete one. Then this job counts as the newest.
     with suppress(OSError, ValueError, LookupError, TypeError):
-        newest = read_json(file)["token"]
-    if newest != token:
-        raise EpicError(f"{file}: {newest} is at work for the same files since: this one ends")
+        newest_token = read_json(token_file)["token"]
+    if newest_token != own_token:
+        raise EpicError(
+            f"{token_file}: {newest_token} is at work for the same files since: this one ends"
+        )
 
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Say in one line that the system does not let a file be written.
+    """Turn a failed write within the block into one DiskError, whose message is one line.
 
     Args:
         target: The file, for the error.
 
     Raises:
         DiskFullError: The disk or the quota is full.
-        DiskError: The system refuses for another reason.
+        DiskError: The system refuses to write for another reason.
     """
     try:
         yield
     except Exception as error:
+        # An EpicError already explains itself. A full disk is told again, to name the outer file.
         has_own_message = isinstance(error, EpicError) and not isinstance(error, DiskFullError)
-        reason = None if has_own_message else _refusal(error, target)
-        if reason is None:
+        system_error = None if has_own_message else _system_error_behind(error, target)
+        if system_error is None:
             raise
-        message = f"{target}: not written: {reason.strerror or reason}"
-        if reason.errno in FULL:
+        message = f"{target}: not written: {system_error.strerror or system_error}"
+        if system_error.errno in FULL:
             raise DiskFullError(
                 f"{message}; make room and run again, what is finished is kept"
             ) from error
@@ -111,14 +117,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Copy the content of a file; the copy appears complete or not at all.
 
-    It is never a hard link: what a user copies over the one must not change the other.
+    The copy is never a hard link: who later writes into one file must not change the other.
     """
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
 def open_plain(path: str | os.PathLike, flags: int) -> int:
-    """Open a plain file whose name others can guess.
+    """Open a plain file whose name others can guess, and refuse a link or a pipe in its place.
 
     Args:
         path: The file. It and its folder are created if they do not exist.
@@ -147,7 +153,10 @@ def open_plain(path: str | os.PathLike, flags: int) -> int:
 
 @contextmanager
 def _new_beside(target: Path) -> Iterator[Path]:
-    """Create a new file and lock it. The lock shows that the writer is still running."""
+    """Yield a new, locked file beside `target`, and remove it after the block.
+
+    The lock shows other processes that the writer is still running.
+    """
     make_folder(target.parent)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     while True:
@@ -158,7 +167,7 @@ def _new_beside(target: Path) -> Iterator[Path]:
             break
         os.close(handle)  # Another writer removed it before it was locked.
     try:
-        _remove_left(target, temporary)
+        _remove_leftovers(target, temporary)
         yield temporary
     finally:
         with suppress(OSError):
@@ -167,10 +176,11 @@ def _new_beside(target: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def _remove_left(target: Path, temporary: Path) -> None:
-    """Remove temporary files of `target`, and theirs, that no process holds a lock on.
+def _remove_leftovers(target: Path, temporary: Path) -> None:
+    """Remove temporary files that killed processes left for `target`, but not `temporary`.
 
-    On a file system without locks, none is removed.
+    A file is a leftover if no process holds a lock on it. On a file system without locks, none is
+    removed.
     """
     names = _temporary_names(target)
     with suppress(OSError), os.scandir(target.parent) as entries:
@@ -185,21 +195,27 @@ def _remove_left(target: Path, temporary: Path) -> None:
 
 
 def _temporary_names(target: Path) -> re.Pattern[str]:
+    """Match the names of temporary files for `target`: `.clip.0123abcd.tmp.mp4` for `clip.mp4`.
+
+    Nested writers add another `.0123abcd.tmp`, and another dot in front.
+    """
     return re.compile(
         rf"\.+{re.escape(target.stem)}(\.[0-9a-f]+\.tmp)+{re.escape(target.suffix)}", re.ASCII
     )
 
 
-def _refusal(error: BaseException, target: Path) -> OSError | None:
-    """Return the system error behind `error` if it concerns writing this file, else None.
+def _system_error_behind(error: BaseException, target: Path) -> OSError | None:
+    """Return the system error behind `error` if it is about writing `target`, else None.
 
-    torch raises its own RuntimeError on top of the system's "disk full" error.
+    torch raises its own RuntimeError on top of the system's "disk full" error, so the chain of
+    causes is searched for such an error.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in FULL:
             return cause
         cause = cause.__context__
+    # Some errors of FFmpeg are OSErrors too, but of its own module. The system did not raise them.
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
         path = target if error.filename is None else Path(os.fsdecode(error.filename))
         is_temporary = _temporary_names(target).fullmatch(path.name)

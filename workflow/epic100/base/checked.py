@@ -1,4 +1,4 @@
-"""What comes from a file must be as its dataclass says, before anything else looks at it.
+"""Checks of values from a file against their dataclass, before other code uses them.
 
 The annotations of the dataclass are the description: pydantic checks plain values, and `Array`
 arrays and tensors. Files of arrays (`.npz`), which others may have written, are opened here alone.
@@ -44,11 +44,11 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
 def opened_arrays(
     path: str | os.PathLike, form: str, what: str, remedy: str
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Open a file of arrays. What the block raises counts as a fault of the file.
+    """Open a file of arrays (`.npz`). Any error within the block counts as a fault of the file.
 
     Args:
         path: The file.
-        form: What its array `format` must say.
+        form: The text that the array `format` of the file must hold.
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
 
@@ -57,7 +57,8 @@ def opened_arrays(
 
     Raises:
         DiskError: The disk fails.
-        BrokenFile: It is no such file, is not whole, or a packed one of more than 512 MiB.
+        BrokenFile: The file is no `.npz` of this form, is not whole, or unpacks to more than
+            512 MiB and more than twice the bytes of the file.
     """
     try:
         with reading(path) as file:
@@ -65,6 +66,7 @@ def opened_arrays(
             file.peek()
             with zipfile.ZipFile(file) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
+            # A seek to the end returns the size of the file.
             if unpacked > max(LARGEST, 2 * file.seek(0, os.SEEK_END)):
                 raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
             file.seek(0)
@@ -84,7 +86,7 @@ def opened_arrays(
 
 
 def conforming(value: Value) -> Value:
-    """Check a dataclass of strict types.
+    """Check that the fields of a dataclass have the types and shapes of their annotations.
 
     Args:
         value: An object of a dataclass whose `__pydantic_config__` is `STRICT`.
@@ -95,34 +97,40 @@ def conforming(value: Value) -> Value:
     Raises:
         ValueError: A field is not as its annotation says. The message names it, in one line.
     """
+    # Each `Array` adds the lengths of its axes by word, and compares those that are there already.
     lengths: dict[str, int] = {}
     try:
         value = TypeAdapter(type(value)).validate_python(value, context=lengths)
     except ValidationError as error:
-        first = error.errors()[0]
-        field_path = ".".join(map(str, first["loc"]))[:60]
+        first_fault = error.errors()[0]
+        field_path = ".".join(map(str, first_fault["loc"]))[:60]
         # `Array` raises this type, and its message describes the value already.
-        is_from_array = first["type"] == "value_error"
-        value_text = "" if is_from_array else f" is {_SHORT.repr(first['input'])}"
-        raise ValueError(f"its {field_path}{value_text}: {first['msg']}") from error
+        is_from_array = first_fault["type"] == "value_error"
+        value_text = "" if is_from_array else f" is {_SHORT.repr(first_fault['input'])}"
+        raise ValueError(f"its {field_path}{value_text}: {first_fault['msg']}") from error
+    # A field with the name of an axis must have its length too: a list, or the number itself.
     for name in lengths.keys() & vars(value).keys():
         field_value = getattr(value, name)
-        _agree(lengths, name, field_value if isinstance(field_value, int) else len(field_value))
+        length = field_value if isinstance(field_value, int) else len(field_value)
+        _require_same_length(lengths, name, length)
     return value
 
 
 @dataclass(frozen=True)
 class Array:
-    """For `Annotated`: what an array or a tensor must be.
+    """Requirements on an array or a tensor, for `Annotated`: its kind, shape and values.
+
+    `Annotated[np.ndarray, Array("i", "frames 2", least=0)]` takes integers from 0 on, with two
+    columns, and as many rows as other fields with the axis `frames`.
 
     Attributes:
-        kinds: The letters of NumPy's kinds that it may have.
+        kinds: The letters of the NumPy kinds that are allowed, such as `iu` for integers.
         shape: A word for each axis, separated by spaces. Axes with the same word have the same
-            length. A field of that name has it too: a list of so many items, or the number. A word
-            of digits is the length.
+            length. A word of digits is the length itself. A field whose name is the word must have
+            this length too: it is a list with as many items, or the number.
         least: The smallest value that is allowed. NaN and infinity never are.
         most: The largest value that is allowed.
-        rises: Whether no row has a smaller value than the row before.
+        rises: Whether no row may have a smaller value than the row before.
     """
 
     kinds: str
@@ -131,15 +139,23 @@ class Array:
     most: float = np.inf
     rises: bool = False
 
-    def __get_pydantic_core_schema__(self, of: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def apply(value: Any, info: ValidationInfo) -> Any:
+    def __get_pydantic_core_schema__(
+        self, annotated_type: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def checked_value(value: Any, info: ValidationInfo) -> Any:
+            """Return the value if it passes; `conforming` gives the lengths as the context."""
             self.check(value, info.context)
             return value
 
-        return with_info_after_validator_function(apply, handler(of))
+        return with_info_after_validator_function(checked_value, handler(annotated_type))
 
     def check(self, value: Any, lengths: Any) -> None:
-        """Raise ValueError if it is not so; `lengths` are those known, by word."""
+        """Raise ValueError if `value` does not meet the requirements.
+
+        Args:
+            value: An array, a tensor or nested lists.
+            lengths: Lengths of axes by word, from the fields before. New axes are added.
+        """
         axes = self.shape.split()
         try:
             array = np.asarray(value)
@@ -149,21 +165,24 @@ class Array:
         if array.dtype.kind not in self.kinds or array.ndim != len(axes):
             raise ValueError(f"is {array.dtype} {list(array.shape)}, expected [{self.shape}]")
         for axis, length in zip(axes, array.shape, strict=True):
-            _agree(lengths, axis, length)
+            _require_same_length(lengths, axis, length)
+        # The whole mask is made only if the smallest or the largest value is wrong. NaN is both.
         if array.size and not self._within(np.array([array.min(), array.max()])).all():
-            bad = np.flatnonzero(~self._within(array).reshape(len(array), -1).all(axis=1))
+            bad_rows = np.flatnonzero(~self._within(array).reshape(len(array), -1).all(axis=1))
             raise ValueError(
-                f"{len(bad)} of [{self.shape}] hold NaN, infinity or what is not {self.least} to "
-                f"{self.most}, the first is number {bad[0]}"
+                f"{len(bad_rows)} of [{self.shape}] hold NaN, infinity or what is not {self.least} "
+                f"to {self.most}, the first is number {bad_rows[0]}"
             )
         if self.rises and (array[1:] < array[:-1]).any():
             raise ValueError("the values do not rise from row to row")
 
     def _within(self, values: np.ndarray) -> np.ndarray:
+        """Return which values are finite and from `least` to `most`."""
         return np.isfinite(values) & (values >= self.least) & (values <= self.most)
 
 
-def _agree(lengths: Any, axis: str, length: int) -> None:
-    known = lengths.setdefault(axis, int(axis) if axis.isdecimal() else length)
-    if known != length:
-        raise ValueError(f"{length} {axis}, but {known} elsewhere in the file")
+def _require_same_length(lengths: Any, axis: str, length: int) -> None:
+    """Raise ValueError if the axis has another length elsewhere; note the length if it is new."""
+    expected = lengths.setdefault(axis, int(axis) if axis.isdecimal() else length)
+    if expected != length:
+        raise ValueError(f"{length} {axis}, but {expected} elsewhere in the file")

@@ -1,4 +1,4 @@
-"""Reads of a disk that may fail: tried again, then one error about the disk, not the file.
+"""Reads from a disk that may fail: they are tried again, and the error blames the disk.
 
 FFmpeg and zipfile take a failed read for the end of a file, which then looks cut or damaged. So a
 `WatchedFile` gives them the bytes.
@@ -42,7 +42,7 @@ Value = TypeVar("Value")
 
 
 def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> Value:
-    """Run `action`; try again if the disk refuses it.
+    """Run an action on a file; run it again after a pause if the disk fails.
 
     Args:
         path: The file, for the error.
@@ -64,7 +64,7 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
             if error.errno in OF_THE_FILE:
                 raise
             seconds = next(waits, None)
-            if seconds is None:
+            if seconds is None:  # The last pause is over, so there is no further try.
                 raise DiskError(
                     f"{path}: {doing} failed {len(WAITS) + 1} times: {error.strerror}; the disk is "
                     "at fault, not the file: run again, or copy the file anew"
@@ -73,7 +73,7 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
 
 
 def read_text(path: str | os.PathLike, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """Read a file of text.
+    """Read a text file of at most 64 MiB.
 
     Args:
         path: The file.
@@ -81,10 +81,11 @@ def read_text(path: str | os.PathLike, encoding: str = "utf-8", errors: str = "s
         errors: As for `open`.
 
     Raises:
-        BrokenFile: It is a pipe or a device, or larger than any text of this field (64 MiB).
+        BrokenFile: The path is a pipe or a device, or the file is larger than any text of this
+            field (64 MiB).
         DiskError: The disk fails.
-        OSError: There is no such file, or it may not be read.
-        UnicodeDecodeError: It is no UTF-8.
+        OSError: There is no such file, or this user may not read it.
+        UnicodeDecodeError: The file is not in this encoding.
     """
     with WatchedFile(path) as raw, io.BufferedReader(raw) as file:
         data = file.read(LARGEST_TEXT + 1)
@@ -94,7 +95,11 @@ def read_text(path: str | os.PathLike, encoding: str = "utf-8", errors: str = "s
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read a file of JSON; raises as `read_text`, and BrokenFile where it is no JSON."""
+    """Read a JSON file.
+
+    Raises:
+        BrokenFile: The file is no JSON. Other errors are those of `read_text`.
+    """
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -105,7 +110,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 @contextmanager
 def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]]":
-    """Open an archive or another file for a library that reads it, and may hide a failed read.
+    """Open a file for a library that may hide a failed read, and report that read after the block.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -118,6 +123,7 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
     except FileNotFoundError:
         raise
     except Exception as error:
+        # The library may have turned a failed read into an error about the file's content.
         failure = (raw and raw.failure) or error
         if isinstance(failure, OSError) and failure.errno:
             remedy = "check the disk and the permissions, then run again"
@@ -130,17 +136,17 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
 
 
 class WatchedFile(io.RawIOBase):
-    """A file open for reading, as `av.open` and `io.BufferedReader` take it.
+    """A file open for reading that remembers a failed read; for `av.open` and `io.BufferedReader`.
 
     Attributes:
-        name: Its path as text; FFmpeg looks at the suffix.
-        size: In bytes, when it was opened.
-        descriptor: Of the open file; -1 after a read that failed.
-        failure: The last error of a read.
+        name: The path as text; FFmpeg looks at the suffix.
+        size: Bytes of the file when it was opened.
+        descriptor: The descriptor of the open file; -1 after a read that failed.
+        failure: The error of the last read that failed; None if none did.
 
     Raises:
-        OSError: The file cannot be opened, for a reason of its own.
-        BrokenFile: It is a pipe or a device.
+        OSError: The file cannot be opened, and the disk is not at fault (`OF_THE_FILE`).
+        BrokenFile: The path is a pipe or a device.
         DiskError: The disk fails; reads raise it too.
     """
 
@@ -153,11 +159,11 @@ class WatchedFile(io.RawIOBase):
         insist(path, "opening", self._open)
 
     def readable(self) -> bool:
-        """Whether it can be read: yes."""
+        """Return True: the file is open for reading."""
         return True
 
     def seekable(self) -> bool:
-        """Whether its position can be set: yes."""
+        """Return True: the position can be set."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -177,7 +183,10 @@ class WatchedFile(io.RawIOBase):
             raise
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position. One before the start (corrupted files ask for it) gives -EINVAL."""
+        """Move to a position and return it; return -EINVAL for a position before the start.
+
+        Corrupted files make FFmpeg ask for such a position.
+        """
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if start + offset < 0:
             return -errno.EINVAL  # FFmpeg treats it like the system's own error.
@@ -192,6 +201,7 @@ class WatchedFile(io.RawIOBase):
                 os.close(self.descriptor)
 
     def _open(self) -> None:
+        """Open the file, and set `descriptor` and `size`; refuse a pipe or a device."""
         # Without O_NONBLOCK, this would wait forever for a pipe that nobody writes to.
         self.descriptor = os.open(self.name, os.O_RDONLY | os.O_NONBLOCK)
         state = os.fstat(self.descriptor)
@@ -203,6 +213,7 @@ class WatchedFile(io.RawIOBase):
         self.size = state.st_size
 
     def _read(self, position: int, count: int) -> bytes:
+        """Read once; after a failure, close the file, so that the next try opens it anew."""
         # A read has failed before. The file server may have lost the old handle.
         if self.descriptor < 0:
             self._open()
@@ -215,10 +226,10 @@ class WatchedFile(io.RawIOBase):
 
 
 class HashedFile(WatchedFile):
-    """A file whose md5 is computed from what is read of it anyway.
+    """A file whose md5 is computed from the bytes that FFmpeg reads anyway.
 
-    FFmpeg reads an MP4 from its start to its end, but for its index. Only what it skips is read for
-    the md5 alone: a short gap when it is met, the rest at the end.
+    FFmpeg reads an MP4 from start to end, except for the index. Only the bytes that it skips are
+    read for the md5 alone: a short gap when FFmpeg jumps over it, the rest at the end.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -227,6 +238,7 @@ class HashedFile(WatchedFile):
 
     def read_at(self, position: int, count: int) -> bytes:
         """Read at most `count` bytes from `position`, without moving the current position."""
+        # FFmpeg has skipped a short gap, which is read now to keep the md5 going.
         if self._hashed < position <= self._hashed + PIECE:
             self.read_at(self._hashed, position - self._hashed)
         data = super().read_at(position, count)
@@ -236,7 +248,8 @@ class HashedFile(WatchedFile):
         return data
 
     def md5(self) -> str:
-        """The md5 of the whole file, in lower-case hex."""
+        """Return the md5 of the whole file, in lower-case hex; read what is missing."""
+        # Each read moves `_hashed` on, until there are no more bytes.
         while self.read_at(self._hashed, PIECE):
             pass
         return self._md5.hexdigest()
@@ -244,7 +257,9 @@ class HashedFile(WatchedFile):
 
 @dataclass(frozen=True)
 class Checksum:
-    """A checksum, written `md5:...`, `sha256:...` or `git:...` (a git blob id).
+    """A checksum of a file, which tables write as `md5:...`, `sha256:...` or `git:...`.
+
+    `git` is the id of a git blob.
 
     `kind` is a key of `DIGITS`, `value` is lower-case hex.
     """
@@ -254,7 +269,7 @@ class Checksum:
 
     @classmethod
     def parse(cls, text: str, where: str) -> "Checksum":
-        """Read `kind:hex`.
+        """Parse a text such as `md5:0123...`.
 
         Args:
             text: The text to read.
@@ -285,7 +300,7 @@ def digest(path: str | os.PathLike, kind: str) -> Checksum:
 
     Raises:
         FileNotFoundError: There is no such file.
-        EpicError: It is no plain file, or cannot be read.
+        EpicError: The path is no plain file, or cannot be read.
     """
     hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
     with reading(path) as file:

@@ -21,7 +21,7 @@ LINKED = "a link or a pipe; expected a plain file; see who put it there, then re
 
 
 def refuse_links(folders: Iterable[str | os.PathLike]) -> None:
-    """Raise EpicError if a folder, or one above it, is a link that another user made."""
+    """Raise EpicError if a folder, or a parent of it, is a link that another user made."""
     paths = {_absolute(folder) for folder in folders}
     for path in paths.union(*(folder.parents for folder in paths)):
         if path.is_symlink() and path.lstat().st_uid not in (os.getuid(), 0):
@@ -29,13 +29,17 @@ def refuse_links(folders: Iterable[str | os.PathLike]) -> None:
 
 
 def make_folder(folder: str | os.PathLike) -> None:
-    """Make a folder, and those above it, if they are not there; raises as `refuse_links`."""
+    """Make a folder and its missing parents. Raises EpicError for links as `refuse_links` does."""
     refuse_links([folder])
     os.makedirs(folder, exist_ok=True)
 
 
 def remove_folder(folder: str | os.PathLike) -> None:
-    """Remove a folder as far as possible, or a link in its place; raises as `refuse_links`."""
+    """Remove a folder as far as possible, or a link in its place.
+
+    Raises:
+        EpicError: A folder above it is a link of another user (`refuse_links`).
+    """
     refuse_links([_absolute(folder).parent])
     if os.path.islink(folder):
         os.unlink(folder)
@@ -45,27 +49,27 @@ def remove_folder(folder: str | os.PathLike) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target`, which takes its place when all went well.
+    """Yield a new folder beside `target`, which replaces `target` if the block succeeds.
 
-    Each of several writers has a folder of its own, and that of the last one stays. Folders that a
-    killed process left behind are removed: they have no lock.
+    Each of several writers has a folder of its own, and the folder of the last writer stays.
+    Folders that a killed process left behind are removed: they have no lock.
 
     Raises:
-        EpicError: As `refuse_links`.
-        OSError: The system refuses it.
+        EpicError: A folder above it is a link of another user (`refuse_links`).
+        OSError: The system cannot make or rename the folder.
     """
-    new, old = (
-        target.with_name(f".{target.name}.{secrets.token_hex(8)}.{end}") for end in ("new", "old")
-    )
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
+    old = target.with_name(f".{target.name}.{secrets.token_hex(8)}.old")
     make_folder(target.parent)
     with ExitStack() as stack:
         stack.callback(remove_folder, old)
         stack.callback(remove_folder, new)
         with _locked(target.parent):
-            _remove_left(target)
+            _remove_leftovers(target)
             new.mkdir()
             stack.enter_context(_locked(new))
         yield new
+        # The lock keeps two writers from renaming at once. `old` is removed at the end.
         with _locked(target.parent):
             if os.path.lexists(target):
                 target.rename(old)
@@ -73,10 +77,11 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def keep_private() -> None:
-    """Give this process, and those that it starts, caches that no other user can write.
+    """Set environment variables so that PyTorch and matplotlib use caches of this user alone.
 
-    PyTorch's own choice is `/tmp/torchinductor_USER`, whoever made that, and it unpickles what is
-    in it. A `matplotlibrc` of the working folder may name code, as the backend.
+    Processes that this one starts inherit them. PyTorch's own choice is `/tmp/torchinductor_USER`,
+    even if another user made it, and PyTorch unpickles the files there. A `matplotlibrc` of the
+    working folder may name code, as the backend.
     """
     os.environ["MPLBACKEND"] = "agg"
     folder = Path(tempfile.gettempdir(), f"epic100-{os.getuid()}")
@@ -89,37 +94,38 @@ def keep_private() -> None:
 
 
 def look_at_folder(folder: str | os.PathLike) -> str:
-    """Look who else can write to a working folder.
+    """Check who else can write to a working folder, and return a warning.
 
     Returns:
-        A warning in one line, or "".
+        A warning in one line; "" if nobody else can write there.
 
     Raises:
-        EpicError: Snakemake would run what another user may have put there.
+        EpicError: Another user can write into `.snakemake`, and Snakemake would run files of it.
     """
     refuse_foreign(Path(folder, ".snakemake"))
-    who = others(folder)
-    return who and (
-        f"{folder}: {who} can write to this folder, and so replace results and settings; if that "
-        "is not meant, `chmod go-w` it, or work in another folder"
+    other_users = others(folder)
+    return other_users and (
+        f"{folder}: {other_users} can write to this folder, and so replace results and settings; "
+        "if that is not meant, `chmod go-w` it, or work in another folder"
     )
 
 
 def refuse_foreign(path: str | os.PathLike) -> None:
     """Raise EpicError if another user made this path, or every user can write to it."""
-    if os.path.lexists(path) and (who := others(path, group=False)):
+    if os.path.lexists(path) and (other_users := others(path, group=False)):
         raise EpicError(
-            f"{path}: {who} can write it, and what is in it runs; expected a place of yours: look "
-            "at it, then move it away, or work in another folder"
+            f"{path}: {other_users} can write it, and what is in it runs; expected a place of "
+            "yours: look at it, then move it away, or work in another folder"
         )
 
 
 def others(path: str | os.PathLike, group: bool = True) -> str:
-    """Who besides this user and the system can write to a path, or "".
+    """Name who besides this user and root can write to a path: `user 1001`, `every user`, or "".
 
     Args:
         path: A file, a folder or a link.
-        group: Whether the path's group counts. That of a user alone has the user's number.
+        group: Whether the path's group counts. A group with this user's own number does not count:
+            only this user is in it.
     """
     state = os.lstat(path)
     if state.st_uid not in (os.getuid(), 0):
@@ -133,14 +139,14 @@ def others(path: str | os.PathLike, group: bool = True) -> str:
 def lock(file: int | IO[Any], waits: bool) -> bool:
     """Lock an open file or folder for this process.
 
-    Where the file system has no locks, every process is alone.
+    On a file system without locks this does nothing, and reports success.
 
     Args:
         file: The open file.
         waits: Whether to wait for another process that holds the lock.
 
     Returns:
-        Whether no other process holds it.
+        False if another process holds the lock, else True.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,7 +158,7 @@ def lock(file: int | IO[Any], waits: bool) -> bool:
 
 
 def links(page: str | os.PathLike, files: Mapping[Name, str | os.PathLike]) -> dict[Name, str]:
-    """Return the addresses of those files that exist, as `page` names them.
+    """Return links from a page to the files that exist, relative to the page's folder.
 
     Args:
         page: The page with the links.
@@ -172,17 +178,24 @@ def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
         shutil.copyfile(source, target)
 
 
-def _remove_left(target: Path) -> None:
+def _remove_leftovers(target: Path) -> None:
+    """Remove folders `.NAME.*.new` and `.NAME.*.old` that killed writers of `target` left behind.
+
+    A folder is a leftover if no process holds a lock on it.
+    """
     for leftover in target.parent.glob(f".{target.name}.*"):
         if leftover.suffix in (".new", ".old") and not leftover.is_symlink():
-            with suppress(OSError), _locked(leftover, waits=False) as is_left:
-                if is_left:
+            with suppress(OSError), _locked(leftover, waits=False) as is_locked_by_us:
+                if is_locked_by_us:
                     remove_folder(leftover)
 
 
 @contextmanager
 def _locked(folder: Path, waits: bool = True) -> Iterator[bool]:
-    """Hold a lock on a folder; gives False where another process holds it and this waits not."""
+    """Lock a folder during the block, and yield whether this worked.
+
+    It yields False only with `waits=False`, if another process holds the lock.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         yield lock(descriptor, waits)
@@ -191,4 +204,5 @@ def _locked(folder: Path, waits: bool = True) -> Iterator[bool]:
 
 
 def _absolute(folder: str | os.PathLike) -> Path:
+    """Return the absolute path without `..`; links are not followed."""
     return Path(os.path.abspath(folder))

@@ -80,7 +80,7 @@ NUMPY: dict[str, Any] = {
 
 @dataclass
 class ProcessLimits:
-    """Limits of a call that sets its own limit of memory (`limit_memory`)."""
+    """Limits for `guarded.call`; the called function limits its memory itself (`limit_memory`)."""
 
     stall_seconds: float
     memory_mib: int = 0
@@ -99,8 +99,8 @@ def read_foreign(
         path: The file.
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
-        weights_alone: Of a checkpoint, take `WEIGHTS` alone, and None for each object that only
-            code can load, instead of refusing the file.
+        weights_alone: Read only the parts `WEIGHTS` of a checkpoint, and read None for each object
+            that only code can load, instead of refusing the file.
 
     Returns:
         What was saved. Keys of dicts are text or integers, and no tensor shares its values.
@@ -115,9 +115,9 @@ def read_foreign(
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
     with kept_by_digest() as folder:
-        result = folder / f"{sha256}{'-weights' * weights_alone}"
+        result = folder / (f"{sha256}-weights" if weights_alone else sha256)
         with suppress(Exception):  # There may be no result yet, or a broken one.
-            return _opened(result)
+            return _read_result(result)
         try:
             with atomic_path(result) as temporary:
                 limited_call(
@@ -130,11 +130,11 @@ def read_foreign(
                 )
         except FileError as error:
             raise BrokenFile(f"{path}: not {what} ({error}); {remedy}") from error
-        return _opened(result)
+        return _read_result(result)
 
 
 def named_tensors(content: Any) -> dict[str, torch.Tensor]:
-    """The tensors of a state_dict, plain or inside a checkpoint, by name.
+    """Return the tensors of a state_dict by name; the dict may be plain or inside a checkpoint.
 
     PySlowFast's checkpoints call it `model_state`. The prefix `module.` that distributed training
     adds to each name is removed.
@@ -151,11 +151,17 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
 def limited_call(
     function: Callable[..., Any], *arguments: Any, file: str | os.PathLike, size: int
 ) -> Any:
-    """Call a function as `guarded.call` does, within a time that follows from a size in bytes.
+    """Call a function in a guarded process whose time limit grows with the size of a file.
+
+    Args:
+        function: The function to call, as for `guarded.call`.
+        *arguments: Its arguments.
+        file: The file, for the error.
+        size: Bytes of the file.
 
     Raises:
         FileError: The content is at fault.
-        EpicError: The machine is; the message names the file.
+        EpicError: The machine is at fault; the message names the file.
     """
     seconds = SECONDS + size // RATE
     try:
@@ -167,12 +173,12 @@ def limited_call(
 def fault_of_building(
     key: str, build: Callable[..., Any], *arguments: Any, file: str | os.PathLike, size: int
 ) -> str:
-    """Say why a model of others cannot be built, from one try in a process with limits.
+    """Try to build a model of others in a process with limits, and say why that fails.
 
-    A success is kept for this run.
+    A success is noted in the cache under `key`, so this run does not try again.
 
     Args:
-        key: A digest of all that the try depends on.
+        key: A digest of everything that the result depends on.
         build: Builds the model from the arguments. It calls `limit_memory` itself, once it has
             imported what it needs. Constructors raise anything for wrong values.
         *arguments: Its arguments, which travel as a pickle.
@@ -189,7 +195,7 @@ def fault_of_building(
         if (folder / key).exists():
             return ""
         try:
-            fault = limited_call(_fault_of, build, arguments, file=file, size=size)
+            fault = limited_call(_build_or_say_why_not, build, arguments, file=file, size=size)
         except FileError as error:
             fault = f"{error}: larger than its weights, or too slow"
         if not fault:
@@ -197,8 +203,10 @@ def fault_of_building(
         return str(fault)
 
 
-def _fault_of(build: Callable[..., Any], arguments: tuple, progress: Callable[[int], None]) -> str:
-    """Build; return why that fails, or "". Runs in the guard."""
+def _build_or_say_why_not(
+    build: Callable[..., Any], arguments: tuple, progress: Callable[[int], None]
+) -> str:
+    """Build a model and return why that fails, or "". This runs in the guarded process."""
     try:
         build(*arguments)
     except Exception as error:
@@ -209,23 +217,31 @@ def _fault_of(build: Callable[..., Any], arguments: tuple, progress: Callable[[i
 
 
 def limit_memory(size: int) -> bool:
-    """Limit what this process may take and write from now on, by a size in bytes.
+    """Limit how much memory this process may allocate, and how large a file it may write.
 
-    It gets one thread.
+    The process also gets only one thread.
+
+    Args:
+        size: Bytes of the file that is read; the limits grow with it.
 
     Returns:
-        Whether the system's own limit is lower.
+        Whether the system's own limit on memory is lower. Then the machine is at fault if the
+        memory does not suffice.
     """
     torch.set_num_threads(1)  # Each thread would take address space.
-    most = psutil.Process().memory_info().vms + SPARE + SPREAD * size
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit_process({resource.RLIMIT_AS: most, resource.RLIMIT_FSIZE: SPARE + SPREAD * size})
-    return hard != resource.RLIM_INFINITY and hard < most
+    extra_bytes = SPARE + SPREAD * size
+    memory_limit = psutil.Process().memory_info().vms + extra_bytes
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+    limit_process({resource.RLIMIT_AS: memory_limit, resource.RLIMIT_FSIZE: extra_bytes})
+    return hard_limit != resource.RLIM_INFINITY and hard_limit < memory_limit
 
 
 @contextmanager
 def kept_by_digest() -> Iterator[Path]:
-    """The folder of results: the run's cache, or elsewhere one for the time of a block."""
+    """Yield the cache folder for results that are named by a digest; then keep the `KEPT` newest.
+
+    If there is no run's folder here that can be written, yield a temporary folder.
+    """
     if CACHE.parent.is_dir() and os.access(CACHE.parent, os.W_OK):
         make_folder(CACHE)
         yield CACHE
@@ -237,30 +253,40 @@ def kept_by_digest() -> Iterator[Path]:
             yield Path(folder)
 
 
-def _opened(result: Path) -> Any:
+def _read_result(result: Path) -> Any:
+    """Read a result: the tensors of the file, put into the structure stored beside them as JSON."""
     tensors = safetensors.torch.load(result.read_bytes())
     text = bytes(tensors.pop(STRUCTURE).numpy())
-    return json.loads(text, object_hook=partial(_object, tensors))
+    return json.loads(text, object_hook=partial(_from_json_object, tensors))
 
 
-def _object(tensors: Mapping[str, torch.Tensor], value: dict[str, Any]) -> Any:
-    ((type_name, content),) = value.items()
+def _from_json_object(tensors: Mapping[str, torch.Tensor], json_object: dict[str, Any]) -> Any:
+    """Turn `{"tensor": NAME}`, `{"tuple": [...]}` or `{"dict": [[key, value], ...]}` into a value.
+
+    `_Reducer.plain` writes these objects.
+    """
+    ((type_name, content),) = json_object.items()
     if type_name == "tensor":
         return tensors[content]
     return tuple(content) if type_name == "tuple" else dict(content)
 
 
 def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[int], None]) -> None:
-    """Write what a file holds, or raise FileError. Runs in the guard."""
+    """Write the content of a tensor file as safetensors. This runs in the guarded process.
+
+    Raises:
+        FileError: The file is at fault.
+        DiskError: The disk or the machine is at fault.
+    """
     size = os.path.getsize(source)
     is_machine_limit = limit_memory(size)
     try:
         with reading(source) as file:
-            content = _loaded(file, target, weights_alone)
+            content = _load_foreign(file, target, weights_alone)
         if weights_alone and isinstance(content, dict) and any(key in content for key in WEIGHTS):
             content = {key: content[key] for key in WEIGHTS if key in content}
-        parts = _Parts(size, weights_alone)
-        text = json.dumps(parts.plain(content)).encode()
+        reducer = _Reducer(size, weights_alone)
+        text = json.dumps(reducer.plain(content)).encode()
         if len(text) > LONGEST:
             raise Fault(f"holds more than {LONGEST >> 20} MiB of texts and numbers")
     except DiskError:
@@ -271,16 +297,23 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
         if is_machine_limit:
             raise DiskError(too_little_memory(source)) from error
         raise FileError("asks for more memory than a file of its size needs") from error
-    parts.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    reducer.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     # `save_file` would put a new file there, without the lock of `atomic_path`. This empties a file
     # that `content` may map, but `content` is not read any more.
     try:
-        Path(target).write_bytes(safetensors.torch.save(parts.tensors))
+        Path(target).write_bytes(safetensors.torch.save(reducer.tensors))
     except OSError as error:
         raise DiskError(f"{target}: not written: {error}") from error
 
 
-def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
+def _load_foreign(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
+    """Load a zip of torch, an old file of torch, or a pickle, with no class but the allowed ones.
+
+    Args:
+        file: The file.
+        copy: Path for a copy of a zip with the same members, which torch then reads.
+        drop_objects: Load objects of other classes as placeholders instead of refusing the file.
+    """
     numpy_globals: list[Any] = [(value, name) for name, value in NUMPY.items()]
     if not require_whole(file):
         # The file is a pickle, from torch before 1.6 or from any program.
@@ -290,66 +323,75 @@ def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
         with torch.serialization.safe_globals(numpy_globals):
             return torch.load(file, map_location="cpu", weights_only=True)
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
+        # A seek to the end returns the size of the file.
         if sum(member.file_size for member in old.infolist()) > SPREAD * file.seek(0, os.SEEK_END):
             raise Fault("a zip whose members are much larger than it is")
         for member in old.infolist():
             new.writestr(member.filename, old.read(member))
-    names = torch.serialization.get_unsafe_globals_in_checkpoint(copy) if drop_objects else []
-    placeholders = [(_Nothing, name) for name in names if name not in NUMPY]
+    class_names = torch.serialization.get_unsafe_globals_in_checkpoint(copy) if drop_objects else []
+    placeholders = [(_Placeholder, name) for name in class_names if name not in NUMPY]
     with torch.serialization.safe_globals([*numpy_globals, *placeholders]):
         return torch.load(copy, map_location="cpu", weights_only=True, mmap=True)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds plain values, arrays of NumPy and tensors; any other class is refused."""
+    """Unpickle plain values, arrays of NumPy and tensors; refuse any other class."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return the class or function that the pickle names, if it is an allowed one."""
         allowed = NUMPY | {
             "collections.OrderedDict": OrderedDict,
             "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
-            "torch.storage._load_from_bytes": self._storage,
+            "torch.storage._load_from_bytes": self._load_storage,
         }
         if (full_name := f"{module}.{name}") not in allowed:
             raise Fault(f"holds {full_name} besides tensors, {NEEDS_CODE}")
         return allowed[full_name]
 
     @staticmethod
-    def _storage(data: bytes) -> Any:
+    def _load_storage(data: bytes) -> Any:
+        """Load a tensor's storage from bytes within the pickle, again without running code."""
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-class _Nothing:
-    """Replaces an object of a foreign class: takes all arguments, stores nothing, runs nothing."""
+class _Placeholder:
+    """Replace an object of a foreign class: take any arguments, store nothing, run nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "_Nothing":
+    def __new__(cls, *args: Any, **kwargs: Any) -> "_Placeholder":
         return super().__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
         pass
 
 
-class _Parts:
-    """Takes a content apart: into `tensors` that own their values, and values that JSON has.
+class _Reducer:
+    """Reduce the content of a file to tensors by name, and a structure that JSON can hold.
 
     Args:
-        size: Bytes of the file. It can have no more values.
-        drop_objects: Put None in place of other objects.
+        size: Bytes of the file. The content can have no more values than that.
+        drop_objects: Put None in place of objects that are neither tensors nor plain values.
+
+    Attributes:
+        tensors: Copies of all tensors, which own their values. The names are numbers.
     """
 
     def __init__(self, size: int, drop_objects: bool) -> None:
-        self._values, self._bytes, self._drop = size, SPREAD * size, drop_objects
+        self._values_left, self._bytes_left, self._drop = size, SPREAD * size, drop_objects
         self.tensors: dict[str, torch.Tensor] = {}
 
     def plain(self, value: Any, depth: int = 0) -> Any:
-        """A value as JSON; dicts, tuples and tensors as an object of their kind."""
-        self._values -= 1
-        if self._values < 0 or depth > DEEPEST:
+        """Return a value as JSON has it: a tuple becomes `{"tuple": [...]}`, dicts alike.
+
+        A tensor becomes `{"tensor": NAME}`, and is added to `tensors`.
+        """
+        self._values_left -= 1
+        if self._values_left < 0 or depth > DEEPEST:
             raise Fault("holds more values than its bytes, or lists too deep in lists")
         if isinstance(value, np.ndarray | np.generic):
             is_numeric = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
             value = torch.from_numpy(value) if is_numeric else value.tolist()
         if isinstance(value, torch.Tensor):
-            return {"tensor": self._tensor(value)}
+            return {"tensor": self._add_tensor(value)}
         if isinstance(value, Mapping):
             if not all(isinstance(key, str | int) for key in value):
                 raise Fault("holds a dict whose keys are neither text nor integers")
@@ -363,15 +405,16 @@ class _Parts:
             return None
         raise Fault(f"holds a {type(value).__name__}; expected tensors and plain values")
 
-    def _tensor(self, tensor: torch.Tensor) -> str:
-        """Copy a tensor, and return its name."""
+    def _add_tensor(self, tensor: torch.Tensor) -> str:
+        """Copy a tensor into `tensors`, and return its name there."""
         is_plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_nested
         if not is_plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise Fault("holds a sparse, nested or meta tensor; expected plain ones")
         if tensor.is_quantized or tensor.is_complex():
             raise Fault(f"holds a tensor of {tensor.dtype}; expected plain numbers")
-        self._bytes -= tensor.nbytes
-        if tensor.nbytes > tensor.untyped_storage().nbytes() or self._bytes < 0:
+        self._bytes_left -= tensor.nbytes
+        # A tensor may claim to be larger than its storage, by strides of 0.
+        if tensor.nbytes > tensor.untyped_storage().nbytes() or self._bytes_left < 0:
             raise Fault("its tensors have more values than it can hold")
         name = str(len(self.tensors))
         self.tensors[name] = tensor.detach().clone(memory_format=torch.contiguous_format)

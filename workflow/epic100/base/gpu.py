@@ -23,7 +23,7 @@ NONE = ("", "-1", "NoDevFiles")
 
 
 def unusable(device: str = "cuda") -> str | None:
-    """Torch's own reason why it cannot compute on a GPU (first line only), or None if it can."""
+    """Return torch's reason why it cannot compute on a GPU (first line only); None if it can."""
     try:
         torch.ones(1, device=device).add(1).item()
     except (RuntimeError, AssertionError) as error:  # A build of torch without CUDA asserts.
@@ -38,10 +38,10 @@ class Gpus:
 
     Attributes:
         visible: Number of GPUs that torch sees.
-        granted: Evidence that the job was granted one, as text for messages, or None.
+        granted: Evidence that the job was granted a GPU, as text for messages, or None.
         nodes: Whether the machine has device files of GPUs.
-        why_not: Returns torch's reason why it cannot compute on the first GPU, or None. The call
-            starts CUDA, so it is made only when the answer matters.
+        why_not: A function that returns torch's reason why it cannot compute on the first GPU, or
+            None. It starts CUDA, so it is called only when the answer matters.
     """
 
     visible: int
@@ -59,9 +59,8 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     """
     grant, variable = here(environment).granted(environment), "CUDA_VISIBLE_DEVICES"
     device_list = environment.get(variable, "").strip()
-    granted = grant.gpus or (
-        f"{variable} is {device_list}" if device_list.split(",")[0] not in NONE else None
-    )
+    first_device, _, _ = device_list.partition(",")
+    granted = grant.gpus or (f"{variable} is {device_list}" if first_device not in NONE else None)
     if granted is None and asked and grant.job:
         granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
     return Gpus(
@@ -73,12 +72,12 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
 
 
 def gpus_to_use(section: str, device: str, gpus: int | None, available: Gpus) -> int:
-    """How many GPUs a section of the config computes on.
+    """Decide on how many GPUs a section of the config computes.
 
     Args:
         section: `train` or `predict`, for messages.
-        device: Its key `device`: auto, cuda or cpu.
-        gpus: Its key `gpus`. None means one GPU if there is one.
+        device: The section's key `device`: auto, cuda or cpu.
+        gpus: The section's key `gpus`. None means one GPU if there is one.
         available: The GPUs of this process.
 
     Returns:
@@ -90,25 +89,29 @@ def gpus_to_use(section: str, device: str, gpus: int | None, available: Gpus) ->
     if device == "cpu" or gpus == 0:
         return 0
     count = gpus or 1
+    # With several GPUs, the ranks are other processes, so CUDA is not started in this one.
     why_not = available.why_not() if count == 1 or available.visible < count else None
     if available.visible >= count and why_not is None:
         return count
-    reason = _why_it_must(section, device, gpus, available)
-    seen = f"torch {torch.__version__} sees {available.visible} GPUs here"
+    reason_for_gpu = _why_gpu_needed(section, device, gpus, available)
+    torch_finding = f"torch {torch.__version__} sees {available.visible} GPUs here"
     if why_not:
-        seen += f" and cannot use one ({why_not})"
-    if reason is None:
+        torch_finding += f" and cannot use one ({why_not})"
+    if reason_for_gpu is None:
         if available.visible or available.nodes:
-            log.warning(f"{section}: this machine has a GPU, but {seen}: on the CPU instead")
+            log.warning(
+                f"{section}: this machine has a GPU, but {torch_finding}: on the CPU instead"
+            )
         return 0
     raise EpicError(
-        f"{reason}, but {seen}; expected at least {count}: install a torch that fits the driver "
-        "and the GPU (docs/platforms.md), ask for enough of them, or set "
+        f"{reason_for_gpu}, but {torch_finding}; expected at least {count}: install a torch that "
+        "fits the driver and the GPU (docs/platforms.md), ask for enough of them, or set "
         f"`{section}: device: cpu` to compute on the CPU"
     )
 
 
-def _why_it_must(section: str, device: str, gpus: int | None, available: Gpus) -> str | None:
+def _why_gpu_needed(section: str, device: str, gpus: int | None, available: Gpus) -> str | None:
+    """Return why the section must not fall back to the CPU, as text; None if it may."""
     if gpus:
         return f"{section}.gpus is {gpus}"
     return f"{section}.device is cuda" if device == "cuda" else available.granted

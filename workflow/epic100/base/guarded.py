@@ -57,7 +57,8 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process, thread_states
 
 POLL_SECONDS = 0.2
-# When PATIENCE times a limit has passed on the clock, the process is looked at LOOKS times.
+# The limits count computing time, which the kernel measures. A process that waits computes nothing.
+# So when PATIENCE times a limit has passed on the clock, its state is looked up LOOKS times.
 PATIENCE = 10
 LOOKS = 20
 START_SECONDS = 600.0  # A start waits for the disk that has the packages, not for the file.
@@ -67,6 +68,7 @@ LARGEST = 2**28
 # No decoder sends these signals. SIGBUS means that a page of a program or library cannot be read
 # from the disk.
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
+EXIT_CODE = struct.Struct("i")  # The server sends the exit code of a fork as a C integer.
 COMMAND = (sys.executable, "-P", "-c", "from epic100.base import guarded; guarded.serve()")
 
 
@@ -95,16 +97,17 @@ def call(
     """Call `function(*arguments, progress=...)` in a process that ends if it exceeds its limits.
 
     Args:
-        function: A function of a module, which the process imports. It gets a function to which it
-            gives the number of frames done; only a greater number counts as progress.
+        function: A function of a module, which the process imports. Its argument `progress` is a
+            function that it calls with the number of frames done. Only a number greater than all
+            before counts as progress.
         *arguments: Its arguments, which travel as a pickle.
         limits: Limits on stalling and memory.
         seconds: Limit on the seconds of computing in all.
-        progress: Called with the number of frames, a few times a second. An error that
+        progress: Called here with the number of frames done, a few times a second. An error that
             it raises ends the call.
 
     Returns:
-        What the function returns: what JSON has, and lists in place of arrays.
+        The function's result: values that JSON can hold, with lists in place of arrays.
 
     Raises:
         FileError: The file is at fault.
@@ -118,8 +121,9 @@ def call(
         order.seek(0)
         server, report = _free_server(function.__module__), dict[str, Any]()
         try:
-            report = _heard(server, server.give(order, output), limits, seconds, progress)
+            report = _wait_for_report(server, server.give(order, output), limits, seconds, progress)
         finally:
+            # After an error the state of the server is unknown, so only a good one is used again.
             if report.get("code") == 0:
                 _idle[function.__module__].append(server)
             else:
@@ -127,28 +131,30 @@ def call(
     return _outcome(report, limits, seconds)
 
 
-def _heard(
+def _wait_for_report(
     server: "_Server",
     pipe: int,
     limits: Limits,
     seconds: float,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
-    """All that is said of a call, until its process has ended.
+    """Collect the messages of a call until its process has ended, and raise if it is overdue.
 
     Returns:
-        `pid` of the fork; `frames` done; `last`, whether the limit in all is the next one; `value`,
-        or `fault` and what it is `of`; the exit `code` of the fork, or of a server that has ended.
+        The messages as one dict, such as {"pid": 71, "frames": 64, "value": [1, 2], "code": 0}:
+        `pid` of the fork; `frames` done; `last`, whether the limit on the whole time ends it next;
+        `value`, the result, or `fault`, a text, and `fault_of`, a word for whose fault it is;
+        `code`, the exit code of the fork, or of a server that has ended.
     """
     report: dict[str, Any] = {}
     buffer, frames, begun = bytearray(), 0, time.monotonic()
-    heard = begun
+    last_progress = begun
     with os.fdopen(pipe, "rb", buffering=0) as answers:
         os.set_blocking(pipe, False)
         while "code" not in report:
             channel = server.socket.fileno()
-            ready = select.select([pipe, channel], [], [], POLL_SECONDS)[0]
-            if channel in ready:  # The loop below still reads what the fork has written.
+            readable, _, _ = select.select([pipe, channel], [], [], POLL_SECONDS)
+            if channel in readable:  # The loop below still reads what the fork has written.
                 report["code"] = server.code()
             while data := answers.read(1 << 20) or b"":
                 buffer += data
@@ -156,22 +162,38 @@ def _heard(
                     raise FileError(
                         f"reading it failed: its result has more than {LARGEST >> 20} MiB"
                     )
+            # An incomplete line stays in the buffer. Splitting copies the buffer, so this is done
+            # only if it holds the end of a line.
             *lines, buffer = buffer.split(b"\n") if b"\n" in buffer else [buffer]
             for line in lines:
-                report |= _read(line)
-            if report.get("frames", 0) > frames or ("pid" in report and heard == begun):
-                frames, heard = max(report.get("frames", 0), frames), time.monotonic()
+                report |= _read_message(line)
+            # The start of the fork, which sends its pid first, counts as progress.
+            if report.get("frames", 0) > frames or ("pid" in report and last_progress == begun):
+                frames, last_progress = max(report.get("frames", 0), frames), time.monotonic()
             progress(frames)
             if "code" not in report:
-                _look(report, limits, seconds, time.monotonic() - begun, time.monotonic() - heard)
+                passed, silent = time.monotonic() - begun, time.monotonic() - last_progress
+                _raise_if_overdue(report, limits, seconds, passed, silent)
     return report
 
 
-def _look(
-    said: dict[str, Any], limits: Limits, seconds: float, passed: float, silent: float
+def _raise_if_overdue(
+    report: dict[str, Any], limits: Limits, seconds: float, passed: float, silent: float
 ) -> None:
-    """Raise if a process had far more time than it may need, and say whose fault that is."""
-    if "pid" not in said:
+    """Raise if a process had far more time than it may need, and say whose fault that is.
+
+    Args:
+        report: The messages of the call so far (`_wait_for_report`).
+        limits: Limits on stalling and memory.
+        seconds: Limit on the seconds of computing in all.
+        passed: Seconds on the clock since the call.
+        silent: Seconds on the clock since the last progress.
+
+    Raises:
+        FileError: The process hangs on the file.
+        ProcessError: The process did not start, or the machine is too busy.
+    """
+    if "pid" not in report:
         if passed > START_SECONDS:
             raise ProcessError(f"its process did not start: not within {START_SECONDS:g} s")
         return
@@ -181,32 +203,40 @@ def _look(
     asleep, computed = 0, 0.0
     # A process that hangs may still wake for a moment, again and again, so one look is not enough.
     for _ in range(LOOKS):
-        states, computed = thread_states(said["pid"])
+        states, computed = thread_states(report["pid"])
         asleep += states == {psutil.STATUS_SLEEPING}
         time.sleep(POLL_SECONDS / LOOKS)
+    # A process that sleeps most of the time could compute but hangs on the file. Any other one
+    # wants to compute, and only gets no core, memory or disk.
     if 2 * asleep > LOOKS:
-        raise FileError(_too_long(limits, seconds, not stalled))
+        raise FileError(_too_long(limits, seconds, is_total=not stalled))
     raise ProcessError(
         f"its process had {computed:.0f} s of the last {passed:.0f} s to work: the cores, the "
         "memory or the disk of this machine are too busy"
     )
 
 
-def _too_long(limits: Limits, seconds: float, last: bool) -> str:
-    return (
-        f"not read within {seconds:g} s" if last else f"no progress in {limits.stall_seconds:g} s"
-    )
+def _too_long(limits: Limits, seconds: float, is_total: bool) -> str:
+    """Say which limit was exceeded: the one on the whole time, or the one on stalling."""
+    total_text = f"not read within {seconds:g} s"
+    return total_text if is_total else f"no progress in {limits.stall_seconds:g} s"
 
 
-def _outcome(said: dict[str, Any], limits: Limits, seconds: float) -> Any:
-    """The result of a call that has ended, or the error that it ended with."""
-    code, fault = said["code"], " ".join(said.get("fault", "").split())
-    if code == 0 and "value" in said:
-        return said["value"]
-    match said.get("of"):
+def _outcome(report: dict[str, Any], limits: Limits, seconds: float) -> Any:
+    """Return the result of a call that has ended, or raise the error that it ended with.
+
+    Args:
+        report: All messages of the call (`_wait_for_report`).
+        limits: Limits on stalling and memory, for messages.
+        seconds: Limit on the seconds of computing in all, for messages.
+    """
+    code, fault = report["code"], " ".join(report.get("fault", "").split())
+    if code == 0 and "value" in report:
+        return report["value"]
+    match report.get("fault_of"):
         case "us":
             message = "an error of ours, not of the file; please report it"
-            raise ProcessError(f"{message}:\n{said['fault']}")
+            raise ProcessError(f"{message}:\n{report['fault']}")
         case "file":
             raise FileError(fault)
         case "disk":
@@ -215,27 +245,31 @@ def _outcome(said: dict[str, Any], limits: Limits, seconds: float) -> Any:
             raise FileError(f"reading it asks for more than {limits.memory_mib} MiB of memory")
     if -code in FOREIGN:
         raise ProcessError(
-            f"its process was ended from outside ({_signal(-code)}): out of memory, or by hand"
+            f"its process was ended from outside ({_signal_name(-code)}): out of memory, or by hand"
         )
-    if "pid" not in said:
+    if "pid" not in report:
         raise ProcessError(f"its process did not start: {fault or f'exit code {code}'}")
     if -code == signal.SIGXCPU:
-        raise FileError(_too_long(limits, seconds, said.get("last", False)))
+        raise FileError(_too_long(limits, seconds, is_total=report.get("last", False)))
     if code < 0:
-        raise FileError(f"reading it crashed ({_signal(-code)})")
+        raise FileError(f"reading it crashed ({_signal_name(-code)})")
     if code > 0:
         raise FileError(f"reading it failed: exit code {code}")
     raise ProcessError("its process left no result")
 
 
-def _signal(number: int) -> str:
-    """The name of a signal; real-time signals have none."""
-    names = {each.value: each.name for each in signal.Signals}
+def _signal_name(number: int) -> str:
+    """Return the name of a signal, such as SIGSEGV; real-time signals have none: `signal 40`."""
+    names = {member.value: member.name for member in signal.Signals}
     return names.get(number, f"signal {number}")
 
 
 class _Server:
-    """A process that runs `serve`, and this side of the socket to it. Raises ProcessError."""
+    """A process that runs `serve`, and this side of the socket to it.
+
+    Raises:
+        ProcessError: The process does not start.
+    """
 
     def __init__(self) -> None:
         self.socket, server_end = socket.socketpair()
@@ -259,26 +293,32 @@ class _Server:
 
     @property
     def lives(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the server process is still running."""
         return self._process.poll() is None
 
-    def give(self, order: IO[bytes], words: IO[bytes]) -> int:
-        """Give it a call to make; return the pipe on which the call is answered."""
+    def give(self, order: IO[bytes], output: IO[bytes]) -> int:
+        """Send a call to the server; return the pipe on which the call is answered.
+
+        Args:
+            order: A file with the pickled call.
+            output: A file for what libraries print during the call.
+        """
         answers, server_end = os.pipe()
         with contextlib.suppress(OSError):  # If the server has ended, `code` reports it next.
-            socket.send_fds(self.socket, [b"!"], [order.fileno(), server_end, words.fileno()])
+            socket.send_fds(self.socket, [b"!"], [order.fileno(), server_end, output.fileno()])
         os.close(server_end)
         return answers
 
     def code(self) -> int:
-        """The exit code of the fork, or of the server itself if it has ended."""
+        """Return the exit code of the fork, or of the server itself if it has ended."""
         with contextlib.suppress(ConnectionError):
-            if data := self.socket.recv(4):
-                return struct.unpack("i", data)[0]
+            if data := self.socket.recv(EXIT_CODE.size):
+                (exit_code,) = EXIT_CODE.unpack(data)
+                return int(exit_code)
         return self._process.wait()
 
     def end(self) -> None:
-        """End it and its fork."""
+        """End the server and its fork: the closed socket tells the server to do so."""
         self.socket.close()
         with self._process as process:
             try:
@@ -295,6 +335,7 @@ os.register_at_fork(after_in_child=_idle.clear)  # A server is for one process.
 
 
 def _free_server(module: str) -> _Server:
+    """Take an idle server for functions of this module out of `_idle`, or start a new one."""
     while _idle[module]:
         with contextlib.suppress(IndexError):  # Another thread took the last one.
             server = _idle[module].pop()
@@ -306,68 +347,86 @@ def _free_server(module: str) -> _Server:
 
 @atexit.register
 def end_servers() -> None:
-    """End the servers that wait for a call, as the end of this process does."""
+    """End all idle servers; this also happens when this process ends."""
     for servers in _idle.values():
         while servers:
             servers.pop().end()
 
 
 def serve() -> None:
-    """Make the calls that come through stdin, each in a fork, until it is closed: the server."""
+    """Run as a server: make each call that comes through the socket on stdin, in a fork.
+
+    The server ends when the caller closes the socket.
+    """
     # Ctrl-C is for the caller, which ends this server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     av.logging.set_level(None)
     caller = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     with contextlib.suppress(ConnectionError):  # The caller is gone.
-        while files := socket.recv_fds(caller, 1, 3)[1]:
-            order, answers, output = files
+        # The second item holds the descriptors of three files. It is empty if the caller has closed
+        # the socket.
+        while descriptors := socket.recv_fds(caller, 1, 3)[1]:
+            order, answers, output = descriptors
             try:
                 with os.fdopen(order, "rb") as file:
-                    folder, *rest = pickle.load(file)
+                    folder, *call_arguments = pickle.load(file)
             except Exception as error:
                 _send(answers, fault=f"{type(error).__name__}: {error}")
                 raise
             # Without this, the first garbage collection of a fork writes to all objects, and so
             # copies their memory.
             gc.freeze()
-            read_end, held_end = os.pipe()  # The fork holds one end for as long as it lives.
+            # The fork holds one end for as long as it lives. So the other end becomes readable when
+            # the fork ends.
+            read_end, held_end = os.pipe()
             child = os.fork()
             if not child:
                 os.close(read_end)
                 caller.close()
                 os.dup2(output, 2)
                 os.chdir(folder)  # The caller may have changed its folder.
-                _make(answers, *rest)
+                _make_call(answers, *call_arguments)
             for descriptor in (held_end, answers, output):
                 os.close(descriptor)
-            if caller.fileno() in select.select([caller.fileno(), read_end], [], [])[0]:
+            readable, _, _ = select.select([caller.fileno(), read_end], [], [])
+            if caller.fileno() in readable:
                 os.kill(child, signal.SIGKILL)  # The call is given up.
             _, status = os.waitpid(child, 0)
             os.close(read_end)
-            caller.sendall(struct.pack("i", os.waitstatus_to_exitcode(status)))
+            caller.sendall(EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _make(
+def _make_call(
     answers: int,
     times: tuple[float, float],
     memory_mib: int,
     function: Callable[..., Any],
     arguments: tuple,
 ) -> NoReturn:
-    """Make a call, in the fork."""
+    """Make a call in the fork, send the result or the fault, and end the fork.
+
+    Args:
+        answers: The pipe for messages.
+        times: Limits on the seconds of computing: without progress, and in all.
+        memory_mib: Limit on the address space; 0 means none.
+        function: The function to call.
+        arguments: Its arguments.
+    """
     global _in_a_call
-    _in_a_call = True
+    _in_a_call = True  # Calls within this one are made here, in the same process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    (stall, total), most = times, -1
+    (stall, total), frames_so_far = times, -1
 
     def progress(frames: int) -> None:
         """Allow `stall` more seconds of computing after progress, up to `total`."""
-        nonlocal most
-        if frames > most:
-            most, end = int(frames), time.process_time() + stall
+        nonlocal frames_so_far
+        if frames > frames_so_far:
+            frames_so_far, end = int(frames), time.process_time() + stall
+            # The limit is in whole seconds of CPU time since the process began, so it is moved on
+            # at each progress and rounded up.
             limit_process({resource.RLIMIT_CPU: int(min(end, total)) + 1})
-            _send(answers, frames=most, last=end > total)
+            _send(answers, frames=frames_so_far, last=end > total)
 
     limit_process({resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib * 2**20 or sys.maxsize})
     _send(answers, pid=os.getpid())
@@ -376,29 +435,30 @@ def _make(
         _send(answers, value=function(*arguments, progress=progress))
     except av.error.FFmpegError as error:  # This comes first, since some are an OSError too.
         if isinstance(error, MemoryError):
-            _send(answers, of="memory")
+            _send(answers, fault_of="memory")
         else:
             why = error.strerror or type(error).__name__
-            _send(answers, fault=f"reading it failed: {why}", of="file")
+            _send(answers, fault=f"reading it failed: {why}", fault_of="file")
     except (DiskError, OSError) as error:
-        _send(answers, fault=str(error), of="disk")
+        _send(answers, fault=str(error), fault_of="disk")
     except EpicError as error:
-        _send(answers, fault=str(error), of="file")
+        _send(answers, fault=str(error), fault_of="file")
     except MemoryError:
-        _send(answers, of="memory")
+        _send(answers, fault_of="memory")
     except Exception:
-        _send(answers, fault=traceback.format_exc(), of="us")
-    os._exit(0)
+        _send(answers, fault=traceback.format_exc(), fault_of="us")
+    os._exit(0)  # The fork must not go on with the server's loop.
 
 
 def _send(answers: int, **message: object) -> None:
-    """Write a line of JSON, which takes nothing beyond plain values but an array."""
+    """Write a message of plain values and arrays to the pipe, as one line of JSON."""
     text = memoryview(json.dumps(message, default=np.ndarray.tolist).encode() + b"\n")
     while text:
         text = text[os.write(answers, text) :]
 
 
-def _read(line: bytes | bytearray) -> dict[str, Any]:
+def _read_message(line: bytes | bytearray) -> dict[str, Any]:
+    """Read one line of JSON. Raises FileError, since the process read a stranger's file."""
     try:
         return dict(json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:

@@ -59,14 +59,14 @@ class Run:
     """One call of Snakemake.
 
     Args:
-        token: What no other run has.
-        host: Its machine.
-        pid: Its process there.
-        space: The boot and the namespace in which this process id means something.
-        user: Who started it.
-        job: The job of a cluster that it runs in, as `id@cluster`, or "".
-        scheduler: The name of the scheduler to which it may have submitted jobs, or "".
-        facts: By what this one finds them.
+        token: A random text that no other run has.
+        host: The machine on which Snakemake runs.
+        pid: Snakemake's process id there.
+        space: An id of the boot and the namespace to which this process id belongs.
+        user: The user who started the run.
+        job: The cluster job in which Snakemake itself runs, as `id@cluster`, or "".
+        scheduler: The name of the scheduler to which the run may have submitted jobs, or "".
+        facts: Values by which this scheduler finds the jobs of the run.
     """
 
     token: str
@@ -80,7 +80,7 @@ class Run:
 
     @classmethod
     def this(cls) -> "Run":
-        """The run of this process."""
+        """Describe the run of this process, with a new token."""
         return cls(
             secrets.token_hex(8),
             socket.gethostname(),
@@ -95,20 +95,23 @@ class Run:
         return f"process {self.pid} of {self.user} on {self.host}{job}"
 
     def is_gone(self) -> bool:
-        """Whether it is known to have ended; False where that cannot be seen from here."""
+        """Whether the run is known to have ended; False if this machine cannot tell."""
         if self.host != socket.gethostname():
             # A cluster may queue a job again. If this process is that job, the other one is gone.
             return bool(self.job) and self.job == here().granted().job
         boot, namespace = process_space().split()
         run_boot, run_namespace = self.space.split()
+        # After another boot, all processes are gone. In another namespace (a container), the pid
+        # says nothing.
         return boot != run_boot or (namespace == run_namespace and not psutil.pid_exists(self.pid))
 
 
 def read_run(folder: Path) -> Run | None:
-    """The run that holds `folder`, or None.
+    """Read the record of the run that holds `folder`; None if no run holds it.
 
     Raises:
-        EpicError: The record is incomplete or of another version; DiskError if the disk fails.
+        EpicError: The record is incomplete or of another version.
+        DiskError: The disk fails.
     """
     path = folder / RECORD
     try:
@@ -125,47 +128,54 @@ def read_run(folder: Path) -> Run | None:
 
 
 class Hold:
-    """Holds a working directory from `take` to the end of this process.
+    """Hold a working directory for this run, from `take` to the end of this process.
 
     Args:
         folder: The working directory.
-        show: Gets lines for the user.
+        show: Called with each line for the user.
+
+    Attributes:
+        run: This run, once it holds the directory; None before.
+        scheduler: The scheduler that has jobs of this run.
     """
 
     def __init__(self, folder: Path, show: Show):
         self.folder, self.show = folder, show
         self.run: Run | None = None
         self.scheduler = Scheduler()
-        self._ended = threading.Event()
-        self._beats = threading.Thread(target=self._beat, daemon=True)
+        self._released = threading.Event()  # Once set, it ends the heartbeat.
+        self._heartbeat = threading.Thread(target=self._beat, daemon=True)
 
-    def take(self, adopt: Adopt = lambda scheduler, left: left, cancels: bool = False) -> None:
-        """Hold the directory, once no job of a killed run is left but those that are adopted.
+    def take(self, adopt: Adopt = lambda scheduler, jobs: jobs, cancels: bool = False) -> None:
+        """Take the directory, after the jobs that a killed run left have ended or are adopted.
 
         Args:
-            adopt: Gets the scheduler of such a run and the jobs that it has left; returns those
-                that it does not adopt.
-            cancels: Cancel them; else they are waited for.
+            adopt: Called with the scheduler and the jobs of a killed run; returns the jobs that it
+                does not adopt.
+            cancels: Cancel the jobs that are not adopted; otherwise wait for them.
 
         Raises:
             EpicError: Another run is active here, or nothing tells whether jobs are left.
         """
-        mine = Run.this()
-        while not self._claim(mine):
+        this_run = Run.this()
+        # Several runs may try to take over at once. Only one of them creates the record. The others
+        # read that record in the next turn.
+        while not self._claim(this_run):
             other = read_run(self.folder)
             if other is not None:
-                if self._end_of(other, adopt, cancels):
+                if self._settle_jobs_of(other, adopt, cancels):
                     # The adopted jobs are this run's own from now on, so its record says how to
                     # find them.
-                    mine = replace(mine, scheduler=other.scheduler, facts=other.facts)
-                self._release(other)
-        self.run = mine
-        os.environ[FENCE] = f"{(self.folder / RECORD).absolute()}={mine.token}"
+                    this_run = replace(this_run, scheduler=other.scheduler, facts=other.facts)
+                self._remove_record_of(other)
+        self.run = this_run
+        # From now on, this process and those it starts write no file if another run takes over.
+        os.environ[FENCE] = f"{(self.folder / RECORD).absolute()}={this_run.token}"
         atexit.register(self.release)
-        self._beats.start()
+        self._heartbeat.start()
 
     def clear_locks(self) -> None:
-        """Remove Snakemake's locks of a run that was killed; before Snakemake looks at them."""
+        """Remove the locks that a killed run of Snakemake left, before Snakemake sees them."""
         with contextlib.suppress(EpicError):
             run = read_run(self.folder)
             if run and (run.is_gone() or _age(self.folder / RECORD) > SILENT_SECONDS):
@@ -173,11 +183,12 @@ class Hold:
                     lock.unlink(missing_ok=True)
 
     def submits(self, scheduler: Scheduler, stop: Callable[[], None]) -> None:
-        """Note where the jobs of this run go, before the first of them.
+        """Write into the record to which scheduler this run submits, before the first job.
 
         Args:
-            scheduler: Finds them.
-            stop: Called on Ctrl-C; else the executor would wait for a submission that waits.
+            scheduler: The scheduler; it finds the jobs of this run.
+            stop: Called first on Ctrl-C. Without it, the executor would wait for a submission that
+                is itself waiting.
         """
         assert self.run is not None, "held"
         self.scheduler = scheduler
@@ -187,9 +198,10 @@ class Hold:
         _do_first(signal.SIGTERM, lambda: None)
 
     def ends_jobs(self) -> None:
-        """Let a signal to this process alone end its jobs, as Ctrl-C does: a training saves.
+        """Make a signal that only this process gets end its jobs too, so that a training saves.
 
-        A terminal's Ctrl-C reaches the jobs too, so they have some seconds for it first.
+        A terminal's Ctrl-C reaches the jobs as well. So this process first gives them some seconds
+        to end by themselves.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             timer = threading.Timer(GRACE_SECONDS, _end_children)
@@ -197,7 +209,7 @@ class Hold:
             _do_first(number, timer.start)
 
     def end(self) -> None:
-        """Cancel jobs that the executor missed, and wait until none is left of the run.
+        """Cancel the jobs that the executor missed, and wait until all jobs of the run have ended.
 
         On Ctrl-C the executor cancels the jobs that it knows, but not those that it is just
         submitting.
@@ -213,6 +225,7 @@ class Hold:
                         self.show(f"cancelled, since the workflow has ended: {job}")
                 self.scheduler.cancel(jobs)
                 self._wait_for(jobs, self.scheduler)
+            # Without a scheduler in the record, `release` knows that no job is left.
             self.run = replace(self.run, scheduler="")
         except (EpicError, NoAnswerError) as error:
             self.show(f"{error}; the next run here will ask again")
@@ -220,13 +233,13 @@ class Hold:
     def release(self) -> None:
         """Release the directory; a run that may have left jobs keeps its record."""
         if self.run is not None and not self.run.scheduler:
-            self._ended.set()
+            self._released.set()
             # A beat after the release would make the record anew.
-            self._beats.join(BEAT_SECONDS)
-            self._release(self.run)
+            self._heartbeat.join(BEAT_SECONDS)
+            self._remove_record_of(self.run)
 
     def _claim(self, run: Run) -> bool:
-        """Create the record; False if there already is one."""
+        """Create the record of this run; return False if there already is a record."""
         path = self.folder / RECORD
         temporary = path.with_suffix(f".{run.token}")
         write_text(temporary, json.dumps(asdict(run)))
@@ -239,36 +252,39 @@ class Hold:
             temporary.unlink()
         return True
 
-    def _release(self, run: Run) -> None:
+    def _remove_record_of(self, run: Run) -> None:
+        """Remove the record of `run`, unless another run has replaced it meanwhile."""
         holder = read_run(self.folder)
         if holder is not None and holder.token == run.token:
             (self.folder / RECORD).unlink(missing_ok=True)
 
     def _beat(self) -> None:
-        """Touch the record, until another run has taken the directory over."""
-        while (mine := self.run) is not None:
+        """Touch the record every few seconds; end this process if another run has taken over."""
+        while (this_run := self.run) is not None:
             # A disk that does not answer now may answer at the next beat.
             with contextlib.suppress(OSError, EpicError):
                 holder = read_run(self.folder)
-                if holder is None and self._claim(mine):
-                    holder = mine
-                if holder is None or holder.token != mine.token:
+                # Somebody may have removed the record by hand. Then it is written again.
+                if holder is None and self._claim(this_run):
+                    holder = this_run
+                if holder is None or holder.token != this_run.token:
                     self.show(f"This run was taken over by another one ({holder}), and ends.")
                     _end_children()
                     # This exit touches no file, since all files are the other run's.
                     os._exit(1)
                 os.utime(self.folder / RECORD)
-            if self._ended.wait(BEAT_SECONDS):
+            if self._released.wait(BEAT_SECONDS):
                 return
 
-    def _end_of(self, run: Run, adopt: Adopt, cancels: bool) -> bool:
-        """Return when `run` has ended, and its jobs too but for those that are adopted.
+    def _settle_jobs_of(self, run: Run, adopt: Adopt, cancels: bool) -> bool:
+        """Check that another run has ended; adopt its jobs, and wait for the others to end.
 
         Returns:
-            Whether some are.
+            Whether some jobs are adopted.
 
         Raises:
-            EpicError: It is active.
+            EpicError: The run or a job of it on this machine is active, or nothing tells whether
+                jobs are left.
         """
         age = _age(self.folder / RECORD)
         if age < SILENT_SECONDS and not run.is_gone():
@@ -311,12 +327,14 @@ class Hold:
         return bool(adopted)
 
     def _show_some(self, jobs: Sequence[ClusterJob]) -> None:
+        """Show the first `SHOWN` jobs, a line each, and count the others."""
         for job in jobs[:SHOWN]:
             self.show(f"  {job}")
         if len(jobs) > SHOWN:
             self.show(f"  and {len(jobs) - SHOWN} more")
 
     def _wait_for(self, jobs: Sequence[ClusterJob], scheduler: Scheduler) -> None:
+        """Wait until the scheduler no longer lists any of the jobs; show each that has ended."""
         unfinished = {job.id: job for job in jobs}
         while unfinished:
             time.sleep(LOOK_SECONDS)
@@ -325,12 +343,18 @@ class Hold:
             except NoAnswerError as error:
                 self.show(f"nothing tells which jobs have ended ({error}); asking again")
                 continue
-            for job in unfinished.keys() - in_queue.keys():
-                self.show(f"{unfinished[job].about}: job {job} has ended")
-            unfinished = {job: in_queue[job] for job in unfinished.keys() & in_queue.keys()}
+            for job_id in unfinished.keys() - in_queue.keys():
+                self.show(f"{unfinished[job_id].about}: job {job_id} has ended")
+            unfinished = {
+                job_id: in_queue[job_id] for job_id in unfinished.keys() & in_queue.keys()
+            }
 
     def _ask(self, run: Run, scheduler: Scheduler) -> list[ClusterJob]:
-        """The jobs that are left of a run; it is asked again for a while if none answers."""
+        """Ask the scheduler which jobs of a run are left; ask again for a while without an answer.
+
+        Raises:
+            EpicError: The scheduler has not answered in `JUDGE_SECONDS`, or never will.
+        """
         deadline, last_message = time.monotonic() + JUDGE_SECONDS, ""
         while True:
             try:
@@ -352,14 +376,15 @@ class Hold:
 
 
 def _do_first(number: int, action: Callable[[], None]) -> None:
-    """Do something first when this signal comes.
+    """Set a handler for a signal that first runs `action`, then the handler that was there.
 
     Snakemake's own handler of SIGTERM waits for a lock, for ever if the interrupted thread holds it
-    (9.27). So it gets a thread of its own.
+    (9.27). So that handler runs in a thread of its own.
     """
     old_handler = signal.getsignal(number)
 
     def handle(number: int, frame: FrameType | None) -> None:
+        """Run the action, then the old handler: that of SIGTERM in a thread."""
         with contextlib.suppress(RuntimeError):  # An earlier signal may have started it.
             action()
         if callable(old_handler) and number == signal.SIGTERM:
@@ -372,14 +397,17 @@ def _do_first(number: int, action: Callable[[], None]) -> None:
 
 
 def _end_children() -> None:
-    """Ask all processes that this one has started to end: a training saves first."""
+    """Ask all child processes to end, by SIGTERM; a training saves first."""
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             child.terminate()
 
 
 def _age(path: Path) -> float:
-    """Seconds since a file was touched, on the clock of its file system."""
+    """Return the seconds since a file was touched; infinite if the file is gone.
+
+    The clock of the file system is used, since another machine's may differ: a new file shows it.
+    """
     with tempfile.TemporaryFile(dir=path.parent) as probe:
         now = os.fstat(probe.fileno()).st_mtime
     with contextlib.suppress(FileNotFoundError):
@@ -392,9 +420,10 @@ def _age(path: Path) -> float:
 
 
 def _scripts_in(folder: Path) -> list[str]:
-    """Scripts of Snakemake that run in the folder, as `RULE'S SCRIPT, process 123`.
+    """List the rules' scripts that Snakemake runs in a folder: `train.py, process 123`.
 
-    Without those of a cluster's jobs, which may run on this machine: their scheduler is asked.
+    Scripts of cluster jobs are left out, though they may run on this machine: the scheduler is
+    asked about those.
     """
     descriptions = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
@@ -402,6 +431,7 @@ def _scripts_in(folder: Path) -> list[str]:
         if scripts and process.info["cwd"] == str(folder.resolve()):
             with contextlib.suppress(psutil.Error):
                 if not here(process.environ()).granted(process.environ()).job:
-                    name = Path(scripts[0]).name.partition(".")[2]
+                    # Snakemake names its copy of a script `tmp1234abcd.train.py`.
+                    _, _, name = Path(scripts[0]).name.partition(".")
                     descriptions.append(f"{name}, process {process.info['pid']}")
     return descriptions

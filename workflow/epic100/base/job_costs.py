@@ -1,4 +1,4 @@
-"""Time, memory and cores of every job of a run, from Snakemake's benchmark files."""
+"""Time, memory and load of every job of a run, from Snakemake's benchmark files."""
 
 import os
 from pathlib import Path
@@ -12,15 +12,15 @@ COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 
 
 def read_benchmarks(folder: str | os.PathLike, epochs: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Read all jobs below `results/benchmarks`.
+    """Read the costs of all jobs from the benchmark files below `results/benchmarks`.
 
     `{rule}.tsv` belongs to a rule with one job, `{rule}/{job}.tsv` to one job of a rule with
     wildcards. A job that was repeated has several rows.
 
     Args:
         folder: The folder.
-        epochs: From `read_epochs`. The job of a training lasts as long as all of them, which
-            earlier jobs may have run. None: there was no training.
+        epochs: The table of `read_epochs`; None if there was no training. A training job counts for
+            at least the seconds of all epochs, since earlier jobs may have run some of them.
 
     Returns:
         Columns `rule job seconds memory_mib load_percent`; NaN where Snakemake wrote no number, as
@@ -28,14 +28,15 @@ def read_benchmarks(folder: str | os.PathLike, epochs: pd.DataFrame | None = Non
     """
     folder, tables = Path(folder), []
     for path in sorted(folder.rglob("*.tsv")):
-        names = path.relative_to(folder).with_suffix("").parts
+        rule, *job_names = path.relative_to(folder).with_suffix("").parts
         table = read_frame(path).rename(columns=COLUMNS)
         table = table[list(COLUMNS.values())].apply(pd.to_numeric, errors="coerce")
-        tables.append(table.assign(rule=names[0], job="/".join(names[1:])))
+        tables.append(table.assign(rule=rule, job="/".join(job_names)))
     columns = ["rule", "job", *COLUMNS.values()]
     jobs = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     if epochs is not None:
         is_training = jobs["rule"].isin(TRAININGS)
+        # `clip` raises smaller values to the sum of all epochs.
         jobs["seconds"] = jobs["seconds"].mask(
             is_training, jobs["seconds"].clip(epochs["seconds"].sum())
         )

@@ -33,17 +33,22 @@ def settled(
     command_line: Mapping[str, Mapping[str, Any]],
     instead: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """The resources by rule that replace those that the rules state.
+    """Compute the resources of each rule that replace those that the rule itself states.
 
     Args:
-        profile: Of each rule, what the profile says.
-        command_line: Of each rule, what the command line says.
-        instead: The entry of the profile that a rule takes in place of its own, by rule.
+        profile: The profile's resources by rule.
+        command_line: The command line's resources by rule.
+        instead: By rule, the name of another entry of the profile that the rule takes in place of
+            the entry with its own name.
+
+    Returns:
+        Resources by rule. `STATED` lists the keys that come from the command line.
     """
     resources: dict[str, dict[str, Any]] = {}
     for rule in {**profile, **command_line, **instead}:
-        entry_name = instead.get(rule)
-        entry = profile.get(entry_name or rule) or profile.get(rule, {})
+        other_entry = instead.get(rule)
+        # A profile without the other entry falls back to the rule's own entry.
+        entry = profile.get(other_entry or rule) or profile.get(rule, {})
         overrides = command_line.get(rule, {})
         resources[rule] = {
             **entry,
@@ -54,24 +59,29 @@ def settled(
 
 
 def newest_file(words: Sequence[str]) -> Path:
-    """The file with the id of the job that was submitted last for a target.
+    """Return the path of the file that holds the id of the newest job for the same target.
 
     Args:
-        words: A command of a job: a call of Snakemake, whatever is around it.
+        words: The command of a job: a call of Snakemake with `--target-jobs`, and possibly a shell
+            around it.
     """
+    # Quotes of a shell may be around the same target in one command and not in another.
     text = re.sub(r"[\"'\\]", "", " ".join(words))
     target = re.search(r"--target-jobs (.*?)(?: --|$)", text)
     return NEWEST / hashlib.sha256((target[1] if target else text).encode()).hexdigest()[:16]
 
 
 def end_if_not_newest(words: Sequence[str] = sys.argv) -> None:
-    """End a job of a cluster if a later one was submitted for its target: now, or when it saves.
+    """End this cluster job if a later job was submitted for the same target.
+
+    The job ends now if there is a later one already, else when it next writes a file (`FENCE`).
 
     Args:
         words: The command of this process.
     """
-    if job := here().granted().job.partition("@")[0]:
-        os.environ[FENCE] = f"{newest_file(words).absolute()}={job}"
+    job_id, _, _ = here().granted().job.partition("@")
+    if job_id:
+        os.environ[FENCE] = f"{newest_file(words).absolute()}={job_id}"
     try:
         require_newest()
     except EpicError as error:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Send records to stderr and to the rule's log; end with one clear line on an EpicError.
+    """Send log records to stderr and to the rule's log; end with one clear line on an EpicError.
 
     The log is appended to, so that a retry keeps what the attempt before it reported. Output that
     other libraries print, and output that torch forwards from processes, takes the same path.
@@ -44,10 +44,10 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
         SystemExit: Code 1 after an EpicError or OSError, code 130 after Ctrl-C. The error has been
             logged.
     """
-    terminal, file = _Terminal(sys.stderr), _Lines(_opened(path))
-    _add(terminal, file)
+    terminal, file = _TerminalHandler(sys.stderr), _LineHandler(_open_log(path))
+    _add_handlers(terminal, file)
     log.info(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}", extra=FILE_ONLY)
-    printed = _Printed(terminal.stream)
+    printed = _PrintedStream(terminal.stream)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             yield
@@ -77,35 +77,36 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def log_to_stdout() -> None:
-    """Send records to stdout, for a process whose output another process forwards."""
-    _add(_Terminal(sys.stdout))
+    """Send log records to stdout, for a process whose output another process forwards."""
+    _add_handlers(_TerminalHandler(sys.stdout))
 
 
-def _add(*handlers: logging.Handler) -> None:
+def _add_handlers(*handlers: logging.Handler) -> None:
     """Add handlers to the root logger, which also receives warnings of other libraries."""
     logging.getLogger("epic100").setLevel(logging.INFO)
     for handler in handlers:
-        handler.setFormatter(_Format())
+        handler.setFormatter(_PlainFormatter())
         logging.getLogger().addHandler(handler)
 
 
-class _Format(logging.Formatter):
-    """The plain message, safe for a terminal; warnings and errors get a prefix."""
+class _PlainFormatter(logging.Formatter):
+    """Format a record as its message, safe for a terminal; warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text, such as `WARNING: disk almost full`."""
         prefix = {logging.WARNING: "WARNING: ", logging.ERROR: "error: "}.get(record.levelno, "")
         return printable(prefix + super().format(record))
 
 
-class _Lines(logging.StreamHandler[TextIO]):
-    """Writes whole lines, so that those of parallel jobs do not mix."""
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Write records as whole lines, so that lines of parallel jobs do not mix."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Do nothing: a closed terminal or a full disk must not stop the work."""
 
 
-class _Terminal(_Lines):
-    """Shows what is not for the file only.
+class _TerminalHandler(_LineHandler):
+    """Show records on the terminal, but not those for the file only (`FILE_ONLY`).
 
     The bar of `Progress` is drawn on the real stderr and moves down for each line.
     """
@@ -116,13 +117,18 @@ class _Terminal(_Lines):
         self.addFilter(lambda record: not hasattr(record, "file_only"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write the record above the progress bar, if this process has one."""
         # A data loader worker has no bar and must not wait for its lock.
-        ours = os.getpid() == self._pid
-        with _bar().external_write_mode(file=sys.__stderr__) if ours else contextlib.nullcontext():
+        has_bar = os.getpid() == self._pid
+        with (
+            _bar_class().external_write_mode(file=sys.__stderr__)
+            if has_bar
+            else contextlib.nullcontext()
+        ):
             super().emit(record)
 
 
-def _opened(path: str | os.PathLike[str]) -> TextIO:
+def _open_log(path: str | os.PathLike[str]) -> TextIO:
     """Open a rule's log to append to, unbuffered: a forked worker must not write a line twice."""
     try:
         file = open_plain(path, os.O_WRONLY | os.O_APPEND)
@@ -132,29 +138,35 @@ def _opened(path: str | os.PathLike[str]) -> TextIO:
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
 
 
-class _Printed(io.TextIOBase):
-    """Replaces stdout and stderr: printed text becomes log records, in whole lines."""
+class _PrintedStream(io.TextIOBase):
+    """Turn text that is printed to stdout or stderr into log records, in whole lines."""
 
     def __init__(self, stream: TextIO):
-        self._stream, self._begun = stream, ""
+        self._stream, self._incomplete_line = stream, ""
 
     def write(self, text: str) -> int:
-        lines, newline, self._begun = (self._begun + text).rpartition("\n")
+        """Take printed text, and log the lines that are complete."""
+        # Whole lines are logged now. The rest waits for its newline.
+        lines, newline, self._incomplete_line = (self._incomplete_line + text).rpartition("\n")
         if newline:
             log.info(lines)
         return len(text)
 
     def finish(self) -> None:
         """Log a last line that has no newline."""
-        if self._begun:
-            log.info(self._begun)
+        if self._incomplete_line:
+            log.info(self._incomplete_line)
 
     def fileno(self) -> int:
+        """Return the descriptor of the real stream, for libraries that write to it directly."""
         return self._stream.fileno()
 
 
-def _bar() -> "type[tqdm]":
-    """The class of bars, imported where one may be: a bare Snakemake reads the rules without it."""
+def _bar_class() -> "type[tqdm]":
+    """Return tqdm's class of progress bars.
+
+    It is imported here, because a bare Snakemake, which has no tqdm, reads the rules too.
+    """
     from tqdm import tqdm
 
     # The monitor's thread could hold a lock when a loader worker is forked.
@@ -163,7 +175,7 @@ def _bar() -> "type[tqdm]":
 
 
 class Progress:
-    """Progress of long work: a bar on a terminal; plain lines elsewhere and in the rule's log.
+    """Show the progress of long work: a bar on a terminal; lines elsewhere and in the rule's log.
 
     A line is logged every 10 s, with the rate and the time left.
 
@@ -177,7 +189,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done, self._lock = 0.0, threading.Lock()
         self._started = self._reported = time.monotonic()
-        self._bar = _bar()(
+        self._bar = _bar_class()(
             total=total,
             unit=f" {unit}",
             desc=label,
@@ -187,7 +199,7 @@ class Progress:
         )
 
     def expect(self, total: float) -> None:
-        """Take another amount of work in all."""
+        """Set a new total amount of work."""
         self.total = self._bar.total = total
 
     def update(self, amount: float = 1, note: str = "") -> None:
@@ -201,7 +213,7 @@ class Progress:
                 log.info(self.line(note), extra=None if self._bar.disable else FILE_ONLY)
 
     def line(self, note: str = "") -> str:
-        """The current state as text: amount done, rate and time left."""
+        """Return the current state: `scan P01: 640/1280 frames, 64.0/s, 00:10 left`."""
         spent = max(time.monotonic() - self._started, 1e-9)
         rate = self.done / spent
         time_left = (

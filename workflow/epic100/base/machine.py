@@ -1,4 +1,4 @@
-"""What this process may use of its machine, with a fallback and a note where systems differ.
+"""Limits and facts of this process and its machine, with a fallback where systems differ.
 
 Linux has CPU affinity, the sender of a signal and the state of threads. macOS has none of them. All
 uses of these go through this module.
@@ -23,13 +23,13 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Number of cores that this process was given, by affinity and by the quota of its cgroup.
+    """Return the number of cores that this process may use, by affinity and by its cgroup's quota.
 
     Schedulers bind a job to its cores (affinity). Containers limit CPU time (quota). The machine's
     core count is used only if the system has neither.
 
     Args:
-        cgroup: Where the cgroup (version 2) of this process is mounted.
+        cgroup: The folder in which the cgroup (version 2) of this process is mounted.
 
     Returns:
         At least 1. A quota of 2.5 cores counts as 2.
@@ -39,11 +39,13 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
     else:
         cores = os.cpu_count() or 1
         note(f"this system knows no affinity: {cores} cores are taken to be free")
-    return max(1, math.floor(min(cores, _quota(cgroup))))
+    return max(1, math.floor(min(cores, _quota_cores(cgroup))))
 
 
 def workers_for(cores: int, processes: int) -> int:
-    """Number of loader processes that use all cores of a process except the one it computes on.
+    """Return the number of loader processes that use all cores of a process but one.
+
+    The process computes on the one that is left.
 
     Args:
         cores: Cores that all processes on this machine share.
@@ -53,7 +55,7 @@ def workers_for(cores: int, processes: int) -> int:
 
 
 def driver_version(path: Path = DRIVER) -> str | None:
-    """Version of NVIDIA's kernel driver, such as 550.54.15; None if there is none.
+    """Return the version of NVIDIA's kernel driver, such as 550.54.15; None without a driver.
 
     Args:
         path: The file in which the driver describes itself.
@@ -65,7 +67,7 @@ def driver_version(path: Path = DRIVER) -> str | None:
 
 
 def cpu_name() -> str:
-    """Model of the CPU, or its architecture where the system does not name it."""
+    """Return the model of the CPU, or the architecture if the system does not name the model."""
     with contextlib.suppress(OSError):
         if match := re.search(r"^model name\s*: (.*)$", CPU.read_text(), re.M):
             return match[1].strip()
@@ -73,13 +75,16 @@ def cpu_name() -> str:
 
 
 def expect_random_reads(descriptor: int) -> None:
-    """Tell the system that a file is read at random places, so that it reads nothing ahead."""
+    """Tell the system not to read ahead in an open file, since it is read at random places."""
     if hasattr(os, "posix_fadvise"):  # On macOS, the system's own guess is good enough.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
 
-def _quota(cgroup: Path) -> float:
-    """CPU quota of the cgroup in cores; `cpu.max` is `quota period` or `max period`."""
+def _quota_cores(cgroup: Path) -> float:
+    """Return the CPU quota of a cgroup in cores; infinite without one.
+
+    The file `cpu.max` holds `quota period` or `max period`: `250000 100000` are 2.5 cores.
+    """
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
         return math.inf if quota == "max" else int(quota) / int(period)
@@ -88,37 +93,40 @@ def _quota(cgroup: Path) -> float:
 
 
 @contextlib.contextmanager
-def memory_for(count: int) -> Iterator[None]:
-    """Let this process take so many bytes more at most while a block runs; none counts on macOS."""
-    old_limits = resource.getrlimit(resource.RLIMIT_AS)
-    most = psutil.Process().memory_info().vms + count
-    if old_limits[0] == resource.RLIM_INFINITY or most < old_limits[0]:
-        limit_process({resource.RLIMIT_AS: most})
+def memory_for(extra_bytes: int) -> Iterator[None]:
+    """Limit how much more memory this process may allocate inside the block.
+
+    A lower limit that is there already stays. macOS ignores the limit.
+    """
+    old_soft, old_hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = psutil.Process().memory_info().vms + extra_bytes
+    if old_soft == resource.RLIM_INFINITY or limit < old_soft:
+        limit_process({resource.RLIMIT_AS: limit})
     try:
         yield
     finally:
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, old_limits)
+            resource.setrlimit(resource.RLIMIT_AS, (old_soft, old_hard))
 
 
-def limit_process(wanted: Mapping[int, int]) -> None:
+def limit_process(limits: Mapping[int, int]) -> None:
     """Set resource limits of this process.
 
     Hard limits of the system stay, and win if they are lower.
 
     Args:
-        wanted: Limits by kind (`resource.RLIMIT_...`).
+        limits: Limits by resource (`resource.RLIMIT_...`).
     """
-    for limit, value in wanted.items():
-        _, hard = resource.getrlimit(limit)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    for resource_id, limit in limits.items():
+        _, hard = resource.getrlimit(resource_id)
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         # The system may refuse: macOS takes no limit on memory.
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(limit, (value, hard))
+            resource.setrlimit(resource_id, (soft, hard))
 
 
 def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
-    """Wait until `sender` sends this signal, which the calling thread has blocked.
+    """Wait until the process `sender` sends a signal, which the calling thread has blocked.
 
     If the system does not report who sent a signal, the first one ends the wait.
     """
@@ -131,14 +139,15 @@ def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
 
 @functools.cache
 def note(words: str, tell: Callable[[str], None] = print) -> None:
-    """Report a fact about this system, once per process."""
+    """Print a fact about this system, once per process: the cache stops the second time."""
     tell(f"note: {words}")
 
 
 def thread_states(pid: int) -> tuple[Set[str], float]:
-    """Return what the threads of a process do, as psutil names it, and the seconds they computed.
+    """Return the states of a process's threads, as psutil names them, and their CPU seconds.
 
-    They sleep where the system does not say it (macOS), and if one has just ended.
+    If the system does not tell (macOS), or a thread has just ended, the answer is "sleeping" and
+    0 s.
     """
     try:
         threads = psutil.Process(pid).threads()
@@ -149,7 +158,11 @@ def thread_states(pid: int) -> tuple[Set[str], float]:
 
 
 def process_space() -> str:
-    """The boot of this machine and the namespace in which process ids mean something: two words."""
+    """Return an id of this boot and of the namespace of process ids, separated by a space.
+
+    The pids of two processes can be compared only if their ids are equal. Without Linux's files,
+    it is the time of the boot and `-`.
+    """
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

@@ -42,43 +42,49 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 
 def shown(path: str | os.PathLike) -> str:
-    """The name of a file as a part of a line: what would break the line becomes an escape."""
+    """Return the path of a file for a message of one line: line breaks and tabs become escapes."""
     text = printable(os.fspath(path))
     return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """The known name that a mistyped word stands for, whatever its case; "" if none is near."""
+def meant(word: str, known_names: Iterable[str]) -> str:
+    """Return the known name that is nearest to a mistyped word; "" if none is near.
+
+    Upper and lower case do not matter.
+    """
     from difflib import get_close_matches  # Only a mistake pays for its import.
 
-    names = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower(), names, 1)
-    return names[near[0]] if near else ""
+    name_of_lower = {name.lower(): name for name in known_names}
+    nearest = get_close_matches(word.lower(), name_of_lower, n=1)
+    return name_of_lower[nearest[0]] if nearest else ""
 
 
-def did_you_mean(word: str, known: Iterable[str], written: str = "{}") -> str:
-    """`meant` as the end of a sentence, or "".
+def did_you_mean(word: str, known_names: Iterable[str], written: str = "{}") -> str:
+    """Return the end of a message, `; did you mean train?`, or "" if no known name is near.
 
     Args:
-        word: What was typed.
-        known: The names that it may stand for.
-        written: How the right one is written.
+        word: The word that the user typed.
+        known_names: The names that it may stand for.
+        written: A format for the suggested name, such as `--{}`.
     """
-    name = meant(word, known)
+    name = meant(word, known_names)
     return f"; did you mean {written.format(name)}?" if name else ""
 
 
 def nearest_file(path: str | os.PathLike[str], other: str | os.PathLike[str] = ".") -> str:
-    """`did_you_mean` of a file that is not there, among those beside it.
+    """Return the end of a message that suggests an existing file for a missing one, or "".
 
     Args:
-        path: The file.
-        other: Another folder, below which the path may be meant.
+        path: The missing file. The files in its folder are suggested.
+        other: Another folder, to which the path may be relative.
     """
     folder, name = os.path.split(path)
     parents = [folder or ".", os.path.join(other, folder)]

@@ -15,7 +15,7 @@ from epic100.base.errors import EpicError
 
 
 def use_modules(modules: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Put `modules["folder"]` on the import path and import `modules["imports"]` in order.
+    """Import the user's own modules: add `modules["folder"]` to the path, import `"imports"`.
 
     Args:
         modules: The section `modules:` of the config; None means no folder and no imports.

@@ -46,9 +46,10 @@ SAVE_SECONDS = 120
 WAITED = (
     "another process did not answer for half an hour (it hangs on its disk, or the network does)"
 )
-# These reasons may follow from the failure of another process. The likeliest cause comes first. The
-# launcher ends the other processes with SIGTERM.
-FOLLOWS = (
+# Errors with these texts may be a consequence of another process's failure. The earlier a pattern
+# comes, the likelier its error is the cause itself. SIGTERM comes last, because the launcher ends
+# the other processes with it.
+CONSEQUENCE_PATTERNS = (
     r"process \d+ (was killed by (?!SIGTERM)|ended)",
     r"process \d+ (failed|found)",
     r"process \d+ was killed by SIGTERM|^stopped by",
@@ -69,22 +70,22 @@ def run_ranks(
 
     Args:
         calls: A call for each process.
-        environments: Variables of each.
-        first: The number by which the first one is called.
+        environments: Environment variables for each process.
+        first: The number of the first process in messages. The others count on from it.
         look: Called once a second, and at the end.
 
     Raises:
-        EpicError: A process failed (with its own message) or was killed by a signal, or this one
-            is asked to end.
+        EpicError: A process failed (then the message is its own) or was killed by a signal, or this
+            process is asked to end.
     """
-    # SIGINT is not in it, so Ctrl-C stays a KeyboardInterrupt.
+    # SIGINT is not listed, so Ctrl-C stays a KeyboardInterrupt.
     os.environ[HANDLED] = "SIGTERM,SIGHUP"
     with private_folder() as folder:
         commands = {}
         for number, call in enumerate(calls):
-            path = Path(folder, f"call_{number}")
-            path.write_bytes(pickle.dumps((os.getpid(), *call)))
-            commands[number] = ("-u", "-P", "-m", PROCESS, str(path))
+            call_file = Path(folder, f"call_{number}")
+            call_file.write_bytes(pickle.dumps((os.getpid(), *call)))
+            commands[number] = ("-u", "-P", "-m", PROCESS, str(call_file))
         try:
             ranks = start_processes(
                 "ranks",
@@ -95,6 +96,7 @@ def run_ranks(
                 {number: f"rank {first + number}: " for number in commands},
             )
             try:
+                # The wait gives None while processes run, and ends the others if one fails.
                 while (ended := ranks.wait(LOOK_SECONDS, period=0.1)) is None:
                     look()
             finally:
@@ -108,12 +110,12 @@ def run_ranks(
 
 
 def rank() -> int:
-    """The number of this process among those that train together."""
+    """Return the number of this process among those that train together; 0 if it is alone."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together; 1 if this one is alone."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
@@ -125,24 +127,28 @@ def on_rank_0(task: Callable[[], Result]) -> Result:
     Raises:
         EpicError: The task raised it on rank 0; every rank then raises it.
     """
-    # It holds the result and the message of an error.
     outcome: list[Any] = [None, None]
     if rank() == 0:
         try:
-            outcome[0] = task()
+            outcome = [task(), None]
         except EpicError as error:
             if world() == 1:
                 raise
-            outcome[1] = str(error)
+            outcome = [None, str(error)]
     if world() > 1:
+        # This replaces the items of the list on each other rank by those of rank 0.
         distributed.broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise EpicError(outcome[1])
-    return outcome[0]
+    result, message = outcome
+    if message is not None:
+        raise EpicError(message)
+    return result
 
 
 def from_all(value: Any) -> list[Any]:
-    """What each rank gives, in order; all must call it together."""
+    """Gather a value from each rank, and return all values in the order of the ranks.
+
+    All ranks must call it together.
+    """
     values = [value] * world()
     if world() > 1:
         distributed.all_gather_object(values, value)
@@ -150,31 +156,32 @@ def from_all(value: Any) -> list[Any]:
 
 
 def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
-    """A folder that only this user can enter (mode 0700), in `parent` if that is writable."""
+    """Make a temporary folder that only this user can enter, in `parent` if that is writable."""
     usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
     return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
 
 
 def cause_of(errors: Iterable[EpicError]) -> EpicError:
-    """The error that most likely caused the others, which came from other processes."""
+    """Return the error that most likely caused the others, of the errors of several processes."""
 
-    def order(error: EpicError) -> int:
-        positions = (
-            position
-            for position, pattern in enumerate(FOLLOWS, start=1)
+    def place_as_cause(error: EpicError) -> int:
+        """Return 0 for an error that is no known consequence; the larger, the less likely."""
+        places = (
+            place
+            for place, pattern in enumerate(CONSEQUENCE_PATTERNS, start=1)
             if re.search(pattern, str(error))
         )
-        return next(positions, 0)
+        return next(places, 0)
 
-    return min(errors, key=order)
+    return min(errors, key=place_as_cause)
 
 
 def error_of(number: int, failure: ProcessFailure) -> EpicError:
-    """The error of a process that failed: its own, or in words how it ended.
+    """Return the error of a process that failed: its own EpicError, or a text on how it ended.
 
     Args:
         number: The number of the process.
-        failure: What torch recorded about it.
+        failure: torch's record of the failure.
     """
     message = failure.message
     if isinstance(message, dict):
@@ -182,7 +189,7 @@ def error_of(number: int, failure: ProcessFailure) -> EpicError:
         if class_name == EpicError.__name__:
             return EpicError(text)
         why = f"failed with {class_name}: {text.splitlines()[0]} (its traceback is above)"
-        if "imed out" in text:
+        if "imed out" in text:  # The texts say "timed out" and "Timed out".
             why = f"found that {WAITED}"
     elif failure.exitcode > 0:
         why = f"ended with exit code {failure.exitcode} (its reason stands above)"
@@ -198,16 +205,17 @@ def error_of(number: int, failure: ProcessFailure) -> EpicError:
 
 @record
 def be_rank(parent: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Make a call as one of several processes; `record` writes down why it fails.
+    """Make a call as one of several processes; torch's `record` writes down why it fails.
 
     Args:
-        parent: Process id of who started it, with which it ends; 0: its parent.
-        function: The function.
+        parent: Id of the launcher's process. If the launcher ends, this process does too. 0 means
+            the parent process.
+        function: The function to call.
         *arguments: Its arguments.
 
     Raises:
-        EpicError: The call fails. It has this class and no other, which the launcher knows by its
-            name.
+        EpicError: The call fails with an EpicError or a subclass. It is always raised as EpicError
+            itself, because the launcher recognises it by this name.
     """
     _end_with(parent or os.getppid())
     try:
@@ -217,9 +225,13 @@ def be_rank(parent: int, function: Callable[..., None], *arguments: Any) -> None
 
 
 def _end_with(parent: int) -> None:
-    """Exit when the launcher dies: an orphaned rank would write into the next run's folder."""
+    """Start a thread that ends this process when the launcher dies.
+
+    An orphaned rank would write into the next run's folder.
+    """
 
     def watch() -> None:
+        """End this process once it has another parent, as an orphan has."""
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
@@ -228,7 +240,7 @@ def _end_with(parent: int) -> None:
 
 
 def main(path: str) -> None:
-    """Make the call in a file."""
+    """Make the call that `run_ranks` pickled into a file."""
     log_to_stdout()
     try:
         be_rank(*pickle.loads(Path(path).read_bytes()))

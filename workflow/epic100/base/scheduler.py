@@ -21,11 +21,11 @@ ASK_SECONDS = 60.0
 
 
 class NoAnswerError(RuntimeError):
-    """A command of the scheduler failed or timed out; the text is its own message.
+    """A command of the scheduler failed or timed out.
 
     Args:
-        message: This text.
-        never: Whether it would fail again: there is no such program or cluster here.
+        message: The scheduler's own message.
+        never: Whether asking again is useless: there is no such program or cluster here.
     """
 
     def __init__(self, message: str, never: bool = False):
@@ -35,18 +35,18 @@ class NoAnswerError(RuntimeError):
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """A job that has not ended.
+    """A job on a cluster that has not ended.
 
     Args:
-        about: Its rule and wildcards.
-        id: The scheduler's id.
-        where: Its cluster and partition, or queue.
-        state: In the scheduler's word.
-        pending: Whether it has not started yet.
-        elapsed: How long it runs.
-        user: Who submitted it.
-        reason: Why it is pending, in words for the user.
-        cluster: The name of its cluster, or "".
+        about: The rule and the wildcards of the job.
+        id: The scheduler's id of the job.
+        where: The cluster and the partition, or the queue.
+        state: The state in the scheduler's own word, such as RUNNING.
+        pending: Whether the job has not started yet.
+        elapsed: The time since the job started, as text.
+        user: The user who submitted the job.
+        reason: Why the job is pending, in words for the user.
+        cluster: The name of the cluster, or "".
     """
 
     about: str
@@ -68,10 +68,10 @@ class ClusterJob:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a process was granted.
+    """The job and the GPUs that a scheduler granted to a process.
 
     Args:
-        job: The job that it runs in, as `id@cluster`; "" for none.
+        job: The job in which the process runs, as `id@cluster`; "" for none.
         gpus: Evidence that the job has GPUs, as text for messages, or None.
     """
 
@@ -80,10 +80,11 @@ class Grant:
 
 
 class Scheduler:
-    """No scheduler: all runs on this machine. Others override what they know better.
+    """The interface of a scheduler. This class itself stands for none: all runs on this machine.
 
     Args:
-        facts: By what it finds the jobs of a run; plain values, which a run's record keeps.
+        facts: Plain values by which the scheduler finds the jobs of a run. The run's record keeps
+            them.
     """
 
     name: ClassVar[str] = "none"
@@ -93,13 +94,13 @@ class Scheduler:
 
     @classmethod
     def look_up_site(cls, name: str) -> None:
-        """Look up a site that the user named. Raises EpicError if it is not among those known."""
+        """Look up a cluster site that the user named. Raises EpicError if no such site is known."""
 
     def jobs(self, seconds: float = ASK_SECONDS) -> list[ClusterJob]:
-        """The jobs of the run that have not ended.
+        """Return the jobs of the run that have not ended.
 
         Raises:
-            NoAnswerError: It does not answer within so many seconds.
+            NoAnswerError: The scheduler does not answer within `seconds`.
         """
         return []
 
@@ -107,25 +108,27 @@ class Scheduler:
         """Cancel these jobs.
 
         Raises:
-            EpicError: It refuses.
+            EpicError: The scheduler refuses.
         """
 
     def granted(self, environment: Mapping[str, str] = os.environ) -> Grant:
-        """What a process with these variables was granted."""
+        """Return the job and the GPUs of a process with these environment variables."""
         return Grant()
 
     def on_nodes(self, count: int, wait: float) -> tuple[list[str], str]:
-        """How a program is started on each of the nodes of this job.
+        """Return the command that starts a program on each node of this job.
 
         Args:
-            count: Nodes.
-            wait: Seconds after which all are ended once one has ended.
+            count: Number of nodes.
+            wait: When the program has ended on one node, it is ended on the others after so many
+                seconds.
 
         Returns:
-            The command that the program follows, and the variable with the number of a node there.
+            The words of the command, to which those of the program are appended; and the
+            environment variable that holds the number of the node there.
 
         Raises:
-            EpicError: This is no job, or its scheduler cannot.
+            EpicError: This is no cluster job, or the scheduler cannot start programs on its nodes.
         """
         raise EpicError(
             f"train.nodes is {count}, but this is no job of a cluster that is known here; expected "
@@ -136,7 +139,10 @@ class Scheduler:
 
 @functools.cache
 def known() -> dict[str, type[Scheduler]]:
-    """The schedulers by name."""
+    """Return all classes of schedulers by name: this one, and those of other parts of the library.
+
+    A part has a scheduler if it is a package with a module `scheduler`, whose `HERE` is the class.
+    """
     schedulers = [Scheduler]
     for package in pkgutil.iter_modules(epic100.__path__, "epic100."):
         module = f"{package.name}.scheduler"
@@ -146,22 +152,22 @@ def known() -> dict[str, type[Scheduler]]:
 
 
 def here(environment: Mapping[str, str] = os.environ) -> Scheduler:
-    """The scheduler in whose job a process with these variables runs."""
-    schedulers = [scheduler() for scheduler in known().values()]
+    """Return the scheduler in whose job a process with these variables runs, or `Scheduler`."""
+    no_scheduler, *others = [scheduler() for scheduler in known().values()]
     return next(
-        (scheduler for scheduler in schedulers if scheduler.granted(environment) != Grant()),
-        schedulers[0],
+        (scheduler for scheduler in others if scheduler.granted(environment) != Grant()),
+        no_scheduler,
     )
 
 
-_in_charge: list[Scheduler] = []
+_in_charge: list[Scheduler] = []  # It holds one scheduler at most.
 
 
 def take_charge(scheduler: Scheduler) -> None:
-    """Note that this scheduler runs the jobs of the run of this process."""
+    """Note that this scheduler runs the jobs of this process's run; `in_charge` returns it."""
     _in_charge[:] = [scheduler]
 
 
 def in_charge() -> Scheduler:
-    """The scheduler that runs the jobs of the run of this process."""
+    """Return the scheduler that runs the jobs of this process's run, as `take_charge` noted it."""
     return _in_charge[0] if _in_charge else Scheduler()

@@ -1,4 +1,4 @@
-"""Where the workflow's own files are: the Snakefile, rules, config, profiles, schemas and locks.
+"""Paths of the workflow's own files: the Snakefile, rules, config, profiles, schemas and locks.
 
 A clone has them beside the library. A wheel has them inside the package, in the same folders.
 """
@@ -7,6 +7,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# This file lies in `epic100/base/`, and in a clone `epic100/` lies in `workflow/`.
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONE = PACKAGE.parents[1]
 # The Snakefile is in this folder.
@@ -14,7 +15,7 @@ ROOT = CLONE if (CLONE / "Snakefile").is_file() else PACKAGE / "shipped"
 
 
 def own_version() -> str:
-    """The version of the package; that of a clone which is not installed is not known."""
+    """Return the version of the package, or `a clone, not installed`, which has no version."""
     try:
         return version("epic100")
     except PackageNotFoundError:

@@ -27,7 +27,10 @@ FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 def handling(
     numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
-    """Handle these signals within a block. Only the main thread can; in others it does nothing."""
+    """Set a handler for signals within a block; then put the old handlers back.
+
+    Only the main thread can set handlers. In other threads this does nothing.
+    """
     is_main_thread = threading.current_thread() is threading.main_thread()
     old_handlers = {number: signal.signal(number, handler) for number in numbers if is_main_thread}
     try:
@@ -41,23 +44,24 @@ class Stopped(EpicError):
     """A signal asked to stop; what is done is saved."""
 
 
-# It holds the signals that this process is ending for.
+# It holds the names of the signals that came and that this process ends for.
 _stopping: list[str] = []
 
 
 @contextmanager
 def until_the_last_line() -> Iterator[None]:
-    """The last block of a process, which ends with its last line, whatever signals come.
+    """Handle signals during the last block of a process, so that it ends with its own message.
 
     Before a training takes signals over (`StopSignals.noting`), the first SIGTERM or SIGUSR1 ends
-    the block with an error. Once one came, here or there, later ones are ignored: Snakemake and
-    a cluster send several, and a process that ends would die without its message.
+    the block with an error. Once a signal came, here or there, later ones are ignored: Snakemake
+    and a cluster send several, and a process that is ending would die without its message.
 
     Raises:
         Stopped: A signal came.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
+        """Raise Stopped for the first signal, and ignore later ones."""
         if not _stopping:
             _stopping.append(signal.Signals(number).name)
             raise Stopped(f"{_stopping[0]} came: stopped; {GO_ON}")
@@ -68,19 +72,23 @@ def until_the_last_line() -> Iterator[None]:
 
 
 class StopSignals:
-    """Stores the first of SIGNALS in `requested`, within `noting`, instead of ending the process.
+    """Store the name of the first stop signal, within the block `noting`, so that work can finish.
 
     A second SIGINT raises KeyboardInterrupt.
+
+    Attributes:
+        requested: The name of the signal, such as SIGUSR1; None if none came.
     """
 
     def __init__(self) -> None:
         self.requested: str | None = None
 
     def noting(self) -> AbstractContextManager[None]:
-        """A block in which the signals are noted."""
-        return handling(SIGNALS, self._note)
+        """Return a block in which the signals are stored in `requested`."""
+        return handling(SIGNALS, self._store)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _store(self, number: int, frame: FrameType | None) -> None:
+        """Store the signal if it is the first one; the process then counts as ending."""
         if number == signal.SIGINT and self.requested == "SIGINT":
             raise KeyboardInterrupt
         self.requested = self.requested or signal.Signals(number).name
@@ -88,24 +96,25 @@ class StopSignals:
 
 
 def forwarding(send: Callable[[int], None]) -> AbstractContextManager[None]:
-    """Forward SIGUSR1 and SIGUSR2, which ask for a save, to the processes that train.
+    """Return a block that forwards SIGUSR1 and SIGUSR2, which ask the training for a save.
 
     Args:
-        send: Sends them the signal with this number.
+        send: Sends the signal with this number to the processes that train.
     """
     return handling(FORWARDED, lambda number, frame: send(number))
 
 
 def shelter_workers(loader: DataLoader) -> None:
-    """Let the loader's workers survive signals to their process group, so the iteration can finish.
+    """Make a loader's workers ignore stop signals, so that they can finish the iteration.
 
-    They exit when their parent ends them or dies.
+    Such a signal may go to the whole process group. The workers exit when their parent ends them or
+    dies.
     """
     loader.worker_init_fn = partial(_ignore_signals, then=loader.worker_init_fn)
 
 
 def end_workers(loader: DataLoader) -> None:
-    """End persistent workers now.
+    """End the persistent workers of a loader now.
 
     The garbage collector would first take their queues apart and then wait for each worker for 5 s.
     """
@@ -116,6 +125,7 @@ def end_workers(loader: DataLoader) -> None:
 
 
 def _ignore_signals(worker: int, then: Callable[[int], None] | None) -> None:
+    """Ignore stop signals in a worker, except SIGTERM of its parent; then call `then(worker)`."""
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
@@ -128,5 +138,6 @@ def _ignore_signals(worker: int, then: Callable[[int], None] | None) -> None:
 
 
 def _end_at_parents_signal(parent: int) -> None:
+    """Wait for the parent's SIGTERM, then end this process at once."""
     wait_for_signal_of(parent, signal.SIGTERM)
     os._exit(0)

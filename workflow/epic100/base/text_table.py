@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # The rules read tables, and Snakemake's environment may have
 
 # A table has at most so many bytes. The largest official CSV has 2**23.
 LARGEST = 2**26
-# A table has at most MOST fields. Each line counts as LINE fields more, since it takes as much
+# A table has at most MOST_FIELDS. Each line counts as FIELDS_PER_LINE more, since it takes as much
 # memory besides its fields. The largest official CSV has 67,000 lines of 15 fields.
-MOST, LINE, MOST_COLUMNS = 2**23, 8, 1000
+MOST_FIELDS, FIELDS_PER_LINE, MOST_COLUMNS = 2**23, 8, 1000
 # The first bytes of a file tell its kind.
 PACKED = {
     b"\x1f\x8b": "packed by gzip: unpack it",
@@ -28,8 +28,9 @@ PACKED = {
     b"\xfe\xff": "UTF-16: save it as UTF-8",
     b"PK": "a zip or a spreadsheet: unpack it, or save it as CSV",
 }
-# A download may leave another file in a table's place. Its first line begins with one of these.
-INSTEAD = {
+# A download may leave another file in a table's place. Its first line begins with one of these, in
+# lower case.
+NO_TABLES = {
     "<!doctype": "a web page: fetch the file itself (of GitHub, its raw address)",
     "<html": "a web page: fetch the file itself (of GitHub, its raw address)",
     "version https://git-lfs": "a pointer of git-lfs in the file's place: run `git lfs pull`",
@@ -52,18 +53,29 @@ def write_table(
 
 
 def write_frame(frame: "pd.DataFrame", path: str | os.PathLike, **form: Any) -> None:
-    """Write a data frame as a tab-separated table atomically; `form` as for its `to_csv`."""
+    """Write a data frame as a tab-separated table atomically.
+
+    Args:
+        frame: The data frame.
+        path: The file to write.
+        **form: Options for pandas' `to_csv`.
+    """
     with atomic_path(path) as temporary:
         frame.map(_cell).to_csv(temporary, sep="\t", index=False, **form)
 
 
 def read_frame(path: str | os.PathLike, **form: Any) -> "pd.DataFrame":
-    """Read a tab-separated table that this workflow wrote; `form` as for `pandas.read_csv`."""
+    """Read a tab-separated table that this workflow wrote.
+
+    Args:
+        path: The file.
+        **form: Options for `pandas.read_csv`.
+    """
     import pandas as pd
 
     with reading(path) as file:
         return pd.read_csv(file, sep="\t", **form).map(
-            lambda value: _plain(value) if isinstance(value, str) else value
+            lambda value: _text_of_cell(value) if isinstance(value, str) else value
         )
 
 
@@ -79,8 +91,8 @@ def read_table(
         delimiter: Separator of fields.
 
     Returns:
-        Per row: the line of the file where it begins, and its text by column. Fields missing at
-        the end of a row are "".
+        For each row, the number of the line where it begins, and its texts by column. Fields that
+        are missing at the end of a row are "".
 
     Raises:
         EpicError: No such file, not UTF-8, unclosed quotes, a missing or duplicate column, or too
@@ -100,6 +112,8 @@ def read_table(
             reader, line = csv.reader(text, delimiter=delimiter, strict=True), 1
             header = next(reader, [])
             _check_header(path, header, columns, about)
+            # A row may have several lines, if quotes hold line breaks. `line_num` is its last one,
+            # so the next row begins one later.
             line = reader.line_num + 1
             for fields in reader:
                 if len(fields) > len(header):
@@ -107,7 +121,7 @@ def read_table(
                         f"{path}: line {line}: {len(fields)} fields, the header has {len(header)}; "
                         f"expected {about}"
                     )
-                if (len(rows) + 1) * (len(header) + LINE) > MOST:
+                if (len(rows) + 1) * (len(header) + FIELDS_PER_LINE) > MOST_FIELDS:
                     raise csv.Error(f"no table of this field has so many lines of {len(header)}")
                 if fields:
                     fields += [""] * (len(header) - len(fields))
@@ -132,11 +146,12 @@ def read_own_table(
     delimiter: str = "\t",
     optional: Container[str] = (),
 ) -> list[dict[str, Any]]:
-    """Read a table whose columns have kinds, as those that this workflow wrote.
+    """Read a table, such as one that this workflow wrote, and convert the texts to values.
 
     Args:
         path: The file.
-        kinds: By column, what makes its value of a text, or raises ValueError.
+        kinds: A function for each column that converts a text to a value, such as `int`, or raises
+            ValueError.
         about: What the file is and how it is made again, for errors.
         delimiter: Separator of fields.
         optional: Columns that files of earlier versions lack; their text is "" then.
@@ -145,8 +160,8 @@ def read_own_table(
         The values of each row by column.
 
     Raises:
-        EpicError: As `read_table`, or a text has no value, so that the file is damaged or was
-            edited. The message names file, line and column.
+        EpicError: The table cannot be read (`read_table`), or a text cannot be converted, so the
+            file is damaged or was edited. The message names file, line and column.
     """
     rows = []
     columns = [name for name in kinds if name not in optional]
@@ -154,7 +169,7 @@ def read_own_table(
         row = {}
         for name, parse in kinds.items():
             try:
-                row[name] = parse(_plain(texts.get(name, "")))
+                row[name] = parse(_text_of_cell(texts.get(name, "")))
             except ValueError as error:
                 raise EpicError(
                     f"{path}: line {line}: {name} is {texts[name][:80]!r}; expected {about}"
@@ -173,10 +188,11 @@ def refuse_large(path: Path, about: str) -> None:
 
 
 def _check_header(path: Path, header: list[str], columns: Sequence[str], about: str) -> None:
+    """Raise if the header lacks one of `columns` or has it twice; say what the file may be."""
     if len(header) > MOST_COLUMNS:
         raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
     missing = [name for name in columns if name not in header]
-    for begin, file_type in INSTEAD.items():
+    for begin, file_type in NO_TABLES.items():
         if missing and header and header[0].lstrip().lower().startswith(begin):
             raise EpicError(f"{path}: is {file_type}; expected {about}")
     if missing:
@@ -197,8 +213,9 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell: a text that a spreadsheet would run gets an apostrophe in front."""
+    """Return a value as a cell: a text that a spreadsheet would run gets an apostrophe in front."""
     if isinstance(value, str) and FORMULA.match(value):
+        # A negative number such as -1 begins like a formula but is none. It stays.
         with suppress(ValueError):
             float(value)
             return value
@@ -206,6 +223,6 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _plain(text: str) -> str:
-    """The text that became this cell."""
+def _text_of_cell(text: str) -> str:
+    """Return the text that `_cell` made this cell of: without the apostrophe in front."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text

@@ -1,4 +1,4 @@
-"""Tensor files of ours: one way to write them atomically, one way to read them and see damage.
+"""Tensor files of this workflow: they are written atomically and checked for damage when read.
 
 `torch.save` writes a zip with a pickle of the structure and one member per storage.
 `torch.load(weights_only=True)` runs no code of the file, but looks at no checksum: here they are
@@ -22,11 +22,11 @@ ZIP = b"PK\x03\x04"  # Torch tells its formats apart by these bytes only.
 
 
 class Fault(Exception):
-    """What is wrong with a file, as text for users."""
+    """A tensor file is wrong. The text says how, for users, without the path."""
 
 
 def pack(content: Any) -> memoryview:
-    """The bytes of a tensor file. They depend on the content only, not on the file's name."""
+    """Return a content as the bytes of a tensor file, which do not depend on the file's name."""
     # Given a path, `torch.save` writes its (temporary) name into the file.
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -40,7 +40,7 @@ def write_tensors(content: Any, path: str | os.PathLike) -> None:
 
 
 def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: bool = False) -> Any:
-    """Read a tensor file of ours to the CPU.
+    """Read a tensor file of this workflow to the CPU.
 
     Args:
         path: The file.
@@ -72,10 +72,14 @@ def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: boo
 
 
 def require_whole(file: IO[bytes]) -> bool:
-    """Raise Fault if a file of torch.save is cut short or altered; leave it at its start.
+    """Check that a file of torch.save is neither cut short nor altered; then go to its start.
 
     Returns:
-        Whether it is a zip. Before torch 1.6 files had another form, without checksums.
+        Whether the file is a zip. Before torch 1.6, files had another form without checksums, so
+        they are not checked.
+
+    Raises:
+        Fault: The file is cut short or altered.
     """
     is_zip = file.read(len(ZIP)) == ZIP
     if is_zip:
@@ -91,19 +95,19 @@ def require_whole(file: IO[bytes]) -> bool:
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether an error is one of too little memory; torch's allocator has its own."""
+    """Whether an error means too little memory; torch raises a RuntimeError with its own texts."""
     text = str(error)
     return isinstance(error, MemoryError) or "allocate memory" in text or "not enough mem" in text
 
 
 def too_little_memory(path: str | os.PathLike) -> str:
-    """What to say when the machine has no memory for a file."""
+    """Return the message that the machine has too little memory for a file."""
     size = os.path.getsize(path) / 2**20
     return f"too little memory for its {size:.1f} MiB; free some, or ask for more"
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a file, as a short clause."""
+    """Describe why torch cannot load a file, as a short clause for messages."""
     if isinstance(error, Fault):
         return str(error)
     if isinstance(error, ModuleNotFoundError):

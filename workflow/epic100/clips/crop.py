@@ -1,4 +1,4 @@
-"""Which part of a picture a clip shows. It is drawn before the pictures are decoded.
+"""Draw the crop of a clip at random: the part of each picture that is decoded and shown.
 
 The draws are those of MMAction2's `RandomCrop`, `RandomResizedCrop`, `CenterCrop` and `Flip`, from
 NumPy's random numbers alone. The window is then rounded to even pixels of the file, because a
@@ -20,16 +20,16 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Crop:
-    """A square crop of all pictures of a clip, or the whole pictures.
+    """The rule by which clips are cropped: one square for all pictures of a clip, or no crop.
 
     Args:
-        kind: "centre"; "random": anywhere; "resized": a random share of the picture's area with a
-            random aspect ratio, scaled to a square (Szegedy et al., Going deeper with
+        kind: "centre"; "random": anywhere; "resized": a random fraction of the picture's area with
+            a random aspect ratio, scaled to a square (Szegedy et al., Going deeper with
             convolutions); None: the whole picture.
         size: Side of the square, in pixels; None for the whole picture.
-        short_side: What the picture's shorter side is scaled to; from a closed interval, one is
-            drawn. None: not scaled. "resized" does not use it.
-        area: The smallest and the largest share of the picture, for "resized".
+        short_side: Pixels to which the picture's shorter side is scaled, or a closed interval from
+            which they are drawn. None: not scaled. "resized" does not use it.
+        area: The smallest and the largest fraction of the picture's area, for "resized".
         flip_ratio: Probability that left and right are exchanged.
 
     Raises:
@@ -54,88 +54,113 @@ class Crop:
             )
 
     def draw(self, picture: tuple[int, int]) -> tuple[tuple[int, int] | None, Window | None]:
-        """Draw what one clip shows.
+        """Draw the size and the window of one clip.
 
         Args:
             picture: (height, width) of the file's pictures.
 
         Returns:
-            (height, width) that the clip's pictures are scaled to, and the part of the file's
-            pictures that they show; None: not scaled, and all of it.
+            (height, width) that the clip's pictures are scaled to, or None if they are not scaled;
+            and the window of the file's pictures that they show, or None for all.
 
         Raises:
             EpicError: The scaled picture is smaller than the crop.
         """
         if self.size is None:
             size, window = _draw_size(picture, self.short_side), Window(0, 0, *picture)
+        elif self.kind == "resized":
+            size, window = (self.size, self.size), _draw_resized_window(picture, self.area)
         else:
-            size, is_resized = (self.size, self.size), self.kind == "resized"
-            window = (
-                _resized(picture, self.area) if is_resized else self._square(picture, self.size)
-            )
+            size, window = (self.size, self.size), self._draw_square_window(picture, self.size)
         flip = self.flip_ratio > 0 and np.random.rand() < self.flip_ratio
         return size, replace(window, flipped=flip) if self.kind or self.flip_ratio else None
 
-    def _square(self, picture: tuple[int, int], size: int) -> Window:
+    def _draw_square_window(self, picture: tuple[int, int], size: int) -> Window:
+        """Draw a square of the scaled picture, in its centre or anywhere, as pixels of the file.
+
+        Args:
+            picture: (height, width) of the file's pictures.
+            size: Side of the square in the scaled picture.
+        """
         scaled = _draw_size(picture, self.short_side) or picture
+        scaled_height, scaled_width = scaled
+        height, width = picture
         if size > min(scaled):
             raise EpicError(
                 f"DecodeSegment: size is {size}, but a picture is scaled to "
-                f"{scaled[1]}x{scaled[0]}; expected a short_side of at least {size}"
+                f"{scaled_width}x{scaled_height}; expected a short_side of at least {size}"
             )
-        free = [side - size for side in scaled]
+        room_down, room_across = scaled_height - size, scaled_width - size
         if self.kind == "centre":
-            top, left = (room // 2 for room in free)
+            top, left = room_down // 2, room_across // 2
         else:
             # MMAction2's RandomCrop draws in this order too, and never the last place.
-            top, left = (int(np.random.randint(room)) if room else 0 for room in free)
-        rows, columns = (
-            _in_file(start, size, scaled_side, file_side)
-            for start, scaled_side, file_side in zip((top, left), scaled, picture, strict=True)
-        )
-        return Window(rows[0], columns[0], rows[1], columns[1])
+            top = int(np.random.randint(room_down)) if room_down else 0
+            left = int(np.random.randint(room_across)) if room_across else 0
+        file_top, file_height = _in_file(top, size, scaled_height, height)
+        file_left, file_width = _in_file(left, size, scaled_width, width)
+        return Window(file_top, file_left, file_height, file_width)
 
 
 def _draw_size(
     picture: tuple[int, int], short_side: int | tuple[int, int] | None
 ) -> tuple[int, int] | None:
-    """(height, width) that a clip's pictures are scaled to, or None if they are not scaled.
+    """Return the (height, width) to which a clip's pictures are scaled; None for no scaling.
 
     Args:
         picture: (height, width) of the file's pictures.
-        short_side: Pixels of the shorter side, or the closed interval that they are drawn from, as
-            MMAction2's `RandomRescale` does.
+        short_side: Pixels of the shorter side, or a closed interval from which they are drawn, as
+            in MMAction2's `RandomRescale`.
     """
     if short_side is None:
         return None
     if not isinstance(short_side, int):
-        short_side = int(np.random.randint(short_side[0], short_side[1] + 1))
+        smallest, largest = short_side
+        short_side = int(np.random.randint(smallest, largest + 1))
     factor = short_side / min(picture)
     # `mmcv.rescale_size` rounds in the same way.
     height, width = (int(side * factor + 0.5) for side in picture)
     return height, width
 
 
-def _in_file(start: int, length: int, made: int, whole: int) -> tuple[int, int]:
-    """First pixel and length in the file of a stretch of a side that is scaled to `made`."""
-    if length == made:
-        return 0, whole
-    scale = whole / made
-    kept = min(2 * round(length * scale / 2), whole // 2 * 2)
-    return min(2 * round(start * scale / 2), (whole - kept) // 2 * 2), kept
+def _in_file(start: int, length: int, scaled_side: int, file_side: int) -> tuple[int, int]:
+    """Convert a stretch of a scaled side to the first pixel and the length in the file.
+
+    Both are rounded to even numbers, because a chroma sample covers two pixels.
+
+    Args:
+        start: First pixel of the stretch in the scaled picture.
+        length: Pixels of the stretch in the scaled picture.
+        scaled_side: Length of the side in the scaled picture.
+        file_side: Length of the same side in the file.
+    """
+    if length == scaled_side:
+        return 0, file_side
+    scale = file_side / scaled_side
+    file_length = min(2 * round(length * scale / 2), file_side // 2 * 2)
+    return min(2 * round(start * scale / 2), (file_side - file_length) // 2 * 2), file_length
 
 
-def _resized(picture: tuple[int, int], area: tuple[float, float]) -> Window:
+def _draw_resized_window(picture: tuple[int, int], area: tuple[float, float]) -> Window:
+    """Draw a window of random area and aspect ratio, as MMAction2's `RandomResizedCrop` does.
+
+    Args:
+        picture: (height, width) of the file's pictures.
+        area: The smallest and the largest fraction of the picture's area.
+    """
     height, width = picture
+    # Logarithms make a ratio as likely as its inverse.
     low, high = np.log(ASPECT_RATIOS)
     ratios = np.exp(np.random.uniform(low, high, ATTEMPTS))
     areas = np.random.uniform(*area, ATTEMPTS) * height * width
     for ratio, pixels in zip(ratios, areas, strict=True):
-        across = 2 * round(np.sqrt(pixels * ratio) / 2)
-        down = 2 * round(np.sqrt(pixels / ratio) / 2)
-        if across <= width and down <= height:
-            left = 2 * np.random.randint((width - across) // 2 + 1)
-            top = 2 * np.random.randint((height - down) // 2 + 1)
-            return Window(int(top), int(left), int(down), int(across))
+        # Halving, rounding and doubling give even numbers of pixels.
+        window_width = 2 * round(np.sqrt(pixels * ratio) / 2)
+        window_height = 2 * round(np.sqrt(pixels / ratio) / 2)
+        if window_width <= width and window_height <= height:
+            left = 2 * np.random.randint((width - window_width) // 2 + 1)
+            top = 2 * np.random.randint((height - window_height) // 2 + 1)
+            return Window(int(top), int(left), int(window_height), int(window_width))
+    # No drawn window fits, so the largest square is taken, in the centre to an even pixel.
     side = min(picture)
     return Window((height - side) // 4 * 2, (width - side) // 4 * 2, side, side)

@@ -1,4 +1,4 @@
-"""EpicSegmentVideoDataset: segments of full-length videos, labelled by verb-noun pair.
+"""The data set for training and validation: segments of full-length videos, labelled by pair.
 
 Videos are not cut into clips beforehand. A sample is a range of frames of a whole video, and the
 pipeline decodes only the frames that it samples.
@@ -38,13 +38,13 @@ from epic100.video.index_file import find_index
 from epic100.video.reader import FrameError
 from epic100.video.sheet import find_files
 
-OTHER_SEGMENTS = 10
+OTHER_SEGMENTS = 10  # If a segment does not decode, so many others are tried in its place.
 log = logging.getLogger(__name__)
 
 
 @DATASETS.register_module()
 class EpicSegmentVideoDataset(BaseActionDataset):
-    """The segments of a list, in the format of `epic100.segments.segment_list`.
+    """A data set of the segments of a list, for MMAction2.
 
     A sample has `filename` (below `data_root`), `start_index` (first frame), `total_frames`
     (length), `label` (pair id), `verb`, `noun` and `narration_id`. The first frame and the length
@@ -57,7 +57,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     ignore it.
 
     Args:
-        ann_file: The segment list.
+        ann_file: The segment list, in the format of `epic100.segments.segment_list`.
         pipeline: MMAction2's pipeline steps.
         pairs: The pair table (`results/clean/pairs.tsv`); None if no labels are needed.
         data_root: The video root.
@@ -66,7 +66,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             not depend on the number of workers, nor on where a run was resumed.
         test_mode: A segment whose pair is not in the table gets the label -1. In training, such a
             segment is an error.
-        max_broken: Share of clips that may fail to decode. At 0, the first failure is an error.
+        max_broken: Fraction of the clips that may fail to decode. At 0, the first failure is an
+            error.
         clip_seconds: A clip that takes longer counts as a failure; 0 means no limit.
         part: Use only this many segments, always the same, evenly spaced in the list. None: all.
         **kwargs: Passed on to `BaseActionDataset`.
@@ -96,7 +97,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self.seed = seed
         self.max_broken = max_broken
         self.clip_seconds = clip_seconds
-        self.part = part
+        self.max_segments = part
         # It is in shared memory, because the main process sets the epoch and persistent workers
         # must see it.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -113,7 +114,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self._epoch[0] = epoch
 
     def full_init(self) -> None:
-        """Read the list into arrays. Forked workers share arrays, but would copy dicts."""
+        """Read the segment list into arrays. Forked workers share arrays, but would copy dicts."""
         if self._fully_initialized:
             return
         table = read_segments(self.ann_file)
@@ -122,12 +123,18 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                 f"{self.ann_file}: no segments; results/clean/dropped.tsv says why they were "
                 "dropped, and `videos: root:` where videos are looked for"
             )
-        if self.part is not None and self.part < len(table):
-            table = table.iloc[np.arange(self.part) * len(table) // self.part]
+        if self.max_segments is not None and self.max_segments < len(table):
+            # These rows are spread evenly over the list.
+            table = table.iloc[np.arange(self.max_segments) * len(table) // self.max_segments]
         labels = self._labels(table)
-        paths, self._path_of = np.unique(table["path"].to_numpy(dtype=str), return_inverse=True)
+        # Each path is kept once, and for each segment the number of its path.
+        paths, self._path_numbers = np.unique(
+            table["path"].to_numpy(dtype=str), return_inverse=True
+        )
         files = find_files(paths.tolist(), self.data_prefix["prefix"])
         self._paths = [str(path) for path in files.values()]
+        # The ending of a file may be spelled differently in the list. An index is found by the path
+        # in the list.
         self._listed = dict(zip(self._paths, files, strict=True))
         self._ids = table["narration_id"].to_numpy(dtype=bytes)
         columns = table[["start", "stop", "verb", "noun"]].to_numpy()
@@ -138,14 +145,15 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self._fully_initialized = True
 
     def _load_indexes(self) -> None:
-        """Read the frame indexes now, so that workers that are forked later share them."""
+        """Read the frame indexes now, so that workers that are forked later share their memory."""
         for step in self._openers():
             step.index_dir = folder = self.index_dir or step.index_dir
             step.listed = self._listed
             if folder is None:
                 continue
-            by_participant = {os.path.dirname(path): path for path in self._listed.values()}
-            for path in by_participant.values():
+            # One file holds the indexes of a participant, so one path per folder is enough.
+            path_of_folder = {os.path.dirname(path): path for path in self._listed.values()}
+            for path in path_of_folder.values():
                 try:
                     find_index(folder, path)
                 except (EpicError, OSError) as error:
@@ -153,9 +161,15 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                     log.warning(f"{error}; it will be tried again")
 
     def _openers(self) -> list[OpenSegment]:
+        """Return the steps of the pipeline that open videos."""
         return [step for step in self.pipeline.transforms if isinstance(step, OpenSegment)]
 
     def _labels(self, table: pd.DataFrame) -> np.ndarray:
+        """Return the label of each segment: the id of its verb-noun pair, or -1.
+
+        Raises:
+            EpicError: In training, the pair of a segment is not in the table.
+        """
         pairs = read_pairs(self.pairs_file) if self.pairs_file else []
         label_of_pair = {(verb, noun): label for label, (verb, noun, _) in enumerate(pairs)}
         segment_pairs = zip(table["verb"].tolist(), table["noun"].tolist(), strict=True)
@@ -176,11 +190,11 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         return len(self._numbers)
 
     def get_data_info(self, idx: int) -> dict:
-        """Return the sample's description, before any frame is read."""
+        """Return the description of a segment as a dict, before any frame is read."""
         start, stop, verb, noun, label = self._numbers[idx].tolist()
         seconds = zip(SECONDS, self._seconds[idx].tolist(), strict=True)
         return {name: value for name, value in seconds if not math.isnan(value)} | {
-            "filename": self._paths[self._path_of[idx]],
+            "filename": self._paths[self._path_numbers[idx]],
             "start_index": start,
             "total_frames": stop - start,
             "label": label,
@@ -200,11 +214,13 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """
         segment = idx
         for attempt in range(2 + OTHER_SEGMENTS):
-            entropy = [self.seed, int(self._epoch[0]), int(idx), attempt][: 4 if attempt else 3]
+            # The first attempt depends on these three numbers alone, a retry on its number too.
+            entropy = [self.seed, int(self._epoch), int(idx)] + ([attempt] if attempt else [])
             state = np.random.SeedSequence(entropy).generate_state(4)
+            python_seed, torch_seed, *_ = state.tolist()
             np.random.seed(state)
-            random.seed(int(state[0]))
-            torch.manual_seed(int(state[1]))  # Steps of torchvision draw from torch.
+            random.seed(python_seed)
+            torch.manual_seed(torch_seed)  # Steps of torchvision draw from torch.
             self.broken.draw()
             try:
                 with time_limit(self.clip_seconds):
@@ -236,23 +252,29 @@ class EpicSegmentVideoDataset(BaseActionDataset):
 
 
 class TensorsInOne(list[Tensor]):
-    """The parts of one tensor, `whole`, which is sent, pinned and moved in one piece.
+    """A list of tensors that are views of one tensor, which is sent, pinned and moved in one piece.
 
     MMAction2's preprocessor needs a list, and makes another one of the same class.
+
+    Attributes:
+        whole: The one tensor. Its first axis counts the tensors of the list.
     """
 
     whole: Tensor
 
     def __reduce__(self) -> tuple:
-        return _apart, (self.whole,)
+        return _unbind, (self.whole,)
 
     def pin_memory(self) -> "TensorsInOne":
         """Return a copy in pinned memory. torch calls this."""
-        return _apart(self.whole.pin_memory())
+        return _unbind(self.whole.pin_memory())
 
 
 class SamplesByValue(list[BaseDataElement]):
-    """A list of data samples. Their labels are sent as NumPy arrays, not as tensors."""
+    """A list of data samples whose labels are sent between processes as NumPy arrays.
+
+    As tensors, each would need a file descriptor.
+    """
 
     def __reduce__(self) -> tuple:
         return _as_tensors, ([sample.numpy() for sample in self],)
@@ -264,7 +286,7 @@ class SamplesByValue(list[BaseDataElement]):
 
 @FUNCTIONS.register_module()
 def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Collate as `pseudo_collate` does, into lists that need few file descriptors.
+    """Collate samples into a batch of lists, as `pseudo_collate` does, with few file descriptors.
 
     Args:
         samples: Samples of the dataset. If their `inputs` differ in shape or dtype, each is sent as
@@ -276,22 +298,23 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     batch = pseudo_collate(samples)
     if len({(tuple(item.shape), item.dtype) for item in batch["inputs"]}) == 1:
         # In a worker, this puts the clips into shared memory.
-        batch["inputs"] = _apart(default_collate(batch["inputs"]))
+        batch["inputs"] = _unbind(default_collate(batch["inputs"]))
     batch["data_samples"] = SamplesByValue(batch["data_samples"])
     return batch
 
 
-def _apart(whole: Tensor) -> TensorsInOne:
+def _unbind(whole: Tensor) -> TensorsInOne:
+    """Split a tensor along its first axis into a list of views."""
     tensors = TensorsInOne(whole.unbind())
     tensors.whole = whole
     return tensors
 
 
 class Mover:
-    """Moves batches to a device: all clips in one transfer, all labels in another.
+    """Move batches to a device: all clips in one transfer, all labels in another.
 
-    On a GPU the transfers have a stream of their own, so that those of a batch overlap with the
-    step before, and the process does not wait for them.
+    On a GPU the transfers have a stream of their own, so that the transfers of a batch overlap with
+    the training step before, and the process does not wait for them.
 
     Args:
         device: The device.
@@ -313,17 +336,19 @@ class Mover:
         labels = torch.stack([sample.gt_label for sample in samples])
         pinned = labels.pin_memory() if self.on_gpu else labels
         with torch.cuda.stream(self.stream):  # Without a stream this does nothing.
-            moved = [tensor.to(self.device, non_blocking=True) for tensor in (clips.whole, pinned)]
+            moved_clips = clips.whole.to(self.device, non_blocking=True)
+            moved_labels = pinned.to(self.device, non_blocking=True)
         if self.stream is not None:
-            current = torch.cuda.current_stream(self.device)
-            current.wait_stream(self.stream)
-            for tensor in moved:
+            step_stream = torch.cuda.current_stream(self.device)
+            step_stream.wait_stream(self.stream)
+            for tensor in (moved_clips, moved_labels):
                 # Otherwise its memory could be given to the next batch too early.
-                tensor.record_stream(current)
-        for sample, label in zip(samples, moved[1], strict=True):
+                tensor.record_stream(step_stream)
+        for sample, label in zip(samples, moved_labels, strict=True):
             sample.set_gt_label(label)
-        return {**batch, "inputs": _apart(moved[0])}
+        return {**batch, "inputs": _unbind(moved_clips)}
 
 
 def _as_tensors(samples: list[BaseDataElement]) -> SamplesByValue:
+    """Turn the NumPy labels of received samples back into tensors."""
     return SamplesByValue(sample.to_tensor() for sample in samples)

@@ -1,4 +1,4 @@
-"""What goes wrong with a clip: it does not decode, takes too long, or its reader is killed."""
+"""Faults of clips: one does not decode, takes too long, or the process that reads it is killed."""
 
 import logging
 import signal
@@ -19,11 +19,12 @@ SHOWN = 20  # The error names so many segments at most.
 
 
 class BrokenClips:
-    """Counts of drawn and broken clips, shared with loader workers. Stops the run at too many.
+    """Counters of drawn and broken clips, shared with loader workers. Too many stop the run.
 
     Args:
         segments: Number of segments.
-        max_share: Share of drawn clips that may be broken, 0 to 1. At 0, the first one is an error.
+        max_share: Fraction of the drawn clips that may be broken, 0 to 1. At 0, the first broken
+            clip is an error.
     """
 
     def __init__(self, segments: int, max_share: float):
@@ -65,18 +66,18 @@ class BrokenClips:
         log.info(f"broken clip {self.count} of {self.drawn} drawn: {error}")
         too_many = self.count > max(FEW, self.max_share * self.drawn)
         if not self.max_share or too_many:
-            names = [name_of(i) for i in self.segments()]
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            names = [name_of(index) for index in self.segments()]
+            others = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise FrameError(
                 f"{self.count} of {self.drawn} clips do not decode, more than a share of "
-                f"{self.max_share:g}: {', '.join(names[:SHOWN])}{more}; were videos replaced or is "
-                f"the disk failing? Scan them again. The last one: {error}"
+                f"{self.max_share:g}: {', '.join(names[:SHOWN])}{others}; were videos replaced or "
+                f"is the disk failing? Scan them again. The last one: {error}"
             ) from error
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Limit the time of a block: a disk, a pipe in place of a video, or a decoder may hang.
+    """Raise an error if a block takes too long: a disk, a pipe or a decoder may hang.
 
     The limit uses a signal, which also interrupts a wait for the disk. Signals work only in a
     process's main thread, where loader workers read. In other threads there is no limit.
@@ -91,25 +92,26 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def ring(number: int, frame: FrameType | None) -> None:
+    def raise_time_out(number: int, frame: FrameType | None) -> None:
+        """Handle the alarm: raise FrameError in the middle of the block."""
         raise FrameError(f"not read within {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    old_handler = signal.signal(signal.SIGALRM, raise_time_out)
     # The alarm repeats every second, because a library may swallow the first exception.
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, old_handler)
 
 
 @contextmanager
 def ended_workers_are_errors() -> Iterator[None]:
-    """Within the block, a worker of a data loader that is killed is an error for the user.
+    """Turn torch's error about a killed loader worker into an EpicError that says what to do.
 
-    torch raises a RuntimeError then, not only where a batch is waited for: it may come from its
-    signal handler, in the middle of a step. So the block is around the whole loop.
+    torch raises a RuntimeError then, not only while the loop waits for a batch: torch's signal
+    handler may raise it in the middle of a step. So the block is around the whole loop.
 
     Raises:
         EpicError: A worker was killed, most often by the system for want of memory.

@@ -1,8 +1,8 @@
-"""The pictures of a segment that a published model saw in its test.
+"""Choose the frames of a segment as published models choose them in their tests.
 
-Each rule is one of the model's own code. It counts pictures on a clock of its own, whose times are
-then looked up in the file. So a file of any rate shows what the model was tested on, and the times
-differ by half a picture of the file at most.
+Each rule comes from the code of a model. It counts pictures on its own clock, and gives their
+times; the frames of the file at these times are taken. So a file of any rate shows what the model
+was tested on, and the times differ by half a picture of the file at most.
 
 The clock of the official frames has 60 pictures a second for EPIC-55 videos and 50 for the
 extension (`annotation_rate`); the file `frame_0000000001.jpg` shows the time 0.
@@ -22,18 +22,18 @@ from epic100.segments.annotations import annotation_rate
 
 @TRANSFORMS.register_module()
 class PublishedFrames(BaseTransform):
-    """Choose the frames of a segment by the rule of a published model.
+    """Pipeline step that chooses the frames of a segment by the rule of a published model.
 
-    It takes the place of `SampleFrames` in a test pipeline. The seconds of the annotation decide,
-    or, in a list without them, those of the segment's frames. What lies outside the segment becomes
-    its first or last frame.
+    It takes the place of `SampleFrames` in a test pipeline. The rule starts from the annotation's
+    seconds, or, if the list has none, from the times of the segment's first and last frame. A frame
+    outside the segment is replaced by the first or last one.
 
     Args:
         rule: A key of `RULES`.
         clip_len: Frames of a clip.
-        frame_interval: Pictures from frame to frame, for `slowfast`.
-        num_clips: Clips of a segment, for `slowfast`. The others have one.
-        target_fps: Pictures a second that the rule counts in, for `avion` and `slowfast`.
+        frame_interval: Pictures from one frame to the next, for `slowfast`.
+        num_clips: Clips of a segment, for `slowfast`. The other rules have one.
+        target_fps: Pictures per second of the rule's clock, for `avion` and `slowfast`.
 
     Raises:
         EpicError: The rule is unknown.
@@ -55,8 +55,8 @@ class PublishedFrames(BaseTransform):
         self.frame_interval, self.target_fps = frame_interval, target_fps
 
     def transform(self, results: dict) -> dict:
-        """Add `frame_inds`, frames of the file, clip after clip."""
-        fps, first, length = (results[key] for key in ("avg_fps", "start_index", "total_frames"))
+        """Add `frame_inds`: the chosen frames of the file, one clip after the other."""
+        fps, first, length = results["avg_fps"], results["start_index"], results["total_frames"]
         start = results.get("start_seconds", first / fps)
         stop = results.get("stop_seconds", (first + length) / fps)
         clock = fps if self.rule == "lavila" else annotation_rate(Path(results["filename"]).stem)
@@ -69,67 +69,104 @@ class PublishedFrames(BaseTransform):
 
 
 def avion(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
-    """The middle of each part of a segment, in pictures of a file of `target_fps`.
+    """Choose the middle picture of each of `clip_len` equal parts, as AVION does.
+
+    The pictures are counted at `target_fps`.
 
     Args:
-        start: Seconds.
-        stop: Seconds.
-        clock: Pictures a second of the official frames, or of the file for `lavila`.
-        step: Number of frames and clips.
+        start: Start of the segment in seconds.
+        stop: End of the segment in seconds.
+        clock: Pictures per second of the official frames; not used here.
+        step: The pipeline step, with the number of frames.
 
     Returns:
-        Times in seconds, [frames] or [clips, frames].
+        Times of the frames in seconds, float64 [frames].
 
     Source: `get_frame_ids` and `video_loader` of avion/data/clip_dataset.py at 31b00b6.
     """
     rate = step.target_fps
-    ends = np.linspace(round(start * rate), round(stop * rate), step.clip_len + 1)
-    return ((ends[:-1] + ends[1:]) / 2).astype(np.int64) / rate
+    part_ends = np.linspace(round(start * rate), round(stop * rate), step.clip_len + 1)
+    return ((part_ends[:-1] + part_ends[1:]) / 2).astype(np.int64) / rate
 
 
 def lavila(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
-    """The middle of each part of a segment, in pictures of the file, rounded as LaViLa does.
+    """Choose the middle picture of each of `clip_len` equal parts, rounded as LaViLa does.
 
-    Arguments and result are those of `avion`. Source: `get_frame_ids` of lavila/data/datasets.py at
-    8002b5a.
+    The pictures are those of the file.
+
+    Args:
+        start: Start of the segment in seconds.
+        stop: End of the segment in seconds.
+        clock: Pictures per second of the file.
+        step: The pipeline step, with the number of frames.
+
+    Returns:
+        Times of the frames in seconds, float64 [frames].
+
+    Source: `get_frame_ids` of lavila/data/datasets.py at 8002b5a.
     """
     first, last = round(start * clock), int(np.ceil(stop * clock))
     offsets = (last - first - 1) / step.clip_len * np.arange(step.clip_len + 1)
-    ends = np.rint(offsets).astype(np.int64) + first
-    return (ends[:-1] + np.minimum(ends[1:], last)) // 2 / clock
+    part_ends = np.rint(offsets).astype(np.int64) + first
+    return (part_ends[:-1] + np.minimum(part_ends[1:], last)) // 2 / clock
 
 
 def slowfast(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
-    """`num_clips` dense clips, spread over the segment; none of them ends with it.
+    """Choose clips of evenly spaced pictures, spread over the segment, as SlowFast does.
 
-    Arguments and result are those of `avion`. Source: `pack_frames_to_video_clip` of
-    slowfast/datasets/frame_loader.py and `get_start_end_idx` of decoder.py beside it, at bf50519.
+    No clip ends with the segment, unless the segment is shorter than a clip.
+
+    Args:
+        start: Start of the segment in seconds.
+        stop: End of the segment in seconds.
+        clock: Pictures per second of the official frames.
+        step: The pipeline step, with the numbers of frames and clips.
+
+    Returns:
+        Times of the frames in seconds, float64 [clips, frames].
+
+    Source: `pack_frames_to_video_clip` of slowfast/datasets/frame_loader.py and
+    `get_start_end_idx` of decoder.py beside it, at bf50519.
     """
     first = round(start * clock)
     length = round(stop * clock) - first
+    # A clip covers this many pictures of the official frames.
     span = step.clip_len * step.frame_interval * clock / step.target_fps
     begins = [max(length - span, 0) * clip / step.num_clips for clip in range(step.num_clips)]
     # They are rounded as torch rounds float32. Otherwise some whole numbers would become the one
     # below.
     positions = [torch.linspace(begin + 1, begin + span, step.clip_len) for begin in begins]
-    return (first + torch.stack(positions).clamp(0, length - 1).long().numpy() - 1) / clock
+    numbers = first + torch.stack(positions).clamp(0, length - 1).long().numpy()
+    # The official frames are numbered from 1, and their times count from 0.
+    return (numbers - 1) / clock
 
 
-def c1(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
-    """The middle of each part, of the frames that the official CSV names.
+def middle_of_parts(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
+    """Choose the middle official frame of each of `clip_len` equal parts, as the C1 baselines do.
 
-    Arguments and result are those of `avion`. Source: `_get_test_indices` of
-    src/datasets/tsn_dataset.py and `iter_data` of src/utils/gulp_adapter.py at e8e1a79. The CSV has
-    `start_frame` = max(1, floor(start * clock)), in all rows of val.
+    Args:
+        start: Start of the segment in seconds.
+        stop: End of the segment in seconds.
+        clock: Pictures per second of the official frames.
+        step: The pipeline step, with the number of frames.
+
+    Returns:
+        Times of the frames in seconds, float64 [frames].
+
+    Source: `_get_test_indices` of src/datasets/tsn_dataset.py and `iter_data` of
+    src/utils/gulp_adapter.py at e8e1a79. The CSV has `start_frame` = max(1, floor(start * clock)),
+    in all rows of val.
     """
-    first, last = (max(1, int(seconds * clock)) for seconds in (start, stop))
+    first, last = max(1, int(start * clock)), max(1, int(stop * clock))
     part_length = (last - first + 1) / step.clip_len
-    return (first + (part_length * (np.arange(step.clip_len) + 0.5)).astype(np.int64) - 1) / clock
+    numbers = first + (part_length * (np.arange(step.clip_len) + 0.5)).astype(np.int64)
+    # The official frames are numbered from 1, and their times count from 0.
+    return (numbers - 1) / clock
 
 
 RULES: dict[str, Callable[[float, float, float, PublishedFrames], np.ndarray]] = {
     "avion": avion,
     "lavila": lavila,
     "slowfast": slowfast,
-    "c1": c1,
+    "c1": middle_of_parts,  # C1 is the challenge, whose baselines use this rule.
 }

@@ -35,6 +35,7 @@ _OPEN = WeakSet[Any]()
 
 
 def _close_readers() -> None:
+    """Close all readers that this process keeps open."""
     for readers in list(_OPEN):
         readers.cache_clear()
 
@@ -44,7 +45,7 @@ os.register_at_fork(before=_close_readers, after_in_child=gc.freeze)
 
 
 class DecordReader:
-    """A reader that uses decord 0.6.
+    """A reader of a video's frames that uses decord 0.6.
 
     Use it only on scanned files: decord can hang on damaged ones (decord issues 269, 373, 375).
     """
@@ -69,12 +70,12 @@ class DecordReader:
         size: tuple[int, int] | None = None,
         window: Window | None = None,
     ) -> np.ndarray:
-        """Decode frames.
+        """Decode frames by their numbers, then crop and scale them.
 
         Args:
             indices: Frame numbers in the file.
             size: (height, width) to scale to; None keeps the file's size.
-            window: The part of each picture that is kept; None keeps all.
+            window: The window of each picture that is kept; None keeps all.
 
         Returns:
             uint8 RGB [len(indices), height, width, 3].
@@ -92,7 +93,10 @@ class DecordReader:
             frames = frames[:, :, ::-1] if window.flipped else frames
         if size is None:
             return frames
-        return np.stack([cv2.resize(f, size[::-1], interpolation=cv2.INTER_AREA) for f in frames])
+        height, width = size
+        return np.stack(
+            [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
+        )
 
 
 Reader = VideoReader | DecordReader
@@ -105,18 +109,20 @@ READERS: dict[str, Callable[[str, VideoIndex | None, Kept], Reader]] = {
 
 @TRANSFORMS.register_module()
 class OpenSegment(BaseTransform):
-    """Open the segment's video, or use it if already open. Adds `video_reader` and `avg_fps`.
+    """Pipeline step that opens the segment's video, and adds `video_reader` and `avg_fps`.
+
+    A video that is open already is used again.
 
     Args:
         decoder: "pyav" or "decord". "pyav" seeks to the key frame before, and numbers frames by
             their position in the packet list.
         index_dir: Folder of the frame indexes that `scan` writes (results/scan). For a video
             without an index, the packets are read once.
-        keep_open: Number of readers that each worker keeps. Files that are read by the places of
-            their packets stay open beyond that (`epic100.video.kept`).
+        keep_open: Number of readers that each worker keeps. Files whose packets are read at known
+            byte positions stay open beyond that (`epic100.video.kept`).
 
     Attributes:
-        listed: The path that lists have of each file, if that is not the file's own.
+        listed: The path in the segment list by the path of the file, if the two differ.
 
     Raises:
         EpicError: The decoder is unknown or not installed.
@@ -141,6 +147,7 @@ class OpenSegment(BaseTransform):
         return {**self.__dict__, "_readers": None}  # Open files cannot be sent.
 
     def _open(self, path: str, kept: Kept) -> Reader:
+        """Open a reader of a video, with its frame index if there is a folder of indexes."""
         listed = self.listed.get(path, path)
         index = find_index(self.index_dir, listed) if self.index_dir else None
         return READERS[self.decoder](path, index, kept)
@@ -148,14 +155,16 @@ class OpenSegment(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the open reader to `results`.
 
-        Steps that sample count frames. So a segment of a file of variable rate is given to them as
-        a film of constant rate would have it, and `file_frames` are the frames of the file.
+        Steps that sample frames assume a constant rate. So for a file of variable rate, they get
+        the segment as a video of constant rate would have it, and `file_frames` says for each such
+        frame which frame of the file it is.
 
         Raises:
             FrameError: The video cannot be opened.
         """
         if self._readers is None:
             kept = Kept()
+            # The cache drops the reader that was not used for the longest time.
             self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, kept))
             _OPEN.add(self._readers)
         # MMAction2's inference_recognizer passes only a video's path. The whole video is then one
@@ -175,7 +184,7 @@ class OpenSegment(BaseTransform):
         return results
 
     def forget(self) -> None:
-        """Close this process's open videos: after an I/O error, a reader may keep failing."""
+        """Close all videos of this process: after an I/O error, an open one may keep failing."""
         if self._readers is not None:
             self._readers.cache_clear()
             self._readers = None  # The files that readers share are closed too.
@@ -183,10 +192,10 @@ class OpenSegment(BaseTransform):
 
 @TRANSFORMS.register_module()
 class DecodeSegment(BaseTransform):
-    """Decode `frame_inds` with `video_reader`. Adds `imgs`, a list of uint8 RGB [H, W, 3].
+    """Pipeline step that decodes the frames `frame_inds`; adds `imgs`, each uint8 RGB [H, W, 3].
 
     With `crop`, this step does the work of MMAction2's `RandomCrop`, `CenterCrop`, or
-    `RandomResizedCrop` with `Resize`, and of `Flip`: the window is drawn first, and only that part
+    `RandomResizedCrop` with `Resize`, and of `Flip`: the window is drawn first, and only this part
     of a decoded picture is scaled and converted. Without `crop`, those steps can follow.
 
     Args:
@@ -195,7 +204,7 @@ class DecodeSegment(BaseTransform):
         crop: "centre", "random" or "resized", see `epic100.clips.crop.Crop`; None: the whole
             picture.
         size: Side of the crop in pixels.
-        area: The smallest and the largest share of the picture's area, for "resized".
+        area: The smallest and the largest fraction of the picture's area, for "resized".
         flip_ratio: Probability that a clip's left and right are exchanged.
 
     Raises:
@@ -213,7 +222,7 @@ class DecodeSegment(BaseTransform):
         self.crop = Crop(crop, size, short_side, area, flip_ratio)
 
     def transform(self, results: dict) -> dict:
-        """Replace the reader with the frames.
+        """Decode the frames; `imgs` takes the place of `video_reader` in `results`.
 
         Raises:
             FrameError: A frame does not decode. The error names the segment.
@@ -236,26 +245,30 @@ class DecodeSegment(BaseTransform):
             raise FrameError(f"{results['narration_id']}: {error}") from error
         # After a crop no step needs a list, and an array need not be stacked again.
         results["imgs"] = frames if self.crop.kind else list(frames)
-        results["original_shape"], results["img_shape"] = reader.size, frames.shape[1:3]
+        _, height, width, _ = frames.shape
+        results["original_shape"], results["img_shape"] = reader.size, (height, width)
         return results
 
 
 @TRANSFORMS.register_module(force=True)
 class ColorJitter(processing.ColorJitter):
-    """MMAction2's step of this name, which fails with NumPy 2 and draws its order only once.
+    """MMAction2's step of this name, mended for NumPy 2, with a new order of changes for each clip.
 
-    There, turning a hue back is `Python integer -11 out of bounds for uint8`, and the order of the
-    four changes is drawn when the step is built, so that a resumed run would have another one.
+    In MMAction2, turning a hue back fails (`Python integer -11 out of bounds for uint8`). And the
+    order of the four changes is drawn when the step is built, so a resumed run would have another
+    order.
     """
 
     @staticmethod
     def adjust_hue(img: np.ndarray, factor: float) -> np.ndarray:
-        """Turn the hue of a picture, float32 [H, W, 3], by this share of OpenCV's 255 steps."""
+        """Turn the hue of a picture, float32 [H, W, 3], by `factor` times 255 of OpenCV's steps."""
         hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
+        # OpenCV's hues are 0 to 179. The sum is made in int, since uint8 takes no negative number.
         hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
 
     def transform(self, results: dict) -> dict:
         """Draw the order of the changes for this clip, then change its pictures."""
+        # The numbers stand for brightness, contrast, saturation and hue.
         self.fn_idx = np.random.permutation(4)
         return super().transform(results)

@@ -35,7 +35,9 @@ class Pinned:
 
 
 def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
-    """Read the sheet of annotation files; files that are not in `NAMES` are skipped.
+    """Read the sheet of annotation files: the pinned URL and checksum of each official file.
+
+    Files that are not in `NAMES` are skipped.
 
     Returns:
         One entry per key of `NAMES`.
@@ -51,19 +53,21 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
     for line, row in read_table(path, COLUMNS, about=about):
         checksum = Checksum.parse(row["checksum"], f"{path}: line {line}")
         pins[row["name"]] = Pinned(row["name"], row["url"], checksum)
-    lacking = [name for name in NAMES.values() if name not in pins]
-    if lacking:
-        raise EpicError(f"{path}: no row of {', '.join(lacking)}; expected {about}")
+    missing = [name for name in NAMES.values() if name not in pins]
+    if missing:
+        raise EpicError(f"{path}: no row of {', '.join(missing)}; expected {about}")
     return {key: pins[name] for key, name in NAMES.items()}
 
 
 def data_name(csv: str | os.PathLike, pins: str | os.PathLike, name: str | None = None) -> str:
-    """What data is called where a model or a result is described.
+    """Return the name of the data set, for descriptions of models and results.
+
+    It is EPIC-KITCHENS-100 if the val annotations are the official file, by its checksum.
 
     Args:
-        csv: Its annotations of val.
-        pins: The sheet of official files, by whose checksum it is known.
-        name: The config's `annotations: name:`, which comes first.
+        csv: The val annotations.
+        pins: The sheet of annotation files, with the official checksum.
+        name: The config's `annotations: name:`. If it is set, it is returned.
     """
     if name:
         return name
@@ -80,12 +84,12 @@ def download_annotations(
     """Download annotation files from the URLs of the sheet.
 
     Args:
-        files: Where to save them: path by key of `NAMES`.
+        files: The paths to save them at, by key of `NAMES`.
         sheet: The sheet of annotation files.
-        private_hosts: As of `fetch`.
+        private_hosts: Hosts whose address may be private.
 
     Raises:
-        EpicError: As in `read_pins` and `fetch`.
+        EpicError: The sheet is wrong (`read_pins`), or a download fails (`fetch`).
     """
     pins = read_pins(sheet)
     for key, path in files.items():
@@ -101,7 +105,9 @@ def download_annotations(
 def verify_annotations(
     files: Mapping[str, str], sheet: str | os.PathLike, out: str | os.PathLike
 ) -> None:
-    """Write `results/annotations.ok`, one line per file, if all files are the pinned ones.
+    """Check that all annotation files are the pinned ones, and write `results/annotations.ok`.
+
+    It has one line per file: `data/EPIC_100_train.csv md5 0123...`.
 
     Args:
         files: Path by key of `NAMES`.

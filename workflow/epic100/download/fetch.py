@@ -32,7 +32,8 @@ MAX_GIB = 64.0
 WHOLE_TRIES = 2
 # A longer Retry-After is shortened to so many seconds.
 PATIENCE = 3600
-# The server says: too slow, too early, too many requests. These are tried again, as all 5xx are.
+# These HTTP statuses mean "too slow", "too early" and "too many requests". They are tried again, as
+# all 5xx are.
 BUSY = {408, 425, 429}
 
 
@@ -41,8 +42,8 @@ def pause(failures: int) -> float:
 
     Each pause is twice as long as the one before, minus a random part of it.
     """
-    longest = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
-    return longest * random.uniform(0.5, 1.0)
+    longest_pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
+    return longest_pause * random.uniform(0.5, 1.0)
 
 
 def fetch(
@@ -55,15 +56,15 @@ def fetch(
 ) -> None:
     """Download `url` to `target`, resuming from `target`.part if an earlier attempt left one.
 
-    Without a checksum each attempt begins anew, since what came before could be of another file.
+    Without a checksum each attempt begins anew, since the earlier bytes could be of another file.
 
     Args:
         url: The http(s) URL.
         target: Where the file goes.
         checksum: Checksum of the whole file; with None, only its length is checked.
         private_hosts: Hosts whose address may be private.
-        seal: Called with the verified part just before it is renamed to `target`. An EpicError of
-            it refuses the file.
+        seal: Called with the path of the verified part just before it is renamed to `target`. If it
+            raises an EpicError, the file is refused and removed.
 
     Raises:
         EpicError: The host is private and not named, the server refuses the file or sends another
@@ -73,6 +74,8 @@ def fetch(
     if not is_url(url):
         raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")
     with claim(target) as part:
+        # `failures` counts attempts in a row that got nowhere, and `wrong` complete downloads with
+        # a wrong checksum. `furthest` is the largest size that the part had.
         failures, wrong, furthest = 0, 0, part.size
         while True:
             if not checksum:
@@ -89,13 +92,15 @@ def fetch(
                 raise
             except TransferError as error:
                 reason, wait = str(error), min(error.wait, PATIENCE)
+                # With such a status, the server will refuse the next request too.
                 if 400 <= error.status < 500 and error.status not in BUSY:
                     raise EpicError(
                         f"{url}: {reason}; expected the file; check the `url` of the sheet, or put "
                         f"the file at {target} by other means"
                     ) from error
             part.flush()
-            # The server may have announced too many bytes. Then the file is complete already.
+            # After an attempt that failed and brought nothing, the file may still be complete: the
+            # server may have announced too many bytes.
             if not reason or (checksum and 0 < part.size <= furthest):
                 actual = digest(part.path, checksum.kind) if checksum else None
                 if actual == checksum:
@@ -129,12 +134,13 @@ def fetch(
 
 
 def _attempt(url: str, part: Part, private_hosts: Sequence[str]) -> None:
-    """Request the missing bytes once. Returns when the server has nothing more to send."""
+    """Request the missing bytes once. Return when the server has nothing more to send."""
     start = part.size
     with closing(Progress(part.target.stem, 0, "MB")) as progress:
 
-        def watch(total: int, came: int) -> None:
-            part.require_room(total - came)
+        def watch(total: int, received: int) -> None:
+            """Check the room on the disk, and move the progress bar."""
+            part.require_room(total - received)
             progress.expect((start + total) / 1e6)
             progress.update(part.size / 1e6 - progress.done)
 

@@ -15,17 +15,17 @@ _BUFFER = 1 << 17  # A killed process loses at most so many bytes.
 
 
 def part_path(target: Path) -> Path:
-    """Return where the bytes of `target` are kept until they are complete and verified."""
+    """Return the path `{name}.part` that keeps the bytes of `target` until they are verified."""
     return target.with_name(f"{target.name}.part")
 
 
 class Part:
-    """An open `.part` file.
+    """An open `.part` file, which holds the bytes of a download so far.
 
     Attributes:
-        target: The file that it becomes.
-        path: The `.part` file.
-        write: Writes received bytes.
+        target: The path of the finished download.
+        path: The path of the `.part` file.
+        write: The function that appends received bytes.
     """
 
     def __init__(self, target: Path, file: BinaryIO):
@@ -34,11 +34,11 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """Number of bytes received so far."""
         return self._file.tell()
 
     def require_room(self, count: int) -> None:
-        """Raise EpicError if the disk has no room for so many bytes more."""
+        """Raise EpicError if the disk has no room for `count` more bytes."""
         free = shutil.disk_usage(self.path.parent).free
         if count > free:
             raise EpicError(
@@ -68,13 +68,13 @@ def claim(target: Path) -> Iterator[Part]:
 
     Raises:
         EpicError: Another process has it open, or another user made it or can write it.
-        DiskError: The disk does not take the bytes. Those that came before are kept.
+        DiskError: The bytes cannot be written to the disk. Those written before are kept.
     """
     path = part_path(target)
-    if os.path.lexists(path) and (who := others(path, group=False)):
+    if os.path.lexists(path) and (other_users := others(path, group=False)):
         raise EpicError(
-            f"{path}: {who} can write it, and so choose bytes of the file; move it away, and run "
-            "again: the download begins anew"
+            f"{path}: {other_users} can write it, and so choose bytes of the file; move it away, "
+            "and run again: the download begins anew"
         )
     with (
         writing(path),

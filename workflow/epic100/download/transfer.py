@@ -1,4 +1,4 @@
-"""One GET over HTTP by libcurl, which drops what is slow, too long, or leads out of the web.
+"""One GET over HTTP by libcurl, which refuses slow, too long or private answers.
 
 pycurl is imported where a transfer begins, since the rules and other jobs import this module.
 """
@@ -19,8 +19,8 @@ LEAST_RATE = 1024  # A connection that brings fewer bytes per second is dropped.
 MOST_BESIDE = 1 << 20  # Bodies of redirects and errors have at most so many bytes.
 # Other programs take the file of certificate authorities from these variables, too.
 AUTHORITIES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-# Addresses of these IPv6 networks hold an IPv4 address, which so many bits follow. The networks are
-# compatible and mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
+# Addresses of these IPv6 networks hold an IPv4 address. The number counts the bits behind it. The
+# networks are compatible and mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
 IPV4_INSIDE = {"::/96": 0, "::ffff:0:0/96": 0, "64:ff9b::/96": 0, "2002::/16": 80}
 LOCAL_NAT64 = "64:ff9b:1::/48"
 
@@ -29,8 +29,9 @@ class TransferError(Exception):
     """A transfer failed.
 
     Attributes:
-        status: The server's answer, such as 503; 0 if there is none.
-        wait: Seconds after which the server wants to be asked again.
+        status: The HTTP status, such as 503; 0 if the server did not answer.
+        wait: Seconds after which the server wants to be asked again (Retry-After); 0 if it does not
+            say.
     """
 
     def __init__(self, reason: str, status: int = 0, wait: float = 0.0):
@@ -39,15 +40,15 @@ class TransferError(Exception):
 
 
 class NoRangeError(Exception):
-    """The server does not send the bytes from `start` on alone."""
+    """The server cannot resume a download: it does not send only the bytes from `start` on."""
 
 
 class _Enough(Exception):
-    """The body has begun, and no more was wanted."""
+    """Ends a transfer of which only the head was wanted, as soon as the body begins."""
 
 
 class TooLongError(EpicError):
-    """The body is longer than what is taken."""
+    """The body is longer than the limit `max_gib`."""
 
 
 def get(
@@ -60,34 +61,35 @@ def get(
     max_gib: float = 0.0,
     watch: Callable[[int, int], object] = lambda total, done: None,
 ) -> None:
-    """Get what is at a URL, through redirects, within the web.
+    """Get the body of a URL by HTTP, following redirects but not to private addresses.
 
     Args:
         url: An http(s) URL.
-        take: Called with each piece of the body. None: the head is enough.
+        take: Called with each piece of the body. None: the transfer ends when the body begins.
         start: The first byte that is wanted. If the file ends there, nothing comes.
         private_hosts: Hosts that may be asked at a private address.
         stall_seconds: Whole seconds in which a connection may bring less than `LEAST_RATE`.
-        max_gib: The longest body; 0: no limit.
-        watch: Called once a second at least, as soon as the body has begun: with its bytes, or 0 if
-            nobody said how many there are, and those that came.
+        max_gib: The longest body that is accepted; 0: no limit.
+        watch: Called at least once a second, as soon as the body has begun, with two numbers: the
+            bytes of the whole body (0 if the server did not say), and those received.
 
     Raises:
-        EpicError: It leads to a private address or out of the web, or is too long (TooLongError).
+        EpicError: The URL leads to a private address or to another protocol, or the body is too
+            long (TooLongError).
         NoRangeError: The server does not go on from `start`.
         TransferError: The transfer failed for another reason.
-        Exception: What `take` or `watch` raises, which ends the transfer.
+        Exception: Any error of `take` or `watch`, which ends the transfer.
     """
     import pycurl
 
-    calls = _Callbacks(take, watch, private_hosts)
+    callbacks = _Callbacks(take, watch, private_hosts)
     options = _options(url, start, stall_seconds, max_gib) | {
-        pycurl.XFERINFOFUNCTION: calls.safely(calls.progress),
-        pycurl.WRITEFUNCTION: calls.safely(calls.piece),
+        pycurl.XFERINFOFUNCTION: callbacks.safely(callbacks.progress),
+        pycurl.WRITEFUNCTION: callbacks.safely(callbacks.piece),
     }
     if not options[pycurl.PROXY]:
         # A proxy itself decides which addresses are asked, and its own may be private.
-        options[pycurl.OPENSOCKETFUNCTION] = calls.opened
+        options[pycurl.OPENSOCKETFUNCTION] = callbacks.open_socket
     curl = pycurl.Curl()
     for option, value in options.items():
         curl.setopt(option, value)
@@ -96,15 +98,16 @@ def get(
         curl.perform()
     except pycurl.error as error:
         code, message = error.args
-    if calls.raised:
-        if isinstance(calls.raised[0], _Enough):
+    if callbacks.raised:
+        first_error = callbacks.raised[0]
+        if isinstance(first_error, _Enough):
             return
-        raise calls.raised[0]
+        raise first_error
     status, last_url = curl.getinfo(pycurl.RESPONSE_CODE), curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
-    if code == pycurl.E_COULDNT_CONNECT and calls.private:
+    if code == pycurl.E_COULDNT_CONNECT and callbacks.private:
         raise EpicError(
-            f"{url}: leads to the private address {calls.private[0]}, by {last_url!r}; expected a "
-            "server of the web; if that is right, add "
+            f"{url}: leads to the private address {callbacks.private[0]}, by {last_url!r}; "
+            "expected a server of the web; if that is right, add "
             f"{urlsplit(last_url).hostname} to `videos: private_hosts:`"
         )
     if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT):
@@ -113,17 +116,19 @@ def get(
         raise TooLongError(f"{url}: longer than {max_gib:g} GiB, which is the most that is taken")
     if code == pycurl.E_RANGE_ERROR:
         raise NoRangeError
+    # A resumed download gets 206 (partial content), or 416 if no byte is left.
     if code or status not in ((206, 416) if start else (200,)):
         reason = f"HTTP {status}" if code in (0, pycurl.E_HTTP_RETURNED_ERROR) else message
         raise TransferError(reason, status, curl.getinfo(pycurl.RETRY_AFTER))
 
 
 class _Callbacks:
-    """What libcurl calls during a transfer.
+    """The functions that libcurl calls during a transfer, and what they note.
 
     Attributes:
-        raised: What they raised, which pycurl would only print; the first one ended the transfer.
-        private: Private addresses that were not asked.
+        raised: Errors that these functions raised. The first one ended the transfer; pycurl would
+            only print it.
+        private: Private addresses that were refused.
     """
 
     def __init__(
@@ -137,50 +142,55 @@ class _Callbacks:
         self._taken = 0
 
     def safely(self, action: Callable[..., object]) -> Callable[..., int | None]:
-        """Keep what a callback raises, and end the transfer."""
+        """Wrap a function so that its error is noted in `raised`, and ends the transfer."""
 
-        def call(*arguments: Any) -> int | None:
+        def safe_action(*arguments: Any) -> int | None:
+            """Call the function; return None, or -1 after an error."""
             try:
                 action(*arguments)
             except BaseException as error:
                 self.raised.append(error)
-                return -1
+                return -1  # This tells libcurl to end the transfer.
             return None
 
-        return call
+        return safe_action
 
     def piece(self, data: bytes) -> None:
-        """Take a piece of the body."""
+        """Pass a piece of the body on to `take`."""
         self._taken += len(data)
         if self.take is None:
             raise _Enough
         self.take(data)
 
-    def progress(self, total: int, done: int, *_: int) -> None:
-        """Watch what has come; bytes that no piece had are bodies of redirects and errors."""
-        if done - self._taken > MOST_BESIDE:
+    def progress(self, total: int, received: int, *_: int) -> None:
+        """Pass the progress on to `watch`, once the body has begun.
+
+        Bytes that were received but not passed to `piece` are bodies of redirects and errors.
+        """
+        if received - self._taken > MOST_BESIDE:
             raise TransferError("the body of a redirect or of an error does not end")
         if self._taken:
-            self.watch(total, done)
+            self.watch(total, received)
 
-    def opened(self, purpose: int, address: Any) -> socket.socket | int:
+    def open_socket(self, purpose: int, address: Any) -> socket.socket | int:
         """Open a socket, unless its address is private and not allowed."""
         import pycurl
 
-        if is_public(address.addr[0]) or _is_one_of(self.private_hosts, address.addr[0]):
+        ip_address, *_ = address.addr
+        if is_public(ip_address) or _is_one_of(self.private_hosts, ip_address):
             return socket.socket(address.family, address.socktype, address.protocol)
-        self.private.append(address.addr[0])
+        self.private.append(ip_address)
         return pycurl.SOCKET_BAD
 
 
 def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict[int, Any]:
-    """The options of libcurl for a GET, but for its callbacks."""
+    """Return libcurl's options for a GET, except the callbacks."""
     import certifi
     import pycurl
 
     scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
     protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
-    bundles = [os.environ[name] for name in AUTHORITIES if os.environ.get(name)]
+    named_bundles = (os.environ[name] for name in AUTHORITIES if os.environ.get(name))
     return {
         pycurl.URL: url,
         pycurl.PROTOCOLS: protocols,
@@ -188,7 +198,7 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
         pycurl.FOLLOWLOCATION: True,
         pycurl.FAILONERROR: True,
         pycurl.PROXY: "" if proxy_bypass(host) else getproxies().get(scheme, ""),
-        pycurl.CAINFO: (bundles or [certifi.where()])[0],
+        pycurl.CAINFO: next(named_bundles, certifi.where()),
         pycurl.USERAGENT: AGENT,
         pycurl.RESUME_FROM_LARGE: start,
         pycurl.MAXFILESIZE_LARGE: int(max_gib * 2**30),
@@ -201,21 +211,25 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
 
 
 def is_public(text: str) -> bool:
-    """Whether the address of a socket is one of the web, also where it holds another one."""
-    address = ipaddress.ip_address(text.partition("%")[0])
+    """Whether an IP address is public. An IPv4 address inside an IPv6 address counts as itself."""
+    address_text, _, _ = text.partition("%")  # The name of a network interface may follow.
+    address = ipaddress.ip_address(address_text)
     if isinstance(address, ipaddress.IPv6Address):
-        for network, bits in IPV4_INSIDE.items():
+        for network, bits_after in IPV4_INSIDE.items():
             if address in ipaddress.IPv6Network(network):
-                return is_public(str(ipaddress.IPv4Address(int(address) >> bits & 0xFFFFFFFF)))
+                # An IPv4 address has 32 bits.
+                ipv4_number = int(address) >> bits_after & 0xFFFFFFFF
+                return is_public(str(ipaddress.IPv4Address(ipv4_number)))
         if address in ipaddress.IPv6Network(LOCAL_NAT64):
             return False
     return address.is_global and not address.is_multicast
 
 
 def _is_one_of(hosts: Iterable[str], address: str) -> bool:
-    """Whether it is an address of one of the hosts."""
+    """Whether an IP address belongs to one of the hosts, by their names."""
     for host in hosts:
         with suppress(OSError, UnicodeError):
-            if address in (entry[4][0] for entry in socket.getaddrinfo(host, None)):
+            # The last item of an entry is a socket address, which begins with the IP address.
+            if address in (ip_address for *_, (ip_address, *_) in socket.getaddrinfo(host, None)):
                 return True
     return False

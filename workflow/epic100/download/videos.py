@@ -1,7 +1,7 @@
-"""The videos of an archive: downloaded, and whether each is that of the sheet.
+"""Download the videos of an archive, and check every video file against the sheet's md5.
 
-A download is held to the sheet's md5 before the file gets its name. Of any other file the scan
-computes the md5, since it reads every byte; nothing is read a second time.
+A download is compared with the sheet's md5 before the file gets its name. For any other file the
+scan computes the md5, since it reads every byte anyway; nothing is read a second time.
 """
 
 import logging
@@ -29,16 +29,16 @@ def download_video(
     *,
     private_hosts: Sequence[str] = (),
 ) -> None:
-    """Download `video`.
+    """Download a video into the folder of its participant, and compare the md5 with the sheet's.
 
     Args:
         video: The video, with its URL.
         root: Folder of the videos.
-        private_hosts: As of `fetch`.
+        private_hosts: Hosts whose address may be private.
 
     Raises:
-        EpicError: A file of that name exists, which a download must not overwrite; or as in
-            `fetch`.
+        EpicError: A file of that name exists, which a download must not overwrite; or the download
+            fails (`fetch`).
     """
     path = video.path(root)
     if os.path.lexists(path):
@@ -55,11 +55,13 @@ def download_video(
 def write_videos_ok(
     videos: Sequence[Video], tables: Sequence[str | os.PathLike], out: str | os.PathLike
 ) -> None:
-    """Write `results/videos.ok`, one sentence, if every video is readable and no md5 is wrong.
+    """Check that every video is readable and no md5 is wrong, and write `results/videos.ok`.
+
+    It has one sentence: `700 videos: 690 verified, 10 unverified`.
 
     Args:
         videos: The videos.
-        tables: Their scan tables.
+        tables: The scan tables of these videos.
         out: The file to write.
 
     Raises:
@@ -68,13 +70,14 @@ def write_videos_ok(
     rows = {row.video_id: row for table in tables for row in read_scan_table(table)}
     states = {video.video_id: _state(video, rows[video.video_id]) for video in videos}
     counts = Counter(states.values())
-    summary = f"{len(states)} videos: {', '.join(f'{n} {state}' for state, n in counts.items())}"
+    count_texts = ", ".join(f"{count} {state}" for state, count in counts.items())
+    summary = f"{len(states)} videos: {count_texts}"
     if bad := [name for name in states if states[name] not in (VERIFIED, UNVERIFIED)]:
-        named = ", ".join(f"{name} {states[name]}" for name in bad[:NAMED])
-        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        first_bad = ", ".join(f"{name} {states[name]}" for name in bad[:NAMED])
+        others = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise EpicError(
             f"{out}: not written: {len(bad)} of {len(states)} videos are not what the sheet "
-            f"says: {named}{more}; all are in {Path(tables[0]).parent}/*.tsv; with `videos: "
+            f"says: {first_bad}{others}; all are in {Path(tables[0]).parent}/*.tsv; with `videos: "
             "download: true` what is missing is fetched, and a wrong file once it is removed"
         )
     write_text(out, f"{summary}\n")
@@ -82,6 +85,7 @@ def write_videos_ok(
 
 
 def _state(video: Video, row: ScanRow) -> str:
+    """Return whether a video is verified, wrong or unverified by md5, or why it is not readable."""
     if not row.readable:
         return row.status
     if not video.md5:

@@ -1,4 +1,4 @@
-"""The weights that training starts from: which file, where it is kept, and whether it is correct.
+"""The weights that training starts from: find them in the config, download and check them.
 
 Nothing here needs torch or MMEngine, so that a DAG can import it quickly.
 """
@@ -38,7 +38,7 @@ TWO_WAYS = (
 
 @dataclass(frozen=True)
 class StartWeights:
-    """Weights to start from.
+    """The file with the weights that a training starts from.
 
     Attributes:
         source: The path or URL in the config.
@@ -57,7 +57,10 @@ class StartWeights:
 
     @property
     def is_to_come(self) -> bool:
-        """Whether it must be downloaded first. What is at its path is kept, even a broken link."""
+        """Whether the file must be downloaded first.
+
+        Anything that is at the path already stays, even a broken link.
+        """
         return self.is_url and not os.path.lexists(self.path)
 
 
@@ -90,7 +93,9 @@ def start_weights(section: TrainSettings, config: str | os.PathLike) -> StartWei
 
 
 def kept_at(url: str) -> str:
-    """Return where the file of a URL is saved: host and path below `weights/`, unique per URL.
+    """Return the path at which the file of a URL is saved: `weights/{host}/{path}`.
+
+    Two URLs never get the same path.
 
     Raises:
         EpicError: The URL is not http(s) or names no file.
@@ -125,7 +130,7 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
             f"{path}: this MMEngine config cannot be read ({error}); see `train: config:`"
         ) from error
     values = {
-        target.id: node.value
+        target.id: node.value  # A later assignment to the same name wins, as in Python.
         for node in body
         if isinstance(node, ast.Assign)
         for target in node.targets
@@ -141,6 +146,7 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
             "config; set `train: load_from:` in the workflow's config"
         ) from error
     for base in [bases] if isinstance(bases, str) else bases:
+        # A base such as `mmaction::...` lies in an installed package and is not read.
         if "::" not in base and (value := read_value(path.parent / base, name)) is not None:
             return value
     return None
@@ -150,7 +156,7 @@ def fetch_weights(weights: StartWeights) -> None:
     """Download the weights to `weights.path` and check them.
 
     Raises:
-        EpicError: As in `fetch` and `check_weights`.
+        EpicError: The download fails (`fetch`), or the file is wrong (`check_weights`).
     """
     log.info("fetching %s to %s", weights.source, weights.path)
     checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
@@ -158,13 +164,16 @@ def fetch_weights(weights: StartWeights) -> None:
         weights.source,
         Path(weights.path),
         checksum,
-        private_hosts=_host(weights),
+        private_hosts=_hosts(weights),
         seal=lambda part: check_weights(weights, part),
     )
 
 
-def _host(weights: StartWeights) -> list[str]:
-    """The host of the weights, which may be private: the config names it itself."""
+def _hosts(weights: StartWeights) -> list[str]:
+    """Return the host of the weights as a list of one.
+
+    Its address may be private, because the config names the host itself.
+    """
     return [urlsplit(weights.source).hostname or ""]
 
 
@@ -172,8 +181,8 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
     """Compare a file with `sha256` of the config, or else with the hash in its name.
 
     Args:
-        weights: What is expected.
-        file: The file, if it is not at `weights.path` yet.
+        weights: The expected weights.
+        file: The path of the file, if it is not at `weights.path` yet.
 
     Raises:
         EpicError: The file is missing, has another digest (the message names both), or is not a
@@ -187,27 +196,30 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
         )
     with reading(path) as opened:
         beginning = opened.read(64)
-    page = " (it is a web page)" if beginning.lstrip()[:1] == b"<" else ""
+    page_note = " (it is a web page)" if beginning.lstrip().startswith(b"<") else ""
     hash_match = HASH.search(Path(weights.path).name)
     expected = weights.sha256 or (hash_match[1] if hash_match else "")
     sha256 = digest(path, "sha256").value
     if not sha256.startswith(expected):
         source = "`train: load_from_sha256:`" if weights.sha256 else "the hash in its name"
         raise EpicError(
-            f"{weights.path}: sha256 is {sha256}{page}; expected {expected}, {source}; fetch "
+            f"{weights.path}: sha256 is {sha256}{page_note}; expected {expected}, {source}; fetch "
             f"{weights.source} again, or, if you trust this file, set `train: load_from_sha256:` "
             "to its digest"
         )
     if not beginning.startswith(BEGINNINGS):
         raise EpicError(
-            f"{weights.path}: not a checkpoint{page}; expected a file of torch.save; remove it "
-            "and fetch it again"
+            f"{weights.path}: not a checkpoint{page_note}; expected a file of torch.save; remove "
+            "it and fetch it again"
         )
 
 
 @functools.cache
 def fault_of(weights: StartWeights, check: Callable[[StartWeights], None] = check_weights) -> str:
-    """What a check of start weights says, or "". A file is read once, whoever asks."""
+    """Return the message of a failed check of start weights, or "".
+
+    The result is cached, so that a file is read only once per process.
+    """
     try:
         check(weights)
     except EpicError as error:
@@ -216,13 +228,16 @@ def fault_of(weights: StartWeights, check: Callable[[StartWeights], None] = chec
 
 
 def probe(weights: StartWeights) -> None:
-    """Request a URL and close the connection, so that a missing network shows before the long work.
+    """Check that the URL of the weights answers, and close the connection.
+
+    So a missing network shows before the long work.
 
     Raises:
-        EpicError: No answer, or a refusal; the message says where to put the file by hand.
+        EpicError: The server does not answer, or refuses; the message says where to put the file by
+            hand.
     """
     try:
-        get(weights.source, None, private_hosts=_host(weights), stall_seconds=PROBE_SECONDS)
+        get(weights.source, None, private_hosts=_hosts(weights), stall_seconds=PROBE_SECONDS)
     except TransferError as error:
         raise EpicError(
             f"{weights.source}: the start weights cannot be fetched here ({error}); fetch the "

@@ -38,7 +38,7 @@ VERSION = 2
 
 
 class State(StrEnum):
-    """What exists for a video: a copy, the `original` (a link), or `none` (not readable)."""
+    """The state of a video below the copies: copied, a link to the original, or not readable."""
 
     COPIED = "copied"
     ORIGINAL = "original"
@@ -47,10 +47,18 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class ProxyRow:
-    """The copy of one video, or what takes its place; sizes in bytes.
+    """The row of one video in the table of copies; sizes are in bytes.
 
     Attributes:
+        video_id: The id of the video.
+        state: Whether there is a copy, a link to the original, or nothing.
+        width: Width of the copy in pixels.
+        height: Height of the copy in pixels.
+        frames: Number of frames.
         stand_ins: Number of frames that are grey because the original gives no picture.
+        bytes: Size of the copy.
+        original_bytes: Size of the original.
+        reason: The reason for which there is no copy.
     """
 
     video_id: str
@@ -80,11 +88,25 @@ def make_proxies(
     threads: int = 1,
     encode: Callable[..., dict[str, Any]] = copy_video,
 ) -> list[ProxyRow]:
-    """Make the missing copies of `videos`, at the same places below `copies` as below `root`.
+    """Make the missing small copies of a participant's videos, and write a table and their indexes.
 
-    A video that `scan_table` calls unreadable gets no copy. `scan_index` has the originals' frame
-    indexes. Writes `table`, one row per video for people, and `index`, an .npz of the copies'
-    frame indexes for readers. Of `settings`, `videos: proxy:` and the limits in `scan:` are used.
+    A copy has the same path below `copies` as the original below `root`. A video that the scan
+    found unreadable gets no copy.
+
+    Args:
+        videos: The participant's videos.
+        root: Folder of the originals.
+        copies: Folder of the copies.
+        scan_table: The scan table of the participant.
+        scan_index: The frame indexes of the originals.
+        table: The table to write, one row per video, for people.
+        index: The .npz to write with the frame indexes of the copies.
+        settings: The settings; `videos: proxy:` and the limits in `scan:` are used.
+        threads: Number of copies that are made at once.
+        encode: The function that makes a copy, called in a process of its own.
+
+    Returns:
+        The rows of the table.
 
     Raises:
         EpicError: The disk does not accept a copy; raised after all others are done.
@@ -121,7 +143,7 @@ def make_proxies(
     indexes = {name: copy_index for name, (_, copy_index) in results.items() if copy_index}
     write_indexes(indexes, index)
     write_table(
-        table, [column.name for column in fields(ProxyRow)], (vars(r).values() for r in rows)
+        table, [column.name for column in fields(ProxyRow)], (vars(row).values() for row in rows)
     )
     for row in rows:
         if row.state == State.ORIGINAL:
@@ -129,18 +151,19 @@ def make_proxies(
         elif row.stand_ins:
             log.info(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
     counts = Counter(row.state for row in rows)
-    counted = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
-    size, original = (sum(getattr(r, n) for r in rows) / 1e6 for n in ("bytes", "original_bytes"))
+    count_texts = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    copies_mb = sum(row.bytes for row in rows) / 1e6
+    originals_mb = sum(row.original_bytes for row in rows) / 1e6
     log.info(
-        f"{len(rows)} videos: {counted}; {worked_count} of them worked on now; "
-        f"{size:.1f} MB, the originals {original:.1f} MB"
+        f"{len(rows)} videos: {count_texts}; {worked_count} of them worked on now; "
+        f"{copies_mb:.1f} MB, the originals {originals_mb:.1f} MB"
     )
     return rows
 
 
 @dataclass
 class _Job:
-    """The copy of one video."""
+    """The job to make the copy of one video, for `video.jobs.complete`."""
 
     video: Video
     scanned: ScanRow
@@ -153,34 +176,43 @@ class _Job:
 
     @cached_property
     def index(self) -> VideoIndex:
-        """The original's frame index."""
+        """The frame index of the original."""
         return load_index(self.scan_index, self.video.video_id)
 
     @property
     def key(self) -> str:
-        """What a copy has to be made of: kept in the notes beside it."""
-        made_of = {"version": VERSION, "md5": self.index.md5}
-        return json.dumps(made_of | self.settings.stored())
+        """A text that tells what a copy is made from: the version, the original and the settings.
+
+        The notes beside the copy keep it. A copy with another key is out of date.
+        """
+        made_from = {"version": VERSION, "md5": self.index.md5}
+        return json.dumps(made_from | self.settings.stored())
 
     @property
     def notes(self) -> Path:
-        """The file beside the copy."""
+        """The path of the notes, a file beside the copy."""
         return self.copy.with_suffix(".npz")
 
     def known(self) -> Result | None:
-        """The result if there is nothing to copy, or the copy is whole and made from this file."""
+        """Return the result if nothing is left to do: the copy is up to date, or there can be none.
+
+        Return None if the copy is missing, not whole, or made from something else.
+        """
         if not self.scanned.readable:
             return ProxyRow(self.video.video_id, State.NONE, reason=self.scanned.reason), None
         facts, copy_index = kept(self.notes)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
         # The file's time does not count, because a copy that was touched is still valid.
-        is_its = copy_index and (facts["key"], facts["bytes"]) == (self.key, size)
-        if copy_index is None or not is_its or not same_clock(self.index, copy_index):
+        if copy_index is None or (facts["key"], facts["bytes"]) != (self.key, size):
             return None
-        sound = outside(self.scanned.damaged, self.index.frames)
-        if beyond := np.count_nonzero(sound[facts["stand_ins"]]):
-            reason = f"{beyond} frames that the scan calls sound do not decode"
-            return self._original(reason), self.index
+        if not same_clock(self.index, copy_index):
+            return None
+        # A grey frame stands for a damaged one. If the scan could decode it, the copy is worse than
+        # the original, which is linked instead.
+        is_sound = outside(self.scanned.damaged, self.index.frames)
+        if sound_but_grey := np.count_nonzero(is_sound[facts["stand_ins"]]):
+            reason = f"{sound_but_grey} frames that the scan calls sound do not decode"
+            return self._link_original(reason), self.index
         row = ProxyRow(
             self.video.video_id,
             State.COPIED,
@@ -194,7 +226,11 @@ class _Job:
         return row, copy_index
 
     def work(self, progress: Callable[[int], None]) -> Result:
-        """Make the copy; if that fails, link the original in place of it."""
+        """Make the copy; if the original is at fault, put a link to it in place of the copy.
+
+        Raises:
+            ProcessError: The original is not at fault.
+        """
         try:
             output = call(
                 self.encode,
@@ -209,17 +245,17 @@ class _Job:
             copy_index = VideoIndex.from_arrays(output["arrays"])
         except FileError as error:
             # Another attempt may have made the copy meanwhile.
-            return self.known() or (self._original(str(error)), self.index)
+            return self.known() or (self._link_original(str(error)), self.index)
         facts = output["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
         keep(self.notes, facts, copy_index)
         if (result := self.known()) is None:
             raise ProcessError("the encoder left no copy")
         return result
 
-    def _original(self, reason: str) -> ProxyRow:
-        """Put a link to the original in place of the copy."""
+    def _link_original(self, reason: str) -> ProxyRow:
+        """Put a link to the original in place of the copy, and return its row."""
         with atomic_path(self.copy) as temporary:
-            temporary.unlink()
+            temporary.unlink()  # A link can only be made if no file has its name.
             temporary.symlink_to(self.source.resolve())
         self.notes.unlink(missing_ok=True)
         return ProxyRow(

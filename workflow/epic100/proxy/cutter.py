@@ -1,4 +1,4 @@
-"""Cut the clips of one video.
+"""Cut the clips of one video: decode it once, and write each segment into a file of its own.
 
 The video is decoded once, in order, for all its segments, also where they overlap. Picture i of a
 clip is frame `start` + i of the video, shown at the same time after the clip's first picture. Each
@@ -32,7 +32,14 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to cut: frames `start` to `stop` (half-open) of the video, into the file `target`."""
+    """A clip to cut: frames `start` to `stop` (half-open) of the video, into the file `target`.
+
+    Attributes:
+        target: The path of the clip's file.
+        start: The first frame.
+        stop: The end, half-open.
+        key: A digest of what the clip is made from (`clip_key`).
+    """
 
     target: str
     start: int
@@ -43,15 +50,16 @@ class Clip:
         """Whether the file is whole and was made from the same frames with the same settings."""
         try:
             with opened(self.target) as (file, container, _):
+                # The last box of a file that was cut short would end behind the file's end.
                 boxes = list(boxes_of(file.read_at, 0, file.size))
-                is_whole = boxes and boxes[-1].stop == file.size
-                return bool(is_whole) and container.metadata.get("comment") == self.key
+                is_whole = bool(boxes) and boxes[-1].stop == file.size
+                return is_whole and container.metadata.get("comment") == self.key
         except (OSError, FileError, av.error.FFmpegError):
             return False
 
 
 def clip_key(index: VideoIndex, settings: ClipSettings, start: int, stop: int) -> str:
-    """Return what a clip is recognised by: the video's bytes, the settings and the frames."""
+    """Return a digest of what a clip is made from: the video's md5, the settings and the frames."""
     made_from = {"version": VERSION, "md5": index.md5, "frames": [start, stop]}
     text = json.dumps(made_from | settings.stored(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -64,24 +72,26 @@ def cut_clips(
     settings: ClipSettings,
     progress: Report = lambda frames: None,
 ) -> dict[str, str]:
-    """Write clips, each whole and checked or not at all.
+    """Cut clips from a video; each file is whole and checked, or not written at all.
 
     Args:
         source: The video.
-        index: Its frame index.
-        clips: What to cut; files that are there are replaced.
-        settings: How they are encoded.
+        index: The frame index of the video.
+        clips: The clips to cut; files that are there are replaced.
+        settings: The settings of the encoder.
         progress: Called with the number of frames done.
 
     Returns:
-        Why there is no file, by `target`, for clips with a frame that does not decode.
+        For each clip without a file, the reason by `target`: a frame does not decode.
 
     Raises:
         FileError: The packets of the file are not those of `index`; no clip is left.
         DiskError: The disk fails.
         av.error.FFmpegError: The file cannot be read to its end.
     """
-    failed, running = dict[str, str](), dict[Clip, Generator[None, av.VideoFrame | None, None]]()
+    failed = dict[str, str]()
+    running = dict[Clip, Generator[None, av.VideoFrame | None, None]]()
+    # The next clip to begin is the last of this list, so that `pop` takes it.
     waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
     with contextlib.ExitStack() as stack:
         _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
@@ -92,16 +102,16 @@ def cut_clips(
             for number, frame in numbered(container, stream, index, stop):
                 while waiting and waiting[-1].start == number:
                     clip = waiting.pop()
-                    writer = _writer(clip, original, size, index, settings)
+                    writer = _clip_writer(clip, original, size, index, settings)
                     stack.callback(writer.close)  # It removes its half file after an error.
-                    next(writer)
+                    next(writer)  # This opens the file and runs to the first `yield`.
                     running[clip] = writer
                 picture = None
                 if running and frame is not None:
                     picture = scaler.reformat(
                         frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                     )
-                _send(running, picture, failed)
+                _send_picture(running, picture, failed)
                 if number % PROGRESS_EVERY == 0:
                     progress(number)
         except FileError:
@@ -111,12 +121,18 @@ def cut_clips(
     return failed
 
 
-def _send(
+def _send_picture(
     running: dict[Clip, Generator[None, av.VideoFrame | None, None]],
     picture: av.VideoFrame | None,
     failed: dict[str, str],
 ) -> None:
-    """Give the next picture to all running clips; remove those that are complete or fail."""
+    """Give the next picture to all running clips, and take those out that are complete or fail.
+
+    Args:
+        running: The writers of clips that have begun. Clips that end are removed from it.
+        picture: The next picture, or None if it does not decode.
+        failed: The reasons by target. Clips that fail are added to it.
+    """
     for clip, writer in list(running.items()):
         try:
             writer.send(picture)
@@ -130,14 +146,20 @@ def _send(
         del running[clip]
 
 
-def _writer(
+def _clip_writer(
     clip: Clip,
     original: av.VideoCodecContext,
     size: tuple[int, int],
     index: VideoIndex,
     settings: ClipSettings,
 ) -> Generator[None, av.VideoFrame | None, None]:
-    """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
+    """Write one clip from the pictures that are sent to this generator, and check it.
+
+    It ends after the last picture. If it is closed before, it leaves no file.
+
+    Raises:
+        FileError: A picture is None, or the file does not pass the check.
+    """
     clip_index = index.part(clip.start, clip.stop)
     with atomic_path(clip.target) as temporary:
         with open_output(

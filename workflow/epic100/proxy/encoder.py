@@ -29,12 +29,13 @@ from epic100.video.ffmpeg import error_text, opened
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.untimed import has_no_times, timed
 
-# It is called with the number of pictures done.
+# A function of this type is called with the number of pictures done.
 Report = Callable[[int], None]
-# It counts pictures.
+# Progress is reported once for so many pictures.
 PROGRESS_EVERY = 64
 # At most this many pictures may be decoded before one with a smaller frame number.
 REORDER = 16
+MIDDLE_GREY = 128  # This value of the luma is half bright; of the colours, it means none.
 
 
 def write_proxy(
@@ -44,14 +45,23 @@ def write_proxy(
     index: VideoIndex | None = None,
     progress: Report = lambda frames: None,
 ) -> tuple[dict[str, Any], VideoIndex]:
-    """Write a copy, whole and checked or not at all; return its facts and its own index.
+    """Write a small copy of a video; the file is whole and checked, or not written at all.
 
-    The facts are `width height frames`, and `stand_ins`, the frames that are grey because the
-    original gives no picture.
+    Args:
+        source: The original.
+        target: The path of the copy.
+        settings: The settings of the encoder.
+        index: The scan's frame index of the original. None: its packets are read once more.
+        progress: Called with the number of pictures done.
 
-    Without the scan's `index` of `source`, its packets are read once more. Raises FileError if the
-    copy does not pass the check, DiskError for a fault of the disk, and av.error.FFmpegError if the
-    original cannot be read.
+    Returns:
+        Facts, and the frame index of the copy. The facts are `width`, `height`, `frames`, and
+        `stand_ins`: the numbers of the frames that are grey because the original gives no picture.
+
+    Raises:
+        FileError: The copy does not pass the check.
+        DiskError: The disk fails.
+        av.error.FFmpegError: The original cannot be read.
     """
     index = index or build_index(source)
     with atomic_path(target) as temporary:
@@ -65,7 +75,10 @@ def write_proxy(
 def copy_video(
     source: Path, target: Path, settings: ProxySettings, index: VideoIndex, progress: Report
 ) -> dict[str, Any]:
-    """Call `write_proxy`; return its facts and arrays for `guarded.call`."""
+    """Call `write_proxy`, and return its facts and the index's arrays as one dict.
+
+    `guarded.call` can send such a dict to another process.
+    """
     facts, copy = write_proxy(source, target, settings, index, progress)
     return {"facts": facts, "arrays": copy.to_arrays()}
 
@@ -73,7 +86,7 @@ def copy_video(
 def _encode(
     source: Path, target: Path, index: VideoIndex, settings: ProxySettings, progress: Report
 ) -> list[int]:
-    """Return the numbers of the grey frames."""
+    """Encode all frames of a video into a new file; return the numbers of the grey frames."""
     stand_ins = list[int]()
     with contextlib.ExitStack() as stack:
         _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
@@ -83,7 +96,7 @@ def _encode(
         scaler = VideoReformatter()
         for number, frame in numbered(container, stream, index):
             if frame is None:
-                picture = _grey(size)
+                picture = _grey_picture(size)
                 stand_ins.append(number)
             else:
                 picture = scaler.reformat(
@@ -96,22 +109,29 @@ def _encode(
 
 
 def check_copy(path: Path, index: VideoIndex, settings: PictureSettings) -> VideoIndex:
-    """Read the packets of a finished copy; return its index.
+    """Check a finished copy by its packets, and return its frame index.
 
-    `index` is the original's. Raises FileError if the frame count, times or key frames are wrong.
+    Args:
+        path: The copy.
+        index: The frame index of the original.
+        settings: The settings of the encoder, with the distance of key frames.
+
+    Raises:
+        FileError: The copy's frame count, times or key frames are wrong.
     """
     copy = build_index(path)
     if not same_clock(index, copy):
         raise FileError(
             f"its copy has {copy.frames} frames, or other times than its {index.frames}"
         )
-    if not np.array_equal(copy.key_pts, copy.pts[:: settings.gop]) or not _closed(copy):
+    if not np.array_equal(copy.key_pts, copy.pts[:: settings.gop]) or not _has_closed_groups(copy):
         raise FileError(f"its copy has not a key frame every {settings.gop} pictures")
     return copy
 
 
-def _closed(index: VideoIndex) -> bool:
-    """Whether the pictures of each group, key frame to key frame, are coded one after another."""
+def _has_closed_groups(index: VideoIndex) -> bool:
+    """Whether all packets of a group, from key frame to key frame, come before the next group's."""
+    # The packets are in the order of the file. The group's number must never go down.
     group = np.searchsorted(index.key_pts, index.packets["pts"], side="right")
     return bool(index.packets["shown"].all() and (np.diff(group) >= 0).all())
 
@@ -127,14 +147,16 @@ def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
     )
 
 
-def _grey(size: tuple[int, int]) -> av.VideoFrame:
-    # Both are even. Below the luma are half as many rows of colour.
+def _grey_picture(size: tuple[int, int]) -> av.VideoFrame:
+    """Make a grey picture in yuv420p, of an even (width, height)."""
     width, height = size
-    return av.VideoFrame.from_ndarray(np.full((height * 3 // 2, width), 128, np.uint8), "yuv420p")
+    # In this format, half as many rows with the two colours follow the rows of luma.
+    pixels = np.full((height * 3 // 2, width), MIDDLE_GREY, np.uint8)
+    return av.VideoFrame.from_ndarray(pixels, "yuv420p")
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
-    """Compute the times of a copy's frames, counted from the first one.
+    """Compute the times at which a copy shows its frames, counted from the first one.
 
     They equal the original's times exactly. Frames that share one time (a kind of damage) cannot do
     so in a copy. There the unit is a fraction of the original's, and such frames follow each other.
@@ -143,8 +165,10 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
         Ticks, int64 [F], strictly ascending; and their unit in seconds.
     """
     ticks = index.pts - index.pts[0]
+    # A run is a stretch of frames with the same time. Mostly, each frame is a run of its own.
     starts = np.concatenate([[0], np.flatnonzero(np.diff(ticks)) + 1])
     lengths = np.diff(np.append(starts, len(ticks)))
+    # With this unit, all frames of the longest run fit in before the next time.
     divisor = int(lengths.max())
     offsets = np.arange(len(ticks)) - np.repeat(starts, lengths)
     return ticks * divisor + offsets, index.time_base / divisor
@@ -153,60 +177,74 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
 def numbered(
     container: InputContainer, stream: av.VideoStream, index: VideoIndex, stop: int | None = None
 ) -> Iterator[tuple[int, av.VideoFrame | None]]:
-    """Yield (frame number, picture) for all frames of `index` in order, decoded on one thread.
+    """Decode a video in order on one thread, and yield (frame number, picture) for each frame.
 
     A picture is None if it does not decode or is flagged corrupt; `VideoReader` refuses those too.
-    Frames from `stop` on are not decoded, but their packets are read and compared with the index.
+    Frames from `stop` on are not decoded, but their packets are read and compared with `index`.
 
     Raises:
         FileError: The file's packets are not those of `index`.
         av.error.FFmpegError: The file cannot be read to its end.
     """
-    numbers: dict[int | None, deque[int]] = {}
-    for number, pts in enumerate(index.pts.tolist()):
-        numbers.setdefault(pts, deque()).append(number)
+    # In a damaged file, several frames may have the same time. They are numbered in their order.
+    frame_numbers_of_pts: dict[int | None, deque[int]] = {}
+    for frame_number, pts in enumerate(index.pts.tolist()):
+        frame_numbers_of_pts.setdefault(pts, deque()).append(frame_number)
     waiting: dict[int, av.VideoFrame] = {}
-    number, stop = 0, index.frames if stop is None else stop
-    for frame in _decoded(container, stream, index, lambda: number < stop):  # noqa: B023 (as it is then)
-        frame_numbers = numbers.get(frame.pts)
+    next_number, stop = 0, index.frames if stop is None else stop
+    # The lambda looks at `next_number` as it is when a packet comes.
+    for frame in _decoded(container, stream, index, lambda: next_number < stop):  # noqa: B023
+        frame_numbers = frame_numbers_of_pts.get(frame.pts)
         if not frame_numbers or frame.is_corrupt:
             continue
         waiting[frame_numbers.popleft()] = frame
-        while number < stop and (number in waiting or len(waiting) > REORDER):
-            yield number, waiting.pop(number, None)
-            number += 1
-    for last in range(number, stop):
-        yield last, waiting.pop(last, None)
+        # A frame that is still missing when REORDER later ones have come will not come any more.
+        while next_number < stop and (next_number in waiting or len(waiting) > REORDER):
+            yield next_number, waiting.pop(next_number, None)
+            next_number += 1
+    for frame_number in range(next_number, stop):
+        yield frame_number, waiting.pop(frame_number, None)
 
 
 def _decoded(
     container: InputContainer,
     stream: av.VideoStream,
     index: VideoIndex,
-    more: Callable[[], bool],
+    is_wanted: Callable[[], bool],
 ) -> Iterator[av.VideoFrame]:
+    """Decode the pictures of a video in the decoder's order, and skip those that do not decode.
+
+    Args:
+        container: The open video.
+        stream: The video stream.
+        index: The frame index, with which the times of all packets are compared at the end.
+        is_wanted: Returns whether the next packet must be decoded. All are read.
+
+    Raises:
+        FileError: The packets are not those of `index`.
+    """
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
-    seen, times = [], None
+    packet_pts, times = [], None
     if has_no_times(container, stream):
         times = iter(index.packets["pts"].tolist())
     for packet in timed(container.demux(stream), times):
         if packet.size and packet.pts is not None and not packet.is_discard:
-            seen.append(packet.pts)
-        if not more():
+            packet_pts.append(packet.pts)
+        if not is_wanted():
             continue
         try:
             yield from packet.decode()
         except av.error.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise  # Too little memory is not a fault of the file.
-    if sorted(seen) != index.pts.tolist():
+    if sorted(packet_pts) != index.pts.tolist():
         raise FileError("its packets are not those that were scanned; scan it again")
 
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Report what FFmpeg or the system refuses to write as a DiskError."""
+    """Turn an error of FFmpeg or the system within the block into a DiskError: a failed write."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
@@ -223,15 +261,16 @@ def open_output(
     mp4: Mapping[str, str] | None = None,
     comment: str = "",
 ) -> Iterator[Callable[[av.VideoFrame], None]]:
-    """Open a file for the pictures of `index`, at their times after the first one.
+    """Open an H.264 file in MP4 for new pictures, which are shown at the times of `index`.
 
-    The file is finalised unless an error occurs. Players turn its pictures as the original's.
+    The times count from the first picture. The file is finalised unless an error occurs. Players
+    turn its pictures as they turn the original's.
 
     Args:
         path: The file.
         original: The decoder of the pictures; the file gets its colour description.
         size: (width, height).
-        index: The frames to write.
+        index: The frame index of the original, or the part of it that is written.
         x264: Options of libx264.
         mp4: Options of FFmpeg's MP4 muxer.
         comment: Text that the file carries as metadata.
@@ -256,6 +295,7 @@ def open_output(
             setattr(stream.codec_context, name, getattr(original, name))
 
         def add(picture: av.VideoFrame | None) -> None:
+            """Encode and write the next picture; None writes what the encoder still holds."""
             if picture is not None:
                 picture.pts, picture.time_base = next(times), time_base
                 # Otherwise the original's key frames would be key frames here too.

@@ -1,4 +1,4 @@
-"""The segments of a clean list as clips: a file each, and a list that MMAction2 reads.
+"""Cut the segments of a clean list into clips, a file each, and list them for MMAction2.
 
 Each video is cut by its own process (`cutter`), which can be killed. Clips that are there and were
 made from the same frames are kept, so that a run that was interrupted makes only the missing ones.
@@ -45,18 +45,20 @@ def cut_participant(
     threads: int = 1,
     cut: Callable[..., dict[str, str]] = cut_clips,
 ) -> list[Row]:
-    """Cut the missing clips of a participant's segments, `{narration_id}.mp4`.
+    """Cut the missing clips of a participant's segments, and write a table of all clips.
+
+    A clip is the file `{narration_id}.mp4`.
 
     Args:
         videos: The participant's videos.
         root: Folder of the videos, or of their small copies.
-        table: The table to write, `COLUMNS`, a row a segment. Clips go into the folder of the same
-            name without the suffix.
+        table: The table to write, with `COLUMNS` and a row per segment. Clips go into the folder of
+            the same name without the suffix.
         segments: A clean list.
         index: Frame indexes of the participant's files below `root`.
-        settings: Of these, the section `clips:` and the limits in `scan:` are used.
-        threads: Videos that are cut at once.
-        cut: What is called on each video, in a process of its own.
+        settings: The settings; the section `clips:` and the limits in `scan:` are used.
+        threads: Number of videos that are cut at once.
+        cut: The function that cuts the clips of a video, called in a process of its own.
 
     Returns:
         The rows of the table, in order of video and segment.
@@ -77,21 +79,23 @@ def cut_participant(
             )
     label = f"clips {Path(table).parent.name} {Path(table).stem}"
     results, worked_count = complete(label, jobs, threads, table)
-    rows = [row for of_video in results.values() for row in of_video]
+    rows = [row for video_rows in results.values() for row in video_rows]
     write_table(table, COLUMNS, rows)
     for name, _, _, reason in rows:
         if reason:
             log.warning(f"{name}: no clip: {reason}")
+    cut_count = sum(not reason for *_, reason in rows)
+    size = sum(clip_bytes for _, _, clip_bytes, _ in rows)
     log.info(
-        f"{sum(not row[3] for row in rows)} of {len(rows)} segments are cut, "
-        f"{sum(row[2] for row in rows) / 1e6:.1f} MB; {worked_count} videos worked on now"
+        f"{cut_count} of {len(rows)} segments are cut, {size / 1e6:.1f} MB; "
+        f"{worked_count} videos worked on now"
     )
     return rows
 
 
 @dataclass
 class _Job:
-    """The clips of one video, by narration_id."""
+    """The job to cut the clips of one video, for `video.jobs.complete`."""
 
     video: Video
     path: Path
@@ -104,7 +108,7 @@ class _Job:
 
     @cached_property
     def clips(self) -> dict[str, Clip]:
-        """What is to be cut."""
+        """The clips of the video's segments, by narration_id."""
         clips, frame_count = {}, self.index.frames
         for row in self.segments.to_dict("records"):
             name, start, stop = row["narration_id"], row["start"], row["stop"]
@@ -118,14 +122,16 @@ class _Job:
         return clips
 
     def known(self) -> list[Row] | None:
-        """Return the rows if all clips are there."""
+        """Return the rows of the table if all clips are there, else None."""
         rows = self._rows({})
         return None if any(reason for *_, reason in rows) else rows
 
     def work(self, progress: Callable[[int], None]) -> list[Row]:
-        """Cut the missing clips."""
+        """Cut the missing clips, and return the rows of the table for all clips of the video."""
         missing = [clip for clip in self.clips.values() if not clip.is_there()]
-        seconds = self.video.duration + sum(c.stop - c.start for c in missing) / self.video.fps
+        # The video is decoded once, and each clip is encoded, so both lengths count for the limit.
+        frames_to_write = sum(clip.stop - clip.start for clip in missing)
+        seconds = self.video.duration + frames_to_write / self.video.fps
         try:
             reasons = call(
                 self.cut,
@@ -142,6 +148,11 @@ class _Job:
         return self._rows(reasons)
 
     def _rows(self, reasons: dict[str, str]) -> list[Row]:
+        """Make the rows of the table: the size of each clip, or the reason why it is not there.
+
+        Args:
+            reasons: The known reasons by the path of the clip.
+        """
         rows = []
         for name, clip in self.clips.items():
             frames = clip.stop - clip.start
@@ -159,7 +170,7 @@ def write_list(
     tables: Sequence[str | os.PathLike],
     out: str | os.PathLike,
 ) -> None:
-    """Write the list of a split's clips for MMAction2's `VideoDataset`.
+    """Write the list of a split's clips in the format of MMAction2's `VideoDataset`.
 
     A line is `{participant}/{narration_id}.mp4 LABEL`. LABEL is the row of the segment's pair in
     the pair table, as in training; -1 if the pair is not in it or the segment has no label.
@@ -196,6 +207,7 @@ def write_list(
             lines.append(f"{Path(row['path']).parent.name}/{name}.mp4 {label}\n")
     write_text(out, "".join(lines))
     log.info(f"{out}: {len(lines)} clips of {len(reasons)} segments, {size / 1e6:.1f} MB")
+    # A line ends with the label, and NO_LABEL is -1.
     if unlabelled := sum(line.endswith(" -1\n") for line in lines):
         log.info(
             f"{unlabelled} of them have the label -1: {pairs} has no such pair, or no label is "

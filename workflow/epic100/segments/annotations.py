@@ -40,10 +40,23 @@ def load_annotations(
     format: str = "official",
     subset: bool = False,
 ) -> pd.DataFrame:
-    """Read a split in the config's `format`: an `official` CSV or a `lab_list`.
+    """Read the annotations of a split, from an official CSV or a list of the lab.
 
-    Only the test split may be without labels. `classes` has the counts of `verbs` and `nouns`.
-    Returns and raises as `read_annotations`.
+    Only the test split may be without labels.
+
+    Args:
+        path: The file.
+        videos: Rows of the video sheet by video_id.
+        split: The split: train, val or test.
+        classes: Number of classes by `verbs` and `nouns`.
+        format: The config's `format`: `official` or `lab_list`.
+        subset: Skip rows of videos that are not in the sheet.
+
+    Returns:
+        The table of `read_annotations`.
+
+    Raises:
+        EpicError: A row is wrong.
     """
     class_counts = {"num_verbs": classes["verbs"], "num_nouns": classes["nouns"]}
     read = read_lab_list if format == "lab_list" else read_annotations
@@ -53,12 +66,12 @@ def load_annotations(
 def load_splits(
     csvs: Mapping[str, str | os.PathLike], videos: Mapping[str, Video], **reading: Any
 ) -> pd.DataFrame:
-    """Read several splits as one table, with the column `split`.
+    """Read the annotations of several splits as one table, with the additional column `split`.
 
     Args:
         csvs: Annotation files by split.
         videos: Rows of the video sheet by video_id.
-        **reading: Passed to `load_annotations`.
+        **reading: Options of `load_annotations`.
     """
     tables = [
         load_annotations(path, videos, split=split, **reading).assign(split=split)
@@ -81,8 +94,8 @@ def read_annotations(
     Args:
         path: The CSV.
         videos: Rows of the video sheet by video_id.
-        split: The split that the sheet must have for the video of each row; `test` has no labels.
-            None: rows of train and val, of any split.
+        split: The split that the video of each row must have in the sheet; `test` has no labels.
+            None: rows of train and val, whatever the video's split in the sheet.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
         subset: Skip rows of videos that are not in the sheet. Otherwise such a row is an error.
@@ -96,7 +109,7 @@ def read_annotations(
     """
     labelled = split != "test"
     table = _read_csv(Path(path), BASE_COLUMNS + (LABEL_COLUMNS if labelled else ()))
-    table = _of_sheet(path, table, videos, split, subset)
+    table = _rows_in_sheet(path, table, videos, split, subset)
     if OWNER in table:
         owner = table["video_id"].map(lambda video_id: videos[video_id].participant_id)
         _refuse(
@@ -146,16 +159,17 @@ def read_lab_list(
     num_nouns: int,
     subset: bool = False,
 ) -> pd.DataFrame:
-    """Read a five-field list on the *annotation* clock, as the lab made it from `start_frame`.
+    """Read a list of the lab, `path start stop verb noun`, whose frames count on the CSV's clock.
 
-    `annotation_rate` converts the frames to seconds. Such a list has no narration ids, so they are
-    made: `{video_id}_line{n}`. Labels may be -1. All else is as in `read_annotations`.
+    The lab made such lists from `start_frame`. `annotation_rate` converts the frames to seconds.
+    The list has no narration ids, so they are made: `P01_01_line7`. Labels may be -1. Arguments,
+    result and errors are those of `read_annotations`.
     """
     segments = read_segments(path)
     segments.index += 1  # The index is the line number, as for `_refuse`.
     segments["video_id"] = [Path(name).stem for name in segments["path"]]
     segments["narration_id"] = segments["video_id"] + "_line" + segments.index.astype(str)
-    segments = _of_sheet(path, segments, videos, split, subset)
+    segments = _rows_in_sheet(path, segments, videos, split, subset)
     for name, count in (("verb", num_verbs), ("noun", num_nouns)):
         expected = f"a class id up to {count - 1}, or remove the line"
         _refuse(path, segments, name, segments[name] >= count, expected)
@@ -167,17 +181,18 @@ def read_lab_list(
 
 
 def annotation_rate(video_id: str) -> float:
-    """Rate of the annotation clock, in frames per second, which does not depend on the file's rate.
+    """Return the frames per second of a video's annotation clock, whatever the file's own rate.
 
     60 for EPIC-55 ids (`P01_01`), 50 for the extension (`P01_101`): measured on all official CSVs.
     """
-    return 50.0 if len(video_id.rsplit("_", 1)[-1]) == 3 else 60.0
+    _, _, number = video_id.rpartition("_")
+    return 50.0 if len(number) == 3 else 60.0
 
 
 def frames_between(
     start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike, fps: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames that are shown at some time in [start, stop) seconds, at a constant rate.
+    """Convert seconds to frames of a file of constant rate: all that are shown in [start, stop).
 
     Frame i is shown during [i / fps, (i + 1) / fps). So the first frame is floor(start * fps), and
     the end is ceil(stop * fps). The range is zero-based, half-open and never empty.
@@ -190,14 +205,19 @@ def frames_between(
 def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd.DataFrame:
     """Turn annotations into segments in frames of the file, by the sheet's fps and duration.
 
-    A segment that ends after its video (P29_05_563, by 0.013 s) is cut to the video's end. One that
-    starts after the end keeps its frames: `clean` drops it when the file has been measured.
-    The result has the columns `segment_list.COLUMNS`, in the order of `annotations`.
+    A segment that ends after its video (P29_05_563, by 0.013 s) is cut to the video's end. A
+    segment that starts after the end keeps its frames: `clean` drops it when the file has been
+    measured. The result has the columns `segment_list.COLUMNS`, in the order of `annotations`.
     """
     sheet = pd.DataFrame(
         [
-            (v.video_id, v.path().as_posix(), v.fps, round(v.duration * v.fps))
-            for v in videos.values()
+            (
+                video.video_id,
+                video.path().as_posix(),
+                video.fps,
+                round(video.duration * video.fps),
+            )
+            for video in videos.values()
         ],
         columns=["video_id", "path", "fps", "frames"],
     ).set_index("video_id")
@@ -212,7 +232,7 @@ def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read `columns`, and `OWNER` if the file has it, as text. The index is the line number."""
+    """Read columns of a CSV as text, and `OWNER` if it is there. The index is the line number."""
     about = (
         "an official EPIC-KITCHENS-100 CSV (github.com/epic-kitchens/"
         f"epic-kitchens-100-annotations) with the columns {', '.join(columns)}; see "
@@ -221,8 +241,9 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     rows = read_table(path, columns, about=about, delimiter=",")
     if not rows:
         raise EpicError(f"{path}: no rows below the header; expected one row a segment")
-    _refuse_cut(path, *rows[-1])
-    owner_column = (OWNER,) if OWNER in rows[0][1] else ()
+    last_line, last_row = rows[-1]
+    _refuse_cut(path, last_line, last_row)
+    owner_column = (OWNER,) if OWNER in last_row else ()
     return pd.DataFrame(
         {name: [row[name] for _, row in rows] for name in columns + owner_column},
         index=[line for line, _ in rows],
@@ -231,7 +252,10 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
-    """Raise if the last line is incomplete, as after an interrupted copy."""
+    """Raise EpicError if the last line is incomplete, as after an interrupted copy.
+
+    A file that ends with a line break is taken to be whole.
+    """
     with reading(path) as file:
         file.seek(-1, os.SEEK_END)
         if file.read() == b"\n":
@@ -245,14 +269,18 @@ def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
         )
 
 
-def _of_sheet(
+def _rows_in_sheet(
     path: str | os.PathLike,
     table: pd.DataFrame,
     videos: Mapping[str, Video],
     split: str | None,
     subset: bool,
 ) -> pd.DataFrame:
-    """The rows of videos of the sheet; without `subset` that must be all."""
+    """Return the rows whose video is in the sheet, and check the split of each.
+
+    Raises:
+        EpicError: A row's video has another split in the sheet, or, without `subset`, is not there.
+    """
     in_sheet = table["video_id"].isin(list(videos))
     if not subset:
         _refuse(
@@ -279,20 +307,29 @@ def _of_sheet(
 def _refuse(
     path: str | os.PathLike, table: pd.DataFrame, column: str, bad: npt.ArrayLike, expected: str
 ) -> None:
-    """Raise for the first bad row. The index of `table` is the line number in the file."""
-    mask = np.asarray(bad, dtype=bool)
-    if not mask.any():
+    """Raise EpicError for the first bad row, if there is one.
+
+    Args:
+        path: The file, for the error.
+        table: The rows. The index is the line number in the file.
+        column: The column with the bad value.
+        bad: Whether each row is bad.
+        expected: The description of a right value, for the error.
+    """
+    is_bad = np.asarray(bad, dtype=bool)
+    if not is_bad.any():
         return
-    index = int(np.argmax(mask))
-    count_note = f" ({mask.sum()} such rows)" if mask.sum() > 1 else ""
-    row = table.iloc[index]
+    first_bad = int(np.argmax(is_bad))
+    count_note = f" ({is_bad.sum()} such rows)" if is_bad.sum() > 1 else ""
+    row = table.iloc[first_bad]
     raise EpicError(
-        f"{path}: line {table.index[index]} (narration_id {row['narration_id'] or '?'}), "
+        f"{path}: line {table.index[first_bad]} (narration_id {row['narration_id'] or '?'}), "
         f"column {column}: {str(row[column])!r}{count_note}; expected {expected}"
     )
 
 
 def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """Convert a column of timestamps to seconds: `00:01:02.50` is 62.5. Raises EpicError."""
     matches = [TIMESTAMP.fullmatch(text) for text in table[column]]
     _refuse(
         path,
@@ -303,13 +340,15 @@ def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Se
         "file again",
     )
     # A match for each text is cheaper than pandas' own `str.extract`: 67,000 rows in 0.2 s, not 1.
+    times = [match.groups() for match in matches if match]
     seconds = [
-        3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) for match in matches if match
+        3600 * int(hour) + 60 * int(minute) + float(second) for hour, minute, second in times
     ]
     return pd.Series(seconds, table.index, dtype=float)
 
 
 def _class_ids(path: str | os.PathLike, table: pd.DataFrame, column: str, count: int) -> np.ndarray:
+    """Convert a column of class ids to int64. Raises EpicError for one not from 0 to count - 1."""
     ids = pd.to_numeric(table[column], errors="coerce")
     is_valid = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
     _refuse(

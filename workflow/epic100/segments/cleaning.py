@@ -1,4 +1,4 @@
-"""Segments and scans -> the segments whose frames are intact, and a reason for each dropped one.
+"""Clean the segment lists: keep segments whose frames are intact, give a reason for the others.
 
 Policy `segment` drops the segments that overlap a damaged range of frames, and so keeps most of a
 damaged file. Policy `video` drops every segment of a damaged video, as labs do that discard files
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 POLICIES = ("segment", "video")
 # The config excludes a video, so no scan table has this status.
 EXCLUDED = "excluded"
-WHY_NOT = {
+REASON_OF_STATUS = {
     MISSING: DropReason.VIDEO_MISSING,
     UNREADABLE: DropReason.VIDEO_UNREADABLE,
     EXCLUDED: DropReason.EXCLUDED,
@@ -56,7 +56,7 @@ def clean(
     salvage: str,
     absent: Sequence[str] = (),
 ) -> None:
-    """Write each split's clean list, the pair table, the dropped segments and the kept counts.
+    """Drop damaged segments of all splits, and write the clean lists and the tables about them.
 
     Segments of participants that the config leaves out, or in `absent`, are dropped.
 
@@ -68,14 +68,17 @@ def clean(
         lists: The clean lists to write, by split.
         pairs: The pair table to write.
         dropped: The table `narration_id split reason` to write.
-        salvage: The table to write of what each policy keeps per participant.
+        salvage: The table to write with the counts that each policy keeps per participant.
         absent: Participants without any video file.
+
+    Raises:
+        EpicError: A list, a table or an id of the config is wrong, or a video was not scanned.
     """
     if unknown := [name for name in settings.videos.accept if name not in videos]:
         raise EpicError(
             f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
         )
-    rows = _not_scanned(videos, settings, absent)
+    rows = _rows_without_scan(videos, settings, absent)
     indexes: dict[str, str] = {}
     for scan in scans:
         scanned = {row.video_id: row for row in read_scan_table(scan)}
@@ -83,14 +86,19 @@ def clean(
             log.warning(f"{Path(scan).stem}: none of its {len(scanned)} videos is readable")
         rows |= scanned
         indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
+    # A video that the config accepts is no longer held back for its finding.
     for name in settings.videos.accept:
         if name in rows:
             rows[name] = replace(rows[name], finding="")
     tables = []
     for split, path in segments.items():
         table, retimed = clean_split(
-            _timed(path), videos, rows, lambda video_id: load_index(indexes[video_id], video_id)
+            _read_timed(path),
+            videos,
+            rows,
+            lambda video_id: load_index(indexes[video_id], video_id),
         )
+        # The columns of both policies stay for the counts. The config's policy decides.
         table["reason"] = table[settings.clean.policy]
         kept, dropped_rows = table[table["reason"] == ""], table[table["reason"] != ""]
         for sentence in retimed:
@@ -115,10 +123,18 @@ def clean(
 def join_train_and_val(
     train: str | os.PathLike, val: str | os.PathLike, out: str | os.PathLike, pairs: str
 ) -> None:
-    """Join the clean lists of train and val in `out`, and write the pair table of both.
+    """Join the clean lists of train and val in one list, and write the pair table of both.
 
-    This is for submissions to the test leaderboard, where a model may be trained on val too. Raises
-    EpicError if no segment has a label.
+    This is for submissions to the test leaderboard, where a model may be trained on val too.
+
+    Args:
+        train: The clean list of train.
+        val: The clean list of val.
+        out: The joint list to write.
+        pairs: The pair table to write.
+
+    Raises:
+        EpicError: No segment has a label.
     """
     segments = pd.concat([read_segments(train), read_segments(val)], ignore_index=True)
     table = pair_table(segments)
@@ -133,14 +149,24 @@ def clean_split(
     rows: Mapping[str, ScanRow],
     index_of: Callable[[str], VideoIndex],
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Find the segments of one split that have damaged frames.
+    """Give each segment of a split its frames in the file, and the reason to drop it, if any.
 
-    `segments` has the columns of `segment_list`; its frames are by the sheet's fps. If a video's
-    measured rate is not the sheet's, its frames are computed again from the seconds: by the
-    measured rate, or by `index_of(video_id)` if the rate varies. `rows` has the
-    scan results by video_id. Returns `segments` with the frames in the file, and a column for each
-    of `POLICIES`: why it drops a segment, "" if it keeps it; and one sentence per re-timed video.
-    Raises EpicError for an unscanned video.
+    The frames of the segment list are by the sheet's fps. If a video's measured rate is another
+    one, its frames are computed again from the seconds: by the measured rate, or by the frame index
+    if the rate varies.
+
+    Args:
+        segments: The segments, with the columns of `segment_list`.
+        videos: Rows of the video sheet by video_id.
+        rows: Rows of the scan tables by video_id.
+        index_of: Returns the frame index of a video_id.
+
+    Returns:
+        The segments with their frames in the file, and a column for each of `POLICIES`: the reason
+        for which it drops the segment, "" if it keeps it. And one sentence per re-timed video.
+
+    Raises:
+        EpicError: A video was not scanned.
     """
     # These are arrays, since pandas would copy a whole column for each video written into it.
     frames = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
@@ -156,29 +182,31 @@ def clean_split(
             )
         if not row.readable:
             for reasons in policy_reasons.values():
-                reasons[row_numbers] = WHY_NOT[row.status].sentence(row.reason)
+                reasons[row_numbers] = REASON_OF_STATUS[row.status].sentence(row.reason)
             continue
         if row.finding:
             for reasons in policy_reasons.values():
                 reasons[row_numbers] = DropReason.HELD_BACK.sentence(video_id, row.finding)
             continue
-        start, stop = (values[row_numbers] for values in frames.values())
-        clock_fault = _other_clock(videos[video_id], row)
+        start, stop = frames["start"][row_numbers], frames["stop"][row_numbers]
+        clock_fault = _clock_fault(videos[video_id], row)
         if clock_fault:
-            begin, end = (
-                segments[f"{e}_seconds"].to_numpy()[row_numbers] for e in ("start", "stop")
-            )
+            start_seconds = segments["start_seconds"].to_numpy()[row_numbers]
+            stop_seconds = segments["stop_seconds"].to_numpy()[row_numbers]
             if row.timing == "variable":
-                start, stop = index_of(video_id).frames_between(begin, end)
+                start, stop = index_of(video_id).frames_between(start_seconds, stop_seconds)
             else:
-                start, stop = frames_between(begin, end, row.fps)
+                start, stop = frames_between(start_seconds, stop_seconds, row.fps)
             retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_fault}")
         # An annotation may end a little after its video: it is cut to the video's end.
         stop = np.minimum(stop, row.pictures)
         frames["start"][row_numbers], frames["stop"][row_numbers] = start, stop
-        policy_reasons["segment"][row_numbers] = reason = _reasons(row, start, stop)
+        segment_reasons = _segment_reasons(row, start, stop)
         video_reason = DropReason.VIDEO_DAMAGED.sentence(row.reason)
-        policy_reasons["video"][row_numbers] = video_reason if row.status == DAMAGED else reason
+        policy_reasons["segment"][row_numbers] = segment_reasons
+        policy_reasons["video"][row_numbers] = (
+            video_reason if row.status == DAMAGED else segment_reasons
+        )
     return segments.assign(**frames, **policy_reasons), retimed
 
 
@@ -186,67 +214,80 @@ def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.Da
     """Count each participant's segments: annotated, kept by each policy, and left out.
 
     Args:
-        segments: Those of `clean_split`.
+        segments: The segments of `clean_split`, of all splits.
         unsure: Ids of the videos that their decoder alone judges (`ScanRow.caution`).
 
     Returns:
         `participant_id segments kept_by_segment kept_by_video decoder_only left_out why`, sorted by
-        participant. `decoder_only` are those of `kept_by_segment` in the videos `unsure`. Left out
-        is what is known before any file is opened; `why` names its reasons.
+        participant. `decoder_only` counts the segments of `kept_by_segment` in the videos `unsure`.
+        `left_out` counts the segments that are dropped before any file is opened; `why` names the
+        reasons.
     """
     reasons = segments["segment"]
-    absent = (reasons != "") & ~reasons.map(is_damage).astype(bool)
+    is_left_out = (reasons != "") & ~reasons.map(is_damage).astype(bool)
     masks = {"segments": segments["path"] != ""}
     masks |= {f"kept_by_{policy}": segments[policy] == "" for policy in POLICIES}
     is_unsure = segments["path"].map(lambda path: Path(path).stem in unsure)
-    masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": absent}
+    masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": is_left_out}
+    # A path is `.../{participant_id}/{video_id}.MP4`, so the last folder names the participant.
     owner = segments["path"].str.split("/").str[-2].rename("participant_id")
-    why = reasons[absent].map(kind_of).groupby(owner[absent]).unique().str.join(", ")
+    why = reasons[is_left_out].map(kind_of).groupby(owner[is_left_out]).unique().str.join(", ")
+    # The sum of a mask counts its rows.
     table = pd.DataFrame(masks).groupby(owner).sum()
     return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
 
 
 def salvage_lines(table: pd.DataFrame) -> list[str]:
-    """Describe what each participant loses: lines for damage, then those for what is not there.
+    """Describe which segments each participant loses, in lines for people.
+
+    First comes a line per participant with damaged videos, `P01: 90 of 100 segments kept ...`. Then
+    comes a line per participant with missing videos, then the total.
 
     Args:
-        table: That of `salvage_table`.
+        table: The table of `salvage_table`.
     """
-    lines, missing = [], []
+    damage_lines, missing_lines = [], []
     for row in table.to_dict("records"):
         name, total, left_out = row["participant_id"], row["segments"], row["left_out"]
         if row["kept_by_video"] < total - left_out:
-            lines.append(
+            damage_lines.append(
                 f"{name}: {row['kept_by_segment']} of {total - left_out} segments kept (policy "
                 f"segment); dropping whole videos would keep {row['kept_by_video']}"
             )
         if left_out:
-            missing.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
-    hidden = len(missing) - SHOWN
+            missing_lines.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
+    hidden = len(missing_lines) - SHOWN
     hidden_line = [f"... and {hidden} participants more, in dropped.tsv"] if hidden > 0 else []
     total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())
     by_video = int(table["kept_by_video"].sum())
     summary = (
         f"all: {kept:,} of {total:,} segments kept; dropping whole videos would keep {by_video:,}"
     )
-    return [*lines, *missing[:SHOWN], *hidden_line, summary, *filter(None, [caution(table)])]
+    lines = [*damage_lines, *missing_lines[:SHOWN], *hidden_line, summary]
+    warning = caution(table)
+    return [*lines, warning] if warning else lines
 
 
 def caution(table: pd.DataFrame) -> str:
-    """What to say wherever a result of these segments is shown, or "".
+    """Return a warning to show with every result of these segments, or "".
+
+    It says how many segments are of videos whose damage their decoder may not notice.
 
     Args:
-        table: That of `salvage_table`.
+        table: The table of `salvage_table`.
     """
-    count = int(table["decoder_only"].sum())
-    words = "of the segments kept are of videos judged by their decoder only: spoilt bits may go"
-    return f"{count:,} {words} unseen" if count else ""
+    if not (count := int(table["decoder_only"].sum())):
+        return ""
+    return (
+        f"{count:,} of the segments kept are of videos judged by their decoder only: spoilt bits "
+        "may go unseen"
+    )
 
 
-def _not_scanned(
+def _rows_without_scan(
     videos: Mapping[str, Video], settings: Settings, absent: Sequence[str]
 ) -> dict[str, ScanRow]:
-    """Make rows for videos without a scan: their participant is left out or has no video file."""
+    """Make scan rows for videos of participants who are left out or have no video file."""
     rows, section = {}, settings.participants
     for video_id, video in videos.items():
         owner = video.participant_id
@@ -260,8 +301,8 @@ def _not_scanned(
     return rows
 
 
-def _timed(path: str) -> pd.DataFrame:
-    """The segments of the rule annotate, which have the seconds of their annotation."""
+def _read_timed(path: str) -> pd.DataFrame:
+    """Read a segment list of the rule annotate; raise EpicError if a segment has no seconds."""
     segments = read_segments(path)
     if segments[list(SECONDS)].isna().any(axis=None):
         raise EpicError(
@@ -271,7 +312,7 @@ def _timed(path: str) -> pd.DataFrame:
     return segments
 
 
-def _other_clock(video: Video, row: ScanRow) -> str:
+def _clock_fault(video: Video, row: ScanRow) -> str:
     """Return why the sheet's clock is wrong for this file, or "" if it is right."""
     if not row.fps:
         return ""  # Too few frames are readable to measure a rate.
@@ -282,15 +323,25 @@ def _other_clock(video: Video, row: ScanRow) -> str:
     return ""
 
 
-def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+def _segment_reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Return the reason to drop each segment of a video, "" if its frames are intact.
+
+    Args:
+        row: The video's row in the scan table.
+        start: First frames of the segments.
+        stop: Ends of the segments, half-open.
+    """
     reasons = np.full(len(start), "", dtype=object)
     reasons[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
     if row.damaged:
-        first, last = np.array(row.damaged).T
-        # Ranges are sorted and disjoint, so only the first that ends after `start` can be nearest.
-        nearest = np.searchsorted(last, start, side="right")
-        touches = (nearest < len(first)) & (first[np.minimum(nearest, len(first) - 1)] < stop)
-        for index in np.flatnonzero(touches):
-            frames = row.damaged[nearest[index]]
-            reasons[index] = DropReason.DAMAGED_FRAMES.sentence(*frames, row.reason)
+        range_starts, range_ends = np.array(row.damaged).T
+        # Ranges are sorted and disjoint. So a segment touches damage if the first range that ends
+        # after the segment's start begins before its end.
+        nearest = np.searchsorted(range_ends, start, side="right")
+        # Behind the last range, `nearest` is no index, and the minimum only keeps it valid.
+        start_of_nearest = range_starts[np.minimum(nearest, len(range_starts) - 1)]
+        touches = (nearest < len(range_starts)) & (start_of_nearest < stop)
+        for number in np.flatnonzero(touches):
+            first, end = row.damaged[nearest[number]]
+            reasons[number] = DropReason.DAMAGED_FRAMES.sentence(first, end, row.reason)
     return reasons

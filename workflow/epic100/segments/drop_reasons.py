@@ -1,4 +1,4 @@
-"""The reasons for which a segment is dropped, and `dropped.tsv`, which has one for each."""
+"""The reasons for which a segment is dropped, and the table `dropped.tsv` with them."""
 
 import os
 from collections import Counter
@@ -11,9 +11,10 @@ DROPPED = "dropped.tsv"  # It is in the folder of the clean lists.
 
 
 class DropReason(Enum):
-    """A kind of reason: its name, the format of the details after it, and whether it is damage.
+    """A kind of reason to drop a segment.
 
-    Damage is what the scan finds in a file. The rest is known before any file is opened.
+    Each has a name, a format for the details after it, and whether it is damage. Damage is found by
+    the scan in a file. All else is known before any file is opened.
     """
 
     EXCLUDED = "participant left out by the config", " (participants: {})", False
@@ -28,17 +29,17 @@ class DropReason(Enum):
         self.kind, self.details, self.is_damage = kind, details, is_damage
 
     def sentence(self, *details: object) -> str:
-        """Write the full reason, with details such as frames or the decoder's message."""
+        """Return the full reason, with details such as frames or the decoder's message."""
         return self.kind + self.details.format(*details)
 
     @classmethod
     def of(cls, sentence: str) -> "DropReason | None":
-        """Return the reason that a sentence of `dropped.tsv` gives; None if it is none of these."""
+        """Return the kind of reason with which a sentence of `dropped.tsv` begins, or None."""
         return next((reason for reason in cls if sentence.startswith(reason.kind)), None)
 
 
 def kind_of(sentence: str) -> str:
-    """Return the kind of a reason in `dropped.tsv`: its text without the details.
+    """Return a reason of `dropped.tsv` without its details: `touches damaged frames`.
 
     A text that starts with no known kind is returned whole.
     """
@@ -47,13 +48,13 @@ def kind_of(sentence: str) -> str:
 
 
 def is_damage(sentence: str) -> bool:
-    """Whether a reason, or its kind, is damage. A text of no known kind counts as damage."""
+    """Whether a reason of `dropped.tsv` is damage. A text of no known kind counts as damage."""
     reason = DropReason.of(sentence)
     return reason is None or reason.is_damage
 
 
 def read_dropped(path: str | os.PathLike) -> list[dict[str, str]]:
-    """Read `results/clean/dropped.tsv`: its rows by `COLUMNS`.
+    """Read the dropped segments, `results/clean/dropped.tsv`, as dicts with the keys `COLUMNS`.
 
     Raises:
         EpicError: The file is missing or is not such a table.
@@ -63,7 +64,11 @@ def read_dropped(path: str | os.PathLike) -> list[dict[str, str]]:
 
 
 def held_back(path: str | os.PathLike) -> list[str]:
-    """A sentence of `dropped.tsv` for each video that is held back, with its segments' number."""
+    """Return a sentence for each video that is held back, with its number of segments.
+
+    An example is `12 segments: video held back: P01_01: ...`. The reason of a segment names its
+    video. So the count of a reason is the count of a video.
+    """
     reasons = Counter(row["reason"] for row in read_dropped(path))
     return [
         f"{count} segments: {reason}"
@@ -73,6 +78,10 @@ def held_back(path: str | os.PathLike) -> list[str]:
 
 
 def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
-    """The kind of reason by narration_id, for one split. Raises EpicError as `read_dropped`."""
+    """Return the kind of reason of each dropped segment of a split, by narration_id.
+
+    Raises:
+        EpicError: The table cannot be read (`read_dropped`).
+    """
     rows = read_dropped(path)
     return {row["narration_id"]: kind_of(row["reason"]) for row in rows if row["split"] == split}

@@ -1,4 +1,4 @@
-"""The official lists: tail classes, unseen participants, and the names of the classes."""
+"""Read the official lists: tail classes, unseen participants, and the names of the classes."""
 
 import os
 from collections import Counter
@@ -31,11 +31,11 @@ def find_lists(
     to_be_made: bool = False,
     lists: Mapping[str, tuple[str, str]] = LISTS,
 ) -> dict[str, str]:
-    """Find the official lists: a path of the config, else the official name beside the val CSV.
+    """Find the files of the official lists: named in the config, or else beside the val CSV.
 
     Args:
         val_csv: The validation CSV.
-        named: The config's paths by the keys of `lists`.
+        named: The paths in the config, by the keys of `lists`.
         to_be_made: Assume that files beside the CSV will exist; otherwise they must exist now.
         lists: File name and column by key, such as `LISTS` or `CLASS_LISTS`.
 
@@ -43,8 +43,8 @@ def find_lists(
         Paths by key, without the lists that were not found.
     """
     paths = {}
-    for key, (name, _) in lists.items():
-        official_path = Path(val_csv).parent / name
+    for key, (official_name, _) in lists.items():
+        official_path = Path(val_csv).parent / official_name
         if named_path := named.get(key):
             paths[key] = named_path
         elif to_be_made or official_path.is_file():
@@ -53,7 +53,7 @@ def find_lists(
 
 
 def read_list(path: str | os.PathLike, key: str) -> list:
-    """Read one official list.
+    """Read an official list of tail classes or of unseen participants.
 
     Args:
         path: The CSV.
@@ -67,7 +67,7 @@ def read_list(path: str | os.PathLike, key: str) -> list:
     """
     name, column = LISTS[key]
     parse, value_name = (
-        (_person, "a participant id") if column == OWNER else (class_id, "a class id")
+        (_participant_id, "a participant id") if column == OWNER else (class_id, "a class id")
     )
     about = f"{value_name}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
     rows = read_own_table(path, {column: parse}, about=about, delimiter=",")
@@ -75,18 +75,18 @@ def read_list(path: str | os.PathLike, key: str) -> list:
 
 
 class ClassNames:
-    """Class names by id. A class without a name is shown by its number."""
+    """The names of verb and noun classes by id. A class without a name is shown as `verb 3`."""
 
     def __init__(self, names: Mapping[str, Mapping[int, str]]):
         self._names = names
 
     @property
     def by_task(self) -> dict[str, dict[int, str]]:
-        """The names by class id, of each task that has some, as a model file carries them."""
+        """The names by class id, for each task that has names. Model files carry this dict."""
         return {task: dict(names) for task, names in self._names.items() if names}
 
     def __call__(self, task: str, class_id: int) -> str:
-        """Return the name of a `verb` or `noun` class."""
+        """Return the name of a class; `task` is `verb` or `noun`."""
         return printable(self._names.get(task, {}).get(class_id, f"{task} {class_id}"))
 
 
@@ -109,18 +109,32 @@ def read_class_names(
     lists, csvs, names = lists or {}, list(csvs), {}
     for task in TASKS:
         key = f"{task}_classes"
-        names[task] = read_class_list(lists[key], key) if key in lists else _narrated(csvs, task)
+        has_list = key in lists
+        names[task] = read_class_list(lists[key], key) if has_list else _narrated_names(csvs, task)
     return ClassNames(names)
 
 
 def read_class_list(path: str | os.PathLike, key: str) -> dict[int, str]:
-    """Read the names of classes by id; `key` is one of `CLASS_LISTS`. Raises as `read_list`."""
-    about = f"{CLASS_LISTS[key][0]} with the columns id, key (`evaluate: {key}:` in the config)"
+    """Read an official list of class names.
+
+    Args:
+        path: The CSV.
+        key: A key of `CLASS_LISTS`.
+
+    Returns:
+        The names by class id.
+
+    Raises:
+        EpicError: An id is not a number. The error names file, line and column.
+    """
+    official_name, _ = CLASS_LISTS[key]
+    about = f"{official_name} with the columns id, key (`evaluate: {key}:` in the config)"
     rows = read_own_table(path, {"id": class_id, "key": str}, about=about, delimiter=",")
     return {row["id"]: row["key"] for row in rows}
 
 
-def _narrated(csvs: list, task: str) -> dict[int, str]:
+def _narrated_names(csvs: list, task: str) -> dict[int, str]:
+    """Name each class of a task by the word that annotators used most often for it."""
     about = "an official EPIC-KITCHENS-100 CSV (`annotations:` in the config)"
     counts: Counter[tuple[int, str]] = Counter()
     for path in csvs:
@@ -129,19 +143,21 @@ def _narrated(csvs: list, task: str) -> dict[int, str]:
             if number is not None and row.get(task):
                 counts[number, row[task]] += 1
     names: dict[int, str] = {}
+    # The most frequent words come first, so the first word of a class is its name.
     for (number, word), _ in counts.most_common():
         names.setdefault(number, word)
     return names
 
 
 def class_id(text: str) -> int:
-    """Return the number of a class. Raises ValueError for anything else."""
+    """Parse the number of a class. Raises ValueError for any other text."""
     if (number := whole_number(text)) is None:
         raise ValueError("no class id")
     return number
 
 
-def _person(text: str) -> str:
+def _participant_id(text: str) -> str:
+    """Return the text if it can be a participant id. Raises ValueError for any other text."""
     if not NAME.fullmatch(text):
         raise ValueError("no participant id")
     return text

@@ -14,14 +14,18 @@ COLUMNS = ("pair_id", "verb", "noun", "count")
 
 
 def pairs_path(results: str, split: str) -> str:
-    """Return the path, below `results`, of a training split's pair table (train or trainval)."""
+    """Return the path of the pair table of a training split, `train` or `trainval`."""
     return f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
 
 
 def pair_table(train: "pd.DataFrame") -> "pd.DataFrame":
-    """Count the verb-noun pairs in `train`, which are the classes of the pair head.
+    """Count the verb-noun pairs in the training segments, which are the classes of the pair head.
 
-    Columns `pair_id verb noun count`, by verb, then noun. EpicError if no segment has a label.
+    Returns:
+        The columns `pair_id verb noun count`, sorted by verb, then noun. The id is the row number.
+
+    Raises:
+        EpicError: No segment has a label.
     """
     pairs = train[train["verb"] >= 0].groupby(["verb", "noun"]).size().reset_index(name="count")
     if pairs.empty:
@@ -34,15 +38,17 @@ def pair_table(train: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def write_pairs(pairs: "pd.DataFrame", path: str | os.PathLike) -> None:
-    """Write `pair_id verb noun count`, tab-separated, atomically."""
+    """Write the pair table, `pair_id verb noun count`, tab-separated and atomically."""
     write_frame(pairs[list(COLUMNS)], path)
 
 
 def read_pairs(path: str | os.PathLike) -> list[tuple[int, int, int]]:
-    """Read the table as (verb, noun, count) in order of pair_id.
+    """Read the pair table as a list of (verb, noun, count), in the order of the file.
+
+    The position in the list is the pair_id.
 
     Raises:
-        EpicError: It is not such a table, or has no pairs.
+        EpicError: The file is no pair table, or has no pairs.
     """
     about = (
         f"the pair table of the rule clean, tab-separated {' '.join(COLUMNS)}; make it again with "

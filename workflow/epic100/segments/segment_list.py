@@ -24,13 +24,13 @@ SECONDS = ("start_seconds", "stop_seconds")
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id", *SECONDS)
 NO_LABEL = -1
 LIMIT = 2**63  # The columns are int64.
-_POOLED = {"trainval": ("train", "val")}  # This list is joined from others.
+_JOINED_FROM = {"trainval": ("train", "val")}  # This list is joined from others.
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a segment list atomically. No path or id has a space: they are `base.names`.
+    """Write a segment list atomically, with seconds if all segments have them.
 
-    Seconds are left out where the table has none, or has not all of them.
+    No path or id has a space, since `base.names` allows none.
     """
     timed = set(SECONDS) <= set(segments) and segments[list(SECONDS)].notna().all(axis=None)
     names = COLUMNS if timed else COLUMNS[: -len(SECONDS)]
@@ -39,7 +39,7 @@ def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def read_segments(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a segment list with five, six or eight fields per line.
+    """Read a segment list, whose lines have five, six or eight fields.
 
     Returns:
         One row per segment with the columns `COLUMNS`. A missing `narration_id` is "", missing
@@ -55,7 +55,7 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
     try:
         with reading(path) as file:
             lines = io.TextIOWrapper(file, "utf-8")
-            rows = [_row(path, number, line) for number, line in enumerate(lines, start=1)]
+            rows = [_parse_line(path, number, line) for number, line in enumerate(lines, start=1)]
     except UnicodeDecodeError as error:
         raise EpicError(
             f"{path}: not UTF-8 text ({error}); expected a segment list, as the rules annotate "
@@ -67,17 +67,17 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
-    """Read `results/clean/{split}.txt` with `read_segments`.
+    """Read a clean list, `results/clean/{split}.txt`, and check that an empty one has a reason.
 
     A list can be empty for two good reasons: all segments were dropped, for instance because all
     videos are damaged (`dropped.tsv` in the same folder then lists them), or the split has no
     segments. Any other empty list has lost its content, and results made from it would be empty.
 
     Raises:
-        EpicError: As `read_segments`, or the list is empty without a known reason.
+        EpicError: A line is wrong (`read_segments`), or the list is empty without a known reason.
     """
     table = read_segments(path)
-    if table.empty and not _explained(Path(path)):
+    if table.empty and not _empty_for_a_reason(Path(path)):
         raise EpicError(
             f"{path}: no segment in it, and {Path(path).with_name(DROPPED)} has no dropped segment "
             "of this split either; expected the list as the rule clean wrote it: make it again "
@@ -87,21 +87,31 @@ def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
-    """Return the row numbers (int64) of each value of `column`, in order of first occurrence."""
+    """Group the rows of a segment table: return the row numbers (int64) by value of a column.
+
+    The values are in the order of their first occurrence.
+    """
     groups = table.groupby(column, sort=False).indices
     return {str(value): np.asarray(lines) for value, lines in groups.items()}
 
 
-def _row(path: Path, number: int, line: str) -> tuple:
+def _parse_line(path: Path, number: int, line: str) -> tuple:
+    """Parse one line of a segment list into a value for each of `COLUMNS`, or raise EpicError.
+
+    `P01/P01_01.MP4 20 100 3 7 P01_01_0` gives ("P01/P01_01.MP4", 20, 100, 3, 7, "P01_01_0", NaN,
+    NaN).
+    """
     try:
-        name, start, stop, verb, noun, *optional = line.rstrip("\r\n").split(" ")
-        numbers = [int(text) for text in (start, stop, verb, noun)]
-        seconds = [float(text) for text in optional[1:]] or [np.nan, np.nan]
-        is_valid = (
-            len(optional) in (0, 1, 3) and name != "" and 0 <= numbers[0] < numbers[1] < LIMIT
-        )
-        is_valid = is_valid and all(NO_LABEL <= label < LIMIT for label in numbers[2:])
-        is_valid = is_valid and (len(optional) < 3 or 0 <= seconds[0] < seconds[1] < np.inf)
+        fields = line.rstrip("\r\n").split(" ")
+        name, start_text, stop_text, verb_text, noun_text, *optional = fields
+        start, stop = int(start_text), int(stop_text)
+        verb, noun = int(verb_text), int(noun_text)
+        # The optional fields are the narration_id and the two seconds. Any other number of seconds
+        # raises ValueError here.
+        start_seconds, stop_seconds = map(float, optional[1:] or ["nan", "nan"])
+        is_valid = len(optional) in (0, 1, 3) and name != "" and 0 <= start < stop < LIMIT
+        is_valid = is_valid and all(NO_LABEL <= label < LIMIT for label in (verb, noun))
+        is_valid = is_valid and (len(optional) < 3 or 0 <= start_seconds < stop_seconds < np.inf)
         is_valid = is_valid and all(text.isprintable() for text in (name, *optional))
     except ValueError:
         is_valid = False
@@ -111,12 +121,13 @@ def _row(path: Path, number: int, line: str) -> tuple:
             "[narration_id [start_seconds stop_seconds]]` with single spaces, 0 <= start < stop, "
             f"and labels from {NO_LABEL} on"
         )
-    return (name, *numbers, optional[0] if optional else "", *seconds)
+    narration_id = optional[0] if optional else ""
+    return (name, start, stop, verb, noun, narration_id, start_seconds, stop_seconds)
 
 
-def _explained(path: Path) -> bool:
-    """Whether it is known why a clean list is empty."""
-    splits = _POOLED.get(path.stem, (path.stem,))
+def _empty_for_a_reason(path: Path) -> bool:
+    """Whether an empty clean list has a known reason: its segments were dropped, or it had none."""
+    splits = _JOINED_FROM.get(path.stem, (path.stem,))
     dropped = path.with_name(DROPPED)
     if dropped.is_file() and any(row["split"] in splits for row in read_dropped(dropped)):
         return True
