@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from epic100.slurm.answers import MEANS, POLLS, Asker, Meaning
+from epic100.slurm.answers import MEANING_OF_STATE, POLLS, Asker, Meaning
 from support.checkout import ROOT
 from support.slurm_calls import put_before
 
@@ -30,7 +30,7 @@ def asker(tmp_path, monkeypatch):
 
 def test_the_page_has_every_state_with_its_meaning():
     page = {state: word for states, word in TABLE for state in re.findall(r"\w+", states)}
-    assert page == {state: meaning.value for state, meaning in MEANS.items()}
+    assert page == {state: meaning.value for state, meaning in MEANING_OF_STATE.items()}
 
 
 @pytest.mark.parametrize(
