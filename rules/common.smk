@@ -45,7 +45,8 @@ PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
 keep_private()
 if workflow.is_main_process and (warning := look_at_folder(os.getcwd())):
     logger.warning(warning)
-# The variable is for envs/epic100.post-deploy.sh, which Snakemake copies to another folder before it runs it.
+# The variable is for envs/epic100.post-deploy.sh, which Snakemake copies to another folder before
+# it runs it.
 os.environ.update(EPIC100_ROOT=str(HERE))
 
 # An option is `--configfile A` or `--configfile=A`.

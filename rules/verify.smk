@@ -25,7 +25,7 @@ rule videos_ok:
 
 rule annotations_ok:
     input:
-        # The job waits for these files. The function gets all of them in one dictionary, `params.files`.
+        # The job waits for these files. The function gets them in one dictionary, `params.files`.
         **ANNOTATION_FILES,
         sheet=ANNOTATION_SHEET,
     output:

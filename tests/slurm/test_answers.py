@@ -13,7 +13,7 @@ TABLE = re.findall(r"(?m)^\| `([A-Z_`, ]+)` \| (\w+) \|", (ROOT / "docs/vsc.md")
 
 @pytest.fixture
 def asker(tmp_path, monkeypatch):
-    """An asker for jobs of one name, of commands that print what they are given."""
+    """A function that makes an asker whose sacct and squeue print these texts, or fail."""
     said = []
 
     def make(sacct="", squeue=""):
