@@ -68,8 +68,10 @@ def refuse_missing_videos_and_weights():
 
 
 def refuse_other_encoders():
-    """Stop a run whose encoder cannot work: it gives clips to a probe and is not of Hugging Face, or
-    it is a folder of Hugging Face whose model cannot be built here."""
+    """Stop a run whose encoder cannot work.
+
+    A probe that reads whole videos needs an encoder of Hugging Face, and the model of a folder of
+    Hugging Face must be one that can be built here."""
     jobs = list(workflow.dag.needrun_jobs())
     reads_whole_videos = {"timeline", "background"} & {job.rule.name for job in jobs}
     if PROBE and ENCODER != "hf" and reads_whole_videos:

@@ -80,8 +80,9 @@ def is_to_come(video):
 
 
 def files_of(wildcards):
-    """The video files of a participant that can be scanned. A missing one is no input, but a row of the
-    scan table says so."""
+    """The video files of a participant that can be scanned.
+
+    A missing video is no input, so it breaks no DAG; a row of the scan table says so."""
     videos = filter(is_or_will_be_there, videos_of(wildcards.participant))
     return [input_of(video) for video in videos]
 
