@@ -89,7 +89,7 @@ PROBE = CONFIG.probe
 FEATURES = f"{HOME if PROBE is None else home_of(PROBE.of)}/features"
 # A probe sees clips through this folder of Hugging Face; None means where it was in training.
 PROBE_ENCODER = CONFIG.predict.encoder or (CONFIG.features.path if PROBE else None)
-# A rule predicts with the several models whose predictions are averaged, or with one model: the one
+# Several models predict if the config averages their predictions. Otherwise one model does, the one
 # that the config names, or else the one that this run trains.
 MODELS = CONFIG.predict.models
 MODEL = MODELS or PROBE is None and CONFIG.predict.model or f"{HOME}/model.pth"

@@ -55,11 +55,10 @@ def without_retries():
 
     Their jobs take seconds, and would fail for the same reason again.
     """
-    # A line that began with the word `rule` would declare one to Snakemake.
-    for workflow_rule in workflow.rules:
-        is_of_this_workflow = Path(str(workflow_rule.snakefile)).is_relative_to(HERE)
-        if workflow_rule.benchmark is None and is_of_this_workflow:
-            workflow_rule.restart_times = 0
+    for definition in workflow.rules:
+        is_of_this_workflow = Path(str(definition.snakefile)).is_relative_to(HERE)
+        if definition.benchmark is None and is_of_this_workflow:
+            definition.restart_times = 0
 
 
 if workflow.is_main_process:

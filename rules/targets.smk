@@ -16,7 +16,7 @@ def refuse_unknown_targets():
         elif target in COMMANDS:
             raise WorkflowError(f"{target}: is a command and no target; expected epic100 {target}")
         elif not os.path.exists(target):
-            if not any(rule.is_producer(os.path.normpath(target)) for rule in rules.values()):
+            if not any(one.is_producer(os.path.normpath(target)) for one in rules.values()):
                 hint = hint_for(target, rules.values())
                 raise WorkflowError(f"{target}: no rule makes this{hint}")
 
