@@ -14,12 +14,14 @@ from epic100.inputs.before_start import Asked, missing_packages, outlook, run_st
 
 
 def asked_of(run):
-    """What the start check of a run looks at."""
+    """The settings and files of a run that its start check needs."""
     return Asked.of(CONFIG, run, HERE, remote=not workflow.local_exec)
 
 
 def outlook_of(wildcards):
-    """What a dry run says of a training: it trains, or takes a finished model."""
+    """The end of the training's message in a dry run: whether it trains or takes a finished model.
+
+    It is "" in other calls, since the answer needs a look at files."""
     if not (workflow.is_main_process and workflow.dryrun):
         return ""
     if any(job.rule.name in ("clean", "trainval") for job in workflow.dag.needrun_jobs()):
@@ -28,27 +30,29 @@ def outlook_of(wildcards):
 
 
 @contextmanager
-def refusing():
-    """Stop the run by an error in here. `--quiet all` hides what Snakemake prints of errors too."""
+def errors_stop_the_run():
+    """Turn an EpicError in this block into an error by which Snakemake stops the run."""
     try:
         yield
     except EpicError as error:
+        # With `--quiet all` Snakemake prints no error either.
         if Quietness.ALL in (workflow.output_settings.quiet or ()):
             print(error, file=sys.stderr)
         raise WorkflowError(str(error)) from error
 
 
 def refuse_links_of_others():
-    """Stop a run of which an output, a log or a benchmark lies behind a link of another user:
-    Snakemake removes what is there before a job looks."""
+    """Stop a run if an output, a log or a benchmark lies in a folder that is another user's link.
+
+    Snakemake would remove the file behind the link before a job could look."""
     jobs = list(workflow.dag.needrun_jobs())
     files = [file for job in jobs for file in (*job.output, *job.log, job.benchmark) if file]
     refuse_links(map(os.path.dirname, files))
 
 
-def refuse_what_is_not_there():
-    """Stop a run that reads videos, but has none, or that will train, but whose start weights are
-    wrong or cannot be fetched."""
+def refuse_missing_videos_and_weights():
+    """Stop a run that reads videos, but has none, or that trains, but whose start weights are wrong
+    or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
     if "weights" in jobs:
         for weights, _ in TO_FETCH.values():
@@ -57,21 +61,25 @@ def refuse_what_is_not_there():
         for weights, _ in START_WEIGHTS.values():
             if weights and not weights.is_to_come and (fault := fault_of(weights)):
                 raise EpicError(fault)
+    # With small copies, only the scan and the copying read the videos themselves.
     readers = {"scan", "proxy"} | (set() if PROXY else PREDICTING | {"train", "clips"})
     if readers & jobs and NO_VIDEOS:
         raise EpicError(NO_VIDEOS)
 
 
 def refuse_other_encoders():
-    """Stop a run that will show clips to a probe which has no encoder for them, or that will use a
-    folder of Hugging Face (a job names it by `encoder`) whose model cannot be built here."""
+    """Stop a run whose encoder cannot work.
+
+    A probe that reads whole videos needs an encoder of Hugging Face, and the model of a folder of
+    Hugging Face must be one that can be built here."""
     jobs = list(workflow.dag.needrun_jobs())
-    shown = {"timeline", "background"} & {job.rule.name for job in jobs}
-    if PROBE and ENCODER != "hf" and shown:
+    reads_whole_videos = {"timeline", "background"} & {job.rule.name for job in jobs}
+    if PROBE and ENCODER != "hf" and reads_whole_videos:
         raise EpicError(
             f"whole videos can be shown to a probe with `features: encoder: hf` alone, not {ENCODER}; "
             "set it, or take a model of the rule train"
         )
+    # A job names the folder by its parameter `encoder`.
     folders = {job.params.get("encoder") for job in jobs} - {None}
     if folders and not missing_packages():
         from epic100.prediction.hugging_face import HuggingFaceFolder
@@ -81,14 +89,14 @@ def refuse_other_encoders():
 
 
 def forget_scans_to_repeat():
-    """Remove the kept results of scans that `-R` asks for: they would answer in place of the files."""
+    """Remove the kept results of scans that `-R` asks for, so that these decode the files again."""
     for job in workflow.dag.needrun_jobs():
         if job.rule.name == "scan" and workflow.dag.reason(job).forced:
             remove_folder(f"results/scan/cache/{job.wildcards.participant}")
 
 
 def refuse_hopeless_training():
-    """Stop a run that will train, if going the whole way once shows that it cannot."""
+    """Stop a run that will train, if the start check shows that the training cannot work."""
     trainings = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
     if MINIKITCHEN and not all(os.path.exists(path) for path in ANNOTATIONS.values()):
         # The demo makes its files first, so there is nothing to check yet.
@@ -97,8 +105,10 @@ def refuse_hopeless_training():
         logger.info("Start check: left to the training job, whose packages are not here")
         return
     runs = [job.wildcards_dict.get("run") for job in trainings]
-    different = {asked.digest(): asked for asked in map(asked_of, reversed(runs))}
-    for asked in different.values():
+    # Runs with the same digest need one check. The reversed order keeps the first run of each.
+    asked_by_digest = {asked.digest(): asked for asked in map(asked_of, reversed(runs))}
+    for asked in asked_by_digest.values():
+        # The answer of an earlier check is kept.
         if asked.answer():
             continue
         logger.info("Start check: the whole way once with these settings, before the first job")

@@ -43,12 +43,14 @@ if not HERE.is_dir():
 PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
 
 keep_private()
-if workflow.is_main_process and (open_to := look_at_folder(os.getcwd())):
-    logger.warning(open_to)
-# It is for envs/epic100.post-deploy.sh, which Snakemake copies to another folder before it runs it.
+if workflow.is_main_process and (warning := look_at_folder(os.getcwd())):
+    logger.warning(warning)
+# The variable is for envs/epic100.post-deploy.sh, which Snakemake copies to another folder before
+# it runs it.
 os.environ.update(EPIC100_ROOT=str(HERE))
 
-if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in sys.argv) > 1:
+# An option is `--configfile A` or `--configfile=A`.
+if sum(word.split("=")[0] in ("--configfile", "--configfiles") for word in sys.argv) > 1:
     raise WorkflowError(
         "--configfile is given more than once, and Snakemake would read the last one only; give all "
         "files behind one: --configfile A B"
@@ -57,20 +59,21 @@ if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in s
 
 @functools.cache
 def options():
-    """The words of this call, by Snakemake's own parser; none if another program called it."""
+    """The options of this call, by Snakemake's own parser; none if another program called it."""
     with suppress(SystemExit), redirect_stderr(io.StringIO()):
         return get_argument_parser().parse_args(sys.argv[1:])
     return Namespace()
 
 
 def shipped(path):
-    """A file of the config as an input of rules. If it is not in the working folder but ships with
-    the workflow, Snakemake records it by its name and its content, not by place and time: a checkout
-    that is moved, copied or made anew plans nothing again."""
-    found = existing_path(path, HERE)
-    if found == path:
+    """The input for a file that the config names, which may ship with the workflow.
+
+    Snakemake records a file that ships by its name and its content, not by its path and time. So
+    a checkout that is moved, copied or made anew plans nothing again."""
+    existing = existing_path(path, HERE)
+    if existing == path:
         return path
-    return ancient(sourcecache_entry(found, f"{path} {digest(found, 'sha256').value[:16]}"))
+    return ancient(sourcecache_entry(existing, f"{path} {digest(existing, 'sha256').value[:16]}"))
 
 
 CONFIG = read_settings(config, [*workflow.configfiles, *workflow.overwrite_configfiles])
@@ -86,13 +89,13 @@ PROBE = CONFIG.probe
 FEATURES = f"{HOME if PROBE is None else home_of(PROBE.of)}/features"
 # A probe sees clips through this folder of Hugging Face; None means where it was in training.
 PROBE_ENCODER = CONFIG.predict.encoder or (CONFIG.features.path if PROBE else None)
-# A model that was made elsewhere must not be where the rule train writes its own. With several
-# finished models, their predictions are averaged.
+# Several models predict if the config averages their predictions. Otherwise one model does, the one
+# that the config names, or else the one that this run trains.
 MODELS = CONFIG.predict.models
 MODEL = MODELS or PROBE is None and CONFIG.predict.model or f"{HOME}/model.pth"
 TRAINED_HERE = CONFIG.trains
 
-# Clips are read from the small copies if the config sets them, else from the originals.
+# Clips are read from the small copies (proxies) if the config sets them, else from the originals.
 VIDEO_ROOT, VIDEO_PLACE = CONFIG.videos.root, CONFIG.videos.place
 PROXY = CONFIG.videos.proxy
 CLIP_ROOT = PROXY.root if PROXY else VIDEO_PLACE
@@ -101,12 +104,14 @@ CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 SPLITS = {split: getattr(CONFIG.annotations, split) for split in ("train", "val", "test")}
 ANNOTATIONS = {split: path for split, path in SPLITS.items() if path is not None}
 EVALUATE = CONFIG.evaluate.model_dump()
+# The annotations need not be there when a rule makes them.
 MADE = bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS)
 OFFICIAL_LISTS = find_lists(ANNOTATIONS["val"], EVALUATE, to_be_made=MADE)
 CLASS_LISTS = find_lists(
     ANNOTATIONS["val"], EVALUATE, to_be_made=DOWNLOAD_ANNOTATIONS, lists=CLASS_LIST_FILES
 )
 OFFICIAL = CONFIG.annotations.format == "official"
+# The names of classes are in the official CSVs, or else in lists of classes.
 NAME_FILES = {
     "csvs": [ANNOTATIONS["train"], ANNOTATIONS["val"]] if OFFICIAL else [],
     "lists": CLASS_LISTS,
@@ -127,5 +132,5 @@ wildcard_constraints:
 
 
 def config_of(wildcards):
-    """The config of the run of a job."""
+    """The config of the run that a job belongs to: with a sweep, each run has its own."""
     return CONFIG.of_run(wildcards.get("run"))

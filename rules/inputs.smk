@@ -6,7 +6,7 @@ from epic100.settings.config import DEFAULT
 
 
 def annotations_of(wildcards):
-    """The CSV of a split. An error names the key."""
+    """The CSV of a job's split. If it is missing, the error names the key of the config."""
     if wildcards.split not in ANNOTATIONS:
         raise WorkflowError(
             f"results of split {wildcards.split} were asked for, but the config has no "
@@ -22,7 +22,7 @@ def annotations_of(wildcards):
 
 
 def figure(topic, name):
-    """A picture of the report."""
+    """The path of a picture of the report. Pictures of the data are the same for all runs."""
     folder = "results" if topic in ("data", "damage") else HOME
     return f"{folder}/figures/{topic}/{name}.svg"
 
@@ -30,12 +30,12 @@ def figure(topic, name):
 def exported_split(kind):
     """The split of submission.pt or submission.zip: the one in the config, else val for `pt`, and
     test for `zip` if the config has a test CSV."""
-    board = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
-    return CONFIG.export.split or board
+    default_split = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
+    return CONFIG.export.split or default_split
 
 
 def refuse_average(wildcards):
-    """Raise for what is made with one model, where the config has several."""
+    """Raise, as the input of a rule that uses one model where the config has several."""
     raise WorkflowError(
         f"timelines and features are made with one model, and the config has {len(MODELS)} in "
         "`predict: models:`, whose average is of segments only; set `predict: {models: [], model: "
@@ -59,20 +59,22 @@ def model_of_features(wildcards):
 
 def files_of_folder(wildcards):
     """The files of the folder of `features: path:`."""
-    found = sorted(str(path) for path in Path(CONFIG.features.path).glob("*") if path.is_file())
-    if not found:
+    files = sorted(str(path) for path in Path(CONFIG.features.path).glob("*") if path.is_file())
+    if not files:
         raise WorkflowError(
             f"{CONFIG.features.path}: no folder with files; expected that of a Hugging Face model "
             "(`features: path:`); download it there first"
         )
-    return found
+    return files
 
 
 def predictions_shown(wildcards):
-    """Predictions of the runs to show. No rule makes those of a run of another config."""
-    finished = [run or DEFAULT for run in runs_to_compare([])[1]]
-    for run, own in zip(CONFIG.browse.runs, SHOWN_ARE_OWN):
-        if not own and run not in finished:
+    """The predictions of the runs that the page shows. A run of another config must be finished,
+    since no rule makes its predictions."""
+    _, finished_runs = runs_to_compare([])
+    finished = [run or DEFAULT for run in finished_runs]
+    for run, is_of_this_config in zip(CONFIG.browse.runs, SHOWN_ARE_OWN):
+        if not is_of_this_config and run not in finished:
             raise WorkflowError(
                 f"`browse: runs:` names {run}, which is not finished: it needs metrics.json and "
                 f"predictions/val.pt in its folder; finished runs: {', '.join(finished) or 'none'}"
@@ -81,7 +83,9 @@ def predictions_shown(wildcards):
 
 
 def timelines_of(split):
-    """The timelines of a split's videos, without those that a scan found to be unreadable."""
+    """An input function: timelines of the videos of a split that are there and not unreadable.
+
+    A video that is not scanned yet counts as readable."""
 
     def paths(wildcards):
         # It needs NumPy, which a Snakemake without the package may not have.
@@ -89,21 +93,26 @@ def timelines_of(split):
 
         tables = [f"results/scan/{participant}.tsv" for participant in PARTICIPANTS]
         rows = [row for path in tables if os.path.isfile(path) for row in read_scan_table(path)]
-        refused = {row.video_id for row in rows if not row.readable}
+        unreadable = {row.video_id for row in rows if not row.readable}
         return [
             f"{HOME}/timeline/{video.video_id}.json".format(run=wildcards.get("run"))
             for video in VIDEOS
-            if video.split == split and is_there(video) and video.video_id not in refused
+            if video.split == split
+            and is_or_will_be_there(video)
+            and video.video_id not in unreadable
         ]
 
     return paths
 
 
 def made_or_asked(folders, names):
-    """Files that are there already or are asked for in this call."""
+    """An input function: tables `FOLDER/NAME.tsv` that are there or are asked for in this call.
 
-    def found(wildcards):
+    A missing table is then no reason to make it."""
+
+    def tables(wildcards):
         targets = {os.path.normpath(target) for target in workflow.dag_settings.targets}
+        # The job of a table also makes `.json`, `.vtt` and `.activitynet.json` beside it.
         asked = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", target) for target in targets}
         paths = [
             f"{folder.format(run=wildcards.get('run'))}/{name}.tsv"
@@ -112,17 +121,19 @@ def made_or_asked(folders, names):
         ]
         return [path for path in paths if path in asked or os.path.isfile(path)]
 
-    return found
+    return tables
 
 
-# Each run has (weights or None, why they cannot be known). A fault is an error only for a call that
-# trains.
+# Each run has its weights or None, and the error if they cannot be known, or "". This is an error
+# only for a call that trains.
 START_WEIGHTS = {}
 for run, section in (SWEEP or {None: CONFIG.train}).items():
     try:
         START_WEIGHTS[run] = start_weights(section, existing_path(section.config, HERE)), ""
     except EpicError as error:
         START_WEIGHTS[run] = None, str(error)
+# The keys are the paths of weights to download, the values have the weights and a run that starts
+# from them.
 TO_FETCH = {
     weights.path: (weights, run)
     for run, (weights, _) in START_WEIGHTS.items()
@@ -133,7 +144,7 @@ WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"
 
 
 def weights_to_train_from(wildcards):
-    """The file that a run's rule train starts from, if any."""
+    """The file of weights from which a run's training starts; [] for random weights."""
     weights, fault = START_WEIGHTS[wildcards.get("run")]
     if weights and not (weights.is_url or os.path.exists(weights.path)):
         fault = (
@@ -146,14 +157,18 @@ def weights_to_train_from(wildcards):
 
 
 def decoder_memory(wildcards, threads):
-    """MB for so many decoders at once, each with what `scan: memory_mib:` allows it: a file that asks
-    for more is its own fault, before the job is killed for it."""
+    """The memory of a job, in MB, that runs a decoder per thread.
+
+    Each decoder gets what `scan: memory_mib:` allows, so a file that asks for more is a fault of this
+    file before the job is killed for it."""
     return 1000 + threads * (CONFIG.scan.memory_mib or 3000)
 
 
 def states_of(wildcards):
-    """Size and time of each file. Snakemake notices a newer file, but not one that `rsync --times`
-    replaced, nor one that is gone and that a rule could make."""
+    """Size and time of each video file of a participant, as a parameter of the job.
+
+    So a changed file causes a new scan. Snakemake itself notices a newer file, but not one that
+    `rsync --times` replaced, nor one that is gone and that a rule could make."""
     paths = [FILES[video.path()] for video in videos_of(wildcards.participant)]
     states = [path.stat() if path.exists() else None for path in paths]
     return [f"{state.st_size} {state.st_mtime_ns}" if state else "" for state in states]

@@ -1,6 +1,7 @@
 # One or several trained models predict the clean segments of a split.
 
-PART = "models/{number}/" if MODELS else ""
+# With several models, each has its own file, and these are averaged.
+MODEL_FOLDER = "models/{number}/" if MODELS else ""
 
 
 if MODELS:
@@ -37,11 +38,11 @@ rule predict:
         segments="results/clean/{split}.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:
-        predictions=f"{HOME}/predictions/{PART}{{split}}.pt",
+        predictions=f"{HOME}/predictions/{MODEL_FOLDER}{{split}}.pt",
     log:
-        f"{HOME}/logs/predict/{PART}{{split}}.log",
+        f"{HOME}/logs/predict/{MODEL_FOLDER}{{split}}.log",
     benchmark:
-        f"{HOME}/benchmarks/predict/{PART}{{split}}.tsv"
+        f"{HOME}/benchmarks/predict/{MODEL_FOLDER}{{split}}.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 16

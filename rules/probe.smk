@@ -38,6 +38,7 @@ rule probe_predict:
     input:
         model_path=f"{HOME}/model.pth",
         segments="results/clean/{split}.txt",
+        # The file lists the stored tokens. The function takes a list of such files.
         indexes=[f"{FEATURES}/{{split}}.tokens.json"],
     output:
         out=f"{HOME}/predictions/{{split}}.pt",

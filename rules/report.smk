@@ -5,15 +5,15 @@ PICTURES = {
     "lengths": figure("data", "lengths"),
     **{name: figure("damage", name) for name in ("archive", "close_up")},
 }
-OF_TRAINING = {}
+TRAINING_FILES = {}
 if not (CONFIG.predict.model or MODELS):
     PICTURES["training"] = figure("training", "training")
     if PROBE is not None:
         PICTURES["trials"] = figure("training", "trials")
-    OF_TRAINING = {"history": f"{HOME}/training.tsv"}
+    TRAINING_FILES = {"history": f"{HOME}/training.tsv"}
 if TRAINED_HERE or PROBE is not None:
     # It is made first, so that the report can link it.
-    OF_TRAINING["card"] = f"{HOME}/model_card.md"
+    TRAINING_FILES["card"] = f"{HOME}/model_card.md"
 
 SHOWN_SETTINGS = {
     "classes",
@@ -31,7 +31,7 @@ rule report:
     input:
         **PICTURES,
         **OFFICIAL_LISTS,
-        **OF_TRAINING,
+        **TRAINING_FILES,
         metrics=f"{HOME}/metrics.json",
         salvage="results/clean/salvage.tsv",
         reasons="results/clean/dropped.tsv",
@@ -51,7 +51,8 @@ rule report:
         runtime=10,
     params:
         pictures=list(PICTURES),
-        # They are read but are no inputs: a lost one must not cause a training.
+        # They are read if they are there, but are no inputs: a missing one would start the training
+        # again.
         benchmarks=f"{HOME}/benchmarks",
         policy=CONFIG.clean.policy,
         settings=lambda wildcards: config_of(wildcards).model_dump(

@@ -1,8 +1,7 @@
-# This file does what must happen around the jobs of a run, wherever they run: before the first, and
-# after the last.
+# This file has the handlers that Snakemake calls before the first job of a run and after the last.
 #
-# A run holds its folder (epic100.base.hold). Whose jobs a killed run has left, and what a job was
-# granted, its scheduler tells (epic100.base.scheduler).
+# A run holds its folder (epic100.base.hold). Its scheduler tells which jobs a killed run left, and
+# what a job was granted (epic100.base.scheduler).
 
 import signal
 import sys
@@ -19,38 +18,47 @@ HOLD = Hold(Path.cwd(), logger.warning)
 
 
 def settle_resources():
-    """Put what rules, profile and command line say of resources in order.
+    """Merge the resources that the profile and the command line set, in place of Snakemake.
 
-    Snakemake forgets all that a profile sets, once the command line has `--set-resources`.
+    Snakemake forgets all resources of a profile once the command line has `--set-resources`.
     """
-    given = workflow.resource_settings.overwrite_resources
-    of_call, of_profile = getattr(options(), "set_resources", None) or {}, given
+    overwritten = workflow.resource_settings.overwrite_resources
+    of_call, of_profile = getattr(options(), "set_resources", None) or {}, overwritten
     if of_call:
+        # The parser reads the resources of the profile alone if it parses no words of the call.
         with chdir(workflow.rundir):
-            profiles = get_argument_parser(options().profile or [])
-            of_profile = profiles.parse_args([]).set_resources or {}
+            profile_parser = get_argument_parser(options().profile or [])
+            of_profile = profile_parser.parse_args([]).set_resources or {}
     # A rule that the config keeps on the CPU gets the profile's resources for that case. The
     # profile has a probe on the CPU.
-    rules = {"train": ["train"], "predict": PREDICTING}
-    on_cpu = [section for section in rules if getattr(CONFIG, section).gpus_to_ask == 0]
-    instead = {rule: f"{section}_on_cpu" for section in on_cpu for rule in rules[section]}
+    rules_of_section = {"train": ["train"], "predict": PREDICTING}
+    on_cpu = [section for section in rules_of_section if getattr(CONFIG, section).gpus_to_ask == 0]
+    entries = {
+        name: f"{section}_on_cpu" for section in on_cpu for name in rules_of_section[section]
+    }
     if PROBE is not None and PROBE.device == "cuda":
-        instead["probe_train"] = "predict"
-    plain = [
-        {rule: dict(said.items()) for rule, said in each.items()} for each in (of_profile, of_call)
-    ]
-    given.clear()
-    for rule, said in settled(*plain, instead).items():
-        given[rule] = Resources({})
-        for name, value in said.items():
-            given[rule][name] = value
+        entries["probe_train"] = "predict"
+    profile_resources, call_resources = (
+        {name: dict(resources.items()) for name, resources in by_rule.items()}
+        for by_rule in (of_profile, of_call)
+    )
+    # Snakemake keeps this dictionary, so it is changed in place.
+    overwritten.clear()
+    for rule, resources in settled(profile_resources, call_resources, entries).items():
+        overwritten[rule] = Resources({})
+        for name, value in resources.items():
+            overwritten[rule][name] = value
 
 
 def without_retries():
-    """Retry only what has a benchmark; what takes seconds would fail for the same reason again."""
-    for each in workflow.rules:
-        if each.benchmark is None and Path(str(each.snakefile)).is_relative_to(HERE):
-            each.restart_times = 0
+    """Set no retries for the rules of this workflow that have no benchmark.
+
+    Their jobs take seconds, and would fail for the same reason again.
+    """
+    for definition in workflow.rules:
+        is_of_this_workflow = Path(str(definition.snakefile)).is_relative_to(HERE)
+        if definition.benchmark is None and is_of_this_workflow:
+            definition.restart_times = 0
 
 
 if workflow.is_main_process:
@@ -68,17 +76,18 @@ onstart:
     workflow.execution_settings.keep_incomplete = True
     if workflow.is_main_process and not workflow.touch:
         executor, settings = workflow.scheduler._executor, workflow.executor_settings
-        with refusing():
+        with errors_stop_the_run():
             if " " in sys.executable:
                 raise EpicError(
                     f"{sys.executable}: the path of this environment has a space, at which the shell "
                     "that starts a job cuts it: make one without, `make install VENV=/a/path/to/.venv`"
                 )
             refuse_links_of_others()
-            refuse_what_is_not_there()
+            refuse_missing_videos_and_weights()
             refuse_other_encoders()
             write_record("results" if SWEEP else HOME, RECORD)
-            adopt = getattr(executor, "adopt", lambda scheduler, left: left)
+            # An executor without `adopt` takes over none of the jobs that a killed run has left.
+            adopt = getattr(executor, "adopt", lambda scheduler, leftovers: leftovers)
             HOLD.take(adopt, cancels=getattr(settings, "leftovers", "") == "cancel")
             refuse_hopeless_training()
         forget_scans_to_repeat()

@@ -7,8 +7,7 @@ from epic100.cli.program import COMMANDS
 
 def refuse_unknown_targets():
     """Stop a call with a target that is no rule, no result and no file."""
-    made = [each for each in workflow.rules if not each.name.startswith("_")]
-    rules = {each.name: each for each in made}
+    rules = {rule.name: rule for rule in workflow.rules if not rule.name.startswith("_")}
     for target in getattr(options(), "targets", None) or []:
         if target in rules:
             if rules[target].has_wildcards():
@@ -17,25 +16,31 @@ def refuse_unknown_targets():
         elif target in COMMANDS:
             raise WorkflowError(f"{target}: is a command and no target; expected epic100 {target}")
         elif not os.path.exists(target):
-            if not any(each.is_producer(os.path.normpath(target)) for each in made):
-                raise WorkflowError(f"{target}: no rule makes this{right_target(target, made)}")
+            if not any(one.is_producer(os.path.normpath(target)) for one in rules.values()):
+                hint = hint_for(target, rules.values())
+                raise WorkflowError(f"{target}: no rule makes this{hint}")
 
 
-def right_target(target, made):
-    """What to give in place of a target that nothing makes, or beside it."""
-    of_run = re.match(r"results/runs/([^/]+)/.", os.path.normpath(target))
-    if of_run and of_run[1] not in (SWEEP or [CONFIG.run]):
-        return f" without the config of that run; give run={of_run[1]} too, or its --configfile"
-    meant = did_you_mean(target, {each.name for each in made} | results_of(made))
-    return meant or "; `snakemake --list-rules` names the rules, README.md the files"
+def hint_for(target, rules):
+    """The end of the error for an unknown target: the missing `run=`, or the nearest name."""
+    # The dot at the end stands for a file in the folder of the run.
+    of_run = re.match(r"results/runs/(?P<name>[^/]+)/.", os.path.normpath(target))
+    if of_run and of_run["name"] not in (SWEEP or [CONFIG.run]):
+        return (
+            f" without the config of that run; give run={of_run['name']} too, or its --configfile"
+        )
+    nearest = did_you_mean(target, {rule.name for rule in rules} | results_of(rules))
+    return nearest or "; `snakemake --list-rules` names the rules, README.md the files"
 
 
-def results_of(made):
-    """The files that rules make, by every name that a user may have meant."""
-    files = [str(path) for each in made for path in each.output]
-    plain = [re.sub(r"{(\w+),[^}]*}", r"{\1}", path) for path in files]
-    names = {"kind": ["pt", "zip"], "participant": CHOSEN, "split": ANNOTATIONS, "run": SWEEP}
-    return set(expand(plain, **names, video=[v.video_id for v in VIDEOS], allow_missing=True))
+def results_of(rules):
+    """The paths of all files that rules can make, for every participant, split, run and video."""
+    files = [str(path) for rule in rules for path in rule.output]
+    # A wildcard with a pattern, as `{kind,pt|zip}`, becomes `{kind}`.
+    files = [re.sub(r"{(\w+),[^}]*}", r"{\1}", path) for path in files]
+    values = {"kind": ["pt", "zip"], "participant": CHOSEN, "split": ANNOTATIONS, "run": SWEEP}
+    video_ids = [video.video_id for video in VIDEOS]
+    return set(expand(files, **values, video=video_ids, allow_missing=True))
 
 
 without_retries()

@@ -18,13 +18,14 @@ rule videos_ok:
         function="epic100.download.videos:write_videos_ok",
         rows=[vars(video) for video in VIDEOS if video.participant_id in CHOSEN],
     message:
-        "Whether all videos are there and whole"
+        "Check that all videos are there and whole"
     script:
         "../workflow/scripts/call.py"
 
 
 rule annotations_ok:
     input:
+        # The job waits for these files. The function gets them in one dictionary, `params.files`.
         **ANNOTATION_FILES,
         sheet=ANNOTATION_SHEET,
     output:
@@ -40,6 +41,6 @@ rule annotations_ok:
         function="epic100.download.annotations:verify_annotations",
         files=ANNOTATION_FILES,
     message:
-        "Whether the annotations are the pinned ones"
+        "Check that the annotations are the pinned ones"
     script:
         "../workflow/scripts/call.py"

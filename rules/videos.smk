@@ -1,4 +1,4 @@
-# This reads the video sheet: which videos there are, which of them are on disk, and who takes part.
+# This reads the video sheet, and finds the participants of the run and the videos that are on disk.
 
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG
@@ -31,19 +31,20 @@ if NO_VIDEOS:
 
 def videos_of(participant, split=None):
     """The sheet's rows of one participant, of all splits or of one."""
-    own = [video for video in VIDEOS if video.participant_id == participant]
-    if not own:
-        known = dict.fromkeys(video.participant_id for video in VIDEOS)
+    videos = [video for video in VIDEOS if video.participant_id == participant]
+    if not videos:
+        participants = dict.fromkeys(video.participant_id for video in VIDEOS)
         raise WorkflowError(
             f"results of {participant} were asked for, but {SHEET} has no such participant"
-            f"{known_and_meant(participant, known)}"
+            f"{known_and_meant(participant, participants)}"
         )
-    return [video for video in own if split in (None, video.split)]
+    return [video for video in videos if split in (None, video.split)]
 
 
 def rows_of(participant, split=None):
-    """The sheet's rows of a participant's videos, as job parameters: without urls, since Snakemake's
-    report shows parameters."""
+    """The sheet's rows of a participant's videos, as job parameters.
+
+    They have no urls, since Snakemake's report shows parameters."""
     return [
         {key: value for key, value in vars(video).items() if key != "url"}
         for video in videos_of(participant, split)
@@ -51,7 +52,7 @@ def rows_of(participant, split=None):
 
 
 def video_at(wildcards):
-    """The sheet's row of one video."""
+    """The sheet's row of the video that a job makes or downloads."""
     return next(video for video in VIDEOS if video.video_id == wildcards.video_id)
 
 
@@ -66,7 +67,7 @@ def video_on_request(wildcards):
     )
 
 
-def is_there(video):
+def is_or_will_be_there(video):
     """Whether a video's file is on disk, or will be made by the demo or downloaded."""
     if MINIKITCHEN:
         return MINIKITCHEN.damage.get(video.video_id) != "missing"
@@ -74,32 +75,38 @@ def is_there(video):
 
 
 def is_to_come(video):
-    """Whether the file will be downloaded. What is at its path is kept, even a broken link."""
+    """Whether the video will be downloaded. A file at its path is kept, and so is a broken link."""
     return DOWNLOAD and video.url != "" and not os.path.lexists(FILES[video.path()])
 
 
 def files_of(wildcards):
-    """Videos that can be scanned: a missing one is a row in the table, not a broken DAG."""
-    videos = filter(is_there, videos_of(wildcards.participant))
+    """The video files of a participant that can be scanned.
+
+    A missing video is no input, so it breaks no DAG; a row of the scan table says so."""
+    videos = filter(is_or_will_be_there, videos_of(wildcards.participant))
     return [input_of(video) for video in videos]
 
 
 def input_of(video):
-    """A video's file. Snakemake records its first place, wherever it is found: a file that is moved
-    to another layout plans nothing again."""
-    found, first = FILES[video.path()], video.path(VIDEO_ROOT)
-    return str(found) if found == first else sourcecache_entry(str(found), str(first))
+    """The input for a video's file, wherever the archive has it.
+
+    Snakemake records the path of the usual layout, so a file that is moved to another layout plans
+    nothing again."""
+    actual, usual = FILES[video.path()], video.path(VIDEO_ROOT)
+    return str(actual) if actual == usual else sourcecache_entry(str(actual), str(usual))
 
 
 def hours_of(participant, split=None):
-    """Hours of video that a participant's scan decodes, or of those of one split."""
-    return sum(video.duration for video in videos_of(participant, split)) / 3600
+    """The hours of a participant's videos, of all splits or of one."""
+    seconds = sum(video.duration for video in videos_of(participant, split))
+    return seconds / 3600
 
 
 # In a partial archive, participants without any video get no job. If there is no video at all, the
 # whole run is planned, so that it can be inspected before the data is there.
 NEEDED = ARCHIVE.needed
-ON_DISK = {video.video_id for video in filter(is_there, NEEDED)}
+# This includes videos that will be made or downloaded.
+ON_DISK = {video.video_id for video in filter(is_or_will_be_there, NEEDED)}
 PARTICIPANTS = [
     name
     for name in CHOSEN

@@ -42,7 +42,7 @@ def pipeline(lab):
 
 
 def dataset(lab, steps=None, ann_file=None, **kwargs):
-    """The clean list of train, or another list."""
+    """The dataset of the clean list of train, or of another list."""
     spec = {"pairs": f"{lab.results}/clean/pairs.tsv", "data_root": lab.root, **kwargs}
     listed = str(ann_file or f"{lab.results}/clean/train.txt")
     return EpicSegmentVideoDataset(listed, pipeline(lab) if steps is None else steps, **spec)

@@ -81,7 +81,7 @@ def test_a_disk_that_goes_on_failing_is_a_broken_clip_of_the_disk(clips, lab, ca
 
 
 class Killed(Dataset):
-    """Its worker is killed at the second item."""
+    """A dataset whose worker process is killed at the second item."""
 
     def __len__(self):
         return 4

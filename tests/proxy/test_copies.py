@@ -36,7 +36,7 @@ class Copies:
         self.notes = self.copy.with_suffix(".npz")
 
     def make(self, changes=None, limits=None, **options):
-        """`changes` are of `SMALL`, `limits` of the scan's."""
+        """Make the copies, with `changes` of the settings `SMALL` and `limits` for the scan."""
         settings = {"videos": {"proxy": SMALL | (changes or {})}, "scan": limits or {}}
         own = {"scan_table": self.originals.table, "scan_index": self.originals.index}
         own |= {"copies": self.copies, "table": self.table, "index": self.index}
@@ -48,13 +48,13 @@ class Copies:
         return [row.state for row in self.make(*arguments, **options)]
 
     def reader(self, name: str = "P01_01") -> VideoReader:
-        """As training opens a copy: by its place and the index beside the table."""
+        """Open the copy as training does: by its path and the index beside the table."""
         return VideoReader(self.copies / f"P01/{name}.MP4", load_index(self.index, name))
 
 
 @pytest.fixture(scope="module")
 def scanned(short_video, tmp_path_factory) -> House:
-    """Two sound videos and their scan; to be read only."""
+    """Two sound videos with their scan, which no test may change."""
     house = House(tmp_path_factory.mktemp("scanned"), short_video, 2)
     house.scan()
     return house
@@ -62,7 +62,7 @@ def scanned(short_video, tmp_path_factory) -> House:
 
 @pytest.fixture(scope="module")
 def made(scanned, tmp_path_factory) -> Copies:
-    """Copies with `SMALL` and the rows of them, to be read only."""
+    """Copies with the settings `SMALL` and their rows, which no test may change."""
     lab = Copies(scanned, tmp_path_factory.mktemp("made"))
     lab.rows = lab.make(threads=2)
     assert lab.orders.runs() == ["P01_01", "P01_02"]
@@ -71,7 +71,7 @@ def made(scanned, tmp_path_factory) -> Copies:
 
 @pytest.fixture
 def lab(scanned, tmp_path) -> Copies:
-    """Scanned, not copied."""
+    """Videos that are scanned, but not copied yet."""
     return Copies(scanned, tmp_path)
 
 
@@ -84,7 +84,7 @@ def copied(made, tmp_path) -> Copies:
 
 @pytest.fixture(scope="module")
 def damaged(short_video, tmp_path_factory) -> House:
-    """A block of the first video is lost."""
+    """Two scanned videos, the first of which has lost a block of the file."""
     house = House(tmp_path_factory.mktemp("damaged"), short_video, 2)
     zero_block(house.paths[0], 0.4, 2000)
     house.rows = house.scan()
@@ -173,22 +173,23 @@ def test_where_no_copy_can_be_made_the_original_is_read(order, limits, reason, c
 @pytest.mark.parametrize(
     ("order", "words"),
     [
-        ("find_the_disk_full", "cannot write the copy: "),
+        pytest.param("find_the_disk_full", "cannot write the copy: ", id="no room for the copy"),
         # The copy is on the disk when this write fails.
-        ("", r"P01_01\.npz: not written: "),
-        ("give_up:0", "left no result"),
-        ("get:SIGKILL", "ended from outside"),
+        pytest.param("", r"P01_01\.npz: not written: ", id="notes not written"),
+        pytest.param("give_up:0", "left no result", id="the encoder ended early"),
+        pytest.param("get:SIGKILL", "ended from outside", id="the machine killed the encoder"),
     ],
 )
-def test_a_fault_of_disk_or_machine_ends_in_one_sentence_keeps_the_others_and_makes_no_link(
-    order, words, lab
-):
+def test_a_fault_of_disk_or_machine_is_one_error_and_the_other_copies_are_kept(order, words, lab):
+    """No link to the original stands in for the copy, as it would after a fault of the file."""
     lab.orders.give("P01_01", order)
+    # In place of the notes, a folder that is not empty makes writing them fail.
     (lab.notes if not order else lab.copies).joinpath("in the way").mkdir(parents=True)
     with pytest.raises(EpicError, match=rf"P01_01: .*{words}.*is kept: make room"):
         lab.make()
     assert not lab.index.exists() and not lab.copy.is_symlink()
     assert lab.copy.exists() == (order == "")
+    # This call forgets the videos that were worked on up to now.
     lab.orders.runs()
     shutil.rmtree(lab.notes, ignore_errors=True)
     assert lab.states() == ["copied", "copied"]

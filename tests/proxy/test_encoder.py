@@ -28,7 +28,7 @@ SMALL = ProxySettings(height=48, gop=12, crf=18)
 
 @pytest.fixture(scope="module")
 def copies(sound, tmp_path_factory):
-    """By kind of sound file: the path of its copy, the copy's facts and index."""
+    """For each kind of sound file the path, the facts and the index of a copy."""
     folder, found = tmp_path_factory.mktemp("copies"), {}
     for name, path in sound.items():
         counts = []
@@ -182,7 +182,7 @@ def test_frames_that_share_a_time_follow_each_other_and_move_no_other(tmp_path):
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    """A copy and its original's index."""
+    """A copy, and the index of its original."""
     folder = tmp_path_factory.mktemp("copied")
     index = build_index(encode(folder / "v.MP4", 60))
     write_proxy(folder / "v.MP4", folder / "copy.MP4", SMALL, index)

@@ -46,28 +46,29 @@ class Kitchen:
             return cut_participant(self.videos, root or self.root, self.table, **options)
 
     def clips(self) -> dict[str, tuple[bytes, int]]:
-        """Bytes and time of change of each clip, by name."""
+        """The bytes and the time of change of each clip, by the name of the clip."""
         found = self.table.with_suffix("").glob("*")
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
 @pytest.fixture
 def kitchen(lab, tmp_path):
-    """Nothing is cut."""
+    """The segments and the folder before any clip is cut."""
     return Kitchen(lab, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def first(lab, tmp_path_factory):
-    """The folder of what is cut, and its rows."""
+    """The folder with the clips that are cut, and their rows."""
     folder = tmp_path_factory.mktemp("first")
     return folder, Kitchen(lab, folder).cut()
 
 
 @pytest.fixture
 def cut(kitchen, first, tmp_path):
-    """All is cut."""
-    shutil.copytree(first[0] / "clips", tmp_path / "clips")
+    """The segments and the folder after all clips are cut."""
+    folder, _ = first
+    shutil.copytree(folder / "clips", tmp_path / "clips")
     return kitchen
 
 

@@ -24,7 +24,7 @@ def original(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def flipped(original, tmp_path):
-    """Makes a copy with one bit of a box's content flipped."""
+    """A function that copies a video with one bit of a box's content flipped."""
     return lambda box, bit: flip(original, place_of(original, box), bit, tmp_path / "v.MP4")
 
 

@@ -26,7 +26,7 @@ SMALL = ScanLimits(memory_mib=512)
 
 @pytest.fixture
 def house(tmp_path, short_video):
-    """Makes a participant of so many sound videos."""
+    """A function that makes a participant with this number of sound videos."""
     return lambda count, video=short_video: House(tmp_path, video, count)
 
 

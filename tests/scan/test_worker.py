@@ -58,7 +58,7 @@ def original(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def video(original, tmp_path) -> Path:
-    """A sound video of its own for a test to damage."""
+    """A copy of a sound video, which a test may damage."""
     return Path(shutil.copy(original, tmp_path / "v.MP4"))
 
 

@@ -47,7 +47,7 @@ def no_index(video_id):
 
 
 def run(table, videos, rows, policy="segment", index_of=no_index):
-    """The kept segments, the dropped ones with their reason, and what was said of re-timing."""
+    """The kept segments, the dropped ones with their reasons, and the messages about re-timing."""
     found, retimed = clean_split(index_segments(table, videos), videos, rows, index_of)
     found["reason"] = found[policy]
     kept = found["reason"] == ""
@@ -77,7 +77,7 @@ def random_split(seed):
 
 
 def judged_slowly(segment, row, policy):
-    """(start, stop) or None: frame by frame, as the rule is said."""
+    """The range (start, stop) that is kept, or None, found by a look at each frame."""
     bad = {frame for start, stop in row.damaged for frame in range(start, stop)}
     own = [frame for frame in range(segment.start, segment.stop) if frame < row.pictures]
     lost = not own or bad & set(own) or (policy == "video" and row.status == "damaged")

@@ -23,9 +23,12 @@ def empty_queue(request):
 
 @pytest.fixture(scope="session")
 def runs(rig, new_archive, once):
-    """Two calls side by side, made once for all workers: the whole DAG over both clusters, whose
-    training Slurm warns of its wall time, and a scan that runs into it. Of each its `folder`, its
-    `screen`, all that it `said`, and its `jobs` as sacct tells them."""
+    """The results of two calls side by side, which are made once for all workers.
+
+    `whole` is the whole DAG over both clusters; Slurm warns its training of the wall time. `scan`
+    is a scan that runs into its wall time. Each has its `folder`, its `screen`, all that it `said`,
+    and its `jobs` as sacct tells them.
+    """
 
     def make(folder):
         rig.clear()
@@ -66,7 +69,10 @@ def runs(rig, new_archive, once):
 
 @pytest.fixture
 def again(runs, tmp_path):
-    """Copies the whole DAG's folder, in which the training, set otherwise, is to be done."""
+    """A function that copies the folder of the whole DAG, and sets its training otherwise.
+
+    The copy has all results before the training, so only this runs again.
+    """
     nothing = shutil.ignore_patterns(".snakemake", "work_dirs", "model.pth")
 
     def copy(**changes):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from epic100.slurm.answers import MEANS, POLLS, Asker, Meaning
+from epic100.slurm.answers import MEANING_OF_STATE, POLLS, Asker, Meaning
 from support.checkout import ROOT
 from support.slurm_calls import put_before
 
@@ -13,7 +13,7 @@ TABLE = re.findall(r"(?m)^\| `([A-Z_`, ]+)` \| (\w+) \|", (ROOT / "docs/vsc.md")
 
 @pytest.fixture
 def asker(tmp_path, monkeypatch):
-    """An asker for jobs of one name, of commands that print what they are given."""
+    """A function that makes an asker whose sacct and squeue print these texts, or fail."""
     said = []
 
     def make(sacct="", squeue=""):
@@ -30,7 +30,7 @@ def asker(tmp_path, monkeypatch):
 
 def test_the_page_has_every_state_with_its_meaning():
     page = {state: word for states, word in TABLE for state in re.findall(r"\w+", states)}
-    assert page == {state: meaning.value for state, meaning in MEANS.items()}
+    assert page == {state: meaning.value for state, meaning in MEANING_OF_STATE.items()}
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_wall_time_of_a_retry_is_cut_to_the_partition_s_and_refuses_nothing(ri
     # The limit is in minutes.
     rig.at("wice", "scontrol", "update", "PartitionName=batch", "MaxTime=25")
     try:
-        # Its third retry would ask for 40 minutes.
+        # The third retry of the scan would ask for 40 minutes.
         run(rig, archive, SCAN, *no_work(archive))
     finally:
         rig.at("wice", "scontrol", "update", "PartitionName=batch", "MaxTime=3-00:00:00")

@@ -84,7 +84,7 @@ def test_the_page_has_every_fault_and_every_state_of_machines():
 
 def test_of_twenty_ends_by_the_machines_fault_one_counts_as_a_try():
     executor = Executor.__new__(Executor)
-    executor.stopped, executor._again = threading.Event(), Counter()
+    executor.stopped, executor._machine_faults = threading.Event(), Counter()
     executor.workflow = SimpleNamespace(scheduler=SimpleNamespace(_user_kill=False))
-    again = [executor._goes_again(7) for _ in range(60)]
+    again = [executor._count_machine_fault(7) for _ in range(60)]
     assert [number for number, goes in enumerate(again, 1) if not goes] == [20, 40, 60]

@@ -55,7 +55,7 @@ REFUSED = (
 
 @pytest.fixture(scope="module")
 def faults(rig, new_archive, tmp_path_factory):
-    """A call, which has ended, whose scans all fail but the first, each in its own way."""
+    """An ended call of four scans: the first succeeds, and each other one fails in its own way."""
     rig.clear()
     folder = new_archive(tmp_path_factory.mktemp("faults"))
     archive = folder / "archive"

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from epic100.slurm.limits import kernels_of_torch, unserved
+from epic100.slurm.limits import Request, kernels_of_torch, unserved
 from epic100.slurm.site import facts_file, read_partitions
 
 PARTITIONS = read_partitions(facts_file())
@@ -22,8 +22,10 @@ def test_torch_itself_says_what_it_was_built_for():
         assert version == torch.__version__ and kernels
 
 
-def job(cluster: str, partition: str, gpu: int = 1) -> tuple:
-    return ("train", 1, {"clusters": cluster, "slurm_partition": partition, "gpu": gpu}, 1)
+def job(cluster: str, partition: str, gpu: int = 1) -> Request:
+    """The request of a training in this partition, for so many GPUs."""
+    resources = {"clusters": cluster, "slurm_partition": partition, "gpu": gpu}
+    return Request("train", attempt=1, resources=resources, threads=1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ AWAY = "scan P01 cannot be submitted now, trying on"
 
 
 def leave(rig, archive, *options, signal=signal.SIGKILL, env=None):
-    """The id of a job that waits in the queue; its workflow is dead."""
+    """Leave a job in the queue whose workflow is dead; the id of the job."""
     with Call(rig, archive, SCAN, *options, env=env) as call:
         (job,) = call.submitted()
         call.kill(signal)

@@ -4,6 +4,7 @@ sacct.
 """
 
 import json
+import math
 import re
 from collections import Counter
 
@@ -43,13 +44,13 @@ LOCAL = {"all", "report"}
 
 
 def name_of(job):
-    """Rule and wildcards."""
+    """Rule and wildcards of a job, as `predict val`, from its comment."""
     return job["Comment"].removeprefix("rule_").replace("_wildcards_", " ").replace("_", " ")
 
 
 @pytest.fixture
 def by_name(runs):
-    """Jobs of the whole DAG by name, of each its last attempt."""
+    """The jobs of the whole DAG by name, each with sacct's facts about its last attempt."""
     return {name_of(job): {"gres/gpu": "0"} | job for job in runs["whole"]["jobs"]}
 
 
@@ -86,7 +87,8 @@ def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
     # The limit is for a run in which nothing fails, but this training is made to fail once.
     fails = screen.index("  train is tried again")
     ended = [line for line in screen[: fails - 2] + screen[fails + 1 :] if not STATUS.match(line)]
-    assert sum(-(-len(line) // 80) for line in ended) <= 24, ended
+    # A longer line takes several rows of a terminal with 80 columns and 24 rows.
+    assert sum(math.ceil(len(line) / 80) for line in ended) <= 24, ended
     page = (ROOT / "docs/evidence/slurm_dag.md").read_text()
     pasted = page.split("```text\n")[1].split("```")[0].splitlines()
     assert len(pasted) > 20
@@ -95,7 +97,7 @@ def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
 
 
 def shape(line):
-    """A line without what differs from run to run; of a status line, what it tells of a job."""
+    """A line of the screen without the words and numbers that differ from run to run."""
     if re.match(r"longest: |\d+ jobs: ", line):
         return line.split(":")[0].lstrip("0123456789 ")
     if STATUS.match(line):

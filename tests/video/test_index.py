@@ -127,7 +127,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def built(sound, folder):
-    """Those indexes, by path."""
+    """The indexes of P01 and P02, by path."""
     built = {kind: build_index(sound[kind]) for kind in KINDS}
     for participant in ("P01", "P02"):
         write_indexes(built, folder / f"{participant}.index.npz")
@@ -141,7 +141,7 @@ def nothing_read():
 
 
 def assert_same(folder, built) -> None:
-    """The indexes below `folder` say what those that were built say."""
+    """Assert that the indexes in `folder` are equal to those that were built."""
     load_indexes.cache_clear()
     for path, index in built.items():
         found = find_index(folder, path)

@@ -160,7 +160,7 @@ def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_in
 
 
 def in_decoding_order(path):
-    """All pictures as a decoder gives them."""
+    """All pictures of a file, in the order in which a decoder gives them."""
     with av.open(str(path)) as container:
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 

@@ -15,7 +15,7 @@ ROW = ScanRow("P01_01", "damaged", 59.94006, 90, [(10, 20)], REASON, pictures=10
 
 @pytest.fixture
 def edited(tmp_path):
-    """A function that replaces a part of the table of `ROW` and reads what it is then."""
+    """A function that replaces a text in the table of `ROW`, and reads the changed table."""
     path = tmp_path / "P01.tsv"
 
     def read(old, new):

@@ -22,7 +22,7 @@ NAMES = [name for name in published() if name != "avion_b_no_llm"]
 
 
 def adopted(name, folder):
-    """A small model of this name, in a model file."""
+    """The model file of a small model with this name."""
     checkpoint(name, folder / "theirs.pt")
     adopt(
         name,

@@ -23,7 +23,7 @@ MODEL, CHECK = "results/model.pth", "results/start_check.txt"
 
 
 def stored(state) -> tuple[str, bytes]:
-    """A checkpoint's name, with its hash, and its bytes."""
+    """The bytes of a checkpoint, and its file name, which has the hash of the bytes."""
     content = saved(state)
     return f"x3d-{hashlib.sha256(content).hexdigest()[:8]}.pth", content
 

@@ -41,7 +41,7 @@ def test_a_model_of_another_place_is_scored_by_one_command(demo, tmp_path):
 @pytest.mark.weekly
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_demo_learns_its_actions_with_each_of_three_seeds(seed, tmp_path):
-    """As a newcomer runs it."""
+    """The demo, run as a newcomer does."""
     (tmp_path / "seed.yaml").write_text(yaml.safe_dump({"train": {"seed": seed}}))
     run_snakemake(
         "results/metrics.json",

@@ -28,7 +28,7 @@ PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-a
 
 
 def entries(lock: Path) -> list[str]:
-    """A pin with its marker and hashes each."""
+    """The pins of a lock file, each with its marker and its hashes."""
     blocks = re.split(r"\n(?=\S)", lock.read_text().strip())
     return [block for block in blocks if not block.startswith("#")]
 
@@ -121,7 +121,7 @@ def test_a_torch_is_installed_with_a_hash_of_the_lock_or_as_a_build_of_ones_own(
     environment = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
 
     def install(*digests, well=True):
-        """What the script says, and the builds of torch that are there then."""
+        """The output of the script, and the builds of torch that are installed after it."""
         pinned = zip(("torch", "torchvision"), digests, strict=True)
         lock.write_text("".join(f"{name}==0.1 \\\n    --hash=sha256:{d}\n" for name, d in pinned))
         done = call(python, "envs/install_torch.py", lock, well=well, env=environment)

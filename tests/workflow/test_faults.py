@@ -65,7 +65,7 @@ def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(r
 
 @pytest.mark.parametrize("kind", ["own checkpoint", "index", "features", "zip", "kept result"])
 def test_a_failed_read_of_an_archive_is_not_told_as_a_broken_archive(kind, tmp_path, monkeypatch):
-    """zipfile takes it for the end of the file: checkpoints were set aside, results removed."""
+    """Earlier zipfile took it for the end of the file, so whole checkpoints were set aside."""
     target, path, read = TARGETS[kind], tmp_path / "file", os.pread
     path.write_bytes(target.seeds(tmp_path)[0])
 

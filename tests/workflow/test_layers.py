@@ -24,7 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """(module, name) of all that a file takes from this package, inside functions too."""
+    """The pairs (module, name) that a file imports from this package, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
@@ -34,7 +34,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def edges(path: Path) -> set[tuple[str, str]]:
-    """(part, part) that this file's imports lead from and to."""
+    """The pairs (importing part, imported part) of a file's imports."""
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     found = {module.split(".")[1] for module, _ in imports(path) if module.startswith("epic100.")}
     return {(own, other) for other in found if other != own}
@@ -268,7 +268,7 @@ LISTED = PLACES.keys() | NEVER
 
 
 def calls(path: Path) -> set[str]:
-    """Those of `PLACES` and `NEVER` that a file makes."""
+    """The calls in a file that are in `PLACES` or `NEVER`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 def shape(line):
-    """A line without what differs from run to run."""
+    """A line without the words and numbers that differ from run to run."""
     if line.startswith("longest: "):
         return line.split()[0]
     return re.sub(r"[\d.:]+", "0", line)

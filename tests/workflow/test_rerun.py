@@ -63,7 +63,7 @@ def test_a_moved_folder_and_a_new_checkout_repeat_nothing_unless_it_ships_anothe
     archive, tmp_path_factory
 ):
     def by_checkout(sheet, folder, *words):
-        """What a checkout that was never used, with this sheet in it, does in a working folder."""
+        """Call a checkout that was never used, with this sheet in it, in a working folder."""
         checkout = tmp_path_factory.mktemp("checkout")
         parts = ("Snakefile", "config", "profiles", "rules", "workflow", "envs")
         call("cp", "-r", *parts, checkout)

@@ -68,7 +68,8 @@ def test_a_sweep_of_recipes_fetches_the_start_weights_of_each(cleaned):
 
 
 def test_each_recipe_of_a_sweep_is_tried_before_the_first_job(cleaned):
-    """One was, since both had the same settings; the other failed in its job."""
+    """Earlier only the first recipe was tried, because both have the same settings, and the second
+    failed in its job."""
     (cleaned / "bad.py").write_text(
         f"_base_ = [{str(ROOT / 'config/x3d_demo.py')!r}]\n"
         "model = dict(cls_head=dict(head=dict(in_channels=7)))\n"

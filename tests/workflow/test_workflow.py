@@ -41,7 +41,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def partial(folder):
-    """... and thirteen of the official videos."""
+    """The official names, two finished models, and thirteen of the official videos."""
     for video in THIRTEEN:
         path = video.path(folder / "videos")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,12 +50,12 @@ def partial(folder):
 
 
 def dry_run(folder, *words: str, **how):
-    """A call in the folder that says what would run."""
+    """Call a dry run in the folder."""
     return run_snakemake("-n", "--directory", str(folder), *words, **how)
 
 
 def plan(folder, *words: str):
-    """The jobs of a dry run, and all that it says."""
+    """The jobs of a dry run, and its whole output."""
     done = dry_run(folder, *words)
     return jobs(done), said(done)
 
@@ -73,7 +73,7 @@ def test_a_job_asks_for_the_memory_that_its_decoders_may_take(mib):
 
 
 def boards(text: str) -> dict[str, str]:
-    """The split of each submission."""
+    """The split of each submission, by the kind of file."""
     submissions = re.findall(r"Submission of (\w+)\nReason: .*?submission\.(\w+)", text)
     return {kind: split for split, kind in submissions}
 

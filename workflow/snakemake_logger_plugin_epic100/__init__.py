@@ -26,13 +26,15 @@ __all__ = ["LogHandler"]
 
 # JOB_ERROR already reports a job's failure; Snakemake's banner only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
-# The text of these errors is all that a user needs. For others, the places in the code are shown
-# too.
+# The text of these errors is all that a user needs. For others, Snakemake's places in the code are
+# shown too.
 CLEAR = ("EpicError", "DiskError", "BrokenFile", "WorkflowError", "InputFunctionException")
+# It matches these places: a heading as `WorkflowError in file ..., line 3:`, and a traceback.
 PLACES = re.compile(
     r"\A\w+( in (file|rule) .*)?:\n(Error:\n  \w+:\n)?|^(Wildcards:|Traceback:|  File \")(.|\n)*",
     re.MULTILINE,
 )
+# Messages of Snakemake that begin like this tell a user nothing, so they are not shown.
 NOISE = (
     "--keep-incomplete",
     "Assuming unrestricted",
@@ -43,6 +45,7 @@ NOISE = (
     "Rules claiming",
     "Using shell",
 )
+# Messages that begin like this are shown although they are no warnings.
 WORTH_SHOWING = ("Nothing to be done", "Start check", "Terminating processes", "Will exit after")
 
 
@@ -56,10 +59,10 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
-        """Start with Snakemake's own format; the display starts when the run does."""
+        """Prepare Snakemake's own handler, which shows records until the display starts."""
         common = self.common_settings
         quiet: Collection[Quietness] = common.quiet or ()
-        self._plain = ColorizingTextHandler(
+        self._own_handler = ColorizingTextHandler(
             nocolor=common.nocolor,
             stream=sys.stdout if common.stdout else sys.stderr,
             filter=DefaultFilter(
@@ -67,44 +70,47 @@ class LogHandler(LogHandlerBase):
             ),
             formatter=DefaultFormatter(quiet, common.show_failed_logs),
         )
-        self._here = Path.cwd()  # Snakemake goes to --directory later.
+        self._call_folder = Path.cwd()  # Snakemake goes to --directory later.
         self._status: Status | None = None
-        # It has the jobs of a dry run, once that has begun.
-        self._planned: list[dict] | None = None
+        # It has the records of the jobs of a dry run, once that has begun.
+        self._planned_jobs: list[dict] | None = None
         # These errors are shown at the end if no job failed.
-        self._unsaid: list[str] = []
+        self._held_errors: list[str] = []
 
     def emit(self, record: LogRecord) -> None:
-        """Handle one log record of Snakemake."""
+        """Handle one log record of Snakemake: show it, put it into the display, or drop it."""
         event = getattr(record, "event", None)
         common = self.common_settings
         if getattr(record, "exception", "") in CLEAR and not common.verbose:
             record.msg, record.args = dedent(PLACES.sub("", record.getMessage())).rstrip(), ()
         if self._status is not None:
-            self._show(event, record)
+            self._update_display(event, record)
         elif common.verbose or record.levelno >= WARNING:
-            self._say(record)
-        elif common.dryrun and (self._planned is not None or event == LogEvent.RUN_INFO):
-            self._planned = self._planned or []
-            if event == LogEvent.JOB_INFO and self._plain.filter(record):
-                self._planned.append(vars(record))
+            self._print(record)
+        elif common.dryrun and (self._planned_jobs is not None or event == LogEvent.RUN_INFO):
+            self._planned_jobs = self._planned_jobs or []
+            if event == LogEvent.JOB_INFO and self._own_handler.filter(record):
+                self._planned_jobs.append(vars(record))
         elif event == LogEvent.RUN_INFO:
-            self._status = Status(Board(record, self._here))
+            # From here on, every record goes to the display.
+            self._status = Status(Board(record, self._call_folder))
             self._status.start()
         elif event != LogEvent.WORKFLOW_STARTED and not record.getMessage().startswith(NOISE):
-            self._say(record)
+            self._print(record)
 
-    def _say(self, record: LogRecord) -> None:
-        if self._plain.filter(record):
-            self._plain.emit(record)
+    def _print(self, record: LogRecord) -> None:
+        """Print a record as Snakemake itself would, if its options let it through."""
+        if self._own_handler.filter(record):
+            self._own_handler.emit(record)
 
-    def _show(self, event: LogEvent | None, record: LogRecord) -> None:
+    def _update_display(self, event: LogEvent | None, record: LogRecord) -> None:
+        """Give a record to the board, show its lines above the block, and renew the block."""
         assert self._status is not None
         lines, text = self._status.board.take(event, record), record.getMessage()
         warns = record.levelno >= WARNING and not text.startswith(NOISE)
         if event == LogEvent.ERROR:
             if getattr(record, "exception", "") in BANNERS:
-                self._unsaid.append(text)
+                self._held_errors.append(text)
             else:
                 lines += filter(str.strip, text.splitlines())
                 self._status.board.refused = getattr(record, "exception", "") in CLEAR
@@ -116,12 +122,14 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """Show how the run ended, and give the screen back."""
-        for line in plan(self._planned or ()):
-            self._plain.stream.write(f"{line}\n")
-        self._planned = None
+        for line in plan(self._planned_jobs or ()):
+            self._own_handler.stream.write(f"{line}\n")
+        # A second call shows nothing again.
+        self._planned_jobs = None
         if self._status is not None:
             board = self._status.board
-            unsaid = [] if board.failures or board.done == board.total else self._unsaid
-            self._status.stop([*unsaid, *ending(board)])
+            # The failures of jobs, if there are any, already say what these errors say.
+            explained = board.failures or board.done == board.total
+            self._status.stop([*([] if explained else self._held_errors), *ending(board)])
             self._status = None
         super().close()

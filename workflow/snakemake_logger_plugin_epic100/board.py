@@ -17,23 +17,25 @@ from snakemake_logger_plugin_epic100.logs import (
     state_of,
 )
 
+# The executor tells the id that a job has at its scheduler: `Job 3 has been submitted with SLURM
+# jobid 4711`.
 SUBMITTED = re.compile(r"Job (\d+) (?:goes on as|has been submitted with) \w+ jobid '?([\w.-]+)")
-# The logs of these rules say what came out, in a line that begins like this. How long a rule took
-# is shown at the end, for all rules alike.
+# The logs of these rules tell their result in a line that begins like this. It is shown when the
+# job is done.
 RESULTS = {"clean": "", "train": "epoch "}
 # The warnings of these rules are about a video as a whole, so they are shown.
 FINDINGS = ("scan",)
-# A message of Snakemake that begins like this tells what asked it to stop.
-ASKED = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
-AGAIN = re.compile(r"Trying to restart job (\d+)")
+# A message of Snakemake that begins like this tells that it stops, and by which signal or key.
+STOP_CAUSES = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
+RETRIED = re.compile(r"Trying to restart job (\d+)")
 
 
 @dataclass
 class BoardJob:
-    """A job of this run that has started; `id` is that of its scheduler, or "".
+    """A job of this run that has started; `id` is its id at the scheduler, or "".
 
-    `log_before` is the state of its log then: a log that is unchanged is of an earlier try. The
-    clock of its node may be wrong.
+    `log_before` is the state of its log at the start. A log that is still in this state is of an
+    earlier try. The times of both are not compared, since the clock of a node may be wrong.
     """
 
     rule: str
@@ -44,7 +46,7 @@ class BoardJob:
     begun: float
     attempt: int
     local: bool  # It runs where snakemake runs.
-    # It is active, done, failed or again.
+    # It is active, done, failed, or again if Snakemake tries the job again.
     state: str = "active"
     id: str = ""
     submitted: float = 0.0
@@ -60,8 +62,8 @@ class Board:
     """The state of the run, built from Snakemake's events.
 
     Args:
-        record: Snakemake's count of the jobs by rule.
-        here: The folder in which the user gave the command; that of the run may be another.
+        record: Snakemake's record with the number of jobs of each rule.
+        here: The folder in which the user gave the command. The run may be in another folder.
     """
 
     def __init__(self, record: LogRecord, here: Path):
@@ -80,12 +82,12 @@ class Board:
         self.stopped = ""
 
     def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
-        """The jobs in this state, of all rules or of one, in the order in which they started."""
+        """The jobs in this state, of one rule or of all rules, in the order of their start."""
         jobs = list(self.jobs.values())
         return [job for job in jobs if job.state == state and rule in (None, job.rule)]
 
     def seen(self, path: str) -> str:
-        """A path of the run as the user would type it."""
+        """The path of a file of the run from the folder in which the user gave the command."""
         return os.path.abspath(path).removeprefix(f"{self.here}/")
 
     def take(self, event: LogEvent | None, record: LogRecord) -> list[str]:
@@ -101,7 +103,8 @@ class Board:
         return []
 
     def _begin(self, values: dict) -> None:
-        before = self.jobs.get(values["jobid"])
+        """Note the start of a job, which may be another attempt."""
+        earlier = self.jobs.get(values["jobid"])
         logs = [str(path) for path in values["log"] or []]
         self.jobs[values["jobid"]] = BoardJob(
             rule=values["rule_name"],
@@ -110,11 +113,12 @@ class Board:
             outputs=[str(path) for path in values["output"] or []],
             log_before=state_of(logs[0]) if logs else None,
             begun=time.time(),
-            attempt=before.attempt + 1 if before else 1,
+            attempt=earlier.attempt + 1 if earlier else 1,
             local=bool(values.get("local")),
         )
 
     def _finish(self, number: str | int) -> list[str]:
+        """Note that a job is done; the lines of its log that are shown."""
         self.done += 1
         job = self.jobs.get(int(number))
         if job is None:
@@ -125,21 +129,25 @@ class Board:
             lines = lines_of(job.logs[0], job.log_before)
             return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
         if job.rule in RESULTS and self.stats.get(job.rule, 0) <= 1:
-            lines = [line for line in lines_of(job.logs[0], job.log_before) if line[0] != " "]
+            # Indented lines go on with the line before, so they are no results of their own.
+            lines = lines_of(job.logs[0], job.log_before)
+            lines = [line for line in lines if not line.startswith(" ")]
             result = [line for line in lines if line.startswith(RESULTS[job.rule])]
             return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in result[-1:]]
         return []
 
     def spent(self) -> list[str]:
-        """How long each rule took that has made files, the longest first."""
+        """The time that each rule with outputs took, as `scan 1:02:03`, the longest first."""
         times = []
         for rule in {job.rule for job in self.jobs_that_are("done") if job.outputs}:
             jobs = self.jobs_that_are("done", rule)
+            # Jobs of a rule run side by side, so this is the time from the first to the last.
             took = max(job.ended for job in jobs) - min(job.begun for job in jobs)
             times.append((took, f"{rule} {duration(max(took, 0))}"))
         return [text for _, text in sorted(times, reverse=True)]
 
     def _fail(self, values: dict) -> list[str]:
+        """Note that a job failed; the lines to show now, which are none at the last attempt."""
         job = self.jobs.get(values["jobid"])
         if job is None:
             return []
@@ -149,18 +157,25 @@ class Board:
         )
         failure.log = failure.log and self.seen(failure.log)
         if job.state == "again":
+            # Snakemake announced the retry before. A run that is being stopped shows no failures.
             return [] if self.stopped else failure.lines()
         job.state, self.failures[job.name] = "failed", failure
         return []
 
     def _read(self, message: str) -> list[str]:
-        causes = [cause for beginning, cause in ASKED.items() if message.startswith(beginning)]
+        """Take a stop, a submission or a retry from the text of a message; the lines to show."""
+        causes = [
+            cause for beginning, cause in STOP_CAUSES.items() if message.startswith(beginning)
+        ]
+        # At most one beginning matches. Without a match, an earlier cause stays.
         self.stopped = "".join(causes) or self.stopped
         if match := SUBMITTED.match(message):
-            if job := self.jobs.get(int(match[1])):
-                job.id, job.submitted = match[2], time.time()
-        elif (match := AGAIN.match(message)) and (job := self.jobs.get(int(match[1]))):
-            # Snakemake tells of the new try before the failure or after it.
+            number, id_at_scheduler = match.groups()
+            if job := self.jobs.get(int(number)):
+                job.id, job.submitted = id_at_scheduler, time.time()
+        elif (match := RETRIED.match(message)) and (job := self.jobs.get(int(match[1]))):
+            # Snakemake tells of the retry before the failure or after it. If after, the failure is
+            # shown now; if before, `_fail` will show it.
             job.state, failure = "again", self.failures.pop(job.name, None)
             retry_lines = [f"  {job.name} is tried again"]
             return [] if self.stopped else (failure.lines() if failure else []) + retry_lines
@@ -168,7 +183,7 @@ class Board:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as h:mm:ss, or m:ss below one hour."""
+    """Seconds as `1:02:03`, or `2:03` below one hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -14,21 +14,29 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+# The text that rules write to stderr while they run goes to this file.
 OUTPUT = Path(".snakemake/epic100-output.log")
+# Programs that a rule starts write to this file descriptor.
+STDERR = 2
 
 
 def take_screen() -> TextIO:
     """Redirect stderr to `OUTPUT`, and return the terminal or file that it was connected to."""
     sys.stderr.flush()
-    screen = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    # The new descriptor still leads to the screen after 2 leads to the file.
+    screen = os.fdopen(os.dup(STDERR), "w", encoding="utf-8")
     OUTPUT.parent.mkdir(exist_ok=True)
     with OUTPUT.open("ab") as file:
-        os.dup2(file.fileno(), 2)
+        os.dup2(file.fileno(), STDERR)
     return screen
 
 
 class Display:
-    """A stream of lines with an updatable block at its end."""
+    """Lines on a stream, and on a terminal a block below them that is updated in place.
+
+    Args:
+        stream: The terminal or file, as `take_screen` returns it.
+    """
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -50,9 +58,9 @@ class Display:
             self._live.update(Text("\n").join(map(Text, lines)), refresh=True)
 
     def give_back(self) -> None:
-        """Connect stderr to the stream again, which `take_screen` has returned."""
+        """Remove the block, connect stderr to the stream again, and close the stream."""
         self._live.stop()
         sys.stderr.flush()
         self._stream.flush()
-        os.dup2(self._stream.fileno(), 2)
+        os.dup2(self._stream.fileno(), STDERR)
         self._stream.close()

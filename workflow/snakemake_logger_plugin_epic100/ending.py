@@ -6,9 +6,10 @@ from pathlib import Path
 
 from snakemake_logger_plugin_epic100.board import Board, duration
 
-# This many rules are listed.
+# The rules that took longest are listed, this many.
 LONGEST = 4
-MADE = {
+# The names of the files whose paths are shown, by the word that stands before the path.
+RESULT_FILES = {
     "submission": ("submission.pt", "submission.zip"),
     "model": ("model.pth",),
     "report": ("report.html",),
@@ -16,7 +17,11 @@ MADE = {
 
 
 def ending(board: Board) -> list[str]:
-    """The last lines: figures, paths and the next step, or again what has failed."""
+    """The lines that are shown at the end of a run.
+
+    They are the longest rules, the figures and the paths of results. Then follows the next step, or
+    each failure once more.
+    """
     # The keys are names of files. Several runs of a sweep make files of the same name.
     paths_by_name: dict[str, list[str]] = defaultdict(list)
     for path in (path for job in board.jobs_that_are("done") for path in job.outputs):
@@ -26,15 +31,17 @@ def ending(board: Board) -> list[str]:
     summaries = [Path(path) for path in paths_by_name["summary.txt"] if Path(path).exists()]
     if len(summaries) == 1:
         lines += summaries[0].read_text(encoding="utf-8").rstrip().splitlines()
-    for name, files in MADE.items():
+    for name, files in RESULT_FILES.items():
         if shown_paths := [board.seen(path) for file in files for path in paths_by_name[file]]:
+            # The paths stand below each other, in column 12.
             lines.append(f"{name + ':':12}{', '.join(shown_paths)}")
     if board.failures or board.done < board.total:
         lines.append(f"{board.done} of {board.total} jobs done in {elapsed}.")
         lines += [line for failure in board.failures.values() for line in failure.lines()]
-        stop_causes = [board.stopped, *(failure.stopped for failure in board.failures.values())]
-        stopped = next(filter(None, stop_causes), "")
-        needs_fix = board.refused and not stopped or not all(stop_causes[1:])
+        job_stops = [failure.stopped for failure in board.failures.values()]
+        stopped = next(filter(None, [board.stopped, *job_stops]), "")
+        # A failure that was no stop needs a fix, and so does an error that would come again.
+        needs_fix = board.refused and not stopped or not all(job_stops)
         stop_text = f"Stopped by {stopped}. " if stopped else ""
         fix_text = "fix this and " if needs_fix else ""
         return [

@@ -1,4 +1,4 @@
-"""What the logs of a job say of it: its last line while it runs, and why it failed."""
+"""Read the logs of a job: the last line while it runs, and the reason if it failed."""
 
 import re
 from contextlib import suppress
@@ -8,9 +8,11 @@ from pathlib import Path
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 
+# Only this much of the end of a log is read.
 TAIL_BYTES = 65536
 # Each attempt in a rule's log starts like this.
 ATTEMPT = re.compile(r"--- \d{4}-\d\d-\d\d ")
+# An EpicError is one such line of the log. Any other exception ends with the second kind of line.
 CLEAR = re.compile(r"(?:\S+ )?error: (.+)")
 RAISED = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)")
 # Snakemake puts this behind an executor's message, and at the end of a cluster's log of a job.
@@ -18,9 +20,11 @@ TRAILER = re.compile(
     r"(?ms)^(\[\w+ \w+ +\d+ [\d:]+ \d+\]\n)?(Error in rule|RuleException|Shutting down, this|"
     r"Removing output|Exiting because a job|WorkflowError:\nAt least one|Storing output).*"
 )
+# The message of an executor goes on like this behind the reason.
 FURTHER = "For further error details"
 # A job that a signal ended says this last: a training that saved, or a Python that was killed.
 SIGNALLED = re.compile(r"(?:stopped by )?(SIG\w+)\b.* came\b|stopped by (SIG\w+)|KeyboardInterrupt")
+# This many lines of the cluster's log are shown.
 LAST_LINES = 5
 # It has the time of the last change in ns, and the size in bytes.
 LogState = tuple[int, int] | None
@@ -28,13 +32,13 @@ LogState = tuple[int, int] | None
 
 @dataclass
 class Failure:
-    """A job that failed, or was stopped.
+    """The failure of a job, or the stop of a job.
 
     Args:
         job: Rule and wildcards.
         error: The reason.
         log: Path of the log with details, or "".
-        stopped: What stopped it, so that nothing is to mend, or "".
+        stopped: The signal or key that stopped the job, so that nothing is to mend, or "".
     """
 
     job: str
@@ -51,20 +55,21 @@ class Failure:
 def failure_of(
     job: str, logs: list[str], message: str, before: LogState = None, stopped: str = ""
 ) -> Failure:
-    """Find the reason of a failure.
+    """Find the reason of a failure in the logs of the job and in the executor's message.
 
     Args:
         job: Rule and wildcards.
         logs: The job's logs: the rule's first, the cluster's last.
         message: The executor's message; its first line is the reason.
         before: The state of the rule's log when this try began.
-        stopped: What the run was asked to stop by before, or "".
+        stopped: The signal or key that stopped the run before this failure, or "".
     """
-    reasons = message.partition(FURTHER)[0].strip().splitlines()[:1]
+    executor_message, _, _ = message.partition(FURTHER)
+    reasons = executor_message.strip().splitlines()[:1]
     shown_log = logs[0] if logs else ""
     lines = lines_of(shown_log, before)
-    errors = [m[1] for line in lines if (m := CLEAR.match(line))]
-    errors = errors or [m[1] for line in lines if (m := RAISED.match(line))]
+    errors = [match[1] for line in lines if (match := CLEAR.match(line))]
+    errors = errors or [match[1] for line in lines if (match := RAISED.match(line))]
     if errors:
         reasons.append(errors[-1])
     elif not lines and len(logs) > 1:
@@ -73,14 +78,16 @@ def failure_of(
         end = "".join(f"\n    {line}" for line in lines_of(shown_log)[-LAST_LINES:])
         reasons += [f"its log is empty; the end of the cluster's:{end}"] if end else []
     if signalled := SIGNALLED.match(reasons[-1]) if reasons else None:
+        # Two alternatives of the pattern have a name of a signal, the third is for Ctrl-C.
         stopped = stopped or signalled[1] or signalled[2] or "Ctrl-C"
     elif errors:
+        # The job failed by an error of its own, although the run was being stopped.
         stopped = ""
     return Failure(job, ", ".join(reasons) or stopped or "see its log", shown_log, stopped)
 
 
 def state_of(log: str) -> LogState:
-    """The state of a log, by which a later change is noticed; None if there is none."""
+    """Time and size of a log, by which a later change is noticed; None if there is no log."""
     try:
         status = Path(log).stat()
     except OSError:
@@ -89,17 +96,19 @@ def state_of(log: str) -> LogState:
 
 
 def lines_of(log: str, before: LogState = None) -> list[str]:
-    """The lines at the end of a log, of the last attempt only, without empty ones.
+    """The last lines of a log that are of the last attempt, without empty lines.
 
     Args:
-        log: The file; there need be none.
-        before: Its state when the attempt began; unchanged, its lines are of an earlier one.
+        log: Path of the log, which need not exist.
+        before: The state of the log when the attempt began. If the log is still in this state, its
+            lines are of an earlier attempt, so there are none.
     """
     now, text = state_of(log), ""
     if now is not None and now != before:
         with suppress(OSError, EpicError), WatchedFile(log) as file:
-            begin = max(file.size - TAIL_BYTES, 0)
-            text = TRAILER.sub("", file.read_at(begin, TAIL_BYTES).decode("utf-8", "replace"))
+            tail = file.read_at(max(file.size - TAIL_BYTES, 0), TAIL_BYTES)
+            text = TRAILER.sub("", tail.decode("utf-8", "replace"))
     lines = [line for line in text.splitlines() if line.strip()]
-    begins = [number for number, line in enumerate(lines, start=1) if ATTEMPT.match(line)]
-    return lines[begins[-1] :] if begins else lines
+    # Counted from 1, the number of a heading is the index of the line behind it.
+    first_lines = [number for number, line in enumerate(lines, start=1) if ATTEMPT.match(line)]
+    return lines[first_lines[-1] :] if first_lines else lines

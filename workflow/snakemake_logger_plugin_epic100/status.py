@@ -11,6 +11,7 @@ from snakemake_logger_plugin_epic100.board import Board, BoardJob, duration
 from snakemake_logger_plugin_epic100.display import Display, take_screen
 from snakemake_logger_plugin_epic100.logs import lines_of
 
+# The block is renewed after this pause, and a log gets a line after the second one.
 LOOK_SECONDS = 2.0
 LINE_SECONDS = 300.0
 # It is the pause between two questions to the scheduler, each about all jobs.
@@ -23,25 +24,31 @@ STATES = ("running", "pending", "submitted", "ended", "failed")
 
 
 class Status(threading.Thread):
-    """A thread that updates the status until the run ends. It has the screen until then."""
+    """A thread that shows the state of the run until it ends, and holds the screen until then.
+
+    Args:
+        board: The state of the run.
+    """
 
     def __init__(self, board: Board):
         super().__init__(daemon=True)
         self.board, self.display = board, Display(take_screen())
-        self._there: dict[str, ClusterJob] = {}
+        # It has the jobs that the scheduler has told, by its ids.
+        self._cluster_jobs: dict[str, ClusterJob] = {}
         self._end = threading.Event()
         self._line_at = time.monotonic() + LINE_SECONDS
-        self._asked = 0.0
-        # The last question that was answered was asked then, in seconds since 1970.
-        self._answered = 0.0
+        # The last question was asked at this time, by `time.monotonic`.
+        self._asked_at = 0.0
+        # The last question that was answered was asked at this time, in seconds since 1970.
+        self._answered_asked_at = 0.0
 
     def run(self) -> None:
         """Update the status until `stop`."""
         stats = sorted(self.board.stats.items())
-        counts = ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in stats)
+        counts = ", ".join(f"{rule} {count}" if count > 1 else rule for rule, count in stats)
         self.display.say(f"{self.board.total} jobs: {counts}")
         while not self._end.wait(LOOK_SECONDS):
-            self._ask()
+            self._ask_scheduler()
             self.display.renew(self.block())
             if not self.display.is_terminal and time.monotonic() >= self._line_at:
                 self._line_at = time.monotonic() + LINE_SECONDS
@@ -57,52 +64,60 @@ class Status(threading.Thread):
         self.display.give_back()
 
     def block(self) -> list[str]:
-        """The status: a summary line, and one line per rule with active jobs."""
+        """The lines of the status: a summary, and a line for each rule with active jobs.
+
+        The summary is as `3 of 9 jobs done, 2 running, 1 failed (scan P02), 0:05:12`.
+        """
         board = self.board
         jobs = board.jobs_that_are("active")
         counts = Counter(self._state(job) for job in jobs)
         counts["failed"] = len(board.jobs_that_are("failed"))
         texts = [f"{board.done} of {board.total} jobs done"]
         texts += [f"{counts[state]} {state}" for state in STATES if counts[state]]
+        # The last of STATES is "failed", so the names of failed jobs follow their count.
         texts[-1] += f" ({', '.join([*board.failures][:SHOWN])})" if counts["failed"] else ""
         texts += [duration(time.time() - board.started)]
         rules = dict.fromkeys(job.rule for job in jobs)
         return [", ".join(texts), *(f"  {self._rule_line(rule)}" for rule in rules)]
 
     def _rule_line(self, rule: str) -> str:
+        """The line of a rule: `scan 3/9: P01 running; P02 pending; 4 more`."""
         done, total = len(self.board.jobs_that_are("done", rule)), self.board.stats.get(rule, 0)
         jobs = self.board.jobs_that_are("active", rule)
         jobs = sorted(jobs, key=lambda job: STATES.index(self._state(job)))
-        texts = [self._about(job) for job in jobs[:SHOWN]]
+        texts = [self._job_text(job) for job in jobs[:SHOWN]]
         texts += [f"{len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
         count = f" {done}/{total}" if total > 1 else ""
         return f"{rule}{count}: {'; '.join(texts)}"
 
-    def _about(self, job: BoardJob) -> str:
-        """One job: its wildcards, where it runs, and the last line of its log."""
-        cluster_job, state = self._there.get(job.id), self._state(job)
+    def _job_text(self, job: BoardJob) -> str:
+        """The text about a job: wildcards, partition, attempt, and state or the log's last line."""
+        cluster_job, state = self._cluster_jobs.get(job.id), self._state(job)
         where = cluster_job.where if cluster_job else ""
         if cluster_job and cluster_job.pending and cluster_job.reason:
             state = f"pending ({cluster_job.reason})"
         elif state == "running":
-            last = lines_of(job.logs[0], job.log_before)[-1:] if job.logs else []
-            state = "".join(last).removeprefix(f"{job.name}: ")[:WIDTH] or state
+            # The list has the last line, or nothing while the log is empty.
+            last_lines = lines_of(job.logs[0], job.log_before)[-1:] if job.logs else []
+            state = "".join(last_lines).removeprefix(f"{job.name}: ")[:WIDTH] or state
         attempt = f"attempt {job.attempt}" if job.attempt > 1 else ""
         return " ".join(filter(None, [job.wildcards, where, attempt, state]))
 
     def _state(self, job: BoardJob) -> str:
-        """One of STATES: what the scheduler tells of a job, or what is known of it without."""
-        cluster_job = self._there.get(job.id)
+        """The state of an active job, one of STATES, as far as the scheduler tells it."""
+        cluster_job = self._cluster_jobs.get(job.id)
         if job.local or in_charge().name == Scheduler.name:
             return "running"
         if cluster_job:
             return "pending" if cluster_job.pending else "running"
-        return "ended" if job.id and self._answered > job.submitted else "submitted"
+        # An answer to a question that was asked before the submission proves nothing about the job.
+        return "ended" if job.id and self._answered_asked_at > job.submitted else "submitted"
 
-    def _ask(self) -> None:
-        if time.monotonic() - self._asked < ASK_SECONDS:
+    def _ask_scheduler(self) -> None:
+        """Ask the scheduler for the jobs of the run, unless it was asked just now."""
+        if time.monotonic() - self._asked_at < ASK_SECONDS:
             return
-        self._asked, asked_at = time.monotonic(), time.time()
+        self._asked_at, asked_at = time.monotonic(), time.time()
         with suppress(NoAnswerError):  # The executor reports it if it matters.
-            self._there = {job.id: job for job in in_charge().jobs(ASK_SECONDS)}
-            self._answered = asked_at
+            self._cluster_jobs = {job.id: job for job in in_charge().jobs(ASK_SECONDS)}
+            self._answered_asked_at = asked_at

@@ -358,23 +358,14 @@ def fit(
     for epoch in range(epochs_done + 1, settings.epochs + 1):
         # Each epoch has a seed of its own, so a saved state needs no state of the generator.
         torch.manual_seed(settings.seed * 100_003 + epoch)
-        started, totals, rate_factor = time.monotonic(), [0.0] * len(trials), 1.0
-        order = torch.randperm(len(labels)).tolist()
+        started, order = time.monotonic(), torch.randperm(len(labels)).tolist()
+        totals, rate_factor = [0.0] * len(trials), 1.0
         for numbers, feats, padded in tokens.batches(order, settings.batch_size, device):
-            batch_labels = labels[numbers].to(device)
-            for number, (probe, optimizer, schedule) in enumerate(learners):
-                probe.train()
-                with torch.autocast(device, torch.bfloat16, device == "cuda"):
-                    scores = probe(feats, padded)
-                batch_loss = loss(scores.float(), batch_labels)
-                optimizer.zero_grad()
-                batch_loss.backward()
-                optimizer.step()
-                # The rate is read before the schedule moves on, so the table has the rate of the
-                # epoch's last batch. The factor is the same for all trials.
-                rate_factor = schedule.get_last_lr()[0] / trials[number].lr
-                schedule.step()
-                totals[number] += batch_loss.item()
+            # The rate is read before the schedules move on, so the table has the rate of the
+            # epoch's last batch. The factor is the same for all trials.
+            rate_factor = learners[0][2].get_last_lr()[0] / trials[0].lr
+            losses = _step(learners, feats, padded, labels[numbers].to(device), loss)
+            totals = [total + value for total, value in zip(totals, losses, strict=True)]
             bar.update(len(numbers))
         seconds = max(time.monotonic() - started, 1e-9)
         is_last = epoch == settings.epochs
@@ -404,6 +395,28 @@ def fit(
             write_tensors([states, [trial.history for trial in trials]], state)
             last_save = time.monotonic()
     bar.close()
+
+
+def _step(
+    learners: list[tuple[Any, ...]],
+    feats: Tensor,
+    padded: Tensor,
+    labels: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> list[float]:
+    """Train the probe of each trial on one batch; return the losses."""
+    losses = []
+    for probe, optimizer, schedule in learners:
+        probe.train()
+        with torch.autocast(feats.device.type, torch.bfloat16, feats.device.type == "cuda"):
+            scores = probe(feats, padded)
+        batch_loss = loss(scores.float(), labels)
+        optimizer.zero_grad()
+        batch_loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(batch_loss.item())
+    return losses
 
 
 def _load_state(state: Path, trials: list[Trial], learners: list[tuple[Any, ...]]) -> int:

@@ -20,11 +20,11 @@ ANSWER_SECONDS = 60.0
 # After this many answers of squeue without a job, its files tell.
 POLLS = 3
 # Clocks may differ, so sacct is asked about jobs from this long before the run began.
-AGO = timedelta(days=1)
+CLOCK_TOLERANCE = timedelta(days=1)
 
 
 class Meaning(Enum):
-    """What is known of a job."""
+    """The state of a job, in the five meanings that a run tells apart."""
 
     SUBMITTED = "submitted"  # No command knows it yet.
     PENDING = "pending"
@@ -67,55 +67,64 @@ MEANINGS = {
         "RECONFIG_FAIL",
     ),
 }
-MEANS = {state: meaning for meaning, states in MEANINGS.items() for state in states}
+# The same table by state: the first word of an answer, as `CANCELLED`, gives the meaning.
+MEANING_OF_STATE = {state: meaning for meaning, states in MEANINGS.items() for state in states}
 
 
 class Asker:
-    """Asks for the states of a run's jobs.
+    """Asks sacct, then squeue, for the states of a run's jobs.
 
     Args:
         facts: `names` and `clusters` of the run, as `scheduler.Slurm` keeps them.
-        say: Gets a line for the user, which it shows once.
+        say: A function that shows the user a line, each line once.
         sacct: Whether sacct is asked at all.
     """
 
     def __init__(self, facts: dict[str, list[str]], say: Callable[[str], None], sacct: bool = True):
         self.facts, self.say, self.sacct = facts, say, sacct
-        self._since = f"{datetime.now() - AGO:%Y-%m-%dT%H:%M:%S}"
-        # It counts the answers of squeue without a job.
-        self._untold: Counter[str] = Counter()
+        self._since = f"{datetime.now() - CLOCK_TOLERANCE:%Y-%m-%dT%H:%M:%S}"
+        # For each job, it counts the answers of squeue in a row that did not have the job.
+        self._answers_without: Counter[str] = Counter()
 
     def states(self, jobs: Collection[str]) -> dict[str, tuple[Meaning, str]]:
-        """What is known of each of these jobs now, with Slurm's word for it.
+        """Ask for the present state of each of these jobs.
 
         Args:
-            jobs: Ids.
+            jobs: Ids of jobs.
+
+        Returns:
+            For each job its meaning and Slurm's own word, as `(Meaning.ENDED, "TIMEOUT")`.
         """
-        slurm_states, trouble = self._from_sacct() if self.sacct else ({}, "")
+        slurm_states, sacct_trouble = self._from_sacct() if self.sacct else ({}, "")
         missing = [job for job in jobs if job not in slurm_states]
-        answered = True
+        squeue_answered = True
         if missing:
             try:
                 slurm_states = self._from_squeue() | slurm_states
             except NoAnswerError as error:
-                answered = False
-                why = trouble or "sacct lacks a job"
+                squeue_answered = False
+                why = sacct_trouble or "sacct lacks a job"
                 self.say(f"{why}, nor does squeue tell ({error}); jobs run on")
-        if trouble and answered:
-            self.say(f"{trouble}, squeue answers")
+        if sacct_trouble and squeue_answered:
+            self.say(f"{sacct_trouble}, squeue answers")
         for job in missing:
-            self._untold[job] = 0 if job in slurm_states else self._untold[job] + answered
+            # A squeue that does not answer proves nothing about a job, so it counts as 0.
+            answers = self._answers_without[job] + int(squeue_answered)
+            self._answers_without[job] = 0 if job in slurm_states else answers
         return {job: self._meaning(job, slurm_states.get(job, "")) for job in jobs}
 
     def _meaning(self, job: str, state: str) -> tuple[Meaning, str]:
+        """The meaning of Slurm's word for a job's state; "" if no command knew the job."""
         if not state:
-            forgotten = self._untold[job] >= POLLS
+            forgotten = self._answers_without[job] >= POLLS
             return (Meaning.UNKNOWN if forgotten else Meaning.SUBMITTED), ""
-        if state not in MEANS:
+        if state not in MEANING_OF_STATE:
             self.say(f"job {job} is {state}, which is no state that is known here; asking again")
-        return MEANS.get(state, Meaning.RUNNING), state
+        # A job in an unknown state counts as running, so that it is asked for again.
+        return MEANING_OF_STATE.get(state, Meaning.RUNNING), state
 
     def _from_sacct(self) -> tuple[dict[str, str], str]:
+        """The states that sacct gives, by job, and why it gives none or not all, or ""."""
         options = ["-X", "--parsable2", "--noheader", "--format", "JobIDRaw,State"]
         options += ["--starttime", self._since]
         names = ["--name", ",".join(self.facts["names"])]
@@ -124,6 +133,7 @@ class Asker:
         return first_words(line.split("|") for line in done.stdout.splitlines()), trouble
 
     def _from_squeue(self) -> dict[str, str]:
+        """The states that squeue gives, by job. Raises NoAnswerError if it does not answer."""
         rows = squeue(
             ("JobID", "State"),
             self.facts["clusters"],
@@ -136,9 +146,13 @@ class Asker:
 
 
 def first_words(rows: Iterable[Sequence[str]]) -> dict[str, str]:
-    """The state of each job: the first word, as of `CANCELLED by 1000`. Other rows are left out."""
+    """The states by job, in their first words: `CANCELLED` for the row `7`, `CANCELLED by 1000`.
+
+    A row without a job's number or without a state is left out.
+    """
     states = {}
-    for row in rows:
-        if len(row) >= 2 and row[0].strip().isdigit() and row[1].strip():
-            states[row[0].strip()] = re.split(r"[\s+]", row[1].strip())[0]
+    for job, state in ((row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2):
+        if job.isdigit() and state:
+            # A state may go on behind a blank or a `+`, as `CANCELLED by 1000` or `RUNNING+`.
+            states[job] = re.split(r"[\s+]", state)[0]
     return states

@@ -6,23 +6,25 @@ from collections.abc import Iterable, Sequence
 
 from epic100.base.scheduler import ASK_SECONDS, NoAnswerError
 
-# These variables set a user's defaults. For example, SQUEUE_STATES=RUNNING hides pending jobs.
-DEFAULTS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SLURM_TIME_FORMAT")
-# Comments and paths may contain any printable character, so this is none.
+# Variables that begin like this set a user's defaults; SQUEUE_STATES=RUNNING hides pending jobs.
+PERSONAL = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SLURM_TIME_FORMAT")
+# Comments and paths may contain any printable character, so fields end with a control character.
 FIELD_END = "\x1f"
+# A shell gives these exit statuses in the same cases.
+TIMED_OUT, NOT_INSTALLED = 124, 127
 
 
 def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run a command and wait for it.
+    """Run one of Slurm's commands in plain English, and wait for its end or for the timeout.
 
     Args:
         command: The command and its arguments.
         seconds: Timeout.
 
     Returns:
-        Its result; exit status 124 after a timeout, 127 if it is not installed.
+        The finished command: exit status 124 after a timeout, 127 if it is not installed.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(DEFAULTS)}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(PERSONAL)}
     try:
         return subprocess.run(
             command,
@@ -35,9 +37,9 @@ def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.Comp
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer in {seconds:.0f} s")
+        return subprocess.CompletedProcess(command, TIMED_OUT, "", f"no answer in {seconds:.0f} s")
     except OSError:
-        return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} here")
+        return subprocess.CompletedProcess(command, NOT_INSTALLED, "", f"no {command[0]} here")
 
 
 def squeue(
@@ -52,31 +54,33 @@ def squeue(
     Args:
         fields: Names as in `squeue --Format`.
         clusters: Clusters to ask; empty means this machine's own.
-        names: Names of jobs: those of runs.
+        names: Names of jobs. All jobs of a run have the same name.
         options: More options of squeue.
         seconds: Timeout.
 
     Raises:
         NoAnswerError: A cluster did not answer, or squeue failed.
     """
-    form = ",".join(f"{field}:{FIELD_END}" for field in fields)
-    arguments = ["--noheader", "--name", ",".join(names), "--Format", form]
+    columns = ",".join(f"{field}:{FIELD_END}" for field in fields)
+    arguments = ["--noheader", "--name", ",".join(names), "--Format", columns]
     done = run(["squeue", *on(clusters), *arguments, *options], seconds)
     # With several clusters, the exit status is 0 even if one of them does not answer.
     if done.returncode or "error:" in done.stderr:
-        never = done.returncode == 127 or "known by database" in done.stderr
+        # Neither a missing program nor an unknown cluster mends itself, so a retry is in vain.
+        never = done.returncode == NOT_INSTALLED or "known by database" in done.stderr
         raise NoAnswerError(message_of(done), never)
     rows = (line.split(FIELD_END) for line in done.stdout.splitlines())
+    # Every field has its end, so a whole row splits into one empty text more than there are fields.
     return [dict(zip(fields, row, strict=False)) for row in rows if len(row) > len(fields)]
 
 
 def on(clusters: Iterable[str]) -> list[str]:
-    """The option that names clusters; empty for this machine's own cluster."""
+    """The option for clusters, as `--clusters wice,genius`; [] for this machine's own cluster."""
     names = ",".join(clusters)
     return ["--clusters", names] if names else []
 
 
 def message_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The error messages of a command as one line."""
+    """The error messages of a finished command in one line, each once; else its exit status."""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return "; ".join(dict.fromkeys(lines)) or f"exit status {done.returncode}"

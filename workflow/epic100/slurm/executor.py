@@ -1,4 +1,4 @@
-"""The executor of Slurm jobs: how one is submitted, and what becomes of it.
+"""The executor of Slurm jobs: it submits them, watches them, and reports their ends.
 
 It is a subclass of snakemake-executor-plugin-slurm's, which hangs where sacct is away or a job is
 cancelled by hand, and fails a job if sbatch fails once (contrib/upstream). The command of sbatch,
@@ -33,30 +33,36 @@ from epic100.base.folders import make_folder
 from epic100.base.jobs import newest_file
 from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_charge
 from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
-from epic100.slurm.commands import message_of, on, run, squeue
+from epic100.slurm.commands import TIMED_OUT, message_of, on, run, squeue
 from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, of_end, of_request
 from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_up, resources_of
 from epic100.slurm.scheduler import Slurm, about, about_of
 from epic100.slurm.site import facts_file, read_partitions
 
-# A call may take this long. After that, it is unknown whether its request arrived.
+# A call of sbatch may take this long. After that, it is unknown whether its request arrived.
 SBATCH_SECONDS = 120.0
 RETRY_SECONDS = 15.0
 # After this long, a request without an answer is in the queue or lost.
 ARRIVAL_SECONDS = 30.0
 LAST_POLL_SECONDS = 180.0
-# One of so many ends of a job by the machines' fault counts as a try.
-AGAIN = 20
+# Every 20th end of a job by the machines' fault counts as one of its tries, so that even a job that
+# kills its nodes ends at last.
+FAULTS_PER_TRY = 20
+# It finds Slurm's own error messages in the log of a job.
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
 
 
 class Executor(plugin.Executor):
-    """Runs jobs on Slurm."""
+    """Submits the jobs of a run to Slurm, and reports their ends to Snakemake."""
 
     next_seconds_between_status_checks: Any
 
     def __post_init__(self, test_mode: bool = False) -> None:
-        """Refuse requests that are never granted."""
+        """Check the requests of all jobs, and become the scheduler in charge of this run.
+
+        Raises:
+            WorkflowError: Slurm would refuse a request.
+        """
         # Nothing that the plugin tells here is for the user.
         self.logger.disabled = True
         try:
@@ -64,112 +70,128 @@ class Executor(plugin.Executor):
         finally:
             self.logger.disabled = False
         self.stopped = threading.Event()
-        self._said: set[str] = set()
-        self._submitted: set[str] = set()
+        self._shown_warnings: set[str] = set()
+        # It has Slurm's ids of the jobs that this run submitted.
+        self._submitted_ids: set[str] = set()
         # The keys are rule and wildcards of jobs of a killed run.
         self._adopted: dict[str, ClusterJob] = {}
-        # It names the node that has just failed under a job. The job's next request excludes it.
-        self._barred: dict[int, str] = {}
+        # For each job of Snakemake, it names the node that has just failed under it, or has "". The
+        # next request of the job excludes this node.
+        self._failed_node: dict[int, str] = {}
         # It has node, cluster and partition of each request that excludes a node, by Slurm's id.
-        self._kept_off: dict[str, tuple[str, str, str]] = {}
-        # It counts the ends of a job by the machines' fault.
-        self._again: Counter[int] = Counter()
+        self._excluded: dict[str, tuple[str, str, str]] = {}
+        # For each job of Snakemake, it counts the ends by the machines' fault.
+        self._machine_faults: Counter[int] = Counter()
         settings = self.workflow.executor_settings
         self._site = read_partitions(facts_file(self.workflow.rundir))
         clusters = check_requests(self.workflow, settings, self._site)
         self.slurm = Slurm([self.run_uuid], clusters)
-        self._asker = Asker(self.slurm.facts, self._say, settings.status_command == "sacct")
+        self._asker = Asker(self.slurm.facts, self._warn_once, settings.status_command == "sacct")
         take_charge(self.slurm)
 
     def stop(self) -> None:
         """Let no submission wait any more, as on Ctrl-C."""
         self.stopped.set()
 
-    def _say(self, words: str) -> None:
-        """Tell the user something, once."""
-        if words not in self._said:
-            self._said.add(words)
-            self.logger.warning(words)
+    def _warn_once(self, message: str) -> None:
+        """Show the user a warning, unless it was shown before."""
+        if message not in self._shown_warnings:
+            self._shown_warnings.add(message)
+            self.logger.warning(message)
 
-    def adopt(self, theirs: Scheduler, left: Sequence[ClusterJob]) -> list[ClusterJob]:
-        """Take jobs of a killed run for this one's, if this one would submit the same.
+    def adopt(self, scheduler: Scheduler, leftovers: Sequence[ClusterJob]) -> list[ClusterJob]:
+        """Take over the jobs of a killed run that this run would submit in the same way.
 
         Args:
-            theirs: Finds them.
-            left: Its jobs that have not ended.
+            scheduler: The scheduler of the killed run.
+            leftovers: The jobs of the killed run that have not ended.
 
         Returns:
-            The others.
+            The jobs that are not taken over.
         """
-        if self.workflow.executor_settings.leftovers == "adopt" and theirs.name == Slurm.name:
-            by_about = {job.about: job for job in left}
+        if self.workflow.executor_settings.leftovers == "adopt" and scheduler.name == Slurm.name:
+            leftover_by_name = {job.about: job for job in leftovers}
             for job in self.workflow.dag.needrun_jobs():
-                candidate = by_about.get(about(_comment(job)))
-                if candidate and self._would_be(job, candidate):
-                    self._adopted[candidate.about] = candidate
+                leftover = leftover_by_name.get(about(_comment(job)))
+                if leftover and self._is_same_job(job, leftover):
+                    self._adopted[leftover.about] = leftover
         if self._adopted:
-            for key, values in theirs.facts.items():
+            # From now on this run also asks for jobs by the other run's name, on its clusters.
+            for key, values in scheduler.facts.items():
                 self.slurm.facts[key] += [v for v in values if v not in self.slurm.facts[key]]
-        return [job for job in left if self._adopted.get(job.about) != job]
+        return [job for job in leftovers if self._adopted.get(job.about) != job]
 
-    def _would_be(self, job: Any, left: ClusterJob) -> bool:
-        """Whether a job that was left is the newest of its target, and asks what this one asks."""
+    def _is_same_job(self, job: Any, leftover: ClusterJob) -> bool:
+        """Whether a leftover job makes what `job` would make, from the present input files.
+
+        It must be the newest job for these outputs, since an older one ends without a result.
+        """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, WorkflowError):
             record_path = newest_file([self.format_job_exec(job)])
             record = read_json(record_path)
-            since = record_path.stat().st_mtime
-            older = all(Path(path).stat().st_mtime < since for path in job.input)
-            return older and record["token"] == left.id and record["asks"] == question_of(job)
+            # The record was written when the leftover was submitted.
+            submitted = record_path.stat().st_mtime
+            unchanged = all(Path(path).stat().st_mtime < submitted for path in job.input)
+            is_newest = record["token"] == leftover.id
+            return unchanged and is_newest and record["asks"] == question_of(job)
         return False
 
     def run_job(self, job: Any) -> None:
-        """Submit one job; called in a thread."""
-        left = self._adopted.pop(about(_comment(job)), None)
-        how = "goes on as" if left else "has been submitted with"
+        """Submit a job, or go on with its adopted one. Snakemake calls this in a thread."""
+        adopted = self._adopted.pop(about(_comment(job)), None)
+        how = "goes on as" if adopted else "has been submitted with"
         try:
-            job_id = left.id if left else self._submit(job)
+            job_id = adopted.id if adopted else self._submit(job)
             log = self._log_of(job, job_id)
             self.logger.info(f"Job {job.jobid} {how} SLURM jobid {job_id} (log: {log}).")
             info = SubmittedJobInfo(job, external_jobid=job_id, aux={"slurm_logfile": log})
             self._report_job_submission_threadsafe(info)
         except NotSubmittedError as error:
-            job.attempt = max(job.attempt, job.restart_times + 1 if error.never else 0)
+            if error.never:  # The last attempt is not tried again.
+                job.attempt = max(job.attempt, job.restart_times + 1)
             self._report_job_error_threadsafe(SubmittedJobInfo(job), str(error))
         except Exception as error:
             self.logger.error(f"{about(_comment(job))} is not submitted: {error}", exc_info=True)
             self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}")
 
     def _log_of(self, job: Any, job_id: str) -> Path:
+        """The path of Slurm's log of a job, as `.../rule_scan/P01/4711.log`; makes its folder."""
         rule = f"group_{job.name}" if job.is_group() else f"rule_{job.name}"
         log = self.slurm_logdir / rule / plugin.get_job_wildcards(job) / f"{job_id}.log"
         make_folder(log.parent)
         return log
 
     def _submit(self, job: Any) -> str:
-        """Call sbatch until it answers clearly, and submit nothing twice; the job's id.
+        """Call sbatch until it is clear that the job is submitted, and never submit it twice.
+
+        Returns:
+            Slurm's id of the job.
 
         Raises:
-            NotSubmittedError: It is never granted, or patience has ended.
+            NotSubmittedError: The request is never granted, the patience has ended, or the run has.
         """
-        settings, barred = self.workflow.executor_settings, self._barred.pop(job.jobid, "")
+        settings, excluded = self.workflow.executor_settings, self._failed_node.pop(job.jobid, "")
         resources = resources_of(job, job.attempt, self._site)
         where = cluster_of(resources), str(resources.get("slurm_partition", ""))
-        if barred and not nodes_up(*where) - {barred}:
-            barred = ""
-        call, script = self._request(resources, job)
+        if excluded and not nodes_up(*where) - {excluded}:
+            excluded = ""  # No other node is up, so the job may run on this one again.
+        sbatch_call, script = self._request(resources, job)
         record_path = newest_file([self.format_job_exec(job)])
         name, shown, deadline = about(_comment(job)), "", time.monotonic() + 60 * settings.patience
         while not self.stopped.is_set():
-            with contextlib.suppress(OSError):  # The file only saves work.
+            # An old record would name another job as the newest for these outputs. The file only
+            # saves work, so a fault of the disk does no harm.
+            with contextlib.suppress(OSError):
                 record_path.unlink(missing_ok=True)
-            exclude_option = f" --exclude={barred}" if barred else ""
-            done = self._sbatch(call.replace("sbatch ", f"sbatch{exclude_option} ", 1), script)
+            command = f"sbatch --exclude={excluded} " if excluded else "sbatch "
+            done = self._sbatch(sbatch_call.replace("sbatch ", command, 1), script)
             message = message_of(done)
-            if done.returncode and barred and (NO_NAME in message or NO_NODE in message):
-                barred = ""  # It is the only node, or one of another cluster.
+            if done.returncode and excluded and (NO_NAME in message or NO_NODE in message):
+                excluded = ""  # It is the only node, or one of another cluster.
                 continue
             if done.returncode and of_request(message) == Fault.NEVER:
                 raise NotSubmittedError(message, never=True)
+            # The left side is the last message that was shown, the right side replaces it.
             if done.returncode and shown != (shown := message):
                 self.logger.warning(f"{name} cannot be submitted now, trying on: {shown}")
             elif not done.returncode and done.stderr.strip():
@@ -177,11 +199,12 @@ class Executor(plugin.Executor):
             job_id = job_of(done.stdout) if done.returncode == 0 else ""
             is_full = bool(NO_PLACE.search(message))
             if not job_id and not is_full:
-                job_id = self._arrival(cluster_of(resources), _comment(job), deadline)
+                # An unclear answer may hide a success, so the queue is asked before the next try.
+                job_id = self._id_in_queue(cluster_of(resources), _comment(job), deadline)
             if job_id:
-                self._submitted.add(job_id)
-                if barred:
-                    self._kept_off[job_id] = barred, *where
+                self._submitted_ids.add(job_id)
+                if excluded:
+                    self._excluded[job_id] = excluded, *where
                 with contextlib.suppress(EpicError):
                     write_text(record_path, json.dumps({"token": job_id, "asks": question_of(job)}))
                 if shown:
@@ -193,8 +216,8 @@ class Executor(plugin.Executor):
         raise NotSubmittedError("not submitted, since the workflow has ended", never=True)
 
     def _request(self, resources: Mapping[str, Any], job: Any) -> tuple[str, str]:
-        """The call of sbatch for a job, and what it reads from stdin."""
-        call = command_of(
+        """The call of sbatch for a job, and the text for its stdin."""
+        sbatch_call = command_of(
             resources,
             job.threads,
             self.workflow.executor_settings,
@@ -206,19 +229,19 @@ class Executor(plugin.Executor):
         )
         command = self.format_job_exec(job)
         if self.workflow.executor_settings.pass_command_as_script:
-            return f"{call} /dev/stdin", f"#!/bin/sh\n{command}"
+            return f"{sbatch_call} /dev/stdin", f"#!/bin/sh\n{command}"
         escaped = command.replace('"', '\\"')
-        return f'{call} --wrap="{escaped}"', ""
+        return f'{sbatch_call} --wrap="{escaped}"', ""
 
-    def _sbatch(self, call: str, script: str) -> subprocess.CompletedProcess[str]:
-        """One call of sbatch; exit status 124 if it does not answer, or if the run is stopped."""
-        with tempfile.TemporaryFile("w+") as text:
-            text.write(script)
-            text.seek(0)
+    def _sbatch(self, sbatch_call: str, script: str) -> subprocess.CompletedProcess[str]:
+        """Call sbatch once; exit status 124 if it does not answer, or if the run is stopped."""
+        with tempfile.TemporaryFile("w+") as stdin:
+            stdin.write(script)
+            stdin.seek(0)
             process = subprocess.Popen(
-                call,
+                sbatch_call,
                 shell=True,
-                stdin=text,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -228,25 +251,32 @@ class Executor(plugin.Executor):
         deadline = time.monotonic() + SBATCH_SECONDS
         while True:
             try:
+                # The short timeout lets the loop notice a stop of the run.
                 out, err = process.communicate(timeout=0.5)
-                return subprocess.CompletedProcess(call, process.returncode, out, err)
+                return subprocess.CompletedProcess(sbatch_call, process.returncode, out, err)
             except subprocess.TimeoutExpired:
                 if self.stopped.is_set() or time.monotonic() > deadline:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
                     process.communicate()
                     message = f"sbatch: no answer in {SBATCH_SECONDS:.0f} s"
-                    return subprocess.CompletedProcess(call, 124, "", message)
+                    return subprocess.CompletedProcess(sbatch_call, TIMED_OUT, "", message)
 
-    def _arrival(self, cluster: str, comment: str, end: float) -> str:
-        """The id of the job of a request without an answer; "" if it did not arrive.
+    def _id_in_queue(self, cluster: str, comment: str, deadline: float) -> str:
+        """Find the job of a request that sbatch did not answer; "" if the request did not arrive.
 
         A controller may answer squeue before a request that it got earlier, so it is asked once
         more after a while. A job that has ended since counts, one of an earlier request does not.
+
+        Args:
+            cluster: The cluster of the request, or "" for this machine's own.
+            comment: The comment of the job.
+            deadline: The time, by `time.monotonic`, until which an answer of squeue is waited for.
         """
         for pause in (0.0, ARRIVAL_SECONDS):
             rows = None
-            while rows is None and not self.stopped.wait(pause) and time.monotonic() < end:
+            while rows is None and not self.stopped.wait(pause) and time.monotonic() < deadline:
+                # The next question, if this one gets no answer, comes after the usual pause.
                 pause = RETRY_SECONDS
                 with contextlib.suppress(NoAnswerError):
                     rows = squeue(
@@ -257,59 +287,73 @@ class Executor(plugin.Executor):
                         "all",
                     )
             for row in rows or []:
-                if about_of(row) == about(comment) and row["JobID"] not in self._submitted:
+                if about_of(row) == about(comment) and row["JobID"] not in self._submitted_ids:
                     return row["JobID"]
         return ""
 
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncIterator[SubmittedJobInfo]:
-        """Report the jobs that have ended, and yield the others."""
-        first = self.workflow.executor_settings.init_seconds_before_status_checks
-        pause, going_on = first, []
+        """Report the jobs that have ended, and yield the others.
+
+        Each question without an end of a job makes the pause before the next question longer.
+        """
+        first_pause = self.workflow.executor_settings.init_seconds_before_status_checks
+        pause, unfinished = first_pause, []
         # Without jobs, this may be called before the executor is complete.
         if active_jobs:
-            before: float = self.next_seconds_between_status_checks
-            pause = min(before + 10, LAST_POLL_SECONDS)
+            last_pause: float = self.next_seconds_between_status_checks
+            pause = min(last_pause + 10, LAST_POLL_SECONDS)
             async with self.status_rate_limiter:
                 states = await asyncio.to_thread(self._states, active_jobs)
         for info in active_jobs:
             meaning, state = states.get(info.external_jobid or "", (Meaning.SUBMITTED, ""))
             if meaning in (Meaning.ENDED, Meaning.UNKNOWN):
-                pause = first
-                await asyncio.to_thread(self._ended, info, state)
+                pause = first_pause
+                await asyncio.to_thread(self._report_end, info, state)
             else:
-                going_on.append(info)
+                unfinished.append(info)
         self.next_seconds_between_status_checks = pause
-        for info in going_on:
+        for info in unfinished:
             yield info
 
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> Mapping[str, tuple[Meaning, str]]:
+        """The states of these jobs by Slurm's id; {} if asking failed.
+
+        A pending job whose request excludes a node may use it after all, once no other node is up.
+        """
         jobs = [info.external_jobid or "" for info in infos]
         try:
             states = self._asker.states(jobs)
-            for job in self._kept_off.keys() & states.keys():
-                node, cluster, partition = self._kept_off[job]
-                if states[job][0] == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
-                    del self._kept_off[job]
+            for job in self._excluded.keys() & states.keys():
+                node, cluster, partition = self._excluded[job]
+                meaning, _ = states[job]
+                if meaning == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
+                    del self._excluded[job]
                     arguments = ["update", f"JobId={job}", "ExcNodeList="]
                     run(["scontrol", *on(filter(None, [cluster])), *arguments])
             return states
         except Exception as error:  # A failed question must not end the run.
-            self._say(f"nothing is known of jobs now ({error!r}); they run on")
+            self._warn_once(f"nothing is known of jobs now ({error!r}); they run on")
             return {}
 
-    def _ended(self, info: SubmittedJobInfo, state: str) -> None:
-        """Report a job that has ended; one without a state is judged by its outputs."""
+    def _report_end(self, info: SubmittedJobInfo, state: str) -> None:
+        """Report the end of a job to Snakemake, or submit the job again if the machines failed.
+
+        Args:
+            info: The job.
+            state: Slurm's state of it, or "" if Slurm has forgotten the job.
+        """
         job, job_id, log = info.job, info.external_jobid or "", info.aux["slurm_logfile"]
         if state in ("", "COMPLETED"):
+            # Snakemake itself then checks whether the outputs are there.
             self.report_job_success(info)
             return
         reason, node = self._reason(job_id, log)
         fault = of_end(state, reason)
-        message = "; ".join(filter(None, [f"{state}, {reason}" if reason else state]))
-        if fault == Fault.MACHINES and self._goes_again(job.jobid):
-            self._barred[job.jobid] = node if state == "NODE_FAIL" else ""
+        message = f"{state}, {reason}" if reason else state
+        if fault == Fault.MACHINES and self._count_machine_fault(job.jobid):
+            self._failed_node[job.jobid] = node if state == "NODE_FAIL" else ""
             where = f" on {node}" if node else ""
             self.logger.warning(
                 f"{about(_comment(job))}: job {job_id} ended by {state}{where}; it "
@@ -317,33 +361,50 @@ class Executor(plugin.Executor):
             )
             self._job_submission_executor.submit(self.run_job, job)
             return
-        if fault == Fault.MEMORY and not self._grows(job):
+        if fault == Fault.MEMORY and not self._gets_more_memory(job):
             message += "; a retry would ask for no more memory: give it more in the profile"
+            # The last attempt is not tried again.
             job.attempt = max(job.attempt, job.restart_times + 1)
         self.report_job_error(info, msg=f"{message}\n", aux_logs=[str(log)])
 
-    def _grows(self, job: Any) -> bool:
-        """Whether the next try of a job, if one is left, asks for more memory."""
-        now, then = (_memory(resources_of(job, job.attempt + more, self._site)) for more in (0, 1))
-        return job.attempt > job.restart_times or then > now
+    def _gets_more_memory(self, job: Any) -> bool:
+        """Whether the next try of a job asks for more memory; True if no try is left."""
+        now = _memory(resources_of(job, job.attempt, self._site))
+        next_time = _memory(resources_of(job, job.attempt + 1, self._site))
+        return job.attempt > job.restart_times or next_time > now
 
-    def _goes_again(self, job: int) -> bool:
-        """Count one more end by the machines' fault; whether it uses up no try of the job."""
-        self._again[job] += 1
+    def _count_machine_fault(self, job: int) -> bool:
+        """Count an end of a job by the machines' fault, and decide whether the job goes again.
+
+        Returns:
+            Whether it is submitted again without using up a try: not if the run is ending, and not
+            for every 20th of these ends.
+        """
+        self._machine_faults[job] += 1
         stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
-        return not stopping and self._again[job] % AGAIN > 0
+        return not stopping and self._machine_faults[job] % FAULTS_PER_TRY > 0
 
     def _reason(self, job: str, log: Path) -> tuple[str, str]:
-        """Why a job failed: how long it ran, what Slurm wrote into its log; and its node."""
+        """Find out why a job failed.
+
+        Args:
+            job: Slurm's id.
+            log: Slurm's log of the job.
+
+        Returns:
+            How long it ran and Slurm's messages in the log, as `it ran 00:05:12 of 00:05:00; ...`,
+            and the name of its node, or "".
+        """
         options = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
         done = run(["sacct", *on(self.slurm.facts["clusters"]), *options], ANSWER_SECONDS)
         facts = done.stdout.strip().split("|")
-        spent = ["it ran {} of {}".format(*facts)] if len(facts) == 3 else []
+        elapsed, limit, node = facts if len(facts) == 3 else ("", "", "")
+        ran = [f"it ran {elapsed} of {limit}"] if len(facts) == 3 else []
         text = ""
         with contextlib.suppress(OSError, EpicError):
             text = read_text(log, errors="replace")
-        node = facts[2] if len(facts) == 3 and facts[2].isascii() else ""
-        return "; ".join([*spent, *dict.fromkeys(SLURM_MESSAGE.findall(text))]), node
+        messages = dict.fromkeys(SLURM_MESSAGE.findall(text))
+        return "; ".join([*ran, *messages]), node if node.isascii() else ""
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel all jobs of the run, also those whose submission was not answered yet."""
@@ -354,37 +415,46 @@ class Executor(plugin.Executor):
 
 
 class NotSubmittedError(RuntimeError):
-    """A job could not be submitted; `never` is whether a retry could not be either."""
+    """A job could not be submitted.
 
-    def __init__(self, words: str, never: bool = False):
-        super().__init__(words)
+    Args:
+        message: The reason.
+        never: Whether a retry would fail as well.
+    """
+
+    def __init__(self, message: str, never: bool = False):
+        super().__init__(message)
         self.never = never
 
 
 def _comment(job: Any) -> str:
-    """What the plugin gives sbatch as comment: rule and wildcards."""
+    """The comment with which the plugin submits a job, as `rule_scan_wildcards_P01`."""
     wildcards = plugin.get_job_wildcards(job)
     return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"
 
 
 def question_of(job: Any) -> str:
-    """A digest of what a job computes: its files and parameters."""
+    """A digest of a job's inputs, outputs and parameters, by which equal jobs are recognized."""
     facts = [list(map(str, job.input)), list(map(str, job.output)), dict(job.params.items())]
     return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _memory(resources: Mapping[str, Any]) -> float:
-    """The memory that a request is about, up to a factor that does not change with the try."""
+    """The memory of a request, to compare the tries of a job with each other.
+
+    It is a node's, or a GPU's: it lacks the number of GPUs, which is the same for each try.
+    """
     per_core = resources.get("mem_mb_per_cpu")
     cores = resources.get("cpus_per_task") or resources.get("cpus_per_gpu") or 1
     return float(per_core * cores if per_core else resources.get("mem_mb") or 0)
 
 
 def job_of(printed: str) -> str:
-    """The job id in what `sbatch --parsable` printed; a site's own sbatch may print more lines.
+    """Find the job's id in the output of `sbatch --parsable`, as `4711` or `4711;wice`; "" if none.
 
-    "" if there is none: then the queue tells.
+    A site's own sbatch may print more lines, also numbers.
     """
+    # A line with a cluster is surely Slurm's. If there is none, the last number is taken.
     with_cluster = re.findall(r"(?m)^\s*(\d+);[\w.-]+\s*$", printed)
     ids = with_cluster or re.findall(r"(?m)^\s*(\d+)\s*$", printed)
     return ids[-1] if ids else ""

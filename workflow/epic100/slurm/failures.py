@@ -6,7 +6,7 @@ docs/vsc.md has the table.
 import re
 from enum import Enum
 
-# The machines are the cause of these ends of a job. All other ends are the job's own fault.
+# A job in one of these states ended by the machines' fault. Every other end is the job's own.
 OF_MACHINES = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")
 MEMORY = re.compile(r"exceeded memory limit|oom.?kill|out of memory", re.IGNORECASE)
 # Slurm says this of a request that it will never grant (src/common/slurm_errno.c, slurm_opt.c).
@@ -26,7 +26,7 @@ NO_PLACE = re.compile(r"\w*SubmitJobs?\w*Limit")
 
 
 class Fault(Enum):
-    """Whose fault a failure is, and so what follows."""
+    """The cause of a failure, with what the run does about it."""
 
     OWN = "the job's own: it counts as a try"
     MEMORY = "the job's own: its next try asks for more memory, or it ends"
@@ -36,11 +36,11 @@ class Fault(Enum):
 
 
 def of_end(state: str, reason: str) -> Fault:
-    """Whose fault the end of a job was.
+    """Decide whether a job ended by its own fault, for lack of memory, or by the machines' fault.
 
     Args:
         state: Slurm's state of the job.
-        reason: What Slurm wrote into its log.
+        reason: Slurm's messages in the log of the job.
     """
     if state == "OUT_OF_MEMORY" or (state == "FAILED" and MEMORY.search(reason)):
         return Fault.MEMORY
@@ -48,10 +48,10 @@ def of_end(state: str, reason: str) -> Fault:
 
 
 def of_request(words: str) -> Fault:
-    """Whether a request that failed may pass later.
+    """Decide whether a request that sbatch refused may pass later, or never.
 
     Args:
-        words: What sbatch said.
+        words: The message of sbatch.
     """
-    full = NO_PLACE.search(words)
-    return Fault.NEVER if NEVER.search(words) and not full else Fault.LATER
+    queue_is_full = NO_PLACE.search(words)
+    return Fault.NEVER if NEVER.search(words) and not queue_is_full else Fault.LATER

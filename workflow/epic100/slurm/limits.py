@@ -1,10 +1,11 @@
-"""What is asked before any job is submitted: would Slurm take it, and can torch use its GPU?
+"""Checks before any job is submitted: would Slurm take it, and can torch use its GPU?
 
 Slurm answers the first itself (`sbatch --test-only`), for each distinct request that the executor
 will make. Some it would take, but charge for what nobody uses: more cores because of the memory,
 nodes or tasks that idle. Those are found with the site's facts.
 """
 
+import math
 import os
 import re
 import shlex
@@ -13,24 +14,35 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_common.exceptions import WorkflowError
 
 from epic100.base.jobs import STATED
-from epic100.slurm.commands import message_of, on, run
+from epic100.slurm.commands import TIMED_OUT, message_of, on, run
 from epic100.slurm.failures import NO_NODE, Fault, of_request
 from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions
 
 # Snakemake has resolved these resources of one job.
 Resources = Mapping[str, Any]
-# It has the name of a job, the attempt, its resources (runtime in minutes, memory in MiB) and its
-# threads.
-Request = tuple[str, int, Resources, int]
 
-# Every rule but one is a process on one node, and starts others itself. More of these would idle
-# but be charged. A training over several nodes has `mpi` and as many tasks as nodes.
+
+class Request(NamedTuple):
+    """A request to Slurm: one attempt of a job, as `scan P01`, with its resources and threads.
+
+    The resource `runtime` is in minutes, memory is in MiB.
+    """
+
+    job: str
+    attempt: int
+    resources: Resources
+    threads: int
+
+
+# Every rule but one is a process on one node, and starts others itself. So nodes and tasks beyond
+# the first would idle, but be charged. Only a training over several nodes uses more: it has `mpi`
+# and as many tasks as nodes.
 SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
 # These errors of sbatch are about the state of Slurm, and not about the request.
 UNCLEAR = re.compile(
@@ -38,7 +50,7 @@ UNCLEAR = re.compile(
     r"|Zero Bytes|[Tt]emporar|endpoint|[Aa]uthentication|credential|SubmitJobs?\w*Limit"
     r"|not respond|[Cc]ommunication|try again|[Rr]esource temporarily|[Ss]ocket|presently disabled"
 )
-# Slurm's messages use these words for a key of a job's resources.
+# The pattern of a key matches Slurm's messages about this key of a job's resources.
 WORDS = {
     "slurm_account": "account",
     "clusters": "cluster",
@@ -62,33 +74,40 @@ HEAD = (
     "Nothing was submitted: Slurm would refuse these requests, or charge for what is not used. "
     "Change the keys named here in the profile, or with `--set-resources RULE:KEY=VALUE`:"
 )
+# A fault names this many of the jobs that have it.
+NAMED_JOBS = 3
 # The states of nodes that are away begin with these words.
 AWAY = ("down", "drain", "fail", "unknown")
 
 
-# CUDA builds answer this without a GPU; `torch.cuda.get_arch_list` needs one.
-_ASK = "import torch; print(torch.__version__, torch._C._cuda_getArchFlags() or '')"
+# The builds of torch for CUDA 13 have no kernels for GPUs below this compute capability.
+FIRST_OF_CUDA_13 = 75
+# A CUDA build of torch answers this program without a GPU; `torch.cuda.get_arch_list` needs one.
+_TORCH_PROGRAM = "import torch; print(torch.__version__, torch._C._cuda_getArchFlags() or '')"
 
 
 class _Attributes(dict):
-    """Resources as the executor reads them."""
+    """Resources that the plugin reads as attributes; one that is not set is None."""
 
     __getattr__ = dict.get
 
 
 def cluster_of(resources: Resources) -> str:
-    """The cluster that the executor passes to sbatch; "" if it passes none."""
+    """The cluster that the executor passes to sbatch; "" if it passes none.
+
+    The plugin takes the first of three keys that is set.
+    """
     names = (resources.get(key) for key in ("cluster", "clusters", "slurm_cluster"))
     return str(next(filter(None, names), ""))
 
 
 def partition_of(resources: Resources, partitions: Partitions) -> Partition | None:
-    """The partition of a job, with what Slurm tells of it; None if the site's file lacks it."""
-    where = cluster_of(resources), resources.get("slurm_partition")
+    """The partition that a job asks for, with Slurm's facts; None if the file lacks it."""
+    requested = cluster_of(resources), resources.get("slurm_partition")
     matching = (
         partition
         for partition in partitions.values()
-        if (partition.clusters, partition.name) == where
+        if (partition.clusters, partition.name) == requested
     )
     return next((partition.completed() for partition in matching), None)
 
@@ -97,46 +116,47 @@ def check_requests(workflow: Any, settings: Any, partitions: Partitions) -> list
     """Refuse a run whose requests Slurm would not grant, or whose GPUs torch cannot use.
 
     Args:
-        workflow: Snakemake's, with its DAG.
-        settings: The executor's.
-        partitions: Those of the site.
+        workflow: Snakemake's workflow, with its DAG.
+        settings: The executor's settings.
+        partitions: The site's partitions.
 
     Returns:
-        The clusters of its jobs; empty means this machine's own.
+        The clusters of the run's jobs; empty means this machine's own.
 
     Raises:
-        WorkflowError: It names each request.
+        WorkflowError: A request cannot be granted or used; the error names each of these.
     """
     requests = list(requests_of(workflow.dag.needrun_jobs(), partitions))
     if not settings.unchecked:
-        why = refusal(requests, settings, partitions)
+        fault = refusal(requests, settings, partitions)
         # The torch of another environment (conda, a container) is not known here.
         if not workflow.deployment_settings.deployment_method:
-            why = why or unserved(requests, partitions)
-        if why:
-            raise WorkflowError(why)
-    return sorted({cluster_of(resources) for _, _, resources, _ in requests} - {""})
+            fault = fault or unserved(requests, partitions)
+        if fault:
+            raise WorkflowError(fault)
+    return sorted({cluster_of(request.resources) for request in requests} - {""})
 
 
 def requests_of(jobs: Iterable[Any], partitions: Partitions) -> Iterator[Request]:
-    """The requests of all that will be submitted, retries included."""
+    """The requests of all jobs that will be submitted, with a request for each possible retry."""
     for job in jobs:
         for attempt in range(1, job.restart_times + 2) if not job.is_local else ():
             name = " ".join([job.rule.name, *map(str, job.wildcards)])
-            yield name, attempt, resources_of(job, attempt, partitions), job.threads
+            yield Request(name, attempt, resources_of(job, attempt, partitions), job.threads)
 
 
 def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
-    """What one attempt of a job asks for: what its rule, the profile and the command line say.
+    """The resources that one attempt of a job asks for, from its rule, profile and command line.
 
-    Snakemake puts these in order (`epic100.base.jobs`). The wall time is at most the
-    partition's, unless the command line states it.
+    Snakemake decides which of these three comes first (`epic100.base.jobs`). The wall time is at
+    most the partition's, unless the command line states it.
     """
     expanded = job.rule.expand_resources(
         job.wildcards_dict, job.input, attempt, skip_evaluation={"tmpdir"}
     )
     resources = dict(expanded.items())
     at = partition_of(resources, partitions)
+    # The command line's keys of this rule are listed in one resource, as `runtime+mem_mb`.
     stated_keys = str(resources.get(STATED, "")).split("+")
     if at and at.hours and "runtime" not in stated_keys and resources.get("runtime"):
         resources["runtime"] = min(resources["runtime"], at.minutes(at.hours))
@@ -144,55 +164,62 @@ def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
 
 
 def refusal(requests: Sequence[Request], settings: Any, partitions: Partitions) -> str:
-    """Describe every request that Slurm would refuse, or charge in vain, in one text, or return "".
+    """Describe every request that Slurm would refuse, or charge for more than is used.
 
-    Of requests that differ in their wall time alone, the longest is asked for.
+    An example of the second is `tasks=2`: each rule is one task, so the other one would idle. Among
+    requests that differ in their wall time alone, only the longest is tried.
 
     Args:
-        requests: Of each attempt of each job.
-        settings: The executor's.
-        partitions: Those of the site.
+        requests: The requests of each attempt of each job.
+        settings: The executor's settings.
+        partitions: The site's partitions.
+
+    Returns:
+        A text with a line for each fault and the jobs that have it, or "".
     """
-    if any(resources.get("slurm_account") == NO_ACCOUNT for _, _, resources, _ in requests):
+    if any(request.resources.get("slurm_account") == NO_ACCOUNT for request in requests):
         return f"Nothing was submitted: {NO_ACCOUNT} is an example; {OWN_ACCOUNT}"
     requests_by_call: defaultdict[str, list[Request]] = defaultdict(list)
     # Snakemake holds its jobs in a set: their order differs from one run to the next.
-    for request in sorted(requests, key=lambda request: request[:2]):
-        _, _, resources, threads = request
-        requests_by_call[_tried({**resources, "runtime": None}, threads, settings)].append(request)
-    # The keys are faults, the values the first attempt of each job that has it.
+    for request in sorted(requests, key=lambda request: (request.job, request.attempt)):
+        # The wall time is left out, so requests that differ in nothing else have the same call.
+        timeless = {**request.resources, "runtime": None}
+        requests_by_call[_call_to_test(timeless, request.threads, settings)].append(request)
+    # The keys are faults. The values name each job that has the fault, with its longest attempt.
     attempts_by_fault: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for call, alike in requests_by_call.items():
+    for sbatch_call, alike in requests_by_call.items():
         # A job whose earlier attempt has a fault is not reported again.
         reported = {name for attempts in attempts_by_fault.values() for name in attempts}
-        alike = [request for request in alike if request[0] not in reported]
-        alike.sort(key=lambda request: -request[2].get("runtime", 0))
+        alike = [request for request in alike if request.job not in reported]
+        # Slurm is asked for the longest of these requests, which has the best chance to be refused.
+        alike.sort(key=lambda request: request.resources.get("runtime", 0), reverse=True)
         if alike:
-            longest = alike[0][2]
-            at = partition_of(longest, partitions)
-            for fault in _refused(call, longest, at) or list(_in_vain(call, longest, at)):
-                for name, attempt, _, _ in alike:
-                    attempts_by_fault[fault].setdefault(name, attempt)
-    lines = [f"{_some(attempts)}: {fault}" for fault, attempts in attempts_by_fault.items()]
+            longest = alike[0].resources
+            partition = partition_of(longest, partitions)
+            refused = _faults_by_slurm(sbatch_call, longest, partition)
+            for fault in refused or list(_faults_by_cost(sbatch_call, longest, partition)):
+                for request in alike:
+                    attempts_by_fault[fault].setdefault(request.job, request.attempt)
+    lines = [f"{_names(attempts)}: {fault}" for fault, attempts in attempts_by_fault.items()]
     return "\n".join([HEAD, *lines]) if lines else ""
 
 
 def command_of(resources: Resources, threads: int, settings: Any, **parameters: Any) -> str:
-    """The plugin's call of sbatch, without the job's command.
+    """The call of sbatch that the plugin makes for a job, without the job's command.
 
     Args:
-        resources: The job's. Without an account, sbatch takes the user's own; the plugin would
-            ask the database, which may be away.
-        threads: The job's.
-        settings: The executor's.
-        parameters: More that the plugin puts into it.
+        resources: The job's resources. Without an account, sbatch takes the user's own; the plugin
+            would ask the database, which may be away.
+        threads: The job's threads.
+        settings: The executor's settings.
+        parameters: More values that the plugin puts into the call, as `comment_str`.
 
     Raises:
-        WorkflowError: The plugin does not take them.
+        WorkflowError: The plugin does not take these resources.
     """
-    options = {"-A": resources.get("slurm_account"), "-p": resources.get("slurm_partition")}
     account, partition = (
-        f"{option} {shlex.quote(str(value))}" if value else "" for option, value in options.items()
+        f"{option} {shlex.quote(str(resources[key]))}" if resources.get(key) else ""
+        for option, key in (("-A", "slurm_account"), ("-p", "slurm_partition"))
     )
     job = SimpleNamespace(resources=_Attributes(resources), threads=threads)
     plugin.validate_slurm_extra(job)
@@ -200,26 +227,28 @@ def command_of(resources: Resources, threads: int, settings: Any, **parameters: 
     return str(plugin.get_submit_command(job, params, settings) + plugin.set_gres_string(job))
 
 
-def _tried(resources: Resources, threads: int, settings: Any) -> str:
-    """A call of sbatch for a job of such resources, or one that says why there is none."""
+def _call_to_test(resources: Resources, threads: int, settings: Any) -> str:
+    """The call of sbatch for these resources, or a call that fails with the plugin's own error."""
     parameters = {"run_uuid": "epic100", "slurm_logfile": os.devnull, "comment_str": ""}
     try:
         return command_of(resources, threads, settings, **parameters, workdir="")
     except WorkflowError as error:
+        # The caller then reports the plugin's error as it reports one of sbatch.
         return f"echo {shlex.quote(str(error))} >&2; false"
 
 
-def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]:
-    """What Slurm has against a request; empty if nothing, or if it does not answer now."""
+def _faults_by_slurm(
+    sbatch_call: str, resources: Resources, partition: Partition | None
+) -> list[str]:
+    """The error with which Slurm refuses a request; [] if it takes it, or does not answer now."""
     time = f" -t {shlex.quote(str(resources['runtime']))}" if resources.get("runtime") else ""
-    done = run(["sh", "-c", f"{call}{time} --test-only --wrap true"])
+    done = run(["sh", "-c", f"{sbatch_call}{time} --test-only --wrap true"])
     message = message_of(done)
     is_away = UNCLEAR.search(message) and of_request(message) == Fault.LATER
-    if done.returncode in (0, 124) or is_away:
+    if done.returncode in (0, TIMED_OUT) or is_away:
         return []
     if NO_NODE in message:
-        partition = str(resources.get("slurm_partition"))
-        states = node_states(cluster_of(resources), partition)
+        states = node_states(cluster_of(resources), str(resources.get("slurm_partition")))
         if not states or not all(states.values()):  # It may be granted when all are up.
             return []
     if NO_SLURM.search(message):
@@ -228,58 +257,68 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     request = ", ".join(f"{key}={resources[key]}" for key in keys if resources.get(key))
     if "account" in message:
         request += f" ({OWN_ACCOUNT})"
-    return [f"{message}: {request}" + (f"; {at}" if at else "")]
+    return [f"{message}: {request}" + (f"; {partition}" if partition else "")]
 
 
 def nodes_up(cluster: str, partition: str) -> set[str]:
-    """The nodes of a partition that are not away now. If all are, sbatch says that it has none."""
+    """The names of a partition's nodes that are up now."""
     return {node for node, is_up in node_states(cluster, partition).items() if is_up}
 
 
 def node_states(cluster: str, partition: str) -> dict[str, bool]:
-    """Whether each node of a partition is up now; empty where Slurm does not say."""
+    """For each node of a partition whether it is up now; {} if sinfo does not answer."""
     options = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
     done = run(["sinfo", *on(filter(None, [cluster])), *options])
     rows = (line.split() for line in done.stdout.splitlines())
-    return {row[0]: not row[1].startswith(AWAY) for row in rows if len(row) == 2}
+    node_and_state = (row for row in rows if len(row) == 2)
+    return {node: not state.startswith(AWAY) for node, state in node_and_state}
 
 
-def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[str]:
-    """What Slurm would take, but charge for more than is used."""
+def _faults_by_cost(
+    sbatch_call: str, resources: Resources, partition: Partition | None
+) -> Iterator[str]:
+    """The faults of a request that Slurm would take, but charge for more than is used."""
     numbers = {key: value for key, value in resources.items() if type(value) is int}
     spans_nodes = resources.get("mpi") and numbers.get("tasks") == numbers.get("nodes")
-    for name in SINGLE:
-        if not spans_nodes and numbers.get(name, 1) > 1:
-            yield f"{name}={numbers[name]}: each rule is one task on one node, the rest idles"
-    cores = re.search(r" --cpus-per-(task|gpu)=(\d+)", call)
-    if at is None or cores is None:
+    for key in SINGLE:
+        if not spans_nodes and numbers.get(key, 1) > 1:
+            yield f"{key}={numbers[key]}: each rule is one task on one node, the rest idles"
+    cores = re.search(r" --cpus-per-(?P<per>task|gpu)=(?P<count>\d+)", sbatch_call)
+    if partition is None or cores is None:
         return
-    gpus = numbers.get("gpu", 0) // (numbers["nodes"] if spans_nodes else 1)
-    # The job gets this many cores on each node.
-    granted = int(cores[2]) * (gpus if cores[1] == "gpu" else 1)
+    gpus_per_node = numbers.get("gpu", 0) // (numbers["nodes"] if spans_nodes else 1)
+    cores_per_node = int(cores["count"]) * (gpus_per_node if cores["per"] == "gpu" else 1)
     key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
-    memory = numbers.get(key, 0) * (granted if key == "mem_mb_per_cpu" else 1)
-    if at.mem_mb_per_core and memory > granted * at.mem_mb_per_core:
-        need = -(-memory // at.mem_mb_per_core)
+    memory = numbers.get(key, 0) * (cores_per_node if key == "mem_mb_per_cpu" else 1)
+    per_core = partition.mem_mb_per_core
+    # Slurm gives a job that asks for much memory more cores, so that each has its usual memory.
+    if per_core and memory > cores_per_node * per_core:
         yield (
-            f"{key}={resources[key]}: {memory} MiB with {granted} cores on {at.cluster}/{at.name}, "
-            f"which gives {at.mem_mb_per_core} a core: Slurm would take, and charge, {need} cores"
+            f"{key}={resources[key]}: {memory} MiB with {cores_per_node} cores on "
+            f"{partition.cluster}/{partition.name}, which gives {per_core} a core: Slurm would "
+            f"take, and charge, {math.ceil(memory / per_core)} cores"
         )
 
 
-def _some(jobs: Mapping[str, int]) -> str:
-    names = [f"{name} (retry {first - 1})" if first > 1 else name for name, first in jobs.items()]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _names(attempts: Mapping[str, int]) -> str:
+    """Up to three jobs with the retry of their first faulty attempt: `scan P01 (retry 1)`."""
+    names = [
+        f"{job} (retry {attempt - 1})" if attempt > 1 else job for job, attempt in attempts.items()
+    ]
+    others = f" and {len(names) - NAMED_JOBS} more" if len(names) > NAMED_JOBS else ""
+    return ", ".join(names[:NAMED_JOBS]) + others
 
 
 def kernels_of_torch() -> tuple[str, list[str]]:
-    """torch's version, and the architectures it has kernels for (`sm_80`, `compute_90`).
+    """Ask torch for its version, and for the architectures it has kernels for (`sm_80`, ...).
 
     Returns:
         Version and architectures, or ("", []) if this Python has no CUDA build of torch. Such a job
         needs no check here, because it fails at once with its own error.
     """
-    done = subprocess.run([sys.executable, "-P", "-c", _ASK], capture_output=True, text=True)
+    command = [sys.executable, "-P", "-c", _TORCH_PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True)
+    # The program prints the version first, and then the architectures.
     version, *kernels = done.stdout.split() or [""]
     return (version, kernels) if done.returncode == 0 and kernels else ("", [])
 
@@ -292,9 +331,10 @@ def serve(kernels: list[str], sm: int) -> bool:
     letter, as in `sm_90a`, limits a kernel to exactly that capability.
     """
     for code, number, letter in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(kernels)):
-        built = int(number)
-        lasts = code == "compute" or built // 10 == sm // 10
-        if built == sm or (not letter and lasts and built <= sm):
+        built_for = int(number)
+        # Capabilities are ten times the version, so `// 10` gives the major version.
+        lasts = code == "compute" or built_for // 10 == sm // 10
+        if built_for == sm or (not letter and lasts and built_for <= sm):
             return True
     return False
 
@@ -304,27 +344,29 @@ def unserved(
     partitions: Partitions,
     torch: Callable[[], tuple[str, list[str]]] = kernels_of_torch,
 ) -> str:
-    """Report which jobs would get a GPU that this environment's torch cannot use.
+    """Report the partitions whose GPUs jobs would get, but this environment's torch cannot use.
 
     Args:
-        requests: Of each attempt of each job.
-        partitions: Those of the site; `sm` is the compute capability of a partition's GPUs.
+        requests: The requests of each attempt of each job.
+        partitions: The site's partitions; `sm` is the compute capability of a partition's GPUs.
         torch: Returns torch's version and kernels; called only if a job requests a GPU.
 
     Returns:
         A text with one line per partition, or "" if no problem is known.
     """
     of_gpu_jobs = [
-        partition_of(resources, partitions)
-        for _, _, resources, _ in requests
-        if resources.get("gpu")
+        partition_of(request.resources, partitions)
+        for request in requests
+        if request.resources.get("gpu")
     ]
+    # A dictionary keeps each partition once, and in the order of the jobs.
     gpu_partitions = {f"{at.cluster}/{at.name}": at for at in of_gpu_jobs if at and at.sm}
     version, kernels = torch() if gpu_partitions else ("", [])
     lines = [
         f"{name} has GPUs of sm_{at.sm}, for which torch {version} of this environment has no "
-        f"kernels (it has {' '.join(kernels)}): `make install CUDA={12 if at.sm < 75 else 13}` "
-        "installs one that has them (docs/platforms.md)"
+        f"kernels (it has {' '.join(kernels)}): `make install "
+        f"CUDA={12 if at.sm < FIRST_OF_CUDA_13 else 13}` installs one that has them "
+        "(docs/platforms.md)"
         for name, at in gpu_partitions.items()
         if kernels and not serve(kernels, at.sm)
     ]

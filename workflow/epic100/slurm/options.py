@@ -32,7 +32,7 @@ class ExecutorSettings(plugin.ExecutorSettings):
     )
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Refuse an unknown value of `leftovers`, and array jobs."""
         super().__post_init__()
         if self.leftovers not in LEFTOVERS:
             raise WorkflowError(

@@ -1,4 +1,4 @@
-"""Slurm, as the library asks it (`epic100.base.scheduler`).
+"""Slurm behind the questions that the library asks a scheduler (`epic100.base.scheduler`).
 
 The jobs of a run are those of its name, which the executor gives to all of them, whoever submitted
 them and under whatever path the folder is mounted. A job that is ending (COMPLETING) may still
@@ -47,8 +47,8 @@ class Slurm(Scheduler):
     """The jobs of one run on Slurm.
 
     Args:
-        names: The run's name, and those of runs whose jobs it has adopted.
-        clusters: Clusters of its jobs; empty means this machine's own.
+        names: The name of the run, and the names of runs whose jobs it has adopted.
+        clusters: The clusters of these jobs; empty means this machine's own.
     """
 
     name: ClassVar[str] = "slurm"
@@ -58,16 +58,20 @@ class Slurm(Scheduler):
 
     @classmethod
     def look_up_site(cls, name: str) -> None:
-        """As `Scheduler.look_up_site`: those of partitions.yaml."""
+        """Check that partitions.yaml has this site. Raises EpicError if not."""
         choose(name)
 
     def jobs(self, seconds: float = ASK_SECONDS) -> list[ClusterJob]:
-        """As `Scheduler.jobs`."""
+        """The jobs of the run that are in the queue. Raises NoAnswerError if squeue fails."""
         names, clusters = self.facts["names"], self.facts["clusters"]
         return [_job(row) for row in squeue(FIELDS, clusters, names, seconds=seconds)]
 
     def cancel(self, jobs: Iterable[ClusterJob]) -> None:
-        """As `Scheduler.cancel`: each by its id on its own cluster."""
+        """Cancel these jobs by their ids, with one call of scancel for each cluster.
+
+        Raises:
+            EpicError: scancel failed; the error names the users of the jobs.
+        """
         by_cluster: defaultdict[str, list[ClusterJob]] = defaultdict(list)
         for job in jobs:
             by_cluster[job.cluster].append(job)
@@ -82,14 +86,25 @@ class Slurm(Scheduler):
                 )
 
     def granted(self, environment: Mapping[str, str] = os.environ) -> Grant:
-        """As `Scheduler.granted`."""
-        job, cluster = (environment.get(f"SLURM_{key}", "") for key in ("JOB_ID", "CLUSTER_NAME"))
+        """The Slurm job and the GPUs that a process with these variables has."""
+        job, cluster = (
+            environment.get("SLURM_JOB_ID", ""),
+            environment.get("SLURM_CLUSTER_NAME", ""),
+        )
         gpus = environment.get("SLURM_JOB_GPUS", "").strip()
         evidence = None if gpus.split(",")[0] in NO_GPU else f"SLURM_JOB_GPUS is {gpus}"
         return Grant(job and f"{job}@{cluster}", evidence)
 
     def on_nodes(self, count: int, wait: float) -> tuple[list[str], str]:
-        """As `Scheduler.on_nodes`: a task on each, which keeps all cores of its node."""
+        """The srun command that starts one task on each node, which keeps all cores there.
+
+        Args:
+            count: Nodes.
+            wait: Seconds after which all tasks are ended once one has ended.
+
+        Returns:
+            The command, and the variable with the number of the node.
+        """
         command = [
             "srun",
             f"--nodes={count}",
@@ -101,10 +116,12 @@ class Slurm(Scheduler):
         return command, "SLURM_PROCID"
 
 
+# The library looks for its schedulers under this name (`epic100.base.scheduler.known`).
 HERE = Slurm
 
 
 def _job(row: Mapping[str, str]) -> ClusterJob:
+    """The job in a row of squeue, its reason with the first explanation of `REASONS`."""
     reason = row["Reason"] if row["Reason"] != "None" else ""
     explanations = [
         explanation for pattern, explanation in REASONS.items() if re.match(pattern, reason)
@@ -123,12 +140,16 @@ def _job(row: Mapping[str, str]) -> ClusterJob:
 
 
 def about_of(row: Mapping[str, str]) -> str:
-    """Rule and wildcards: from the comment, or from the log's path where a site keeps none."""
+    """Rule and wildcards of the job in a row of squeue, as `scan P01`.
+
+    They are in the comment. Where a site keeps no comments, they are in the path of the log.
+    """
     if row["Comment"] in ("", "(null)"):
+        # The executor writes the log of a job to `.../rule_scan/P01/4711.log`.
         return " ".join(Path(row["StdOut"]).parts[-3:-1]).removeprefix("rule_")
     return about(row["Comment"])
 
 
 def about(comment: str) -> str:
-    """Rule and wildcards, taken from the comment that the executor gives a job."""
+    """Rule and wildcards in a job's comment: `scan P01` for `rule_scan_wildcards_P01`."""
     return comment.removeprefix("rule_").replace("_wildcards_", " ") or "a job"

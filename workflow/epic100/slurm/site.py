@@ -1,4 +1,4 @@
-"""Slurm partitions: what they have and allow, and which of them a run uses.
+"""Slurm partitions: their cores, GPUs and limits, and which of them a run uses.
 
 `scontrol show partition` tells most of it. The rest is in profiles/partitions.yaml, of the folder
 where snakemake is called or else of this repository. profiles/vsc/config.yaml calls `choose`.
@@ -22,8 +22,8 @@ from epic100.base.shipped import ROOT
 from epic100.slurm.commands import on, run
 
 FACTS = Path("profiles/partitions.yaml")
-# These keys of the file have lists of clusters.
-WITHOUT = ("without_clusters_option", "without_account")
+# These two keys of the file list the clusters whose jobs take no `--clusters`, or no account.
+NO_OPTION, NO_PAYMENT = "without_clusters_option", "without_account"
 ASK_SECONDS = 20.0
 # The examples in the site's documentation use this account.
 NO_ACCOUNT = "lp_myproject"
@@ -58,16 +58,23 @@ class Partition:
         )
 
     def minutes(self, hours: float) -> int:
-        """Wall time in minutes of a job that needs `hours`, at most the partition's limit."""
+        """Wall time in minutes of a job that needs `hours`, at most the partition's limit.
+
+        A limit of 0 is not known, so it limits nothing.
+        """
         return round(60 * min(hours, self.hours or hours))
 
     def cores_for(self, wanted: str) -> str:
-        """An expression for the cores of a job: those wanted, at most a node's."""
+        """An expression for the cores of a job, as `min(72, 2 * attempt)`: at most those of a node.
+
+        Args:
+            wanted: The cores wanted, also as an expression, which Snakemake evaluates.
+        """
         return f"min({self.cores}, {wanted})" if self.cores else wanted
 
     def completed(self) -> "Partition":
-        """This partition, with what Slurm tells and the file does not."""
-        facts = _told(self.clusters).get(self.name, {})
+        """This partition, with Slurm's numbers where the file has none."""
+        facts = _facts_from_slurm(self.clusters).get(self.name, {})
         return replace(self, **{key: v for key, v in facts.items() if not getattr(self, key)})
 
 
@@ -85,7 +92,7 @@ class Site:
 
 
 def facts_file(folder: str | os.PathLike[str] = "") -> str:
-    """The file of partitions that a call of snakemake in `folder` uses.
+    """The path of the partitions file that a call of snakemake in `folder` uses.
 
     A file in the folder itself comes first; snakedeploy puts one there to edit.
     """
@@ -94,25 +101,27 @@ def facts_file(folder: str | os.PathLike[str] = "") -> str:
 
 
 def read_partitions(path: str | os.PathLike[str]) -> Partitions:
-    """Read the partitions by `cluster/name`.
+    """Read the partitions of a file, by `cluster/name`.
 
     Raises:
         EpicError: An entry is wrong; the error names it.
     """
     facts = _read(path)
-    by_cluster, without = facts["clusters"], {name: facts.get(name, []) for name in WITHOUT}
-    for key, clusters in without.items():
+    by_cluster: dict[str, Any] = facts["clusters"]
+    exceptions: dict[str, list[str]] = {key: facts.get(key, []) for key in (NO_OPTION, NO_PAYMENT)}
+    for key, clusters in exceptions.items():
         for cluster in set(clusters) - set(by_cluster):
             raise EpicError(
                 f"{path}: {key}: {cluster!r} is none of {', '.join(by_cluster)}; correct it"
             )
     partitions: dict[str, Partition] = {}
     for cluster, entries in by_cluster.items():
-        option, pays = (cluster not in clusters for clusters in without.values())
+        clusters_option = "" if cluster in exceptions[NO_OPTION] else cluster
+        pays = cluster not in exceptions[NO_PAYMENT]
         for name, values in entries.items():
             try:
                 partitions[f"{cluster}/{name}"] = Partition(
-                    cluster, name, clusters=cluster if option else "", pays=pays, **(values or {})
+                    cluster, name, clusters=clusters_option, pays=pays, **(values or {})
                 )
             except (TypeError, AttributeError) as error:
                 raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
@@ -125,15 +134,15 @@ def choose(
     path: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Site:
-    """Choose the partitions and the account of a run.
+    """Choose the CPU partition, the GPU partition and the account of a run.
 
     The variables EPIC100_SITE and EPIC100_ACCOUNT override the arguments. EPIC100_GPU and
     EPIC100_CPU name other partitions, as `cluster/partition`.
 
     Args:
-        where: One of the file's `choices`.
+        where: The name of a site: a key of the file's `choices`.
         account: The account that pays.
-        path: The file of partitions, if not `facts_file`.
+        path: The partitions file, if not that of `facts_file`.
         env: Environment variables.
 
     Raises:
@@ -146,48 +155,77 @@ def choose(
         hint = did_you_mean(where, choices) or f"; known: {', '.join(choices)}"
         raise EpicError(f"EPIC100_SITE, or `site:`: no Slurm site {where!r} in {path}{hint}")
     partitions = read_partitions(path)
-    names = [env.get(f"EPIC100_{key.upper()}") or choices[where][key] for key in ("cpu", "gpu")]
-    for name in names:
+    partition_names = [
+        env.get("EPIC100_CPU") or choices[where]["cpu"],
+        env.get("EPIC100_GPU") or choices[where]["gpu"],
+    ]
+    for name in partition_names:
         if name not in partitions:
             raise EpicError(f"no partition {name!r} in {path}; known: {', '.join(partitions)}")
-    cpu, gpu = (partitions[name].completed() for name in names)
-    return Site((env.get("EPIC100_ACCOUNT") or account) if cpu.pays else "", cpu, gpu)
+    # Slurm is asked for the limits that the file does not state.
+    cpu, gpu = (partitions[name].completed() for name in partition_names)
+    paying_account = (env.get("EPIC100_ACCOUNT") or account) if cpu.pays else ""
+    return Site(paying_account, cpu, gpu)
 
 
 @functools.cache
-def _told(cluster: str) -> dict[str, dict[str, Any]]:
-    """What Slurm tells of the partitions of a cluster, by name; nothing if it does not answer."""
-    arguments = [*on(filter(None, [cluster])), "--oneliner", "show", "partition"]
+def _facts_from_slurm(cluster: str) -> dict[str, dict[str, Any]]:
+    """Ask scontrol once for the partitions of a cluster; {} if it does not answer.
+
+    Args:
+        cluster: The cluster's name, or "" for this machine's own.
+
+    Returns:
+        The facts of each partition by its name, as `facts_of` reads them.
+    """
+    arguments = [*on([cluster] if cluster else []), "--oneliner", "show", "partition"]
     done = run(["scontrol", *arguments], ASK_SECONDS)
-    return dict(map(facts_of, filter(str.strip, done.stdout.splitlines())))
+    return dict(facts_of(line) for line in done.stdout.splitlines() if line.strip())
 
 
 def facts_of(line: str) -> tuple[str, dict[str, Any]]:
-    """Name and facts of a partition, of a line of `scontrol --oneliner show partition`."""
-    fields = dict(field.partition("=")[::2] for field in line.split())
-    trackable = dict(item.partition("=")[::2] for item in fields.get("TRES", "").split(","))
+    """Read a partition from a line of `scontrol --oneliner show partition`.
+
+    Returns:
+        The partition's name, and its facts without those that are not known, as `("batch",
+        {"cores": 72, "mem_mb_per_core": 3400, "hours": 72})`.
+    """
+    fields = _pairs(line.split())
+    # TRES are the trackable resources of all nodes together, as `cpu=144,mem=9M,gres/gpu=8`.
+    trackable = _pairs(fields.get("TRES", "").split(","))
     nodes, cores = _number(fields.get("TotalNodes")) or 1, _number(fields.get("TotalCPUs"))
     cores_per_node = min(
         filter(None, [cores // nodes, _number(fields.get("MaxCPUsPerNode"))]), default=0
     )
     memory = _number(fields.get("MaxMemPerCPU")) or _number(fields.get("DefMemPerCPU"))
     days, _, clock = fields.get("MaxTime", "").rpartition("-")
-    hours = re.fullmatch(r"(\d+):(\d+):\d+", clock)
+    # MaxTime is `3-00:00:00`, `01:30:00` or UNLIMITED.
+    time = re.fullmatch(r"(?P<hours>\d+):(?P<minutes>\d+):\d+", clock)
     facts = {
         "cores": cores_per_node,
         "mem_mb_per_core": memory,
-        "hours": 24 * _number(days) + int(hours[1]) + int(hours[2]) / 60 if hours else 0,
+        "hours": 24 * _number(days) + int(time["hours"]) + int(time["minutes"]) / 60 if time else 0,
         "gpus": _number(trackable.get("gres/gpu")) // nodes,
     }
     return fields.get("PartitionName", ""), {key: value for key, value in facts.items() if value}
 
 
+def _pairs(fields: list[str]) -> dict[str, str]:
+    """Keys and values of fields `key=value`; the value of a field without `=` is ""."""
+    return {key: value for key, _, value in (field.partition("=") for field in fields)}
+
+
 def _number(text: str | None) -> int:
-    """A number of Slurm's; 0 for UNLIMITED, and for what is no number."""
+    """The whole number that Slurm wrote; 0 for UNLIMITED, other words and None."""
     return int(text) if text and text.isdecimal() else 0
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a partitions file.
+
+    Raises:
+        EpicError: Another user can write the file, or it cannot be read.
+    """
     # The repository's own file belongs to whoever installed it.
     if Path(path).absolute() != ROOT / FACTS:
         refuse_foreign(path)
