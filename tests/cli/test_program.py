@@ -29,12 +29,18 @@ def test_the_version_is_the_packages(capsys):
     assert capsys.readouterr().out == f"epic100 {version('epic100')}\n"
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ([], "required: COMMAND"),
-    (["submission", "check", "a.pt", "--split", "val", "--odd"], "unrecognized arguments: --odd"),
-    (["compare", "a.pt", "b.pt", "--sead=1"], "--sead=1; did you mean --seed?"),
-    (["migrate"], "required: part"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "required: COMMAND"),
+        (
+            ["submission", "check", "a.pt", "--split", "val", "--odd"],
+            "unrecognized arguments: --odd",
+        ),
+        (["compare", "a.pt", "b.pt", "--sead=1"], "--sead=1; did you mean --seed?"),
+        (["migrate"], "required: part"),
+    ],
+)
 def test_a_mistyped_call_is_one_sentence(arguments, words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -60,8 +66,13 @@ def test_words_of_snakemake_reach_it_in_their_order_over_those_of_the_default_pr
     words = ["results/model.pth", "--cores", "2", "-n", "--set-threads", "train=4"]
     command = snakemake_command(words)
     assert command[:6] == [
-        sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-    ]  # fmt: skip
+        sys.executable,
+        "-P",
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+    ]
     assert command[-8:] == [*words, "--logger", "epic100"]
     given = get_argument_parser().parse_args(command[4:])
     assert given.cores == 2 and given.rerun_incomplete and given.targets == words[:1]
@@ -77,9 +88,18 @@ def test_a_default_profile_of_the_folder_is_read_in_place_of_ours(tmp_path, monk
 
 def test_key_value_reaches_a_key_of_any_depth_over_every_file(tmp_path):
     (tmp_path / "over.yaml").write_text("train: {epochs: 3, ema: 0.5}")
-    words = ["all", "train.ema=0.9", "--configfile", str(tmp_path / "over.yaml"), "run=long",
-             "train.options={optim_wrapper.optimizer.lr: 1e-3}", "-n", "--config",
-             "export.sls.pt=0", "videos.root=/a b/'c"]  # fmt: skip
+    words = [
+        "all",
+        "train.ema=0.9",
+        "--configfile",
+        str(tmp_path / "over.yaml"),
+        "run=long",
+        "train.options={optim_wrapper.optimizer.lr: 1e-3}",
+        "-n",
+        "--config",
+        "export.sls.pt=0",
+        "videos.root=/a b/'c",
+    ]
     command = snakemake_command(words)
     *rest, option, keys, _, _ = command
     assert rest[-4:] == ["all", "--configfile", str(tmp_path / "over.yaml"), "-n"]
@@ -97,12 +117,25 @@ def test_another_screen_may_be_asked_for(named):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words, said_of_it", [
-    (["no/such/target"], "no/such/target"), (["run=../up"], "run is '../up'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, said_of_it",
+    [
+        (["no/such/target"], "no/such/target"),
+        (["run=../up"], "run is '../up'"),
+    ],
+)
 def test_run_is_snakemake_with_its_exit_code(tmp_path, words, said_of_it):
-    done = epic100("run", "-n", "--cores", "1", *words, "--configfile", "config/demo.yaml",
-                   cwd=tmp_path, well=False)  # fmt: skip
+    done = epic100(
+        "run",
+        "-n",
+        "--cores",
+        "1",
+        *words,
+        "--configfile",
+        "config/demo.yaml",
+        cwd=tmp_path,
+        well=False,
+    )
     assert done.returncode == 1 and said_of_it in said(done)
 
 

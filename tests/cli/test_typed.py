@@ -120,13 +120,24 @@ def test_each_mistake_of_a_config_is_a_line_and_nothing_else_is_said(command, fo
     assert first.removeprefix("error: ").startswith("config: ")
 
 
-@pytest.mark.parametrize("word, value", [
-    ("run=2026-11-30", "2026-11-30"), ("run=1e3", "1e3"), ("run=on", "on"), ("run='a'", "a"),
-    ("videos.pattern={participant}/{video}.mkv", "{participant}/{video}.mkv"),
-    ("videos.root=/a #b", "/a #b"), ("videos.root=a: b", "a: b"), ("annotations.test=null", None),
-    ("train.ema=1e-3", 0.001), ("train.precision=bf16", "bf16"), ("train.load_from=null", None),
-    ("predict.models=[a.pth, 'b #c.pth']", ["a.pth", "b #c.pth"]), ("predict.crops=whole", "whole"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "word, value",
+    [
+        ("run=2026-11-30", "2026-11-30"),
+        ("run=1e3", "1e3"),
+        ("run=on", "on"),
+        ("run='a'", "a"),
+        ("videos.pattern={participant}/{video}.mkv", "{participant}/{video}.mkv"),
+        ("videos.root=/a #b", "/a #b"),
+        ("videos.root=a: b", "a: b"),
+        ("annotations.test=null", None),
+        ("train.ema=1e-3", 0.001),
+        ("train.precision=bf16", "bf16"),
+        ("train.load_from=null", None),
+        ("predict.models=[a.pth, 'b #c.pth']", ["a.pth", "b #c.pth"]),
+        ("predict.crops=whole", "whole"),
+    ],
+)
 def test_a_value_is_what_was_typed(word, value):
     place = word.partition("=")[0]
     settings = read_settings({SET: set_words([word])})

@@ -51,8 +51,17 @@ def test_a_target_is_made_in_an_empty_folder(programs, tmp_path):
 
 
 def test_the_profile_that_ships_is_found_by_its_name(programs, tmp_path):
-    done = epic100(programs, tmp_path, "run", "all", "-n", "--profile=profiles/vsc",
-                   "--verbose", "--configfile", "config/demo.yaml")  # fmt: skip
+    done = epic100(
+        programs,
+        tmp_path,
+        "run",
+        "all",
+        "-n",
+        "--profile=profiles/vsc",
+        "--verbose",
+        "--configfile",
+        "config/demo.yaml",
+    )
     assert jobs(done)["scan"] > 3
 
 

@@ -127,31 +127,55 @@ def set_videos(here, **videos):
     configure(here, videos=config["videos"] | videos)
 
 
-@pytest.mark.parametrize("spoil, said_of_it", [
-    (val_rows_in_train, ["EPIC_100_train.csv: line ", "'P02_102' (5 such rows)",
-                         "whose split is train in the video sheet"]),
-    (swapped_csvs, ["EPIC_100_train.csv: line 2", "take the CSV of train"]),
-    (a_page_for_a_csv, ["EPIC_100_train.csv: is a web page"]),
-    (a_pointer_for_a_csv, ["EPIC_100_train.csv: is a pointer of git-lfs", "git lfs pull"]),
-    (a_file_in_two_layouts, ["P01_01: there are two files, archive/P01/P01_01.MP4 and "
-                             "archive/P01_01.MP4", "remove or rename"]),
-    (a_file_with_two_endings, ["P01_01: there are two files"]),
-    (only_those_of_train, ["no segment of val is left", "of P02, whom `participants:`"]),
-    (a_folder_for_a_model, ["csv: is a folder; expected a finished model"]),
-    (no_such_model, ["results/modle.pth: no such file"]),
-    (no_such_recipe, ["config/x3d_dmo.py: no such MMEngine config",
-                      "did you mean config/x3d_demo.py?"]),
-    (a_page_for_a_tail_list, ["EPIC_100_tail_verbs.csv: is a web page"]),
-    (swapped_tail_lists, ["EPIC_100_tail_verbs.csv: line 1: column verb missing"]),
-    (swapped_class_lists, ["verb 97 is in it, but `classes: verbs:` is 97",
-                           "`evaluate: verb_classes:`"]),
-    (a_class_without_a_name, ["EPIC_100_verb_classes.csv: no name for verb"]),
-    (ids_in_other_letters, ["EPIC_100_train.csv: none of its rows has a video of sheet.tsv",
-                            "capitals too"]),
-    (results_on_a_disk_that_is_gone, ["results: is a file, or a link to a folder that is gone"]),
-    (a_file_for_results, ["results: is a file, or a link"]),
-    (one_id_in_both, ["narration_id P02_102_0 is in both"]),
-], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, said_of_it",
+    [
+        (
+            val_rows_in_train,
+            [
+                "EPIC_100_train.csv: line ",
+                "'P02_102' (5 such rows)",
+                "whose split is train in the video sheet",
+            ],
+        ),
+        (swapped_csvs, ["EPIC_100_train.csv: line 2", "take the CSV of train"]),
+        (a_page_for_a_csv, ["EPIC_100_train.csv: is a web page"]),
+        (a_pointer_for_a_csv, ["EPIC_100_train.csv: is a pointer of git-lfs", "git lfs pull"]),
+        (
+            a_file_in_two_layouts,
+            [
+                "P01_01: there are two files, archive/P01/P01_01.MP4 and archive/P01_01.MP4",
+                "remove or rename",
+            ],
+        ),
+        (a_file_with_two_endings, ["P01_01: there are two files"]),
+        (only_those_of_train, ["no segment of val is left", "of P02, whom `participants:`"]),
+        (a_folder_for_a_model, ["csv: is a folder; expected a finished model"]),
+        (no_such_model, ["results/modle.pth: no such file"]),
+        (
+            no_such_recipe,
+            ["config/x3d_dmo.py: no such MMEngine config", "did you mean config/x3d_demo.py?"],
+        ),
+        (a_page_for_a_tail_list, ["EPIC_100_tail_verbs.csv: is a web page"]),
+        (swapped_tail_lists, ["EPIC_100_tail_verbs.csv: line 1: column verb missing"]),
+        (
+            swapped_class_lists,
+            ["verb 97 is in it, but `classes: verbs:` is 97", "`evaluate: verb_classes:`"],
+        ),
+        (a_class_without_a_name, ["EPIC_100_verb_classes.csv: no name for verb"]),
+        (
+            ids_in_other_letters,
+            ["EPIC_100_train.csv: none of its rows has a video of sheet.tsv", "capitals too"],
+        ),
+        (
+            results_on_a_disk_that_is_gone,
+            ["results: is a file, or a link to a folder that is gone"],
+        ),
+        (a_file_for_results, ["results: is a file, or a link"]),
+        (one_id_in_both, ["narration_id P02_102_0 is in both"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_what_is_wrong_with_an_input_is_a_line_that_says_what_to_do(here, spoil, said_of_it):
     assert wrong() == []
     spoil(here)
@@ -248,14 +272,24 @@ def classes_of_epic_55(here):
     configure(here, classes={"verbs": 125, "nouns": 352})
 
 
-@pytest.mark.parametrize("spoil, said_of_it", [
-    (classes_of_epic_55, "verb_classes.csv: names 97 of the 125 classes of `classes: verbs:`"),
-    (a_page_for_a_film, "or too small for a film: archive/P01/P01_01.MP4; "),
-    (a_folder_of_frames_for_a_film, "a folder, not readable by you, or too small for a film: "),
-    (minutes_for_seconds, "EPIC_100_validation.csv: 4 segments begin after the end of their video "
-                          "by sheet.tsv, such as P02_102_1"),
-    (the_list_of_test, "participant_ids_validation.csv: none of its participants has a segment"),
-], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, said_of_it",
+    [
+        (classes_of_epic_55, "verb_classes.csv: names 97 of the 125 classes of `classes: verbs:`"),
+        (a_page_for_a_film, "or too small for a film: archive/P01/P01_01.MP4; "),
+        (a_folder_of_frames_for_a_film, "a folder, not readable by you, or too small for a film: "),
+        (
+            minutes_for_seconds,
+            "EPIC_100_validation.csv: 4 segments begin after the end of their video "
+            "by sheet.tsv, such as P02_102_1",
+        ),
+        (
+            the_list_of_test,
+            "participant_ids_validation.csv: none of its participants has a segment",
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_what_costs_only_its_own_segments_or_figures_is_a_note(here, spoil, said_of_it):
     spoil(here)
     notes = [line.words for line in read() if line.state == NOTE]

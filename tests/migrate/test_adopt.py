@@ -188,10 +188,15 @@ def of_flash_attention(tensors):
     return as_encoder(tensors | {"visual.conv1.weight": kernel.reshape(-1, 3, 8, 8)})
 
 
-@pytest.mark.parametrize("name, change", [
-    ("avion_b", as_encoder), ("avion_b", of_flash_attention), ("lavila_b", as_encoder),
-    ("lavila_b", dict),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("avion_b", as_encoder),
+        ("avion_b", of_flash_attention),
+        ("lavila_b", as_encoder),
+        ("lavila_b", dict),
+    ],
+)
 def test_an_encoder_is_that_of_the_whole_model_which_gives_its_authors_scores(
     name, change, tmp_path
 ):
@@ -210,9 +215,13 @@ def test_avion_computes_quick_gelu_where_it_is_asked_for():
         assert all(isinstance(block.mlp.layers[0][1], QuickGELU) is asked for block in blocks)
 
 
-@pytest.mark.parametrize("name, there", [
-    ("avion_b", "visual.temporal_embedding"), ("lavila_b", "visual.temporal_embed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, there",
+    [
+        ("avion_b", "visual.temporal_embedding"),
+        ("lavila_b", "visual.temporal_embed"),
+    ],
+)
 def test_the_embeddings_of_the_time_are_interpolated_and_what_is_left_out_is_said(
     name, there, tmp_path
 ):

@@ -55,10 +55,17 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
 
 def test_numbers_may_be_text_and_paths_may_have_variables(monkeypatch):
     monkeypatch.setenv("SCRATCH", "/big")
-    settings = read_settings({
-        "train": {"ema": "1e-3", "epochs": "7", "options": {"optim_wrapper.optimizer.lr": "1e-2"}},
-        "videos": {"root": "$SCRATCH/videos"}, "predict": {"model": "~/m.pth"},
-    })  # fmt: skip
+    settings = read_settings(
+        {
+            "train": {
+                "ema": "1e-3",
+                "epochs": "7",
+                "options": {"optim_wrapper.optimizer.lr": "1e-2"},
+            },
+            "videos": {"root": "$SCRATCH/videos"},
+            "predict": {"model": "~/m.pth"},
+        }
+    )
     assert settings.train.ema == 1e-3 and settings.train.epochs == 7
     assert settings.train.options == {"optim_wrapper.optimizer.lr": 0.01}
     assert settings.videos.root == "/big/videos"
@@ -81,12 +88,16 @@ def test_the_configs_that_ship_are_valid(name):
     assert settings.annotations.val.endswith("EPIC_100_validation.csv")
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"\xff", "not a readable config"), (None, "not a readable config"),
-    (b"a:\n\tb: 1", "indent with spaces"),
-    (b"# nothing yet", "no key in it; expected a config.*or remove the file"),
-    (b"[1]", "is a list; expected a config.*key by key"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"\xff", "not a readable config"),
+        (None, "not a readable config"),
+        (b"a:\n\tb: 1", "indent with spaces"),
+        (b"# nothing yet", "no key in it; expected a config.*or remove the file"),
+        (b"[1]", "is a list; expected a config.*key by key"),
+    ],
+)
 def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
     path = tmp_path / "over.yaml"
     if content is not None:
@@ -157,23 +168,32 @@ def test_a_wrong_key_or_value_is_one_line_that_names_it(config, words):
     assert line.startswith("config: ") and words in line
 
 
-@pytest.mark.parametrize("config, words", [
-    ({"minikitchen": {}, "videos": {"download": True}}, "`minikitchen` makes its own files"),
-    ({"annotations": {"download": True, "format": "lab_list"}}, "goes with `format: official`"),
-    ({"predict": {"model": "a", "models": ["b"]}}, "`predict: model:` and `models:` are both set"),
-    ({"run": "default"}, "`run: default` is the run without a name"),
-    ({"train": {"heads": "pair"}, "export": {"reduce": "heads"}}, "expected `heads: both`, or"),
-    ({"train": {"heads": "verb_noun"}, "export": {"reduce": "joint"}}, "reduce: joint` folds"),
-    ({"annotations": {"train": "a.csv", "val": "./a.csv"}}, "are the same file"),
-    ({"run": "a", "sweep": {"train": {"seed": [0]}}}, "`run:` and `sweep:` are both set"),
-    ({"predict": {"model": "m"}, "sweep": {"train": {"seed": [0]}}}, "names finished ones"),
-    ({"run": "a", "probe": {}, "predict": {"models": ["m"]}}, "`probe:` and `predict: models:`"),
-    ({"probe": {}}, "needs a run of its own, since the model of results gives the features"),
-    ({"run": "a", "probe": {"of": "a"}}, "the model of results/runs/a gives the features"),
-    ({"train": {"from_scratch": True, "load_from": "a.pth"}}, "expected one of the two"),
-    ({"train": {"device": "cuda", "gpus": 0}}, "gpus is 0 and device is cuda"),
-    ({"sweep": {"train": {"options": {"a.x": ["b c", "b/c"]}}}}, "two runs with the name xb-c"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"minikitchen": {}, "videos": {"download": True}}, "`minikitchen` makes its own files"),
+        ({"annotations": {"download": True, "format": "lab_list"}}, "goes with `format: official`"),
+        (
+            {"predict": {"model": "a", "models": ["b"]}},
+            "`predict: model:` and `models:` are both set",
+        ),
+        ({"run": "default"}, "`run: default` is the run without a name"),
+        ({"train": {"heads": "pair"}, "export": {"reduce": "heads"}}, "expected `heads: both`, or"),
+        ({"train": {"heads": "verb_noun"}, "export": {"reduce": "joint"}}, "reduce: joint` folds"),
+        ({"annotations": {"train": "a.csv", "val": "./a.csv"}}, "are the same file"),
+        ({"run": "a", "sweep": {"train": {"seed": [0]}}}, "`run:` and `sweep:` are both set"),
+        ({"predict": {"model": "m"}, "sweep": {"train": {"seed": [0]}}}, "names finished ones"),
+        (
+            {"run": "a", "probe": {}, "predict": {"models": ["m"]}},
+            "`probe:` and `predict: models:`",
+        ),
+        ({"probe": {}}, "needs a run of its own, since the model of results gives the features"),
+        ({"run": "a", "probe": {"of": "a"}}, "the model of results/runs/a gives the features"),
+        ({"train": {"from_scratch": True, "load_from": "a.pth"}}, "expected one of the two"),
+        ({"train": {"device": "cuda", "gpus": 0}}, "gpus is 0 and device is cuda"),
+        ({"sweep": {"train": {"options": {"a.x": ["b c", "b/c"]}}}}, "two runs with the name xb-c"),
+    ],
+)
 def test_keys_that_exclude_each_other_are_refused(config, words):
     (line,) = wrong(config)
     assert words in line
@@ -188,9 +208,10 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
     assert len(lines) == 3
     text = "\n".join(lines)
     for words in (
-        f"config: {base}:2: clean.policy is 3", f"config: {over}:1: unknown key 'videos.rot'; did",
+        f"config: {base}:2: clean.policy is 3",
+        f"config: {over}:1: unknown key 'videos.rot'; did",
         f"config: {over}:7: train.epochs is False",
-    ):  # fmt: skip
+    ):
         assert words in text
 
 
@@ -200,17 +221,29 @@ def test_reading_the_settings_imports_neither_torch_nor_pandas():
 
 
 def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
-    settings = read_settings({
-        "train": {"epochs": 3, "config": "a.py", "load_from": "b.pth", "validate": {"every": 2}},
-        "videos": {"subset": True, "proxy": {}}, "scan": {"quick": True},
-    })  # fmt: skip
+    settings = read_settings(
+        {
+            "train": {
+                "epochs": 3,
+                "config": "a.py",
+                "load_from": "b.pth",
+                "validate": {"every": 2},
+            },
+            "videos": {"subset": True, "proxy": {}},
+            "scan": {"quick": True},
+        }
+    )
     kept = settings.only(
         "train", "videos.subset", "videos.proxy", "videos.accept", "scan", "classes"
     )
     assert kept == {
-        "train": {"epochs": 3, "validate": {"every": 2}}, "scan": {"quick": True}, "classes": {},
-        "videos.subset": True, "videos.proxy": {}, "videos.accept": [],
-    }  # fmt: skip
+        "train": {"epochs": 3, "validate": {"every": 2}},
+        "scan": {"quick": True},
+        "classes": {},
+        "videos.subset": True,
+        "videos.proxy": {},
+        "videos.accept": [],
+    }
     again = Settings.part(kept)
     assert again.train.validation.every == 2 and again.classes.verbs == 97
     assert again.videos.proxy.height == 256 and again.videos.accept == []
@@ -219,9 +252,9 @@ def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
     assert Settings.part(read_settings({"run": "a", "probe": {}}).only("probe")).probe is not None
 
 
-@pytest.mark.parametrize("name", [
-    "timeline", "classes.verbs", "videos.root", "train.config", "reading"
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["timeline", "classes.verbs", "videos.root", "train.config", "reading"]
+)
 def test_a_job_has_no_default_for_what_its_rule_did_not_name(name):
     part = Settings.part(read_settings({}).only("train", "videos.subset"))
     part = pickle.loads(pickle.dumps(part))
@@ -263,11 +296,16 @@ def test_a_sweep_has_a_run_for_each_combination_and_keeps_other_settings():
     assert found.train.options == {"model.x": 1} and found.of_run(None) is found
 
 
-@pytest.mark.parametrize("grid, names", [
-    ({"config": ["config/a.py", "~/b.py"]}, ["configa", "configb"]),
-    ({"options": {"model.scales": [[1, 2], "a/../b"]}, "ema": [None]},
-     ["emanull_scales-1-2-", "emanull_scalesa-..-b"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "grid, names",
+    [
+        ({"config": ["config/a.py", "~/b.py"]}, ["configa", "configb"]),
+        (
+            {"options": {"model.scales": [[1, 2], "a/../b"]}, "ema": [None]},
+            ["emanull_scales-1-2-", "emanull_scalesa-..-b"],
+        ),
+    ],
+)
 def test_recipes_and_values_that_are_no_plain_names_give_plain_names(grid, names):
     assert list(read_settings({"sweep": {"train": grid}}).runs) == names
 

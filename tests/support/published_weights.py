@@ -44,10 +44,13 @@ def small(name):
     model = published()[name]
     changes, side = CHANGES[model.rule]
     frames = {"clip_len": 4} if model.rule in ("avion", "lavila") else {}
-    return model.model_copy(update={
-        "changes": {**model.changes, **changes}, "sides": (side, side),
-        "sampling": {**model.sampling, **frames},
-    })  # fmt: skip
+    return model.model_copy(
+        update={
+            "changes": {**model.changes, **changes},
+            "sides": (side, side),
+            "sampling": {**model.sampling, **frames},
+        }
+    )
 
 
 def weights(shapes):

@@ -105,32 +105,71 @@ def test_our_own_bug_is_no_advice_about_the_config(asked, monkeypatch):
         start_check(asked())
 
 
-@pytest.mark.parametrize("slip, words", [
-    ({"options": {"model.cls_head.head.num_classes": 7}}, ("`num_classes` 7", "there are, 8")),
-    ({"options": {"model.cls_head.head.in_channels": 7}},
-     ("RuntimeError", "a training step with these settings fails", "correct `train: options:`")),
-    ({"options": {"model.data_preprocessor.blending": {"type": "MixClips", "num_classes": 0},
-                  "model.cls_head.head.loss_cls": {"type": "CBFocalLoss"}}},
-     ("take `model.data_preprocessor.blending` out",)),
-    ({"options": {"train_dataloader.dataset.pipeline.4": {"type": "PytorchVideoWrapper",
-                                                          "op": "RandAugment"}}},
-     ("Install pytorchvideo",)),
-    ({"options": {"default_hooks.timer.every": 2}}, ("nothing reads default_hooks.timer.every",)),
-    ({"options": {"train_dataloader.dataset.pipeline.3.size": 600}}, ("a training step",)),
-    ({"options": {"val_dataloader.dataset.pipeline.4.input_format": "NCHW"}},
-     ("Error", "with these settings fails")),
-    ({"train": {"batch_size": 5, "accumulate": 2}}, ("batch_size is 5", "multiple of 2")),
-    ({"train": {"batch_size": 6, "device": "cpu", "gpus": 2, "nodes": 2}},
-     ("batch_size is 6", "multiple of 4")),
-    ({"train": {"batch_size": 10**8}}, ("a step of 100000000 segments keeps", "batch_size`")),
-    ({"train": {"precision": "fp16", "device": "cpu"}}, ("fp16", "needs a GPU", "expected fp32")),
-    ({"train": {"precision": "bf16", "gpus": 0}, "remote": True}, ("bf16", "expected fp32")),
-    ({"train": {"bn": "sync", "device": "cpu"}}, ("bn is sync", "expected local or frozen")),
-    ({"csv": "no.csv"}, ("no.csv: no such file", "annotations: download: true")),
-    ({"predict": {"crops": 3}, "options": {
-        "test_dataloader.dataset.pipeline.3": {"_delete_": True, "type": "Flip"}}},
-     ("predict: crops is 3", "no CenterCrop")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "slip, words",
+    [
+        ({"options": {"model.cls_head.head.num_classes": 7}}, ("`num_classes` 7", "there are, 8")),
+        (
+            {"options": {"model.cls_head.head.in_channels": 7}},
+            (
+                "RuntimeError",
+                "a training step with these settings fails",
+                "correct `train: options:`",
+            ),
+        ),
+        (
+            {
+                "options": {
+                    "model.data_preprocessor.blending": {"type": "MixClips", "num_classes": 0},
+                    "model.cls_head.head.loss_cls": {"type": "CBFocalLoss"},
+                }
+            },
+            ("take `model.data_preprocessor.blending` out",),
+        ),
+        (
+            {
+                "options": {
+                    "train_dataloader.dataset.pipeline.4": {
+                        "type": "PytorchVideoWrapper",
+                        "op": "RandAugment",
+                    }
+                }
+            },
+            ("Install pytorchvideo",),
+        ),
+        (
+            {"options": {"default_hooks.timer.every": 2}},
+            ("nothing reads default_hooks.timer.every",),
+        ),
+        ({"options": {"train_dataloader.dataset.pipeline.3.size": 600}}, ("a training step",)),
+        (
+            {"options": {"val_dataloader.dataset.pipeline.4.input_format": "NCHW"}},
+            ("Error", "with these settings fails"),
+        ),
+        ({"train": {"batch_size": 5, "accumulate": 2}}, ("batch_size is 5", "multiple of 2")),
+        (
+            {"train": {"batch_size": 6, "device": "cpu", "gpus": 2, "nodes": 2}},
+            ("batch_size is 6", "multiple of 4"),
+        ),
+        ({"train": {"batch_size": 10**8}}, ("a step of 100000000 segments keeps", "batch_size`")),
+        (
+            {"train": {"precision": "fp16", "device": "cpu"}},
+            ("fp16", "needs a GPU", "expected fp32"),
+        ),
+        ({"train": {"precision": "bf16", "gpus": 0}, "remote": True}, ("bf16", "expected fp32")),
+        ({"train": {"bn": "sync", "device": "cpu"}}, ("bn is sync", "expected local or frozen")),
+        ({"csv": "no.csv"}, ("no.csv: no such file", "annotations: download: true")),
+        (
+            {
+                "predict": {"crops": 3},
+                "options": {
+                    "test_dataloader.dataset.pipeline.3": {"_delete_": True, "type": "Flip"}
+                },
+            },
+            ("predict: crops is 3", "no CenterCrop"),
+        ),
+    ],
+)
 def test_a_training_that_cannot_work_is_one_line(asked, slip, words):
     table = start_check(asked(**slip))
     (error,) = table.errors
@@ -141,8 +180,16 @@ def test_a_training_that_cannot_work_is_one_line(asked, slip, words):
 
 def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
     weights = StartWeights("http://a.b/c.pth", "weights/a.b/c.pth")
-    table = start_check(asked(csv="no.csv", download=True, root=str(tmp_path), remote=True,
-                              train={"precision": "bf16"}, weights=weights))  # fmt: skip
+    table = start_check(
+        asked(
+            csv="no.csv",
+            download=True,
+            root=str(tmp_path),
+            remote=True,
+            train={"precision": "bf16"},
+            weights=weights,
+        )
+    )
     assert not table.errors
     text = table.text()
     assert "M parameters\n" in text
@@ -213,8 +260,13 @@ class GrowingHead(I3DHead):
 
 
 def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_found(asked):
-    head = {"_delete_": True, "type": "GrowingHead", "in_channels": 432, "num_classes": 8,
-            "average_clips": "prob"}  # fmt: skip
+    head = {
+        "_delete_": True,
+        "type": "GrowingHead",
+        "in_channels": 432,
+        "num_classes": 8,
+        "average_clips": "prob",
+    }
     own = {"imports": [__name__]}
     (error,) = start_check(asked(options={"model.cls_head": head}, modules=own)).errors
     assert 'Unexpected key(s) in state_dict: "cls_head.late' in error

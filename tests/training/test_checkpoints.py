@@ -54,14 +54,19 @@ def test_a_file_that_cannot_be_read_is_an_error_and_stays(tmp_path):
     assert not isinstance(error.value, BrokenFile) and names(tmp_path) == ["iter_3.pth"]
 
 
-@pytest.mark.parametrize("stamp, words", [
-    ({**STAMP, "pair table": "cc"}, "pair table (cc there, bb here)"),
-    ({**STAMP, "model.backbone.type": "SlowOnly", "clean list": "dd"},
-     "clean list (dd there, aa here), model.backbone.type (SlowOnly there, absent here)"),
-    # This stamp shares no key with `STAMP`.
-    (dict.fromkeys("abcde", "0"), "clean list (absent there, aa here), "),
-    (None, "it holds no stamp"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "stamp, words",
+    [
+        ({**STAMP, "pair table": "cc"}, "pair table (cc there, bb here)"),
+        (
+            {**STAMP, "model.backbone.type": "SlowOnly", "clean list": "dd"},
+            "clean list (dd there, aa here), model.backbone.type (SlowOnly there, absent here)",
+        ),
+        # This stamp shares no key with `STAMP`.
+        (dict.fromkeys("abcde", "0"), "clean list (absent there, aa here), "),
+        (None, "it holds no stamp"),
+    ],
+)
 def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path, stamp, words):
     torch.save(content(1, stamp), tmp_path / "iter_4.pth")
     with pytest.raises(EpicError) as error:
@@ -128,12 +133,21 @@ def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):
     assert read_checkpoint(tmp_path / "iter_2.pth")["state_dict"]["weight"][0] == 2
 
 
-@pytest.mark.parametrize("content, words", [
-    ("<!DOCTYPE html>", "not weights that can be loaded safely .*expected a checkpoint of tensors"),
-    ({"epoch": 3}, "holds no tensors by name"),
-    ({"state_dict": [1]}, "holds no tensors by name"),
-    (nn.Conv2d(1, 1, 3).state_dict(), "weights of another model: 0 of its 2 tensors fit the 9 of "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (
+            "<!DOCTYPE html>",
+            "not weights that can be loaded safely .*expected a checkpoint of tensors",
+        ),
+        ({"epoch": 3}, "holds no tensors by name"),
+        ({"state_dict": [1]}, "holds no tensors by name"),
+        (
+            nn.Conv2d(1, 1, 3).state_dict(),
+            "weights of another model: 0 of its 2 tensors fit the 9 of ",
+        ),
+    ],
+)
 def test_what_is_no_weights_of_this_model_is_one_line(tmp_path, content, words):
     path = tmp_path / "weights.pth"
     path.write_text(content) if isinstance(content, str) else torch.save(content, path)

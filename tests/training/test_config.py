@@ -20,10 +20,15 @@ def loaders(config):
 
 def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
     config = built(
-        lab, epochs=20, seed=7, workers=3, batch_size=4,
-        checkpoint={"keep": 4}, validate={"every": 3, "segments": 2},
+        lab,
+        epochs=20,
+        seed=7,
+        workers=3,
+        batch_size=4,
+        checkpoint={"keep": 4},
+        validate={"every": 3, "segments": 2},
         options={"optim_wrapper.optimizer.lr": 0.5},
-    )  # fmt: skip
+    )
     assert config.train_cfg.max_epochs == 20
     # The warm-up does not end with the training, so it stays as it is.
     assert config.param_scheduler[0]["end"] == 1
@@ -55,12 +60,23 @@ def test_each_switch_of_the_head_reaches_the_config_and_none_changes_nothing(lab
     assert config.custom_hooks[2].momentum == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize("config, step, heads", [
-    ("config/x3d_s_epic_rgb_segments.py", {"type": "UniformSample", "clip_len": 13}, "both"),
-    ("config/lab_13x6.py", {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}, "pair"),
-    ("config/x3d_demo.py", {"type": "SampleFrames", "clip_len": 13, "frame_interval": 3}, "both"),
-    ("config/zoo/x3d_m.py", {"type": "SampleFrames", "clip_len": 16, "target_fps": 30}, "both"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, step, heads",
+    [
+        ("config/x3d_s_epic_rgb_segments.py", {"type": "UniformSample", "clip_len": 13}, "both"),
+        (
+            "config/lab_13x6.py",
+            {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6},
+            "pair",
+        ),
+        (
+            "config/x3d_demo.py",
+            {"type": "SampleFrames", "clip_len": 13, "frame_interval": 3},
+            "both",
+        ),
+        ("config/zoo/x3d_m.py", {"type": "SampleFrames", "clip_len": 16, "target_fps": 30}, "both"),
+    ],
+)
 def test_the_file_says_how_frames_are_taken_and_which_heads_learn(lab, config, step, heads):
     recipe, made = Config.fromfile(config), built(lab, config=config)
     for either in (recipe, made):
@@ -102,31 +118,36 @@ def test_a_config_of_mmaction2_is_one_line_with_the_lines_to_change(lab):
         built(lab, config=str(stock))
     text = str(caught.value)
     for line in (
-        "train_cfg.type = 'ResumableEpochLoop'", "test_evaluator.type = 'EpicPairMetric'",
+        "train_cfg.type = 'ResumableEpochLoop'",
+        "test_evaluator.type = 'EpicPairMetric'",
         "default_hooks.checkpoint.type = 'SafeCheckpointHook'",
         "val_dataloader.dataset.type = 'EpicSegmentVideoDataset'",
         "train_dataloader.dataset.pipeline.0.type = 'OpenSegment'",
         "test_dataloader.dataset.pipeline.2.type = 'DecodeSegment'",
-        "custom_hooks = [dict(type='SampleSeedHook')]", "a config on top of config/x3d_s_epic",
-    ):  # fmt: skip
+        "custom_hooks = [dict(type='SampleSeedHook')]",
+        "a config on top of config/x3d_s_epic",
+    ):
         assert line in text
     assert text.startswith(f"{stock}: ") and "\n" not in text and "model" not in text.split("; ")[0]
 
 
-@pytest.mark.parametrize("key, words", [
-    ("optim_wraper.optimizer.lr", "nothing reads optim_wraper; did you mean optim_wrapper?"),
-    ("optim_wrapper.optimizer.learning_rate", "nothing reads optim_wrapper.optimizer.learning"),
-    ("batch_size", "nothing reads batch_size; did you mean train_dataloader.batch_size?"),
-    ("model.cls_head.dropout_ratio", "did you mean model.cls_head.head.dropout_ratio?"),
-    ("model.cls_head.head.dropout_rate", "did you mean model.cls_head.head.dropout_ratio?"),
-    ("model.backbone.gama_w", "did you mean model.backbone.gamma_w?"),
-    ("train_dataloader.batchsize", "did you mean train_dataloader.batch_size?"),
-    ("train_dataloader.dataset.pipeline.2.short_sides", "pipeline.2.short_side?"),
-    ("train_dataloader.dataset.pipeline.7.size", "reads train_dataloader.dataset.pipeline.7;"),
-    # A backbone of another type has this key, as a test below shows.
-    ("model.backbone.depth", "nothing reads model.backbone.depth"),
-    ("default_hooks.checkpoint.second", "did you mean default_hooks.checkpoint.seconds?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key, words",
+    [
+        ("optim_wraper.optimizer.lr", "nothing reads optim_wraper; did you mean optim_wrapper?"),
+        ("optim_wrapper.optimizer.learning_rate", "nothing reads optim_wrapper.optimizer.learning"),
+        ("batch_size", "nothing reads batch_size; did you mean train_dataloader.batch_size?"),
+        ("model.cls_head.dropout_ratio", "did you mean model.cls_head.head.dropout_ratio?"),
+        ("model.cls_head.head.dropout_rate", "did you mean model.cls_head.head.dropout_ratio?"),
+        ("model.backbone.gama_w", "did you mean model.backbone.gamma_w?"),
+        ("train_dataloader.batchsize", "did you mean train_dataloader.batch_size?"),
+        ("train_dataloader.dataset.pipeline.2.short_sides", "pipeline.2.short_side?"),
+        ("train_dataloader.dataset.pipeline.7.size", "reads train_dataloader.dataset.pipeline.7;"),
+        # A backbone of another type has this key, as a test below shows.
+        ("model.backbone.depth", "nothing reads model.backbone.depth"),
+        ("default_hooks.checkpoint.second", "did you mean default_hooks.checkpoint.seconds?"),
+    ],
+)
 def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(lab, key, words):
     expected = f"^config: .* sets {key}, but nothing .*; expected a dotted key"
     with pytest.raises(EpicError, match=expected) as caught:
@@ -134,23 +155,39 @@ def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(la
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key, value, chosen", [
-    # The config lacks these keys, but their classes take them.
-    *((key, 1, {}) for key in (
-        # The base class takes it.
-        "model.cls_head.head.topk",
-        "optim_wrapper.optimizer.betas", "optim_wrapper.constructor",
-        "randomness.deterministic", "train_dataloader.prefetch_factor", "default_hooks.mine",
-        "env_cfg.cudnn_benchmark", "find_unused_parameters", "train_cfg.val_begin",
-        "train_dataloader.dataset.pipeline.1.target_fps", "train_dataloader.dataset.clip_seconds",
-    )),
-    ("train_cfg.max_epochs", 9, {"epochs": 3}),
-    ("train_dataloader.num_workers", 1, {"workers": 2}),
-    ("train_dataloader.persistent_workers", False, {"workers": 2}),
-    ("randomness.seed", 8, {"seed": 1}),
-    ("model.cls_head.head.dropout_ratio", 0.1, {"dropout": 0.5}),
-    ("train_dataloader.dataset.pipeline.4.scale", (32, 32), {"config": "config/zoo/tsn_r50.py"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key, value, chosen",
+    [
+        # The config lacks these keys, but their classes take them.
+        *(
+            (key, 1, {})
+            for key in (
+                # The base class takes it.
+                "model.cls_head.head.topk",
+                "optim_wrapper.optimizer.betas",
+                "optim_wrapper.constructor",
+                "randomness.deterministic",
+                "train_dataloader.prefetch_factor",
+                "default_hooks.mine",
+                "env_cfg.cudnn_benchmark",
+                "find_unused_parameters",
+                "train_cfg.val_begin",
+                "train_dataloader.dataset.pipeline.1.target_fps",
+                "train_dataloader.dataset.clip_seconds",
+            )
+        ),
+        ("train_cfg.max_epochs", 9, {"epochs": 3}),
+        ("train_dataloader.num_workers", 1, {"workers": 2}),
+        ("train_dataloader.persistent_workers", False, {"workers": 2}),
+        ("randomness.seed", 8, {"seed": 1}),
+        ("model.cls_head.head.dropout_ratio", 0.1, {"dropout": 0.5}),
+        (
+            "train_dataloader.dataset.pipeline.4.scale",
+            (32, 32),
+            {"config": "config/zoo/tsn_r50.py"},
+        ),
+    ],
+)
 def test_an_option_is_set_over_any_other_key_and_as_a_tuple_where_the_config_has_one(
     lab, key, value, chosen
 ):
@@ -194,12 +231,17 @@ def test_a_config_becomes_text_without_a_formatter_which_took_seconds_of_each_tr
     assert Config.fromstring(config.pretty_text, ".py").to_dict() == config.to_dict()
 
 
-@pytest.mark.parametrize("text, words", [
-    ('custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)\n',
-     r"cannot be read \(ModuleNotFoundError: No module named 'no_such_module'\); see `train: conf"),
-    ("epochs = (\n", r"cannot be read \(SyntaxError: "),
-    ('_base_ = ["none.py"]\n', r"cannot be read \(FileNotFoundError: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            'custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)\n',
+            r"cannot be read \(ModuleNotFoundError: No module named 'no_such_module'\); see `train: ",
+        ),
+        ("epochs = (\n", r"cannot be read \(SyntaxError: "),
+        ('_base_ = ["none.py"]\n', r"cannot be read \(FileNotFoundError: "),
+    ],
+)
 def test_a_config_that_cannot_be_read_or_is_not_there_is_one_line_with_the_cause(
     lab, tmp_path, text, words
 ):

@@ -29,13 +29,19 @@ def test_compilation_changes_the_time_and_not_the_sums():
     CompileHook().before_train(SimpleNamespace(model=SimpleNamespace(backbone=net)))
     assert torch.allclose(net(x), expected, atol=1e-6)
     assert set(net.state_dict()) == {
-        "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
         "1.num_batches_tracked",
-    }  # fmt: skip
+    }
 
 
-FIGURES = {f"epic/overall_{task}_accuracy_at_{k}" for task in ("verb", "noun", "action")
-           for k in (1, 5)}  # fmt: skip
+FIGURES = {
+    f"epic/overall_{task}_accuracy_at_{k}" for task in ("verb", "noun", "action") for k in (1, 5)
+}
 
 
 @pytest.mark.parametrize("reduce", ["max", "logsumexp"])
@@ -47,8 +53,10 @@ def test_the_figures_of_batches_are_the_official_ones_of_all_readable_samples(la
     # Train has not seen the pair of the last three.
     truth = [pairs[number % len(pairs)][:2] for number in range(27)] + [(90, 290)] * 3
     metric = EpicPairMetric(f"{lab.results}/clean/pairs.tsv", 97, 300, reduce)
-    samples = [{"pred_score": score, "verb": verb, "noun": noun}
-               for score, (verb, noun) in zip(scores, truth, strict=True)]  # fmt: skip
+    samples = [
+        {"pred_score": score, "verb": verb, "noun": noun}
+        for score, (verb, noun) in zip(scores, truth, strict=True)
+    ]
     broken = {**samples[0], "verb": 1, "noun": 1, "broken": True}
     for batch in (samples[:7], [broken], [*samples[7:], broken]):
         metric.process(None, batch)

@@ -81,14 +81,29 @@ ENDED = {
 }
 
 
-@pytest.mark.parametrize("cause, others, words", [
-    ("its own error", ("lost", "killed"), "^clean/train.txt: line 3: no video$"),
-    ("killed", ("lost", "ended by the launcher"), r"1 was killed by SIGKILL \(out of memory"),
-    ("aborted", ("waited",), r"killed by SIGABRT \(NCCL ends it so where another process did not"),
-    ("exit code", ("lost",), r"process 1 ended with exit code 3 \(its reason stands above\)"),
-    ("waited", ("ended by the launcher",), "process 1 found that another process did not answer"),
-    ("lost", ("ended by the launcher",), "1 failed with RuntimeError: Connection closed by peer "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "cause, others, words",
+    [
+        ("its own error", ("lost", "killed"), "^clean/train.txt: line 3: no video$"),
+        ("killed", ("lost", "ended by the launcher"), r"1 was killed by SIGKILL \(out of memory"),
+        (
+            "aborted",
+            ("waited",),
+            r"killed by SIGABRT \(NCCL ends it so where another process did not",
+        ),
+        ("exit code", ("lost",), r"process 1 ended with exit code 3 \(its reason stands above\)"),
+        (
+            "waited",
+            ("ended by the launcher",),
+            "process 1 found that another process did not answer",
+        ),
+        (
+            "lost",
+            ("ended by the launcher",),
+            "1 failed with RuntimeError: Connection closed by peer ",
+        ),
+    ],
+)
 def test_of_the_ends_of_several_processes_the_cause_is_the_error(cause, others, words):
     errors = []
     for end in (cause, *others):
@@ -235,10 +250,16 @@ def test_processes_share_indexes_and_listen_here_alone_and_one_that_is_killed_en
 def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, tmp_path):
     results = copy_results(lab, tmp_path)
     waits, hangs = (
-        begin(lab, results, signal_at(2, signal.SIGSTOP, of=1), gpus=2, patience=0.3,
-              of_several=(number, 2, f"{tmp_path}/store"))
+        begin(
+            lab,
+            results,
+            signal_at(2, signal.SIGSTOP, of=1),
+            gpus=2,
+            patience=0.3,
+            of_several=(number, 2, f"{tmp_path}/store"),
+        )
         for number in (0, 1)
-    )  # fmt: skip
+    )
     assert end_of(waits) == 1
     hangs.kill()
     assert "Timed out waiting" in (results / "said_0.txt").read_text().splitlines()[-1]

@@ -45,10 +45,14 @@ pytestmark = pytest.mark.slow
 # the iteration after which the training goes on, and settings.
 CUTS = {
     "no workers": (signal.SIGKILL, 5, 4, {"workers": 0}),
-    "workers": (signal.SIGTERM, 7, 7, {"workers": 2, "options": {
-        "train_dataloader.persistent_workers": False}}),
+    "workers": (
+        signal.SIGTERM,
+        7,
+        7,
+        {"workers": 2, "options": {"train_dataloader.persistent_workers": False}},
+    ),
     "persistent workers": (signal.SIGUSR1, 2, 2, {"workers": 2, "options": LATE}),
-}  # fmt: skip
+}
 
 
 PERSISTENT = pytest.param("persistent workers", marks=pytest.mark.thorough)
@@ -128,8 +132,13 @@ def test_a_run_that_goes_on_counts_what_is_left(cut):
 def test_a_training_that_is_stopped_leaves_a_page_without_paths_or_names(cut):
     results = cut("workers")[0]
     page = (results / PAGE_OF_CUT).read_text()
-    for words in ("schedule: 3 epochs of 3 steps", "GPU: none", "torch: ",
-                  "\nepoch 3/3: loss ", " segments/s, "):  # fmt: skip
+    for words in (
+        "schedule: 3 epochs of 3 steps",
+        "GPU: none",
+        "torch: ",
+        "\nepoch 3/3: loss ",
+        " segments/s, ",
+    ):
         assert words in page
     private = [getuser(), socket.gethostname(), "P01", "work_dirs", results.parent.name]
     assert [name for name in private if re.search(rf"\b{re.escape(name)}\b", page)] == []
@@ -213,14 +222,25 @@ def test_a_hook_of_the_user_that_raises_at_once_is_found_before_the_first_step(l
 BAD_LOSS = r"iteration \d: the loss is (nan|inf); the batch is (\S+), (\S+); the last good check"
 
 
-@pytest.mark.parametrize("optimizer, options, words", [
-    ({"lr": 1e30}, OFTEN, BAD_LOSS),
-    # The loss is read when the next step is on its way.
-    ({"lr": 1e30}, OFTEN | LATE, BAD_LOSS),
-    ({"lr": 1e30}, LATE, "2: the loss is (nan|inf); the batch is .*; nothing was saved before;"),
-    ({"type": "SGD", "lr": 1e20, "weight_decay": 1e30}, OFTEN,
-     "1: weights are NaN or infinite, and so not saved; nothing was saved before;"),
-], ids=["loss", "loss read late", "loss not saved", "weight"])  # fmt: skip
+@pytest.mark.parametrize(
+    "optimizer, options, words",
+    [
+        ({"lr": 1e30}, OFTEN, BAD_LOSS),
+        # The loss is read when the next step is on its way.
+        ({"lr": 1e30}, OFTEN | LATE, BAD_LOSS),
+        (
+            {"lr": 1e30},
+            LATE,
+            "2: the loss is (nan|inf); the batch is .*; nothing was saved before;",
+        ),
+        (
+            {"type": "SGD", "lr": 1e20, "weight_decay": 1e30},
+            OFTEN,
+            "1: weights are NaN or infinite, and so not saved; nothing was saved before;",
+        ),
+    ],
+    ids=["loss", "loss read late", "loss not saved", "weight"],
+)
 def test_a_loss_or_weight_that_is_not_finite_stops_before_it_is_saved(
     lab, tmp_path, optimizer, options, words
 ):

@@ -25,16 +25,26 @@ pytestmark = pytest.mark.slow
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize("kind, last", [
-    ("TPN", "cls_head.fc_cls.weight"), ("TRN", "cls_head.consensus.fc_fusion_scales.0.3.weight"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind, last",
+    [
+        ("TPN", "cls_head.fc_cls.weight"),
+        ("TRN", "cls_head.consensus.fc_fusion_scales.0.3.weight"),
+    ],
+)
 def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(
     lab, tmp_path, kind, last
 ):
     results = copy_results(lab, tmp_path, segments=4)
     config, path = str(DATA / f"{kind.lower()}.py"), results / "model.pth"
-    chosen = {"config": config, "load_from": None, "device": "cpu", "epochs": 1, "batch_size": 2,
-           "validate": {"segments": 2}}  # fmt: skip
+    chosen = {
+        "config": config,
+        "load_from": None,
+        "device": "cpu",
+        "epochs": 1,
+        "batch_size": 2,
+        "validate": {"segments": 2},
+    }
     train(TrainSettings.model_validate(chosen), **job(lab, results))
     # A kept model that can be read marks the run as finished.
     assert has_model(run_dir(results))
@@ -67,8 +77,13 @@ def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_
     # EPIC_100_train.csv has this many pairs.
     pairs = pairs.head(3568)
     write_pairs(pairs.rename_axis("pair_id").reset_index(), listed)
-    chosen = {"config": "config/x3d_s_epic_rgb_segments.py", "batch_size": 2, "workers": 0,
-              "device": "cpu", "epochs": 1}  # fmt: skip
+    chosen = {
+        "config": "config/x3d_s_epic_rgb_segments.py",
+        "batch_size": 2,
+        "workers": 0,
+        "device": "cpu",
+        "epochs": 1,
+    }
     recipe = built(lab, results, **chosen).model
     kinetics = {**recipe, "cls_head": {**recipe.cls_head.head, "num_classes": 400}}
     start, path = MODELS.build(kinetics).state_dict(), tmp_path / "x3d_s_kinetics400.pth"
@@ -86,8 +101,11 @@ def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_
     now = model.state_dict
     assert model.trained_on["load_from"] == str(path)
     assert now["cls_head.fc2.weight"].shape == (len(pairs) + 97 + 300, 2048)
-    moved = [name for name, value in start.items() if "fc2" not in name and not
-             torch.equal(value, now[name])]  # fmt: skip
+    moved = [
+        name
+        for name, value in start.items()
+        if "fc2" not in name and not torch.equal(value, now[name])
+    ]
     for part in ("backbone.conv1_s", "backbone.layer1", "backbone.layer4", "cls_head.fc1"):
         assert any(name.startswith(part) for name in moved), part
     change = max((start[k].float() - now[k].float()).abs().max() for k in moved if "weight" in k)
@@ -100,8 +118,15 @@ SLOW_ONLY = "config/slowonly_demo.py"
 
 def test_scores_of_the_heads_stand_in_the_submission_as_they_are(lab, tmp_path):
     results = copy_results(lab, tmp_path)
-    run(lab, results, heads="verb_noun", config=SLOW_ONLY, label_smoothing=0.1, epochs=1,
-        batch_size=4)  # fmt: skip
+    run(
+        lab,
+        results,
+        heads="verb_noun",
+        config=SLOW_ONLY,
+        label_smoothing=0.1,
+        epochs=1,
+        batch_size=4,
+    )
     model = load_model(results / "model.pth")
     assert model.heads == "verb_noun" and len(model.state_dict["cls_head.fc_cls.weight"]) == 397
     clean, val, out = (results / name for name in ("clean/val.txt", "val.pt", "submission.pt"))

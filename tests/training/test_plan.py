@@ -31,39 +31,59 @@ def plan(tmp_path):
     """
 
     def planned(
-        processes=1, val=VAL_LIST, device="cpu", sync_bn=None, nodes=1, config_precision="fp32",
-        most=None, model=CHANNELS_LAST, optimizer=None, **settings,
-    ):  # fmt: skip
+        processes=1,
+        val=VAL_LIST,
+        device="cpu",
+        sync_bn=None,
+        nodes=1,
+        config_precision="fp32",
+        most=None,
+        model=CHANNELS_LAST,
+        optimizer=None,
+        **settings,
+    ):
         (tmp_path / "val.txt").write_text(val)
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
-        config = Config({
-            "train_dataloader": loader, "val_dataloader": loader, "test_dataloader": loader,
-            "val_cfg": {"type": "ClipValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
-            "optim_wrapper": AUTOCAST[settings.get("precision", config_precision)]
-            | ({"optimizer": optimizer} if optimizer else {}),
-            "default_hooks": {"accumulate": {"most": most}} if most else {},
-            "model": model, "custom_hooks": [{"type": "OtherHook"}],
-            "sync_bn": sync_bn, "find_unused_parameters": True,
-        })  # fmt: skip
+        config = Config(
+            {
+                "train_dataloader": loader,
+                "val_dataloader": loader,
+                "test_dataloader": loader,
+                "val_cfg": {"type": "ClipValLoop"},
+                "val_evaluator": {"type": "EpicPairMetric"},
+                "optim_wrapper": AUTOCAST[settings.get("precision", config_precision)]
+                | ({"optimizer": optimizer} if optimizer else {}),
+                "default_hooks": {"accumulate": {"most": most}} if most else {},
+                "model": model,
+                "custom_hooks": [{"type": "OtherHook"}],
+                "sync_bn": sync_bn,
+                "find_unused_parameters": True,
+            }
+        )
         before = config.to_dict()
         made = plan_run(
-            config, TrainSettings(config="x.py", **settings), Placement(device, processes, nodes),
+            config,
+            TrainSettings(config="x.py", **settings),
+            Placement(device, processes, nodes),
             work_dir="w",
-        )  # fmt: skip
+        )
         assert config.to_dict() == before
         return made
 
     return planned
 
 
-@pytest.mark.parametrize("device, gpus, visible, expected", [
-    ("auto", None, 0, ("cpu", 1)),
-    ("auto", None, 4, ("cuda", 1)),
-    ("auto", 0, 4, ("cpu", 1)),
-    ("auto", 2, 4, ("cuda", 2)),
-    ("cpu", None, 4, ("cpu", 1)),
-    ("cpu", 2, 0, ("cpu", 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "device, gpus, visible, expected",
+    [
+        ("auto", None, 0, ("cpu", 1)),
+        ("auto", None, 4, ("cuda", 1)),
+        ("auto", 0, 4, ("cpu", 1)),
+        ("auto", 2, 4, ("cuda", 2)),
+        ("cpu", None, 4, ("cpu", 1)),
+        ("cpu", 2, 0, ("cpu", 2)),
+    ],
+)
 def test_a_training_goes_where_the_two_keys_say(device, gpus, visible, expected):
     assert choose_device(device, gpus, Gpus(visible, why_not=lambda: None)) == Placement(*expected)
 
@@ -84,10 +104,18 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
     assert plan(accumulate=4, model=MIXED).micro_batch == 2
 
 
-@pytest.mark.parametrize("asked, micro_batch", [
-    ({"most": 3}, 3), ({"most": 8}, 8), ({"most": 64}, 8), ({"most": 5}, 4),
-    ({"most": 3, "processes": 4}, 2), ({"most": 3, "accumulate": 1}, 8), ({}, 8),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "asked, micro_batch",
+    [
+        ({"most": 3}, 3),
+        ({"most": 8}, 8),
+        ({"most": 64}, 8),
+        ({"most": 5}, 4),
+        ({"most": 3, "processes": 4}, 2),
+        ({"most": 3, "accumulate": 1}, 8),
+        ({}, 8),
+    ],
+)
 def test_a_config_states_how_many_segments_fit_at_once_unless_parts_are_asked_for(
     plan, asked, micro_batch
 ):
@@ -109,18 +137,34 @@ def test_several_nodes_without_slurm_are_refused(monkeypatch):
         launch(settings(nodes=2))
 
 
-@pytest.mark.parametrize("asked, words", [
-    ({"precision": "bf16"}, "^train: precision is bf16, but MMEngine's autocast needs a GPU .*; e"),
-    ({"precision": "fp16", "gpus": 2, "processes": 2}, "^train: precision is fp16, .* on the CPU"),
-    ({"processes": 2, "sync_bn": "torch", "bn": "sync"}, "^train: bn is sync, .*; expected local"),
-    ({"processes": 2, "accumulate": 3}, "^train.batch_size is 8; expected a multiple of 6"),
-    ({"processes": 6, "nodes": 2}, r"of 6 \(train.nodes 2 x train.gpus 3 x train.acc"),
-    ({"processes": 2, "accumulate": 4, "model": MIXED},
-     "a segment at a time, but `model.data.*lower `train: acc"),
-    ({"val": ""}, r"val\.txt: no segment in it, and .*dropped\.tsv"),
-    ({"val": "a.MP4 0 9 1 1 a_0\na.MP4 0 9 -1 -1 a_1\na.MP4 0 9 -1 -1 a_2\n"},
-     "val.txt: a_1 and 1 more segments have no verb or noun"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        (
+            {"precision": "bf16"},
+            "^train: precision is bf16, but MMEngine's autocast needs a GPU .*; e",
+        ),
+        (
+            {"precision": "fp16", "gpus": 2, "processes": 2},
+            "^train: precision is fp16, .* on the CPU",
+        ),
+        (
+            {"processes": 2, "sync_bn": "torch", "bn": "sync"},
+            "^train: bn is sync, .*; expected local",
+        ),
+        ({"processes": 2, "accumulate": 3}, "^train.batch_size is 8; expected a multiple of 6"),
+        ({"processes": 6, "nodes": 2}, r"of 6 \(train.nodes 2 x train.gpus 3 x train.acc"),
+        (
+            {"processes": 2, "accumulate": 4, "model": MIXED},
+            "a segment at a time, but `model.data.*lower `train: acc",
+        ),
+        ({"val": ""}, r"val\.txt: no segment in it, and .*dropped\.tsv"),
+        (
+            {"val": "a.MP4 0 9 1 1 a_0\na.MP4 0 9 -1 -1 a_1\na.MP4 0 9 -1 -1 a_2\n"},
+            "val.txt: a_1 and 1 more segments have no verb or noun",
+        ),
+    ],
+)
 def test_what_cannot_be_done_is_one_line(plan, asked, words):
     with pytest.raises(EpicError, match=words):
         plan(**asked)
@@ -142,11 +186,15 @@ def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(p
     assert plan().config.train_dataloader.get("num_workers") is None
 
 
-@pytest.mark.parametrize("optimizer, device, fused", [
-    ("AdamW", "cuda", True), ("AdamW", "cpu", None),
-    # Torch has no such step of Rprop.
-    ("Rprop", "cuda", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "optimizer, device, fused",
+    [
+        ("AdamW", "cuda", True),
+        ("AdamW", "cpu", None),
+        # Torch has no such step of Rprop.
+        ("Rprop", "cuda", None),
+    ],
+)
 def test_a_gpu_does_the_optimizer_s_step_in_one_kernel_where_torch_can(
     plan, optimizer, device, fused
 ):
@@ -168,14 +216,17 @@ def test_batch_norm_over_processes_is_synced_or_frozen_as_the_setting_says(plan)
         assert hook_types(made) == ["OtherHook"]
 
 
-@pytest.mark.parametrize("device, precision, chosen, channels_last", [
-    ("cpu", "fp32", None, True),
-    ("cpu", "fp32", False, False),
-    ("cuda", "fp32", None, False),
-    ("cuda", "fp32", True, True),
-    ("cuda", "fp16", None, True),
-    ("cuda", "fp16", False, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "device, precision, chosen, channels_last",
+    [
+        ("cpu", "fp32", None, True),
+        ("cpu", "fp32", False, False),
+        ("cuda", "fp32", None, False),
+        ("cuda", "fp32", True, True),
+        ("cuda", "fp16", None, True),
+        ("cuda", "fp16", False, False),
+    ],
+)
 def test_the_layout_follows_device_and_precision_unless_it_is_set(
     plan, device, precision, chosen, channels_last
 ):
@@ -207,15 +258,31 @@ def test_a_training_on_val_validates_on_nothing_and_the_plan_says_why(plan):
 
 def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(lab, tmp_path):
     recompute = {"type": "RecomputeHook", "blocks": "backbone.layers"}
-    chosen = settings(options={"default_hooks.recompute": recompute}, ema=0.9, accumulate=2,
-                      compile=True, bn="frozen")  # fmt: skip
+    chosen = settings(
+        options={"default_hooks.recompute": recompute},
+        ema=0.9,
+        accumulate=2,
+        compile=True,
+        bn="frozen",
+    )
     config = build_config(chosen, lab.results, lab.root)
     made = plan_run(config, chosen, Placement("cpu", 1), work_dir=tmp_path).config
     names = [type(hook).__name__ for hook in Runner.from_cfg(made).hooks]
     assert names == [
-        "RuntimeInfoHook", "SampleSeedHook", "FrozenBatchNormHook", "IterTimerHook",
-        "DistSamplerSeedHook", "SyncBuffersHook", "EMAHook", "CompileHook", "AccumulateHook",
-        "RecomputeHook", "LoggerHook", "ParamSchedulerHook", "TelemetryHook", "SafeCheckpointHook",
-    ]  # fmt: skip
+        "RuntimeInfoHook",
+        "SampleSeedHook",
+        "FrozenBatchNormHook",
+        "IterTimerHook",
+        "DistSamplerSeedHook",
+        "SyncBuffersHook",
+        "EMAHook",
+        "CompileHook",
+        "AccumulateHook",
+        "RecomputeHook",
+        "LoggerHook",
+        "ParamSchedulerHook",
+        "TelemetryHook",
+        "SafeCheckpointHook",
+    ]
     assert list(PRIORITIES.values()) == sorted(PRIORITIES.values())
     assert [name for name in names if name in PRIORITIES] == list(PRIORITIES)

@@ -32,16 +32,28 @@ def test_each_number_has_a_source_and_each_difference_a_reason(name):
     assert config.reference.numbers and ("differs" in config.reference)
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda reference: reference.clear(), "missing; expected figure, numbers and differs"),
-    (lambda reference: reference.numbers.popitem(), "is .* here; state what it is there"),
-    (lambda reference: reference.numbers.update({"paper": {"table 3": {"rate": 0.01}}}),
-     "paper:table 3; expected owner/repository@commit:path"),
-    (lambda reference: reference.differs.pop("std"), r"std is \[123.* there .*say why in `diff"),
-    (lambda reference: reference.differs.update(rate="faster"), "has rate, which is the same"),
-    (lambda reference: reference.numbers["epic-kitchens/C1-Action-Recognition-TSN-TRN-TSM@e8e1a79"]
-     ["configs/tsm_rgb.yaml"].update(lr=1), "lr is none of the names"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda reference: reference.clear(), "missing; expected figure, numbers and differs"),
+        (lambda reference: reference.numbers.popitem(), "is .* here; state what it is there"),
+        (
+            lambda reference: reference.numbers.update({"paper": {"table 3": {"rate": 0.01}}}),
+            "paper:table 3; expected owner/repository@commit:path",
+        ),
+        (
+            lambda reference: reference.differs.pop("std"),
+            r"std is \[123.* there .*say why in `diff",
+        ),
+        (lambda reference: reference.differs.update(rate="faster"), "has rate, which is the same"),
+        (
+            lambda reference: reference.numbers[
+                "epic-kitchens/C1-Action-Recognition-TSN-TRN-TSM@e8e1a79"
+            ]["configs/tsm_rgb.yaml"].update(lr=1),
+            "lr is none of the names",
+        ),
+    ],
+)
 def test_a_number_without_source_or_reason_is_one_line(change, words):
     config = recipe("tsm_r50")
     change(config.reference)
@@ -100,8 +112,10 @@ def test_the_trunk_s_gradient_is_the_published_one_or_the_rate_makes_up_for_it(n
     labels = {"pair": ids, "verb": verb, "noun": noun}
     features = torch.randn(16, 432, requires_grad=True)
     layers = {
-        "pair": nn.Linear(432, 3568), "verb": nn.Linear(432, 97), "noun": nn.Linear(432, 300),
-    }  # fmt: skip
+        "pair": nn.Linear(432, 3568),
+        "verb": nn.Linear(432, 97),
+        "noun": nn.Linear(432, 300),
+    }
     for layer in layers.values():
         nn.init.normal_(layer.weight, std=0.01)
     scores = {task: layer(features) for task, layer in layers.items()}
@@ -150,9 +164,15 @@ def grouped(name, rules=None):
     return rates_and_decays, dict(network.named_parameters()), groups
 
 
-@pytest.mark.parametrize("name, kept", [
-    (DEFAULT, ()), ("lavila_b", ()), ("avion_b", ("cls_token", "pos_embed")), ("mvitv2_s", ()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, kept",
+    [
+        (DEFAULT, ()),
+        ("lavila_b", ()),
+        ("avion_b", ("cls_token", "pos_embed")),
+        ("mvitv2_s", ()),
+    ],
+)
 def test_norms_biases_and_named_embeddings_do_not_decay_and_all_else_does(name, kept):
     """MMEngine's own constructor was used: a rate for LaViLa's backbone switched its rule for norms
     and biases off in the backbone."""

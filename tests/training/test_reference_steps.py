@@ -104,15 +104,24 @@ def ours(name, lab, folder):
     path, _, options = shrunk(name)
     results = copy_results(lab, folder, SEGMENTS)
     options = options | {"default_hooks.recorder": {"type": "RecorderHook"}}
-    settings = {"config": path, "load_from": None, "from_scratch": True, "batch_size": BATCH,
-                "workers": 0, "device": "cpu", "precision": "fp32", "options": options}  # fmt: skip
+    settings = {
+        "config": path,
+        "load_from": None,
+        "from_scratch": True,
+        "batch_size": BATCH,
+        "workers": 0,
+        "device": "cpu",
+        "precision": "fp32",
+        "options": options,
+    }
     with pytest.raises(TwoSteps):
         train(TrainSettings.model_validate(settings), **job(lab, results))
     return read_pairs(results / "clean/pairs.tsv")
 
 
-def two_steps(network, pairs, *, logits, loss, groups, optimizer, rate, prepare=None, mix=None,
-              clip=None):  # fmt: skip
+def two_steps(
+    network, pairs, *, logits, loss, groups, optimizer, rate, prepare=None, mix=None, clip=None
+):
     """Do two steps on the recorded batches: seed, forward, loss, backward, clip, optimizer's step.
 
     Args:
@@ -230,10 +239,15 @@ def epic_slowfast(network, pairs, listed):
         return begin + (base - begin) * epoch
 
     return two_steps(
-        network, pairs, logits=of_clips, loss=loss, prepare=freeze, rate=rate,
+        network,
+        pairs,
+        logits=of_clips,
+        loss=loss,
+        prepare=freeze,
+        rate=rate,
         groups=lambda network: all_learned(network, weight_decay=1e-4),
         optimizer=lambda groups: torch.optim.SGD(groups, lr=1, momentum=0.9, nesterov=True),
-    )  # fmt: skip
+    )
 
 
 def epic_tsm(network, pairs, listed):
@@ -250,11 +264,16 @@ def epic_tsm(network, pairs, listed):
         return sum(losses_of(scores, ids, shares, pairs, ("verb", "noun"))) / 2
 
     return two_steps(
-        network, pairs, logits=of_frames, loss=loss, prepare=partial, clip=20,
+        network,
+        pairs,
+        logits=of_frames,
+        loss=loss,
+        prepare=partial,
+        clip=20,
         rate=lambda step: 0.01 * BATCH / 64,
         groups=lambda network: all_learned(network, weight_decay=5e-4),
         optimizer=lambda groups: torch.optim.SGD(groups, lr=1, momentum=0.9),
-    )  # fmt: skip
+    )
 
 
 def warm_up(first, base, epochs):
@@ -270,8 +289,9 @@ def flat_apart(network, decay, kept=()):
         is_kept = parameter.ndim < 2 or any(part in name for part in kept)
         (undecayed if is_kept else decayed).append(parameter)
     return [
-        {"params": decayed, "weight_decay": decay}, {"params": undecayed, "weight_decay": 0.0},
-    ]  # fmt: skip
+        {"params": decayed, "weight_decay": decay},
+        {"params": undecayed, "weight_decay": 0.0},
+    ]
 
 
 def lavila(network, pairs, listed):
@@ -284,10 +304,14 @@ def lavila(network, pairs, listed):
 
     scale = 0.1 * BATCH / 128
     return two_steps(
-        network, pairs, logits=of_clips, loss=loss, rate=warm_up(1e-6 * scale, 3e-3 * scale, 1),
+        network,
+        pairs,
+        logits=of_clips,
+        loss=loss,
+        rate=warm_up(1e-6 * scale, 3e-3 * scale, 1),
         groups=lambda network: flat_apart(network, 4e-5),
         optimizer=lambda groups: torch.optim.SGD(groups, lr=1, momentum=0.9),
-    )  # fmt: skip
+    )
 
 
 def mixup(clips):
@@ -322,11 +346,15 @@ def avion(network, pairs, listed):
 
     scale = BATCH / 128
     return two_steps(
-        network, pairs, logits=of_clips, loss=loss, mix=mixup,
+        network,
+        pairs,
+        logits=of_clips,
+        loss=loss,
+        mix=mixup,
         rate=warm_up(1e-6 * scale, 3e-3 * scale, 2),
         groups=lambda network: flat_apart(network, 4e-5, ("cls_token", "pos_embed")),
         optimizer=lambda groups: torch.optim.SGD(groups, lr=1, momentum=0.9),
-    )  # fmt: skip
+    )
 
 
 def videomae(network, pairs, listed):
@@ -352,10 +380,15 @@ def videomae(network, pairs, listed):
 
     scale = BATCH / 256
     return two_steps(
-        network, pairs, logits=of_clips, loss=loss, mix=mixup, groups=groups,
+        network,
+        pairs,
+        logits=of_clips,
+        loss=loss,
+        mix=mixup,
+        groups=groups,
         rate=warm_up(1e-6 * scale, 5e-4 * scale, 5),
         optimizer=lambda groups: torch.optim.AdamW(groups, lr=1, betas=(0.9, 0.999), eps=1e-8),
-    )  # fmt: skip
+    )
 
 
 def x3d(network, pairs, listed):
@@ -371,15 +404,26 @@ def x3d(network, pairs, listed):
         return base * (0.1 + 0.9 * (step / STEPS if later else step / (STEPS - 1)))
 
     return two_steps(
-        network, pairs, logits=of_clips, loss=loss, rate=rate, clip=40,
+        network,
+        pairs,
+        logits=of_clips,
+        loss=loss,
+        rate=rate,
+        clip=40,
         groups=lambda network: flat_apart(network, 5e-5),
         optimizer=lambda groups: torch.optim.SGD(groups, lr=1, momentum=0.9, nesterov=True),
-    )  # fmt: skip
+    )
 
 
 MIXED = ("avion_b", "videomae_b")
-LOOPS = {"slowfast_r50": epic_slowfast, "tsm_r50": epic_tsm, "lavila_b": lavila,
-         "avion_b": avion, "videomae_b": videomae, DEFAULT: x3d}  # fmt: skip
+LOOPS = {
+    "slowfast_r50": epic_slowfast,
+    "tsm_r50": epic_tsm,
+    "lavila_b": lavila,
+    "avion_b": avion,
+    "videomae_b": videomae,
+    DEFAULT: x3d,
+}
 
 
 @pytest.mark.parametrize("name", LOOPS)

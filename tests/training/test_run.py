@@ -170,8 +170,12 @@ def test_training_on_train_and_val_validates_on_nothing_and_a_frozen_batch_norm_
     results = copy_results(lab, tmp_path)
     clean = results / "clean"
     (clean / "val.txt").write_text("".join((clean / "val.txt").open().readlines()[:2]))
-    join_train_and_val(clean / "train.txt", clean / "val.txt", clean / "trainval.txt",
-                       str(clean / "trainval_pairs.tsv"))  # fmt: skip
+    join_train_and_val(
+        clean / "train.txt",
+        clean / "val.txt",
+        clean / "trainval.txt",
+        str(clean / "trainval_pairs.tsv"),
+    )
     weights = run(lab, results, split="trainval", bn="frozen", epochs=1, validate={"every": 1})
     model = load_model(results / "model.pth")
     assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 10
@@ -194,8 +198,13 @@ def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, 
     """The tool knows nothing of the workflow: its process imports only what the config names."""
     tool = Path(mmaction.__file__).parent / ".mim/tools/train.py"
     folder = tmp_path / "own"
-    options = {**SMALL, "train_dataloader.batch_size": 2, "train_cfg.max_epochs": 1,
-               "train_cfg.val_interval": 1, "default_hooks.checkpoint.iterations": 2}  # fmt: skip
+    options = {
+        **SMALL,
+        "train_dataloader.batch_size": 2,
+        "train_cfg.max_epochs": 1,
+        "train_cfg.val_interval": 1,
+        "default_hooks.checkpoint.iterations": 2,
+    }
     chosen = [f"{key}={value}".replace(" ", "") for key, value in options.items()]
     results = copy_results(lab, tmp_path)
     (tmp_path / "videos").symlink_to(lab.root)
@@ -203,8 +212,16 @@ def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, 
     assert results == tmp_path / "results"
 
     def train(*more):
-        done = python(tool, Path(DEMO).absolute(), "--work-dir", folder, *more, "--cfg-options",
-                      *chosen, cwd=tmp_path)  # fmt: skip
+        done = python(
+            tool,
+            Path(DEMO).absolute(),
+            "--work-dir",
+            folder,
+            *more,
+            "--cfg-options",
+            *chosen,
+            cwd=tmp_path,
+        )
         return torch.load(folder / "iter_4.pth", weights_only=True)["state_dict"], done
 
     whole, _ = train()

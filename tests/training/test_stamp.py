@@ -93,8 +93,10 @@ def test_a_field_that_does_not_change_what_is_learned_leaves_the_stamp(lab, resu
 def test_where_files_stand_and_how_they_are_loaded_make_no_other_run(lab, results, tmp_path):
     first = stamp(lab, results)
     moved = copy_results(lab, tmp_path / "moved")
-    options = {"default_hooks.logger.interval": 7,
-               "train_dataloader.dataset.data_root": "elsewhere"}  # fmt: skip
+    options = {
+        "default_hooks.logger.interval": 7,
+        "train_dataloader.dataset.data_root": "elsewhere",
+    }
     assert first == stamp(lab, moved, options=options)
     # Both runs take 8 segments a step.
     assert first == stamp(lab, results, batch_size=4, processes=2)

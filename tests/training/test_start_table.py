@@ -16,8 +16,10 @@ PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
 
 def table(*labels):
     """A list of segments of one video with these (verb, noun) labels."""
-    rows = [("P01/P01_01.MP4", 0, 50, verb, noun, f"P01_01_{i}") for i, (verb, noun) in
-            enumerate(labels)]  # fmt: skip
+    rows = [
+        ("P01/P01_01.MP4", 0, 50, verb, noun, f"P01_01_{i}")
+        for i, (verb, noun) in enumerate(labels)
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS[:6]))
 
 
@@ -33,28 +35,51 @@ def checked(
     sample=None,
     **changes,
 ):
-    config = Config({
-        "model": {"type": "Recognizer3D", "backbone": {"type": "X3D"},
-                  "cls_head": {"heads": "pair", "head": {"dropout_ratio": 0.5,
-                                                       "label_smooth_eps": 0.1}}},
-        "train_dataloader": {"batch_size": 2, "num_workers": workers,
-                             "dataset": {"pipeline": [sample or DENSE]}},
-        "val_dataloader": {"dataset": {}},
-        "train_cfg": {"max_epochs": 10, "val_interval": 5}, "work_dir": "work_dirs/abc",
-        "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.01}},
-        "auto_scale_lr": {"enable": True, "base_batch_size": 32}, "load_from": None,
-    })  # fmt: skip
+    config = Config(
+        {
+            "model": {
+                "type": "Recognizer3D",
+                "backbone": {"type": "X3D"},
+                "cls_head": {
+                    "heads": "pair",
+                    "head": {"dropout_ratio": 0.5, "label_smooth_eps": 0.1},
+                },
+            },
+            "train_dataloader": {
+                "batch_size": 2,
+                "num_workers": workers,
+                "dataset": {"pipeline": [sample or DENSE]},
+            },
+            "val_dataloader": {"dataset": {}},
+            "train_cfg": {"max_epochs": 10, "val_interval": 5},
+            "work_dir": "work_dirs/abc",
+            "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.01}},
+            "auto_scale_lr": {"enable": True, "base_batch_size": 32},
+            "load_from": None,
+        }
+    )
     config.merge_from_dict(changes)
     plan = TrainingPlan(
-        config=config, placement=Placement(device, processes),
-        batch_per_process=2, micro_batch=micro_batch, precision=precision,
-        val=val, no_val="" if val is not None else "no segment to validate on",
-    )  # fmt: skip
+        config=config,
+        placement=Placement(device, processes),
+        batch_per_process=2,
+        micro_batch=micro_batch,
+        precision=precision,
+        val=val,
+        no_val="" if val is not None else "no segment to validate on",
+    )
     return Found(
-        plan=plan, parameters=3_794_322, weights="", disk="9.0 GB free", attends=attends,
-        loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds,
+        plan=plan,
+        parameters=3_794_322,
+        weights="",
+        disk="9.0 GB free",
+        attends=attends,
+        loss=2.0,
+        seconds=9.0,
+        step_seconds=0.5,
+        load_seconds=load_seconds,
         shape=(1, 3, 13, 160, 160),
-    )  # fmt: skip
+    )
 
 
 def described(train, **changes):
@@ -78,13 +103,16 @@ def test_the_table_says_data_model_schedule_device_and_time():
     assert rows["time"].startswith("about 11 seconds (0.50 s a step")
 
 
-@pytest.mark.parametrize("sample, words", [
-    (DENSE, "13 frames, 6 apart at the file's rate"),
-    (DENSE | {"target_fps": 60}, "13 frames, 6 apart at 60 frames a second"),
-    ({"type": "UniformSample", "clip_len": 16}, "16 frames over the whole segment"),
-    (DENSE | {"clip_len": 1, "num_clips": 8}, "8 frames over the whole segment"),
-    ({"type": "MySample"}, "frames as a step of its own takes them"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sample, words",
+    [
+        (DENSE, "13 frames, 6 apart at the file's rate"),
+        (DENSE | {"target_fps": 60}, "13 frames, 6 apart at 60 frames a second"),
+        ({"type": "UniformSample", "clip_len": 16}, "16 frames over the whole segment"),
+        (DENSE | {"clip_len": 1, "num_clips": 8}, "8 frames over the whole segment"),
+        ({"type": "MySample"}, "frames as a step of its own takes them"),
+    ],
+)
 def test_the_table_says_how_a_clip_takes_its_frames(sample, words):
     assert dict(described(table((0, 0)), sample=sample).rows)["clip"] == words
 
@@ -100,25 +128,45 @@ ON_GPU = {
 }
 
 
-@pytest.mark.parametrize("changes, words, not_words", [
-    ({"labels": [(0, 0), (0, 1)], "val": [(0, 0), (1, 1), (1, 1)]},
-     ["warning: 2 verbs have no segment to learn from and are never predicted",
-      "warning: 2 of 3 val segments (66.7 %) are of 1 pairs that train never has",
-      "warning: a batch of 4 is larger than the data: 2 segments"], ["nouns have no segment"]),
-    ({}, [f"{FEW_A_PROCESS} its statistics are poor: raise `batch_size` to 64, or set `bn: sync` "
-          "or `frozen`", ", float32, bn local", "val: none: no segment to validate on\n"],
-     [FLOAT32, RATE]),
-    ({"sync_bn": "torch"}, ["bn sync"], ["BatchNorm sees"]),
-    ({"processes": 1, "micro_batch": 2}, ["device: CPU, 1 x "], [", bn ", "BatchNorm sees"]),
-    (ON_GPU, [FLOAT32], []),
-    (ON_GPU | {"attends": False}, [], [FLOAT32]),
-    (ON_GPU | {"precision": "fp16"}, [], [FLOAT32]),
-    (ON_GPU | {"remote_device": "cpu"}, [], [FLOAT32]),
-    ({"optim_wrapper.optimizer.lr": 0.0}, [RATE], []),
-    ({"model.cls_head.heads": "both", "val": [(0, 0), (2, 0)]},
-     ["head: pairs, verbs and nouns, dropout 0.5, label smoothing 0.1",
-      "can be right by `export: reduce: heads` or `joint` alone"], []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, words, not_words",
+    [
+        (
+            {"labels": [(0, 0), (0, 1)], "val": [(0, 0), (1, 1), (1, 1)]},
+            [
+                "warning: 2 verbs have no segment to learn from and are never predicted",
+                "warning: 2 of 3 val segments (66.7 %) are of 1 pairs that train never has",
+                "warning: a batch of 4 is larger than the data: 2 segments",
+            ],
+            ["nouns have no segment"],
+        ),
+        (
+            {},
+            [
+                f"{FEW_A_PROCESS} its statistics are poor: raise `batch_size` to 64, or set `bn: "
+                "sync` or `frozen`",
+                ", float32, bn local",
+                "val: none: no segment to validate on\n",
+            ],
+            [FLOAT32, RATE],
+        ),
+        ({"sync_bn": "torch"}, ["bn sync"], ["BatchNorm sees"]),
+        ({"processes": 1, "micro_batch": 2}, ["device: CPU, 1 x "], [", bn ", "BatchNorm sees"]),
+        (ON_GPU, [FLOAT32], []),
+        (ON_GPU | {"attends": False}, [], [FLOAT32]),
+        (ON_GPU | {"precision": "fp16"}, [], [FLOAT32]),
+        (ON_GPU | {"remote_device": "cpu"}, [], [FLOAT32]),
+        ({"optim_wrapper.optimizer.lr": 0.0}, [RATE], []),
+        (
+            {"model.cls_head.heads": "both", "val": [(0, 0), (2, 0)]},
+            [
+                "head: pairs, verbs and nouns, dropout 0.5, label smoothing 0.1",
+                "can be right by `export: reduce: heads` or `joint` alone",
+            ],
+            [],
+        ),
+    ],
+)
 def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, words, not_words):
     options = {"labels": [(0, 0)], "val": None, "remote_device": ""} | changes
     train, val = table(*options.pop("labels")), options.pop("val")
@@ -129,14 +177,17 @@ def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, word
     assert [word for word in not_words if word in text] == []
 
 
-@pytest.mark.parametrize("device, load_seconds, seconds", [
-    # Each of 10 steps takes 0.5 s. Meanwhile 2 segments of 0.1 s each are loaded.
-    ("cuda", 0.1, 5.0),
-    # Here the loader is the limit.
-    ("cuda", 2.0, 40.0),
-    # A CPU loads and computes one after the other.
-    ("cpu", 0.1, 7.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "device, load_seconds, seconds",
+    [
+        # Each of 10 steps takes 0.5 s. Meanwhile 2 segments of 0.1 s each are loaded.
+        ("cuda", 0.1, 5.0),
+        # Here the loader is the limit.
+        ("cuda", 2.0, 40.0),
+        # A CPU loads and computes one after the other.
+        ("cpu", 0.1, 7.0),
+    ],
+)
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
     check = checked(processes=1, micro_batch=2, device=device, load_seconds=load_seconds, workers=1)
     assert epoch_seconds(check, 10) == pytest.approx(seconds)
