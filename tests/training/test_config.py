@@ -236,7 +236,7 @@ def test_a_config_becomes_text_without_a_formatter_which_took_seconds_of_each_tr
     [
         (
             'custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)\n',
-            r"cannot be read \(ModuleNotFoundError: No module named 'no_such_module'\); see `train: ",
+            r"cannot be read \(ModuleNotFoundError: No module named 'no_such_module'\); see ",
         ),
         ("epochs = (\n", r"cannot be read \(SyntaxError: "),
         ('_base_ = ["none.py"]\n', r"cannot be read \(FileNotFoundError: "),
