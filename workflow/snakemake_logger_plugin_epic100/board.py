@@ -17,7 +17,7 @@ from snakemake_logger_plugin_epic100.logs import (
     state_of,
 )
 
-# The executor tells the id that a job has at its scheduler: `Job 3 has been submitted with SLURM
+# The executor tells the id that a job has at its scheduler: `Job 3 has been submitted with ...
 # jobid 4711`.
 SUBMITTED = re.compile(r"Job (\d+) (?:goes on as|has been submitted with) \w+ jobid '?([\w.-]+)")
 # The logs of these rules tell their result in a line that begins like this. It is shown when the
