@@ -116,9 +116,7 @@ def train_probe(
     """
     if why := unusable(settings.device):
         raise EpicError(f"probe: torch cannot compute on {settings.device}: {why}")
-    table = read_clean_list(segments)
-    if table.empty:
-        raise EpicError(f"{segments}: no segment in it to learn from; see dropped.tsv beside it")
+    table = _segments_to_learn_from(segments)
     tokens = read_tokens(table, indexes, None)
     # The segments of val are part of trainval, so a probe of trainval is not validated on them.
     val_table = read_clean_list(val) if split == "train" else table[:0]
@@ -126,26 +124,22 @@ def train_probe(
         read_tokens(val_table, indexes, tokens.source) if len(val_table) else tokens.part([])
     )
     pair_table = read_pairs(pairs)
-    id_of_pair = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(pair_table)}
-    labels = torch.tensor(
-        [id_of_pair[pair] for pair in zip(table["verb"], table["noun"], strict=True)]
-    )
+    labels = _pair_ids(table, pair_table)
     sizes = output_sizes(settings.heads, len(pair_table), *classes)
     loss = OutputsLoss(pair_table, settings.heads, *classes, smoothing=settings.label_smoothing)
     metric = EpicPairMetric(str(pairs), *classes, heads=settings.heads)
     states_folder = Path(model_path).with_suffix(".states")
 
     def train(
-        trials: list[Trial], learned: np.ndarray, checked_tokens: Tokens, checked: pd.DataFrame
+        trials: list[Trial], train_rows: np.ndarray, val_tokens: Tokens, val_table: pd.DataFrame
     ) -> None:
-        """Fit trials to the segments with the numbers `learned`, and validate on `checked`."""
-        validate = partial(_accuracies, metric, checked_tokens, checked, sizes)
+        """Fit trials to the segments with these row numbers, and validate on those of val."""
+        validate = partial(_accuracies, metric, val_tokens, val_table, sizes)
         # The saved state holds figures of the validated segments, so its name depends on them too.
-        facts = [settings, tokens.source, tokens.mean_and_std[0].tolist(), *map(str, trials)]
-        lists = [table.iloc[learned].to_csv(), checked.to_csv(), pair_table, sizes]
-        key = hashlib.sha256(repr((facts, lists)).encode()).hexdigest()
-        state = states_folder / f"{key}.pt"
-        fit(trials, tokens.part(learned), labels[learned], loss, settings, validate, state)
+        settings_and_tokens = [settings, tokens.source, tokens.mean_and_std[0].tolist()]
+        lists = [table.iloc[train_rows].to_csv(), val_table.to_csv(), pair_table, sizes]
+        state = states_folder / _state_name(*settings_and_tokens, *map(str, trials), *lists)
+        fit(trials, tokens.part(train_rows), labels[train_rows], loss, settings, validate, state)
 
     new_trial = partial(_new_trial, settings, tokens, sum(sizes.values()))
     grid = [*itertools.product(_as_list(settings.lr), _as_list(settings.weight_decay))]
@@ -155,12 +149,8 @@ def train_probe(
         raise EpicError(f"probe: no segment of val is left by {split}; set `choose: train`")
     if chosen_on == "train":
         is_held_back = _in_held_back_videos(table["path"], settings.seed)
-        train(
-            trials,
-            numbers[~is_held_back],
-            tokens.part(numbers[is_held_back]),
-            table[is_held_back],
-        )
+        held_back = numbers[is_held_back]
+        train(trials, numbers[~is_held_back], tokens.part(held_back), table.iloc[held_back])
         chosen = _best(trials)
         # The chosen trial has not learned from the held-back videos, so a new one learns from all.
         best = new_trial(chosen.lr, chosen.weight_decay)
@@ -177,12 +167,10 @@ def train_probe(
         "chosen_on": chosen_on,
         "chosen_of": len(grid),
     }
-    state = {key: value.detach().cpu().clone() for key, value in best.probe.state_dict().items()}
+    weights = {name: value.detach().cpu() for name, value in best.probe.state_dict().items()}
     config = _config(settings, tokens.source, best, HuggingFaceFolder(folder) if folder else None)
-    save_model(
-        TrainedModel(state, pair_table, *classes, config, trained_on, settings.heads, names),
-        model_path,
-    )
+    model = TrainedModel(weights, pair_table, *classes, config, trained_on, settings.heads, names)
+    save_model(model, model_path)
     write_trials({str(trial): trial.history for trial in trials}, trials_path)
     write_epochs(best.history, history_path)
     remove_folder(states_folder)
@@ -315,6 +303,26 @@ def _config(
         config["encoder"] = {"path": str(folder.folder), "license": folder.license}
         config["test_dataloader"] = {"dataset": {"pipeline": clip_pipeline(folder)}}
     return config
+
+
+def _segments_to_learn_from(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a clean list; EpicError if it is empty."""
+    table = read_clean_list(path)
+    if table.empty:
+        raise EpicError(f"{path}: no segment in it to learn from; see dropped.tsv beside it")
+    return table
+
+
+def _pair_ids(table: pd.DataFrame, pair_table: list[tuple[int, int, int]]) -> Tensor:
+    """The pair id of each segment, int64 [N]."""
+    id_of_pair = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(pair_table)}
+    pairs = zip(table["verb"], table["noun"], strict=True)
+    return torch.tensor([id_of_pair[pair] for pair in pairs])
+
+
+def _state_name(*facts: Any) -> str:
+    """The name of a saved state: a digest of all that the result of a training follows from."""
+    return f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.pt"
 
 
 def fit(
