@@ -279,7 +279,7 @@ class LateHook(Hook):
             with Reads(self.reads):
                 step(batch, waited)
 
-        loop.behind, loop.step = 1, counted
+        loop.max_pending, loop.step = 1, counted
 
 
 class Reads(TorchDispatchMode):

@@ -51,9 +51,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     all epochs. So a state saved after the last batch of an epoch differs from one saved after its
     validation. It works with any sampler that derives its order from its seed and epoch.
 
-    On a GPU no step waits for the device. The figures of a step are read when the next step is on
-    its way (`behind`), or when the epoch ends or a checkpoint is saved (`catch_up`). Hooks get the
-    figures that were read last as `outputs`: numbers. On a CPU each step is read at once.
+    On a GPU no step waits for the device: a step is pending until its figures are read, which is
+    after the next one was given to the device, or when the epoch ends or a checkpoint is saved
+    (`catch_up`). Hooks get the figures that were read last as `outputs`: numbers. On a CPU each
+    step is read at once.
 
     Attributes:
         history: What the training measured so far.
@@ -62,7 +63,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         signals: The signals that ask this process to stop.
         stopping: Whether any process had been asked to stop at the step that was read last.
         micro_batch: Largest number of segments to train on at once; None means the whole batch.
-        behind: Number of earlier steps that may be unread after a step: 1 on a GPU, 0 on a CPU.
+        max_pending: Steps that may be given to the device and not read yet: 1 on a GPU, 0 on a CPU.
         loss: Loss of the step that was read last, the mean over processes.
         clock: Seconds of rank 0's monotonic clock at that step.
         computed: Seconds that this process computed for that step, without hooks.
@@ -83,10 +84,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.micro_batch: int | None = None
         self.dtype = dtype_of(self.runner.cfg)
         self.device = next(self.runner.model.parameters()).device
-        self.behind = int(self.device.type == "cuda")
+        self.max_pending = int(self.device.type == "cuda")
         self.loss, self.clock, self.computed = math.nan, 0.0, 0.0
         self.figures: dict[str, float] = {}
-        self._on_their_way: list[Step] = []
+        self._pending_steps: list[Step] = []
         self._last_end: Mark | None = None
         self._config_text = ""
         batch_sampler = self.dataloader.batch_sampler
@@ -164,7 +165,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             asked_at = time.perf_counter()
 
     def step(self, batch: dict, waited: float) -> None:
-        """Train on one batch, and read the steps that are no longer on their way."""
+        """Train on one batch, and read steps until at most `max_pending` are pending."""
         runner, batch_index = self.runner, self._iter - self._epoch * len(self.dataloader)
         runner.call_hook("before_train_iter", batch_idx=batch_index, data_batch=batch)
         began = Mark(self.device)
@@ -177,17 +178,17 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         step = Step(self._iter, batch, lr, waited, self._last_end, began, Mark(self.device))
         step.send(outputs, asked=self.signals.requested is not None)
         self._last_end = step.ended
-        self._on_their_way.append(step)
-        self.catch_up(self.behind)
+        self._pending_steps.append(step)
+        self.catch_up(self.max_pending)
         runner.call_hook(
             "after_train_iter", batch_idx=batch_index, data_batch=batch, outputs=self.figures
         )
         self._iter += 1
 
-    def catch_up(self, behind: int = 0) -> None:
-        """Wait for the steps that are on their way, except the last `behind`, and read them."""
-        while len(self._on_their_way) > behind:
-            self._read(self._on_their_way.pop(0))
+    def catch_up(self, max_pending: int = 0) -> None:
+        """Wait for all pending steps but the last `max_pending` ones, and read what they gave."""
+        while len(self._pending_steps) > max_pending:
+            self._read(self._pending_steps.pop(0))
         # A single process sees its signal at once; several must first agree in a step.
         if world() == 1:
             self.stopping = self.signals.requested is not None
