@@ -10,7 +10,7 @@ from snakemake.settings.enums import Quietness
 
 from epic100.base.folders import refuse_links, remove_folder
 from epic100.download.weights import fault_of, probe
-from epic100.inputs.before_start import Asked, missing_packages, outlook, run_start_check
+from epic100.inputs.before_start import Asked, different, missing_packages, outlook, run_start_check
 
 
 def asked_of(run):
@@ -104,10 +104,7 @@ def refuse_hopeless_training():
     if trainings and (workflow.deployment_settings.deployment_method or missing_packages()):
         logger.info("Start check: left to the training job, whose packages are not here")
         return
-    runs = [job.wildcards_dict.get("run") for job in trainings]
-    # Runs with the same digest need one check. The reversed order keeps the first run of each.
-    asked_by_digest = {asked.digest(): asked for asked in map(asked_of, reversed(runs))}
-    for asked in asked_by_digest.values():
+    for asked in different([asked_of(job.wildcards_dict.get("run")) for job in trainings]):
         # The answer of an earlier check is kept.
         if asked.answer():
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 from epic100.base.errors import EpicError
 from epic100.cli.typed import look_up
 from epic100.inputs.archive import find_archive
-from epic100.inputs.before_start import Asked, missing_packages, run_start_check
+from epic100.inputs.before_start import Asked, different, missing_packages, run_start_check
 from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
 from epic100.inputs.read import InputFiles, read_inputs
 from epic100.settings import Settings, layered_settings, read_layer, set_words
@@ -53,7 +53,7 @@ def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
         print(f"{NOTE:8}{'train':13}is tried by the training job, whose packages are not here")
         return 0
     asked_runs = [Asked.of(config, run, remote=remote) for run in config.runs or [None]]
-    for asked in {asked.digest(): asked for asked in reversed(asked_runs)}.values():
+    for asked in different(asked_runs):
         try:
             if asked.fault:
                 raise EpicError(asked.fault)

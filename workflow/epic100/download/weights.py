@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,13 +214,13 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
 
 
 @functools.cache
-def fault_of(weights: StartWeights, check: Callable[[StartWeights], None] = check_weights) -> str:
+def fault_of(weights: StartWeights) -> str:
     """Return the message of a failed check of start weights, or "".
 
     The result is cached, so that a file is read only once per process.
     """
     try:
-        check(weights)
+        check_weights(weights)
     except EpicError as error:
         return str(error)
     return ""

@@ -12,6 +12,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,6 +107,14 @@ class Asked:
             if digest == f"{self.digest()}\n":
                 return text
         return ""
+
+
+def different(asked_runs: Sequence[Asked]) -> list[Asked]:
+    """The first of the runs with the same digest: what is tried for it holds for the others."""
+    first_by_digest: dict[str, Asked] = {}
+    for asked in asked_runs:
+        first_by_digest.setdefault(asked.digest(), asked)
+    return list(first_by_digest.values())
 
 
 def bases(recipe: str) -> list[str]:
