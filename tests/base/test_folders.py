@@ -1,5 +1,7 @@
 """Folders with several writers, with leftovers of a killed one, and behind links of other users."""
 
+import errno
+import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +17,14 @@ ANOTHER_USER = 54321
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of another user")
 
 
-def test_the_folder_of_the_last_of_two_writers_stays(tmp_path):
+def refuse_lock(file, operation):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("flock", [fcntl.flock, refuse_lock], ids=["locks", "no locks"])
+def test_the_folder_of_the_last_of_two_writers_stays(tmp_path, monkeypatch, flock):
+    """Without locks, a writer once took the folder of the other for a leftover."""
+    monkeypatch.setattr(fcntl, "flock", flock)
     folder = tmp_path / "browse"
     with new_folder(folder) as first:
         (first / "first").touch()
