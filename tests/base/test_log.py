@@ -39,35 +39,36 @@ def lines_in(path):
     return [line for line in path.read_text().splitlines() if not line.startswith("---")]
 
 
-def test_records_of_this_library_and_warnings_of_others_are_reported(path, capsys):
-    other_library = logging.getLogger("urllib3.a.module")
+@pytest.mark.parametrize(
+    "logger, level, extra, on_terminal, in_log",
+    [
+        pytest.param("epic100.a", "INFO", {}, "text\n", ["text"], id="this library"),
+        pytest.param("epic100.a", "DEBUG", {}, "", [], id="details of this library"),
+        pytest.param("epic100.a", "INFO", FILE_ONLY, "", ["text"], id="for the file only"),
+        pytest.param("urllib3.a", "INFO", {}, "", [], id="another library"),
+        pytest.param(
+            "urllib3.a", "WARNING", {}, "WARNING: text\n", ["WARNING: text"], id="its warnings"
+        ),
+    ],
+)
+def test_logger_and_level_decide_where_a_record_goes(
+    path, capsys, logger, level, extra, on_terminal, in_log
+):
     with rule_log(path):
         # Outside pytest, the root logger has this level.
         logging.getLogger().setLevel(logging.WARNING)
-        log.info("100 segments")
-        log.debug("a detail")
-        other_library.info("connected")
-        other_library.warning("retrying")
-    log.info("after the rule")
-    assert capsys.readouterr().err == "100 segments\nWARNING: retrying\n"
-    assert lines_in(path) == ["100 segments", "WARNING: retrying"]
-
-
-def test_a_record_for_the_file_only_is_not_on_the_terminal(path, capsys):
-    with rule_log(path):
-        log.info("1 of 2", extra=FILE_ONLY)
-    assert capsys.readouterr().err == ""
-    assert lines_in(path) == ["1 of 2"]
+        logging.getLogger(logger).log(logging.getLevelName(level), "text", extra=extra)
+    assert capsys.readouterr().err == on_terminal
+    assert lines_in(path) == in_log
 
 
 def test_each_line_of_a_loader_s_workers_is_reported_once_and_as_a_whole(path, capfd):
-    def report(samples):
-        for sample in samples:
-            log.info(f"broken clip {sample}")
-        return samples
+    def report(sample):
+        log.info(f"broken clip {sample}")
+        return sample
 
     with rule_log(path):
-        list(DataLoader(range(200), num_workers=2, batch_size=5, collate_fn=report))
+        list(DataLoader(range(200), num_workers=2, batch_size=None, collate_fn=report))
     expected = sorted(f"broken clip {sample}" for sample in range(200))
     assert sorted(capfd.readouterr().err.splitlines()) == expected
     assert sorted(lines_in(path)) == expected
