@@ -193,7 +193,7 @@ def _wait_for_report(
 def _raise_if_overdue(
     report: dict[str, Any], limits: Limits, seconds: float, passed: float, silent: float
 ) -> None:
-    """Raise if a process had far more time than it may need, and say whose fault that is.
+    """Raise an error if a process had far more time than it may need; it names whose fault that is.
 
     Args:
         report: The messages of the call so far (`_wait_for_report`).
@@ -479,7 +479,11 @@ def _send(answers: int, **message: object) -> None:
 
 
 def _read_message(line: bytes | bytearray) -> dict[str, Any]:
-    """Read one line of JSON. Raises FileError, since the process read a stranger's file."""
+    """Read one line of JSON.
+
+    Raises:
+        FileError: The line is no message, and what the process has read may have made it so.
+    """
     try:
         return dict(json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:

@@ -34,7 +34,7 @@ def settled(
     command_line: Mapping[str, Mapping[str, Any]],
     instead: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """Compute the resources of each rule that replace those that the rule itself states.
+    """Compute for each rule the resources that replace those in its definition.
 
     Args:
         profile: The profile's resources by rule.
