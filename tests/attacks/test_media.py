@@ -1,4 +1,4 @@
-"""Files that are called videos and are something else, which FFmpeg would follow elsewhere."""
+"""Files with the name of a video that make FFmpeg open other files, or take much memory."""
 
 import os
 import re
@@ -39,7 +39,8 @@ MPD = """<?xml version="1.0"?>
 </Period></MPD>
 """
 ADDRESS = "http://127.0.0.1:50741/a.ts"
-# Each file has a name and a text, in which {} is the path of a neighbour's video.
+PNG = "\x89PNG\r\n\x1a\n"
+# Each file has a name and a text, in which {} stands for the path of a video elsewhere.
 LURES = {
     "sdp.MP4": SDP,
     "session.sdp": SDP,
@@ -53,7 +54,7 @@ LURES = {
     "dash.MP4": MPD,
     "redirect.MP4": "RTSPtextRTSP://127.0.0.1:50742/a\n",
     "reference.MP4": f"[Reference]\r\nRef1={ADDRESS}\r\n",
-    "frame%03d.png": "\x89PNG\r\n\x1a\n",
+    "frame%03d.png": PNG,
     "*.jpg": "\xff\xd8\xff",
     "testsrc.MP4": "testsrc=size=320x240:rate=10",
     "movie.lavfi": "movie={}",
@@ -64,26 +65,23 @@ LURES = {
 
 @pytest.fixture(scope="module")
 def lures(tmp_path_factory) -> dict[str, Path]:
-    """The files, in a folder with what some of them refer to."""
+    """The files of `LURES`, in a folder with the files to which some of them refer."""
     folder = tmp_path_factory.mktemp("lures")
-    secret = encode(tmp_path_factory.mktemp("secret") / "secret.mp4", 30)
-    shutil.copy(secret, folder / "secret.mp4")
-    (folder / "sub.m3u8").write_text(LIST.format(secret))
-    for number in range(3):
-        (folder / f"frame{number:03d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    for name, text in LURES.items():
-        (folder / name).write_bytes(text.replace("{}", str(secret)).encode("latin-1"))
+    elsewhere = encode(tmp_path_factory.mktemp("elsewhere") / "secret.mp4", 30)
+    shutil.copy(elsewhere, folder / "secret.mp4")
+    others = {"sub.m3u8": LIST, "frame000.png": PNG, "frame001.png": PNG}
+    for name, text in (LURES | others).items():
+        (folder / name).write_bytes(text.replace("{}", str(elsewhere)).encode("latin-1"))
     return {name: folder / name for name in LURES}
 
 
-def scanned(path: Path, folder: Path):
-    """Its row, where it stands in the place of a video."""
+def scan_in_place_of_a_video(path: Path, folder: Path):
+    """Return the row of the scan table for a file that a link puts in the place of a video."""
     video = folder / "videos/P01/P01_01.MP4"
-    video.parent.mkdir(parents=True, exist_ok=True)
-    video.unlink(missing_ok=True)
+    video.parent.mkdir(parents=True)
     video.symlink_to(path)
     (row,) = scan_participant(
-        [Video("P01_01", "P01", "train", 30, 1)],
+        [Video("P01_01", "P01", "train", fps=30, duration=1)],
         folder / "videos",
         folder / "P01.tsv",
         folder / "P01.index.npz",
@@ -93,31 +91,31 @@ def scanned(path: Path, folder: Path):
 
 @pytest.mark.parametrize("name", LURES)
 def test_only_containers_that_hold_their_data_are_opened(lures, tmp_path, name):
-    row = scanned(lures[name], tmp_path)
+    row = scan_in_place_of_a_video(lures[name], tmp_path)
     words = "cannot open: not a video file; expected MP4 or MOV, Matroska or WebM, AVI"
-    assert row.status == "unreadable" and row.reason.startswith(words)
+    assert (row.status, row.reason[: len(words)]) == ("unreadable", words)
     with pytest.raises(EpicError, match=f"{re.escape(name)}: {words}"):
         build_index(lures[name])
 
 
 def try_all(out: str, *lures: str) -> None:
-    """Open each as a clip's steps, `epic100 predict` and a scan do."""
+    """Open each file like the steps of a clip, `epic100 predict` and a scan."""
     for number, lure in enumerate(lures):
         for decoder in ("pyav", "decord"):
             with pytest.raises(EpicError):
                 OpenSegment(decoder).transform({"filename": lure})
         with pytest.raises(EpicError):
             build_index(lure)
-        assert scanned(Path(lure), Path(out, str(number))).status == "unreadable"
+        scan_in_place_of_a_video(Path(lure), Path(out, str(number)))
 
 
 def test_clips_predictions_and_scans_open_no_socket_and_no_other_file(lures, tmp_path):
     if not shutil.which("strace"):
         lacks("strace is not installed")
     code = "import sys; from attacks.test_media import try_all; try_all(*sys.argv[1:])"
-    words = f"strace -f --seccomp-bpf -e trace=%network,open,openat -o {tmp_path}/calls"
+    strace = f"strace -f --seccomp-bpf -e trace=%network,open,openat -o {tmp_path}/calls"
     call(
-        *words.split(),
+        *strace.split(),
         *(sys.executable, "-c", code, tmp_path / "out"),
         *lures.values(),
         timeout=900,
@@ -129,30 +127,31 @@ def test_clips_predictions_and_scans_open_no_socket_and_no_other_file(lures, tmp
     assert not re.findall(r".*open.*(?:secret\.mp4|sub\.m3u8|frame00\d).*", calls)
 
 
-def endless(path: Path, samples: int) -> Path:
-    """One coded picture whose header claims so many, each a byte of the same place."""
+def claiming_pictures(path: Path, pictures: int) -> Path:
+    """Make a video of one picture whose header claims many, each a byte of the same place."""
     encode(path, 1)
     sizes, chunks, times = (place_of(path, box) for box in ("stsz", "stsc", "stts"))
+    # All samples have the size 1.
     overwrite(path, sizes + 4, 1)
-    overwrite(path, sizes + 8, samples)
-    overwrite(path, chunks + 12, samples)
-    return overwrite(path, times + 8, samples)
+    for place_of_count in (sizes + 8, chunks + 12, times + 8):
+        overwrite(path, place_of_count, pictures)
+    return path
 
 
-@pytest.mark.parametrize("samples", [44_000_000, 89_000_000, 2**32 - 1])
+@pytest.mark.parametrize("pictures", [44_000_000, 89_000_000, 2**32 - 1])
 def test_a_header_that_claims_millions_of_pictures_ends_within_the_limit_of_memory(
-    tmp_path, samples
+    tmp_path, pictures
 ):
-    path = endless(tmp_path / "v.MP4", samples)
-    assert path.stat().st_size < 3000
-    error, _, taken = measured(build_index, path)
+    path = claiming_pictures(tmp_path / "v.MP4", pictures)
+    error, _, kib_of_index = measured(build_index, path)
     assert isinstance(error, FrameError) and str(path) in str(error)
-    row, _, more = measured(scanned, path, tmp_path)
+    row, _, kib_of_scan = measured(scan_in_place_of_a_video, path, tmp_path)
     assert row.status == "unreadable"
-    assert max(taken, more) < ScanLimits().memory_mib * 2**10
+    assert max(kib_of_index, kib_of_scan) < ScanLimits().memory_mib * 2**10
 
 
 def first_frame(path: Path, index: VideoIndex) -> int:
+    """Return the number of bytes of the first frame."""
     with closing(VideoReader(path, index)) as reader:
         return int(reader.get_frames([0]).size)
 
@@ -161,11 +160,9 @@ def test_a_scanned_file_that_is_swapped_for_one_that_asks_for_gigabytes_does_not
     path = encode(tmp_path / "v.mkv", 30)
     index = build_index(path)
     assert not index.direct, "it is read through its container"
-    size, _, _ = measured(first_frame, path, index)
-    assert size == 96 * 64 * 3
-    crafted = endless(tmp_path / "crafted.MP4", 89_000_000).read_bytes()
+    crafted = claiming_pictures(tmp_path / "crafted.MP4", 89_000_000).read_bytes()
+    # The new file has the size of the scanned one.
     path.write_bytes(crafted + bytes(path.stat().st_size - len(crafted)))
-    error, taken, _ = measured(first_frame, path, index)
+    error, grown_kib, _ = measured(first_frame, path, index)
     assert isinstance(error, FrameError) and str(path) in str(error)
-    # The limit is in KiB.
-    assert taken < 600_000
+    assert grown_kib < 600_000

@@ -1,4 +1,4 @@
-"""Texts that would run in the browser of whoever opens the report."""
+"""Texts of a run that would be code in a browser or a formula in a figure."""
 
 import pytest
 
@@ -13,6 +13,7 @@ def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
     attack = "</title></svg><script>document.title = 'it ran'</script><img src=x onerror=alert(1)>"
     page = make_report(tmp_path, attack)
     assert page.count("<script") == 1, "that of sort.js"
+    # The text is on the page, but as text.
     assert "<img src=x" not in page and page.count("it ran") > 20
     with opened((tmp_path / "report.html").as_uri(), tmp_path) as shown:
         assert shown.run("return document.title") == "EPIC-KITCHENS-100: report of a run"

@@ -1,4 +1,4 @@
-"""What others plant in folders and on a node that they share with a run: links, pipes, Python."""
+"""Links, pipes and code that other users put into folders and nodes that they share with a run."""
 
 import os
 import re
@@ -24,7 +24,8 @@ from support.checkout import ROOT, python, said
 
 pytestmark = pytest.mark.slow
 
-ANOTHER = 54321
+# No user has this number.
+ANOTHER_USER = 54321
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of another user")
 
 
@@ -46,37 +47,36 @@ def test_a_link_under_the_name_of_an_output_does_not_lead_it_away(tmp_path, vict
     assert not table.is_symlink() and table.read_text() == "output"
 
 
-def test_a_temporary_file_is_new_each_time_and_as_open_as_the_umask_says(tmp_path):
-    names, before = set(), os.umask(0o027)
-    try:
-        for _ in range(3):
-            with atomic_path(tmp_path / "a.txt") as temporary:
-                assert temporary.is_file() and not temporary.is_symlink()
-                names.add(temporary.name)
-                temporary.write_text("x")
-            assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
-    finally:
-        os.umask(before)
-    assert len(names) == 3 and all(re.fullmatch(r"\.a\.[0-9a-f]{16}\.tmp\.txt", n) for n in names)
+def test_a_new_file_is_as_open_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    os.umask(before)
+    # 0o666 without the bits of 0o027.
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to, lambda p, _: os.mkfifo(p)])
+def make_pipe(path, victim):
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to, make_pipe])
 def test_a_link_or_a_pipe_in_the_place_of_a_part_file_is_refused(tmp_path, victim, plant):
     target = tmp_path / "P01_01.MP4"
     plant(part_path(target), victim)
-    refused = pytest.raises(EpicError, match=r"P01_01\.MP4\.part: a link or a pipe; .*remove")
-    with refused, claim(target):
+    words = r"P01_01\.MP4\.part: a link or a pipe; .*remove"
+    with pytest.raises(EpicError, match=words), claim(target):
         pass
 
 
 @as_root
-def test_bytes_of_another_user_are_no_beginning_of_a_download(tmp_path):
+def test_a_part_file_of_another_user_is_refused(tmp_path):
     target = tmp_path / "P01_01.MP4"
     part_path(target).write_bytes(b"their beginning")
-    os.chown(part_path(target), ANOTHER, ANOTHER)
-    with pytest.raises(EpicError, match=rf"\.part: user {ANOTHER} can write it"), claim(target):
+    os.chown(part_path(target), ANOTHER_USER, ANOTHER_USER)
+    words = rf"\.part: user {ANOTHER_USER} can write it"
+    with pytest.raises(EpicError, match=words), claim(target):
         pass
-    assert part_path(target).read_bytes() == b"their beginning"
 
 
 @pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
@@ -93,21 +93,23 @@ def test_a_link_in_the_place_of_a_rule_s_log_is_not_written_through(
 @pytest.mark.parametrize("output", ["results", "results/scan", "results/logs/scan"])
 def test_a_run_removes_nothing_behind_another_user_s_link(tmp_path, output):
     lab = make_archive(tmp_path / "lab")
-    victim = tmp_path / "home"
+    home = tmp_path / "home"
+    # Snakemake would remove these before the scan, as the rule's outputs and log.
     names = ["P01.tsv", "P01.index.npz", "P01.log", "scan/P01.tsv", "scan/P01.index.npz"]
+    (home / "scan").mkdir(parents=True)
     for name in names:
-        (victim / name).parent.mkdir(parents=True, exist_ok=True)
-        (victim / name).write_text("years of work")
+        (home / name).write_text("years of work")
     link = lab / output
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(victim)
-    os.lchown(link, ANOTHER, ANOTHER)
+    link.symlink_to(home)
+    os.lchown(link, ANOTHER_USER, ANOTHER_USER)
     done = run(lab, "results/scan/P01.tsv", "--forcerun", "scan", well=False)
     assert f"{output}: a link or a pipe; expected a plain file; see who put it there" in said(done)
-    assert {(victim / name).read_text() for name in names} == {"years of work"}
+    assert {(home / name).read_text() for name in names} == {"years of work"}
 
 
 def uses_the_profile_here() -> bool:
+    """Whether `epic100 run` in this folder takes the profile that is here."""
     return "profiles/default" in snakemake_command(["--configfile", "config/mine.yaml"])
 
 
@@ -130,67 +132,93 @@ def test_a_profile_or_config_that_another_user_made_here_is_refused(
     tmp_path, monkeypatch, path, use
 ):
     monkeypatch.chdir(tmp_path)
-    files = dict.fromkeys(("profiles/default/config.yaml", "config/mine.yaml"), "cores: 1\n")
-    for file, text in (files | {PARTITIONS: (ROOT / PARTITIONS).read_text()}).items():
+    files = {
+        "profiles/default/config.yaml": "cores: 1\n",
+        "config/mine.yaml": "cores: 1\n",
+        PARTITIONS: (ROOT / PARTITIONS).read_text(),
+    }
+    for file, text in files.items():
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(text)
     assert use()
-    os.chown(path, ANOTHER, ANOTHER)
-    with pytest.raises(EpicError, match=f"{path}: user {ANOTHER} can write it, and what is in"):
+    os.chown(path, ANOTHER_USER, ANOTHER_USER)
+    with pytest.raises(EpicError, match=f"{path}: user {ANOTHER_USER} can write it, and what is"):
         use()
 
 
-def test_a_default_profile_of_the_working_folder_is_not_read_by_epic100_run(tmp_path, monkeypatch):
+def test_epic100_run_reads_no_folder_default_of_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("default").mkdir()
     command = snakemake_command(["-n"])
     assert command[command.index("--workflow-profile") + 1] == "none"
-    # The profile that ships asks for this.
-    assert "--rerun-incomplete" in command
 
 
 @as_root
-def test_a_folder_that_others_can_write_is_told_once_and_their_snakemake_files_stop_the_run(
-    tmp_path,
+@pytest.mark.parametrize(
+    "user, group, mode, warning",
+    [
+        pytest.param(0, 0, 0o755, "^$", id="nobody else"),
+        pytest.param(0, 0, 0o777, "every user can write to this folder", id="everybody"),
+        pytest.param(
+            0,
+            ANOTHER_USER,
+            0o775,
+            f"group {ANOTHER_USER} can write to this folder",
+            id="another group",
+        ),
+        pytest.param(
+            ANOTHER_USER,
+            0,
+            0o755,
+            f"user {ANOTHER_USER} can write to this folder",
+            id="another user",
+        ),
+    ],
+)
+def test_a_working_folder_that_others_can_write_gives_a_warning(
+    tmp_path, user, group, mode, warning
 ):
-    assert look_at_folder(tmp_path) == ""
-    (tmp_path / ".snakemake").mkdir()
-    os.chown(tmp_path / ".snakemake", ANOTHER, ANOTHER)
-    with pytest.raises(EpicError, match=rf"\.snakemake: user {ANOTHER} can write it"):
-        look_at_folder(tmp_path)
-    (tmp_path / ".snakemake").rmdir()
-    for mode, group, who in ((0o777, 0, "every user"), (0o775, ANOTHER, f"group {ANOTHER}")):
-        os.chown(tmp_path, 0, group)
-        tmp_path.chmod(mode)
-        assert f"{who} can write to this folder" in look_at_folder(tmp_path)
-    tmp_path.chmod(0o755)
-    os.chown(tmp_path, ANOTHER, 0)
-    assert f"user {ANOTHER} can write to this folder" in look_at_folder(tmp_path)
-
-
-PLANTS = {
-    "a file": lambda path, user: path.write_text(""),
-    "a folder": lambda path, user: (path.mkdir(), os.chown(path, user, user)),
-    "a link": lambda path, user: path.symlink_to("elsewhere"),
-}
+    os.chown(tmp_path, user, group)
+    tmp_path.chmod(mode)
+    assert re.search(warning, look_at_folder(tmp_path))
 
 
 @as_root
-@pytest.mark.parametrize("plant", [None, *PLANTS])
-def test_caches_of_libraries_are_where_no_other_user_can_write(tmp_path, monkeypatch, plant):
-    (tmp_path / "elsewhere").mkdir(mode=0o777)
-    usual = tmp_path / f"epic100-{os.getuid()}"
-    if plant:
-        PLANTS[plant](usual, ANOTHER)
+def test_files_of_snakemake_that_another_user_made_stop_the_run(tmp_path):
+    (tmp_path / ".snakemake").mkdir()
+    os.chown(tmp_path / ".snakemake", ANOTHER_USER, ANOTHER_USER)
+    with pytest.raises(EpicError, match=rf"\.snakemake: user {ANOTHER_USER} can write it"):
+        look_at_folder(tmp_path)
+
+
+def make_foreign_folder(path):
+    path.mkdir()
+    os.chown(path, ANOTHER_USER, ANOTHER_USER)
+
+
+@as_root
+@pytest.mark.parametrize(
+    "plant, is_usual",
+    [
+        pytest.param(lambda path: None, True, id="nothing"),
+        pytest.param(Path.touch, False, id="a file"),
+        pytest.param(make_foreign_folder, False, id="a folder"),
+        pytest.param(lambda path: path.symlink_to("."), False, id="a link"),
+    ],
+)
+def test_caches_of_libraries_are_where_no_other_user_can_write(
+    tmp_path, monkeypatch, plant, is_usual
+):
+    usual_folder = tmp_path / f"epic100-{os.getuid()}"
+    plant(usual_folder)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR", "MPLBACKEND"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    # `monkeypatch` puts back all variables after the test.
+    monkeypatch.setattr(os, "environ", {})
     keep_private()
     for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
         folder = Path(os.environ[name]).parent
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and folder.stat().st_uid == os.getuid()
-        assert (folder == usual) == (plant is None) and not folder.is_symlink()
+        assert (stat.S_IMODE(folder.stat().st_mode), folder.owner()) == (0o700, "root")
+        assert (folder == usual_folder) is is_usual
 
 
 def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing(tmp_path):
@@ -208,21 +236,27 @@ def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing
     assert not list(tmp_path.rglob("ran"))
 
 
-def test_a_port_in_use_and_a_node_that_does_not_come_are_one_error(monkeypatch):
+@pytest.mark.parametrize("listens", [True, False], ids=["port in use", "no other node"])
+def test_nodes_that_do_not_meet_are_one_error(monkeypatch, listens):
     monkeypatch.setattr(launch, "WAIT_SECONDS", 2)
-    words = "process 0 of 2 cannot use 127.0.0.1:{}, where the nodes of this training meet"
-    for used in (True, False):
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            port = other.getsockname()[1]
-            if not used:
-                other.close()
-            with pytest.raises(EpicError, match=words.format(port)):
-                open_store(Nodes("127.0.0.1", port, "run"), rank=0, processes=2)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        if not listens:
+            other.close()
+        words = f"process 0 of 2 cannot use 127.0.0.1:{port}, where the nodes of this training meet"
+        with pytest.raises(EpicError, match=words):
+            open_store(Nodes("127.0.0.1", port, "run"), rank=0, processes=2)
 
 
-@pytest.mark.parametrize("parent", ["/dev/shm", None, "/no/such/folder"])
-def test_the_ranks_of_a_node_meet_in_a_folder_that_others_may_not_enter(parent):
+@pytest.mark.parametrize(
+    "parent, is_used",
+    [
+        ("/dev/shm", True),
+        (None, False),
+        ("/no/such/folder", False),
+    ],
+)
+def test_the_ranks_of_a_node_meet_in_a_folder_that_others_may_not_enter(parent, is_used):
     with private_folder(parent) as folder:
         assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
-        assert (Path(folder).parent == Path(parent or "")) is (parent == "/dev/shm")
-    assert not Path(folder).exists()
+        assert (str(Path(folder).parent) == parent) is is_used

@@ -1,15 +1,14 @@
-"""Who runs the workflow in a directory, and whether it still does."""
+"""One run holds a working directory until it ends, or is known to be gone."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -21,7 +20,133 @@ from epic100.base.hold import LOCKS, RECORD, Hold, Run, read_run
 from epic100.base.machine import process_space
 from support.this_process import largest_file
 
-BEATS = """
+# No process has this id, which is the largest that Linux gives.
+NO_PROCESS = 2**22 - 1
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory of Snakemake."""
+    # A hold sets this variable, and `monkeypatch` puts it back after the test.
+    monkeypatch.setenv(FENCE, "")
+    (tmp_path / ".snakemake").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def leave_record(folder):
+    """Writes the record of a run like this process's but for some fields, `age` seconds old."""
+
+    def leave(age: float = 0.0, **changes) -> Run:
+        run = replace(Run.this(), **changes)
+        (folder / RECORD).write_text(json.dumps(asdict(run)))
+        touched = time.time() - age
+        os.utime(folder / RECORD, (touched, touched))
+        return run
+
+    return leave
+
+
+def test_one_of_many_simultaneous_runs_holds_the_folder(folder):
+    def take(held):
+        with suppress(EpicError):
+            held.take()
+
+    holds = [Hold(folder, print) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, holds))
+    (holder,) = [held for held in holds if held.run is not None]
+    assert read_run(folder) == holder.run
+    holder.release()
+    assert os.listdir(folder / ".snakemake") == []
+
+
+def test_a_run_that_may_have_left_jobs_keeps_its_record(folder):
+    held = Hold(folder, print)
+    held.take()
+    held.run = replace(held.run, scheduler="slurm")
+    held.release()
+    assert read_run(folder) is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"host": "elsewhere"}, id="another machine"),
+        pytest.param(
+            {"space": f"{process_space().split()[0]} pid:[1]", "pid": NO_PROCESS},
+            id="another namespace of process ids",
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_seen_holds_the_folder_until_its_record_is_silent(
+    folder, leave_record, changes
+):
+    run = leave_record(age=20, **changes)
+    with pytest.raises(EpicError, match=f"{run}, which gave a sign 2[01] s ago; if it is gone"):
+        Hold(folder, print).take()
+    leave_record(age=hold.SILENT_SECONDS + 1, **changes)
+    held = Hold(folder, print)
+    held.take()
+    assert read_run(folder) == held.run
+
+
+def test_a_run_that_was_taken_over_writes_no_file(folder, leave_record):
+    held = Hold(folder, print)
+    held.take()
+    # Without this, the process of this test would end at the next beat.
+    held.release()
+    new = leave_record(host="elsewhere")
+    with pytest.raises(EpicError, match=f"{new.token} is at work for the same files since"):
+        write_text(folder / "out", "")
+
+
+def test_a_record_with_a_time_in_the_future_is_silent_after_a_while(
+    folder, leave_record, monkeypatch
+):
+    monkeypatch.setattr(hold, "SILENT_SECONDS", 1.0)
+    # Its time is in the year 2074.
+    leave_record(age=-1.5e9, host="elsewhere")
+    with pytest.raises(EpicError, match="which gave a sign 0 s ago"):
+        Hold(folder, print).take()
+    time.sleep(1.1)
+    Hold(folder, print).take()
+
+
+@pytest.mark.parametrize(
+    "changes, is_gone",
+    [
+        pytest.param({}, False, id="this process"),
+        pytest.param({"space": "before pid:[1]"}, True, id="an earlier boot"),
+        pytest.param({"pid": NO_PROCESS}, True, id="a process that has ended"),
+        pytest.param({"host": "elsewhere", "job": ""}, False, id="another machine"),
+        # A cluster queues a job again after its node has failed.
+        pytest.param(
+            {"host": "elsewhere", "job": "7@"}, True, id="this job before it was requeued"
+        ),
+    ],
+)
+def test_a_run_is_gone_with_its_process_or_boot_or_job(changes, is_gone, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert replace(Run.this(), **changes).is_gone() is is_gone
+
+
+def test_a_removed_record_is_written_again_until_the_run_ends(folder, monkeypatch):
+    monkeypatch.setattr(hold, "BEAT_SECONDS", 0.01)
+    held = Hold(folder, print)
+    held.take()
+    (folder / RECORD).unlink()
+    deadline = time.monotonic() + 20
+    while read_run(folder) != held.run:
+        assert time.monotonic() < deadline
+    held.release()
+    # Twenty beats pass.
+    time.sleep(0.2)
+    assert read_run(folder) is None
+
+
+# This run holds the folder, and starts a process whose id it prints.
+RUN = """
 import subprocess, sys, time
 from pathlib import Path
 from epic100.base import hold
@@ -33,191 +158,84 @@ time.sleep(600)
 """
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    # A hold sets this variable, and `monkeypatch` puts it back after the test.
-    monkeypatch.setenv(FENCE, "")
-    (tmp_path / ".snakemake").mkdir()
-    return tmp_path
-
-
-@pytest.fixture
-def left(folder):
-    """Leaves the record of a run, changed from this process's, as old as is said."""
-
-    def leave(age: float = 0.0, **changes) -> Run:
-        run = replace(Run.this(), **changes)
-        (folder / RECORD).write_text(json.dumps(asdict(run)))
-        os.utime(folder / RECORD, (time.time() - age,) * 2)
-        return run
-
-    return leave
-
-
-def test_a_run_holds_its_folder_alone_until_its_end(folder):
-    start = threading.Barrier(8)
-    holds = [Hold(folder, print) for _ in range(8)]
-
-    def take(each):
-        start.wait()
-        each.take()
-
-    with ThreadPoolExecutor(8) as pool:
-        taken = [pool.submit(take, each) for each in holds]
-    errors = [str(each.exception()) for each in taken if each.exception()]
-    assert len(errors) == 7 and all("another run of this workflow is at work" in e for e in errors)
-    (holder,) = [each for each in holds if each.run is not None]
-    assert read_run(folder) == holder.run
-    write_text(folder / "out", "")
-    holder.run = replace(holder.run, scheduler="slurm")
-    # A run that may have left jobs keeps its record.
-    holder.release()
-    assert read_run(folder) is not None
-    holder.run = replace(holder.run, scheduler="")
-    holder.release()
-    assert sorted(os.listdir(folder)) == [".snakemake", "out"] and not os.listdir(
-        folder / ".snakemake"
-    )
+def test_a_run_that_was_taken_over_ends_with_its_processes(folder, leave_record):
+    command = [sys.executable, "-c", RUN, folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        child = psutil.Process(int(run.stdout.readline()))
+        # The other run takes over while this one is suspended, as by Ctrl-Z.
+        run.send_signal(signal.SIGSTOP)
+        new = leave_record(host="elsewhere")
+        run.send_signal(signal.SIGCONT)
+        assert run.wait(20) == 1
+        assert f"was taken over by another one ({new})" in run.stdout.read()
+    assert read_run(folder) == new
+    child.wait(20)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "changes, stays",
     [
-        {"host": "elsewhere"},
-        {"space": f"{process_space().split()[0]} pid:[1]", "pid": 2**22 - 1},
+        pytest.param({"host": "elsewhere"}, True, id="a run that may be active"),
+        pytest.param({"pid": NO_PROCESS}, False, id="a run that is gone"),
     ],
-    ids=["machine", "namespace"],
 )
-def test_a_run_that_cannot_be_seen_is_alive_while_its_record_beats(folder, left, changes):
-    run = left(age=20, **changes)
-    assert not run.is_gone()
-    with pytest.raises(EpicError, match=f"{run}, which gave a sign 2[01] s ago; if it is gone"):
-        Hold(folder, print).take()
-    left(age=hold.SILENT_SECONDS + 1, **changes)
-    held = Hold(folder, print)
-    held.take()
-    assert read_run(folder).host == Run.this().host
-    # If it held on, this process would end at its next beat.
-    held.release()
-    # Another run takes over in its turn, and no job of this run saves from now on.
-    new = left(**changes)
-    with pytest.raises(EpicError, match=f"{new.token} is at work for the same files since"):
-        write_text(folder / "out", "")
-
-
-def test_a_record_with_a_time_in_the_future_is_not_waited_for_for_ever(folder, left, monkeypatch):
-    monkeypatch.setattr(hold, "SILENT_SECONDS", 1.0)
-    left(age=-1.5e9, host="elsewhere")
-    with pytest.raises(EpicError, match="which gave a sign 0 s ago"):
-        Hold(folder, print).take()
-    time.sleep(1.1)
-    Hold(folder, print).take()
-
-
-@pytest.mark.parametrize("changes", [{"space": "before pid:[1]"}, {"pid": 2**22 - 1}])
-def test_a_run_of_an_earlier_boot_or_whose_process_has_ended_is_gone(changes):
-    assert not Run.this().is_gone()
-    assert replace(Run.this(), **changes).is_gone()
-
-
-def test_a_run_in_a_slurm_job_that_is_queued_again_elsewhere_takes_its_own_folder(
-    folder, left, monkeypatch
-):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    left(host="elsewhere")
-    Hold(folder, print).take()
-    assert read_run(folder).job == "7@"
-
-
-def test_a_record_that_was_removed_is_there_again_and_one_that_was_released_is_not(
-    folder, monkeypatch
-):
-    monkeypatch.setattr(hold, "BEAT_SECONDS", 0.01)
-    held = Hold(folder, print)
-    held.take()
-    (folder / RECORD).unlink()
-    end = time.monotonic() + 20
-    while read_run(folder) != held.run:
-        assert time.monotonic() < end
-    held.release()
-    time.sleep(0.2)
-    assert read_run(folder) is None
-
-
-def test_a_run_that_was_taken_over_ends_at_its_next_beat_and_touches_nothing(folder, left):
-    command = [sys.executable, "-c", BEATS, folder]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as taken_over:
-        child = psutil.Process(int(taken_over.stdout.readline()))
-        # It is suspended, as by Ctrl-Z.
-        taken_over.send_signal(signal.SIGSTOP)
-        new = left(host="elsewhere")
-        taken_over.send_signal(signal.SIGCONT)
-        assert taken_over.wait(20) == 1
-        assert f"was taken over by another one ({new})" in taken_over.stdout.read()
-    assert read_run(folder) == new
-    assert not psutil.wait_procs([child], 20)[1]
-
-
-def test_locks_of_a_run_that_is_gone_are_removed_and_those_of_another_stay(folder, left):
+def test_locks_of_snakemake_go_with_their_run(folder, leave_record, changes, stays):
     lock = folder / LOCKS / "0.input.lock"
     lock.parent.mkdir()
     lock.touch()
-    left(host="elsewhere")
+    leave_record(**changes)
     Hold(folder, print).clear_locks()
-    assert lock.exists()
-    left(pid=2**22 - 1)
-    Hold(folder, print).clear_locks()
-    assert not lock.exists()
+    assert lock.exists() is stays
 
 
-def test_what_is_left_in_the_queue_is_not_guessed_where_slurm_is_not(folder, left, monkeypatch):
-    left(pid=2**22 - 1, scheduler="slurm", facts={"names": ["a"], "clusters": []}, age=100)
+def test_without_an_answer_of_slurm_no_run_takes_over(folder, leave_record, monkeypatch):
+    facts = {"names": ["a"], "clusters": []}
+    leave_record(age=100, pid=NO_PROCESS, scheduler="slurm", facts=facts)
+    # No program of Slurm is found in this folder.
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(EpicError, match="no squeue here.*if it never will, remove "):
         Hold(folder, print).take()
     assert read_run(folder) is not None
 
 
-LOCKED = """
+# The main thread holds a lock when SIGTERM comes, and the old handler waits for this lock.
+INTERRUPTED = """
 import os, signal, threading, time
 from epic100.base import hold
-lock, seen = threading.Lock(), threading.Event()
-def handler(*_):
+lock, done = threading.Lock(), threading.Event()
+def old_handler(*_):
     with lock:
-        seen.set()
-signal.signal(signal.SIGTERM, handler)
+        done.set()
+signal.signal(signal.SIGTERM, old_handler)
 hold._do_first(signal.SIGTERM, lambda: None)
 with lock:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.1)
-assert seen.wait(10)
+assert done.wait(10)
 """
 
 
-def test_sigterm_that_interrupts_who_holds_snakemake_s_lock_does_not_hang():
-    """As it did on 28 November 2026, in `_finish_jobs`."""
-    subprocess.run([sys.executable, "-c", LOCKED], timeout=20, check=True)
+def test_sigterm_does_not_hang_while_snakemake_holds_its_lock():
+    """It did so on 28 November 2026, in Snakemake's `_finish_jobs`."""
+    subprocess.run([sys.executable, "-c", INTERRUPTED], timeout=20, check=True)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        '{"host": "a"',
-        '{"host": "a", "pid": 1, "started": 2, "number": 7}',
-        "[]",
+        pytest.param('{"host": "a"', id="cut"),
+        pytest.param('{"host": "a", "pid": 1, "started": 2}', id="another version"),
+        pytest.param("[]", id="a list"),
     ],
 )
-def test_a_record_that_is_not_whole_or_of_another_version_is_named(folder, text):
+def test_a_record_that_is_no_run_is_named(folder, text):
     (folder / RECORD).write_text(text)
     with pytest.raises(EpicError, match="epic100-run.json"):
         Hold(folder, print).take()
 
 
-def test_a_folder_in_which_nothing_can_be_written_is_one_line(folder):
-    words = r"epic100-run\.\w+: not written: "
-    with largest_file(0), pytest.raises(EpicError, match=f"{words}File too large; make room"):
+def test_a_full_disk_is_one_line_and_leaves_no_record(folder):
+    words = r"epic100-run\.\w+: not written: File too large; make room"
+    with largest_file(0), pytest.raises(EpicError, match=words):
         Hold(folder, print).take()
-    with pytest.raises(EpicError, match=words):
-        Hold(Path("/sys"), print).take()
-    assert not os.listdir(folder / ".snakemake")
-    Hold(folder, print).take()
+    assert os.listdir(folder / ".snakemake") == []

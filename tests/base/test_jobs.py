@@ -1,4 +1,4 @@
-"""A job's resources are settled in order; of several jobs for one target, an older one ends."""
+"""Resources of jobs by their order of precedence, and jobs that a later one replaces."""
 
 import json
 import re
@@ -13,21 +13,34 @@ from support.archive import configure
 from support.checkout import ROOT, python
 
 PROFILE = {"train": {"a": 1, "b": 1}, "train_on_cpu": {"a": 2, "c": 2}, "scan": {"a": 3}}
+ON_CPU = {"train": "train_on_cpu", "predict": "predict_on_cpu"}
 
 
-def test_the_device_chooses_the_entry_and_the_command_line_comes_last():
-    on_cpu = {"train": "train_on_cpu", "predict": "predict_on_cpu"}
-    assert settled(PROFILE, {}, {}) == {"train": {"a": 1, "b": 1}, "scan": {"a": 3}}
-    resources = settled(PROFILE, {"train": {"c": 4}, "clean": {"a": 5}}, on_cpu)
-    assert resources == {
-        "train": {"a": 2, "c": 4, "stated": "c"},
-        "clean": {"a": 5, "stated": "a"},
-        "scan": {"a": 3},
-        "predict": {},
-    }
+@pytest.mark.parametrize(
+    "command_line, other_entries, resources",
+    [
+        pytest.param({}, {}, {"train": {"a": 1, "b": 1}, "scan": {"a": 3}}, id="the profile alone"),
+        pytest.param(
+            {"train": {"c": 4}, "clean": {"a": 5}},
+            ON_CPU,
+            {
+                "train": {"a": 2, "c": 4, "stated": "c"},
+                "clean": {"a": 5, "stated": "a"},
+                "scan": {"a": 3},
+                # The profile has no entry for this rule.
+                "predict": {},
+            },
+            id="entries for the CPU and the command line",
+        ),
+    ],
+)
+def test_the_command_line_wins_over_the_entry_for_the_device(
+    command_line, other_entries, resources
+):
+    assert settled(PROFILE, command_line, other_entries) == resources
 
 
-# It runs Snakemake, and also prints what each job would ask for.
+# It runs Snakemake, and prints the resources of each job as a line of JSON.
 PROGRAM = """
 import json, sys
 from snakemake.cli import main
@@ -35,19 +48,20 @@ from snakemake.logging import logger
 
 def show(record):
     if getattr(record, "resources", None):
-        asked = {key: str(value) for key, value in record.resources.items()}
-        print(json.dumps([record.rule_name, asked]))
+        resources = {key: str(value) for key, value in record.resources.items()}
+        print(json.dumps([record.rule_name, resources]))
     return True
 
 logger.addFilter(show)
 main(sys.argv[1:])
 """
-DEVICES = [("cpu", "batch", "16"), ("auto", "gpu_a100", "0")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device, partition, cores", DEVICES)
-def test_the_command_line_wins_for_every_rule_and_the_rest_of_the_profile_stays(
+@pytest.mark.parametrize(
+    "device, partition, cores", [("cpu", "batch", "16"), ("auto", "gpu_a100", "0")]
+)
+def test_set_resources_changes_one_resource_of_each_rule_of_a_profile(
     archive, device, partition, cores
 ):
     gpus = {"gpus": 0} if device == "cpu" else {}
@@ -59,61 +73,55 @@ def test_the_command_line_wins_for_every_rule_and_the_rest_of_the_profile_stays(
         *("-c", PROGRAM, "all", "-n", *words.split(), "--set-resources"),
         *(f"{rule}:runtime=7" for rule in rules),
     )
-    asked = dict(map(json.loads, re.findall(r"(?m)^\[\".*", done.stdout)))
-    assert {"annotate", "scan", "clean", "train", "predict", "evaluate"} < asked.keys()
-    assert {name: values["runtime"] for name, values in asked.items()} == dict.fromkeys(asked, "7")
+    resources = dict(map(json.loads, re.findall(r"(?m)^\[\".*", done.stdout)))
+    assert {"annotate", "scan", "clean", "train", "predict", "evaluate"} < resources.keys()
+    assert {values["runtime"] for values in resources.values()} == {"7"}
     for rule in ("train", "predict"):
-        assert asked[rule]["slurm_partition"] == partition
-        assert asked[rule]["cpus_per_task"] == cores
-    assert asked["scan"]["slurm_partition"] == "batch"
+        assert resources[rule]["slurm_partition"] == partition
+        assert resources[rule]["cpus_per_task"] == cores
+    assert resources["scan"]["slurm_partition"] == "batch"
 
 
 JOB = [
-    "python",
-    "-m",
-    "snakemake",
-    "--snakefile",
-    "a b",
-    "--target-jobs",
-    "scan:participant=P01",
-    "--allowed-rules",
-    "scan",
+    *("python", "-m", "snakemake", "--snakefile", "a b"),
+    *("--target-jobs", "scan:participant=P01", "--allowed-rules", "scan"),
 ]
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
-    """Starts a job of `JOB` under an id; the file of its target's number is the attribute."""
+def start_job(tmp_path, monkeypatch):
+    """Begins `JOB` in this process as the cluster job of an id."""
     monkeypatch.chdir(tmp_path)
     # The code sets this variable, and `monkeypatch` puts it back after the test.
     monkeypatch.setenv(FENCE, "")
     newest_file(JOB).parent.mkdir(parents=True)
 
-    def start(number):
-        monkeypatch.setenv("SLURM_JOB_ID", number)
+    def start(job_id):
+        monkeypatch.setenv("SLURM_JOB_ID", job_id)
         end_if_not_newest(JOB)
 
     return start
 
 
-def test_an_older_job_ends_at_its_start_or_when_it_would_save_and_the_newest_goes_on(job):
-    # Without an id this process is no job of a cluster, and goes on.
-    end_if_not_newest(JOB)
-    job("6")
-    write_text("out", "of the first")
+def test_a_job_that_a_later_one_replaces_writes_no_file(start_job):
+    start_job("6")
+    write_text("out", "of job 6")
     newest_file(JOB).write_text('{"token": "7"}')
     with pytest.raises(EpicError, match="7 is at work for the same files since: this one ends"):
-        write_text("out", "of the first, too late")
+        write_text("out", "of job 6, too late")
+    assert Path("out").read_text() == "of job 6"
+
+
+def test_only_the_newest_of_two_jobs_starts(start_job):
+    newest_file(JOB).write_text('{"token": "7"}')
     with pytest.raises(SystemExit, match="7 is at work"):
-        job("6")
-    job("7")
-    write_text("out", "of the second")
-    assert [path.name for path in Path().iterdir() if path.is_file()] == ["out"]
-    assert Path("out").read_text() == "of the second"
+        start_job("6")
+    start_job("7")
+    write_text("out", "of job 7")
 
 
 @pytest.mark.parametrize("text", ["", '{"token": "7', "7", "[]", "{}", "\0\xff", "[" * 100_000])
-def test_a_number_that_is_not_whole_or_of_another_version_ends_no_job(job, text):
+def test_a_file_that_names_no_newest_job_ends_no_job(start_job, text):
     newest_file(JOB).write_text(text)
-    job("6")
-    write_text("out", "whole")
+    start_job("6")
+    write_text("out", "complete")

@@ -1,3 +1,5 @@
+"""Log records on the terminal and in a rule's log, errors that end a rule, and progress."""
+
 import contextlib
 import logging
 import pickle
@@ -16,62 +18,60 @@ from epic100.video.reader import FrameError
 from support.this_process import Terminal, records_of
 
 log = logging.getLogger("epic100.a.module")
-# This file is there, but reads of it fail.
-MEMORY = Path("/proc/self/mem")
-NO_FILE = "/no/such/file: No such file or directory; "
 
 
 @pytest.fixture
 def path(tmp_path):
+    """The log of a rule."""
     return tmp_path / "logs" / "a.log"
 
 
 @pytest.fixture(autouse=True)
-def as_before():
-    """stdout and stderr are put back, however the rule ends."""
+def streams_are_put_back():
+    """Check that stdout and stderr are the same as before, however a rule has ended."""
     before = sys.stdout, sys.stderr
     yield
     assert (sys.stdout, sys.stderr) == before
 
 
-def logged(path):
-    """The lines below the heads of the attempts."""
-    return [line for line in path.read_text().splitlines() if line[:3] != "---"]
+def lines_in(path):
+    """Return the lines of a log but for the headings `--- TIME pid PID` of the attempts."""
+    return [line for line in path.read_text().splitlines() if not line.startswith("---")]
 
 
-def test_records_of_the_library_and_warnings_of_others_are_on_stderr_and_in_the_log(path, capsys):
-    others = logging.getLogger("urllib3.a.module")
-    others.setLevel(logging.NOTSET)
+@pytest.mark.parametrize(
+    "logger, level, extra, on_terminal, in_log",
+    [
+        pytest.param("epic100.a", "INFO", {}, "text\n", ["text"], id="this library"),
+        pytest.param("epic100.a", "DEBUG", {}, "", [], id="details of this library"),
+        pytest.param("epic100.a", "INFO", FILE_ONLY, "", ["text"], id="for the file only"),
+        pytest.param("urllib3.a", "INFO", {}, "", [], id="another library"),
+        pytest.param(
+            "urllib3.a", "WARNING", {}, "WARNING: text\n", ["WARNING: text"], id="its warnings"
+        ),
+    ],
+)
+def test_logger_and_level_decide_where_a_record_goes(
+    path, capsys, logger, level, extra, on_terminal, in_log
+):
     with rule_log(path):
-        # The root logger has this level outside pytest.
+        # Outside pytest, the root logger has this level.
         logging.getLogger().setLevel(logging.WARNING)
-        log.info("100 segments")
-        log.warning("P01: none of its videos is readable")
-        log.info("1 of 2", extra=FILE_ONLY)
-        log.debug("a detail")
-        others.info("connected")
-        others.warning("retrying")
-    log.info("after the rule")
-    shown = ["100 segments", "WARNING: P01: none of its videos is readable", "WARNING: retrying"]
-    assert capsys.readouterr().err.splitlines() == shown
-    shown.insert(2, "1 of 2")
-    assert logged(path) == shown
+        logging.getLogger(logger).log(logging.getLevelName(level), "text", extra=extra)
+    assert capsys.readouterr().err == on_terminal
+    assert lines_in(path) == in_log
 
 
-def test_lines_of_a_loader_s_workers_are_whole_and_there_once(path, capfd):
-    def report(samples):
-        for sample in samples:
-            log.info(f"broken clip {sample}")
-        return samples
+def test_each_line_of_a_loader_s_workers_is_reported_once_and_as_a_whole(path, capfd):
+    def report(sample):
+        log.info(f"broken clip {sample}")
+        return sample
 
     with rule_log(path):
-        log.info("first")
-        loader = DataLoader(range(200), num_workers=2, batch_size=5, collate_fn=report)
-        assert sum(map(len, loader)) == 200
-    expected = ["first", *sorted(f"broken clip {i}" for i in range(200))]
-    for lines in (capfd.readouterr().err, "\n".join(logged(path))):
-        first, *rest = lines.splitlines()
-        assert [first, *sorted(rest)] == expected
+        list(DataLoader(range(200), num_workers=2, batch_size=None, collate_fn=report))
+    expected = sorted(f"broken clip {sample}" for sample in range(200))
+    assert sorted(capfd.readouterr().err.splitlines()) == expected
+    assert sorted(lines_in(path)) == expected
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/null/rule.log"])
@@ -80,138 +80,147 @@ def test_a_log_that_cannot_be_opened_or_written_stops_no_work(path, capsys):
         log.info("100 segments")
         print("and on")
     assert capsys.readouterr() == ("", "100 segments\nand on\n")
-    with pytest.raises(SystemExit), rule_log(path):
-        raise DiskFullError("no room for checkpoints")
-    assert capsys.readouterr().err == "error: no room for checkpoints\n"
 
 
-def test_a_terminal_that_is_gone_stops_no_work(path, monkeypatch):
-    with open("/dev/full", "w", buffering=1) as gone:
-        monkeypatch.setattr("sys.stderr", gone)
+def test_a_terminal_that_cannot_be_written_stops_no_work(path, monkeypatch):
+    with contextlib.suppress(OSError), open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr("sys.stderr", full)
         with rule_log(path):
             log.info("100 segments")
         monkeypatch.undo()
-        with contextlib.suppress(OSError):
-            gone.close()
-    assert path.read_text().endswith("\n100 segments\n")
+    assert lines_in(path) == ["100 segments"]
 
 
-def test_what_is_printed_stands_on_stderr_in_one_write_a_line_and_in_the_log_of_all_attempts(
-    path, capsys, monkeypatch
-):
+def test_each_printed_line_is_one_write_to_stderr(path, capsys, monkeypatch):
     writes = []
     monkeypatch.setattr(sys.stderr, "write", writes.append)
-    for number in (1, 2):
-        with rule_log(path):
-            print("error:", "a.csv", number)
-            # The log has the line while the rule runs, not only at its end.
-            assert f"a.csv {number}" in path.read_text()
-            print("no end", end="", file=sys.stderr)
-    assert writes == ["error: a.csv 1\n", "no end\n", "error: a.csv 2\n", "no end\n"]
+    with rule_log(path):
+        print("error:", "a.csv")
+        # The log has the line while the rule runs, not only at its end.
+        assert lines_in(path) == ["error: a.csv"]
+        print("no end", end="", file=sys.stderr)
+    assert writes == ["error: a.csv\n", "no end\n"]
     assert capsys.readouterr().out == ""
-    head = r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d pid \d+\n"
-    assert re.fullmatch(f"({head}error: a.csv [12]\nno end\n){{2}}", path.read_text())
 
 
-def fail(error):
-    raise error("P01_01: frame 7 does not decode")
+def test_a_log_holds_the_lines_of_all_attempts(path):
+    for attempt in (1, 2):
+        with rule_log(path):
+            print("attempt", attempt)
+    heading = r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d pid \d+\n"
+    assert re.fullmatch(f"{heading}attempt 1\n{heading}attempt 2\n", path.read_text())
 
 
-@pytest.mark.parametrize("error", [EpicError, DiskFullError])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_bad_input_ends_in_one_line_and_exit_code_1_in_a_loader_s_worker_too(
-    path, capsys, error, workers
-):
+@pytest.mark.parametrize("error_class", [EpicError, DiskFullError])
+def test_bad_input_ends_a_rule_with_one_line_and_exit_code_1(path, capsys, error_class):
     with pytest.raises(SystemExit, match="^1$"), rule_log(path):
-        next(iter(DataLoader([0], num_workers=workers, collate_fn=lambda _: fail(error))))
+        raise error_class("P01_01: frame 7 does not decode")
     assert capsys.readouterr().err == "error: P01_01: frame 7 does not decode\n"
-    assert logged(path)[-1] == "error: P01_01: frame 7 does not decode"
+    assert lines_in(path) == ["error: P01_01: frame 7 does not decode"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error_class", [EpicError, BrokenFile, DiskFullError, FrameError])
-def test_an_error_keeps_class_and_message_out_of_a_loader_s_worker_and_a_pickle(error_class):
+def test_an_error_of_a_loader_s_worker_keeps_its_class_and_message(error_class):
+    # The message looks like the traceback of a worker, which torch sends as text.
     message = "v.MP4: ValueError: bad; epic100 EpicError: x\ntwo lines"
 
     def fail(_):
         raise error_class(message) from EpicError("what came before")
 
-    with pytest.raises(EpicError) as caught:
+    with pytest.raises(error_class) as caught:
         next(iter(DataLoader([0], num_workers=1, collate_fn=fail)))
-    for error in (caught.value, pickle.loads(pickle.dumps(error_class(message)))):
-        assert type(error) is error_class and str(error) == message
+    assert type(caught.value) is error_class
+    assert str(caught.value) == message
 
 
-def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(path):
+@pytest.mark.parametrize("error_class", [EpicError, BrokenFile, DiskFullError, FrameError])
+def test_a_pickled_error_keeps_its_class_and_message(error_class):
+    error = pickle.loads(pickle.dumps(error_class("v.MP4: bad")))
+    assert (type(error), str(error)) == (error_class, "v.MP4: bad")
+
+
+def test_an_error_of_the_program_has_its_traceback_in_the_log(path):
     with pytest.raises(ZeroDivisionError), rule_log(path):
         print("before")
         1 / 0  # noqa: B018
-    text = path.read_text()
-    assert "before\nTraceback (most recent call last):\n" in text and "1 / 0" in text
-    assert text.endswith("ZeroDivisionError: division by zero\n")
+    first, second, *_, last = lines_in(path)
+    assert (first, second) == ("before", "Traceback (most recent call last):")
+    assert last == "ZeroDivisionError: division by zero"
 
 
 @pytest.mark.parametrize(
-    "read, words",
+    "file, words",
     [
-        (Path("/no/such/file").read_bytes, NO_FILE),
-        (MEMORY.read_bytes, "a file of this rule: Input/output error; "),
+        ("/no/such/file", "/no/such/file: No such file or directory"),
+        # This file is there, but reads of it fail.
+        ("/proc/self/mem", "a file of this rule: Input/output error"),
     ],
 )
-def test_an_error_of_the_system_is_one_line(tmp_path, capsys, read, words):
-    with pytest.raises(SystemExit, match="^1$"), rule_log(tmp_path / "rule.log"):
-        read()
-    assert capsys.readouterr().err.splitlines() == [
-        f"error: {words}the system refuses it, {tmp_path}/rule.log has where: look at the disk, "
-        "then run again"
-    ]
-    assert "Traceback" in (tmp_path / "rule.log").read_text()
+def test_an_error_of_the_system_is_one_line(path, capsys, file, words):
+    with pytest.raises(SystemExit, match="^1$"), rule_log(path):
+        Path(file).read_bytes()
+    assert capsys.readouterr().err == (
+        f"error: {words}; the system refuses it, {path} has where: look at the disk, then run "
+        "again\n"
+    )
+    assert "Traceback" in path.read_text()
 
 
-def three_segments():
-    bar = Progress("predict val", 3, "segments")
-    for i in range(3):
-        bar.update(note=f"P0{i}")
-        log.info(f"P0{i} is done")
-    bar.close()
-
-
-def test_progress_says_done_rate_and_time_left(monkeypatch):
-    monkeypatch.setattr("time.monotonic", iter([0.0, 0.0, 1.0, 1.0, 60.0, 6000.0]).__next__)
+def test_progress_tells_rate_and_time_left(monkeypatch):
+    # The start of the work reads the clock first. `update` reads it once, `line` once.
+    clock = iter([0.0, 0.0, 1.0, 60.0])
+    monkeypatch.setattr("time.monotonic", clock.__next__)
     progress = Progress("scan P01", 200, "frames")
     assert progress.line() == "scan P01: 0/200 frames, 0.0/s, ? left"
-    progress.update(50)
-    progress.update(100)
+    progress.update(150)
+    # 150 frames in 60 s are 2.5/s, so the other 50 take 20 s.
     assert progress.line("P01_01") == "scan P01: 150/200 frames, 2.5/s, 00:20 left, P01_01"
-    assert progress.line() == "scan P01: 150/200 frames, 0.0/s, 33:20 left"
 
 
-def test_without_a_terminal_progress_is_plain_lines_and_not_too_many(monkeypatch, capsys):
+def work_on_three_segments():
+    progress = Progress("predict val", 3, "segments")
+    for number in (1, 2, 3):
+        progress.update(note=f"P0{number}")
+        log.info(f"P0{number} is done")
+    progress.close()
+
+
+@pytest.mark.parametrize(
+    "seconds_between_lines, lines",
+    [
+        (10, [r"predict val: 3 segments in \d\.\d s"]),
+        (
+            0,
+            [
+                *(rf"predict val: {number}/3 segments, .* P0{number}" for number in (1, 2, 3)),
+                r"predict val: 3 segments in \d\.\d s",
+            ],
+        ),
+    ],
+)
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    monkeypatch, capsys, seconds_between_lines, lines
+):
     monkeypatch.setattr(sys, "__stderr__", None)
-    with records_of("epic100.base.log") as lines:
-        for seconds in (10, 0):
-            monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", seconds)
-            three_segments()
-    assert capsys.readouterr() == ("", "") and len(lines) == 5
-    for line in (lines[0], lines[4]):
-        assert re.fullmatch(r"predict val: 3 segments in \d\.\d s", line)
-    for number, line in enumerate(lines[1:4]):
-        assert line.startswith(f"predict val: {number + 1}/3 segments, ")
-        assert line.endswith(f"P0{number}")
+    monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", seconds_between_lines)
+    with records_of("epic100.base.log") as logged:
+        work_on_three_segments()
+    assert capsys.readouterr() == ("", "")
+    assert re.fullmatch("\n".join(lines), "\n".join(logged))
 
 
-def test_on_a_terminal_a_bar_is_below_all_lines_and_the_log_gets_plain_ones(tmp_path, monkeypatch):
+def test_a_terminal_shows_progress_as_a_bar_below_all_lines(path, monkeypatch):
     terminal = Terminal()
-    for name in ("stderr", "__stderr__"):
-        monkeypatch.setattr(sys, name, terminal.stream)
+    monkeypatch.setattr(sys, "stderr", terminal.stream)
+    monkeypatch.setattr(sys, "__stderr__", terminal.stream)
     monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0)
-    with rule_log(tmp_path / "a.log"):
-        three_segments()
-    before, _, after = terminal.shown().partition("P00 is done\r\n")
-    assert before.endswith("\r")  # The bar was wiped.
+    with rule_log(path):
+        work_on_three_segments()
+    before, _, after = terminal.shown().partition("P01 is done\r\n")
+    # The carriage return wipes the bar before the line is written.
+    assert before.endswith("\r")
     assert "predict val:  33%|" in after and "predict val: 1/3" not in before + after
-    lines = (tmp_path / "a.log").read_text().splitlines()[1:]
-    for i in range(3):
-        assert lines[2 * i].startswith(f"predict val: {i + 1}/3 segments, ")
-        assert lines[2 * i + 1] == f"P0{i} is done"
-    assert re.fullmatch(r"predict val: 3 segments in \d+\.\d s", lines[6]) and len(lines) == 7
+    lines = [rf"predict val: {n}/3 segments, .*\nP0{n} is done" for n in (1, 2, 3)]
+    lines.append(r"predict val: 3 segments in \d+\.\d s")
+    assert re.fullmatch("\n".join(lines), "\n".join(lines_in(path)))

@@ -1,13 +1,15 @@
-"""Tensor files of ours and of others: what is read, and what is not blamed on them."""
+"""Tensor files of this workflow and of others: what is read, and what is no fault of the file."""
 
 import multiprocessing
 import os
+import re
 import resource
 import zipfile
 from collections import OrderedDict
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -33,17 +35,20 @@ CONTENT = {
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def read(path, **options):
     return read_foreign(path, "a thing", "do it again", **options)
 
 
+def read_ours(path):
+    return read_tensors(path, "a thing", "do it again")
+
+
 def same(one, other) -> bool:
-    """Whether two contents are equal, in types of containers and of numbers too."""
+    """Whether two contents have equal values and tensors, and the same types of them."""
     if isinstance(one, torch.Tensor):
         return one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
@@ -53,66 +58,90 @@ def same(one, other) -> bool:
     return type(one) is type(other) and one == other
 
 
-def read_ours(path):
-    return read_tensors(path, "a thing", "do it again")
-
-
-# `False` means the format before torch 1.6.
 @pytest.mark.slow
-@pytest.mark.parametrize("is_new", [True, False])
-def test_a_content_comes_out_as_it_went_in_and_no_tensor_shares_its_values(is_new):
-    torch.save(CONTENT, "a.pt", _use_new_zipfile_serialization=is_new)
-    assert same(CONTENT, read_ours("a.pt"))
-    content = read("a.pt")
-    assert same(CONTENT, content)
-    row, across, whole = content["views"]
-    row.fill_(0)
-    assert torch.equal(across, SHARED.T) and torch.equal(whole, SHARED)
-    assert across.untyped_storage().nbytes() == across.nbytes
-    for content in (7, "text", None, [], torch.tensor(1)):
-        write_tensors(content, "a.pt")
-        assert read("a.pt") == read_ours("a.pt") == content
+@pytest.mark.parametrize("reader", [read, read_ours])
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "format before torch 1.6"])
+def test_a_content_comes_out_as_it_went_in(reader, is_zip):
+    torch.save(CONTENT, "a.pt", _use_new_zipfile_serialization=is_zip)
+    assert same(CONTENT, reader("a.pt"))
     assert os.listdir() == ["a.pt"]
 
 
 @pytest.mark.slow
-def test_objects_of_foreign_classes_are_left_out_of_a_checkpoint_and_refused_elsewhere():
-    share = {"share": Fraction(1, 3), "epoch": 3}
-    torch.save({"state_dict": {"a": torch.ones(3)}, "meta": share, "optimizer": share}, "a.pt")
+def test_tensors_of_a_foreign_file_share_no_values():
+    torch.save(CONTENT, "a.pt")
+    row, transposed, whole = read("a.pt")["views"]
+    row.fill_(0)
+    assert torch.equal(transposed, SHARED.T) and torch.equal(whole, SHARED)
+    assert transposed.untyped_storage().nbytes() == transposed.nbytes
+
+
+# A checkpoint with an object of a class that only its code can load, beside the weights.
+CHECKPOINT = {
+    "state_dict": {"a": torch.ones(3)},
+    "meta": {"share": Fraction(1, 3), "epoch": 3},
+    "optimizer": {"share": Fraction(1, 3)},
+}
+
+
+@pytest.mark.slow
+def test_a_file_with_objects_of_other_classes_is_refused():
+    torch.save(CHECKPOINT, "a.pt")
     words = r"^a\.pt: not a thing \(holds fractions\.Fraction besides tensors, which only running "
     with pytest.raises(BrokenFile, match=f"{words}.*; do it again$"):
         read("a.pt")
-    checkpoint = read("a.pt", weights_alone=True)
-    assert checkpoint["state_dict"]["a"].sum() == 3
-    assert checkpoint["meta"] == {"share": None, "epoch": 3} and "optimizer" not in checkpoint
 
 
 @pytest.mark.slow
-def test_a_run_asks_the_guard_once_a_file_and_keeps_the_newest_results(monkeypatch):
+def test_the_weights_alone_are_read_without_objects_of_other_classes():
+    torch.save(CHECKPOINT, "a.pt")
+    expected = {"state_dict": {"a": torch.ones(3)}, "meta": {"share": None, "epoch": 3}}
+    assert same(expected, read("a.pt", weights_alone=True))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """A run's folder, and a mock of the guard that counts its calls."""
     CACHE.parent.mkdir()
-    for number in range(KEPT + 2):
-        write_tensors([number], f"{number}.pt")
-        assert read(f"{number}.pt") == [number]
-    kept = sorted(CACHE.iterdir(), key=os.path.getmtime)
-    assert len(kept) == KEPT
-    kept[0].write_bytes(b"no more")
-    assert read("2.pt") == [2], "made anew"
-
-    def refuse(*arguments, **options):
-        raise AssertionError("the guard is asked again")
-
-    monkeypatch.setattr(foreign_tensors, "call", refuse)
-    os.rename("8.pt", "other.pt")
-    assert read("other.pt") == [8]
-    write_tensors(["changed"], "8.pt")
-    with pytest.raises(AssertionError, match="asked again"):
-        read("8.pt")
-    assert {path.name for path in Path().iterdir()} >= {"other.pt", ".snakemake"}
+    calls = Mock(wraps=foreign_tensors.call)
+    monkeypatch.setattr(foreign_tensors, "call", calls)
+    return calls
 
 
 @pytest.mark.slow
-def test_a_result_goes_into_the_file_that_is_locked_and_not_into_a_new_one():
-    """Another job that read the same file took that one for a leftover, and removed it."""
+def test_a_run_reads_each_content_once_whatever_its_name(calls):
+    write_tensors([1], "a.pt")
+    read("a.pt")
+    os.rename("a.pt", "b.pt")
+    assert read("b.pt") == [1]
+    assert calls.call_count == 1
+    write_tensors(["changed"], "b.pt")
+    assert read("b.pt") == ["changed"]
+
+
+@pytest.mark.slow
+def test_a_damaged_result_is_made_anew(calls):
+    write_tensors([1], "a.pt")
+    read("a.pt")
+    (result,) = CACHE.iterdir()
+    result.write_bytes(b"damaged")
+    assert read("a.pt") == [1]
+
+
+@pytest.mark.slow
+def test_the_newest_results_stay(calls):
+    for number in range(KEPT + 2):
+        write_tensors([number], "a.pt")
+        read("a.pt")
+    assert len(list(CACHE.iterdir())) == KEPT
+    # The last result is among them, so the guard is not called again.
+    assert read("a.pt") == [KEPT + 1]
+    assert calls.call_count == KEPT + 2
+
+
+@pytest.mark.slow
+def test_a_result_is_written_into_the_file_that_is_locked():
+    """Another job that read the same file took a new file for a leftover, and removed it."""
     write_tensors([1], "1.pt")
     with atomic_path("result") as temporary:
         before = temporary.stat().st_ino
@@ -121,73 +150,80 @@ def test_a_result_goes_into_the_file_that_is_locked_and_not_into_a_new_one():
 
 
 @pytest.mark.slow
-def test_a_small_zip_of_large_members_is_refused_before_they_are_written(tmp_path):
-    """One of 8 MiB wrote 1.8 GiB below `.snakemake` first."""
+def test_a_small_zip_of_large_members_is_refused_before_they_are_written():
+    """One of 8 MiB once wrote 1.8 GiB below `.snakemake` first."""
     members = members_of(saved({"a": torch.zeros(2**22)}))
-    (tmp_path / "a.pth").write_bytes(zip_of(*members, method=zipfile.ZIP_DEFLATED))
+    Path("a.pth").write_bytes(zip_of(*members, method=zipfile.ZIP_DEFLATED))
     with pytest.raises(BrokenFile, match="a zip whose members are much larger than it is"):
-        read(tmp_path / "a.pth")
-
-
-@pytest.mark.slow
-def test_a_machine_without_memory_is_not_the_file_s_fault(monkeypatch):
-    write_tensors(torch.zeros(2**24), "large.pt")
-    monkeypatch.setattr(foreign_tensors, "_reduce", short_of_memory)
-    with pytest.raises(
-        EpicError, match=r"^large\.pt: cannot be read: too little memory for its 64"
-    ):
-        read("large.pt")
-
-
-def short_of_memory(*arguments, progress):
-    """What the guard does on a machine whose own limit is lower than the file's."""
-    low = psutil.Process().memory_info().vms + 2**24
-    resource.setrlimit(resource.RLIMIT_AS, (low, low))
-    return REDUCE(*arguments, progress)
+        read("a.pth")
 
 
 REDUCE = foreign_tensors._reduce
 
 
-def test_bytes_altered_anywhere_give_the_content_or_one_error_and_the_name_does_not_matter():
+def reduce_with_little_memory(*arguments, progress):
+    """Do what the guard does on a machine whose own limit is lower than the file needs."""
+    low = psutil.Process().memory_info().vms + 2**24
+    resource.setrlimit(resource.RLIMIT_AS, (low, low))
+    return REDUCE(*arguments, progress)
+
+
+@pytest.mark.slow
+def test_a_machine_without_memory_is_no_fault_of_a_foreign_file(monkeypatch):
+    # 2**24 numbers of 4 bytes are 64 MiB.
+    write_tensors(torch.zeros(2**24), "large.pt")
+    monkeypatch.setattr(foreign_tensors, "_reduce", reduce_with_little_memory)
+    words = r"^large\.pt: cannot be read: too little memory for its 64"
+    with pytest.raises(EpicError, match=words):
+        read("large.pt")
+
+
+def test_a_file_does_not_depend_on_its_name():
+    write_tensors(CONTENT, "a.pt")
+    write_tensors(CONTENT, "b.pt")
+    assert Path("a.pt").read_bytes() == Path("b.pt").read_bytes()
+
+
+def test_a_file_with_an_altered_byte_gives_its_content_or_an_error():
     content = CONTENT | {"few": bytearray(b"abc")}
     write_tensors(content, "a.pt")
-    write_tensors(content, "b.pt")
     whole = Path("a.pt").read_bytes()
-    assert whole == Path("b.pt").read_bytes()
-    for at in range(0, len(whole), 97):
-        Path("a.pt").write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+    for place in range(0, len(whole), 97):
+        Path("a.pt").write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
         with suppress(BrokenFile):
-            assert same(content, read_ours("a.pt")), at
+            assert same(content, read_ours("a.pt")), place
 
 
-@pytest.mark.parametrize("reader", [read_tensors, read_foreign])
+@pytest.mark.parametrize("reader", [read, read_ours])
 @pytest.mark.parametrize(
-    "name, words",
+    "path, words",
     [
         (".", "cannot be read: Is a directory; expected a file"),
         ("none.pt", "no such file; do it again$"),
     ],
 )
-def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(tmp_path, reader, name, words):
-    with pytest.raises(EpicError, match=f"{tmp_path / name}: {words}") as caught:
-        reader(tmp_path / name, "a thing", "do it again")
+def test_a_path_without_a_file_is_no_fault_of_a_file(reader, path, words):
+    with pytest.raises(EpicError, match=rf"^{re.escape(path)}: {words}") as caught:
+        reader(path)
     assert not isinstance(caught.value, BrokenFile)
 
 
 def read_within(path, mib):
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    """Read a file in a process that may take this much more memory."""
+    used = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (used + mib * 2**20,) * 2)
     read_ours(path)
 
 
-def test_too_little_memory_is_not_the_file_s_fault(tmp_path):
-    write_tensors(torch.zeros(2**24), tmp_path / "large.pt")
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path):
+    path = tmp_path / "large.pt"
+    # 2**24 numbers of 4 bytes are 64 MiB.
+    write_tensors(torch.zeros(2**24), path)
     words = r"large\.pt: cannot be read: too little memory for its 64\.0 MiB"
     with (
         # A spawned process has no free memory of this one that it could use.
         multiprocessing.get_context("spawn").Pool(1) as pool,
         pytest.raises(EpicError, match=words) as caught,
     ):
-        pool.apply(read_within, (tmp_path / "large.pt", 40))
+        pool.apply(read_within, (path, 40))
     assert not isinstance(caught.value, BrokenFile)

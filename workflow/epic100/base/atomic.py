@@ -117,7 +117,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Copy the content of a file; the copy appears complete or not at all.
 
-    The copy is never a hard link: who later writes into one file must not change the other.
+    The copy is no hard link, so that a later write into one file does not change the other.
     """
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
@@ -165,12 +165,13 @@ def _new_beside(target: Path) -> Iterator[Path]:
         lock(handle, waits=True)
         if os.fstat(handle).st_nlink:
             break
-        os.close(handle)  # Another writer removed it before it was locked.
+        # Another writer took the file for a leftover before it was locked, and removed it.
+        os.close(handle)
     try:
         _remove_leftovers(target, temporary)
         yield temporary
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # After a success, the file has its final name.
             temporary.unlink()
         with suppress(OSError):  # Nothing was written through this handle.
             os.close(handle)
@@ -183,9 +184,11 @@ def _remove_leftovers(target: Path, temporary: Path) -> None:
     removed.
     """
     names = _temporary_names(target)
+    # A folder that cannot be listed keeps its leftovers.
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if entry.name != temporary.name and names.fullmatch(entry.name):
+                # The lock fails if a living writer holds it, or if the file system has no locks.
                 with (
                     suppress(OSError),
                     open(os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW), "rb+") as leftover,
@@ -195,7 +198,7 @@ def _remove_leftovers(target: Path, temporary: Path) -> None:
 
 
 def _temporary_names(target: Path) -> re.Pattern[str]:
-    """Match the names of temporary files for `target`: `.clip.0123abcd.tmp.mp4` for `clip.mp4`.
+    """Return a pattern of the temporary files for `target`: `.clip.0123abcd.tmp.mp4`.
 
     Nested writers add another `.0123abcd.tmp`, and another dot in front.
     """
@@ -230,7 +233,8 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some systems cannot sync folders.
+        # Some file systems cannot sync a folder, and give one of these errors.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
         os.close(handle)

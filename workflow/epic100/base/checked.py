@@ -27,15 +27,19 @@ from epic100.base.disk import reading
 from epic100.base.errors import BrokenFile, DiskError
 from epic100.base.names import NAME
 
+# With it, pydantic takes no text for a number.
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, revalidate_instances="always")
 Id = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+# A whole number from 0 on that a float holds exactly.
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+# A finite number from 0 on.
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Value = TypeVar("Value")
-# Packed arrays may unpack to so many bytes. The index of an hour of video has about 4 MiB.
+# The most bytes to which the arrays of a file may unpack. The index of an hour of video has about
+# 4 MiB.
 LARGEST = 2**29
 
-# It shortens values, since the whole repr of lists within lists may take gigabytes.
+# It shortens values in messages, since the whole repr of lists within lists may take gigabytes.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
 
@@ -104,9 +108,12 @@ def conforming(value: Value) -> Value:
     except ValidationError as error:
         first_fault = error.errors()[0]
         field_path = ".".join(map(str, first_fault["loc"]))[:60]
-        # `Array` raises this type, and its message describes the value already.
-        is_from_array = first_fault["type"] == "value_error"
-        value_text = "" if is_from_array else f" is {_SHORT.repr(first_fault['input'])}"
+        # `Array` raises the type `value_error`, and its message describes the value already.
+        value_text = (
+            ""
+            if first_fault["type"] == "value_error"
+            else f" is {_SHORT.repr(first_fault['input'])}"
+        )
         raise ValueError(f"its {field_path}{value_text}: {first_fault['msg']}") from error
     # A field with the name of an axis must have its length too: a list, or the number itself.
     for name in lengths.keys() & vars(value).keys():
@@ -142,8 +149,10 @@ class Array:
     def __get_pydantic_core_schema__(
         self, annotated_type: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
+        """Return pydantic's schema of the annotated type, followed by `check`."""
+
         def checked_value(value: Any, info: ValidationInfo) -> Any:
-            """Return the value if it passes; `conforming` gives the lengths as the context."""
+            """Check the value and return it; the context is the `lengths` of `conforming`."""
             self.check(value, info.context)
             return value
 
@@ -160,13 +169,14 @@ class Array:
         try:
             array = np.asarray(value)
         except (TypeError, RuntimeError) as error:
-            # It may be a tensor that is sparse, nested or on no device.
+            # NumPy takes no tensor that is sparse, nested or on no device.
             raise ValueError(f"holds no plain numbers ({type(error).__name__})") from error
         if array.dtype.kind not in self.kinds or array.ndim != len(axes):
             raise ValueError(f"is {array.dtype} {list(array.shape)}, expected [{self.shape}]")
         for axis, length in zip(axes, array.shape, strict=True):
             _require_same_length(lengths, axis, length)
-        # The whole mask is made only if the smallest or the largest value is wrong. NaN is both.
+        # Every value is looked at only if the smallest or the largest one is wrong. If one value
+        # is NaN, these two are NaN.
         if array.size and not self._within(np.array([array.min(), array.max()])).all():
             bad_rows = np.flatnonzero(~self._within(array).reshape(len(array), -1).all(axis=1))
             raise ValueError(

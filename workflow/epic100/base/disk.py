@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.names import CONTROL, shown
 
-# These are the seconds between tries, since a network disk may come back.
+# Seconds between the tries of a read that fails, since a network disk may come back.
 WAITS = (0.1, 1.0, 5.0)
 # These errors are about the file itself. Any other error is the disk's or the machine's.
 OF_THE_FILE = {
@@ -34,9 +34,11 @@ OF_THE_FILE = {
     errno.ENXIO,
     errno.EPERM,
 }
-# PIECE bytes are read at once. LARGEST_TEXT counts bytes too.
+# Bytes that are read at once for a checksum.
 PIECE = 1 << 20
+# The most bytes of a text file.
 LARGEST_TEXT = 64 << 20
+# Hexadecimal digits of a checksum, by its kind.
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 Value = TypeVar("Value")
 
@@ -102,9 +104,9 @@ def read_json(path: str | os.PathLike) -> Any:
     """
     try:
         return json.loads(read_text(path))
+    except EpicError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, EpicError):
-            raise
         raise BrokenFile(f"{path}: no JSON ({str(error)[:100]}); make it again") from error
 
 
@@ -124,7 +126,8 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
         raise
     except Exception as error:
         # The library may have turned a failed read into an error about the file's content.
-        failure = (raw and raw.failure) or error
+        failed_read = raw.failure if raw is not None else None
+        failure = failed_read or error
         if isinstance(failure, OSError) and failure.errno:
             remedy = "check the disk and the permissions, then run again"
             if failure.errno == errno.EISDIR:
@@ -151,9 +154,11 @@ class WatchedFile(io.RawIOBase):
     """
 
     def __init__(self, path: str | os.PathLike):
+        """Open the file; try again if the disk fails."""
         self.name = str(path)
         self.failure: OSError | DiskError | None = None
         self._position, self.descriptor = 0, -1
+        # Such a name would break the message of an error.
         if CONTROL.search(self.name):
             raise BrokenFile(f"{shown(path)}: has a line break or a control character; rename it")
         insist(path, "opening", self._open)
@@ -197,7 +202,7 @@ class WatchedFile(io.RawIOBase):
         """Close the file."""
         if not self.closed:
             super().close()
-            with suppress(OSError):  # All that was wanted is already read.
+            with suppress(OSError):  # A failed close loses nothing of what was read.
                 os.close(self.descriptor)
 
     def _open(self) -> None:
@@ -207,14 +212,14 @@ class WatchedFile(io.RawIOBase):
         state = os.fstat(self.descriptor)
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             os.close(self.descriptor)
-            # Else `close` would close it again, when another file may have this number.
+            # With the old number, `close` might close another file that has it by then.
             self.descriptor = -1
             raise BrokenFile(f"{self.name}: a pipe or a device; expected a file")
         self.size = state.st_size
 
     def _read(self, position: int, count: int) -> bytes:
         """Read once; after a failure, close the file, so that the next try opens it anew."""
-        # A read has failed before. The file server may have lost the old handle.
+        # After a failed read the file is opened anew, since a file server may forget a descriptor.
         if self.descriptor < 0:
             self._open()
         try:
@@ -233,12 +238,13 @@ class HashedFile(WatchedFile):
     """
 
     def __init__(self, path: str | os.PathLike):
+        """Open the file, and begin its md5 at the first byte."""
         super().__init__(path)
         self._md5, self._hashed = hashlib.md5(usedforsecurity=False), 0
 
     def read_at(self, position: int, count: int) -> bytes:
         """Read at most `count` bytes from `position`, without moving the current position."""
-        # FFmpeg has skipped a short gap, which is read now to keep the md5 going.
+        # FFmpeg has skipped a short gap. It is read first, since an md5 takes bytes in order.
         if self._hashed < position <= self._hashed + PIECE:
             self.read_at(self._hashed, position - self._hashed)
         data = super().read_at(position, count)
@@ -287,6 +293,7 @@ class Checksum:
         return cls(kind, value)
 
     def __str__(self) -> str:
+        """Return the checksum for a message: `md5 0123...`."""
         return f"{self.kind} {self.value}"
 
 

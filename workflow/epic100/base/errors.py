@@ -2,7 +2,7 @@
 
 from epic100.base.names import printable
 
-# A message is cut to so many characters.
+# The most characters of a message. A longer one is cut.
 LONGEST = 10_000
 
 
@@ -16,6 +16,7 @@ class EpicError(ValueError):
     """
 
     def __init__(self, message: object) -> None:
+        """Keep the message, which may be the traceback text of a worker."""
         # In a worker's traceback text, the message stands after the class. Any other text has no
         # such prefix and is taken whole.
         class_prefix = f"\n{type(self).__module__}.{type(self).__qualname__}: "

@@ -52,7 +52,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target`, which replaces `target` if the block succeeds.
 
     Each of several writers has a folder of its own, and the folder of the last writer stays.
-    Folders that a killed process left behind are removed: they have no lock.
+    Folders that killed writers left behind are removed first.
 
     Raises:
         EpicError: A folder above it is a link of another user (`refuse_links`).
@@ -85,10 +85,12 @@ def keep_private() -> None:
     """
     os.environ["MPLBACKEND"] = "agg"
     folder = Path(tempfile.gettempdir(), f"epic100-{os.getuid()}")
+    # An earlier process of this user may have made it. The next lines find one of another user.
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     if folder.is_symlink() or not folder.is_dir() or others(folder):
         folder = Path(tempfile.mkdtemp(prefix="epic100-"))
+    # A folder that the user has chosen stays.
     for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
         os.environ.setdefault(name, str(folder / name.lower()))
 
@@ -104,10 +106,11 @@ def look_at_folder(folder: str | os.PathLike) -> str:
     """
     refuse_foreign(Path(folder, ".snakemake"))
     other_users = others(folder)
-    return other_users and (
+    warning = (
         f"{folder}: {other_users} can write to this folder, and so replace results and settings; "
         "if that is not meant, `chmod go-w` it, or work in another folder"
     )
+    return warning if other_users else ""
 
 
 def refuse_foreign(path: str | os.PathLike) -> None:
@@ -152,7 +155,7 @@ def lock(file: int | IO[Any], waits: bool) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
+    except OSError:  # This file system has no locks.
         pass
     return True
 
@@ -181,24 +184,31 @@ def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
 def _remove_leftovers(target: Path) -> None:
     """Remove folders `.NAME.*.new` and `.NAME.*.old` that killed writers of `target` left behind.
 
-    A folder is a leftover if no process holds a lock on it.
+    A folder is a leftover if no process holds a lock on it. On a file system without locks, none is
+    removed, since its writer may be at work.
     """
     for leftover in target.parent.glob(f".{target.name}.*"):
         if leftover.suffix in (".new", ".old") and not leftover.is_symlink():
-            with suppress(OSError), _locked(leftover, waits=False) as is_locked_by_us:
-                if is_locked_by_us:
-                    remove_folder(leftover)
+            with suppress(OSError), _locked(leftover, waits=False):
+                remove_folder(leftover)
 
 
 @contextmanager
-def _locked(folder: Path, waits: bool = True) -> Iterator[bool]:
-    """Lock a folder during the block, and yield whether this worked.
+def _locked(folder: Path, waits: bool = True) -> Iterator[None]:
+    """Lock a folder during the block.
 
-    It yields False only with `waits=False`, if another process holds the lock.
+    Args:
+        folder: The folder.
+        waits: Wait for a process that holds the lock, and do without on a file system without
+            locks. If False, both raise OSError.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield lock(descriptor, waits)
+        if waits:
+            lock(descriptor, waits=True)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
         os.close(descriptor)
 

@@ -8,7 +8,7 @@ comes out is reduced to dicts, lists and tuples of plain values and tensors that
 NumPy's arrays become tensors, or lists if they hold text. It is handed over as safetensors, in
 which the structure is text. This process reads nothing else.
 
-It is done once a file: a run keeps the result by the file's digest.
+It is done once for each file: a run keeps the result in a cache, by the digest of the file.
 """
 
 import codecs
@@ -49,18 +49,19 @@ from epic100.base.torch_file import (
 )
 
 CACHE = Path(".snakemake/epic100-tensors")
-# The cache keeps so many results, the newest ones.
+# The cache has so many results, the newest ones.
 KEPT = 8
 # A file may take SPREAD times its bytes plus SPARE bytes of memory. It may take SECONDS, and one
 # second more for each RATE bytes.
 SPREAD, SPARE = 4, 2**29
 SECONDS, RATE = 20.0, 50e6
-# Lists may be nested so deep, and the structure as text may have LONGEST bytes.
+# The most levels of lists within lists.
 DEEPEST = 40
+# The most bytes of the structure as text.
 LONGEST = 2**24
-# The structure has this name among the tensors, whose own names are numbers.
+# The name of the structure among the tensors of a result, whose own names are numbers.
 STRUCTURE = "structure"
-# If a checkpoint's weights alone are wanted, these parts are read, and not its optimizer.
+# The entries of a checkpoint that are read for its weights alone; its optimizer is left out.
 WEIGHTS = ("state_dict", "model_state", "meta")
 
 # These calls build arrays and numbers of NumPy, and no file can make them do anything else. The
@@ -99,8 +100,8 @@ def read_foreign(
         path: The file.
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
-        weights_alone: Read only the parts `WEIGHTS` of a checkpoint, and read None for each object
-            that only code can load, instead of refusing the file.
+        weights_alone: Read only the entries `WEIGHTS` of a checkpoint, and read None for each
+            object that only code can load, instead of refusing the file.
 
     Returns:
         What was saved. Keys of dicts are text or integers, and no tensor shares its values.
@@ -173,7 +174,7 @@ def limited_call(
 def fault_of_building(
     key: str, build: Callable[..., Any], *arguments: Any, file: str | os.PathLike, size: int
 ) -> str:
-    """Try to build a model of others in a process with limits, and say why that fails.
+    """Try to build a model of others in a process with limits; return the reason if it fails.
 
     A success is noted in the cache under `key`, so this run does not try again.
 
@@ -181,7 +182,7 @@ def fault_of_building(
         key: A digest of everything that the result depends on.
         build: Builds the model from the arguments. It calls `limit_memory` itself, once it has
             imported what it needs. Constructors raise anything for wrong values.
-        *arguments: Its arguments, which travel as a pickle.
+        *arguments: Its arguments, which are pickled.
         file: The file of the weights, for errors of the machine.
         size: Bytes of the weights.
 
@@ -206,7 +207,7 @@ def fault_of_building(
 def _build_or_say_why_not(
     build: Callable[..., Any], arguments: tuple, progress: Callable[[int], None]
 ) -> str:
-    """Build a model and return why that fails, or "". This runs in the guarded process."""
+    """Build a model; return the reason if that fails, else "". It runs in the guarded process."""
     try:
         build(*arguments)
     except Exception as error:
@@ -245,7 +246,7 @@ def kept_by_digest() -> Iterator[Path]:
     if CACHE.parent.is_dir() and os.access(CACHE.parent, os.W_OK):
         make_folder(CACHE)
         yield CACHE
-        with suppress(FileNotFoundError):  # Another process may remove the same one.
+        with suppress(FileNotFoundError):  # Another process may remove the same result.
             for old in sorted(CACHE.glob("[!.]*"), key=os.path.getmtime)[:-KEPT]:
                 old.unlink()
     else:
@@ -358,10 +359,11 @@ class _Placeholder:
     """Replace an object of a foreign class: take any arguments, store nothing, run nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "_Placeholder":
+        """Return an empty object, whatever the arguments."""
         return super().__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
-        pass
+        """Do nothing with the state."""
 
 
 class _Reducer:
@@ -376,7 +378,10 @@ class _Reducer:
     """
 
     def __init__(self, size: int, drop_objects: bool) -> None:
-        self._values_left, self._bytes_left, self._drop = size, SPREAD * size, drop_objects
+        """Allow as many values and bytes as a file of this size may hold."""
+        self._values_left = size
+        self._bytes_left = SPREAD * size
+        self._drop_objects = drop_objects
         self.tensors: dict[str, torch.Tensor] = {}
 
     def plain(self, value: Any, depth: int = 0) -> Any:
@@ -401,7 +406,7 @@ class _Reducer:
             return {"tuple": items} if isinstance(value, tuple) else items
         if value is None or isinstance(value, str | int | float):
             return value
-        if self._drop:
+        if self._drop_objects:
             return None
         raise Fault(f"holds a {type(value).__name__}; expected tensors and plain values")
 

@@ -18,7 +18,7 @@ from epic100.base.scheduler import here
 
 log = logging.getLogger(__name__)
 
-# Some schedulers write `NoDevFiles` for a job without GPUs.
+# First words of `CUDA_VISIBLE_DEVICES` that mean no GPU. Some schedulers write `NoDevFiles`.
 NONE = ("", "-1", "NoDevFiles")
 
 
@@ -57,17 +57,19 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
         asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a cluster's job.
         environment: Environment variables.
     """
-    grant, variable = here(environment).granted(environment), "CUDA_VISIBLE_DEVICES"
+    grant = here(environment).granted(environment)
+    variable = "CUDA_VISIBLE_DEVICES"
     device_list = environment.get(variable, "").strip()
     first_device, _, _ = device_list.partition(",")
     granted = grant.gpus or (f"{variable} is {device_list}" if first_device not in NONE else None)
     if granted is None and asked and grant.job:
         granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
     return Gpus(
-        torch.cuda.device_count(),
-        granted,
-        any(Path("/dev").glob("nvidia[0-9]*")),
-        functools.cache(unusable),
+        visible=torch.cuda.device_count(),
+        granted=granted,
+        nodes=any(Path("/dev").glob("nvidia[0-9]*")),
+        # A second call returns the first answer, so that CUDA is started once.
+        why_not=functools.cache(unusable),
     )
 
 

@@ -94,13 +94,13 @@ def call(
     seconds: float,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> Any:
-    """Call `function(*arguments, progress=...)` in a process that ends if it exceeds its limits.
+    """Call `function(*arguments, progress=...)` in a process with limits, and return its result.
 
     Args:
         function: A function of a module, which the process imports. Its argument `progress` is a
             function that it calls with the number of frames done. Only a number greater than all
             before counts as progress.
-        *arguments: Its arguments, which travel as a pickle.
+        *arguments: Its arguments, which are pickled.
         limits: Limits on stalling and memory.
         seconds: Limit on the seconds of computing in all.
         progress: Called here with the number of frames done, a few times a second. An error that
@@ -116,10 +116,21 @@ def call(
     if _in_a_call:  # The limits of the outer call hold.
         return function(*arguments, progress=progress)
     with tempfile.TemporaryFile() as order, tempfile.TemporaryFile() as output:
-        times = (limits.stall_seconds, seconds)
-        pickle.dump((os.getcwd(), times, limits.memory_mib, function, arguments), order)
+        # `serve` takes the folder, and gives the other items to `_make_call`.
+        pickle.dump(
+            (
+                os.getcwd(),
+                limits.stall_seconds,
+                seconds,
+                limits.memory_mib,
+                function,
+                arguments,
+            ),
+            order,
+        )
         order.seek(0)
-        server, report = _free_server(function.__module__), dict[str, Any]()
+        server = _free_server(function.__module__)
+        report: dict[str, Any] = {}
         try:
             report = _wait_for_report(server, server.give(order, output), limits, seconds, progress)
         finally:
@@ -147,8 +158,9 @@ def _wait_for_report(
         `code`, the exit code of the fork, or of a server that has ended.
     """
     report: dict[str, Any] = {}
-    buffer, frames, begun = bytearray(), 0, time.monotonic()
-    last_progress = begun
+    buffer = bytearray()
+    frames = 0
+    begun = last_progress = time.monotonic()
     with os.fdopen(pipe, "rb", buffering=0) as answers:
         os.set_blocking(pipe, False)
         while "code" not in report:
@@ -169,18 +181,19 @@ def _wait_for_report(
                 report |= _read_message(line)
             # The start of the fork, which sends its pid first, counts as progress.
             if report.get("frames", 0) > frames or ("pid" in report and last_progress == begun):
-                frames, last_progress = max(report.get("frames", 0), frames), time.monotonic()
+                frames = max(report.get("frames", 0), frames)
+                last_progress = time.monotonic()
             progress(frames)
             if "code" not in report:
-                passed, silent = time.monotonic() - begun, time.monotonic() - last_progress
-                _raise_if_overdue(report, limits, seconds, passed, silent)
+                now = time.monotonic()
+                _raise_if_overdue(report, limits, seconds, now - begun, now - last_progress)
     return report
 
 
 def _raise_if_overdue(
     report: dict[str, Any], limits: Limits, seconds: float, passed: float, silent: float
 ) -> None:
-    """Raise if a process had far more time than it may need, and say whose fault that is.
+    """Raise an error if a process had far more time than it may need; it names whose fault that is.
 
     Args:
         report: The messages of the call so far (`_wait_for_report`).
@@ -200,7 +213,7 @@ def _raise_if_overdue(
     stalled = silent > PATIENCE * limits.stall_seconds
     if not stalled and passed <= PATIENCE * seconds:
         return
-    asleep, computed = 0, 0.0
+    asleep = 0
     # A process that hangs may still wake for a moment, again and again, so one look is not enough.
     for _ in range(LOOKS):
         states, computed = thread_states(report["pid"])
@@ -230,13 +243,16 @@ def _outcome(report: dict[str, Any], limits: Limits, seconds: float) -> Any:
         limits: Limits on stalling and memory, for messages.
         seconds: Limit on the seconds of computing in all, for messages.
     """
-    code, fault = report["code"], " ".join(report.get("fault", "").split())
+    code = report["code"]
+    # The message of an error is one line.
+    fault = " ".join(report.get("fault", "").split())
     if code == 0 and "value" in report:
         return report["value"]
     match report.get("fault_of"):
         case "us":
-            message = "an error of ours, not of the file; please report it"
-            raise ProcessError(f"{message}:\n{report['fault']}")
+            raise ProcessError(
+                f"an error of ours, not of the file; please report it:\n{report['fault']}"
+            )
         case "file":
             raise FileError(fault)
         case "disk":
@@ -267,11 +283,16 @@ def _signal_name(number: int) -> str:
 class _Server:
     """A process that runs `serve`, and this side of the socket to it.
 
+    Attributes:
+        socket: This side of the socket.
+        process: The process.
+
     Raises:
         ProcessError: The process does not start.
     """
 
     def __init__(self) -> None:
+        """Start the process, with one end of the socket as its stdin."""
         self.socket, server_end = socket.socketpair()
         # The server can import what this process can. NumPy's library OpenBLAS would start a thread
         # for each core, each with memory of its own, and would not use them. Snakemake sets its
@@ -280,7 +301,7 @@ class _Server:
         env = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
         try:
             with server_end:
-                self._process = subprocess.Popen(
+                self.process = subprocess.Popen(
                     COMMAND,
                     stdin=server_end.fileno(),
                     stdout=subprocess.DEVNULL,
@@ -288,13 +309,9 @@ class _Server:
                     env=env,
                 )
         except OSError as error:
+            # Nothing else closes it, as no server is returned.
             self.socket.close()
             raise ProcessError(f"{COMMAND[0]} does not start: {error.strerror}") from error
-
-    @property
-    def lives(self) -> bool:
-        """Whether the server process is still running."""
-        return self._process.poll() is None
 
     def give(self, order: IO[bytes], output: IO[bytes]) -> int:
         """Send a call to the server; return the pipe on which the call is answered.
@@ -311,16 +328,17 @@ class _Server:
 
     def code(self) -> int:
         """Return the exit code of the fork, or of the server itself if it has ended."""
+        # A server that has ended may have left the connection broken.
         with contextlib.suppress(ConnectionError):
             if data := self.socket.recv(EXIT_CODE.size):
                 (exit_code,) = EXIT_CODE.unpack(data)
                 return int(exit_code)
-        return self._process.wait()
+        return self.process.wait()
 
     def end(self) -> None:
         """End the server and its fork: the closed socket tells the server to do so."""
         self.socket.close()
-        with self._process as process:
+        with self.process as process:
             try:
                 process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:  # It hangs, or its fork waits for a disk.
@@ -339,7 +357,7 @@ def _free_server(module: str) -> _Server:
     while _idle[module]:
         with contextlib.suppress(IndexError):  # Another thread took the last one.
             server = _idle[module].pop()
-            if server.lives:
+            if server.process.poll() is None:
                 return server
             server.end()
     return _Server()
@@ -399,7 +417,8 @@ def serve() -> None:
 
 def _make_call(
     answers: int,
-    times: tuple[float, float],
+    stall_seconds: float,
+    total_seconds: float,
     memory_mib: int,
     function: Callable[..., Any],
     arguments: tuple,
@@ -408,7 +427,8 @@ def _make_call(
 
     Args:
         answers: The pipe for messages.
-        times: Limits on the seconds of computing: without progress, and in all.
+        stall_seconds: Limit on the seconds of computing without progress.
+        total_seconds: Limit on the seconds of computing in all.
         memory_mib: Limit on the address space; 0 means none.
         function: The function to call.
         arguments: Its arguments.
@@ -416,17 +436,18 @@ def _make_call(
     global _in_a_call
     _in_a_call = True  # Calls within this one are made here, in the same process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    (stall, total), frames_so_far = times, -1
+    frames_so_far = -1
 
     def progress(frames: int) -> None:
-        """Allow `stall` more seconds of computing after progress, up to `total`."""
+        """Allow `stall_seconds` more of computing after progress, up to `total_seconds`."""
         nonlocal frames_so_far
         if frames > frames_so_far:
-            frames_so_far, end = int(frames), time.process_time() + stall
+            frames_so_far = int(frames)
+            end = time.process_time() + stall_seconds
             # The limit is in whole seconds of CPU time since the process began, so it is moved on
             # at each progress and rounded up.
-            limit_process({resource.RLIMIT_CPU: int(min(end, total)) + 1})
-            _send(answers, frames=frames_so_far, last=end > total)
+            limit_process({resource.RLIMIT_CPU: int(min(end, total_seconds)) + 1})
+            _send(answers, frames=frames_so_far, last=end > total_seconds)
 
     limit_process({resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib * 2**20 or sys.maxsize})
     _send(answers, pid=os.getpid())
@@ -458,7 +479,11 @@ def _send(answers: int, **message: object) -> None:
 
 
 def _read_message(line: bytes | bytearray) -> dict[str, Any]:
-    """Read one line of JSON. Raises FileError, since the process read a stranger's file."""
+    """Read one line of JSON.
+
+    Raises:
+        FileError: The line is no message, and what the process has read may have made it so.
+    """
     try:
         return dict(json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:

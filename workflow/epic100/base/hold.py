@@ -37,16 +37,18 @@ from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, k
 
 RECORD = Path(".snakemake/epic100-run.json")
 LOCKS = Path(".snakemake/locks")
+# A run touches its record so often.
 BEAT_SECONDS = 10.0
 # A run whose record is silent for so long is gone.
 SILENT_SECONDS = 60.0
+# Jobs have so long to end by themselves after a signal.
 GRACE_SECONDS = 3.0
-# So many jobs are listed. The others are counted.
+# The most jobs that are listed. The others are counted.
 SHOWN = 8
 # The scheduler is asked every LOOK_SECONDS, and for JUDGE_SECONDS if it does not answer.
 LOOK_SECONDS = 10.0
 JUDGE_SECONDS = 300.0
-# A request to submit a job is in the queue by then, or it is lost.
+# After so long, a job that was submitted is in the queue, or its submission was lost.
 ARRIVAL_SECONDS = 30.0
 OPTION = "--epic100-leftovers"
 
@@ -82,15 +84,16 @@ class Run:
     def this(cls) -> "Run":
         """Describe the run of this process, with a new token."""
         return cls(
-            secrets.token_hex(8),
-            socket.gethostname(),
-            os.getpid(),
-            process_space(),
-            getpass.getuser(),
-            here().granted().job,
+            token=secrets.token_hex(8),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            space=process_space(),
+            user=getpass.getuser(),
+            job=here().granted().job,
         )
 
     def __str__(self) -> str:
+        """Describe the run for a message: `process 71 of ann on node3, job 9@wice`."""
         job = f", job {self.job}" if self.job else ""
         return f"process {self.pid} of {self.user} on {self.host}{job}"
 
@@ -140,7 +143,9 @@ class Hold:
     """
 
     def __init__(self, folder: Path, show: Show):
-        self.folder, self.show = folder, show
+        """Prepare the hold and its heartbeat; `take` begins both."""
+        self.folder = folder
+        self.show = show
         self.run: Run | None = None
         self.scheduler = Scheduler()
         self._released = threading.Event()  # Once set, it ends the heartbeat.
@@ -151,7 +156,7 @@ class Hold:
 
         Args:
             adopt: Called with the scheduler and the jobs of a killed run; returns the jobs that it
-                does not adopt.
+                does not adopt. By default none is adopted.
             cancels: Cancel the jobs that are not adopted; otherwise wait for them.
 
         Raises:
@@ -176,6 +181,7 @@ class Hold:
 
     def clear_locks(self) -> None:
         """Remove the locks that a killed run of Snakemake left, before Snakemake sees them."""
+        # Without a readable record, nothing tells whose locks these are, and they stay.
         with contextlib.suppress(EpicError):
             run = read_run(self.folder)
             if run and (run.is_gone() or _age(self.folder / RECORD) > SILENT_SECONDS):
@@ -195,6 +201,7 @@ class Hold:
         self.run = replace(self.run, scheduler=scheduler.name, facts=scheduler.facts)
         write_text(self.folder / RECORD, json.dumps(asdict(self.run)))
         _do_first(signal.SIGINT, stop)
+        # Nothing is done first on SIGTERM, but its old handler runs in a thread from now on.
         _do_first(signal.SIGTERM, lambda: None)
 
     def ends_jobs(self) -> None:
@@ -306,18 +313,17 @@ class Hold:
                 f"{self.folder / RECORD}: jobs on {run.scheduler}; expected "
                 f"one of {', '.join(known())}; run with the version of the workflow that began it"
             )
-        # A job that the run has submitted may still be on its way to the queue.
+        # The queue may not show the last job of the run yet.
         while (seconds_left := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
             time.sleep(min(seconds_left, 1.0))
         scheduler = known()[run.scheduler](**run.facts)
         jobs = self._ask(run, scheduler)
         not_adopted = list(jobs) if cancels else list(adopt(scheduler, jobs))
+        heading = f"The last run here ({run}) was cut short. These of its jobs"
         if adopted := [job for job in jobs if job not in not_adopted]:
-            self.show(f"The last run here ({run}) was cut short. These of its jobs go on:")
-            self._show_some(adopted)
+            self._show_jobs(f"{heading} go on:", adopted)
         if not_adopted:
-            self.show(f"The last run here ({run}) was cut short. These of its jobs are left:")
-            self._show_some(not_adopted)
+            self._show_jobs(f"{heading} are left:", not_adopted)
             if cancels:
                 self.show(f"Cancelling them, since {OPTION} is cancel.")
                 scheduler.cancel(not_adopted)
@@ -326,8 +332,9 @@ class Hold:
             self._wait_for(not_adopted, scheduler)
         return bool(adopted)
 
-    def _show_some(self, jobs: Sequence[ClusterJob]) -> None:
-        """Show the first `SHOWN` jobs, a line each, and count the others."""
+    def _show_jobs(self, heading: str, jobs: Sequence[ClusterJob]) -> None:
+        """Show a heading and the first `SHOWN` jobs, a line each, and count the others."""
+        self.show(heading)
         for job in jobs[:SHOWN]:
             self.show(f"  {job}")
         if len(jobs) > SHOWN:
@@ -355,18 +362,19 @@ class Hold:
         Raises:
             EpicError: The scheduler has not answered in `JUDGE_SECONDS`, or never will.
         """
-        deadline, last_message = time.monotonic() + JUDGE_SECONDS, ""
+        deadline = time.monotonic() + JUDGE_SECONDS
+        last_message = ""
         while True:
             try:
                 return scheduler.jobs()
             except NoAnswerError as error:
-                message, never = str(error), error.never
-            if never or time.monotonic() > deadline:
-                raise EpicError(
-                    f"nothing tells whether jobs of the last run here ({run}) go on ({message}): "
-                    "give the same command where and when the scheduler answers; if it never will, "
-                    f"remove {self.folder / RECORD}"
-                )
+                message = str(error)
+                if error.never or time.monotonic() > deadline:
+                    raise EpicError(
+                        f"nothing tells whether jobs of the last run here ({run}) go on "
+                        f"({message}): give the same command where and when the scheduler answers; "
+                        f"if it never will, remove {self.folder / RECORD}"
+                    ) from None
             if message != last_message:
                 self.show(
                     f"{message}; asking again, since jobs of a run that was cut short may be left"
@@ -385,7 +393,8 @@ def _do_first(number: int, action: Callable[[], None]) -> None:
 
     def handle(number: int, frame: FrameType | None) -> None:
         """Run the action, then the old handler: that of SIGTERM in a thread."""
-        with contextlib.suppress(RuntimeError):  # An earlier signal may have started it.
+        # An action that starts a timer raises this error for a second signal.
+        with contextlib.suppress(RuntimeError):
             action()
         if callable(old_handler) and number == signal.SIGTERM:
             threading.Thread(target=old_handler, args=(number, frame), daemon=True).start()
@@ -399,7 +408,7 @@ def _do_first(number: int, action: Callable[[], None]) -> None:
 def _end_children() -> None:
     """Ask all child processes to end, by SIGTERM; a training saves first."""
     for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # It may have ended by itself.
             child.terminate()
 
 
@@ -429,7 +438,7 @@ def _scripts_in(folder: Path) -> list[str]:
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         scripts = [word for word in process.info["cmdline"] or () if "snakemake/scripts/" in word]
         if scripts and process.info["cwd"] == str(folder.resolve()):
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error):  # It may have ended, or be another user's.
                 if not here(process.environ()).granted(process.environ()).job:
                     # Snakemake names its copy of a script `tmp1234abcd.train.py`.
                     _, _, name = Path(scripts[0]).name.partition(".")

@@ -7,7 +7,9 @@ import pandas as pd
 
 from epic100.base.text_table import read_frame
 
+# Rules whose jobs train.
 TRAININGS = ("train", "probe_train")
+# Columns of Snakemake's benchmark files, with the names that they get here.
 COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 
 

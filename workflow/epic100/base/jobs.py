@@ -21,10 +21,11 @@ from epic100.base.atomic import FENCE, require_newest
 from epic100.base.errors import EpicError
 from epic100.base.scheduler import here
 
-# This resource lists the keys that the command line states, joined by +.
+# This resource lists the resources that the command line states, as in `mem_mb+runtime`.
 STATED = "stated"
-# An entry of a profile that ends so belongs to no rule.
+# An entry of a profile with this end belongs to no rule.
 NO_RULE = "_on_cpu"
+# The folder of the files that `newest_file` names.
 NEWEST = Path(".snakemake/epic100-newest")
 
 
@@ -33,7 +34,7 @@ def settled(
     command_line: Mapping[str, Mapping[str, Any]],
     instead: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """Compute the resources of each rule that replace those that the rule itself states.
+    """Compute for each rule the resources that replace those in its definition.
 
     Args:
         profile: The profile's resources by rule.
@@ -46,9 +47,8 @@ def settled(
     """
     resources: dict[str, dict[str, Any]] = {}
     for rule in {**profile, **command_line, **instead}:
-        other_entry = instead.get(rule)
         # A profile without the other entry falls back to the rule's own entry.
-        entry = profile.get(other_entry or rule) or profile.get(rule, {})
+        entry = profile.get(instead.get(rule, rule)) or profile.get(rule, {})
         overrides = command_line.get(rule, {})
         resources[rule] = {
             **entry,

@@ -1,4 +1,4 @@
-"""What a user sees of a job: log records on the terminal and in the rule's log, and its progress.
+"""Log records of a job on the terminal and in the rule's log, and its progress.
 
 Modules report through `logging.getLogger(__name__)`. A rule's script opens `rule_log`. A process
 started by a rule calls `log_to_stdout`, and the rule passes its lines on.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
+# Without a bar, a line tells the progress so often.
 PLAIN_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
         SystemExit: Code 1 after an EpicError or OSError, code 130 after Ctrl-C. The error has been
             logged.
     """
-    terminal, file = _TerminalHandler(sys.stderr), _LineHandler(_open_log(path))
+    terminal = _TerminalHandler(sys.stderr)
+    file = _LineHandler(_open_log(path))
     _add_handlers(terminal, file)
     log.info(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}", extra=FILE_ONLY)
     printed = _PrintedStream(terminal.stream)
@@ -72,7 +74,7 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
         printed.finish()
         for handler in (terminal, file):
             logging.getLogger().removeHandler(handler)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # On a full disk, the log is incomplete.
             file.stream.close()
 
 
@@ -112,6 +114,7 @@ class _TerminalHandler(_LineHandler):
     """
 
     def __init__(self, stream: TextIO):
+        """Write to this stream, and note the process that may have a bar."""
         super().__init__(stream)
         self._pid = os.getpid()
         self.addFilter(lambda record: not hasattr(record, "file_only"))
@@ -132,16 +135,18 @@ def _open_log(path: str | os.PathLike[str]) -> TextIO:
     """Open a rule's log to append to, unbuffered: a forked worker must not write a line twice."""
     try:
         file = open_plain(path, os.O_WRONLY | os.O_APPEND)
-    except (OSError, EpicError):  # The terminal still shows all.
+    except (OSError, EpicError):  # The work goes on, and the terminal shows all records.
         file = os.open(os.devnull, os.O_WRONLY)
-    raw = io.FileIO(file, "w")
-    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
+    return io.TextIOWrapper(
+        io.FileIO(file, "w"), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
 
 
 class _PrintedStream(io.TextIOBase):
     """Turn text that is printed to stdout or stderr into log records, in whole lines."""
 
     def __init__(self, stream: TextIO):
+        """Take text in place of this stream."""
         self._stream, self._incomplete_line = stream, ""
 
     def write(self, text: str) -> int:
@@ -165,7 +170,8 @@ class _PrintedStream(io.TextIOBase):
 def _bar_class() -> "type[tqdm]":
     """Return tqdm's class of progress bars.
 
-    It is imported here, because a bare Snakemake, which has no tqdm, reads the rules too.
+    It is imported here, because the rules are also read in Snakemake's own environment, which has
+    no tqdm.
     """
     from tqdm import tqdm
 
@@ -186,6 +192,7 @@ class Progress:
     """
 
     def __init__(self, label: str, total: float, unit: str):
+        """Start the clock, and show the bar on a terminal."""
         self.label, self.total, self.unit = label, total, unit
         self.done, self._lock = 0.0, threading.Lock()
         self._started = self._reported = time.monotonic()
@@ -219,8 +226,10 @@ class Progress:
         time_left = (
             self._bar.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
         )
-        text = f"{self.label}: {self.done:.0f}/{self.total:.0f} {self.unit}, {rate:.1f}/s"
-        return f"{text}, {time_left} left{', ' + note if note else ''}"
+        return (
+            f"{self.label}: {self.done:.0f}/{self.total:.0f} {self.unit}, {rate:.1f}/s, "
+            f"{time_left} left{', ' + note if note else ''}"
+        )
 
     def close(self) -> None:
         """Remove the bar and log the total in one line."""

@@ -1,4 +1,4 @@
-"""Limits and facts of this process and its machine, with a fallback where systems differ.
+"""Limits and properties of this process and its machine, with a fallback where systems differ.
 
 Linux has CPU affinity, the sender of a signal and the state of threads. macOS has none of them. All
 uses of these go through this module.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+# Files of Linux: the mounted cgroup, the CPU and the driver of NVIDIA.
 CGROUP = Path("/sys/fs/cgroup")
 CPU = Path("/proc/cpuinfo")
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -43,9 +44,9 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
 
 
 def workers_for(cores: int, processes: int) -> int:
-    """Return the number of loader processes that use all cores of a process but one.
+    """Return the number of data loader workers for each training or prediction process.
 
-    The process computes on the one that is left.
+    Together with the process itself, they use its share of the cores.
 
     Args:
         cores: Cores that all processes on this machine share.
@@ -105,6 +106,7 @@ def memory_for(extra_bytes: int) -> Iterator[None]:
     try:
         yield
     finally:
+        # The system may refuse: macOS takes no limit on memory.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (old_soft, old_hard))
 
@@ -130,16 +132,16 @@ def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
 
     If the system does not report who sent a signal, the first one ends the wait.
     """
-    if not hasattr(signal, "sigwaitinfo"):
+    if hasattr(signal, "sigwaitinfo"):
+        while signal.sigwaitinfo({number}).si_pid != sender:
+            pass
+    else:
         signal.sigwait({number})
-        return
-    while signal.sigwaitinfo({number}).si_pid != sender:
-        pass
 
 
 @functools.cache
 def note(words: str, tell: Callable[[str], None] = print) -> None:
-    """Print a fact about this system, once per process: the cache stops the second time."""
+    """Print a note about this system once per process: a second call does nothing (the cache)."""
     tell(f"note: {words}")
 
 

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 NAME_WORDS = "a name of up to 100 letters, digits, _ and - that begins with a letter or digit"
-# It follows RFC 3986, but without user names and the apostrophe. All other characters must be
+# The characters of RFC 3986, but no user name and no apostrophe. All other characters must be
 # written as %XX.
 URL = re.compile(
     r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
     r"([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?"
 )
 URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or brackets"
-# Line breaks are among them: no name of a file should have one.
+# Control characters, line breaks among them: no name of a file should have one.
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 
@@ -39,8 +39,6 @@ def printable(text: str) -> str:
     Control characters and characters that change the writing direction become escapes. Newlines and
     tabs stay.
     """
-    if text.isprintable():
-        return text
     return "".join(
         character
         if character.isprintable() or character in "\n\t"

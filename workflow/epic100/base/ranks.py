@@ -37,9 +37,11 @@ from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
 from epic100.base.stop import GO_ON
 
+# The name of this module, which each rank runs.
 PROCESS = "epic100.base.ranks"
 # Torch turns the signals in this environment variable into an error.
 HANDLED = "TORCHELASTIC_SIGNALS_TO_HANDLE"
+# The launcher looks so often whether a rank has ended.
 LOOK_SECONDS = 1.0
 # The other ranks have so long to finish a step and save before they are killed.
 SAVE_SECONDS = 120
@@ -56,7 +58,7 @@ CONSEQUENCE_PATTERNS = (
 )
 
 Result = TypeVar("Result")
-# A call is a function of a module and its arguments, which travel as a pickle.
+# A call is a function of a module and its arguments, which are pickled.
 Call = tuple[Any, ...]
 
 
@@ -102,8 +104,9 @@ def run_ranks(
             finally:
                 ranks.close(timeout=SAVE_SECONDS)
         except SignalException as error:
-            message = f"stopped by {error.sigval.name}, and the processes with it"
-            raise EpicError(f"{message}; {GO_ON}") from error
+            raise EpicError(
+                f"stopped by {error.sigval.name}, and the processes with it; {GO_ON}"
+            ) from error
     look()
     if failures := sorted(ended.failures.values(), key=lambda failure: failure.timestamp):
         raise cause_of(error_of(first + failed.local_rank, failed) for failed in failures)
@@ -127,6 +130,7 @@ def on_rank_0(task: Callable[[], Result]) -> Result:
     Raises:
         EpicError: The task raised it on rank 0; every rank then raises it.
     """
+    # The result, and the message of an error or None.
     outcome: list[Any] = [None, None]
     if rank() == 0:
         try:
@@ -245,7 +249,8 @@ def main(path: str) -> None:
     try:
         be_rank(*pickle.loads(Path(path).read_bytes()))
     except EpicError:
-        sys.exit(1)  # The launcher reports the error once.
+        # The launcher reports the error, so that it is reported once.
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import epic100
 from epic100.base.errors import EpicError
 
+# A scheduler has so long to answer.
 ASK_SECONDS = 60.0
 
 
@@ -29,6 +30,7 @@ class NoAnswerError(RuntimeError):
     """
 
     def __init__(self, message: str, never: bool = False):
+        """Keep the message, and whether asking again is useless."""
         super().__init__(message)
         self.never = never
 
@@ -60,6 +62,7 @@ class ClusterJob:
     cluster: str = ""
 
     def __str__(self) -> str:
+        """Describe the job for a message: `train: job 7 of ann on wice batch, running, 1:30:00`."""
         return (
             f"{self.about}: job {self.id} of {self.user} on {self.where}, {self.state.lower()}, "
             f"{self.elapsed}"
@@ -90,6 +93,7 @@ class Scheduler:
     name: ClassVar[str] = "none"
 
     def __init__(self, **facts: Any):
+        """Keep the values by which the jobs of a run are found."""
         self.facts = facts
 
     @classmethod
@@ -160,7 +164,8 @@ def here(environment: Mapping[str, str] = os.environ) -> Scheduler:
     )
 
 
-_in_charge: list[Scheduler] = []  # It holds one scheduler at most.
+# The scheduler that `take_charge` noted; empty before.
+_in_charge: list[Scheduler] = []
 
 
 def take_charge(scheduler: Scheduler) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from epic100.base.errors import EpicError
 from epic100.base.machine import wait_for_signal_of
 
+# The end of messages about a stop.
 GO_ON = "the same command goes on from what is done"
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
@@ -44,7 +45,7 @@ class Stopped(EpicError):
     """A signal asked to stop; what is done is saved."""
 
 
-# It holds the names of the signals that came and that this process ends for.
+# Names of the signals that came, if this process ends because of them.
 _stopping: list[str] = []
 
 
@@ -126,9 +127,8 @@ def end_workers(loader: DataLoader) -> None:
 
 def _ignore_signals(worker: int, then: Callable[[int], None] | None) -> None:
     """Ignore stop signals in a worker, except SIGTERM of its parent; then call `then(worker)`."""
-    for number in SIGNALS:
-        if number != signal.SIGTERM:
-            signal.signal(number, signal.SIG_IGN)
+    for number in {*SIGNALS} - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     # If SIGTERM were ignored, Python would wait forever at exit: it sends SIGTERM to its children
     # and joins them. Only sigwaitinfo, not a handler, reports who sent a signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

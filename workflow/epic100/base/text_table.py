@@ -16,12 +16,12 @@ from epic100.base.errors import EpicError
 if TYPE_CHECKING:  # The rules read tables, and Snakemake's environment may have no pandas.
     import pandas as pd
 
-# A table has at most so many bytes. The largest official CSV has 2**23.
+# The most bytes of a table. The largest official CSV has 2**23.
 LARGEST = 2**26
-# A table has at most MOST_FIELDS. Each line counts as FIELDS_PER_LINE more, since it takes as much
-# memory besides its fields. The largest official CSV has 67,000 lines of 15 fields.
+# The most fields and columns of a table. Each line counts as FIELDS_PER_LINE more fields, since it
+# takes as much memory besides its own. The largest official CSV has 67,000 lines of 15 fields.
 MOST_FIELDS, FIELDS_PER_LINE, MOST_COLUMNS = 2**23, 8, 1000
-# The first bytes of a file tell its kind.
+# Files of other kinds by their first bytes, with the remedy.
 PACKED = {
     b"\x1f\x8b": "packed by gzip: unpack it",
     b"\xff\xfe": "UTF-16: save it as UTF-8",
@@ -154,7 +154,7 @@ def read_own_table(
             ValueError.
         about: What the file is and how it is made again, for errors.
         delimiter: Separator of fields.
-        optional: Columns that files of earlier versions lack; their text is "" then.
+        optional: Columns that files of earlier versions do not have; their text is "" then.
 
     Returns:
         The values of each row by column.
@@ -188,7 +188,10 @@ def refuse_large(path: Path, about: str) -> None:
 
 
 def _check_header(path: Path, header: list[str], columns: Sequence[str], about: str) -> None:
-    """Raise if the header lacks one of `columns` or has it twice; say what the file may be."""
+    """Raise an error if one of `columns` is missing in the header, or is there twice.
+
+    The message names the kind of the file if it is no table.
+    """
     if len(header) > MOST_COLUMNS:
         raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
     missing = [name for name in columns if name not in header]

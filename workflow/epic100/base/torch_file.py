@@ -2,7 +2,7 @@
 
 `torch.save` writes a zip with a pickle of the structure and one member per storage.
 `torch.load(weights_only=True)` runs no code of the file, but looks at no checksum: here they are
-checked first. Files of others take another way (`foreign_tensors`).
+checked first. `foreign_tensors` reads the files of others.
 """
 
 import io
@@ -18,11 +18,12 @@ from epic100.base.disk import reading
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 
 NEEDS_CODE = "which only running the file's code loads"
-ZIP = b"PK\x03\x04"  # Torch tells its formats apart by these bytes only.
+# The first bytes of a zip. Torch tells its formats apart by these bytes alone.
+ZIP = b"PK\x03\x04"
 
 
 class Fault(Exception):
-    """A tensor file is wrong. The text says how, for users, without the path."""
+    """A fault of a tensor file. The text describes it for users, without the path."""
 
 
 def pack(content: Any) -> memoryview:
@@ -60,7 +61,7 @@ def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: boo
         with reading(path) as file:
             require_whole(file)
             source = os.fspath(path) if mapped else file
-            return torch.load(source, "cpu", weights_only=True, mmap=mapped)
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except DiskError:
         raise
     except FileNotFoundError as error:
