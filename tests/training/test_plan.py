@@ -2,17 +2,15 @@
 
 import pytest
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus
 from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
-from epic100.training.hooks import PRIORITIES
 from epic100.training.launch import launch
 from epic100.training.plan import Placement, batches_ahead, choose_device, plan_run
-from epic100.training.recipe import AUTOCAST, build_config
+from epic100.training.recipe import AUTOCAST
 from support.small_runs import settings
 
 CHANNELS_LAST = {"type": "ChannelsLastRecognizer3D"}
@@ -289,35 +287,3 @@ def test_without_segments_to_validate_on_the_plan_has_no_validation(plan, tmp_pa
     made = plan(**asked)
     assert made.no_val.endswith(words) and made.val is None and made.validated == 0
     assert made.config.val_dataloader is made.config.val_cfg is made.config.val_evaluator is None
-
-
-def test_mmengine_calls_the_hooks_in_the_order_of_their_priorities(lab, tmp_path):
-    recompute = {"type": "RecomputeHook", "blocks": "backbone.layers"}
-    chosen = settings(
-        options={"default_hooks.recompute": recompute},
-        ema=0.9,
-        accumulate=2,
-        compile=True,
-        bn="frozen",
-    )
-    config = build_config(chosen, lab.results, lab.root)
-    made = plan_run(config, chosen, Placement("cpu", 1), work_dir=tmp_path).config
-    names = [type(hook).__name__ for hook in Runner.from_cfg(made).hooks]
-    assert names == [
-        "RuntimeInfoHook",
-        "SampleSeedHook",
-        "FrozenBatchNormHook",
-        "IterTimerHook",
-        "DistSamplerSeedHook",
-        "SyncBuffersHook",
-        "EMAHook",
-        "CompileHook",
-        "AccumulateHook",
-        "RecomputeHook",
-        "LoggerHook",
-        "ParamSchedulerHook",
-        "TelemetryHook",
-        "SafeCheckpointHook",
-    ]
-    assert list(PRIORITIES.values()) == sorted(PRIORITIES.values())
-    assert [name for name in names if name in PRIORITIES] == list(PRIORITIES)
