@@ -222,19 +222,6 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
 OFTEN = {"default_hooks.checkpoint.iterations": 1}
 
 
-@pytest.mark.thorough
-def test_a_hook_of_the_user_that_raises_loses_no_batch_that_was_saved(
-    lab, straight, tmp_path, caplog
-):
-    results = copy_results(lab, tmp_path, segments=6)
-    raising = {"default_hooks.mine": {"type": "RaisingHook", "at": 3}}
-    with pytest.raises(KeyError, match="my_figure"):
-        run(lab, results, OFTEN | raising, **WHOLE)
-    assert [path.name for path in checkpoints(work_dir(results))] == ["iter_2.pth", "iter_1.pth"]
-    assert same(run(lab, results, OFTEN, **WHOLE), straight.weights)
-    assert "attempt_2/iter_2.pth" in caplog.text
-
-
 BAD_LOSS = r"iteration \d: the loss is (?:nan|inf); the batch is (\S+), (\S+); "
 DIVERGING = {"optim_wrapper.optimizer.lr": 1e30}
 BAD_WEIGHTS = {

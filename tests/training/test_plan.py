@@ -123,10 +123,12 @@ def test_several_processes_on_cpus_get_a_wrapper_for_the_cpu(plan):
         ({"most": 3, "processes": 4}, 2),
         # The setting `accumulate` wins over `most`.
         ({"most": 3, "accumulate": 1}, 8),
+        # Clips can be mixed, because a micro-batch has two.
+        ({"accumulate": 4, "changes": {"model": MIXED}}, 2),
         ({}, 8),
     ],
 )
-def test_a_recipe_limits_the_size_of_micro_batches(plan, asked, micro_batch):
+def test_the_recipe_or_the_settings_limit_the_size_of_micro_batches(plan, asked, micro_batch):
     made = plan(**asked)
     assert made.micro_batch == micro_batch and made.batch == 8
     hook = made.config.get("default_hooks", {}).get("accumulate")
@@ -184,10 +186,6 @@ def test_several_nodes_without_a_cluster_are_refused(monkeypatch):
 def test_a_training_that_this_machine_cannot_do_is_refused(plan, asked, words):
     with pytest.raises(EpicError, match=words):
         plan(**asked)
-
-
-def test_clips_can_be_mixed_in_micro_batches_of_two(plan):
-    assert plan(accumulate=4, changes={"model": MIXED}).micro_batch == 2
 
 
 OWN_WORKERS = {"train_dataloader.num_workers": 5}

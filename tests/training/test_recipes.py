@@ -5,7 +5,6 @@ tested in test_reference_steps.py.
 """
 
 import itertools
-import re
 
 import pandas as pd
 import pytest
@@ -30,36 +29,6 @@ def test_each_number_has_a_source_and_each_difference_a_reason(name):
     config = recipe(name)
     assert recipe_pages.faults(config) == []
     assert config.reference.numbers and ("differs" in config.reference)
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (lambda reference: reference.clear(), "missing; expected figure, numbers and differs"),
-        (lambda reference: reference.numbers.popitem(), "is .* here; state what it is there"),
-        (
-            lambda reference: reference.numbers.update({"paper": {"table 3": {"rate": 0.01}}}),
-            "paper:table 3; expected owner/repository@commit:path",
-        ),
-        (
-            lambda reference: reference.differs.pop("std"),
-            r"std is \[123.* there .*say why in `diff",
-        ),
-        (lambda reference: reference.differs.update(rate="faster"), "has rate, which is the same"),
-        (
-            lambda reference: reference.numbers[
-                "epic-kitchens/C1-Action-Recognition-TSN-TRN-TSM@e8e1a79"
-            ]["configs/tsm_rgb.yaml"].update(lr=1),
-            "lr is none of the names",
-        ),
-    ],
-)
-def test_a_number_without_source_or_reason_is_one_line(change, words):
-    config = recipe("tsm_r50")
-    change(config.reference)
-    line = recipe_pages.faults(config)[0]
-    assert line.startswith("reference: ") and "\n" not in line
-    assert re.search(words, line)
 
 
 def test_docstrings_and_pages_are_printed_from_the_recipes():

@@ -30,6 +30,7 @@ from torch.optim import SGD, AdamW
 
 from epic100.segments.pairs import read_pairs
 from epic100.settings import TrainSettings
+from epic100.training.table import StartTable
 from epic100.training.train import train
 from support.small_runs import copy_results, job
 from support.zoo import DEFAULT, shrunk
@@ -65,33 +66,28 @@ RECORDED = Recording()
 
 @HOOKS.register_module()
 class RecorderHook(Hook):
-    """Records the first two steps in `RECORDED`, then ends the training; leaves out a trial."""
+    """Records the first two steps of a training in `RECORDED`, then ends it."""
 
     priority = "VERY_LOW"
 
     def before_train(self, runner):
-        self.is_trial = runner.work_dir.endswith("preflight")
-        if not self.is_trial:
-            RECORDED.network = copy.deepcopy(runner.model)
-            runner.optim_wrapper.optimizer.register_step_pre_hook(self.before_step)
+        RECORDED.network = copy.deepcopy(runner.model)
+        runner.optim_wrapper.optimizer.register_step_pre_hook(self.before_step)
 
     def before_step(self, optimizer, *_):
         RECORDED.norms.append(gradient_norm(optimizer))
         RECORDED.rates.append(sorted({group["lr"] for group in optimizer.param_groups}))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if not self.is_trial:
-            samples = data_batch["data_samples"]
-            RECORDED.clips.append(torch.stack(list(data_batch["inputs"])))
-            RECORDED.labels.append(torch.cat([sample.gt_label for sample in samples]))
+        samples = data_batch["data_samples"]
+        RECORDED.clips.append(torch.stack(list(data_batch["inputs"])))
+        RECORDED.labels.append(torch.cat([sample.gt_label for sample in samples]))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if not self.is_trial:
-            RECORDED.losses.append(float(outputs["loss"]))
-            if len(RECORDED.losses) == 2:
-                weights = runner.model.state_dict().items()
-                RECORDED.weights = {name: value.clone() for name, value in weights}
-                raise TwoSteps
+        RECORDED.losses.append(float(outputs["loss"]))
+        if len(RECORDED.losses) == 2:
+            RECORDED.weights = copy.deepcopy(runner.model.state_dict())
+            raise TwoSteps
 
 
 def gradient_norm(optimizer):
@@ -101,25 +97,35 @@ def gradient_norm(optimizer):
     return float(torch.stack(norms).norm())
 
 
-def record_training(name, lab, folder):
-    """Train two steps of a recipe, made small, in float32; return its pair table."""
-    # The hook has the same object, so it is emptied in place.
-    RECORDED.__init__()
-    path, _, options = shrunk(name)
-    results = copy_results(lab, folder, SEGMENTS)
-    settings = {
-        "config": path,
-        "load_from": None,
-        "from_scratch": True,
-        "batch_size": BATCH,
-        "workers": 0,
-        "device": "cpu",
-        "precision": "fp32",
-        "options": options | {"default_hooks.recorder": {"type": "RecorderHook"}},
-    }
-    with pytest.raises(TwoSteps):
-        train(TrainSettings.model_validate(settings), **job(lab, results))
-    return read_pairs(results / "clean/pairs.tsv")
+@pytest.fixture
+def record_training(lab, tmp_path, monkeypatch):
+    """Train two steps of a recipe, made small, in float32; return its pair table.
+
+    The fixture is a function of the name of the recipe. It leaves out the check before a training,
+    whose steps would be recorded, too.
+    """
+    monkeypatch.setattr("epic100.training.train.check", lambda *_, **__: StartTable())
+    results = copy_results(lab, tmp_path, SEGMENTS)
+
+    def recorded(name):
+        # The hook has the same object, so it is emptied in place.
+        RECORDED.__init__()
+        path, _, options = shrunk(name)
+        settings = {
+            "config": path,
+            "load_from": None,
+            "from_scratch": True,
+            "batch_size": BATCH,
+            "workers": 0,
+            "device": "cpu",
+            "precision": "fp32",
+            "options": options | {"default_hooks.recorder": {"type": "RecorderHook"}},
+        }
+        with pytest.raises(TwoSteps):
+            train(TrainSettings.model_validate(settings), **job(lab, results))
+        return read_pairs(results / "clean/pairs.tsv")
+
+    return recorded
 
 
 def normalized(network, clips):
@@ -362,8 +368,9 @@ def distance(weights, others):
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_two_steps_are_those_of_a_loop_written_from_the_source(name, lab, tmp_path):
-    loop, pairs = LOOPS[name], record_training(name, lab, tmp_path)
+def test_two_steps_are_those_of_a_loop_written_from_the_source(name, record_training):
+    loop = LOOPS[name]
+    pairs = record_training(name)
     assert set(loop.differs) <= set(recipe(name).reference.differs)
     start = copy.deepcopy(RECORDED.network.state_dict())
     losses, norms, rates = loop.two_steps(RECORDED.network, pairs)

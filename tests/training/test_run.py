@@ -115,12 +115,6 @@ def test_the_best_checkpoint_is_that_of_the_best_val_action_top1(straight):
     assert best["meta"]["epoch"] == scores.idxmax() + 1
 
 
-def test_the_model_file_names_the_data_of_its_training(straight):
-    model = load_model(straight.results / "model.pth")
-    assert model.trained_on["segments"] == 6 and model.trained_on["epochs"] == 3
-    assert model.pairs == read_pairs(straight.results / "clean/pairs.tsv")
-
-
 @pytest.fixture
 def results(straight, tmp_path):
     """A copy of the results of the finished training."""
