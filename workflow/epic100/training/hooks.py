@@ -295,13 +295,13 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         min_ndim = self.paramwise_cfg.get("decay_from") or 0
         undecayed_names = self.paramwise_cfg.get("no_decay") or ()
         layer_decay = self.paramwise_cfg.get("layer_decay")
-        learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         # The embeddings are layer 0, block n is layer n + 1, and the head comes after the blocks.
-        layers = {name: 0 for name in learned if EMBEDDING.match(name)}
-        layers |= {name: int(match[1]) + 1 for name in learned if (match := BLOCK.match(name))}
+        layers = {name: 0 for name in trainable if EMBEDDING.match(name)}
+        layers |= {name: int(match[1]) + 1 for name in trainable if (match := BLOCK.match(name))}
         head_layer = max(layers.values(), default=0) + 1
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
-        for name, parameter in learned.items():
+        for name, parameter in trainable.items():
             is_undecayed = any(part in name for part in undecayed_names)
             decays = parameter.ndim >= min_ndim and not is_undecayed
             layers_below_head = head_layer - layers.get(name, head_layer) if layer_decay else 0

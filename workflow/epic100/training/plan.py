@@ -151,7 +151,7 @@ def plan_run(
         EpicError: The batch cannot be split evenly, the device cannot compute in the precision or
             has no BatchNorm over processes, or a val segment has no label.
     """
-    _require_even_shares(config, placement, parts=settings.accumulate or 1)
+    _require_even_shares(config, placement, micro_batches=settings.accumulate or 1)
     # The plan keeps the precision for a GPU: a check on a CPU may be of a run on a GPU.
     precision = precision_of(config)
     if settings.precision is None and placement.device == "cpu":
@@ -228,8 +228,8 @@ def _micro_batch(config: Recipe, settings: TrainSettings) -> int:
     if not hook:
         return batch_per_process
     # The micro-batches are as few as the recipe's limit allows, and of equal size.
-    parts = math.ceil(batch_per_process / hook.most)
-    return math.ceil(batch_per_process / parts)
+    micro_batches = math.ceil(batch_per_process / hook.most)
+    return math.ceil(batch_per_process / micro_batches)
 
 
 def refuse_device(config: Recipe, device: str) -> None:
@@ -260,15 +260,16 @@ def refuse_device(config: Recipe, device: str) -> None:
         )
 
 
-def _require_even_shares(config: Recipe, placement: Placement, parts: int) -> None:
+def _require_even_shares(config: Recipe, placement: Placement, micro_batches: int) -> None:
     """Raise EpicError unless all micro-batches of all processes can have the same size."""
     batch = config.train_dataloader.batch_size
-    shares = placement.processes * parts
+    shares = placement.processes * micro_batches
     if batch % shares:
         nodes = f"train.nodes {placement.nodes} x " if placement.nodes > 1 else ""
         raise EpicError(
             f"train.batch_size is {batch}; expected a multiple of {shares} ({nodes}train.gpus "
-            f"{placement.on_node} x train.accumulate {parts}), so that all get the same share"
+            f"{placement.on_node} x train.accumulate {micro_batches}), so that all get the same "
+            "share"
         )
 
 

@@ -149,8 +149,8 @@ def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
         return [("tried", f"no step yet, the training job begins with it ({found.read_error})")]
     plan = found.plan
     validation = "" if plan.val is None else "a validation, "
-    kept_gib = plan.micro_batch * found.activations / 2**30
-    memory_text = f"{kept_gib:.2g} GiB kept by a step of {plan.micro_batch} in float32"
+    memory_gib = plan.micro_batch * found.activations / 2**30
+    memory_text = f"{memory_gib:.2g} GiB kept by a step of {plan.micro_batch} in float32"
     seconds = epoch_seconds(found, steps) * plan.config.train_cfg.max_epochs
     return [
         *([("memory", memory_text)] if found.activations else []),
@@ -293,10 +293,12 @@ def _head_text(plan: TrainingPlan) -> str:
 def _batch_text(plan: TrainingPlan) -> str:
     """Describe how a batch is split: `batch 8 = 2 processes x 2 parts x 2`."""
     processes = plan.placement.processes
-    parts = math.ceil(plan.batch_per_process / plan.micro_batch)
-    if processes * parts == 1:
+    micro_batches = math.ceil(plan.batch_per_process / plan.micro_batch)
+    if processes * micro_batches == 1:
         return f"batch {plan.batch}"
-    return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.micro_batch}"
+    return (
+        f"batch {plan.batch} = {processes} processes x {micro_batches} parts x {plan.micro_batch}"
+    )
 
 
 def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
