@@ -8,6 +8,7 @@ a run resumes.
 
 import re
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ class RecomputeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Wrap the forward pass of each block; names of weights do not change."""
         if self.on:
-            for block in bare(runner.model).get_submodule(self.blocks):
+            for block in attrgetter(self.blocks)(bare(runner.model)):
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
@@ -302,8 +303,9 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         head_layer = max(layers.values(), default=0) + 1
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
         for name, parameter in trainable.items():
-            is_undecayed = any(part in name for part in undecayed_names)
-            decays = parameter.ndim >= min_ndim and not is_undecayed
+            decays = parameter.ndim >= min_ndim and not any(
+                part in name for part in undecayed_names
+            )
             layers_below_head = head_layer - layers.get(name, head_layer) if layer_decay else 0
             group = groups.setdefault((decays, layers_below_head), {"params": []})
             group["params"].append(parameter)
