@@ -294,7 +294,7 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
         """Add the groups of the parameters of `module` to the list `params`, in place."""
         min_ndim = self.paramwise_cfg.get("decay_from") or 0
-        undecayed_names = self.paramwise_cfg.get("no_decay") or ()
+        undecayed = self.paramwise_cfg.get("no_decay") or ()
         layer_decay = self.paramwise_cfg.get("layer_decay")
         trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         # The embeddings are layer 0, block n is layer n + 1, and the head comes after the blocks.
@@ -303,9 +303,7 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         head_layer = max(layers.values(), default=0) + 1
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
         for name, parameter in trainable.items():
-            decays = parameter.ndim >= min_ndim and not any(
-                part in name for part in undecayed_names
-            )
+            decays = parameter.ndim >= min_ndim and not any(part in name for part in undecayed)
             layers_below_head = head_layer - layers.get(name, head_layer) if layer_decay else 0
             group = groups.setdefault((decays, layers_below_head), {"params": []})
             group["params"].append(parameter)
