@@ -341,8 +341,9 @@ def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
 def refuse_another_run(path: str | os.PathLike, content: dict, stamp: dict[str, str]) -> None:
     """Raise EpicError unless the contents of a checkpoint have this stamp."""
     saved_stamp = content.get("stamp")
-    has_stamp = isinstance(saved_stamp, dict)
-    differing = differences(saved_stamp, stamp) if has_stamp else "it holds no stamp"
+    differing = (
+        differences(saved_stamp, stamp) if isinstance(saved_stamp, dict) else "it holds no stamp"
+    )
     if differing:
         raise EpicError(
             f"{path} is a checkpoint of another run, not resumed: {differing}; move it away, or "
