@@ -24,7 +24,7 @@ class Straight:
     Attributes:
         results: The folder of its results.
         weights: The weights of its model.
-        said: The lines that it and other libraries logged.
+        said: The lines that the workflow and other libraries logged.
     """
 
     results: Path

@@ -1,4 +1,4 @@
-"""Checkpoints that a training writes and goes on from, and weights that it starts from."""
+"""Checkpoints that a training writes and resumes, and weights that it starts from."""
 
 import pickle
 import shutil
@@ -11,7 +11,6 @@ from epic100.base.errors import EpicError
 from epic100.model.weights import fit_weights, read_weights
 from epic100.training.run import (
     BEST,
-    BrokenFile,
     attempts,
     begin_attempt,
     checkpoints,
@@ -27,19 +26,29 @@ STAMP = {"clean list": "aa", "pair table": "bb", "optim_wrapper.optimizer.lr": "
 
 
 def content(number: int = 0, stamp=STAMP) -> dict:
-    """The contents of a checkpoint whose weights are all `number`."""
+    """Make the contents of a checkpoint whose weights are all `number`."""
     return {"state_dict": {"weight": torch.full((1000,), float(number))}, "stamp": stamp}
 
 
+def save(folder, *numbers: int) -> None:
+    """Save `iter_{number}.pth` of each number, in this order; the newest two are kept."""
+    for number in numbers:
+        write_checkpoint(folder / f"iter_{number}.pth", content(number), keep=2)
+
+
+def weight_in(path) -> float:
+    """Read the number that all weights of a checkpoint are."""
+    return float(read_checkpoint(path)["state_dict"]["weight"][0])
+
+
 def names(folder) -> list[str]:
-    """The names of the files in a folder, sorted."""
+    """List the names of the files in a folder, sorted."""
     return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("broken", [b"", pickle.dumps([1], protocol=2)], ids=["empty", "a list"])
-def test_a_broken_newest_checkpoint_is_set_aside_and_the_one_before_taken(tmp_path, caplog, broken):
-    for number in (8, 10):
-        write_checkpoint(tmp_path / f"iter_{number}.pth", content(number), keep=2)
+def test_a_broken_checkpoint_is_renamed_and_the_one_before_is_resumed(tmp_path, caplog, broken):
+    save(tmp_path, 8, 10)
     (tmp_path / "iter_10.pth").write_bytes(broken)
     assert newest_checkpoint(tmp_path, STAMP) == tmp_path / "iter_8.pth"
     assert names(tmp_path) == ["iter_10.broken", "iter_8.pth"]
@@ -47,27 +56,31 @@ def test_a_broken_newest_checkpoint_is_set_aside_and_the_one_before_taken(tmp_pa
     assert "iter_10.pth: not a checkpoint" in line and "set aside as iter_10.broken" in line
 
 
-def test_a_file_that_cannot_be_read_is_an_error_and_stays(tmp_path):
+def test_a_checkpoint_that_cannot_be_read_is_an_error_and_is_not_renamed(tmp_path):
     (tmp_path / "iter_3.pth").mkdir()
-    with pytest.raises(EpicError, match="iter_3.pth: cannot be read: Is a directory") as error:
+    with pytest.raises(EpicError, match="iter_3.pth: cannot be read: Is a directory"):
         newest_checkpoint(tmp_path, STAMP)
-    assert not isinstance(error.value, BrokenFile) and names(tmp_path) == ["iter_3.pth"]
+    assert names(tmp_path) == ["iter_3.pth"]
 
 
 @pytest.mark.parametrize(
     "stamp, words",
     [
-        ({**STAMP, "pair table": "cc"}, "pair table (cc there, bb here)"),
-        (
-            {**STAMP, "model.backbone.type": "SlowOnly", "clean list": "dd"},
-            "clean list (dd there, aa here), model.backbone.type (SlowOnly there, absent here)",
+        pytest.param(
+            STAMP | {"pair table": "cc"}, "pair table (cc there, bb here)", id="another value"
         ),
-        # This stamp shares no key with `STAMP`.
-        (dict.fromkeys("abcde", "0"), "clean list (absent there, aa here), "),
-        (None, "it holds no stamp"),
+        pytest.param(
+            STAMP | {"model.backbone.type": "SlowOnly", "clean list": "dd"},
+            "clean list (dd there, aa here), model.backbone.type (SlowOnly there, absent here)",
+            id="another key",
+        ),
+        pytest.param(
+            dict.fromkeys("abcde", "0"), "clean list (absent there, aa here), ", id="other keys"
+        ),
+        pytest.param(None, "it holds no stamp", id="no stamp"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path, stamp, words):
+def test_a_checkpoint_of_another_run_is_refused_with_the_differences(tmp_path, stamp, words):
     torch.save(content(1, stamp), tmp_path / "iter_4.pth")
     with pytest.raises(EpicError) as error:
         newest_checkpoint(tmp_path, STAMP)
@@ -75,33 +88,29 @@ def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path, stamp,
     assert words in str(error.value) and names(tmp_path) == ["iter_4.pth"]
 
 
-def test_the_newest_are_kept_by_number_and_the_best_beside_them(tmp_path):
-    for number in (9, 10, 11):
-        write_checkpoint(tmp_path / f"iter_{number}.pth", content(number), keep=2)
-        if number == 9:
-            keep_as_best(tmp_path / "iter_9.pth")
+def test_the_newest_checkpoints_are_kept_by_number_and_the_best_beside_them(tmp_path):
+    save(tmp_path, 9)
+    keep_as_best(tmp_path / "iter_9.pth")
+    # Sorted as text, iter_9.pth would be the newest.
+    save(tmp_path, 10, 11)
     assert [path.name for path in checkpoints(tmp_path)] == ["iter_11.pth", "iter_10.pth"]
-    assert read_checkpoint(tmp_path / BEST)["state_dict"]["weight"][0] == 9
+    assert weight_in(tmp_path / BEST) == 9
     keep_as_best(tmp_path / "iter_11.pth")
     assert names(tmp_path) == [BEST, "iter_10.pth", "iter_11.pth"]
-    assert read_checkpoint(tmp_path / BEST)["state_dict"]["weight"][0] == 11
+    assert weight_in(tmp_path / BEST) == 11
 
 
-def test_an_attempt_takes_over_what_earlier_ones_saved_and_neither_harms_the_other(tmp_path):
+def test_an_attempt_gets_the_checkpoints_of_earlier_ones_and_leaves_theirs_alone(tmp_path):
     first = begin_attempt(tmp_path)
-    write_checkpoint(first / "iter_2.pth", content(2), keep=2)
+    save(first, 2, 4)
     keep_as_best(first / "iter_2.pth")
-    write_checkpoint(first / "iter_4.pth", content(4), keep=2)
     # A save that was killed leaves such a file.
     shutil.copy(first / "iter_4.pth", first / ".iter_6.123.tmp.pth")
-    second = begin_attempt(tmp_path)
-    assert names(second) == [BEST, "iter_2.pth", "iter_4.pth"]
-    # The third attempt begins before the second has saved anything.
-    third = begin_attempt(tmp_path)
-    assert names(third) == names(second)
-    # The second and the third are at work at the same time.
-    for attempt in (second, third):
-        write_checkpoint(attempt / "iter_6.pth", content(6), keep=2)
+    # The third attempt begins before the second has saved anything. Then both are at work.
+    second, third = begin_attempt(tmp_path), begin_attempt(tmp_path)
+    assert names(second) == names(third) == [BEST, "iter_2.pth", "iter_4.pth"]
+    save(second, 6)
+    save(third, 6)
     assert names(first) == [".iter_6.123.tmp.pth", BEST, "iter_2.pth", "iter_4.pth"]
     # The second ends first. This removes the first, which is older, but not the third.
     remove_older(second)
@@ -109,49 +118,52 @@ def test_an_attempt_takes_over_what_earlier_ones_saved_and_neither_harms_the_oth
     assert names(third) == [BEST, "iter_4.pth", "iter_6.pth"]
 
 
-def test_an_older_attempts_checkpoint_is_taken_where_the_newer_ones_are_broken(tmp_path):
-    for number in (4, 6):
-        write_checkpoint(begin_attempt(tmp_path) / f"iter_{number}.pth", content(number), keep=2)
-    newest, first = attempts(tmp_path)
-    (newest / "iter_4.pth").unlink()
-    (newest / "iter_6.pth").write_bytes(b"")
+def test_a_checkpoint_of_an_older_attempt_is_resumed_if_the_newer_ones_are_broken(tmp_path):
+    first = begin_attempt(tmp_path)
+    save(first, 4)
+    second = begin_attempt(tmp_path)
+    save(second, 6)
+    # The second attempt has a link to iter_4.pth as well.
+    (second / "iter_4.pth").unlink()
+    (second / "iter_6.pth").write_bytes(b"")
     third = begin_attempt(tmp_path)
     assert newest_checkpoint(third, STAMP) == third / "iter_4.pth"
 
 
-def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):
-    write_checkpoint(tmp_path / "iter_2.pth", content(2), keep=2)
-    with (
-        largest_file(2000),
-        pytest.raises(
-            EpicError,
-            match=r"iter_4\.pth: cannot be saved: File too large; the last \S+ .*iter_2\.pth",
-        ),
-    ):
-        write_checkpoint(tmp_path / "iter_4.pth", content(4), keep=2)
-    assert names(tmp_path) == ["iter_2.pth"]
-    assert read_checkpoint(tmp_path / "iter_2.pth")["state_dict"]["weight"][0] == 2
+def test_a_save_that_fills_the_disk_loses_no_earlier_checkpoint(tmp_path):
+    save(tmp_path, 2)
+    words = r"iter_4\.pth: cannot be saved: File too large; the last \S+ .*iter_2\.pth"
+    # The 1,000 weights alone have 4,000 bytes.
+    with largest_file(2000), pytest.raises(EpicError, match=words):
+        save(tmp_path, 4)
+    assert names(tmp_path) == ["iter_2.pth"] and weight_in(tmp_path / "iter_2.pth") == 2
 
 
 @pytest.mark.parametrize(
     "content, words",
     [
-        (
-            "<!DOCTYPE html>",
+        pytest.param(
+            b"<!DOCTYPE html>",
             "not weights that can be loaded safely .*expected a checkpoint of tensors",
+            id="a web page",
         ),
-        ({"epoch": 3}, "holds no tensors by name"),
-        ({"state_dict": [1]}, "holds no tensors by name"),
-        (
+        pytest.param({"epoch": 3}, "holds no tensors by name", id="no weights"),
+        pytest.param({"state_dict": [1]}, "holds no tensors by name", id="a list as weights"),
+        pytest.param(
             nn.Conv2d(1, 1, 3).state_dict(),
             "weights of another model: 0 of its 2 tensors fit the 9 of ",
+            id="another model",
         ),
     ],
 )
-def test_what_is_no_weights_of_this_model_is_one_line(tmp_path, content, words):
+def test_start_weights_of_no_model_or_another_one_are_refused(tmp_path, content, words):
     path = tmp_path / "weights.pth"
-    path.write_text(content) if isinstance(content, str) else torch.save(content, path)
-    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 5))
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    # This network has 2 + 5 + 2 tensors.
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 5))
     with pytest.raises(EpicError, match=rf"^{path}: {words}") as caught:
-        fit_weights(path, read_weights(path), net)
+        fit_weights(path, read_weights(path), network)
     assert "\n" not in str(caught.value)

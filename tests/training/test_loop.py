@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 from getpass import getuser
 from pathlib import Path
@@ -41,44 +42,56 @@ from support.small_runs import (
 
 pytestmark = pytest.mark.slow
 
-# Each kind of loader has the signal that cuts the training, the iteration (of 9) in which it comes,
-# the iteration after which the training goes on, and settings.
+
+@dataclass(frozen=True)
+class Cut:
+    """A training that a signal cuts short.
+
+    Attributes:
+        signal: The signal.
+        iteration: The iteration (of 9) in which it comes.
+        resumed_after: The iteration after which the training goes on.
+        settings: Settings of the training.
+    """
+
+    signal: signal.Signals
+    iteration: int
+    resumed_after: int
+    settings: dict
+
+
+RESTARTED = {"train_dataloader.persistent_workers": False}
 CUTS = {
-    "no workers": (signal.SIGKILL, 5, 4, {"workers": 0}),
-    "workers": (
-        signal.SIGTERM,
-        7,
-        7,
-        {"workers": 2, "options": {"train_dataloader.persistent_workers": False}},
-    ),
-    "persistent workers": (signal.SIGUSR1, 2, 2, {"workers": 2, "options": LATE}),
+    # The last save before iteration 5 is that after iteration 4.
+    "no workers": Cut(signal.SIGKILL, 5, 4, {"workers": 0}),
+    "workers": Cut(signal.SIGTERM, 7, 7, {"workers": 2, "options": RESTARTED}),
+    "persistent workers": Cut(signal.SIGUSR1, 2, 2, {"workers": 2, "options": LATE}),
 }
-
-
 PERSISTENT = pytest.param("persistent workers", marks=pytest.mark.thorough)
-PAGE_OF_CUT, THEN_SAID = "page_of_cut.txt", "then_said.txt"
+# The fixture `cut` leaves the page of the first training and the log of the second in these files.
+PAGE_OF_CUT, LOG_OF_RESUMED = "page_of_cut.txt", "log_of_resumed.txt"
 
 
 @pytest.fixture(scope="module")
 def cut(lab, tmp_path_factory):
     """Cut the training `straight` short and let it go on, once for each kind of loader.
 
-    The fixture is a function of the kind of loader. It returns the folder of the results, the exit
-    code of the training that was cut, and the final weights. The folder also has the page that the
-    first training left (`PAGE_OF_CUT`) and the log of the second (`THEN_SAID`).
+    The fixture is a function of the kind of loader (a key of `CUTS`). It returns the folder of the
+    results, the exit code of the training that was cut, and the final weights.
     """
 
     @lru_cache
     def made(loader: str) -> tuple[Path, int, dict[str, torch.Tensor]]:
-        number, at, _, changes = CUTS[loader]
+        cut = CUTS[loader]
         results = copy_results(lab, tmp_path_factory.mktemp("cut"), segments=6)
-        chosen = {"options": {}} | changes | WHOLE
-        chosen["options"] = {"default_hooks.checkpoint.iterations": 2} | chosen["options"]
-        ended = signal_at(at, number, to="itself" if number == signal.SIGKILL else "group")
-        options = chosen.pop("options")
+        chosen = WHOLE | cut.settings
+        saves = {"default_hooks.checkpoint.iterations": 2}
+        options = saves | chosen.pop("options", {})
+        receiver = "itself" if cut.signal == signal.SIGKILL else "group"
+        ended = signal_at(cut.iteration, cut.signal, to=receiver)
         code = end_of(start(lab, results, options | ended, **chosen))
         (results / PAGE).rename(results / PAGE_OF_CUT)
-        with pytest.MonkeyPatch.context() as patch, rule_log(results / THEN_SAID):
+        with pytest.MonkeyPatch.context() as patch, rule_log(results / LOG_OF_RESUMED):
             patch.setattr(log, "PLAIN_SECONDS", 0.0)
             return results, code, run(lab, results, options, **chosen)
 
@@ -86,84 +99,95 @@ def cut(lab, tmp_path_factory):
 
 
 @pytest.mark.parametrize("loader", ["no workers", "workers", PERSISTENT])
-def test_a_run_cut_inside_an_epoch_ends_in_the_same_weights_rows_and_average(straight, cut, loader):
-    number, _, after, _ = CUTS[loader]
+def test_a_training_cut_inside_an_epoch_ends_in_the_same_weights_and_table(straight, cut, loader):
+    number, after = CUTS[loader].signal, CUTS[loader].resumed_after
     results, code, weights = cut(loader)
     assert code == (-number if number == signal.SIGKILL else 1)
     assert same(weights, straight.weights)
-    log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
-    assert f"resumed epoch: {after // 3}, iter: {after}" in log
+    # An epoch has 3 iterations.
+    assert f"resumed epoch: {after // 3}, iter: {after}" in mmengine_log(results)
+    columns = ["epoch", "iter", "lr", "loss", "verb_top1", "action_top5"]
     rows, expected = (
-        pd.read_csv(folder / "training.tsv", sep="\t")[
-            ["epoch", "iter", "lr", "loss", "verb_top1", "action_top5"]
-        ]
+        pd.read_csv(folder / "training.tsv", sep="\t")[columns]
         for folder in (results, straight.results)
     )
     pd.testing.assert_frame_equal(rows, expected, check_exact=True)
 
 
+def mmengine_log(results):
+    """Read MMEngine's logs of all attempts of the only run."""
+    return "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
+
+
 def test_the_model_is_the_average_and_not_the_last_weights(straight):
-    state = torch.load(work_dir(straight.results) / "iter_9.pth", weights_only=True)
-    last = {name.removeprefix("module."): value for name, value in state["ema_state_dict"].items()}
     key = "backbone.conv1_s.conv.weight"
+    state = torch.load(work_dir(straight.results) / "iter_9.pth", weights_only=True)
+    # EMAHook saves the average as the model, and the last weights beside it.
     assert torch.equal(straight.weights[key], state["state_dict"][key])
-    assert not torch.equal(straight.weights[key], last[key])
+    assert not torch.equal(straight.weights[key], state["ema_state_dict"][f"module.{key}"])
 
 
 @pytest.mark.parametrize("loader", ["workers", PERSISTENT])
-def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(cut, loader):
-    (number, at, _, _), (results, _, _) = CUTS[loader], cut(loader)
+def test_a_signal_saves_in_the_same_iteration_and_stops(cut, loader):
+    number, at = CUTS[loader].signal, CUTS[loader].iteration
+    results, _, _ = cut(loader)
     *_, counted, words = said(results).strip().splitlines()
     saved = run_dir(results) / f"attempt_1/iter_{at}.pth"
     assert words == (
-        f"error: {signal.Signals(number).name} came: saved {saved} after {at} of 9 iterations and "
+        f"error: {number.name} came: saved {saved} after {at} of 9 iterations and "
         "stopped; the same command goes on from there"
     )
+    # An iteration trains on 2 segments.
     assert re.fullmatch(rf"train: {2 * at} segments in [\d.]+ s", counted)
 
 
-def test_a_run_that_goes_on_counts_what_is_left(cut):
-    shown = (cut("workers")[0] / THEN_SAID).read_text()
+def test_a_training_that_goes_on_counts_what_is_left(cut):
+    results, _, _ = cut("workers")
+    shown = (results / LOG_OF_RESUMED).read_text()
+    # Two iterations of 2 segments are left after iteration 7 of 9.
     assert re.findall(r"(?m)^train: (\d+)/4 segments, ", shown) == ["2", "4"]
-    # MMEngine would say this if weights and model differed.
+    # MMEngine would write this if weights and model differed.
     assert "do not match" not in shown
 
 
 def test_a_training_that_is_stopped_leaves_a_page_without_paths_or_names(cut):
-    results = cut("workers")[0]
+    results, _, _ = cut("workers")
     page = (results / PAGE_OF_CUT).read_text()
-    for words in (
+    words = [
         "schedule: 3 epochs of 3 steps",
         "GPU: none",
         "torch: ",
         "\nepoch 3/3: loss ",
         " segments/s, ",
-    ):
-        assert words in page
+    ]
+    assert [word for word in words if word not in page] == []
     private = [getuser(), socket.gethostname(), "P01", "work_dirs", results.parent.name]
     assert [name for name in private if re.search(rf"\b{re.escape(name)}\b", page)] == []
     assert re.findall(r"(?<!\S)[~.]*/\S*|\S+\.(?:py|pth|txt|tsv|MP4)\b", page) == []
 
 
-def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_way(
-    lab, tmp_path, caplog
-):
+def test_a_step_does_not_wait_for_the_device(lab, tmp_path, caplog):
     """A step read its loss, each logged figure and the norm of its gradients, and so waited for the
     device each time."""
-    results, LateHook.reads[:] = copy_results(lab, tmp_path, segments=6), []
-    clip = {"optim_wrapper.clip_grad": {"_delete_": True, "max_norm": 40, "norm_type": 2}}
-    sgd = {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.01}}
-    judged = {"default_hooks.telemetry.enough": 3, "default_hooks.telemetry.limit": 0}
-    run(lab, results, LATE | clip | sgd | LOGGED | judged, epochs=1)
+    results = copy_results(lab, tmp_path, segments=6)
+    LateHook.reads.clear()
+    options = {
+        "optim_wrapper.clip_grad": {"_delete_": True, "max_norm": 40, "norm_type": 2},
+        "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.01},
+        # With this limit, any share of waiting would be warned of.
+        "default_hooks.telemetry.enough": 3,
+        "default_hooks.telemetry.limit": 0,
+    }
+    run(lab, results, LATE | LOGGED | options, epochs=1)
     # MMEngine's `stack_batch` compares sizes as tensors that are never on a GPU.
     assert [read for read in LateHook.reads if "in stack_batch" not in read] == []
-    log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
-    assert "grad_norm: " in log and "loss: " in log
+    logged = mmengine_log(results)
+    assert "grad_norm: " in logged and "loss: " in logged
     # The first of three iterations starts the loader, so it does not count.
     assert "the loader is the limit" not in caplog.text
 
 
-def test_a_signal_while_the_run_is_tried_says_so_and_names_no_file(lab, tmp_path):
+def test_a_signal_while_the_run_is_tried_names_no_file(lab, tmp_path):
     """The message said that preflight/iter_1.pth was saved, but this file was removed at once."""
     results = copy_results(lab, tmp_path, segments=4)
     ended = signal_at(1, signal.SIGTERM, to="group", tried=True)
@@ -198,67 +222,48 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
 OFTEN = {"default_hooks.checkpoint.iterations": 1}
 
 
-@pytest.mark.thorough
-def test_a_hook_of_the_user_that_raises_shows_its_own_error_and_loses_no_batch_that_was_saved(
-    lab, straight, tmp_path, caplog
-):
-    results = copy_results(lab, tmp_path, segments=6)
-    raising = {"default_hooks.mine": {"type": "RaisingHook", "at": 3}}
-    with pytest.raises(KeyError, match="my_figure"):
-        run(lab, results, OFTEN | raising, **WHOLE)
-    assert [path.name for path in checkpoints(work_dir(results))] == ["iter_2.pth", "iter_1.pth"]
-    assert same(run(lab, results, OFTEN, **WHOLE), straight.weights)
-    assert "attempt_2/iter_2.pth" in caplog.text
-
-
-def test_a_hook_of_the_user_that_raises_at_once_is_found_before_the_first_step(lab, tmp_path):
-    results = copy_results(lab, tmp_path, segments=4)
-    raising = {"default_hooks.mine": {"type": "RaisingHook", "at": 1, "tried": True}}
-    with pytest.raises(EpicError, match=r"these settings fails \(KeyError: 'my_figure'\)") as error:
-        run(lab, results, raising, epochs=1)
-    assert "\n" not in str(error.value) and not list(results.glob("work_dirs/*/*/*"))
-
-
-BAD_LOSS = r"iteration \d: the loss is (nan|inf); the batch is (\S+), (\S+); the last good check"
+BAD_LOSS = r"iteration \d: the loss is (?:nan|inf); the batch is (\S+), (\S+); "
+DIVERGING = {"optim_wrapper.optimizer.lr": 1e30}
+BAD_WEIGHTS = {
+    "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 1e20, "weight_decay": 1e30}
+}
 
 
 @pytest.mark.parametrize(
-    "optimizer, options, words",
+    "options, words",
     [
-        ({"lr": 1e30}, OFTEN, BAD_LOSS),
-        # The loss is read when the next step is on its way.
-        ({"lr": 1e30}, OFTEN | LATE, BAD_LOSS),
-        (
-            {"lr": 1e30},
-            LATE,
-            "2: the loss is (nan|inf); the batch is .*; nothing was saved before;",
+        pytest.param(OFTEN | DIVERGING, f"{BAD_LOSS}the last good checkpoint is ", id="loss"),
+        pytest.param(
+            OFTEN | LATE | DIVERGING,
+            f"{BAD_LOSS}the last good checkpoint is ",
+            id="loss read while the next step is computed",
         ),
-        (
-            {"type": "SGD", "lr": 1e20, "weight_decay": 1e30},
-            OFTEN,
+        pytest.param(
+            LATE | DIVERGING, f"{BAD_LOSS}nothing was saved before;", id="loss before a save"
+        ),
+        pytest.param(
+            OFTEN | BAD_WEIGHTS,
             "1: weights are NaN or infinite, and so not saved; nothing was saved before;",
+            id="weights",
         ),
     ],
-    ids=["loss", "loss read late", "loss not saved", "weight"],
 )
-def test_a_loss_or_weight_that_is_not_finite_stops_before_it_is_saved(
-    lab, tmp_path, optimizer, options, words
+def test_a_loss_or_weight_that_is_not_finite_ends_a_training_before_it_is_saved(
+    lab, tmp_path, options, words
 ):
     results = copy_results(lab, tmp_path)
-    wrong = {"optim_wrapper.optimizer": optimizer, "param_scheduler": []}
     with pytest.raises(EpicError, match=words) as error:
-        run(lab, results, options | wrong)
-    if words == BAD_LOSS:
-        named = re.search(BAD_LOSS, str(error.value)).groups()[1:]
-        batches = read_segments(results / "clean/train.txt")["narration_id"].tolist()
-        assert len(set(named)) == 2 and set(named) < set(batches)
-    for path in work_dir(results).glob("iter_*.pth"):
+        run(lab, results, options | {"param_scheduler": []})
+    if named := re.search(BAD_LOSS, str(error.value)):
+        segments = read_segments(results / "clean/train.txt")["narration_id"]
+        assert len(set(named.groups())) == 2 and set(named.groups()) < set(segments)
+    for path in checkpoints(work_dir(results)):
         state = torch.load(path, weights_only=True)["state_dict"]
         assert all(torch.isfinite(value).all() for value in state.values())
 
 
 @pytest.mark.thorough
-def test_a_run_in_fp16_that_mixes_clips_and_was_killed_ends_in_the_same_bits(
+def test_a_killed_training_in_fp16_that_mixes_clips_ends_in_the_same_weights(
     lab, tmp_path, monkeypatch, caplog
 ):
     """The mix of clips is drawn from NumPy, and no checkpoint has NumPy's state."""
@@ -278,35 +283,16 @@ def test_a_run_in_fp16_that_mixes_clips_and_was_killed_ends_in_the_same_bits(
     assert f"resuming from {work_dir(results)}/iter_2.pth" in caplog.text
 
 
-def test_another_precision_is_another_run(lab, straight, tmp_path, monkeypatch, caplog):
-    """The precision was not in the stamp of a run.
-
-    So bf16 after a finished run in fp32 trained nothing, and fp16 after bf16 died in its scaler.
-    """
-    autocast_on_cpu(monkeypatch.setattr)
-    results = shutil.copytree(straight.results, tmp_path / "results")
-    chosen = WHOLE | {"options": LOGGED, "precision": "bf16", "accumulate": 2}
-    assert not same(run(lab, results, **chosen), straight.weights)
-    losses = pd.read_csv(results / "training.tsv", sep="\t")["loss"]
-    assert losses.iloc[-1] < losses.iloc[0] and "bfloat16" in caplog.text
-    assert len(list(results.glob("work_dirs/*"))) == 2
-    assert "is another run, which differs in optim_wrapper.type (OptimWrapper there" in caplog.text
-    assert same(run(lab, results, **WHOLE), straight.weights)
-    assert "has the finished model" in caplog.text
-
-
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_while_entered_and_means_what_it_did_before_afterwards(number):
-    before = [signal.getsignal(one) for one in SIGNALS]
+def test_the_first_signal_to_stop_is_noted(number):
+    handlers = [signal.getsignal(one) for one in SIGNALS]
     signals = StopSignals()
     with signals.noting():
         assert signals.requested is None
         os.kill(os.getpid(), number)
-        assert signals.requested == signal.Signals(number).name
         os.kill(os.getpid(), signal.SIGUSR1)
-        # The first signal counts.
         assert signals.requested == signal.Signals(number).name
-    assert [signal.getsignal(one) for one in SIGNALS] == before
+    assert [signal.getsignal(one) for one in SIGNALS] == handlers
 
 
 def test_a_second_ctrl_c_interrupts_at_once():

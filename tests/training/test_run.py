@@ -36,25 +36,33 @@ from support.small_runs import (
 
 pytestmark = pytest.mark.slow
 
+TOOLS = Path(mmaction.__file__).parent / ".mim/tools"
 
-def test_each_batch_is_counted_with_rate_time_left_loss_and_share_of_data(straight):
-    counted = [line for line in straight.said if re.match(r"train: \d+/18 segments, ", line)]
-    assert [int(line.split("/")[0].split()[1]) for line in counted] == list(range(2, 19, 2))
+
+def test_each_batch_is_counted_on_the_screen(straight):
+    lines = [line for line in straight.said if re.match(r"train: \d+/18 segments, ", line)]
+    # Three epochs have 9 batches of 2 segments. The fifth batch is the second of epoch 2.
+    assert len(lines) == 9
     form = r"train: 10/18 segments, [\d.]+/s, [\d:]+ left, epoch 2/3, loss [\d.]+, data \d+ %"
-    assert re.fullmatch(form, counted[4])
+    assert re.fullmatch(form, lines[4])
+
+
+def test_each_epoch_is_a_line_on_the_screen(straight):
     first, second, _ = (line for line in straight.said if line.startswith("epoch "))
+    # A validation follows the second epoch and the last one.
     assert first.startswith("epoch 1/3: loss ") and "top-1" not in first
     assert re.search(r"action top-1 [\d.]+ %, [\d.]+ segments/s, \d+ % of the time waiting", second)
 
 
-def test_mmengine_s_lines_stand_in_its_own_file_and_only_warnings_beside_ours(straight):
+def test_mmengine_writes_its_lines_to_its_own_file(straight):
     assert not any("mmengine - INFO" in line for line in straight.said)
     (log,) = work_dir(straight.results).glob("*/*.log")
     assert f"MMEngine's own log: {log}" in straight.said
     assert "Epoch(train)" in log.read_text()
+    assert list(log.parent.glob("vis_data/events.out.tfevents.*"))
 
 
-def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(straight):
+def test_each_epoch_is_a_row_of_the_table(straight):
     folder = work_dir(straight.results)
     text = (straight.results / "training.tsv").read_text()
     assert text == (folder / "training.tsv").read_text()
@@ -62,33 +70,38 @@ def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(straight):
         "epoch iter lr loss val_loss verb_top1 verb_top5 noun_top1 noun_top5 action_top1 "
         "action_top5 samples_per_s data_share seconds"
     )
-    assert text.splitlines()[0] == contract.replace(" ", "\t") == "\t".join(COLUMNS)
+    assert text.splitlines()[0].split("\t") == contract.split() == list(COLUMNS)
     rows = pd.read_csv(straight.results / "training.tsv", sep="\t")
+    # An epoch has 3 iterations of 2 segments.
     assert rows["epoch"].tolist() == [1, 2, 3] and rows["iter"].tolist() == [3, 6, 9]
-    # The rate warms up to that of two segments a step, then falls as a cosine.
-    assert rows["lr"].iloc[0] == pytest.approx(0.003 * 2 / 8)
-    assert rows["lr"].iloc[0] > rows["lr"].iloc[2]
-    # The figures of a validation are missing for the first epoch, which is not validated.
-    for column in COLUMNS[COLUMNS.index("val_loss") : COLUMNS.index("samples_per_s")]:
-        assert rows[column].notna().tolist() == [False, True, True]
-        assert rows[column].dropna().between(0, 100).all()
     assert (rows["samples_per_s"] * rows["seconds"]).round(3).tolist() == [6, 6, 6]
     assert rows["data_share"].between(0, 1).all()
-    assert list(folder.glob("*/vis_data/events.out.tfevents.*"))
+    # The rate of the recipe, 0.003 for a batch of 8, is scaled to a batch of 2. It falls after an
+    # epoch.
+    assert rows["lr"][0] == pytest.approx(0.003 * 2 / 8) and rows["lr"][2] < rows["lr"][0]
+    # The first epoch is not validated.
+    figures = rows.loc[:, "val_loss":"action_top5"]
+    assert figures.iloc[0].isna().all()
+    assert ((figures.iloc[1:] >= 0) & (figures.iloc[1:] <= 100)).all(axis=None)
+
+
+def test_mmengine_s_own_log_has_the_losses_of_the_table(straight):
+    folder = work_dir(straight.results)
     (log,) = folder.glob("*/vis_data/scalars.json")
     lines = pd.read_json(log, lines=True)
+    # The log averages over the 3 iterations of an epoch.
     means = lines[lines["step"].isin([3, 6, 9]) & lines["loss"].notna()]["loss"]
-    assert rows["loss"].tolist() == pytest.approx(means.tolist(), abs=1e-4)
+    losses = pd.read_csv(folder / "training.tsv", sep="\t")["loss"]
+    assert losses.tolist() == pytest.approx(means.tolist(), abs=1e-4)
 
 
 def test_mmaction2_s_analyze_logs_reads_the_time_of_each_epoch(straight, monkeypatch, capsys):
     (log,) = work_dir(straight.results).glob("*/vis_data/scalars.json")
     # The tool needs seaborn for its curves only.
     monkeypatch.setitem(sys.modules, "seaborn", ModuleType("seaborn"))
-    file = Path(mmaction.__file__).parent / ".mim/tools/analysis_tools/analyze_logs.py"
-    tool = runpy.run_path(str(file))
-    asked = Namespace(json_logs=[log], include_outliers=True)
-    tool["cal_train_time"](tool["load_json_logs"]([log]), asked)
+    tool = runpy.run_path(str(TOOLS / "analysis_tools/analyze_logs.py"))
+    arguments = Namespace(json_logs=[log], include_outliers=True)
+    tool["cal_train_time"](tool["load_json_logs"]([log]), arguments)
     text = capsys.readouterr().out
     assert re.search(r"slowest epoch \d, average time is \d+\.\d+", text)
     assert re.search(r"average iter time: \d+\.\d+ s/iter", text)
@@ -98,13 +111,8 @@ def test_the_best_checkpoint_is_that_of_the_best_val_action_top1(straight):
     folder = work_dir(straight.results)
     scores = pd.read_csv(folder / "training.tsv", sep="\t")["action_top1"]
     best = torch.load(folder / "best.pth", weights_only=True)
+    # The index of the first row is 0, its epoch 1.
     assert best["meta"]["epoch"] == scores.idxmax() + 1
-
-
-def test_the_model_file_says_what_it_was_trained_on(straight):
-    model = load_model(straight.results / "model.pth")
-    assert model.trained_on["segments"] == 6 and model.trained_on["epochs"] == 3
-    assert model.pairs == read_pairs(straight.results / "clean/pairs.tsv")
 
 
 @pytest.fixture
@@ -113,90 +121,89 @@ def results(straight, tmp_path):
     return shutil.copytree(straight.results, tmp_path / "results")
 
 
-def test_the_model_of_settings_that_come_back_is_taken_and_nothing_is_trained(
+def test_the_finished_model_of_the_same_settings_is_taken_without_a_training(
     lab, straight, results, caplog
 ):
     folder = run_dir(results)
     outputs = [results / "model.pth", results / "training.tsv"]
-    made = [path.read_bytes() for path in outputs]
+    contents = [path.read_bytes() for path in outputs]
     # Snakemake removes outputs, and a user may also write over them.
     for path in outputs:
         path.write_bytes(b"of other settings")
+    # The number of workers makes no other run.
     assert same(run(lab, results, workers=0, **WHOLE), straight.weights)
-    assert [path.read_bytes() for path in outputs] == made
+    assert [path.read_bytes() for path in outputs] == contents
     assert f"{folder} has the finished model of these settings and lists: taken" in caplog.text
     assert len(list(folder.rglob("*.log"))) == 1
 
 
-@pytest.mark.parametrize("lost", [(), ("iter_9.pth", "best.pth")])
-def test_a_run_killed_before_its_model_or_best_checkpoint_was_written_ends_as_it_should(
-    lab, straight, results, lost
+@pytest.mark.parametrize(
+    "lost_files",
+    [
+        pytest.param([], id="killed while it wrote the model"),
+        # The checkpoint of iteration 6 is the best one, and is not copied yet.
+        pytest.param(["iter_9.pth", "best.pth"], id="killed between two checkpoints"),
+    ],
+)
+def test_a_training_without_an_intact_model_goes_on_to_the_same_weights(
+    lab, straight, results, lost_files
 ):
     (results / "model.pth").unlink()
     folder = run_dir(results)
-    kept = folder / "model.pth"
-    kept.write_bytes(kept.read_bytes()[:-100])
-    # Without these files it looks as if the run was killed between the save after iteration 6 and
-    # the copy of this checkpoint as the best one.
-    for name in lost:
+    finished = folder / "model.pth"
+    finished.write_bytes(finished.read_bytes()[:-100])
+    for name in lost_files:
         (work_dir(results) / name).unlink()
     assert same(run(lab, results, **WHOLE), straight.weights)
     assert (folder / "model.broken").is_file() and (work_dir(results) / "best.pth").is_file()
     assert [path.name for path in folder.glob("attempt_*")] == ["attempt_2"]
-    assert kept.read_bytes() == (results / "model.pth").read_bytes()
+    assert finished.read_bytes() == (results / "model.pth").read_bytes()
 
 
-def test_another_seed_is_another_run_with_other_weights_and_it_is_said(
-    lab, straight, results, monkeypatch, caplog
-):
+def test_another_seed_makes_another_run_and_is_named(lab, straight, results, caplog):
     before = run_dir(results)
+    assert not same(run(lab, results, seed=1, **WHOLE), straight.weights)
+    other = f"starting from the first batch: {before} is another run, which differs in "
+    assert other in caplog.text and "randomness.seed (0 there, 1 here)" in caplog.text
+
+
+def test_a_slow_loader_is_warned_of_once_an_epoch(lab, tmp_path, monkeypatch, caplog):
+    # With these values, any share of waiting is too large after one iteration.
     options = {"default_hooks.telemetry.enough": 1, "default_hooks.telemetry.limit": 0}
     monkeypatch.setattr(loop, "LOG_VALUES", 4)
-    assert not same(run(lab, results, options, seed=1, **WHOLE), straight.weights)
-    # Each of three epochs warns once.
-    assert caplog.text.count("the loader is the limit: of ") == 3
-    assert f"starting from the first batch: {before} is another run, which differs in " in (
-        caplog.text
-    )
-    assert "randomness.seed (0 there, 1 here)" in caplog.text
+    run(lab, copy_results(lab, tmp_path, segments=6), options, epochs=2)
+    assert caplog.text.count("the loader is the limit: of ") == 2
     # A run must not copy all that it ever logged: 630,000 values of one figure take 14 ms.
     logged = MessageHub.get_current_instance().log_scalars
     assert max(len(buffer.data[0]) for buffer in logged.values()) == 4
 
 
-def test_training_on_train_and_val_validates_on_nothing_and_a_frozen_batch_norm_stays(
-    lab, tmp_path
-):
+def test_a_training_on_train_and_val_with_frozen_batch_norm_is_not_validated(lab, tmp_path):
     results = copy_results(lab, tmp_path)
     clean = results / "clean"
-    (clean / "val.txt").write_text("".join((clean / "val.txt").open().readlines()[:2]))
-    join_train_and_val(
-        clean / "train.txt",
-        clean / "val.txt",
-        clean / "trainval.txt",
-        str(clean / "trainval_pairs.tsv"),
-    )
+    val_lines = (clean / "val.txt").read_text().splitlines(keepends=True)
+    (clean / "val.txt").write_text("".join(val_lines[:2]))
+    pairs = clean / "trainval_pairs.tsv"
+    join_train_and_val(clean / "train.txt", clean / "val.txt", clean / "trainval.txt", str(pairs))
     weights = run(lab, results, split="trainval", bn="frozen", epochs=1, validate={"every": 1})
     model = load_model(results / "model.pth")
+    # The lists have 8 segments of train and 2 of val.
     assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 10
-    assert model.pairs == read_pairs(clean / "trainval_pairs.tsv")
-    log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
-    assert "Epoch(train)" in log and "Epoch(val)" not in log
-    layers = [name.removesuffix(".running_var") for name in weights if "running_var" in name]
-    assert len(layers) > 20
-    for layer in layers:
-        assert not weights[f"{layer}.running_mean"].any()
-        assert (weights[f"{layer}.running_var"] == 1).all()
-        assert not weights[f"{layer}.bias"].any()
-        assert weights[f"{layer}.weight"].unique().numel() == 1
-    # The last layer still learns.
+    assert model.pairs == read_pairs(pairs)
+    (log,) = work_dir(results).glob("*/*.log")
+    assert "Epoch(train)" in log.read_text() and "Epoch(val)" not in log.read_text()
+    # BatchNorm is as it was made, and the last layer learned.
+    frozen = [value for key, value in weights.items() if key.endswith(("running_mean", "bn.bias"))]
+    assert len(frozen) > 40 and not any(value.any() for value in frozen)
     assert weights["cls_head.fc2.bias"].any()
 
 
 @pytest.mark.thorough
 def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, tmp_path):
     """The tool knows nothing of the workflow: its process imports only what the config names."""
-    tool = Path(mmaction.__file__).parent / ".mim/tools/train.py"
+    # The config finds `videos` and `results` in the folder of the call.
+    copy_results(lab, tmp_path)
+    (tmp_path / "videos").symlink_to(lab.root)
     folder = tmp_path / "own"
     options = {
         **SMALL,
@@ -206,34 +213,20 @@ def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, 
         "default_hooks.checkpoint.iterations": 2,
     }
     chosen = [f"{key}={value}".replace(" ", "") for key, value in options.items()]
-    results = copy_results(lab, tmp_path)
-    (tmp_path / "videos").symlink_to(lab.root)
-    # The config finds videos and results in the folder of the call.
-    assert results == tmp_path / "results"
+    command = [TOOLS / "train.py", Path(DEMO).absolute(), "--work-dir", folder]
 
     def train(*more):
-        done = python(
-            tool,
-            Path(DEMO).absolute(),
-            "--work-dir",
-            folder,
-            *more,
-            "--cfg-options",
-            *chosen,
-            cwd=tmp_path,
-        )
-        return torch.load(folder / "iter_4.pth", weights_only=True)["state_dict"], done
+        done = python(*command, *more, "--cfg-options", *chosen, cwd=tmp_path)
+        return torch.load(folder / "iter_4.pth", weights_only=True)["state_dict"], said(done)
 
     whole, _ = train()
     (folder / "iter_4.pth").unlink()
-    again, done = train("--resume")
-    assert "resumed epoch: 0, iter: 2" in said(done)
-    assert same(again, whole)
+    resumed, output = train("--resume")
+    assert "resumed epoch: 0, iter: 2" in output
+    assert same(resumed, whole)
 
 
-def test_checkpoints_that_are_there_are_not_written_over_by_a_run_that_does_not_resume(
-    lab, results
-):
+def test_a_runner_that_does_not_resume_writes_over_no_checkpoint(lab, results):
     config = built(lab, results, options=SMALL, **WHOLE)
     config.default_hooks.checkpoint.go_on = False
     config.work_dir = str(work_dir(results))

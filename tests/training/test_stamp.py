@@ -12,13 +12,17 @@ from support.small_runs import built, copy_results
 
 
 @pytest.fixture
-def results(lab, tmp_path):
-    return copy_results(lab, tmp_path)
+def stamp(lab, tmp_path):
+    """Make the stamp of a run with these settings, with the lists in `tmp_path / "results"`."""
+    results = copy_results(lab, tmp_path)
+    # A split `trainval` has lists of its own; any lists serve here.
+    shutil.copy(results / "clean/val.txt", results / "clean/trainval.txt")
+    shutil.copy(results / "clean/pairs.tsv", results / "clean/trainval_pairs.tsv")
 
+    def stamp_of(processes=1, results=results, **settings):
+        return run_stamp(built(lab, results, **settings), processes)
 
-def stamp(lab, results, processes=1, **settings):
-    """The stamp of a run with these settings."""
-    return run_stamp(built(lab, results, **settings), processes)
+    return stamp_of
 
 
 # Each of these settings makes another run.
@@ -39,7 +43,7 @@ ANOTHER_RUN = {
     "precision": "bf16",
     "bn": "frozen",
 }
-# These settings make no other run: they change how a run is loaded, computed, saved and watched.
+# These settings make no other run: they say how it is loaded, computed, saved and validated.
 THE_SAME_RUN = {
     "workers": 3,
     "max_broken": 0.5,
@@ -54,19 +58,19 @@ THE_SAME_RUN = {
 }
 
 
-def test_every_field_of_the_settings_is_known_to_make_another_run_or_not():
+def test_each_setting_is_in_one_of_the_two_tables():
     names = set(TrainSettings.fields_by_key())
     # Like `load_from`, these settings decide which start weights are read.
     start_weights = {"load_from_sha256", "from_scratch"}
     assert {*ANOTHER_RUN, *THE_SAME_RUN} == names - start_weights
 
 
-def test_a_sweep_takes_what_makes_another_run_but_for_other_weights_and_lists():
+def test_a_sweep_may_vary_what_makes_another_run_but_for_weights_and_lists():
     swept = {name for name, field in TrainSettings.model_fields.items() if about(field)["sweep"]}
     assert swept == set(ANOTHER_RUN) - {"split", "load_from"}
 
 
-# For some of these settings, the words in which two stamps differ.
+# A message about two stamps has these words about some of the settings.
 DIFFERENCES = {
     "seed": "train_dataloader.dataset.seed (0 there, 1 here), randomness.seed",
     "epochs": "train_cfg.max_epochs (40 there, 3 here)",
@@ -77,49 +81,50 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("name", ANOTHER_RUN)
-def test_a_field_that_changes_what_is_learned_makes_another_run_and_it_is_said(lab, results, name):
-    shutil.copy(results / "clean/val.txt", results / "clean/trainval.txt")
-    shutil.copy(results / "clean/pairs.tsv", results / "clean/trainval_pairs.tsv")
-    first, second = stamp(lab, results), stamp(lab, results, **{name: ANOTHER_RUN[name]})
+def test_a_setting_that_changes_what_is_learned_makes_another_run(stamp, name):
+    first, second = stamp(), stamp(**{name: ANOTHER_RUN[name]})
     assert first != second and DIFFERENCES.get(name, "") in differences(first, second)
 
 
-def test_a_field_that_does_not_change_what_is_learned_leaves_the_stamp(lab, results):
-    for name, value in THE_SAME_RUN.items():
-        assert TrainSettings.model_validate({name: value}) != TrainSettings()
-        assert stamp(lab, results) == stamp(lab, results, **{name: value}), name
+@pytest.mark.parametrize("name", THE_SAME_RUN)
+def test_a_setting_that_does_not_change_what_is_learned_leaves_the_stamp(stamp, name):
+    changed = {name: THE_SAME_RUN[name]}
+    assert TrainSettings.model_validate(changed) != TrainSettings()
+    assert stamp() == stamp(**changed)
 
 
-def test_where_files_stand_and_how_they_are_loaded_make_no_other_run(lab, results, tmp_path):
-    first = stamp(lab, results)
+def test_another_folder_of_the_files_makes_no_other_run(lab, stamp, tmp_path):
     moved = copy_results(lab, tmp_path / "moved")
     options = {
         "default_hooks.logger.interval": 7,
         "train_dataloader.dataset.data_root": "elsewhere",
     }
-    assert first == stamp(lab, moved, options=options)
-    # Both runs take 8 segments a step.
-    assert first == stamp(lab, results, batch_size=4, processes=2)
+    assert stamp() == stamp(results=moved, options=options)
 
 
-def test_other_segments_pairs_or_start_weights_make_another_run(lab, results, tmp_path):
+def test_the_batch_over_all_processes_counts(stamp):
+    # The recipe has a batch of 8, and here each of 2 processes takes 4 segments a step.
+    assert stamp() == stamp(batch_size=4, processes=2)
+
+
+@pytest.mark.parametrize(
+    "file, words",
+    [
+        ("results/clean/train.txt", "clean list"),
+        ("results/clean/pairs.tsv", "pair table"),
+        ("weights.pth", "start weights"),
+    ],
+)
+def test_other_contents_of_a_file_make_another_run(stamp, tmp_path, file, words):
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"one")
-    first = stamp(lab, results, load_from=str(weights))
-    for path, key in (
-        (results / "clean/train.txt", "clean list"),
-        (results / "clean/pairs.tsv", "pair table"),
-        (weights, "start weights"),
-    ):
-        before = path.read_bytes()
-        path.write_bytes(before + b"\n")
-        assert differences(first, stamp(lab, results, load_from=str(weights))).startswith(key)
-        path.write_bytes(before)
+    first = stamp(load_from=str(weights))
+    with (tmp_path / file).open("ab") as changed:
+        changed.write(b"\n")
+    assert differences(first, stamp(load_from=str(weights))).startswith(words)
 
 
-def test_a_work_dir_is_named_after_its_stamp_and_holds_it(tmp_path):
-    first, second = ({"clean list": "a", "seed": seed} for seed in "01")
-    folder = open_run_dir(tmp_path, first)
-    assert read_stamp(folder) == json.loads((folder / "stamp.json").read_text()) == first
-    assert open_run_dir(tmp_path, dict(reversed(first.items()))) == folder
-    assert open_run_dir(tmp_path, second) != folder
+def test_a_run_s_folder_has_its_stamp(tmp_path):
+    stamp = {"clean list": "a", "seed": "0"}
+    folder = open_run_dir(tmp_path, stamp)
+    assert read_stamp(folder) == json.loads((folder / "stamp.json").read_text()) == stamp

@@ -1,12 +1,12 @@
 """The hooks that MMEngine calls in a training, and the rules for which parameters decay.
 
 The seeds let a run resume at any batch. Compilation and micro-batches change time and memory but
-not what is learned, except for rounding. Two hooks only carry the recipe's settings of saves and
-reports, which the loop makes itself; one of them also chooses what a run resumes from.
+not what is learned, except for rounding. Two hooks only pass the recipe's settings of saves and
+reports on to the loop, which makes these itself; one of the hooks also chooses the checkpoint that
+a run resumes.
 """
 
 import re
-from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -32,9 +32,9 @@ from epic100.training.state import Saves, take_own_state
 
 # MMEngine reads a path with this prefix through `load_from_guarded`.
 GUARDED = "guarded:"
-# These are the keys of `paramwise_cfg`, then the parameter names of a transformer's blocks and
-# embeddings.
+# `RuledOptimWrapperConstructor` reads these keys of `paramwise_cfg`.
 RULES = ("decay_from", "no_decay", "layer_decay")
+# The parameters of a transformer's blocks and embeddings have these names.
 BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.")
 EMBEDDING = re.compile(r"backbone\.(cls_token|pos_embed|time_embed|patch_embed)")
 
@@ -54,7 +54,7 @@ PRIORITIES = {
 
 @HOOKS.register_module()
 class SampleSeedHook(Hook):
-    """Seed augmentation with (seed, epoch, sample), and dropout with (seed, iteration, rank).
+    """Seeds augmentation with (seed, epoch, sample), and dropout with (seed, iteration, rank).
 
     MMEngine restores no random state on resume and gives workers the same seeds in every epoch.
     With these seeds nothing needs restoring, and the number of workers does not change the result.
@@ -68,6 +68,8 @@ class SampleSeedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
+        # Rank and iteration have bits of their own: there are up to 2**8 ranks and 2**24
+        # iterations.
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + rank())
         np.random.seed([runner.seed, runner.iter, rank()])  # TRN's head draws from NumPy.
 
@@ -90,7 +92,7 @@ def freeze_scales(model: nn.Module) -> None:
 
 @HOOKS.register_module()
 class FrozenBatchNormHook(Hook):
-    """Keep the statistics, scale and shift of BatchNorm at their start values.
+    """Keeps the statistics, scale and shift of BatchNorm at their start values.
 
     It does what epic-kitchens-slowfast does with `BN.FREEZE` (`freeze_fn` in
     video_model_builder.py). Scale and shift are frozen when the model is built (`QuietRunner`), the
@@ -100,18 +102,19 @@ class FrozenBatchNormHook(Hook):
     priority = PRIORITIES["FrozenBatchNormHook"]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Set the BatchNorm layers to evaluation: each epoch starts with `model.train()`."""
+        """Set BatchNorm to evaluation mode again: each epoch begins with `model.train()`."""
         for layer in batch_norms(bare(runner.model)):
             layer.eval()
 
 
 @HOOKS.register_module()
 class CompileHook(Hook):
-    """Run the backbone through `torch.compile` in training.
+    """Compiles the backbone with `torch.compile` for training.
 
     Validation is not compiled: its other picture size and batch size would each need another
-    compilation. MMEngine's own `compile` compiles the whole step. The optimizer wrapper counts its
-    steps there, so torch compiles each of the first eight steps anew, and then no more.
+    compilation. MMEngine's own `compile` is not used, because it compiles the whole step. There the
+    optimizer wrapper counts the steps, so torch compiles each of the first eight steps anew, and
+    then no more.
     """
 
     priority = PRIORITIES["CompileHook"]
@@ -122,16 +125,16 @@ class CompileHook(Hook):
         Torch compiles at the first batch of each shape.
         """
         backbone = bare(runner.model).backbone
-        eager: Callable[..., torch.Tensor] = backbone.forward
+        eager = backbone.forward
         # With dynamic sizes, a second shape would recompile for any size. A resumed run meets the
         # shapes in another order and would then use other kernels.
         compiled = torch.compile(eager, dynamic=False)
-        backbone.forward = lambda x: (compiled if backbone.training else eager)(x)
+        backbone.forward = lambda clips: compiled(clips) if backbone.training else eager(clips)
 
 
 @HOOKS.register_module()
 class AccumulateHook(Hook):
-    """Split each batch into micro-batches, whose gradients are summed for one optimizer step.
+    """Splits each batch into micro-batches, whose gradients are summed for one optimizer step.
 
     It needs the memory of one micro-batch only. The split is inside the iteration (MMEngine's own
     accumulation counts iterations). So no step spans a checkpoint or the end of an epoch, and a
@@ -147,13 +150,13 @@ class AccumulateHook(Hook):
         self.most = most
 
     def before_train(self, runner: Runner) -> None:
-        """Tell the loop how many segments a micro-batch has."""
+        """Set the size of the loop's micro-batches."""
         runner.train_loop.micro_batch = self.most
 
 
 @HOOKS.register_module()
 class RecomputeHook(Hook):
-    """Save memory: drop the values inside each block, and compute them again in the backward pass.
+    """Saves memory: drops the values inside each block, and computes them again for the gradients.
 
     The gradients are the same, dropout included. It costs one more forward pass. Micro-batches save
     as much memory at no cost, so this only helps where a single segment does not fit.
@@ -166,17 +169,19 @@ class RecomputeHook(Hook):
     priority = PRIORITIES["RecomputeHook"]
 
     def __init__(self, blocks: str, on: bool = False) -> None:
-        self.blocks, self.on = blocks, on
+        self.blocks = blocks
+        self.on = on
 
     def before_train(self, runner: Runner) -> None:
         """Wrap the forward pass of each block; names of weights do not change."""
-        for block in attrgetter(self.blocks)(bare(runner.model)) if self.on else ():
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if self.on:
+            for block in attrgetter(self.blocks)(bare(runner.model)):
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 @HOOKS.register_module()
 class TelemetryHook(Hook):
-    """Carry a recipe's settings of the reports to the loop, which makes the reports.
+    """Passes a recipe's settings of the reports on to the loop, which makes the reports.
 
     Args:
         limit: Warn if at least this share (0 to 1) of the time is spent waiting for data.
@@ -192,10 +197,10 @@ class TelemetryHook(Hook):
 
 @HOOKS.register_module()
 class SafeCheckpointHook(Hook):
-    """Carry a recipe's settings of checkpoints to the loop, and choose what a run resumes from.
+    """Passes a recipe's settings of checkpoints on to the loop, and chooses what a run resumes.
 
-    It replaces MMEngine's CheckpointHook. ResumableEpochLoop does the saves: after and during
-    epochs, and on a signal.
+    It replaces MMEngine's CheckpointHook. ResumableEpochLoop saves: after and during epochs, and on
+    a signal.
 
     Args:
         iterations: Save after this many batches within an epoch; None means never.
@@ -214,23 +219,27 @@ class SafeCheckpointHook(Hook):
         keep: int = 2,
         go_on: bool = False,
     ) -> None:
-        self.saves, self.resumes_by_itself = Saves(iterations, seconds, keep), go_on
+        self.saves = Saves(iterations, seconds, keep)
+        self.resumes_by_itself = go_on
 
     def before_run(self, runner: Runner) -> None:
-        """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
-        work_dir, stamp = Path(runner.work_dir), self.saves.stamp
+        """Choose the checkpoint or start weights that the Runner loads next, on all ranks alike."""
+        work_dir = Path(runner.work_dir)
         # `--resume FILE` of MMEngine's own tool sets both of these.
         if runner._resume and runner._load_from is not None:
             raise EpicError(
                 f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
                 f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
             )
-        stamp_of_run = partial(read_stamp, work_dir.parent)
-        stamp_of_config = partial(run_stamp, runner.cfg, world())
-        # This fills `self.saves.stamp` in place: the loop writes that dict into each checkpoint.
-        stamp.update(on_rank_0(stamp_of_run if self.resumes_by_itself else stamp_of_config))
+        make_stamp = (
+            partial(read_stamp, work_dir.parent)
+            if self.resumes_by_itself
+            else partial(run_stamp, runner.cfg, world())
+        )
+        # The loop writes this stamp into each checkpoint.
+        self.saves.stamp = on_rank_0(make_stamp)
         if runner._resume or self.resumes_by_itself:
-            path = on_rank_0(lambda: pick_up(work_dir, stamp))
+            path = on_rank_0(lambda: pick_up(work_dir, self.saves.stamp))
             runner._resume = path is not None
             runner._load_from = path or runner._load_from
         elif checkpoints(work_dir):
@@ -244,9 +253,9 @@ class SafeCheckpointHook(Hook):
             runner._load_from = f"{GUARDED}{runner._load_from}"
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """On a resume, restore this rank's own state; otherwise take the tensors of start weights.
+        """Make a checkpoint what this rank loads: its own state, or the tensors of start weights.
 
-        Both change `checkpoint` before the Runner loads it.
+        This changes `checkpoint` in place, before the Runner loads it.
         """
         if runner._resume:
             runner.train_loop.history = take_own_state(checkpoint)
@@ -256,12 +265,12 @@ class SafeCheckpointHook(Hook):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Group the parameters for the optimizer: a group has one learning rate and one weight decay.
+    """Makes the optimizer's groups of parameters, each with one learning rate and weight decay.
 
     MMEngine's own constructor goes by layer types and names. If it has a rate for a part of the
     model, its rules for norms and biases do not apply to this part.
 
-    `paramwise_cfg` holds the rules, each of which may be absent:
+    `paramwise_cfg` contains the rules, each of which may be absent:
 
     - `decay_from`: Parameters with fewer dimensions do not decay. With 2, these are all norms and
       biases.
@@ -274,7 +283,7 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """
 
     def _validate_cfg(self) -> None:
-        """Refuse a key of `paramwise_cfg` that is no rule; MMEngine calls this when it builds."""
+        """Refuse a key of `paramwise_cfg` that is no rule; MMEngine's constructor calls this."""
         if unknown := set(self.paramwise_cfg) - set(RULES):
             raise EpicError(
                 f"`optim_wrapper.paramwise_cfg` has {min(unknown)}, which is none of "
@@ -284,17 +293,18 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
         """Add the groups of the parameters of `module` to the list `params`, in place."""
-        min_ndim, undecayed_names, layer_decay = (self.paramwise_cfg.get(rule) for rule in RULES)
-        learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        blocks = {name: int(match[1]) for name in learned if (match := BLOCK.match(name))}
+        min_ndim = self.paramwise_cfg.get("decay_from") or 0
+        undecayed = self.paramwise_cfg.get("no_decay") or ()
+        layer_decay = self.paramwise_cfg.get("layer_decay")
+        trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         # The embeddings are layer 0, block n is layer n + 1, and the head comes after the blocks.
-        head_layer = max(blocks.values(), default=0) + 2
+        layers = {name: 0 for name in trainable if EMBEDDING.match(name)}
+        layers |= {name: int(match[1]) + 1 for name in trainable if (match := BLOCK.match(name))}
+        head_layer = max(layers.values(), default=0) + 1
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
-        for name, parameter in learned.items():
-            is_named = any(part in name for part in undecayed_names or ())
-            decays = parameter.ndim >= (min_ndim or 0) and not is_named
-            layer = 0 if EMBEDDING.match(name) else blocks.get(name, head_layer - 1) + 1
-            layers_below_head = head_layer - layer if layer_decay else 0
+        for name, parameter in trainable.items():
+            decays = parameter.ndim >= min_ndim and not any(part in name for part in undecayed)
+            layers_below_head = head_layer - layers.get(name, head_layer) if layer_decay else 0
             group = groups.setdefault((decays, layers_below_head), {"params": []})
             group["params"].append(parameter)
             if not decays:

@@ -48,9 +48,10 @@ log = logging.getLogger(__name__)
 # A process waits this long for another. A step takes seconds, but a slow disk may come back.
 PATIENCE_MINUTES = 30.0
 # This folder is always on the node itself; $TMPDIR may be on a network disk.
-MEMORY = "/dev/shm"
+SHARED_MEMORY = "/dev/shm"
 # A line of output that begins with this character is the error of a node.
 ERROR = "\x1e"
+# Gloo and NCCL read the name of their network interface from these environment variables.
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 # The processes of all nodes must connect within this time.
 WAIT_SECONDS = 600
@@ -65,7 +66,7 @@ class Nodes:
         port: Port on that address.
         run_id: A random name that only the nodes of this training know.
         host: Name of the first node.
-        rank: The environment variable that has the number of a node.
+        rank: Name of the environment variable that contains the number of a node.
     """
 
     address: str
@@ -77,7 +78,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Job:
-    """The order that each process of a training gets.
+    """The description of a training that each of its processes gets.
 
     Args:
         settings: The `train:` section.
@@ -85,7 +86,7 @@ class Job:
         asked: Number of GPUs that the rule requests for a node.
         nodes: The nodes of the training; None means this one only.
         patience: Minutes that one process waits for another.
-        init_method: Where the ranks of one node meet, as torch names it.
+        init_method: URL at which the ranks of one node meet, such as `file:///dev/shm/ranks`.
     """
 
     settings: TrainSettings
@@ -110,6 +111,8 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
     """
     gpus = look_for_gpus(asked)
     placement = choose_device(settings.device, settings.gpus, gpus, settings.nodes)
+    # This process sees its GPUs already, and MMEngine uses any that it sees. So a training on the
+    # CPU needs another process, which sees none.
     hides_gpus = placement.device == "cpu" and gpus.visible > 0
     if hides_gpus:
         settings = settings.model_copy(update={"device": "cpu"})
@@ -129,26 +132,30 @@ def _train_on_nodes(job: Job) -> None:
         EpicError: The error that ended the training.
     """
     count = job.settings.nodes
-    launcher, rank_variable = here().on_nodes(count, SAVE_SECONDS)
+    launcher, rank_variable = here().on_nodes(count, wait=SAVE_SECONDS)
     address = own_address()
     nodes = Nodes(
-        address, free_port(address), uuid.uuid4().hex, socket.gethostname(), rank_variable
+        address=address,
+        port=free_port(address),
+        run_id=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        rank=rank_variable,
     )
-    command = [*launcher, sys.executable, "-u", "-P", "-m", PROCESS, "/dev/stdin"]
     log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
-    errors: list[EpicError] = []
-    with tempfile.TemporaryFile() as order_file:
-        # The process of a node reads its order from its standard input (`base.ranks`).
-        pickle.dump((0, start_node, replace(job, nodes=nodes)), order_file)
-        order_file.seek(0)
+    with tempfile.TemporaryFile() as call_file:
+        # The process of a node reads its call from its standard input (`base.ranks`). The 0 stands
+        # for its parent process, with which it ends.
+        pickle.dump((0, start_node, replace(job, nodes=nodes)), call_file)
+        call_file.seek(0)
         launcher_process = subprocess.Popen(
-            command,
-            stdin=order_file,
+            [*launcher, sys.executable, "-u", "-P", "-m", PROCESS, "/dev/stdin"],
+            stdin=call_file,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
         )
+    errors: list[EpicError] = []
     with launcher_process, forwarding(launcher_process.send_signal):
         for line in launcher_process.stdout or ():
             if line.startswith(ERROR):
@@ -165,12 +172,13 @@ def _train_on_nodes(job: Job) -> None:
 
 
 def start_node(job: Job) -> None:
-    """Start the ranks of this node, one of several nodes, and wait for them.
+    """Start the ranks of this node, which is one of several nodes, and wait for them.
 
     Raises:
         EpicError: As `launch`. It is also printed, for the process of the rule on the first node.
     """
-    nodes, host = job.nodes, socket.gethostname()
+    nodes = job.nodes
+    host = socket.gethostname()
     assert nodes is not None, "started on a node"
     try:
         if nodes.host != host and nodes.address.startswith("127."):
@@ -179,7 +187,8 @@ def start_node(job: Job) -> None:
                 "cannot reach it; set GLOO_SOCKET_IFNAME to the interface of the network between "
                 "the nodes"
             )
-        settings, gpus = job.settings, look_for_gpus(job.asked)
+        settings = job.settings
+        gpus = look_for_gpus(job.asked)
         _start_ranks(job, choose_device(settings.device, settings.gpus, gpus, settings.nodes))
     except EpicError as error:
         sys.stdout.write(f"{ERROR}{json.dumps(str(error))}\n")
@@ -191,7 +200,7 @@ def _start_ranks(job: Job, placement: Placement) -> None:
     # Snakemake sets OMP_NUM_THREADS to the threads of the rule, and torch reads it.
     threads = min(torch.get_num_threads(), usable_cores())
     # The indexes are on a disk, because shared memory is scarce in containers.
-    with private_folder() as indexes, private_folder(MEMORY) as folder:
+    with private_folder() as indexes, private_folder(SHARED_MEMORY) as folder:
         job = replace(job, init_method=f"file://{folder}/ranks")
         environment = {
             "WORLD_SIZE": str(placement.processes),
@@ -203,29 +212,29 @@ def _start_ranks(job: Job, placement: Placement) -> None:
             # MMEngine uses any GPU that it sees, so a training on the CPU hides them all.
             **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
         }
-        node_number = int(os.environ[job.nodes.rank]) if job.nodes else 0
-        first_rank = node_number * placement.on_node
+        first_rank = int(os.environ[job.nodes.rank]) * placement.on_node if job.nodes else 0
         environments = [
             environment | {"RANK": str(first_rank + number), "LOCAL_RANK": str(number)}
             for number in range(placement.on_node)
         ]
-        with forwarding(_tell_ranks):
+        with forwarding(_send_to_ranks):
             run_ranks([(train_rank, job)] * len(environments), environments, first_rank)
 
 
 def train_rank(job: Job) -> None:
-    """Join the other ranks of the training, and train.
+    """Connect to the other ranks of the training, and train; a rank's process calls this.
 
     Raises:
         EpicError: The training cannot go on.
     """
     # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    number, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    number = int(os.environ["RANK"])
+    processes = int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # MMEngine would make the group itself, but its way calls `torch.cuda.set_device`, which fails
-    # in a CPU build.
+    # MMEngine would also make the group of processes, but it then calls `torch.cuda.set_device`,
+    # which fails in a CPU build of torch.
     if processes > 1:
         torch.distributed.init_process_group(
             "nccl" if torch.cuda.is_available() else "gloo",
@@ -240,7 +249,7 @@ def train_rank(job: Job) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _tell_ranks(signal_number: int) -> None:
+def _send_to_ranks(signal_number: int) -> None:
     """Send a signal to the ranks of this node.
 
     They run in sessions of their own, so a signal to this process does not reach them.
@@ -251,7 +260,7 @@ def _tell_ranks(signal_number: int) -> None:
 
 
 def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
-    """Open the store at which all ranks meet: rank 0 opens it, and the others connect to it.
+    """Open the store at which the ranks of all nodes meet: rank 0 serves it, the others connect.
 
     Torch's own store listens on all addresses of the node, this one on a single address.
 
@@ -263,17 +272,15 @@ def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
     Raises:
         EpicError: The address cannot be used, or a process does not come in time.
     """
+    address = (nodes.address, nodes.port)
     try:
-        descriptor = (
-            socket.create_server((nodes.address, nodes.port)).detach() if rank == 0 else None
-        )
         store = TCPStore(
-            nodes.address,
-            nodes.port,
-            processes,
-            rank == 0,
-            timedelta(seconds=WAIT_SECONDS),
-            master_listen_fd=descriptor,
+            *address,
+            world_size=processes,
+            is_master=rank == 0,
+            timeout=timedelta(seconds=WAIT_SECONDS),
+            # With the descriptor of a socket that listens on this address, torch opens no other.
+            master_listen_fd=socket.create_server(address).detach() if rank == 0 else None,
         )
     except (OSError, RuntimeError) as error:  # Errors of torch's store are RuntimeErrors.
         raise EpicError(
@@ -293,7 +300,7 @@ def own_address() -> str:
     Raises:
         EpicError: The interface or the name has no IPv4 address.
     """
-    for interface in filter(None, map(os.environ.get, INTERFACES)):
+    for interface in [os.environ[name] for name in INTERFACES if os.environ.get(name)]:
         addresses = psutil.net_if_addrs().get(interface, [])
         ipv4_addresses = [entry.address for entry in addresses if entry.family == socket.AF_INET]
         if not ipv4_addresses:
@@ -313,26 +320,25 @@ def own_address() -> str:
 
 def free_port(address: str) -> int:
     """Find a port that is free now on this address of this machine."""
-    any_port = 0
-    with socket.create_server((address, any_port)) as server:
-        _, port = server.getsockname()
-        return int(port)
+    # The port 0 stands for any free one.
+    with socket.create_server((address, 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def towards(address: str) -> dict[str, str]:
-    """Make the variables that bind gloo and NCCL to the interface that leads to `address`.
+    """Make the environment variables that bind gloo and NCCL to the interface towards `address`.
 
     The interface that leads to 127.0.0.1 keeps them off the network. A user's choice of an
     interface wins. NCCL may still send its data over InfiniBand.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # To connect a UDP socket sends nothing, but chooses the local address.
+        # To connect a UDP socket sends nothing, but chooses the local address. The port may be any.
         probe.connect((address, 9))
         local_address, _ = probe.getsockname()
-    interfaces = psutil.net_if_addrs().items()
-    names = [
+    interfaces = [
         name
-        for name, entries in interfaces
-        if local_address in (entry.address for entry in entries)
+        for name, entries in psutil.net_if_addrs().items()
+        if local_address in [entry.address for entry in entries]
     ]
-    return {variable: names[0] for variable in INTERFACES if names and variable not in os.environ}
+    unset = [variable for variable in INTERFACES if variable not in os.environ]
+    return dict.fromkeys(unset, interfaces[0]) if interfaces else {}

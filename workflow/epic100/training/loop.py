@@ -1,8 +1,8 @@
 """The loop of a training: its epochs and batches, when it saves, and how it is stopped.
 
-`ResumableEpochLoop.run` is the story, from the batch after the last saved one to the last epoch.
-The loop also knows how far a training is: `epoch` and `iter` count finished epochs and batches,
-`history` has what was measured. Checkpoints are made in `state`, progress is shown in `report`.
+`ResumableEpochLoop.run` begins at the batch after the last saved one and ends with the last epoch.
+The loop counts finished epochs (`epoch`) and batches (`iter`), and keeps the measurements
+(`history`). The contents of checkpoints are made in `state`, progress is shown in `report`.
 """
 
 import itertools
@@ -21,8 +21,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
-import epic100.model.registered
-import epic100.scoring.pair_metric  # noqa: F401  (these register what a config names)
+import epic100.model.registered  # noqa: F401  (registers the heads that a config names)
 from epic100.base.errors import EpicError
 from epic100.base.ranks import from_all, on_rank_0, world
 from epic100.base.stop import Stopped, StopSignals, end_workers, shelter_workers
@@ -32,12 +31,13 @@ from epic100.model.forward import bare, scores_of_views, train_step
 from epic100.model.precision import dtype_of
 from epic100.scoring.pair_metric import ACTION_TOP1
 from epic100.training.hooks import SafeCheckpointHook, TelemetryHook, freeze_scales
+from epic100.training.recipe import custom_hooks
 from epic100.training.report import Report
 from epic100.training.run import checkpoint_path, keep_as_best, last_saved, write_checkpoint
 from epic100.training.state import History, Saves, collect_state, require_finite
 from epic100.training.step import Mark, Step, clip_without_reading
 
-# MMEngine's log may keep this many values of each figure, more than its averaging windows need. It
+# MMEngine's log keeps at most this many values of each figure; its averaging windows need fewer. It
 # copies them at every iteration. With its default of a million values, the copy takes 14 ms after
 # 630,000 iterations.
 LOG_VALUES = 1000
@@ -45,28 +45,29 @@ LOG_VALUES = 1000
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """MMEngine's epoch loop, but it begins at any batch, saves, reports, and stops on a signal.
+    """MMEngine's epoch loop, which can begin at any batch, saves, reports, and stops on a signal.
 
     `epoch` counts finished epochs, including their validation; `iter` counts finished batches of
     all epochs. So a state saved after the last batch of an epoch differs from one saved after its
-    validation. It works with any sampler that derives its order from its seed and epoch.
+    validation. The loop works with any sampler that derives its order from its seed and epoch.
 
-    On a GPU no step waits for the device: a step is pending until its figures are read, which is
-    after the next one was given to the device, or when the epoch ends or a checkpoint is saved
-    (`catch_up`). Hooks get the figures that were read last as `outputs`: numbers. On a CPU each
-    step is read at once.
+    On a GPU no step waits for the device: a step is pending until its figures are read. This
+    happens after the next step was given to the device, at the end of an epoch, and before a save
+    (`catch_up`). So hooks get the figures of an earlier step as `outputs`. On a CPU each step is
+    read at once.
 
     Attributes:
-        history: What the training measured so far.
+        history: The measurements of the training so far.
         saves: When to save within an epoch, and the run's stamp; from `SafeCheckpointHook`.
         report: The progress on the screen and in files; from `TelemetryHook`.
         signals: The signals that ask this process to stop.
         stopping: Whether any process had been asked to stop at the step that was read last.
         micro_batch: Largest number of segments to train on at once; None means the whole batch.
-        max_pending: Steps that may be given to the device and not read yet: 1 on a GPU, 0 on a CPU.
+        max_pending: Largest number of pending steps: 1 on a GPU, 0 on a CPU.
         loss: Loss of the step that was read last, the mean over processes.
         clock: Seconds of rank 0's monotonic clock at that step.
         computed: Seconds that this process computed for that step, without hooks.
+        figures: Loss and other figures of that step, of this process, by name.
 
     Raises:
         EpicError: The loss is NaN or infinite: the error names the batch, nothing is saved. Or a
@@ -75,21 +76,20 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take saves and report from their hooks, and replace the order of the loader's sampler."""
         super().__init__(*args, **kwargs)
         hooks = {type(hook): hook for hook in self.runner.hooks}
         self.history = History()
         self.saves: Saves = hooks[SafeCheckpointHook].saves
         self.report: Report = hooks[TelemetryHook].report
-        self.signals, self.stopping = StopSignals(), False
+        self.signals = StopSignals()
+        self.stopping = False
         self.micro_batch: int | None = None
         self.dtype = dtype_of(self.runner.cfg)
         self.device = next(self.runner.model.parameters()).device
-        self.max_pending = int(self.device.type == "cuda")
-        self.loss, self.clock, self.computed = math.nan, 0.0, 0.0
+        self.max_pending = 1 if self.device.type == "cuda" else 0
         self.figures: dict[str, float] = {}
         self._pending_steps: list[Step] = []
-        self._last_end: Mark | None = None
-        self._config_text = ""
         batch_sampler = self.dataloader.batch_sampler
         if type(batch_sampler) is not BatchSampler:
             raise EpicError(
@@ -97,10 +97,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 "ResumableEpochLoop can begin inside an epoch with torch's own only; choose a "
                 "`sampler` instead"
             )
-        batch_sampler.sampler = self._order = RestOfOrder(batch_sampler.sampler)
+        self._order = RestOfOrder(batch_sampler.sampler)
+        batch_sampler.sampler = self._order
 
     def run(self) -> nn.Module:
-        """Train all batches that are left of the run, and return the model."""
+        """Train on all batches that are left of the run, and return the model."""
         loaders = [self.dataloader]
         if self.runner.val_loop is not None:
             loaders.append(self.runner.val_loop.dataloader)
@@ -116,48 +117,65 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def _train(self) -> None:
-        """Go through the epochs that are left: train, validate, save."""
-        call_hooks = self.runner.call_hook
-        call_hooks("before_train")
+        """Train, validate and save for each epoch that is left."""
+        runner = self.runner
+        runner.call_hook("before_train")
         self._begin()
         while self._epoch < self._max_epochs and not self.stop_training:
-            call_hooks("before_train_epoch")
-            self.runner.model.train()
+            runner.call_hook("before_train_epoch")
+            runner.model.train()
             for batch, waited in self._rest_of_epoch():
                 self.step(batch, waited)
                 self._save_if_due()
             self.catch_up()
-            call_hooks("after_train_epoch")
+            runner.call_hook("after_train_epoch")
             self._epoch += 1
             self._end_epoch(self._validate())
-        call_hooks("after_train")
+        runner.call_hook("after_train")
 
     def _begin(self) -> None:
-        """Prepare the first step: the clock, the report, and the files that a kill left behind."""
-        runner, batches = self.runner, len(self.dataloader)
+        """Prepare the first step: the clipping, the clock, the report, and the best checkpoint."""
+        runner = self.runner
         if isinstance(runner.optim_wrapper, OptimWrapper):
             clip_without_reading(runner.optim_wrapper)
         # Formatting is slow, so it is done only once.
         self._config_text = runner.cfg.pretty_text
-        self.clock = self.saves.last_save = on_rank_0(time.monotonic)
-        batch_size = self.dataloader.batch_size * world()
-        epoch_segments = min(batches * batch_size, len(self.dataloader.sampler) * world())
-        batches_done = self._iter - self._epoch * batches
-        remaining = (self._max_epochs - self._epoch) * epoch_segments - batches_done * batch_size
+        self.clock = on_rank_0(time.monotonic)
+        self.saves.last_save = self.clock
         self.report.begin(
-            self.history, remaining, runner.work_dir, self._max_epochs, self.dataloader.num_workers
+            self.history,
+            remaining=self._remaining_segments(),
+            work_dir=runner.work_dir,
+            epochs=self._max_epochs,
+            workers=self.dataloader.num_workers,
         )
         # A kill may have come between the save of this checkpoint and its copy as the best one.
         if self._iter and self._iter == self.history.best_iter:
-            self._keep_best()
+            on_rank_0(lambda: keep_as_best(self._checkpoint_path))
+
+    @property
+    def _batches_done(self) -> int:
+        """Number of finished batches of the present epoch."""
+        return self._iter - self._epoch * len(self.dataloader)
+
+    def _remaining_segments(self) -> int:
+        """Count the segments that are left to train on, over all epochs and processes."""
+        batch_size = self.dataloader.batch_size * world()
+        # The last batch of an epoch may be smaller.
+        epoch_segments = min(
+            len(self.dataloader) * batch_size, len(self.dataloader.sampler) * world()
+        )
+        return (self._max_epochs - self._epoch) * epoch_segments - self._batches_done * batch_size
 
     def _rest_of_epoch(self) -> Iterator[tuple[dict, float]]:
         """Yield the batches that are left of this epoch, each with the seconds spent waiting."""
-        move, batches_done = Mover(self.device), self._iter - self._epoch * len(self.dataloader)
-        if batches_done == len(self.dataloader):
+        # A run may resume after the last batch of an epoch, before its validation.
+        if self._batches_done == len(self.dataloader):
             return
+        move = Mover(self.device)
         # The loader's sampler then skips the samples of the batches that are done.
-        self._order.start, self._last_end = batches_done * self.dataloader.batch_size, None
+        self._order.start = self._batches_done * self.dataloader.batch_size
+        self._last_end: Mark | None = None
         asked_at = time.perf_counter()
         for batch in self.dataloader:
             waited = time.perf_counter() - asked_at
@@ -166,16 +184,25 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def step(self, batch: dict, waited: float) -> None:
         """Train on one batch, and read steps until at most `max_pending` are pending."""
-        runner, batch_index = self.runner, self._iter - self._epoch * len(self.dataloader)
+        runner = self.runner
+        batch_index = self._batches_done
         runner.call_hook("before_train_iter", batch_idx=batch_index, data_batch=batch)
         began = Mark(self.device)
         outputs = train_step(
             runner.model, batch, runner.optim_wrapper, most=self.micro_batch, dtype=self.dtype
         )
-        if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
-            outputs["grad_norm"] = norm
-        lr = float(runner.message_hub.get_scalar("train/lr").current())
-        step = Step(self._iter, batch, lr, waited, self._last_end, began, Mark(self.device))
+        # `clip_without_reading` sets the norm, if gradients are clipped.
+        if hasattr(runner.optim_wrapper, "norm"):
+            outputs["grad_norm"] = runner.optim_wrapper.norm
+        step = Step(
+            number=self._iter,
+            batch=batch,
+            lr=float(runner.message_hub.get_scalar("train/lr").current()),
+            waited=waited,
+            before=self._last_end,
+            began=began,
+            ended=Mark(self.device),
+        )
         step.send(outputs, asked=self.signals.requested is not None)
         self._last_end = step.ended
         self._pending_steps.append(step)
@@ -186,7 +213,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._iter += 1
 
     def catch_up(self, max_pending: int = 0) -> None:
-        """Wait for all pending steps but the last `max_pending` ones, and read what they gave."""
+        """Wait for all pending steps but the last `max_pending` ones, and read their figures."""
         while len(self._pending_steps) > max_pending:
             self._read(self._pending_steps.pop(0))
         # A single process sees its signal at once; several must first agree in a step.
@@ -198,9 +225,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.loss, self.clock, self.stopping, self.figures = step.read()
         if not math.isfinite(self.loss):
             raise EpicError(self._bad_loss_error(step))
-        hub, self.computed = self.runner.message_hub, step.computed
-        hub.update_scalar("train/compute_time", self.computed)
-        for buffer in hub.log_scalars.values():
+        self.computed = step.computed
+        self.runner.message_hub.update_scalar("train/compute_time", self.computed)
+        for buffer in self.runner.message_hub.log_scalars.values():
             buffer.max_length = min(buffer.max_length, LOG_VALUES)
         segments = len(step.batch["data_samples"])
         self.history.add(segments, self.loss, step.lr, step.waited, step.computed)
@@ -209,7 +236,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def _bad_loss_error(self, step: Step) -> str:
         """Write the error about a loss that is NaN or infinite, with the ids of the segments.
 
-        Only processes whose own loss is bad give their segments.
+        Only processes whose own loss is NaN or infinite name their segments.
         """
         samples = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
         ids = itertools.chain(*from_all([sample.metainfo["narration_id"] for sample in samples]))
@@ -221,8 +248,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         )
 
     def _save_if_due(self) -> None:
-        """Save if a save is due, before a validation, and on a signal; a signal also stops."""
-        is_last = self._iter == (self._epoch + 1) * len(self.dataloader)
+        """Save if a save is due, before a validation, and on a signal.
+
+        Raises:
+            Stopped: A signal asked to stop.
+        """
+        is_last = self._batches_done == len(self.dataloader)
         validates = is_last and self.validates_after(self._epoch + 1)
         # After the last batch of an epoch, `_end_epoch` saves anyway.
         is_due = not is_last and self.saves.due(self._iter, self.clock)
@@ -235,21 +266,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 )
 
     def save(self) -> Path:
-        """Write a checkpoint of the present state; it is on the disk when this returns."""
-        path = checkpoint_path(self.runner.work_dir, self._iter)
+        """Write a checkpoint of the present state, and return its path; it is then on the disk."""
+        path = self._checkpoint_path
         # A loss that is NaN or infinite must stop the training before the save.
         self.catch_up()
         require_finite(self.runner)
-        state = collect_state(self.runner, self.history, self._config_text)
-        state["stamp"] = self.saves.stamp
+        state = collect_state(self.runner, self.history, self._config_text, self.saves.stamp)
         on_rank_0(lambda: write_checkpoint(path, state, self.saves.keep))
         self.saves.last_save = self.clock
         return path
-
-    def _keep_best(self) -> None:
-        """Keep the checkpoint of the present batch as `best.pth`, too."""
-        path = checkpoint_path(self.runner.work_dir, self._iter)
-        on_rank_0(lambda: keep_as_best(path))
 
     def validates_after(self, epoch: int) -> bool:
         """Whether a validation follows this epoch, counted from 1."""
@@ -258,7 +283,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return epoch % self.val_interval == 0 or epoch == self._max_epochs
 
     def _validate(self) -> dict[str, float]:
-        """Validate if a validation follows this epoch, and return its figures, otherwise {}."""
+        """Validate if a validation follows this epoch, and return its figures; {} without one."""
         self._decide_current_val_interval()
         if not self.validates_after(self._epoch):
             return {}
@@ -274,24 +299,31 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if any(from_all(self.signals.requested is not None)):
             raise Stopped(
                 f"{self._signal} came in the validation after epoch {self._epoch}: stopped; "
-                f"{checkpoint_path(self.runner.work_dir, self._iter)} was saved before it, and the "
-                "same command goes on from there"
+                f"{self._checkpoint_path} was saved before it, and the same command goes on from "
+                "there"
             )
 
     def _end_epoch(self, figures: dict[str, float]) -> None:
-        """Add the epoch's row to the table, and save; keep the best epoch by action top-1, too."""
+        """Add the row of an epoch to the table, and save; keep it as best by its action top-1."""
         self.history.end_epoch(self._epoch, self._iter, figures)
         self.report.epoch(self.history)
         is_best = figures.get(ACTION_TOP1, -math.inf) > self.history.best
+        # The checkpoint has these two as well, so they are set before the save.
         if is_best:
-            self.history.best, self.history.best_iter = float(figures[ACTION_TOP1]), self._iter
+            self.history.best = float(figures[ACTION_TOP1])
+            self.history.best_iter = self._iter
         self.save()
         if is_best:
-            self._keep_best()
+            on_rank_0(lambda: keep_as_best(self._checkpoint_path))
+
+    @property
+    def _checkpoint_path(self) -> Path:
+        """Path of the checkpoint of the present batch."""
+        return checkpoint_path(self.runner.work_dir, self._iter)
 
     @property
     def _signal(self) -> str:
-        """The name of the signal that asked this process to stop, or words for another process."""
+        """Name of the signal that asked this process to stop, or words about another process."""
         return self.signals.requested or "a signal to another process"
 
 
@@ -303,6 +335,7 @@ class ClipValLoop(ValLoop):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make what moves the batches to the device, and choose the number format."""
         super().__init__(*args, **kwargs)
         model = bare(self.runner.model)
         self.move = Mover(model.data_preprocessor.device)
@@ -311,16 +344,17 @@ class ClipValLoop(ValLoop):
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Compute the scores of one batch, and give them to the metric."""
         self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
-        batch, model = self.move(data_batch), bare(self.runner.model)
-        clips, samples = batch["inputs"], batch["data_samples"]
+        model = bare(self.runner.model)
+        batch = self.move(data_batch)
+        clips = batch["inputs"]
         # A 2D model sees the frames of a clip as pictures.
         frames = clips[0].shape[0] if clips[0].dim() == 4 else None
         views = sum(1 if frames else len(clip) for clip in clips)
         scores = torch.cat(list(scores_of_views(model, clips, views, frames, self.dtype)))
-        outputs = model.cls_head.predict_by_feat(scores, samples)
+        outputs = model.cls_head.predict_by_feat(scores, batch["data_samples"])
         self.evaluator.process(data_samples=outputs, data_batch=batch)
         self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=batch, outputs=outputs)
-        self.runner.train_loop.after_val_batch(len(samples))
+        self.runner.train_loop.after_val_batch(len(batch["data_samples"]))
 
 
 class QuietRunner(Runner):
@@ -340,8 +374,7 @@ class QuietRunner(Runner):
     def build_model(self, model: Any) -> nn.Module:
         """Build the model, and freeze BatchNorm if configured."""
         built = super().build_model(model)
-        hooks = self.cfg.get("custom_hooks") or []
-        if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
+        if any(hook.type == "FrozenBatchNormHook" for hook in custom_hooks(self.cfg)):
             freeze_scales(built)
         return built
 
@@ -350,22 +383,28 @@ class ShortRunner(QuietRunner):
     """The Runner of a check: it writes no log file and no lines about the machine."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build a logger without a file, since others log there after the check."""
+        """Build a logger without a file, because the training itself makes MMEngine's log file."""
         return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
 
     def _log_env(self, env_cfg: dict) -> None:
-        """Write nothing, in place of the lines about the machine that MMEngine logs."""
+        """Log nothing, in place of MMEngine's lines about the machine."""
 
 
 class RestOfOrder(Sampler):
-    """Another sampler's order without its first `start` samples; its length stays the full one."""
+    """The order of another sampler without the first `start` samples.
+
+    Its length stays that of the whole order, so that the loader counts the batches of a whole
+    epoch.
+    """
 
     def __init__(self, order: Any) -> None:
         self.order = order
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:
+        """Iterate over the samples that are left."""
         return itertools.islice(iter(self.order), self.start, None)
 
     def __len__(self) -> int:
+        """Return the length of the whole order."""
         return len(self.order)

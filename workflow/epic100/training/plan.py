@@ -1,7 +1,7 @@
 """Plan where and how a training runs: device, processes, micro-batches, loaders, memory layout.
 
-Nothing here changes what is learned, except for rounding, and for BatchNorm and dropout over
-several processes. So it is not part of a run's stamp, and a run may resume with another plan.
+A plan changes what is learned only by rounding, and by BatchNorm and dropout over several
+processes. So it is not part of a run's stamp, and a run may resume with another plan.
 """
 
 import inspect
@@ -34,9 +34,8 @@ from epic100.training.recipe import (
 # The workers of one process together prefetch at most this many clips, but always one batch each.
 # A clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
-# These are the types of a model whose backbone has its weights channels-last, or as torch makes
-# them.
-CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
+# A model of this type is a `Recognizer3D` whose backbone has its weights channels-last.
+CHANNELS_LAST = "ChannelsLastRecognizer3D"
 
 
 @dataclass(frozen=True)
@@ -61,20 +60,22 @@ class Placement:
 
 
 def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) -> Placement:
-    """Choose where to train.
+    """Choose the device and the number of processes of a training.
 
     Args:
         device: `train: device:`, auto, cuda or cpu.
-        gpus: `train: gpus:`; None means one GPU if there is one, else the CPU. On the CPU it is a
-            number of processes. Both are per node.
+        gpus: `train: gpus:`, the number of GPUs on each node, or of processes on the CPU. None
+            means one GPU if there is one, otherwise the CPU.
         found: The GPUs of this process.
         nodes: `train: nodes:`.
 
     Raises:
         EpicError: A GPU was granted or requested, but torch cannot use it.
     """
-    used = gpus_to_use("train", device, gpus, found)
-    return Placement("cuda" if used else "cpu", (used or gpus or 1) * nodes, nodes)
+    used_gpus = gpus_to_use("train", device, gpus, found)
+    # On the CPU, `gpus` is a number of processes.
+    processes = (used_gpus or gpus or 1) * nodes
+    return Placement("cuda" if used_gpus else "cpu", processes, nodes)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class TrainingPlan:
 
     @property
     def mixing(self) -> Any:
-        """The config's `blending`, which mixes the clips of a batch, or None."""
+        """Config of the class that mixes the clips of a batch (`blending`), or None."""
         return (self.config.model.get("data_preprocessor") or {}).get("blending")
 
     @property
@@ -122,9 +123,10 @@ class TrainingPlan:
     @property
     def validated(self) -> int:
         """Number of segments in each validation."""
-        total = 0 if self.val is None else len(self.val)
-        # `part` in the config limits the number of segments; without validation, 0 is returned.
-        return total and min(self.config.val_dataloader.dataset.get("part") or total, total)
+        if self.val is None:
+            return 0
+        # `part` in the config limits the number of segments; None takes all.
+        return len(self.val[: self.config.val_dataloader.dataset.get("part")])
 
 
 def plan_run(
@@ -143,32 +145,19 @@ def plan_run(
         config: The result of `build_config`; it is not changed.
         settings: The settings that it was built from.
         placement: Device and processes.
-        work_dir: The run's own folder.
+        work_dir: The folder of the attempt, for logs and checkpoints.
 
     Raises:
-        EpicError: The batch cannot be split evenly, the device lacks a precision or BatchNorm over
-            processes, or a val segment has no label.
+        EpicError: The batch cannot be split evenly, the device cannot compute in the precision or
+            has no BatchNorm over processes, or a val segment has no label.
     """
-    _require_even_shares(config, placement, settings.accumulate or 1)
+    _require_even_shares(config, placement, micro_batches=settings.accumulate or 1)
+    # The plan keeps the precision for a GPU: a check on a CPU may be of a run on a GPU.
     precision = precision_of(config)
     if settings.precision is None and placement.device == "cpu":
         config = changed(config, at_precision(config, "fp32"))
     refuse_device(config, placement.device)
     val, no_val = _val_list(config, settings)
-    distributed: Changes = {}
-    if placement.processes > 1:
-        distributed["launcher"] = "pytorch"
-        if placement.device == "cpu":
-            # MMEngine would choose the same wrapper, but always for a GPU.
-            distributed["model_wrapper_cfg"] = {
-                "type": "MMDistributedDataParallel",
-                "broadcast_buffers": False,
-                "device_ids": None,
-                "find_unused_parameters": config.get("find_unused_parameters", False),
-            }
-        if val is not None:
-            # With `cpu`, MMEngine would send the results through files in the current folder.
-            distributed["val_evaluator.collect_device"] = "gpu"
     # The hook that is added here changes how the run is computed, not what it learns, so it is in
     # no stamp.
     hooks = custom_hooks(config)
@@ -180,8 +169,8 @@ def plan_run(
             "work_dir": str(work_dir),
             **_loaders(config, settings, placement),
             **_fused(config, placement),
-            **distributed,
             **(NO_VALIDATION if val is None else {}),
+            **(_distribution(config, placement, val) if placement.processes > 1 else {}),
             "model.type": _layout(config, settings, placement),
             "custom_hooks": hooks,
         },
@@ -189,9 +178,18 @@ def plan_run(
     batch_per_process = planned.train_dataloader.batch_size
     micro_batch = _micro_batch(planned, settings)
     if micro_batch < batch_per_process or planned.get("default_hooks", {}).get("accumulate"):
-        hook = {"type": "AccumulateHook", "most": micro_batch}
-        planned = changed(planned, {"default_hooks.accumulate": hook})
-    plan = TrainingPlan(planned, placement, batch_per_process, micro_batch, precision, val, no_val)
+        planned = changed(
+            planned, {"default_hooks.accumulate": {"type": "AccumulateHook", "most": micro_batch}}
+        )
+    plan = TrainingPlan(
+        config=planned,
+        placement=placement,
+        batch_per_process=batch_per_process,
+        micro_batch=micro_batch,
+        precision=precision,
+        val=val,
+        no_val=no_val,
+    )
     if micro_batch == 1 and plan.mixing:
         raise EpicError(
             "the batch is computed a segment at a time, but `model.data_preprocessor.blending` "
@@ -199,6 +197,23 @@ def plan_run(
             "`batch_size`, or take `blending` out"
         )
     return plan
+
+
+def _distribution(config: Recipe, placement: Placement, val: pd.DataFrame | None) -> Changes:
+    """Set the launcher of several processes, the model's wrapper, and how results are collected."""
+    # MMEngine would choose the same wrapper, but always for a GPU.
+    cpu_wrapper = {
+        "type": "MMDistributedDataParallel",
+        "broadcast_buffers": False,
+        "device_ids": None,
+        "find_unused_parameters": config.get("find_unused_parameters", False),
+    }
+    return {
+        "launcher": "pytorch",
+        **({"model_wrapper_cfg": cpu_wrapper} if placement.device == "cpu" else {}),
+        # With `cpu`, MMEngine would send the results through files in the current folder.
+        **({} if val is None else {"val_evaluator.collect_device": "gpu"}),
+    }
 
 
 def _micro_batch(config: Recipe, settings: TrainSettings) -> int:
@@ -213,7 +228,8 @@ def _micro_batch(config: Recipe, settings: TrainSettings) -> int:
     if not hook:
         return batch_per_process
     # The micro-batches are as few as the recipe's limit allows, and of equal size.
-    return math.ceil(batch_per_process / math.ceil(batch_per_process / hook.most))
+    micro_batches = math.ceil(batch_per_process / hook.most)
+    return math.ceil(batch_per_process / micro_batches)
 
 
 def refuse_device(config: Recipe, device: str) -> None:
@@ -222,17 +238,21 @@ def refuse_device(config: Recipe, device: str) -> None:
     Raises:
         EpicError: The device does not support a key of the config.
     """
-    fault, precision = "", precision_of(config)
+    precision = precision_of(config)
+    if precision != "fp32" and device == "cpu":
+        raise EpicError(
+            f"train: precision is {precision}, but MMEngine's autocast needs a GPU and this "
+            "training runs on the CPU; expected fp32"
+        )
     if (
         precision == "bf16"
         and device == "cuda"
         and not torch.cuda.is_bf16_supported(including_emulation=False)
     ):
-        fault = f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
-    if precision != "fp32" and device == "cpu":
-        fault = "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
-    if fault:
-        raise EpicError(f"train: precision is {precision}, but {fault}")
+        raise EpicError(
+            f"train: precision is bf16, but {torch.cuda.get_device_name()} has no bf16; expected "
+            "fp16 or fp32"
+        )
     if config.get("sync_bn") and device == "cpu":
         raise EpicError(
             "train: bn is sync, but torch's SyncBatchNorm needs GPUs and this training runs on the "
@@ -240,14 +260,16 @@ def refuse_device(config: Recipe, device: str) -> None:
         )
 
 
-def _require_even_shares(config: Recipe, placement: Placement, parts: int) -> None:
+def _require_even_shares(config: Recipe, placement: Placement, micro_batches: int) -> None:
     """Raise EpicError unless all micro-batches of all processes can have the same size."""
-    batch, shares = config.train_dataloader.batch_size, placement.processes * parts
+    batch = config.train_dataloader.batch_size
+    shares = placement.processes * micro_batches
     if batch % shares:
         nodes = f"train.nodes {placement.nodes} x " if placement.nodes > 1 else ""
         raise EpicError(
             f"train.batch_size is {batch}; expected a multiple of {shares} ({nodes}train.gpus "
-            f"{placement.on_node} x train.accumulate {parts}), so that all get the same share"
+            f"{placement.on_node} x train.accumulate {micro_batches}), so that all get the same "
+            "share"
         )
 
 
@@ -258,25 +280,30 @@ def _loaders(config: Recipe, settings: TrainSettings, placement: Placement) -> C
         loader = config[name]
         batch_size = max(1, loader.batch_size // placement.processes)
         workers = loader.get("num_workers")
+        # A recipe's own values for these two win.
         values: Changes = {
             "batch_size": batch_size,
             "pin_memory": loader.get("pin_memory", placement.device == "cuda"),
             "collate_fn": loader.get("collate_fn", {"type": "collate_in_one"}),
         }
-        is_chosen = settings.workers is not None or f"{name}.num_workers" in settings.options
+        has_own_number = settings.workers is not None or f"{name}.num_workers" in settings.options
         # A GPU needs as many workers as the cores allow, unless the user chose a number.
-        if placement.device == "cuda" and not is_chosen:
+        if placement.device == "cuda" and not has_own_number:
             workers = workers_for(usable_cores(), placement.on_node)
             values |= {"num_workers": workers, "persistent_workers": workers > 0}
         if workers:
-            ahead = batches_ahead(workers, batch_size)
-            values["prefetch_factor"] = loader.get("prefetch_factor", ahead)
+            values["prefetch_factor"] = loader.get(
+                "prefetch_factor", batches_ahead(workers, batch_size)
+            )
         changes |= {f"{name}.{key}": value for key, value in values.items()}
     return changes
 
 
 def _fused(config: Recipe, placement: Placement) -> Changes:
-    """Let a GPU do the optimizer's step in one kernel, unless the config says how to do it."""
+    """Set the optimizer to do its step in one kernel on a GPU, if torch has such a kernel.
+
+    A config that chooses an implementation (`fused`, `foreach`) keeps it.
+    """
     optimizer = config.optim_wrapper.get("optimizer", {})
     optimizer_class = getattr(torch.optim, optimizer.get("type", ""), None)
     has_fused = (
@@ -288,7 +315,7 @@ def _fused(config: Recipe, placement: Placement) -> Changes:
 
 
 def batches_ahead(workers: int, batch_size: int) -> int:
-    """Compute how many batches a worker prefetches: two, torch's default, or one if it is large.
+    """Compute how many batches a worker prefetches: two, as torch does, or one large one.
 
     Args:
         workers: Loader processes of one training process.
@@ -306,7 +333,8 @@ def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> st
     channels_last = settings.channels_last
     if channels_last is None:
         channels_last = lies_channels_last(dtype_of(config), placement.device)
-    return PLAIN if config.model.type == CHANNELS_LAST and not channels_last else config.model.type
+    is_replaced = config.model.type == CHANNELS_LAST and not channels_last
+    return "Recognizer3D" if is_replaced else config.model.type
 
 
 def _val_list(config: Recipe, settings: TrainSettings) -> tuple[pd.DataFrame | None, str]:

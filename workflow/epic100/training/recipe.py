@@ -1,9 +1,9 @@
 """Turn the workflow's settings into the MMEngine config of a training.
 
-The MMEngine file is the recipe: it states what is trained. A run adds only the places of its files
-and the keys of `train:` that are set. Nothing is changed in place. The stamp of a run is computed
-from this config; `training.plan` then adds how a machine trains it. Functions that return `Changes`
-give dotted keys of the config with their new values.
+The MMEngine file is the recipe: it states what is trained. A run adds only the paths of its files
+and the keys of `train:` that are set. Functions copy a config and do not change the one that they
+get. The stamp of a run is computed from this config; `training.plan` then adds how a machine trains
+it.
 """
 
 import copy
@@ -28,6 +28,7 @@ from epic100.settings import TrainSettings
 
 # A recipe states what is learned. After `training.plan` it also states how a machine learns it.
 Recipe: TypeAlias = Config
+# New values of a config by dotted key: `{"train_cfg.max_epochs": 3}`.
 Changes = dict[str, Any]
 
 DEFAULT = "config/x3d_s_epic_rgb_segments.py"
@@ -52,7 +53,7 @@ STEPS_TO_REPLACE = {
 # head.
 CLASS_COUNT_KEYS = (".num_classes", ".aux_head_cfg.out_channels")
 # The top-level keys that MMEngine's Runner reads: these, and its own arguments.
-READ = {
+RUNNER_KEYS = {
     "activation_checkpointing",
     "auto_scale_lr",
     "efficient_conv_bn_eval",
@@ -61,11 +62,11 @@ READ = {
     "sync_bn",
 } | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # MMEngine takes these keys out of a dict before it builds the class.
-BUILDERS = {"type", "constructor", "paramwise_cfg", "priority"}
+BUILD_KEYS = {"type", "constructor", "paramwise_cfg", "priority"}
 # A known name that is at least this similar (0 to 1) is suggested for a name that nothing reads.
-SIMILAR = 0.6
-# Where any name is possible, a name this similar to a known one counts as a typo.
-ALIKE = 0.85
+SUGGESTED_SIMILARITY = 0.6
+# If any name is possible, a name this similar to a known one counts as a typo.
+TYPO_SIMILARITY = 0.85
 
 
 def build_config(
@@ -77,24 +78,24 @@ def build_config(
 ) -> Recipe:
     """Build the MMEngine config of a run from its recipe and the settings.
 
-    The settings of schedule and validation come first, then all others, then the options; the head
-    gets its classes at last, because an option may choose another head.
+    The settings of schedule and validation are applied first, then all others, then the options.
+    The head gets its numbers of classes last, because an option may choose another head.
 
     Args:
         settings: The workflow's settings; `options` are applied last and override all others.
         results: The folder that contains `clean/` and `scan/`.
         video_root: The folder of the videos.
-        index_dir: Folder of the frame indexes of the videos; None means the scan's.
+        index_dir: Folder of the frame indexes of the videos; None means `{results}/scan`.
         classes: Number of verb classes and number of noun classes.
 
     Raises:
-        EpicError: The MMEngine config cannot be read, or has parts that do not go with the
-            workflow's; or nothing reads one of the options.
+        EpicError: The MMEngine config cannot be read, or has classes that the workflow cannot train
+            with; or nothing reads one of the options.
     """
     # A recipe may then name classes of MMAction2 without the prefix `mmaction.`.
     init_default_scope("mmaction")
     config = read_config(settings.config)
-    _require_own_classes(config, settings.config)
+    _require_workflow_classes(config, settings.config)
     # The hooks that are added here change what is learned.
     hooks = custom_hooks(config)
     if settings.bn == "frozen":
@@ -114,7 +115,7 @@ def build_config(
     config = changed(
         config,
         {
-            **at_precision(config, settings.precision),
+            **(at_precision(config, settings.precision) if settings.precision else {}),
             **_paths_and_values(
                 config, settings, results, video_root, index_dir or f"{results}/scan"
             ),
@@ -128,39 +129,40 @@ def build_config(
         },
     )
     require_known_options(config, settings.options)
-    # MMEngine pops `_delete_` keys from what it is given.
+    # MMEngine removes `_delete_` keys from the dicts that it gets, so it gets copies.
     options = copy.deepcopy(settings.options)
     try:
         config.merge_from_dict({key: _like_config(config, key, options[key]) for key in options})
-    except TypeError as error:  # An option sets a dict where the config has another type.
+    except TypeError as error:  # An option sets a key below a value that is no dict.
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
     if config.optim_wrapper.get("accumulative_counts", 1) != 1:
         raise EpicError("`optim_wrapper.accumulative_counts` is set; expected `train: accumulate:`")
-    pairs = pairs_path(results, settings.split)
-    return changed(
-        config,
-        _class_counts(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]}),
-    )
+    table = {
+        "pairs": pairs_path(results, settings.split),
+        "num_verbs": classes[0],
+        "num_nouns": classes[1],
+    }
+    return changed(config, _class_counts(config, table))
 
 
-def at_precision(config: Recipe, precision: str | None) -> Changes:
-    """Set the precision (a key of `AUTOCAST`) of a training; None leaves the config's own."""
-    if precision is None:
-        return {}
+def at_precision(config: Recipe, precision: str) -> Changes:
+    """Set the precision (a key of `AUTOCAST`) of a training."""
+    # All three precisions together have the keys of bf16.
     wrapper = {k: v for k, v in config.optim_wrapper.items() if k not in AUTOCAST["bf16"]}
     return {"optim_wrapper": wrapper | AUTOCAST[precision]}
 
 
 def precision_of(config: Recipe) -> str:
-    """Name the precision that a training of this config computes in: fp32, bf16 or fp16."""
+    """Name the precision that a config trains in: fp32, bf16 or fp16."""
     return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype_of(config)]
 
 
 def _like_config(node: Any, key: str, value: Any) -> Any:
-    """Turn an option's list into a tuple if the config has a tuple at this key.
+    """Turn the value of an option from a list into a tuple if the config has a tuple at this key.
 
     YAML has no tuples, but some classes of MMAction2 take nothing else.
     """
+    # `node` is the config, then what the names of the key so far lead to.
     for name in key.split("."):
         if isinstance(node, (list, tuple)):
             node = node[int(name)]
@@ -170,7 +172,7 @@ def _like_config(node: Any, key: str, value: Any) -> Any:
 
 
 def model_config(config: Recipe) -> dict[str, Any]:
-    """Make the config that a model file keeps, from which alone the model can be built again.
+    """Make the config in a model file, from which alone the model can be built again.
 
     Args:
         config: The result of `build_config`, or of `training.plan` on top of it.
@@ -180,9 +182,9 @@ def model_config(config: Recipe) -> dict[str, Any]:
 
 
 def schedule_for(config: Recipe, epochs: int) -> Changes:
-    """Set the number of epochs, and extend or shorten each schedule that ended with the training.
+    """Set the number of epochs, and let each schedule that ended with the training end with it.
 
-    A schedule that would start only after the new end is dropped.
+    A schedule that would begin only after the new end is dropped.
     """
     old_epochs = config.train_cfg.max_epochs
     schedules = []
@@ -196,8 +198,8 @@ def schedule_for(config: Recipe, epochs: int) -> Changes:
     return {"train_cfg.max_epochs": epochs, "param_scheduler": schedules}
 
 
-def _require_own_classes(config: Recipe, path: str) -> None:
-    """Refuse a config with a loop, hooks or data of MMAction2, and name the lines to change."""
+def _require_workflow_classes(config: Recipe, path: str) -> None:
+    """Raise EpicError with the lines to change if a config has loop, hooks or data of MMAction2."""
     values = dict(items_of(tree_of(config.to_dict())))
     required = {
         "train_cfg.type": "ResumableEpochLoop",
@@ -226,10 +228,7 @@ def _require_own_classes(config: Recipe, path: str) -> None:
 
 
 def _epic_head(head: ConfigDict) -> dict[str, Any]:
-    """Return the head of a config as an EpicHead.
-
-    A plain head of MMAction2 is wrapped in an EpicHead, with one output for each pair.
-    """
+    """Make the EpicHead of a config; a plain head of MMAction2 gets one output for each pair."""
     if head.type == HEAD:
         return {"heads": "pair", **head}
     inner_head = {key: value for key, value in head.items() if key != "num_classes"}
@@ -241,7 +240,7 @@ def _class_counts(config: Recipe, table: Mapping[str, Any]) -> Changes:
 
     Args:
         config: The config with the options, which may have another head.
-        table: The pair table and the numbers of classes, as arguments of the head.
+        table: Path of the pair table and the numbers of classes, as arguments of the head.
     """
     model = config.model
     head = {**_epic_head(model.cls_head), **table}
@@ -261,10 +260,9 @@ def _class_counts(config: Recipe, table: Mapping[str, Any]) -> Changes:
 def _paths_and_values(
     config: Recipe, settings: TrainSettings, results: str, video_root: str, index_dir: str
 ) -> Changes:
-    """Set the paths of the data and the settings of a single value; None keeps the config's."""
-    workers, validate = settings.workers, settings.validation
+    """Set the paths of the data, and the settings that are one value; None keeps the config's."""
     values: Changes = {
-        "train_cfg.val_interval": validate.every,
+        "train_cfg.val_interval": settings.validation.every,
         "auto_scale_lr.enable": settings.scale_lr,
         "model.cls_head.heads": settings.heads,
         "model.cls_head.head.label_smooth_eps": settings.label_smoothing,
@@ -274,15 +272,15 @@ def _paths_and_values(
         split = settings.split if name == "train_dataloader" else "val"
         loader_values = {
             "batch_size": settings.batch_size,
-            "num_workers": workers,
-            "persistent_workers": None if workers is None else workers > 0,
+            "num_workers": settings.workers,
+            "persistent_workers": None if settings.workers is None else settings.workers > 0,
             "dataset.ann_file": f"{results}/clean/{split}.txt",
             "dataset.pairs": pairs_path(results, settings.split),
             "dataset.data_root": video_root,
             "dataset.index_dir": index_dir,
             "dataset.seed": settings.seed,
             "dataset.max_broken": settings.max_broken,
-            "dataset.part": validate.segments if name == "val_dataloader" else None,
+            "dataset.part": settings.validation.segments if name == "val_dataloader" else None,
         }
         values |= {f"{name}.{key}": value for key, value in loader_values.items()}
     return {key: value for key, value in values.items() if value is not None}
@@ -298,8 +296,8 @@ def read_config(path: str | os.PathLike) -> Recipe:
         raise EpicError(f"{path}: no such MMEngine config; see `train: config:`")
     try:
         config = Config.fromfile(path)
-        # MMEngine makes the text of a config nine times a run. With long paths, yapf takes a second
-        # each time. `fromfile` has an argument against it, but forgets it.
+        # MMEngine makes the text of a config nine times a run, and formats it with yapf, which
+        # takes a second for long paths. `fromfile` has an argument against this, but ignores it.
         object.__setattr__(config, "_format_python_code", False)
         return config
     except Exception as error:  # A config is code, so any error is possible.
@@ -330,7 +328,7 @@ def changed(config: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def present(config: Recipe, *names: str) -> list[str]:
-    """List those of `names` that the config sets to a value other than None or empty."""
+    """List the keys in `names` that the config sets to a value other than None or empty."""
     return [name for name in names if config.get(name)]
 
 
@@ -366,12 +364,12 @@ def items_of(
 
 
 def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
-    """Refuse options that nothing reads, since MMEngine takes any key.
+    """Raise EpicError if nothing reads one of the options, because MMEngine takes any key.
 
     A key is read if the config has it, or if the class that the `type` beside it names takes it. A
-    dict without a class takes any key but one that looks like a typo of a key beside it. At the top
-    stand the keys that MMEngine's Runner reads; the others there are variables of the config's
-    file, which were used up when it was read.
+    dict without a class takes any key, unless it looks like a typo of a key beside it. The Runner
+    reads some keys at the top. The others there are variables of the config's file, which nothing
+    reads any more.
 
     Args:
         config: The config before the options are applied.
@@ -385,12 +383,15 @@ def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
         # This goes down the tree, a name of the key at a time. `node` is the dict that the names so
         # far lead to, `readable` has the names that may follow, and `is_closed` says that no other
         # name may.
-        node, prefix, readable, is_closed = tree, "", READ, True
+        node = tree
+        prefix = ""
+        readable = RUNNER_KEYS
+        is_closed = True
         for name in key.split("."):
-            # Names such as `_delete_` are orders to MMEngine.
+            # Names such as `_delete_` tell MMEngine how to merge.
             if name not in readable and not name.startswith("_"):
-                similarity = SIMILAR if is_closed else ALIKE
-                similar_names = difflib.get_close_matches(name, readable, 1, similarity)
+                similarity = SUGGESTED_SIMILARITY if is_closed else TYPO_SIMILARITY
+                similar_names = difflib.get_close_matches(name, readable, n=1, cutoff=similarity)
                 if is_closed or similar_names:
                     similar_keys = [prefix + similar for similar in similar_names]
                     raise EpicError(_unread_option(key, prefix + name, tree, similar_keys))
@@ -400,7 +401,7 @@ def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
             if not isinstance(node, dict):
                 break
             built_class = _class_of(options.get(f"{prefix}type", node.get("type")))
-            readable = {*node, *(BUILDERS | _arguments(built_class) if built_class else ())}
+            readable = {*node, *(BUILD_KEYS | _arguments(built_class) if built_class else ())}
             # A dict whose keys are all numbers is a list of the config.
             is_list = bool(readable) and all(map(str.isdigit, readable))
             is_closed = built_class is not None or is_list
@@ -420,7 +421,7 @@ def _unread_option(key: str, wrong: str, tree: dict[str, Any], similar_keys: lis
     keys_elsewhere = [
         known_key
         for known_key, _ in items_of(tree)
-        if known_key.endswith(f".{wrong_name}") and known_key.split(".")[0] in READ
+        if known_key.endswith(f".{wrong_name}") and known_key.split(".")[0] in RUNNER_KEYS
     ]
     suggestions = [*similar_keys, *keys_elsewhere]
     hint = f"; did you mean {suggestions[0]}?" if suggestions else ""
@@ -432,8 +433,8 @@ def _unread_option(key: str, wrong: str, tree: dict[str, Any], similar_keys: lis
 
 def _arguments(built_class: Any) -> set[str]:
     """List the names of the arguments that a class, its bases included, or a function takes."""
+    # `__mro__` has a class and its bases. A function has none, and its own arguments count.
     bases = getattr(built_class, "__mro__", ())
-    # A function has no `__mro__`: its own arguments count.
     functions = [vars(base).get("__init__") for base in bases] or [built_class]
     return {
         name

@@ -1,8 +1,8 @@
 """The reports of a running training: `training.tsv`, a bar, advice, and one anonymous page.
 
-The page, `diagnosis.txt`, is made only of numbers, our own words, and names of GPUs, CPUs, packages
-and model classes. No text that may contain a path, or the name of a file, host or user, gets into
-it, so that it can be sent to the maintainers.
+The page, `diagnosis.txt`, is made only of numbers, words of this module, and names of GPUs, CPUs,
+packages and model classes. No text that may contain a path, or the name of a file, host or user,
+gets into it, so that it can be sent to the maintainers.
 """
 
 import logging
@@ -39,12 +39,12 @@ PACKAGES = ("epic100", "mmengine", "mmaction2", "av", "numpy", "snakemake")
 
 
 class Report:
-    """Show and write the progress of a running training.
+    """The progress of a running training, on the screen and in files.
 
     `training.tsv` in the work directory gets a row after each epoch. The bar shows segments done,
     segments per second (all processes), time left, loss and the share of this epoch's time spent
-    waiting for data. A resumed run counts only what is left. Where waiting is a large share, a
-    warning says so once per epoch. Only process 0 writes and shows.
+    waiting for data. A resumed run counts only what is left. If this share is large, a warning says
+    so once per epoch. Only process 0 writes and shows.
 
     Args:
         limit: It warns if at least this share (0 to 1) of the time is spent waiting for data.
@@ -53,19 +53,22 @@ class Report:
     """
 
     def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
-        self.wait_limit, self.min_batches, self.shows_bar = limit, enough, bar
+        """Take the settings; `begin` starts the report."""
+        self.wait_limit = limit
+        self.min_batches = enough
+        self.shows_bar = bar
         self._page: Path | None = None
         self._run_lines: list[str] = []
         self._bar: Progress | None = None
         self._val_bar: Progress | None = None
-        # This is a copy of the history after the first batch of the epoch, from which the waiting
-        # is judged.
+        # This is a copy of the history after the first batch of the epoch. The share of waiting is
+        # that since then.
         self._after_first_batch: History | None = None
         self._warned = False
-        self.table, self.epochs, self.workers = Path(FILE), 0, 0
+        self.epochs = 0
 
     def write_page_to(self, path: Path, run_lines: list[str]) -> None:
-        """Choose where the page is written: before the first step, after each epoch, at the end.
+        """Set the path of the page; it is written at the start, after each epoch and at the end.
 
         The path is not in the config, so it is in no stamp and in no model file.
 
@@ -83,7 +86,7 @@ class Report:
         epochs: int,
         workers: int,
     ) -> None:
-        """Make table and page match the state that is resumed, and start the bar.
+        """Write table and page of the state that is resumed, and start the bar.
 
         Args:
             history: The measurements before this start.
@@ -92,7 +95,9 @@ class Report:
             epochs: Epochs of the whole run.
             workers: Loader processes of this process.
         """
-        self.table, self.epochs, self.workers = Path(work_dir) / FILE, epochs, workers
+        self.table = Path(work_dir) / FILE
+        self.epochs = epochs
+        self.workers = workers
         self._write(history)
         self._bar = self._new_bar("train", remaining)
 
@@ -116,9 +121,9 @@ class Report:
 
     @contextmanager
     def validation(self, segments: int) -> Iterator[None]:
-        """Show a bar of its own during a block that validates this many segments.
+        """Show another bar during a block that validates this many segments.
 
-        If an error ends the block, the bar is left open on purpose: it shows how far the validation
+        If an error ends the block, the bar is not closed: it still shows how far the validation
         came.
         """
         self._val_bar = self._new_bar("validate", segments)
@@ -138,8 +143,8 @@ class Report:
         self._write_page(history)
 
     def _new_bar(self, label: str, segments: int) -> Progress | None:
-        """Start a bar of this many segments, on rank 0 only, or return None."""
-        is_shown = self.shows_bar and not rank() and segments > 0
+        """Start a bar of this many segments on rank 0, or return None."""
+        is_shown = self.shows_bar and rank() == 0 and segments > 0
         return Progress(label, segments, "segments") if is_shown else None
 
     def _warn_of_waiting(self, history: History) -> None:
@@ -151,14 +156,15 @@ class Report:
             self._after_first_batch = replace(history)
         start = self._after_first_batch
         batches = history.batches - start.batches
-        waited, spent = history.waited - start.waited, history.seconds - start.seconds
+        waited = history.waited - start.waited
+        spent = history.seconds - start.seconds
         is_slow = batches >= self.min_batches and waited >= self.wait_limit * spent
-        if is_slow and not self._warned:
+        if is_slow and self._bar is not None and not self._warned:
             self._warned = True
+            # The launcher sets this variable to the number of processes on the node.
             cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             # MMEngine's logger would leave out a warning that repeats the words of an earlier one.
-            if self._bar is not None:
-                log.warning(loader_advice(waited / batches, spent / batches, self.workers, cores))
+            log.warning(loader_advice(waited / batches, spent / batches, self.workers, cores))
 
     def _write(self, history: History) -> None:
         """Write the table of epochs and the page."""
@@ -224,8 +230,6 @@ def machine() -> list[str]:
     packages = [f"{name} {versions[name]}" for name in PACKAGES if name in versions]
     cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
     gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
-    cores = f"{usable_cores()} of {os.cpu_count()} cores"
-    memory = psutil.virtual_memory().total / 2**30
     return [
         f"versions: {', '.join([python, *packages])}",
         f"torch: {torch.__version__}, CUDA {torch.version.cuda or 'none'}, cuDNN {cudnn or 'none'}",
@@ -235,5 +239,6 @@ def machine() -> list[str]:
         ),
         *([] if gpus else ["GPU: none"]),
         f"driver: {driver_version() or 'none'}",
-        f"CPU: {cpu_name()}, {cores}, {memory:.0f} GiB of memory",
+        f"CPU: {cpu_name()}, {usable_cores()} of {os.cpu_count()} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory",
     ]

@@ -1,9 +1,10 @@
 """The folder of a run: its stamp, its attempts, their checkpoints, and the finished model.
 
 The name of the folder is a digest of all that the weights depend on (`run_stamp`). In it, each
-attempt has a folder of its own. A checkpoint is `iter_{batches done}.pth`: written completely or
-not at all, and resumed only by its own run. No pointer file names the newest one, so none can be
-missing. All are read with `weights_only=True`, which runs no code from a file.
+attempt to train the run has a folder of its own. A checkpoint is `iter_{batches done}.pth`: written
+completely or not at all, and resumed only by its own run. The newest one is found by its number,
+not by a file that names it and could be missing. All are read with `weights_only=True`, which runs
+no code from a file.
 
 The finished model is kept here. Snakemake removes the outputs of a job before it starts, so
 `results/model.pth` cannot be the only copy: another setting that is tried for an hour would cost
@@ -38,14 +39,14 @@ BEST = "best.pth"
 ATTEMPT = "attempt_"
 CHECKPOINT = "iter_"
 STAMP = "stamp.json"
-# A message about two stamps shows this many differences, and no values longer than this.
-SHOWN = 3
+# A message about two stamps shows this many differences, and only values of at most this length.
+SHOWN_DIFFERENCES = 3
 SHOWN_LENGTH = 40
 # The name of a run's folder has this many hexadecimal digits.
 NAME_DIGITS = 12
 
 # The stamp has the settings below these keys of the config.
-KEYS = (
+STAMPED_KEYS = (
     "model",
     "train_dataloader",
     "train_cfg",
@@ -56,10 +57,10 @@ KEYS = (
     "auto_scale_lr",
     "sync_bn",
 )
-# The stamp leaves these out below `KEYS`, at any depth. They say where files are (the stamp has
-# digests of the lists), how they are loaded, and when a validation is due. The stamp has the batch
-# over all processes instead of `batch_size`.
-INDIFFERENT = {
+# The stamp leaves these out below `STAMPED_KEYS`, at any depth. They say where files are (the stamp
+# has digests of the lists), how they are loaded, and when a validation is due. The stamp has the
+# batch over all processes instead of `batch_size`.
+UNSTAMPED_NAMES = {
     "ann_file",
     "pairs",
     "data_root",
@@ -80,18 +81,21 @@ INDIFFERENT = {
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run and the folder of this attempt, the same for all processes.
+    """The folders of a run and of its present attempt, the same for all processes.
 
     Attributes:
-        folder: The run's folder.
-        attempt: The folder of this attempt in it; None if the run is finished.
+        folder: The folder of the run.
+        attempt: The folder of the present attempt in it; None if the run is finished.
     """
 
     folder: Path
     attempt: Path | None
 
     def finish(self, model: TrainedModel) -> None:
-        """Keep the model and the attempt's table of epochs, unless another attempt ended first."""
+        """Save the model and its table of epochs in the run's folder, unless they are there.
+
+        Another attempt may have ended first.
+        """
         if not has_model(self.folder) and self.attempt:
             copy_file(self.attempt / EPOCHS, self.folder / EPOCHS)
             save_model(model, self.folder / MODEL)
@@ -101,7 +105,7 @@ class Run:
     ) -> None:
         """Copy the finished model and its table of epochs to the outputs of the rule.
 
-        Earlier attempts are then removed.
+        Then remove earlier attempts.
         """
         copy_file(self.folder / MODEL, model_path)
         if history_path is not None:
@@ -122,6 +126,7 @@ def open_run(folder: str | os.PathLike, config: Recipe) -> Run:
     """
 
     def open_here() -> Run:
+        """Open the run in this process."""
         run_dir = open_run_dir(folder, run_stamp(config))
         return Run(run_dir, None if has_model(run_dir) else begin_attempt(run_dir))
 
@@ -133,7 +138,7 @@ def has_model(run_dir: str | os.PathLike, *, mend: bool = True) -> bool:
 
     Args:
         run_dir: The folder of the run.
-        mend: Whether a broken file is renamed to `model.broken`; then the run resumes from its last
+        mend: Whether to rename a broken model to `model.broken`. Then the run resumes from its last
             checkpoint.
     """
     path = Path(run_dir) / MODEL
@@ -151,9 +156,9 @@ def has_model(run_dir: str | os.PathLike, *, mend: bool = True) -> bool:
 def run_stamp(config: Recipe, processes: int = 1) -> dict[str, str]:
     """Collect everything that the result of a training depends on, by name.
 
-    These are digests of the clean list, the pair table and the start weights, the global batch, and
-    each setting by its dotted key. Paths of files, loading, validation and logs (`default_hooks`)
-    are left out, so a run may resume with other values of these.
+    These are digests of the clean list, the pair table and the start weights, the batch over all
+    processes, and each setting by its dotted key. Paths of files, loading, validation and logs
+    (`default_hooks`) are left out, so a run may resume with other values of these.
 
     Args:
         config: The result of `build_config`, or any complete config.
@@ -161,21 +166,24 @@ def run_stamp(config: Recipe, processes: int = 1) -> dict[str, str]:
     """
     dataset = config.train_dataloader.dataset
     weights = config.get("load_from")
-    stamp = {
+    return {
         "clean list": digest(dataset.ann_file),
         "pair table": digest(dataset.pairs),
         "start weights": digest(weights) if weights and Path(weights).is_file() else str(weights),
         "global batch": str(config.train_dataloader.batch_size * processes),
+        **settings_in(config),
     }
-    return stamp | settings_in(config)
 
 
 def settings_in(config: Recipe) -> dict[str, str]:
     """Collect the settings of a config that change what is learned, by dotted key."""
     settings = config.to_dict()
-    tree = tree_of({key: settings.get(key) for key in KEYS})
-    items = items_of(tree, without=INDIFFERENT)
-    return {key: str(value) for key, value in items if value is not None}
+    tree = tree_of({key: settings.get(key) for key in STAMPED_KEYS})
+    return {
+        key: str(value)
+        for key, value in items_of(tree, without=UNSTAMPED_NAMES)
+        if value is not None
+    }
 
 
 def stamp_name(stamp: dict[str, str]) -> str:
@@ -215,13 +223,15 @@ def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
         ours: The stamp of this run ("here").
     """
     differing = []
-    for key in dict.fromkeys([*ours, *theirs]):
-        their_value, our_value = theirs.get(key, "absent"), ours.get(key, "absent")
+    # Keys come in the order of our stamp, each once.
+    for key in ours | theirs:
+        their_value = theirs.get(key, "absent")
+        our_value = ours.get(key, "absent")
         if their_value != our_value:
             is_long = max(len(their_value), len(our_value)) > SHOWN_LENGTH
             differing.append(key if is_long else f"{key} ({their_value} there, {our_value} here)")
-    ending = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-    return ", ".join(differing[:SHOWN]) + ending
+    hidden = len(differing) - SHOWN_DIFFERENCES
+    return ", ".join(differing[:SHOWN_DIFFERENCES]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
@@ -235,12 +245,13 @@ def checkpoints(work_dir: str | os.PathLike) -> list[Path]:
         path: path.stem.removeprefix(CHECKPOINT)
         for path in Path(work_dir).glob(f"{CHECKPOINT}*.pth")
     }
+    # Other files may have similar names, such as `iter_copy.pth`.
     paths = [path for path, number in batches.items() if number.isdigit()]
     return sorted(paths, key=lambda path: int(batches[path]), reverse=True)
 
 
 def last_saved(work_dir: str | os.PathLike) -> str:
-    """Name the newest checkpoint of a work directory, in words for an error."""
+    """Name the newest checkpoint of a work directory, for an error message."""
     paths = checkpoints(work_dir)
     return f"the last good checkpoint is {paths[0]}" if paths else "nothing was saved before"
 
@@ -260,21 +271,21 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
 
 
 def set_aside(path: Path, error: BrokenFile) -> None:
-    """Rename a broken file to `.broken`, so that it is kept but not used, and log it."""
-    aside = path.with_suffix(".broken")
-    os.replace(path, aside)
-    log.warning(f"{error}; set aside as {aside.name}")
+    """Rename a broken file to `.broken`, so that nothing reads it again, and log its error."""
+    broken_path = path.with_suffix(".broken")
+    os.replace(path, broken_path)
+    log.warning(f"{error}; set aside as {broken_path.name}")
 
 
 def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Path | None:
-    """Find the newest checkpoint that loads; rename broken ones to `.broken` and log each.
+    """Find the newest undamaged checkpoint; rename damaged ones to `.broken`, and log each.
 
     Args:
-        work_dir: The run's work directory.
+        work_dir: The folder of an attempt.
         stamp: The stamp of the run.
 
     Returns:
-        Its path, or None if no checkpoint loads.
+        The path of the checkpoint, or None if there is none.
 
     Raises:
         EpicError: The checkpoint is of another run; the error names what differs from `stamp`.
@@ -293,8 +304,8 @@ def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Pat
 def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     """Find the checkpoint that a training with this stamp resumes, and log it.
 
-    If there is none, it logs how the other run in this folder that was saved last differs, for
-    users who expected a resume.
+    If there is none, a user may still expect a resume. So it logs how the run that was saved last
+    differs, of the other runs in this folder.
 
     Args:
         work_dir: The folder of the attempt.
@@ -307,16 +318,15 @@ def pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     if path is not None:
         log.info(f"resuming from {path}")
         return str(path)
-    stamp_files = work_dir.parent.parent.glob(f"*/{STAMP}")
+    # The folders are `work_dirs/RUN/ATTEMPT`.
     other_checkpoints = [
         path
-        for stamp_file in stamp_files
+        for stamp_file in work_dir.parent.parent.glob(f"*/{STAMP}")
         for attempt in attempts(stamp_file.parent)
         for path in checkpoints(attempt)
     ]
     if other_checkpoints:
-        newest = max(other_checkpoints, key=lambda path: path.stat().st_mtime)
-        last_run = newest.parent.parent
+        last_run = max(other_checkpoints, key=lambda path: path.stat().st_mtime).parent.parent
         try:
             differing = differences(read_stamp(last_run), stamp)
         except EpicError as error:  # A broken stamp of another run concerns that run alone.
@@ -349,10 +359,9 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
     Raises:
         EpicError: The file cannot be written; earlier checkpoints are kept.
     """
-    data = pack(content)
     with atomic_path(path) as temporary:
         try:
-            temporary.write_bytes(data)
+            temporary.write_bytes(pack(content))
         except OSError as error:
             raise EpicError(
                 f"{path}: cannot be saved: {error.strerror or error}; {last_saved(path.parent)}; "
@@ -363,7 +372,7 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
 
 
 def keep_as_best(path: Path) -> None:
-    """Link a checkpoint as best.pth, too, so that it remains when old checkpoints are removed."""
+    """Link a checkpoint as `best.pth`, so that it remains when old checkpoints are removed."""
     with atomic_path(path.with_name(BEST)) as temporary:
         # A link cannot replace the empty file that `atomic_path` makes.
         temporary.unlink()
@@ -372,47 +381,48 @@ def keep_as_best(path: Path) -> None:
 
 def attempts(run_dir: Path) -> list[Path]:
     """List the folders of a run's attempts, newest first."""
-    folders = [
-        path for path in run_dir.glob(f"{ATTEMPT}*") if path.name.removeprefix(ATTEMPT).isdigit()
-    ]
-    return sorted(folders, key=_attempt_number, reverse=True)
+    return sorted(
+        (path for path in run_dir.glob(f"{ATTEMPT}*") if path.name[len(ATTEMPT) :].isdigit()),
+        key=_attempt_number,
+        reverse=True,
+    )
 
 
 def _attempt_number(folder: Path) -> int:
-    """The number in the name of an attempt's folder: 2 for `attempt_2`."""
+    """Return the number in the name of an attempt's folder: 2 for `attempt_2`."""
     return int(folder.name.removeprefix(ATTEMPT))
 
 
 def begin_attempt(run_dir: Path) -> Path:
     """Make the folder of a new attempt, with links to the checkpoints of earlier attempts.
 
-    Two attempts of a run may be at work at once: a scheduler can lose sight of a job that lives on.
-    Each writes into its own folder alone, so neither harms the other.
+    Two attempts of a run may be at work at once: a scheduler can start a job again although the
+    first one still runs. Each writes only into its own folder, so neither harms the other.
 
     Args:
         run_dir: The run's directory.
     """
     earlier = attempts(run_dir)
     number = _attempt_number(earlier[0]) if earlier else 0
-    # If another process makes the same folder at the same moment, this attempt takes the next
-    # number.
     while True:
         number += 1
         folder = run_dir / f"{ATTEMPT}{number}"
+        # If another process has just made this folder, this attempt takes the next number.
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
-    for path in [path for attempt in earlier for path in (*checkpoints(attempt), attempt / BEST)]:
-        # The newest attempt comes first, so its files win over older files of the same name.
-        if not (folder / path.name).exists():
-            # There may be no best checkpoint yet, or another attempt has just removed the file.
-            with contextlib.suppress(FileNotFoundError):
-                link_or_copy(path, folder / path.name)
+    for attempt in earlier:
+        for path in (*checkpoints(attempt), attempt / BEST):
+            # The newest attempt comes first, so its files win over older files of the same name.
+            if not (folder / path.name).exists():
+                # There may be no best checkpoint yet, or another attempt has just removed the file.
+                with contextlib.suppress(FileNotFoundError):
+                    link_or_copy(path, folder / path.name)
     return folder
 
 
 def remove_older(folder: Path) -> None:
-    """Remove the folders of the attempts before this one, which finished the training."""
+    """Remove the folders of earlier attempts than this one, which finished the training."""
     for other in attempts(folder.parent):
         if _attempt_number(other) < _attempt_number(folder):
             shutil.rmtree(other, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The state of a training: its history, when it is saved, and the contents of a checkpoint.
+"""The state of a training: its measurements, when it is saved, and the contents of a checkpoint.
 
 MMEngine's own checkpoint (0.10.7) contains objects that `weights_only=True` refuses, formats the
 config again for each save, and does not save state per rank.
@@ -7,7 +7,6 @@ config again for each save, and does not save state per rank.
 import contextlib
 import logging
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -26,7 +25,7 @@ from epic100.training.run import last_saved
 
 log = logging.getLogger(__name__)
 
-# The history has this key in a checkpoint's `message_hub`, below `runtime_info`.
+# A checkpoint has the history as `message_hub["runtime_info"][HISTORY_KEY]`.
 HISTORY_KEY = "history"
 
 
@@ -34,7 +33,7 @@ HISTORY_KEY = "history"
 class History:
     """The measurements of a training.
 
-    Each checkpoint has them. So after a kill, batches that were not saved are not counted twice.
+    They are saved in each checkpoint, so no batch is counted twice after a kill.
 
     Attributes:
         rows: A row of `training.tsv` for each finished epoch. `samples_per_s` covers all processes,
@@ -44,8 +43,8 @@ class History:
         batches: Number of batches of the present epoch.
         samples: Segments of this process in these batches.
         loss: Sum of the losses of these batches.
-        waited: Seconds in which the device had no data.
-        seconds: Seconds in which the device had no data or computed.
+        waited: Seconds in which the device waited for data.
+        seconds: Seconds in which the device waited for data or computed.
         lr: Learning rate of the last batch.
     """
 
@@ -89,13 +88,12 @@ class History:
         accuracies = {column: figures.get(name) for column, name in FIGURES.items()}
         row = {"epoch": epoch, "iter": batches, **accuracies, **self.means()}
         # A new history has sums of zero; this object takes over all its values.
-        next_epoch = History([*self.rows, row], self.best, self.best_iter)
-        vars(self).update(vars(next_epoch))
+        vars(self).update(vars(History([*self.rows, row], self.best, self.best_iter)))
 
 
 @dataclass
 class Saves:
-    """The settings of checkpoints within an epoch, and the stamp that each checkpoint gets.
+    """The settings of checkpoints within an epoch, and the stamp that is saved in each checkpoint.
 
     After an epoch, before a validation and on a signal, a training is saved in any case.
 
@@ -122,7 +120,7 @@ class Saves:
 
 def require_finite(runner: Any) -> None:
     """Raise EpicError if a weight is NaN or infinite, so that no such checkpoint is saved."""
-    # A sum is NaN or infinite if one of its terms is.
+    # One sum per parameter is enough: it is NaN or infinite if one of its terms is.
     sums = torch.stack([p.detach().double().sum() for p in runner.model.parameters()])
     if not torch.isfinite(sums).all():
         raise EpicError(
@@ -131,17 +129,21 @@ def require_finite(runner: Any) -> None:
         )
 
 
-def collect_state(runner: Any, history: History, config_text: str) -> dict:
+def collect_state(
+    runner: Any, history: History, config_text: str, stamp: Mapping[str, str]
+) -> dict:
     """Collect the contents of a checkpoint, in the form that MMEngine's resume reads.
 
-    `rank_states` is the workflow's own: the buffers of each rank (BatchNorm's running statistics).
-    All ranks must call this function together. It saves no random states, because random draws
-    depend only on seed, epoch, sample and iteration (`SampleSeedHook`).
+    Two keys are the workflow's own: `stamp`, and `rank_states` with the buffers of each rank
+    (BatchNorm's running statistics). All ranks must call this function together. It saves no random
+    states, because random draws depend only on seed, epoch, sample and iteration
+    (`SampleSeedHook`).
 
     Args:
         runner: MMEngine's Runner in training.
         history: The measurements so far.
         config_text: The run's config as text.
+        stamp: The run's stamp.
     """
     model = bare(runner.model)
     weights = model.state_dict()
@@ -161,34 +163,32 @@ def collect_state(runner: Any, history: History, config_text: str) -> dict:
         "optimizer": runner.optim_wrapper.state_dict(),
         "param_schedulers": [plain(s.state_dict()) for s in runner.param_schedulers or []],
         "rank_states": from_all({"buffers": buffers}),
+        "stamp": stamp,
     }
     runner.call_hook("before_save_checkpoint", checkpoint=state)
     return state
 
 
 def take_own_state(checkpoint: dict) -> History:
-    """Put this rank's own buffers into a checkpoint, and return the history that it holds.
+    """Put this rank's own buffers into a checkpoint, and return the history in it.
 
-    It changes the checkpoint in place, before the Runner loads it. If the number of processes has
+    This changes the checkpoint in place, before the Runner loads it. If the number of processes has
     changed, all go on from rank 0's buffers, and this is logged.
     """
-    history = History(**checkpoint["message_hub"]["runtime_info"][HISTORY_KEY])
     states = checkpoint["rank_states"]
     if len(states) != world():
-        if not rank():
+        if rank() == 0:
             log.info(
                 f"saved by {len(states)} processes, resumed by {world()}: all go on from "
                 "rank 0's BatchNorm statistics, equal to rounding, not to the bit"
             )
     else:
         checkpoint["state_dict"].update(states[rank()]["buffers"])
-    return history
+    return History(**checkpoint["message_hub"]["runtime_info"][HISTORY_KEY])
 
 
 def plain(value: Any) -> Any:
-    """Copy nested data, with numbers of Python in place of NumPy's.
-
-    `weights_only=True` refuses NumPy's numbers when it reads a checkpoint.
+    """Copy nested data with numbers of Python in place of NumPy's, which `weights_only` refuses.
 
     Raises:
         TypeError: The value is, or contains, something other than numbers, texts and tensors.
@@ -199,17 +199,18 @@ def plain(value: Any) -> Any:
         return type(value)(map(plain, value))
     if isinstance(value, np.generic):  # `np.float64` is also a float.
         return value.item()
-    if value is None or isinstance(value, (numbers.Number, str, torch.Tensor)):
+    if value is None or isinstance(value, (int, float, str, torch.Tensor)):
         return value
     raise TypeError(f"{type(value).__name__} is no data")
 
 
 def _plain_hub(hub: Any) -> dict:
-    """Copy the part of MMEngine's message hub that a resume needs; logged figures start again."""
+    """Copy the part of MMEngine's message hub that a resume needs, which is not its figures."""
     info = {}
     for key, value in hub.runtime_info.items():
-        # A hook of the user may keep any object in the hub. What `plain` refuses is left out.
+        # A hook of the user may put any object into the hub. What `plain` refuses is not saved.
         with contextlib.suppress(TypeError):
+            # `meta` of the checkpoint has the config already.
             if key != "cfg":
                 info[key] = plain(value)
     return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
@@ -223,14 +224,14 @@ def trained_model(
     trained_on: dict,
     names: Mapping[str, Mapping[int, str]] | None = None,
 ) -> TrainedModel:
-    """Make the finished model from a runner whose training is over.
+    """Make the finished model of a training that is over.
 
     Args:
         runner: MMEngine's Runner.
         config: The config that it was built from.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
-        trained_on: The facts about its training that the model file states.
+        trained_on: Data and settings of the training, for the model file: `{"split": "train"}`.
         names: Class names by task and class id.
     """
     num_verbs, num_nouns = classes
@@ -252,9 +253,9 @@ def final_weights(runner: Any) -> dict[str, torch.Tensor]:
     Buffers (BatchNorm's statistics) are always the model's, which the processes share at the end of
     an epoch. The buffers of the average belong to one process only.
     """
-    model = bare(runner.model)
-    weights = model.state_dict()
+    weights = bare(runner.model).state_dict()
     for hook in runner.hooks:
-        if average := getattr(hook, "ema_model", None):  # MMEngine's EMAHook has it.
-            weights |= dict(average.module.named_parameters())
+        # MMEngine's EMAHook has this attribute.
+        if hasattr(hook, "ema_model"):
+            weights |= dict(hook.ema_model.module.named_parameters())
     return {key: value.detach().cpu().clone() for key, value in weights.items()}

@@ -1,4 +1,4 @@
-"""A training step that a GPU may still be computing: its figures are read later, without a wait."""
+"""A training step that a GPU may still be computing, and whose figures are read later."""
 
 import time
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Mark:
     """
 
     def __init__(self, device: torch.device) -> None:
+        """Add the mark to the queue of a GPU; note the time on a CPU."""
         self._time = time.perf_counter()
         self._event = torch.cuda.Event(enable_timing=True) if device.type == "cuda" else None
         if self._event:
@@ -32,14 +33,13 @@ class Mark:
     def since(self, other: "Mark") -> float:
         """Return the seconds from another point to this one; both must be reached."""
         if self._event and other._event:
-            milliseconds = other._event.elapsed_time(self._event)
-            return milliseconds / 1000
+            return other._event.elapsed_time(self._event) / 1000  # It is in milliseconds.
         return self._time - other._time
 
 
 @dataclass
 class Step:
-    """A training step whose work the device was given, and whose figures are not read yet.
+    """A training step that was given to the device; `send` and then `read` transfer its figures.
 
     Args:
         number: Number of batches that were finished before this step.
@@ -61,7 +61,7 @@ class Step:
     ended: Mark
 
     def send(self, outputs: dict[str, torch.Tensor], asked: bool) -> None:
-        """Start to copy the figures from the device; they arrive when `ended` is reached.
+        """Start to copy the figures from the device; the copy is ready when `ended` is reached.
 
         Loss, clock and stop requests are summed over processes, so that all decide the same.
 
@@ -69,9 +69,10 @@ class Step:
             outputs: The figures of the step by name, the loss among them.
             asked: Whether this process was asked to stop.
         """
-        self._names, loss = list(outputs), outputs["loss"].detach().double()
+        self._names = list(outputs)
+        loss = outputs["loss"].detach().double()
         figures = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
-        # Only rank 0 gives its clock, so the sum over processes is rank 0's clock.
+        # The other ranks add 0, so the sum over processes is rank 0's clock.
         clock = time.monotonic() if rank() == 0 else 0.0
         agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, asked)])
         if world() > 1:
@@ -80,9 +81,7 @@ class Step:
         self._sent = torch.cat([agreed, figures]).to("cpu", non_blocking=True)
 
     def read(self) -> tuple[float, float, bool, dict[str, float]]:
-        """Wait for the step, and return its figures.
-
-        It also sets `computed` and corrects `waited`.
+        """Wait for the step, and return its figures; set `computed`, and correct `waited`.
 
         Returns:
             The mean loss over processes, the clock of rank 0, whether any process was asked to
@@ -91,15 +90,16 @@ class Step:
         self.ended.reach()
         loss, clock, stop, *values = self._sent.numpy()
         # A process may wait for data while the device still computes the step before. So only the
-        # time without work on the device counts.
-        idle = self.began.since(self.before) if self.before else self.waited
-        self.waited, self.computed = min(self.waited, idle), self.ended.since(self.began)
+        # time counts in which the device had no work.
+        if self.before:
+            self.waited = min(self.waited, self.began.since(self.before))
+        self.computed = self.ended.since(self.began)
         figures = dict(zip(self._names, values, strict=True))
         return float(loss) / world(), float(clock), bool(stop), figures
 
 
 def clip_without_reading(wrapper: Any) -> None:
-    """Make an optimizer wrapper clip the gradients without reading their norm from the device.
+    """Let an optimizer wrapper clip gradients without a wait for their norm.
 
     The norm stays on the device, as `wrapper.norm`. MMEngine's own clipping reads it in each step,
     so the process waits for the device before the optimizer's step.
@@ -109,6 +109,7 @@ def clip_without_reading(wrapper: Any) -> None:
     """
 
     def clip() -> None:
+        """Clip the gradients of all parameters together."""
         groups = wrapper.optimizer.param_groups
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
         if parameters:

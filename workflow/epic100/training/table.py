@@ -14,11 +14,12 @@ from epic100.training.plan import CHANNELS_LAST, TrainingPlan
 from epic100.training.recipe import custom_hooks
 
 # The statistics of BatchNorm are poor if it sees fewer segments than this at a time.
-FEW = 16
+ENOUGH_FOR_BATCH_NORM = 16
 # These rows have paths in them.
 PRIVATE_ROWS = ("weights", "disk")
-# Only the machine of the job can fill these rows, so the table of another machine lacks them.
-ROWS_OF_THE_JOB = ("device", "loader", "time")
+# These rows describe the machine that makes the table, so a run on another machine does without.
+ROWS_OF_THE_MACHINE = ("device", "loader", "time")
+# The row about the head begins with these words; pairs alone are not mentioned.
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
 
 
@@ -32,7 +33,7 @@ class Found:
         weights: How the start weights fit the model, in words; "" without start weights.
         disk: The free disk space and what the run needs, in words.
         attends: Whether the model is a transformer.
-        read_error: Why no clip could be read yet, or ""; then there were no steps.
+        read_error: Why no clip could be read yet, so that no step was tried; otherwise "".
         loss: Loss of the last step.
         seconds: Seconds of the whole trial.
         step_seconds: Seconds of the last step, for one process's share of a batch.
@@ -64,8 +65,8 @@ class StartTable:
 
     Args:
         rows: The rows of the table as (name, text).
-        warnings: What will probably go wrong.
-        errors: Why the training cannot work.
+        warnings: Things that will probably go wrong, a text each.
+        errors: Reasons why the training cannot work, a text each.
         fit: How the start weights fit the model, without their path.
     """
 
@@ -76,6 +77,7 @@ class StartTable:
 
     def text(self) -> str:
         """Format the table, then one line per warning and error."""
+        # Names end in the same column.
         lines = [f"{name:>8}{':' if name else ' '} {value}" for name, value in self.rows]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines + [f"error: {error}" for error in self.errors])
@@ -100,10 +102,11 @@ def start_table(
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
-        remote_device: The device of the run on another machine, or "".
+        remote_device: "cuda" or "cpu" if the run will be on another machine, otherwise "".
     """
     plan, config = found.plan, found.plan.config
-    epochs, steps = config.train_cfg.max_epochs, math.ceil(len(train) / plan.batch)
+    epochs = config.train_cfg.max_epochs
+    steps = math.ceil(len(train) / plan.batch)
     lr, lr_text = _learning_rate(plan)
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
@@ -122,23 +125,15 @@ def start_table(
         ("disk", found.disk),
     ]
     if remote_device:
-        rows = [(name, text) for name, text in rows if name not in ROWS_OF_THE_JOB]
+        rows = [(name, text) for name, text in rows if name not in ROWS_OF_THE_MACHINE]
         rows.append(("device", "of another machine: tried first thing in the job"))
-    warnings = [*_warnings_of_classes(train, classes), *_warnings_of_val(plan, pairs)]
-    processes, micro_batch = plan.placement.processes, plan.micro_batch
-    if processes > 1 and micro_batch < FEW and plan.bn == "local":
-        warnings.append(
-            f"BatchNorm sees {micro_batch} segments at a time on each of {processes} processes; "
-            f"below {FEW} its statistics are poor: raise `batch_size` to "
-            f"{FEW * plan.batch // micro_batch}, or set `bn: sync` or `frozen`"
-        )
-    if plan.batch > len(train):
-        warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
-    if (
-        found.attends
-        and plan.precision == "fp32"
-        and "cuda" in (remote_device, plan.placement.device)
-    ):
+    warnings = [
+        *_warnings_of_classes(train, classes),
+        *_warnings_of_val(plan, pairs),
+        *_warnings_of_batch(plan, len(train)),
+    ]
+    on_gpu = "cuda" in (remote_device, plan.placement.device)
+    if found.attends and plan.precision == "fp32" and on_gpu:
         warnings.append(
             "a transformer in float32, in which a GPU takes several times as long and twice the "
             "memory; set `train: precision: bf16` (fp16 on a GPU older than the A100)"
@@ -149,22 +144,20 @@ def start_table(
 
 
 def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
-    """Make the rows about the trial: memory, loader, what was tried, and the time of the run."""
+    """Make the rows about the trial: memory, loader, the steps, and the time of the whole run."""
     if found.read_error:
-        text = f"no step yet, the training job begins with it ({found.read_error})"
-        return [("tried", text)]
+        return [("tried", f"no step yet, the training job begins with it ({found.read_error})")]
     plan = found.plan
     validation = "" if plan.val is None else "a validation, "
-    one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
-    cores = usable_cores() // plan.placement.on_node
-    kept_gib = plan.micro_batch * found.activations / 2**30
-    memory_text = f"{kept_gib:.2g} GiB kept by a step of {plan.micro_batch} in float32"
+    memory_gib = plan.micro_batch * found.activations / 2**30
+    memory_text = f"{memory_gib:.2g} GiB kept by a step of {plan.micro_batch} in float32"
     seconds = epoch_seconds(found, steps) * plan.config.train_cfg.max_epochs
     return [
         *([("memory", memory_text)] if found.activations else []),
         (
             "loader",
-            f"{plan.config.train_dataloader.num_workers} workers on {cores} cores a process; "
+            f"{plan.config.train_dataloader.num_workers} workers on "
+            f"{usable_cores() // plan.placement.on_node} cores a process; "
             f"{1000 * found.load_seconds:.0f} ms a segment",
         ),
         (
@@ -172,7 +165,11 @@ def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
             f"a step, {validation}a save and a prediction on real segments: loss "
             f"{found.loss:.3g}, {found.seconds:.0f} s",
         ),
-        ("time", f"about {in_words(seconds)} ({one_step})"),
+        (
+            "time",
+            f"about {in_words(seconds)} ({found.step_seconds:.2f} s a step by a trial on this "
+            "machine, as busy as it is)",
+        ),
     ]
 
 
@@ -194,8 +191,24 @@ def epoch_seconds(found: Found, steps: int) -> float:
     overlaps = plan.placement.device == "cuda" and loader.num_workers > 0
     step = max(found.step_seconds, load) if overlaps else found.step_seconds + load
     val_segment = (load + found.step_seconds / 3) / plan.batch
-    val_interval = plan.config.train_cfg.get("val_interval", 1)
-    return steps * step + plan.validated * val_segment / val_interval
+    val_seconds = plan.validated * val_segment / plan.config.train_cfg.get("val_interval", 1)
+    return steps * step + val_seconds
+
+
+def _warnings_of_batch(plan: TrainingPlan, segments: int) -> list[str]:
+    """Warn of a batch that is too small for BatchNorm or larger than the data."""
+    warnings = []
+    processes = plan.placement.processes
+    if processes > 1 and plan.micro_batch < ENOUGH_FOR_BATCH_NORM and plan.bn == "local":
+        warnings.append(
+            f"BatchNorm sees {plan.micro_batch} segments at a time on each of {processes} "
+            f"processes; below {ENOUGH_FOR_BATCH_NORM} its statistics are poor: raise `batch_size` "
+            f"to {ENOUGH_FOR_BATCH_NORM * plan.batch // plan.micro_batch}, or set `bn: sync` or "
+            "`frozen`"
+        )
+    if plan.batch > segments:
+        warnings.append(f"a batch of {plan.batch} is larger than the data: {segments} segments")
+    return warnings
 
 
 def _warnings_of_classes(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
@@ -235,7 +248,7 @@ def _warnings_of_val(plan: TrainingPlan, pairs: Pairs) -> list[str]:
 
 
 def _val_text(plan: TrainingPlan) -> str:
-    """Say what is validated and how often: `50 of 200 segments, every 2 epochs`."""
+    """Describe the validations: `50 of 200 segments, every 2 epochs`."""
     if plan.val is None:
         return f"none: {plan.no_val}"
     count_text = f"{len(plan.val)} segments"
@@ -246,13 +259,14 @@ def _val_text(plan: TrainingPlan) -> str:
 
 
 def _model_text(found: Found) -> str:
-    """Say the model, its size, and the size of its input if a clip was read.
+    """Describe the model: `Recognizer3D, backbone X3D, 3.79 M parameters; 13 frames of 160 x 160`.
 
-    An example: `Recognizer3D, backbone X3D, 3.79 M parameters; 13 frames of 160 x 160`.
+    The size of its input is left out if no clip was read.
     """
     model = found.plan.config.model
-    size = f"{found.parameters / 1e6:.2f} M parameters"
-    text = f"{model.type}, backbone {model.backbone.type}, {size}"
+    text = (
+        f"{model.type}, backbone {model.backbone.type}, {found.parameters / 1e6:.2f} M parameters"
+    )
     if found.read_error:
         return text
     # A 3D recognizer takes [views, channels, frames, height, width], a 2D one [frames, channels,
@@ -263,51 +277,56 @@ def _model_text(found: Found) -> str:
 
 
 def _head_text(plan: TrainingPlan) -> str:
-    """Say how the head learns: `dropout 0.5, label smoothing 0.1, no average`."""
-    head, averaged = plan.config.model.cls_head.head, "no average"
+    """Describe how the head learns: `dropout 0.5, label smoothing 0.1, no average`."""
+    epic_head = plan.config.model.cls_head
+    average = "no average"
     for hook in custom_hooks(plan.config):
         if hook.type == "EMAHook":
-            averaged = f"weights averaged, decay {1 - hook.momentum:g}"
-    mixing = plan.mixing
+            average = f"weights averaged, decay {1 - hook.momentum:g}"
+    mixing = f", clips mixed by {plan.mixing.type}" if plan.mixing else ""
     return (
-        f"{HEADS_TEXT[plan.config.model.cls_head.heads]}dropout {head.get('dropout_ratio', 0)}, "
-        f"label smoothing {head.get('label_smooth_eps', 0.0)}, {averaged}"
-        + (f", clips mixed by {mixing.type}" if mixing else "")
+        f"{HEADS_TEXT[epic_head.heads]}dropout {epic_head.head.get('dropout_ratio', 0)}, "
+        f"label smoothing {epic_head.head.get('label_smooth_eps', 0.0)}, {average}{mixing}"
     )
 
 
 def _batch_text(plan: TrainingPlan) -> str:
-    """Say how a batch is split: `batch 8 = 2 processes x 2 parts x 2`."""
+    """Describe how a batch is split: `batch 8 = 2 processes x 2 parts x 2`."""
     processes = plan.placement.processes
-    parts = math.ceil(plan.batch_per_process / plan.micro_batch)
-    if processes * parts == 1:
+    micro_batches = math.ceil(plan.batch_per_process / plan.micro_batch)
+    if processes * micro_batches == 1:
         return f"batch {plan.batch}"
-    return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.micro_batch}"
+    return (
+        f"batch {plan.batch} = {processes} processes x {micro_batches} parts x {plan.micro_batch}"
+    )
 
 
 def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
-    """Return the learning rate for this batch size, and `SGD, lr 0.00125 = 0.01 x 4/32`."""
-    optimizer, scale = plan.config.optim_wrapper.optimizer, plan.config.get("auto_scale_lr") or {}
+    """Return the learning rate for the batch, and a text: `SGD, lr 0.00125 = 0.01 x 4/32`."""
+    optimizer = plan.config.optim_wrapper.optimizer
+    scale = plan.config.get("auto_scale_lr") or {"enable": False}
+    # MMEngine scales the rate in proportion to the batch, if this is enabled.
     base = scale["base_batch_size"] if scale.get("enable") else plan.batch
-    scaled = optimizer.lr * plan.batch / base
+    lr = optimizer.lr * plan.batch / base
     formula = "" if plan.batch == base else f" = {optimizer.lr:g} x {plan.batch}/{base}"
-    return scaled, f"{optimizer.type}, lr {scaled:g}{formula}"
+    return lr, f"{optimizer.type}, lr {lr:g}{formula}"
 
 
 def _device_text(found: Found) -> str:
-    """Say where and how the run computes: `1 x NVIDIA A100, 9.1 GiB each, float32`."""
-    plan, config = found.plan, found.plan.config
-    processes, on_gpu = plan.placement.processes, plan.placement.device == "cuda"
+    """Describe how the run computes: `1 x NVIDIA A100, 9.1 GiB each, float32`."""
+    plan = found.plan
+    processes = plan.placement.processes
+    on_gpu = plan.placement.device == "cuda"
     threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
-    # Each text stands beside whether it is shown.
-    texts = [
-        (True, f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads),
-        (found.memory, f"{found.memory / 2**30:.1f} GiB each"),
-        (plan.placement.nodes > 1, f"on {plan.placement.nodes} nodes"),
-        (True, config.optim_wrapper.get("dtype", "float32")),
-        (on_gpu and torch.backends.cudnn.benchmark, "cudnn.benchmark"),
-        (config.model.type == CHANNELS_LAST, "channels-last"),
-        ("CompileHook" in [hook.type for hook in custom_hooks(config)], "compiled"),
-        (processes > 1, f"bn {plan.bn}"),
-    ]
-    return ", ".join(text for is_shown, text in texts if is_shown)
+    # Each text is shown if its value is true.
+    texts = {
+        f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads: True,
+        f"{found.memory / 2**30:.1f} GiB each": found.memory > 0,
+        f"on {plan.placement.nodes} nodes": plan.placement.nodes > 1,
+        plan.config.optim_wrapper.get("dtype", "float32"): True,
+        "cudnn.benchmark": on_gpu and torch.backends.cudnn.benchmark,
+        "channels-last": plan.config.model.type == CHANNELS_LAST,
+        "compiled": "CompileHook" in [hook.type for hook in custom_hooks(plan.config)],
+        f"bn {plan.bn}": processes > 1,
+    }
+    return ", ".join(text for text, is_shown in texts.items() if is_shown)

@@ -1,18 +1,18 @@
-"""Train the recognizer, from settings to one model file: the story of a training.
+"""Train the recognizer, from settings to one model file.
 
-| what | where |
+| part of a training | module |
 |---|---|
-| what is learned: the MMEngine file and the settings | recipe.py |
+| the config: the MMEngine file and the settings | recipe.py |
 | the folder of the run: attempts, checkpoints, the finished model | run.py |
-| how this machine learns it: processes, shares of a batch, loaders | plan.py |
-| would it work? a trial of a few steps, and its table | check.py, table.py |
+| the plan for this machine: processes, shares of a batch, loaders | plan.py |
+| a trial of a few steps, and the table of its results | check.py, table.py |
 | a batch: segments of whole videos, in an order from seed and epoch | clips/dataset.py |
-| epochs and batches, from the one after the last saved; validations; when it is saved | loop.py |
-| a step: forward, loss, backward, in parts that fit; validation too | model/forward.py |
+| epochs and batches after the last saved one; validations; the times of saves | loop.py |
+| a step: forward, loss, backward, in micro-batches; validation too | model/forward.py |
 | the loss, for pairs, verbs and nouns | model/registered.py: `OutputsLoss` |
-| what is saved every `checkpoint: seconds`, after each epoch and on a signal | state.py |
+| the contents of a checkpoint | state.py |
 | rows of training.tsv, the bar, diagnosis.txt | report.py |
-| what MMEngine calls: seeds, BatchNorm, what to resume from | hooks.py |
+| the hooks that MMEngine calls: seeds, BatchNorm, the checkpoint to resume | hooks.py |
 """
 
 import logging
@@ -54,10 +54,10 @@ def train(
 ) -> None:
     """Train on `{results}/clean/{split}.txt` and write the finished model.
 
-    Logs and checkpoints go to a folder below `{results}/work_dirs`. Its name depends on the data
-    and settings of the run. If the same run is started again, it resumes from its newest intact
-    checkpoint; if it was finished, its model is taken from there. An anonymous page about the run,
-    `diagnosis.txt`, goes beside the model file.
+    Logs and checkpoints are written to a folder below `{results}/work_dirs`. Its name depends on
+    the data and settings of the run. If the same run is started again, it resumes its newest
+    undamaged checkpoint; if it was finished, its model is copied. An anonymous page about the run,
+    `diagnosis.txt`, is written beside the model file.
 
     Args:
         settings: The `train:` section.
@@ -65,15 +65,15 @@ def train(
         history_path: Path of the table of epochs to write (`scoring.epoch_table`).
         results: The folder that contains `clean/` and `scan/`.
         video_root: The folder of the videos.
-        num_verbs: Verb classes of the challenge.
-        num_nouns: Noun classes of the challenge.
-        index_dir: Folder of the frame indexes of the videos; None means the scan's.
+        num_verbs: Number of verb classes of the challenge.
+        num_nouns: Number of noun classes of the challenge.
+        index_dir: Folder of the frame indexes of the videos; None means `{results}/scan`.
         names: Class names for the model file, by task and class id (`ClassNames.by_task`).
         modules: The config's `modules` section.
 
     Raises:
-        EpicError: The input cannot be trained on; or a signal asked to stop, after the state is
-            saved.
+        EpicError: The data or settings cannot be trained with.
+        Stopped: A signal asked to stop, and the state is saved.
     """
     module_names = use_modules(modules)
     placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
@@ -94,7 +94,7 @@ def train(
 
     table = check(plan, segments, pairs, classes, modules=module_names)
     runner = QuietRunner.from_cfg(plan.config)
-    # Reading this property builds the data loader.
+    # This property builds the loop and its data loader.
     loop = runner.train_loop
     if rank() == 0:
         log.info(table.text())
