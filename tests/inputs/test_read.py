@@ -6,12 +6,13 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
 import torch
 
-from epic100.inputs.archive import find_archive
+from epic100.inputs.archive import archive_lines, find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
 from epic100.inputs.read import KEPT, InputFiles, read_inputs
 from epic100.minikitchen import write_video
@@ -323,6 +324,15 @@ def test_a_fault_that_costs_only_its_own_segments_or_figures_is_a_note(spoil, te
 def test_a_hard_link_to_a_film_is_not_a_second_file():
     os.link(FILM, "archive/P01_01.MP4")
     assert errors() == []
+
+
+def test_the_disk_is_asked_once_for_the_state_of_a_film():
+    """It was asked four times, and the disk of a network answers slowly."""
+    config = layered_settings(["config.yaml"])
+    archive = find_archive(config)
+    with patch.object(Path, "stat", autospec=True, side_effect=Path.stat) as stat:
+        list(archive_lines(config, archive))
+    assert [call.args[0] for call in stat.call_args_list].count(FILM) == 1
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ OFTEN = {
     "--unlock",
     *OF_JOBS,
 }
+# The options of a dry run, which plans jobs and makes nothing.
 DRY = {"-n", "--dry-run", "--dryrun"}
 KEY = re.compile(r"[A-Za-z_]\w*(\.[\w.-]+)?")
 SHIPPED = ("config/", "profiles/")  # Files of these folders may be named as in a clone.
@@ -70,11 +71,10 @@ def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         The words for Snakemake, with shipped files by their paths; and the words KEY=VALUE.
 
     Raises:
-        EpicError: A word is a mistake.
+        EpicError: A word is an unknown option or key, or names a file that does not exist.
     """
     words: list[str] = []
     keys: list[str] = []
-    is_dry = bool(DRY.intersection(arguments))
     # The last option before the word that is looked at; "" before the first one.
     option = ""
     for word in map(shipped, arguments):
@@ -86,13 +86,14 @@ def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             option, _, value = word.partition("=")
             _refuse_option(option, word)
         if option == "--config":
-            keys += [value] if value else []
+            if value:
+                keys.append(value)
         elif value == word and _is_key(option, word):
             keys.append(word)
         else:
             words.append(word)
             if value:
-                _refuse_value(option, value, is_dry)
+                _refuse_value(option, value, is_dry=not DRY.isdisjoint(arguments))
     return words, keys
 
 

@@ -124,14 +124,13 @@ class Settings(Section):
         runs: dict[str, TrainSettings] = {}
         # Without axes, `product` would give one run with an empty name.
         for values in itertools.product(*axes.values()) if axes else ():
+            chosen = dict(zip(axes, values, strict=True))
             section = self.train.model_dump(by_alias=True)
-            for axis, value in zip(axes, values, strict=True):
-                (section if axis in TrainSettings.model_fields else section["options"])[axis] = (
-                    value
-                )
+            for axis, value in chosen.items():
+                keys = section if axis in TrainSettings.model_fields else section["options"]
+                keys[axis] = value
             name = "_".join(
-                axis.rpartition(".")[2] + _as_name(value)
-                for axis, value in zip(axes, values, strict=True)
+                axis.rpartition(".")[2] + _as_name(value) for axis, value in chosen.items()
             )
             if name in runs:
                 raise ValueError(

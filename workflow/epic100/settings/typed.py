@@ -49,7 +49,7 @@ def _value(place: Sequence[str], text: str, word: str) -> Any:
         value = yaml.safe_load(text)
         if takes_text and value is not None and not is_quoted:
             return text
-        json.dumps(value)  # This raises a TypeError for a date, and for any other type of YAML.
+        json.dumps(value)  # This raises a TypeError for a date, which YAML has and JSON does not.
     except (yaml.YAMLError, TypeError) as error:
         if takes_text:
             return text
