@@ -115,11 +115,6 @@ def test_a_few_segments_of_val_have_no_time_of_their_narration(segments):
     assert segments["train"]["narration_timestamp"].notna().all()
 
 
-def test_all_pairs_of_train_are_about_equally_frequent(segments):
-    counts = segments["train"].groupby(["verb_class", "noun_class"]).size()
-    assert counts.max() <= 1.5 * counts.min()
-
-
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_the_segments_of_a_video_do_not_depend_on_other_videos(split, tables, tmp_path):
     (video, *_) = (video for video in SHEET if video.split == split)
