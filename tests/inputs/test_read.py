@@ -4,327 +4,370 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 
-from epic100.inputs.archive import find_archive
+from epic100.inputs.archive import archive_lines, find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
 from epic100.inputs.read import KEPT, InputFiles, read_inputs
 from epic100.minikitchen import write_video
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import layered_settings
 from support.archive import VIDEOS, configure, run
-from support.checkout import epic100, run_snakemake, said
+from support.checkout import ROOT, epic100, run_snakemake, said
 
-TRAIN, VAL = "csv/EPIC_100_train.csv", "csv/EPIC_100_validation.csv"
+TRAIN = Path("csv/EPIC_100_train.csv")
+VAL = Path("csv/EPIC_100_validation.csv")
+TAIL_VERBS = Path("csv/EPIC_100_tail_verbs.csv")
+VERB_CLASSES = Path("csv/EPIC_100_verb_classes.csv")
+UNSEEN = Path("csv/EPIC_100_unseen_participant_ids_validation.csv")
+FILM = Path("archive/P01/P01_01.MP4")
+WEB_PAGE = "<!DOCTYPE html>\n<html><body>404</body></html>\n"
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
-@pytest.fixture
-def here(archive, monkeypatch):
+@pytest.fixture(autouse=True)
+def here(archive, monkeypatch) -> Path:
+    """The archive as the working folder, which each test may spoil."""
     monkeypatch.chdir(archive)
     return archive
 
 
 def read() -> list[Line]:
-    """What there is to say about the inputs of a run here."""
+    """Read the inputs of a run in the working folder."""
     config = layered_settings(["config.yaml"])
     return read_inputs(config, InputFiles.of(config), find_archive(config))
 
 
-def wrong() -> list[str]:
-    """The lines of what stops a run."""
+def errors() -> list[str]:
+    """The texts of the lines that stop a run."""
     return [line.words for line in read() if line.state in (WRONG, MISSING)]
 
 
-def val_rows_in_train(here):
-    rows = pd.concat([pd.read_csv(TRAIN, dtype=str), pd.read_csv(VAL, dtype=str)])
-    rows.to_csv(TRAIN, index=False)
+def notes() -> list[str]:
+    """The texts of the lines that stop no run."""
+    return [line.words for line in read() if line.state == NOTE]
 
 
-def swapped_csvs(here):
-    os.rename(TRAIN, "other")
-    os.rename(VAL, TRAIN)
-    os.rename("other", VAL)
+def edit(csv: Path, **columns) -> None:
+    """Replace columns of a CSV; a function makes the new column from the rows."""
+    pd.read_csv(csv, dtype=str).assign(**columns).to_csv(csv, index=False)
 
 
-def a_page_for_a_csv(here):
-    (here / TRAIN).write_text("<!DOCTYPE html>\n<html><body>404</body></html>\n")
+def add_val_to_train() -> None:
+    both = [pd.read_csv(path, dtype=str) for path in (TRAIN, VAL)]
+    pd.concat(both).to_csv(TRAIN, index=False)
 
 
-def a_pointer_for_a_csv(here):
-    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
-    (here / TRAIN).write_text(text)
+def swap(one: Path, other: Path) -> None:
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
 
 
-def a_file_in_two_layouts(here):
-    shutil.copy("archive/P01/P01_01.MP4", "archive/P01_01.MP4")
+def list_classes(count: int) -> None:
+    """Write a list of verb classes with this many names."""
+    names = "".join(f"{number},name{number}\n" for number in range(count))
+    VERB_CLASSES.write_text(f"id,key\n{names}")
 
 
-def a_file_with_two_endings(here):
-    shutil.copy("archive/P01/P01_01.MP4", "archive/P01/P01_01.mp4")
+def write_ids_in_small_letters() -> None:
+    edit(
+        TRAIN,
+        video_id=lambda rows: rows["video_id"].str.lower(),
+        participant_id=lambda rows: rows["participant_id"].str.lower(),
+    )
+    configure(Path(), videos={"sheet": "sheet.tsv", "root": "archive", "subset": True})
 
 
-def only_those_of_train(here):
-    configure(here, participants={"include": ["P01"]})
+def give_the_first_of_val(train: pd.DataFrame) -> pd.Series:
+    """The narration_ids of train, but the first one is that of val."""
+    return train["narration_id"].replace(train["narration_id"][0], "P02_102_0")
 
 
-def a_folder_for_a_model(here):
-    configure(here, predict={"model": "csv"})
+def use_model(verbs: int = 97, **changes) -> None:
+    """Predict with a model of this many verb classes, whose head is over pairs."""
+    save_model(TrainedModel({}, [(0, 1, 1)], verbs, 300, {}, {}), "model.pth")
+    configure(Path(), predict={"model": "model.pth"}, **changes)
 
 
-def no_such_model(here):
-    configure(here, predict={"model": "results/modle.pth"})
-
-
-def no_such_recipe(here):
-    configure(here, train={"config": "config/x3d_dmo.py"})
-
-
-def a_page_for_a_tail_list(here):
-    (here / "csv/EPIC_100_tail_verbs.csv").write_text("<html>404: Not Found</html>\n")
-
-
-def swapped_tail_lists(here):
-    (here / "csv/EPIC_100_tail_verbs.csv").write_text("noun\n1\n")
-
-
-def swapped_class_lists(here):
-    text = "id,key\n" + "".join(f"{number},name{number}\n" for number in range(300))
-    (here / "csv/EPIC_100_verb_classes.csv").write_text(text)
-
-
-def a_class_without_a_name(here):
-    (here / "csv/EPIC_100_verb_classes.csv").write_text("id,key\n0,take\n")
-
-
-def ids_in_other_letters(here):
-    rows = pd.read_csv(TRAIN, dtype=str)
-    rows["video_id"] = rows["video_id"].str.lower()
-    rows["participant_id"] = rows["participant_id"].str.lower()
-    rows.to_csv(TRAIN, index=False)
-    set_videos(here, subset=True)
-
-
-def one_id_in_both(here):
-    rows = pd.read_csv(TRAIN, dtype=str)
-    rows.loc[0, "narration_id"] = pd.read_csv(VAL, dtype=str).loc[0, "narration_id"]
-    rows.to_csv(TRAIN, index=False)
-
-
-def results_on_a_disk_that_is_gone(here):
-    os.symlink("/scratch/purged", "results")
-
-
-def a_file_for_results(here):
-    (here / "results").touch()
-
-
-def set_videos(here, **videos):
-    config = yaml.safe_load((here / "config.yaml").read_text())
-    configure(here, videos=config["videos"] | videos)
+def use_a_file_that_is_no_model() -> None:
+    use_model()
+    torch.save({"a": torch.zeros(1)}, "model.pth")
 
 
 @pytest.mark.parametrize(
-    "spoil, said_of_it",
+    "spoil, texts",
     [
-        (
-            val_rows_in_train,
-            [
-                "EPIC_100_train.csv: line ",
-                "'P02_102' (5 such rows)",
-                "whose split is train in the video sheet",
-            ],
+        pytest.param(
+            add_val_to_train,
+            # The split val has five rows.
+            ["EPIC_100_train.csv: line ", "'P02_102' (5 such rows)", "whose split is train in the"],
+            id="rows of val in train",
         ),
-        (swapped_csvs, ["EPIC_100_train.csv: line 2", "take the CSV of train"]),
-        (a_page_for_a_csv, ["EPIC_100_train.csv: is a web page"]),
-        (a_pointer_for_a_csv, ["EPIC_100_train.csv: is a pointer of git-lfs", "git lfs pull"]),
-        (
-            a_file_in_two_layouts,
-            [
-                "P01_01: there are two files, archive/P01/P01_01.MP4 and archive/P01_01.MP4",
-                "remove or rename",
-            ],
+        pytest.param(
+            partial(swap, TRAIN, VAL),
+            ["EPIC_100_train.csv: line 2", "take the CSV of train"],
+            id="swapped CSVs",
         ),
-        (a_file_with_two_endings, ["P01_01: there are two files"]),
-        (only_those_of_train, ["no segment of val is left", "of P02, whom `participants:`"]),
-        (a_folder_for_a_model, ["csv: is a folder; expected a finished model"]),
-        (no_such_model, ["results/modle.pth: no such file"]),
-        (
-            no_such_recipe,
+        pytest.param(
+            partial(TRAIN.write_text, WEB_PAGE),
+            ["EPIC_100_train.csv: is a web page"],
+            id="a web page for a CSV",
+        ),
+        pytest.param(
+            partial(TRAIN.write_text, LFS_POINTER),
+            ["EPIC_100_train.csv: is a pointer of git-lfs", "git lfs pull"],
+            id="a pointer of git-lfs for a CSV",
+        ),
+        pytest.param(
+            partial(shutil.copy, FILM, "archive/P01_01.MP4"),
+            [f"P01_01: there are two files, {FILM} and archive/P01_01.MP4", "remove or rename"],
+            id="one video in two layouts",
+        ),
+        pytest.param(
+            partial(shutil.copy, FILM, FILM.with_suffix(".mp4")),
+            ["P01_01: there are two files"],
+            id="one video with two suffixes",
+        ),
+        pytest.param(
+            partial(configure, Path(), participants={"include": ["P01"]}),
+            ["no segment of val is left", "of P02, whom `participants:`"],
+            id="only participants of train",
+        ),
+        pytest.param(
+            partial(configure, Path(), predict={"model": "csv"}),
+            ["csv: is a folder; expected a finished model"],
+            id="a folder for a model",
+        ),
+        pytest.param(
+            partial(configure, Path(), predict={"model": "results/modle.pth"}),
+            ["results/modle.pth: no such file"],
+            id="no such model",
+        ),
+        pytest.param(use_a_file_that_is_no_model, ["model.pth: "], id="no model in the file"),
+        pytest.param(
+            partial(use_model, verbs=3),
+            ["model.pth: a model of 3 verbs and 300 nouns, but"],
+            id="a model of other classes",
+        ),
+        pytest.param(
+            partial(use_model, export={"reduce": "heads"}),
+            ["`heads: pair`, which `export: reduce: heads` cannot fold"],
+            id="a model without the heads to fold",
+        ),
+        pytest.param(
+            partial(configure, Path(), train={"config": "config/x3d_dmo.py"}),
             ["config/x3d_dmo.py: no such MMEngine config", "did you mean config/x3d_demo.py?"],
+            id="no such recipe",
         ),
-        (a_page_for_a_tail_list, ["EPIC_100_tail_verbs.csv: is a web page"]),
-        (swapped_tail_lists, ["EPIC_100_tail_verbs.csv: line 1: column verb missing"]),
-        (
-            swapped_class_lists,
+        pytest.param(
+            partial(TAIL_VERBS.write_text, WEB_PAGE),
+            ["EPIC_100_tail_verbs.csv: is a web page"],
+            id="a web page for a tail list",
+        ),
+        pytest.param(
+            partial(TAIL_VERBS.write_text, "noun\n1\n"),
+            ["EPIC_100_tail_verbs.csv: line 1: column verb missing"],
+            id="the other tail list",
+        ),
+        pytest.param(
+            partial(list_classes, 300),
             ["verb 97 is in it, but `classes: verbs:` is 97", "`evaluate: verb_classes:`"],
+            id="the nouns for the verbs",
         ),
-        (a_class_without_a_name, ["EPIC_100_verb_classes.csv: no name for verb"]),
-        (
-            ids_in_other_letters,
+        pytest.param(
+            partial(list_classes, 1),
+            ["EPIC_100_verb_classes.csv: no name for verb"],
+            id="a class without a name",
+        ),
+        pytest.param(
+            write_ids_in_small_letters,
             ["EPIC_100_train.csv: none of its rows has a video of sheet.tsv", "capitals too"],
+            id="ids in small letters",
         ),
-        (
-            results_on_a_disk_that_is_gone,
+        pytest.param(
+            partial(os.symlink, "/scratch/purged", "results"),
             ["results: is a file, or a link to a folder that is gone"],
+            id="results on a disk that is gone",
         ),
-        (a_file_for_results, ["results: is a file, or a link"]),
-        (one_id_in_both, ["narration_id P02_102_0 is in both"]),
+        pytest.param(
+            partial(edit, TRAIN, narration_id=give_the_first_of_val),
+            ["narration_id P02_102_0 is in both"],
+            id="one narration_id in both splits",
+        ),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_is_wrong_with_an_input_is_a_line_that_says_what_to_do(here, spoil, said_of_it):
-    assert wrong() == []
-    spoil(here)
-    for _ in ("read", "as kept"):
-        lines = wrong()
-        assert any(all(words in line for words in said_of_it) for line in lines), lines
+def test_an_error_in_an_input_is_a_line_that_says_what_to_do(spoil, texts):
+    assert errors() == []
+    spoil()
+    first = errors()
+    assert any(all(text in line for text in texts) for line in first), first
+    assert errors() == first, "the second reading repeats the stored lines"
 
 
-def test_all_that_is_wrong_is_said_at_once(here):
-    val_rows_in_train(here)
-    a_file_in_two_layouts(here)
-    a_page_for_a_tail_list(here)
-    assert len(wrong()) == 3
+def test_all_errors_are_reported_at_once():
+    add_val_to_train()
+    shutil.copy(FILM, "archive/P01_01.MP4")
+    TAIL_VERBS.write_text(WEB_PAGE)
+    assert len(errors()) == 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["epic100 run", "snakemake"])
-def test_no_run_begins_with_a_wrong_input_and_the_reason_is_on_the_screen(here, way):
-    a_page_for_a_tail_list(here)
-    if way == "snakemake":
-        done = run(here, "-n", "results/scan/P01.tsv", well=False)
-    else:
-        done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(partial(epic100, "run"), id="epic100 run"),
+        pytest.param(partial(run_snakemake, "all", "-s", str(ROOT / "Snakefile")), id="snakemake"),
+    ],
+)
+def test_no_run_begins_with_an_error_in_an_input(here, program):
+    TAIL_VERBS.write_text(WEB_PAGE)
+    done = program("-n", "--configfile", "config.yaml", cwd=here, well=False)
     assert "EPIC_100_tail_verbs.csv: is a web page" in said(done)
-    assert not (here / "results").exists()
+    assert not Path("results").exists()
 
 
 @pytest.mark.slow
-def test_a_folder_that_cannot_be_written_is_one_line_of_a_run(here):
-    (here / KEPT).mkdir(parents=True)
+def test_a_run_that_cannot_store_what_it_read_ends_with_one_line(here):
+    Path(KEPT).mkdir(parents=True)
     done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
     (line,) = said(done).splitlines()
     assert f"{KEPT}: not written: " in line
 
 
-def test_a_model_of_other_classes_or_without_heads_to_fold_is_known_before_the_run(here):
-    configure(here, predict={"model": "model.pth"})
-    torch.save({"a": torch.zeros(1)}, "model.pth")
-    assert "model.pth" in wrong()[0]
-    save_model(TrainedModel({}, [(0, 1, 1)], 3, 300, {}, {}), "model.pth")
-    assert "model.pth: a model of 3 verbs and 300 nouns, but" in wrong()[0]
-    save_model(TrainedModel({}, [(0, 1, 1)], 97, 300, {}, {}), "model.pth")
-    assert wrong() == []
-    configure(here, predict={"model": "model.pth"}, export={"reduce": "heads"})
-    assert "`heads: pair`, which `export: reduce: heads` cannot fold" in wrong()[0]
-
-
-def test_what_was_read_is_kept_until_a_file_changes(here):
+def test_lines_about_contents_are_stored_until_a_file_changes():
     first = read()
-    kept = json.loads((here / KEPT).read_text())
-    kept["lines"].append(["note", "annotations", "kept"])
-    (here / KEPT).write_text(json.dumps(kept))
-    assert Line("note", "annotations", "kept") in read()
-    rows = pd.read_csv(TRAIN, dtype=str).iloc[:-1]
-    rows.to_csv(TRAIN, index=False)
+    added = Line(NOTE, "annotations", "added to the stored lines")
+    stored = json.loads(Path(KEPT).read_text())
+    stored["lines"].append([added.state, added.topic, added.words])
+    Path(KEPT).write_text(json.dumps(stored))
+    assert added in read()
+    pd.read_csv(TRAIN, dtype=str).iloc[:-1].to_csv(TRAIN, index=False)
     changed = read()
-    assert Line("note", "annotations", "kept") not in changed and changed != first
-    (here / KEPT).write_text("{")
-    assert read() == changed
+    assert added not in changed and changed != first
+    Path(KEPT).write_text("{")
+    assert read() == changed, "a broken file of stored lines is ignored"
 
 
-def test_a_film_of_no_row_and_films_of_one_size_are_notes(here):
-    shutil.copy("archive/P01/P01_01.MP4", "archive/P01/P01_77.MP4")
-    shutil.copy("archive/P02/P02_101.MP4", "archive/P02/P02_102.MP4")
-    notes = [line.words for line in read() if line.state == NOTE]
-    assert wrong() == [] and len(notes) == 2
-    assert "archive/P02/P02_101.MP4 and archive/P02/P02_102.MP4" in notes[0]
-    assert "sheet.tsv has no row for 1 of the films: archive/P01/P01_77.MP4" in notes[1]
+def put_a_folder_in_place_of_a_film() -> None:
+    FILM.unlink()
+    FILM.mkdir()
 
 
-def a_page_for_a_film(here):
-    (here / "archive/P01/P01_01.MP4").write_text("<!DOCTYPE html>\n")
-
-
-def a_folder_of_frames_for_a_film(here):
-    (here / "archive/P01/P01_01.MP4").unlink()
-    (here / "archive/P01/P01_01.MP4").mkdir()
-
-
-def minutes_for_seconds(here):
-    rows = pd.read_csv(VAL, dtype=str)
-    rows.loc[1:, ["start_timestamp", "stop_timestamp"]] = ["00:01:12.00", "00:01:13.00"]
-    rows.to_csv(VAL, index=False)
-
-
-def the_list_of_test(here):
-    text = "participant_id\nP09\nP29\n"
-    (here / "csv/EPIC_100_unseen_participant_ids_validation.csv").write_text(text)
-
-
-def classes_of_epic_55(here):
-    text = "id,key\n" + "".join(f"{number},name{number}\n" for number in range(97))
-    (here / "csv/EPIC_100_verb_classes.csv").write_text(text)
-    configure(here, classes={"verbs": 125, "nouns": 352})
+def use_the_classes_of_epic_55() -> None:
+    list_classes(97)
+    configure(Path(), classes={"verbs": 125, "nouns": 352})
 
 
 @pytest.mark.parametrize(
-    "spoil, said_of_it",
+    "spoil, text",
     [
-        (classes_of_epic_55, "verb_classes.csv: names 97 of the 125 classes of `classes: verbs:`"),
-        (a_page_for_a_film, "or too small for a film: archive/P01/P01_01.MP4; "),
-        (a_folder_of_frames_for_a_film, "a folder, not readable by you, or too small for a film: "),
-        (
-            minutes_for_seconds,
+        pytest.param(
+            use_the_classes_of_epic_55,
+            "verb_classes.csv: names 97 of the 125 classes of `classes: verbs:`",
+            id="too few class names",
+        ),
+        pytest.param(
+            partial(FILM.write_text, WEB_PAGE),
+            f"or too small for a film: {FILM}; ",
+            id="a web page for a film",
+        ),
+        pytest.param(
+            put_a_folder_in_place_of_a_film,
+            "a folder, not readable by you, or too small for a film: ",
+            id="a folder for a film",
+        ),
+        pytest.param(
+            partial(shutil.copy, FILM, "archive/P01/P01_77.MP4"),
+            "sheet.tsv has no row for 1 of the films: archive/P01/P01_77.MP4",
+            id="a film that the sheet does not list",
+        ),
+        pytest.param(
+            partial(shutil.copy, "archive/P02/P02_101.MP4", "archive/P02/P02_102.MP4"),
+            "archive/P02/P02_101.MP4 and archive/P02/P02_102.MP4",
+            id="films of one size",
+        ),
+        pytest.param(
+            # The video lasts 8 seconds, and the first of its five segments stays as it is.
+            lambda: edit(
+                VAL,
+                start_timestamp=lambda rows: rows["start_timestamp"].where(
+                    rows.index < 1, "00:01:12.00"
+                ),
+                stop_timestamp=lambda rows: rows["stop_timestamp"].where(
+                    rows.index < 1, "00:01:13.00"
+                ),
+            ),
             "EPIC_100_validation.csv: 4 segments begin after the end of their video "
             "by sheet.tsv, such as P02_102_1",
+            id="minutes for seconds",
         ),
-        (
-            the_list_of_test,
+        pytest.param(
+            partial(UNSEEN.write_text, "participant_id\nP09\nP29\n"),
             "participant_ids_validation.csv: none of its participants has a segment",
+            id="the unseen participants of test",
         ),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_costs_only_its_own_segments_or_figures_is_a_note(here, spoil, said_of_it):
-    spoil(here)
-    notes = [line.words for line in read() if line.state == NOTE]
-    assert wrong() == [] and len(notes) == 1 and said_of_it in notes[0]
+def test_a_fault_that_costs_only_its_own_segments_or_figures_is_a_note(spoil, text):
+    spoil()
+    (note,) = notes()
+    assert text in note and errors() == []
 
 
-def test_a_link_to_the_same_file_is_not_a_second_file(here):
-    os.link(VIDEOS[0].path("archive"), "archive/P01_01.MP4")
-    assert wrong() == []
+def test_a_hard_link_to_a_film_is_not_a_second_file():
+    os.link(FILM, "archive/P01_01.MP4")
+    assert errors() == []
+
+
+def test_the_disk_is_asked_once_for_the_state_of_a_film():
+    """It was asked four times, and the disk of a network answers slowly."""
+    config = layered_settings(["config.yaml"])
+    archive = find_archive(config)
+    with patch.object(Path, "stat", autospec=True, side_effect=Path.stat) as stat:
+        list(archive_lines(config, archive))
+    assert [call.args[0] for call in stat.call_args_list].count(FILM) == 1
 
 
 @pytest.mark.slow
-def test_a_trimmed_video_is_named_on_the_screen_when_its_scan_ends(here):
-    write_video(replace(VIDEOS[0], duration=4.0), VIDEOS[0].path("archive"), seed=2)
+def test_the_end_of_a_scan_names_a_trimmed_video(here):
+    write_video(replace(VIDEOS[0], duration=4.0), FILM, seed=2)
     words = ["run", "--cores", "1", "results/scan/P01.tsv", "--configfile", "config.yaml"]
-    shown = said(epic100(*words, cwd=here))
-    assert "scan P01: WARNING: P01_01: its pictures last " in shown
-    assert "`videos: accept: [P01_01]`" in shown
+    screen = said(epic100(*words, cwd=here))
+    assert "scan P01: WARNING: P01_01: its pictures last " in screen
+    assert "`videos: accept: [P01_01]`" in screen
+
+
+@pytest.fixture
+def segments_made(here) -> dict:
+    """The content of results/run.json after a run to the val segments."""
+    run(here, "results/segments/val.txt", "--cores", "1")
+    return json.loads(Path("results/run.json").read_text())
 
 
 @pytest.mark.slow
-def test_a_call_says_in_what_it_differs_from_the_one_that_made_the_results(here):
-    target = ["results/segments/val.txt", "--cores", "1"]
-    run(here, *target)
-    made = json.loads((here / "results/run.json").read_text())
-    assert made["configfiles"] == ["config.yaml"]
-    assert made["settings"]["videos"] == {"sheet": "sheet.tsv", "root": "archive"}
-    assert {TRAIN, VAL} < set(made["inputs"])
-    assert "-> " not in said(run(here, "-n", *target))
+def test_run_json_has_config_files_settings_and_inputs(segments_made):
+    assert segments_made["configfiles"] == ["config.yaml"]
+    assert segments_made["settings"]["videos"] == {"sheet": "sheet.tsv", "root": "archive"}
+    assert {str(TRAIN), str(VAL)} < set(segments_made["inputs"])
+
+
+@pytest.mark.slow
+def test_a_call_names_its_differences_from_the_run_that_made_the_results(here, segments_made):
+    dry_run = partial(run, here, "-n", "results/segments/val.txt")
+    assert "-> " not in said(dry_run())
     configure(here, train={"epochs": 3})
-    shown = said(run(here, "-n", *target))
-    assert "since the last run into results/: train.epochs (default) -> 3" in shown
-    assert "Snakemake cannot tell" not in shown
-    shutil.rmtree(here / ".snakemake")
-    assert "Snakemake cannot tell" in said(run(here, "-n", *target))
-    shown = said(run_snakemake("-n", "results/scan/P01.tsv", "--directory", str(here)))
-    assert "results/ was made with --configfile config.yaml, this call has no" in shown
-    assert json.loads((here / "results/run.json").read_text()) == made
+    screen = said(dry_run())
+    assert "since the last run into results/: train.epochs (default) -> 3" in screen
+    assert "Snakemake cannot tell" not in screen
+    shutil.rmtree(".snakemake")
+    assert "Snakemake cannot tell" in said(dry_run())
+    screen = said(run_snakemake("-n", "results/scan/P01.tsv", "--directory", str(here)))
+    assert "results/ was made with --configfile config.yaml, this call has no" in screen
+    assert json.loads(Path("results/run.json").read_text()) == segments_made

@@ -1,3 +1,7 @@
+"""The config of a lab's model becomes one for our segments, or an error."""
+
+from pathlib import Path
+
 import pytest
 
 from epic100.base.errors import EpicError
@@ -28,31 +32,24 @@ test_dataloader = dict(batch_size=1, num_workers=8, dataset=dict(
 """
 
 
-@pytest.fixture
-def lab_config(tmp_path):
-    """Writes the lab's config with changes of its text, and returns its file."""
-    path = tmp_path / "x3d_s_lab.py"
-
-    def written(*changes):
-        text = LAB_CONFIG
-        for before, after in changes:
-            assert before in text
-            text = text.replace(before, after)
-        path.write_text(text)
-        return path
-
-    return written
+def write_config(folder: Path, *changes: tuple[str, str]) -> Path:
+    """Write the lab's config, with texts of it replaced: (before, after)."""
+    text = LAB_CONFIG
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    (folder / "x3d_s_lab.py").write_text(text)
+    return folder / "x3d_s_lab.py"
 
 
-def converted(path):
-    """The model, the dataset of the test and the notes that a config becomes."""
+def converted(path: Path):
+    """Convert a config: the model, the dataset of the test and the notes that it becomes."""
     config, notes = predicting_config(read_config(path), "lab")
     return config["model"], config["test_dataloader"]["dataset"], notes
 
 
-def test_a_lab_s_config_becomes_its_model_over_our_segments(lab_config):
-    model, dataset, notes = converted(lab_config())
-    assert len(notes) == 1 and "`predict: {clips: 10, crops: 3}`" in notes[0]
+def test_the_pipeline_of_a_lab_becomes_the_steps_of_ours(tmp_path):
+    model, dataset, notes = converted(write_config(tmp_path))
     assert model["cls_head"]["num_classes"] == 3477 and model["backbone"]["gamma_d"] == 2.2
     assert dataset["type"] == "EpicSegmentVideoDataset" and dataset["test_mode"]
     opened, sample, decoded, *_, crop, _, packed = dataset["pipeline"]
@@ -61,15 +58,16 @@ def test_a_lab_s_config_becomes_its_model_over_our_segments(lab_config):
     assert sample["test_mode"] and decoded == {"type": "DecodeSegment"}
     assert crop == {"type": "CenterCrop", "crop_size": 182}
     assert packed["type"] == "PackActionInputs" and "narration_id" in packed["meta_keys"]
+    (note,) = notes
+    assert "`predict: {clips: 10, crops: 3}`" in note
 
 
-def test_a_lab_s_own_reader_is_known_by_its_place_and_named(lab_config):
-    opening = "'DecordInit', num_threads=1"
-    path = lab_config((opening, "'LabSegmentInit', clock=60"), ("DecordDecode", "LabDecode"))
-    _, dataset, notes = converted(path)
-    steps = [step["type"] for step in dataset["pipeline"]]
-    assert (steps[0], steps[2]) == ("OpenSegment", "DecodeSegment")
-    assert [note.split(" ")[0] for note in notes[:2]] == ["LabSegmentInit", "LabDecode"]
+def test_the_steps_around_the_sampling_step_may_be_the_lab_s_own(tmp_path):
+    opening = ("'DecordInit', num_threads=1", "'LabSegmentInit', clock=60")
+    _, dataset, notes = converted(write_config(tmp_path, opening, ("DecordDecode", "LabDecode")))
+    first, _, third, *_ = dataset["pipeline"]
+    assert (first["type"], third["type"]) == ("OpenSegment", "DecodeSegment")
+    assert notes[0].startswith("LabSegmentInit ") and notes[1].startswith("LabDecode ")
 
 
 @pytest.mark.parametrize(
@@ -84,28 +82,34 @@ def test_a_lab_s_own_reader_is_known_by_its_place_and_named(lab_config):
         ("pipeline=test_pipeline, ", "", "its test pipeline is no list of steps"),
     ],
 )
-def test_a_config_that_has_no_counterpart_is_one_error(lab_config, before, after, words):
+def test_a_config_that_has_no_counterpart_is_one_error(before, after, words, tmp_path):
     with pytest.raises(EpicError, match=f"lab: .*{words}"):
-        converted(lab_config((before, after)))
-
-
-def test_a_config_that_does_not_read_is_one_error(lab_config, tmp_path):
-    with pytest.raises(EpicError, match=r"x3d_s_lab\.py: not readable as an MMEngine config"):
-        read_config(lab_config((LAB_CONFIG, "_base_ = '../nowhere.py'\n")))
-    with pytest.raises(EpicError, match=r"no such MMAction2 config"):
-        read_config(tmp_path / "gone.py")
+        converted(write_config(tmp_path, (before, after)))
 
 
 @pytest.mark.parametrize(
-    "step, kept, clips",
+    "name, words",
+    [
+        ("broken.py", r"broken\.py: not readable as an MMEngine config"),
+        ("gone.py", r"gone\.py: no such MMAction2 config"),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_error(name, words, tmp_path):
+    (tmp_path / "broken.py").write_text("_base_ = '../nowhere.py'\n")
+    with pytest.raises(EpicError, match=words):
+        read_config(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "step, expected, clips",
     [
         ("type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8", {"num_clips": 8}, 1),
         ("type='UniformSample', clip_len=16, num_clips=4", {"num_clips": 1, "clip_len": 16}, 4),
     ],
 )
-def test_frames_over_the_whole_segment_stay_so(lab_config, step, kept, clips):
+def test_frames_over_the_whole_segment_stay_so(step, expected, clips, tmp_path):
     dense = "type='SampleFrames', clip_len=13, frame_interval=6, num_clips=10"
-    _, dataset, notes = converted(lab_config((dense, step)))
+    _, dataset, notes = converted(write_config(tmp_path, (dense, step)))
     sample = dataset["pipeline"][1]
-    assert sample["type"] in step and sample["test_mode"] and kept.items() <= sample.items()
+    assert sample["type"] in step and sample["test_mode"] and expected.items() <= sample.items()
     assert f"`predict: {{clips: {clips}, crops: 3}}`" in notes[-1]

@@ -1,4 +1,4 @@
-"""A lab's list against the official rows, also by the command as docs/migration.md shows it."""
+"""A lab's list of segments is matched with the official rows (docs/migration.md)."""
 
 import shutil
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
-from epic100.migrate.lists import check_list, match_list
-from epic100.segments.annotations import index_segments, load_annotations, read_annotations
+from epic100.migrate.lists import WHOLE_VIDEO, check_list, match_list
+from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table, write_scan_table
 from support.lab import write_sheet
@@ -22,14 +22,16 @@ CLASSES = {"num_verbs": 97, "num_nouns": 300}
 @pytest.fixture
 def official(lab, tmp_path):
     """The lab's CSV; one narration is a word that pandas takes for a missing value."""
-    source, copy = lab.folder / "annotations/EPIC_100_train.csv", tmp_path / "official.csv"
-    words = rows_of(source, ",")[0]["narration"]
-    copy.write_text(source.read_text().replace(f",{words},", ",null,", 1))
+    source = lab.folder / "annotations/EPIC_100_train.csv"
+    narration = rows_of(source, ",")[0]["narration"]
+    copy = tmp_path / "official.csv"
+    copy.write_text(source.read_text().replace(f",{narration},", ",null,", 1))
     return copy
 
 
 @pytest.fixture
 def rows(official):
+    """The rows of the official CSV, each as texts by column."""
     return rows_of(official, ",")
 
 
@@ -46,7 +48,7 @@ def write_lab_list(rows, path, shift=0):
 
 @pytest.fixture
 def match(lab, official, tmp_path):
-    """The match of rows as a lab's list."""
+    """Matches rows, written as a lab's list, with the official rows."""
 
     def matched(rows, against=official, shift=0):
         path = write_lab_list(rows, tmp_path / "lab.txt", shift)
@@ -59,54 +61,57 @@ def match(lab, official, tmp_path):
 def call(lab, official, tmp_path):
     """Calls the command with rows as the lab's old list `train.txt`."""
 
-    def called(command, rows, out, *more):
+    def called(command, rows, out, *options):
         old = write_lab_list(rows, tmp_path / "train.txt")
         sheet = write_sheet(lab.videos.values(), tmp_path)
-        words = [old, "--annotations", official, "--sheet", sheet, "--out", out, *more]
+        words = [old, "--annotations", official, "--sheet", sheet, "--out", out, *options]
         assert main(["migrate", command, *map(str, words)]) == 0
 
     return called
 
 
 @pytest.mark.parametrize("shift", [0, 1])
-def test_every_line_finds_its_row_and_that_row_s_id_and_times(lab, official, rows, match, shift):
-    kept = [row for row in rows if int(row["start_frame"]) > 1][::-1]
-    found = match(kept, shift=-shift)
+def test_a_line_gets_the_id_and_the_times_of_its_official_row(lab, official, rows, match, shift):
+    reversed_rows = [row for row in rows if int(row["start_frame"]) > 1][::-1]
+    found = match(reversed_rows, shift=-shift)
     assert found.matched.all() and not found.relabelled.any()
     table = read_annotations(official, lab.videos, split=None, **CLASSES)
-    expected = table.set_index("narration_id").loc[[row["narration_id"] for row in kept]]
+    expected = table.set_index("narration_id").loc[[row["narration_id"] for row in reversed_rows]]
     pd.testing.assert_frame_equal(found.rows[table.columns], expected.reset_index()[table.columns])
 
 
-def test_a_line_twice_with_other_labels_or_at_another_time_is_a_stranger(rows, match):
-    twice = dict(rows[3])
-    rows[2]["noun_class"] = "299"
+def test_a_line_without_an_official_row_has_the_times_of_the_list(rows, match):
     rows[4]["start_frame"] = str(int(rows[4]["start_frame"]) + 9)
-    found = match([*rows, twice])
-    assert (~found.matched).nonzero()[0].tolist() == [2, 4, len(rows)]
-    # A line twice counted as one with other labels.
-    assert found.relabelled.nonzero()[0].tolist() == [2]
-    # A stranger keeps the list's own frames, by the annotation clock.
+    found = match(rows)
+    assert (~found.matched).nonzero()[0].tolist() == [4] and not found.relabelled.any()
+    # Videos of the extension, with three digits, are annotated at 50 frames a second.
     rate = 50 if len(rows[4]["video_id"].split("_")[1]) == 3 else 60
     assert found.rows["start_seconds"].iloc[4] == int(rows[4]["start_frame"]) / rate
-    assert found.rows["narration_id"].iloc[-1] == f"{twice['video_id']}_line{len(rows) + 1}"
+    assert found.rows["narration_id"].iloc[4] == f"{rows[4]['video_id']}_line5"
 
 
-def test_a_list_of_another_split_or_clock_is_refused(lab, rows, match):
+def test_a_line_with_other_labels_is_told_from_a_line_that_is_there_twice(rows, match):
+    twice = dict(rows[3])
+    rows[2]["noun_class"] = "299"
+    found = match([*rows, twice])
+    assert (~found.matched).nonzero()[0].tolist() == [2, len(rows)]
+    assert found.relabelled.nonzero()[0].tolist() == [2]
+
+
+def test_a_list_of_another_split_is_refused(lab, rows, match):
     other = lab.folder / "annotations/EPIC_100_validation.csv"
     with pytest.raises(EpicError, match=r"lab\.txt: 0 of \d+ lines are rows of .*annotation clock"):
         match(rows, against=other)
 
 
-def test_a_list_becomes_official_rows_or_a_segment_list_as_annotate_gives_them(
-    call, lab, rows, tmp_path, capsys
-):
-    kept, out = [row for row in rows if row["video_id"] != "P03_07"], tmp_path / "lab.csv"
-    call("list", kept[::-1], out)
-    assert f"{len(kept)} lines are rows of" in capsys.readouterr().out
-    assert rows_of(out, ",") == kept
-    classes = {"verbs": 97, "nouns": 300}
-    assert len(load_annotations(out, lab.videos, split="train", classes=classes)) == len(kept)
+def test_a_list_becomes_the_official_csv_of_its_rows(call, rows, tmp_path, capsys):
+    listed = [row for row in rows if row["video_id"] != "P03_07"]
+    call("list", listed[::-1], tmp_path / "lab.csv")
+    assert f"{len(listed)} lines are rows of" in capsys.readouterr().out
+    assert rows_of(tmp_path / "lab.csv", ",") == listed
+
+
+def test_a_list_becomes_the_segment_list_that_annotate_writes(call, lab, rows, tmp_path):
     call("list", rows, tmp_path / "ours.txt")
     expected = read_segments(f"{lab.results}/segments/train.txt")
     pd.testing.assert_frame_equal(read_segments(tmp_path / "ours.txt"), expected)
@@ -122,46 +127,38 @@ def damaged_scans(lab, tmp_path):
     return folder
 
 
-def test_what_is_damaged_and_what_lacks_is_named(
+def test_damaged_and_missing_segments_are_counted_and_named(
     call, lab, rows, match, damaged_scans, tmp_path, capsys
 ):
-    lacking = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
-    kept = [row for row in rows if row not in lacking]
-    segments = index_segments(match(kept).rows, lab.videos)
-    touched = segments["path"].str.startswith("P02") & (segments["start"] < 200)
-    lines = [str(i + 1) for i in (touched & (segments["stop"] > 100)).to_numpy().nonzero()[0]]
-    call("check", kept, tmp_path / "findings.tsv", "--scans", damaged_scans)
-    findings = rows_of(tmp_path / "findings.tsv")
-    damaged = [row for row in findings if row["verdict"] == "damaged"]
-    assert [row["line"] for row in damaged] == lines != []
-    assert {row["reason"] for row in damaged} == {"touches damaged frames 100-200 (gaps)"}
-    reasons = {row["narration_id"]: row["reason"] for row in findings if row["line"] == "0"}
-    whole = "the list has no segment of its video"
-    assert reasons == {
-        row["narration_id"]: whole * (row["video_id"] == "P03_07") for row in lacking
+    missing = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
+    listed = [row for row in rows if row not in missing]
+    segments = index_segments(match(listed).rows, lab.videos)
+    on_damage = segments["path"].str.startswith("P02") & (segments["start"] < 200)
+    lines = (on_damage & (segments["stop"] > 100)).to_numpy().nonzero()[0] + 1
+    call("check", listed, tmp_path / "findings.tsv", "--scans", damaged_scans)
+    findings = pd.read_csv(tmp_path / "findings.tsv", sep="\t", keep_default_na=False)
+    damaged = findings[findings["verdict"] == "damaged"]
+    assert damaged["line"].tolist() == lines.tolist() != []
+    assert set(damaged["reason"]) == {"touches damaged frames 100-200 (gaps)"}
+    unlisted = findings[findings["line"] == 0]
+    assert dict(zip(unlisted["narration_id"], unlisted["reason"], strict=True)) == {
+        row["narration_id"]: WHOLE_VIDEO if row["video_id"] == "P03_07" else "" for row in missing
     }
-    said = capsys.readouterr().out
-    sound = len(kept) - len(lines)
-    before, after = (
-        len({(row["verb_class"], row["noun_class"]) for row in some}) for some in (kept, rows)
-    )
-    for words in (
-        f"\n{sound} sound, {len(lines)} on damaged frames or videos, 0 in",
-        f"\n  {len(lines)}: touches damaged frames\n",
-        f"\n{len(lacking)} sound segments lack, {len(lacking) - 1} of them in the 1 videos",
-        f"\n{before} verb-noun pairs; {after} with",
-    ):
-        assert words in said
+    screen = capsys.readouterr().out
+    assert f"\n{len(listed) - len(lines)} sound, {len(lines)} on damaged frames" in screen
+    assert f"\n  {len(lines)}: touches damaged frames\n" in screen
+    assert f"\n{len(missing)} sound segments lack, {len(missing) - 1} of them in the 1 vi" in screen
 
 
-def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
-    lab, rows, match, tmp_path, damaged_scans
-):
+def test_no_segment_of_a_video_that_was_not_scanned_is_missing(lab, rows, match, damaged_scans):
     (damaged_scans / "P01.tsv").unlink()
-    found = match(rows[1:])
-    findings = check_list(found, lab.videos, damaged_scans)
+    # The first row is of P01_01.
+    findings = check_list(match(rows[1:]), lab.videos, damaged_scans)
+    assert "lacking" not in set(findings["verdict"])
     not_scanned = findings[findings["verdict"] == "not scanned"]
     assert set(not_scanned["video_id"]) == {"P01_01"} and not_scanned["reason"].eq("").all()
-    assert not (findings["verdict"] == "lacking").any()
+
+
+def test_a_folder_without_scan_tables_is_refused(lab, rows, match, tmp_path):
     with pytest.raises(EpicError, match="no scan table; expected"):
-        check_list(found, lab.videos, tmp_path / "nowhere")
+        check_list(match(rows), lab.videos, tmp_path / "nowhere")

@@ -1,3 +1,5 @@
+"""The verb-noun pair of each output of a lab's model, from a text file or the train list."""
+
 from collections import Counter
 
 import pytest
@@ -8,17 +10,17 @@ from epic100.migrate.checkpoint import order_of_list, read_pair_order
 PAIRS = [(9, 7), (0, 5), (2, 2), (0, 1)]
 
 
-FORMS = {
-    "verb noun, the line is the output": [f"{v} {n}" for v, n in PAIRS],
-    "with commas and a header": ["verb,noun", *[f"{v},{n}" for v, n in PAIRS]],
-    "with empty lines and a byte order mark": ["\ufeff9 7", "", "0 5", "2 2", "0 1"],
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_pair_order_is_read_in_the_forms_that_labs_write(tmp_path, form):
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("9 7\n0 5\n2 2\n0 1\n", id="spaces"),
+        pytest.param("verb,noun\n9,7\n0,5\n2,2\n0,1\n", id="commas and a header"),
+        pytest.param("\ufeff9 7\n\n0 5\n2 2\n0 1\n", id="byte order mark and an empty line"),
+    ],
+)
+def test_a_pair_order_is_read_in_the_forms_that_labs_write(text, tmp_path):
     path = tmp_path / "pairs.txt"
-    path.write_text("\n".join(FORMS[form]) + "\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     assert read_pair_order(path) == PAIRS
 
 
@@ -32,26 +34,30 @@ def test_a_pair_order_is_read_in_the_forms_that_labs_write(tmp_path, form):
         ("0 7 1\n1 8 5\n", r"line 1: '0 7 1'"),
         ("0 1\n5 2\n0 1\n", r"verb 0 with noun 1 is there twice"),
         ("", r"0 pairs"),
-        (None, "cannot be read as text"),
+        ("\xff", "cannot be read as text"),
     ],
 )
-def test_what_is_no_pair_order_names_the_line(tmp_path, text, words):
+def test_a_file_that_is_no_pair_order_is_refused_with_the_line(text, words, tmp_path):
     path = tmp_path / "pairs.txt"
-    if text is not None:
-        path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(EpicError, match=rf"pairs\.txt: {words}"):
         read_pair_order(path)
 
 
-def test_the_order_of_a_train_list_is_sorted_or_as_seen(tmp_path):
+@pytest.mark.parametrize(
+    "order, pairs",
+    [("first-seen", [(9, 7), (0, 5), (2, 2)]), ("sorted", [(0, 5), (2, 2), (9, 7)])],
+)
+def test_a_train_list_gives_the_order_and_the_counts_of_its_pairs(order, pairs, tmp_path):
+    labels = ("9 7", "0 5", "9 7", "2 2", "-1 -1")
     path = tmp_path / "train.txt"
-    seen = [*PAIRS, PAIRS[0], PAIRS[2], (-1, -1)]
     path.write_text(
-        "".join(f"P01/P01_01.MP4 {i} {i + 9} {v} {n}\n" for i, (v, n) in enumerate(seen))
+        "".join(f"P01/P01_01.MP4 {n} {n + 9} {label}\n" for n, label in enumerate(labels))
     )
-    counts = Counter({(9, 7): 2, (2, 2): 2, (0, 5): 1, (0, 1): 1})
-    assert order_of_list(path, "first-seen") == (PAIRS, counts)
-    assert order_of_list(path, "sorted") == (sorted(PAIRS), counts)
-    path.write_text("P01/P01_01.MP4 0 9 -1 -1\n")
+    assert order_of_list(path, order) == (pairs, Counter({(9, 7): 2, (0, 5): 1, (2, 2): 1}))
+
+
+def test_a_train_list_without_labels_is_refused(tmp_path):
+    (tmp_path / "train.txt").write_text("P01/P01_01.MP4 0 9 -1 -1\n")
     with pytest.raises(EpicError, match="no line with a verb and a noun"):
-        order_of_list(path, "sorted")
+        order_of_list(tmp_path / "train.txt", "sorted")

@@ -1,9 +1,9 @@
-import importlib.util
+"""The clips of a participant's segments, and the list of them that MMAction2 reads."""
+
 import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from mmaction.datasets import VideoDataset
@@ -17,20 +17,19 @@ from epic100.segments.segment_list import read_segments
 from epic100.settings import read_settings
 from support.archive import jobs, run
 from support.bad_decoders import Orders
+from support.checkout import needs_decord
 from support.lab import Lab
 from support.tables import rows_of
 from support.this_process import records_of
 
 pytestmark = pytest.mark.slow
 
-DECODERS = ("PyAV", "Decord") if importlib.util.find_spec("decord") else ("PyAV",)
-
 
 class Kitchen:
-    """P01's train segments of the lab, and a folder for their clips."""
+    """Train segments of one of the lab's videos, P01_01, and a folder for their clips."""
 
     def __init__(self, lab: Lab, folder: Path):
-        self.videos = [v for v in lab.videos.values() if v.participant_id == "P01"]
+        self.videos, self.folder = [lab.videos["P01_01"]], folder
         self.results, self.root = Path(lab.results), Path(lab.root)
         self.segments = folder / "train.txt"
         lines = (self.results / "clean/train.txt").read_text().splitlines(keepends=True)
@@ -38,87 +37,111 @@ class Kitchen:
         self.table = folder / "clips/train/P01.tsv"
         self.orders = Orders(folder / "orders", cut_clips)
 
-    def cut(self, height=48, stall=60.0, root=None):
-        settings = {"clips": {"height": height, "crf": 30}, "scan": {"stall_seconds": stall}}
-        inputs = {"segments": self.segments, "index": self.results / "scan/P01.index.npz"}
-        options = inputs | {"settings": read_settings(settings), "cut": self.orders.function}
-        with records_of("epic100.proxy.precut") as self.lines:
-            return cut_participant(self.videos, root or self.root, self.table, **options)
+    def cut(self, height=48, stall_seconds=60.0, root=None):
+        """Cut the clips with an encoder that obeys `orders`, and return the rows of the table."""
+        settings = {
+            "clips": {"height": height, "crf": 30},
+            "scan": {"stall_seconds": stall_seconds},
+        }
+        with records_of("epic100.proxy.precut") as self.log:
+            return cut_participant(
+                self.videos,
+                root or self.root,
+                self.table,
+                segments=self.segments,
+                index=self.results / "scan/P01.index.npz",
+                settings=read_settings(settings),
+                cut=self.orders.function,
+            )
 
     def clips(self) -> dict[str, tuple[bytes, int]]:
         """The bytes and the time of change of each clip, by the name of the clip."""
-        found = self.table.with_suffix("").glob("*")
-        return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+        files = sorted(self.table.with_suffix("").glob("*"))
+        return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
-
-@pytest.fixture
-def kitchen(lab, tmp_path):
-    """The segments and the folder before any clip is cut."""
-    return Kitchen(lab, tmp_path)
+    def listed(self, pairs: Path | None = None) -> list[str]:
+        """Write the list of the clips, and return its lines."""
+        out = self.table.with_name("list.txt")
+        write_list(self.segments, pairs or self.results / "clean/pairs.tsv", [self.table], out)
+        return out.read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
-def first(lab, tmp_path_factory):
-    """The folder with the clips that are cut, and their rows."""
-    folder = tmp_path_factory.mktemp("first")
-    return folder, Kitchen(lab, folder).cut()
-
-
-@pytest.fixture
-def cut(kitchen, first, tmp_path):
-    """The segments and the folder after all clips are cut."""
-    folder, _ = first
-    shutil.copytree(folder / "clips", tmp_path / "clips")
+def first(lab, tmp_path_factory) -> Kitchen:
+    """The segments and their clips, which no test may change."""
+    kitchen = Kitchen(lab, tmp_path_factory.mktemp("first"))
+    kitchen.rows = kitchen.cut()
     return kitchen
 
 
-def test_a_participant_gets_a_clip_and_a_row_for_each_segment_and_keeps_them(cut, first, tmp_path):
-    rows, listed, clips = first[1], read_segments(cut.segments), cut.clips()
-    assert [row[0] for row in rows] == listed["narration_id"].tolist()
-    assert [row[1] for row in rows] == (listed["stop"] - listed["start"]).tolist()
-    assert list(clips) and set(clips) == {f"{row[0]}.mp4" for row in rows}
-    assert [row[2] for row in rows] == [len(clips[f"{row[0]}.mp4"][0]) for row in rows]
-    assert [row["reason"] for row in rows_of(cut.table)] == [""] * len(rows)
-    # The same bytes elsewhere, and of another time, are the same video.
+@pytest.fixture
+def kitchen(lab, tmp_path) -> Kitchen:
+    """The segments, before any clip is cut."""
+    return Kitchen(lab, tmp_path)
+
+
+@pytest.fixture
+def cut(kitchen, first) -> Kitchen:
+    """The segments and their clips, which a test may change."""
+    shutil.copytree(first.folder / "clips", kitchen.folder / "clips")
+    return kitchen
+
+
+def test_each_segment_has_a_clip_and_a_row_of_the_table(first):
+    segments, clips = read_segments(first.segments), first.clips()
+    assert set(clips) == {f"{name}.mp4" for name in segments["narration_id"]}
+    lengths = segments["stop"] - segments["start"]
+    assert [(name, frames) for name, frames, _, _ in first.rows] == list(
+        zip(segments["narration_id"], lengths, strict=True)
+    )
+    for name, _, size, reason in first.rows:
+        assert size == len(clips[f"{name}.mp4"][0]) and reason == ""
+    assert [row["narration_id"] for row in rows_of(first.table)] == [row[0] for row in first.rows]
+
+
+def test_no_clip_is_cut_again_of_the_same_bytes_elsewhere(cut, first, tmp_path):
+    before = cut.clips()
     moved = shutil.copytree(cut.root, tmp_path / "moved")
     os.utime(moved / "P01/P01_01.MP4")
-    for root in (cut.root, moved):
-        assert cut.cut(root=root) == rows and "0 videos worked on now" in cut.lines[-1]
-    assert cut.clips() == clips and cut.orders.runs() == []
+    assert cut.cut(root=moved) == first.rows
+    assert "0 videos worked on now" in cut.log[-1]
+    assert cut.clips() == before and cut.orders.runs() == []
 
 
-def test_other_settings_or_a_spoilt_clip_are_made_anew(cut):
+def test_only_missing_and_damaged_clips_are_cut_again(cut):
     before, folder = cut.clips(), cut.table.with_suffix("")
-    gone, short, none, *others = sorted(before)
-    (folder / gone).unlink()
+    missing, short, foreign, *others = sorted(before)
+    (folder / missing).unlink()
     (folder / short).write_bytes(before[short][0][:-5])
-    (folder / none).write_bytes(b"no video")
+    (folder / foreign).write_bytes(b"no video")
     cut.cut()
-    now = cut.clips()
-    assert all((now[name] == before[name]) == (name in others) for name in before)
-    assert all(len(now[name][0]) == len(before[name][0]) for name in before)
+    after = cut.clips()
+    assert [name for name in before if after[name] == before[name]] == others
+    assert [len(after[name][0]) for name in before] == [len(before[name][0]) for name in before]
+
+
+def test_all_clips_are_cut_again_with_other_settings(cut):
+    before = cut.clips()
     cut.cut(height=32)
-    assert all(clip[1] != now[name][1] for name, clip in cut.clips().items())
+    assert all(clip != before[name] for name, clip in cut.clips().items())
 
 
-def test_a_decoder_that_hangs_and_damage_that_no_scan_saw_cost_only_their_segments(
-    kitchen, tmp_path
-):
+def test_damage_that_the_scan_did_not_see_costs_only_its_segments(kitchen, tmp_path):
     damaged = shutil.copytree(kitchen.root, tmp_path / "damaged")
     zero_block(damaged / "P01/P01_01.MP4", 0.5, 3000)
     rows = kitchen.cut(root=damaged)
-    gone = [row for row in rows if row[3]]
-    assert 0 < len(gone) < len(rows)
-    assert all("does not decode" in row[3] and row[2] == 0 for row in gone)
-    assert set(kitchen.clips()) == {f"{row[0]}.mp4" for row in rows if not row[3]}
-    assert f"{gone[0][0]}: no clip: {gone[0][3]}" in kitchen.lines
-    out = kitchen.table.with_name("list.txt")
-    write_list(kitchen.segments, kitchen.results / "clean/pairs.tsv", [kitchen.table], out)
-    names = [line.split()[0] for line in out.read_text().splitlines()]
-    assert names == [f"P01/{row[0]}.mp4" for row in rows if not row[3]]
+    failed = {name: reason for name, _, _, reason in rows if reason}
+    assert 0 < len(failed) < len(rows)
+    for name, reason in failed.items():
+        assert "does not decode" in reason and f"{name}: no clip: {reason}" in kitchen.log
+    made = [name for name, *_ in rows if name not in failed]
+    assert sorted(kitchen.clips()) == sorted(f"{name}.mp4" for name in made)
+    assert [line.split()[0] for line in kitchen.listed()] == [f"P01/{name}.mp4" for name in made]
+
+
+def test_a_decoder_that_hangs_is_the_reason_for_the_missing_clips(kitchen):
     kitchen.orders.give("P01_01", "sleep")
-    rows = kitchen.cut(height=32, root=damaged, stall=2.0)
-    assert {row[3] for row in rows} == {"no progress in 2 s"}
+    assert {row[3] for row in kitchen.cut(stall_seconds=2.0)} == {"no progress in 2 s"}
 
 
 def pipeline(decoder: str) -> list[dict]:
@@ -134,47 +157,40 @@ def pipeline(decoder: str) -> list[dict]:
     ]
 
 
-def test_mmaction2s_own_dataset_reads_list_labels_and_frames(cut):
-    pairs, out = cut.results / "clean/pairs.tsv", cut.table.with_name("list.txt")
-    write_list(cut.segments, pairs, [cut.table], out)
-    segments = read_segments(cut.segments).to_dict("records")
-    classes, seen = [pair[:2] for pair in read_pairs(pairs)], []
-    for decoder in DECODERS:
-        dataset = VideoDataset(str(out), pipeline(decoder), {"video": str(out.parent)})
-        assert len(dataset) == len(segments)
-        for number, row in enumerate(segments):
-            item = dataset[number]
-            assert classes[int(item["data_samples"].gt_label)] == (row["verb"], row["noun"])
-            assert item["data_samples"].total_frames == row["stop"] - row["start"]
-            seen.append(item["inputs"].numpy().astype(float))
-    assert all(clip.shape == (1, 3, 4, 64, 64) and np.ptp(clip) > 50 for clip in seen)
-    for one, other in zip(seen, seen[len(segments) :], strict=False):
-        assert np.abs(one - other).mean() < 2
+@pytest.mark.parametrize("decoder", ["PyAV", pytest.param("Decord", marks=needs_decord)])
+def test_the_dataset_of_mmaction2_reads_labels_and_frames_of_the_list(decoder, cut):
+    lines, segments = cut.listed(), read_segments(cut.segments).to_dict("records")
+    assert len(lines) == len(segments)
+    pairs = read_pairs(cut.results / "clean/pairs.tsv")
+    folder = cut.table.parent
+    dataset = VideoDataset(str(folder / "list.txt"), pipeline(decoder), {"video": str(folder)})
+    for number, segment in enumerate(segments):
+        item = dataset[number]
+        sample = item["data_samples"]
+        assert pairs[int(sample.gt_label)][:2] == (segment["verb"], segment["noun"])
+        assert sample.total_frames == segment["stop"] - segment["start"]
+        assert item["inputs"].shape == (1, 3, 4, 64, 64) and item["inputs"].float().std() > 5
 
 
-def test_a_pair_that_train_lacks_has_no_label_and_a_segment_without_a_row_is_an_error(
-    cut, first, tmp_path
-):
-    write_pairs(pair_table(pd.DataFrame({"verb": [96], "noun": [299]})), tmp_path / "pairs.tsv")
-    write_list(cut.segments, tmp_path / "pairs.tsv", [cut.table], tmp_path / "list.txt")
-    lines = (tmp_path / "list.txt").read_text().splitlines()
-    assert lines == [f"P01/{row[0]}.mp4 -1" for row in first[1]]
+def test_a_pair_that_is_not_in_train_has_the_label_minus_1(cut, first, tmp_path):
+    other_pair = pd.DataFrame({"verb": [96], "noun": [299]})
+    write_pairs(pair_table(other_pair), tmp_path / "pairs.tsv")
+    assert cut.listed(tmp_path / "pairs.tsv") == [f"P01/{row[0]}.mp4 -1" for row in first.rows]
+
+
+def test_a_segment_that_is_in_no_table_of_clips_is_an_error(kitchen, tmp_path):
+    pairs = kitchen.results / "clean/pairs.tsv"
     with pytest.raises(EpicError, match="P01_01_0 is in no table of clips; expected its video"):
-        write_list(cut.segments, tmp_path / "pairs.tsv", [], tmp_path / "list.txt")
+        write_list(kitchen.segments, pairs, [], tmp_path / "list.txt")
 
 
-def test_the_rules_cut_a_split_on_request_and_leave_the_rest_of_the_run_alone(
-    clean_archive, tmp_path
-):
+def test_the_rules_cut_the_clips_of_a_split_and_make_nothing_else_again(clean_archive, tmp_path):
     folder = clean_archive(tmp_path)
     assert set(jobs(run(folder, "results/clips/val/list.txt"))) == {"clips", "clips_list"}
-    lines = [line.split() for line in (folder / "results/clips/val/list.txt").open()]
-    segments = read_segments(folder / "results/clean/val.txt")
-    ids = zip(segments["path"], segments["narration_id"], strict=True)
-    names = [f"{Path(path).parent}/{name}.mp4" for path, name in ids]
-    assert names and [name for name, _ in lines] == names
-    assert all((folder / "results/clips/val" / name).is_file() for name in names)
-    rest = jobs(run(folder, "all", "results/clips/val/list.txt", "-n"))
-    assert "train" in rest and not {"clips", "clips_list", "clean"} & set(rest), (
-        "nothing is made again, and clips of train and test are not of `all`"
-    )
+    clips = [line.split()[0] for line in (folder / "results/clips/val/list.txt").open()]
+    assert clips and all((folder / "results/clips/val" / clip).is_file() for clip in clips)
+    ids = read_segments(folder / "results/clean/val.txt")["narration_id"].tolist()
+    assert [Path(clip).stem for clip in clips] == ids
+    planned = jobs(run(folder, "all", "results/clips/val/list.txt", "-n"))
+    # The clips of train and test are not made for `all`.
+    assert "train" in planned and planned.keys().isdisjoint({"clips", "clips_list", "clean"})

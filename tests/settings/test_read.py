@@ -1,13 +1,11 @@
 """A config becomes settings, or one list of all that is wrong with it."""
 
-import os
 import pickle
 import re
 from operator import attrgetter
 
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
@@ -18,74 +16,71 @@ from epic100.settings import (
     layered_settings,
     read_settings,
     runs_to_compare,
+    set_words,
 )
 from epic100.settings.config import COMPARED
 from epic100.settings.section import key
-from epic100.training.hooks import SafeCheckpointHook
-from support.checkout import python
 from tools import settings_pages
+
+LR = "optim_wrapper.optimizer.lr"
 
 
 def with_key(dotted, value):
-    """A config with one key set, sections made on the way."""
-    config = section = {}
-    *parents, last = dotted.split(".")
-    for name in parents:
-        section = section.setdefault(name, {})
-    section[last] = value
-    return config
+    """Make a config of one key: `train.epochs` and 3 give {"train": {"epochs": 3}}."""
+    for name in reversed(dotted.split(".")):
+        value = {name: value}
+    return value
 
 
-def wrong(config, files=()):
-    """The lines that a config is refused with."""
+def errors_of(config, files=()):
+    """The lines of the error that a config causes."""
     with pytest.raises(EpicError) as caught:
         read_settings(config, files)
     return str(caught.value).splitlines()
 
 
-def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
-    config = {"export": {"sls": {"pt": 0}}, "minikitchen": {"damage": {"P01_01": "empty"}}}
+def test_reading_does_not_change_the_config_that_is_given():
+    config = {"videos": {"root": "/a"}, "set": set_words(["videos.subset=true"])}
     before = yaml.safe_dump(config)
     settings = read_settings(config)
+    assert settings.videos.subset
     assert yaml.safe_dump(config) == before
-    assert settings.export.sls.model_dump() == {"pt": 0, "tl": 3, "td": 3}
-    with pytest.raises(ValidationError, match="frozen"):
-        settings.run = "other"
 
 
-def test_numbers_may_be_text_and_paths_may_have_variables(monkeypatch):
+@pytest.mark.parametrize(
+    "key, given, value",
+    [
+        ("train.ema", "1e-3", 0.001),
+        ("train.epochs", "7", 7),
+        ("train.options", {LR: "1e-2"}, {LR: 0.01}),
+        ("videos.root", "$SCRATCH/videos", "/big/videos"),
+        ("predict.model", "~/m.pth", "/home/me/m.pth"),
+    ],
+)
+def test_text_becomes_a_number_or_a_path_where_the_key_takes_one(key, given, value, monkeypatch):
     monkeypatch.setenv("SCRATCH", "/big")
-    settings = read_settings(
-        {
-            "train": {
-                "ema": "1e-3",
-                "epochs": "7",
-                "options": {"optim_wrapper.optimizer.lr": "1e-2"},
-            },
-            "videos": {"root": "$SCRATCH/videos"},
-            "predict": {"model": "~/m.pth"},
-        }
-    )
-    assert settings.train.ema == 1e-3 and settings.train.epochs == 7
-    assert settings.train.options == {"optim_wrapper.optimizer.lr": 0.01}
-    assert settings.videos.root == "/big/videos"
-    assert settings.predict.model == os.path.expanduser("~/m.pth")
+    monkeypatch.setenv("HOME", "/home/me")
+    settings = read_settings(with_key(key, given))
+    assert attrgetter(key)(settings) == value
 
 
-def test_a_config_of_the_working_directory_goes_before_the_one_that_ships(tmp_path):
+def test_the_config_of_the_working_folder_replaces_the_shipped_one(tmp_path):
     (tmp_path / "config").mkdir()
-    own = {"annotations": {"val": "b.csv"}, "export": {"sls": {"pt": 0}}}
-    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(own))
-    (tmp_path / "over.yaml").write_text("export: {sls: {td: 4}}\n")
-    settings = layered_settings([tmp_path / "over.yaml"], tmp_path)
-    assert settings.annotations.val == "b.csv"
+    (tmp_path / "config/config.yaml").write_text("annotations: {val: b.csv}\n")
+    assert layered_settings([], tmp_path).annotations.val == "b.csv"
+
+
+def test_a_further_config_file_replaces_single_keys_of_a_section(tmp_path):
+    (tmp_path / "one.yaml").write_text("export: {sls: {pt: 0}}\n")
+    (tmp_path / "two.yaml").write_text("export: {sls: {td: 4}}\n")
+    settings = layered_settings([tmp_path / "one.yaml", tmp_path / "two.yaml"])
+    # The default of `tl` is 3.
     assert settings.export.sls.model_dump() == {"pt": 0, "tl": 3, "td": 4}
 
 
 @pytest.mark.parametrize("name", ["config", "demo", "hard", "probe", "trainval"])
-def test_the_configs_that_ship_are_valid(name):
-    settings = layered_settings([ROOT / f"config/{name}.yaml"])
-    assert settings.annotations.val.endswith("EPIC_100_validation.csv")
+def test_the_shipped_configs_are_valid(name):
+    assert layered_settings([ROOT / f"config/{name}.yaml"])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +93,7 @@ def test_the_configs_that_ship_are_valid(name):
         (b"[1]", "is a list; expected a config.*key by key"),
     ],
 )
-def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
+def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, words):
     path = tmp_path / "over.yaml"
     if content is not None:
         path.write_bytes(content)
@@ -161,16 +156,7 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
         (with_key("sweep.train.seed", [-1]), "seed is -1; expected greater than or equal to 0"),
         (with_key("sweep.train.workers", [1]), "sweep.train: unknown key 'workers'"),
         (with_key("sweep.predict", {}), "unknown key 'sweep.predict'"),
-    ],
-)
-def test_a_wrong_key_or_value_is_one_line_that_names_it(config, words):
-    (line,) = wrong(config)
-    assert line.startswith("config: ") and words in line
-
-
-@pytest.mark.parametrize(
-    "config, words",
-    [
+        # The configs below have keys that are valid alone, but not together.
         ({"minikitchen": {}, "videos": {"download": True}}, "`minikitchen` makes its own files"),
         ({"annotations": {"download": True, "format": "lab_list"}}, "goes with `format: official`"),
         (
@@ -194,33 +180,24 @@ def test_a_wrong_key_or_value_is_one_line_that_names_it(config, words):
         ({"sweep": {"train": {"options": {"a.x": ["b c", "b/c"]}}}}, "two runs with the name xb-c"),
     ],
 )
-def test_keys_that_exclude_each_other_are_refused(config, words):
-    (line,) = wrong(config)
-    assert words in line
+def test_a_mistake_in_the_config_is_one_line(config, words):
+    (line,) = errors_of(config)
+    assert line.startswith("config: ") and words in line
 
 
-def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
-    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+def test_all_mistakes_are_reported_at_once_with_file_and_line(tmp_path):
+    base = tmp_path / "base.yaml"
     base.write_text("clean:\n  policy: 3\n")
+    over = tmp_path / "over.yaml"
     over.write_text("videos: {rot: x}\nclean: {}\n\n\n\ntrain:\n  epochs: no\n")
     config = {"clean": {"policy": 3}, "videos": {"rot": "x"}, "train": {"epochs": False}}
-    lines = wrong(config, [base, over])
-    assert len(lines) == 3
-    text = "\n".join(lines)
-    for words in (
-        f"config: {base}:2: clean.policy is 3",
-        f"config: {over}:1: unknown key 'videos.rot'; did",
-        f"config: {over}:7: train.epochs is False",
-    ):
-        assert words in text
+    first, second, third = sorted(errors_of(config, [base, over]))
+    assert first.startswith(f"config: {base}:2: clean.policy is 3")
+    assert second.startswith(f"config: {over}:1: unknown key 'videos.rot'; did")
+    assert third.startswith(f"config: {over}:7: train.epochs is False")
 
 
-def test_reading_the_settings_imports_neither_torch_nor_pandas():
-    code = "import sys, epic100.settings; print({'torch', 'pandas', 'mmengine'} & {*sys.modules})"
-    assert python("-c", code).stdout == "set()\n"
-
-
-def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
+def test_a_job_stores_changed_values_and_no_input_file():
     settings = read_settings(
         {
             "train": {
@@ -233,10 +210,10 @@ def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
             "scan": {"quick": True},
         }
     )
-    kept = settings.only(
+    stored = settings.only(
         "train", "videos.subset", "videos.proxy", "videos.accept", "scan", "classes"
     )
-    assert kept == {
+    assert stored == {
         "train": {"epochs": 3, "validate": {"every": 2}},
         "scan": {"quick": True},
         "classes": {},
@@ -244,25 +221,27 @@ def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
         "videos.proxy": {},
         "videos.accept": [],
     }
-    again = Settings.part(kept)
-    assert again.train.validation.every == 2 and again.classes.verbs == 97
-    assert again.videos.proxy.height == 256 and again.videos.accept == []
-    with pytest.raises(AttributeError):
-        settings.only("train.epcohs")
-    assert Settings.part(read_settings({"run": "a", "probe": {}}).only("probe")).probe is not None
+
+
+def test_a_job_reads_its_stored_settings_with_the_other_defaults():
+    stored = {"train": {"validate": {"every": 2}}, "classes": {}, "videos.proxy": {}, "probe": {}}
+    settings = Settings.part(stored)
+    assert settings.train.validation.every == 2 and settings.classes.verbs == 97
+    assert settings.videos.proxy.height == 256 and settings.probe is not None
 
 
 @pytest.mark.parametrize(
     "name", ["timeline", "classes.verbs", "videos.root", "train.config", "reading"]
 )
-def test_a_job_has_no_default_for_what_its_rule_did_not_name(name):
+def test_a_job_cannot_read_a_key_that_its_rule_does_not_name(name):
     part = Settings.part(read_settings({}).only("train", "videos.subset"))
+    # A job passes its settings on to processes of its own.
     part = pickle.loads(pickle.dumps(part))
     with pytest.raises(AttributeError, match="its rule does not name it in `CONFIG.only"):
         attrgetter(name)(part)
 
 
-def test_a_new_key_is_kept_by_no_job_and_a_changed_default_by_each():
+def test_a_later_version_stores_only_changed_defaults():
     class Later(TrainSettings):
         added: int = key(3, "A key of a later version.")
         keep_best: int = key(2, "A key whose default was 1.", at_first=1)
@@ -270,30 +249,25 @@ def test_a_new_key_is_kept_by_no_job_and_a_changed_default_by_each():
     assert Later().stored() == TrainSettings().stored() | {"keep_best": 2}
 
 
-LR = "optim_wrapper.optimizer.lr"
+@pytest.mark.parametrize("run, folder", [(None, "results"), ("lr.3-b", "results/runs/lr.3-b")])
+def test_a_named_run_has_a_folder_of_its_own(run, folder):
+    assert read_settings({"run": run}).home == folder
 
 
-def test_the_default_run_is_in_results_and_a_named_one_in_a_folder_of_its_own():
-    assert read_settings({}).home == home_of(None) == "results"
-    assert read_settings({"run": "lr.3-b"}).home == home_of("lr.3-b") == "results/runs/lr.3-b"
-    assert read_settings({}).runs == {}
+@pytest.mark.parametrize("device, gpus", [("auto", 8), ("cpu", 0)])
+def test_a_training_requests_the_gpus_of_all_nodes(device, gpus):
+    assert TrainSettings(nodes=2, gpus=4, device=device).gpus_to_ask == gpus
 
 
-def test_a_scheduler_is_asked_for_the_gpus_of_all_nodes():
-    assert TrainSettings(nodes=2, gpus=4).gpus_to_ask == 8
-    assert TrainSettings(nodes=2, gpus=4, device="cpu").gpus_to_ask == 0
-
-
-def test_a_sweep_has_a_run_for_each_combination_and_keeps_other_settings():
+def test_a_sweep_has_a_run_for_each_combination_of_values():
     base = {"epochs": 7, "options": {"model.x": 1}}
     sweep = {"train": {"seed": [0, 1], "options": {LR: [0.1, "1e-05", 0.5]}}}
-    found = read_settings({"train": base, "sweep": sweep})
-    assert found.home == "results/runs/{run}"
+    settings = read_settings({"train": base, "sweep": sweep})
+    assert settings.home == "results/runs/{run}"
     names = [f"lr{lr}_seed{seed}" for lr in ("0.1", "1e-05", "0.5") for seed in (0, 1)]
-    assert list(found.runs) == names
-    one = found.of_run("lr1e-05_seed1").train
+    assert list(settings.runs) == names
+    one = settings.of_run("lr1e-05_seed1").train
     assert one.epochs == 7 and one.seed == 1 and one.options == {"model.x": 1, LR: 1e-05}
-    assert found.train.options == {"model.x": 1} and found.of_run(None) is found
 
 
 @pytest.mark.parametrize(
@@ -306,28 +280,32 @@ def test_a_sweep_has_a_run_for_each_combination_and_keeps_other_settings():
         ),
     ],
 )
-def test_recipes_and_values_that_are_no_plain_names_give_plain_names(grid, names):
+def test_a_run_of_a_sweep_has_the_name_of_a_folder(grid, names):
     assert list(read_settings({"sweep": {"train": grid}}).runs) == names
 
 
-def finish(folder, run):
-    for name in COMPARED:
-        file = folder / home_of(run) / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+@pytest.mark.parametrize(
+    "finished, of_config, to_make, to_show",
+    [
+        ([], [None], [None], []),
+        (["b"], [None], [], ["b"]),
+        (["b"], ["a"], ["a"], ["b"]),
+        (["b", None], [None], [None], ["b"]),
+        (["b", None], ["b"], ["b"], [None]),
+    ],
+)
+def test_the_default_run_is_compared_unless_others_alone_were_made(
+    finished, of_config, to_make, to_show, tmp_path
+):
+    for run in finished:
+        for name in COMPARED:
+            file = tmp_path / home_of(run) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    assert runs_to_compare(of_config, tmp_path) == (to_make, to_show)
 
 
-def test_the_default_run_is_compared_unless_others_alone_were_made(tmp_path):
-    assert runs_to_compare([None], tmp_path) == ([None], [])
-    finish(tmp_path, "b")
-    assert runs_to_compare([None], tmp_path) == ([], ["b"])
-    assert runs_to_compare(["a"], tmp_path) == (["a"], ["b"])
-    finish(tmp_path, None)
-    assert runs_to_compare([None], tmp_path) == ([None], ["b"])
-    assert runs_to_compare(["b"], tmp_path) == (["b"], [None])
-
-
-def test_the_readme_s_table_and_the_schema_are_those_of_the_settings():
+def test_make_keys_has_renewed_the_readme_and_the_schema():
     text = settings_pages.README.read_text(encoding="utf-8")
     assert settings_pages.readme(text) == text, "make keys"
     assert settings_pages.SCHEMA.read_text(encoding="utf-8") == settings_pages.schema(), "make keys"
@@ -342,14 +320,10 @@ def values(config, above=""):
             yield above + name, value
 
 
-def test_the_config_that_ships_states_no_default_and_shows_some_in_comments():
+def test_the_shipped_config_shows_defaults_in_comments():
     text = (ROOT / "config/config.yaml").read_text(encoding="utf-8")
+    # The test CSV, whose default is null, is the one key that is set.
     (stated,) = values(yaml.safe_load(text))
     shown = dict(values(yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:( |$))", r"\1\2", text))))
     defaults = {name: attrgetter(name)(Settings()) for name in shown}
     assert shown.items() - defaults.items() == {stated} and len(shown) > 15
-
-
-def test_a_hook_of_a_recipe_saves_as_often_as_the_settings_say():
-    saves, settings = SafeCheckpointHook().saves, TrainSettings().checkpoint
-    assert (saves.seconds, saves.keep) == (settings.seconds, settings.keep)

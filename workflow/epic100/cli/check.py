@@ -1,4 +1,4 @@
-"""`epic100 check`: would a run in this folder come to its end? What it finds, on one screen."""
+"""`epic100 check`: check all inputs of a run and try its training, and report on one screen."""
 
 import argparse
 import contextlib
@@ -14,18 +14,19 @@ from epic100.settings import Settings, layered_settings, read_layer, set_words
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what every input is like, and whether the training works.
+    """Print a line about every input, and whether the training works.
 
     Returns:
         1 if something stops a run, else 0.
     """
     profile = ["--profile", options.profile] if options.profile else []
-    overlays = map(str, options.configfile)
-    # A folder that is not there is refused as for a dry run.
-    folder = ["-n", "--directory", str(options.directory)]
-    words, keys = look_up([*profile, *folder, "--config", *options.keys, "--configfile", *overlays])
-    config_files = words[words.index("--configfile") + 1 :]
-    config = layered_settings(config_files, options.directory, set_words(keys))
+    # The option -n lets `look_up` refuse a folder that does not exist, as before a dry run.
+    typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
+    words, keys = look_up([*typed, "--configfile", *map(str, options.configfile)])
+    # The config files come last. A shipped one now has its path in the package.
+    overlays = words[words.index("--configfile") + 1 :]
+    config = layered_settings(overlays, options.directory, set_words(keys))
+    # `words` begin with --profile and the path of the profile, if one is named.
     remote = bool(profile) and _is_remote(words[1])
     with contextlib.chdir(options.directory):
         files = InputFiles.of(config)
@@ -45,7 +46,11 @@ def _is_remote(profile: str) -> bool:
 
 
 def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
-    """Go the whole way of each training once, and print what that says."""
+    """Try each training that differs from the others, and print the screens.
+
+    Returns:
+        1 if a training would fail, else 0.
+    """
     if files.made and not set(files.csvs) <= set(files.tables):
         print(f"{NOTE:8}{'train':13}is tried by the run, once the annotations are there")
         return 0

@@ -1,4 +1,4 @@
-"""The program `epic100`: the one way into the workflow, from a clone or from a wheel."""
+"""The program `epic100`: its commands, its parser and its exit codes."""
 
 import argparse
 import pkgutil
@@ -28,9 +28,9 @@ submission.
   epic100 submission check results/submission.zip --split test
 """
 COMPLETION = "--print-completion"
-# A command has one line for `--help`, and a function that fills its parser. The parser's default
-# `run` names the function that takes the options and returns an exit code. With `passes_on`, words
-# that the command does not know go to Snakemake.
+# Each command has a line for `--help` and the function that adds its options to a parser. The
+# parser's default `run` names the function that takes the options and returns an exit code. If the
+# default `passes_on` is true, words that the command does not know go to Snakemake.
 COMMANDS = {
     "demo": ("film a mini kitchen and run everything on it", "epic100.cli.words:fill_demo"),
     "run": ("run the workflow in this folder", "epic100.cli.words:fill_run"),
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after `epic100`; None takes those of this process.
 
     Returns:
-        The exit code: 0, or 1 with one line on stderr if the input is wrong, or Snakemake's.
+        The exit code: 0; 1 if the input is wrong, after a line on stderr for each mistake; or that
+        of Snakemake.
     """
     keep_private()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -70,11 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.Namespace(passes_on=False)
     try:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-            raise EpicError(no_command(arguments[0]))
+            raise EpicError(_no_command(arguments[0]))
         _, options.rest = parser.parse_known_args(arguments, options)
         if options.rest and not options.passes_on:
-            usage = commands[options.command].format_usage()
-            meant = did_you_mean(options.rest[0], re.findall(r"--[\w-]+", usage))
+            # The usage names all long options of the command.
+            known = re.findall(r"--[\w-]+", commands[options.command].format_usage())
+            meant = did_you_mean(options.rest[0], known)
             parser.error(f"unrecognized arguments: {' '.join(options.rest)}{meant}")
         return pkgutil.resolve_name(options.run)(options)
     except EpicError as error:
@@ -83,21 +85,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def no_command(word: str) -> str:
-    """What to type in place of a word that is no command."""
+def _no_command(word: str) -> str:
+    """Write the message about a word that is no command, with what to type in its place."""
     rules = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("rules/*.smk"))
     if "/" in word or word == "all" or re.search(rf"(?m)^ *rule {re.escape(word)}:", rules):
         return f"{word}: no command but a target of the workflow; expected epic100 run {word}"
     if "=" in word:
         return f"{word}: no command but a key of the config; expected epic100 run {word}"
-    meant = did_you_mean(word, COMMANDS, "epic100 {}")
-    return f"{word}: no such command{meant or '; `epic100 --help` lists them'}"
+    hint = did_you_mean(word, COMMANDS, "epic100 {}") or "; `epic100 --help` lists them"
+    return f"{word}: no such command{hint}"
 
 
 def build_parser(
     arguments: Sequence[str],
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Build the parser, and that of each command.
+    """Build the parser of the program and those of its commands, by name.
 
     Args:
         arguments: Words after `epic100`. Only the command that they name gets its options, or all
@@ -110,7 +112,7 @@ def build_parser(
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"epic100 {version('epic100')}")
-    # A bare Snakemake imports this file for `COMMANDS` and does not have this package.
+    # Snakemake imports this module for `COMMANDS`, also in an environment without this package.
     import shtab
 
     shtab.add_argument_to(parser, [COMPLETION], help="print a script of completions for your shell")
@@ -123,7 +125,11 @@ def build_parser(
     )
     for name, (summary, filler) in COMMANDS.items():
         command = commands.add_parser(
-            name, help=summary, description=summary.capitalize() + ".", allow_abbrev=False
+            name,
+            help=summary,
+            description=summary.capitalize() + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         if name in arguments[:1] or COMPLETION in arguments:
             pkgutil.resolve_name(filler)(command)

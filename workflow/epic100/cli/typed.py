@@ -1,13 +1,12 @@
-"""What is typed behind `epic100 run`, looked up word by word before Snakemake sees it.
+"""Check the words behind `epic100 run` before Snakemake sees them.
 
-Keys of the config are told from targets and from Snakemake's own options, and what is none of them
-is refused with the nearest one. Targets are looked up in rules/targets.smk, where the rules are
-known.
+A word is a key of the config, a target or an option of Snakemake. An unknown key or option is
+refused with a similar one. Targets are checked in rules/targets.smk, where the rules are known.
 """
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.base import scheduler
@@ -18,7 +17,7 @@ from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, read_layer
 from epic100.settings.section import names_of
 
-# The values of these options look like KEY=VALUE.
+# The values of these options of Snakemake look like KEY=VALUE, but are no keys of the config.
 OF_JOBS = {
     "--set-threads",
     "--set-resources",
@@ -29,8 +28,8 @@ OF_JOBS = {
     "--default-res",
     "--consider-ancient",
 }
-# These options of Snakemake are typed often. Other long options are looked up in Snakemake's
-# parser, which takes a second.
+# These options of Snakemake are typed often. To look up another long option in Snakemake's parser
+# takes a second.
 OFTEN = {
     "-n",
     "-c",
@@ -56,66 +55,69 @@ OFTEN = {
     "--unlock",
     *OF_JOBS,
 }
+# The options of a dry run, which plans jobs and makes nothing.
 DRY = {"-n", "--dry-run", "--dryrun"}
 KEY = re.compile(r"[A-Za-z_]\w*(\.[\w.-]+)?")
 SHIPPED = ("config/", "profiles/")  # Files of these folders may be named as in a clone.
 
 
 def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell what was typed apart.
+    """Separate words for Snakemake from keys of the config, and refuse unknown words.
 
     Args:
-        arguments: The words.
+        arguments: The words, as typed.
 
     Returns:
         The words for Snakemake, with shipped files by their paths; and the words KEY=VALUE.
 
     Raises:
-        EpicError: A word is nothing that is known here.
+        EpicError: A word is an unknown option or key, or names a file that does not exist.
     """
     words: list[str] = []
     keys: list[str] = []
-    dry = bool(DRY.intersection(arguments))
-    for option, value, word in _pairs(map(shipped, arguments)):
-        if word.startswith(("–", "—")):  # Pages and messengers make it of hyphens.
+    # The last option before the word that is looked at; "" before the first one.
+    option = ""
+    for word in map(shipped, arguments):
+        value = word
+        if word.startswith(("–", "—")):  # Web pages and messengers turn hyphens into these dashes.
             dashes = "-" if len(word) == 2 else "--"
             raise EpicError(f"{word}: begins with a long dash; expected {dashes}{word[1:]}")
-        if word == option or word.startswith(f"{option}=") and option:
+        if word.startswith("-") and len(word) > 1:
+            option, _, value = word.partition("=")
             _refuse_option(option, word)
         if option == "--config":
-            keys += [value] if value else []
+            if value:
+                keys.append(value)
         elif value == word and _is_key(option, word):
             keys.append(word)
         else:
             words.append(word)
             if value:
-                _refuse_value(option, value, dry)
+                _refuse_value(option, value, is_dry=not DRY.isdisjoint(arguments))
     return words, keys
 
 
-def _pairs(words: Iterator[str]) -> Iterator[tuple[str, str, str]]:
-    """(option, value, word) of each word; the option is "" before the first one."""
-    option = ""
-    for word in words:
-        value = word
-        if word.startswith("-") and len(word) > 1:
-            option, _, value = word.partition("=")
-        yield option, value, word
-
-
 def _is_key(option: str, word: str) -> bool:
-    """Whether a word is KEY=VALUE, be its key right or wrong."""
+    """Whether a word is meant as KEY=VALUE, even if there is no such key.
+
+    Args:
+        option: The last option before the word.
+        word: The word.
+
+    Raises:
+        EpicError: The word is a key without a value.
+    """
     name, equals, _ = word.partition("=")
-    known = set(names_of(Settings))
     if not equals:
-        if name in known and "." in name:
+        if "." in name and name in names_of(Settings):
             raise EpicError(f"{name}: is a key of the config; expected {name}=VALUE")
         return False
-    # Unlike a key, the name of a resource has no dot; if it is for one rule, it has a colon.
+    # The name of a resource has no dot, unlike a key. If it is for one rule, it has a colon.
     return bool(KEY.fullmatch(name)) and (option not in OF_JOBS or "." in name)
 
 
 def _refuse_option(option: str, word: str) -> None:
+    """Raise if Snakemake has no such option; `word` is the option with its value behind `=`."""
     name, _, value = word.lstrip("-").partition("=")
     if name in names_of(Settings) and option not in OFTEN:
         raise EpicError(f"{word}: a key has no dashes; expected {name}={value or 'VALUE'}")
@@ -123,10 +125,12 @@ def _refuse_option(option: str, word: str) -> None:
         raise EpicError(f"{word}: a long option has two dashes; expected -{word}")
     if option in OFTEN or not option.startswith("--"):
         return
+    # This import takes a second.
     from snakemake.cli import get_argument_parser
 
     known = get_argument_parser()._option_string_actions
     if not any(known_option.startswith(option) for known_option in known):
+        # The option may be the last name of a key: --batch-size of train.batch_size.
         ending = "." + option.lstrip("-").replace("-", "_")
         keys = [name for name in names_of(Settings) if name.endswith(ending)]
         meant = f"; did you mean {keys[0]}={value or 'VALUE'}?" if keys else ""
@@ -136,8 +140,8 @@ def _refuse_option(option: str, word: str) -> None:
         )
 
 
-def _refuse_value(option: str, value: str, dry: bool) -> None:
-    """Refuse a file or folder of an option that is not there."""
+def _refuse_value(option: str, value: str, is_dry: bool) -> None:
+    """Raise if the file or folder that an option names does not exist."""
     if option in ("--configfile", "--configfiles"):
         _refuse_config(option, value)
     elif option == "--profile":
@@ -148,22 +152,23 @@ def _refuse_value(option: str, value: str, dry: bool) -> None:
                 f"{option} {value}: no such profile{meant}; expected a folder with config.yaml"
             )
         if site := os.environ.get("EPIC100_SITE"):
-            # The profile looks it up, too, but Snakemake prints that error below its long usage.
+            # The profile checks it, too, but Snakemake prints that error below its long usage.
             for scheduler_class in scheduler.known().values():
                 scheduler_class.look_up_site(site)
-    elif option in ("--directory", "-d") and dry and not os.path.isdir(value):
+    elif option in ("--directory", "-d") and is_dry and not os.path.isdir(value):
         raise EpicError(
             f"{option} {value}: no such folder, and a dry run makes none{nearest_file(value)}"
         )
 
 
 def _profiles(name: str) -> list[str]:
-    """Where Snakemake looks for a profile."""
+    """List the folders in which Snakemake looks for a profile."""
     users = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return [name, *(os.path.join(folder, "snakemake", name) for folder in (users, "/etc/xdg"))]
 
 
 def _refuse_config(option: str, word: str) -> None:
+    """Raise if a word behind --configfile is no config file; it may be a target."""
     path = Path(word)
     if path.is_file():
         read_layer(path)

@@ -1,4 +1,4 @@
-"""The options of the commands, apart from the modules that run them, which take long to import."""
+"""The options of the commands. The modules that run the commands take seconds to import."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ For each video, four files are written: NAME.tsv, NAME.json (also the best class
 NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
 is finished and goes on where it was stopped. How clips are merged: docs/timeline.md.
 """
-# These options of `predict` are keys of the config, with the type of what is typed.
+# These options of `predict` are keys of the config, with the type to which a typed text is turned.
 TIMELINE_OPTIONS = dict.fromkeys(("stride", "window", "smooth", "threshold", "min_seconds"), float)
 PREDICT_OPTIONS: dict[str, type] = {
     "device": str,
@@ -27,7 +27,7 @@ PREDICT_OPTIONS: dict[str, type] = {
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which config a run has, by the names that Snakemake has for them."""
+    """Add the options of Snakemake that decide the config: --configfile and --directory."""
     parser.add_argument(
         "--configfile",
         type=Path,
@@ -39,7 +39,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_demo(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `demo`."""
+    """Add the options of `demo`."""
     parser.usage = "epic100 demo [-h] [--directory DIR] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = "Every other word is Snakemake's own: -n, --cores 4, a target ..."
     parser.add_argument("--directory", default="demo", help="where it is made (default: demo)")
@@ -47,15 +47,14 @@ def fill_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_run(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `run`."""
+    """Add the options of `run`."""
     parser.usage = "epic100 run [-h] [TARGET ...] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = RUN_EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run")
 
 
 def fill_test(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `test`."""
+    """Add the options of `test`."""
     parser.usage = "epic100 test MODEL [--name NAME] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = "A checkpoint of MMAction2 becomes a model file with: epic100 migrate model"
     parser.add_argument("model", metavar="MODEL", type=Path, help="a model file, wherever it is")
@@ -64,7 +63,7 @@ def fill_test(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_check(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `check`."""
+    """Add the options of `check`."""
     parser.epilog = "Exit code 1 where a run could not start. What would run: epic100 run -n"
     parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="as given to epic100 run")
     add_config(parser)
@@ -73,7 +72,7 @@ def fill_check(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_compare(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `compare`."""
+    """Add the options of `compare`."""
     parser.add_argument("first", type=Path, metavar="A", help="a file of scores, or a run's folder")
     parser.add_argument("second", type=Path, metavar="B", help="the one that is held against it")
     _add_truth(parser)
@@ -82,7 +81,7 @@ def fill_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_score(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `score`."""
+    """Add the options of `score`."""
     parser.epilog = "Exit code 1, and one line, where the file is not scores of all val segments."
     parser.add_argument(
         "file", type=Path, metavar="FILE", help=".zip, .pt or .pkl (docs/results.md)"
@@ -93,6 +92,7 @@ def fill_score(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_truth(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the annotations with the right classes of val."""
     parser.add_argument(
         "--annotations",
         type=Path,
@@ -103,7 +103,7 @@ def _add_truth(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_adopt(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `adopt` (docs/first-day.md)."""
+    """Add the options of `adopt` (docs/first-day.md)."""
     parser.epilog = "Without a name it lists the models: where their files are, and their figures."
     parser.add_argument("name", nargs="?", metavar="NAME", help="which published model it is")
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="its checkpoint")
@@ -185,11 +185,10 @@ def fill_migrate(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_predict(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `predict`. Those that are keys of the config have its words."""
+    """Add the options of `predict`. Keys of the config have the descriptions of the config."""
     from epic100.settings import PredictSettings, TimelineSettings
 
     parser.epilog = PREDICT_EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")
     parser.add_argument("--model", required=True, action="append", help="results/model.pth")
     parser.add_argument("--out", default="timeline", help="folder to write (default: timeline)")
@@ -223,7 +222,7 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_publish(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `publish`."""
+    """Add the options of `publish`."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="results/model.pth of a run")
     parser.add_argument(
         "--out",

@@ -1,4 +1,4 @@
-"""`epic100 demo`, `run` and `test`: Snakemake on the workflow's own Snakefile, with this Python."""
+"""`epic100 demo`, `run` and `test`: run Snakemake with this Python on the workflow's Snakefile."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ def run(given: argparse.Namespace) -> int:
 
 def run_demo(given: argparse.Namespace) -> int:
     """Run the workflow on the mini kitchen."""
-    # A dry run refuses a folder that is not there. This one is no mistake of the user.
+    # `look_up` refuses a missing folder before a dry run, but the user did not type this one.
     make_folder(given.directory)
     demo = ["--configfile", str(ROOT / "config/demo.yaml"), "--directory", given.directory]
     return run_snakemake([*demo, *given.rest])
@@ -34,11 +34,12 @@ def run_demo(given: argparse.Namespace) -> int:
 def run_test(given: argparse.Namespace) -> int:
     """Score a finished model on the validation split."""
     if not given.model.is_file():
-        is_folder = given.model.is_dir()
-        fault = "is a folder" if is_folder else f"no such file{nearest_file(given.model)}"
+        no_file = f"no such file{nearest_file(given.model)}"
+        fault = "is a folder" if given.model.is_dir() else no_file
         raise EpicError(f"{given.model}: {fault}; expected a model, as results/model.pth")
     with reading(given.model) as file:
         head = file.read(2**16)
+    # The keys of a submission and the format of predictions are in the first kilobytes of a file.
     is_scores = given.model.suffix in (".zip", ".pkl")
     if is_scores or b"verb_output" in head or b"epic100 predictions" in head:
         raise EpicError(
@@ -46,9 +47,10 @@ def run_test(given: argparse.Namespace) -> int:
             f"epic100 score {given.model}"
         )
     name = given.name or given.model.stem
-    targets = [f"results/runs/{name}/{file}" for file in ("metrics.json", "summary.txt")]
-    keys = {"run": name, "predict.model": str(given.model.resolve())}
-    return run_snakemake([*targets, *given.rest], keys)
+    return run_snakemake(
+        [f"results/runs/{name}/metrics.json", f"results/runs/{name}/summary.txt", *given.rest],
+        keys={"run": name, "predict.model": str(given.model.resolve())},
+    )
 
 
 def run_snakemake(arguments: Sequence[str], keys: Mapping[str, Any] | None = None) -> int:
@@ -75,18 +77,18 @@ def snakemake_command(arguments: Sequence[str], keys: Mapping[str, Any] | None =
         keys: Values of the config, by dotted keys.
 
     Raises:
-        EpicError: A mistake that Snakemake would report without naming what was typed: a word that
-            nothing here knows, a target among the config files, a file that is missing or not YAML.
-            Or a config or profile of another user is in the current folder.
+        EpicError: A typed word is a mistake that Snakemake would report without naming it: an
+            unknown option or key, a target among the config files, a file that is missing or not
+            YAML. Or a config or profile in the current folder belongs to another user.
     """
-    words, typed = look_up(arguments)
+    words, typed_keys = look_up(arguments)
     option_names = {word.partition("=")[0] for word in words}
     command = [sys.executable, "-P", "-m", "snakemake"]
     if not option_names & {"--snakefile", "-s"}:
         command += ["--snakefile", str(ROOT / "Snakefile")]
-    if typed or keys:
-        # Snakemake's `--config` takes no key with dots.
-        words += ["--config", f"{SET}={set_words(typed, keys)}"]
+    if typed_keys or keys:
+        # Snakemake's `--config` takes no key with dots, so all keys travel as the value of one.
+        words += ["--config", f"{SET}={set_words(typed_keys, keys)}"]
     if "--workflow-profile" not in option_names:
         command += _defaults()
     # `--logger` comes last, since Snakemake reads every word after it as a logger's name.
@@ -94,19 +96,19 @@ def snakemake_command(arguments: Sequence[str], keys: Mapping[str, Any] | None =
 
 
 def _defaults() -> list[str]:
-    """The options of `profiles/default`.
+    """List the options of the default profile.
 
-    The one that ships becomes words, since Snakemake prints a line about each profile that it
-    reads. A folder's own is named as a profile, and so that line is true of it.
+    The shipped profile becomes words, since Snakemake prints a line about each profile that it
+    reads. A profile in the current folder is named as a profile, so that this line is printed.
     """
     folder = shipped("profiles/default")
     if not (ROOT / "profiles/default").samefile(folder):
         return ["--workflow-profile", folder]
     words = []
-    # Expressions in the profile look at `sys.argv`, which here holds the words of this command.
+    # Expressions in the profile read `sys.argv`, which here has the words of this command.
     options = process_yaml(read_text(Path(folder, "config.yaml")), require_use_yte=True)
     for name, value in options.items():
-        if value is None:
+        if value is None:  # An expression says that the option is not given.
             continue
         values = value if isinstance(value, list) else [value]
         words += [f"--{name}", *(str(item) for item in values if item is not True)]

@@ -1,1 +1,1 @@
-"""What a run reads: every file of its inputs, read and checked once, before the first job."""
+"""Read and check every input file of a run once, before the first job."""

@@ -1,13 +1,15 @@
-"""The video sheet and the files of its videos: which are there, twice there, or in no sheet."""
+"""Find the files of the video sheet's videos, and report missing, doubled and unlisted ones."""
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from epic100.base.shipped import ROOT, existing_path
-from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line, some
+from epic100.inputs.lines import MISSING, NOTE, OK, SHOWN, WRONG, Line, some
 from epic100.settings import Settings
 from epic100.video.sheet import (
     LAYOUTS,
@@ -20,19 +22,19 @@ from epic100.video.sheet import (
     read_sheet,
 )
 
-# A film has so many bytes a second, even a small copy of a still scene.
+# A video file has at least so many bytes per second, even if it is a small copy of a still scene.
 LEAST = 100
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The video sheet, and where its videos are.
+    """The rows of the video sheet, and the files of its videos.
 
     Attributes:
         videos: The rows of the sheet.
         chosen: The participants that take part, in the sheet's order.
-        every_file: All files of each video by its path in lists. A video without one has its first
-            place, where it is missed.
+        every_file: All files of each video by its path in lists, `P01/P01_01.MP4`. A video without
+            a file has the path where it would be looked for first.
     """
 
     videos: list[Video]
@@ -41,21 +43,21 @@ class Archive:
 
     @property
     def needed(self) -> list[Video]:
-        """The videos of those who take part."""
+        """The videos of the participants that take part."""
         return [video for video in self.videos if video.participant_id in self.chosen]
 
     @property
     def files(self) -> dict[Path, Path]:
-        """The file that is read of each video."""
+        """The first file of each video, which is the one that is read, by the path in lists."""
         return {path: files[0] for path, files in self.every_file.items()}
 
 
 def find_archive(config: Settings, folder: str | os.PathLike = ROOT) -> Archive:
-    """Read the sheet and find its videos.
+    """Read the sheet, and find the files of its videos.
 
     Args:
         config: The config of the run.
-        folder: Where shipped files are.
+        folder: The folder of the files that ship with the workflow.
 
     Raises:
         EpicError: The sheet is wrong, or has no participant that the config names.
@@ -67,46 +69,48 @@ def find_archive(config: Settings, folder: str | os.PathLike = ROOT) -> Archive:
 
 
 def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
-    """Say which videos are there, and what is odd about their files."""
+    """Report which videos have a file, and files that are doubled, odd or not in the sheet."""
     settings = config.videos
     if config.minikitchen:
         yield Line(OK, "videos", "and annotations are made by the demo")
         return
     files = {video: archive.every_file[video.path()][0] for video in archive.needed}
-    there = {video: file for video, file in files.items() if os.path.exists(file)}
-    on_disk = [video.video_id for video in there]
+    # Each file is looked at once, since the disk of a cluster may take milliseconds for an answer.
+    stats: dict[Path, os.stat_result] = {}
+    for file in files.values():
+        with contextlib.suppress(OSError):  # The file is missing, or its folder cannot be entered.
+            stats[file] = file.stat()
+    on_disk = {video.video_id: file for video, file in files.items() if file in stats}
     first, *by_split = on_disk_lines(archive.needed, on_disk, settings.root)
     if not on_disk and not settings.download:
-        layouts = settings.pattern or ", ".join(LAYOUTS)
         yield Line(
             MISSING,
             "videos",
-            f"{settings.root}: {found_instead(settings.root)}; expected {layouts} in it; correct "
-            "`videos: root:` in the config, or set `videos: pattern:` or `download: true`",
+            f"{settings.root}: {found_instead(settings.root)}; expected "
+            f"{settings.pattern or ', '.join(LAYOUTS)} in it; correct `videos: root:` in the "
+            "config, or set `videos: pattern:` or `download: true`",
         )
         return
-    fetched = (
-        "; the run fetches the others" if settings.download and len(on_disk) < len(files) else ""
-    )
-    yield Line(OK, "videos", first + fetched)
-    for line in by_split:
-        yield Line(OK, "videos", line)
-    yield from _twice(archive)
-    yield from _no_films(there)
-    yield from _one_film_under_two_ids(list(there.values()))
+    if settings.download and len(on_disk) < len(files):
+        first += "; the run fetches the others"
+    for text in (first, *by_split):
+        yield Line(OK, "videos", text)
+    yield from _doubled(archive)
+    yield from _no_films(files, stats)
+    yield from _one_film_under_two_ids(stats)
     listed_whole = not (settings.pattern or settings.subset)
     if listed_whole and (films := films_not_listed(archive.videos, settings.root)):
-        names = some([path.as_posix() for path in films])
         yield Line(
             NOTE,
             "videos",
-            f"{settings.sheet} has no row for {len(films)} of the films: {names}; they are not "
-            "used: name them as a video_id of the sheet, or add rows",
+            f"{settings.sheet} has no row for {len(films)} of the films: "
+            f"{some([path.as_posix() for path in films])}; they are not used: name them as a "
+            "video_id of the sheet, or add rows",
         )
 
 
-def _twice(archive: Archive) -> Iterator[Line]:
-    """One id with two files: which one is meant cannot be told."""
+def _doubled(archive: Archive) -> Iterator[Line]:
+    """Report videos with two files, because nobody can tell which one is meant."""
     for video in archive.needed:
         first, *others = archive.every_file[video.path()]
         for other in others:
@@ -119,15 +123,19 @@ def _twice(archive: Archive) -> Iterator[Line]:
                 )
 
 
-def _no_films(files: Mapping[Video, Path]) -> Iterator[Line]:
-    """What cannot be read, or is too small for a film: a page, a pointer or a begun copy."""
-    if odd := [
+def _no_films(files: Mapping[Video, Path], stats: Mapping[Path, os.stat_result]) -> Iterator[Line]:
+    """Report files that cannot be read or are too small: a web page, an interrupted download."""
+    odd = [
         file.as_posix()
         for video, file in files.items()
-        if not os.access(file, os.R_OK)
-        or not file.is_file()
-        or file.stat().st_size < LEAST * video.duration
-    ]:
+        if file in stats
+        and not (
+            S_ISREG(stats[file].st_mode)
+            and stats[file].st_size >= LEAST * video.duration
+            and os.access(file, os.R_OK)
+        )
+    ]
+    if odd:
         yield Line(
             NOTE,
             "videos",
@@ -136,18 +144,18 @@ def _no_films(files: Mapping[Video, Path]) -> Iterator[Line]:
         )
 
 
-def _one_film_under_two_ids(files: list[Path]) -> Iterator[Line]:
-    """Files of one size, to the byte: one may have the name of another's film."""
+def _one_film_under_two_ids(stats: Mapping[Path, os.stat_result]) -> Iterator[Line]:
+    """Report files of exactly the same size: they may be one film under the names of two."""
     by_size = defaultdict(list)
-    for file in filter(Path.is_file, files):
-        by_size[file.stat().st_size].append(file.as_posix())
-    twins = [names for size, names in by_size.items() if size and len(names) > 1]
+    for file, stat in stats.items():
+        if S_ISREG(stat.st_mode) and stat.st_size:
+            by_size[stat.st_size].append(file.as_posix())
+    twins = [" and ".join(names) for names in by_size.values() if len(names) > 1]
     if twins:
-        names = "; ".join(" and ".join(names) for names in twins[:3])
-        more = f"; and {len(twins) - 3} sizes more" if len(twins) > 3 else ""
+        more = f"; and {len(twins) - SHOWN} sizes more" if len(twins) > SHOWN else ""
         yield Line(
             NOTE,
             "videos",
-            f"of one size to the byte: {names}{more}: is it one film under two ids? The segments "
-            "of one of them would be cut from the other's film",
+            f"of one size to the byte: {'; '.join(twins[:SHOWN])}{more}: is it one film under two "
+            "ids? The segments of one of them would be cut from the other's film",
         )

@@ -1,6 +1,7 @@
-"""What is asked before the first job, of a process of its own: would this training work?
+"""Ask a process of its own, before the first job, whether a training would work.
 
-Snakemake imports this module, so nothing here needs torch. `inputs.start_check` answers.
+Snakemake imports this module, so nothing here needs torch. `inputs.start_check` runs in that
+process.
 """
 
 import ast
@@ -26,23 +27,24 @@ from epic100.settings import TRYING, Settings
 
 MODULE = "epic100.inputs.start_check"
 LOG = "results/logs/start_check.log"
+# A check that takes longer is ended, and then it stops no run.
 LIMIT_SECONDS = 300
 NEEDED = ("epic100", "torch", "mmaction", "mmengine")
-# The last line of the file begins so; a digest of what was checked follows.
+# The last line of a stored screen begins with this; a digest of what was checked follows.
 MARK = "checked: "
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is checked, in plain values, because a rule has it as a parameter.
+    """The training to check, in plain values, because a rule has it as a parameter.
 
-    Args:
+    Attributes:
         config: The config of one run, as `Settings.only` stores it.
         recipe: The MMEngine config file.
         weights: The start weights; None for a random start.
         screen: The file for the screen of a check that passes.
-        folder: Where shipped files are.
-        remote: Whether jobs run on other machines, which may have the GPU that this one lacks.
+        folder: The folder of the files that ship with the workflow.
+        remote: Whether jobs run on other machines, which may have a GPU even if this one has none.
     """
 
     config: dict[str, Any]
@@ -60,48 +62,60 @@ class Asked:
         folder: str | os.PathLike = ROOT,
         remote: bool = False,
     ) -> "Asked":
-        """Ask about a run of this config; None is the one without a name.
+        """Find the recipe and the start weights of a run.
+
+        Args:
+            config: The config.
+            run: The name of the run; None is the default run.
+            folder: The folder of the files that ship with the workflow.
+            remote: Whether jobs run on other machines.
 
         Raises:
             EpicError: As in `start_weights`.
         """
-        of_run = config.of_run(run)
-        recipe = existing_path(of_run.train.config, folder)
-        screen = f"{config.home.format(run=run)}/start_check.txt"
-        weights = start_weights(of_run.train, recipe)
-        return cls(of_run.only(*TRYING), recipe, weights, screen, str(folder), remote)
+        run_config = config.of_run(run)
+        recipe = existing_path(run_config.train.config, folder)
+        return cls(
+            config=run_config.only(*TRYING),
+            recipe=recipe,
+            weights=start_weights(run_config.train, recipe),
+            screen=f"{config.home.format(run=run)}/start_check.txt",
+            folder=str(folder),
+            remote=remote,
+        )
 
     @property
     def settings(self) -> Settings:
-        """The config, without the keys that only say which files are read."""
+        """The config, without the keys that only decide which files are read."""
         return Settings.part(self.config)
 
     @property
     def fault(self) -> str:
-        """What is wrong with start weights that are there, or ""."""
+        """What is wrong with the file of the start weights; "" if nothing is or it is to come."""
         weights = self.weights
         return fault_of(weights) if weights and not weights.is_to_come else ""
 
     def digest(self) -> str:
-        """A digest of all this, and of size and time of the files that decide the result.
+        """Compute a digest of these values and of the files that decide the result of the check.
 
-        These are the files that the config resolves to, defaults included, and all that the recipe
-        is built from. Another seed is no other question.
+        These are the files that the config names, defaults included, and the recipe with its bases;
+        their sizes and times are in the digest. It does not depend on the seed.
         """
-        config, weights = self.settings, [self.weights.path] if self.weights else []
-        files = [*bases(self.recipe), existing_path(config.videos.sheet, self.folder)]
-        files += [config.videos.root, *weights]
+        config = self.settings
+        weights = [self.weights.path] if self.weights else []
+        sheet = existing_path(config.videos.sheet, self.folder)
+        files = [*bases(self.recipe), sheet, config.videos.root, *weights]
         files += [value for value in vars(config.annotations).values() if isinstance(value, str)]
         files += [str(path) for path in Path(config.modules.folder or os.devnull).rglob("*.py")]
         stats = {path: os.stat(path) for path in files if os.path.exists(path)}
         states = {path: (state.st_size, state.st_mtime_ns) for path, state in stats.items()}
         train = self.config.get("train", {}) | {"seed": 0}
-        question = [self.config | {"train": train}, self.recipe, weights, self.remote, states]
-        text = json.dumps(question, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        checked = [self.config | {"train": train}, self.recipe, weights, self.remote, states]
+        return hashlib.sha256(json.dumps(checked, sort_keys=True).encode()).hexdigest()[:16]
 
     def answer(self) -> str:
-        """The screen of a check of the same settings and files that passed, or ""."""
+        """Read the screen of an earlier check of the same settings and files that passed, or ""."""
+        # A screen that cannot be read is as good as none: the check is run again.
         with contextlib.suppress(OSError, UnicodeDecodeError):
             text, _, digest = Path(self.screen).read_text(encoding="utf-8").rpartition(f"\n{MARK}")
             if digest == f"{self.digest()}\n":
@@ -110,7 +124,7 @@ class Asked:
 
 
 def different(asked_runs: Sequence[Asked]) -> list[Asked]:
-    """The first of the runs with the same digest: what is tried for it holds for the others."""
+    """Return one run for each digest, since runs with the same one have the same result."""
     first_by_digest: dict[str, Asked] = {}
     for asked in asked_runs:
         first_by_digest.setdefault(asked.digest(), asked)
@@ -118,13 +132,13 @@ def different(asked_runs: Sequence[Asked]) -> list[Asked]:
 
 
 def bases(recipe: str) -> list[str]:
-    """An MMEngine config and, as far as text says, all that it is on top of (`_base_`)."""
+    """List the paths of an MMEngine config and of all its bases, as `_base_ = [...]` names them."""
     files = [os.path.abspath(recipe)]
     for file in files:  # The loop also walks the files that it adds.
         try:
             body = ast.parse(Path(file).read_text(encoding="utf-8")).body
         except (OSError, ValueError, SyntaxError):
-            continue
+            continue  # The check itself reports a config that MMEngine cannot read.
         for node in body:
             match node:
                 case ast.Assign(targets=[ast.Name(id="_base_")], value=value):
@@ -137,23 +151,27 @@ def bases(recipe: str) -> list[str]:
 
 
 def missing_packages() -> list[str]:
-    """Packages that the check needs and this Python lacks, as where jobs run with `--sdm conda`."""
+    """List the packages that the check needs and this Python does not have.
+
+    With `--sdm conda`, only the jobs have them.
+    """
     return [name for name in NEEDED if find_spec(name) is None]
 
 
 def run_start_check(asked: Asked) -> str:
-    """Run the start check; write its screen to `asked.screen`.
+    """Run the start check, and write its screen to `asked.screen`.
 
-    What the libraries print goes to `LOG`, with the traceback of a setting that fails.
+    The output of libraries goes to `LOG`, with the traceback of a setting that fails.
 
     Args:
-        asked: What to check.
+        asked: The training to check.
 
     Returns:
-        The screen, a line for each topic; or that the check did not finish, which stops nothing.
+        The screen, a line for each topic; or a line that the check did not finish, which stops no
+        run.
 
     Raises:
-        EpicError: Something stands in the way of the run: the screen.
+        EpicError: The training would fail. The message is the screen.
     """
     digest = asked.digest()
     with open(open_plain(LOG, os.O_WRONLY), "w", encoding="utf-8") as log:
@@ -169,10 +187,10 @@ def run_start_check(asked: Asked) -> str:
 
 
 def outlook(asked: Asked) -> str:
-    """Say whether a training would train, and how long, or take a finished model."""
+    """Predict what the rule `train` will do: train for so long, or take a finished model."""
     finished = None
-    # Only a process that imports torch can say which run it is. If no training has ended, none is
-    # asked.
+    # Only a process that imports torch can tell which folder a training has. It is not started if
+    # no training has ended.
     if any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages():
         finished = _answer("finished_run", asked, subprocess.DEVNULL)
     if finished:
@@ -182,9 +200,9 @@ def outlook(asked: Asked) -> str:
 
 
 def _answer(function: str, asked: Asked, log: IO[str] | int) -> Any:
-    """What a function of `MODULE` returns, called in a process; None if it did not finish."""
+    """Call a function of `MODULE` in a process; return its result, or None if it did not finish."""
     section = asked.config.get("train", {})
-    # The GPU of another machine is not tried here.
+    # If jobs run on other machines, their GPU cannot be tried here.
     runs_on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
     # MMEngine uses any GPU that it sees, so a check on the CPU hides them all.
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if runs_on_cpu else {})
@@ -198,7 +216,7 @@ def _answer(function: str, asked: Asked, log: IO[str] | int) -> Any:
             timeout=LIMIT_SECONDS,
             check=False,
         )
-        # Libraries may print when they are imported, so only the last line counts.
+        # Libraries may print when they are imported, but the result is the last line.
         return json.loads(completed.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError):
-        return None
+        return None  # A process that crashed has printed no line, or none in JSON.

@@ -1,15 +1,15 @@
-"""What is said about one input."""
+"""A line about one input of a run."""
 
 from dataclasses import dataclass
 
 WRONG, MISSING, NOTE, OK = "WRONG", "MISSING", "note", "ok"
-# A line has so many names at most.
+# A line names at most so many files, ids or participants.
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is said about an input.
+    """A line about one input of a run, as `epic100 check` prints it.
 
     Attributes:
         state: `WRONG` stops every run, `MISSING` one that needs the file; `NOTE` and `OK` none.
@@ -23,6 +23,6 @@ class Line:
 
 
 def some(names: list[str]) -> str:
-    """The first of several names, and how many more there are."""
+    """Write several names as a text with at most `SHOWN` of them: `a, b, c and 4 more`."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

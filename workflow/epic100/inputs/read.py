@@ -1,7 +1,7 @@
-"""One reading of all inputs of a run: what is there, what is missing, and what is wrong.
+"""Read all inputs of a run, and report what is missing and what is wrong.
 
-`epic100 check` prints it, and every run begins with it. All files are read, also after one that is
-wrong. What their contents say is kept until one of them changes.
+`epic100 check` prints the report, and every run begins with it. All files are read, even if one is
+wrong. The lines about their contents are stored until one of the files changes.
 """
 
 import hashlib
@@ -23,20 +23,22 @@ from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line, some
 from epic100.segments.official_lists import CLASS_LISTS, LISTS, find_lists
 from epic100.settings import Settings
 
+# The stored lines about the contents, and a digest of what they depend on.
 KEPT = ".snakemake/epic100-inputs.json"
 
 
 @dataclass(frozen=True)
 class InputFiles:
-    """The files that a config names.
+    """The paths of the files that a config names.
 
     Attributes:
         csvs: The annotations by split.
         lists: The official lists by the keys of `LISTS` and `CLASS_LISTS`.
         models: Finished models to predict with.
-        recipes: MMEngine configs to train by.
+        recipes: MMEngine configs of trainings.
         made: Whether the run makes or fetches the CSVs and lists that are missing.
-        pins: The official files by split or key; none for data that is not official by its config.
+        pins: The checksums of the official files by split or key; none if the config is for data of
+            the user's own.
     """
 
     csvs: Mapping[str, str]
@@ -48,8 +50,8 @@ class InputFiles:
 
     @classmethod
     def of(cls, config: Settings, folder: str | os.PathLike = ROOT) -> "InputFiles":
-        """Find the files of a config; `folder` has those that ship with the workflow."""
-        annotations, named = config.annotations, config.evaluate.model_dump()
+        """List the files that a config names; `folder` has those that ship with the workflow."""
+        annotations = config.annotations
         made = bool(config.minikitchen or annotations.download)
         is_unofficial = config.minikitchen or annotations.format != "official"
         splits = {split: getattr(annotations, split) for split in ("train", "val", "test")}
@@ -58,7 +60,10 @@ class InputFiles:
         return cls(
             csvs={split: path for split, path in splits.items() if path},
             lists=find_lists(
-                annotations.val, named, to_be_made=made, lists={**LISTS, **CLASS_LISTS}
+                annotations.val,
+                config.evaluate.model_dump(),
+                to_be_made=made,
+                lists={**LISTS, **CLASS_LISTS},
             ),
             models=models,
             recipes=[existing_path(train.config, folder) for train in trainings],
@@ -68,14 +73,14 @@ class InputFiles:
 
     @property
     def tables(self) -> dict[str, str]:
-        """CSVs and lists that are there."""
+        """The CSVs and lists that exist."""
         return {
             key: path for key, path in {**self.csvs, **self.lists}.items() if os.path.isfile(path)
         }
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each CSV and list that is there: md5 or sha256, as the official one is."""
+        """The digest of each existing CSV and list, of the same kind as the official checksum."""
         return {
             key: str(digest(path, self.pins[key].checksum.kind if key in self.pins else "sha256"))
             for key, path in self.tables.items()
@@ -91,13 +96,13 @@ def read_inputs(config: Settings, files: InputFiles, archive: Archive) -> list[L
         archive: Its sheet and videos.
 
     Returns:
-        What there is to say about each input.
+        One or more lines about each input.
     """
     return [*_absent(files), *_contents(files, config, archive), *archive_lines(config, archive)]
 
 
 def _absent(files: InputFiles) -> Iterator[Line]:
-    """A line for each file that is not there."""
+    """Report the files that are missing, and folders in place of files."""
     for key, path in {**files.csvs, **files.lists}.items():
         section = "annotations" if key in files.csvs else "evaluate"
         if os.path.isdir(path):
@@ -138,14 +143,14 @@ def _absent(files: InputFiles) -> Iterator[Line]:
 
 
 def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Line]:
-    """What the contents of files say, by this reading or by an earlier one of the same files."""
+    """Report on the contents of the files, by an earlier reading of the same files if possible."""
     if not (files.tables or files.models):
         return []
     if importlib.util.find_spec("pandas") is None:
         return [Line(NOTE, "annotations", "are read by the jobs, whose packages are not here")]
     digests = files.digests
     models = {path: os.stat(path) for path in files.models if os.path.isfile(path)}
-    question = [
+    decisive = [
         own_version(),
         digests,
         files.tables,
@@ -156,21 +161,20 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         {path: [state.st_size, state.st_mtime_ns] for path, state in models.items()},
         {key: str(pin.checksum) for key, pin in files.pins.items()},
     ]
-    question_digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()
+    decisive_digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     try:
-        kept = read_json(KEPT)
-        if kept["question"] == question_digest:
-            return [Line(*texts) for texts in kept["lines"]]
+        stored = read_json(KEPT)
+        if stored["question"] == decisive_digest:
+            return [Line(*texts) for texts in stored["lines"]]
     except (EpicError, OSError, UnicodeDecodeError, TypeError, KeyError):
-        pass  # Without a kept answer, or with a broken one, the files are read.
-    # These modules import pandas, which takes half a second. Most calls find a kept answer above.
+        pass  # Without stored lines, or with a damaged file of them, the inputs are read.
+    # These modules import pandas, which takes half a second. Most calls have returned above.
     from epic100.inputs.tables import model_lines, table_lines
 
-    tables = files.tables
     lines = [
         *table_lines(
-            {split: path for split, path in tables.items() if split in files.csvs},
-            {key: path for key, path in tables.items() if key in files.lists},
+            {split: path for split, path in files.tables.items() if split in files.csvs},
+            {key: path for key, path in files.tables.items() if key in files.lists},
             config,
             archive,
         ),
@@ -178,13 +182,13 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         *model_lines(list(models), config),
     ]
     write_text(
-        KEPT, json.dumps({"question": question_digest, "lines": [astuple(line) for line in lines]})
+        KEPT, json.dumps({"question": decisive_digest, "lines": [astuple(line) for line in lines]})
     )
     return lines
 
 
 def _not_official(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Line]:
-    """A note where some files are official and others are not: one may be cut or edited."""
+    """Note if some files are the official ones and others are not: these may be cut or edited."""
     is_official = {
         key: digests[key] == str(files.pins[key].checksum) for key in digests if key in files.pins
     }

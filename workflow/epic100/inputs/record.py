@@ -1,6 +1,6 @@
-"""results/run.json: with which config files, settings and inputs the results there were made.
+"""Write and compare results/run.json: the config files, settings and inputs of the results.
 
-Snakemake knows it too, but only in `.snakemake`, which is not copied along with results.
+Snakemake records them too, but only in `.snakemake`, which is not copied along with results.
 """
 
 import json
@@ -17,7 +17,7 @@ from epic100.settings import Settings
 
 NAME = "run.json"
 SNAKEMAKES = ".snakemake/metadata"
-# A sentence names so many settings at most.
+# A message names at most so many settings.
 SHOWN = 5
 
 
@@ -27,37 +27,37 @@ def record_of(
     files: InputFiles,
     folder: str | os.PathLike,
 ) -> dict[str, Any]:
-    """What a run is.
+    """Return the content of run.json.
 
     Args:
         config: The config of the run.
         configfiles: The files that the call names, over config/config.yaml.
         files: The input files that the config names.
-        folder: Where shipped files are.
+        folder: The folder of the files that ship with the workflow.
 
     Returns:
-        `workflow`, the version; `configfiles`; `settings`, those that are not as when they were
-        introduced, by section and key; `inputs`, the digest of each file by its path.
+        `workflow`, the version; `configfiles`; `settings`, those that differ from their first
+        default, by section and key; `inputs`, the digest of each file by its path.
     """
     return {
         "workflow": own_version(),
-        "configfiles": [_name(path, folder) for path in configfiles],
+        "configfiles": [_short_path(path, folder) for path in configfiles],
         "settings": config.stored(),
         "inputs": {path: files.digests[key] for key, path in files.tables.items()},
     }
 
 
 def write_record(home: str, record: Mapping[str, Any]) -> None:
-    """Write the record of a run into the folder of its results."""
+    """Write run.json into the folder of the results."""
     write_text(f"{home}/{NAME}", json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
-    """Say in what a call differs from the one that made the results which are there.
+    """Yield the differences between this call and the one that made the existing results.
 
     Args:
         home: The folder of the results.
-        record: The record of this call.
+        record: The content of run.json for this call, from `record_of`.
     """
     path = Path(home, NAME)
     if not path.is_file():
@@ -65,10 +65,11 @@ def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
     before = read_json(path)
     if before["configfiles"] != record["configfiles"]:
         yield (
-            f"{home}/ was made with {_call(before['configfiles'])}, this call has "
-            f"{_call(record['configfiles'])}: is it the config that you mean?"
+            f"{home}/ was made with {_option(before['configfiles'])}, this call has "
+            f"{_option(record['configfiles'])}: is it the config that you mean?"
         )
-    old, new = dict(_flat(before["settings"])), dict(_flat(record["settings"]))
+    old = dict(_by_dotted_key(before["settings"]))
+    new = dict(_by_dotted_key(record["settings"]))
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if changed:
         shown = ", ".join(
@@ -83,25 +84,28 @@ def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _name(path: str | os.PathLike, folder: str | os.PathLike) -> str:
-    """A config file as it would be typed: from the workflow's folder or the working folder on."""
+def _short_path(path: str | os.PathLike, folder: str | os.PathLike) -> str:
+    """Shorten the path of a config file: relative to `folder` or to the working folder."""
     for above in (folder, os.getcwd()):
         if Path(path).resolve().is_relative_to(Path(above).resolve()):
             return Path(path).resolve().relative_to(Path(above).resolve()).as_posix()
     return str(path)
 
 
-def _call(configfiles: Sequence[str]) -> str:
+def _option(configfiles: Sequence[str]) -> str:
+    """Write the option that names config files: `--configfile a.yaml b.yaml`."""
     return f"--configfile {' '.join(configfiles)}" if configfiles else "no --configfile"
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _by_dotted_key(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (`train.epochs`, 3) for each key of a section. Deeper sections are values."""
     for name, value in settings.items():
         if isinstance(value, dict) and value and above.count(".") < 1:
-            yield from _flat(value, f"{above}{name}.")
+            yield from _by_dotted_key(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value
 
 
 def _value(settings: Mapping[str, Any], key: str) -> str:
+    """Write the value of a key as JSON, or `(default)` if run.json does not have the key."""
     return json.dumps(settings[key]) if key in settings else "(default)"

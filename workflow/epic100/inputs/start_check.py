@@ -1,7 +1,7 @@
-"""The start check, before the first job: does the training of this config work?
+"""Check before the first job whether the training of a config works.
 
-There are no clean lists yet. So the check gets a few segments of the annotations, of videos
-that are on disk, and the pairs of all of them. It runs as a process of its own (`before_start`).
+There are no clean lists yet. So the check takes a few segments of the annotations whose videos are
+on disk, and the pairs of all segments. It runs as a process of its own (`before_start`).
 """
 
 import contextlib
@@ -52,20 +52,21 @@ RESULTS = Path("results")
 # all packets of a file are read.
 FEW = 2
 TRIED = 3
-# An index and its copy in the scan's cache take so many bytes together.
+# The frame index of an hour of video and its copy in the scan's cache take so many bytes together.
 INDEX_BYTES_PER_HOUR = 20e6
-# A score is a float32 of 4 bytes. Those of val and test are written in shards, then in a file.
+# A score is a float32 of 4 bytes. There are two splits, val and test, and the scores of each are
+# written twice: in shards and in one file.
 BYTES_OF_SCORE = 4 * 2 * 2
 
 
 def start_check(asked: Asked) -> StartTable:
-    """Look at start weights, memory and disk, and go the whole way once.
+    """Try a training and a prediction on a few segments, and estimate memory, disk and time.
 
     Args:
-        asked: What to check.
+        asked: The training to check.
 
     Returns:
-        One row per topic, and the errors.
+        A table with one row per topic, and the errors.
     """
     table = StartTable()
     try:
@@ -74,11 +75,10 @@ def start_check(asked: Asked) -> StartTable:
         on_disk = [video for video in archive.needed if os.path.exists(archive.files[video.path()])]
         to_come = config.minikitchen or config.videos.download or not on_disk
         usable = archive.needed if to_come else on_disk
-        train, val = (
-            _segments(config, split, archive.videos, usable) for split in ("train", "val")
-        )
-        if train is None:  # The run makes the annotations.
-            train, val = _stand_in(), None
+        train = _segments(config, "train", archive.videos, usable)
+        val = _segments(config, "val", archive.videos, usable)
+        if train is None:  # The run will make the annotations.
+            train, val = _invented_segments(), None
         _try(asked, config, train, train.head(0) if val is None else val, usable, table)
     except (EpicError, OSError) as error:
         table.errors.append(str(error))
@@ -86,13 +86,16 @@ def start_check(asked: Asked) -> StartTable:
 
 
 def finished_run(asked: Asked) -> str:
-    """The folder of the finished training of these settings and of the lists there, or ""."""
+    """Return the folder of the finished training with these settings and clean lists, or ""."""
     config = asked.settings
     use_modules(config.modules.model_dump())
-    weights = asked.weights.path if asked.weights else None
-    settings = config.train.begun_with(asked.recipe, weights)
-    classes = (config.classes.verbs, config.classes.nouns)
-    recipe = build_config(settings, str(RESULTS), config.videos.place, None, classes)
+    settings = config.train.begun_with(asked.recipe, asked.weights.path if asked.weights else None)
+    recipe = build_config(
+        settings,
+        str(RESULTS),
+        config.videos.place,
+        classes=(config.classes.verbs, config.classes.nouns),
+    )
     folder = RESULTS / "work_dirs" / stamp_name(run_stamp(recipe))
     return str(folder) if has_model(folder, mend=False) else ""
 
@@ -100,7 +103,11 @@ def finished_run(asked: Asked) -> str:
 def _segments(
     config: Settings, split: str, videos: Sequence[Video], usable: Sequence[Video]
 ) -> pd.DataFrame | None:
-    """The segments that cleaning will keep, as far as is known; None if they are to come."""
+    """Read the segments that cleaning will keep, as far as damage is known before the scan.
+
+    Returns:
+        None if the run will make or fetch the annotations.
+    """
     path = getattr(config.annotations, split)
     if not Path(path).is_file():
         if config.minikitchen or config.annotations.download:
@@ -111,14 +118,16 @@ def _segments(
         )
     by_id = {video.video_id: video for video in videos}
     table = load_annotations(path, by_id, split=split, **config.reading)
-    segments, dropped_path = index_segments(table, by_id), RESULTS / "clean/dropped.tsv"
+    segments = index_segments(table, by_id)
+    dropped_path = RESULTS / "clean/dropped.tsv"
     drop_kinds = read_drop_kinds(dropped_path, split) if dropped_path.is_file() else {}
     lost_ids = [narration_id for narration_id, reason in drop_kinds.items() if is_damage(reason)]
     is_usable = segments["path"].isin([video.path().as_posix() for video in usable])
     return segments[is_usable & ~segments["narration_id"].isin(lost_ids)].reset_index(drop=True)
 
 
-def _stand_in() -> pd.DataFrame:
+def _invented_segments() -> pd.DataFrame:
+    """Invent segments of a video that no archive has, with a verb, nouns and 100 frames each."""
     rows = [("P00/P00_00.MP4", 0, 100, 0, noun, f"P00_00_{noun}") for noun in range(FEW)]
     return pd.DataFrame(rows, columns=["path", "start", "stop", "verb", "noun", "narration_id"])
 
@@ -131,17 +140,20 @@ def _try(
     usable: Sequence[Video],
     table: StartTable,
 ) -> None:
-    """Go the whole way on lists of a few segments, and describe the run."""
+    """Try a training and a prediction on lists of a few segments, and add rows to the table."""
     modules = use_modules(config.modules.model_dump())
     weights = asked.weights
     to_fetch = weights.source if weights and weights.is_to_come else ""
     start_file = weights.path if weights and not to_fetch else None
     settings = config.train.begun_with(asked.recipe, start_file)
-    device, gpus = ("cpu", Gpus(0)) if asked.remote else (settings.device, look_for_gpus())
-    placement = choose_device(device, settings.gpus, gpus, settings.nodes)
-    remote_device = ("cuda" if settings.gpus_to_ask else "cpu") if asked.remote else ""
-    learned = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
-    if not (learned["verb"] != NO_LABEL).any():
+    if asked.remote:
+        placement = choose_device("cpu", settings.gpus, Gpus(0), settings.nodes)
+        remote_device = "cuda" if settings.gpus_to_ask else "cpu"
+    else:
+        placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
+        remote_device = ""
+    to_train_on = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
+    if not (to_train_on["verb"] != NO_LABEL).any():
         raise EpicError(
             "no segment with a verb and a noun to train on; expected EPIC_100_train.csv; check "
             "`annotations: train:`, `videos: root:` and `participants:`"
@@ -149,14 +161,14 @@ def _try(
     classes, root = (config.classes.verbs, config.classes.nouns), config.videos.place
     make_folder(RESULTS)
     with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as folder:
-        for split, segments in {settings.split: learned, "val": val}.items():
+        for split, segments in {settings.split: to_train_on, "val": val}.items():
             write_segments(_few(segments, root), f"{folder}/clean/{split}.txt")
         # This list is empty, so that an empty clean list is no error.
         write_segments(val.head(0), f"{folder}/segments/val.txt")
-        write_pairs(pair_table(learned), pairs_path(folder, settings.split))
+        write_pairs(pair_table(to_train_on), pairs_path(folder, settings.split))
         pairs = read_pairs(pairs_path(folder, settings.split))
         if remote_device == "cuda":
-            # The GPU is on the machine of the job, which begins with what only a GPU can do.
+            # Only a GPU can compile or synchronise BatchNorm; the job tries this at its start.
             bn = "local" if settings.bn == "sync" else settings.bn
             settings = settings.model_copy(update={"compile": False, "bn": bn})
         recipe = build_config(settings, folder, root, str(RESULTS / "scan"), classes)
@@ -166,18 +178,18 @@ def _try(
         if plan.val is not None:
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
-        pipeline = test_pipeline_of(recipe, settings.config)
-        views = chosen_views(pipeline, config.predict.clips, config.predict.crops)
-        score_bytes = BYTES_OF_SCORE * len(pairs) * len(val)
+        views = chosen_views(
+            test_pipeline_of(recipe, settings.config), config.predict.clips, config.predict.crops
+        )
         trial_table = check(
             plan,
-            learned,
+            to_train_on,
             pairs,
             classes,
             modules=modules,
             views=views,
             before_jobs=True,
-            other_bytes=score_bytes + _still_to_write(usable, recipe),
+            other_bytes=BYTES_OF_SCORE * len(pairs) * len(val) + _still_to_write(usable, recipe),
             remote_device=remote_device,
         )
     table.rows.extend(trial_table.rows)
@@ -188,7 +200,7 @@ def _try(
 
 
 def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
-    """Some segments of the smallest videos on disk, or else the first ones of the list."""
+    """Choose segments of the smallest videos on disk, or the first ones if no video is on disk."""
     files = find_files(segments["path"].unique().tolist(), root)
     sizes = {path: file.stat().st_size for path, file in files.items() if file.is_file()}
     smallest = sorted(sizes, key=sizes.__getitem__)[:TRIED]
@@ -197,14 +209,16 @@ def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
 
 
 def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
-    """Bytes of the videos' indexes, less the indexes and this run's checkpoints on disk already.
+    """Estimate the bytes of all frame indexes, less those of files that are already on disk.
 
-    The lists of the run may not be there yet, so its folder is known by all else that it is of.
+    These are indexes and this training's checkpoints. Its clean lists may not exist yet, so its
+    folder is found by the settings in the stamp.
     """
-    hours, files = sum(video.duration for video in videos) / 3600, [*RESULTS.glob("scan/*.npz")]
+    hours = sum(video.duration for video in videos) / 3600
+    files = [*RESULTS.glob("scan/*.npz")]
     settings = settings_in(recipe)
     for stamp_file in RESULTS.glob(f"work_dirs/*/{STAMP}"):
-        with contextlib.suppress(EpicError):  # A broken stamp is of another run.
+        with contextlib.suppress(EpicError):  # A damaged stamp is that of another training.
             if settings.items() <= read_stamp(stamp_file.parent).items():
                 newest = attempts(stamp_file.parent)[:1]
                 files += [path for attempt in newest for path in checkpoints(attempt)]
@@ -212,9 +226,13 @@ def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
 
 
 def main(function: str) -> None:
-    """Take what is asked from stdin; print the answer as the last line."""
+    """Call a function with the `Asked` from stdin, and print its result as JSON in the last line.
+
+    Args:
+        function: `start_check` or `finished_run`.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    # Libraries print, but the caller reads the last line of stdout.
+    # Libraries print to stdout, but the caller reads the result there.
     with contextlib.redirect_stdout(sys.stderr):
         asked = pickle.load(sys.stdin.buffer)
         if function == "finished_run":

@@ -1,4 +1,4 @@
-"""The contents of CSVs, official lists and finished models, alone and held against each other."""
+"""Check the contents of CSVs, official lists and finished models, alone and against each other."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,13 +21,13 @@ LABELLED = ("train", "val")
 def table_lines(
     csvs: Mapping[str, str], lists: Mapping[str, str], config: Settings, archive: Archive
 ) -> Iterator[Line]:
-    """Read all annotations and official lists.
+    """Read all annotations and official lists, and report what is wrong with them.
 
     Args:
-        csvs: The annotation files that are there, by split.
-        lists: The official lists that are there, by key.
+        csvs: The existing annotation files by split.
+        lists: The existing official lists by key.
         config: The config of the run.
-        archive: Its sheet.
+        archive: The videos of its sheet.
     """
     tables = dict[str, pd.DataFrame]()
     by_id = {video.video_id: video for video in archive.videos}
@@ -47,7 +47,7 @@ def table_lines(
 def _splits(
     tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
 ) -> Iterator[Line]:
-    """How many segments there are, who has them, and whether an id is in two splits."""
+    """Report the number of segments, splits that have none, and ids that are in two splits."""
     if tables:
         counts = ", ".join(f"{split} {len(table):,}" for split, table in tables.items())
         yield Line(OK, "annotations", f"segments: {counts}")
@@ -62,10 +62,10 @@ def _splits(
                 f"{config.videos.sheet}, such as {table['narration_id'][late].iloc[0]}, and would "
                 "be left out; correct their times, or the duration there",
             )
-    owners = {video.video_id: video.participant_id for video in archive.videos}
+    participant_of = {video.video_id: video.participant_id for video in archive.videos}
     for split in filter(tables.__contains__, LABELLED):
-        people = sorted(set(tables[split]["video_id"].map(owners)))
-        if not people:
+        participants = sorted(set(tables[split]["video_id"].map(participant_of)))
+        if not participants:
             yield Line(
                 WRONG,
                 "annotations",
@@ -73,12 +73,12 @@ def _splits(
                 "`videos: subset: true` leaves them all out; compare the ids of the two files, "
                 "capitals too",
             )
-        elif not set(people) & set(archive.chosen):
+        elif not set(participants) & set(archive.chosen):
             yield Line(
                 WRONG,
                 "participants",
-                f"no segment of {split} is left: all of {csvs[split]} are of {some(people)}, whom "
-                "`participants:` leaves out; keep one of them",
+                f"no segment of {split} is left: all of {csvs[split]} are of {some(participants)}, "
+                "whom `participants:` leaves out; keep one of them",
             )
     ids = pd.concat(
         [table[["narration_id"]].assign(split=split) for split, table in tables.items()]
@@ -106,12 +106,13 @@ def _list(
     config: Settings,
     videos: Mapping[str, Video],
 ) -> Iterator[Line]:
-    """Whether a list has the classes of the config and of the annotations."""
+    """Report where a list differs from the classes or participants of config and annotations."""
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
     if key == "unseen_participants":
-        unseen, val = set(read_list(path, key)), tables.get("val")
-        people = set() if val is None else {videos[name].participant_id for name in val["video_id"]}
-        if unseen and people and not unseen & people:
+        unseen = set(read_list(path, key))
+        video_ids = tables["val"]["video_id"] if "val" in tables else []
+        participants = {videos[video_id].participant_id for video_id in video_ids}
+        if unseen and participants and not unseen & participants:
             yield Line(
                 NOTE,
                 "evaluate",
@@ -136,36 +137,36 @@ def _list(
             "the same number in both",
         )
     for split, table in tables.items() if key in CLASS_LISTS else ():
-        if lacking := sorted(set(table[task]) - listed - {NO_LABEL}):
+        if unnamed := sorted(set(table[task]) - listed - {NO_LABEL}):
             yield Line(
                 WRONG,
                 "evaluate",
-                f"{path}: no name for {task} {lacking[0]}, which {split} has; expected each class "
+                f"{path}: no name for {task} {unnamed[0]}, which {split} has; expected each class "
                 f"of the annotations in the file of `evaluate: {key}:`",
             )
 
 
 def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:
-    """Whether finished models have the classes of the config, and the heads to be folded."""
+    """Report finished models with other classes than the config, or without the heads it needs."""
     if not paths:
         return
-    # It takes seconds to import, and only a config with finished models needs it.
+    # This import takes seconds, and only a config with finished models needs it.
     from epic100.model.model_file import load_model
 
-    classes, contents = config.classes, dict[str, str]()
+    path_of = dict[str, str]()
     for path in paths:
         try:
             model = load_model(path)
         except EpicError as error:
             yield Line(WRONG, "predict", str(error))
             continue
-        if (model.num_verbs, model.num_nouns) != (classes.verbs, classes.nouns):
+        if (model.num_verbs, model.num_nouns) != (config.classes.verbs, config.classes.nouns):
             yield Line(
                 WRONG,
                 "predict",
                 f"{path}: a model of {model.num_verbs} verbs and {model.num_nouns} nouns, but the "
-                f"config has {classes.verbs} and {classes.nouns}; correct `classes:`, or take "
-                "another model in `predict:`",
+                f"config has {config.classes.verbs} and {config.classes.nouns}; correct "
+                "`classes:`, or take another model in `predict:`",
             )
         reduce = config.export.reduce
         if model.heads not in HEADS_FOR.get(reduce, (model.heads,)):
@@ -175,11 +176,11 @@ def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:
                 f"{path}: has `heads: {model.heads}`, which `export: reduce: {reduce}` cannot "
                 "fold; leave `reduce:` out, or take another model",
             )
-        content = digest(path, "sha256").value
-        if content in contents:
+        sha256 = digest(path, "sha256").value
+        if sha256 in path_of:
             yield Line(
                 WRONG,
                 "predict",
-                f"{path}: is {contents[content]} again; expected each of `predict: models:` once",
+                f"{path}: is {path_of[sha256]} again; expected each of `predict: models:` once",
             )
-        contents[content] = path
+        path_of[sha256] = path

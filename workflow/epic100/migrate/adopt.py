@@ -1,9 +1,9 @@
-"""`epic100 adopt`: a model that others trained on EPIC-KITCHENS-100 becomes a model file of ours.
+"""Convert published checkpoints of EPIC-KITCHENS-100 models to our model files: `epic100 adopt`.
 
-Their checkpoints hold pickled arguments beside the weights. Only the weights are read, as data
+The checkpoints hold pickled arguments beside the weights. Only the weights are read, as data
 (`foreign_tensors`). They get the names and shapes that they have in the recipe of config/zoo; each
-tensor of the network must be there, and none may be left over. Written from the names in the code
-that config/published.yaml names, with none of it.
+tensor of the network must be there, and none may be left over. The names of the tensors are from
+the code that config/published.yaml lists; none of that code is here.
 """
 
 import math
@@ -31,6 +31,8 @@ from epic100.model.published import Published, published
 from epic100.segments.official_lists import read_class_names
 
 VERBS, NOUNS, COLOURS = 97, 300, 3
+# An error names at most so many tensors.
+SHOWN = 3
 # Each line is a pattern in a published tensor's name and the text that replaces it in ours. AVION
 # has two sets of names for a block: the names of torch, and the names of the package flash_attn.
 TRANSFORMER_NAMES = (
@@ -80,7 +82,7 @@ NAMES = {
     "c1": RESNET_NAMES,
     "slowfast": SLOWFAST_NAMES,
 }
-# These parts of a model of videos and texts do not belong to its encoder of videos.
+# Tensors with these first names in a model of videos and texts are not those of its video encoder.
 TEXT_PART = re.compile(
     r"(visual\.(?:image_projection|head)|textual|transformer|token_embedding|positional_embedding|"
     r"ln_final|image_projection|text_projection|logit_scale)(?:\.|$)"
@@ -109,7 +111,7 @@ def adopt(
         model: The entry of the model; None: `published()[name]`.
 
     Returns:
-        Lines that tell people what was done.
+        Lines for the screen about the file.
 
     Raises:
         EpicError: The checkpoint is not the file of this model, or a CSV is not the official one.
@@ -121,7 +123,8 @@ def adopt(
     # A head over verbs and nouns needs no pairs of val: its outputs cover all pairs anyway.
     if "pair" in output_sizes(model.heads, 1, VERBS, NOUNS):
         pairs = sorted({*counts, *val_counts})
-        if len(pairs) != (classes := next(iter(model.classes.values()))):
+        classes = next(iter(model.classes.values()))
+        if len(pairs) != classes:
             raise EpicError(
                 f"{train}, {val}: {len(pairs):,} pairs of verb and noun, but {name} has "
                 f"{classes:,} classes; expected the official files of EPIC-KITCHENS-100 "
@@ -132,14 +135,16 @@ def adopt(
     spec["cls_head"]["num_classes"] = sum(sizes.values())
     state = _renamed(tensors, model) | _head(tensors, model, pairs)
     _require_same_tensors(name, checkpoint, model, build(spec), state)
-    reported = model.model_dump(include={"title", "verb", "noun", "action", "own_scores"})
     trained_on = {
         "split": "train",
         "segments": counts.total(),
         "epochs": None,
         "seed": None,
         "load_from": model.start,
-        "published": {"name": name, **reported},
+        "published": {
+            "name": name,
+            **model.model_dump(include={"title", "verb", "noun", "action", "own_scores"}),
+        },
         "source": model.url,
         "code": model.code,
         "licence": model.licence,
@@ -147,11 +152,18 @@ def adopt(
     config = config_of(spec, pipeline(model))
     if model.rule == "avion":
         config["optim_wrapper"] = {"dtype": "float16"}  # Its test computes in float16 too.
-    counted = [(verb, noun, counts[verb, noun]) for verb, noun in pairs]
-    names = read_class_names([train, val], lists).by_task
-    save_model(
-        TrainedModel(state, counted, VERBS, NOUNS, config, trained_on, model.heads, names), out
+    pairs_with_counts = [(verb, noun, counts[verb, noun]) for verb, noun in pairs]
+    trained = TrainedModel(
+        state,
+        pairs_with_counts,
+        VERBS,
+        NOUNS,
+        config,
+        trained_on,
+        heads=model.heads,
+        names=read_class_names([train, val], lists).by_task,
     )
+    save_model(trained, out)
     return [
         f"{out}: {model.title} of {model.code}, {len(state)} tensors, {len(pairs):,} pairs",
         f"reported on val: {figures_of(model)}; licence of its code: {model.licence}",
@@ -166,18 +178,18 @@ def adopt_encoder(
     frames: int = 16,
     model: Published | None = None,
 ) -> list[str]:
-    """Write the encoder alone, of a checkpoint with or without a classifier, as start weights.
+    """Write the encoder of a checkpoint, without a classifier, as start weights of a training.
 
     Args:
         name: A key of `published()` that is a transformer.
-        checkpoint: AVION's or LaViLa's checkpoint, learned on Ego4D or on EPIC-KITCHENS.
+        checkpoint: AVION's or LaViLa's checkpoint, trained on Ego4D or on EPIC-KITCHENS.
         out: The file to write, for `train: load_from:`.
         frames: Frames of a clip. If the checkpoint has embeddings for another number of frames,
             they are interpolated over time.
         model: The entry of the model; None: `published()[name]`.
 
     Returns:
-        Lines that tell people what was done.
+        Lines for the screen about the file.
 
     Raises:
         EpicError: The file does not hold exactly this encoder.
@@ -201,7 +213,7 @@ def adopt_encoder(
     embedding = state.get("backbone.time_embed", torch.empty(1, 0, 0))
     published_frames = embedding.shape[1] if embedding.ndim == 3 else 0
     if published_frames not in (0, frames):
-        # `interpolate` works on the last axis, so the frames [1, T, C] go there and back.
+        # `interpolate` works on the last axis, so [1, T, C] is transposed before and after it.
         channels_first = embedding.float().transpose(1, 2)
         state["backbone.time_embed"] = F.interpolate(channels_first, size=frames, mode="linear").mT
     encoder = build({**network(model)["backbone"], "num_frames": frames})
@@ -217,7 +229,7 @@ def adopt_encoder(
 
 
 def table() -> list[str]:
-    """List the published models for people, a paragraph of lines for each."""
+    """Describe the published models, in four lines each."""
     lines = []
     for name, model in published().items():
         md5 = f"md5 {model.md5}..." if model.md5 else "no md5 published"
@@ -231,7 +243,7 @@ def table() -> list[str]:
 
 
 def figures_of(model: Published) -> str:
-    """Write a model's reported figures as text: `72.0 / 61.9 / -` for verb, noun, action."""
+    """Write a model's reported figures as text: `72 / 61.9 / -` for verb, noun, action."""
     figures = (model.verb, model.noun, model.action)
     return " / ".join("-" if value is None else f"{value:g}" for value in figures)
 
@@ -245,9 +257,10 @@ def actions(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def network(model: Published) -> dict[str, Any]:
-    """Make the config of a published model's network, from the `model` of its recipe.
+    """Make the config of a published model's network from the `model` of its recipe.
 
-    The changes in config/published.yaml are applied. Parts that only a training needs are left out.
+    The changes in config/published.yaml are applied. The keys that only a training needs are left
+    out.
     """
     recipe = Config.fromfile(ROOT / f"config/zoo/{model.recipe}.py", format_python_code=False)
     settings = Config({"model": recipe.model.to_dict()})
@@ -279,7 +292,7 @@ def pipeline(model: Published) -> list[dict[str, Any]]:
 def _read_classifier_file(
     name: str, path: str | os.PathLike, model: Published
 ) -> dict[str, Tensor]:
-    """Read a published checkpoint; raise if it has not the classifier of this model."""
+    """Read a published checkpoint, and raise if it does not have the classifier of this model."""
     expected = f"expected the file of {name}, {model.url}"
     if not os.path.isfile(path):
         raise EpicError(f"{path}: no such file; {expected}")
@@ -298,13 +311,13 @@ def _read_classifier_file(
     for layer, classes in model.classes.items():
         weight = tensors.get(f"{layer}.weight")
         if weight is None:
-            texts = (
+            hint = (
                 ", but parts of a model of videos and texts"
                 if any(map(TEXT_PART.match, tensors))
                 else ""
             )
             raise EpicError(
-                f"{path}: no classifier {layer!r} among its {len(tensors)} tensors{texts}; "
+                f"{path}: no classifier {layer!r} among its {len(tensors)} tensors{hint}; "
                 f"{expected}"
             )
         if len(weight) != classes:
@@ -328,7 +341,7 @@ def _count_pairs(path: str | os.PathLike) -> Counter[Pair]:
 
 
 def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tensor]:
-    """Give all tensors but the classifier's the names and shapes that they have in our network."""
+    """Rename and reshape all tensors but those of the classifier as they are in our network."""
     state = {}
     for name, value in tensors.items():
         # `_head` adds the classifier. TRN's many classifiers keep their names below `consensus`.
@@ -359,7 +372,8 @@ def _head(
 ) -> dict[str, Tensor]:
     """Join the published classifiers to one layer, with the outputs in our order."""
     if model.rule == "c1" and "model.new_fc" not in model.classes:
-        return {}  # TRN has many classifiers. Each has verbs before nouns, as here.
+        # TRN has many classifiers, which `_renamed` keeps. Each has verbs before nouns, as here.
+        return {}
     state = {}
     for tensor_name in ("weight", "bias"):
         layer_tensors = [tensors[f"{layer}.{tensor_name}"] for layer in model.classes]
@@ -369,7 +383,7 @@ def _head(
             layer_tensors[0] = layer_tensors[0][[row_of_pair[pair] for pair in pairs]]
         state[f"cls_head.fc_cls.{tensor_name}"] = torch.cat(layer_tensors)
     # PySlowFast has the features of the slow pathway first, MMAction2 those of the fast one. The
-    # slow pathway has eight times as many channels, so the fast one has a ninth of all.
+    # slow pathway has eight times as many channels, so the fast one has a ninth of the sum.
     if model.rule == "slowfast":
         fast_channels = state["cls_head.fc_cls.weight"].shape[1] // 9
         state["cls_head.fc_cls.weight"] = state["cls_head.fc_cls.weight"].roll(fast_channels, 1)
@@ -395,8 +409,8 @@ def _require_same_tensors(
         ),
     ]
     if faults:
-        rest = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise EpicError(
-            f"{path}: not the network of {name}: {', '.join(faults[:3])}{rest}; expected the file "
-            f"of {model.title}, {model.url}"
+            f"{path}: not the network of {name}: {', '.join(faults[:SHOWN])}{more}; expected the "
+            f"file of {model.title}, {model.url}"
         )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import epic100.clips.dataset  # noqa: F401  (its steps)
+import epic100.clips.dataset  # noqa: F401  (registers the steps in `OURS`)
 from epic100.base.disk import read_text
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
@@ -26,12 +26,14 @@ from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
 from epic100.model.views import sampling_of
 from epic100.segments.segment_list import NO_LABEL, read_segments
 
-# These steps open a video or a cut clip. A lab that reads segments of whole videos has steps of its
-# own, since MMAction2's DecordInit treats the whole video as the segment.
+# These steps open a video, and those of the next line decode its frames. A lab that reads segments
+# of whole videos has steps of its own, since MMAction2's DecordInit takes the video as the segment.
 INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
 DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
 SAMPLERS = ("SampleFrames", "UniformSample")
+# These steps stay as they are.
 SAME = ("Resize", "CenterCrop", "FormatShape")
+# These steps are replaced by one of ours.
 OURS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(INITS, {"type": "OpenSegment", "decoder": "pyav"}),
     **dict.fromkeys(DECODES, {"type": "DecodeSegment"}),
@@ -52,8 +54,8 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict]:
         path: The checkpoint.
 
     Returns:
-        Weights by name on the CPU, without the prefix `module.` of distributed training, and
-        `meta`.
+        Weights by name on the CPU, without the prefix `module.` of distributed training; and the
+        dict `meta` of MMEngine, {} if there is none.
 
     Raises:
         EpicError: The file is not a checkpoint.
@@ -61,10 +63,10 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict]:
     content = read_foreign(
         path, "readable as a checkpoint", "expected a .pth of MMAction2", weights_alone=True
     )
-    meta = content.get("meta", {}) if isinstance(content, dict) else {}
     tensors = named_tensors(content)
     if not tensors:
         raise BrokenFile(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
+    meta = content.get("meta") if isinstance(content, dict) else None
     return tensors, meta if isinstance(meta, dict) else {}
 
 
@@ -91,17 +93,20 @@ def migrate_model(
         num_nouns: Number of noun classes.
 
     Returns:
-        Lines that tell people what was done.
+        Lines for the screen about the model file.
 
     Raises:
-        EpicError: Weights, config and pairs do not fit each other.
+        EpicError: Weights, config and pairs are not of the same model.
     """
     weights, meta = read_checkpoint(checkpoint)
     if config is None and not isinstance(meta.get("cfg"), str):
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
     where = str(config or f"config in {checkpoint}")
-    instead = "give the config file with --config"
-    lab_config = read_config(config) if config else parse_config(meta["cfg"], where, instead)
+    lab_config = (
+        read_config(config)
+        if config
+        else parse_config(meta["cfg"], where, "give the config file with --config")
+    )
     predict_config, notes = predicting_config(lab_config, where)
     cleaned = clean_model(predict_config["model"], where)
     # The result is not needed: this raises for a step that `predict` would refuse later.
@@ -112,10 +117,10 @@ def migrate_model(
             f"{where}: the head has {outputs} outputs, the pair order {len(pairs)} pairs; expected "
             "the very list, or table, that the labels of this training were made from"
         )
-    # The built model is not needed either: this raises if config and weights do not fit.
+    # The built model is not needed either: this raises if the weights are not those of the config.
     build_foreign(cleaned, weights, where, checkpoint)
     predict_config["model"] = cleaned.spec
-    counted = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
+    pairs_with_counts = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
     trained_on = {
         "split": "train",
         "segments": counts.total() if counts else None,
@@ -124,7 +129,8 @@ def migrate_model(
         "load_from": str(checkpoint),
     }
     save_model(
-        TrainedModel(weights, counted, num_verbs, num_nouns, predict_config, trained_on), out
+        TrainedModel(weights, pairs_with_counts, num_verbs, num_nouns, predict_config, trained_on),
+        out,
     )
     prior = f"the {counts.total()} segments of the train list" if counts else "no count, all alike"
     return [
@@ -160,25 +166,25 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def predicting_config(lab: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
-    """Make the config for the rule predict: the lab's model and test pipeline on our segments.
+    """Make a config for the rule predict from the model and the test pipeline of a lab's config.
 
     Args:
         lab: The lab's config.
         where: Start of error messages.
 
     Returns:
-        The config, and notes for people. The notes say which of the lab's own steps were taken for
-        opening or decoding, and how many clips and crops the lab's test had. The pipeline has one
-        clip and one crop; more are set with `predict:` in the workflow's config.
+        The config, and notes for the screen. The notes say which of the lab's own steps were taken
+        for opening or decoding, and how many clips and crops the lab's test had. The pipeline has
+        one clip and one crop; more are set with `predict:` in the workflow's config.
 
     Raises:
         EpicError: The config has another form, or a step that has no counterpart here.
     """
     if "test_dataloader" not in lab or "model" not in lab:
-        old = (
+        hint = (
             "; this is one of MMAction2 0.x, rewrite it in the form of 1.x" if "data" in lab else ""
         )
-        raise EpicError(f"{where}: expected `model` and `test_dataloader` of MMAction2 1.x{old}")
+        raise EpicError(f"{where}: expected `model` and `test_dataloader` of MMAction2 1.x{hint}")
     head = lab["model"].get("cls_head") if isinstance(lab["model"], dict) else None
     if not isinstance(head, dict) or type(head.get("num_classes")) is not int:
         raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
@@ -203,7 +209,7 @@ def predicting_config(lab: dict[str, Any], where: str) -> tuple[dict[str, Any], 
 
 
 def config_of(model: dict[str, Any], pipeline: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Make the part of an MMEngine config that the rule predict needs.
+    """Make an MMEngine config with the keys that the rule predict needs.
 
     Args:
         model: The `model` of the config.
@@ -228,11 +234,11 @@ def config_of(model: dict[str, Any], pipeline: Sequence[dict[str, Any]]) -> dict
 def _translate(
     steps: Sequence[dict[str, Any]], where: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Convert a test pipeline to this workflow's steps, with notes for people.
+    """Convert a test pipeline to this workflow's steps, with notes for the screen.
 
-    A lab has steps of its own to open videos and decode frames. So a step just before the sampling
-    step is taken for one that opens, if it is not in `OURS`. One just after the sampling step is
-    taken for one that decodes, if also `Decode` is in its name. Each of these steps gets a note.
+    A lab has steps of its own to open videos and decode frames. So an unknown step just before the
+    sampling step is taken for one that opens a video. An unknown step just after it is taken for
+    one that decodes, if `Decode` is in its name. Each of these steps gets a note.
     """
     sampler_position = next(
         (position for position, step in enumerate(steps) if step["type"] in SAMPLERS), -1
@@ -242,7 +248,7 @@ def _translate(
         step_type = name = step["type"]
         if name not in OURS and position == sampler_position - 1:
             step_type = INITS[0]
-        # Without a sampler, its position is -1, and `> 0` keeps step 0 from being taken.
+        # Without a sampling step, its position is -1, so the first step would be just after it.
         elif name not in OURS and position == sampler_position + 1 > 0 and "Decode" in name:
             step_type = DECODES[0]
         if step_type != name:
@@ -270,7 +276,7 @@ def _translate_step(step_type: str, step: dict[str, Any], where: str) -> dict[st
 
 
 def read_pair_order(path: str | os.PathLike) -> list[Pair]:
-    """Read the pair of each output from a text file, one line per output, in order.
+    """Read the verb-noun pair of each output from a text file, one line per output, in order.
 
     A line is `0 12`: verb 0, noun 12. The numbers are separated by spaces, tabs, commas or
     semicolons; a header is optional.

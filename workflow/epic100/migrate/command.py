@@ -32,9 +32,11 @@ def convert(options: argparse.Namespace) -> int:
     """Write a lab's list as a segment list of ours, or as official rows; return 0."""
     lab_list, videos = _read_list(options)
     convert_list(lab_list, options.annotations, videos, options.out)
-    matched, unmatched = int(lab_list.matched.sum()), int((~lab_list.matched).sum())
-    print(f"{options.list}: {matched} lines are rows of {options.annotations}, {unmatched} are not")
-    print(f"{options.out} written")
+    matched = int(lab_list.matched.sum())
+    print(
+        f"{options.list}: {matched} lines are rows of {options.annotations}, "
+        f"{len(lab_list.rows) - matched} are not\n{options.out} written"
+    )
     return 0
 
 
@@ -77,7 +79,7 @@ def adopted(options: argparse.Namespace) -> int:
         print("\n".join(table()))
         return 0
     if options.name not in published():
-        # With a cutoff of 0, there is always a closest name.
+        # Below the usual cutoff of 0.6 nothing would be found; with 0, there is always one name.
         (closest,) = difflib.get_close_matches(options.name, published(), n=1, cutoff=0)
         raise EpicError(
             f"{options.name}: no published model of this name; did you mean {closest}? "

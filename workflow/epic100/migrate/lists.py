@@ -1,7 +1,8 @@
-"""A lab's five-field list of segments: find the official row of each line, convert it, check it.
+"""Match, convert and check a lab's list of segments, with five fields per line.
 
-The list is converted to rows of the official CSV or to a segment list in frames. The check compares
-it with the scans: it names lines on damaged video, and sound segments that the list lacks.
+Each line is matched with a row of the official CSV. The list is converted to such rows or to a
+segment list in frames. The check compares it with the scans: it names lines on damaged video, and
+undamaged segments that are missing from the list.
 """
 
 import os
@@ -33,7 +34,7 @@ from epic100.video.sheet import Video
 # A list has `start_frame` as published, which is off by one in some rows, or counted from 0. So the
 # start and the end of a segment may each differ by this number of frames.
 TOLERANCE = 2.0
-LEAST_SHARE = 0.5  # If fewer lines match, the list has another split or another clock.
+LEAST_SHARE = 0.5  # If fewer lines match, the list is of another split or has another clock.
 WHOLE_VIDEO = "the list has no segment of its video"
 DAMAGED, NOT_SCANNED, LACKING = "damaged", "not scanned", "lacking"
 COLUMNS = ("verdict", "line", "narration_id", "video_id", "reason")
@@ -72,7 +73,7 @@ def match_list(
     num_verbs: int,
     num_nouns: int,
 ) -> LabList:
-    """Find the official row of each line of a lab's list; each row is used once.
+    """Match each line of a lab's list with an official row; no row matches two lines.
 
     A line matches a row if video, verb and noun are equal, and both ends differ by at most
     `TOLERANCE` frames of the annotation clock.
@@ -142,21 +143,19 @@ def _nearest_rows(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -
         int [lines], the row's number in `official`, or -1 if none is within the tolerance. Each
         row is taken once, by the first line that it is nearest to.
     """
-    rows_left, official_ends = defaultdict(list), _frames(official)
+    rows_left = defaultdict(list)
+    official_ends = _frames(official)
     for row, key in enumerate(official[same].itertuples(index=False, name=None)):
         rows_left[key].append(row)
     matches = np.full(len(rows), -1, dtype=np.int64)
     keys = rows[same].itertuples(index=False, name=None)
     for line, (key, ends) in enumerate(zip(keys, _frames(rows), strict=True)):
         candidates = rows_left[key]
-        distances = (
-            np.abs(official_ends[candidates] - ends).max(axis=1)
-            if candidates
-            else np.array([np.inf])
-        )
-        nearest = int(distances.argmin())
-        if distances[nearest] <= TOLERANCE:
-            matches[line] = candidates.pop(nearest)
+        if candidates:
+            distances = np.abs(official_ends[candidates] - ends).max(axis=1)
+            nearest = int(distances.argmin())
+            if distances[nearest] <= TOLERANCE:
+                matches[line] = candidates.pop(nearest)
     return matches
 
 
@@ -169,7 +168,7 @@ def _frames(table: pd.DataFrame) -> np.ndarray:
 def check_list(
     lab_list: LabList, videos: Mapping[str, Video], scans: str | os.PathLike
 ) -> pd.DataFrame:
-    """Compare a lab's list with the scan tables, by the same rules as the rule clean.
+    """Compare a lab's list with the scan tables, as the rule clean does.
 
     Videos that are in no table get the verdict `not scanned`. Missing segments are reported for
     scanned videos only.
@@ -180,9 +179,9 @@ def check_list(
         scans: Folder of the tables `{participant}.tsv` and their frame indexes.
 
     Returns:
-        A table with the columns `COLUMNS`. It has first the lines that are not sound, in order
-        (`line` counts from 1), then the sound official segments that the list does not have
-        (`line` is 0).
+        A table with the columns `COLUMNS`. It has first the lines on damaged or unscanned videos,
+        in order (`line` counts from 1), then the undamaged official segments that the list does not
+        have (`line` is 0).
 
     Raises:
         EpicError: There is no scan table, or a frame index is missing.
@@ -191,28 +190,27 @@ def check_list(
     if not tables:
         raise EpicError(f"{scans}: no scan table; expected {{participant}}.tsv of the rule scan")
     states = {row.video_id: row for table in tables for row in read_scan_table(table)}
-    # Sound lines get the verdict "damaged" too, but only until the next statement leaves them out.
+    # Undamaged lines get the verdict "damaged" too, but the next statement leaves them out.
     lines = lab_list.rows.assign(
         line=range(1, len(lab_list.rows) + 1),
         reason=_drop_reasons(lab_list.rows, videos, states, scans),
         verdict=np.where(lab_list.rows["video_id"].isin(list(states)), DAMAGED, NOT_SCANNED),
     )
-    unsound = lines[(lines["reason"] != "") | (lines["verdict"] == NOT_SCANNED)]
+    to_report = lines[(lines["reason"] != "") | (lines["verdict"] == NOT_SCANNED)]
     unlisted = lab_list.official.drop(index=lab_list.matching_row[lab_list.matched])
     unlisted = unlisted[unlisted["video_id"].isin(list(states))].reset_index(drop=True)
-    is_sound = [reason == "" for reason in _drop_reasons(unlisted, videos, states, scans)]
-    missing = unlisted[np.array(is_sound, dtype=bool)]
-    video_absent = ~missing["video_id"].isin(lab_list.rows["video_id"])
+    drop_reasons = np.array(_drop_reasons(unlisted, videos, states, scans), dtype=object)
+    missing = unlisted[drop_reasons == ""]
+    is_video_listed = missing["video_id"].isin(lab_list.rows["video_id"])
     missing = missing.assign(
-        verdict=LACKING, line=0, reason=np.where(video_absent, WHOLE_VIDEO, "")
+        verdict=LACKING, line=0, reason=np.where(is_video_listed, "", WHOLE_VIDEO)
     )
-    return pd.concat([unsound, missing])[list(COLUMNS)].reset_index(drop=True)
+    return pd.concat([to_report, missing])[list(COLUMNS)].reset_index(drop=True)
 
 
 def summary(lab_list: LabList, findings: pd.DataFrame) -> list[str]:
-    """Summarise the findings of `check_list` for people, as lines of text."""
+    """Summarise the findings of `check_list` in lines of text."""
     lines, verdicts = lab_list.rows, findings["verdict"]
-    unmatched, relabelled = (~lab_list.matched).sum(), lab_list.relabelled.sum()
     damaged, missing = findings[verdicts == DAMAGED], findings[verdicts == LACKING]
     of_absent_videos = missing[missing["reason"] != ""]
     gained = lab_list.official[lab_list.official["narration_id"].isin(missing["narration_id"])]
@@ -220,8 +218,9 @@ def summary(lab_list: LabList, findings: pd.DataFrame) -> list[str]:
     pairs_with_gained = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
     count_of_reason = Counter(damaged["reason"].map(kind_of))
     return [
-        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {unmatched} are no official "
-        f"rows, {relabelled} of them an official segment with other labels",
+        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {(~lab_list.matched).sum()} "
+        f"are no official rows, {lab_list.relabelled.sum()} of them an official segment with other "
+        "labels",
         f"{len(lines) - (verdicts != LACKING).sum()} sound, {len(damaged)} on damaged frames or "
         f"videos, {(verdicts == NOT_SCANNED).sum()} in videos that were not scanned",
         *(f"  {count}: {reason}" for reason, count in count_of_reason.most_common()),
@@ -237,7 +236,7 @@ def _drop_reasons(
     states: Mapping[str, ScanRow],
     scans: str | os.PathLike,
 ) -> list[str]:
-    """Return why `clean` would drop each row; "" if it is sound or its video was not scanned."""
+    """Return why `clean` would drop each row; "" if it would not, or the video was not scanned."""
 
     def index_of(video_id: str) -> VideoIndex:
         """Load the frame index of a video."""

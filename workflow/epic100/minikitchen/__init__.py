@@ -1,4 +1,4 @@
-"""The mini kitchen: a small data set like EPIC-KITCHENS-100, drawn, annotated and damaged here."""
+"""The mini kitchen: a small data set like EPIC-KITCHENS-100, whose videos are drawn and damaged."""
 
 from epic100.minikitchen.kitchen import (
     NOUNS,

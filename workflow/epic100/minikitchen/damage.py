@@ -1,6 +1,6 @@
-"""Damage finished video files as disks and downloads do; seeded, so that it can be repeated.
+"""Damage video files as disks and downloads do, in the same way for the same seed.
 
-Every function changes one file in place. Blocks and flipped bits affect the coded pictures (the
+Every function changes one file in place. Blocks and flipped bits are in the coded pictures (the
 `mdat` box of ISO 14496-12, section 8.1.1).
 """
 
@@ -15,10 +15,10 @@ from epic100.video.containers import boxes_of
 
 
 def coded_data(path: Path, box: str = "mdat") -> tuple[int, int]:
-    """Find the contents of the first top-level box of this name in an MP4 file.
+    """Find the content of the first top-level box of this name in an MP4 file.
 
     Returns:
-        Byte range [start, stop).
+        The range of its bytes, [start, stop).
 
     Raises:
         EpicError: The file has no such box, or the box is empty.
@@ -51,20 +51,22 @@ def zero_block(path: Path, start_fraction: float, size: int) -> None:
     """
     start, stop = coded_data(path)
     first = start + int((stop - start) * start_fraction)
-    data, last = path.read_bytes(), min(first + size, stop)
+    last = min(first + size, stop)
+    data = path.read_bytes()
     path.write_bytes(data[:first] + bytes(last - first) + data[last:])
 
 
 def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = (0.0, 1.0)) -> None:
-    """Flip different bits at random places in the coded pictures.
+    """Flip bits at random places in the coded pictures, each bit once.
 
-    A few bits can be flipped without any decoder noticing.
+    No decoder need notice a few flipped bits.
 
     Args:
         path: The file.
         count: Number of bits to flip.
         seed: Determines the places.
-        between: Start and end of the part of the coded pictures to use, as two fractions.
+        between: Start and end of the part where bits are flipped, as fractions of the coded
+            pictures.
     """
     start, stop = coded_data(path)
     first, last = (start + int((stop - start) * fraction) for fraction in between)
@@ -77,8 +79,7 @@ def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = 
 
 
 # The kinds of damage of the mini kitchen, each called with (path, seed). Block and bits are just
-# after the middle and close together, so that they damage few groups of pictures and leave most
-# segments sound.
+# after the middle and close together, so that they damage few groups of pictures and few segments.
 KINDS: dict[str, Callable[[Path, int], None]] = {
     "truncated": lambda path, seed: truncate(path, 0.6),
     "zeroed": lambda path, seed: zero_block(path, 0.55, 8192),

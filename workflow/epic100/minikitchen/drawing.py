@@ -17,7 +17,7 @@ import numpy as np
 
 Card = TypeVar("Card")
 
-# Sensor noise is below this many grey levels.
+# The noise of the camera is below this many grey levels.
 NOISE = 11
 # The camera trembles by up to this many pixels in each direction.
 SHAKE = 1
@@ -25,8 +25,8 @@ SHAKE = 1
 REACH = 1.5
 # Pixels closer to the outline than this, in radii, are darkened by this factor: the rim.
 RIM, RIM_SHADE = 0.25, 0.6
-# A time this close to the border of a picture, in pictures, counts as on the border, whatever the
-# rounding.
+# Times are rounded, so a time that is closer than this to the start of a picture counts as equal to
+# it. The unit is the time from picture to picture.
 TIME_TOLERANCE = 1e-6
 
 
@@ -49,7 +49,7 @@ def chance(seed: int, *names: str) -> np.random.Generator:
 def deck(rng: np.random.Generator, cards: Sequence[Card]) -> Iterator[Card]:
     """Yield all cards in random order, then all again in another order, without end.
 
-    So the order is random, and no card comes much more often than another.
+    So no card comes much more often than another.
     """
     while True:
         for index in rng.permutation(len(cards)):
@@ -116,19 +116,19 @@ def random_sprite(
     bright: float,
     directed: bool = False,
 ) -> Sprite:
-    """Make the sprite of a segment; everything but shape and motion is drawn from `rng`.
+    """Make the sprite of a segment, with random values for all but its shape and motion.
 
     Args:
         action: The segment.
         rng: Source of the random values.
-        hue: Largest distance from the noun's hue.
+        hue: Largest distance from the noun's hue, which is 0 to 1.
         reach: Largest distances (x, y) from the middle of the picture.
         radius: Smallest and largest radius.
         period: Shortest and longest period, in seconds.
         bright: Least saturation and value of the colour.
         directed: Whether the motion is of the hard level, as in `Sprite`.
     """
-    # The order of the draws below decides the pictures of a seed, so it must stay.
+    # The order of the random values below decides the pictures of a seed, so it must stay.
     hue_offset = rng.uniform(-hue, hue)
     reach_x, reach_y = reach
     return Sprite(
@@ -167,11 +167,12 @@ def render(
         look: The background; None draws a random one.
     """
     width, height = size
-    # The camera swings by this many pixels over tens of seconds. It moves over a background that is
-    # larger than the picture.
+    # The camera moves to the right by this many pixels and back, over tens of seconds. So the
+    # background is larger than the picture.
     swing = height // 3
     background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng, look)
-    # Each picture gets another window of one large field of noise, which is faster than new noise.
+    # Each picture gets its noise from another place in one large field, which is faster than to
+    # draw new noise.
     noise = rng.integers(0, NOISE, (2 * height, 2 * width, 1), np.uint8)
     shakes = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
     noise_windows = rng.integers(0, (height, width), (frames, 2)).tolist()
@@ -192,7 +193,7 @@ def _background(
 ) -> np.ndarray:
     """Draw a dull, smooth texture, a sum of random waves, as uint8 [height, width, 3].
 
-    It is dark enough that the noise does not overflow.
+    It is so dark that no pixel exceeds 255 with the noise.
 
     Args:
         width: Width in pixels.
@@ -224,11 +225,11 @@ def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
     radius = sprite.radius * scale
     left, right = (_pixel((x + side * REACH * radius) * height, width) for side in (-1, 1))
     top, bottom = (_pixel((y + side * REACH * radius) * height, height) for side in (-1, 1))
-    # The coordinates of the pixels in radii of the sprite, from its centre.
+    # `u` and `v` are the coordinates of the pixels from the centre of the sprite, in its radii.
     u = ((np.arange(left, right, dtype=np.float32) + 0.5) / height - x)[None, :] / radius
     v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / height - y)[:, None] / radius
     depth = SHAPES[sprite.action.noun](u, v)
-    # A pixel on the outline is covered in part, so that edges are smooth.
+    # A pixel on the outline is covered by the sprite in part, so that edges are smooth.
     cover = np.clip(depth * radius * height + 0.5, 0, 1)[..., None]
     colour = 255 * np.array(colorsys.hsv_to_rgb(*sprite.colour), np.float32)
     shaded = colour * np.where(depth > RIM, 1, RIM_SHADE).astype(np.float32)[..., None]
@@ -253,8 +254,9 @@ MOTIONS = {
 
 
 # The motion of each verb class of the hard level: (progress in the segment from 0 to 1, phase angle
-# of the tremble in radians) -> (dx, dy, scale). Each of the two pairs is one motion, forwards and
-# backwards: take moves up and put down, open comes nearer and close goes farther.
+# of the tremble in radians) -> (dx, dy, scale). The first two are one motion, forwards and
+# backwards: take moves up and put down. So are the last two: open comes nearer and close goes
+# farther.
 DIRECTED = {
     0: lambda progress, angle: (0.0, 0.2 - 0.4 * progress + 0.07 * math.sin(angle), 1.0),
     1: lambda progress, angle: (0.0, -0.2 + 0.4 * progress + 0.07 * math.sin(angle), 1.0),

@@ -1,4 +1,4 @@
-"""The hard level of the mini kitchen: the difficulties of EPIC-100, small enough for two CPU cores.
+"""The hard level of the mini kitchen: difficulties of EPIC-100 for a training on two CPU cores.
 
 - Verbs differ only in direction: `take` goes up and `put` goes down, `open` grows and `close`
   shrinks. The motion takes the whole segment, and a tremble hides it from short clips.
@@ -18,8 +18,9 @@ from epic100.video.sheet import Video
 
 VERBS = {0: "take", 1: "put", 3: "open", 4: "close"}
 NOUNS = {1: "spoon", 2: "plate", 4: "knife", 5: "pan", 6: "lid", 7: "bowl"}
-# Every verb and noun is in train; the pairs of `BEYOND` are only in val.
+# These pairs of verb and noun are not in train, but their verbs and nouns are.
 BEYOND = ((0, 7), (1, 1), (3, 4), (4, 2))
+# These are the pairs of train, the most frequent first.
 PAIRS = (
     (0, 1),
     (1, 2),
@@ -44,7 +45,7 @@ PAIRS = (
 )
 # Each pair is this many times as frequent as the pair before it.
 TAIL = 0.8
-# This share of the segments that are not of train have a pair of `BEYOND`.
+# This share of the segments of val and test has a pair of `BEYOND`.
 SHARE_BEYOND = 0.1
 # The logarithm of the 9,668 val segments' lengths in seconds has this mean and this spread. Drawn
 # lengths outside the limits are set to them.
@@ -52,7 +53,7 @@ LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
 # The last segment ends at least this many seconds before the video does.
 MARGIN = 0.05
-# The arguments of `random_sprite`, and the wall colours of kitchens (RGB grey levels).
+# These are arguments of `random_sprite`.
 FORM: dict[str, Any] = {
     "hue": 0.03,
     "reach": (0.62, 0.12),
@@ -61,14 +62,14 @@ FORM: dict[str, Any] = {
     "bright": 0.6,
     "directed": True,
 }
+# The wall of a kitchen has about one of these colours (RGB, 0 to 255).
 TINTS = ((70, 95, 130), (135, 105, 75), (85, 125, 85), (120, 85, 120), (100, 100, 100))
 
 
 def schedule(video: Video, seed: int) -> list[Action]:
     """Draw the segments of a video in order of time; they depend only on the row and the seed."""
     rng = chance(seed, video.video_id, "hard schedule")
-    frequency = TAIL ** np.arange(len(PAIRS))
-    frequency /= frequency.sum()
+    frequencies = TAIL ** np.arange(len(PAIRS))
     actions: list[Action] = []
     start = round(float(rng.uniform(0.1, 0.5)), 2)
     while True:
@@ -76,7 +77,7 @@ def schedule(video: Video, seed: int) -> list[Action]:
         stop = round(start + length, 2)
         if stop > video.duration - MARGIN:
             return actions
-        pair = PAIRS[rng.choice(len(PAIRS), p=frequency)]
+        pair = PAIRS[rng.choice(len(PAIRS), p=frequencies / frequencies.sum())]
         if video.split != "train" and rng.uniform() < SHARE_BEYOND:
             pair = BEYOND[rng.choice(len(BEYOND))]
         actions.append(Action(f"{video.video_id}_{len(actions)}", start, stop, *pair))

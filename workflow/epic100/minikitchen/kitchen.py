@@ -45,15 +45,16 @@ UNSEEN_PAIR = (2, 7)
 # Each of ten segments has its length in one of these ranges of seconds. A clip of 13x6 frames (78)
 # is 1.3 s at 59.94 fps.
 LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
-# The shortest segments have fewer frames than a clip, which has 13.
+# A clip has 13 frames, and the shortest segments have only 10.
 CLIP_FRAMES, TINY = 13, 10
 # The last segment ends at least this many seconds before the video does.
 MARGIN = 0.05
+# These are arguments of `random_sprite`.
 FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
-# The ranges are in seconds. A clip of 13x6 frames (1.3 s at 59.94 fps) then shows two or more
-# periods at any offset; at 29.97 fps (5 pictures per second) each has two samples. With slower
-# motions a small X3D needed more epochs. A segment shorter than a clip shows half a period in
-# 0.2 s.
+# The period of a motion is in one of these ranges of seconds. A clip of 13x6 frames (1.3 s at
+# 59.94 fps) then shows at least two periods; at 29.97 fps (5 pictures per second) each has two
+# samples. With slower motions a small X3D needed more epochs. The quick motions are for segments
+# shorter than a clip, which show half a period in 0.2 s.
 PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
 # Three of ten segments overlap with the next one.
 OVERLAPS = (True,) * 3 + (False,) * 7
@@ -80,7 +81,7 @@ TEST_COLUMNS = COLUMNS[:8]
 
 
 def schedule(video: Video, seed: int) -> list[Action]:
-    """Draw the segments of a video in order of time; they depend only on the row and the seed.
+    """Make the random segments of a video, in order of time, from its row and the seed alone.
 
     Videos of the extension (`P02_101`) have one segment of less than 13 frames. Videos of the
     extension in val have two such segments and one of `UNSEEN_PAIR`, and their last segment ends
@@ -90,12 +91,15 @@ def schedule(video: Video, seed: int) -> list[Action]:
     # Only the videos of the extension are annotated at 50 frames a second.
     extension = annotation_rate(video.video_id) == 50
     quirky = extension and video.split == "val"
-    # `tiny` and `unseen` hold the numbers of the segments that are special.
     pairs, lengths, overlaps = _pairs(rng), deck(rng, LENGTHS), deck(rng, OVERLAPS)
-    tiny = {3, 8} if quirky else {5} if extension else set()
+    # The numbers of the segments with few frames, and of those with the pair that is not in train.
+    tiny: set[int] = set()
+    if extension:
+        tiny = {3, 8} if quirky else {5}
     unseen = {2} if quirky else set()
     actions: list[Action] = []
-    start, id_number = float(rng.choice((0.0, round(rng.uniform(0.2, 0.8), 2)))), 0
+    start = float(rng.choice((0.0, round(rng.uniform(0.2, 0.8), 2))))
+    id_number = 0
     for index in itertools.count():
         length = rng.uniform(*next(lengths))
         if index in tiny:
@@ -105,7 +109,7 @@ def schedule(video: Video, seed: int) -> list[Action]:
             break
         verb, noun = UNSEEN_PAIR if index in unseen else next(pairs)
         actions.append(Action(f"{video.video_id}_{id_number}", start, stop, verb, noun))
-        # These few segments must be visible alone: no overlap with the ones before and after.
+        # These few segments must be visible alone, without the ones before and after.
         overlap = next(overlaps) and not (tiny | unseen) & {index, index + 1}
         gap = -rng.uniform(0.1, 0.3) if overlap else rng.uniform(0.1, 0.9)
         start = round(stop + gap, 2)
@@ -179,7 +183,8 @@ def write_video(
         level: `easy` or `hard` (`minikitchen.hard`).
     """
     with atomic_path(path) as temporary:
-        _encode(video, temporary, seed, size, damage == "truncated", level)
+        # A truncated file can be read up to the cut only if its index is at the start.
+        _encode(video, temporary, seed, size, faststart=damage == "truncated", level=level)
         if damage is not None:
             KINDS[damage](temporary, seed)
 
@@ -192,9 +197,9 @@ def _encode(
     # The rate 59.94005... of a sheet becomes 60000/1001.
     rate = Fraction(video.fps).limit_denominator(1001)
     sprites, look = _scene(video, seed, level, rng)
-    frames = round(video.duration * video.fps)
-    movflags = {"movflags": "faststart"} if faststart else {}
-    with av.open(path, "w", format="mp4", options=movflags) as container:
+    with av.open(
+        path, "w", format="mp4", options={"movflags": "faststart"} if faststart else {}
+    ) as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
@@ -211,7 +216,8 @@ def _encode(
             "sc_threshold": "0",
             "x264-params": "asm=SSE2",
         }
-        for picture in render(sprites, frames, video.fps, size, rng, look):
+        frame_count = round(video.duration * video.fps)
+        for picture in render(sprites, frame_count, video.fps, size, rng, look):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         # Without a frame, the encoder gives the packets that it still holds.
@@ -221,20 +227,28 @@ def _encode(
 def _scene(
     video: Video, seed: int, level: str, rng: np.random.Generator
 ) -> tuple[list[Sprite], Look | None]:
-    """Make the sprites of a video and its background (None: `render` draws one)."""
+    """Make the sprites of a video and its background; None lets `render` draw a random one."""
     if level == "hard":
         actions, look = hard.schedule(video, seed), hard.look(video, seed)
         return [random_sprite(action, rng, **hard.FORM) for action in actions], look
     clip_seconds = CLIP_FRAMES / video.fps
-    sprites = []
-    for action in schedule(video, seed):
-        is_tiny = action.stop - action.start < clip_seconds
-        sprites.append(random_sprite(action, rng, **FORM, period=QUICK if is_tiny else PERIOD))
+    sprites = [
+        random_sprite(
+            action,
+            rng,
+            **FORM,
+            period=QUICK if action.stop - action.start < clip_seconds else PERIOD,
+        )
+        for action in schedule(video, seed)
+    ]
     return sprites, None
 
 
 def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Yield all pairs in random order, again and again, avoiding the same noun twice in a row."""
+    """Yield all pairs in random order, again and again, with different nouns one after another.
+
+    Only if all remaining pairs of a round have the last noun, it comes twice in a row.
+    """
     previous_noun = None
     while True:
         remaining = [PAIRS[index] for index in rng.permutation(len(PAIRS))]
@@ -242,7 +256,7 @@ def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
             other_nouns = (pair for pair in remaining if pair[1] != previous_noun)
             pair = next(other_nouns, remaining[0])
             remaining.remove(pair)
-            _, previous_noun = pair
+            previous_noun = pair[1]
             yield pair
 
 
@@ -261,8 +275,9 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
         if video.split == "val" and index == 1:
             # In the official val CSV, 70 rows have no timestamp of the narration either.
             narrated_at = ""
-        # These are integers in hundredths: a product of floats can fall just below a whole frame.
-        first, last = (max(1, round(t * 100) * rate // 100) for t in (action.start, action.stop))
+        # Whole hundredths of a second: a product of floats can be just below a whole frame.
+        first = max(1, round(action.start * 100) * rate // 100)
+        last = max(1, round(action.stop * 100) * rate // 100)
         rows.append(
             (
                 action.narration_id,

@@ -1,8 +1,8 @@
-"""Small copies of a participant's videos; each is made by its own process, which can be killed.
+"""Make small copies of a participant's videos, each in its own process, which can be killed.
 
-Finished copies are kept, with notes beside them on what they were made from, so that a run that
-was interrupted makes only the missing ones. A failure does not stop the others: where a copy cannot
-be made, a link to the original takes its place, with the original's index, and this is logged.
+A file of notes beside each copy says what it was made from, so that a run that was interrupted
+makes only the missing copies. A failure does not stop the others: if a copy cannot be made, a link
+to the original takes its place, with the original's index, and this is logged.
 """
 
 import json
@@ -33,12 +33,12 @@ from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
-# Increase it when copies change, so that old ones are not used.
+# Increase this number when copies change, so that old ones are not used.
 VERSION = 2
 
 
 class State(StrEnum):
-    """The state of a video below the copies: copied, a link to the original, or not readable."""
+    """The kind of file that a video has in the folder of copies, if it has one."""
 
     COPIED = "copied"
     ORIGINAL = "original"
@@ -72,6 +72,7 @@ class ProxyRow:
     reason: str = ""
 
 
+# The row of a video, and the frame index of its copy or of the linked original.
 Result = tuple[ProxyRow, VideoIndex | None]
 
 
@@ -111,7 +112,7 @@ def make_proxies(
     Raises:
         EpicError: The disk does not accept a copy; raised after all others are done.
     """
-    scanned = {row.video_id: row for row in read_scan_table(scan_table)}
+    scan_rows = {row.video_id: row for row in read_scan_table(scan_table)}
     jobs = []
     for video in videos:
         source, copy = video.file(root), video.path(copies)
@@ -122,43 +123,56 @@ def make_proxies(
                 f"{copy.parent}: {error.strerror}; copies go there, see `videos: proxy: root:` in "
                 "the config"
             ) from error
-        originals = {source.parent.resolve(), Path(root).resolve()}
-        if originals & {copy.parent.resolve(), Path(copies).resolve()}:
+        folders_of_originals = {source.parent.resolve(), Path(root).resolve()}
+        if folders_of_originals & {copy.parent.resolve(), Path(copies).resolve()}:
             raise EpicError(
                 f"{copy.parent}: holds the originals; copies need a folder of their own, see "
                 "`videos: proxy: root:` in the config"
             )
-        if video.video_id not in scanned:
+        if video.video_id not in scan_rows:
             raise EpicError(
                 f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
                 "participant again"
             )
-        scan_row, proxy = scanned[video.video_id], settings.videos.proxy or ProxySettings()
         jobs.append(
-            _Job(video, scan_row, source, copy, Path(scan_index), proxy, settings.scan, encode)
+            _Job(
+                video=video,
+                scan_row=scan_rows[video.video_id],
+                source=source,
+                copy=copy,
+                scan_index=Path(scan_index),
+                settings=settings.videos.proxy or ProxySettings(),
+                limits=settings.scan,
+                encode=encode,
+            )
         )
-    folder_text = f"{copies} (`videos: proxy: root:`)"
-    results, worked_count = complete(f"copy {Path(table).stem}", jobs, threads, folder_text)
+    results, worked_count = complete(
+        f"copy {Path(table).stem}", jobs, threads, target=f"{copies} (`videos: proxy: root:`)"
+    )
     rows = [row for row, _ in results.values()]
-    indexes = {name: copy_index for name, (_, copy_index) in results.items() if copy_index}
+    indexes = {video_id: found for video_id, (_, found) in results.items() if found}
     write_indexes(indexes, index)
     write_table(
         table, [column.name for column in fields(ProxyRow)], (vars(row).values() for row in rows)
     )
+    _log_rows(rows, worked_count)
+    return rows
+
+
+def _log_rows(rows: Sequence[ProxyRow], worked_count: int) -> None:
+    """Log each video without a whole copy, and a summary: `2 videos: 2 copied; 1 of them ...`."""
     for row in rows:
         if row.state == State.ORIGINAL:
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
         elif row.stand_ins:
             log.info(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
     counts = Counter(row.state for row in rows)
-    count_texts = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
-    copies_mb = sum(row.bytes for row in rows) / 1e6
-    originals_mb = sum(row.original_bytes for row in rows) / 1e6
+    states = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     log.info(
-        f"{len(rows)} videos: {count_texts}; {worked_count} of them worked on now; "
-        f"{copies_mb:.1f} MB, the originals {originals_mb:.1f} MB"
+        f"{len(rows)} videos: {states}; {worked_count} of them worked on now; "
+        f"{sum(row.bytes for row in rows) / 1e6:.1f} MB, "
+        f"the originals {sum(row.original_bytes for row in rows) / 1e6:.1f} MB"
     )
-    return rows
 
 
 @dataclass
@@ -166,7 +180,7 @@ class _Job:
     """The job to make the copy of one video, for `video.jobs.complete`."""
 
     video: Video
-    scanned: ScanRow
+    scan_row: ScanRow
     source: Path
     copy: Path
     scan_index: Path
@@ -181,47 +195,48 @@ class _Job:
 
     @property
     def key(self) -> str:
-        """A text that tells what a copy is made from: the version, the original and the settings.
+        """What the copy is made from, as JSON: the version, the original's md5 and the settings.
 
-        The notes beside the copy keep it. A copy with another key is out of date.
+        It is in the notes beside the copy. A copy with another key is out of date.
         """
         made_from = {"version": VERSION, "md5": self.index.md5}
         return json.dumps(made_from | self.settings.stored())
 
     @property
-    def notes(self) -> Path:
+    def notes_path(self) -> Path:
         """The path of the notes, a file beside the copy."""
         return self.copy.with_suffix(".npz")
 
     def known(self) -> Result | None:
-        """Return the result if nothing is left to do: the copy is up to date, or there can be none.
+        """Return the result if nothing is left to do: the copy is up to date, or cannot be made.
 
-        Return None if the copy is missing, not whole, or made from something else.
+        Returns:
+            None if the copy is missing, not whole, or made from something else.
         """
-        if not self.scanned.readable:
-            return ProxyRow(self.video.video_id, State.NONE, reason=self.scanned.reason), None
-        facts, copy_index = kept(self.notes)
+        if not self.scan_row.readable:
+            return ProxyRow(self.video.video_id, State.NONE, reason=self.scan_row.reason), None
+        notes, copy_index = kept(self.notes_path)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
-        # The file's time does not count, because a copy that was touched is still valid.
-        if copy_index is None or (facts["key"], facts["bytes"]) != (self.key, size):
+        # The file's time is not compared, because a copy that was touched is still valid.
+        if copy_index is None or (notes["key"], notes["bytes"]) != (self.key, size):
             return None
         if not same_clock(self.index, copy_index):
             return None
-        # A grey frame stands for a damaged one. If the scan could decode it, the copy is worse than
-        # the original, which is linked instead.
-        is_sound = outside(self.scanned.damaged, self.index.frames)
-        if sound_but_grey := np.count_nonzero(is_sound[facts["stand_ins"]]):
-            reason = f"{sound_but_grey} frames that the scan calls sound do not decode"
+        # A frame of the copy is grey if it could not be decoded. If the scan could decode it, the
+        # copy is worse than the original, which is linked instead.
+        is_undamaged = outside(self.scan_row.damaged, self.index.frames)
+        if grey_count := np.count_nonzero(is_undamaged[notes["stand_ins"]]):
+            reason = f"{grey_count} frames that the scan calls sound do not decode"
             return self._link_original(reason), self.index
         row = ProxyRow(
             self.video.video_id,
             State.COPIED,
-            facts["width"],
-            facts["height"],
-            facts["frames"],
-            len(facts["stand_ins"]),
-            size,
-            self.source.stat().st_size,
+            width=notes["width"],
+            height=notes["height"],
+            frames=notes["frames"],
+            stand_ins=len(notes["stand_ins"]),
+            bytes=size,
+            original_bytes=self.source.stat().st_size,
         )
         return row, copy_index
 
@@ -229,7 +244,7 @@ class _Job:
         """Make the copy; if the original is at fault, put a link to it in place of the copy.
 
         Raises:
-            ProcessError: The original is not at fault.
+            ProcessError: The copy is missing, and the original is not at fault.
         """
         try:
             output = call(
@@ -244,10 +259,11 @@ class _Job:
             )
             copy_index = VideoIndex.from_arrays(output["arrays"])
         except FileError as error:
-            # Another attempt may have made the copy meanwhile.
+            # Another run at the same time may have made the copy meanwhile. A link in its place
+            # would take it away.
             return self.known() or (self._link_original(str(error)), self.index)
-        facts = output["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
-        keep(self.notes, facts, copy_index)
+        notes = output["notes"] | {"key": self.key, "bytes": self.copy.stat().st_size}
+        keep(self.notes_path, notes, copy_index)
         if (result := self.known()) is None:
             raise ProcessError("the encoder left no copy")
         return result
@@ -257,7 +273,7 @@ class _Job:
         with atomic_path(self.copy) as temporary:
             temporary.unlink()  # A link can only be made if no file has its name.
             temporary.symlink_to(self.source.resolve())
-        self.notes.unlink(missing_ok=True)
+        self.notes_path.unlink(missing_ok=True)
         return ProxyRow(
             self.video.video_id,
             State.ORIGINAL,

@@ -26,7 +26,7 @@ from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened
 from epic100.video.index import FrameError, VideoIndex
 
-# Increase it when clips change, so that old ones are made again.
+# Increase this number when clips change, so that old ones are made again.
 VERSION = 2
 
 
@@ -50,12 +50,12 @@ class Clip:
         """Whether the file is whole and was made from the same frames with the same settings."""
         try:
             with opened(self.target) as (file, container, _):
-                # The last box of a file that was cut short would end behind the file's end.
+                # If the file was cut short, its last box would end after the end of the file.
                 boxes = list(boxes_of(file.read_at, 0, file.size))
                 is_whole = bool(boxes) and boxes[-1].stop == file.size
                 return is_whole and container.metadata.get("comment") == self.key
         except (OSError, FileError, av.error.FFmpegError):
-            return False
+            return False  # A missing or damaged file is cut again.
 
 
 def clip_key(index: VideoIndex, settings: ClipSettings, start: int, stop: int) -> str:
@@ -77,7 +77,7 @@ def cut_clips(
     Args:
         source: The video.
         index: The frame index of the video.
-        clips: The clips to cut; files that are there are replaced.
+        clips: The clips to cut; existing files are replaced.
         settings: The settings of the encoder.
         progress: Called with the number of frames done.
 
@@ -91,19 +91,21 @@ def cut_clips(
     """
     failed = dict[str, str]()
     running = dict[Clip, Generator[None, av.VideoFrame | None, None]]()
-    # The next clip to begin is the last of this list, so that `pop` takes it.
+    # The list is in reverse order, so that `pop` takes the next clip to begin.
     waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
     with contextlib.ExitStack() as stack:
         _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
-        original, scaler = stream.codec_context, VideoReformatter()
+        original = stream.codec_context
+        scaler = VideoReformatter()
         size = settings.size(original.width, original.height)
-        stop = max(clip.stop for clip in clips)
         try:
-            for number, frame in numbered(container, stream, index, stop):
+            for number, frame in numbered(
+                container, stream, index, stop=max(clip.stop for clip in clips)
+            ):
                 while waiting and waiting[-1].start == number:
                     clip = waiting.pop()
                     writer = _clip_writer(clip, original, size, index, settings)
-                    stack.callback(writer.close)  # It removes its half file after an error.
+                    stack.callback(writer.close)  # After an error, this removes its half file.
                     next(writer)  # This opens the file and runs to the first `yield`.
                     running[clip] = writer
                 picture = None
@@ -115,6 +117,7 @@ def cut_clips(
                 if number % PROGRESS_EVERY == 0:
                     progress(number)
         except FileError:
+            # The index is of another file, so the frames of all clips may be wrong.
             for clip in clips:
                 Path(clip.target).unlink(missing_ok=True)
             raise
@@ -136,14 +139,13 @@ def _send_picture(
     for clip, writer in list(running.items()):
         try:
             writer.send(picture)
-            continue
-        except StopIteration:
-            pass
+        except StopIteration:  # The clip is complete.
+            del running[clip]
         except (FileError, FrameError) as error:
-            # An older file there was made from other frames or with other settings.
+            del running[clip]
+            # An older file at this place was made from other frames or with other settings.
             Path(clip.target).unlink(missing_ok=True)
             failed[clip.target] = str(error)
-        del running[clip]
 
 
 def _clip_writer(
@@ -155,7 +157,7 @@ def _clip_writer(
 ) -> Generator[None, av.VideoFrame | None, None]:
     """Write one clip from the pictures that are sent to this generator, and check it.
 
-    It ends after the last picture. If it is closed before, it leaves no file.
+    The generator ends after the last picture. If it is closed before, it leaves no file.
 
     Raises:
         FileError: A picture is None, or the file does not pass the check.
@@ -168,11 +170,12 @@ def _clip_writer(
             size,
             clip_index,
             settings.options(),
-            {"movflags": "faststart"},
-            clip.key,
+            mp4={"movflags": "faststart"},
+            comment=clip.key,
         ) as add:
             for number in range(clip.start, clip.stop):
-                if (picture := (yield)) is None:
+                picture = yield
+                if picture is None:
                     raise FileError(f"frame {number} does not decode")
                 add(picture)
         check_copy(temporary, clip_index, settings)

@@ -1,4 +1,4 @@
-"""Make and check the copy of one video, and write the pictures of a copy or a clip.
+"""Make and check the copy of one video, and encode the pictures of a copy or a clip.
 
 Frame i of the copy is frame i of the original, shown at the same time after the first picture. If
 the original gives no picture, the copy has a grey one, so that no frame number shifts.
@@ -31,11 +31,13 @@ from epic100.video.untimed import has_no_times, timed
 
 # A function of this type is called with the number of pictures done.
 Report = Callable[[int], None]
-# Progress is reported once for so many pictures.
+# Progress is reported every 64 pictures, so that the reports cost no time.
 PROGRESS_EVERY = 64
-# At most this many pictures may be decoded before one with a smaller frame number.
+# At most this many pictures may be decoded before one with a smaller frame number: H.264 and HEVC
+# allow no more.
 REORDER = 16
-MIDDLE_GREY = 128  # This value of the luma is half bright; of the colours, it means none.
+# Half of 255. As luma it is half bright, and as a colour difference it means no colour.
+MIDDLE_GREY = 128
 
 
 def write_proxy(
@@ -51,11 +53,11 @@ def write_proxy(
         source: The original.
         target: The path of the copy.
         settings: The settings of the encoder.
-        index: The scan's frame index of the original. None: its packets are read once more.
+        index: The frame index of the original; None makes one from its packets.
         progress: Called with the number of pictures done.
 
     Returns:
-        Facts, and the frame index of the copy. The facts are `width`, `height`, `frames`, and
+        The notes on the copy, and its frame index. The notes are `width`, `height`, `frames`, and
         `stand_ins`: the numbers of the frames that are grey because the original gives no picture.
 
     Raises:
@@ -66,21 +68,26 @@ def write_proxy(
     index = index or build_index(source)
     with atomic_path(target) as temporary:
         stand_ins = _encode(source, temporary, index, settings, progress)
-        copy = check_copy(temporary, index, settings)
+        copy_index = check_copy(temporary, index, settings)
     progress(index.frames)
-    facts = {"width": copy.stream.width, "height": copy.stream.height, "frames": copy.frames}
-    return facts | {"stand_ins": stand_ins}, copy
+    notes = {
+        "width": copy_index.stream.width,
+        "height": copy_index.stream.height,
+        "frames": copy_index.frames,
+        "stand_ins": stand_ins,
+    }
+    return notes, copy_index
 
 
 def copy_video(
     source: Path, target: Path, settings: ProxySettings, index: VideoIndex, progress: Report
 ) -> dict[str, Any]:
-    """Call `write_proxy`, and return its facts and the index's arrays as one dict.
+    """Write a small copy of a video, and return its `notes` and its index as `arrays`.
 
-    `guarded.call` can send such a dict to another process.
+    `guarded.call` can send this dict to another process, but no `VideoIndex`.
     """
-    facts, copy = write_proxy(source, target, settings, index, progress)
-    return {"facts": facts, "arrays": copy.to_arrays()}
+    notes, copy_index = write_proxy(source, target, settings, index, progress)
+    return {"notes": notes, "arrays": copy_index.to_arrays()}
 
 
 def _encode(
@@ -91,7 +98,7 @@ def _encode(
     with contextlib.ExitStack() as stack:
         _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
         original = stream.codec_context
-        width, height = size = settings.size(original.width, original.height)
+        size = settings.size(original.width, original.height)
         add = stack.enter_context(open_output(target, original, size, index, settings.options()))
         scaler = VideoReformatter()
         for number, frame in numbered(container, stream, index):
@@ -100,7 +107,7 @@ def _encode(
                 stand_ins.append(number)
             else:
                 picture = scaler.reformat(
-                    frame, width, height, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
+                    frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                 )
             add(picture)
             if number % PROGRESS_EVERY == 0:
@@ -109,48 +116,50 @@ def _encode(
 
 
 def check_copy(path: Path, index: VideoIndex, settings: PictureSettings) -> VideoIndex:
-    """Check a finished copy by its packets, and return its frame index.
+    """Check a finished copy or clip by its packets, and return its frame index.
 
     Args:
         path: The copy.
-        index: The frame index of the original.
-        settings: The settings of the encoder, with the distance of key frames.
+        index: The frame index of the original, or of the part that is copied.
+        settings: The settings of the encoder; `gop` is the distance of key frames.
 
     Raises:
         FileError: The copy's frame count, times or key frames are wrong.
     """
-    copy = build_index(path)
-    if not same_clock(index, copy):
+    copy_index = build_index(path)
+    if not same_clock(index, copy_index):
         raise FileError(
-            f"its copy has {copy.frames} frames, or other times than its {index.frames}"
+            f"its copy has {copy_index.frames} frames, or other times than its {index.frames}"
         )
-    if not np.array_equal(copy.key_pts, copy.pts[:: settings.gop]) or not _has_closed_groups(copy):
+    has_key_frames = np.array_equal(copy_index.key_pts, copy_index.pts[:: settings.gop])
+    if not has_key_frames or not _has_closed_groups(copy_index):
         raise FileError(f"its copy has not a key frame every {settings.gop} pictures")
-    return copy
+    return copy_index
 
 
 def _has_closed_groups(index: VideoIndex) -> bool:
     """Whether all packets of a group, from key frame to key frame, come before the next group's."""
-    # The packets are in the order of the file. The group's number must never go down.
+    # The packets are in the order of the file, so the number of the group must never go down.
     group = np.searchsorted(index.key_pts, index.packets["pts"], side="right")
     return bool(index.packets["shown"].all() and (np.diff(group) >= 0).all())
 
 
 def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
-    """Whether `copy` has the frames of the original's `index` at exactly the same times."""
+    """Whether a copy has as many frames as the original, and at exactly the same times."""
     ticks, time_base = clock(index)
-    unit = time_base / copy.time_base
+    # A tick of the original must be a whole number of ticks of the copy.
+    copy_ticks = time_base / copy.time_base
     return (
         copy.frames == index.frames
-        and unit.denominator == 1
-        and np.array_equal(copy.pts - copy.pts[0], ticks * unit.numerator)
+        and copy_ticks.denominator == 1
+        and np.array_equal(copy.pts - copy.pts[0], ticks * copy_ticks.numerator)
     )
 
 
 def _grey_picture(size: tuple[int, int]) -> av.VideoFrame:
     """Make a grey picture in yuv420p, of an even (width, height)."""
     width, height = size
-    # In this format, half as many rows with the two colours follow the rows of luma.
+    # In this format, half as many rows with the two colour differences follow the rows of luma.
     pixels = np.full((height * 3 // 2, width), MIDDLE_GREY, np.uint8)
     return av.VideoFrame.from_ndarray(pixels, "yuv420p")
 
@@ -158,17 +167,17 @@ def _grey_picture(size: tuple[int, int]) -> av.VideoFrame:
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
     """Compute the times at which a copy shows its frames, counted from the first one.
 
-    They equal the original's times exactly. Frames that share one time (a kind of damage) cannot do
-    so in a copy. There the unit is a fraction of the original's, and such frames follow each other.
+    They equal the original's times exactly, but frames that have the same time (a kind of damage)
+    follow each other. The unit is then a fraction of the original's time base.
 
     Returns:
         Ticks, int64 [F], strictly ascending; and their unit in seconds.
     """
     ticks = index.pts - index.pts[0]
-    # A run is a stretch of frames with the same time. Mostly, each frame is a run of its own.
+    # A run is a row of frames with the same time. In undamaged files, each frame is a run.
     starts = np.concatenate([[0], np.flatnonzero(np.diff(ticks)) + 1])
     lengths = np.diff(np.append(starts, len(ticks)))
-    # With this unit, all frames of the longest run fit in before the next time.
+    # With this many units per tick, all frames of the longest run come before the next tick.
     divisor = int(lengths.max())
     offsets = np.arange(len(ticks)) - np.repeat(starts, lengths)
     return ticks * divisor + offsets, index.time_base / divisor
@@ -191,8 +200,9 @@ def numbered(
     for frame_number, pts in enumerate(index.pts.tolist()):
         frame_numbers_of_pts.setdefault(pts, deque()).append(frame_number)
     waiting: dict[int, av.VideoFrame] = {}
-    next_number, stop = 0, index.frames if stop is None else stop
-    # The lambda looks at `next_number` as it is when a packet comes.
+    next_number = 0
+    stop = index.frames if stop is None else stop
+    # The lambda reads `next_number` anew for each packet.
     for frame in _decoded(container, stream, index, lambda: next_number < stop):  # noqa: B023
         frame_numbers = frame_numbers_of_pts.get(frame.pts)
         if not frame_numbers or frame.is_corrupt:
@@ -225,7 +235,8 @@ def _decoded(
     """
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
-    packet_pts, times = [], None
+    packet_pts = []
+    times = None
     if has_no_times(container, stream):
         times = iter(index.packets["pts"].tolist())
     for packet in timed(container.demux(stream), times):
@@ -244,7 +255,7 @@ def _decoded(
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Turn an error of FFmpeg or the system within the block into a DiskError: a failed write."""
+    """Turn an error of FFmpeg or the system within the block into a DiskError."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
@@ -284,7 +295,8 @@ def open_output(
     with writing():
         out = av.open(str(path), "w", format="mp4", options=dict(mp4 or {}))
     try:
-        out.metadata.update({"comment": comment} if comment else {})
+        if comment:
+            out.metadata["comment"] = comment
         stream = out.add_stream("libx264", rate=rate, options=dict(x264))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
@@ -297,7 +309,8 @@ def open_output(
         def add(picture: av.VideoFrame | None) -> None:
             """Encode and write the next picture; None writes what the encoder still holds."""
             if picture is not None:
-                picture.pts, picture.time_base = next(times), time_base
+                picture.pts = next(times)
+                picture.time_base = time_base
                 # Otherwise the original's key frames would be key frames here too.
                 picture.pict_type = 0
             packets = stream.encode(picture)
@@ -307,6 +320,7 @@ def open_output(
         yield add
         add(None)
     except BaseException:
+        # Closing frees the encoder. The file is not whole, so an error of closing says nothing new.
         with contextlib.suppress(av.error.FFmpegError, OSError):
             out.close()
         raise

@@ -1,8 +1,8 @@
 """Cut the segments of a clean list into clips, a file each, and list them for MMAction2.
 
-Each video is cut by its own process (`cutter`), which can be killed. Clips that are there and were
-made from the same frames are kept, so that a run that was interrupted makes only the missing ones.
-A segment that cannot be cut does not stop the others; the participant's table says why.
+Each video is cut by its own process (`cutter`), which can be killed. Existing clips of the same
+frames are not cut again, so that a run that was interrupted makes only the missing ones. A segment
+that cannot be cut does not stop the others; the participant's table says why.
 """
 
 import logging
@@ -29,6 +29,7 @@ from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
+# The columns of a participant's table of clips, and the types of their values.
 KINDS = {"narration_id": str, "frames": int, "bytes": int, "reason": str}
 COLUMNS = tuple(KINDS)
 Row = tuple[str, int, int, str]
@@ -67,27 +68,34 @@ def cut_participant(
         EpicError: The index of a video is missing, or the disk does not accept a clip; the latter
             is raised after all others are done.
     """
-    listed = read_segments(segments)
-    lines = lines_by(listed, "path")
-    jobs = []
-    for video in videos:
-        if (name := video.path().as_posix()) in lines:
-            path, file_index = video.file(root), load_index(index, video.video_id)
-            clip_rows, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
-            jobs.append(
-                _Job(video, path, file_index, clip_rows, folder, settings.clips, settings.scan, cut)
-            )
-    label = f"clips {Path(table).parent.name} {Path(table).stem}"
-    results, worked_count = complete(label, jobs, threads, table)
+    clean_list = read_segments(segments)
+    lines = lines_by(clean_list, "path")
+    jobs = [
+        _Job(
+            video=video,
+            path=video.file(root),
+            index=load_index(index, video.video_id),
+            segments=clean_list.iloc[lines[video.path().as_posix()]],
+            folder=Path(table).with_suffix(""),
+            settings=settings.clips,
+            limits=settings.scan,
+            cut=cut,
+        )
+        for video in videos
+        if video.path().as_posix() in lines
+    ]
+    results, worked_count = complete(
+        f"clips {Path(table).parent.name} {Path(table).stem}", jobs, threads, target=table
+    )
     rows = [row for video_rows in results.values() for row in video_rows]
     write_table(table, COLUMNS, rows)
     for name, _, _, reason in rows:
         if reason:
             log.warning(f"{name}: no clip: {reason}")
     cut_count = sum(not reason for *_, reason in rows)
-    size = sum(clip_bytes for _, _, clip_bytes, _ in rows)
+    total_bytes = sum(clip_bytes for _, _, clip_bytes, _ in rows)
     log.info(
-        f"{cut_count} of {len(rows)} segments are cut, {size / 1e6:.1f} MB; "
+        f"{cut_count} of {len(rows)} segments are cut, {total_bytes / 1e6:.1f} MB; "
         f"{worked_count} videos worked on now"
     )
     return rows
@@ -109,27 +117,27 @@ class _Job:
     @cached_property
     def clips(self) -> dict[str, Clip]:
         """The clips of the video's segments, by narration_id."""
-        clips, frame_count = {}, self.index.frames
+        clips = {}
         for row in self.segments.to_dict("records"):
             name, start, stop = row["narration_id"], row["start"], row["stop"]
-            if stop > frame_count:
+            if stop > self.index.frames:
                 raise EpicError(
-                    f"{self.path}: {name} ends at frame {stop}, the index has {frame_count}; make "
-                    "the clean list again"
+                    f"{self.path}: {name} ends at frame {stop}, the index has "
+                    f"{self.index.frames}; make the clean list again"
                 )
             key = clip_key(self.index, self.settings, start, stop)
             clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
         return clips
 
     def known(self) -> list[Row] | None:
-        """Return the rows of the table if all clips are there, else None."""
-        rows = self._rows({})
+        """Return the rows of the table if no clip is missing, else None."""
+        rows = self._rows(reasons={})
         return None if any(reason for *_, reason in rows) else rows
 
     def work(self, progress: Callable[[int], None]) -> list[Row]:
         """Cut the missing clips, and return the rows of the table for all clips of the video."""
         missing = [clip for clip in self.clips.values() if not clip.is_there()]
-        # The video is decoded once, and each clip is encoded, so both lengths count for the limit.
+        # The video is decoded once and each clip is encoded, so the limit grows with both lengths.
         frames_to_write = sum(clip.stop - clip.start for clip in missing)
         seconds = self.video.duration + frames_to_write / self.video.fps
         try:
@@ -148,10 +156,10 @@ class _Job:
         return self._rows(reasons)
 
     def _rows(self, reasons: dict[str, str]) -> list[Row]:
-        """Make the rows of the table: the size of each clip, or the reason why it is not there.
+        """Make the rows of the table, with the size of each clip or the reason why it is missing.
 
         Args:
-            reasons: The known reasons by the path of the clip.
+            reasons: The known reasons, by the path of the clip.
         """
         rows = []
         for name, clip in self.clips.items():
@@ -172,8 +180,8 @@ def write_list(
 ) -> None:
     """Write the list of a split's clips in the format of MMAction2's `VideoDataset`.
 
-    A line is `{participant}/{narration_id}.mp4 LABEL`. LABEL is the row of the segment's pair in
-    the pair table, as in training; -1 if the pair is not in it or the segment has no label.
+    A line is `P01/P01_01_7.mp4 12`: the file and its label. The label is the row of the segment's
+    pair in the pair table, as in training; -1 if the pair is not in it or the segment has no label.
     Segments without a clip are left out.
 
     Args:
@@ -186,11 +194,11 @@ def write_list(
         EpicError: A segment is in none of the tables.
     """
     reasons = dict[str, str]()
-    size = 0
+    total_bytes = 0
     for table in tables:
         for clip_row in read_own_table(table, KINDS, about=f"a table of the rule clips: {COLUMNS}"):
             reasons[clip_row["narration_id"]] = clip_row["reason"]
-            size += clip_row["bytes"]
+            total_bytes += clip_row["bytes"]
     label_of_pair = {
         (verb, noun): number for number, (verb, noun, _) in enumerate(read_pairs(pairs))
     }
@@ -206,9 +214,8 @@ def write_list(
             label = label_of_pair.get((row["verb"], row["noun"]), NO_LABEL)
             lines.append(f"{Path(row['path']).parent.name}/{name}.mp4 {label}\n")
     write_text(out, "".join(lines))
-    log.info(f"{out}: {len(lines)} clips of {len(reasons)} segments, {size / 1e6:.1f} MB")
-    # A line ends with the label, and NO_LABEL is -1.
-    if unlabelled := sum(line.endswith(" -1\n") for line in lines):
+    log.info(f"{out}: {len(lines)} clips of {len(reasons)} segments, {total_bytes / 1e6:.1f} MB")
+    if unlabelled := sum(line.endswith(f" {NO_LABEL}\n") for line in lines):
         log.info(
             f"{unlabelled} of them have the label -1: {pairs} has no such pair, or no label is "
             "known"

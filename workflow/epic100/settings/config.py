@@ -1,4 +1,4 @@
-"""The whole config: all sections, the runs of a sweep, and what contradicts each other."""
+"""The whole config: all sections, the runs of a sweep, and checks of keys against each other."""
 
 import itertools
 import json
@@ -34,12 +34,13 @@ from epic100.settings.videos import Cleaning, ClipSettings, ScanSettings
 
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
-DEFAULT = "default"  # The run in `results/` has this name beside others.
+DEFAULT = "default"  # Pages that compare runs show the run in `results/` under this name.
 # Each value of `export: reduce:` needs one of these values of `heads:`.
 HEADS_FOR: dict[str | None, tuple[str, ...]] = {"heads": ("verb_noun", "both"), "joint": ("both",)}
-COMPARED = ("metrics.json", "predictions/val.pt")  # A finished run has these files.
-# Several rules name these keys in `only`. They tell how annotations are read, how a model is shown
-# clips, and what the start check tries.
+# A run with these files is finished, and can be compared.
+COMPARED = ("metrics.json", "predictions/val.pt")
+# Several rules pass these names to `Settings.only`: the keys that decide how annotations are read,
+# how a model predicts, and what the start check tries.
 READING = ("classes", "annotations.format", "videos.subset")
 SHOWING = ("predict", "modules")
 TRYING = (
@@ -55,7 +56,7 @@ TRYING = (
 
 
 def home_of(run: str | None) -> str:
-    """Return the folder of a run's trained parts; None is the default run."""
+    """Return the folder of a run's model, predictions and figures; None is the default run."""
     return f"{RUNS}/{run}" if run else RESULTS
 
 
@@ -92,7 +93,7 @@ class Settings(Section):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How annotations are read: the last arguments of `load_annotations`."""
+        """The arguments of `load_annotations` that the config decides."""
         return {
             "classes": self.classes.model_dump(),
             "format": self.annotations.format,
@@ -106,28 +107,30 @@ class Settings(Section):
 
     @property
     def home(self) -> str:
-        """The folder of the trained parts; with a sweep it has `{run}` in it."""
+        """The folder of the model, predictions and figures; with a sweep it has `{run}` in it."""
         return f"{RUNS}/{{run}}" if self.sweep else home_of(self.run)
 
     @cached_property
     def runs(self) -> dict[str, TrainSettings]:
-        """The training of each run of a sweep, by the run's name; empty without `sweep:`.
+        """The settings of the training of each run of a sweep, by the name of the run.
 
-        There is a run for every combination of the values. Its name has the last part of each key
-        and its value, in alphabetical order: `lr0.01_seed0`.
+        There is a run for every combination of the values, and none without `sweep:`. The name of a
+        run has the last part of each key and its value, in alphabetical order: `lr0.01_seed0`.
 
         Raises:
             ValueError: Two runs have the same name, or the settings of one contradict each other.
         """
-        axes = self.sweep.axes() if self.sweep else []
+        axes = self.sweep.axes() if self.sweep else {}
         runs: dict[str, TrainSettings] = {}
-        for values in itertools.product(*(values for _, _, values in axes)) if axes else ():
+        # Without axes, `product` would give one run with an empty name.
+        for values in itertools.product(*axes.values()) if axes else ():
+            chosen = dict(zip(axes, values, strict=True))
             section = self.train.model_dump(by_alias=True)
-            options = section["options"]
-            for (_, name, _), value in zip(axes, values, strict=True):
-                (section if name in TrainSettings.model_fields else options)[name] = value
+            for axis, value in chosen.items():
+                keys = section if axis in TrainSettings.model_fields else section["options"]
+                keys[axis] = value
             name = "_".join(
-                short + _as_name(value) for (short, _, _), value in zip(axes, values, strict=True)
+                axis.rpartition(".")[2] + _as_name(value) for axis, value in chosen.items()
             )
             if name in runs:
                 raise ValueError(
@@ -138,18 +141,18 @@ class Settings(Section):
         return runs
 
     def of_run(self, run: str | None) -> "Settings":
-        """The config of one run of a sweep; without a sweep the same config."""
+        """Return the config of one run of a sweep; without a sweep, this config."""
         return self.model_copy(update={"train": self.runs[run]}) if run and self.sweep else self
 
     def only(self, *names: str) -> dict[str, Any]:
-        """What a job stores of the config.
+        """Return the part of the config that a job uses and stores; `Settings.part` reads it.
 
         Args:
-            names: The sections that the job uses, or their keys: `section.key`.
+            names: The sections that the job uses, or single keys of them: `videos.subset`.
 
         Returns:
-            By these names: of a section what is not as when it was introduced (`stored`), so that a
-            new key makes nothing again; of a key its value. `Settings.part` reads it.
+            The part by these names: the value of a key, and those values of a section that differ
+            from the first defaults (`Section.stored`), so that a new key makes no job run again.
         """
         values = {name: attrgetter(name)(self) for name in names}
         return {
@@ -159,27 +162,32 @@ class Settings(Section):
 
     @classmethod
     def part(cls, stored: Mapping[str, Any]) -> "Settings":
-        """The config of a job: what `only` has kept. Anything else in it is an AttributeError."""
+        """Make the config of a job from what `only` returned.
+
+        To read any other key of it raises an AttributeError, since its default may be wrong.
+        """
         config: dict[str, Any] = {}
         for name, value in stored.items():
             section, _, key_name = name.partition(".")
             config[section] = config.get(section, {}) | {key_name: value} if key_name else value
         part = cls.model_validate(config, context="part")
-        part.forget(part.model_fields_set ^ set(cls.model_fields))
+        part.forget(cls.model_fields.keys() - part.model_fields_set)
         for name, section in part:
             if isinstance(section, Section):
                 fields = type(section).model_fields
+                # A job stores a whole section without the keys that name input files.
                 section.forget(
                     {field_name for field_name in fields if about(fields[field_name])["of_inputs"]}
                     if name in stored
-                    else section.model_fields_set ^ set(fields)
+                    else fields.keys() - section.model_fields_set
                 )
         return part
 
     @model_validator(mode="after")
     def _agrees(self, info: ValidationInfo) -> Self:
+        """Refuse keys that contradict each other."""
         if info.context == "part":
-            return self
+            return self  # The whole config was checked before a part of it was stored.
         if contradictions := list(self._contradictions()):
             raise ValueError("\n".join(contradictions))
         # Making the runs raises an error for a combination that contradicts itself.
@@ -187,7 +195,8 @@ class Settings(Section):
         return self
 
     def _contradictions(self) -> Iterator[str]:
-        made_elsewhere = self.predict.model or self.predict.models
+        """Yield a sentence for each two keys that contradict each other."""
+        finished_models = self.predict.model or self.predict.models
         if self.minikitchen and (self.videos.download or self.annotations.download):
             yield "`minikitchen` makes its own files; `download: true` is of no use"
         if self.videos.pattern and (self.videos.download or self.minikitchen):
@@ -197,8 +206,9 @@ class Settings(Section):
             )
         if self.annotations.download and self.annotations.format != "official":
             yield "`annotations: download: true` goes with `format: official` only"
-        heads, reduce = self.probe.heads if self.probe else self.train.heads, self.export.reduce
-        if heads and not made_elsewhere and heads not in HEADS_FOR.get(reduce, (heads,)):
+        heads = self.probe.heads if self.probe else self.train.heads
+        reduce = self.export.reduce
+        if heads and not finished_models and heads not in HEADS_FOR.get(reduce, (heads,)):
             yield (
                 f"`export: reduce: {reduce}` folds heads that `heads: {heads}` does not have; "
                 f"expected `heads: {HEADS_FOR[reduce][-1]}`, or another `reduce:`"
@@ -212,7 +222,7 @@ class Settings(Section):
             yield "`run: default` is the run without a name; leave `run:` out"
         if self.run and self.sweep:
             yield "`run:` and `sweep:` are both set; expected one of the two"
-        if self.sweep and made_elsewhere:
+        if self.sweep and finished_models:
             yield "a `sweep:` trains its models, but `predict:` names finished ones; remove one"
         if (self.features.encoder == "hf") != (self.features.path is not None):
             yield "`features: encoder: hf` goes with `path:`, a folder, and no other encoder does"
@@ -226,7 +236,7 @@ class Settings(Section):
 
 
 def _as_name(value: Any) -> str:
-    """A value as part of a folder's name; of an MMEngine config, its name."""
+    """Write a value as part of a folder's name: 0.1 as `0.1`, `config/a b.py` as `a-b`."""
     text = value if isinstance(value, str) else json.dumps(value)
     text = Path(text).stem if text.endswith(".py") else text
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
@@ -252,7 +262,7 @@ def runs_to_compare(
         for run in (None, *run_names)
         if all((Path(folder) / home_of(run) / name).is_file() for name in COMPARED)
     ]
-    own = list(own)
-    if own == [None] and finished and None not in finished:
-        own = []
-    return own, [run for run in finished if run not in own]
+    to_make = list(own)
+    if to_make == [None] and finished and None not in finished:
+        to_make = []
+    return to_make, [run for run in finished if run not in to_make]

@@ -1,4 +1,4 @@
-"""Config files, one over the other, become settings."""
+"""Read config files, merged one over the other, as settings."""
 
 import copy
 import json
@@ -25,12 +25,12 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     """Check a config and fill in the defaults.
 
     Args:
-        config: The config, as Snakemake has merged it. What its key `set` holds is merged over it:
-            the words KEY=VALUE of a command line, as `set_words` joins them.
+        config: The config, as Snakemake has merged it. The words KEY=VALUE of a command line, which
+            its key `set` holds as `set_words` joins them, are merged over it.
         files: The files that it was read from, later ones over earlier ones, for the messages.
 
     Raises:
-        EpicError: Something is wrong. The message names every key at once.
+        EpicError: Keys or values are wrong. The message has a line for each.
     """
     origins = {
         key_path: f"{file}:{line}: "
@@ -39,9 +39,10 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     }
     merged = copy.deepcopy(dict(config))
     for key_path, value in json.loads(unquote(merged.pop(SET, "[]"))):
+        # The typed value is in no file, so a message about it names none.
         origins[tuple(key_path)] = ""
         for depth in range(1, len(key_path)):
-            # A mistake in a section above the typed key comes from no file either.
+            # A section above the typed key may be in no file either.
             origins.setdefault(tuple(key_path[:depth]), "")
         for name in reversed(key_path):
             value = {name: value}
@@ -60,10 +61,10 @@ def layered_settings(
     Args:
         overlays: Paths of further config files, of the current folder or shipped.
         directory: The working folder of the run.
-        words: What is typed over all of them, as `set_words` joins it.
+        words: Words KEY=VALUE over all files, as `set_words` joins them.
 
     Raises:
-        EpicError: A file is missing or is not YAML, or something in it is wrong.
+        EpicError: A file is missing or is not YAML, or a key or value in it is wrong.
     """
     base = Path(directory) / FILE
     files = [base if base.is_file() else ROOT / FILE, *map(Path, map(existing_path, overlays))]
@@ -86,8 +87,9 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
         layer = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        hint = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
-        hint = hint or ("" if path.exists() else nearest_file(path, ROOT))
+        hint = "" if path.exists() else nearest_file(path, ROOT)
+        if "'\\t'" in reason:
+            hint = "; indent with spaces, not tabs"
         raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{hint}") from error
     if layer is None:
         raise EpicError(f"{path}: no key in it; expected a config, key by key, or remove the file")
@@ -97,6 +99,7 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _merge(config: dict[str, Any], over: dict[str, Any]) -> None:
+    """Replace values of a config by those of another one, key by key in all sections."""
     for name, value in over.items():
         if isinstance(value, dict) and isinstance(config.get(name), dict):
             _merge(config[name], value)
@@ -105,17 +108,18 @@ def _merge(config: dict[str, Any], over: dict[str, Any]) -> None:
 
 
 def lines_of_keys(file: str | os.PathLike) -> dict[tuple[str, ...], int]:
-    """The line of each key of a YAML file, by the names from the top level down to it.
+    """Return the line of each key of a YAML file, by the names from the top level down to it.
 
     Raises:
-        EpicError: The file has a key twice: YAML drops the first without a word.
+        EpicError: The file has a key twice. YAML would ignore the first one without a message.
     """
     lines: dict[tuple[str, ...], int] = {}
     root = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     nodes: list[tuple[tuple[str, ...], yaml.Node | None]] = [((), root)]
-    for above, node in nodes:
+    for above, node in nodes:  # The loop also walks the nodes that it adds.
         for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
-            key_path, line = (*above, name.value), name.start_mark.line + 1
+            key_path = (*above, name.value)
+            line = name.start_mark.line + 1
             if key_path in lines:
                 raise EpicError(
                     f"{file}:{line}: key {name.value!r} is there already, in line "

@@ -1,4 +1,4 @@
-"""Annotations, videos, who takes part, official lists, and the demo in place of them."""
+"""Settings of annotations, videos, participants and official lists, and of the demo."""
 
 import os
 from typing import Literal
@@ -73,7 +73,7 @@ class Videos(Section):
 
     @property
     def place(self) -> str:
-        """Where `find_files` looks: the root, with the pattern if there is one."""
+        """The argument of `find_files`: the root, with the pattern if there is one."""
         return os.path.join(self.root, self.pattern) if self.pattern else self.root
 
 

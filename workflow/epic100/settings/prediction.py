@@ -1,4 +1,4 @@
-"""What a finished model is shown: segments, whole videos, tokens for a probe."""
+"""Settings of prediction on segments and whole videos, of features and of probes."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""The submission, and the page to look at."""
+"""Settings of the submission and of the page to browse."""
 
 from typing import Annotated, Literal
 
@@ -49,6 +49,7 @@ class BrowseSettings(Section):
     @field_validator("splits", mode="after")
     @classmethod
     def _with_val(cls, splits: list[str]) -> list[str]:
+        """Refuse splits without val."""
         if "val" not in splits:
             raise ValueError("expected val among them, since the predictions are of val")
         return unique(splits)

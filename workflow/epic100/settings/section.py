@@ -1,7 +1,7 @@
-"""What a key of the config is made of, what all sections do, and mistakes in plain words."""
+"""The base class of all sections of the config, and the messages about mistakes in them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -10,10 +10,11 @@ from pydantic.fields import FieldInfo
 from epic100.base.errors import EpicError
 from epic100.base.names import did_you_mean
 
-# It has the words in which a mistake names a pattern, by pattern.
+# The description of each pattern of a text, by the pattern. `form` fills it, for messages.
 FORMS: dict[str, str] = {}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 Kind = TypeVar("Kind", bound="Section")
+# The names from the top level down to a key, and the numbers of items in lists.
 Place = Sequence[str | int]
 
 
@@ -26,15 +27,16 @@ def key(
     at_first: Any = ...,
     **limits: Any,
 ) -> Any:
-    """A key of a section.
+    """Describe a key of a section.
 
     Args:
-        default: Its value where the config does not give it.
-        meaning: What a user reads about it.
-        sweep: Whether `sweep:` may vary it, since it changes what is learned.
-        of_inputs: Whether it only decides which files a job reads, so that jobs do not store it.
-        at_first: The default with which it was introduced, where that has changed since.
-        **limits: Limits of the value, as pydantic names them.
+        default: The value if the config does not give one.
+        meaning: The description for users.
+        sweep: Whether `sweep:` may vary the key, since it changes the trained model.
+        of_inputs: Whether the key only decides which files a job reads, so that jobs do not store
+            it.
+        at_first: The default of the version that introduced the key, if it has changed since.
+        **limits: Limits of the value, as pydantic names them: `ge=1`.
     """
     extra = {
         "sweep": sweep,
@@ -45,32 +47,36 @@ def key(
 
 
 def form(pattern: str, words: str) -> str:
-    """A pattern of texts, and the words in which a mistake names it."""
+    """Return a pattern, after its description is stored for messages about a wrong text."""
     FORMS[pattern] = words
     return pattern
 
 
 def about(field: FieldInfo) -> dict[str, Any]:
-    """What `key` says of a key besides pydantic's own words."""
+    """Return `sweep`, `of_inputs` and `at_first` of a key, as `key` was called."""
     assert isinstance(field.json_schema_extra, dict), "each key of a section is made by `key`"
     return field.json_schema_extra
 
 
 def section_of(field: FieldInfo) -> "type[Section] | None":
-    """The section that a key holds, or may hold; None for a key with a value."""
+    """Return the type of the section that a key holds, or None if it holds a plain value."""
+    # `ProxySettings | None` is a section, too.
     types = (field.annotation, *get_args(field.annotation))
     return next((k for k in types if isinstance(k, type) and issubclass(k, Section)), None)
 
 
 def number_of(text: Any) -> Any:
-    """The number that a text is, else what was given. YAML 1.1 reads 1e-3 as text."""
+    """Return the number that a text stands for; any other value is returned as it is.
+
+    YAML 1.1 reads 1e-3 as a text.
+    """
     if not isinstance(text, str) or not NUMBER.fullmatch(text):
         return text
     return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
 class Section(BaseModel):
-    """A part of the config, which cannot be changed. Another key than its own is an error."""
+    """A section of the config, which cannot be changed. An unknown key in it is an error."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
@@ -81,20 +87,23 @@ class Section(BaseModel):
 
     @classmethod
     def fields_by_key(cls) -> dict[str, FieldInfo]:
-        """The keys of the section, by the name that a config has for them."""
+        """Return the keys of the section by their names in a config."""
         return {field.alias or name: field for name, field in cls.model_fields.items()}
 
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_as_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Turn a text into a number if the key takes numbers and no texts."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         types = {annotation, *get_args(annotation)}
         takes_numbers = types & {int, float} and not types & {str, Any}
         return number_of(value) if takes_numbers else value
 
-    if not TYPE_CHECKING:  # This lets mypy still report names that no section has.
+    # With this method, mypy would accept any name of a key.
+    if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
+            """Explain why a job cannot read a key: `forget` has removed it."""
             if name in type(self).model_fields:
                 raise AttributeError(
                     f"{type(self).__name__} of this job has no `{name}`: its rule does not name it "
@@ -103,36 +112,38 @@ class Section(BaseModel):
             return super().__getattr__(name)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Make it an error to read these keys: a job was not given them, and has no default."""
+        """Remove keys that a job was not given, so that reading one is an error and no default."""
         for name in names:
             del self.__dict__[name]
 
     def stored(self) -> dict[str, Any]:
-        """What a job or a stamp keeps of a section: what is not as when its key was introduced.
+        """Return the values that differ from the first default of their key, by key.
 
-        So a new key makes nothing again, and a changed default does. `model_validate` makes the
-        section of it.
+        Jobs and the stamps of trainings store these. So a new key makes no job run again, but a
+        changed default does. `model_validate` makes the section from them.
         """
-        kept: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             if about(field)["of_inputs"]:
                 continue
-            value, at_first = getattr(self, name), about(field)["at_first"]
+            value = getattr(self, name)
+            at_first = about(field)["at_first"]
             if isinstance(value, Section):
-                value, at_first = value.stored(), None if at_first is None else {}
+                value = value.stored()
+                # A section that was introduced as null is stored also if it is empty.
+                at_first = None if at_first is None else {}
             if value != at_first:
-                kept[field.alias or name] = value
-        return kept
+                values[field.alias or name] = value
+        return values
 
 
-def known_and_meant(name: str, known: Iterable[str]) -> str:
-    """What an unknown name may stand for, and the names that are known."""
-    known = list(known)
+def known_and_meant(name: str, known: Collection[str]) -> str:
+    """Return the end of a message about an unknown name: a similar name, or all known ones."""
     return did_you_mean(name, known) or f" (known here: {', '.join(known)})"
 
 
 def names_of(section: "type[Section]", above: str = "") -> Iterator[str]:
-    """Dotted names of all keys of a section, and of the sections in it."""
+    """Yield the dotted names of all keys of a section and of the sections in it."""
     for name, field in section.fields_by_key().items():
         yield above + name
         if inner := section_of(field):
@@ -140,7 +151,10 @@ def names_of(section: "type[Section]", above: str = "") -> Iterator[str]:
 
 
 def unknown_key(section: "type[Section]", name: str) -> str:
-    """What is wrong with a dotted name of a key; "" if it is one, or is in the value of one."""
+    """Return what is wrong with the dotted name of a key, or "" if there is such a key.
+
+    A name below a key with a plain value, such as an option of `train.options`, is not checked.
+    """
     inner: type[Section] | None = section
     above = ""
     for key_name in name.split("."):
@@ -148,12 +162,14 @@ def unknown_key(section: "type[Section]", name: str) -> str:
             return ""
         fields = inner.fields_by_key()
         if key_name not in fields:
+            same_depth = [
+                other for other in names_of(section) if other.count(".") == name.count(".")
+            ]
+            # Below an unknown section, a similar name may be in a section of another name.
             hint = (
                 did_you_mean(key_name, fields, above + "{}")
                 if above
-                else did_you_mean(
-                    name, [path for path in names_of(section) if path.count(".") == name.count(".")]
-                )
+                else did_you_mean(name, same_depth)
             )
             hint = hint or inner.elsewhere or f" (known here: {', '.join(fields)})"
             return f"unknown key {name!r}{hint}"
@@ -167,18 +183,18 @@ def checked(
     prefix: str = "",
     places: Mapping[tuple[str, ...], str] | None = None,
 ) -> Kind:
-    """Make a section of its keys, with its defaults.
+    """Make a section from values of its keys; the others get their defaults.
 
     Args:
-        kind: The section.
-        config: Its keys and values.
+        kind: The type of the section.
+        config: The values by key.
         prefix: Beginning of each line of an error.
-        places: Where each key is written, for the messages: `FILE:LINE: `, by the names from the
-            top level down to it.
+        places: File and line of each key for the messages, `FILE:LINE: `, by the names from the
+            top level down to the key.
 
     Raises:
-        EpicError: Something is wrong. The message names every key at once; keys that contradict
-            each other once each is right.
+        EpicError: A key or value is wrong. The message has a line for each. Only if each is right
+            alone, it names keys that contradict each other.
     """
     try:
         return kind.model_validate(config)
@@ -193,26 +209,27 @@ def checked(
 
 
 def _where(place: Place, places: Mapping[tuple[str, ...], str]) -> str:
-    """Where a key is written, or the nearest key above it that is; "" if none is."""
+    """Return file and line of a key, or of the nearest key above it; "" if none is written."""
     names = tuple(map(str, place))
     return next((places[names[:n]] for n in range(len(names), 0, -1) if names[:n] in places), "")
 
 
 def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
-    """One sentence that names the key, what it is and what was expected.
+    """Write an error of pydantic as a sentence: `train.epochs is 0; expected ...`.
 
     Args:
         error: One of pydantic's `errors()`.
-        model: What was validated.
+        model: The section that was validated.
     """
     location, value = error["loc"], error["input"]
     name = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
-        # A dotted name that is known as it is typed has no fault of its own.
+        # If the dotted name is right, the mistake is to write it with dots in a file.
         names = name.split(".")
         nested = ": {".join(names) + ": ..." + "}" * (len(names) - 1)
         return unknown_key(model, name) or f"key {name!r}: a file has no dots; expected {nested}"
     message = error["msg"].removeprefix("Value error, ")
+    # These are errors of our validators about a whole section, which name the keys themselves.
     if error["type"] == "value_error" and (not location or isinstance(value, Mapping)):
         return message if not location or message.startswith("`") else f"{name}: {message}"
     message = message.removeprefix("Input should be ").removeprefix("a valid ")
@@ -227,7 +244,12 @@ def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
 
 
 def field_at(model: type[Section], place: Place) -> FieldInfo | None:
-    """The key that a place is in or below; None at the top level."""
+    """Return the deepest known key of a place: that itself, or one above it; None if none is.
+
+    Of `train.options.lr` it is the key `options` of `train`, which holds a plain value.
+    """
     field = model.fields_by_key().get(str(place[0])) if place else None
     section = section_of(field) if field else None
-    return (field_at(section, place[1:]) if section else None) or field
+    if section is None:
+        return field
+    return field_at(section, place[1:]) or field

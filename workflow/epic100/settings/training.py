@@ -1,4 +1,4 @@
-"""What is learned, on which device, and which combinations are tried."""
+"""Settings of the training and its device, and the values that a sweep tries."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -32,6 +32,7 @@ class OnDevice(Section):
 
     @model_validator(mode="after")
     def _one_device(self) -> Self:
+        """Refuse a GPU that is asked for and forbidden."""
         if self.device == "cuda" and self.gpus == 0:
             raise ValueError("gpus is 0 and device is cuda; set one of the two otherwise")
         return self
@@ -45,7 +46,7 @@ class OnDevice(Section):
 
 
 class CheckpointSettings(Section):
-    """When the state of a training is saved, besides after each epoch."""
+    """Checkpoints of a training, which are saved after each epoch and more often."""
 
     seconds: float | None = key(600, "so long after the last save; null: never", gt=0)
     keep: int = key(2, "how many of the newest stay, besides the best by val action top-1", ge=2)
@@ -167,6 +168,7 @@ class TrainSettings(OnDevice):
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
+        """Refuse start weights together with a random start."""
         if self.from_scratch and self.load_from not in (None, AUTO):
             raise ValueError(
                 f"`train: from_scratch:` is true, but `load_from:` is {self.load_from!r}; expected "
@@ -180,9 +182,9 @@ class TrainSettings(OnDevice):
         return self.nodes * super().gpus_to_ask
 
     def begun_with(self, config: str, weights: str | None) -> Self:
-        """These settings with the files that a run has found for them.
+        """Return these settings with the files that a run has found for them.
 
-        With them the choice of start weights is made, so `from_scratch` says nothing any more.
+        `from_scratch` is then False, since `weights` already says whether the start is random.
 
         Args:
             config: The MMEngine config file.
@@ -194,11 +196,10 @@ class TrainSettings(OnDevice):
 
     @property
     def resources_of_nodes(self) -> dict[str, int | str]:
-        """What a job over several nodes requests besides GPUs: one task a node.
+        """The resources that a job over several nodes requests besides GPUs: one task per node.
 
-        With `mpi` the executor runs the job's command on the first node only and leaves it to the
-        command to start the others. `tasks_per_gpu: 0` keeps it from taking `tasks` as tasks of a
-        GPU.
+        With `mpi`, the executor runs the job's command on the first node only, and the command
+        starts the others. Without `tasks_per_gpu: 0`, the executor would count `tasks` per GPU.
         """
         if self.nodes == 1:
             return {}
@@ -228,6 +229,7 @@ class Sweep(Section):
     @field_validator("train", mode="after")
     @classmethod
     def _lists(cls, grid: dict[str, Any]) -> dict[str, Any]:
+        """Check the lists of values, and return them as the keys take them: `"1e-3"` as 0.001."""
         known = [
             name for name, field in TrainSettings.model_fields.items() if about(field)["sweep"]
         ]
@@ -235,26 +237,31 @@ class Sweep(Section):
         for name, values in grid.items():
             if name not in known:
                 raise ValueError(f"unknown key {name!r}{known_and_meant(name, known)}")
-            options = name == "options" and isinstance(values, dict)
-            for listed in values.values() if options else [values]:
-                if not isinstance(listed, list) or not listed:
-                    raise ValueError(f"{name} is {listed!r}; expected a list of values")
-                unique(listed)
-            if options:
-                checked[name] = {option: [*map(number_of, values[option])] for option in values}
+            if name == "options" and isinstance(values, dict):
+                checked[name] = {
+                    option: [number_of(value) for value in _tried(name, values[option])]
+                    for option in values
+                }
             else:
-                checked[name] = [_value_of_train(name, value) for value in values]
+                checked[name] = [_value_of_train(name, value) for value in _tried(name, values)]
         return checked
 
-    def axes(self) -> list[tuple[str, str, list[Any]]]:
-        """Short name, name and values of each key, by the short name."""
-        options = self.train.get("options", {})
-        axes = [(name, name, values) for name, values in self.train.items() if name != "options"]
-        axes += [(name.rpartition(".")[2], name, values) for name, values in options.items()]
-        return sorted(axes, key=lambda axis: axis[:2])
+    def axes(self) -> dict[str, list[Any]]:
+        """Return the values of each key and option, in alphabetical order of their last names."""
+        keys = {name: values for name, values in self.train.items() if name != "options"}
+        axes = keys | self.train.get("options", {})
+        return dict(sorted(axes.items(), key=lambda axis: (axis[0].rpartition(".")[2], axis[0])))
+
+
+def _tried(name: str, values: Any) -> list[Any]:
+    """Return the values to try for a key, or raise if they are no list of different values."""
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"{name} is {values!r}; expected a list of values")
+    return unique(values)
 
 
 def _value_of_train(name: str, value: Any) -> Any:
+    """Return a value as the key of `train` with this name takes it."""
     try:
         return getattr(TrainSettings.model_validate({name: value}), name)
     except ValidationError as error:

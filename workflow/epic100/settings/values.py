@@ -1,4 +1,4 @@
-"""Kinds of values that keys of several sections have."""
+"""Types of values that keys of several sections have."""
 
 import os
 import re
@@ -12,7 +12,7 @@ AUTO = "auto"
 
 
 def _expanded(path: str) -> str:
-    """A path with `~` and `$VAR` replaced."""
+    """Return a path with `~` and `$VAR` replaced."""
     expanded = os.path.expanduser(os.path.expandvars(path))
     if missing := re.search(r"\$\{?(\w+)", expanded):
         raise ValueError(f"expected a path, but the environment has no variable {missing[1]}")
@@ -20,7 +20,7 @@ def _expanded(path: str) -> str:
 
 
 def unique(values: list[Any]) -> list[Any]:
-    """The values, each of which may be there once."""
+    """Return a list as it is, or raise if it has a value twice."""
     if any(value in values[:index] for index, value in enumerate(values)):
         raise ValueError("expected each value once")
     return values

@@ -7,7 +7,7 @@ from epic100.settings.values import FilePath
 
 
 class ScanLimits(Section):
-    """What one video may take, so that no file can hang a scan."""
+    """Limits on the time and memory for one video, so that no file can hang a scan."""
 
     stall_seconds: float = key(60, "a video is given up after so long without a frame", gt=0)
     min_seconds: float = key(300, "every video may take so long, and more by its length", gt=0)
@@ -18,7 +18,7 @@ class ScanLimits(Section):
     )
 
     def total(self, seconds: float) -> float:
-        """Seconds that the work on a video of this length may take, while it has the machine."""
+        """Return how many seconds the work on a video of this length may take."""
         return self.min_seconds + self.seconds_per_second * seconds
 
 
@@ -41,7 +41,7 @@ class Cleaning(Section):
 
 
 class PictureSettings(Section):
-    """What decides the pictures of a copy or a clip."""
+    """The encoding of a copy or a clip."""
 
     height: int = key(
         256, "pixels (of upright pictures, the width); a smaller original keeps its own", ge=16
@@ -50,14 +50,18 @@ class PictureSettings(Section):
     crf: float = key(23, "x264's rate factor, lower is better and larger", ge=0, le=51)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the copy: in proportion, even, never above the original's."""
+        """Return (width, height) of a copy: in proportion, even, never above the original's.
+
+        A side that is 1 pixel long or rounds to 0 becomes 2, the smallest even number.
+        """
         scale = min(1.0, self.height / min(width, height))
-        across, down = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
-        return across, down
+        copy_width = max(2, 2 * round(width * scale / 2))
+        copy_height = max(2, 2 * round(height * scale / 2))
+        return copy_width, copy_height
 
     def options(self) -> dict[str, str]:
-        """Options of libx264."""
-        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:{self._between()}:open-gop=0"
+        """Return the options of libx264."""
+        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:{self._b_frames()}:open-gop=0"
         return {
             "preset": "veryfast",
             "crf": str(self.crf),
@@ -66,8 +70,8 @@ class PictureSettings(Section):
             "x264-params": x264,
         }
 
-    def _between(self) -> str:
-        """x264's options about B-frames."""
+    def _b_frames(self) -> str:
+        """Return the options of x264 about B-frames; clips have none."""
         return "bframes=0"
 
 
@@ -89,11 +93,14 @@ class ProxySettings(PictureSettings):
     )
 
     def options(self) -> dict[str, str]:
-        """Options of libx264: those of clips, but fast to decode."""
+        """Return the options of libx264: those of clips, but fast to decode."""
         return super().options() | {"tune": "fastdecode"}
 
-    def _between(self) -> str:
-        """Always as many as set (b-adapt=0), and never references of each other (b-pyramid)."""
+    def _b_frames(self) -> str:
+        """Return the options of x264 about B-frames.
+
+        There are always as many as set (b-adapt=0), and none depends on another (b-pyramid=none).
+        """
         return f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
 
 
@@ -108,8 +115,9 @@ class ClipSettings(PictureSettings):
     )
 
     def options(self) -> dict[str, str]:
-        """Options of libx264."""
+        """Return the options of libx264."""
         options = super().options()
         if self.max_kbit is not None:
+            # The buffer holds half a second, so that a clip may have so much more in all.
             options |= {"maxrate": f"{self.max_kbit}k", "bufsize": f"{max(1, self.max_kbit // 2)}k"}
         return options
