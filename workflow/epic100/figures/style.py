@@ -85,8 +85,8 @@ def drawing(
 def _keep_ticks(figure: Figure, layout: ConstrainedLayoutEngine) -> None:
     """Fix the ticks of all axes after a first layout.
 
-    Saving makes a second layout. With other ticks it could draw longer labels than there is room
-    for, and cut the last one.
+    A second layout is made when the figure is saved. With other ticks, it could draw longer labels
+    than there is room for, and cut the last one.
     """
     if figure.axes:
         layout.execute(figure)
