@@ -111,7 +111,7 @@ def test_the_surest_examples_are_predicted_segments_of_different_actions(segment
     table["action_confidence"] = np.linspace(0.2, 0.9, len(table))
     table.loc[table.index[-1], "predicted"] = False
     table.loc[table.index[-2], "action_at_1"] = False
-    right, wrong = surest(table, True), surest(table, False)
+    right, wrong = surest(table, right=True), surest(table, right=False)
     assert not right.duplicated(["verb", "noun"]).any() and len(right) <= 6
     assert right["action_confidence"].is_monotonic_decreasing and right["action_at_1"].all()
     assert right.index[0] == table.index[-3] and wrong.index.tolist() == [table.index[-2]]

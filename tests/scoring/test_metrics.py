@@ -13,7 +13,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.scoring.evaluation import diagnose
-from epic100.scoring.metrics import official_hits, official_metrics
+from epic100.scoring.metrics import official_hits
 from support.official_case import official_case
 
 
@@ -86,45 +86,37 @@ def test_hits_are_those_of_sorting_all_products(kind, sizes):
     assert hits == hits_by_full_sort(*arguments)
 
 
-VERB, NOUN, VERB_TRUE, NOUN_TRUE, PARTICIPANTS = official_case()
+VERB, NOUN, VERB_TRUE, NOUN_TRUE, _ = official_case()
 NOT_FINITE = VERB.copy()
 NOT_FINITE[[7, 9], 3] = math.nan, -math.inf
 
 
 @pytest.mark.parametrize(
-    "verb, verb_true, noun_true, words",
+    "arguments, words",
     [
         pytest.param(
-            VERB,
-            VERB_TRUE,
-            np.full(400, 300),
+            (VERB, NOUN, VERB_TRUE, np.full(400, 300)),
             "noun label 300 of row 0 is not one of the 300 classes",
             id="no such noun",
         ),
         pytest.param(
-            VERB,
-            np.full(400, -1),
-            NOUN_TRUE,
+            (VERB, NOUN, np.full(400, -1), NOUN_TRUE),
             "verb label -1 of row 0 .*without labels",
             id="no labels",
         ),
         pytest.param(
-            NOT_FINITE,
-            VERB_TRUE,
-            NOUN_TRUE,
+            (NOT_FINITE, NOUN, VERB_TRUE, NOUN_TRUE),
             "2 of 400 rows of the verb scores .* first is row 7",
             id="NaN and infinity",
         ),
+        pytest.param(
+            (VERB[:0], NOUN[:0], VERB_TRUE[:0], NOUN_TRUE[:0]), "no segment", id="no segment"
+        ),
     ],
 )
-def test_scores_and_labels_without_an_accuracy_are_refused(verb, verb_true, noun_true, words):
+def test_scores_and_labels_without_an_accuracy_are_refused(arguments, words):
     with pytest.raises(EpicError, match=words):
-        official_metrics(verb, NOUN, verb_true, noun_true, PARTICIPANTS)
-
-
-def test_no_segment_is_refused():
-    with pytest.raises(EpicError, match="no segment"):
-        official_metrics(VERB[:0], NOUN[:0], VERB_TRUE[:0], NOUN_TRUE[:0], PARTICIPANTS[:0])
+        official_hits(*arguments)
 
 
 def diagnosed(verb, verb_guess, noun=0, noun_guess=0, participant="P01", confidence=1.0, top=20):

@@ -77,9 +77,13 @@ def drawing(
         figure.set_layout_engine(layout)
         yield figure
         _keep_ticks(figure, layout)
-        metadata = {"Date": None, "Title": title, "Description": hint}
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata=metadata, transparent=True)
+            figure.savefig(
+                temporary,
+                format="svg",
+                metadata={"Date": None, "Title": title, "Description": hint},
+                transparent=True,
+            )
 
 
 def _keep_ticks(figure: Figure, layout: ConstrainedLayoutEngine) -> None:

@@ -48,8 +48,10 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         epochs = "epoch" if len(history) == 1 else "epochs"
         title = f"{len(history)} {epochs} in {in_words(seconds)}"
         data_share = (history["seconds"] * history["data_share"]).sum() / seconds
-        hint = f"{history['samples_per_s'].median():.3g} segments a second; "
-        hint += f"{100 * data_share:.0f} % of the time went into waiting for data."
+        hint = (
+            f"{history['samples_per_s'].median():.3g} segments a second; "
+            f"{100 * data_share:.0f} % of the time went into waiting for data."
+        )
     validated = history[history["action_top1"].notna()]
     if len(validated):
         title += f"; {validated['action_top1'].iloc[-1]:.1f} % top-1 actions at the end"

@@ -100,7 +100,8 @@ def merge(
             is_idle = moving_mean(idle[sound_start:sound_stop, None], reach)[:, 0] >= idle_threshold
             # Idle steps get a pair of their own, which ends a run before them, and a probability
             # below any threshold, so that they make no run.
-            best_pair[is_idle], best_probability[is_idle] = -1, -1.0
+            best_pair[is_idle] = -1
+            best_probability[is_idle] = -1.0
         borders = [0, *(np.flatnonzero(np.diff(best_pair)) + 1).tolist(), len(best_pair)]
         for start, stop in pairwise(borders):
             mean = float(best_probability[start:stop].mean())
