@@ -1,6 +1,7 @@
 """An archive of films: its sheet, its scan by the rules, and its frames as the dataset reads them.
 
-This file has no test, and of the library only the classes that MMEngine builds by name.
+No test is here. The library is used only through its rules, and through the classes that MMEngine
+builds by name.
 """
 
 import tempfile
@@ -40,10 +41,11 @@ class Archive:
     """A folder with `videos/` and, once it is scanned, `results/`."""
 
     def __init__(self, folder: Path):
-        self.folder, self.root = folder, folder / "videos"
+        self.folder = folder
+        self.root = folder / "videos"
 
     def scan(self, films: Iterable[Film]) -> dict[str, dict[str, str]]:
-        """Write sheet and config, scan all participants, and return the rows of the scan tables."""
+        """Write a sheet and a config, scan all participants, and return the rows by video id."""
         lines = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
         participants = []
         for film in films:
@@ -54,14 +56,15 @@ class Archive:
         config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
         tables = [f"results/scan/{name}.tsv" for name in dict.fromkeys(participants)]
-        config_path = str(self.folder / "config.yaml")
-        run_snakemake(*tables, "--directory", str(self.folder), "--configfile", config_path)
+        where = ["--directory", str(self.folder)]
+        run_snakemake(*tables, *where, "--configfile", str(self.folder / "config.yaml"))
         return states(self.folder / "results")
 
     def read(self, segments: list[tuple[Film, int, int]]) -> list[dict[int, np.ndarray]]:
-        """Read segments (film, start, stop) through the pipeline: frames by their number."""
+        """Read segments (film, start, stop) through the dataset, as frames by their number."""
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
             for number, (film, start, stop) in enumerate(segments):
+                # Verb and noun are unknown, and the number is the narration id.
                 print(film.path, start, stop, -1, -1, number, file=listed)
             listed.flush()
             dataset = self._dataset(listed.name)
@@ -105,7 +108,7 @@ def ranges(text: str) -> list[tuple[int, int]]:
 
 
 # Many damaged films are compared with the same original, so it is decoded once.
-whole = cache(decoded)
+decoded_once = cache(decoded)
 
 
 @dataclass
@@ -114,18 +117,18 @@ class Scanned:
 
     Attributes:
         archive: The archive.
-        sound: Its sound films.
-        damaged: Its damaged films, each with the path of the sound original.
+        undamaged: Its undamaged films.
+        damaged: Its damaged films, each with the path of the undamaged original.
         rows: The rows of its scan tables by video id.
     """
 
     archive: Archive
-    sound: list[Film]
+    undamaged: list[Film]
     damaged: dict[Film, Path]
     rows: dict[str, dict[str, str]]
 
     def shown(self, film: Film) -> list[np.ndarray | None]:
-        """The picture of each frame in a lenient full decode of the file; None if it has none."""
+        """Decode a film leniently, and return the picture of each frame, or None if it has none."""
         path = self.archive.root / film.path
         pictures = decoded(path)
         return [pictures.get(time) for time in times_of(path)]
@@ -136,7 +139,7 @@ class Scanned:
         Returns:
             The number in the original of each frame, and all pictures of the original.
         """
-        pictures = whole(self.damaged[film])
+        pictures = decoded_once(self.damaged[film])
         times = np.array(times_of(self.archive.root / film.path))
         original_times = np.array(list(pictures))
         # Times are compared from the first picture on, because a rewritten file may start later.

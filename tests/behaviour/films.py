@@ -1,6 +1,6 @@
-"""Make short films of every kind that PyAV's encoders know, and list when their pictures are shown.
+"""Make short films with the encoders of PyAV, and list when their pictures are shown.
 
-This file has no test, and nothing of the library.
+No test is here, and nothing of the library.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,8 @@ X264 = {
 
 def pictures(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterable[np.ndarray]:
     """Draw pictures of grainy blocks that drift, uint8 [height, width, 3], no two alike."""
-    rng, (width, height) = np.random.default_rng(seed), size
+    rng = np.random.default_rng(seed)
+    width, height = size
     blocks = rng.integers(0, 200, (height // 8, width, 3), np.uint8)
     wide = blocks.repeat(8, axis=0).repeat(8, axis=1)
     for number in range(count):
@@ -69,8 +70,8 @@ def film(
         settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
         coder = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
     options = {"container": container, "muxer": muxer, "coder": coder}
-    drawn, times = pictures(count, seed), times or range(count)
-    return write_film(path, drawn, SIZE, fps, times, 1 / fps, codec, **options)
+    drawn = pictures(count, seed)
+    return write_film(path, drawn, SIZE, fps, times or range(count), 1 / fps, codec, **options)
 
 
 def times_of(path: Path) -> list[int]:

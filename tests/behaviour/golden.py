@@ -1,6 +1,6 @@
-"""Compare answers of the product with the recorded ones in golden.json. This file has no test.
+"""Compare results of the workflow with the recorded ones in golden.json. No test is here.
 
-After a change that is meant to give other answers, renew the file and look at its difference:
+After a change that is meant to give other results, renew the file and look at its difference:
     EPIC100_RENEW_GOLDEN=1 python -m pytest tests/behaviour
 """
 
@@ -15,14 +15,14 @@ RENEW = "EPIC100_RENEW_GOLDEN"
 
 
 def require_golden(name: str, found: dict, made_of: str) -> None:
-    """Require that answers equal the recorded ones, or record them if `RENEW` is set.
+    """Require that results equal the recorded ones, or record them if `RENEW` is set.
 
     Another build of an encoder may make other inputs. Then the test is skipped.
 
     Args:
-        name: The key of the record.
-        found: The answers of today.
-        made_of: Digest of the inputs of these answers.
+        name: The key of these results in golden.json.
+        found: The results now.
+        made_of: Digest of the inputs of these results.
     """
     records = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get(RENEW):

@@ -1,4 +1,4 @@
-"""The kinds of sound films, and the ways to damage one. No test is here, nothing of the library."""
+"""The kinds of undamaged films, and of damage. No test is here, and nothing of the library."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,14 +9,18 @@ import numpy as np
 from behaviour.films import film
 from support.packets import CodedPicture, later, rewrite
 
-# These are settings of libx264. With 27 pictures in a group, two B-frames are shown before the key
-# frame of each open group.
-CLOSED, OPEN, PLAIN = {}, {"open_gop": 1, "b_pyramid": "normal", "keyint": 27}, {"bframes": 0}
+# Each kind of H.264 film has settings of libx264. With 27 pictures in a group, two B-frames are
+# shown before the key frame of each open group.
+H264 = {
+    "b_frames": {},
+    "open_groups": {"open_gop": 1, "b_pyramid": "normal", "keyint": 27},
+    "no_b_frames": {"bframes": 0},
+}
 # This is the number of pictures of each damaged film.
 LENGTH = 160
+# These are options of other encoders.
 X265 = {"x265-params": "log-level=none:keyint=25"}
 VP9 = {"g": "25", "deadline": "realtime", "cpu-used": "8"}
-H264 = {"b_frames": CLOSED, "open_groups": OPEN, "no_b_frames": PLAIN}
 
 
 def hidden_start(packets: list[CodedPicture]) -> list[CodedPicture]:
@@ -29,18 +33,13 @@ def hidden_start(packets: list[CodedPicture]) -> list[CodedPicture]:
     return later(packets[second_key:], -shown)
 
 
-def uneven(count: int) -> list[int]:
-    """Times with random steps of one and two."""
-    return np.cumsum(np.random.default_rng(3).integers(1, 3, count)).tolist()
-
-
 def _hidden(path: Path) -> None:
     """Encode a film whose first pictures are hidden by an edit list."""
     rewrite(film(path), hidden_start, avoid_negative_ts="disabled")
 
 
-# Each kind of sound film has its rate and a function that encodes it.
-SOUND: dict[str, tuple[str, Callable[[Path], object]]] = {
+# Each kind of undamaged film has its rate and a function that encodes it.
+UNDAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
     **{f"h264_{name}": ("59.94", partial(film, **kind)) for name, kind in H264.items()},
     **{f"h264_{name}_50": ("50", partial(film, rate="50", **kind)) for name, kind in H264.items()},
     "key_frames": ("50", partial(film, rate="50", keyint=1)),
@@ -95,7 +94,7 @@ def cut(path: Path, rng: np.random.Generator, movflags: str) -> None:
 
 
 def lost(path: Path, rng: np.random.Generator, count: int) -> None:
-    """Leave `count` packets out (0: a whole group of pictures); the others keep their times."""
+    """Leave `count` packets out, or for 0 a whole group of pictures; the rest keep their times."""
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         keys = [number for number, p in enumerate(packets) if p.is_key]
@@ -107,7 +106,8 @@ def lost(path: Path, rng: np.random.Generator, count: int) -> None:
     rewrite(path, change)
 
 
-WAYS: dict[str, Callable[[Path, np.random.Generator], None]] = {
+# Each kind of damage has a function of the file and a generator of random numbers.
+DAMAGES: dict[str, Callable[[Path, np.random.Generator], None]] = {
     "1_bit": partial(flipped, bits=1),
     "3_bits": partial(flipped, bits=3),
     "10_bits": partial(flipped, bits=10),

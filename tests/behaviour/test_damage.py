@@ -1,11 +1,8 @@
-"""Damaged films: the scan marks all wrong pictures, and its answers are those of golden.json.
+"""Damaged films: the scan marks every wrong picture, and its results are those of golden.json.
 
-39 small films of H.264, with and without B-frames, with open and closed groups, each damaged in
-one way drawn by a seed: flipped bits, zeros, cut tails, lost packets. A picture is wrong where a
-lenient full decode does not show it, or shows a block of it that differs visibly from the sound
-film. In a file that can be read, wrong pictures and one beside each hole are marked, and all others
-are read through the dataset as they were. golden.json has today's answers: a scan that finds less,
-or more, differs from it.
+39 small films of H.264, with and without B-frames, with open and closed groups of pictures, are
+each damaged in one way: flipped bits, zeros, a cut end or lost packets. A picture is wrong if a
+lenient full decode misses it, or shows a block of it that differs visibly from the undamaged film.
 """
 
 import hashlib
@@ -18,9 +15,9 @@ from behaviour.golden import require_golden
 from behaviour.kinds import LENGTH
 
 pytestmark = pytest.mark.slow
-# VISIBLE is a mean difference over a block of 16 x 16 pixels, whose values go to 255. READ is the
-# number of unmarked frames that are read of each film.
+# A larger mean difference over a block of 16 x 16 pixels is visible. Values go to 255.
 VISIBLE = 8
+# At most this many unmarked frames are read of each film.
 READ = 8
 
 
@@ -45,7 +42,7 @@ def readable(scanned):
     }
 
 
-def test_pictures_that_are_wrong_or_gone_are_marked(scanned, readable):
+def test_wrong_and_missing_pictures_are_marked(scanned, readable):
     for film, marked in readable.items():
         numbers, true = scanned.expected(film)
         shown = scanned.shown(film)
@@ -61,32 +58,28 @@ def test_pictures_that_are_wrong_or_gone_are_marked(scanned, readable):
         assert is_loss_told == (numbers[-1] + 1 < LENGTH), film.name
 
 
-def test_frames_that_are_not_marked_are_read_as_they_were(scanned, readable):
-    rng, chosen, true = np.random.default_rng(4), [], []
+def test_unmarked_frames_are_read_as_they_are_in_the_undamaged_film(scanned, readable):
+    rng = np.random.default_rng(4)
+    segments, expected = [], []
     for film, marked in readable.items():
         numbers, pictures = scanned.expected(film)
-        sound = sorted(set(range(len(numbers))) - marked)
-        for n in rng.permutation(sound)[:READ].tolist():
-            chosen.append((film, n, n + 1))
-            true.append(pictures[numbers[n]])
-    assert len(chosen) > 100
-    clips = scanned.archive.read(chosen)
-    for (film, n, _), clip, expected in zip(chosen, clips, true, strict=True):
-        assert not is_wrong(clip[n], expected), f"{film.name}, frame {n}"
+        unmarked = sorted(set(range(len(numbers))) - marked)
+        for n in rng.permutation(unmarked)[:READ].tolist():
+            segments.append((film, n, n + 1))
+            expected.append(pictures[numbers[n]])
+    assert len(segments) > 100
+    clips = scanned.archive.read(segments)
+    for (film, n, _), clip, picture in zip(segments, clips, expected, strict=True):
+        assert not is_wrong(clip[n], picture), f"{film.name}, frame {n}"
 
 
-def test_the_scan_says_of_each_file_what_it_says_today(scanned):
-    digest, answers = hashlib.sha256(), {}
-    for film in scanned.damaged:
-        row = scanned.rows[film.name]
-        digest.update((scanned.archive.root / film.path).read_bytes())
-        hints = "; ".join(part for part in row["reason"].split("; ") if part.startswith("hint"))
-        words = (row["status"], row["pictures"], row["damaged"] or "-", hints)
-        answers[film.name] = " ".join(words).strip()
-    require_golden("damage", answers, digest.hexdigest())
-
-
-def test_each_file_that_is_not_sound_has_a_reason(scanned):
+def test_the_scan_of_damaged_films_is_that_of_golden_json(scanned):
+    digest, results = hashlib.sha256(), {}
     for film in scanned.damaged:
         row = scanned.rows[film.name]
         assert bool(row["reason"]) == (row["status"] != "ok")
+        digest.update((scanned.archive.root / film.path).read_bytes())
+        hints = "; ".join(part for part in row["reason"].split("; ") if part.startswith("hint"))
+        cells = (row["status"], row["pictures"], row["damaged"] or "-", hints)
+        results[film.name] = " ".join(cells).strip()
+    require_golden("damage", results, digest.hexdigest())

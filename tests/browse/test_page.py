@@ -1,4 +1,4 @@
-"""The page in a real browser: filters, matrix, clips, timeline, keys; nothing from a network."""
+"""The page of one run in a real browser: filters, confusion matrix, clips, timeline and keys."""
 
 import pytest
 
@@ -15,6 +15,7 @@ def page(browser, one_run):
 
 
 @pytest.mark.parametrize(
+    # The field, its value in JavaScript, and the number of segments that are left of 30.
     "name, value, shown",
     [
         ("text", "'saying P02'", 10),
@@ -37,42 +38,42 @@ def page(browser, one_run):
 def test_a_filter_shows_the_segments_that_it_names(page, name, value, shown):
     rows = "document.querySelectorAll('#segment-table .rows .row').length"
     count, rows = ask(page, f"await set('{name}', {value}); return [count(), {rows}]")
+    # The table draws only the rows that are in sight.
     assert count == shown and (rows == shown or shown > 15)
     assert ask(page, "await clear(); return count()") == 30
 
 
-def test_accuracies_are_those_of_what_is_shown(page):
-    words = ask(page, "await set('participant', 'P18'); return texts('#summary > span')")
-    words[1:2] = words[1].splitlines()
-    assert ask(page, "return at('official').innerText").endswith("as the leaderboard counts.")
-    assert words == [
+def test_accuracies_are_those_of_the_shown_segments(page):
+    texts = ask(page, "await set('participant', 'P18'); return texts('#summary > span')")
+    # 5 of 7 are right.
+    assert texts == [
         "10 of 30 segments",
-        "action 71.4 %",
-        "verb 71.4 %",
-        "noun 71.4 %",
+        "action 71.4 %\nverb 71.4 %\nnoun 71.4 %",
         "right, of 7 with a prediction",
     ]
+    assert ask(page, "return at('official').innerText").endswith("as the leaderboard counts.")
 
 
-def test_a_cell_of_the_matrix_lists_its_segments(page):
+def test_a_click_on_a_cell_of_the_confusion_matrix_lists_its_segments(page):
     cell = "#matrix tbody tr:nth-child(1) td:nth-child(3) button"
-    ask(page, "at('tab-confusion').click(); await wait()")
-    ask(page, f"document.querySelector('{cell}').click(); await wait()")
-    assert ask(page, "return at('segments').hidden") is False
-    number, words, rows = ask(
-        page, "return [count(), at('chips').innerText, texts('#segment-table .rows .row')]"
-    )
-    assert number == len(rows) == 2 and words.startswith("verb: take taken for put <b>down</b>")
-    assert all("✗" in row and "put <b>down</b>" in row for row in rows)
-    assert (
-        ask(page, "at('chips').querySelector('button').click(); await wait(); return count()") == 30
-    )
+    ask(page, f"await open('confusion'); document.querySelector('{cell}').click(); await wait()")
+    state = "return [at('segments').hidden, count(), at('chips').innerText]"
+    hidden, count, filters = ask(page, state)
+    assert not hidden and count == 2 and filters.startswith("verb: take taken for put <b>down</b>")
+    rows = ask(page, "return texts('#segment-table .rows .row')")
+    assert len(rows) == 2 and all("✗" in row and "put <b>down</b>" in row for row in rows)
+    remove = "at('chips').querySelector('button').click(); await wait(); return count()"
+    assert ask(page, remove) == 30
 
 
-def test_the_matrix_is_of_the_filtered_segments_and_walked_by_arrow_keys(page):
-    ask(page, "at('tab-confusion').click(); await set('participant', 'P01')")
+def test_the_confusion_matrix_counts_the_filtered_segments(page):
+    ask(page, "await open('confusion'); await set('participant', 'P01')")
     cells = ask(page, "return texts('#matrix tbody td button').filter(Boolean).map(Number)")
     assert sum(cells) == 10
+
+
+def test_arrow_keys_go_from_cell_to_cell_of_the_confusion_matrix(page):
+    ask(page, "await open('confusion'); await set('participant', 'P01')")
     ask(page, "document.querySelector('#matrix td button:enabled').focus()")
     page.press("ArrowRight")
     assert ask(page, "return document.activeElement.title") == (
@@ -80,7 +81,7 @@ def test_the_matrix_is_of_the_filtered_segments_and_walked_by_arrow_keys(page):
     )
 
 
-def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, one_run):
+def test_the_line_on_the_timeline_moves_with_the_clip(page):
     line = "return new DOMMatrix(getComputedStyle(document.querySelector('.line')).transform).m41"
     block = "document.querySelector('.block[data-segment=\"4\"]')"
     ask(page, f"{block}.click()")
@@ -99,54 +100,63 @@ def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, one_run):
     assert ask(page, line) == pytest.approx(13 * scale, abs=2)
 
 
-def test_the_five_best_and_the_truth_are_beside_the_clip(page):
-    lists = ask(page, "epic.viewer.show(1, false); return texts('#guesses section')")
-    actions, verbs, _ = map(str.splitlines, lists)
-    assert actions[0] == "actions" and len(actions) == 11 and verbs[0] == "verbs"
+def test_the_five_best_guesses_are_beside_the_clip(page):
+    actions, verbs, _ = ask(page, "show(1); return texts('#guesses section')")
+    actions = actions.splitlines()
+    # A heading is followed by a name and a probability for each guess.
+    assert actions[0] == "actions" and len(actions) == 1 + 2 * 5 and verbs.startswith("verbs\n")
     assert actions[1].startswith("✓ take spoon") and actions[2].endswith(" %")
     assert "✓ action right" in ask(page, "return at('badges').innerText")
 
 
-def test_damage_and_drops_and_the_whole_video_s_prediction_are_on_the_timeline(page):
-    blocks = """epic.viewer.show(29, false);
+def test_damage_and_dropped_segments_are_on_the_timeline(page):
+    blocks = """show(29);
     const damage = document.querySelector('.damage');
     const scale = document.querySelector('.block[data-segment="28"]').offsetLeft / 24;
     return [damage.offsetLeft / scale, damage.offsetWidth / scale,
         document.querySelectorAll('.block.dropped').length]"""
+    # The damage lasts from 27 to 30 s, and three segments are dropped.
     assert ask(page, blocks) == pytest.approx([27, 3, 3], abs=0.1)
     assert REASON in ask(page, "return at('message').innerText + at('badges').innerText")
-    seen, words = ask(
-        page, "epic.viewer.show(10, false); return [texts('.block.seen'), at('legend').innerText]"
-    )
-    assert seen == ["take plate"] and "snakemake" not in words
-    words = ask(page, "epic.viewer.show(0, false); return at('legend').innerText")
-    assert "snakemake results/timeline/P01_11.tsv" in words
 
 
-def test_a_segment_without_a_clip_and_a_browser_without_h264_get_words_not_a_black_box(page):
-    shown = "return [at('player').hidden, at('message').innerText]"
-    hidden, words = ask(page, "epic.viewer.show(0, false);" + shown)
-    assert hidden and words.startswith("No clip was made of this segment. Its moment in the whole")
-    ask(page, "epic.viewer.show(1, false)")
-    assert ask(page, shown)[0] is False
+def test_the_timeline_of_a_whole_video_is_shown_or_its_command(page):
+    state = "return [texts('.block.seen'), at('legend').innerText]"
+    actions, legend = ask(page, "show(10);" + state)
+    assert actions == ["take plate"] and "snakemake" not in legend
+    actions, legend = ask(page, "show(0);" + state)
+    assert actions == [] and "snakemake results/timeline/P01_11.tsv" in legend
+
+
+SHOWN = "return [at('player').hidden, at('message').innerText]"
+
+
+def test_a_segment_without_a_clip_has_a_message_in_its_place(page):
+    hidden, message = ask(page, "show(0);" + SHOWN)
+    assert hidden and message.startswith("No clip was made of this segment. Its moment in the whol")
+    hidden, _ = ask(page, "show(1);" + SHOWN)
+    assert not hidden
+
+
+def test_a_browser_without_h264_has_a_message_in_place_of_a_clip(page):
     play = "HTMLMediaElement.prototype.canPlayType"
-    hidden, words = ask(
-        page,
-        f"const old = {play}; {play} = () => '';epic.viewer.show(2, false); {play} = old; {shown}",
-    )
-    assert hidden and "cannot play H.264" in words and "clips/P01/P01_11_2.mp4" in words
+    script = f"const old = {play}; {play} = () => ''; show(2); {play} = old; {SHOWN}"
+    hidden, message = ask(page, script)
+    assert hidden and "cannot play H.264" in message and "clips/P01/P01_11_2.mp4" in message
 
 
-def test_a_clip_that_is_cut_is_said_so(page, one_run):
+def test_a_damaged_clip_has_a_message_in_its_place(page, one_run):
     clip = one_run.parent / "clips/P18/P18_01_6.mp4"
+    # The clip is a link to that of the run, which must stay.
     clip.unlink()
     clip.write_bytes(b"no clip")
-    ask(page, "epic.viewer.show(26, false); while (at('message').hidden) await wait()")
+    ask(page, "show(26); while (at('message').hidden) await wait()")
     assert "missing or cut" in ask(page, "return at('message').innerText")
 
 
-def test_keys_move_search_and_clear(page):
+def test_keys_move_in_the_list_search_and_clear(page):
     current = "return epic.segments.columns.id[epic.viewer.current()]"
+    # The field has the focus, so it would take the next key.
     leave = "await wait(); at('filter').elements.text.blur(); return count()"
     for keys, script, expected in (
         ("ArrowDown j", current, "P01_11_2"),

@@ -1,4 +1,4 @@
-"""Two runs on a page in a real browser: tables, calibration, map, labels, addresses, barriers."""
+"""The page of two runs in a real browser: tables, calibration, notes, addresses, accessibility."""
 
 import functools
 import http.server
@@ -18,16 +18,19 @@ from support.small_browse import rows
 pytestmark = pytest.mark.slow
 
 AXE = Path(__file__).parents[1] / "support/vendor/axe.min.js"
-# Each run has these segments right. The last three of 30 are dropped.
+# Every fifth guess of the first run is wrong, and every third one of the second run. The last three
+# of 30 segments are dropped.
 FIRST = np.arange(27) % 5 > 0
 SECOND = np.arange(27) % 3 > 0
+# A row of the list of segments, by its number from 1 on.
 ROW = "document.querySelector('#segment-table .rows .row:nth-child({})')"
+# Files that the page saves are kept in `saved`, by name.
 KEEP = "window.saved = {}; epic.download = (name, text) => { saved[name] = text; };"
 
 
 @contextmanager
 def served(folder):
-    """The address of a server of this folder that knows no ranges."""
+    """Serve a folder without Range requests, and yield the address."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         log_message = staticmethod(lambda *_: None)
@@ -41,12 +44,16 @@ def served(folder):
 
 @pytest.fixture
 def page(browser, two_runs):
+    """The page of two runs without filters, at its first segment, on a wide screen."""
     yield from at_start(browser, two_runs)
 
 
-def test_both_guesses_are_in_a_row_and_filters_compare_them(page):
+def test_a_row_has_the_guesses_of_both_runs(page):
     cells = ask(page, f"return [...{ROW.format(5)}.children].map(each => each.innerText)")
     assert cells[:6] == ["✓", "✓", "P01_11_4", "take plate", "take plate", "take plate"]
+
+
+def test_filters_compare_the_guesses_of_both_runs(page):
     for name, wanted in (
         ("first", FIRST & ~SECOND),
         ("second", SECOND & ~FIRST),
@@ -58,63 +65,76 @@ def test_both_guesses_are_in_a_row_and_filters_compare_them(page):
 
 
 def test_the_difference_has_the_interval_of_compare(page):
-    words = (
+    # The text ends with dots until the interval is computed.
+    read = (
         "while (at('difference').innerText.endsWith('…')) await wait();"
-        "return at('difference').innerText"
+        "return at('difference').innerText.replaceAll('−', '-')"
     )
     videos = np.repeat([0, 1, 2], 10)[:27]
     for members, filters in ((np.ones(27, bool), ""), (videos < 2, "await set('text', 'P0');")):
         found = difference(FIRST, SECOND, members, videos)
-        said = ask(page, filters + words).replace("−", "-")
-        assert f"{found.points:+.1f} points of the {members.sum()} shown" in said
-        low, high = map(float, said.partition("videos ")[2].partition(";")[0].split(" to "))
-        assert (low, high) == pytest.approx(found.over_videos, abs=0.11)
-    assert "they lie in one video" in ask(
-        page, "await clear(); await set('participant', 'P18');" + words
-    )
+        text = ask(page, filters + read)
+        assert f"{found.points:+.1f} points of the {members.sum()} shown" in text
+        low, high = re.search(r"videos (\S+) to ([^;]+)", text).groups()
+        assert (float(low), float(high)) == pytest.approx(found.over_videos, abs=0.11)
+    text = ask(page, "await clear(); await set('participant', 'P18');" + read)
+    assert "they lie in one video" in text
 
 
-def test_a_table_has_counts_intervals_and_mistakes_and_a_click_filters(page):
-    table = "#class-table .rows .row"
+TABLE = "#class-table .rows .row"
+
+
+def test_a_table_has_accuracies_with_intervals_and_the_most_frequent_mistake(page):
     # Verb 0 and noun 0 are `take plate`.
     own = np.array([row[3:] == (0, 0) for row in rows()[:27]])
-    ask(page, "await open('classes'); await set('kind', 'action')")
     right = 100 * FIRST[own].mean()
     low, high = wilson(right, own.sum())
-    (line,) = [
-        line for line in ask(page, f"return texts('{table}')") if line.startswith("take plate\n")
-    ]
-    cells = line.split("\n")
+    ask(page, "await open('classes'); await set('kind', 'action')")
+    lines = [line.split("\n") for line in ask(page, f"return texts('{TABLE}')")]
+    (cells,) = [line for line in lines if line[0] == "take plate"]
     assert cells[1:3] == [str(own.sum()), f"{right:.1f} ({low:.0f}–{high:.0f})"]
     assert cells[4] == f"{100 * SECOND[own].mean() - right:+.1f}".replace("-", "−")
     assert cells[5] == f"take spoon ({(own & ~FIRST).sum()})"
-    title = (
-        "document.querySelector('#class-table .head :nth-child(3) button').click(); await wait();"
-    )
+
+
+def test_a_click_on_the_title_of_a_column_sorts_the_table(page):
     shares = ask(
-        page, title + f"return texts('{table}').map(text => parseFloat(text.split('\\n')[2]))"
+        page,
+        "await open('classes'); await set('kind', 'action');"
+        "document.querySelector('#class-table .head :nth-child(3) button').click(); await wait();"
+        f"return texts('{TABLE}').map(text => parseFloat(text.split('\\n')[2]))",
     )
     assert shares == sorted(shares, reverse=True) and len(set(shares)) > 1
-    for kind, name, shown in (("action", "put <b>down</b> spoon", 8), ("participant", "P18", 10)):
-        ask(
-            page,
-            f"await open('classes'); await set('kind', '{kind}');"
-            f"[...document.querySelectorAll('{table}')].find(each =>"
-            f" each.innerText.startsWith('{name}')).click(); await wait()",
-        )
-        assert ask(page, "return [at('segments').hidden, count()]") == [False, shown]
-        ask(page, "await clear()")
 
 
-def test_the_calibration_plot_counts_what_its_bars_list(page):
+@pytest.mark.parametrize(
+    "kind, name, shown", [("action", "put <b>down</b> spoon", 8), ("participant", "P18", 10)]
+)
+def test_a_click_on_a_row_of_a_table_lists_its_segments(page, kind, name, shown):
+    state = ask(
+        page,
+        f"await open('classes'); await set('kind', '{kind}');"
+        f"[...document.querySelectorAll('{TABLE}')].find(each =>"
+        f" each.innerText.startsWith('{name}')).click(); await wait();"
+        "return [at('segments').hidden, count()]",
+    )
+    assert state == [False, shown]
+
+
+def test_a_click_on_a_bar_of_the_calibration_plot_lists_its_segments(page):
     ask(page, "await open('calibration')")
-    said = ask(page, "return [...document.querySelectorAll('.bin')].map(each => each.ariaLabel)")
-    assert said[9].startswith("90–100 % sure; A: 27 segments, 77.8 % right; B: 27 segments, 66.7 %")
+    labels = ask(page, "return [...document.querySelectorAll('.bin')].map(each => each.ariaLabel)")
+    label = "90–100 % sure; A: 27 segments, 77.8 % right; B: 27 segments, 66.7 %"
+    assert labels[9].startswith(label)
     ask(page, "document.querySelectorAll('.bin')[9].click(); await wait()")
     assert ask(page, "return [count(), at('chips').innerText]") == [
         27,
         "action: 90 to 100 % sure ×",
     ]
+
+
+def test_a_drag_over_bars_of_the_calibration_plot_lists_the_segments_of_all(page):
+    # The pointer goes from bar 4 to bar 7, whose segments are none.
     drag = """
     await open('calibration');
     const spot = n => { const box = document.querySelectorAll('.bin')[n].getBoundingClientRect();
@@ -125,7 +145,7 @@ def test_the_calibration_plot_counts_what_its_bars_list(page):
     assert ask(page, drag) == [0, "action: 40 to 80 % sure ×"]
 
 
-def test_stars_and_notes_are_kept_and_lists_can_be_taken_away(page):
+def test_stars_and_notes_are_kept_and_saved_with_lists(page):
     ask(
         page,
         KEEP + "show(6); at('star').click(); at('note').value = '=is\\tit a pan?';"
@@ -157,7 +177,7 @@ def test_stars_and_notes_are_kept_and_lists_can_be_taken_away(page):
     page.go("about:blank")
 
 
-def test_addresses_hold_everything_and_back_goes_back(page):
+def test_an_address_has_filters_tab_and_segment(page):
     ask(
         page,
         "await set('participant', 'P18'); show(22); await open('classes');"
@@ -181,16 +201,16 @@ def test_addresses_hold_everything_and_back_goes_back(page):
     words = address.partition("#")[2]
     ask(page, f"location.hash = '{words}'; await wait(); await wait()")
     assert ask(page, state) == here
-    ask(
-        page,
-        "location.hash = 'cell=x&sure=verb:a:b&tab=no&run=7&sort=z&segment=P0'; await wait();"
-        "await wait()",
-    )
-    nothing = ask(page, "return [count(), at('segments').hidden, at('chips').innerText]")
-    assert nothing == [30, False, ""]
 
 
-def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs):
+def test_an_address_with_wrong_values_filters_nothing(page):
+    wrong = "cell=x&sure=verb:a:b&tab=no&run=7&sort=z&segment=P0"
+    ask(page, f"location.hash = '{wrong}'; await wait(); await wait()")
+    state = ask(page, "return [count(), at('segments').hidden, at('chips').innerText]")
+    assert state == [30, False, ""]
+
+
+def test_a_clip_can_be_sought_without_range_requests(page, two_runs):
     with served(two_runs.parents[1]) as address:
         show(page, f"{address}/browse/index.html")
         sought = (
@@ -207,7 +227,7 @@ def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs
         page.go("about:blank")
 
 
-def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
+def test_the_whole_video_is_played_from_two_seconds_before_to_after_a_segment(page):
     begin = (
         "at('around').click(); while (at('player').currentTime < 1) await wait();"
         "return [at('player').currentSrc, at('player').currentTime]"
@@ -235,16 +255,14 @@ def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
 
 
 def test_the_annotation_is_between_the_predictions_of_both(page):
-    ask(page, "show(10)")
-    assert ask(page, "return texts('.lane-name')") == [
+    assert ask(page, "show(10); return texts('.lane-name')") == [
         "A, first: prediction over the whole video",
         "annotation",
         "B, second: prediction of each segment",
     ]
-    assert ask(page, "return texts('.block.seen')") == ["take plate"]
 
 
-def test_rows_blocks_and_titles_can_be_used_and_heard_without_a_mouse(page):
+def test_the_page_can_be_used_with_the_keyboard_and_a_screen_reader(page):
     heard = """const table = at('segment-table');
     const row = at(table.getAttribute('aria-activedescendant'));
     const id = row.innerText.split('\\n')[2];
@@ -270,7 +288,7 @@ def test_rows_blocks_and_titles_can_be_used_and_heard_without_a_mouse(page):
         assert ask(page, script) == expected
 
 
-def test_on_a_telephone_truth_and_guesses_are_in_the_list_and_whole(page):
+def test_a_telephone_shows_truth_and_guesses_in_the_list(page):
     page.resize(390)
     first = """const cells = [...document.querySelectorAll('#segment-table .rows .stacked span')];
     return cells.slice(0, 4).map(each => each.innerText)"""
@@ -284,21 +302,22 @@ def test_on_a_telephone_truth_and_guesses_are_in_the_list_and_whole(page):
     assert ask(page, names) == 0
 
 
-def test_the_first_view_is_of_a_mistake_and_lists_the_most_frequent_ones(browser, two_runs):
+def test_the_first_segment_that_is_shown_is_a_mistake(browser, two_runs):
     browser.go("about:blank")
     show(browser, two_runs.as_uri())
-    chosen = "return epic.runs[0].word(epic.viewer.current())"
-    assert ask(browser, chosen) == "wrong"
+    assert ask(browser, "return epic.runs[0].word(epic.viewer.current())") == "wrong"
+
+
+def test_a_click_on_a_frequent_mistake_lists_its_segments(page):
     worst = "while (!at('mistakes').children.length) await wait(); return texts('#mistakes button')"
-    first = ask(browser, worst)[0]
+    first, *_ = ask(page, worst)
     assert re.fullmatch(r"\d+ × (verb|noun): .* taken for .*", first)
-    number = ask(browser, "at('mistakes').children[0].click(); await wait(); return count()")
+    number = ask(page, "at('mistakes').children[0].click(); await wait(); return count()")
     assert number == int(first.partition(" ")[0])
-    ask(browser, "await clear()")
 
 
 def test_clips_that_are_changed_while_they_are_read_leave_no_error(page, two_runs):
-    """The address of one in memory was revoked while the player read it."""
+    # The address of a clip in memory was once revoked while the player read it.
     with served(two_runs.parents[1]) as address:
         show(page, f"{address}/browse/index.html")
         ask(
@@ -319,7 +338,7 @@ def test_clips_that_are_changed_while_they_are_read_leave_no_error(page, two_run
         ("two_runs", "dark", 390),
     ],
 )
-def test_there_are_no_barriers_and_nothing_scrolls_sideways(browser, request, runs, scheme, width):
+def test_each_tab_is_accessible_and_fits_the_screen(browser, request, runs, scheme, width):
     show(browser, request.getfixturevalue(runs).as_uri())
     browser.run(f"if (!window.axe) {{ {AXE.read_text(encoding='utf-8')} }}")
     browser.resize(width)

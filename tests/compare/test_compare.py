@@ -26,76 +26,46 @@ from epic100.segments.segment_list import read_segments
 from support.browser import opened
 from support.made_up import PAIRS, ROWS, make_predictions, write_history
 
-LISTS = {
-    "tail_verbs": ("annotations/EPIC_100_tail_verbs.csv", "verb\n2\n"),
-    "tail_nouns": ("annotations/EPIC_100_tail_nouns.csv", "noun\n1\n"),
-    "unseen_participants": (
-        "annotations/EPIC_100_unseen_participant_ids_validation.csv",
-        "participant_id\nP02\n",
-    ),
-}
+CSV = "csv/EPIC_100_validation.csv"
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A run's folder: a list of segments, two predictions of which one is better, lists."""
-    (tmp_path / "results/segments").mkdir(parents=True)
-    for name, sure in (("a.pt", 0.5), ("b.pt", 3.0)):
-        make_predictions(tmp_path, name, "results/segments/val.txt", sure, (97, 300))
-    (tmp_path / "annotations").mkdir()
-    segments = read_segments(tmp_path / "results/segments/val.txt")
+    """The official CSV of 40 segments without its lists, and two predictions; b.pt is better."""
+    monkeypatch.chdir(tmp_path)
+    make_predictions(tmp_path, "a.pt", sure=0.5, classes=(97, 300))
+    make_predictions(tmp_path, "b.pt", sure=3.0, classes=(97, 300))
+    segments = read_segments("val.txt").rename(columns={"verb": "verb_class", "noun": "noun_class"})
     videos = [Path(path).stem for path in segments["path"]]
     table = segments.assign(video_id=videos, participant_id=[name[:3] for name in videos])
-    table.rename(columns={"verb": "verb_class", "noun": "noun_class"}).to_csv(
-        tmp_path / "annotations/EPIC_100_validation.csv", index=False
-    )
-    for path, text in LISTS.values():
-        (tmp_path / path).write_text(text)
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "csv").mkdir()
+    table.to_csv(CSV, index=False)
     return tmp_path
 
 
-def rows_of(text):
-    """(group, task) -> the other cells of a printed table."""
-    cells = [line.split() for line in text.splitlines()]
+def compared(first, second, capsys):
+    """Run the command, and return the other cells of its table by group and task."""
+    assert main(["compare", first, second, "--annotations", CSV]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     groups = ("overall", "unseen", "tail", "readable")
-    return {(row[0], row[1]): row[2:] for row in cells if row and row[0] in groups}
+    return {(row[0], row[1]): row[2:] for row in rows if row and row[0] in groups}
 
 
-def test_accuracies_are_those_of_metrics_json(folder, capsys):
-    assert main(["compare", "a.pt", "b.pt"]) == 0
-    rows = rows_of(capsys.readouterr().out)
-    assert len(rows) == 12  # Some segments have no scores, so `readable` is there.
-    lists = {key: path for key, (path, _) in LISTS.items()}
-    for column, name in enumerate(("a.pt", "b.pt"), start=1):
-        figures = evaluate(
-            name, "results/segments/val.txt", folder / "m.json", lists=lists, reduce="max"
-        )
-        for (group, task), cells in rows.items():
-            assert cells[column] == f"{figures[f'{group}_{task}_accuracy_at_1']:.2f}"
-    assert float(rows["overall", "action"][3]) > 10
-
-
-def test_the_difference_over_the_segments_that_both_predicted_stands_beside_that_over_all(
-    folder, capsys
-):
+def test_segments_that_both_models_predict_are_a_group_of_their_own(folder, capsys):
     whole = read_predictions("a.pt", "val")
-    kept = len(whole.narration_ids) - 3
-    fewer = replace(
-        whole, narration_ids=whole.narration_ids[:kept], log_probs=whole.log_probs[:kept]
-    )
-    write_predictions(fewer, folder / "fewer.pt")
-    assert main(["compare", "a.pt", "fewer.pt"]) == 0
-    rows = rows_of(capsys.readouterr().out)
-    assert rows["readable", "action"][0] == str(kept)
-    assert float(rows["readable", "action"][3]) == 0.0
-    assert int(rows["overall", "action"][0]) > kept
+    ids, log_probs = whole.narration_ids[:-3], whole.log_probs[:-3]
+    write_predictions(replace(whole, narration_ids=ids, log_probs=log_probs), folder / "fewer.pt")
+    rows = compared("a.pt", "fewer.pt", capsys)
+    # The first model has predictions of 35 of 40 segments, and the second of 32.
+    assert (rows["overall", "action"][0], rows["readable", "action"][0]) == ("40", "32")
+    assert float(rows["readable", "action"][3]) == 0.0, "both predictions are the same"
 
 
-def test_a_group_without_its_list_is_a_dash(folder, capsys):
-    (folder / "annotations/EPIC_100_tail_nouns.csv").unlink()
-    assert main(["compare", "a.pt", "b.pt"]) == 0
-    assert rows_of(capsys.readouterr().out)["tail", "noun"] == ["0", "-", "-", "-", "-", "-"]
+def test_a_better_model_has_a_positive_difference(folder, capsys):
+    rows = compared("a.pt", "b.pt", capsys)
+    assert float(rows["overall", "action"][3]) > 10
+    # The lists of tail classes are missing.
+    assert rows["tail", "noun"] == ["0", "-", "-", "-", "-", "-"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +75,7 @@ def test_a_group_without_its_list_is_a_dash(folder, capsys):
         ("a.pt", "a.pt and a.pt: are one file; expected those of two runs"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(folder, capsys, second, words):
+def test_a_missing_or_the_same_file_cannot_be_compared(folder, capsys, second, words):
     assert main(["compare", "a.pt", second]) == 1
     assert capsys.readouterr().err == f"error: {words}\n"
 
@@ -114,8 +84,8 @@ N, VIDEOS = 4000, 40
 
 
 @pytest.fixture
-def data():
-    """Hits of two models, of which the second is right more often in some videos; a group."""
+def hits():
+    """Hits of two models, members of a group, and videos; B is right more often in some videos."""
     rng = np.random.default_rng(0)
     videos = rng.integers(0, VIDEOS, N)
     better = rng.normal(0.05, 0.08, VIDEOS)[videos]
@@ -124,44 +94,54 @@ def data():
     return first, second, rng.random(N) < 0.3, videos
 
 
-def by_hand(first, second, members, draws):
-    """Percentiles of the difference over drawn segment numbers, in percent."""
+def interval_of(first, second, members, samples):
+    """Compute the 95 % interval of the difference, in percent, from samples of segment numbers."""
     gain = 100 * (second.astype(int) - first)
-    return np.percentile([gain[rows[members[rows]]].mean() for rows in draws], (2.5, 97.5))
+    means = [gain[sample[members[sample]]].mean() for sample in samples]
+    return pytest.approx(np.percentile(means, (2.5, 97.5)), abs=0.4)
 
 
-def test_figures_are_the_group_s_means_and_intervals_those_of_resampling_one_by_one(data):
-    first, second, members, videos = data
+def test_intervals_are_those_of_drawing_segments_or_videos_one_by_one(hits):
+    first, second, members, videos = hits
     found = difference(first, second, members, videos)
     assert found.first == pytest.approx(100 * first[members].mean())
     assert found.points == pytest.approx(100 * (second[members].mean() - first[members].mean()))
     assert found.segments == members.sum()
     rng = np.random.default_rng(1)
-    segments = (rng.integers(0, N, N) for _ in range(2000))
-    assert found.over_segments == pytest.approx(by_hand(first, second, members, segments), abs=0.25)
+    drawn_segments = rng.integers(0, N, (2000, N))
+    assert found.over_segments == interval_of(first, second, members, drawn_segments)
     own = [np.flatnonzero(videos == video) for video in range(VIDEOS)]
-    whole = (
-        np.concatenate([own[video] for video in rng.integers(0, VIDEOS, VIDEOS)])
-        for _ in range(2000)
-    )
-    assert found.over_videos == pytest.approx(by_hand(first, second, members, whole), abs=0.4)
+    drawn_videos = rng.integers(0, VIDEOS, (2000, VIDEOS))
+    samples = [np.concatenate([own[video] for video in drawn]) for drawn in drawn_videos]
+    assert found.over_videos == interval_of(first, second, members, samples)
 
 
-def test_the_same_model_differs_by_nothing_and_the_same_seed_gives_the_same(data):
-    first, second, members, videos = data
+def test_the_same_model_differs_by_nothing(hits):
+    first, _, members, videos = hits
     found = difference(first, first, members, videos)
     assert (found.points, found.over_segments, found.over_videos) == (0, (0, 0), (0, 0))
-    assert difference(first, second, members, videos) == difference(first, second, members, videos)
-    assert difference(first, second, np.zeros_like(members), videos) is None
 
 
-def test_a_group_in_few_videos_is_of_the_resamples_that_have_it_and_one_of_one_has_no_interval():
-    videos, none = np.repeat(np.arange(10), 10), np.zeros(100, bool)
-    few, one, alone = videos > 7, videos == 3, np.arange(100) == 30
-    assert difference(none, few, few, videos).over_videos == (100, 100)
-    found = difference(none, one, one, videos)
-    assert found.over_videos is None and found.over_segments == (100, 100)
-    assert difference(none, one, alone, videos).over_segments is None
+def test_the_same_seed_gives_the_same_intervals(hits):
+    assert difference(*hits) == difference(*hits)
+
+
+# There are ten videos of ten segments each. The second model is right in the group alone.
+TEN = np.repeat(np.arange(10), 10)
+
+
+@pytest.mark.parametrize(
+    "members, over_segments, over_videos",
+    [
+        # A resample without a segment of the group does not count.
+        pytest.param(TEN > 7, (100, 100), (100, 100), id="two videos"),
+        pytest.param(TEN == 3, (100, 100), None, id="one video"),
+        pytest.param(np.arange(100) == 30, None, None, id="one segment"),
+    ],
+)
+def test_a_group_of_one_video_or_segment_has_no_interval(members, over_segments, over_videos):
+    found = difference(np.zeros(100, bool), members, members, TEN)
+    assert (found.over_segments, found.over_videos) == (over_segments, over_videos)
 
 
 CLASSES = {"verbs": 4, "nouns": 3}
@@ -169,13 +149,14 @@ CLASSES = {"verbs": 4, "nouns": 3}
 
 @pytest.fixture
 def truth(tmp_path, monkeypatch):
-    """Three runs of the same segments, the first with the best scores; read from files."""
+    """The segments of val, and the files of three runs; the first has the best scores."""
     monkeypatch.chdir(tmp_path)
     Path("segments").mkdir()
     make_predictions(Path("segments"))
     first = read_predictions("segments/val.pt", "val")
     for number, name in enumerate(("results", "results/runs/a", "results/runs/b")):
         scores = first.log_probs.clone()
+        # The scores of some segments get other pairs: none of the first run, 9 and 18 of the next.
         scores[: 9 * number] = scores[: 9 * number].flip(1)
         path = Path(name) / "predictions/val.pt"
         write_predictions(replace(first, log_probs=scores), path)
@@ -194,59 +175,68 @@ def truth(tmp_path, monkeypatch):
 
 
 def runs_of(truth, *names):
+    """Read the default run and the runs of these names."""
     return read_runs(["results", *(f"results/runs/{name}" for name in names)], truth, CLASSES)
 
 
-def test_each_run_has_its_figures_its_change_and_the_settings_that_differ(truth):
+def test_the_table_of_runs_has_figures_and_changes(truth):
     runs = runs_of(truth, "a", "b")
     write_table(runs, "compare.tsv")
-    rows = pd.read_csv("compare.tsv", sep="\t", dtype=str).to_dict("records")
+    rows = pd.read_csv("compare.tsv", sep="\t", na_values="-").to_dict("records")
     assert [row["run"] for row in rows] == ["default", "a", "b"]
     for row, run in zip(rows, runs, strict=True):
-        assert row["predicted"] == "35" and row["unseen_verb_accuracy_at_1"] == "-"
-        assert row["overall_action_accuracy_at_1"] == (
-            f"{run.figures['overall_action_accuracy_at_1']:.2f}"
-        )
-    assert rows[0]["action_change"] == "-"
-    changes = [float(row["action_change"]) for row in rows[1:]]
-    assert changes[1] < changes[0] < 0
-    assert float(rows[2]["low_over_videos"]) <= changes[1] <= float(rows[2]["high_over_videos"])
-    assert float(rows[2]["low_over_segments"]) < changes[1] < float(rows[2]["high_over_segments"])
-    assert what_differs(runs) == {
+        accuracy = run.figures["overall_action_accuracy_at_1"]
+        assert row["predicted"] == 35 and np.isnan(row["unseen_verb_accuracy_at_1"])
+        assert row["overall_action_accuracy_at_1"] == pytest.approx(accuracy, abs=0.01)
+    first, second, third = rows
+    assert np.isnan(first["action_change"])
+    assert third["action_change"] < second["action_change"] < 0
+    assert third["low_over_videos"] <= third["action_change"] <= third["high_over_videos"]
+    assert third["low_over_segments"] < third["action_change"] < third["high_over_segments"]
+    assert second["optim_wrapper.optimizer.lr"] == 0.01
+
+
+def test_settings_that_differ_have_the_values_of_all_runs(truth):
+    assert what_differs(runs_of(truth, "a", "b")) == {
         "train_cfg.max_epochs, trained_on.epochs": ["0", "1", "2"],
         "optim_wrapper.optimizer.lr": ["0.0", "0.01", "0.02"],
         # The seed is named once, though the config has it in several places.
         "trained_on.seed": ["5", "4", "3"],
     }
-    assert rows[1]["optim_wrapper.optimizer.lr"] == "0.01"
 
 
-def test_a_model_made_elsewhere_has_no_settings_and_makes_no_difference(truth):
+def test_a_run_of_a_model_made_elsewhere_differs_in_no_setting(truth):
     Path("results/runs/a/model.pth").unlink()
     shutil.copy("results/runs/b/model.pth", "results/model.pth")
     assert what_differs(runs_of(truth, "a", "b")) == {}
 
 
-def named(**settings):
+def run_with(settings):
+    """Make a run that was trained here with these settings."""
     return Run("a", Path("a"), {}, {"heads": "both", "export.reduce": "max"} | settings)
 
 
-def test_what_a_probe_lacks_as_a_whole_is_one_line():
-    backbone = {"model.backbone.type": "X3D", "model.backbone.gamma_w": "1"}
-    clips = named(**backbone, **{"custom_hooks.0.type": "A", "custom_hooks.1.type": "B"})
-    probe = named(**{"model.type": "Probe"})
-    assert what_differs([clips, probe]) == {
+BACKBONE = {"model.backbone.type": "X3D", "model.backbone.gamma_w": "1"}
+X3D = run_with(BACKBONE | {"custom_hooks.0.type": "A", "custom_hooks.1.type": "B"})
+PROBE = run_with({"model.type": "Probe"})
+
+
+def test_a_part_of_the_config_that_a_probe_has_not_is_one_setting():
+    assert what_differs([X3D, PROBE]) == {
         "model.backbone": ["X3D", "-"],
         "custom_hooks": ["set", "-"],
         "model.type": ["-", "Probe"],
     }
-    other = named(**backbone | {"model.backbone.gamma_w": "2"})
-    differing = what_differs([clips, other, probe])
+
+
+def test_a_setting_that_differs_between_the_other_runs_is_not_left_to_its_part():
+    wider = run_with(BACKBONE | {"model.backbone.gamma_w": "2"})
+    differing = what_differs([X3D, wider, PROBE])
     assert differing["model.backbone.gamma_w"] == ["1", "2", "-"]
     assert differing["model.backbone"] == ["X3D", "X3D", "-"]
 
 
-def test_an_interval_over_one_video_is_no_figure(truth):
+def test_runs_on_one_video_have_no_interval_over_videos(truth):
     one = replace(truth, videos=np.zeros_like(truth.videos))
     runs = read_runs(["results", "results/runs/b"], one, CLASSES)
     write_table(runs, "compare.tsv")
@@ -259,16 +249,20 @@ def test_an_interval_over_one_video_is_no_figure(truth):
 @pytest.mark.parametrize(
     "old, new, words",
     [
+        # The text is damaged, a key is missing, and it is of other segments.
         ("{", "", "cannot be read"),
         ('"predicted"', '"predictions"', "predicted is missing"),
         ('"segments": 40', '"segments": 41', "is of 41 segments, the list of val now has 40"),
     ],
 )
-def test_figures_that_cannot_be_shown_name_their_file(truth, old, new, words):
+def test_wrong_figures_of_a_run_name_their_file(truth, old, new, words):
     figures = Path("results/runs/a/metrics.json")
     figures.write_text(figures.read_text().replace(old, new))
     with pytest.raises(EpicError, match=f"results/runs/a/metrics.json: {words}"):
         runs_of(truth, "a")
+
+
+def test_runs_are_needed_to_compare_them(truth):
     with pytest.raises(EpicError, match="no finished run"):
         read_runs([], truth, CLASSES)
 
@@ -276,7 +270,7 @@ def test_figures_that_cannot_be_shown_name_their_file(truth, old, new, words):
 ATTACK = "<script>document.title = 'it ran'</script>"
 
 
-def test_text_of_files_is_escaped(truth):
+def test_texts_of_runs_are_escaped_on_the_page(truth):
     runs = runs_of(truth, "a")
     settings = {**runs[1].settings, ATTACK: ATTACK}
     odd = Run(ATTACK, Path(ATTACK), runs[1].figures, settings, runs[1].change)
@@ -286,7 +280,7 @@ def test_text_of_files_is_escaped(truth):
 
 
 @pytest.mark.slow
-def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path):
+def test_the_page_of_runs_fits_a_phone_and_a_screen(truth, tmp_path):
     long = "lr0.003_a-setting-with-a-long-name_and-another-one_seed0"
     shutil.copytree("results/runs/a", f"results/runs/{long}")
     Path(f"results/runs/{long}/report.html").touch()
@@ -296,6 +290,7 @@ def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path
     runs, curves = runs_of(truth, "a", "b", long), read_picture("curves.svg")
     write_compare_page(runs, truth, "compare.html", costs, curves)
     text = escape(Path("compare.html").read_text())
+    # The widths are those of a phone and of a screen.
     frames = "".join(f'<iframe width="{w}" srcdoc="{text}"></iframe>' for w in (390, 1440))
     Path("frames.html").write_text(f"<meta charset=utf-8>{frames}")
     with opened(f"file://{tmp_path}/frames.html", tmp_path) as page:

@@ -1,4 +1,6 @@
-from dataclasses import replace
+"""Pictures of the archive's videos by state, and of where damaged videos are damaged."""
+
+import re
 
 import pandas as pd
 import pytest
@@ -13,13 +15,14 @@ VIDEOS = {
     name: Video(name, name[:3], "train", 50.0, 100.0)
     for name in ("P01_101", "P01_102", "P02_101", "P02_102", "P03_101")
 }
-# P03 has no row, as if the config left it out.
+# The scan rows by video. P03_101 has none, as if the config left it out.
 ROWS = {
     "P01_101": ScanRow("P01_101", "ok", 50.0, 5000, pictures=5000),
     "P01_102": ScanRow("P01_102", "damaged", 50.0, 4990, [(1000, 1010)], "x", pictures=5000),
     "P02_101": ScanRow("P02_101", "unreadable", reason="empty"),
     "P02_102": ScanRow("P02_102", "missing", reason="no file"),
 }
+# Each video has three segments, and the second one of P01_102 touches its damage.
 SEGMENTS = pd.DataFrame(
     [
         (video.path().as_posix(), start, start + 100, f"{name}_{start}")
@@ -33,62 +36,64 @@ DROPPED = ["P01_102_950", *(f"P02_10{i}_{s}" for i in (1, 2) for s in (0, 950, 3
 
 @pytest.fixture
 def picture(tmp_path):
+    """The path of the SVG file to write."""
     return tmp_path / "a.svg"
 
 
-def test_the_archive_counts_videos_by_state_and_names_participants(picture):
+def test_the_archive_is_counted_by_state_of_the_videos(picture):
     plot_archive(VIDEOS, ROWS, picture)
-    said = words(picture)
-    assert "1 of 3 videos on disk are sound; 2 more: missing, or not in this run" in said
+    title, hint, *texts = words(picture)
+    assert title == "1 of 3 videos on disk are sound; 2 more: missing, or not in this run"
     states = {"ok (1)", "damaged (1)", "unreadable (1)", "missing (1)"}
-    assert states | {"P01", "P02", "minutes of video"} <= set(said)
-    assert "P03" not in said and said[1].endswith(" without a video on disk: P03.")
+    assert states | {"P01", "P02", "minutes of video"} <= set(texts)
+    assert "P03" not in texts and hint.endswith(" without a video on disk: P03.")
+
+
+def test_an_archive_without_a_video_still_has_a_picture(picture):
     plot_archive(VIDEOS, {}, picture)
     assert "no video is on disk" in words(picture)
 
 
-def test_damaged_frames_are_marked_where_they_lie_in_the_file(picture):
-    """The mark's place in the picture, from the axis: 20.0 s of 100 s, though it lasts 0.2 s."""
+def ends_of_bar(svg, colour):
+    """Find the left and right end of the first bar of a colour in the text of an SVG file."""
+    path = re.search(rf'<path d="([^"]*)"[^>]*fill: {colour}', svg)[1]
+    # The path is a list of points, such as `M 10.5 20 L 30 20 z`.
+    xs = [float(x) for x in re.findall(r"[ML] ([\d.]+)", path)]
+    return min(xs), max(xs)
+
+
+def test_damaged_frames_are_marked_at_their_place_in_the_video(picture):
     plot_close_up(VIDEOS, {"P01_102": ROWS["P01_102"]}, SEGMENTS, DROPPED, picture)
-    text = picture.read_text()
-    bars = {}
-    for colour, name in (("#56b4e9", "video"), ("#d55e00", "mark")):
-        path = next(p for p in text.split("<path d=")[1:] if f"fill: {colour}" in p[:400])
-        xs = [
-            float(part.split()[0])
-            for part in path.split('"')[1].replace("M", "L").split("L")
-            if part.strip() and part.split()[0] != "z"
-        ]
-        bars[name] = min(xs), max(xs)
-    (left, right), (start, stop) = bars["video"], bars["mark"]
+    svg = picture.read_text()
+    left, right = ends_of_bar(svg, "#56b4e9")
+    start, stop = ends_of_bar(svg, "#d55e00")
+    # Frame 1000 is at 20 s of 100 s.
     assert (start - left) / (right - left) == pytest.approx(0.2, abs=0.002)
-    # The mark has at least this share of the axis, so that it is visible.
+    # The 10 frames would have a share of 0.002. A mark has at least this one, so it is visible.
     assert (stop - start) / (right - left) == pytest.approx(0.003, rel=0.1)
 
 
-def test_the_close_up_lists_only_what_is_not_sound_and_what_it_costs(picture):
+def test_the_close_up_has_each_bad_video_with_its_lost_segments(picture):
     plot_close_up(VIDEOS, ROWS, SEGMENTS, DROPPED, picture)
-    said = words(picture)
-    assert "2 videos are damaged or unreadable; 4 segments lost" in said
-    rows = [text for text in said if text.startswith("P0")]
+    title, _, *texts = words(picture)
+    assert title == "2 videos are damaged or unreadable; 4 segments lost"
+    rows = [text for text in texts if text.startswith("P0")]
     assert rows == ["P02_101 unreadable", "P01_102 damaged"]
-    assert [text for text in said if text.endswith("lost")][1:] == ["3 of 3 lost", "1 of 3 lost"]
+    lost = [text for text in texts if text.endswith("lost")]
+    assert lost == ["3 of 3 lost", "1 of 3 lost"]
+
+
+def test_an_archive_without_damage_still_has_a_close_up(picture):
     plot_close_up({"P01_101": VIDEOS["P01_101"]}, ROWS, SEGMENTS, [], picture)
     assert "no damaged or unreadable video" in words(picture)
 
 
-def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tmp_path):
+def test_the_close_up_of_a_large_archive_has_the_first_rows_alone(picture):
     videos = real_sheet()
-    segments, bad = real_segments(videos, splits=["val"]), list(videos)[::10]
-    rows = {name: ScanRow(name, "ok", 50.0, 5000, pictures=5000) for name in videos}
-    ranges = [(9, 60), (500, 2000)]
-    rows |= {name: replace(rows[name], status="damaged", damaged=ranges) for name in bad}
-    lost = segments[segments["path"].str[4:-4].isin(bad) & (segments["start"] < 2000)]
-    plot_archive(videos, rows, tmp_path / "archive.svg")
-    plot_close_up(videos, rows, segments, lost["narration_id"], tmp_path / "close_up.svg")
-    assert "630 of 700 videos on disk are sound" in words(tmp_path / "archive.svg")
-    title, hint, *rest = words(tmp_path / "close_up.svg")
-    assert title.startswith("70 videos are") and hint.endswith("Only the first rows are shown.")
-    assert sum(text.endswith(" lost") for text in rest) == 16
-    for path in tmp_path.iterdir():
-        assert path.stat().st_size < 250_000 and max(size(path)) < 1200
+    damage = [(9, 60), (500, 2000)]
+    rows = {name: ScanRow(name, "damaged", 50.0, 5000, damage, pictures=5000) for name in videos}
+    plot_close_up(videos, rows, real_segments(videos, splits=["val"]), [], picture)
+    title, hint, *texts = words(picture)
+    assert title.startswith("700 videos are") and hint.endswith("Only the first rows are shown.")
+    assert sum(text.endswith(" lost") for text in texts) == 16
+    assert picture.stat().st_size < 250_000 and max(size(picture)) < 1200

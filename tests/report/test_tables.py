@@ -25,7 +25,7 @@ def cells(table):
     ]
 
 
-def test_a_table_has_its_numbers_as_text_bars_behind_them_and_nothing_that_runs():
+def test_a_table_has_numbers_with_bars_and_escaped_texts():
     table = pd.DataFrame({"<b>": ["<i>", "b"], "%": [12.34, None], "n": [1200, 7]})
     page = styled(table, "a", "<u>", {"%": 100})
     assert cells(page) == [["&lt;b&gt;", "%", "n"], ["&lt;i&gt;", "12.3", "1,200"], ["b", "-", "7"]]
@@ -53,24 +53,29 @@ CLASSES = pd.DataFrame(
 )
 
 
-def test_classes_of_val_and_their_mistakes_have_names():
+def test_a_table_of_classes_has_those_of_val_by_name():
     tables = class_tables(CLASSES)
     assert cells(tables["verb"])[1:] == [
         ["take", "9", "4", "50.0", "100.0", "wash"],
         ["wash", "5", "2", "0.0", "50.0", "take"],
     ]
     assert "1 nouns of val" in tables["noun"]
-    few = [{"true": 1, "predicted": 0, "count": 2, "share": 100.0}]
-    many = [{"true": 0, "predicted": 1, "count": 3, "share": 75.0}]
-    figures = {"diagnostics": {"verb_confusions": few + many, "noun_confusions": []}}
+
+
+def test_the_most_frequent_mistake_comes_first():
+    confusions = [
+        {"true": 1, "predicted": 0, "count": 2, "share": 100.0},
+        {"true": 0, "predicted": 1, "count": 3, "share": 75.0},
+    ]
+    figures = {"diagnostics": {"verb_confusions": confusions, "noun_confusions": []}}
     assert cells(mistakes_table(figures, CLASSES))[1:] == [
         ["take", "wash", "3", "75.0"],
         ["wash", "take", "2", "100.0"],
     ]
 
 
-def test_each_participant_has_what_damage_costs_and_what_is_right():
-    kept = pd.DataFrame(
+def test_each_participant_has_dropped_segments_and_accuracy():
+    salvage = pd.DataFrame(
         {
             "participant_id": ["P01", "P02"],
             "segments": [10, 5],
@@ -80,29 +85,35 @@ def test_each_participant_has_what_damage_costs_and_what_is_right():
     )
     people = {"P01": {"segments": 4, "action_accuracy_at_1": 75.0}}
     figures = {"diagnostics": {"participants": people}}
-    rows = cells(people_table(figures, kept, "segment"))
-    assert rows == [
+    assert cells(people_table(figures, salvage, "segment")) == [
         ["participant", "segments", "dropped", "saved", "val", "% right"],
+        # The policy `segment` keeps 8 of 10 segments, 6 more than the policy `video`.
         ["P01", "10", "2", "6", "4", "75.0"],
         ["P02", "5", "0", "0", "-", "-"],
     ]
-    assert cells(people_table(figures, kept, "video"))[1][2] == "8"
+    dropped_by_video = cells(people_table(figures, salvage, "video"))[1][2]
+    assert dropped_by_video == "8"
 
 
-def test_the_costliest_rule_comes_first_and_no_job_is_no_row(tmp_path):
+def test_the_costliest_rule_comes_first():
     jobs = pd.DataFrame(
         [("scan", 60, 512, 390), ("scan", 540, 256, 410), ("train", 3600, 2048, 150)],
         columns=["rule", "seconds", "memory_mib", "load_percent"],
     )
-    page = cost_table(jobs)
-    assert "70.0 minutes of jobs" in page
-    assert cells(page)[1:] == [
+    table = cost_table(jobs)
+    assert "70.0 minutes of jobs" in table
+    # The columns are rule, jobs, minutes, longest job, memory in GiB, cores in use.
+    assert cells(table)[1:] == [
         ["train", "1", "60.0", "60.0", "2.0", "1.5"],
         ["scan", "2", "10.0", "9.0", "0.5", "4.0"],
     ]
-    assert len(cells(cost_table(read_benchmarks(tmp_path)))) == 1
 
 
+def test_a_run_without_benchmarks_has_an_empty_table_of_costs(tmp_path):
+    assert len(cells(cost_table(read_benchmarks(tmp_path)))) == 1, "the header alone"
+
+
+# With these figures and epochs, nothing is left to improve.
 GOOD = {
     "segments": 100,
     "predicted": 100,
@@ -113,49 +124,51 @@ GOOD = {
 }
 
 
-def course(**changes):
-    flat = {
+def epochs_of(**changes):
+    """Make the table of epochs of a training; `changes` replaces columns."""
+    good = {
         "epoch": range(1, 11),
         "loss": [2, 1.5, 1.2, 1.1, 1, 1, 1, 1, 1, 1],
         "seconds": 10.0,
         "data_share": 0.05,
         "action_top1": [1, 5, 9, 20, 30, 35, 38, 39, 40, 40.0],
     }
-    return pd.DataFrame(flat | changes)
+    return pd.DataFrame(good | changes)
 
 
-def test_a_run_whose_numbers_ask_for_nothing_gets_no_advice():
-    assert next_steps(GOOD, course(), "segment", 50) == []
-    assert next_steps(GOOD, None, "segment", 50) == []
+@pytest.mark.parametrize("history", [epochs_of(), None], ids=["trained here", "made elsewhere"])
+def test_a_good_run_gets_no_advice(history):
+    assert next_steps(GOOD, history, "segment", 50) == []
 
 
 @pytest.mark.parametrize(
-    "figures, history, policy, words",
+    "figures, columns, advice",
     [
         (
             {"predicted": 80, "readable_action_accuracy_at_1": 50.0},
             {},
-            "segment",
             "20 of 100 val segments have no readable video: with it, about +10.0 points",
         ),
-        ({}, {}, "video", "clean: policy: segment keeps 50 more segments"),
         (
             {"by_reduce": {"heads": {"overall_action_accuracy_at_1": 41.5}}},
             {},
-            "segment",
             "export: reduce: heads has +1.5 points",
         ),
-        ({}, {"data_share": 0.4}, "segment", "40 % of the training waited for data"),
-        ({}, {"loss": [10 - i for i in range(10)]}, "segment", "The training loss still falls"),
+        ({}, {"data_share": 0.4}, "40 % of the training waited for data"),
+        ({}, {"loss": [10 - i for i in range(10)]}, "The training loss still falls"),
         (
             {},
             {"action_top1": [1, 5, 9, 20, 45, 35, 38, 39, 40, 40.0]},
-            "segment",
             "Accuracy on val was 45.0 at epoch 5: fewer epochs",
         ),
-        ({"loss": 2.5}, {}, "segment", "The loss is 1.00 in training and 2.50 on val"),
+        ({"loss": 2.5}, {}, "The loss is 1.00 in training and 2.50 on val"),
     ],
 )
-def test_a_number_that_asks_for_a_step_is_a_sentence(figures, history, policy, words):
-    (step,) = next_steps(GOOD | figures, course(**history), policy, 50)
-    assert step.startswith(words)
+def test_a_figure_that_can_be_improved_gets_advice(figures, columns, advice):
+    (step,) = next_steps(GOOD | figures, epochs_of(**columns), "segment", 50)
+    assert step.startswith(advice)
+
+
+def test_the_policy_video_gets_the_advice_to_keep_more_segments():
+    (step,) = next_steps(GOOD, epochs_of(), "video", 50)
+    assert step.startswith("clean: policy: segment keeps 50 more segments")

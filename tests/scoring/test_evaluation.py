@@ -1,3 +1,5 @@
+"""The figures of metrics.json on a small val split, and what is refused."""
+
 import json
 from pathlib import Path
 
@@ -8,17 +10,12 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.registered import OutputsLoss
 from epic100.scoring.evaluation import evaluate
-from epic100.scoring.metrics import official_metrics
-from epic100.scoring.predictions import (
-    Predictions,
-    complete_scores,
-    read_predictions,
-    write_predictions,
-)
+from epic100.scoring.metrics import TASKS
+from epic100.scoring.predictions import Predictions, write_predictions
 from support.made_up import segment_list
 
+# Each is a verb, a noun and their number of training segments. Pair 4 is the most frequent one.
 PAIRS = [(0, 1, 12), (0, 5, 3), (2, 5, 5), (2, 1, 6), (9, 7, 20), (3, 8, 1)]
-TASKS = ("verb", "noun", "action")
 LISTS = {
     "tail_verbs": "verb\n9\n3\n",
     "tail_nouns": "noun\n5\n",
@@ -26,129 +23,146 @@ LISTS = {
 }
 
 
-class Stage:
-    """A val split with 40 segments of P00, P01 and P02, and predictions for some of them."""
+class Validation:
+    """The files of a val split with 40 segments of P00, P01 and P02.
+
+    Attributes:
+        true: The true pair of each segment, as its number in `PAIRS`.
+        lists: The paths of the official lists by their keys.
+    """
 
     def __init__(self, folder, right, predicted=40):
+        """Write the files; of the first `predicted` segments, the first `right` are right."""
         self.true = np.random.default_rng(0).integers(0, len(PAIRS), 40)
         self.ids = [f"s{number}" for number in range(40)]
-        self.segments = segment_list(folder / "val.txt", self.ids, [PAIRS[t] for t in self.true])
-        self.predictions, self.out = folder / "val.pt", folder / "metrics.json"
-        said = np.where(np.arange(40) < right, self.true, (self.true + 1) % len(PAIRS))
-        logits = torch.nn.functional.one_hot(torch.tensor(said), len(PAIRS)).float() * 8
+        pairs = [PAIRS[number] for number in self.true]
+        self.segments = segment_list(folder / "val.txt", self.ids, pairs)
+        self.predictions = folder / "val.pt"
+        self.out = folder / "metrics.json"
+        guess = np.where(np.arange(40) < right, self.true, (self.true + 1) % len(PAIRS))
+        logits = torch.nn.functional.one_hot(torch.tensor(guess), len(PAIRS)).float() * 8
         self.predict(logits.log_softmax(1)[:predicted])
-        self.lists, self.reduce = {key: str(folder / f"{key}.csv") for key in LISTS}, "max"
+        self.lists = {key: str(folder / f"{key}.csv") for key in LISTS}
         for key, path in self.lists.items():
             Path(path).write_text(LISTS[key])
 
-    def evaluate(self, **kwargs):
-        given = {"lists": self.lists, "reduce": self.reduce, **kwargs}
-        return evaluate(self.predictions, self.segments, self.out, **given)
+    def evaluate(self, reduce="max"):
+        """Write metrics.json, and return its content."""
+        return evaluate(self.predictions, self.segments, self.out, lists=self.lists, reduce=reduce)
 
-    def predict(self, log_probs, pairs=PAIRS):
+    def predict(self, log_probs, pairs=PAIRS, **heads):
+        """Write predictions of the first segments, one for each row."""
         ids = self.ids[: len(log_probs)]
-        made = Predictions("val", ids, log_probs, pairs, 97, 300, {"split": "train"})
+        trained_on = {"split": "train"}
+        made = Predictions("val", ids, log_probs, pairs, 97, 300, trained_on, **heads)
         write_predictions(made, self.predictions)
 
 
-def test_figures_are_the_official_ones_of_the_lists_under_their_names(tmp_path):
-    stage = Stage(tmp_path, right=30)
-    figures = stage.evaluate()
-    assert json.loads(stage.out.read_text()) == figures
-    verb, noun, _ = complete_scores(read_predictions(stage.predictions, "val"), stage.ids, "max")
-    true = np.array(PAIRS)[stage.true, :2].T
-    participants = [f"P0{number % 3}" for number in range(40)]
-    expected = official_metrics(verb, noun, *true, participants, [9, 3], [5], ["P02"])
-    assert expected.items() <= figures.items() and None not in expected.values()
-    assert figures["overall_action_accuracy_at_1"] == 75.0
-    assert figures["segments"] == figures["predicted"] == 40 and figures["reduce"] == "max"
-    people = figures["diagnostics"]["participants"].values()
-    assert sum(person["segments"] for person in people) == 40
+def test_metrics_json_has_the_official_figures(tmp_path):
+    val = Validation(tmp_path, right=30)
+    figures = val.evaluate()
+    assert json.loads(val.out.read_text()) == figures
+    assert figures["overall_action_accuracy_at_1"] == 75.0, "30 of 40 are right"
+    # Every third segment is of P02: 10 of the first 30, which are right, and 13 of all 40.
+    assert figures["unseen_action_accuracy_at_1"] == pytest.approx(100 * 10 / 13)
+    assert figures["segments"] == figures["predicted"] == 40
     assert figures["trained_on"] == {"split": "train"}
-    stage.lists = {"tail_verbs": stage.lists["tail_verbs"]}
-    absent = {key for key, figure in stage.evaluate().items() if figure is None}
-    empty = {f"unseen_{task}_accuracy_at_1" for task in TASKS} | {"tail_noun_accuracy_at_1"}
-    assert {key for key in absent if "beyond_train" not in key} == empty
 
 
-def test_the_loss_is_the_one_that_training_minimises_over_pairs_that_it_knows(tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    stage = Stage(tmp_path, right=30)
-    sizes = {"pair": len(PAIRS) - 1, "verb": 97, "noun": 300}
-    logits = torch.randn(40, sum(sizes.values()), generator=generator)
-    parts = [part.log_softmax(1) for part in logits.split([*sizes.values()], dim=1)]
-    made = Predictions("val", stage.ids, parts[0], PAIRS[:-1], 97, 300, {}, "", *parts[1:])
-    write_predictions(made, stage.predictions)
-    known = torch.tensor(stage.true) < len(PAIRS) - 1
-    loss = OutputsLoss(PAIRS[:-1], "both", 97, 300)
-    expected = loss(logits[known], torch.tensor(stage.true)[known])
-    assert 0 < known.sum() < 40
-    assert stage.evaluate()["loss"] == pytest.approx(float(expected), rel=1e-5)
+def test_a_figure_without_its_official_list_is_null(tmp_path):
+    val = Validation(tmp_path, right=30)
+    del val.lists["tail_nouns"], val.lists["unseen_participants"]
+    null = {key for key, figure in val.evaluate().items() if figure is None}
+    expected = {f"unseen_{task}_accuracy_at_1" for task in TASKS} | {"tail_noun_accuracy_at_1"}
+    # All pairs are in training, so there is no figure beyond it either.
+    assert {key for key in null if not key.startswith("beyond_train")} == expected
+
+
+def test_the_loss_is_the_one_that_training_minimises(tmp_path):
+    val = Validation(tmp_path, right=30)
+    trained_pairs = PAIRS[:-1]
+    sizes = [len(trained_pairs), 97, 300]
+    logits = torch.randn(40, sum(sizes), generator=torch.Generator().manual_seed(0))
+    pair, verb, noun = (scores.log_softmax(1) for scores in logits.split(sizes, dim=1))
+    val.predict(pair, trained_pairs, verb_log_probs=verb, noun_log_probs=noun)
+    true = torch.tensor(val.true)
+    is_trained = true < len(trained_pairs)
+    expected = OutputsLoss(trained_pairs, "both", 97, 300)(logits[is_trained], true[is_trained])
+    assert val.evaluate()["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("predicted", [20, 0])
 def test_readable_figures_count_only_segments_that_were_predicted(tmp_path, predicted):
-    stage = Stage(tmp_path, right=predicted, predicted=predicted)
-    figures = stage.evaluate()
+    val = Validation(tmp_path, right=predicted, predicted=predicted)
+    figures = val.evaluate()
     assert figures["predicted"] == predicted and figures["segments"] == 40
     readable = {figures[f"readable_{task}_accuracy_at_{k}"] for task in TASKS for k in (1, 5)}
     assert readable == ({100} if predicted else {None})
-    # All other segments get the most frequent pair, (9, 7), which is pair 4.
-    right = predicted + (stage.true[predicted:] == 4).sum()
+    # All other segments get the most frequent pair, which is pair 4.
+    right = predicted + (val.true[predicted:] == 4).sum()
     assert figures["overall_action_accuracy_at_1"] == pytest.approx(100 * right / 40)
 
 
-def test_both_ways_to_fold_are_reported_and_the_chosen_one_stands_on_top(tmp_path):
-    stage = Stage(tmp_path, right=40)
+@pytest.mark.parametrize("reduce", ["max", "logsumexp"])
+def test_the_main_figures_are_those_of_the_chosen_reduction_method(tmp_path, reduce):
+    val = Validation(tmp_path, right=40)
     # Verb 2 is in two pairs of 0.3 each, verb 9 in one of 0.4. So the sum says 2, the maximum 9.
-    stage.predict(torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9).log().repeat(40, 1))
-    verbs = np.array(PAIRS)[stage.true][:, 0]
-    expected = {way: 100 * (verbs == verb).mean() for way, verb in (("max", 9), ("logsumexp", 2))}
-    for way in expected:
-        figures = stage.evaluate(reduce=way)
-        assert figures["reduce"] == way
-        assert figures["overall_verb_accuracy_at_1"] == pytest.approx(expected[way])
-        for each, value in expected.items():
-            found = figures["by_reduce"][each]
-            assert found["overall_verb_accuracy_at_1"] == pytest.approx(value)
-            assert found["readable_verb_accuracy_at_1"] == pytest.approx(value)
+    val.predict(torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9).log().repeat(40, 1))
+    verbs = np.array(PAIRS)[val.true][:, 0]
+    figures = val.evaluate(reduce)
+    assert figures["reduce"] == reduce
+    for method, guess in {"max": 9, "logsumexp": 2}.items():
+        accuracy = pytest.approx(100 * (verbs == guess).mean())
+        assert figures["by_reduce"][method]["overall_verb_accuracy_at_1"] == accuracy
+        if method == reduce:
+            assert figures["overall_verb_accuracy_at_1"] == accuracy
 
 
-def test_segments_whose_pair_training_lacks_are_counted_and_measured(tmp_path):
-    stage = Stage(tmp_path, right=40)
+def test_segments_whose_pair_is_not_in_training_have_their_own_figures(tmp_path):
+    val = Validation(tmp_path, right=40)
+    # The guess is verb 0 with noun 1 for all segments.
     pairs = [(0, 1, 5), (0, 7, 5), (2, 5, 5), (9, 5, 5)]
-    stage.predict(torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(40, 1), pairs)
-    true = [PAIRS[number][:2] for number in stage.true]
-    beyond = [verb for verb, noun in true if (verb, noun) not in {(0, 1), (2, 5)}]
-    figures = stage.evaluate()
-    assert figures["beyond_train"] == len(beyond) > 0
+    val.predict(torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(40, 1), pairs)
+    true = [PAIRS[number][:2] for number in val.true]
+    verbs_beyond = [verb for verb, noun in true if (verb, noun) not in {(0, 1), (2, 5)}]
+    figures = val.evaluate()
+    assert figures["beyond_train"] == len(verbs_beyond) > 0
     assert figures["beyond_train_action_accuracy_at_1"] == 0
-    # Verb 0 is guessed for all.
-    verb = figures["beyond_train_verb_accuracy_at_1"]
-    assert verb == pytest.approx(100 * beyond.count(0) / len(beyond)) and verb > 0
+    share = 100 * verbs_beyond.count(0) / len(verbs_beyond)
+    assert figures["beyond_train_verb_accuracy_at_1"] == pytest.approx(share) and share > 0
 
 
 @pytest.mark.parametrize(
-    "break_it, words",
+    "spoil, words",
     [
-        (
-            lambda s: s.segments.write_text(s.segments.read_text().replace(" 9 7 ", " 97 7 ")),
-            r"verb label 97 of row",
+        pytest.param(
+            lambda val: val.segments.write_text(
+                val.segments.read_text().replace(" 9 7 ", " 97 7 ")
+            ),
+            "verb label 97 of row",
+            id="unknown class",
         ),
-        (lambda s: setattr(s, "reduce", "mean"), "reduce is 'mean'; expected one of logsumexp, m"),
-        (lambda s: s.segments.write_text(""), r"val\.txt: no segment in it"),
-        (lambda s: s.segments.unlink(), r"val\.txt: no such segment list"),
-        (lambda s: s.predictions.write_text("words"), r"val\.pt: not readable as predictions"),
-        (
-            lambda s: s.lists.update(tail_verbs=s.lists["tail_nouns"]),
+        pytest.param(
+            lambda val: val.segments.write_text(""), r"val\.txt: no segment in it", id="empty list"
+        ),
+        pytest.param(
+            lambda val: val.segments.unlink(), r"val\.txt: no such segment list", id="no list"
+        ),
+        pytest.param(
+            lambda val: val.predictions.write_text("words"),
+            r"val\.pt: not readable as predictions",
+            id="no predictions",
+        ),
+        pytest.param(
+            lambda val: val.lists.update(tail_verbs=val.lists["tail_nouns"]),
             r"tail_nouns\.csv: line 1: column verb missing",
+            id="list of nouns for verbs",
         ),
-        (lambda s: s.lists.update(tail_nouns="none.csv"), r"none\.csv: no such file"),
     ],
 )
-def test_bad_input_is_one_error_and_leaves_no_metrics(tmp_path, break_it, words):
-    stage = Stage(tmp_path, right=30)
-    break_it(stage)
+def test_wrong_input_leaves_no_metrics(tmp_path, spoil, words):
+    val = Validation(tmp_path, right=30)
+    spoil(val)
     with pytest.raises(EpicError, match=words):
-        stage.evaluate()
-    assert not stage.out.exists()
+        val.evaluate()
+    assert not val.out.exists()

@@ -1,4 +1,7 @@
-"""The official figures, and those that the official tool does not print."""
+"""Hits as the official evaluator counts them, and diagnostics that it does not print.
+
+tests/submission/test_score.py compares whole files of scores with figures that it printed.
+"""
 
 import json
 import math
@@ -7,25 +10,15 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from epic100.base.errors import EpicError
 from epic100.scoring.evaluation import diagnose
-from epic100.scoring.metrics import official_hits, official_metrics
-from support.official_case import OFFICIAL, TAIL_NOUNS, TAIL_VERBS, UNSEEN, official_case
+from epic100.scoring.metrics import official_hits
+from support.official_case import official_case
 
 
-@pytest.mark.parametrize("kind, names", [(np.asarray, np.asarray), (torch.from_numpy, list)])
-def test_the_figures_are_those_of_the_official_evaluator(kind, names):
-    *numbers, participants = official_case()
-    case = *map(kind, numbers), names(participants)
-    assert official_metrics(*case, TAIL_VERBS, TAIL_NOUNS, UNSEEN) == pytest.approx(
-        OFFICIAL, abs=1e-9
-    )
-
-
-def slow_hits(verb, noun, verb_true, noun_true):
-    """All products of the best 100 verbs and nouns of each segment, sorted in full."""
+def hits_by_full_sort(verb, noun, verb_true, noun_true):
+    """Count hits by sorting all products of a segment's best 100 verbs and best 100 nouns."""
     best_verbs = np.argsort(verb)[:, ::-1][:, :100]
     best_nouns = np.argsort(noun)[:, ::-1][:, :100]
     top_verb = np.take_along_axis(verb, best_verbs, axis=1)
@@ -35,11 +28,11 @@ def slow_hits(verb, noun, verb_true, noun_true):
     hits = {f"{task}_at_{k}": [] for task in ("verb", "noun", "action") for k in (1, 5)}
     for i in range(len(verb)):
         products = np.outer(p_verb[i], p_noun[i]).ravel()
-        kept = np.argsort(products)[::-1][:100]
-        kept = kept[np.argsort(products[kept])[::-1]]
-        actions = [
-            (best_verbs[i][k // p_noun.shape[1]], best_nouns[i][k % p_noun.shape[1]]) for k in kept
-        ]
+        # The official evaluator sorts the best 100 once more, which can reorder ties.
+        best = np.argsort(products)[::-1][:100]
+        best = best[np.argsort(products[best])[::-1]]
+        verb_ranks, noun_ranks = np.divmod(best, p_noun.shape[1])
+        actions = list(zip(best_verbs[i][verb_ranks], best_nouns[i][noun_ranks], strict=True))
         for k in (1, 5):
             hits[f"verb_at_{k}"].append(verb_true[i] in best_verbs[i][:k])
             hits[f"noun_at_{k}"].append(noun_true[i] in best_nouns[i][:k])
@@ -47,15 +40,16 @@ def slow_hits(verb, noun, verb_true, noun_true):
     return hits
 
 
-def likely(rng, rows, num_verbs, num_nouns):
-    true = rng.integers(0, num_verbs, rows), rng.integers(0, num_nouns, rows)
-    scores = [rng.normal(size=(rows, size)) for size in (num_verbs, num_nouns)]
-    for array, labels in zip(scores, true, strict=True):
-        array[np.arange(rows), labels] += rng.normal(2, 1, rows)
-    return *(array.astype(np.float32) for array in scores), *true
+def draw_scores(rng, rows, size):
+    """Draw labels [rows] and scores [rows, size] in which the label is often among the best."""
+    labels = rng.integers(0, size, rows)
+    scores = rng.normal(size=(rows, size))
+    scores[np.arange(rows), labels] += rng.normal(2, 1, rows)
+    return labels, scores.astype(np.float32)
 
 
-CHANGES = {
+# Each kind of scores is made from random ones by its function.
+KINDS_OF_SCORES = {
     "as they are": lambda x: x,
     "sharp": lambda x: x * 12,
     "so sharp that products underflow": lambda x: x * 80,
@@ -71,56 +65,62 @@ CHANGES = {
 }
 
 
-SMALL = [(1, 1), (1, 3), (2, 2), (3, 2), (5, 1), (2, 7), (6, 6), (120, 8)]
+# Numbers of verbs and of nouns; 120 are more than the best 100 that count.
+SMALL_SIZES = [(1, 1), (1, 3), (2, 2), (3, 2), (5, 1), (2, 7), (6, 6), (120, 8)]
 
 
 @pytest.mark.parametrize(
-    "change, sizes",
+    "kind, sizes",
     [
-        *((change, (97, 300)) for change in CHANGES),
-        *product(("as they are", "rounded to many ties", "all equal"), SMALL),
+        *((kind, (97, 300)) for kind in KINDS_OF_SCORES),
+        *product(("as they are", "rounded to many ties", "all equal"), SMALL_SIZES),
     ],
 )
-def test_every_segment_is_judged_as_by_sorting_all_products(change, sizes):
-    *scores, verb_true, noun_true = likely(np.random.default_rng(5), 60, *sizes)
-    case = *map(CHANGES[change], scores), verb_true, noun_true
-    hits, expected = official_hits(*case), slow_hits(*case)
-    assert {key: hit.tolist() for key, hit in hits.items()} == expected
+def test_hits_are_those_of_sorting_all_products(kind, sizes):
+    rng = np.random.default_rng(5)
+    verb_true, verb = draw_scores(rng, 60, sizes[0])
+    noun_true, noun = draw_scores(rng, 60, sizes[1])
+    make = KINDS_OF_SCORES[kind]
+    arguments = (make(verb), make(noun), verb_true, noun_true)
+    hits = {key: hit.tolist() for key, hit in official_hits(*arguments).items()}
+    assert hits == hits_by_full_sort(*arguments)
 
 
-CASE = ("verb", "noun", "verb_true", "noun_true", "participants")
-
-
-def with_rows(scores, rows):
-    scores = scores.copy()
-    for row, value in rows.items():
-        scores[row, 3] = value
-    return scores
+VERB, NOUN, VERB_TRUE, NOUN_TRUE, _ = official_case()
+NOT_FINITE = VERB.copy()
+NOT_FINITE[[7, 9], 3] = math.nan, -math.inf
 
 
 @pytest.mark.parametrize(
-    "change, words",
+    "arguments, words",
     [
-        (lambda c: {name: part[:0] for name, part in c.items()}, "no segment"),
-        (
-            lambda c: {"noun_true": [0, 0, 300, *c["noun_true"][3:]]},
-            "noun label 300 of row 2 is not one of the 300 classes",
+        pytest.param(
+            (VERB, NOUN, VERB_TRUE, np.full(400, 300)),
+            "noun label 300 of row 0 is not one of the 300 classes",
+            id="no such noun",
         ),
-        (lambda c: {"verb_true": np.full(400, -1)}, "verb label -1 of row 0 .*without labels"),
-        (
-            lambda c: {"verb": with_rows(c["verb"], {7: math.nan, 9: -math.inf})},
-            r"2 of 400 rows of the verb scores .* first is row 7",
+        pytest.param(
+            (VERB, NOUN, np.full(400, -1), NOUN_TRUE),
+            "verb label -1 of row 0 .*without labels",
+            id="no labels",
+        ),
+        pytest.param(
+            (NOT_FINITE, NOUN, VERB_TRUE, NOUN_TRUE),
+            "2 of 400 rows of the verb scores .* first is row 7",
+            id="NaN and infinity",
+        ),
+        pytest.param(
+            (VERB[:0], NOUN[:0], VERB_TRUE[:0], NOUN_TRUE[:0]), "no segment", id="no segment"
         ),
     ],
 )
-def test_input_that_cannot_be_judged_is_refused(change, words):
-    case = dict(zip(CASE, official_case(), strict=True))
+def test_scores_and_labels_without_an_accuracy_are_refused(arguments, words):
     with pytest.raises(EpicError, match=words):
-        official_metrics(*(case | change(case)).values(), [], [], [])
+        official_hits(*arguments)
 
 
 def diagnosed(verb, verb_guess, noun=0, noun_guess=0, participant="P01", confidence=1.0, top=20):
-    """The diagnostics of segments with these true and guessed classes."""
+    """Diagnose segments with these true and guessed classes."""
     given = {"verb": verb, "verb_guess": verb_guess, "noun": noun, "noun_guess": noun_guess}
     table = pd.DataFrame(given | {"participant": participant, "predicted": True})
     right = {task: table[task] == table[f"{task}_guess"] for task in ("verb", "noun")}
@@ -130,21 +130,22 @@ def diagnosed(verb, verb_guess, noun=0, noun_guess=0, participant="P01", confide
     return diagnose(table, top)
 
 
-def test_classes_count_alike_in_the_mean_class_accuracy():
+def test_the_mean_class_accuracy_gives_each_class_the_same_weight():
     found = diagnosed([4, 4, 4, 4, 9, 9], [4, 4, 4, 9, 4, 4], noun=[0, 0, 0, 1, 1, 1])
+    # 3 of 4 segments of verb 4 are right, and none of verb 9.
     assert found["verb_mean_class_accuracy"] == pytest.approx((75 + 0) / 2)
+    # The nouns are guessed as 0. So 3 of 3 segments of action (4, 0) are right, and no other.
     assert found["action_mean_class_accuracy"] == pytest.approx((100 + 0 + 0) / 3)
 
 
 @pytest.mark.parametrize(
     "confidence, right, error",
     [
-        # Three of four are right at a confidence of 0.9, and none of one at 0.6.
-        ([0.9] * 4 + [0.6], [1, 1, 1, 0, 0], (4 * 15 + 1 * 60) / 5),
-        ([1.0, 1.0], [1, 1], 0),
-        ([0.75, 0.85, 0.95], [1, 0, 1], (25 + 85 + 5) / 3),
-        # Both confidences are in one bin.
-        ([0.95, 0.97], [1, 0], (95 + 97 - 100) / 2),
+        # At a confidence of 90 %, 75 % are right: a gap of 15. At 60 %, none is right.
+        pytest.param([0.9] * 4 + [0.6], [1, 1, 1, 0, 0], (4 * 15 + 1 * 60) / 5, id="two bins"),
+        pytest.param([1.0, 1.0], [1, 1], 0, id="no gap"),
+        # The bin has a mean confidence of 96 %, and 50 % are right.
+        pytest.param([0.95, 0.97], [1, 0], 96 - 50, id="one bin"),
     ],
 )
 def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, right, error):
@@ -152,8 +153,9 @@ def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, righ
     assert found["verb_expected_calibration_error"] == pytest.approx(error)
 
 
-def test_confusions_are_ordered_by_count_with_their_share_of_the_true_class():
+def test_the_most_frequent_confusions_come_first():
     found = diagnosed([0, 0, 0, 0, 1, 1, 0], [1, 1, 0, 2, 2, 0, 0], top=2)
+    # 2 of the 5 segments of class 0 are taken for 1, and 1 of them for 2.
     assert found["verb_confusions"] == [
         {"true": 0, "predicted": 1, "count": 2, "share": 40},
         {"true": 0, "predicted": 2, "count": 1, "share": 20},
@@ -161,7 +163,7 @@ def test_confusions_are_ordered_by_count_with_their_share_of_the_true_class():
     assert found["noun_confusions"] == []
 
 
-def test_actions_are_confused_as_pairs_and_all_of_it_can_be_written_as_json():
+def test_a_confused_action_is_a_pair_in_json():
     found = diagnosed([0, 1, 1, 2], [0, 0, 1, 2], [4, 4, 4, 2], [4, 4, 2, 2])
     assert found["action_confusions"] == [
         {"true": [1, 4], "predicted": [0, 4], "count": 1, "share": 50},

@@ -24,15 +24,17 @@ MADE = predictions(FEW[:3], model="abc", trained_on={"split": "train", "load_fro
 
 @pytest.fixture
 def path(tmp_path):
+    """The file of these predictions."""
     write_predictions(MADE, tmp_path / "val.pt")
     return tmp_path / "val.pt"
 
 
-def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, tmp_path):
+def test_predictions_are_read_as_they_were_written(path, tmp_path):
     found = read_predictions(path, "val")
     assert (found.narration_ids, found.pairs) == (FEW[:3], FEW_PAIRS)
     assert found.model == "abc" and found.trained_on["load_from"] is None
     assert torch.equal(found.log_probs, MADE.log_probs)
+    # The bytes do not depend on the name of the file.
     write_predictions(MADE, tmp_path / "another.pt")
     assert (tmp_path / "another.pt").read_bytes() == path.read_bytes()
 
@@ -54,7 +56,7 @@ def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, 
         (lambda c: c.update(verb_log_probs=torch.zeros(3, 97)), "it has scores of one head alone"),
     ],
 )
-def test_a_file_of_another_kind_or_split_is_one_line(path, change, words):
+def test_a_file_with_other_content_is_refused(path, change, words):
     content = torch.load(path, weights_only=True)
     change(content)
     torch.save(content, path)
@@ -62,166 +64,176 @@ def test_a_file_of_another_kind_or_split_is_one_line(path, change, words):
         read_predictions(path, "val")
 
 
-ABOUT = {"split": "train", "segments": 9, "load_from": None}
+TRAINED_ON = {"split": "train", "segments": 9, "load_from": None}
 
 
-def predictions(pairs, rows, ids=("a", "b"), **more):
-    log_probs = torch.tensor(rows).log()
-    fields = {"trained_on": ABOUT, "model": "1", **more}
-    return Predictions("val", list(ids), log_probs, pairs, 3, 4, **fields)
+def member(model, ids, pairs, probabilities):
+    """Make the predictions of a member of an ensemble; it has 3 verbs and 4 nouns."""
+    log_probs = torch.tensor(probabilities).log()
+    return Predictions("val", ids, log_probs, pairs, 3, 4, TRAINED_ON, model)
 
 
-ONE = predictions([(0, 1, 5), (1, 2, 3)], [[0.75, 0.25], [0.5, 0.5]])
-# Its segments are in another order. It has a pair that the first lacks, and lacks one that the
-# first has.
-TWO = predictions([(2, 3, 1), (0, 1, 6)], [[0.25, 0.75], [0.5, 0.5]], ids=("b", "a"), model="2")
+ONE = member("1", ["a", "b"], [(0, 1, 5), (1, 2, 3)], [[0.75, 0.25], [0.5, 0.5]])
+# The other member has the segments in another order, and pair (2, 3) in place of (1, 2).
+TWO = member("2", ["b", "a"], [(2, 3, 1), (0, 1, 6)], [[0.25, 0.75], [0.5, 0.5]])
 
 
-def test_pairs_meet_by_verb_and_noun_and_a_pair_that_one_lacks_counts_as_0_there():
+def test_a_pair_has_probability_0_for_a_member_without_it():
     mean = average([ONE, TWO])
     assert mean.pairs == [(0, 1, 6), (1, 2, 3), (2, 3, 1)] and mean.narration_ids == ["a", "b"]
+    # Segment a has pair (0, 1) with 0.75 and 0.5, and (1, 2) with 0.25 and 0.
     expected = torch.tensor([[0.625, 0.125, 0.25], [0.625, 0.25, 0.125]])
     torch.testing.assert_close(mean.log_probs.exp(), expected)
     assert mean.verb_log_probs is None and mean.pair_head
     assert mean.model != average([TWO, ONE]).model and average([ONE]).model == "1"
 
 
-def test_heads_are_averaged_and_sums_over_pairs_stand_for_those_that_a_model_lacks():
+def test_sums_over_pairs_stand_for_the_heads_that_a_member_has_not():
     verb = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]).log()
     noun = torch.full((2, 4), 0.25).log()
-    mean = average([replace(ONE, verb_log_probs=verb, noun_log_probs=noun, pair_head=False), TWO])
+    heads_alone = replace(ONE, verb_log_probs=verb, noun_log_probs=noun, pair_head=False)
+    mean = average([heads_alone, TWO])
     assert mean.pair_head
-    torch.testing.assert_close(
-        mean.verb_log_probs.exp()[0], torch.tensor([0.35, 0.15, 0.5]), atol=1e-4, rtol=0
-    )
+    # In segment a, the other member has verb 0 with 0.5 and verb 2 with 0.5.
+    expected = torch.tensor([0.35, 0.15, 0.5])
+    torch.testing.assert_close(mean.verb_log_probs.exp()[0], expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(mean.noun_log_probs.exp().sum(dim=1), torch.ones(2))
 
 
 @pytest.mark.parametrize(
     "change", [{"num_verbs": 5}, {"split": "test"}, {"narration_ids": ["b", "c"]}]
 )
-def test_what_is_of_other_classes_or_segments_is_refused(change):
+def test_members_with_other_classes_or_segments_are_refused(change):
     with pytest.raises(EpicError, match="differ in split, classes or segments"):
         average([ONE, replace(TWO, **change)])
 
 
-def test_levels_of_supervision_follow_from_all_models():
+def test_an_ensemble_has_the_training_with_the_most_supervision():
     kinetics = replace(TWO, trained_on={"split": "trainval", "load_from": "k400.pth"})
-    about = average([ONE, kinetics]).trained_on
-    assert about["split"] == "trainval" and about["load_from"] == "k400.pth"
-    assert [model["split"] for model in about["models"]] == ["train", "trainval"]
+    trained_on = average([ONE, kinetics]).trained_on
+    assert trained_on["split"] == "trainval" and trained_on["load_from"] == "k400.pth"
+    assert [model["split"] for model in trained_on["models"]] == ["train", "trainval"]
 
 
-def test_the_mean_is_held_against_all_its_models(tmp_path):
-    models, parts = [str(tmp_path / "1.pth"), str(tmp_path / "2.pth")], []
-    for number, (part, path) in enumerate(zip((ONE, TWO), models, strict=True)):
-        weights = {"cls_head.fc2.weight": torch.full((1, 2), float(number))}
-        save_model(TrainedModel(weights, [(0, 1, 1)], 3, 4, {"a": 1}, ABOUT), path)
-        parts.append(tmp_path / f"{part.model}.pt")
-        write_predictions(replace(part, model=digest_of(path)), parts[-1])
-    average_files(parts, models, tmp_path / "val.pt", "val")
+def test_averaged_predictions_belong_to_all_models_in_their_order(tmp_path):
+    models = [str(tmp_path / "1.pth"), str(tmp_path / "2.pth")]
+    files = [tmp_path / "1.pt", tmp_path / "2.pt"]
+    for model, file, made in zip(models, files, (ONE, TWO), strict=True):
+        weights = {"cls_head.fc2.weight": torch.full((1, 2), float(made.model))}
+        save_model(TrainedModel(weights, [(0, 1, 1)], 3, 4, {"a": 1}, TRAINED_ON), model)
+        write_predictions(replace(made, model=digest_of(model)), file)
+    average_files(files, models, tmp_path / "val.pt", "val")
     assert read_predictions(tmp_path / "val.pt", "val", model=models).model == digest_of(models)
     with pytest.raises(EpicError, match="made with another model"):
         read_predictions(tmp_path / "val.pt", "val", model=models[0])
     with pytest.raises(EpicError, match="made with another model"):
-        average_files(parts[::-1], models, tmp_path / "val.pt", "val")
+        average_files(files[::-1], models, tmp_path / "val.pt", "val")
 
 
+# Numbers of verbs, nouns and pairs.
 V, M, P = 7, 11, 30
 
 
 @pytest.fixture
 def pairs():
-    """30 of the pairs of 7 verbs and 11 nouns; verb 6 and noun 10 are in none."""
+    """Pairs of 7 verbs and 11 nouns; verb 6 and noun 10 are in none."""
     chosen = torch.randperm((V - 1) * (M - 1), generator=torch.Generator().manual_seed(1))[:P]
     return torch.stack([chosen // (M - 1), chosen % (M - 1)], dim=1)
 
 
-def logits(rows, scale=3.0):
+def draw_logits(rows, scale=3.0):
+    """Draw logits of the pairs, [rows, P]."""
     return torch.randn(rows, P, generator=torch.Generator().manual_seed(2)) * scale
 
 
-def loop_fold(row, pairs, column, size, reduce):
-    """Probabilities of one row, class by class, in Python floats."""
-    total = sum(math.exp(x) for x in row)
-    members = [[] for _ in range(size)]
-    for x, pair in zip(row, pairs.tolist(), strict=True):
-        members[pair[column]].append(math.exp(x) / total)
-    folded = [(sum if reduce == "logsumexp" else max)(m) if m else 0.0 for m in members]
-    return [p / sum(folded) for p in folded]
+def fold_by_loop(logits, classes, size, reduce):
+    """Fold the logits of one row to probabilities of classes, pair by pair."""
+    total = sum(math.exp(logit) for logit in logits)
+    members = [[0.0] for _ in range(size)]
+    for logit, class_id in zip(logits, classes, strict=True):
+        members[class_id].append(math.exp(logit) / total)
+    folded = [sum(m) if reduce == "logsumexp" else max(m) for m in members]
+    return [probability / sum(folded) for probability in folded]
 
 
 @pytest.mark.parametrize("reduce", ["logsumexp", "max"])
 def test_folding_agrees_with_a_loop_over_pairs(pairs, reduce):
-    x = logits(5)
-    for scores, column, size in zip(
-        fold_pairs(x, pairs, V, M, reduce), (0, 1), (V, M), strict=True
-    ):
-        expected = [loop_fold(row, pairs, column, size, reduce) for row in x.tolist()]
-        assert scores.dtype == torch.float32 and scores.shape == (5, size)
+    logits = draw_logits(5)
+    folded = fold_pairs(logits, pairs, V, M, reduce)
+    for scores, classes, size in zip(folded, pairs.T.tolist(), (V, M), strict=True):
+        expected = [fold_by_loop(row, classes, size, reduce) for row in logits.tolist()]
+        assert scores.dtype == torch.float32
         torch.testing.assert_close(scores.exp(), torch.tensor(expected), rtol=2e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("reduce", ["logsumexp", "max"])
 @pytest.mark.parametrize("scale", [0.0, 3.0, 300.0, 1e30])
-def test_rows_are_normalised_and_finite_with_the_floor_in(pairs, reduce, scale):
-    # One chunk does not hold so many rows.
-    x = logits(2500, scale)
-    for scores, empty in zip(fold_pairs(x, pairs, V, M, reduce), (V - 1, M - 1), strict=True):
+def test_a_class_without_pairs_is_the_least_probable_of_a_normalised_row(pairs, reduce, scale):
+    # 2500 rows are more than one chunk.
+    folded = fold_pairs(draw_logits(2500, scale), pairs, V, M, reduce)
+    # The last class has no pair.
+    for scores in folded:
         assert scores.isfinite().all()
         assert (scores.double().exp().sum(dim=1) - 1).abs().max() < 1e-6
-        held = torch.cat([scores[:, :empty], scores[:, empty + 1 :]], dim=1).amin(dim=1)
-        assert (scores[:, empty] <= held).all()
-        assert (scores[:, empty] <= FLOOR + 1e-5).all()
+        assert (scores[:, -1] <= scores.amin(dim=1)).all()
+        assert (scores[:, -1] <= FLOOR + 1e-5).all()
         if scale <= 3:
-            assert torch.allclose(scores[:, empty], torch.tensor(FLOOR))
+            assert torch.allclose(scores[:, -1], torch.tensor(FLOOR))
 
 
 def test_improbable_classes_do_not_underflow():
     pairs = torch.tensor([[0, 0], [1, 1], [1, 2], [2, 3]])
     verb, _ = fold_pairs(torch.tensor([[0.0, -2000, -2000, -3000]]), pairs, 3, 4)
+    # Verb 1 has two pairs of exp(-2000).
     torch.testing.assert_close(verb, torch.tensor([[0.0, -2000 + math.log(2), -3000]]))
 
 
-def test_an_unknown_way_to_fold_is_refused(pairs):
+def test_an_unknown_reduction_method_is_refused(pairs):
     with pytest.raises(EpicError, match="'mean', expected one of logsumexp, max"):
-        fold_pairs(logits(2), pairs, V, M, "mean")
+        fold_pairs(draw_logits(2), pairs, V, M, "mean")
 
 
 @pytest.mark.parametrize(
     "counts, shares",
     [
-        ([6, 3, 1], [0.6, 0.3, 0.1]),
-        ([3, 0], [6 / 7, 1 / 7]),
+        pytest.param([6, 3, 1], [0.6, 0.3, 0.1], id="shares of 10"),
+        # A count of 0 is raised to 0.5, and the sum is 3.5.
+        pytest.param([3, 0], [6 / 7, 1 / 7], id="count of 0"),
     ],
 )
 def test_the_prior_is_the_log_of_the_training_frequency(counts, shares):
     torch.testing.assert_close(prior_logprobs(torch.tensor(counts)).exp(), torch.tensor(shares))
 
 
-def test_joint_scores_are_the_best_of_the_whole_grid_and_of_the_prior_elsewhere():
+@pytest.fixture
+def three_heads():
+    """Predictions of 6 segments by a model with heads of 20 pairs, 7 verbs and 9 nouns."""
     torch.manual_seed(0)
     every = torch.cartesian_prod(torch.arange(7), torch.arange(9))
-    pairs = every[torch.randperm(len(every))[:20]]
-    scores = [torch.randn(6, size).mul(3).log_softmax(dim=1) for size in (20, 7, 9)]
-    grid = scores[1].exp()[:, :, None] * scores[2].exp()[:, None] / 2
-    grid[:, pairs[:, 0], pairs[:, 1]] += scores[0].exp() / 2
-    verb, noun = fold_joint(scores[0], pairs, *scores[1:])
-    for found, axis in ((verb, 2), (noun, 1)):
-        wanted = grid.amax(dim=axis).log().log_softmax(dim=1)
-        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    table = [(*pair, 1) for pair in pairs.tolist()]
-    both = {"verb_log_probs": scores[1], "noun_log_probs": scores[2]}
-    made = Predictions("val", [*"abcdef"], scores[0], table, 7, 9, {}, **both)
-    rows = complete_scores(made, [*"xabcdef"], "joint")
-    torch.testing.assert_close(rows[0][1:], verb)
-    prior = fold_pairs(prior_logprobs(torch.ones(20))[None], pairs, 7, 9, "max")
-    torch.testing.assert_close(rows[0][:1], prior[0])
-    none = replace(
-        made, narration_ids=[], **{k: v[:0] for k, v in both.items()}, log_probs=scores[0][:0]
-    )
-    assert complete_scores(none, ["x"], "joint")[0].shape == (1, 7)
-    with pytest.raises(
-        EpicError, match="reduce is 'joint'; .*the model lacks a head: `train: heads"
-    ):
-        complete_scores(replace(made, pair_head=False), [*"abcdef"], "joint")
+    pairs = [(verb, noun, 1) for verb, noun in every[torch.randperm(63)[:20]].tolist()]
+    pair, verb, noun = (torch.randn(6, size).mul(3).log_softmax(dim=1) for size in (20, 7, 9))
+    heads = {"verb_log_probs": verb, "noun_log_probs": noun}
+    return Predictions("val", [*"abcdef"], pair, pairs, 7, 9, {}, **heads)
+
+
+def test_joint_scores_are_the_best_of_all_combinations(three_heads):
+    pairs = torch.tensor(three_heads.pairs)[:, :2]
+    heads = (three_heads.log_probs, three_heads.verb_log_probs, three_heads.noun_log_probs)
+    pair, verb, noun = (scores.exp() for scores in heads)
+    grid = verb[:, :, None] * noun[:, None] / 2
+    grid[:, pairs[:, 0], pairs[:, 1]] += pair / 2
+    folded = fold_joint(heads[0], pairs, heads[1], heads[2])
+    for found, other_axis in zip(folded, (2, 1), strict=True):
+        expected = grid.amax(dim=other_axis).log().log_softmax(dim=1)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    # Segment x has no prediction.
+    verb_scores, _, _ = complete_scores(three_heads, ["x", *"abcdef"], "joint")
+    prior, _ = fold_pairs(torch.zeros(1, 20), pairs, 7, 9, "max")
+    torch.testing.assert_close(verb_scores, torch.cat([prior, folded[0]]))
+
+
+def test_joint_scores_need_all_three_heads(three_heads):
+    without_pair_head = replace(three_heads, pair_head=False)
+    words = "reduce is 'joint'; .*the model lacks a head: `train: heads"
+    with pytest.raises(EpicError, match=words):
+        complete_scores(without_pair_head, [*"abcdef"], "joint")

@@ -1,4 +1,4 @@
-"""The last lines of a run that is stopped, and of one that fails, by Snakemake with our logger."""
+"""The last lines on the screen of a run of Snakemake that is stopped, or that fails."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+# The logger `epic100` is the one of this workflow.
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "epic100"]
 RULES = """
 rule all:
@@ -17,7 +18,9 @@ rule slow:
     log: "slow.log"
     script: "slow.py"
 """
+# Each text is the script of the rule `slow`. This one has written to its log, and waits.
 WAITS = "import time\nopen('slow.log', 'w').write('--- 2026-01-02 \\nhalf\\n')\ntime.sleep(99)\n"
+# This one writes an error to its log at SIGTERM, as a training does.
 SAVES = """
 import signal
 from pathlib import Path
@@ -30,6 +33,7 @@ signal.signal(signal.SIGTERM, save)
 Path("slow.log").write_text("half\\n")
 signal.pause()
 """
+# This one fails at once.
 FAILS = "open('slow.log', 'w').write('error: SIGTERM.csv: no such file\\n')\nraise SystemExit(1)\n"
 
 
@@ -39,7 +43,7 @@ NEXT = "give the same command; jobs that are done stay done."
 @pytest.mark.parametrize(
     "script, number, last_lines",
     [
-        # It said "FAILED slow: see its log" and "Next: fix this" of a run that was stopped.
+        # A run that was stopped must not be called failed.
         (WAITS, signal.SIGTERM, ["STOPPED slow: SIGTERM", f"Stopped by SIGTERM. Next: {NEXT}"]),
         (WAITS, signal.SIGINT, ["STOPPED slow: Ctrl-C", f"Stopped by Ctrl-C. Next: {NEXT}"]),
         (
@@ -57,14 +61,12 @@ NEXT = "give the same command; jobs that are done stay done."
         ),
     ],
 )
-def test_a_run_that_ends_early_says_by_what_and_names_what_is_to_fix(
-    tmp_path, script, number, last_lines
-):
+def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, number, last_lines):
     (tmp_path / "Snakefile").write_text(RULES)
     (tmp_path / "slow.py").write_text(script)
-    with (tmp_path / "said.txt").open("w") as said:
+    with (tmp_path / "output.txt").open("w") as output:
         process = subprocess.Popen(
-            COMMAND, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True
+            COMMAND, cwd=tmp_path, stdout=output, stderr=output, start_new_session=True
         )
     if number is not None:
         log = tmp_path / "slow.log"
@@ -74,7 +76,7 @@ def test_a_run_that_ends_early_says_by_what_and_names_what_is_to_fix(
         os.killpg(process.pid, number)
     assert process.wait(60) == 1
     failure, next_step = last_lines
-    lines = (tmp_path / "said.txt").read_text().splitlines()
+    lines = (tmp_path / "output.txt").read_text().splitlines()
     assert lines[-3:] == [failure, "  log: slow.log", next_step]
 
 
@@ -90,7 +92,7 @@ rule works:
 """
 
 
-def test_a_failure_is_said_at_its_retry_and_at_the_end_and_no_more(tmp_path):
+def test_a_failure_is_shown_at_its_retry_and_at_the_end(tmp_path):
     (tmp_path / "Snakefile").write_text(RETRIED)
     done = subprocess.run(COMMAND, cwd=tmp_path, capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Why a job failed, in the clearest words that its logs have, and how far it is."""
+"""The error of a failed job, and the progress of a running one, from their logs."""
 
 import pytest
 
@@ -9,6 +9,8 @@ STATUS = "TIMEOUT, it ran 01:00:10 of 01:00:00\nFor further error details see th
 
 @pytest.fixture
 def logs(tmp_path):
+    """Writes the log of a rule and that of Slurm, and returns their paths."""
+
     def write(rule, slurm=""):
         (tmp_path / "rule.log").write_text(rule)
         (tmp_path / "7.log").write_text(slurm)
@@ -17,21 +19,20 @@ def logs(tmp_path):
     return write
 
 
-def test_the_clear_error_of_the_last_attempt_is_reported(logs):
+def test_the_error_of_the_last_attempt_is_reported(logs):
     text = "--- 2026-01-01 00:00:00 pid 1\nerror: old\n--- 2026-01-02 00:00:00 pid 2\nerror: new\n"
     failure = failure_of("clean", logs(text), "")
     assert failure.lines() == ["FAILED clean: new", f"  log: {logs(text)[0]}"]
 
 
-def test_without_one_the_exception_is_reported_and_slurms_reason_before_it(logs):
+def test_the_reason_of_slurm_stands_before_the_exception(logs):
     text = "Traceback (most recent call last):\n  File x\nRuntimeError: CUDA error: no kernel\n"
     error = failure_of("train", logs(text), STATUS).error
     assert error == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
 
 
-def test_a_refused_submission_is_reported_in_the_sites_words_and_shows_no_log_of_an_earlier_try(
-    logs,
-):
+def test_a_refused_submission_is_reported_in_the_words_of_slurm(logs):
+    # This error is of an earlier attempt.
     old, _ = logs("error: of the first try\n")
     message = "sbatch: error: no such partition\n"
     assert failure_of("scan P01", [old], message, state_of(old)).lines() == [
@@ -40,16 +41,16 @@ def test_a_refused_submission_is_reported_in_the_sites_words_and_shows_no_log_of
     ]
 
 
-def test_what_snakemake_puts_at_the_end_of_a_cluster_s_log_is_not_taken_for_its_end(logs):
+def test_the_last_lines_of_snakemake_in_the_log_of_slurm_are_skipped(logs):
     trailer = "[Mon Nov 30 07:12:35 2026]\nError in rule scan:\n    jobid: 0\nShutting down, this\n"
     error = failure_of("scan P01", logs("", f"no such module\n{trailer}"), "FAILED").error
     assert error == "FAILED, its log is empty; the end of the cluster's:\n    no such module"
 
 
-def test_how_far_a_job_is_comes_from_the_log_of_this_attempt_alone(logs):
+def test_progress_is_read_from_the_log_of_the_last_attempt(logs):
     text = "--- 2026-01-01 00:00:00 pid 1\nold\n--- 2026-01-02 00:00:00 pid 2\n"
     path, _ = logs(text + "scan P01: 5/10 frames\n\n")
     assert lines_of(path) == ["scan P01: 5/10 frames"]
-    # An unchanged log is of an earlier attempt, whatever a node's clock says.
+    # A log that did not change is of an earlier attempt; the clocks of nodes may differ.
     assert lines_of(path, state_of(path)) == []
     assert lines_of(logs(text)[0]) == lines_of("nowhere.log") == []

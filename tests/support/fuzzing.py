@@ -32,7 +32,7 @@ from epic100.scoring.predictions import (
     Predictions,
     complete_scores,
     read_predictions,
-    ways_of,
+    reduction_methods,
     write_predictions,
 )
 from epic100.segments.annotations import load_annotations
@@ -197,7 +197,9 @@ def _use_features(path: Path) -> object:
 
 def _use_predictions(path: Path) -> object:
     predictions = read_predictions(path, "val")
-    return [complete_scores(predictions, ["P01_01_0"], way) for way in ways_of(predictions)]
+    return [
+        complete_scores(predictions, ["P01_01_0"], way) for way in reduction_methods(predictions)
+    ]
 
 
 def _use_stamp(path: Path) -> object:

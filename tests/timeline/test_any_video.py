@@ -1,9 +1,10 @@
-"""`epic100 predict` on files that the workflow did not make: formats, damage, kills, mistakes."""
+"""`epic100 predict` on videos outside the sheet: formats, damage, kills and wrong calls."""
 
 import json
 import logging
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -15,7 +16,7 @@ from epic100.model.model_file import load_model, save_model
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.clips import place_clips
-from epic100.timeline.content import SUFFIXES, beside
+from epic100.timeline.content import SUFFIXES
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
 from support.dying import kill_after_a_shard
@@ -37,14 +38,16 @@ def named(model, tmp_path_factory):
 
 
 def predict(model, out, *files, **settings):
+    """Make the timelines of these files in the folder `out`."""
     settings = TimelineSettings(**{"stride": 1.0, "threshold": 0} | settings)
     make_timelines(files, ModelInUse(model), out, settings=settings, predict=WITHOUT_LOADERS)
 
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
-    """`epic100 predict` in `tmp_path`, by its words; returns the exit code."""
+    """Runs `epic100 predict` with a model and other words, and returns the exit code."""
     monkeypatch.chdir(tmp_path)
+    # The command adds a handler to the root logger. The list is put back after the test.
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
 
     def run(model, *words):
@@ -54,57 +57,59 @@ def call(tmp_path, monkeypatch):
     return run
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_files(
-    model, sound, tmp_path, monkeypatch, caplog
-):
+def test_a_killed_run_is_resumed_with_the_same_files(model, sound, tmp_path, monkeypatch, caplog):
+    # The 11 clips of the video, which lasts 4.004 s, are two shards.
     monkeypatch.setattr("epic100.timeline.clips.CLIPS_PER_SHARD", 6)
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    killed = tmp_path / "killed"
 
-    def whole(out):
-        # The video lasts 4.004 s.
+    def make(out):
         predict(model, out, sound["b_frames"], stride=0.4, threshold=0.3)
         return [(out / f"b_frames{suffix}").read_bytes() for suffix in SUFFIXES]
 
-    wanted = whole(straight)
+    expected = make(tmp_path / "not killed")
     assert "11 clips of 78 frames every 0.4 s; 0 steps are damaged and skipped" in caplog.text
-    kill_after_a_shard(whole, killed)
+    kill_after_a_shard(make, killed)
     assert not (killed / "b_frames.tsv").exists()
-    assert whole(killed) == wanted
+    assert make(killed) == expected
     assert "1 of 2 parts are predicted already" in caplog.text
-    # No other file is left.
-    assert len(list(killed.iterdir())) == len(SUFFIXES)
-    assert whole(killed) == wanted
+    assert len(list(killed.iterdir())) == len(SUFFIXES), "another file is left"
+    assert make(killed) == expected
     assert "is there already, of this model, video and settings" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["variable_rate", "paused", "matroska", "late_start"])
-def test_any_format_rate_and_length_gives_actions_over_the_whole_video(
-    named, sound, tmp_path, name
+@pytest.mark.parametrize(
+    "name, first_picture",
+    [
+        # The time base of these films is 1/30000 s.
+        ("variable_rate", uneven_times(1)[0] / 30000),
+        ("late_start", 20000 / 30000),
+        ("paused", 0),
+        ("matroska", 0),
+    ],
+)
+def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
+    named, sound, tmp_path, name, first_picture
 ):
-    # The names of people's files have spaces.
+    # The name of a file may have spaces.
     film = tmp_path / f"my {name} film{sound[name].suffix}"
     shutil.copyfile(sound[name], film)
-    predict(named, tmp_path / "out", film, stride=0.5, min_seconds=0, smooth=0)
-    found = json.loads((tmp_path / f"out/{film.stem}.json").read_text())
-    rows = rows_of(tmp_path / f"out/{film.stem}.tsv")
-    late = {"late_start": 20000, "variable_rate": uneven_times(1)[0]}.get(name, 0) / 30000
+    predict(named, tmp_path, film, stride=0.5, min_seconds=0, smooth=0)
+    found = json.loads(film.with_suffix(".json").read_text())
+    rows = rows_of(film.with_suffix(".tsv"))
     begins = [float(rows[0]["start"]), found["clips"][0]["start"], found["first_picture"]]
-    assert begins == pytest.approx([late] * 3, abs=0.001)
-    captions = (tmp_path / f"out/{film.stem}.vtt").read_text()
-    assert float(captions.split("00:00:")[1][:6]) == pytest.approx(late, abs=0.0011)
+    assert begins == pytest.approx([first_picture] * 3, abs=0.001)
+    _, first_cue, *_ = film.with_suffix(".vtt").read_text().split("00:00:")
+    assert float(first_cue[:6]) == pytest.approx(first_picture, abs=0.0011)
     assert float(rows[-1]["stop"]) == pytest.approx(found["duration"], abs=0.001)
-    assert all(a["stop"] == b["start"] for a, b in zip(rows, rows[1:], strict=False))
+    assert all(row["stop"] == after["start"] for row, after in pairwise(rows))
     for row in rows:
-        assert row["verb_name"] == VERBS[int(row["verb"])]
-        assert row["noun_name"] == NOUNS[int(row["noun"])]
         assert 0 < float(row["probability"]) <= float(row["verb_probability"]) + 1e-3 <= 1.001
     for clip in found["clips"]:
         best = [action["probability"] for action in clip["actions"]]
         assert best == sorted(best, reverse=True) and len(best) == 5
-        assert sum(verb["probability"] for verb in clip["verbs"]) == pytest.approx(1, abs=0.01)
 
 
-def test_damage_is_marked_and_no_clip_is_made_of_it(model, lab, tmp_path):
+def test_no_clip_is_made_of_damage(model, lab, tmp_path):
     film = tmp_path / "spoilt.mp4"
     shutil.copyfile(lab.videos["P03_07"].path(lab.root), film)
     zero_block(film, 0.5, 8192)
@@ -117,7 +122,6 @@ def test_damage_is_marked_and_no_clip_is_made_of_it(model, lab, tmp_path):
     rows = rows_of(tmp_path / "spoilt.tsv")
     stretches = [(float(r["start"]), float(r["stop"])) for r in rows if r["what"] == "damaged"]
     assert stretches == [tuple(stretch) for stretch in found["damaged"]]
-    assert "(damaged)" in beside(tmp_path / "spoilt.tsv", ".vtt").read_text()
 
 
 def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
@@ -127,37 +131,41 @@ def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
         lines = [f"{number},my {name}" for number, name in names.items()]
         (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
     lists = ["--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
-    for path, more, name_of in (
+    options = ["--out", "out", "--threshold", 0, "--min-seconds", 0, sound["ten_pictures"]]
+    # The same timeline is made again for other names.
+    for path, more, name_of_verb in (
         (model, [], lambda verb: f"verb {verb}"),
         (named, [], lambda verb: VERBS[verb]),
-        # With other names it is made again.
-        (model, lists, lambda verb: f"my {VERBS[verb]}"),
         (named, lists, lambda verb: f"my {VERBS[verb]}"),
     ):
         caplog.clear()
-        words = ["--out", "out", "--threshold", 0, "--min-seconds", 0, sound["ten_pictures"]]
-        assert call(path, *words, *more) == 0
-        assert (f"{model}: has no class names" in caplog.text) == (path == model and not more)
+        assert call(path, *options, *more) == 0
+        assert (f"{model}: has no class names" in caplog.text) == (path == model)
         (row,) = rows_of(tmp_path / "out/ten_pictures.tsv")
-        assert row["verb_name"] == name_of(int(row["verb"]))
-    of_others = ClassNames({"verb": dict.fromkeys(range(300), "pan"), "noun": NOUNS})
+        assert row["verb_name"] == name_of_verb(int(row["verb"]))
+
+
+def test_a_list_of_more_classes_than_the_model_has_is_refused(model):
+    names = ClassNames({"verb": dict.fromkeys(range(300), "pan"), "noun": NOUNS})
     with pytest.raises(EpicError, match="list of verbs names class 299, .* has 97 verbs; .* first"):
-        ModelInUse(model, of_others)
+        ModelInUse(model, names)
 
 
-def cut(folder):
+def cut_file(folder):
+    """Write a video without its last 40 %."""
     path = encode(folder / "cut.MP4", 60)
     truncate(path, 0.6)
     return path
 
 
-def a_text(folder):
+def text_file(folder):
+    """Write a text under the name of a video."""
     (folder / "text.mp4").write_text("not a film")
     return folder / "text.mp4"
 
 
 @pytest.mark.parametrize(
-    "made, words",
+    "write, words",
     [
         (
             lambda folder: audio_only(folder / "sound.mp4"),
@@ -167,8 +175,8 @@ def a_text(folder):
             lambda folder: encode(folder / "one.MP4", 1),
             "one.MP4: 1 picture in it; expected a video",
         ),
-        (cut, "cut.MP4: cannot open: truncated: .* cut or only half copied, copy it again"),
-        (a_text, "text.mp4: cannot open: not a video file; expected MP4"),
+        (cut_file, "cut.MP4: cannot open: truncated: .* cut or only half copied, copy it again"),
+        (text_file, "text.mp4: cannot open: not a video file; expected MP4"),
         (lambda folder: folder, "is a folder; expected a video file; name its files"),
         (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
         (
@@ -181,27 +189,28 @@ def a_text(folder):
         ),
     ],
 )
-def test_what_is_no_video_is_one_message(model, tmp_path, made, words):
+def test_a_file_that_is_no_video_is_an_error_of_one_line(model, tmp_path, write, words):
+    file = write(tmp_path)
     with pytest.raises(EpicError, match=words) as caught:
-        predict(model, tmp_path / "out", made(tmp_path))
+        predict(model, tmp_path / "out", file)
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
 
 
-def test_a_file_that_is_none_or_breaks_after_its_scan_does_not_keep_the_others_from_theirs(
+def test_the_other_videos_get_their_timelines_if_one_fails(
     model, sound, tmp_path, monkeypatch, caplog
 ):
     film = shutil.copyfile(sound["b_frames"], tmp_path / "breaks.mp4")
-    text, one = a_text(tmp_path), encode(tmp_path / "one.MP4", 1)
 
-    def place_and_break(index, *rest):
+    def damage_and_place(index, *arguments):
+        # Its scan has passed all 120 frames of this film.
         if index.frames == 120:
             zero_block(film, 0.5, 8192)
-        return place_clips(index, *rest)
+        return place_clips(index, *arguments)
 
-    monkeypatch.setattr("epic100.timeline.run.place_clips", place_and_break)
-    with pytest.raises(EpicError, match="3 of 4 videos have no timeline: .*text.mp4: cannot"):
-        predict(model, tmp_path / "out", text, one, film, sound["ten_pictures"])
-    assert "one.MP4: 1 picture in it" in caplog.text and "scan the video" in caplog.text
+    monkeypatch.setattr("epic100.timeline.run.place_clips", damage_and_place)
+    with pytest.raises(EpicError, match="2 of 3 videos have no timeline: .*text.mp4: cannot"):
+        predict(model, tmp_path / "out", text_file(tmp_path), film, sound["ten_pictures"])
+    assert "scan the video" in caplog.text
     assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
 
 
@@ -223,11 +232,11 @@ def test_a_file_that_is_none_or_breaks_after_its_scan_does_not_keep_the_others_f
         ),
     ],
 )
-def test_a_mistaken_call_is_one_line(model, call, tmp_path, capsys, words, message):
+def test_a_wrong_call_is_an_error_of_one_line(model, call, tmp_path, capsys, words, message):
     (tmp_path / "other").mkdir()
     for name in ("film.mp4", "other/film.mp4", "a.activitynet.mp4"):
         (tmp_path / name).touch()
     assert call(model, *words) == 1
-    said = capsys.readouterr()
-    assert said.err.splitlines()[-1].startswith(f"error: {message}")
-    assert message not in said.out
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1].startswith(f"error: {message}")
+    assert message not in printed.out

@@ -1,7 +1,4 @@
-"""A timeline from its clips to its files: each step has a clip, none touches damage.
-
-Where nothing happens is learned from gaps between segments, with a threshold chosen on val.
-"""
+"""A timeline from its clips to its files, and the background score learned from gaps."""
 
 import json
 import re
@@ -39,7 +36,7 @@ from support.made_index import index_at
 from support.tables import rows_of
 
 MILLISECOND = Fraction(1, 1000)
-# It has 25 pictures a second for 10 s.
+# The index of a video of 25 frames a second that lasts 10 s.
 STEADY = index_at(range(0, 10_000, 40), MILLISECOND)
 
 
@@ -53,47 +50,61 @@ def test_each_step_has_a_clip_around_its_middle_inside_the_video():
 
 
 @pytest.mark.parametrize(
-    "damaged, stride, frames, sound, seconds, length",
+    # A `1` is a step with a clip, and a `0` one without. Each clip has `length` frames.
+    "damaged, stride, frames, steps, seconds, length",
     [
-        ([(100, 120)], 0.5, 20, "11111111001111111111", [(4.0, 4.8)], 20),
-        # A sound stretch that is shorter than a clip is one clip.
-        ([(0, 100), (125, 250)], 0.5, 60, "00000000110000000000", [(0, 4), (5, 10)], 25),
-        # A cut file promised pictures up to 300, and has 250.
-        ([(240, 300)], 1.0, 20, "111111111000", [(9.6, 12)], 20),
+        pytest.param(
+            [(100, 120)], 0.5, 20, "11111111001111111111", [(4.0, 4.8)], 20, id="in the middle"
+        ),
+        # The 25 frames between are fewer than the 60 of a clip, so they are one clip.
+        pytest.param(
+            [(0, 100), (125, 250)],
+            0.5,
+            60,
+            "00000000110000000000",
+            [(0, 4), (5, 10)],
+            25,
+            id="on both sides",
+        ),
+        pytest.param(
+            [(240, 300)], 1.0, 20, "111111111000", [(9.6, 12)], 20, id="50 frames are cut off"
+        ),
     ],
 )
-def test_no_clip_touches_damage_and_steps_that_do_have_none(
-    damaged, stride, frames, sound, seconds, length
-):
+def test_no_clip_touches_damage(damaged, stride, frames, steps, seconds, length):
     placed = place_clips(STEADY, damaged, stride, frames)
-    assert "".join("01"[int(step)] for step in placed.sound) == sound
-    assert placed.duration == pytest.approx(len(sound) * stride)
+    assert "".join("01"[int(step)] for step in placed.sound) == steps
+    assert placed.duration == pytest.approx(len(steps) * stride)
     assert placed.damaged == [pytest.approx(stretch) for stretch in seconds]
     starts, stops = placed.start[placed.sound], placed.stop[placed.sound]
     assert (stops - starts == length).all()
     assert all(((stops <= first) | (starts >= after)).all() for first, after in damaged)
 
 
-@pytest.mark.parametrize("damage", [None, (3.0, 4.0)])
-def test_a_clip_spans_the_same_seconds_at_a_variable_rate_as_at_a_constant_one(damage):
-    kept = np.sort(np.random.default_rng(1).choice(300, 180, replace=False))
-    kept[[0, -1]] = 0, 299
-    placed = {}
-    for name, numbers in (("even", np.arange(300)), ("uneven", kept)):
-        index = index_at((numbers * 40).tolist(), MILLISECOND)
-        damaged = [tuple(map(int, index.frames_between(*damage)))] if damage else []
-        found = place_clips(index, damaged, 0.5, 30)
-        times = np.append(index.times, index.times[-1] + 0.04)
-        placed[name] = np.stack([times[found.start], times[found.stop], found.sound])
-    both = placed["even"][2] * placed["uneven"][2] > 0
-    assert both.sum() >= len(both) - (3 if damage else 0)
-    # Where a picture was dropped, a clip begins with the one before it and ends after the next.
-    apart = np.abs(placed["even"] - placed["uneven"])[:2, both]
-    assert apart.max() <= 0.04 * np.diff(kept).max() and apart.mean() <= 0.05
+def seconds_of_clips(frame_numbers, damage):
+    """Place clips in a video with these of 300 frames; return [start, stop], seconds, and steps."""
+    index = index_at((frame_numbers * 40).tolist(), MILLISECOND)
+    start, stop = map(int, index.frames_between(*damage))
+    placed = place_clips(index, [(start, stop)], 0.5, 30)
+    times = np.append(index.times, index.times[-1] + 0.04)
+    return np.stack([times[placed.start], times[placed.stop]]), placed.sound
 
 
-@pytest.mark.parametrize("times", [[0], [0, 0]])
-def test_a_video_of_one_moment_is_one_error(times):
+def test_a_clip_lasts_as_long_at_a_variable_rate_as_at_a_constant_one():
+    shown = np.sort(np.random.default_rng(1).choice(300, 180, replace=False))
+    shown[[0, -1]] = 0, 299
+    seconds, steps = seconds_of_clips(np.arange(300), damage=(3.0, 4.0))
+    variable_seconds, variable_steps = seconds_of_clips(shown, damage=(3.0, 4.0))
+    # The damage lasts two steps, and at a variable rate it can touch one more.
+    both = steps & variable_steps
+    assert both.sum() >= len(both) - 3
+    # Where a frame is left out, a clip begins with the one before it and ends after the next.
+    difference = np.abs(seconds - variable_seconds)[:, both]
+    assert difference.max() <= 0.04 * np.diff(shown).max() and difference.mean() <= 0.05
+
+
+@pytest.mark.parametrize("times", [[0], [0, 0]], ids=["one frame", "two at once"])
+def test_a_video_without_duration_is_refused(times):
     with pytest.raises(EpicError, match="picture in it; expected a video, with two or more"):
         place_clips(index_at(times, MILLISECOND), [], 0.5, 20)
 
@@ -104,12 +115,16 @@ DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 @pytest.mark.parametrize(
     "step, fps, window, frames",
     [
-        (DENSE, 60, None, 78),
-        (DENSE, 25, None, 78),
-        (DENSE | {"target_fps": 30}, 60, None, 156),
-        (DENSE, 60, 3.0, 180),
-        ({"type": "UniformSample", "clip_len": 16}, 50, None, 100),
-        ({"type": "SampleFrames", "clip_len": 1, "num_clips": 8}, 50, None, 100),
+        # A dense clip spans 13 x 6 frames at any rate, or twice as many of 60 for 30 a second.
+        pytest.param(DENSE, 60, None, 13 * 6, id="dense"),
+        pytest.param(DENSE, 25, None, 13 * 6, id="dense at 25 a second"),
+        pytest.param(DENSE | {"target_fps": 30}, 60, None, 2 * 13 * 6, id="dense at its own rate"),
+        pytest.param(DENSE, 60, 3.0, 3 * 60, id="three seconds by a setting"),
+        # Frames that are spread over a segment get a clip of two seconds.
+        pytest.param({"type": "UniformSample", "clip_len": 16}, 50, None, 2 * 50, id="uniform"),
+        pytest.param(
+            {"type": "SampleFrames", "clip_len": 1, "num_clips": 8}, 50, None, 2 * 50, id="TSN"
+        ),
     ],
 )
 def test_a_clip_spans_what_the_model_was_trained_on(step, fps, window, frames):
@@ -122,35 +137,31 @@ SURE = BARE.model_copy(update={"threshold": 0.5, "min_seconds": 1.0})
 
 
 @pytest.mark.parametrize(
-    "settings, p, clips, found",
+    # A letter is the best pair of a clip, and `x` is damage. Segments are apart by a point.
+    "settings, probability, clips, segments",
     [
-        # Neighbours with one best pair are one segment.
-        (BARE, 0.8, "aabbbc", "aa.bbb.c"),
-        # Damage parts a segment.
-        (BARE, 0.8, "aaxxaab", "aa.xx.aa.b"),
-        (BARE, 0.8, "xxx", "xxx"),
-        # A single other clip is noise.
-        (SMOOTH, 0.8, "aaabaaa", "aaaaaaa"),
-        # No mean is taken over damage.
-        (SMOOTH, 0.8, "aaaxbbb", "aaa.x.bbb"),
-        # Short segments are left out.
-        (SURE, 0.8, "aabccc", "aa.x.ccc"),
-        # Unsure segments are left out.
-        (SURE, 0.4, "aabccc", "xxxxxx"),
+        pytest.param(BARE, 0.8, "aabbbc", "aa.bbb.c", id="neighbours with one pair"),
+        pytest.param(BARE, 0.8, "aaxxaab", "aa.xx.aa.b", id="damage ends a segment"),
+        pytest.param(BARE, 0.8, "xxx", "xxx", id="damage alone"),
+        pytest.param(SMOOTH, 0.8, "aaabaaa", "aaaaaaa", id="one other clip is noise"),
+        pytest.param(SMOOTH, 0.8, "aaaxbbb", "aaa.x.bbb", id="no mean over damage"),
+        pytest.param(SURE, 0.8, "aabccc", "aa.x.ccc", id="a short one is left out"),
+        pytest.param(SURE, 0.4, "aabccc", "xxxxxx", id="an improbable one is left out"),
     ],
 )
-def test_clips_become_segments(settings, p, clips, found):
-    """A letter is a clip's best pair, of probability p; two others share the rest. x: damage."""
-    rows = np.array([[p if c == k else (1 - p) / 2 for k in "abc"] for c in clips])
-    runs = merge(rows, np.array([c != "x" for c in clips]), settings)
+def test_clips_become_segments(settings, probability, clips, segments):
+    # The other two pairs share the rest of the probability.
+    rest = (1 - probability) / 2
+    rows = np.array([[probability if clip == pair else rest for pair in "abc"] for clip in clips])
+    runs = merge(rows, np.array([clip != "x" for clip in clips]), settings)
     shown = ["x"] * len(clips)
     for run in runs:
         shown[run.start : run.stop] = "abc"[run.pair] * (run.stop - run.start)
-    assert "".join(shown) == found.replace(".", "")
-    assert len(runs) == sum("x" not in part for part in found.split("."))
+    assert "".join(shown) == segments.replace(".", "")
+    assert len(runs) == sum("x" not in part for part in segments.split("."))
 
 
-def test_a_segment_s_probability_is_the_mean_of_its_steps():
+def test_the_probability_of_a_segment_is_the_mean_of_its_steps():
     first, second = merge(np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9]]), np.ones(3, bool), BARE)
     assert (round(first.probability, 6), round(second.probability, 6)) == (0.8, 0.9)
 
@@ -191,7 +202,7 @@ def test_table_and_json_have_each_action_and_each_damaged_stretch(tsv):
     assert content["clips"][1] == CLIPS[1] and content["made_from"] == {"model": "ab"}
 
 
-def test_the_captions_are_cues_in_order_without_markup(tsv):
+def test_captions_are_cues_in_order_with_escaped_texts(tsv):
     head, *cues = beside(tsv, ".vtt").read_text(encoding="utf-8").rstrip("\n").split("\n\n")
     assert head == "WEBVTT" and len(cues) == 3
     clock = r"\d\d:\d\d:\d\d\.\d{3}"
@@ -200,29 +211,31 @@ def test_the_captions_are_cues_in_order_without_markup(tsv):
     assert cues[2] == "01:01:01.250 --> 01:01:03.000\npour pan &lt;hot&gt; &amp; lid 50 %"
 
 
-def test_actionformer_and_opentad_find_what_they_read(tsv):
-    """By the keys that they use.
+def test_the_activitynet_file_has_the_keys_of_actionformer_and_opentad(tsv):
+    """The keys are those that these functions read.
 
     ActionFormer 18e5860, libs/utils/metrics.py: `load_gt_seg_from_json`. OpenTAD 5948e38,
     opentad/evaluations/mAP.py: `_import_ground_truth`, `_import_prediction`; without a rate in its
     config, opentad/datasets/anet.py takes `frame` / `duration`.
     """
     found = json.loads(beside(tsv, ".activitynet.json").read_text(encoding="utf-8"))
-    ((video, about),) = found["database"].items()
-    assert video == "my film.v2" and about["subset"].lower() == "predicted"
-    events = [(*map(float, e["segment"]), int(e["label_id"])) for e in about["annotations"]]
-    assert events == [(0.0, 1.5, 0), (3661.25, 3663.0, 4)]
-    assert about["duration"] == 3700.0 and about["fps"] == 29.97
-    assert about["frame"] / about["duration"] == pytest.approx(29.97, rel=1e-4)
-    ((video, results),) = found["results"].items()
-    scored = [(r["label"], *map(float, r["segment"]), r["score"]) for r in results]
-    assert video == "my film.v2" and scored[0] == ("take spoon", 0.0, 1.5, 0.9123)
+    first, second = found["results"]["my film.v2"]
+    assert first == {"label": "take spoon", "label_id": 0, "segment": [0, 1.5], "score": 0.9123}
+    assert second["label_id"] == 4 and second["segment"] == [3661.25, 3663]
+    assert found["database"]["my film.v2"] == {
+        "subset": "predicted",
+        "duration": 3700.0,
+        "fps": 29.97,
+        "frame": round(29.97 * 3700),
+        "annotations": [first, second],
+    }
 
 
 PREDICT = PredictSettings(workers=0, device="cpu")
 
 
 def learn(lab, model, out, segments="segments"):
+    """Learn the background of the lab from a folder of segment lists, and return its file."""
     scans = sorted((lab.folder / "results/scan").glob("*.tsv"))
     learn_background(
         ModelInUse(model),
@@ -237,54 +250,59 @@ def learn(lab, model, out, segments="segments"):
     return out
 
 
-def test_two_kinds_of_scores_are_told_apart_and_parted_in_the_middle():
+def test_the_background_score_tells_gaps_from_segments():
     rng = np.random.default_rng(0)
     gaps = np.arange(200) < 40
+    # The model is unsure of a gap, and mostly sure of the first class for a segment.
     kinds = [[8.0] * 4 if gap else [4.0, 0.3, 0.3, 0.3] for gap in gaps]
-    chances = np.array([rng.dirichlet(kind) for kind in kinds])
-    rows = torch.from_numpy(np.log(chances)).float()
+    rows = torch.from_numpy(np.log([rng.dirichlet(kind) for kind in kinds])).float()
     weights, bias = fit(rows[::2], gaps[::2])
     scores = Background("", "", weights, bias).scores(rows[1::2])
-    threshold, found, kept = best_threshold(scores, gaps[1::2])
-    assert found > 0.9 and kept > 0.9
-    assert best_threshold(np.array([0.1, 0.9, 0.3]), np.array([0, 1, 0], bool)) == (0.6, 1.0, 1.0)
-    assert best_threshold(np.array([0.1, 0.9]), np.array([1, 0], bool))[1:] in ((1, 0), (0, 1))
+    _, gaps_found, segments_kept = best_threshold(scores, gaps[1::2])
+    assert gaps_found > 0.9 and segments_kept > 0.9
 
 
-def test_steps_in_which_nothing_happens_part_segments_and_are_in_none():
+def test_the_best_threshold_is_in_the_middle_between_gaps_and_segments():
+    scores, gaps = np.array([0.1, 0.9, 0.3]), np.array([False, True, False])
+    assert best_threshold(scores, gaps) == (0.6, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "settings, idle, segments",
+    [
+        pytest.param(BARE, [0, 0, 0.9, 0.8, 0, 0, 0, 0.6], [(0, 2), (4, 8)], id="two steps"),
+        pytest.param(BARE, [1] * 8, [], id="all steps"),
+        pytest.param(SMOOTH, [0, 0, 0, 1, 0, 0, 0, 0], [(0, 8)], id="one step is noise"),
+    ],
+)
+def test_steps_in_which_nothing_happens_are_in_no_segment(settings, idle, segments):
     pairs = np.tile([0.9, 0.1], (8, 1))
-    idle = np.array([0, 0, 0.9, 0.8, 0, 0, 0, 0.6])
-    found = merge(pairs, np.ones(8, bool), BARE, idle, 0.7)
-    assert [(run.start, run.stop) for run in found] == [(0, 2), (4, 8)]
-    assert merge(pairs, np.ones(8, bool), BARE, np.ones(8), 0.7) == []
-    # A single step is noise.
-    assert len(merge(pairs, np.ones(8, bool), SMOOTH, np.eye(8)[3], 0.7)) == 1
+    found = merge(pairs, np.ones(8, bool), settings, np.array(idle), 0.7)
+    assert [(run.start, run.stop) for run in found] == segments
 
 
 @pytest.mark.slow
-def test_a_timeline_leaves_out_what_the_gaps_of_train_look_like(lab, model, tmp_path):
+@pytest.mark.parametrize(
+    "threshold, has_segments",
+    [
+        pytest.param(0.0, False, id="all is background"),
+        pytest.param(1.1, True, id="nothing is background"),
+    ],
+)
+def test_a_timeline_has_no_segment_of_background(lab, model, tmp_path, threshold, has_segments):
     path = learn(lab, model, tmp_path / "background.json")
-    learned = read_background(path, ModelInUse(model).digest)
-    # No shards are left.
-    assert len(list(tmp_path.iterdir())) == 1
-    film = lab.videos["P01_02"].path(lab.root)
-    for share, threshold in (("all", 0.0), ("none", 1.1)):
-        own = tmp_path / f"{share}.json"
-        own.write_text(json.dumps(vars(replace(learned, threshold=threshold))))
-        make_timelines(
-            [film],
-            ModelInUse(model, background=own),
-            tmp_path / share,
-            settings=BARE,
-            predict=PREDICT,
-        )
-        found = json.loads((tmp_path / share / "P01_02.json").read_text())
-        assert bool(found["segments"]) == (share == "none")
-        assert all(0 <= clip["background"] <= 1 for clip in found["clips"])
+    assert [*tmp_path.iterdir()] == [path], "shards are left"
+    background = replace(read_background(path, ModelInUse(model).digest), threshold=threshold)
+    path.write_text(json.dumps(vars(background)))
+    film, user = lab.videos["P01_02"].path(lab.root), ModelInUse(model, background=path)
+    make_timelines([film], user, tmp_path, settings=BARE, predict=PREDICT)
+    found = json.loads((tmp_path / "P01_02.json").read_text())
+    assert bool(found["segments"]) == has_segments
+    assert all(0 <= clip["background"] <= 1 for clip in found["clips"])
 
 
 @pytest.mark.slow
-def test_without_gaps_nothing_is_learned(lab, model, tmp_path):
+def test_videos_without_gaps_teach_no_background(lab, model, tmp_path):
     folder = lab.folder / "results/no_gaps"
     folder.mkdir(exist_ok=True)
     for split in ("train", "val"):
@@ -297,37 +315,40 @@ def test_without_gaps_nothing_is_learned(lab, model, tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "[]",
-        '{"weights": [1]}',
-        json.dumps(vars(Background("epic100 background 1", "another", [0.0], 0.0))),
-        json.dumps(vars(Background("epic100 background 1", "this", ["a"], 0.0))),
+        pytest.param("", id="empty"),
+        pytest.param("[]", id="list"),
+        pytest.param('{"weights": [1]}', id="keys missing"),
+        pytest.param(
+            json.dumps(vars(Background("epic100 background 1", "another", [0.0], 0.0))),
+            id="other model",
+        ),
+        pytest.param(
+            json.dumps(vars(Background("epic100 background 1", "this", ["a"], 0.0))),
+            id="text for a weight",
+        ),
     ],
 )
-def test_another_file_is_no_background(text, tmp_path):
+def test_a_file_that_is_no_background_of_the_model_is_refused(text, tmp_path):
     path = tmp_path / "background.json"
     path.write_text(text)
     with pytest.raises(EpicError, match="json: no background of this model .*; expected"):
         read_background(path, "this")
 
 
-def test_timelines_of_a_split_are_one_file_of_detections(tmp_path):
-    """The checks are those of the official `validate_submission`."""
+def test_timelines_of_a_split_become_one_file_of_detections(tmp_path):
+    """The keys are those of the official `validate_submission`."""
     action = Segment(1.0, 2.5, 3, 12, 0, "take", "cup", 0.75, 0.9, 0.8)
     for name, segments in (("P01_11", [action]), ("P02_101", [])):
         whole = Timeline(name, 25.0, 10.0, [(4.0, 5.0)], segments, [], {})
         write_timeline(whole, tmp_path / f"{name}.tsv")
     files = [tmp_path / f"{name}.json" for name in ("P01_11", "P02_101")]
     write_detections(files, tmp_path / "detections.json", {"pt": 2, "tl": 3, "td": 3})
-    found = json.loads((tmp_path / "detections.json").read_text())
-    assert found.pop("results") == {
-        "P01_11": [{"verb": 3, "noun": 12, "action": "3,12", "score": 0.75, "segment": [1.0, 2.5]}],
-        "P02_101": [],
-    }
-    assert found == {
+    detection = {"verb": 3, "noun": 12, "action": "3,12", "score": 0.75, "segment": [1.0, 2.5]}
+    assert json.loads((tmp_path / "detections.json").read_text()) == {
         "version": "0.2",
         "challenge": "action_detection",
         "sls_pt": 2,
         "sls_tl": 3,
         "sls_td": 3,
+        "results": {"P01_11": [detection], "P02_101": []},
     }

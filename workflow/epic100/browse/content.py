@@ -1,4 +1,4 @@
-"""What the page shows, as columns of numbers and tables of names: segments, guesses, videos.
+"""The data of the page: segments, guesses of runs and videos, as columns, and class names.
 
 A run's guesses are each segment's best classes, and whether the official top-5 has the truth.
 """
@@ -67,7 +67,7 @@ def shown_runs(
     timelines: Sequence[str],
     reduce: str | None,
 ) -> list[ShownRun]:
-    """Collect what the page needs of each run; the lists are in the order of the runs.
+    """Collect the files and settings of each run; the lists are in the order of the runs.
 
     Args:
         names: The names of the runs.
@@ -112,8 +112,9 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
             f"expected {classes['verbs']} and {classes['nouns']}, the `classes:` of the config; a "
             "page shows runs of the same classes"
         )
-    ids = segments["narration_id"].tolist()
-    verb, noun, predicted = complete_scores(predictions, ids, run.reduce)
+    verb, noun, predicted = complete_scores(
+        predictions, segments["narration_id"].tolist(), run.reduce
+    )
     hits = official_hits(verb, noun, segments["verb"].to_numpy(), segments["noun"].to_numpy())
     is_predicted = predicted.numpy()
     columns: dict[str, Any] = {
@@ -153,7 +154,7 @@ def gather(
     data: str = DATA_SET,
     **reading: Any,
 ) -> dict[str, Any]:
-    """Collect all that the page shows: segments, runs with their guesses, videos, class names.
+    """Collect the data of the page: segments, runs with their guesses, videos and class names.
 
     Args:
         videos: Rows of the video sheet by video_id.
@@ -288,14 +289,13 @@ def _videos(
         damaged = [] if row.status in (OK, NOT_SCANNED) else [[0.0, seconds]]
         if row.status == DAMAGED and row.fps:
             damaged = [[round(frame / row.fps, 2) for frame in frames] for frames in row.damaged]
-        notes = [note for note in (row.reason, row.finding, row.caution) if note]
         rows.append(
             {
                 "id": video.video_id,
                 "participant": video.participant_id,
                 "seconds": seconds,
                 "state": row.status,
-                "why": printable("; ".join(notes)),
+                "why": printable("; ".join(filter(None, (row.reason, row.finding, row.caution)))),
                 "damaged": damaged,
                 "file": files.get(video.path()),
             }
@@ -332,5 +332,6 @@ def _timeline(path: PathLike) -> list[list[float]]:
     }
     about = f"a timeline of the rule timeline; make it again with `snakemake -R {path}`"
     rows = read_own_table(path, parsers, about=about)
-    columns = [name for name in parsers if name != "what"]
-    return [[row[name] for name in columns] for row in rows if row["what"] == "action"]
+    return [
+        [row[name] for name in parsers if name != "what"] for row in rows if row["what"] == "action"
+    ]

@@ -1,4 +1,4 @@
-"""results/browse/: a folder with a page, its data and its clips; opens without a server."""
+"""The folder results/browse/ with a page, its data and its clips, which needs no server."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 SITE = Path(__file__).parent / "site"
-PAGE, DATA = "index.html", "data.js"
+DATA = "data.js"
 
 
 def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_mb: int) -> None:
@@ -42,13 +42,16 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
         # Python's own copies would collect errors in a list, which names no cause.
         shutil.copytree(SITE, folder, copy_function=copy_file, dirs_exist_ok=True)
         linked, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
-        clip_data = {
-            "clips": linked,
-            "left_out": left_out,
-            "max_mb": max_mb,
-            "labels": _labels(data, Path(clips) / "list.txt"),
-        }
-        (folder / DATA).write_text(as_script({**data, **clip_data}), encoding="utf-8")
+        script = as_script(
+            {
+                **data,
+                "clips": linked,
+                "left_out": left_out,
+                "max_mb": max_mb,
+                "labels": _labels(data, Path(clips) / "list.txt"),
+            }
+        )
+        (folder / DATA).write_text(script, encoding="utf-8")
     log.info(
         f"{page}: {len(data['segments']['id'])} segments, {len(linked)} clips; open it in a browser"
     )
@@ -76,8 +79,13 @@ def _place_clips(
     """
     segments = data["segments"]
     participant = pd.Series([data["videos"]["participant"][video] for video in segments["video"]])
-    clip_paths = participant + "/" + segments["id"] + ".mp4"
-    table = pd.DataFrame({"participant": participant, "clip": clip_paths, "right": True})
+    table = pd.DataFrame(
+        {
+            "participant": participant,
+            "clip": participant + "/" + segments["id"] + ".mp4",
+            "right": True,
+        }
+    )
     for run in data["runs"]:
         for task, guess_count in data["best"].items():
             truth = np.array(segments[task])[run["segment"]]
@@ -86,9 +94,9 @@ def _place_clips(
             table.loc[run["segment"], "right"] &= best_guesses == truth
     table = table[np.array(segments["split"]) == data["splits"].index(PREDICTED)]
     table = table[[(source / clip).is_file() for clip in table["clip"]]]
-    order = table.assign(turn=table.groupby(["right", "participant"]).cumcount())
+    turn = table.groupby(["right", "participant"]).cumcount()
     # False comes before True, so wrong guesses are first.
-    order = order.sort_values(["right", "turn"], kind="stable")
+    order = table.assign(turn=turn).sort_values(["right", "turn"], kind="stable")
     bytes_so_far = np.cumsum([(source / clip).stat().st_size for clip in order["clip"]])
     fitting = order[bytes_so_far <= max_mb * 10**6]
     for clip in fitting["clip"]:

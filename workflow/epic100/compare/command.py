@@ -15,7 +15,7 @@ from epic100.compare.bootstrap import RESAMPLES, Difference, difference
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.outcomes import Truth
 from epic100.submission.files import existing_file
-from epic100.submission.score import PREDICTED, asked, read_hits
+from epic100.submission.score import PREDICTED, labels_and_settings, read_hits
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> int:
     second_file = existing_file(_predictions(options.second))
     if first_file.samefile(second_file):
         raise EpicError(f"{first_file} and {second_file}: are one file; expected those of two runs")
-    truth, reading = asked(options)
-    first, second = (read_hits(file, truth, **reading) for file in (first_file, second_file))
+    truth, settings = labels_and_settings(options)
+    first = read_hits(first_file, truth, **settings)
+    second = read_hits(second_file, truth, **settings)
     print(f"A: {options.first}\nB: {options.second}")
     print(
         f"{len(truth.ids)} segments of {truth.video_count} videos. "
@@ -64,7 +65,7 @@ def _table(
 
 
 def _cells(change: Difference | None) -> str:
-    """Write the figures of a row; a group without segments has `-` in place of each."""
+    """Write the figures of a row of the table; a group without segments has `-` for each."""
     if change is None:
         return f"{0:>8}{'-':>8}{'-':>8}{'-':>8}   {'-':<18}-"
     over_segments, over_videos = (

@@ -23,11 +23,17 @@ from epic100.training.run import settings_in
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("overall", "unseen", "tail")
+# The groups of segments, with what each is on the page of all runs.
+GROUPS = {
+    "overall": "all of val",
+    "unseen": "participants without a video in train",
+    "tail": "the rarest classes, with 20 % of train",
+}
 # Only a run whose model was trained here has this setting.
 HEADS = "heads"
 # A run without a setting has this in place of a value.
 NO_VALUE = "-"
+# These figures of metrics.json are columns of the table, and on the page.
 FIGURES = tuple(f"{group}_{task}_accuracy_at_1" for group in GROUPS for task in TASKS)
 
 
@@ -68,21 +74,23 @@ def read_runs(
     if not folders:
         raise EpicError("no finished run to show; `snakemake results/metrics.json` makes one")
     runs: list[Run] = []
-    # For each run, it marks the segments whose action the run has right.
+    # Each item is of a run: whether it has the action of each segment right.
     action_hits: list[Hits] = []
     all_segments = truth.members["overall"]["action"]
     for folder in map(Path, folders):
         figures = _read_figures(folder / "metrics.json", len(truth.ids))
         name = DEFAULT if folder.as_posix() == RESULTS else folder.name
-        predictions = folder / "predictions/val.pt"
-        sizes = (classes["verbs"], classes["nouns"])
-        hits = read_hits(predictions, truth, reduce=figures["reduce"], sizes=sizes)
-        action_hits.append(hits["action_at_1"])
-        change = (
-            difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
-            if runs
-            else None
+        hits = read_hits(
+            folder / "predictions/val.pt",
+            truth,
+            reduce=figures["reduce"],
+            sizes=(classes["verbs"], classes["nouns"]),
         )
+        action_hits.append(hits["action_at_1"])
+        change = None
+        # The first run is the one that the others are compared with.
+        if runs:
+            change = difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
         runs.append(Run(name, folder, figures, _settings(folder, figures), change))
         log.info("%s: top-1 action %.2f %%", name, figures["overall_action_accuracy_at_1"])
     return runs
@@ -91,8 +99,8 @@ def read_runs(
 def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Find the settings that are not the same in all runs, and their values.
 
-    If a run lacks a whole part of the config, the settings of the part are one entry with the type
-    of the part: a probe, which has no backbone, differs from another run in `model.backbone`. A run
+    The settings of a whole part of the config that a run has not are one entry, with the type of
+    the part: a probe, which has no backbone, differs from another run in `model.backbone`. A run
     whose model was made elsewhere has no settings of a training, and makes no difference there.
 
     Returns:
@@ -120,24 +128,20 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     return {", ".join(names): list(values) for values, names in names_by_values.items()}
 
 
-def _parts(name: str) -> list[str]:
-    """List the parts of the config that a setting is in, from the outermost on, and the setting.
-
-    `model.backbone.depth` gives `model`, `model.backbone` and `model.backbone.depth`.
-    """
-    keys = name.split(".")
-    return [".".join(keys[:end]) for end in range(1, len(keys) + 1)]
-
-
 def _has_part(run: Run, part: str) -> bool:
     """Tell whether a run has a part of the config, or a setting of this name."""
     return any(name == part or name.startswith(f"{part}.") for name in run.settings)
 
 
 def _absent_part(name: str, runs: Sequence[Run]) -> str | None:
-    """Find the outermost part of the config around a setting that a trained run lacks."""
+    """Find the outermost part of the config around a setting that a run trained here has not.
+
+    The parts of `model.backbone.depth` are `model`, `model.backbone` and the setting itself.
+    """
     trained = [run for run in runs if HEADS in run.settings]
-    for part in _parts(name):
+    keys = name.split(".")
+    for end in range(1, len(keys) + 1):
+        part = ".".join(keys[:end])
         if not all(_has_part(run, part) for run in trained):
             return part
     return None
@@ -162,7 +166,7 @@ def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
     for run in runs:
         row: dict[str, Any] = {"run": run.name}
         row |= {key: run.figures.get(key) for key in ("segments", "predicted", *FIGURES)}
-        # The first run has no change, and a change may have no interval. Their cells are empty.
+        # The first run has no change, and a change may have no interval. These cells become `-`.
         change = run.change
         row["action_change"] = change.points if change else None
         for key in ("over_segments", "over_videos"):
@@ -173,7 +177,7 @@ def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
     for name, values in what_differs(runs).items():
         # A line break or a tab in a value would break the table.
         table[name] = [" ".join(value.split()) for value in values]
-    write_frame(table, path, float_format="%.2f", na_rep="-")
+    write_frame(table, path, float_format="%.2f", na_rep=NO_VALUE)
 
 
 def _read_figures(path: Path, segments: int) -> dict[str, Any]:
@@ -192,8 +196,7 @@ def _read_figures(path: Path, segments: int) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         why = str(error).removeprefix(f"{path}: ")
         raise EpicError(f"{path}: cannot be read ({why}); {remedy}") from error
-    needed = ("segments", "predicted", "reduce", *FIGURES)
-    for key in needed:
+    for key in ("segments", "predicted", "reduce", *FIGURES):
         if not isinstance(figures, dict) or key not in figures:
             raise EpicError(f"{path}: {key} is missing; {remedy}")
     if figures["segments"] != segments:

@@ -37,6 +37,7 @@ LEAST_ROWS = 3
 # The config excludes these videos, or their participant has no video on disk.
 LEFT_OUT = "not in this run"
 EDGE: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6}
+# How matplotlib draws a video of each state.
 LOOKS = {
     OK: EDGE | {"facecolor": PALE},
     DAMAGED: EDGE | {"facecolor": SKY},
@@ -46,6 +47,7 @@ LOOKS = {
 }
 # On a wide screen, the axis of a picture is this many pixels wide.
 PIXELS = 500
+# The close-up shows videos of these states.
 BAD = (DAMAGED, UNREADABLE)
 # Damage is drawn at least this wide, as a share of the axis, so that even 4 frames are visible.
 MARK = 0.003
@@ -84,17 +86,23 @@ def plot_archive(
         hint += f" No row for participants without a video on disk: {absent}."
     drawn = table[shown]
     y, participants = pd.factorize(drawn["participant"])
-    # The blocks of a participant follow one another, so each begins where the one before it ends.
+    # The blocks of a participant stand side by side: each begins where the one before it ends.
     ends = drawn.groupby("participant")["seconds"].cumsum()
     drawn = drawn.assign(y=y, start=ends - drawn["seconds"])
     # Legend and axis take 1.3 inches, and each row takes 0.19.
-    with drawing(path, title, hint, 1.3 + 0.19 * max(len(participants), 6)) as figure:
+    with drawing(path, title, hint, height=1.3 + 0.19 * max(len(participants), 6)) as figure:
         if drawn.empty:
             say_nothing_to_show(figure, "no video is on disk")
             return
         axes = figure.subplots()
         for state, blocks in drawn.groupby("state"):
-            axes.barh(blocks["y"], blocks["seconds"], 0.72, blocks["start"], **LOOKS[str(state)])
+            axes.barh(
+                blocks["y"],
+                blocks["seconds"],
+                height=0.72,
+                left=blocks["start"],
+                **LOOKS[str(state)],
+            )
         _time_axis(axes, ends.max(), "{} of video")
         _mark(
             axes,
@@ -144,7 +152,7 @@ def plot_close_up(
     if len(damaged) > CLOSE_UP_ROWS:
         hint += " Only the first rows are shown."
     # Legend and axis take 1.4 inches, and each row takes 0.34.
-    with drawing(path, title, hint, 1.4 + 0.34 * max(len(shown), LEAST_ROWS)) as figure:
+    with drawing(path, title, hint, height=1.4 + 0.34 * max(len(shown), LEAST_ROWS)) as figure:
         if not shown:
             say_nothing_to_show(figure, "no damaged or unreadable video")
             return
@@ -155,7 +163,7 @@ def plot_close_up(
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
             # The video's bar is in the lower half of its row, and the segments in the upper one.
-            axes.barh(y + 0.2, video.duration, 0.4, **LOOKS[row.status])
+            axes.barh(y + 0.2, video.duration, height=0.4, **LOOKS[row.status])
             marks += [(y + 0.2, start, length) for start, length in _damaged_seconds(row, video)]
             _draw_segments(axes, y, table[table["video"] == name], video.fps)
         _mark(axes, marks, height=0.4)
@@ -164,8 +172,10 @@ def plot_close_up(
             for name, lost, total in counts.loc[shown].itertuples()
         ]
         name_rows(axes, labels, LEAST_ROWS)
-        looks = {"segment kept": GREEN, "segment dropped": ORANGE}
-        handles = [Patch(color=colour, label=label) for label, colour in looks.items()]
+        handles = [
+            Patch(color=GREEN, label="segment kept"),
+            Patch(color=ORANGE, label="segment dropped"),
+        ]
         _state_legend(figure, {rows[name].status: rows[name].status for name in shown}, handles)
 
 
@@ -184,7 +194,7 @@ def _time_axis(axes: Axes, seconds: float, label: str) -> None:
 
 
 def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> None:
-    """Draw the kept and the dropped segments of a video, without a gap of less than a pixel."""
+    """Draw the kept and the dropped segments of a video; bars that touch in pixels are one bar."""
     pixel = axes.get_xlim()[1] / PIXELS
     for is_dropped, colour in ((False, GREEN), (True, ORANGE)):
         spans = segments.loc[segments["dropped"] == is_dropped, ["start", "stop"]] / (fps * pixel)
@@ -200,15 +210,22 @@ def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) ->
     """Draw damaged stretches (row, start, length) in front of all else, at a visible width."""
     least_length = MARK * axes.get_xlim()[1]
     for y, start, length in marks:
+        # Bars without a `zorder` have 1, so this one is drawn over them.
         axes.barh(
-            y, max(length, least_length), height, start, color=VERMILION, linewidth=0, zorder=3
+            y,
+            max(length, least_length),
+            height,
+            left=start,
+            color=VERMILION,
+            linewidth=0,
+            zorder=3,
         )
 
 
 def _state_legend(
     figure: Figure, labels: Mapping[str, str], segment_handles: Sequence[Patch] = ()
 ) -> None:
-    """Add a legend of the states of videos that have a label, of damage and of segments."""
+    """Add a legend on top: the states that have a label, damaged frames, and kinds of segments."""
     handles = [
         Patch(**look, label=labels[state]) for state, look in LOOKS.items() if state in labels
     ]

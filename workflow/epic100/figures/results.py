@@ -23,8 +23,9 @@ from epic100.video.sheet import find_files
 
 # A group has at most this many examples.
 EXAMPLES = 6
-# The picture of an example has this many frames, in rows of this many.
-FRAMES, COLUMNS = 6, 3
+# The picture of an example has this many frames, and this many of them in a row.
+FRAMES = 6
+COLUMNS = 3
 # Each frame is this many pixels wide, and GAP pixels are between two frames.
 WIDTH = 140
 GAP = 3
@@ -57,7 +58,7 @@ def by_class(
                 "top5": 100 * groups[f"{task}_at_5"].mean(),
             }
         )
-        # A class that only train or only val has lacks the other number.
+        # A class that only one of train and val has gets 0 for the other one.
         counts = ["train_segments", "val_segments"]
         table[counts] = table[counts].fillna(0).astype(int)
         wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
@@ -123,7 +124,7 @@ def write_examples(
     examples: dict[str, list[dict[str, Any]]] = {group: [] for group in groups}
     for group, rows in groups.items():
         for row in rows.to_dict("records"):
-            picture, problem = "", ""
+            picture = problem = ""
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
                 picture = _data_url(_frame_grid(segment, video_root, index_dir))

@@ -77,16 +77,20 @@ def drawing(
         figure.set_layout_engine(layout)
         yield figure
         _keep_ticks(figure, layout)
-        metadata = {"Date": None, "Title": title, "Description": hint}
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata=metadata, transparent=True)
+            figure.savefig(
+                temporary,
+                format="svg",
+                metadata={"Date": None, "Title": title, "Description": hint},
+                transparent=True,
+            )
 
 
 def _keep_ticks(figure: Figure, layout: ConstrainedLayoutEngine) -> None:
     """Fix the ticks of all axes after a first layout.
 
-    Saving makes a second layout. With other ticks it could draw longer labels than there is room
-    for, and cut the last one.
+    A second layout is made when the figure is saved. With other ticks, it could draw longer labels
+    than there is room for, and cut the last one.
     """
     if figure.axes:
         layout.execute(figure)

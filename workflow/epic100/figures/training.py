@@ -48,18 +48,21 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         epochs = "epoch" if len(history) == 1 else "epochs"
         title = f"{len(history)} {epochs} in {in_words(seconds)}"
         data_share = (history["seconds"] * history["data_share"]).sum() / seconds
-        hint = f"{history['samples_per_s'].median():.3g} segments a second; "
-        hint += f"{100 * data_share:.0f} % of the time went into waiting for data."
+        hint = (
+            f"{history['samples_per_s'].median():.3g} segments a second; "
+            f"{100 * data_share:.0f} % of the time went into waiting for data."
+        )
     validated = history[history["action_top1"].notna()]
     if len(validated):
         title += f"; {validated['action_top1'].iloc[-1]:.1f} % top-1 actions at the end"
-    # A single validation makes no curve, and gets no panel of 2.5 inches for it.
+    # A single validation makes no curve. Each of the panels takes 2.5 inches.
     has_curve = len(validated) > 1
-    with drawing(path, title, hint, 10 if has_curve else 7.5) as figure:
+    panel_count = 4 if has_curve else 3
+    with drawing(path, title, hint, height=2.5 * panel_count) as figure:
         if history.empty:
             say_nothing_to_show(figure, "results/training.tsv has no row")
             return
-        loss, rate, time, *accuracy = figure.subplots(4 if has_curve else 3)
+        loss, rate, time, *accuracy = figure.subplots(panel_count)
         for axes in accuracy:
             for task, colour in TASK_COLOURS.items():
                 _line(axes, validated, f"{task}_top1", colour, label=task)
@@ -92,9 +95,12 @@ def plot_runs(
         "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
         "were validated."
     )
-    # After the last colour, the colours come again with another line.
+    # After the last colour, the first one is used again with another kind of line.
     looks = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
-    with drawing(path, "Loss and accuracy by epoch", hint, 5 + 0.1 * len(histories)) as figure:
+    # Two panels take 5 inches, and each run takes 0.1 in the legend.
+    with drawing(
+        path, "Loss and accuracy by epoch", hint, height=5 + 0.1 * len(histories)
+    ) as figure:
         loss, accuracy = figure.subplots(2)
         for (name, history), (colour, line) in zip(histories.items(), cycle(looks)):
             validated = history[history["action_top1"].notna()]
@@ -126,9 +132,15 @@ def _draw_time(axes: Axes, history: pd.DataFrame) -> None:
     unit, size = time_unit(history["seconds"].median())
     total = history["seconds"] / size
     waiting = total * history["data_share"].fillna(0)
-    axes.bar(history["epoch"], total - waiting, 0.9, color=BLUE, label="compute")
+    computing = total - waiting
+    axes.bar(history["epoch"], computing, width=0.9, color=BLUE, label="compute")
     axes.bar(
-        history["epoch"], waiting, 0.9, total - waiting, color=ORANGE, label="waiting for data"
+        history["epoch"],
+        waiting,
+        width=0.9,
+        bottom=computing,
+        color=ORANGE,
+        label="waiting for data",
     )
     title_and_legend(axes, f"{unit} per epoch")
 

@@ -12,12 +12,6 @@ from epic100.report.template import template
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.outcomes import Truth
 
-ABOUT = {
-    "overall": "all of val",
-    "unseen": "participants without a video in train",
-    "tail": "the rarest classes, with 20 % of train",
-}
-
 
 def write_compare_page(
     runs: Sequence[Run],
@@ -45,7 +39,7 @@ def write_compare_page(
     drawn_values = [
         value for change in changes for value in (change.points, *(change.over_videos or ()))
     ]
-    # It is the end of the axis, and must not be 0.
+    # The axis ends at this change. It must not be 0, since all changes are divided by it.
     largest_change = max([1e-6, *map(abs, drawn_values)])
     page = template("compare.html.j2").render(
         runs=runs,
@@ -55,11 +49,11 @@ def write_compare_page(
         groups=[
             {
                 "name": group,
-                "about": ABOUT[group],
+                "about": about,
                 "segments": int(truth.members[group]["action"].sum()),
                 "best": best,
             }
-            for group in GROUPS
+            for group, about in GROUPS.items()
         ],
         changed=[run for run in runs if run.change is not None],
         resamples=RESAMPLES,

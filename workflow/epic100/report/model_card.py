@@ -1,4 +1,4 @@
-"""results/model_card.md and metafile.yml: what a model is, its training data, and its accuracy."""
+"""results/model_card.md and metafile.yml: the training, data and accuracy of a model."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ def write_model_card(
         salvage: The table of what each participant keeps.
         files: Files that the model was made from, by description; the card lists their SHA-256.
         out: The card, in Markdown.
-        metafile: The same facts in the format of MMAction2's metafiles.
+        metafile: The file with the same content in the format of MMAction2's metafiles.
     """
     trained = shared(load_model(model))
     config = ConfigDict(trained.config)
@@ -63,7 +63,7 @@ def write_model_card(
         if not name.endswith(STATISTICS)
     )
     installed = {package.name: package.version for package in distributions()}
-    facts = {
+    content = {
         "name": Path(model).name,
         "sha256": digest(model),
         "about": trained.trained_on,
@@ -80,13 +80,13 @@ def write_model_card(
         | {name: installed.get(name, "not installed as a package") for name in PACKAGES},
         "loading": LOADING.format(path=model),
     }
-    write_text(out, template("model_card.md.j2").render(facts))
-    write_text(metafile, template("metafile.yml.j2").render(facts))
+    write_text(out, template("model_card.md.j2").render(content))
+    write_text(metafile, template("metafile.yml.j2").render(content))
     log.info("%s and %s describe %s", out, metafile, model)
 
 
 def shared(model: TrainedModel) -> TrainedModel:
-    """Return a copy of a model whose config and history name no folder: paths lose theirs."""
+    """Copy a model, with each path in its config and history cut to the name of the file."""
     return replace(
         model,
         config=without_folders(model.config),
@@ -115,12 +115,12 @@ def without_folders(value: Any, key: str = "") -> Any:
 
 def _encoder(config: ConfigDict) -> dict[str, Any]:
     """Describe the frozen encoder of a probe, by label of the line; empty for another model."""
-    rows = dict(config.get("features", {}))
-    if rows:
-        rows["fingerprint"] = rows.pop("model")
-        license = config.get("encoder", {}).get("license", "not known")
-        rows["license, as its folder states it"] = license
-    return rows
+    lines = dict(config.get("features", {}))
+    if lines:
+        lines["fingerprint"] = lines.pop("model")
+        encoder = config.get("encoder", {})
+        lines["license, as its folder states it"] = encoder.get("license", "not known")
+    return lines
 
 
 def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:

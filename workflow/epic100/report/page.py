@@ -1,10 +1,8 @@
-"""results/report.html: a run's figures and pictures on one page that needs no network.
+"""results/report.html, a page with a run's figures and pictures, and results/summary.txt.
 
-Text of the run (class names, reasons, error messages) is escaped by the template. The page has one
-script, which sorts its tables. Its content security policy allows that one by its digest, and
-forbids any other, as well as every request.
-
-And results/summary.txt: what was kept and how accurate the model is, on one screen.
+The page needs no network. Text of the run (class names, reasons, error messages) is escaped by the
+template. The page has one script, which sorts its tables. Its content security policy allows that
+one by its digest, and forbids any other, as well as every request.
 """
 
 import base64
@@ -102,18 +100,19 @@ def write_page(
         EpicError: An input is wrong.
     """
     figures = read_json(metrics)
-    salvage_rows, class_rows = read_frame(salvage), read_frame(classes, keep_default_na=False)
+    salvage_rows = read_frame(salvage)
+    class_rows = read_frame(classes, keep_default_na=False)
     # A class may be called `NA`, so no text counts as an empty cell. Columns with empty cells are
     # texts then, and become numbers here.
     class_rows[NUMBERS] = class_rows[NUMBERS].apply(pd.to_numeric, errors="coerce")
     saved = int((salvage_rows["kept_by_segment"] - salvage_rows["kept_by_video"]).sum())
+    unseen_participants = read_list(str(unseen), "unseen_participants") if unseen else []
+    training_loss = None if history is None or history.empty else history["loss"].iloc[-1]
     page = template(TEMPLATE).render(
         run=run,
         figures=figures,
         warning=warning(figures, dropped),
-        official=official_rows(
-            figures, read_list(str(unseen), "unseen_participants") if unseen else []
-        ),
+        official=official_rows(figures, unseen_participants),
         published=published_rows(figures),
         causes=CAUSES,
         segments=int(salvage_rows["segments"].sum()),
@@ -130,17 +129,14 @@ def write_page(
         mistakes=mistakes_table(figures, class_rows),
         people=people_table(figures, salvage_rows, policy),
         costs=cost_table(jobs),
-        losses=(
-            history["loss"].iloc[-1] if history is not None and len(history) else None,
-            figures.get("loss"),
-        ),
+        losses=(training_loss, figures.get("loss")),
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
 
 
 def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: PathLike) -> None:
-    """Write the summary of a run: what was kept and how accurate the model is.
+    """Write the summary of a run: kept segments and accuracies, on one screen.
 
     A warning, if there is one, is its first line.
 
@@ -151,14 +147,14 @@ def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: 
         out: The text file to write.
     """
     figures = read_json(metrics)
-    text = template("summary.txt.j2").render(
-        figures=figures,
-        warning=warning(figures, dropped),
-        kept=[*salvage_lines(read_frame(salvage)), *held_back(dropped)],
-        published=published_rows(figures),
-        causes=CAUSES,
-    )
-    write_text(out, text)
+    content = {
+        "figures": figures,
+        "warning": warning(figures, dropped),
+        "kept": [*salvage_lines(read_frame(salvage)), *held_back(dropped)],
+        "published": published_rows(figures),
+        "causes": CAUSES,
+    }
+    write_text(out, template("summary.txt.j2").render(content))
 
 
 def read_picture(path: PathLike) -> Picture:

@@ -50,8 +50,8 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     if folder.exists():
         raise EpicError(f"{folder}: is there already; expected the name of a new folder")
     trained = shared(load_model(source))
-    # The table of dropped segments is in results/clean/. A model is in results/ or, two folders
-    # below, in results/runs/NAME/.
+    # The table of dropped segments is results/clean/dropped.tsv. A model is in results/ or, two
+    # folders below, in results/runs/NAME/.
     dropped_paths = [parent / "clean" / DROPPED for parent in list(source.absolute().parents)[:3]]
     files = {name: source.parent / file for name, file in BESIDE.items()}
     files[DROPPED] = next((path for path in dropped_paths if path.is_file()), dropped_paths[0])
@@ -73,12 +73,13 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
         write_text(folder / name, head + read_text(path).replace(old_digest, new_digest))
     # This replaces the copy that the loop wrote, which may name folders.
     write_text(folder / METRICS, json.dumps(figures, indent=2) + "\n")
-    start = trained.trained_on.get("load_from") or "random weights"
-    of_data = OFFICIAL if is_official else OWN.format(data=data)
-    write_text(folder / "LICENSES.txt", LICENSES.format(start=start, of_data=of_data))
+    licenses = LICENSES.format(
+        start=trained.trained_on.get("load_from") or "random weights",
+        of_data=OFFICIAL if is_official else OWN.format(data=data),
+    )
+    write_text(folder / "LICENSES.txt", licenses)
     _write_plain(trained, folder)
-    names = sorted(path.name for path in folder.iterdir())
-    sums = [f"{digest(folder / name)}  {name}\n" for name in names]
+    sums = [f"{digest(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     write_text(folder / SUMS, "".join(sums))
 
 

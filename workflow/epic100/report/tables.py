@@ -26,11 +26,16 @@ CLASS_COLUMNS = {
     "top5": "top-5",
     "often_taken_for": "often taken for",
 }
-# The report suggests a step when a number reaches one of these. They are judgements, not
-# measurements: a gain in points of accuracy, the share of the time that waits for data, the share
-# of the loss that the last epochs took off, and the loss on val over that of the training.
-GAIN, WAITING, FALLING, LOSS_RATIO = 0.5, 0.2, 0.1, 2.0
-# The course of the accuracy counts from this many validated epochs on.
+# The report gives advice when a figure reaches one of these. They are judgements, not measurements.
+# This is a gain in accuracy, in percentage points.
+GAIN = 0.5
+# This is a share of the training time that is spent waiting for data.
+WAITING = 0.2
+# This is a share of the loss that the last fifth of the epochs took off.
+FALLING = 0.1
+# This is the loss on val, divided by that of the training.
+LOSS_RATIO = 2.0
+# The accuracies of fewer validated epochs give no advice.
 EPOCHS = 5
 # The official list of val has this many segments. Figures over other segments are not comparable.
 VAL_SEGMENTS = 9668
@@ -97,8 +102,9 @@ def published_rows(figures: Mapping[str, Any]) -> dict[str, Sequence[float | Non
     """
     if figures["segments"] != VAL_SEGMENTS:
         return {}
-    of_run = [*accuracies(figures, "overall"), figures.get("action_head_accuracy_at_1")]
-    rows: dict[str, Sequence[float | None]] = {"this run": of_run}
+    rows: dict[str, Sequence[float | None]] = {
+        "this run": [*accuracies(figures, "overall"), figures.get("action_head_accuracy_at_1")]
+    }
     for model in published().values():
         actions = (None, model.action) if model.own_scores else (model.action, None)
         rows[model.title] = [model.verb, model.noun, *actions]
@@ -155,8 +161,9 @@ def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
         for task in ("verb", "noun")
         for mistake in figures["diagnostics"][f"{task}_confusions"][:MISTAKES]
     ]
-    table = pd.DataFrame(rows, columns=["shown", "taken for", "segments", "% of its class"])
-    table = table.sort_values("segments", ascending=False, kind="stable")
+    table = pd.DataFrame(
+        rows, columns=["shown", "taken for", "segments", "% of its class"]
+    ).sort_values("segments", ascending=False, kind="stable")
     return styled(table, "mistakes", "What is taken for what", {"% of its class": 100})
 
 
@@ -176,12 +183,11 @@ def people_table(figures: Mapping[str, Any], salvage: pd.DataFrame, policy: str)
             "segments": salvage["segments"],
             "dropped": salvage["segments"] - salvage[f"kept_by_{policy}"],
             "saved": salvage["kept_by_segment"] - salvage["kept_by_video"],
-            "val": val["segments"],
+            # This type allows an empty cell, for a participant without a segment in val.
+            "val": val["segments"].astype("Int64"),
             "% right": val["action_accuracy_at_1"],
         }
     )
-    # A participant without a segment in val has an empty cell, which a plain integer cannot be.
-    table["val"] = table["val"].astype("Int64")
     return styled(table, "people", f"{len(table)} participants", {"% right": 100})
 
 
@@ -209,27 +215,29 @@ def cost_table(jobs: pd.DataFrame) -> Markup:
             "busy cores": rules["load_percent"] / 100,
         }
     )
-    caption = f"{in_words(jobs['seconds'].sum())} of jobs"
     # A bar must not end at 0, which the sum of no minutes is.
-    return styled(table, "rules", caption, {"minutes": float(table["minutes"].sum()) or 1})
+    full_bar = float(table["minutes"].sum()) or 1
+    return styled(
+        table, "rules", f"{in_words(jobs['seconds'].sum())} of jobs", {"minutes": full_bar}
+    )
 
 
 def styled(table: pd.DataFrame, name: str, caption: str, bars: Mapping[str, float]) -> Markup:
-    """Turn a table into HTML with escaped texts; `sort.js` sorts it on the page.
+    """Turn a table into HTML with escaped texts, for `sort.js` to sort on the page.
 
     Args:
         table: The rows.
         name: The id of the table on the page.
         caption: What the table shows.
-        bars: The columns that have a bar behind each number, with the number of a full bar.
+        bars: For each column with bars behind its numbers, the number that fills the cell.
     """
     style = table.style.hide(axis="index").set_uuid(name).set_caption(str(escape(caption)))
     style = style.format(precision=1, thousands=",", na_rep="-", escape="html")
     style = style.format_index(escape="html", axis=1)
     style = style.set_table_attributes('class="sortable"')
-    numbers = table.select_dtypes("number").columns
     align_right: Any = {
-        column: [{"selector": "", "props": "text-align: right"}] for column in numbers
+        column: [{"selector": "", "props": "text-align: right"}]
+        for column in table.select_dtypes("number").columns
     }
     style = style.set_table_styles(align_right, overwrite=False)
     for column, full in bars.items():
@@ -240,7 +248,7 @@ def styled(table: pd.DataFrame, name: str, caption: str, bars: Mapping[str, floa
 def next_steps(
     figures: Mapping[str, Any], history: pd.DataFrame | None, policy: str, saved: int
 ) -> list[str]:
-    """Suggest what to try next, in a sentence for each figure that calls for it.
+    """Write a sentence of advice for each figure that can be improved.
 
     Args:
         figures: The content of metrics.json.
@@ -251,7 +259,8 @@ def next_steps(
     steps = []
     score = "overall_action_accuracy_at_1"
     not_predicted = figures["segments"] - figures["predicted"]
-    if not_predicted and (readable := figures.get("readable_action_accuracy_at_1")) is not None:
+    readable = figures.get("readable_action_accuracy_at_1")
+    if not_predicted and readable is not None:
         points = readable - figures[score]
         steps.append(
             f"{not_predicted:,} of {figures['segments']:,} val segments have no readable video: "
@@ -259,10 +268,14 @@ def next_steps(
         )
     if policy == "video" and saved:
         steps.append(f"clean: policy: segment keeps {saved:,} more segments.")
-    score_by_reduce = {reduce: row[score] for reduce, row in figures.get("by_reduce", {}).items()}
-    if score_by_reduce and (gain := max(score_by_reduce.values()) - figures[score]) >= GAIN:
-        best = max(score_by_reduce, key=lambda reduce: score_by_reduce[reduce])
-        steps.append(f"export: reduce: {best} has {gain:+.1f} points of actions on val.")
+    gain_by_method = {
+        method: method_figures[score] - figures[score]
+        for method, method_figures in figures.get("by_reduce", {}).items()
+    }
+    best_method = max(gain_by_method, key=lambda method: gain_by_method[method], default="")
+    gain = gain_by_method.get(best_method, 0.0)
+    if gain >= GAIN:
+        steps.append(f"export: reduce: {best_method} has {gain:+.1f} points of actions on val.")
     if history is None or history.empty:
         return steps
     waiting = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
@@ -271,7 +284,8 @@ def next_steps(
             f"{100 * waiting:.0f} % of the training waited for data: more workers, a faster disk, "
             "or small copies of the videos."
         )
-    losses, accuracy = history["loss"], history["action_top1"].dropna()
+    losses = history["loss"]
+    accuracy = history["action_top1"].dropna()
     # The loss at the end is compared with that before the last fifth of the epochs.
     fifth = len(losses) // 5
     if fifth and losses.iloc[-1] < (1 - FALLING) * losses.iloc[-1 - fifth]:
@@ -290,7 +304,7 @@ def next_steps(
 
 
 def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
-    """Say why the figures of a run are worth little, or return an empty text.
+    """Write why the figures of a run are worth little; an empty text if they are not.
 
     Args:
         figures: The content of metrics.json.

@@ -24,10 +24,12 @@ COLUMNS = (
     "data_share",
     "seconds",
 )
+# The name of a training, in a table of several.
 TRIAL = "trial"
 # An empty field is read as NaN.
 _READERS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
 
+# The values of an epoch by column; None is written as an empty field.
 Row = Mapping[str, float | None]
 
 
@@ -59,16 +61,14 @@ def write_trials(histories: Mapping[str, Sequence[Row]], path: str | os.PathLike
 
 
 def read_trials(path: str | os.PathLike) -> dict[str, pd.DataFrame]:
-    """Read a table of `write_trials`: the table of epochs of each training, by its name.
+    """Read a table of `write_trials` as one table of epochs for each training, by its name.
 
     Raises:
         EpicError: As for `read_epochs`.
     """
     expected = f"the table of the rule probe_train, tab-separated {TRIAL} {' '.join(COLUMNS)}"
-    rows = pd.DataFrame(
-        read_own_table(path, {TRIAL: str, **_READERS}, about=expected, optional=[VAL_LOSS])
-    )
-    epochs_by_trial = rows.set_index(TRIAL).groupby(TRIAL, sort=False)
+    rows = read_own_table(path, {TRIAL: str, **_READERS}, about=expected, optional=[VAL_LOSS])
+    epochs_by_trial = pd.DataFrame(rows).set_index(TRIAL).groupby(TRIAL, sort=False)
     return {str(name): epochs.reset_index(drop=True) for name, epochs in epochs_by_trial}
 
 
@@ -81,5 +81,8 @@ def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
     """
     expected = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
     # Tables from before 0.2.0 have no `val_loss`.
-    rows = read_own_table(path, _READERS, about=expected, optional=[VAL_LOSS])
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)
+    return pd.DataFrame(
+        read_own_table(path, _READERS, about=expected, optional=[VAL_LOSS]),
+        columns=list(COLUMNS),
+        dtype=float,
+    )

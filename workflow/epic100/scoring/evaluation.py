@@ -13,15 +13,18 @@ import pandas as pd
 import torch
 
 from epic100.base.atomic import write_text
-from epic100.scoring.metrics import TASKS, group_accuracies, losses_of_heads, percent
+from epic100.scoring.metrics import CLASSES, TASKS, group_accuracies, losses_of_heads, percent
 from epic100.scoring.outcomes import Truth, outcomes, read_truth
-from epic100.scoring.predictions import Predictions, chosen_way, read_predictions, ways_of
+from epic100.scoring.predictions import (
+    Predictions,
+    read_predictions,
+    reduction_method,
+    reduction_methods,
+)
 from epic100.scoring.published import beside_published
 from epic100.segments.official_lists import DATA_SET
 
-# An action is a verb with a noun, so it has two columns of class ids.
-CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
-# The calibration error is computed over so many bins of confidence.
+# The calibration error is computed over this many bins of confidence.
 BINS = 15
 
 
@@ -42,7 +45,7 @@ def evaluate(
 
     - `readable_*`: the official metrics over the segments with a prediction;
     - `segments`, `predicted`: numbers of segments, and of those with a prediction;
-    - `by_reduce`: overall figures for each way to fold pairs;
+    - `by_reduce`: overall figures for each reduction method of pair scores;
     - `beyond_train`: number of segments with a pair that is not in training;
     - `action_head_accuracy_at_1`: top-1 of the pair head alone over the predicted segments, as
       LaViLa and AVION report it; null without a pair head. The leaderboard's figure,
@@ -59,7 +62,7 @@ def evaluate(
         segments_path: The segment list of split val, with labels.
         out: The JSON file to write.
         lists: Paths by the keys of `official_lists.LISTS`. Without its list, a figure is null.
-        reduce: As for `predictions.chosen_way`.
+        reduce: As for `predictions.reduction_method`.
         data: What the annotations are called, see `download.annotations.data_name`.
         clean: The clean list that the predictions must be made from; None: not checked.
         model: The model or models that the predictions must be made with; None: not checked.
@@ -71,26 +74,30 @@ def evaluate(
         EpicError: An input is wrong, or the predictions are of other segments or another model.
     """
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
-    reduce = chosen_way(predictions, reduce)
+    reduce = reduction_method(predictions, reduce)
     truth = read_truth(segments_path, lists)
     trained_pairs = {pair[:2] for pair in predictions.pairs}
     beyond_train = np.array([pair not in trained_pairs for pair in truth.pairs()], dtype=bool)
     predicted = np.isin(truth.ids, predictions.narration_ids)
-    groups = {"readable": predicted, "beyond_train": beyond_train}
-    members = truth.members | {name: dict.fromkeys(TASKS, mask) for name, mask in groups.items()}
+    members = truth.members | {
+        "readable": dict.fromkeys(TASKS, predicted),
+        "beyond_train": dict.fromkeys(TASKS, beyond_train),
+    }
     by_reduce: dict[str, dict] = {}
     figures: dict[str, Any] = {}
-    for way in ways_of(predictions):
-        table = outcomes(predictions, truth, way)
+    for method in reduction_methods(predictions):
+        table = outcomes(predictions, truth, method)
         accuracies = group_accuracies(table, members)
-        overall = {
-            k: v for k, v in accuracies.items() if k.startswith(("overall", "readable", "beyond"))
+        by_reduce[method] = {
+            name: accuracy
+            for name, accuracy in accuracies.items()
+            if name.startswith(("overall", "readable", "beyond"))
         }
-        by_reduce[way] = overall
-        # The chosen way gives the main figures; the other ways are in `by_reduce` alone.
-        if way == reduce:
+        # The chosen method gives the main figures; the others are in `by_reduce` alone.
+        if method == reduce:
             figures = accuracies | {"diagnostics": diagnose(table)}
-            if comparison := beside_published(predictions, truth, table):
+            comparison = beside_published(predictions, truth, table)
+            if comparison:
                 figures["beside_published"] = comparison
     figures |= _head_figures(predictions, truth)
     figures |= {
@@ -107,7 +114,7 @@ def evaluate(
 
 
 def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
-    """Compute diagnostics: accuracy per class and participant, calibration and confusions.
+    """Compute accuracy per class and participant, calibration errors and confusions.
 
     Args:
         outcome: The table that `outcomes` returns.
@@ -126,8 +133,9 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         report[f"{task}_mean_class_accuracy"] = float(100 * class_accuracies.mean())
         guesses = [f"{key}_guess" for key in keys]
         right = (outcome[keys].to_numpy() == outcome[guesses].to_numpy()).all(axis=1)
-        error = _calibration_error(outcome[f"{task}_confidence"], right)
-        report[f"{task}_expected_calibration_error"] = error
+        report[f"{task}_expected_calibration_error"] = _calibration_error(
+            outcome[f"{task}_confidence"], right
+        )
         # Each segment gets the number of segments of its class. Any column would do for "size".
         class_sizes = outcome.groupby(keys)["predicted"].transform("size")
         mistakes = outcome.assign(class_size=class_sizes)[~right].groupby([*keys, *guesses])
@@ -144,9 +152,7 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
 
 
 def _calibration_error(confidence: pd.Series, right: np.ndarray) -> float:
-    """Compute the mean gap between confidence and accuracy over bins, weighted by segments.
-
-    The result is in percent.
+    """Compute the mean gap between confidence and accuracy over bins, weighted by segments, in %.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3.
     """
@@ -171,8 +177,14 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
         # The first half of the ids is the truth. `squeeze` makes [3] of a verb a plain 3; an action
         # keeps its two ids.
         true, guess = (ids.squeeze().tolist() for ids in np.split(np.array(class_ids), 2))
-        percentage = 100 * count / class_size
-        confusions.append({"true": true, "predicted": guess, "count": count, "share": percentage})
+        confusions.append(
+            {
+                "true": true,
+                "predicted": guess,
+                "count": count,
+                "share": 100 * count / class_size,
+            }
+        )
     return confusions
 
 
@@ -180,7 +192,7 @@ def _head_figures(predictions: Predictions, truth: Truth) -> dict[str, float | N
     """Compute `action_head_accuracy_at_1` and `loss` from the scores of the model's heads."""
     number_of_pair = {pair[:2]: number for number, pair in enumerate(predictions.pairs)}
     pair_of_segment = dict(zip(truth.ids, truth.pairs(), strict=True))
-    # A pair without training has the number -1, which is never a guess and has no loss.
+    # A pair that is not in training has the number -1, which is never a guess and has no loss.
     numbers = torch.tensor(
         [number_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids],
         dtype=torch.int64,

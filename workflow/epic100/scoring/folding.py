@@ -6,7 +6,7 @@ import torch
 
 from epic100.base.errors import EpicError
 
-# A class without a pair has this log-probability, unless a class with pairs is even lower in its
+# A class without a pair gets this log-probability, unless a class with pairs is even lower in its
 # row. It is low enough to change no other class by 1e-10, and high enough for the official
 # evaluator. Its softmax is over all N rows, so the smallest action score is exp(2 * FLOOR) / N^2.
 # That is a normal float32 up to N = 890,000.

@@ -16,6 +16,8 @@ from torch.nn.functional import nll_loss
 from epic100.base.errors import EpicError
 
 TASKS = ("verb", "noun", "action")
+# The columns of class ids of each task. An action is a verb with a noun, so it has two.
+CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
 # Only these groups of segments have top-5 figures: the official evaluator has none for its others.
 TOP_5 = ("overall", "readable")
 
@@ -68,8 +70,10 @@ def official_metrics(
         EpicError: No segments, NaN or infinite scores, labels out of range.
     """
     hits = official_hits(verb_scores, noun_scores, verb_true, noun_true)
-    groups = (tail_verbs, tail_nouns, unseen_participants)
-    return group_accuracies(hits, group_members(verb_true, noun_true, participant_ids, *groups))
+    members = group_members(
+        verb_true, noun_true, participant_ids, tail_verbs, tail_nouns, unseen_participants
+    )
+    return group_accuracies(hits, members)
 
 
 def group_accuracies(
@@ -169,13 +173,13 @@ def losses_of_heads(
     Args:
         scores: Log-probabilities [N, classes] of each head of a model: `pair`, `verb`, `noun`.
         pairs: The (verb, noun) of each pair of training, int64 [P, 2].
-        numbers: The true pair of each segment, int64 [N]; -1 if training lacks it.
+        numbers: The number of each segment's true pair, int64 [N]; -1 if it is not in training.
 
     Returns:
-        The sum of the cross-entropies of the heads, float64 [N]; NaN for a pair that training
-        lacks.
+        The sum of the cross-entropies of the heads, float64 [N]; NaN for a pair that is not in
+        training.
     """
-    # Pairs that training lacks are looked up as pair 0; their losses become NaN below.
+    # Pairs that are not in training are looked up as pair 0; their losses become NaN below.
     pair_ids = numbers.clamp(min=0)
     classes = {"pair": pair_ids, "verb": pairs[pair_ids, 0], "noun": pairs[pair_ids, 1]}
     losses = [

@@ -70,8 +70,12 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
         EpicError: A file has another form, or no segment.
     """
     if Path(path).suffix == ".csv":
-        expected = f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(LABELLED)}"
-        rows = read_own_table(path, LABELLED, about=expected, delimiter=",")
+        rows = read_own_table(
+            path,
+            LABELLED,
+            about=f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(LABELLED)}",
+            delimiter=",",
+        )
         segments = pd.DataFrame(rows, columns=[*LABELLED]).rename(columns=LIST_NAMES)
         participants = segments["participant_id"].tolist()
     else:
@@ -80,7 +84,8 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
         participants = [Path(name).parent.name for name in segments["path"]]
     if not len(segments):
         raise EpicError(f"{path}: no segment in it; expected those of split val")
-    if (is_duplicate := segments["narration_id"].duplicated()).any():
+    is_duplicate = segments["narration_id"].duplicated()
+    if is_duplicate.any():
         name = segments["narration_id"][is_duplicate].iloc[0]
         raise EpicError(f"{path}: has the narration_id {name!r} more than once; expected each once")
     verb, noun = segments["verb"].to_numpy(), segments["noun"].to_numpy()
@@ -91,12 +96,12 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
 
 
 def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.DataFrame:
-    """Compare predictions with labels in a table, one row per segment of val.
+    """Compare predictions with labels in a table that has one row per segment of val.
 
     Args:
         predictions: Predictions on val.
         truth: The segments of val, whose order is kept.
-        reduce: As for `predictions.chosen_way`.
+        reduce: As for `predictions.reduction_method`.
 
     Returns:
         `narration_id participant verb noun`; `predicted` (False where the training prior is used);

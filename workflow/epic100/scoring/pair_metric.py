@@ -51,6 +51,7 @@ class EpicPairMetric(BaseMetric):
         heads: str = "pair",
         **kwargs: Any,
     ) -> None:
+        """Read the pair table, and note the sizes of the heads."""
         super().__init__(**kwargs)
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
         self.number_of_pair = {
@@ -79,7 +80,7 @@ class EpicPairMetric(BaseMetric):
         numbers = torch.tensor([self.number_of_pair.get(pair, -1) for pair in pairs])
         losses = losses_of_heads(head_scores, self.pairs, numbers).tolist()
         for verb, noun, pair, loss in zip(*folded, pairs, losses, strict=True):
-            # A view would send its whole batch when ranks exchange results, so each is a copy.
+            # Ranks exchange results. A view would be sent with its whole batch, so each is a copy.
             self.results.append((verb.clone(), noun.clone(), *pair, loss))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:

@@ -1,7 +1,4 @@
-"""The predictions file, results/predictions/{split}.pt: read, write, average, and make complete.
-
-Complete scores are for all segments of a split, also for those without a prediction.
-"""
+"""The predictions file results/predictions/{split}.pt, ensembles, and scores of whole splits."""
 
 import logging
 import os
@@ -22,14 +19,15 @@ from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_lo
 from epic100.segments.segment_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
-# With this `export: reduce:`, scores are those of the verb head and the noun head, without folding.
+# This reduction method takes the scores of the verb head and the noun head, without folding.
 HEADS = "heads"
-# With this one, scores come from all three heads (`fold_joint`).
+# This reduction method combines the scores of all three heads (`fold_joint`).
 JOINT = "joint"
 
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike
+# Each row is the verb, the noun and the number of training segments of a pair.
 PairTable = list[tuple[int, int, int]]
 
 
@@ -68,7 +66,7 @@ class Predictions:
 
 
 def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
-    """Write predictions atomically, as tensors and plain Python types only."""
+    """Write predictions atomically, as tensors and plain Python types alone."""
     write_tensors({"format": FORMAT, **vars(predictions)}, path)
 
 
@@ -84,7 +82,8 @@ def read_predictions(
     Args:
         path: The file.
         split: The split that the predictions must be of.
-        model: The model, or the averaged models, that they must be made with. None: not checked.
+        model: The model, or the members of the ensemble, that they must be made with. None: not
+            checked.
         clean: The clean list that must have the same segments. None: not checked.
 
     Raises:
@@ -147,15 +146,15 @@ def _advice(path: PathLike) -> str:
     return f"make it again with `snakemake -R {path}`"
 
 
-def ways_of(predictions: Predictions) -> tuple[str, ...]:
-    """List the values that `export: reduce:` can have for these predictions."""
+def reduction_methods(predictions: Predictions) -> tuple[str, ...]:
+    """List the reduction methods, the values of `export: reduce:`, that predictions allow."""
     if predictions.verb_log_probs is None:
         return REDUCTIONS
     return (*REDUCTIONS, HEADS, JOINT) if predictions.pair_head else (*REDUCTIONS, HEADS)
 
 
-def chosen_way(predictions: Predictions, reduce: str | None) -> str:
-    """Choose how verb and noun scores are computed.
+def reduction_method(predictions: Predictions, reduce: str | None) -> str:
+    """Choose the method that computes verb and noun scores.
 
     Args:
         predictions: Predictions of any model.
@@ -167,21 +166,18 @@ def chosen_way(predictions: Predictions, reduce: str | None) -> str:
     """
     if reduce is None:
         return "max" if predictions.pair_head else HEADS
-    ways = ways_of(predictions)
-    if reduce not in ways:
+    methods = reduction_methods(predictions)
+    if reduce not in methods:
         hint = " (the model lacks a head: `train: heads: both` for all)"
         raise EpicError(
-            f"export: reduce is {reduce!r}; expected one of {', '.join(ways)}"
+            f"export: reduce is {reduce!r}; expected one of {', '.join(methods)}"
             f"{hint if reduce in (HEADS, JOINT) else ''}"
         )
     return reduce
 
 
 def marginals(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log-probabilities of verbs [N, V] and nouns [N, M].
-
-    They are those of the verb and noun heads, or without these, sums over pairs.
-    """
+    """Return log-probabilities of verbs [N, V] and nouns [N, M], by heads or as sums over pairs."""
     if predictions.verb_log_probs is not None and predictions.noun_log_probs is not None:
         return predictions.verb_log_probs, predictions.noun_log_probs
     pairs = torch.tensor([(verb, noun) for verb, noun, _ in predictions.pairs])
@@ -199,7 +195,7 @@ def complete_scores(
     Args:
         predictions: Predictions of the split.
         narration_ids: Ids of all N segments of the split.
-        reduce: As for `chosen_way`.
+        reduce: As for `reduction_method`.
 
     Returns:
         Verb scores [N, V], noun scores [N, M], and whether each segment was predicted, bool [N].
@@ -207,7 +203,7 @@ def complete_scores(
     Raises:
         EpicError: An id is listed twice, or predictions have a segment that is not in the split.
     """
-    way = chosen_way(predictions, reduce)
+    method = reduction_method(predictions, reduce)
     row_of_segment = {narration_id: row for row, narration_id in enumerate(narration_ids)}
     if len(row_of_segment) < len(narration_ids):
         repeated = next(name for name, count in Counter(narration_ids).items() if count > 1)
@@ -229,16 +225,17 @@ def complete_scores(
     )
     predicted = torch.zeros(len(row_of_segment), dtype=torch.bool)
     predicted[rows] = True
-    # The prior has scores of pairs alone, so a way with several heads stands for one that folds.
-    reduction = {HEADS: "logsumexp", JOINT: "max"}.get(way, way)
+    # The prior has scores of pairs alone. So a method that needs other heads is replaced by the one
+    # that folds pairs in the same way.
+    reduction = {HEADS: "logsumexp", JOINT: "max"}.get(method, method)
     prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, reduction)
     # All segments get the prior first; the scores of predicted segments replace it below.
     verb, noun = (row.expand(len(row_of_segment), -1).clone() for row in prior)
     heads = (predictions.verb_log_probs, predictions.noun_log_probs)
     predicted_scores = [scores for scores in heads if scores is not None]
-    if way == JOINT:
+    if method == JOINT:
         predicted_scores = [*fold_joint(predictions.log_probs, pairs, *predicted_scores)]
-    elif way != HEADS:
+    elif method != HEADS:
         predicted_scores = [*fold_pairs(predictions.log_probs, pairs, *sizes, reduction)]
     verb[rows], noun[rows] = predicted_scores
     return verb, noun, predicted
@@ -247,10 +244,10 @@ def complete_scores(
 def average_files(
     parts: Sequence[PathLike], models: Sequence[PathLike], out: PathLike, split: str
 ) -> None:
-    """Average the predictions files of several models, and write the mean as another one.
+    """Average the predictions files of the members of an ensemble, and write the mean as another.
 
     Args:
-        parts: Predictions files, one per model.
+        parts: The predictions files of the members, one per model.
         models: The models, in the order of `parts`.
         out: The predictions file to write.
         split: The split of the predictions.
@@ -271,8 +268,8 @@ def average_files(
     )
 
 
-def average(parts: Sequence[Predictions]) -> Predictions:
-    """Average the probabilities that several models give to each pair, verb and noun.
+def average(members: Sequence[Predictions]) -> Predictions:
+    """Average the probabilities that the members of an ensemble give to each pair, verb and noun.
 
     A pair that is not in a model's table has probability 0 for that model. The result's table has
     all pairs of all models, in order of first occurrence, each with its largest count. If any model
@@ -280,39 +277,39 @@ def average(parts: Sequence[Predictions]) -> Predictions:
     they are the sums over its pairs.
 
     Args:
-        parts: Predictions, one per model. Their segments may be in any order.
+        members: Predictions, one per model. Their segments may be in any order.
 
     Raises:
         EpicError: The predictions differ in classes, split or segments.
     """
-    first = parts[0]
-    for other in parts[1:]:
-        key = (other.split, other.num_verbs, other.num_nouns, sorted(other.narration_ids))
-        if key != (first.split, first.num_verbs, first.num_nouns, sorted(first.narration_ids)):
+    first = members[0]
+    expected = (first.split, first.num_verbs, first.num_nouns, sorted(first.narration_ids))
+    for other in members[1:]:
+        if expected != (other.split, other.num_verbs, other.num_nouns, sorted(other.narration_ids)):
             raise EpicError(
                 f"predictions of split {first.split} of several models differ in split, classes or "
                 "segments; make them again with the rule predict_one"
             )
-    pairs = _joint_table([predictions.pairs for predictions in parts])
+    pairs = _joint_table([predictions.pairs for predictions in members])
     column_of_pair = {(verb, noun): column for column, (verb, noun, _) in enumerate(pairs)}
     total = torch.zeros(len(first.narration_ids), len(pairs), dtype=torch.float64)
-    for predictions in parts:
+    for predictions in members:
         columns = torch.tensor([column_of_pair[verb, noun] for verb, noun, _ in predictions.pairs])
         rows = _rows_in_order(predictions, first.narration_ids)
         total[:, columns] += predictions.log_probs[rows].double().exp()
-    verb_log_probs, noun_log_probs = _mean_of_heads(parts)
+    verb_log_probs, noun_log_probs = _mean_of_heads(members)
     return Predictions(
-        first.split,
-        first.narration_ids,
-        _log_mean(total, len(parts)),
-        pairs,
-        first.num_verbs,
-        first.num_nouns,
-        _trained_on(parts),
-        joint_digest([predictions.model for predictions in parts]),
+        split=first.split,
+        narration_ids=first.narration_ids,
+        log_probs=_log_mean(total, len(members)),
+        pairs=pairs,
+        num_verbs=first.num_verbs,
+        num_nouns=first.num_nouns,
+        trained_on=_trained_on(members),
+        model=joint_digest([predictions.model for predictions in members]),
         verb_log_probs=verb_log_probs,
         noun_log_probs=noun_log_probs,
-        pair_head=any(predictions.pair_head for predictions in parts),
+        pair_head=any(predictions.pair_head for predictions in members),
     )
 
 
@@ -331,43 +328,43 @@ def _rows_in_order(predictions: Predictions, narration_ids: list[str]) -> torch.
     return torch.tensor([row_of_segment[name] for name in narration_ids], dtype=torch.int64)
 
 
-def _mean_of_heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def _mean_of_heads(
+    members: Sequence[Predictions],
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Average the verb and the noun probabilities of several models, as logs.
 
     Both are None if no model has heads for verbs and nouns.
     """
-    if all(predictions.verb_log_probs is None for predictions in parts):
+    if all(predictions.verb_log_probs is None for predictions in members):
         return None, None
-    verb_sum, noun_sum = torch.zeros(()), torch.zeros(())
-    for predictions in parts:
+    verb_sum = noun_sum = torch.zeros(())
+    for predictions in members:
         verb, noun = marginals(predictions)
         # Models may have the segments in different orders; all rows follow the first model.
-        rows = _rows_in_order(predictions, parts[0].narration_ids)
-        verb_sum, noun_sum = (
-            verb_sum + verb[rows].double().exp(),
-            noun_sum + noun[rows].double().exp(),
-        )
-    return _log_mean(verb_sum, len(parts)), _log_mean(noun_sum, len(parts))
+        rows = _rows_in_order(predictions, members[0].narration_ids)
+        verb_sum = verb_sum + verb[rows].double().exp()
+        noun_sum = noun_sum + noun[rows].double().exp()
+    return _log_mean(verb_sum, len(members)), _log_mean(noun_sum, len(members))
 
 
 def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:
-    """Return the float32 log of total / number, raised to a finite value where total is 0."""
+    """Return the float32 log of total / number; where the total is 0, the log of a tiny number."""
     least = torch.finfo(torch.float32).tiny
     return (total / number).clamp_min(least).log().float()
 
 
-def _trained_on(parts: Sequence[Predictions]) -> dict[str, Any]:
-    """Join what the models were trained on (`Predictions.trained_on`).
+def _trained_on(members: Sequence[Predictions]) -> dict[str, Any]:
+    """Join the fields `Predictions.trained_on` of several models.
 
     If models differ, the result states the training with more supervision: `trainval`, and start
     weights.
     """
-    records = [predictions.trained_on for predictions in parts]
-    splits = {record.get("split") for record in records}
-    weights = [record.get("load_from") for record in records if record.get("load_from")]
+    trainings = [predictions.trained_on for predictions in members]
+    splits = {training.get("split") for training in trainings}
+    weights = [training["load_from"] for training in trainings if training.get("load_from")]
     return {
-        **records[0],
-        "split": records[0].get("split") if len(splits) == 1 else "trainval",
+        **trainings[0],
+        "split": trainings[0].get("split") if len(splits) == 1 else "trainval",
         "load_from": weights[0] if weights else None,
-        "models": records,
+        "models": trainings,
     }

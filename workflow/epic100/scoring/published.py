@@ -13,10 +13,10 @@ from epic100.base.errors import EpicError
 from epic100.model.model_file import Name
 from epic100.scoring.metrics import percent, wilson
 from epic100.scoring.outcomes import Truth, outcomes
-from epic100.scoring.predictions import HEADS, Predictions, ways_of
+from epic100.scoring.predictions import HEADS, Predictions, reduction_methods
 
 # Each entry is a size of the difference between reported and own figures, and a cause that can make
-# one of that size. The largest comes first. None was measured here.
+# one of that size. The largest comes first. These are judgements; none was measured here.
 CAUSES = (
     ("nearly all is lost", "the order of the classes: adopt again, with the official CSVs"),
     (
@@ -59,12 +59,12 @@ def beside_published(
 ) -> dict[str, Any] | None:
     """Compare the figures of an adopted model with the published ones.
 
-    Verbs and nouns are those of the model's own heads, or sums over its actions.
+    Scores of verbs and nouns are those of the model's own heads, or sums over its actions.
 
     Args:
         predictions: Predictions on val, of one model.
         truth: The segments of val.
-        official: The table of `outcomes` by the way that `metrics.json` reports.
+        official: The table of `outcomes` by the reduction method that `metrics.json` reports.
 
     Returns:
         `name`, `title` and `rows`, a table for JSON; None for a model that was not adopted. There
@@ -76,7 +76,8 @@ def beside_published(
     Raises:
         EpicError: The model file states its publication in another form.
     """
-    if not isinstance(content := predictions.trained_on.get("published"), Mapping):
+    content = predictions.trained_on.get("published")
+    if not isinstance(content, Mapping):
         return None
     try:
         reported = conforming(Reported(**content))
@@ -85,9 +86,8 @@ def beside_published(
             f"the model says in `published` what no model of `epic100 adopt` does: {error}; adopt "
             "it again"
         ) from error
-    marginal_outcomes = outcomes(
-        predictions, truth, HEADS if HEADS in ways_of(predictions) else "logsumexp"
-    )
+    method = HEADS if HEADS in reduction_methods(predictions) else "logsumexp"
+    marginal_outcomes = outcomes(predictions, truth, method)
     action_hits = official["action_at_1"].to_numpy()
     own_hits = own_actions(predictions, truth) if predictions.pair_head else action_hits
     comparisons = (
@@ -128,7 +128,7 @@ def own_actions(predictions: Predictions, truth: Truth) -> npt.NDArray[np.bool_]
 
     A segment without a prediction gets the most frequent pair of training.
     """
-    verb, noun, _ = max(predictions.pairs, key=lambda pair_and_count: pair_and_count[-1])
+    verb, noun, _ = max(predictions.pairs, key=lambda pair_with_count: pair_with_count[-1])
     guesses = dict.fromkeys(truth.ids, (verb, noun))
     pair_numbers = predictions.log_probs.argmax(1).tolist()
     for name, number in zip(predictions.narration_ids, pair_numbers, strict=True):

@@ -1,8 +1,8 @@
 """Check a submission before upload: one line per problem that the server would report.
 
-Lines that start with HINT are not errors for the server, but are rarely intended. Segments without
-a prediction are one: all have the same scores, the training prior. It is the best guess without a
-picture and right for about one action in a hundred, so too many of them make a submission
+A line that starts with HINT is no error for the server, but is rarely intended. Segments without a
+prediction are such a case: all have the same scores, the training prior. It is the best guess
+without a picture and right for about one action in a hundred, so too many of them make a submission
 worthless. A file does not mark these segments, but no other segments have all scores equal.
 
 Supervision levels (SLS): Damen and Wray, Supervision Levels Scale, arXiv 2008.09890;
@@ -23,11 +23,13 @@ from epic100.segments.drop_reasons import read_drop_kinds
 
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
-MOST = 0.5  # A larger share of segments with the prior is a problem, 0 to 1.
+# A larger share of segments with the training prior, 0 to 1, is a problem.
+MOST = 0.5
 # These words in the name of a weights file show that the weights were trained on videos.
 VIDEO_DATA = ("kinetics", "k400", "k600", "k700", "ssv2", "sthv2", "something")
 
-_SMALLEST = math.log(1.4e-45)  # A smaller float32 becomes 0.
+# A float32 below the exponential of this becomes 0.
+_SMALLEST = math.log(1.4e-45)
 
 
 def check(
@@ -36,10 +38,10 @@ def check(
     num_verbs: int,
     num_nouns: int,
 ) -> list[str]:
-    """List the problems of a submission, from `files.build` or `files.read_submission`.
+    """List the problems of a submission's entries, and hints.
 
-    Reports missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity. Hints
-    report ties for the highest score and rows that become 0 in the official softmax.
+    Problems are missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity.
+    Hints are ties for the highest score and segments that become 0 in the official softmax.
 
     Args:
         entries: One dict per segment: `narration_id`, `verb_output` and `noun_output`.
@@ -51,19 +53,21 @@ def check(
         One line per problem, hints last; empty if there are none.
     """
     problems = _id_problems([entry["narration_id"] for entry in entries], expected_ids)
-    # These are the log-probabilities of each segment's best class, one tensor for each key.
+    # The log-probability of each segment's best class, a tensor for each key without faults.
     best_log_probs: list[torch.Tensor] = []
     for key, size in zip(OUTPUTS, (num_verbs, num_nouns), strict=True):
         segments_of_fault: defaultdict[str, list[str]] = defaultdict(list)
+        names: list[str] = []
         # The empty rows make `torch.cat` work if no entry has scores of the right shape.
-        names, good_rows = [], [torch.empty(0, size)]
+        good_rows = [torch.empty(0, size)]
         for entry in entries:
-            scores, name = entry[key].detach().cpu(), str(entry["narration_id"])
+            name = str(entry["narration_id"])
+            scores = entry[key].detach().cpu()
             if tuple(scores.shape) != (size,):
                 segments_of_fault[f"has shape {list(scores.shape)}, expected [{size}]"].append(name)
             elif scores.dtype != torch.float32:
-                dtype = str(scores.dtype).removeprefix("torch.")
-                segments_of_fault[f"is {dtype}, expected float32"].append(name)
+                fault = f"is {str(scores.dtype).removeprefix('torch.')}, expected float32"
+                segments_of_fault[fault].append(name)
             else:
                 names.append(name)
                 good_rows.append(scores[None])
@@ -75,7 +79,8 @@ def check(
                 f"{HINT}{key} has several classes tied for the highest score in"
                 f" {some_of(_chosen(names, is_tied))}; all classes in {equal_count} of them"
             )
-        if not_finite := _chosen(names, ~rows.isfinite().all(dim=1)):
+        not_finite = _chosen(names, ~rows.isfinite().all(dim=1))
+        if not_finite:
             segments_of_fault["holds NaN or infinity"] = not_finite
         problems += [
             f"{key} {fault} in {some_of(segments)}" for fault, segments in segments_of_fault.items()
@@ -103,7 +108,8 @@ def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> lis
         sls: Levels `pt` (pretraining), `tl` (training labels) and `td` (training data).
         trained_on: As in `model_file.TrainedModel`; only `split` and `load_from` are used.
     """
-    weights, split = trained_on.get("load_from"), trained_on.get("split")
+    weights = trained_on.get("load_from")
+    split = trained_on.get("split")
     sentences = []
     if not weights and sls["pt"] != 0:
         sentences.append(f"pt is {sls['pt']}, but the model was trained from scratch: 0")
@@ -122,7 +128,7 @@ def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> lis
 def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, split: str) -> str:
     """Describe how many segments have the training prior, and why.
 
-    Such as `3 of 8 segments (37.5%) without a prediction: 2 video missing, 1 video damaged`.
+    Example: `3 of 8 segments (37.5%) without a prediction: 2 video missing, 1 video damaged`.
 
     Args:
         ids: The segments without a prediction.
@@ -134,8 +140,9 @@ def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, spli
     counts = Counter(reasons.get(name, "no reason in dropped.tsv") for name in ids)
     counted = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     why = f": {counted}" if reasons and counts else ""
-    percentage = f"{len(ids) / max(total, 1):.1%}"
-    return f"{len(ids)} of {total} segments ({percentage}) without a prediction{why}"
+    return (
+        f"{len(ids)} of {total} segments ({len(ids) / max(total, 1):.1%}) without a prediction{why}"
+    )
 
 
 def with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.settings import Classes, layered_settings
 from epic100.submission.check import HINT, MOST, check, prior_problems
 from epic100.submission.files import expected_ids, read_submission
-from epic100.submission.score import OWN, asked, read_hits
+from epic100.submission.score import ACTION_HEAD, labels_and_settings, read_hits
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,14 +33,14 @@ def run(options: argparse.Namespace) -> int:
 
 def score(options: argparse.Namespace) -> int:
     """Print the accuracies of a file of scores, as a table or as JSON, and return 0."""
-    truth, reading = asked(options)
-    hits = read_hits(options.file, truth, **reading)
+    truth, settings = labels_and_settings(options)
+    hits = read_hits(options.file, truth, **settings)
     figures = group_accuracies(hits, truth.members)
-    if OWN in hits:
-        figures[OWN] = percent(hits[OWN])
+    if ACTION_HEAD in hits:
+        figures[ACTION_HEAD] = percent(hits[ACTION_HEAD])
     if options.json:
-        facts = {"file": str(options.file), "segments": len(truth.ids)}
-        print(json.dumps(facts | figures, indent=2))
+        head = {"file": str(options.file), "segments": len(truth.ids)}
+        print(json.dumps(head | figures, indent=2))
     else:
         print(f"{options.file}: {len(truth.ids)} segments of val, percent")
         print(*_table(figures), sep="\n")
@@ -53,8 +53,8 @@ def _table(figures: Mapping[str, float | None]) -> Iterator[str]:
     for group, k in (("overall", 1), ("overall", 5), ("unseen", 1), ("tail", 1)):
         row = [figures[f"{group}_{task}_accuracy_at_{k}"] for task in TASKS]
         yield f"{group:10}top-{k} " + "".join(f"{_cell(figure):>8}" for figure in row)
-    if OWN in figures:
-        yield f"by the model's own scores of actions, top-1: {_cell(figures[OWN])}"
+    if ACTION_HEAD in figures:
+        yield f"by the model's own scores of actions, top-1: {_cell(figures[ACTION_HEAD])}"
 
 
 def _cell(figure: float | None) -> str:
@@ -69,17 +69,19 @@ def _problems(options: argparse.Namespace) -> list[str]:
     # The reasons come from the run in --directory, and are known only for a named split.
     dropped = options.directory / "results/clean/dropped.tsv"
     most = MOST if options.allow_prior is None else options.allow_prior
-    prior = prior_problems(entries, dropped, options.split or "", most)
-    lines = [*check(entries, ids, num_verbs, num_nouns), *prior]
+    lines = check(entries, ids, num_verbs, num_nouns)
+    lines += prior_problems(entries, dropped, options.split or "", most)
     return sorted(lines, key=lambda line: line.startswith(HINT))
 
 
 def _expected(options: argparse.Namespace) -> tuple[list[str], int, int]:
-    """Return what a complete submission has: narration ids, number of verbs, number of nouns."""
-    csv, classes = options.annotations, Classes()
+    """Return the narration ids and the numbers of verbs and nouns of a complete submission."""
+    csv = options.annotations
+    classes = Classes()
     if options.split:
         config = layered_settings(options.configfile, options.directory)
-        csv, classes = getattr(config.annotations, options.split), config.classes
+        classes = config.classes
+        csv = getattr(config.annotations, options.split)
         if csv is None:
             raise EpicError(
                 f"the config has no `annotations: {options.split}:`; name the CSV there"

@@ -27,9 +27,10 @@ def export(
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
 ) -> None:
-    """Write a submission with every segment of a split, and check it before it appears.
+    """Write a submission with every segment of a split, if it passes the check.
 
-    Warns if few segments are predicted, with the reasons from `dropped.tsv` next to `clean`.
+    A warning tells if few segments are predicted, with the reasons from `dropped.tsv` next to
+    `clean`.
 
     Args:
         predictions_path: results/predictions/{split}.pt.
@@ -50,7 +51,6 @@ def export(
     ids = read_segments(segments_path)["narration_id"].tolist()
     verb, noun, predicted = complete_scores(predictions, ids, reduce)
     entries = build(ids, verb, noun)
-    sizes = (predictions.num_verbs, predictions.num_nouns)
     log.info(f"{out}: writing {len(ids)} segments")
     with atomic_path(out) as temporary:
         if out.suffix == ".zip":
@@ -58,7 +58,9 @@ def export(
         else:
             write_tensors(entries, temporary)
         log.info(f"{out}: written, now checked as the server would")
-        problems = check(read_submission(temporary), ids, *sizes)
+        problems = check(
+            read_submission(temporary), ids, predictions.num_verbs, predictions.num_nouns
+        )
         # Hints are skipped: segments that share the prior are equal by design.
         faults = [line for line in problems if not line.startswith(HINT)]
         if faults:

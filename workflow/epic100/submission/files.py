@@ -29,9 +29,10 @@ PathLike = str | os.PathLike
 MEMBER = "test.json"
 # A larger test.json, in bytes, is refused. That of EPIC-100 test has about 100 MiB.
 LARGEST = 2**28
-# A test.json with more objects and lists, or with more values, is refused: an object needs 100
-# times its bytes in memory.
-MOST_OPENED, MOST_VALUES = 200_000, 10_000_000
+# A test.json with more objects and lists, or with more values, is refused, because an object needs
+# 100 times its bytes in memory. A test.json of EPIC-100 has three objects per segment.
+MOST_OPENED = 200_000
+MOST_VALUES = 10_000_000
 
 
 def _scores(scores: dict[str, Any]) -> np.ndarray:
@@ -44,8 +45,9 @@ def _scores(scores: dict[str, Any]) -> np.ndarray:
         ValueError: A class is missing, or its score is no number. pydantic reports it.
     """
     classes = [str(number) for number in range(len(scores))]
-    if missing := next((key for key in classes if key not in scores), None):
-        raise ValueError(f"no class {missing} among its {len(scores)} classes")
+    missing = [key for key in classes if key not in scores]
+    if missing:
+        raise ValueError(f"no class {missing[0]} among its {len(scores)} classes")
     values = [scores[key] for key in classes]
     wrong_values = [value for value in values if type(value) not in (float, int)]
     if wrong_values:
@@ -155,15 +157,14 @@ def read_content(path: PathLike) -> Any:
 
 def expected_ids(annotations: PathLike) -> list[str]:
     """Read the `narration_id` column of an official CSV (train, validation or test)."""
-    about = "an EPIC_100_*.csv"
-    rows = read_table(annotations, ["narration_id"], about=about, delimiter=",")
+    rows = read_table(annotations, ["narration_id"], about="an EPIC_100_*.csv", delimiter=",")
     return [row["narration_id"] for _, row in rows]
 
 
 def entries_of(content: Any, path: PathLike) -> list[dict]:
     """Convert the content of a `.pt` or `.pkl` file to entries like those of `build`.
 
-    Both official layouts are accepted: a list of dicts, and a dict of arrays.
+    Both official layouts are accepted: a list of dicts, one per segment, and a dict of arrays.
 
     C1's baselines (C1-Action-Recognition-TSN-TRN-TSM at e8e1a79, src/test.py) and PySlowFast's fork
     (epic-kitchens-slowfast at bf50519, tools/test_net.py) store such dicts.
@@ -181,7 +182,8 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
         else:
             raise TypeError(f"it is a {type(content).__name__}")
         for row in rows:
-            if not isinstance(name := row["narration_id"], str):
+            name = row["narration_id"]
+            if not isinstance(name, str):
                 raise TypeError(f"a narration_id is {shortened(repr(name))}")
             row["narration_id"] = str(name)  # It may be a numpy.str_ object.
             for key in OUTPUTS:
@@ -202,7 +204,7 @@ def _own_row(scores: torch.Tensor) -> torch.Tensor:
 
 
 def existing_file(path: PathLike) -> Path:
-    """Return `path` as a Path after a check that the file exists.
+    """Return a path as a `Path`, after a check that it is a file.
 
     Raises:
         EpicError: There is no such file.
@@ -331,7 +333,7 @@ def _json_bytes(path: PathLike) -> bytes:
 def _fault_lines(where: str, error: ValidationError) -> list[str]:
     """Describe the faults of a test.json; segments with the same fault share a line.
 
-    Such as `s.zip: test.json, "results.verb": Field required in 1 segment (P01_11_0)`.
+    Example: `s.zip: test.json, "results.verb": Field required in 1 segment (P01_11_0)`.
     """
     segments_of_line: defaultdict[str, list[str]] = defaultdict(list)
     for fault in error.errors(include_url=False, include_input=False):

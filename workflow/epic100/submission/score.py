@@ -26,26 +26,29 @@ from epic100.submission.check import HINT, OUTPUTS, check
 from epic100.submission.files import entries_of, existing_file, read_content, read_zip
 
 # The accuracy of the model's own scores of actions has this name in metrics.json.
-OWN = "action_head_accuracy_at_1"
+ACTION_HEAD = "action_head_accuracy_at_1"
+# By this name, `read_hits` tells which segments have a prediction.
 PREDICTED = "predicted"
 PathLike = str | os.PathLike
 
 
-def asked(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
-    """Read the labels of val, and the settings for `read_hits`, by the options of a command.
+def labels_and_settings(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
+    """Read the labels of val, and the keyword arguments of `read_hits`, by a command's options.
 
     Args:
         options: `annotations`, `configfile` and `directory` of a command.
 
     Returns:
         The labels of the official CSV; or those of the run's own list of segments, if the run uses
-        a subset of the CSV or a lab's list. And the keyword arguments for `read_hits`.
+        a subset of the CSV or a lab's list. Then the keyword arguments.
     """
     config = layered_settings(options.configfile, options.directory)
     annotations, folder = config.annotations, options.directory
-    val, train = folder / annotations.val, folder / annotations.train
+    val = folder / annotations.val
+    train = folder / annotations.train
     if options.annotations:
-        val, train = options.annotations, options.annotations.with_name(train.name)
+        val = options.annotations
+        train = val.with_name(train.name)
     elif annotations.format != "official" or config.videos.subset:
         val = folder / "results/segments/val.txt"
     # A key without a path stays None, and `find_lists` then looks beside the CSV.
@@ -63,19 +66,19 @@ def read_hits(
     sizes: tuple[int, int],
     train: PathLike | None = None,
 ) -> dict[str, np.ndarray]:
-    """Read a file of scores of val, and tell which segments are right by the official rules.
+    """Read a file of scores of val, and decide by the official rules which segments are right.
 
     Args:
         path: The file, of a kind that the docstring of this module names.
         truth: The segments of val with their labels.
-        reduce: As for `predictions.chosen_way`, for scores of actions.
+        reduce: As for `predictions.reduction_method`, for scores of actions.
         sizes: Numbers of verbs and nouns.
         train: The official train CSV, whose actions are classes of AVION's scores.
 
     Returns:
-        Which segments are right, bool [N], by `{verb,noun,action}_at_{1,5}`, and by `OWN` if the
-        model has scores of actions. By `PREDICTED`, which segments have a prediction rather than
-        the training prior, if the file tells.
+        Which segments are right, bool [N], by `{verb,noun,action}_at_{1,5}`, and by `ACTION_HEAD`
+        if the model has scores of actions. By `PREDICTED`, which segments have a prediction rather
+        than the training prior, if the file tells.
 
     Raises:
         EpicError: The file is of another kind or split, or it lacks segments.
@@ -84,24 +87,23 @@ def read_hits(
     if path.suffix.lower() == ".zip":
         return _hits_of_entries(read_zip(path), path, truth, sizes)
     content = read_content(path)
-    predictions = None
     if isinstance(content, dict) and "format" in content:
         predictions = predictions_of(content, path, "val")
     elif isinstance(content, dict) and {"probs", "targets"} <= content.keys():
         predictions = _avion_predictions(content, path, truth, sizes, train)
-    if predictions is None:
+    else:
         return _hits_of_entries(entries_of(content, path), path, truth, sizes)
     verb, noun, predicted = complete_scores(predictions, truth.ids, reduce)
     hits = official_hits(verb, noun, truth.verb, truth.noun) | {PREDICTED: predicted.numpy()}
     if predictions.pair_head:
-        hits[OWN] = own_actions(predictions, truth)
+        hits[ACTION_HEAD] = own_actions(predictions, truth)
     return hits
 
 
 def _hits_of_entries(
     entries: list[dict], path: Path, truth: Truth, sizes: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Tell which segments are right, bool [N] in the order of `truth`, by entries of a submission.
+    """Decide which segments are right, bool [N] in the order of `truth`, by a submission's entries.
 
     Raises:
         EpicError: The entries are not complete or not of these classes.
@@ -120,9 +122,8 @@ def _hits_of_entries(
     rows = np.array([row_of_id[entry["narration_id"]] for entry in entries])
     verb, noun = (np.stack([entry[key].numpy() for entry in entries]) for key in OUTPUTS)
     hits = official_hits(verb, noun, truth.verb[rows], truth.noun[rows])
-    # The hits are in the file's order. These indexes put them into the order of `truth`.
-    order = np.argsort(rows)
-    return {name: mask[order] for name, mask in hits.items()}
+    # The hits are in the order of the file. They are put into that of `truth`.
+    return {name: mask[np.argsort(rows)] for name, mask in hits.items()}
 
 
 def _avion_predictions(
@@ -146,19 +147,27 @@ def _avion_predictions(
     train_pairs = {(row["verb_class"], row["noun_class"]) for row in rows}
     pairs = sorted(train_pairs | set(truth.pairs()), key=lambda pair: "{}:{}".format(*pair))
     class_of_pair = {pair: number for number, pair in enumerate(pairs)}
-    probs, targets = torch.as_tensor(content["probs"]), torch.as_tensor(content["targets"])
+    probs = torch.as_tensor(content["probs"])
     if tuple(probs.shape) != (len(truth.ids), len(pairs)):
         raise EpicError(
             f"{path}: its probs have shape {list(probs.shape)}, expected "
             f"[{len(truth.ids)}, {len(pairs)}]: segments of val, pairs of train and val"
         )
-    true_classes = [class_of_pair[pair] for pair in truth.pairs()]
-    if targets.tolist() != true_classes:
+    targets = torch.as_tensor(content["targets"]).tolist()
+    if targets != [class_of_pair[pair] for pair in truth.pairs()]:
         raise EpicError(
             f"{path}: its targets are not the classes of val in the CSV's order; expected the "
             "dump of a test on this CSV"
         )
     # AVION stores no training counts, and every segment has a prediction, so no prior is needed.
     pairs_with_counts = [(verb, noun, 0) for verb, noun in pairs]
-    log_probs = probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float()
-    return Predictions("val", truth.ids, log_probs, pairs_with_counts, *sizes, trained_on={})
+    num_verbs, num_nouns = sizes
+    return Predictions(
+        split="val",
+        narration_ids=truth.ids,
+        log_probs=probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float(),
+        pairs=pairs_with_counts,
+        num_verbs=num_verbs,
+        num_nouns=num_nouns,
+        trained_on={},
+    )

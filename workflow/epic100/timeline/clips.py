@@ -1,4 +1,4 @@
-"""The clips of whole videos: where they are, and what a model or an encoder gives for them."""
+"""The clips of whole videos: their places, and the outputs of a model or an encoder for them."""
 
 import contextlib
 import os
@@ -88,6 +88,7 @@ def scanned_video(
 # 1.85 s.
 SPREAD_SECONDS = 2.0
 
+# Half-open ranges of frames.
 Ranges = Sequence[tuple[int, int]]
 
 
@@ -97,10 +98,10 @@ class Placed:
 
     Attributes:
         stride: Length of a step in seconds.
-        duration: Length of the video in seconds, with pictures that the file only promises.
+        duration: Length of the video in seconds, with the frames that are cut off at its end.
         start: int64 [N], first frame of each step's clip.
         stop: int64 [N], frame after the last one of each step's clip.
-        sound: bool [N], whether the step touches no damage. Only such steps have a clip.
+        sound: bool [N], whether the step is undamaged. Only such steps have a clip.
         damaged: Damaged stretches in seconds, in order.
     """
 
@@ -122,13 +123,13 @@ class Placed:
 def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) -> Placed:
     """Place a clip around the middle of each step.
 
-    A clip at the edge of the video or of a damaged stretch is moved until it lies in sound frames
-    only. If a sound stretch is shorter than a clip, the whole stretch is the clip.
+    A clip at the edge of the video or of a damaged stretch is moved until it lies in undamaged
+    frames alone. If an undamaged stretch is shorter than a clip, the whole stretch is the clip.
 
     Args:
-        index: Where the pictures are in time. The rate may vary.
-        damaged: Half-open ranges of frames, in order, as in `ScanRow`. They may go beyond the last
-            picture, if the file promises more.
+        index: The times of all frames. The rate may vary.
+        damaged: Half-open ranges of frames, in order, as in `ScanRow`. They go beyond the last
+            frame if the end of the file is cut off.
         stride: Seconds from step to step.
         frames: Frames of a clip.
 
@@ -138,8 +139,8 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     if not index.fps:
         raise EpicError(f"{index.frames} picture in it; expected a video, with two or more")
     damaged = [(max(start, 0), stop) for start, stop in damaged]
-    promised_frames = max([index.frames, *(stop for _, stop in damaged)])
-    duration = index.time_of(promised_frames)
+    # The frames that are cut off at the end of a file are damaged, and count for its duration.
+    duration = index.time_of(max([index.frames, *(stop for _, stop in damaged)]))
     # A rounding error of the division must not add an empty step.
     steps = max(1, int(np.ceil(duration / stride - 1e-9)))
     step_begins = np.arange(steps) * stride
@@ -147,7 +148,7 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     step_start, step_stop = index.frames_between(step_begins, step_ends)
     middle, _ = index.frames_between((step_begins + step_ends) / 2, step_ends)
     middle = np.clip(middle, 0, index.frames - 1)
-    # A step after the last picture shows only pictures that the file promises and lacks.
+    # A step after the last frame is cut off.
     sound = step_start < index.frames
     # The clip of each step may use the frames from `low` up to, but not with, `high`.
     low, high = np.zeros(steps, np.int64), np.full(steps, index.frames)
@@ -208,10 +209,10 @@ def rows_of_clips(
     label: str,
     modules: Mapping[str, Any] | None = None,
 ) -> list[torch.Tensor]:
-    """Compute the model's outputs for the clip of every sound step of some videos.
+    """Compute the model's outputs for the clip of every undamaged step of some videos.
 
-    Finished clips are kept beside `out` in `.shards` until `forget_rows`, so an interrupted run
-    goes on where it was and ends in the same rows.
+    Finished clips are kept beside `out` in `.shards` until `forget_rows`, so an interrupted run is
+    resumed and ends in the same rows.
 
     Args:
         videos: The videos and their clips. All videos share `root` and `index_dir`.
@@ -226,7 +227,7 @@ def rows_of_clips(
         modules: The config's `modules` section.
 
     Returns:
-        For each video its rows, float32 [sound steps, columns].
+        For each video its rows, float32 [undamaged steps, columns].
 
     Raises:
         EpicError: A frame that the scan passed does not decode.
@@ -260,11 +261,9 @@ def rows_of_clips(
 
 
 def forget_rows(out: str | os.PathLike) -> None:
-    """Remove the shards that `rows_of_clips` keeps, once their rows are stored.
-
-    Unfinished files of another attempt, whose names begin with a dot, are left alone.
-    """
+    """Remove the shards that `rows_of_clips` keeps, once their rows are stored."""
     folder = Shards(out, "").folder
+    # A file whose name begins with a dot is being written by another attempt.
     for shard in folder.glob("*/[!.]*"):
         shard.unlink(missing_ok=True)
     for directory in (*folder.glob("*"), folder):
@@ -274,9 +273,8 @@ def forget_rows(out: str | os.PathLike) -> None:
 
 
 def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
-    """List the clips of sound steps as segments without labels, for the dataset to read."""
+    """List the clips of undamaged steps as segments without labels, for the dataset to read."""
     steps = placed.sound.nonzero()[0].tolist()
-    video_stem = Path(video.path).stem
     return pd.DataFrame(
         {
             "path": video.path,
@@ -284,7 +282,9 @@ def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
             "stop": placed.stop[placed.sound],
             "verb": NO_LABEL,
             "noun": NO_LABEL,
-            "narration_id": [f"{video_stem}_at_{placed.seconds(step):.2f}_s" for step in steps],
+            "narration_id": [
+                f"{Path(video.path).stem}_at_{placed.seconds(step):.2f}_s" for step in steps
+            ],
         }
     )
 
@@ -303,6 +303,6 @@ def _shards(
     for first in range(0, len(clip_list), CLIPS_PER_SHARD):
         clips = clip_list.iloc[first : first + CLIPS_PER_SHARD]
         stamp = video_stamp(video.file, clips["start"].tolist(), clips["stop"].tolist())
-        lines = list(range(first_line + first, first_line + first + len(clips)))
-        shards[f"{Path(video.path).stem}.{first:07d}"] = (stamp, lines)
+        lines = range(first_line + first, first_line + first + len(clips))
+        shards[f"{Path(video.path).stem}.{first:07d}"] = (stamp, list(lines))
     return shards

@@ -1,4 +1,4 @@
-"""`epic100 predict`: what a trained model sees in whole videos, as timelines."""
+"""`epic100 predict`: timelines of whole videos by a trained model."""
 
 import argparse
 import logging
@@ -23,9 +23,8 @@ def run(options: argparse.Namespace) -> int:
             f"--model is given {len(options.model)} times; a timeline takes one model; call once "
             "for each, with an --out of its own"
         )
-    arguments = vars(options)
-    timeline = checked(TimelineSettings, _options_of(arguments, "timeline."), prefix="--")
-    predict = checked(PredictSettings, _options_of(arguments, "predict."), prefix="--")
+    timeline = checked(TimelineSettings, _options_of(options, "timeline."), prefix="--")
+    predict = checked(PredictSettings, _options_of(options, "predict."), prefix="--")
     names = None
     if options.class_lists:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
@@ -39,10 +38,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _options_of(options: dict[str, Any], section: str) -> dict[str, Any]:
+def _options_of(options: argparse.Namespace, section: str) -> dict[str, Any]:
     """Select the options of a section of the config: `timeline.stride` becomes `stride`."""
     return {
         key.removeprefix(section): value
-        for key, value in options.items()
+        for key, value in vars(options).items()
         if key.startswith(section)
     }

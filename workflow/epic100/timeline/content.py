@@ -1,4 +1,4 @@
-"""What a timeline says, and its files: TSV, JSON, WebVTT, and the forms of ActivityNet and C2."""
+"""Timelines of videos and their files: TSV, JSON, WebVTT, and the forms of ActivityNet and C2."""
 
 import html
 import json
@@ -69,9 +69,9 @@ def merge(
     With p(t, k) the probability of pair k at step t, and r = round(smooth / stride / 2):
 
     1. s(t, k) is the mean of p(u, k) over the steps u from t - r to t + r that are in the same
-       stretch of sound steps.
-    2. The pair of step t is k(t) = argmax s(t, k). A run is a longest stretch of neighbouring sound
-       steps with one pair.
+       stretch of undamaged steps.
+    2. The pair of step t is k(t) = argmax s(t, k). A run is a longest stretch of neighbouring
+       undamaged steps with one pair.
     3. A run is kept if the mean of s(t, k(t)) over its steps is at least `threshold`, and it lasts
        `min_seconds` or longer.
 
@@ -81,11 +81,11 @@ def merge(
     No two segments overlap, and none goes over damage.
 
     Args:
-        probabilities: Probability of each pair at each step, [N, P]. Rows of steps that are not
-            sound are not used.
-        sound: Whether a step touches no damage, bool [N].
+        probabilities: Probability of each pair at each step, [N, P]. Rows of damaged steps are not
+            used.
+        sound: Whether a step is undamaged, bool [N].
         settings: stride, smooth, threshold, min_seconds.
-        idle: [N], how sure it is that nothing happens, 0 to 1; None: something always does.
+        idle: [N], the background score of each step, 0 to 1; None: something always happens.
         idle_threshold: With this mean of `idle` or more, nothing happens.
 
     Returns:
@@ -100,13 +100,14 @@ def merge(
             is_idle = moving_mean(idle[sound_start:sound_stop, None], reach)[:, 0] >= idle_threshold
             # Idle steps get a pair of their own, which ends a run before them, and a probability
             # below any threshold, so that they make no run.
-            best_pair[is_idle], best_probability[is_idle] = -1, -1.0
+            best_pair[is_idle] = -1
+            best_probability[is_idle] = -1.0
         borders = [0, *(np.flatnonzero(np.diff(best_pair)) + 1).tolist(), len(best_pair)]
         for start, stop in pairwise(borders):
             mean = float(best_probability[start:stop].mean())
             is_long = (stop - start) * settings.stride >= settings.min_seconds - 1e-9
             if is_long and mean >= settings.threshold:
-                # The borders count from the beginning of the sound stretch.
+                # The borders count from the beginning of the undamaged stretch.
                 runs.append(
                     Run(
                         start=sound_start + start,
@@ -169,8 +170,8 @@ class Timeline:
         clips: One dict per step: `start`, `stop` (seconds) and either `damaged: True` or `actions`,
             `verbs` and `nouns`, each with the `TOP` most probable.
         made_from: Digest of the model, state of the video file, settings.
-        late: When a player shows the first picture, in seconds. All times are those of a player's
-            clock.
+        first_picture: When a player shows the first picture, in seconds. All times are those of a
+            player's clock.
         judged: How the scan looked for damage, as in `ScanRow`; "" if nothing is recorded.
     """
 
@@ -181,7 +182,7 @@ class Timeline:
     segments: list[Segment]
     clips: list[dict[str, Any]]
     made_from: Mapping[str, Any]
-    late: float = 0.0
+    first_picture: float = 0.0
     judged: str = ""
 
 
@@ -193,7 +194,7 @@ def build_timeline(
     names: ClassNames,
     settings: TimelineSettings,
     made_from: Mapping[str, Any],
-    late: float = 0.0,
+    first_picture: float = 0.0,
     idle: np.ndarray | None = None,
     idle_threshold: float = 1.0,
 ) -> Timeline:
@@ -203,22 +204,23 @@ def build_timeline(
         video: Name of the video.
         fps: Mean frames per second.
         placed: The clips, one for each step.
-        predictions: Predictions of the clips of sound steps, in order.
+        predictions: Predictions of the clips of undamaged steps, in order.
         names: Class names.
         settings: How steps are merged into segments.
         made_from: What the timeline depends on, to record in it.
-        late: When a player shows the first picture, in seconds.
-        idle: How sure it is that nothing happens, 0 to 1, for the sound steps alone.
+        first_picture: When a player shows the first picture, in seconds.
+        idle: The background scores of the undamaged steps, 0 to 1.
         idle_threshold: As for `merge`.
     """
-    times = [late + placed.seconds(step) for step in range(len(placed.sound) + 1)]
-    damaged = [(late + start, late + stop) for start, stop in placed.damaged]
+    times = [first_picture + placed.seconds(step) for step in range(len(placed.sound) + 1)]
+    damaged = [(first_picture + start, first_picture + stop) for start, stop in placed.damaged]
     classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
     pairs = _for_all_steps(predictions.log_probs, placed.sound)
     verbs, nouns = (_for_all_steps(rows, placed.sound) for rows in marginals(predictions))
     segments = []
     idle_of_step = None
     if idle is not None:
+        # A damaged step is in no segment either.
         idle_of_step = np.ones(len(placed.sound))
         idle_of_step[placed.sound] = idle
     for run in merge(pairs, placed.sound, settings, idle_of_step, idle_threshold):
@@ -263,14 +265,13 @@ def build_timeline(
             clip["damaged"] = True
         clips.append(clip)
     # The last time is where the video ends.
-    return Timeline(video, fps, times[-1], damaged, segments, clips, made_from, late)
+    return Timeline(video, fps, times[-1], damaged, segments, clips, made_from, first_picture)
 
 
 def _for_all_steps(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
-    """Spread the rows of sound steps over all steps.
+    """Make probabilities for all steps, float32 [N, classes], from rows of the undamaged steps.
 
-    Returns:
-        Probabilities, float32 [N, classes]; 0 where a step is not sound.
+    A damaged step has zeros.
     """
     rows = np.zeros((len(sound), log_probs.shape[1]), np.float32)
     rows[sound] = log_probs.exp().numpy()
@@ -306,13 +307,13 @@ def beside(tsv: str | os.PathLike, suffix: str) -> Path:
 
 
 def as_json(timeline: Timeline) -> dict[str, Any]:
-    """Return all of a timeline as JSON has it, with the best classes of every clip."""
+    """Make the content of the JSON file: all of a timeline, with the best classes of every clip."""
     return {
         "format": FORMAT,
         "video": timeline.video,
         "fps": round(timeline.fps, 6),
         "duration": round(timeline.duration, 3),
-        "first_picture": round(timeline.late, 3),
+        "first_picture": round(timeline.first_picture, 3),
         "judged": timeline.judged,
         "made_from": dict(timeline.made_from),
         "damaged": [[round(second, 3) for second in stretch] for stretch in timeline.damaged],
@@ -324,7 +325,7 @@ def as_json(timeline: Timeline) -> dict[str, Any]:
 
 
 def as_activitynet(timeline: Timeline) -> dict[str, Any]:
-    """Return the actions in ActivityNet's format, as segments and as predictions at once.
+    """Make the content of the ActivityNet file: the actions as segments and as predictions.
 
     A `label_id` is the number of the pair in the model. `database` is what ActionFormer
     (`load_gt_seg_from_json`) and OpenTAD read as segments of a video; `results` is what OpenTAD's
@@ -380,13 +381,13 @@ def write_detections(
         ]
         for content in contents
     }
-    head = {"version": "0.2", "challenge": "action_detection"}
-    levels = {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
-    write_text(out, json.dumps(head | levels | {"results": results}) + "\n")
+    head: dict[str, Any] = {"version": "0.2", "challenge": "action_detection"}
+    head |= {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
+    write_text(out, json.dumps(head | {"results": results}) + "\n")
 
 
 def as_vtt(timeline: Timeline) -> str:
-    """Return captions for a player (WebVTT, W3C): the actions and the damaged stretches."""
+    """Make the captions for a player (WebVTT, W3C): the actions and the damaged stretches."""
     cues = [
         (segment.start, segment.stop, f"{segment.action} {100 * segment.probability:.0f} %")
         for segment in timeline.segments

@@ -1,9 +1,9 @@
-"""The model that looks at whole videos, and a score of "nothing happens here" for its clips.
+"""The model that predicts whole videos, and a background score: whether nothing happens in a clip.
 
-The score is learned from the gaps between the segments of train. It needs no labels beside the
-segments, and no pass of its own over a video: it is a logistic regression on the scores that the
-model gives for a clip anyway. Its threshold is chosen on val, so it is a file of its own: the model
-must not depend on val.
+The background score is learned from the gaps between the segments of train. It needs no labels
+beside the segments, and no pass of its own over a video: it is a logistic regression on the scores
+that the model gives for a clip anyway. Its threshold is chosen on val, so it is a file of its own:
+the model must not depend on val.
 """
 
 import json
@@ -45,7 +45,7 @@ FLOOR = -30.0
 
 
 log = logging.getLogger(__name__)
-# At most this many segments, and this many pieces of gaps, are looked at in a video.
+# At most this many segments, and this many pieces of gaps, become clips of a video.
 MOST_CLIPS = 20
 # A piece of a gap has at least this many frames.
 SHORTEST_GAP = 13
@@ -53,7 +53,7 @@ SHORTEST_GAP = 13
 
 @dataclass(frozen=True)
 class Background:
-    """A logistic regression that scores how sure it is that nothing happens in a clip.
+    """A logistic regression whose score is how sure it is that nothing happens in a clip.
 
     Attributes:
         format: `FORMAT`.
@@ -112,8 +112,11 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
         A weight for each output, and the bias.
     """
     values = rows.double().clamp(min=FLOOR)
-    mean, spread = values.mean(dim=0), values.std(dim=0) + 1e-6
-    values, truth = (values - mean) / spread, torch.from_numpy(gaps).double()
+    mean = values.mean(dim=0)
+    # An output that is the same for all clips must not be divided by 0.
+    deviation = values.std(dim=0) + 1e-6
+    values = (values - mean) / deviation
+    truth = torch.from_numpy(gaps).double()
     sample_weights = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth).mean())
     # The last weight is the bias.
     weights = torch.zeros(values.shape[1] + 1, dtype=torch.float64, requires_grad=True)
@@ -129,10 +132,10 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
         return total
 
     optimizer.step(loss)
-    # The learned weights are for standardised values. For the log-probabilities themselves, each
-    # weight is divided by the spread, and the bias takes up the means.
+    # These weights are for standardised values. For the log-probabilities themselves, each weight
+    # is divided by the standard deviation, and the bias takes up the means.
     learned = weights.detach()
-    scaled = learned[:-1] / spread
+    scaled = learned[:-1] / deviation
     return scaled.tolist(), float(learned[-1] - scaled @ mean)
 
 
@@ -179,6 +182,7 @@ class ModelInUse:
         names: ClassNames | None = None,
         background: str | os.PathLike | None = None,
     ):
+        """Read the model file and the background, and check the class names."""
         self.path = Path(path)
         self.trained: TrainedModel = load_model(path)
         self.digest = digest(path)
@@ -232,7 +236,8 @@ def learn_background(
     files_of_participant = {
         Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)
     }
-    rows, gaps = {}, {}
+    rows = {}
+    gaps = {}
     for split in ("train", "val"):
         examples = list(_examples(model, segments[split], clean[split], root, files_of_participant))
         gaps[split] = np.array([is_gap for _, _, labels in examples for is_gap in labels], bool)
@@ -297,8 +302,10 @@ def _examples(
         try:
             scanned = scanned_video(video, participant, root, *files_of_participant[participant])
         except (KeyError, EpicError):
+            # The participant is excluded, or the video cannot be read.
             continue
-        frames, length = scanned.index.frames, clip_frames(model.pipeline, scanned.index.fps, None)
+        frames = scanned.index.frames
+        length = clip_frames(model.pipeline, scanned.index.fps, window=None)
         # A gap lies between two segments, so the time before the first segment and after the last
         # one counts as busy.
         busy = [(0, int(rows["start"].min())), (int(rows["stop"].max()), frames)]
@@ -309,8 +316,9 @@ def _examples(
             for start in range(gap_start, gap_stop, length)
             if min(start + length, gap_stop) - start >= SHORTEST_GAP
         ]
-        actions = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]].to_numpy().tolist()
-        actions, gaps = _thinned(actions), _thinned(gaps)
+        own_rows = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]]
+        actions = _thinned(own_rows.to_numpy().tolist())
+        gaps = _thinned(gaps)
         starts, stops = np.array([*actions, *gaps], np.int64).reshape(-1, 2).T
         # These clips are no steps of a timeline, so stride and duration mean nothing here.
         sound = np.ones(len(starts), bool)
@@ -321,5 +329,5 @@ def _examples(
 
 
 def _thinned(spans: list[list[int]]) -> list[list[int]]:
-    """Take every n-th of some [start, stop), the least n that leaves at most `MOST_CLIPS`."""
+    """Take every n-th of these [start, stop), with the least n that leaves at most `MOST_CLIPS`."""
     return spans[:: max(1, math.ceil(len(spans) / MOST_CLIPS))]

@@ -49,7 +49,7 @@ def make_timeline(
     """Predict a whole video and write its timeline.
 
     Finished clips are kept in `{video}.shards` beside the outputs until all are done, so an
-    interrupted run goes on where it was and ends in the same files.
+    interrupted run is resumed and ends in the same files.
 
     Args:
         video: The scanned video.
@@ -98,7 +98,7 @@ def make_timeline(
         names=model.names,
         settings=settings,
         made_from=made_from(model, video.file, settings),
-        late=video.index.late,
+        first_picture=video.index.late,
         idle=idle,
         idle_threshold=model.background.threshold if model.background else 1.0,
     )
@@ -113,9 +113,9 @@ def make_timeline(
 def made_from(
     model: ModelInUse, file: str | os.PathLike, settings: TimelineSettings
 ) -> dict[str, Any]:
-    """Return what a timeline depends on: model, background, names, video file and settings.
+    """Collect what a timeline depends on: model, background, names, video file and settings.
 
-    A timeline with the same record need not be made again.
+    A timeline that has the same content under `made_from` need not be made again.
     """
     state = Path(file).stat()
     return {
@@ -221,9 +221,12 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         )
     # The sheet allows names of up to 100 letters, digits, `_` and `-` (`base.names.NAME`).
     safe_name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
-    seconds = float(index.times[-1]) + 1 / index.fps
     video = Video(
-        safe_name, participant_id=safe_name, split="test", fps=index.fps, duration=seconds
+        safe_name,
+        participant_id=safe_name,
+        split="test",
+        fps=index.fps,
+        duration=float(index.times[-1]) + 1 / index.fps,
     )
     link = video.path(work)
     make_folder(link.parent)
@@ -238,23 +241,23 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     )
     if not row.readable:
         raise FrameError(f"{path}: {row.reason}; expected a video that can be decoded")
-    stored_index = load_index(index_path(work, safe_name), safe_name)
     return ScannedVideo(
         name=path.stem,
         root=work,
         path=os.fspath(video.path()),
         index_dir=work,
-        index=stored_index,
+        index=load_index(index_path(work, safe_name), safe_name),
         row=row,
     )
 
 
 def _is_made(tsv: Path, made_from: dict) -> bool:
-    """Tell whether all files of a timeline are there, with the same record `made_from`."""
+    """Tell whether all files of a timeline exist and were made from the same inputs."""
     if not all(beside(tsv, suffix).is_file() for suffix in SUFFIXES):
         return False
     try:
         content = read_json(beside(tsv, ".json"))
     except (OSError, ValueError):
+        # A file that cannot be read is made again.
         return False
     return isinstance(content, dict) and content.get("made_from") == made_from

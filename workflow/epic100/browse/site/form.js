@@ -5,7 +5,8 @@
 epic.form = (() => {
   const { at, segments: s, make, choices, thousands } = epic;
   const form = at("filter");
-  const VIEW = ["run", "tab", "task", "count", "kind", "measure", "sort", "order", "lines"];
+  // A field with `data-view` chooses a view; it filters nothing, and Clear leaves it as it is.
+  const isFilter = (name) => !("view" in form.elements[name].dataset);
   // What the views choose, as text; an address may hold anything.
   const SHAPES = { cell: /^(verb|noun):\d*:!?[\d,]*$/, sure: /^(action|verb|noun):\d+:\d+$/ };
   let typed = false; // whether the last step of the history is of typing
@@ -91,7 +92,7 @@ epic.form = (() => {
 
   return {
     fields: form.elements, values, note, restore, set,
-    filters: () => moved().filter(([name]) => !VIEW.includes(name)),
-    clear: () => set(Object.fromEntries([...names].filter((name) => !VIEW.includes(name)).map((name) => [name, first[name] ?? ""]))),
+    filters: () => moved().filter(([name]) => isFilter(name)),
+    clear: () => set(Object.fromEntries([...names].filter(isFilter).map((name) => [name, first[name] ?? ""]))),
   };
 })();

@@ -10,7 +10,10 @@
   let shown = null;
   let drawn = ""; // what the open view shows
 
-  tabs.forEach((tab, place) => tab.setAttribute("aria-controls", panels[place].id));
+  tabs.forEach((tab, place) => {
+    tab.setAttribute("aria-controls", panels[place].id);
+    panels[place].setAttribute("aria-labelledby", tab.id);
+  });
   at("tabs").append(...tabs);
   at("filters").open = wide.matches;
   summary.about();
@@ -57,9 +60,9 @@
     summary.draw(shown);
   }
 
-  const open = (tab) => form.set({ tab });
-  for (const tab of tabs) tab.addEventListener("click", () => open(tab.id.slice(4)));
-  epic.rove(tabs[0].parentElement, "[role=tab]", (tab) => open(tab.id.slice(4)));
+  const open = (tab) => form.set({ tab: tab.getAttribute("aria-controls") });
+  for (const tab of tabs) tab.addEventListener("click", () => open(tab));
+  epic.rove(at("tabs"), "[role=tab]", open);
 
   // What the views call when something was chosen.
   epic.page = {
@@ -88,7 +91,7 @@
   const letters = {
     j: () => move(1), k: () => move(-1), "+": () => timeline.zoom(2), "-": () => timeline.zoom(0.5), 0: () => timeline.zoom(0),
     "/": () => { at("filters").open = true; form.fields.text.focus(); }, s: () => at("star").click(), n: () => at("note").focus(),
-    ...Object.fromEntries(tabs.map((tab, place) => [place + 1, () => open(tab.id.slice(4))])),
+    ...Object.fromEntries(tabs.map((tab, place) => [place + 1, () => open(tab)])),
   };
   at("letters").checked = store.get("epic100 letters", true);
   at("letters").addEventListener("change", () => store.set("epic100 letters", at("letters").checked));
