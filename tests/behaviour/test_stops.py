@@ -1,0 +1,115 @@
+"""A training that is stopped inside an epoch, in each way that there is, ends in the same weights.
+
+A small kitchen is filmed and trained on by the rules, once without a stop. The same training runs
+again and is stopped four times, each time a bit later: Ctrl-C to all of the terminal, SIGTERM to
+Snakemake alone, SIGUSR1 as Slurm sends it, SIGKILL to everything. Each time the same command goes
+on. Its weights are equal to the bit, and no finished batch is done twice.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from support.checkout import ROOT, run_snakemake
+
+pytestmark = pytest.mark.slow
+SHEET = """video_id\tparticipant_id\tsplit\tfps\tduration
+P02_101\tP02\ttrain\t50\t24
+P02_102\tP02\tval\t50\t5
+"""
+TRAIN = {
+    "config": "config/x3d_demo.py",
+    "from_scratch": True,
+    "epochs": 2,
+    "batch_size": 1,
+    # It saves a checkpoint after each batch, and keeps them all.
+    "checkpoint": {"seconds": 0.001, "keep": 1000},
+    "options": {"default_hooks.stopper": {"type": "Stopper"}},
+}
+# Each row has the batch (of 22, in two epochs) in which a stop comes, the signal, and who gets it.
+STOPS = (
+    (3, signal.SIGINT, "group"),
+    (8, signal.SIGTERM, "snakemake"),
+    (14, signal.SIGUSR1, "training"),
+    (18, signal.SIGKILL, "group"),
+)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Path:
+    """The folder of the training that nothing stops."""
+    folder = tmp_path_factory.mktemp("straight")
+    (folder / "sheet.tsv").write_text(SHEET)
+    config = {
+        "annotations": {"test": None},
+        "videos": {"root": "videos", "sheet": "sheet.tsv"},
+        "minikitchen": {"seed": 3, "damage": {}},
+        "modules": {"folder": str(Path(__file__).with_name("modules")), "imports": ["stopper"]},
+        "train": TRAIN,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run_snakemake(*words(folder))
+    return folder
+
+
+def words(folder: Path) -> list[str]:
+    """The arguments of Snakemake that train the model of a folder."""
+    where = ["--directory", str(folder), "--configfile", str(folder / "config.yaml")]
+    return ["results/model.pth", *where]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of the finished model of a folder."""
+    model = torch.load(folder / "results/model.pth", weights_only=True)
+    return model["state_dict"]
+
+
+def batches(folder: Path) -> dict[int, int]:
+    """The time at which each checkpoint was written, by the number of finished batches."""
+    paths = (folder / "results/work_dirs").glob("*/*/iter_*.pth")
+    return {int(path.stem.removeprefix("iter_")): path.stat().st_mtime_ns for path in paths}
+
+
+def stop(folder: Path, batch: int, number: int, whom: str) -> int:
+    """Start the training, have it stopped by a signal inside a batch, and return the exit code."""
+    (folder / "stop.json").write_text(json.dumps([batch, number, whom]))
+    if whom == "training":
+        return run_snakemake(*words(folder), well=False).returncode
+    command = [sys.executable, "-m", "snakemake", *words(folder)]
+    with open(folder / "said.txt", "a") as said:
+        return subprocess.run(
+            command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True, timeout=1500
+        ).returncode
+
+
+@pytest.mark.thorough
+def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straight, tmp_path):
+    folder = tmp_path / "stopped"
+    shutil.copytree(straight, folder)
+    shutil.rmtree(folder / "results/work_dirs")
+    for path in folder.glob("results/*.*"):
+        path.unlink()
+    done: dict[int, int] = {}
+    for batch, number, whom in STOPS:
+        assert stop(folder, batch, number, whom) != 0
+        assert not (folder / "stop.json").exists() and not (folder / "results/model.pth").exists()
+        now = batches(folder)
+        assert done.items() <= now.items(), f"{number.name}: batches were done twice"
+        # A training that gets a signal ends its batch and saves. A killed one leaves the checkpoint
+        # before.
+        assert max(now) == batch - (number == signal.SIGKILL)
+        done = now
+    run_snakemake(*words(folder))
+    assert done.items() <= batches(folder).items() and batches(folder).keys() == set(range(1, 23))
+    expected, stopped = weights(straight), weights(folder)
+    assert expected.keys() == stopped.keys()
+    assert all(torch.equal(value, stopped[name]) for name, value in expected.items())
+    # The table has a header and two epochs.
+    assert (folder / "results/training.tsv").read_text().count("\n") == 3
