@@ -1,4 +1,4 @@
-"""A small lab: a folder in which the library has done every stage up to the clean lists."""
+"""Make a small lab: videos, annotations, scans and clean lists, by the library. No test is here."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
