@@ -198,7 +198,7 @@ class Floor:
         self._decoders: dict[str, Any] = {}
 
     def load(self, clip: Clip) -> int:
-        """Read the packets of a clip from key frames to the last wanted picture; count their bytes."""
+        """Read the packets of a clip, up to the last wanted picture, and count their bytes."""
         path = Path(clip.path)
         index = load_index(index_path(self._scan, path.parent.name), path.stem)
         pts = index.pts[np.unique(clip.frames)]
