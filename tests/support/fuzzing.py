@@ -1,8 +1,8 @@
-"""Readers of strangers' bytes, honest files for each, and changes to them. No test in here.
+"""Readers of files from strangers, valid files for each reader, and changes to them. No test here.
 
-The bytes of a file are changed at random, or it is taken apart and built again with one rule broken
-(`crafted`). Readers use what they have read, as a run would. Used by tests/attacks/test_fuzzing.py
-for seconds, and by benchmarks/fuzz.py for as long as asked.
+Either random bytes of a file are changed, or its contents are read, changed in one place and
+written again (`crafted`). Readers use the contents as a run would. tests/attacks/test_fuzzing.py
+uses this module for seconds, and benchmarks/fuzz.py for as long as asked.
 """
 
 import io
@@ -52,8 +52,10 @@ from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
 from support.crafted import broken, members_of, odd_array, saved, zip_of
+from support.decoder_stand_in import FRAMES
 from support.made_index import index_at
 from support.scanned import inspect
+from support.tricky_videos import encode
 
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\t" + "0a" * 16 + "\n"
@@ -77,11 +79,13 @@ BITS = (
 
 
 def change(data: bytes, rng: random.Random) -> bytes:
-    """`data` with one to six changes: bits, bytes, numbers, pieces moved, doubled or cut."""
+    """Make one to six changes: of bits, bytes and numbers, or pieces removed or repeated."""
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
-        at, length = rng.randrange(len(data) + 1), rng.choice((1, 2, 4, 16, 64, 1000))
+        at = rng.randrange(len(data) + 1)
+        length = rng.choice((1, 2, 4, 16, 64, 1000))
         piece = data[at : at + length]
-        taken, new = rng.choice(
+        # Each change removes a number of bytes and puts others in their place.
+        removed, new = rng.choice(
             (
                 (1, bytes(byte ^ 1 << rng.randrange(8) for byte in piece[:1])),
                 (length, rng.randbytes(length)),
@@ -92,12 +96,12 @@ def change(data: bytes, rng: random.Random) -> bytes:
                 (4, struct.pack(rng.choice("<>") + "I", rng.choice((0, 1, 2**31, 2**32 - 1)))),
             )
         )
-        data = data[:at] + new + data[at + taken :]
+        data = data[:at] + new + data[at + removed :]
     return data
 
 
 def inside(end: str) -> Callable[[bytes, random.Random], bytes]:
-    """Change a member of a zip whose name has this end, with checksums that fit again."""
+    """Return a change of a member of a zip whose name has this end; its checksum is made anew."""
 
     def change_member(data: bytes, rng: random.Random) -> bytes:
         members = members_of(data)
@@ -111,20 +115,29 @@ def inside(end: str) -> Callable[[bytes, random.Random], bytes]:
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, honest bytes for it, and what it may raise."""
+    """A reader of files to be attacked.
+
+    Attributes:
+        read: The reader.
+        seeds: Makes valid files for the reader, in a folder, and returns their bytes.
+        raises: The errors that the reader may raise.
+        change: Makes a changed file from a valid one.
+    """
 
     read: Callable[[Path], object]
     seeds: Callable[[Path], list[bytes]]
     raises: tuple[type[BaseException], ...] = (EpicError,)
-    suffix: str = ".bin"
     change: Callable[[bytes, random.Random], bytes] = change
 
 
-def text(*texts: str) -> Callable[[Path], list[bytes]]:
-    return lambda folder: [t.encode() for t in texts]
+def text(content: str) -> Callable[[Path], list[bytes]]:
+    """Return the seeds of a reader of texts: this text."""
+    return lambda folder: [content.encode()]
 
 
 def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
+    """Return the seeds of a reader of other files: the file `name` as `make` writes it."""
+
     def seeds(folder: Path) -> list[bytes]:
         make(folder / name)
         return [(folder / name).read_bytes()]
@@ -182,7 +195,7 @@ def _read_config(path: Path) -> object:
 
 
 def write_small_features(path: Path) -> None:
-    """Features of two seconds, the first row damaged."""
+    """Write features of two seconds, the first row damaged."""
     rows = np.arange(4)
     made_from = {"encoder": "", "model": "ab", "load_from": None, "stride": 0.5, "window": 1.0}
     clips = np.stack([rows, rows + 9], axis=1)
@@ -206,7 +219,7 @@ def _use_stamp(path: Path) -> object:
 
 
 def _use_index(path: Path) -> object:
-    """Ask an index all that clips, timelines and cleaning ask, and read frames by it."""
+    """Use an index as clips, timelines and cleaning do, and read frames by it."""
     index, film = load_index(path, "P01_01"), path.parent / "v.MP4"
     if not film.exists():
         _film(path.parent)
@@ -234,58 +247,42 @@ def _read_h264(path: Path) -> object:
 def _read_boxes(path: Path) -> object:
     data = path.read_bytes()
 
-    def read_at(at: int, count: int) -> bytes:
-        return data[at : at + count]
+    def read_at(start: int, count: int) -> bytes:
+        return data[start : start + count]
 
-    return (
-        [*boxes_of(read_at, 0, len(data))],
-        matroska_bytes(read_at),
-    )
+    return list(boxes_of(read_at, 0, len(data))), matroska_bytes(read_at)
 
 
 def _film(path: Path) -> list[bytes]:
-    from support.decoder_stand_in import FRAMES
-    from support.tricky_videos import encode
-
     return [encode(path / "v.MP4", FRAMES, movflags="faststart").read_bytes()]
 
 
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(data)) as arrays:
-        return dict(arrays)
-
-
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+def build_arrays(data: bytes, rng: random.Random) -> bytes:
+    """Change one array of a `.npz`, or one value of the JSON in it."""
+    with np.load(io.BytesIO(data)) as stored:
+        arrays = dict(stored)
+    name = rng.choice(list(arrays))
+    if str(arrays[name]).startswith("{"):
+        arrays[name] = np.array(build_json(str(arrays[name]).encode(), rng).decode())
+    else:
+        arrays[name] = odd_array(rng, arrays[name])
     np.savez(buffer := io.BytesIO(), **arrays)
     return buffer.getvalue()
 
 
-def build_arrays(data: bytes, rng: random.Random) -> bytes:
-    """A `.npz` with one array changed, or one value of its JSON."""
-    arrays = _arrays(data)
-    name = rng.choice(list(arrays))
-    if arrays[name].dtype.kind == "U" and str(arrays[name])[:1] == "{":
-        arrays[name] = np.array(
-            json.dumps(broken(json.loads(str(arrays[name])), rng), skipkeys=True)
-        )
-    else:
-        arrays[name] = odd_array(rng, arrays[name])
-    return _npz(arrays)
-
-
 def build_tensors(data: bytes, rng: random.Random) -> bytes:
-    """A tensor file in the new or the old format with one tensor or value changed."""
+    """Change one tensor or value of a tensor file, and write it in the new or the old format."""
     content = broken(torch.load(io.BytesIO(data), weights_only=True), rng)
     return saved(content, _use_new_zipfile_serialization=rng.random() < 0.8)
 
 
 def build_json(data: bytes, rng: random.Random) -> bytes:
-    """JSON with one value changed."""
+    """Change one value of JSON."""
     return json.dumps(broken(json.loads(data), rng), skipkeys=True).encode()
 
 
 def _moov(folder: Path) -> list[bytes]:
-    """The index of a real MP4 without its pictures."""
+    """Make an MP4 that ends where its pictures would begin, behind its index."""
     data = _film(folder)[0]
     return [data[: data.index(b"mdat") + 4]]
 
@@ -368,8 +365,8 @@ FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicErro
 
 
 def attempt(target: Target, data: bytes, folder: Path) -> None:
-    """Read `data` as a file of `target`. Raises what the reader must not raise."""
-    path = folder / f"input{target.suffix}"
+    """Read `data` as a file of `target`; only errors that the reader must not raise are raised."""
+    path = folder / "input.bin"
     path.write_bytes(data)
     with np.errstate(all="ignore"):
         try:
