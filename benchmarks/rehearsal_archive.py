@@ -4,11 +4,9 @@ One film of each rate is encoded, and each video repeats its packets. Files that
 so the same call goes on after a full disk or a kill.
 """
 
-import csv
 import errno
-import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +14,8 @@ from pathlib import Path
 import yaml
 from archive_files import repeated
 
+from epic100.minikitchen import write_annotations
 from epic100.minikitchen.damage import truncate
-from epic100.minikitchen.kitchen import COLUMNS, TEST_COLUMNS
 from epic100.video.sheet import Video, read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,10 +26,7 @@ from support.lab import write_sheet  # noqa: E402
 from support.packets import rewrite, write_film  # noqa: E402
 
 SHEET = ROOT / "config/videos.tsv"
-VERBS = {0: "take", 1: "put", 2: "wash", 3: "open"}
-NOUNS = {0: "tap", 1: "spoon", 2: "plate", 3: "cupboard"}
 CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
-LISTS = ("tail_verbs", "tail_nouns", "unseen_participant_ids_validation")
 # One participant in twelve is absent, and about twenty videos are damaged.
 ABSENT_EVERY, DAMAGED = 12, 20
 # A group has 25 pictures, and damage replaces 3,000 bytes by zeros.
@@ -165,7 +160,7 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
     videos = videos_of(size)
     try:
         if not official:
-            annotate(folder / "csv", videos, seed)
+            write_annotations(videos, folder / "csv", seed)
         make_videos(folder, size, videos, seed)
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -231,52 +226,3 @@ def copy(path: Path, film: Path, source: Video, name: str, size: Size) -> None:
         truncate(path, 2 / 3)
     elif name in size.damaged:
         overwrite(path, length // 2, bytes(ZEROS))
-
-
-def annotate(folder: Path, videos: list[Video], seed: int) -> None:
-    """Write made-up segments and lists under the official names and columns."""
-    tables: dict[str, list[tuple]] = {split: [] for split in CSVS}
-    for video in videos:
-        tables[video.split] += segments(video, random.Random(f"{seed} {video.video_id}"))
-    for split, name in CSVS.items():
-        columns = TEST_COLUMNS if split == "test" else COLUMNS
-        rows = [row[: len(columns)] for row in sorted(tables[split])]
-        write_table(folder / f"EPIC_100_{name}.csv", columns, rows)
-    seen = {video.participant_id for video in videos if video.split == "train"}
-    unseen = {video.participant_id for video in videos if video.split == "val"} - seen
-    lists = (("verb", [max(VERBS)]), ("noun", [max(NOUNS)]), ("participant_id", unseen))
-    for name, (column, values) in zip(LISTS, lists, strict=True):
-        write_table(folder / f"EPIC_100_{name}.csv", (column,), [(v,) for v in sorted(values)])
-
-
-def segments(video: Video, rng: random.Random) -> Iterator[tuple]:
-    """Draw the rows of a video; frames count on the annotation clock, as in the official files."""
-    clock = 50 if len(video.video_id.split("_")[1]) == 3 else 60
-    start, number = rng.uniform(0, 0.3), 0
-    while (stop := start + rng.uniform(0.4, 1.2)) < video.duration:
-        verb, noun = rng.choice(list(VERBS)), rng.choice(list(NOUNS))
-        ends = [f"00:{int(s) // 60:02}:{s % 60:05.2f}" for s in (start, stop)]
-        yield (
-            f"{video.video_id}_{number}",
-            video.participant_id,
-            video.video_id,
-            ends[0] + "0",
-            *ends,
-            int(start * clock) + 1,
-            int(stop * clock) + 1,
-            f"{VERBS[verb]} {NOUNS[noun]}",
-            VERBS[verb],
-            verb,
-            NOUNS[noun],
-            noun,
-            [NOUNS[noun]],
-            [noun],
-        )
-        start, number = stop + rng.uniform(-0.1, 0.2), number + 1
-
-
-def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    """Write a table with a header, separated by commas."""
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "w", newline="") as handle:
-        csv.writer(handle).writerows([columns, *rows])
