@@ -145,51 +145,52 @@ def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[byt
     return seeds
 
 
-def _model(path: Path) -> None:
+def _write_model(path: Path) -> None:
     weights = {"cls_head.fc2.weight": torch.zeros(2, 3), "a": torch.ones(4)}
-    save_model(TrainedModel(weights, PAIRS, 97, 300, _parsed(), {"split": "train"}), path)
+    save_model(TrainedModel(weights, PAIRS, 97, 300, _parse_config(), {"split": "train"}), path)
 
 
-def _predictions(path: Path) -> None:
+def _write_predictions(path: Path) -> None:
     scores, made_by = torch.zeros(1, 2), {"split": "train"}
     write_predictions(Predictions("val", ["P01_01_0"], scores, PAIRS, 97, 300, made_by), path)
 
 
-def _entries() -> list[dict]:
+def _make_entries() -> list[dict]:
     return build(["P01_01_0", "P01_01_1"], torch.randn(2, 4), torch.randn(2, 5))
 
 
-def _checkpoint(path: Path) -> None:
+def _write_checkpoint(path: Path) -> None:
     meta = {"epoch": 3, "cfg": CONFIG}
     path.write_bytes(saved({"state_dict": {"module.a": torch.ones(3)}, "meta": meta}))
 
 
-def _own_checkpoint(path: Path) -> None:
+def _write_own_checkpoint(path: Path) -> None:
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, path)
 
 
-def _index(path: Path) -> None:
+def _write_index(path: Path) -> None:
     film = path.parent / "v.MP4"
-    film.write_bytes(_film(path.parent)[0])
+    film.write_bytes(_encode_film(path.parent)[0])
     write_indexes({"P01_01": build_index(film)}, path)
 
 
-def _scan_table(path: Path) -> None:
+def _write_scan_table(path: Path) -> None:
     row = ScanRow("P01_01", "damaged", fps=50.0, frames=90, damaged=[(3, 9)], reason="torn")
     write_scan_table([row, ScanRow("P01_02", "missing", reason="no file")], path)
 
 
 def read_csv(path: Path) -> object:
+    """Read the annotations of P01_01 in a train CSV."""
     videos = {"P01_01": Video("P01_01", "P01", "train", 50.0, 60.0)}
     return load_annotations(path, videos, split="train", classes=CLASSES)
 
 
-def _parsed(text: str = CONFIG) -> Config:
+def _parse_config(text: str = CONFIG) -> Config:
     return parse_config(text, "model.pth", "train again")
 
 
 def _read_config(path: Path) -> object:
-    config = _parsed(path.read_bytes().decode("utf-8", "replace"))
+    config = _parse_config(path.read_bytes().decode("utf-8", "replace"))
     clean_model(config.get("model"), "model.pth")
     return clean_pipeline(test_pipeline_of(config, "model.pth"), "model.pth")
 
@@ -222,7 +223,7 @@ def _use_index(path: Path) -> object:
     """Use an index as clips, timelines and cleaning do, and read frames by it."""
     index, film = load_index(path, "P01_01"), path.parent / "v.MP4"
     if not film.exists():
-        _film(path.parent)
+        _encode_film(path.parent)
     for each in (index, replace(index, direct=False)):
         with closing(VideoReader(film, each)) as reader:
             first = each.frames_between(0.1, 0.2)[0]
@@ -253,7 +254,7 @@ def _read_boxes(path: Path) -> object:
     return list(boxes_of(read_at, 0, len(data))), matroska_bytes(read_at)
 
 
-def _film(path: Path) -> list[bytes]:
+def _encode_film(path: Path) -> list[bytes]:
     return [encode(path / "v.MP4", FRAMES, movflags="faststart").read_bytes()]
 
 
@@ -281,9 +282,9 @@ def build_json(data: bytes, rng: random.Random) -> bytes:
     return json.dumps(broken(json.loads(data), rng), skipkeys=True).encode()
 
 
-def _moov(folder: Path) -> list[bytes]:
+def _encode_index(folder: Path) -> list[bytes]:
     """Make an MP4 that ends where its pictures would begin, behind its index."""
-    data = _film(folder)[0]
+    data = _encode_film(folder)[0]
     return [data[: data.index(b"mdat") + 4]]
 
 
@@ -307,61 +308,73 @@ TARGETS: dict[str, Target] = {
     ),
     "segments": Target(read_segments, text(SEGMENTS)),
     "pairs": Target(read_pairs, text("pair_id\tverb\tnoun\tcount\n0\t1\t2\t3\n1\t4\t5\t6\n")),
-    "scan table": Target(read_scan_table, made("a.tsv", _scan_table)),
+    "scan table": Target(read_scan_table, made("a.tsv", _write_scan_table)),
     "config": Target(_read_config, text(CONFIG)),
-    "model": Target(load_model, made("a.pth", _model)),
-    "model, inside": Target(load_model, made("b.pth", _model), change=in_pickle),
-    "predictions": Target(lambda p: read_predictions(p, "val"), made("c.pt", _predictions)),
+    "model": Target(load_model, made("a.pth", _write_model)),
+    "model, inside": Target(load_model, made("b.pth", _write_model), change=in_pickle),
+    "predictions": Target(lambda p: read_predictions(p, "val"), made("c.pt", _write_predictions)),
     "predictions, inside": Target(
-        lambda p: read_predictions(p, "val"), made("d.pt", _predictions), change=in_pickle
+        lambda p: read_predictions(p, "val"), made("d.pt", _write_predictions), change=in_pickle
     ),
-    "checkpoint, inside": Target(read_checkpoint, made("e.pth", _checkpoint), change=in_pickle),
+    "checkpoint, inside": Target(
+        read_checkpoint, made("e.pth", _write_checkpoint), change=in_pickle
+    ),
     "own checkpoint": Target(
-        lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _own_checkpoint)
+        lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _write_own_checkpoint)
     ),
     "kept result": Target(
         kept, made("k.npz", lambda p: keep(p, {"md5": ""}, index_at([0, 1], Fraction(1, 30))))
     ),
-    "submission": Target(_read_submission, made("a.pt", lambda p: write_tensors(_entries(), p))),
+    "submission": Target(
+        _read_submission, made("a.pt", lambda p: write_tensors(_make_entries(), p))
+    ),
     "submission, inside": Target(
-        _read_submission, made("f.pt", lambda p: write_tensors(_entries(), p)), change=in_pickle
+        _read_submission,
+        made("f.pt", lambda p: write_tensors(_make_entries(), p)),
+        change=in_pickle,
     ),
     "zip": Target(
         read_zip,
-        made("a.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+        made("a.zip", lambda p: write_zip(_make_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
     ),
     "zip, inside": Target(
         read_zip,
-        made("b.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+        made("b.zip", lambda p: write_zip(_make_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
         change=inside("test.json"),
     ),
-    "index": Target(lambda p: load_index(p, "P01_01"), made("a.npz", _index)),
+    "index": Target(lambda p: load_index(p, "P01_01"), made("a.npz", _write_index)),
     "index, inside": Target(
-        lambda p: load_index(p, "P01_01"), made("b.npz", _index), change=inside(".npy")
+        lambda p: load_index(p, "P01_01"), made("b.npz", _write_index), change=inside(".npy")
     ),
-    "index, built": Target(_use_index, made("c.npz", _index), change=build_arrays),
+    "index, built": Target(_use_index, made("c.npz", _write_index), change=build_arrays),
     "features": Target(_use_features, made("e.npz", write_small_features)),
     "features, built": Target(
         _use_features, made("f.npz", write_small_features), change=build_arrays
     ),
     "model, built": Target(
-        lambda p: load_model(p).outputs, made("g.pth", _model), change=build_tensors
+        lambda p: load_model(p).outputs, made("g.pth", _write_model), change=build_tensors
     ),
     "predictions, built": Target(
-        _use_predictions, made("h.pt", _predictions), change=build_tensors
+        _use_predictions, made("h.pt", _write_predictions), change=build_tensors
     ),
-    "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint), change=build_tensors),
+    "checkpoint, built": Target(
+        read_checkpoint, made("i.pth", _write_checkpoint), change=build_tensors
+    ),
     "submission, built": Target(
-        _read_submission, made("j.pt", lambda p: write_tensors(_entries(), p)), change=build_tensors
+        _read_submission,
+        made("j.pt", lambda p: write_tensors(_make_entries(), p)),
+        change=build_tensors,
     ),
     "stamp, built": Target(
         _use_stamp, text('{"clean list": "ab", "model.type": "X"}'), change=build_json
     ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
-    "mp4": Target(_read_boxes, _moov),
+    "mp4": Target(_read_boxes, _encode_index),
 }
 # FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.
-FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicError, MemoryError))}
+FILMS = {
+    "video": Target(lambda p: inspect(p, "P01_01"), _encode_film, raises=(EpicError, MemoryError))
+}
 
 
 def attempt(target: Target, data: bytes, folder: Path) -> None:
