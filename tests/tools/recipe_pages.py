@@ -313,8 +313,8 @@ def gflops(config: Config) -> float:
 
 def hours(config: Config) -> float:
     """Estimate the hours of all epochs on an A100 by FLOPs (docs/evidence/training_cost.md)."""
-    # A training reaches 40 % of NVIDIA's FLOPs per second, and the backward pass takes two forward
-    # passes.
+    # The estimate assumes 40 % of the FLOPs per second that NVIDIA states, and that a backward pass
+    # takes two forward passes.
     flops_per_second = 0.4 * {"bf16": 312e12, "fp32": 156e12}[precision_of(config)]
     flops = 3 * 1e9 * gflops(config) * SEGMENTS * config.train_cfg.max_epochs
     return flops / flops_per_second / 3600
