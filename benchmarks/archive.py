@@ -1,4 +1,4 @@
-"""What a clip costs out of an archive of many long files, by the way it is read.
+"""Measure what it costs to read a clip from an archive of many long files, in several ways.
 
     python benchmarks/archive.py [FOLDER] [--files 64] [--minutes 20] [--clips 40] [--only ours]
 
@@ -10,11 +10,12 @@ lengths distributed like EPIC-100's.
 
 Each way reads the same frames in a process of its own, which may take 6 GB. The ways take turns,
 clip by clip, so that all see the machine's load. Full-size frames must have equal checksums.
-Ours, by place, opens each file first, as the first epoch does. The floor decodes the same packets
-from memory and converts nothing. Bytes are of /proc/self/io; "KB beyond" is what is read beyond the
-packets from the key frame to the last wanted one. "Containers" are how files are read whose packets
-cannot be read by their places, eight kept open, as for other libraries; decord keeps one. "Training
-size" is scaled, cropped, flipped and formatted. Prints a Markdown table and one JSON line.
+"Ours" reads packets by their places in the file, and opens each file first, as the first epoch
+does. "Ours, containers" reads files whose packets cannot be read by their places; it keeps eight
+open, as other libraries do, but decord keeps one. The floor decodes the same packets from memory
+and converts nothing. "Training size" is scaled, cropped, flipped and formatted. Bytes are those of
+/proc/self/io; "KB beyond" counts those that are read beyond the packets from the key frame to the
+last wanted one. Prints a Markdown table and one JSON line.
 """
 
 import argparse
@@ -49,9 +50,9 @@ from epic100.video.index_file import index_path, load_index
 CLIP, INTERVAL, WARM_UP = 13, 6, 2
 # The logarithm of a segment's seconds has this mean and this deviation.
 LENGTHS = np.log(1.96), 0.9
-# So many files are kept open. With decord, two of them take 5 GB and eight take over 6.
+# This many files stay open. With decord, two of them take 5 GB and eight take over 6.
 KEPT, DECORDS = 8, 1
-# The process of a way may take so many bytes.
+# The process of a way may take this many bytes.
 MOST_MEMORY = 6 << 30
 DENSE = {
     "type": "SampleFrames",
@@ -80,7 +81,7 @@ FULL = [{"type": "DecodeSegment"}]
 
 @dataclass(frozen=True)
 class Clip:
-    """A segment of a file and the frames that are read of it."""
+    """A segment of a file, in frames, and the frames of it that are read."""
 
     path: str
     start: int
@@ -88,7 +89,7 @@ class Clip:
     frames: list[int]
 
     def sample(self) -> dict[str, Any]:
-        """What the pipeline knows of it before its frames are read."""
+        """Make the sample that a pipeline gets before the frames are read."""
         return {
             "filename": self.path,
             "narration_id": "a_segment",
@@ -105,7 +106,7 @@ Read = Callable[[Clip], np.ndarray | list[np.ndarray] | None]
 
 
 def by_steps(first: Any, others: list[Any]) -> Read:
-    """Reads clips by steps of a pipeline; `first` opens the file."""
+    """Return a function that reads clips by steps of a pipeline; `first` opens the file."""
 
     def read(clip: Clip) -> np.ndarray | list[np.ndarray]:
         sample = first.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
@@ -117,7 +118,7 @@ def by_steps(first: Any, others: list[Any]) -> Read:
 
 
 def ours(scan: Path, paths: list[str], steps: list[dict]) -> Read:
-    """The pipeline's own steps."""
+    """Return a reader by the steps of this library."""
     opening = {"type": "OpenSegment", "index_dir": str(scan), "keep_open": KEPT}
     opened, *others = [TRANSFORMS.build(step) for step in (opening, *steps)]
     # The first epoch of a training opens each file, so the figures leave this cost out.
@@ -127,7 +128,7 @@ def ours(scan: Path, paths: list[str], steps: list[dict]) -> Read:
 
 
 def mmaction2(reader: str, steps: list[dict]) -> Read:
-    """MMAction2's own reader, `Decord` or `PyAV`, and steps after it: each clip opens a file."""
+    """Return a reader by MMAction2's steps `Decord` or `PyAV`, which open a file for each clip."""
     threads = {"num_threads": 1} if reader == "Decord" else {}
     pipeline = ({"type": f"{reader}Init", **threads}, {"type": f"{reader}Decode"}, *steps)
     first, *others = [TRANSFORMS.build(step) for step in pipeline]
@@ -135,7 +136,7 @@ def mmaction2(reader: str, steps: list[dict]) -> Read:
 
 
 def decord_kept() -> Read:
-    """decord with one file open."""
+    """Return a reader by decord, with one file open."""
     import decord
 
     kept = Kept(DECORDS, lambda path: decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1))
@@ -143,7 +144,7 @@ def decord_kept() -> Read:
 
 
 def torchcodec_kept() -> Read:
-    """torchcodec with some files open."""
+    """Return a reader by torchcodec, with some files open."""
     from torchcodec.decoders import VideoDecoder
 
     kept = Kept(KEPT, lambda path: VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1))
@@ -151,7 +152,7 @@ def torchcodec_kept() -> Read:
 
 
 def video_reader_kept() -> Read:
-    """video-reader-rs with some files open."""
+    """Return a reader by video-reader-rs, with some files open."""
     from video_reader import PyVideoReader
 
     kept = Kept(KEPT, lambda path: PyVideoReader(path, threads=1))
@@ -159,7 +160,7 @@ def video_reader_kept() -> Read:
 
 
 def to_training_size(make: Callable[[], Read]) -> Read:
-    """Full frames of another library, then MMAction2's own scaling, crop and flip."""
+    """Let MMAction2 scale, crop and flip the frames that another library reads."""
     read, steps = make(), [TRANSFORMS.build(step) for step in (*THEIRS, FORMAT)]
 
     def cropped(clip: Clip) -> np.ndarray:
@@ -173,13 +174,13 @@ def to_training_size(make: Callable[[], Read]) -> Read:
 
 
 class Kept:
-    """The last files of another library that were used."""
+    """The open files of another library, the last ones that were used."""
 
     def __init__(self, most: int, open_file: Callable[[str], Any]):
         self._most, self._open, self._files = most, open_file, OrderedDict[str, Any]()
 
     def get(self, path: str) -> Any:
-        """The open file; the one that was not used for longest is given up."""
+        """Return an open file; if there are too many, the one not used for longest is closed."""
         if path not in self._files:
             while len(self._files) >= self._most:
                 self._files.popitem(last=False)
@@ -197,7 +198,7 @@ class Floor:
         self._decoders: dict[str, Any] = {}
 
     def load(self, clip: Clip) -> int:
-        """Read its packets, from each key frame to the last wanted picture; return their bytes."""
+        """Read the packets of a clip, up to the last wanted picture, and count their bytes."""
         path = Path(clip.path)
         index = load_index(index_path(self._scan, path.parent.name), path.stem)
         pts = index.pts[np.unique(clip.frames)]
@@ -225,7 +226,7 @@ class Floor:
         return sum(packet.size for _, packets in groups for packet in packets)
 
     def __call__(self, clip: Clip) -> None:
-        """Decode them, without the pictures that nothing needs, as the reader does."""
+        """Decode the packets of a clip, without pictures that nothing needs, as our reader does."""
         decoder = self._decoders[clip.path]
         for times, packets in self._groups.pop(id(clip)):
             decoder.flush_buffers()
@@ -236,7 +237,7 @@ class Floor:
 
 
 def draw(folder: Path, kind: str, step: dict, count: int) -> list[Clip]:
-    """Clips of random segments, the same frames for originals and copies."""
+    """Draw clips of random segments, the same frames for originals and copies."""
     rng, files = np.random.default_rng(3), json.loads((folder / "files.json").read_text())
     clips = []
     np.random.seed(3)
@@ -252,7 +253,7 @@ def draw(folder: Path, kind: str, step: dict, count: int) -> list[Clip]:
 
 
 class Reader:
-    """Reads clips in a fork of this process, which has decoded nothing yet, one when it is told."""
+    """A fork of this process, before anything is decoded here, that reads clips when asked."""
 
     def __init__(self, make: Callable[[], Read], clips: list[Clip]):
         processes = multiprocessing.get_context("fork")
@@ -264,7 +265,7 @@ class Reader:
         self.missing = self._pipe.recv()
 
     def read(self, number: int) -> dict:
-        """What a clip costs: see `measure`."""
+        """Read a clip, and return its costs as `measure` does."""
         self._pipe.send(number)
         return self._pipe.recv()
 
@@ -289,9 +290,9 @@ def _child(pipe: Any, make: Callable[[], Read], clips: list[Clip]) -> None:
 
 
 def measure(read: Read, clip: Clip) -> dict:
-    """What a clip costs: CPU ms, bytes read, the process's memory; its checksum.
+    """Read a clip, and measure CPU time in ms, bytes read and peak memory; also its checksum.
 
-    Of the floor also the bytes of its packets, as `size`.
+    The floor also gives the bytes of its packets, as `size`.
     """
     size = read.load(clip) if isinstance(read, Floor) else 0
     # Reading /proc counts as a read too.
@@ -308,12 +309,12 @@ def measure(read: Read, clip: Clip) -> dict:
 
 
 def _bytes() -> int:
-    """Bytes that this process has read so far, from the cache too."""
+    """Return the bytes that this process has read so far, also from the cache."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
-    """The floors and the ways in which `only` is found, each with the same clips."""
+    """Measure the floors and the ways whose name has `only`, each with the same clips."""
     init_default_scope("mmaction")
     files = json.loads((folder / "files.json").read_text())["archive"]
     ways: dict[str, tuple[str, dict, Callable[[], Read]]] = {}
@@ -346,7 +347,7 @@ def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
     }
     for number in range(-WARM_UP, count):
         for name, reader in readers.items():
-            # These need a second for each clip of a long file, so they read fewer.
+            # These ways need a second for each clip of a long file, so they read fewer.
             slow = name.startswith(("original: decord", "original: MMAction2 stock"))
             if reader.missing or number >= (max(3, count // 3) if slow else count):
                 continue
@@ -391,7 +392,7 @@ def _require_equal_frames(rows: dict[str, list[dict]]) -> None:
 
 
 def table(figures: dict[str, dict]) -> str:
-    """The figures as Markdown."""
+    """Write the figures as a Markdown table."""
     rows = []
     for name, row in figures.items():
         if "missing" in row:
@@ -404,7 +405,7 @@ def table(figures: dict[str, dict]) -> str:
 
 
 def arguments(about: str) -> argparse.ArgumentParser:
-    """The arguments of a benchmark that `archive_of` understands."""
+    """Make a parser of the arguments that `archive_of` needs."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--files", type=int, default=8)
@@ -416,7 +417,7 @@ def arguments(about: str) -> argparse.ArgumentParser:
 
 @contextmanager
 def archive_of(given: argparse.Namespace) -> Iterator[Path]:
-    """The folder of the archive, which is made unless it is there."""
+    """Yield the folder of the archive, which is made unless it exists."""
     with tempfile.TemporaryDirectory() as name:
         folder = (given.folder or Path(name)).resolve()
         if not (folder / "files.json").exists():
@@ -425,7 +426,7 @@ def archive_of(given: argparse.Namespace) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Make the archive, unless it is there, and compare."""
+    """Make the archive, unless it exists, and compare."""
     parser = arguments(__doc__)
     parser.add_argument("--only", default="", help="a pattern of the ways beside the floors")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Films, archives of long files and folders to train in: what the benchmarks read."""
+"""Make videos, archives of long files and folders to train in, for the benchmarks."""
 
 import itertools
 import json
@@ -46,7 +46,7 @@ def film_photograph(
 
 
 def _photographed(size: tuple[int, int], times: list[float]) -> Iterator[np.ndarray]:
-    """What the camera sees at these seconds."""
+    """Draw the pictures of the camera at these seconds."""
     photo = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"))
     scene = cv2.resize(photo, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_CUBIC)[..., ::-1]
     scene, rng = np.ascontiguousarray(scene), np.random.default_rng(7)
@@ -61,7 +61,7 @@ def _photographed(size: tuple[int, int], times: list[float]) -> Iterator[np.ndar
 
 
 def repeated(packets: list[CodedPicture], count: int) -> list[CodedPicture]:
-    """So many packets: those of a film over and over, each turn after the one before."""
+    """Repeat the packets of a video up to `count`, each turn after the one before."""
     times = sorted(packet.pts for packet in packets)
     length = times[-1] - times[0] + int(np.median(np.diff(times)))
     turns = [later(packets, turn * length) for turn in range(-(-count // len(packets)))]
@@ -98,7 +98,7 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
 
 
 def write_scan(folder: Path, files: int) -> list[int]:
-    """Write the frame indexes as a scan does, with and without packets' places; return lengths."""
+    """Write the frame indexes, with and without the places of packets; return lengths in frames."""
     for version in ("original", "copy"):
         built = [build_index(path) for path in sorted((folder / version / "P01").glob("*"))[:2]]
         indexes = {f"P01_{n + 1:03d}": built[n % len(built)] for n in range(files)}
@@ -112,7 +112,7 @@ def write_scan(folder: Path, files: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Coded:
-    """A packet, where it stands in its stream, and the number of that stream."""
+    """A packet, its times, and the number of its stream."""
 
     stream: int
     pts: int
@@ -124,7 +124,7 @@ class Coded:
 
 
 def repeat(sources: list[Path], target: Path, times: int) -> None:
-    """Copy the first streams of files into one file, so often, one turn after the other."""
+    """Copy the first streams of files into one file, `times` times one after the other."""
     with av.open(str(target), "w", format="mp4") as out:
         streams, packets, lengths = [], [], []
         for number, source in enumerate(sources):
@@ -149,7 +149,7 @@ def repeat(sources: list[Path], target: Path, times: int) -> None:
 
 
 def record(path: Path, seconds: float, rate: int = 48000) -> None:
-    """Stereo noise as AAC, of `rate` samples a second."""
+    """Record stereo noise as AAC, with `rate` samples a second."""
     rng = np.random.default_rng(5)
     with av.open(str(path), "w", format="mp4") as out:
         stream = out.add_stream("aac", rate=rate, layout="stereo", bit_rate=64000)
@@ -164,7 +164,7 @@ def record(path: Path, seconds: float, rate: int = 48000) -> None:
 def make_kitchens(
     folder: Path, sources: dict[str, tuple[int, int] | None], seconds: float
 ) -> dict[str, Path]:
-    """A folder to train in for each source, with one video of so many seconds by twelve names."""
+    """Make a folder to train in for each source, with one video under twelve names."""
     kitchens: dict[str, Path] = {}
     film = folder / "none.MP4"
     for source, size in sources.items():

@@ -1,4 +1,4 @@
-"""How fast the page of `results/browse/` is: the real annotations of val with random predictions.
+"""Measure the page of `results/browse/` with real annotations of val and random predictions.
 
     python benchmarks/browse.py FOLDER OUT [--splits val train]
 
@@ -63,7 +63,7 @@ HEAP = "return performance.memory.usedJSHeapSize / 1e6"
 
 
 def random_predictions(csv: Path, videos: dict, path: Path, seed: int) -> None:
-    """Scores of the pairs of val itself, the true one a little more likely."""
+    """Write random scores of the pairs of val, the true one a little more likely."""
     table = read_annotations(csv, videos, split=None, num_verbs=97, num_nouns=300)
     pairs = table.groupby(["verb", "noun"]).size()
     column = {pair: row for row, pair in enumerate(pairs.index)}

@@ -1,4 +1,4 @@
-"""Damages videos in many ways and compares what the scan reports with what the pictures say.
+"""Damage videos in many ways, and compare the report of the scan with the pictures.
 
     python benchmarks/damage.py [--seeds 3] [--jobs 2] [--log trials.jsonl] [video ...]
 
@@ -60,12 +60,12 @@ from epic100.video.reader import VideoReader
 from epic100.video.scan_table import DAMAGED, OK
 from epic100.video.sheet import Video
 
-# A block is harmed if its mean difference is over so many levels of 255. The limit is higher in
+# A block is harmed if its mean difference is over this many levels of 255. The limit is higher in
 # RGB, since differences in brightness and colours add up there.
 VISIBLE = 8.0
 CLOSE_SECONDS = 0.5
 VISIBLE_RGB = 24.0
-# So many unmarked frames of each file are read at random.
+# This many unmarked frames of each file are read at random.
 READ = 8
 DECORD_SECONDS = 20.0
 DECORD = """
@@ -78,7 +78,7 @@ for i in range(0, len(reader), 50):
 
 @dataclass
 class Trial:
-    """What became of one file damaged in one way; counts are of pictures."""
+    """The result for one file damaged in one way; counts are of pictures."""
 
     way: str
     file: str
@@ -96,7 +96,7 @@ class Trial:
 
 
 def decode(path: Path) -> dict[int, np.ndarray]:
-    """Planes (uint8 [height * 1.5, width]) by presentation time, as a lenient reader has them."""
+    """Decode planes uint8 [height * 1.5, width] by presentation time, without the bad packets."""
     shown: dict[int, np.ndarray] = {}
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
@@ -111,7 +111,7 @@ def decode(path: Path) -> dict[int, np.ndarray]:
 
 
 def harm(before: np.ndarray, after: np.ndarray, height: int) -> float:
-    """Greatest mean difference of a block: 16x16 in brightness, 8x8 in colour."""
+    """Compute the greatest mean difference of a block: 16x16 in brightness, 8x8 in colour."""
     if before.shape != after.shape:
         return 255.0
     if np.array_equal(before, after):
@@ -130,7 +130,7 @@ def _blocks(difference: np.ndarray, size: int) -> float:
 
 
 def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | None:
-    """Damage a copy, scan it, compare. None where the way does not fit the file."""
+    """Damage a copy, scan it and compare; None if the way cannot damage this file."""
     rng = np.random.default_rng([seed, len(way), *way.encode()])
     with tempfile.TemporaryDirectory() as folder:
         video = Video("P01_01", "P01", "train", *_rate_and_length(original))
@@ -167,7 +167,12 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
 
 
 def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int, bool, int]:
-    """(harmed, missed, all identical, sound pictures inside reported ranges)."""
+    """Compare all pictures.
+
+    Returns:
+        The harmed and the missed pictures, whether all are identical, and the undamaged pictures
+        inside reported ranges.
+    """
     known, truth, height = _index(original), *_truth(original)
     try:
         seen = decode(path)
@@ -227,7 +232,7 @@ def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int,
 
 
 def unlike(original: Path, path: Path, index, frames: list[tuple[int, int]]) -> int:
-    """How many frames the project's reader refuses or gives as another picture.
+    """Count the frames that the project's reader refuses or gives as another picture.
 
     A player that goes on through lost pictures may be misled where a reader, which begins at the
     next key frame, is not.
@@ -256,7 +261,7 @@ _index = functools.lru_cache(build_index)
 
 @functools.lru_cache(1)
 def _truth(path: Path) -> tuple[list[np.ndarray], int]:
-    """Planes of all pictures of an undamaged file in order, and its height."""
+    """Decode the planes of all pictures of an undamaged file in order; return its height too."""
     shown = decode(path)
     with av.open(str(path)) as container:
         height = container.streams.best("video").codec_context.height
@@ -343,7 +348,7 @@ def report(trials: list[Trial], show: bool, seconds: float) -> None:
 
 
 def counts(trials: list[Trial]) -> dict[str, int | float | str]:
-    """One row of a table."""
+    """Make the figures of a row of a table."""
     bad = [t for t in trials if t.harmed]
     reported = [t for t in trials if t.identical and t.status != OK]
     row: dict[str, int | float | str] = {

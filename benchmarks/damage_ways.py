@@ -1,7 +1,7 @@
-"""The undamaged files of `benchmarks/damage.py`, and the ways in which it damages one.
+"""Make the undamaged files of `benchmarks/damage.py`, and damage a file in many ways.
 
-A file's name begins with its coding, so that a trial tells it. A way is a function of a path and a
-random generator.
+A file's name begins with its coding, such as "CABAC 3". A way is a function of a path and a random
+generator.
 """
 
 import os
@@ -22,7 +22,7 @@ from support.damage import flip, number_at, overwrite, place_of, zero_tail
 from support.packets import drop_packets, repeat_group, rewrite, swap_packets
 from support.tricky_videos import audio_only, encode
 
-# An encoded file has so many pictures; of a given file, the first seconds are taken.
+# An encoded file has 180 pictures, and a given file is cut to its first 30 seconds.
 COUNT = 180
 GIVEN_SECONDS = 30.0
 # The scan reads the slices and the numbers of these codings.
@@ -45,12 +45,12 @@ _ENCODED = {
 
 
 def coding_of(name: str) -> str:
-    """The coding of a file by its name, for example "CABAC" of "CABAC 3.MP4"."""
+    """Read the coding of a file from its name, for example "CABAC" of "CABAC 3.MP4"."""
     return name.rpartition(" ")[0]
 
 
 def originals(folder: Path, given: list[Path], only: str = "") -> list[Path]:
-    """Write the files, and the first half minute of given ones.
+    """Write the undamaged files, and the first half minute of given ones.
 
     Args:
         folder: Where they are written.

@@ -1,4 +1,4 @@
-"""Does the official evaluator of detections read ours, and what does it say of them?
+"""Run the official evaluator of detections on ours.
 
     python benchmarks/detections.py --official DIR --annotations CSV TIMELINE.json ...
 
@@ -23,7 +23,7 @@ SLS = {"pt": 2, "tl": 3, "td": 3}
 
 
 def evaluated(script: Path, detections: Path, labels: Path) -> dict[str, float]:
-    """What the official evaluator prints."""
+    """Run the official evaluator, and return the figures that it prints, by their names."""
     copy = labels.with_name("evaluate.py")
     copy.write_text(script.read_text().replace("np.float)", "float)"))
     command = [sys.executable, str(copy), str(detections), str(labels)]

@@ -1,4 +1,4 @@
-"""Change honest files at random and read them, each in a process with limits, for as long as asked.
+"""Change valid files at random and read them, in processes with limits, for as long as asked.
 
 python benchmarks/fuzz.py --seconds 3600 [--only model] [--seed 7] [--keep FOLDER]
 
@@ -25,16 +25,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 # Torch and its libraries have 3 to 4 GiB of address space before they read a byte.
 MEMORY = 6 * 2**30
-# Reading may add so many KiB to the resident memory.
+# Reading may add this many KiB to the resident memory.
 GROWTH = 2**20
-# A process reads so many inputs.
+# A process reads this many inputs.
 BATCH = 200
-# An input may take so many seconds.
+# An input may take this many seconds.
 SLOW = 60.0
 
 
 def work(name: str, seed: int, folder: Path, count: int) -> int:
-    """Read `count` changed files; a line of JSON for each finding on stdout."""
+    """Read `count` changed files, and print a line of JSON for each."""
     from support.fuzzing import FILMS, TARGETS, attempt
 
     warnings.simplefilter("ignore")
@@ -66,7 +66,7 @@ def work(name: str, seed: int, folder: Path, count: int) -> int:
 
 
 def run(name: str, seed: int, count: int) -> tuple[int, list[tuple[str, bytes]]]:
-    """(inputs read, findings) of one process."""
+    """Read inputs in a process of its own; return their number and the findings."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--work", name, str(seed), folder, str(count)]
         try:

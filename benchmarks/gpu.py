@@ -1,4 +1,4 @@
-"""What one GPU node does with this training: speed, memory, loader, waiting, a kill and a resume.
+"""Measure the training on a node with a GPU: speed, memory, loader, waiting, kill and resume.
 
     python benchmarks/gpu.py            # one GPU, at most ten minutes, no network, no data
     python benchmarks/gpu.py --zoo      # each default of the zoo for 50 steps, beside MMAction2's
@@ -44,7 +44,7 @@ from epic100.training.recipe import build_config
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 LAYOUTS = {"channels-last": "ChannelsLastRecognizer3D", "plain": "Recognizer3D"}
 SECONDS = 600.0
-# The tables, and the figures that are their columns.
+# Each table has the figures of its columns.
 TABLES = {
     "steps": ("layout", "precision", "batch", "clips_s", "gib"),
     "loader": ("source", "workers", "clips_s"),
@@ -58,7 +58,7 @@ SMALL = {
 
 
 class Bench:
-    """One run of the benchmark: where it computes, how large, and until when."""
+    """A run of the benchmark: its device, sizes and start."""
 
     def __init__(self, small: bool):
         self.small = small
@@ -69,11 +69,11 @@ class Bench:
         self.began = time.monotonic()
 
     def left(self, share: float) -> bool:
-        """Whether less than this share of all the time is over."""
+        """Whether less than this share of `SECONDS` is over."""
         return self.small or time.monotonic() - self.began < share * SECONDS
 
     def settings(self, **more: Any) -> TrainSettings:
-        """The real config, in this run's size."""
+        """Make the settings of a training by the default recipe, in the size of this run."""
         options = {**self.options, **more.pop("options", {})}
         return TrainSettings(
             config="config/x3d_s_epic_rgb_segments.py",
@@ -91,7 +91,7 @@ class Bench:
 
 
 def steps(bench: Bench, kitchen: Path) -> Iterator[dict[str, Any]]:
-    """Clips a second and GiB of each precision, layout and batch: forward, backward and update."""
+    """Measure clips a second and GiB of training steps, by layout, precision and batch."""
     torch.backends.cudnn.benchmark = True
     spec = build_config(bench.settings(), str(kitchen / "results"), str(kitchen)).model
     for layout, precision, batch in product(LAYOUTS, PRECISIONS, bench.batches):
@@ -143,7 +143,7 @@ def _steps(bench: Bench, spec: dict[str, Any], precision: str, batch: int) -> di
 
 
 def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    """Clips a second of the training's pipeline on all cores of this node, by source."""
+    """Measure clips a second of the training's pipeline on all cores, by source."""
     workers = workers_for(usable_cores(), 1)
     for source, kitchen in kitchens.items():
         config = build_config(bench.settings(), str(kitchen / "results"), str(kitchen))
@@ -164,7 +164,7 @@ def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
 
 
 def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
-    """A real training of two epochs: its rate, its waiting, and whether it survives a kill."""
+    """Train for two epochs with a kill in between; return the rate, the waiting and the end."""
     chosen = {
         "epochs": 2,
         "batch_size": bench.batches[min(1, len(bench.batches) - 1)],
@@ -211,7 +211,7 @@ def train_here(job: dict[str, Any]) -> int:
 
 
 def report(found: dict[str, Any]) -> str:
-    """The tables, in Markdown."""
+    """Write the tables as Markdown."""
     node = found["about"]
     blocks = [f"{node['device']}, torch {node['torch']}, {node['cores']} cores"]
     for name, columns in TABLES.items():

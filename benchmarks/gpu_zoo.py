@@ -1,7 +1,8 @@
-"""Each default of the zoo for some steps, and MMAction2's own training of that config beside.
+"""Train each model of the zoo for some steps, by this workflow and by MMAction2 itself.
 
-benchmarks/gpu.py --zoo starts a process for each, since what one leaves on a GPU would count for
-the next. Both read the same videos through the same pipeline and take the same steps.
+benchmarks/gpu.py --zoo starts a process for each training, since memory that one leaves on a GPU
+would count for the next. Both read the same videos through the same pipeline and take the same
+steps.
 """
 
 import itertools
@@ -28,7 +29,7 @@ from epic100.training.recipe import Changes, build_config, changed, model_config
 
 # The first steps choose kernels and start the loader, so they do not count.
 STEPS, SKIPPED = 50, 10
-# A training may take so many seconds.
+# A training may take this many seconds.
 SECONDS = 300
 WAYS = ("this workflow", "MMAction2")
 MODEL_FILES = [
@@ -49,7 +50,7 @@ SHRUNK: dict[str, Any] = {
 
 @DATA_SAMPLERS.register_module()
 class SomeSteps(Sampler):
-    """The samples of a dataset in turn, `number` in all."""
+    """A sampler of `number` samples of a dataset, in turn."""
 
     def __init__(self, dataset: Any, number: int, seed: int | None = None) -> None:
         self.dataset, self.number = dataset, number
@@ -62,7 +63,7 @@ class SomeSteps(Sampler):
 
 
 def zoo(kitchen: Path, small: bool) -> Iterator[dict[str, Any]]:
-    """A row for each model and way: clips a second, GiB, share of the time spent on waiting."""
+    """Measure each model and way: clips a second, GiB, and the share of the time spent waiting."""
     files = ["config/zoo/videomae_b.py"] if small else MODEL_FILES
     for file, way in itertools.product(files, WAYS):
         if Path(file).stem == "base":

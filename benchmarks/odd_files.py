@@ -161,42 +161,42 @@ ENCODED: dict[str, list[dict[str, Any]]] = {
 
 
 def in_container(folder: Path, suffix: str, bframes: int) -> Path:
-    """The same packets in a container of another suffix."""
+    """Write the same packets to a container of another suffix."""
     return rewrite(made(folder, bframes=bframes), out=folder / f"o.{suffix}")
 
 
 def cut_at(folder: Path, frames: int) -> Path:
-    """A file whose first pictures an edit list hides."""
+    """Make a file whose first pictures an edit list hides."""
     return cut_start(made(folder, count=90), folder / "cut.MP4", frames)
 
 
 def turned(folder: Path, quarter: int) -> Path:
-    """A file that players turn by so many quarters."""
+    """Make a file that players turn by so many times 90 degrees."""
     turn(path := made(folder), QUARTERS[quarter])
     return path
 
 
 def with_sound(folder: Path, rate: int) -> Path:
-    """A file with sound of so many samples a second."""
+    """Make a file with sound of `rate` samples a second."""
     record(folder / "sound.MP4", COUNT / 30, rate)
     repeat([made(folder), folder / "sound.MP4"], folder / "both.MP4", 1)
     return folder / "both.MP4"
 
 
 def joined(folder: Path, count: int) -> Path:
-    """So many files, one after the other."""
+    """Join `count` files one after the other."""
     videos = [encode(folder / f"{n}.MP4", COUNT, seed=n, repeat_headers=1) for n in range(count)]
     return join(videos, folder / "v.MP4")
 
 
 def two_encodes(folder: Path, **second: Any) -> Path:
-    """Two encodes, one after the other, each with a sample entry; options of the second."""
+    """Join two files that keep their sample entries; `second` has options of the second file."""
     videos = [encode(folder / "a.MP4", COUNT), encode(folder / "b.MP4", COUNT, seed=1, **second)]
     return two_entries(videos, folder / "v.MP4")
 
 
 def late_keys(folder: Path) -> Path:
-    """A file whose table of key frames begins a picture late."""
+    """Make a file whose table of key frames begins a picture late."""
     path = rewrite(made(folder))
     offset = place_of(path, "stss") + 8
     return overwrite(path, offset, number_at(path, offset) + 1)
@@ -222,7 +222,7 @@ CHANGED: dict[str, list[Callable[[Path], Path]]] = {
 
 
 def files(folder: Path, only: str) -> Iterator[tuple[str, Path]]:
-    """(kind, path) of each file whose kind holds `only`."""
+    """Make each file whose kind has `only` in its name; yield the kind and the path."""
     makers = [(kind, partial(made, **row)) for kind, rows in ENCODED.items() for row in rows]
     makers += [(kind, make) for kind, rows in CHANGED.items() for make in rows]
     for number, (kind, make) in enumerate(makers):
@@ -240,7 +240,7 @@ def files(folder: Path, only: str) -> Iterator[tuple[str, Path]]:
 
 
 def fault(path: Path) -> str:
-    """What the scan or the reader says against this file, or ""."""
+    """Scan and read an undamaged file, and return what is wrong with the result, or ""."""
     row, index = inspect(path, "v")
     if row.status != "ok" or row.damaged or index is None:
         return f"false alarm: {row.status}: {row.reason}"

@@ -1,4 +1,4 @@
-"""What a training clip costs to read, beside what a user of MMAction2 would run instead.
+"""Measure what it costs to read training clips, by this library and by MMAction2.
 
     python benchmarks/reading.py [FOLDER] [--files 8] [--minutes 20] [--size 640 360] [--clips 40]
                                  [--repeats 3] [--learn 0]
@@ -59,19 +59,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.packets import write_film
 from support.scanned import inspect
 
-# EPIC-KITCHENS-100 has so many of each.
+# EPIC-KITCHENS-100 has this many hours, segments, and pairs in train.
 HOURS, SEGMENTS, PAIRS = 100, 89_977, 3_568
 # The steps of MMAction2's readers begin with these names.
 READERS = {"decord": "Decord", "PyAV": "PyAV"}
 MODEL = Path(__file__).resolve().parents[1] / "config/x3d_s_epic_rgb_segments.py"
-# An epoch reads so many clips of each segment.
+# An epoch reads this many clips of each segment.
 EPOCHS = {"train": 1, "val, one view": 1, "val, ten views": 10}
 # Each way names the kind of its files, and has a function that makes its reader.
 Ways = dict[str, tuple[str, Callable[[], Read]]]
 
 
 def cut(folder: Path, clips: list[Clip]) -> tuple[list[Clip], float]:
-    """Cut the segments of clips out; return the same clips of these files, and CPU seconds."""
+    """Cut each segment into a file; return the clips of these files, and the CPU seconds."""
     cut_clips, began = [], time.process_time()
     (folder / "segments").mkdir(exist_ok=True)
     for number, clip in enumerate(clips):
@@ -136,7 +136,7 @@ def used_by_x3d(make: Callable[[], Read], epoch: str) -> Read:
 
 
 def epochs(ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, dict]:
-    """CPU seconds a segment of epochs with each way, reading and X3D-S; the ways take turns."""
+    """Measure CPU seconds a segment of epochs with each way, reading and X3D-S; they take turns."""
     rows: dict[str, dict] = {}
     for epoch in EPOCHS:
         readers = {
@@ -157,7 +157,7 @@ def epochs(ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, di
 
 
 def epochs_table(found: dict[str, dict]) -> str:
-    """CPU seconds of a segment, and what share they are of those with cut clips, as Markdown."""
+    """Write the CPU seconds of a segment, and their share of those with cut clips, as Markdown."""
     cut = found["MMAction2 with decord, cut clips"]
     rows = [
         (name, *(f"{row[epoch]:.2f} ({row[epoch] / cut[epoch]:.2f} of cut clips)" for epoch in row))
@@ -167,7 +167,7 @@ def epochs_table(found: dict[str, dict]) -> str:
 
 
 def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, dict]:
-    """The figures of each way, and those of epochs with `learn` clips."""
+    """Measure each way, and epochs of `learn` clips with each."""
     init_default_scope("mmaction")
     names = [name for name, _, _ in json.loads((folder / "files.json").read_text())["archive"]]
     clips = {
@@ -222,7 +222,7 @@ def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, d
 
 
 def table(found: dict[str, dict]) -> str:
-    """The figures as Markdown."""
+    """Write the figures as a Markdown table."""
     theirs_cut = found["MMAction2 with decord, cut clips"]["clips a CPU second"]
     rows: list[tuple] = []
     for name, row in found.items():
@@ -238,7 +238,7 @@ def table(found: dict[str, dict]) -> str:
 
 
 def main() -> None:
-    """Make the archive, unless it is there, and compare."""
+    """Make the archive, unless it exists, and compare."""
     parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--learn", type=int, default=0)

@@ -1,4 +1,4 @@
-"""What each choice of the recipe brings on the hard mini kitchen, one changed at a time.
+"""Measure what each choice of the recipe gains on the hard mini kitchen, one at a time.
 
     python benchmarks/recipe.py [FOLDER] [--choices base segment ...] [--seeds 3] [--minutes M]
 
@@ -100,7 +100,7 @@ class Choice:
     beside: str | None = None
 
     def pipelines(self) -> dict[str, list[dict[str, Any]]]:
-        """The pipelines of the demo with this change, as options of its MMEngine config."""
+        """Make the pipelines of the demo with this change, as options of its MMEngine config."""
         config, changed = Config.fromfile(RECIPE), {}
         for name in ("train_dataloader", "test_dataloader"):
             steps = [dict(step) for step in config[name].dataset.pipeline]
@@ -112,8 +112,8 @@ class Choice:
         return changed
 
 
-# A probe has so many tokens in time, each from a dense clip of its own. The model beside it sees
-# as many clips.
+# A probe has this many tokens in time, each from a dense clip. Its model is compared with as many
+# clips.
 PROBE_CLIPS = FeatureSettings().grid[0]
 OVER_THE_SEGMENT = {"type": "UniformSample", "clip_len": 13}
 RESIZED = {"type": "DecodeSegment", "crop": "resized", "size": SIDE, "flip_ratio": 0.5}
@@ -135,7 +135,7 @@ CHOICES = {
 
 
 def film(folder: Path) -> None:
-    """Videos, scans and clean lists, whichever are not there yet."""
+    """Make the videos, scans and clean lists that do not exist yet."""
     results, sheet = folder / "results", ROOT / "config/hard_videos.tsv"
     videos = {v.video_id: v for v in read_sheet(sheet) if v.split in CSVS}
     if (results / "clean/pairs.tsv").is_file():
@@ -169,7 +169,7 @@ def film(folder: Path) -> None:
 
 
 def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> dict[str, Any]:
-    """Train (or take the model of `choice.of`), predict, evaluate: the figures of a run."""
+    """Train (or take the model of `choice.of`) and predict; return the figures of the run."""
     results = folder / "results"
     kept = folder / "models" / f"{choice.of or name} {seed}.pth"
     if not kept.exists():
@@ -256,7 +256,7 @@ def probe(folder: Path, model: Path, out: Path, seed: int) -> None:
 
 
 def shuffle_labels(path: Path, seed: int) -> None:
-    """Deal the labels of a list's segments out anew."""
+    """Shuffle the labels of a list among its segments."""
     listed = read_segments(path)
     order = random.Random(seed).sample(range(len(listed)), len(listed))
     listed[["verb", "noun"]] = listed[["verb", "noun"]].to_numpy()[order]
@@ -264,7 +264,7 @@ def shuffle_labels(path: Path, seed: int) -> None:
 
 
 def chance_of(predictions: Predictions, segments: Path) -> float:
-    """Percent of pairs that would be right if the top pairs were dealt out anew to the segments."""
+    """Compute the percent of right pairs if the predicted pairs were shuffled among segments."""
     listed = read_segments(segments).set_index("narration_id").loc[predictions.narration_ids]
     best = Counter(predictions.pairs[i][:2] for i in predictions.log_probs.argmax(1).tolist())
     true = Counter(zip(listed["verb"], listed["noun"], strict=True))
@@ -272,7 +272,7 @@ def chance_of(predictions: Predictions, segments: Path) -> float:
 
 
 def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a choice and way of folding, in order of the choices."""
+    """Make a row for each choice and reduction method, in the order of the choices."""
     table_rows = []
     for name in CHOICES:
         of_choice = {run["seed"]: run for run in runs if run["choice"] == name}
@@ -324,7 +324,7 @@ def _gain(gains: list[float]) -> dict[str, float | None]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
+    """Write the rows as a Markdown table."""
     cells = []
     for row in found:
         gain = "" if row["gain"] is None else f"{row['gain']:+.1f}"

@@ -1,4 +1,4 @@
-"""The whole workflow on an archive like EPIC-KITCHENS-100, killed on the way.
+"""Run the whole workflow on an archive like EPIC-KITCHENS-100, and kill it on the way.
 
     python benchmarks/rehearsal.py FOLDER --small [--seed 0]     # a minute on two idle cores
     python benchmarks/rehearsal.py FOLDER --csv ANNOTATIONS      # an evening on two cores
@@ -197,12 +197,12 @@ class Record:
         self._write()
 
     def add(self, call: Call) -> None:
-        """Keep what a call cost."""
+        """Write the costs of a call to the file."""
         self.calls.append(call)
         self._write()
 
     def as_json(self) -> dict[str, object]:
-        """What is kept."""
+        """Return the settings and the calls so far."""
         return {"settings": self._settings, "calls": [asdict(each) for each in self.calls]}
 
     def _write(self) -> None:
@@ -212,7 +212,7 @@ class Record:
 
 
 def plan(seed: int, small: bool) -> list[tuple[str, tuple[str, ...], Kill | None]]:
-    """The calls: folder, targets and kill."""
+    """Plan the calls of Snakemake: the folder, the targets and the kill of each."""
     rng = random.Random(seed)
     if small:
         kills = [
@@ -230,7 +230,7 @@ def plan(seed: int, small: bool) -> list[tuple[str, tuple[str, ...], Kill | None
 
 
 def differences(folder: Path) -> list[str]:
-    """Results that must be equal and are not, below `results/`."""
+    """List the results that must be equal and are not, below `results/`."""
     folders = [folder / name / "results" for name in ("killed", "straight")]
     names = {
         path.relative_to(f).as_posix()
@@ -247,7 +247,7 @@ def differences(folder: Path) -> list[str]:
 
 
 def totals(record: Record, results: Path) -> dict[str, float]:
-    """What has a budget."""
+    """Compute the figures that have a budget."""
     wall = sum(each.wall_s for each in record.calls)
     heavy = {path for pattern in LARGE for path in results.glob(pattern)}
     sizes = [path.stat().st_size for path in {*results.rglob("*")} - heavy if path.is_file()]
@@ -257,7 +257,7 @@ def totals(record: Record, results: Path) -> dict[str, float]:
 
 
 def report(record: Record, found: dict[str, float]) -> str:
-    """The tables, as Markdown."""
+    """Write the tables as Markdown."""
     head = "folder | end | steps | wall, s | CPU, s | main process, s"
     calls = markdown(head, (asdict(call).values() for call in record.calls))
     rows = ((name, f"{BUDGETS[name]:g}", f"{value:.4g}") for name, value in found.items())

@@ -1,14 +1,12 @@
-"""The archive of a rehearsal: videos with the real ids and rates, a sheet, CSVs and a config.
+"""Make the archive of a rehearsal: videos with the real ids and rates, a sheet, CSVs, a config.
 
-One film a rate is encoded; each video is a copy of its stream. What is finished is kept: the same
-call goes on after a full disk or a kill.
+One film of each rate is encoded, and each video repeats its packets. Files that are finished stay,
+so the same call goes on after a full disk or a kill.
 """
 
-import csv
 import errno
-import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +14,8 @@ from pathlib import Path
 import yaml
 from archive_files import repeated
 
+from epic100.minikitchen import write_annotations
 from epic100.minikitchen.damage import truncate
-from epic100.minikitchen.kitchen import COLUMNS, TEST_COLUMNS
 from epic100.video.sheet import Video, read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,19 +26,16 @@ from support.lab import write_sheet  # noqa: E402
 from support.packets import rewrite, write_film  # noqa: E402
 
 SHEET = ROOT / "config/videos.tsv"
-VERBS = {0: "take", 1: "put", 2: "wash", 3: "open"}
-NOUNS = {0: "tap", 1: "spoon", 2: "plate", 3: "cupboard"}
 CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
-LISTS = ("tail_verbs", "tail_nouns", "unseen_participant_ids_validation")
 # One participant in twelve is absent, and about twenty videos are damaged.
 ABSENT_EVERY, DAMAGED = 12, 20
-# So many pictures form a group, and so many bytes become zeros.
+# A group has 25 pictures, and damage replaces 3,000 bytes by zeros.
 GROUP, ZEROS = 25, 3000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a rehearsal is.
+    """The size of a rehearsal.
 
     Attributes:
         videos: Ids of config/videos.tsv.
@@ -106,7 +101,7 @@ SMALL = Size(
 
 
 def full(clips: int) -> Size:
-    """The real videos and lengths; `clips` segments are trained on."""
+    """Make the size with the real videos and lengths, and a training on `clips` segments."""
     participants = {video.video_id: video.participant_id for video in read_sheet(SHEET)}
     missing = sorted({*participants.values()})[ABSENT_EVERY // 2 :: ABSENT_EVERY]
     present = [name for name, participant in participants.items() if participant not in missing]
@@ -134,7 +129,7 @@ def full(clips: int) -> Size:
 
 
 def videos_of(size: Size) -> list[Video]:
-    """The official videos, their lengths scaled down to whole groups of pictures."""
+    """Read the official videos, and scale their lengths down to whole groups of pictures."""
     official = {video.video_id: video for video in read_sheet(SHEET)}
     videos = []
     for video in map(official.__getitem__, size.videos):
@@ -145,18 +140,18 @@ def videos_of(size: Size) -> list[Video]:
 
 
 def pictures_of(video: Video) -> int:
-    """How many pictures a video has."""
+    """Compute the number of pictures of a video."""
     return round(video.duration * video.fps)
 
 
 def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> None:
-    """Write what is not there yet of videos, sheet, annotations and config below `folder`.
+    """Write the videos that do not exist yet, and the sheet, annotations and config.
 
     Args:
-        folder: Where.
-        size: How much.
-        seed: Of films and made-up segments.
-        official: Folder of the official CSVs; None: made-up ones.
+        folder: The folder of the archive.
+        size: The size of the rehearsal.
+        seed: The seed of films and made-up segments.
+        official: The folder of the official CSVs; None means made-up ones.
 
     Raises:
         SystemExit: The disk is full.
@@ -165,7 +160,7 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
     videos = videos_of(size)
     try:
         if not official:
-            annotate(folder / "csv", videos, seed)
+            write_annotations(videos, folder / "csv", seed)
         make_videos(folder, size, videos, seed)
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -187,7 +182,7 @@ def make_archive(folder: Path, size: Size, seed: int, official: Path | None) -> 
 
 
 def make_videos(folder: Path, size: Size, videos: list[Video], seed: int) -> None:
-    """Write the films and the videos that are not there yet."""
+    """Write the films and the videos that do not exist yet."""
     films = {
         fps: whole(folder / f"{fps:.0f}.MP4", encode, size, fps, seed)
         for fps in sorted({video.fps for video in videos})
@@ -200,7 +195,7 @@ def make_videos(folder: Path, size: Size, videos: list[Video], seed: int) -> Non
 
 
 def whole(path: Path, write: Callable[..., object], *given: object) -> Path:
-    """Let `write` make a file, which gets its name when it is whole."""
+    """Let `write` make a file under a temporary name, and rename it when it is complete."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"part.{path.name}")
@@ -210,7 +205,7 @@ def whole(path: Path, write: Callable[..., object], *given: object) -> Path:
 
 
 def encode(path: Path, size: Size, fps: float, seed: int) -> None:
-    """A film of drifting, grainy blocks, in closed groups of pictures with B-frames."""
+    """Encode a film of drifting, grainy blocks, in closed groups of pictures with B-frames."""
     rate = Fraction(fps).limit_denominator(1001)
     frames = round(size.film * rate / GROUP) * GROUP
     settings = f"keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=3:threads=1:asm=SSE2"
@@ -231,52 +226,3 @@ def copy(path: Path, film: Path, source: Video, name: str, size: Size) -> None:
         truncate(path, 2 / 3)
     elif name in size.damaged:
         overwrite(path, length // 2, bytes(ZEROS))
-
-
-def annotate(folder: Path, videos: list[Video], seed: int) -> None:
-    """Made-up segments under the official names and columns, and the official lists."""
-    tables: dict[str, list[tuple]] = {split: [] for split in CSVS}
-    for video in videos:
-        tables[video.split] += segments(video, random.Random(f"{seed} {video.video_id}"))
-    for split, name in CSVS.items():
-        columns = TEST_COLUMNS if split == "test" else COLUMNS
-        rows = [row[: len(columns)] for row in sorted(tables[split])]
-        write_table(folder / f"EPIC_100_{name}.csv", columns, rows)
-    seen = {video.participant_id for video in videos if video.split == "train"}
-    unseen = {video.participant_id for video in videos if video.split == "val"} - seen
-    lists = (("verb", [max(VERBS)]), ("noun", [max(NOUNS)]), ("participant_id", unseen))
-    for name, (column, values) in zip(LISTS, lists, strict=True):
-        write_table(folder / f"EPIC_100_{name}.csv", (column,), [(v,) for v in sorted(values)])
-
-
-def segments(video: Video, rng: random.Random) -> Iterator[tuple]:
-    """Rows of one video; frames count on the annotation clock, as in the official files."""
-    clock = 50 if len(video.video_id.split("_")[1]) == 3 else 60
-    start, number = rng.uniform(0, 0.3), 0
-    while (stop := start + rng.uniform(0.4, 1.2)) < video.duration:
-        verb, noun = rng.choice(list(VERBS)), rng.choice(list(NOUNS))
-        ends = [f"00:{int(s) // 60:02}:{s % 60:05.2f}" for s in (start, stop)]
-        yield (
-            f"{video.video_id}_{number}",
-            video.participant_id,
-            video.video_id,
-            ends[0] + "0",
-            *ends,
-            int(start * clock) + 1,
-            int(stop * clock) + 1,
-            f"{VERBS[verb]} {NOUNS[noun]}",
-            VERBS[verb],
-            verb,
-            NOUNS[noun],
-            noun,
-            [NOUNS[noun]],
-            [noun],
-        )
-        start, number = stop + rng.uniform(-0.1, 0.2), number + 1
-
-
-def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    """A table with a header, separated by commas."""
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "w", newline="") as handle:
-        csv.writer(handle).writerows([columns, *rows])

@@ -1,4 +1,4 @@
-"""How fast the scan is beside a bare decode loop over the same file, in the same run.
+"""Compare the speed of the scan with that of a bare decode loop over the same file.
 
     python benchmarks/scan.py [--seconds 20 120 720] [--count 1 10] [--sizes 640x360] [--repeats 3]
                               [--threads] [video ...]
@@ -51,7 +51,7 @@ with av.open(sys.argv[1]) as container:
 
 
 def long_video(path: Path, seconds: int, size: tuple[int, int]) -> None:
-    """At most a minute of mini kitchen, its packets repeated with later times."""
+    """Write at most a minute of mini kitchen, and repeat its packets with later times."""
     filmed = min(seconds, 60)
     write_video(Video("P01_01", "P01", "train", FPS, filmed), path, seed=1, size=size)
     count = round(seconds / filmed) * round(filmed * FPS)
@@ -59,7 +59,7 @@ def long_video(path: Path, seconds: int, size: tuple[int, int]) -> None:
 
 
 def cpu_seconds(action: Callable[[], object]) -> float:
-    """CPU time of this process and its children while `action` runs."""
+    """Measure the CPU time of this process and its children while `action` runs."""
     before = os.times()
     action()
     return sum(os.times()[:4]) - sum(before[:4])
@@ -89,7 +89,7 @@ def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False)
 
 
 def linked(paths: list[Path], root: Path, first: int) -> list[Video]:
-    """The files as videos P01_{first} and so on, by links below `root`."""
+    """Link the files as videos P01_{first} and so on below `root`."""
     videos = []
     for number, path in enumerate(paths):
         index = build_index(path)
@@ -102,7 +102,7 @@ def linked(paths: list[Path], root: Path, first: int) -> list[Video]:
 
 
 def compare(videos: list[Video], root: Path, repeats: int) -> dict[str, float]:
-    """The figures of a participant."""
+    """Measure the scan of a participant, and the bare loop."""
     ways: dict[str, Callable[[], object]] = {
         "bare": lambda: [bare(video.path(root)) for video in videos],
         "scan": lambda: scan(videos, root),
@@ -127,7 +127,7 @@ def compare(videos: list[Video], root: Path, repeats: int) -> dict[str, float]:
 
 
 def speedup(path: Path, root: Path) -> float:
-    """How much faster all cores scan copies of a file than one does, by the clock."""
+    """Measure how much faster all cores scan copies of a file than one does, by the clock."""
     copies, seconds = linked([path] * 2 * CORES, root, 50), []
     for threads in (1, CORES):
         started = time.perf_counter()

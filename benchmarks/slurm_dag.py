@@ -1,7 +1,7 @@
-"""The whole DAG of a three-video archive, locally and over two real Slurm clusters.
+"""Measure the DAG of an archive of three videos, here and on two real Slurm clusters.
 
 Needs root and Slurm's daemons (.ci/run names the packages). `busy_s` is the time in which at least
-one of the jobs ran; what is left of `slurm_s` is latency: submission, scheduling, polling.
+one job ran; the rest of `slurm_s` is latency of submission, scheduling and polling.
 """
 
 import json
@@ -24,7 +24,7 @@ TRAIN = {"config": "config/x3d_demo.py", "epochs": 2}
 
 
 def locally(folder: Path) -> float:
-    """Seconds of `all` on this machine's cores."""
+    """Make `all` on this machine, and return the seconds."""
     command = [
         sys.executable,
         "-m",
@@ -41,7 +41,7 @@ def locally(folder: Path) -> float:
 
 
 def on_slurm(rig: Rig, folder: Path) -> tuple[float, float, list[dict]]:
-    """(seconds of `all`, seconds in which a job ran, the jobs)."""
+    """Make `all` on Slurm; return its seconds, the seconds in which a job ran, and the jobs."""
     started = time.monotonic()
     with Call(rig, folder, "all", env={"EPIC100_SITE": "genius"}) as call:
         if call.end(600):

@@ -1,8 +1,9 @@
-"""Rare events of a cluster, each done once to the real DAG on two real Slurm clusters.
+"""Let rare events of a cluster happen to the real DAG on two real Slurm clusters.
 
-Needs root and Slurm's daemons (.ci/run names the packages). Of each event: whether the run ended
-well, how many jobs it took, of how many targets two ran at once (a second writer), and whether the
-screen named the cause. `python benchmarks/slurm_nights.py [EVENT ...]` plays some of them.
+Needs root and Slurm's daemons (.ci/run names the packages). Prints for each event whether the run
+ended well, how many jobs it took, for how many targets two jobs ran at once (a second writer), and
+whether the screen named the cause. `python benchmarks/slurm_nights.py
+[EVENT ...]` plays some of them.
 """
 
 import json
@@ -95,7 +96,7 @@ EVENTS = (slow_sacct, drain, clock, late_names, preemption)
 
 
 def second_writers(jobs: list[dict]) -> int:
-    """Of how many targets two jobs ran at once."""
+    """Count the targets for which two jobs ran at once."""
     by_target: dict[str, list[tuple[datetime, datetime]]] = {}
     for job in jobs:
         if job["Start"] not in ("Unknown", "None"):
@@ -106,7 +107,7 @@ def second_writers(jobs: list[dict]) -> int:
 
 
 def play(event: Callable[[Rig, Path], tuple[Call, str]], rig: Rig, folder: Path) -> dict:
-    """Play one event; its figures."""
+    """Let an event happen to a new archive, and return its figures."""
     make_archive(folder)
     started = time.monotonic()
     call, cause = event(rig, folder)
@@ -124,7 +125,7 @@ def play(event: Callable[[Rig, Path], tuple[Call, str]], rig: Rig, folder: Path)
 
 
 def main() -> None:
-    """Play the events that are named, or all."""
+    """Let the named events happen, or all."""
     base = Path(tempfile.mkdtemp(prefix="slurm-nights-"))
     with running(base / "rig", VSC) as rig:
         for event in EVENTS:

@@ -1,4 +1,4 @@
-"""Are figures and submission those of the official tools, and how long do they take?
+"""Compare figures and submissions with those of the official tools, and measure the time.
 
     python benchmarks/submission.py [--official DIR] [--annotations DIR] [--demo DIR]
 
@@ -43,14 +43,14 @@ from epic100.submission.check import check
 from epic100.submission.export import export
 from epic100.submission.files import build, read_submission, write_zip
 
-# Val and test have so many segments, and train so many pairs.
+# Val and test have 9,668 and 13,092 segments, and train has 3,568 pairs.
 VAL, TEST, PAIRS = 9668, 13092, 3568
 SLS = {"pt": 2, "tl": 3, "td": 4}
 LABELS = "EPIC_100_validation.csv"
 
 
 def made_up_annotations(folder: Path) -> Path:
-    """CSVs with the columns that count, as many rows as the official ones."""
+    """Write CSVs with the needed columns and as many rows as the official ones."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
@@ -71,12 +71,12 @@ def made_up_annotations(folder: Path) -> Path:
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
-    """Row-normalised log-probabilities in float32, as we submit them."""
+    """Turn scores into log-probabilities in float32, as a submission has them."""
     return torch.from_numpy(scores).double().log_softmax(1).float().numpy()
 
 
 def cases(labels: pd.DataFrame) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Verb scores [N, 97] and noun scores [N, 300] of many kinds."""
+    """List cases: a name, verb scores [N, 97] and noun scores [N, 300]."""
     rng = np.random.default_rng(1)
     n = len(labels)
 
@@ -104,7 +104,7 @@ def cases(labels: pd.DataFrame) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 def official_figures(
     official: Path, annotations: Path, labels: pd.DataFrame, results: Path
 ) -> dict[str, float]:
-    """What evaluate.py prints for `results`, under our names."""
+    """Run evaluate.py on `results`, and return what it prints, by our names."""
     pickled = results.with_name("labels.pkl")
     labels.to_pickle(pickled)
     names = [annotations / LISTS[key][0] for key in LISTS]
@@ -119,7 +119,7 @@ def official_figures(
 
 
 def scored(path: Path, annotations: Path) -> tuple[dict[str, float], float]:
-    """What `epic100 score` says of a file, and its CPU seconds, those of its guard included."""
+    """Run `epic100 score` on a file; return the figures, and the CPU seconds of its processes."""
     command = [sys.executable, "-m", "epic100", "score", str(path), "--json"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
@@ -137,7 +137,7 @@ def scored(path: Path, annotations: Path) -> tuple[dict[str, float], float]:
 def compare_figures(
     official: Path, annotations: Path, folder: Path, some: Iterator, labels: pd.DataFrame
 ) -> dict[str, dict[str, float]]:
-    """By case, the largest difference of a figure in percent points, and CPU seconds by file."""
+    """Measure each case: the largest difference in percent points, and CPU seconds by file."""
     differences = {}
     for name, verb, noun in some:
         ids = labels["narration_id"].to_numpy(str)
@@ -156,7 +156,7 @@ def compare_figures(
 
 
 def demo_case(demo: Path) -> tuple[pd.DataFrame, Iterator]:
-    """The demo's labels and its one case: the scores of its submission.pt."""
+    """Read the labels of the demo, and its case: the scores of its submission.pt."""
     labels = pd.read_csv(demo / "annotations" / LABELS)
     entries = read_submission(demo / "results/submission.pt")
     verb, noun = (
@@ -168,7 +168,7 @@ def demo_case(demo: Path) -> tuple[pd.DataFrame, Iterator]:
 
 
 def same_json(official: Path, pt: Path, ours: Path) -> tuple[bool, float]:
-    """Whether create_submission.py makes of `pt` the text that our zip holds; its zip's MiB."""
+    """Run create_submission.py; return whether its JSON is ours, and the MiB of its zip."""
     theirs = ours.with_name("official.zip")
     levels = [f"--sls-{key}={level}" for key, level in SLS.items()]
     command = [sys.executable, "create_submission.py", str(pt), str(theirs), "--force", *levels]
@@ -178,7 +178,7 @@ def same_json(official: Path, pt: Path, ours: Path) -> tuple[bool, float]:
 
 
 def write_predicted(folder: Path, split: str, ids: list[str], labels: pd.DataFrame | None) -> None:
-    """A predictions file and a segment list of random scores over as many pairs as train has."""
+    """Write a segment list, and predictions with random scores of as many pairs as train has."""
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(97 * 300, generator=generator)[:PAIRS].tolist()
     pairs = [(pair // 300, pair % 300, 1 + i % 7) for i, pair in enumerate(chosen)]
@@ -194,7 +194,7 @@ def write_predicted(folder: Path, split: str, ids: list[str], labels: pd.DataFra
 
 
 def timed(step: str, folder: Path, annotations: Path) -> dict[str, float]:
-    """Seconds and peak MiB of one step, measured in this process."""
+    """Do a step in this process, and measure its seconds and peak MiB."""
     before = peak_mib()
     started = time.perf_counter()
     if step == "evaluate":
@@ -231,7 +231,7 @@ def timed(step: str, folder: Path, annotations: Path) -> dict[str, float]:
 
 
 def peak_mib() -> int:
-    """Most memory that this process ever had; ru_maxrss would count its parent's, too."""
+    """Read the peak memory of this process; ru_maxrss would count its parent's, too."""
     (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
     return round(int(line.split()[1]) / 1024)
 

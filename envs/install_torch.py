@@ -1,4 +1,4 @@
-"""install_torch.py LOCK: install the torch and torchvision that LOCK pins, into this Python.
+"""Install the torch and torchvision that a lock file pins into this Python: install_torch.py LOCK.
 
 They are the two packages of which pip may find another build than PyPI's: a CPU build in a folder
 of wheels or on PyTorch's own index, named by the reader's pip settings. Its version has a local
@@ -22,7 +22,7 @@ BUILDS = ("torch", "torchvision")
 
 
 def main(lock: Path) -> None:
-    """Download the two, look at their hashes, install them and what they load."""
+    """Download torch and torchvision, check their hashes, and install them with their libraries."""
     entries = re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8").rstrip())
     entries = [entry for entry in entries if not entry.startswith("#")]
     own = {name: next(e for e in entries if e.startswith(f"{name}==")) for name in BUILDS}
@@ -41,6 +41,7 @@ def main(lock: Path) -> None:
 
 
 def _check(wheel: Path, known: set[str], lock: Path) -> None:
+    """End the program if a wheel of PyPI has no hash of the lock."""
     with wheel.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest in known:
@@ -51,7 +52,7 @@ def _check(wheel: Path, known: set[str], lock: Path) -> None:
 
 
 def _loads_cuda(wheel: Path) -> bool:
-    """Whether a wheel of torch says that it is a CUDA build."""
+    """Whether a wheel is torch's and a CUDA build."""
     if not wheel.name.startswith("torch-"):
         return False
     version = zipfile.ZipFile(wheel).read("torch/version.py").decode()
@@ -59,6 +60,7 @@ def _loads_cuda(wheel: Path) -> bool:
 
 
 def _pip(*arguments: str) -> None:
+    """Run pip, and end the program if it fails."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     if done := subprocess.run(command).returncode:
         sys.exit(done)

@@ -39,24 +39,25 @@ TITLES = {
 
 
 def read(name: str) -> dict[str, str]:
-    """The entries of a lock file that there is."""
+    """Read the entries of a lock file by name; a file that does not exist has none."""
     path = ROOT / name
     return _entries(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _entries(text: str) -> dict[str, str]:
-    """The entries by name: the pin, its marker and its hashes, line after line."""
+    """Split the text of a lock file into entries by name: each has a pin, a marker and hashes."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     blocks = re.split(r"\n(?=\S)", "\n".join(lines))
     return {re.split(r"[=\[ ]", block, maxsplit=1)[0]: block for block in blocks if block}
 
 
 def _pins(entries: dict[str, str]) -> list[str]:
+    """List the pins with their markers, such as `colorama==0.4.6 ; sys_platform == 'win32'`."""
     return [block.partition("\n")[0].rstrip(" \\") for block in entries.values()]
 
 
 def resolve(constraints: list[str], *extras: str) -> dict[str, str]:
-    """Every package of the whole tree on every platform, by name."""
+    """Resolve pyproject.toml with these extras into entries by name, for every platform."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
         held.write("\n".join(constraints))
         held.flush()
@@ -70,7 +71,7 @@ def resolve(constraints: list[str], *extras: str) -> dict[str, str]:
 
 
 def _added(entries: dict[str, str], others: dict[str, str]) -> dict[str, str]:
-    """What is not in others, and what these need on another platform alone (colorama, regex)."""
+    """Select entries that `others` lacks or has for fewer platforms (colorama, regex); no torch."""
     return {
         name: block
         for name, block in entries.items()
@@ -79,7 +80,7 @@ def _added(entries: dict[str, str], others: dict[str, str]) -> dict[str, str]:
 
 
 def write(name: str, title: str, entries: dict[str, str]) -> None:
-    """Write one lock file under a comment that says what it is and how it is renewed."""
+    """Write a lock file, with a comment on its contents and how to renew it."""
     text = f"# {title}\n# Renewed by `make lock`; installed with --require-hashes and --no-deps.\n"
     (ROOT / name).write_text(text + "\n".join(entries.values()) + "\n", encoding="utf-8")
     print(f"{name}: {len(entries)} packages")

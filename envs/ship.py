@@ -1,4 +1,4 @@
-"""Hatchling's build hook: a wheel carries the workflow inside the package, as `epic100/shipped`.
+"""Add the workflow to the wheel, as `epic100/shipped`: a build hook of Hatchling.
 
 A clone keeps these files where Snakemake's users look for them; `epic100.base.shipped` finds both.
 """
@@ -26,7 +26,7 @@ class Ship(BuildHookInterface):
     """Adds the workflow's files to every wheel but an editable one, which points at the clone."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called by Hatchling before it collects files; `version` is the kind of wheel."""
+        """Be called by Hatchling before it collects files; `version` is the kind of wheel."""
         if version != "editable":
             build_data["force_include"].update(
                 {name: f"epic100/shipped/{name}" for name in SHIPPED}

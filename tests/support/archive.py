@@ -49,7 +49,7 @@ def run(folder: Path, *arguments: str, well: bool | None = True):
 
 
 def errors(done) -> list[str]:
-    """The lines of a run that begin with `error:`."""
+    """List the lines of a run's output that begin with `error:`."""
     return [line for line in said(done).splitlines() if line.startswith("error:")]
 
 
@@ -63,10 +63,10 @@ def jobs(done) -> dict[str, int]:
 
 
 def stop_decoder(video):
-    """Halt the process that decodes `video`, as a file system that is away would.
+    """Halt the process that decodes `video`, as a file system that does not answer would.
 
-    A decoder lives for a tenth of a second only. So of all processes, first their command is read,
-    and only of a decoder its folder and its files.
+    A decoder lives for a tenth of a second only. So to save time, the folder and the files are read
+    only of a process with a decoder's command.
     """
     end = time.monotonic() + 300
     while time.monotonic() < end:
@@ -76,7 +76,8 @@ def stop_decoder(video):
                     continue
                 is_of_this_run = Path(os.readlink(process / "cwd")) == video.parents[2]
                 files = [os.readlink(file) for file in (process / "fd").iterdir()]
-            except OSError:  # The process has ended.
+            except OSError:
+                # The process has ended.
                 continue
             if is_of_this_run and str(video.resolve()) in files:
                 os.kill(int(process.name), signal.SIGSTOP)

@@ -1,7 +1,7 @@
-"""Honest contents with one rule broken: arrays and plain values. No test in here.
+"""Valid contents with one value changed: arrays, tensors and plain values. No test is here.
 
-Changes of bytes at random hardly ever pass a checksum, so they end at the door. What these give is
-whole: it must be refused for what it says, or be safe to use.
+A file with random bytes changed seldom passes a checksum, so a reader stops at the checksum. Files
+with these contents have valid checksums. So a reader must refuse the value, or it must be safe.
 """
 
 import contextlib
@@ -31,8 +31,9 @@ TEXTS = (
     "1/0",
     "1e999999",
 )
-DEEP = "[" * 60 + "]" * 60
-KINDS = (
+# JSON with lists in lists, 60 levels deep.
+DEEP_JSON = "[" * 60 + "]" * 60
+ARRAY_TYPES = (
     "f2",
     "f4",
     "f8",
@@ -49,33 +50,35 @@ KINDS = (
     ">i8",
     ">f4",
 )
-TYPES = ("float16", "bfloat16", "float64", "int8", "int64", "bool", "complex64")
+TENSOR_TYPES = ("float16", "bfloat16", "float64", "int8", "int64", "bool", "complex64")
 
 
 class Unpickled:
-    """Calls a function where it is unpickled."""
+    """An object whose pickle calls a function when it is read."""
 
-    def __init__(self, *call: Any):
-        self.call = call
+    def __init__(self, function: Any, *arguments: Any):
+        self.function = function
+        self.arguments = arguments
 
     def __reduce__(self) -> tuple:
-        return self.call[0], self.call[1:]
+        """Return what pickle writes, and calls when it reads."""
+        return self.function, self.arguments
 
 
-def saved(content: Any, **how: bool) -> bytes:
-    """What torch.save makes of it."""
-    torch.save(content, buffer := io.BytesIO(), **how)
+def saved(content: Any, **options: bool) -> bytes:
+    """Return the bytes of the file that torch.save writes."""
+    torch.save(content, buffer := io.BytesIO(), **options)
     return buffer.getvalue()
 
 
 def members_of(data: bytes) -> list[tuple[str, bytes]]:
-    """Names and contents in a zip."""
+    """Read the names and contents of the members of a zip."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return [(each.filename, archive.read(each)) for each in archive.infolist()]
+        return [(member.filename, archive.read(member)) for member in archive.infolist()]
 
 
 def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip of these names and contents, with sound checksums."""
+    """Make a zip of members with these names and contents, with valid checksums."""
     with zipfile.ZipFile(buffer := io.BytesIO(), "w", method) as archive:
         for name, data in members:
             archive.writestr(name, data)
@@ -83,7 +86,7 @@ def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 
 
 def odd_value(rng: random.Random) -> Any:
-    """A value that hardly any place expects."""
+    """Draw a plain value that few readers expect."""
     return rng.choice(
         [
             None,
@@ -94,7 +97,7 @@ def odd_value(rng: random.Random) -> Any:
             [],
             {},
             [[]] * 3,
-            json.loads(DEEP),
+            json.loads(DEEP_JSON),
             {"": 1},
             {"a": {"b": []}},
             [rng.choice(NUMBERS)] * rng.choice((1, 2, 3, 1000)),
@@ -104,12 +107,13 @@ def odd_value(rng: random.Random) -> Any:
 
 
 def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
-    """`tensor`, or one of another kind, shape, layout or with other values."""
+    """Draw a change of a tensor: of its type, shape, layout or values."""
     flat = tensor.flatten()
-    ways = [
+    # Only the change that is drawn is made, since some cannot be made of each tensor.
+    changes = [
         lambda: tensor[: rng.randrange(len(tensor) + 1)] if tensor.ndim else tensor[None],
         lambda: torch.cat([tensor, tensor]) if tensor.ndim else tensor.expand(3),
-        lambda: tensor.to(getattr(torch, rng.choice(TYPES))),
+        lambda: tensor.to(getattr(torch, rng.choice(TENSOR_TYPES))),
         lambda: flat[:1].expand(rng.choice((0, 1, 10, 10**4, 10**7, 10**10))),
         lambda: tensor[None],
         lambda: tensor.T if tensor.ndim == 2 else flat,
@@ -127,37 +131,40 @@ def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
         lambda: torch.tensor(rng.choice(INTEGERS)),
         lambda: odd_value(rng),
     ]
-    return rng.choice(ways)()
+    return rng.choice(changes)()
 
 
 def odd_array(rng: random.Random, array: np.ndarray) -> np.ndarray:
-    """`array` of another kind or shape, or with other values or another order."""
-    out, number = np.atleast_1d(array), rng.choice(NUMBERS)
-    at, places = rng.randrange(len(out) + 1), np.arange(out.size).reshape(out.shape)
+    """Draw a change of an array: of its type, shape, values or their order."""
+    out = np.atleast_1d(array)
+    number = rng.choice(NUMBERS)
+    length = rng.randrange(len(out) + 1)
+    places = np.arange(out.size).reshape(out.shape)
+    # One value is chosen, or none.
     here = places == rng.randrange(out.size + 1)
-    ways = [
-        lambda: out[:at],
+    changes = [
+        lambda: out[:length],
         lambda: np.concatenate([out, out]),
-        lambda: out.astype(rng.choice(KINDS)),
+        lambda: out.astype(rng.choice(ARRAY_TYPES)),
         lambda: out[None] if array.ndim else array,
         lambda: out[0] if len(out) else np.array(0),
         lambda: np.empty((0, 2**40), out.dtype),
         lambda: rng.choice([np.array(odd_value(rng), str), np.array(number)]),
         lambda: out[np.random.default_rng(rng.randrange(2**32)).permutation(len(out))],
         lambda: np.where(here, np.roll(out, 1), out),
-        lambda: np.where(places < at, out, out.flat[:1]),
+        lambda: np.where(places < length, out, out.flat[:1]),
         lambda: np.where(here, float(number), out).astype(out.dtype),
         lambda: np.full_like(out, float(number)),
         lambda: out + rng.choice((-1, 1)) * here.astype(out.dtype),
     ]
-    # A way may not fit values of this kind.
+    # Some changes cannot be made of an array of this type. Then the array stays as it is.
     with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return rng.choice(ways)()
+        return rng.choice(changes)()
     return array
 
 
 def places(content: Any, path: tuple = ()) -> Iterator[tuple]:
-    """Where the values of nested dicts, lists and tuples are, the containers included."""
+    """List the paths of all values in nested dicts, lists and tuples, such as ("meta", 0)."""
     yield path
     if isinstance(content, dict | list | tuple):
         for key, value in content.items() if isinstance(content, dict) else enumerate(content):
@@ -165,12 +172,13 @@ def places(content: Any, path: tuple = ()) -> Iterator[tuple]:
 
 
 def broken(content: Any, rng: random.Random) -> Any:
-    """A copy of nested plain values and tensors with one of them changed, gone, new or doubled."""
+    """Copy nested values and tensors with one of them changed, removed, renamed or doubled."""
     path = rng.choice([path for path in places(content) if path])
-    return _changed(copy.copy(content), path, rng)
+    return _changed(content, path, rng)
 
 
 def _changed(content: Any, path: tuple, rng: random.Random) -> Any:
+    """Copy a container with a change of the value at this path."""
     key, *rest = path
     out = list(content) if isinstance(content, tuple) else copy.copy(content)
     if rest:

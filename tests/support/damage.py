@@ -20,7 +20,7 @@ def place_of(path: Path, box: str) -> int:
 
 
 def number_at(path: Path, place: int) -> int:
-    """Read a number of four bytes, as MP4 has them."""
+    """Read a number of four bytes, the highest one first, as MP4 has them."""
     return int.from_bytes(path.read_bytes()[place : place + 4], "big")
 
 
@@ -75,11 +75,12 @@ def marked(row) -> set[int]:
 
 @cache
 def _by_frame(path: Path) -> list[tuple[int, np.ndarray]]:
-    """Time since the first picture, and grey levels, of each picture of a sound file.
+    """Decode an undamaged file: the time since its first picture, and the grey levels, of each.
 
     The result is kept, so the file must not change.
     """
-    pts, pictures = build_index(path).pts.tolist(), decoded(path, "gray")
+    pts = build_index(path).pts.tolist()
+    pictures = decoded(path, "gray")
     return [(time - pts[0], pictures[time].astype(int)) for time in pts]
 
 
@@ -88,7 +89,9 @@ def harmed(before: Path, after: Path) -> set[int]:
 
     A frame is visibly changed if the mean difference over a block of 16 x 16 pixels is over 8.
     """
-    new, first, bad = decoded(after, "gray"), int(build_index(after).pts[0]), set()
+    new = decoded(after, "gray")
+    first = int(build_index(after).pts[0])
+    bad = set()
     for frame, (time, picture) in enumerate(_by_frame(before)):
         if time + first in new:
             gap = np.abs(picture - new[time + first])

@@ -8,24 +8,28 @@ from epic100.video.sheet import Video
 from support.bad_decoders import Orders
 from support.this_process import records_of
 
+# The short video has three seconds of 30000 / 1001 frames.
 FRAMES = 90
 SECONDS = FRAMES * 1001 / 30000
 
 
 class House:
-    """A folder with `count` equal videos of participant P01, from P01_01 on.
+    """A folder with copies of one video, P01_01 and so on, and their scan.
 
     Attributes:
         orders: The orders of the decoder.
         table: The scan table.
         index: The file of the indexes.
-        cache: The folder of kept results.
+        cache: The folder of the results by video, which a later scan does not make again.
         lines: The lines that the last scan logged.
     """
 
     def __init__(self, folder: Path, video: bytes, count: int):
-        self.folder, self.orders = folder, Orders(folder / "orders", scan_file)
-        self.table, self.index = folder / "scan/P01.tsv", folder / "scan/P01.index.npz"
+        """Write `count` copies of the bytes of a video."""
+        self.folder = folder
+        self.orders = Orders(folder / "orders", scan_file)
+        self.table = folder / "scan/P01.tsv"
+        self.index = folder / "scan/P01.index.npz"
         self.cache = folder / "scan/cache/P01"
         self.videos = [
             Video(f"P01_{n:02d}", "P01", "train", 30000 / 1001, SECONDS)
@@ -38,6 +42,7 @@ class House:
 
     @property
     def paths(self) -> list[Path]:
+        """The paths of the videos."""
         return [video.path(self.folder) for video in self.videos]
 
     def order(self, number: int, *names: str) -> None:
@@ -45,7 +50,7 @@ class House:
         self.orders.give(self.videos[number].video_id, *names)
 
     def scan(self, **options):
-        """Scan all videos, and return the rows; `lines` then has the lines of the log."""
+        """Scan all videos, put what the scan logs into `lines`, and return the rows."""
         options = {"scan": self.orders.function, **options}
         with records_of("epic100.scan.participant") as self.lines:
             return scan_participant(self.videos, self.folder, self.table, self.index, **options)

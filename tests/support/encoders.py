@@ -1,8 +1,8 @@
-"""Encoders as a user may write them: cheap, and some of them wrong. No test is here."""
+"""Small encoders as a user may write them, two of them wrong. No test is here."""
 
 
 class Colours:
-    """The mean colours of a 4 x 4 grid in each of three frames."""
+    """An encoder whose features are the mean colours of a 4 x 4 grid in each of three frames."""
 
     clip_len, frame_interval, fps, size = 3, 5, None, 16
 
@@ -10,18 +10,19 @@ class Colours:
         self.device = device
 
     def __call__(self, clips):
+        """Turn clips [N, 3, frames, 16, 16] into features [N, 3 * frames * 16]."""
         grid = clips.to(self.device).float().unflatten(-1, (4, 4)).unflatten(-3, (4, 4))
         return grid.mean(dim=(-1, -3)).flatten(1) / 255
 
 
 class OfOneRow(Colours):
-    """A wrong encoder: it gives the features of the first clip only."""
+    """A wrong encoder that returns the features of the first clip only."""
 
     def __call__(self, clips):
         return super().__call__(clips)[0]
 
 
 class Nameless:
-    """A wrong encoder: it lacks most attributes, and cannot be called."""
+    """A wrong encoder, without most of the attributes, that cannot be called."""
 
     clip_len, size = 3, 16

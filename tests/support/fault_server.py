@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that misbehaves as it is asked to, request by request."""
+"""An HTTP server on 127.0.0.1 that gives a wrong answer to chosen requests. No test is here."""
 
 import socket
 import ssl
@@ -9,18 +9,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# A fault answers a request: it gets the handler, the content, and the first byte that is asked for.
 Fault = Callable[["Handler", bytes, int], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves what was `put`; each request of a file meets the file's next fault, then none."""
+    """An HTTP server of the files that were `put`.
+
+    Each request of a file is answered by the file's next fault. After its last, the file is served.
+
+    Attributes:
+        files: The content and the faults that are left, by path.
+        asked: The path and the header Range of each request, in order.
+        passwords: The header Authorization of each request.
+        begun: The time of each request, in seconds of `time.monotonic`.
+        at_once: The requests that are being answered.
+        most_at_once: The most requests that were being answered at once.
+        lock: Guards all of these, since each request has a thread.
+        closing: Set at the end, so that answers that wait end too.
+    """
 
     daemon_threads = True
 
     def __init__(self):
+        """Listen on a free port."""
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, tuple[bytes, list[Fault]]] = {}
-        # Each request adds its (path, Range), in order.
         self.asked: list[tuple[str, str | None]] = []
         self.passwords: list[str | None] = []
         self.begun: list[float] = []
@@ -29,24 +43,28 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def put(self, name: str, content: bytes, *faults: Fault) -> str:
-        """Serve `content`; returns its URL."""
+        """Serve `content` as the file `name`, and return the URL."""
         self.files[f"/{name}"] = (content, list(faults))
         return f"http://127.0.0.1:{self.server_port}/{name}"
 
     def ranges(self, name: str) -> list[str | None]:
+        """List the header Range of each request of a file."""
         return [asked for path, asked in self.asked if path == f"/{name}"]
 
     def handle_error(self, request, client_address):
-        pass  # Clients may hang up.
+        """Print nothing, since clients may hang up."""
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers one request of `Server`."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format, *args):
-        pass
+        """Print nothing."""
 
     def do_GET(self):
+        """Note the request, and answer with the next fault of its file."""
         server = self.server
         with server.lock:
             server.asked.append((self.path, self.headers.get("Range")))
@@ -68,12 +86,20 @@ class Handler(BaseHTTPRequestHandler):
                 server.at_once -= 1
 
     def head(self, content: bytes, start: int, length: int | None = None, **more: str) -> None:
-        """Status line and headers of the content from `start` on."""
+        """Send the status line and headers of the content from byte `start` on.
+
+        Args:
+            content: The whole content.
+            start: The first byte that is sent.
+            length: Content-Length; None means that of the content, and -1 means no such header.
+            **more: Other headers, with `_` for `-` in their names.
+        """
         if start >= len(content) > 0:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
             self.end_headers()
+            # This ends the answer: no content follows.
             raise BrokenPipeError
         self.send_response(206 if start else 200)
         if start:
@@ -85,16 +111,19 @@ class Handler(BaseHTTPRequestHandler):
         self.end_with({"Accept-Ranges": "bytes", **more})
 
     def end_with(self, headers: dict[str, str]) -> None:
-        """The last headers, with `_` for `-` in their names."""
+        """Send the last headers, with `_` for `-` in their names."""
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
 
 def sending(after: int | None = None, extra: int = 0, then=lambda handler: None) -> Fault:
-    """Send all or `after` bytes more, `then` do that, and hang up.
+    """Return a fault: send some of the content, and hang up.
 
-    `extra`: so many bytes more than there are are promised, or, below 0, fewer.
+    Args:
+        after: The number of bytes that are sent; None means all.
+        extra: The number of bytes that Content-Length has too many; below 0, too few.
+        then: Called with the handler before the server hangs up.
     """
 
     def fault(handler, content, start):
@@ -106,23 +135,28 @@ def sending(after: int | None = None, extra: int = 0, then=lambda handler: None)
     return fault
 
 
-honest, cut = sending(), sending
+# Without a fault, all of the content is sent.
+honest = sending()
+cut = sending
 
 
 def promise(extra: int) -> Fault:
+    """Return a fault: a Content-Length with so many bytes too many; below 0, too few."""
     return sending(extra=extra)
 
 
 def ignoring_range(handler: Handler, content: bytes, start: int) -> None:
+    """Send the content from its first byte, whatever range is asked for."""
     honest(handler, content, 0)
 
 
 def reset(after: int) -> Fault:
-    """As `cut`, with a TCP reset."""
+    """Return a fault: send `after` bytes, and end the connection with a TCP reset."""
 
     def hang_up(handler):
         # The bytes that were sent must arrive before the reset does.
         time.sleep(0.05)
+        # To linger for no second means to send a reset at the close.
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         handler.connection.close()
 
@@ -130,12 +164,12 @@ def reset(after: int) -> Fault:
 
 
 def stall(after: int) -> Fault:
-    """Send `after` bytes, then nothing, and keep the line open."""
+    """Return a fault: send `after` bytes, then nothing, and keep the connection open."""
     return sending(after, then=lambda handler: handler.server.closing.wait(20))
 
 
 def drip(handler: Handler, content: bytes, start: int) -> None:
-    """A byte now and then, so that no read ever times out."""
+    """Send a byte now and then, so that no read ever times out."""
     handler.head(content, start)
     for byte in range(start, len(content)):
         handler.wfile.write(content[byte : byte + 1])
@@ -145,28 +179,31 @@ def drip(handler: Handler, content: bytes, start: int) -> None:
 
 
 def without_length(handler: Handler, content: bytes, start: int) -> None:
+    """Send the content without Content-Length: the end of the connection is its end."""
     handler.head(content, start, -1, Connection="close")
     handler.wfile.write(content[start:])
 
 
 def wrong_bytes(handler: Handler, content: bytes, start: int) -> None:
+    """Send content in which every byte is changed."""
     honest(handler, bytes(byte ^ 1 for byte in content), start)
 
 
 def status(code: int, sends: bool = False, **headers: str) -> Fault:
-    """This answer to whatever is asked, with the content or without."""
+    """Return a fault: this status and these headers, with the content only if `sends`."""
 
     def fault(handler, content, start):
+        body = content if sends else b""
         handler.send_response(code)
-        handler.end_with({"Content_Length": str(len(content) * sends), **headers})
-        handler.wfile.write(content * sends)
+        handler.end_with({"Content_Length": str(len(body)), **headers})
+        handler.wfile.write(body)
 
     return fault
 
 
 @contextmanager
 def serving(signed: str = "") -> Iterator[Server]:
-    """A running server, gone when the block is left; `signed`: its key and certificate, for TLS."""
+    """Run a server during a block, over TLS with the file `signed` of a key and a certificate."""
     server = Server()
     if signed:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

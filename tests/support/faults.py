@@ -1,4 +1,4 @@
-"""Lets system calls of the rules fail one at a time, and looks what becomes of their outputs.
+"""Let the system calls of rules fail one at a time, and look at the outputs.
 
 Snakemake runs every rule once on a kitchen of three short videos (faults_jobs.py). Then each job
 runs again and again in a copy of its folder, with a shim (faults_shim.c, built with gcc) that
@@ -18,29 +18,33 @@ import collections
 import contextlib
 import errno
 import importlib
-import json
+import multiprocessing
 import os
 import random
 import re
+import runpy
 import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from epic100.base.shipped import ROOT
 from support import faults_jobs
+from support.this_process import fork
 
 SHIM = Path(__file__).with_name("faults_shim.c")
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
-# Other calls meet all kinds of faults, but a full disk stops no read.
-KINDS = {"read": ("EIO", "killed")}
-# The server imports all that the rules need before it forks. If only rules of LIGHT are asked for,
-# it imports less, and no torch.
+# A full disk stops no read. Other calls meet all kinds of faults.
+READ_ERRORS = ("EIO", "killed")
+# The server imports all that the rules need before it forks. If a test asks only for rules of
+# LIGHT, the server imports less, and no torch.
 SCRIPTS = "".join(path.read_text() for path in ROOT.glob("workflow/scripts/*.py"))
 IMPORTS = (
     *("snakemake.cli", "matplotlib.backends.backend_svg", "epic100.mmaction"),
@@ -51,10 +55,11 @@ LIGHT = {
     "annotate": "epic100.segments.annotations",
     "scan": "epic100.scan",
 }
+# The shim shares two numbers of 8 bytes, and the failed call as text, by a file of this size.
 STATE_BYTES = 16 + 4096
-# These files are no outputs to compare: their content depends on place and time, or is Snakemake's
+# These files are not compared, since their content depends on place and time, or is Snakemake's
 # own. MMEngine's logs lie in folders named by the time, and diagnosis.txt has speeds.
-OWN = re.compile(
+NOT_COMPARED = re.compile(
     r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache)/|.*\.details$|"
     r"results/work_dirs/.*/\d{8}_\d{6}/|results/(.*/)?diagnosis\.txt$"
 )
@@ -62,7 +67,14 @@ OWN = re.compile(
 
 @dataclass(frozen=True)
 class Place:
-    """A call of a job to let fail: its number, what it does, and the kind of fault."""
+    """A system call of a job, and the fault that it meets.
+
+    Attributes:
+        rule: The rule of the job.
+        call: The number of the call, counted from 1.
+        what: The call and its file, such as "open results/model.pth".
+        kind: A key of `ERRORS`.
+    """
 
     rule: str
     call: int
@@ -72,7 +84,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Fault:
-    """What became of a fault. `hit`: the call that failed, "" if the job did not come so far."""
+    """The result of a fault.
+
+    Attributes:
+        place: The call that was to fail.
+        hit: The call that failed; "" if the job made fewer calls.
+        outcome: "clear line", "unclear", "went on", "killed" or "WRONG".
+        words: The last line of the job, and what is wrong.
+    """
 
     place: Place
     hit: str
@@ -82,11 +101,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a job."""
+    """One run of a job: its exit code, last line, failed call ("" if none) and all calls."""
 
     code: int
     last_line: str
     hit: str
+    calls: list[str]
 
 
 def build_shim(folder: Path) -> Path:
@@ -97,59 +117,56 @@ def build_shim(folder: Path) -> Path:
 
 
 class Server:
-    """A process that has imported all and runs each job in a fork of itself, with the shim."""
+    """A process that has imported modules, and runs each job in a fork of itself, with the shim."""
 
     def __init__(self, shim: Path, imports: Sequence[str]):
+        """Start the process with the shim, and import modules there."""
         self.folder = shim.parent
-        env = os.environ | {
-            "LD_PRELOAD": str(shim),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(ROOT / "tests"),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.faults", *imports],
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        # The process starts with its first task. Only a process that starts reads LD_PRELOAD.
+        with mock.patch.dict(os.environ, LD_PRELOAD=str(shim), PYTHONDONTWRITEBYTECODE="1"):
+            self._pool.submit(_import_all, imports).result()
 
-    def ask(self, **request) -> int:
-        """Let a fork do something; returns its exit code, negative for a signal."""
-        assert self._process.stdin and self._process.stdout
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
+    def call(self, function: Callable, *arguments: object, **options: object) -> int:
+        """Call a function in a fork as `_work` does; return the exit code, below 0 for a signal."""
+        return self._pool.submit(_work_in_fork, function, arguments, options).result()
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()
+        self._pool.shutdown()
 
 
-def serve(imports: Sequence[str]) -> None:
-    """Do what `Server` asks for, until its end."""
-    for name in imports:
+def _import_all(names: Sequence[str]) -> None:
+    """Import modules in the process of a server."""
+    for name in names:
         importlib.import_module(name)
-    for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if not child:
-            with open(request["said"], "w") as said, open(os.devnull) as nothing:
-                os.dup2(nothing.fileno(), 0)
-                os.dup2(said.fileno(), 1)
-                os.dup2(said.fileno(), 2)
-            os.environ.update(request["env"])
-            folder = Path(request["folder"])
-            if "scene" in request:
-                scene = faults_jobs.Scene(**request["scene"])
-                faults_jobs.record(folder, Path(request["store"]), scene, request["only"])
-            os.chdir(folder)
-            faults_jobs.run_script(Path(request["script"]))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    # Snakemake would take the arguments of pytest for its own.
+    sys.argv[1:] = []
+
+
+def _work_in_fork(function: Callable, arguments: tuple, options: dict) -> int | None:
+    """Call `_work` in a fork of the server's process, and return the exit code."""
+    process = fork.Process(target=_work, args=(function, arguments), kwargs=options)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _work(
+    function: Callable, arguments: tuple, folder: Path, output: Path, variables: dict[str, str]
+) -> None:
+    """Call a function in a folder, with more variables, and write its output to a file."""
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(variables)
+    os.chdir(folder)
+    function(*arguments)
 
 
 def record(server: Server, store: Path, url: str, files: Path, only: list[str]) -> None:
-    """Keep a job of each rule, or of those in `only`, below `store`; the scan is the second."""
-    folder, said, jobs = store / "kitchen", store / "said.txt", store / "jobs"
+    """Record a job of each rule, or of those in `only`, in a folder of its name in `store/jobs`."""
+    folder, jobs, output = store / "kitchen", store / "jobs", store / "output.txt"
     faults_jobs.write_inputs(folder, files, url)
     scenes = faults_jobs.scenes(url)
     asked = set(only or (rule for scene in scenes.values() for rule in scene.makes))
@@ -159,109 +176,111 @@ def record(server: Server, store: Path, url: str, files: Path, only: list[str]) 
             break
         if not scene.needed and not asked.intersection(scene.makes):
             continue
-        # The rules of this scene download these.
         if name == "archive":
+            # The rules of this scene download the annotations and videos of the scene before.
             for path in ("annotations", "videos"):
                 shutil.rmtree(folder / path, ignore_errors=True)
-        code = server.ask(
-            folder=str(folder),
-            store=str(jobs),
-            said=str(said),
-            only=missing if only else [],
-            scene=asdict(scene),
-            env={},
-        )
+        arguments = (folder, jobs, scene, missing if only else [])
+        code = server.call(faults_jobs.record, *arguments, folder=ROOT, output=output, variables={})
         if code:
-            raise RuntimeError(f"the scene {name} fails without a fault:\n{said.read_text()}")
+            raise RuntimeError(f"the scene {name} fails without a fault:\n{output.read_text()}")
         if lost := [n for n in scene.makes if n in missing and not (jobs / n).exists()]:
-            raise RuntimeError(f"the scene {name} ran no job of {lost}:\n{said.read_text()}")
+            raise RuntimeError(f"the scene {name} ran no job of {lost}:\n{output.read_text()}")
 
 
-def run(
-    server: Server,
-    script: Path,
-    folder: Path,
-    *,
-    at: int = 0,
-    kind: str = "EIO",
-    trace: Path | None = None,
-) -> Run:
-    """Run a job in `folder`, with a fault at call `at` unless that is 0."""
+def run(server: Server, script: Path, folder: Path, at: int = 0, kind: str = "EIO") -> Run:
+    """Run the script of a job in `folder`, with a fault at call number `at` (0: no fault)."""
     with tempfile.TemporaryDirectory(dir=server.folder) as name:
-        state, said = Path(name) / "state", Path(name) / "said"
+        state, trace, output = (Path(name) / file for file in ("state", "trace", "output"))
         state.write_bytes(bytes(STATE_BYTES))
-        env = {
+        trace.touch()
+        variables = {
             "FAULT_STATE": str(state),
+            "FAULT_TRACE": str(trace),
             "FAULT_BELOW": str(folder),
             "FAULT_AT": str(at),
             "FAULT_ERRNO": str(ERRORS[kind]),
         }
-        if trace:
-            trace.write_text("")
-            env["FAULT_TRACE"] = str(trace)
-        code = server.ask(script=str(script), folder=str(folder), said=str(said), env=env)
+        # A script runs as the program `__main__`.
+        code = server.call(
+            runpy.run_path,
+            script,
+            {},
+            "__main__",
+            folder=folder,
+            output=output,
+            variables=variables,
+        )
         _, faults = struct.unpack("2q", state.read_bytes()[:16])
         hit = state.read_bytes()[16:].partition(b"\0")[0].decode(errors="replace")
-        lines = said.read_text(errors="replace").strip().splitlines() or [""]
-    return Run(code, lines[-1], hit.replace(f"{folder}/", "") if faults else "")
+        lines = output.read_text(errors="replace").strip().splitlines() or [""]
+        calls = trace.read_text().replace(f"{folder}/", "").splitlines()
+    return Run(code, lines[-1], hit.replace(f"{folder}/", "") if faults else "", calls)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """All files of a run's folder but those that are about the run itself, by name."""
+    """Read the files of a run's folder, by name, but those of `NOT_COMPARED` and logs."""
     contents = {}
     for path in sorted(folder.rglob("*")):
         # A training that is begun again has another folder, and the same files in it.
         name = re.sub(r"attempt_\d+", "attempt_N", str(path.relative_to(folder)))
         if path.is_symlink():
             contents[name] = f"a link to {os.readlink(path)}".encode()
-        elif path.is_file() and not OWN.match(name) and path.suffix != ".log":
+        elif path.is_file() and not NOT_COMPARED.match(name) and path.suffix != ".log":
             contents[name] = path.read_bytes()
     return contents
 
 
 def settled(files: dict[str, bytes], varying: set[str]) -> dict[str, bytes]:
-    """Files without what differs from run to run: numbers and order in text, or all content."""
-    settled = dict(files)
+    """Replace in `varying` files what differs from run to run.
+
+    In a text these are numbers, units and the order of words. Of another file all differs.
+    """
+    comparable = dict(files)
     for name in varying & files.keys():
-        with contextlib.suppress(UnicodeDecodeError):
+        try:
             varying_text = r"/tmp\w{8}/|\b(?:seconds|minutes|hours|days)\b|[-\d.a-f]+"
             text = re.sub(varying_text, "#", files[name].decode())
-            settled[name] = " ".join(sorted(re.split(r"\W+", text))).encode()
-            continue
-        settled[name] = b"some bytes" if files[name] else b""
-    return settled
+            comparable[name] = " ".join(sorted(re.split(r"\W+", text))).encode()
+        except UnicodeDecodeError:
+            comparable[name] = b"some bytes" if files[name] else b""
+    return comparable
 
 
 class Job:
-    """A kept job: what it makes without a fault, and what it makes with one."""
+    """A recorded job: the files that it makes without a fault, and what it does with one."""
 
-    def __init__(self, server: Server, rule: str, kept: Path):
+    def __init__(self, server: Server, rule: str, recorded: Path):
+        """Run the job twice without a fault, to see its calls, its files and which files vary."""
         self.server, self.rule = server, rule
-        self.model, self.script = kept / "run", kept / "script.py"
+        self.model, self.script = recorded / "run", recorded / "script.py"
         # Outputs that are there before the job are those that it updates. Snakemake keeps them, so
         # they are left out.
         named = faults_jobs.outputs_of(self.script)
         self.outputs = [name for name in named if not (self.model / name).exists()]
-        self.trace = kept / "trace.txt"
         made = []
-        for trace in (self.trace, None):
+        for _ in range(2):
             with self._copy() as folder:
-                self._sound_run(folder, trace)
+                done = run(server, self.script, folder)
+                if done.code:
+                    raise RuntimeError(f"{rule} fails without a fault: {done.last_line}")
                 made.append(files_of(folder))
+        self.calls = done.calls
         self.varying = {name for name in made[0] if made[0][name] != made[1].get(name)}
         self.expected = settled(made[0], self.varying)
 
     def places(self, calls: int) -> Iterator[Place]:
-        """The first, the last, and so on: `calls` of each kind on each file."""
+        """Choose `calls` calls of each kind on each file, the first and the last among them."""
         groups = collections.defaultdict(list)
-        for number, line in enumerate(self.trace.read_text().splitlines(), 1):
-            what = re.sub(r"^(\w+) .*?/run/", r"\1 ", line)
+        for number, what in enumerate(self.calls, start=1):
+            # The names of temporary files have such numbers.
             groups[re.sub(r"[0-9a-f]{16}", "*", what)].append(number)
         for what, numbers in groups.items():
             step = max(len(numbers) - 1, 1) / max(calls - 1, 1)
             chosen = {numbers[min(round(n * step), len(numbers) - 1)] for n in range(calls)}
+            kinds = READ_ERRORS if what.startswith("read ") else tuple(ERRORS)
             for call in sorted(chosen):
-                for kind in KINDS.get(what.split()[0], tuple(ERRORS)):
+                for kind in kinds:
                     yield Place(self.rule, call, what, kind)
 
     def inject(self, place: Place) -> Fault:
@@ -269,74 +288,65 @@ class Job:
         with self._copy() as folder:
             first = run(self.server, self.script, folder, at=place.call, kind=place.kind)
             made = settled(files_of(folder), self.varying)
-            half = [
-                name
-                for name in self.outputs
-                if name in made and made[name] != self.expected.get(name)
-            ]
             for name in self.outputs:
                 (folder / name).unlink(missing_ok=True)
             again = run(self.server, self.script, folder)
             differing = different(settled(files_of(folder), self.varying), self.expected)
+        wrong = different(made, self.expected)
+        if first.code:
+            # After an error, an output is whole or missing, and other files may be missing too.
+            wrong = [name for name in wrong if name in self.outputs and name in made]
         words = first.last_line
         if again.code or differing:
             outcome = "WRONG"
             words = f"{words} / again: {again.code} {again.last_line} {differing}"
-        elif half or (first.code == 0 and different(made, self.expected)):
-            outcome, words = "WRONG", f"{words} / {half or different(made, self.expected)}"
-        elif first.code == 0:
-            outcome = "went on"
-        elif place.kind == "killed" and (
-            first.code == -signal.SIGKILL or "killed" in words or "ended from outside" in words
-        ):
-            outcome = "killed"
+        elif wrong:
+            outcome = "WRONG"
+            words = f"{words} / {wrong}"
         else:
-            outcome = "clear line" if self._clear(words) else "unclear"
+            outcome = self._outcome(place, first)
         return Fault(place, first.hit, outcome, words[:600])
 
-    def _clear(self, line: str) -> bool:
-        """Whether a line is an error that names a file of the run."""
-        named = re.search(r"\w/|\w\.[a-zA-Z]\w\w", line) and "a file of this rule" not in line
-        return line.startswith("error: ") and bool(named)
+    def _outcome(self, place: Place, done: Run) -> str:
+        """Name the outcome of a run that left no wrong files."""
+        line = done.last_line
+        if done.code == 0:
+            return "went on"
+        if place.kind == "killed" and (
+            done.code == -signal.SIGKILL or "killed" in line or "ended from outside" in line
+        ):
+            return "killed"
+        names_file = re.search(r"\w/|\w\.[a-zA-Z]\w\w", line) and "a file of this rule" not in line
+        return "clear line" if line.startswith("error: ") and names_file else "unclear"
 
     @contextlib.contextmanager
     def _copy(self) -> Iterator[Path]:
+        """Copy the folder of the job for one run."""
         with tempfile.TemporaryDirectory(dir=self.server.folder) as name:
             yield Path(shutil.copytree(self.model, Path(name) / "run", symlinks=True))
 
-    def _sound_run(self, folder: Path, trace: Path | None) -> None:
-        done = run(self.server, self.script, folder, trace=trace)
-        if done.code:
-            raise RuntimeError(f"{self.rule} fails without a fault: {done.last_line}")
-
 
 def different(files: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
-    """Names of files that are missing, too many or other ones."""
+    """Name the files that are missing, unexpected or have another content."""
     return sorted(n for n in files.keys() | expected if files.get(n) != expected.get(n))
 
 
 def some(places: list[Place], most: int) -> list[Place]:
-    """At most so many places, chosen at random, the same ones in every run."""
-    return random.Random(0).sample(places, most) if most < len(places) else places
+    """Draw at most so many places, the same ones in every run."""
+    return random.Random(0).sample(places, min(most, len(places)))
 
 
 @contextlib.contextmanager
 def kept_jobs(only: list[str]) -> Iterator[tuple[Server, Path]]:
-    """Record a job of each rule, or of those in `only`: a server, and a folder with one a rule."""
+    """Record a job of each rule, or of those in `only`; yield a server and the folder of jobs."""
     with tempfile.TemporaryDirectory(prefix="faults_") as name:
         store = Path(name)
-        shim = build_shim(store)
-        light = only and LIGHT.keys() >= set(only)
-        server = Server(shim, sorted({LIGHT[rule] for rule in only}) if light else IMPORTS)
-        try:
-            with faults_jobs.served(store / "served") as url:
-                record(server, store, url, store / "served", only)
-                yield server, store / "jobs"
-        finally:
-            server.close()
-
-
-if __name__ == "__main__":
-    # Snakemake would take these words for targets.
-    imports, sys.argv[1:] = sys.argv[1:], []
-    serve(imports)
+        imports: Sequence[str] = IMPORTS
+        if only and LIGHT.keys() >= set(only):
+            imports = sorted({LIGHT[rule] for rule in only})
+        with (
+            contextlib.closing(Server(build_shim(store), imports)) as server,
+            faults_jobs.served(store / "served") as url,
+        ):
+            record(server, store, url, store / "served", only)
+            yield server, store / "jobs"

@@ -1,22 +1,19 @@
-"""The jobs in which `faults.py` lets system calls fail: one of each rule.
+"""Record one job of each rule, so that `faults.py` can let its system calls fail.
 
 Snakemake itself runs the workflow on videos of a few seconds. Before the first job of each rule,
-the folder is copied and the job's script is kept, so that this job can run again and again.
+the folder and the script of the job are copied, so that this job can run again and again.
 """
 
 import ast
 import contextlib
-import http.server
 import os
 import pickle
 import re
+import runpy
 import shutil
-import sys
-import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from hashlib import md5, sha256
 from pathlib import Path
 from typing import NoReturn
@@ -24,8 +21,12 @@ from typing import NoReturn
 import yaml
 
 from epic100.base.shipped import ROOT
-from epic100.minikitchen import write_annotations, write_video
+from epic100.base.text_table import write_table
+from epic100.minikitchen import write_video
 from epic100.video.sheet import Video
+from support.fault_server import serving
+from support.lab import write_sheet
+from support.official_files import write_official_files
 
 VIDEOS = (
     Video("P01_01", "P01", "train", 50.0, 8.0),
@@ -63,7 +64,7 @@ class Scene:
     Attributes:
         config: The sections of the config beside those of `KITCHEN`.
         targets: The targets.
-        makes: The rules of which a job is kept here.
+        makes: The rules of which a job is recorded here.
         needed: Whether later scenes need its files.
     """
 
@@ -89,7 +90,7 @@ def scenes(url: str) -> dict[str, Scene]:
             {
                 "annotations": {**CSVS, "download": True, "sheet": "pins.tsv"},
                 "videos": {
-                    "sheet": "urls.tsv",
+                    "sheet": "urls/sheet.tsv",
                     "root": "videos",
                     "download": True,
                     "private_hosts": ["127.0.0.1"],
@@ -158,7 +159,19 @@ def scenes(url: str) -> dict[str, Scene]:
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Serve videos, annotations and start weights over HTTP from this machine; yield the URL."""
+    """Write videos, annotations and start weights, and serve them over HTTP; yield the URL."""
+    write_official_files(VIDEOS, folder)
+    for video in VIDEOS:
+        write_video(video, folder / f"{video.video_id}.MP4", seed=1)
+    _write_start_weights(folder)
+    with serving() as server:
+        for path in folder.glob("*.*"):
+            server.put(path.name, path.read_bytes())
+        yield f"http://127.0.0.1:{server.server_port}"
+
+
+def _write_start_weights(folder: Path) -> None:
+    """Write random weights for the recipe of `TRAINING` to `start.pth`."""
     import torch
     from mmaction.registry import MODELS
     from mmengine.registry import init_default_scope
@@ -167,73 +180,66 @@ def served(folder: Path) -> Iterator[str]:
     from epic100.settings import TrainSettings
     from epic100.training.recipe import build_config
 
-    write_annotations(VIDEOS, folder, seed=1)
-    for task, classes in (("verb", 97), ("noun", 300)):
-        lines = ["id,key", *(f"{n},{task} {n}" for n in range(classes))]
-        (folder / f"EPIC_100_{task}_classes.csv").write_text("\n".join([*lines, ""]))
-    for video in VIDEOS:
-        write_video(video, folder / f"{video.video_id}.MP4", seed=1)
     settings = TrainSettings(config=str(ROOT / TRAINING["config"]), load_from=None)
     (folder / "clean").mkdir()
     (folder / "clean/pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
     init_default_scope("mmaction")
     model = MODELS.build(build_config(settings, str(folder), str(folder)).model)
     torch.save({"state_dict": model.state_dict()}, folder / "start.pth")
-    handler = partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves the files of a folder, and logs nothing."""
-
-    def log_message(self, *args) -> None:
-        """Log nothing."""
 
 
 def write_inputs(folder: Path, files: Path, url: str) -> None:
-    """Write the inputs of a run: the sheets of videos and of annotations."""
-    head, plain, urls = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n", "", ""
+    """Write the sheets of a run: of videos without and with URLs, and of annotations."""
+    (folder / "urls").mkdir(parents=True)
+    write_sheet(VIDEOS, folder)
+    with_urls = []
     for video in VIDEOS:
         name = f"{video.video_id}.MP4"
-        row = f"{video.video_id}\tP01\t{video.split}\t{video.fps}\t{video.duration}"
-        plain += f"{row}\t\t\n"
-        urls += f"{row}\t{url}/{name}\t{md5((files / name).read_bytes()).hexdigest()}\n"
-    pins = "name\turl\tchecksum\n"
-    for path in sorted(files.glob("*.csv")):
-        pins += f"{path.name}\t{url}/{path.name}\tsha256:{sha256(path.read_bytes()).hexdigest()}\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sheet.tsv").write_text(head + plain)
-    (folder / "urls.tsv").write_text(head + urls)
-    (folder / "pins.tsv").write_text(pins)
+        digest = md5((files / name).read_bytes()).hexdigest()
+        with_urls.append(replace(video, url=f"{url}/{name}", md5=digest))
+    write_sheet(with_urls, folder / "urls")
+    pins = [
+        (path.name, f"{url}/{path.name}", f"sha256:{sha256(path.read_bytes()).hexdigest()}")
+        for path in sorted(files.glob("*.csv"))
+    ]
+    write_table(folder / "pins.tsv", ("name", "url", "checksum"), pins)
 
 
 def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn:
-    """Run a scene in `folder`, keep a job of each rule in `store`, and end this process.
+    """Run a scene in `folder`, copy a job of each rule into `store`, and end this process.
 
-    A job is `{rule}/run`, the folder as it was before, and `{rule}/script.py`. Scripts run in forks
-    of this process, which has imported what they need. `only`: rules to keep; none means all. The
-    scene runs no further than it must for these.
+    Snakemake runs in this process, and each script in a fork of it, which needs no imports.
+
+    Args:
+        folder: The working directory of Snakemake.
+        store: Where a job becomes `{rule}/run`, the folder before it, and `{rule}/script.py`.
+        scene: The scene. It runs no further than it must for the rules of `only`.
+        only: The rules to record; none means all.
     """
     from snakemake.benchmark import benchmarked
     from snakemake.cli import main
     from snakemake.script import PythonScript
 
     def execute(script: PythonScript, name: str, edit: bool = False) -> None:
+        """Copy the job if it is the first of its rule, and run its script in a fork."""
         place = store / script.rulename
-        first = script.output[0]
-        if place.exists() and Path(first).suffix != Path(outputs_of(place / "script.py")[0]).suffix:
+        suffix = Path(script.output[0]).suffix
+        if place.exists() and suffix != Path(outputs_of(place / "script.py")[0]).suffix:
             # The rule has outputs of two formats.
-            place = store / f"{script.rulename}{Path(first).suffix}"
+            place = store / f"{script.rulename}{suffix}"
         if (not only or script.rulename in only) and not place.exists():
             skip = shutil.ignore_patterns("scripts", "locks", "incomplete")
             shutil.copytree(folder, place / "run", symlinks=True, ignore=skip)
             shutil.copyfile(name, place / "script.py")
         child = os.fork()
-        if not child:
-            run_script(Path(name))
+        if child == 0:
+            # The fork ends here, since it must not go on as a second Snakemake.
+            try:
+                runpy.run_path(name, run_name="__main__")
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
         with benchmarked(child, script.bench_record):
             _, status = os.waitpid(child, 0)
         if status:
@@ -242,7 +248,6 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
     PythonScript.execute_script = execute
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({**KITCHEN, **scene.config}))
-    os.chdir(ROOT)
     main(
         [
             *scene.targets,
@@ -266,29 +271,13 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
     raise AssertionError("Snakemake ends this process")
 
 
-def run_script(script: Path) -> NoReturn:
-    """Run a kept script in this process, as Python would, and end the process."""
-    code = 0
-    try:
-        names = {"__name__": "__main__", "__file__": str(script)}
-        exec(compile(script.read_text(), script, "exec"), names)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        code = 1
-        traceback.print_exc()
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
-
-
 def outputs_of(script: Path) -> list[str]:
-    """List the outputs of a kept job, which Snakemake removes before it runs the job once more.
+    """List the outputs of a recorded job, which Snakemake removes before it runs the job again.
 
     Snakemake writes its object of the job as a pickle into the first lines of the script.
     """
-    text = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
-    kept = re.search(rf"snakemake = pickle\.loads\(({text})\)", script.read_text())
-    assert kept, f"{script} is no script of Snakemake"
-    return list(pickle.loads(ast.literal_eval(kept[1])).output)
+    bytes_literal = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
+    text = script.read_text()
+    job = re.search(rf"snakemake = pickle\.loads\(({bytes_literal})\)", text)
+    assert job, f"{script} is no script of Snakemake"
+    return list(pickle.loads(ast.literal_eval(job[1])).output)

@@ -1,8 +1,8 @@
-"""Readers of strangers' bytes, honest files for each, and changes to them. No test in here.
+"""Readers of files from strangers, valid files for each reader, and changes to them. No test here.
 
-The bytes of a file are changed at random, or it is taken apart and built again with one rule broken
-(`crafted`). Readers use what they have read, as a run would. Used by tests/attacks/test_fuzzing.py
-for seconds, and by benchmarks/fuzz.py for as long as asked.
+Either random bytes of a file are changed, or its contents are read, changed in one place and
+written again (`crafted`). Readers use the contents as a run would. tests/attacks/test_fuzzing.py
+uses this module for seconds, and benchmarks/fuzz.py for as long as asked.
 """
 
 import io
@@ -52,8 +52,10 @@ from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
 from support.crafted import broken, members_of, odd_array, saved, zip_of
+from support.decoder_stand_in import FRAMES
 from support.made_index import index_at
 from support.scanned import inspect
+from support.tricky_videos import encode
 
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\t" + "0a" * 16 + "\n"
@@ -77,11 +79,13 @@ BITS = (
 
 
 def change(data: bytes, rng: random.Random) -> bytes:
-    """`data` with one to six changes: bits, bytes, numbers, pieces moved, doubled or cut."""
+    """Make one to six changes: of bits, bytes and numbers, or pieces removed or repeated."""
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
-        at, length = rng.randrange(len(data) + 1), rng.choice((1, 2, 4, 16, 64, 1000))
+        at = rng.randrange(len(data) + 1)
+        length = rng.choice((1, 2, 4, 16, 64, 1000))
         piece = data[at : at + length]
-        taken, new = rng.choice(
+        # Each change removes a number of bytes and puts others in their place.
+        removed, new = rng.choice(
             (
                 (1, bytes(byte ^ 1 << rng.randrange(8) for byte in piece[:1])),
                 (length, rng.randbytes(length)),
@@ -92,12 +96,12 @@ def change(data: bytes, rng: random.Random) -> bytes:
                 (4, struct.pack(rng.choice("<>") + "I", rng.choice((0, 1, 2**31, 2**32 - 1)))),
             )
         )
-        data = data[:at] + new + data[at + taken :]
+        data = data[:at] + new + data[at + removed :]
     return data
 
 
 def inside(end: str) -> Callable[[bytes, random.Random], bytes]:
-    """Change a member of a zip whose name has this end, with checksums that fit again."""
+    """Return a change of a member of a zip whose name has this end; its checksum is made anew."""
 
     def change_member(data: bytes, rng: random.Random) -> bytes:
         members = members_of(data)
@@ -111,20 +115,29 @@ def inside(end: str) -> Callable[[bytes, random.Random], bytes]:
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, honest bytes for it, and what it may raise."""
+    """A reader of files to be attacked.
+
+    Attributes:
+        read: The reader.
+        seeds: Makes valid files for the reader, in a folder, and returns their bytes.
+        raises: The errors that the reader may raise.
+        change: Makes a changed file from a valid one.
+    """
 
     read: Callable[[Path], object]
     seeds: Callable[[Path], list[bytes]]
     raises: tuple[type[BaseException], ...] = (EpicError,)
-    suffix: str = ".bin"
     change: Callable[[bytes, random.Random], bytes] = change
 
 
-def text(*texts: str) -> Callable[[Path], list[bytes]]:
-    return lambda folder: [t.encode() for t in texts]
+def text(content: str) -> Callable[[Path], list[bytes]]:
+    """Return the seeds of a reader of texts: this text."""
+    return lambda folder: [content.encode()]
 
 
 def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
+    """Return the seeds of a reader of other files: the file `name` as `make` writes it."""
+
     def seeds(folder: Path) -> list[bytes]:
         make(folder / name)
         return [(folder / name).read_bytes()]
@@ -132,57 +145,58 @@ def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[byt
     return seeds
 
 
-def _model(path: Path) -> None:
+def _write_model(path: Path) -> None:
     weights = {"cls_head.fc2.weight": torch.zeros(2, 3), "a": torch.ones(4)}
-    save_model(TrainedModel(weights, PAIRS, 97, 300, _parsed(), {"split": "train"}), path)
+    save_model(TrainedModel(weights, PAIRS, 97, 300, _parse_config(), {"split": "train"}), path)
 
 
-def _predictions(path: Path) -> None:
+def _write_predictions(path: Path) -> None:
     scores, made_by = torch.zeros(1, 2), {"split": "train"}
     write_predictions(Predictions("val", ["P01_01_0"], scores, PAIRS, 97, 300, made_by), path)
 
 
-def _entries() -> list[dict]:
+def _make_entries() -> list[dict]:
     return build(["P01_01_0", "P01_01_1"], torch.randn(2, 4), torch.randn(2, 5))
 
 
-def _checkpoint(path: Path) -> None:
+def _write_checkpoint(path: Path) -> None:
     meta = {"epoch": 3, "cfg": CONFIG}
     path.write_bytes(saved({"state_dict": {"module.a": torch.ones(3)}, "meta": meta}))
 
 
-def _own_checkpoint(path: Path) -> None:
+def _write_own_checkpoint(path: Path) -> None:
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, path)
 
 
-def _index(path: Path) -> None:
+def _write_index(path: Path) -> None:
     film = path.parent / "v.MP4"
-    film.write_bytes(_film(path.parent)[0])
+    film.write_bytes(_encode_film(path.parent)[0])
     write_indexes({"P01_01": build_index(film)}, path)
 
 
-def _scan_table(path: Path) -> None:
+def _write_scan_table(path: Path) -> None:
     row = ScanRow("P01_01", "damaged", fps=50.0, frames=90, damaged=[(3, 9)], reason="torn")
     write_scan_table([row, ScanRow("P01_02", "missing", reason="no file")], path)
 
 
 def read_csv(path: Path) -> object:
+    """Read the annotations of P01_01 in a train CSV."""
     videos = {"P01_01": Video("P01_01", "P01", "train", 50.0, 60.0)}
     return load_annotations(path, videos, split="train", classes=CLASSES)
 
 
-def _parsed(text: str = CONFIG) -> Config:
+def _parse_config(text: str = CONFIG) -> Config:
     return parse_config(text, "model.pth", "train again")
 
 
 def _read_config(path: Path) -> object:
-    config = _parsed(path.read_bytes().decode("utf-8", "replace"))
+    config = _parse_config(path.read_bytes().decode("utf-8", "replace"))
     clean_model(config.get("model"), "model.pth")
     return clean_pipeline(test_pipeline_of(config, "model.pth"), "model.pth")
 
 
 def write_small_features(path: Path) -> None:
-    """Features of two seconds, the first row damaged."""
+    """Write features of two seconds, the first row damaged."""
     rows = np.arange(4)
     made_from = {"encoder": "", "model": "ab", "load_from": None, "stride": 0.5, "window": 1.0}
     clips = np.stack([rows, rows + 9], axis=1)
@@ -208,10 +222,10 @@ def _use_stamp(path: Path) -> object:
 
 
 def _use_index(path: Path) -> object:
-    """Ask an index all that clips, timelines and cleaning ask, and read frames by it."""
+    """Use an index as clips, timelines and cleaning do, and read frames by it."""
     index, film = load_index(path, "P01_01"), path.parent / "v.MP4"
     if not film.exists():
-        _film(path.parent)
+        _encode_film(path.parent)
     for each in (index, replace(index, direct=False)):
         with closing(VideoReader(film, each)) as reader:
             first = each.frames_between(0.1, 0.2)[0]
@@ -236,59 +250,43 @@ def _read_h264(path: Path) -> object:
 def _read_boxes(path: Path) -> object:
     data = path.read_bytes()
 
-    def read_at(at: int, count: int) -> bytes:
-        return data[at : at + count]
+    def read_at(start: int, count: int) -> bytes:
+        return data[start : start + count]
 
-    return (
-        [*boxes_of(read_at, 0, len(data))],
-        matroska_bytes(read_at),
-    )
+    return list(boxes_of(read_at, 0, len(data))), matroska_bytes(read_at)
 
 
-def _film(path: Path) -> list[bytes]:
-    from support.decoder_stand_in import FRAMES
-    from support.tricky_videos import encode
-
+def _encode_film(path: Path) -> list[bytes]:
     return [encode(path / "v.MP4", FRAMES, movflags="faststart").read_bytes()]
 
 
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(data)) as arrays:
-        return dict(arrays)
-
-
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+def build_arrays(data: bytes, rng: random.Random) -> bytes:
+    """Change one array of a `.npz`, or one value of the JSON in it."""
+    with np.load(io.BytesIO(data)) as stored:
+        arrays = dict(stored)
+    name = rng.choice(list(arrays))
+    if str(arrays[name]).startswith("{"):
+        arrays[name] = np.array(build_json(str(arrays[name]).encode(), rng).decode())
+    else:
+        arrays[name] = odd_array(rng, arrays[name])
     np.savez(buffer := io.BytesIO(), **arrays)
     return buffer.getvalue()
 
 
-def build_arrays(data: bytes, rng: random.Random) -> bytes:
-    """A `.npz` with one array changed, or one value of its JSON."""
-    arrays = _arrays(data)
-    name = rng.choice(list(arrays))
-    if arrays[name].dtype.kind == "U" and str(arrays[name])[:1] == "{":
-        arrays[name] = np.array(
-            json.dumps(broken(json.loads(str(arrays[name])), rng), skipkeys=True)
-        )
-    else:
-        arrays[name] = odd_array(rng, arrays[name])
-    return _npz(arrays)
-
-
 def build_tensors(data: bytes, rng: random.Random) -> bytes:
-    """A tensor file in the new or the old format with one tensor or value changed."""
+    """Change one tensor or value of a tensor file, and write it in the new or the old format."""
     content = broken(torch.load(io.BytesIO(data), weights_only=True), rng)
     return saved(content, _use_new_zipfile_serialization=rng.random() < 0.8)
 
 
 def build_json(data: bytes, rng: random.Random) -> bytes:
-    """JSON with one value changed."""
+    """Change one value of JSON."""
     return json.dumps(broken(json.loads(data), rng), skipkeys=True).encode()
 
 
-def _moov(folder: Path) -> list[bytes]:
-    """The index of a real MP4 without its pictures."""
-    data = _film(folder)[0]
+def _encode_index(folder: Path) -> list[bytes]:
+    """Make an MP4 that ends where its pictures would begin, behind its index."""
+    data = _encode_film(folder)[0]
     return [data[: data.index(b"mdat") + 4]]
 
 
@@ -312,66 +310,78 @@ TARGETS: dict[str, Target] = {
     ),
     "segments": Target(read_segments, text(SEGMENTS)),
     "pairs": Target(read_pairs, text("pair_id\tverb\tnoun\tcount\n0\t1\t2\t3\n1\t4\t5\t6\n")),
-    "scan table": Target(read_scan_table, made("a.tsv", _scan_table)),
+    "scan table": Target(read_scan_table, made("a.tsv", _write_scan_table)),
     "config": Target(_read_config, text(CONFIG)),
-    "model": Target(load_model, made("a.pth", _model)),
-    "model, inside": Target(load_model, made("b.pth", _model), change=in_pickle),
-    "predictions": Target(lambda p: read_predictions(p, "val"), made("c.pt", _predictions)),
+    "model": Target(load_model, made("a.pth", _write_model)),
+    "model, inside": Target(load_model, made("b.pth", _write_model), change=in_pickle),
+    "predictions": Target(lambda p: read_predictions(p, "val"), made("c.pt", _write_predictions)),
     "predictions, inside": Target(
-        lambda p: read_predictions(p, "val"), made("d.pt", _predictions), change=in_pickle
+        lambda p: read_predictions(p, "val"), made("d.pt", _write_predictions), change=in_pickle
     ),
-    "checkpoint, inside": Target(read_checkpoint, made("e.pth", _checkpoint), change=in_pickle),
+    "checkpoint, inside": Target(
+        read_checkpoint, made("e.pth", _write_checkpoint), change=in_pickle
+    ),
     "own checkpoint": Target(
-        lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _own_checkpoint)
+        lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _write_own_checkpoint)
     ),
     "kept result": Target(
         kept, made("k.npz", lambda p: keep(p, {"md5": ""}, index_at([0, 1], Fraction(1, 30))))
     ),
-    "submission": Target(_read_submission, made("a.pt", lambda p: write_tensors(_entries(), p))),
+    "submission": Target(
+        _read_submission, made("a.pt", lambda p: write_tensors(_make_entries(), p))
+    ),
     "submission, inside": Target(
-        _read_submission, made("f.pt", lambda p: write_tensors(_entries(), p)), change=in_pickle
+        _read_submission,
+        made("f.pt", lambda p: write_tensors(_make_entries(), p)),
+        change=in_pickle,
     ),
     "zip": Target(
         read_zip,
-        made("a.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+        made("a.zip", lambda p: write_zip(_make_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
     ),
     "zip, inside": Target(
         read_zip,
-        made("b.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+        made("b.zip", lambda p: write_zip(_make_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
         change=inside("test.json"),
     ),
-    "index": Target(lambda p: load_index(p, "P01_01"), made("a.npz", _index)),
+    "index": Target(lambda p: load_index(p, "P01_01"), made("a.npz", _write_index)),
     "index, inside": Target(
-        lambda p: load_index(p, "P01_01"), made("b.npz", _index), change=inside(".npy")
+        lambda p: load_index(p, "P01_01"), made("b.npz", _write_index), change=inside(".npy")
     ),
-    "index, built": Target(_use_index, made("c.npz", _index), change=build_arrays),
+    "index, built": Target(_use_index, made("c.npz", _write_index), change=build_arrays),
     "features": Target(_use_features, made("e.npz", write_small_features)),
     "features, built": Target(
         _use_features, made("f.npz", write_small_features), change=build_arrays
     ),
     "model, built": Target(
-        lambda p: load_model(p).outputs, made("g.pth", _model), change=build_tensors
+        lambda p: load_model(p).outputs, made("g.pth", _write_model), change=build_tensors
     ),
     "predictions, built": Target(
-        _use_predictions, made("h.pt", _predictions), change=build_tensors
+        _use_predictions, made("h.pt", _write_predictions), change=build_tensors
     ),
-    "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint), change=build_tensors),
+    "checkpoint, built": Target(
+        read_checkpoint, made("i.pth", _write_checkpoint), change=build_tensors
+    ),
     "submission, built": Target(
-        _read_submission, made("j.pt", lambda p: write_tensors(_entries(), p)), change=build_tensors
+        _read_submission,
+        made("j.pt", lambda p: write_tensors(_make_entries(), p)),
+        change=build_tensors,
     ),
     "stamp, built": Target(
         _use_stamp, text('{"clean list": "ab", "model.type": "X"}'), change=build_json
     ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
-    "mp4": Target(_read_boxes, _moov),
+    "mp4": Target(_read_boxes, _encode_index),
 }
 # FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.
-FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicError, MemoryError))}
+FILMS = {
+    "video": Target(lambda p: inspect(p, "P01_01"), _encode_film, raises=(EpicError, MemoryError))
+}
 
 
 def attempt(target: Target, data: bytes, folder: Path) -> None:
-    """Read `data` as a file of `target`. Raises what the reader must not raise."""
-    path = folder / f"input{target.suffix}"
+    """Read `data` as a file of `target`; only errors that the reader must not raise are raised."""
+    path = folder / "input.bin"
     path.write_bytes(data)
     with np.errstate(all="ignore"):
         try:

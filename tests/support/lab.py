@@ -1,9 +1,10 @@
-"""A small lab: a folder in which the library has done every stage up to the clean lists."""
+"""Make a small lab: videos, annotations, scans and clean lists, by the library. No test is here."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from epic100.base.text_table import write_table
 from epic100.minikitchen import write_annotations, write_video
 from epic100.scan import scan_participant
 from epic100.segments.annotations import index_segments, load_annotations
@@ -41,9 +42,8 @@ class Lab:
 
 def write_sheet(videos: Iterable[Video], folder: Path) -> Path:
     """Write the sheet of these videos, and return its path."""
-    rows = [[field.name for field in fields(Video)], *map(astuple, videos)]
     sheet = folder / "sheet.tsv"
-    sheet.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+    write_table(sheet, [field.name for field in fields(Video)], map(astuple, videos))
     return sheet
 
 

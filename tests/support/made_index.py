@@ -1,4 +1,4 @@
-"""Frame indexes of files that do not exist."""
+"""Make frame indexes of files that do not exist. No test is here."""
 
 from fractions import Fraction
 
@@ -17,8 +17,11 @@ def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:
     packets = np.zeros(len(times), PACKET)
     packets["pts"] = packets["dts"] = times
     packets["frame"] = np.argsort(times, kind="stable")
-    packets["offset"] = numbers = np.arange(len(times))
-    packets["size"], packets["shown"] = 1, True
+    numbers = np.arange(len(times))
+    packets["offset"] = numbers
+    packets["size"] = 1
+    packets["shown"] = True
+    # A packet with parameter sets (number 0) is a key frame, and -1 means no sets.
     packets["sets"] = np.where(numbers % every, -1, 0)
     stream = StreamFacts("h264", 320, 240, "yuv420p", unit, 4, (2, 2, 2, 2))
     rate = measured_rate(np.sort(packets["pts"]), unit)

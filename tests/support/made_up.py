@@ -27,12 +27,13 @@ def make_predictions(
     logits = torch.randn(35, len(PAIRS), generator=generator)
     logits[torch.arange(35), true_pairs[:35]] += sure
     segment_list(folder / listed, [f"s{i}" for i in range(40)], [PAIRS[i] for i in true_pairs])
-    ids, scores = [f"s{i}" for i in range(35)], logits.log_softmax(1)
-    write_predictions(Predictions("val", ids, scores, PAIRS, *classes, {}), folder / name)
+    ids = [f"s{i}" for i in range(35)]
+    made = Predictions("val", ids, logits.log_softmax(1), PAIRS, *classes, {})
+    write_predictions(made, folder / name)
 
 
 def predictions(ids: list[str] = FEW, seed: int = 0, **changes: object) -> Predictions:
-    """Draw random predictions for these segments; `changes` replaces fields of `Predictions`."""
+    """Draw predictions for these segments; `changes` replace fields of `Predictions`."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(len(ids), len(FEW_PAIRS), generator=generator) * 3
     fields = {

@@ -1,4 +1,4 @@
-"""400 segments whose figures the official evaluator printed. No test in here."""
+"""Draw 400 segments whose figures the official evaluator printed. No test is here."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ UNSEEN = ["P18", "P32"]
 TAIL_VERBS, TAIL_NOUNS = range(20, 97, 3), range(50, 300, 2)
 
 # The official evaluate.py (epic-kitchens/C1-Action-Recognition c90b6f9, NumPy 2.4.6) printed these
-# for the segments of `official_case`. No such numbers are kept of tied scores, because NumPy ranks
-# ties in an order that depends on the processor. benchmarks/submission.py compares both evaluators
-# on one processor.
+# for the segments of `official_case`. The segments have no tied scores, because NumPy ranks ties in
+# an order that depends on the processor. benchmarks/submission.py compares both evaluators on one
+# processor.
 OFFICIAL = {
     "overall_action_accuracy_at_1": 5.25,
     "overall_action_accuracy_at_5": 16.25,
@@ -27,7 +27,7 @@ OFFICIAL = {
 
 def official_case() -> tuple[np.ndarray, ...]:
     """Draw scores of verbs and of nouns, true verbs, true nouns and participants."""
-    # NumPy has frozen the streams of this generator.
+    # This generator draws the same numbers in every version of NumPy.
     random = np.random.RandomState(100)
     verb_true, noun_true = random.randint(0, 97, 400), random.randint(0, 300, 400)
     participants = np.array(["P01", "P18", "P32", "P04"])[random.randint(0, 4, 400)]

@@ -7,8 +7,8 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import end_servers
 from support.small_runs import processes
 
-# This limits the bytes of address space, torch's libraries included.
-MOST = 5 * 2**30
+# A measured process may take this address space, torch's libraries included.
+MOST_BYTES = 5 * 2**30
 
 
 def apart(function, *arguments, seconds: float = 500):
@@ -33,12 +33,13 @@ def measured(function, *arguments):
 
 def _measure(function, arguments):
     """Call a function in this process, and measure its memory, as `measured` returns it."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST, MOST))
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         result = function(*arguments)
     except EpicError as error:
         result = error
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    # Only processes that have ended count among the children.
     end_servers()
-    return result, taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return result, growth, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

@@ -41,7 +41,7 @@ def write_film(
     coder: dict[str, str] | None = None,
     clock: Fraction | None = None,
 ) -> Path:
-    """Encode a film.
+    """Encode a video.
 
     Args:
         path: The file to write.
@@ -76,9 +76,13 @@ Change = Callable[[list[CodedPicture]], list[CodedPicture]]
 
 
 def rewrite(path: Path, change: Change = list, out: Path | None = None, **options: str) -> Path:
-    """Write the packets that `change` returns for those of a file, over the file or to `out`.
+    """Change the packets of a file, and write them over the file or to `out`.
 
-    The suffix chooses the container, and `options` are options of its muxer.
+    Args:
+        path: The file.
+        change: Makes the new packets from those of the file.
+        out: The new file, whose suffix chooses the container.
+        **options: Options of the muxer.
     """
     out = out or path
     temporary = out.with_name(f"rewritten.{out.name}")
@@ -103,9 +107,9 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
 
 
 def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
-    """Decode a file with one decoder from the start to the end: its pictures by their time.
+    """Decode a file with one decoder from the start to the end, and return its pictures by time.
 
-    Packets that do not decode are left out.
+    Packets that do not decode are left out, and so is the rest of a file that cannot be read.
     """
     shown: dict[int, np.ndarray] = {}
     with av.open(str(path)) as container, contextlib.suppress(av.error.FFmpegError):
@@ -119,12 +123,12 @@ def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
 
 
 def later(packets: list[CodedPicture], by: int) -> list[CodedPicture]:
-    """Delay packets by this many units."""
+    """Delay packets by this many units of the time base."""
     return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
 
 
 def swap_packets(path: Path, seed: int) -> None:
-    """Swap the pictures of two neighbours that are no key frames; times and flags stay."""
+    """Swap the coded pictures of two packets in a row, no key frames; times and flags stay."""
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         pairs = zip(packets, packets[1:], strict=False)
@@ -169,10 +173,10 @@ def repeat_group(path: Path, seed: int) -> None:
 
 
 def _keys(packets: list[CodedPicture]) -> list[int]:
-    """The numbers of the packets that are key frames."""
+    """List the numbers of the packets that are key frames."""
     return [i for i, p in enumerate(packets) if p.is_key]
 
 
 def _step(packets: list[CodedPicture]) -> int:
-    """The usual time from one picture to the next."""
+    """Return the usual time from one picture to the next."""
     return int(np.median(np.diff(sorted(p.pts for p in packets))))

@@ -21,7 +21,8 @@ def words(path: Path) -> list[str]:
 
 def cut(path: Path) -> list[str]:
     """List the texts that do not fit between the left and right edge, in matplotlib's own font."""
-    texts, (width_in_pixels, _) = [], size(path)
+    texts = []
+    width_in_pixels, _ = size(path)
     right = width_in_pixels * POINTS_PER_PIXEL
     for element in ElementTree.parse(path).getroot().iter(f"{SVG}text"):
         style = f"{element.get('style')}; x: {element.get('x')}; {element.get('transform')}"

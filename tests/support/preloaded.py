@@ -1,19 +1,19 @@
-"""A server that has imported the heavy packages and forks for each program, so that it starts fast.
+"""Start Python programs fast, in forks of a server that has imported the heavy packages.
 
 `run` does what `subprocess.run([sys.executable, ...], capture_output=True)` does, in such a fork.
 Snakemake starts its scripts and itself with `sys.executable`. In a fork this is a small program: it
 asks the server for another fork for Snakemake, scripts and the start check, and else it is Python.
 Use it only for programs that run to their end. Programs that a test kills are started plainly.
+
+A request is a line of JSON, and the answer is the exit code.
 """
 
-import array
 import contextlib
 import json
 import os
 import shlex
 import signal
 import socket
-import struct
 import sys
 
 # This file is also the small program, which starts for each script. So its top imports little, and
@@ -48,16 +48,14 @@ def ask(address: str, words, cwd, environment, files, timeout=None, forwarded=()
         server.connect(address)
         for number in forwarded:
             signal.signal(number, lambda number, _: server.send(bytes([number])))
-        text = json.dumps([list(words), str(cwd), dict(environment)]).encode()
-        # The length of the request goes first, and the three files travel with it.
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))
-        server.sendmsg([struct.pack("I", len(text))], [rights])
-        server.sendall(text)
+        request = json.dumps([list(words), str(cwd), dict(environment)]).encode() + b"\n"
+        # The three files travel with the first byte.
+        socket.send_fds(server, [request[:1]], files)
+        server.sendall(request[1:])
         server.settimeout(timeout)
-        answer = server.recv(4)
-    # Without an answer the process that keeps the program was killed.
-    (code,) = struct.unpack("i", answer) if answer else (-signal.SIGKILL,)
-    return code
+        answer = server.recv(16)
+    # Without an answer the process that watches the program was killed.
+    return int(answer) if answer else -signal.SIGKILL
 
 
 def run(*words: str, cwd, timeout: float):
@@ -75,7 +73,7 @@ def run(*words: str, cwd, timeout: float):
 
 
 def _python(address: str) -> str:
-    """The path of the small program that stands for Python in a fork."""
+    """Return the path of the small program that stands for Python in a fork."""
     return f"{os.path.dirname(address)}/python"
 
 
@@ -131,7 +129,7 @@ def serve(address: str) -> None:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
-                return _become(*_keep(connection), address)
+                return _become(*_start(connection), address)
             connection.close()
             # This removes the forks that have ended from the table of processes.
             with contextlib.suppress(ChildProcessError):
@@ -139,18 +137,18 @@ def serve(address: str) -> None:
                     pass
 
 
-def _keep(connection):
+def _start(connection):
     """Fork once more, and return in the new process the request: words, folder, environment.
 
-    The new process is the program. This one keeps it: it passes signals on to the program, kills it
-    when nobody waits for it any more, sends its exit code, and ends with it.
+    The new process becomes the program. This one watches it: it passes signals on to the program,
+    kills it when nobody waits for it any more, sends its exit code, and ends with it.
     """
     import select
 
-    packed_size, files, _, _ = socket.recv_fds(connection, 4, 3)
-    (size,) = struct.unpack("I", packed_size)
-    with connection.makefile("rb") as stream:
-        request = json.loads(stream.read(size))
+    first_byte, files, _, _ = socket.recv_fds(connection, 1, 3)
+    # Without a buffer, nothing is read of the signals that may follow the line.
+    with connection.makefile("rb", buffering=0) as stream:
+        request = json.loads(first_byte + stream.readline())
     # Python writes to the pipe when a child ends, so that `select` below sees it.
     ended, end = os.pipe()
     os.set_blocking(end, False)
@@ -177,7 +175,7 @@ def _keep(connection):
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     with contextlib.suppress(OSError):
-        connection.send(struct.pack("i", code))
+        connection.sendall(str(code).encode())
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Small versions of published networks: weights made from names alone, and their recorded scores.
+"""Make small versions of published networks: weights made from names, and their recorded scores.
 
 `tests/migrate/data/published.json` was written by `4d9feb8:benchmarks/adopted.py --record`: for
 each model the names and shapes of the tensors of a small network that was built with its authors'

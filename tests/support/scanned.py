@@ -21,7 +21,7 @@ def inspect(
     fps: float = 0.0,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[ScanRow, VideoIndex | None]:
-    """Scan a file in this process, and return its row and its index (None: unreadable)."""
+    """Scan a file, and return its row of the scan table and its index (None: unreadable)."""
     video = Video(video_id, "", "", fps, seconds)
     try:
         result = Result.of(scan_file(path, video, quick, max_pixels, progress))

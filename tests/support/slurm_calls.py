@@ -13,6 +13,7 @@ from pathlib import Path
 from support.checkout import ROOT
 from support.slurm_rig import ACCOUNT, Rig
 
+# Snakemake looks at jobs each second, and waits for files for ten seconds.
 QUICK = (
     "--epic100-init-seconds-before-status-checks",
     "1",
@@ -23,7 +24,7 @@ QUICK = (
 )
 REAL = "profiles/vsc"
 QUICK_PROGRAM = str(ROOT / "tests/support/quick_snakemake.py")
-# A call may take this long on a busy machine. It takes seconds on an idle one.
+# On a busy machine a call may take this many seconds.
 SECONDS = 600.0
 
 
@@ -40,7 +41,19 @@ class Call:
         profile: str = REAL,
         cwd: Path = ROOT,
     ):
-        self.rig, self.folder = rig, folder
+        """Start the call.
+
+        Args:
+            rig: The clusters.
+            folder: The working directory of the workflow, which has `config.yaml`.
+            *arguments: Arguments of Snakemake.
+            env: More environment variables.
+            program: Arguments of Python that name the program.
+            profile: The profile of Snakemake.
+            cwd: The folder in which the call is made.
+        """
+        self.rig = rig
+        self.folder = folder
         self.log = folder / f"call-{time.monotonic_ns()}.log"
         # Snakemake names its logs like this.
         self.started = datetime.now().isoformat().replace(":", "")
@@ -69,9 +82,11 @@ class Call:
             )
 
     def __enter__(self) -> "Call":
+        """Return the call."""
         return self
 
     def __exit__(self, *_) -> None:
+        """Kill the call."""
         self.process.kill()
         self.process.wait()
 
@@ -89,6 +104,7 @@ class Call:
         """Wait until the output has `words` this many times."""
         end = time.monotonic() + seconds
         while self.said().count(words) < times:
+            # The output is read once more, since the call may write the words and end meanwhile.
             ended = self.process.poll() is not None and self.said().count(words) < times
             assert not ended and time.monotonic() < end, f"never said {words!r}:\n{self.said()}"
             time.sleep(0.2)
@@ -100,11 +116,13 @@ class Call:
         return list(dict.fromkeys(ids))
 
     def jobs(self) -> list[dict[str, str]]:
-        """Ask sacct about the jobs of this call; each row also has the amounts that the job got."""
+        """Ask sacct about the jobs of this call.
+
+        Each job's dict also has the resources that it got, such as `"gres/gpu": "1"`.
+        """
         fields = "JobID,Comment,State,Cluster,Partition,Account,Timelimit,AllocTRES,SubmitLine"
         jobs = self.rig.jobs("-j", ",".join(self.submitted()), fields=fields)
-        amounts = [re.findall(r"([\w/]+)=(\w+)", job["AllocTRES"]) for job in jobs]
-        return [dict(given) | job for given, job in zip(amounts, jobs, strict=True)]
+        return [dict(re.findall(r"([\w/]+)=(\w+)", job["AllocTRES"])) | job for job in jobs]
 
     def end(self, seconds: float = SECONDS) -> int:
         """Wait for the end, and return the exit status."""
@@ -131,7 +149,7 @@ def run(rig: Rig, folder: Path, *arguments: str, well: bool = True, **options) -
 
 
 def no_work(folder: Path, *participants: str) -> tuple[str, ...]:
-    """Options with which a job only touches the files of these scans, and starts no Python."""
+    """Return options with which jobs only touch the outputs of these scans, and start no Python."""
     outputs = [
         folder / "results" / name
         for participant in participants or ["P01"]

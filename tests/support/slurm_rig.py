@@ -1,9 +1,9 @@
-"""Real Slurm clusters on one machine: two with partitions named as KU Leuven names them, or one.
+"""Run one or two real Slurm clusters on this machine, such as the two of KU Leuven.
 
-Everything lives in one folder and on ports of its own, so several rigs can be up at once; whatever
-else runs Slurm on the machine is not touched. Daemons are children of this process and die with it.
-Needs root, for a private mount of /etc/slurm in each of them: that is where a real node has its own
-cluster's settings, and where `srun` inside a job looks for them.
+All files are in one folder, and the daemons listen on ports of their own, so several rigs can run
+at once beside another Slurm. The daemons are children of this process and end with it. They need
+root, since each one mounts its cluster's settings on /etc/slurm for itself alone: there a real node
+has its settings, and `srun` in a job looks for them. No test is here.
 """
 
 import os
@@ -22,13 +22,22 @@ import pytest
 ETC = Path(__file__).resolve().parent / "slurm_etc"
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "unshare", "setpriv")
 ACCOUNT = "lp_epic"
+# It prints the ids of all jobs that have not ended.
 JOBS = ("squeue", "-o", "%A")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The clusters of a site, by name: first job id and nodes. `login` is where people log in.
-    What is the site's own, and each cluster's, lies in the folders of that name in slurm_etc."""
+    """The clusters of a site.
+
+    Attributes:
+        site: The folder of slurm_etc with the settings of all clusters of the site. Those of one
+            cluster are in the folder of its name.
+        login: The cluster whose settings the login node has.
+        first_jobs: The first job id of each cluster.
+        nodes: The names of the nodes of each cluster.
+        accounting: Whether the site has slurmdbd and sacct.
+    """
 
     site: str
     login: str
@@ -44,17 +53,24 @@ VSC = Layout(
     first_jobs={"genius": 50000001, "wice": 60000001},
     nodes={"genius": ("r26g03",), "wice": ("m28c27n1", "m28c27n2", "m28c31n1", "m28c30n1")},
 )
-# It is one cluster, with partitions of its own, whose jobs take no `--clusters`. It keeps no
-# accounts, and forgets a job as soon as it may.
-HOME = Layout("home", "home", {"home": 1}, {"home": ("node1", "node2")}, accounting=False)
+# This is one cluster without accounting. Its jobs take no `--clusters`.
+HOME = Layout(
+    site="home",
+    login="home",
+    first_jobs={"home": 1},
+    nodes={"home": ("node1", "node2")},
+    accounting=False,
+)
+# Without accounting, the controller forgets a job two seconds after its end.
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nMinJobAge=2"
-# Each daemon may take so long on a busy machine.
+# On a busy machine, a daemon or a command may take this many seconds.
 SECONDS = 300.0
+# Bash gets the folder of the settings as its name, and the command as its arguments.
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
 
 
 def missing() -> str | None:
-    """Why no rig can be started here, or None."""
+    """Say why no rig can be started on this machine; None if one can."""
     if os.geteuid() != 0:
         return "Slurm's daemons need root"
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -62,20 +78,30 @@ def missing() -> str | None:
 
 
 class Rig:
-    """The clusters, their database, and what tests do to them."""
+    """The Slurm clusters of a layout.
+
+    Attributes:
+        folder: The folder of all their files.
+        layout: The layout.
+        daemons: The processes that run, by name, such as "slurmd-r26g03".
+    """
 
     def __init__(self, folder: Path, layout: Layout = VSC):
+        """Reserve the ports of the daemons."""
         self.folder = folder
         self.layout = layout
         self.daemons: dict[str, subprocess.Popen] = {}
+        # Each daemon has its cluster, its command, and a command that succeeds when it is up.
         self._programs: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {}
         self._reservation, self._ports = _reserve_ports(20)
-        self._dbd_port, self._sql_port = next(self._ports), next(self._ports)
+        self._dbd_port = next(self._ports)
+        self._sql_port = next(self._ports)
 
     def start(self) -> None:
-        """Bring up munge, the database, the controllers and the nodes, in seconds."""
+        """Start munge, the database, the controllers and the nodes."""
         Path("/etc/slurm").mkdir(exist_ok=True)
         (self.folder / "dev").mkdir(parents=True)
+        # Devices like /dev/null (1, 3) stand in for GPUs.
         for number in range(8):
             os.mknod(self.folder / f"dev/nvidia{number}", 0o666 | 0o020000, os.makedev(1, 3))
         for cluster, first in self.layout.first_jobs.items():
@@ -96,7 +122,7 @@ class Rig:
             self.end(name)
 
     def clear(self) -> None:
-        """No job in any queue, and every daemon and node at work, whatever a test has left."""
+        """Start daemons that a test has ended, cancel all jobs, and resume all nodes."""
         for name in self._programs:
             self.bring(name)
         if not self.is_free():
@@ -140,7 +166,7 @@ class Rig:
         return self.at(self.layout.login, *command, check=check)
 
     def at(self, cluster: str, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-        """Run a command as on a node of that cluster, which needs no database to find it."""
+        """Run a command as on a node of that cluster; stdout and stderr come back as text."""
         done = subprocess.run(
             self.on(cluster, command), capture_output=True, text=True, timeout=SECONDS
         )
@@ -149,13 +175,13 @@ class Rig:
         return done
 
     def on(self, cluster: str, command: Sequence[str]) -> list[str]:
-        """`command` where /etc/slurm is that cluster's."""
+        """Return a command that runs `command` with that cluster's settings in /etc/slurm."""
         mount = ["unshare", "-m", "--propagation", "private", "bash", "-c", IN_MOUNT]
         return [*mount, str(self.folder / cluster / "etc"), *command]
 
     def jobs(self, *options: str, fields: str) -> list[dict[str, str]]:
-        """What sacct tells of jobs on all clusters."""
-        # A line of submission may have bars in it, so it must be the last field.
+        """Ask sacct about jobs on all clusters: a dict of the fields of each job."""
+        # The field SubmitLine may have bars in it, so it must be the last one.
         names = fields.split(",")
         done = self.login(
             "sacct",
@@ -173,7 +199,7 @@ class Rig:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def submit(self, *options: str, cluster: str = "wice", partition: str = "batch") -> str:
-        """A job that is none of the workflow's business; its id."""
+        """Submit a job that is not of the workflow, and return its id."""
         done = self.login(
             "sbatch",
             "-M",
@@ -192,22 +218,22 @@ class Rig:
         return done.stdout.split(";")[0]
 
     def state(self, job: str) -> str:
-        """What sacct tells of the state of one job; "" if it does not know it yet."""
+        """Ask sacct for the state of a job; "" if sacct does not know the job yet."""
         return "".join(row["State"] for row in self.jobs("-j", job, fields="State"))
 
     def submitted(self, folder: Path) -> list[str]:
-        """Ids of all jobs that were ever submitted for one working directory."""
-        # A job's comment is stored only when it has ended, so its line of submission is read.
+        """List the ids of all jobs that were ever submitted for a working directory."""
+        # A job's comment is stored only when it has ended, so its SubmitLine is read.
         jobs = self.jobs(fields="JobID,SubmitLine")
         return [job["JobID"] for job in jobs if f"{folder}/" in job["SubmitLine"]]
 
     def queue(self, folder: Path) -> list[str]:
-        """Ids of the jobs of one working directory that have not ended."""
-        said = self.login("squeue", "-h", "-M", "all", "-O", "JobID:20,StdOut:400").stdout
-        return re.findall(rf"^(\d+) +{re.escape(str(folder))}/", said, re.MULTILINE)
+        """List the ids of the jobs of a working directory that have not ended."""
+        lines = self.login("squeue", "-h", "-M", "all", "-O", "JobID:20,StdOut:400").stdout
+        return re.findall(rf"^(\d+) +{re.escape(str(folder))}/", lines, re.MULTILINE)
 
     def wait(self, true: Callable[[], object], what: str, seconds: float = SECONDS):
-        """Wait until `true()`, or say what did not come."""
+        """Wait until `true()` gives something, and return it; `what` names it in errors."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if result := true():
@@ -219,9 +245,11 @@ class Rig:
         raise TimeoutError(f"{what}: not within {seconds} s; see {self.folder}")
 
     def _column(self, cluster: str, *command: str) -> list[str]:
+        """Run a command that prints one word a line, and return the words."""
         return self.at(cluster, *command, "-h", check=False).stdout.split()
 
     def _configure(self, cluster: str, first_job: int) -> None:
+        """Write the settings of a cluster, from the files of slurm_etc with their `@NAMES@`."""
         etc = self.folder / cluster / "etc"
         etc.mkdir(parents=True)
         (self.folder / cluster / "state").mkdir()
@@ -245,10 +273,12 @@ class Rig:
             (etc / source.name).chmod(0o600)
 
     def _start_munge(self) -> None:
-        key, socket = self.folder / "munge.key", f"{self.folder}/munge.socket"
+        """Start the daemon that signs messages between Slurm's daemons."""
+        key = self.folder / "munge.key"
+        socket = f"{self.folder}/munge.socket"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        its = [f"--{name}-file={self.folder}/munged.{name}" for name in ("log", "seed", "pid")]
+        files = [f"--{name}-file={self.folder}/munged.{name}" for name in ("log", "seed", "pid")]
         self._start(
             "munged",
             ("test", "-S", socket),
@@ -258,13 +288,15 @@ class Rig:
             "--num-threads=4",
             f"--key-file={key}",
             f"--socket={socket}",
-            *its,
+            *files,
         )
 
     def _start_accounting(self) -> None:
+        """Start the database of jobs, and add the clusters, two accounts and two users."""
         self._start_mariadb()
         self._start("slurmdbd", ("sacctmgr", "-n", "list", "user"), "slurmdbd", "-D")
-        everywhere, accounts = f"Cluster={','.join(self.layout.nodes)}", f"{ACCOUNT},lp_poor"
+        everywhere = f"Cluster={','.join(self.layout.nodes)}"
+        accounts = f"{ACCOUNT},lp_poor"
         for added in (
             ("cluster", *self.layout.nodes),
             ("account", accounts, everywhere, "Description=x"),
@@ -273,6 +305,7 @@ class Rig:
             self.login("sacctmgr", "-i", "add", *added)
 
     def _start_mariadb(self) -> None:
+        """Start MariaDB, with a database and a user for slurmdbd."""
         sock = self.folder / "mysqld.sock"
         (self.folder / "tmp").mkdir()
         # A server that starts removes all temporary tables in its folder, also those of others.
@@ -321,7 +354,7 @@ class Rig:
 
 @contextmanager
 def running(folder: Path, layout: Layout) -> Iterator[Rig]:
-    """A rig that is up; the test is skipped where Slurm's daemons are not installed."""
+    """Run a rig during a block; without Slurm's daemons the test is skipped."""
     if why := missing():
         if os.environ.get("EPIC100_SLURM_TESTS") == "required":
             pytest.fail(f"the tests on Slurm are required here, but {why}")
@@ -336,8 +369,11 @@ def running(folder: Path, layout: Layout) -> Iterator[Rig]:
 
 
 def _reserve_ports(count: int) -> tuple[socket.socket, Iterator[int]]:
-    """Ports that no other rig takes while the socket is open. They lie below those that the system
-    gives to callers, so that a daemon that was ended finds its own again."""
+    """Reserve ports that no other rig takes while the returned socket is open.
+
+    They are below those that the system gives to clients, so that a daemon that starts again finds
+    its port free.
+    """
     for first in range(20000, 32000, 50):
         ports = range(first, first + count)
         reservation = socket.socket(socket.AF_UNIX)
@@ -351,5 +387,6 @@ def _reserve_ports(count: int) -> tuple[socket.socket, Iterator[int]]:
 
 
 def _listens(port: int) -> bool:
+    """Whether a program of this machine listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -31,7 +31,7 @@ start\tstop\twhat\tverb\tnoun\tverb_name\tnoun_name\tprobability\tverb_probabili
 
 
 def rows() -> list[tuple[str, str, float, int, int]]:
-    """List the segments: (narration_id, video_id, start in seconds, verb, noun).
+    """Make the segments: tuples of narration_id, video_id, start in seconds, verb and noun.
 
     Each video has ten segments of four seconds, which begin three seconds apart.
     """
@@ -46,7 +46,7 @@ def rows() -> list[tuple[str, str, float, int, int]]:
 def sources(folder: Path) -> dict:
     """Write the files of a run, and return the arguments of `gather`.
 
-    Every fifth guess is wrong, and the last three segments are dropped.
+    Every fifth prediction is wrong, and the last three segments are dropped.
     """
     head = "narration_id,video_id,start_timestamp,stop_timestamp,narration,verb_class,noun_class"
     lines = [
@@ -91,7 +91,7 @@ def sources(folder: Path) -> dict:
 
 
 def guess(kept: list, path: Path, is_wrong: Callable[[int], bool]) -> Path:
-    """Write predictions of these segments; a wrong guess is the pair after the true one."""
+    """Write predictions of these segments; a wrong one is the pair after the true pair."""
     logits = torch.zeros(len(kept), len(PAIRS))
     verbs_and_nouns = [(verb, noun) for verb, noun, _ in PAIRS]
     for place, (_, _, _, verb, noun) in enumerate(kept):

@@ -38,7 +38,7 @@ SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
     "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
 }
-# An epoch has 4 iterations, and both epochs have 8.
+# An epoch has 8 / 2 = 4 iterations, so both epochs have 8.
 SEGMENTS, BATCH, EPOCHS = 8, 2, 2
 # The fixture `straight` was trained with these, on six segments: 3 x 3 iterations.
 WHOLE = {"epochs": 3, "validate": {"every": 2}, "ema": 0.7}
@@ -273,6 +273,7 @@ class LateHook(Hook):
     reads: list[str] = []
 
     def before_train(self, runner) -> None:
+        """Let the loop have one pending step, and count the reads in each step."""
         loop, step = runner.train_loop, runner.train_loop.step
 
         def counted(batch, waited) -> None:
@@ -290,6 +291,7 @@ class Reads(TorchDispatchMode):
         self.found = found
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Be called by PyTorch in place of each operation, and carry it out."""
         to_host = str((kwargs or {}).get("device")) == "cpu" and not getattr(
             args[0], "is_cpu", True
         )
@@ -306,6 +308,7 @@ class RaisingHook(Hook):
         self.at, self.tried = at, tried
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Raise in the iteration `at`, of the trial if `tried`, else of the training."""
         if runner.iter + 1 == self.at and runner.work_dir.endswith("preflight") == self.tried:
             raise KeyError("my_figure")
 
@@ -314,13 +317,17 @@ class RaisingHook(Hook):
 class SignalHook(Hook):
     """Sends a signal inside the iteration `at`, counted from 1, as `signal_at` asks for."""
 
+    # So the signal is sent before other hooks see the iteration.
     priority = "VERY_HIGH"
 
     def __init__(self, at: int, number: int, to: str, of: int, tried: bool):
+        """Take the options that `signal_at` makes."""
         self.at, self.number, self.of, self.tried = at, number, of, tried
+        # The receiver is found when the signal is sent.
         self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Send the signal in the iteration `at`, of the trial if `tried`, from the rank `of`."""
         if (
             runner.iter + 1 == self.at
             and runner.work_dir.endswith("preflight") == self.tried

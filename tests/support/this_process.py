@@ -54,9 +54,14 @@ def records_of(module: str) -> Iterator[list[str]]:
 
 
 class Terminal:
-    """A terminal: `stream` writes to it, `shown()` closes it and returns all that was written."""
+    """A terminal without a window.
+
+    Attributes:
+        stream: The file that a program writes to.
+    """
 
     def __init__(self):
+        """Open the terminal."""
         self._ours, theirs = os.openpty()
         self.stream = os.fdopen(theirs, "w")
 

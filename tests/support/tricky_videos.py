@@ -1,4 +1,4 @@
-"""Makes small sound MP4 files of the kinds that mislead scans and readers. No test in here."""
+"""Make small undamaged videos of kinds that mislead scans and readers. No test is here."""
 
 import itertools
 import struct
@@ -10,13 +10,13 @@ import numpy as np
 
 from epic100.minikitchen.damage import coded_data
 from support.damage import number_at, overwrite, packets_of, place_of
-from support.packets import CodedPicture, rewrite, write_film
+from support.packets import CodedPicture, later, rewrite, write_film
 
 RATE = Fraction(30000, 1001)
 
 
 def pictures(count: int, size: tuple[int, int] = (96, 64), seed: int = 0):
-    """Grainy texture that drifts: uint8 [height, width, 3] a picture, no two alike."""
+    """Draw pictures uint8 [height, width, 3] of a grainy texture that drifts, no two alike."""
     rng = np.random.default_rng(seed)
     width, height = size
     base = rng.integers(0, 200, (height // 8 + 2, width // 8 + 40, 3), np.uint8)
@@ -42,9 +42,21 @@ def encode(
     unit: int = 0,
     **params: str | int,
 ) -> Path:
-    """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are the codec's.
+    """Encode a video, by default with x264 at 29.97 frames a second.
 
-    The file counts time in 1/`unit` s, where one is given.
+    Args:
+        path: The file to write.
+        count: The number of pictures.
+        size: Width and height in pixels.
+        times: The times of the pictures in 1/30000 s; None means 29.97 frames a second.
+        codec: FFmpeg's name of the encoder.
+        pix_fmt: FFmpeg's name of the format of pixels.
+        movflags: An option of the muxer of MP4.
+        seed: The seed of the pictures.
+        source: Other pictures.
+        x265: Options of x265.
+        unit: The file counts time in 1/`unit` s; 0 means the muxer's choice.
+        **params: Options of x264, with `_` for `-` in their names, or of another encoder.
     """
     settings = {
         "keyint": 30,
@@ -94,9 +106,8 @@ def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         start = sorted(p.pts for p in packets)[frames]
         first = max(i for i, p in enumerate(packets) if p.is_key and p.pts <= start)
-        kept = packets[first:]
-        base = start if hide else min(p.pts for p in kept)
-        return [CodedPicture(p.data, p.pts - base, p.dts - base, p.is_key) for p in kept]
+        rest = packets[first:]
+        return later(rest, -(start if hide else min(p.pts for p in rest)))
 
     rewrite(path, change, out, avoid_negative_ts="disabled" if hide else "auto")
     return out
@@ -113,7 +124,7 @@ def cut_end(path: Path, share: float) -> Path:
 
 
 def two_streams(path: Path, count: int = 60) -> Path:
-    """A small video stream first, then a larger one, of other pictures."""
+    """Encode a file of two video streams: a small one first, then a larger one."""
     with av.open(str(path), "w") as container:
         streams = []
         for size in ((64, 48), (128, 96)):
@@ -131,7 +142,7 @@ def two_streams(path: Path, count: int = 60) -> Path:
 
 
 def audio_only(path: Path, seconds: float = 1.0) -> Path:
-    """A tone and no picture."""
+    """Encode a file of a tone, without pictures."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         wave = np.sin(np.arange(int(seconds * 16000)) * 0.1).astype(np.float32)[None] * 0.2
@@ -143,22 +154,23 @@ def audio_only(path: Path, seconds: float = 1.0) -> Path:
 
 
 def join(parts: list[Path], out: Path) -> Path:
-    """One file after the other, without encoding, on one clock."""
-    packets, at = [], 0
+    """Join files one after the other, without encoding."""
+    packets = []
+    end = 0
     for part in parts:
         pictures = packets_of(part)
         times = sorted(p.pts for p in pictures)
-        late = at - times[0]
+        delay = end - times[0]
         packets += [
-            CodedPicture(bytes(p), p.pts + late, p.dts + late, p.is_keyframe) for p in pictures
+            CodedPicture(bytes(p), p.pts + delay, p.dts + delay, p.is_keyframe) for p in pictures
         ]
-        at = late + times[-1] + int(np.median(np.diff(times)))
+        end = delay + times[-1] + int(np.median(np.diff(times)))
     rewrite(parts[0], lambda _: packets, out)
     return out
 
 
 def parts_of(folder: Path, *kinds: dict) -> list[Path]:
-    """Encodes of these options and of other pictures each, to be joined."""
+    """Encode a video with each of these options, of other pictures each, to be joined."""
     return [
         encode(folder / f"part{n}.MP4", **{"count": 60, "seed": n, **kind})
         for n, kind in enumerate(kinds)
@@ -166,7 +178,15 @@ def parts_of(folder: Path, *kinds: dict) -> list[Path]:
 
 
 def put_box(data: bytearray, box: bytes, content: bytes, around: bytes, start: int) -> None:
-    """Replace a box of an MP4's index, which begins at `start`; `around` names those it is in."""
+    """Replace the content of a box of an MP4.
+
+    Args:
+        data: The bytes of the file.
+        box: The name of the box, such as `b"elst"`.
+        content: The new content.
+        around: The names of the boxes that the box is in, whose sizes change as well.
+        start: Where the index (moov) begins.
+    """
     at = data.index(box, start) - 4
     size = int.from_bytes(data[at : at + 4], "big")
     data[at : at + size] = numbers(len(content) + 8) + box + content
@@ -177,16 +197,20 @@ def put_box(data: bytearray, box: bytes, content: bytes, around: bytes, start: i
 
 
 def numbers(*values: int) -> bytes:
+    """Write numbers as MP4 has them: four bytes each, the highest one first."""
     return struct.pack(f">{len(values)}I", *values)
 
 
 def show_parts(path: Path, parts: list[tuple[int | None, int]], out: Path) -> Path:
-    """Let the edit list show parts of a file of `encode`, each by its first picture and number.
+    """Let the edit list show only parts of a file of `encode`.
 
-    First None: nothing is shown for so long.
+    A part is its first picture (None: nothing is shown) and its number of pictures.
     """
-    data, (start, _) = bytearray(path.read_bytes()), coded_data(path, "moov")
-    (delay,) = struct.unpack(">i", data[(at := place_of(path, "elst") + 12) : at + 4])
+    data = bytearray(path.read_bytes())
+    start, _ = coded_data(path, "moov")
+    # The edit list of the file has one entry: the time of its first picture is at byte 12.
+    delay = number_at(path, place_of(path, "elst") + 12)
+    # An entry has its length in ms, the time of its first picture (-1: none), and the speed 1.
     rows = [
         (
             round(count * 1000 * 1001 / 30000),
@@ -201,7 +225,7 @@ def show_parts(path: Path, parts: list[tuple[int | None, int]], out: Path) -> Pa
 
 
 def two_entries(parts: list[Path], out: Path) -> Path:
-    """Two encodes one after the other, each with its own sample entry (ISO 14496-12, 8.5.2)."""
+    """Join two videos, each of which keeps its own sample entry (ISO 14496-12, 8.5.2)."""
     join(parts, out)
     entries = b""
     for part in parts:
@@ -209,7 +233,8 @@ def two_entries(parts: list[Path], out: Path) -> Path:
         entries += part.read_bytes()[at : at + number_at(part, at)]
     first, second = (len(packets_of(part)) for part in parts)
     places = [p.pos for p in packets_of(out)]
-    data, (start, _) = bytearray(out.read_bytes()), coded_data(out, "moov")
+    data = bytearray(out.read_bytes())
+    start, _ = coded_data(out, "moov")
     for name, content in (
         (b"stsd", numbers(0, 2) + entries),
         (b"stsc", numbers(0, 2, 1, first, 1, 2, second, 2)),
@@ -220,24 +245,26 @@ def two_entries(parts: list[Path], out: Path) -> Path:
     return out
 
 
+# These are the upper left of the matrix of a track: turns by 0 to 270 degrees, and a mirror.
 QUARTERS = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))
 MIRROR = (-1, 0, 0, 1)
 
 
 def turn(path: Path, how: tuple[int, int, int, int] = QUARTERS[1]) -> None:
-    """Let players turn the picture by 90 degrees, as of a phone that was held upright."""
+    """Let players turn the picture, by default by 90 degrees as of a phone held upright."""
+    # Numbers of the matrix are in units of 1/65536, but the last one is in units of 1/2**30.
     a, b, c, d = (value << 16 for value in how)
     matrix = struct.pack(">9i", a, b, 0, c, d, 0, 64 << 16, 0, 1 << 30)
     overwrite(path, place_of(path, "tkhd") + 40, matrix)
 
 
 def uneven_times(count: int) -> list[int]:
-    """Times of pictures in 1/30000 s, steps from half to two and a half usual ones."""
+    """Draw times of pictures in 1/30000 s, with steps from half to two and a half usual ones."""
     return np.cumsum(np.random.default_rng(3).integers(500, 2500, count)).tolist()
 
 
 PYRAMID = {"b-pyramid": "normal", "ref": 4}
-# Each kind of sound file has options of `encode`, and its name may state the container.
+# Each kind of undamaged file has options of `encode`, and its name may state the container.
 KINDS: dict[str, dict] = {
     "b_frames": PYRAMID,
     "open_gop": {"open-gop": 1, "b-pyramid": "normal"},
@@ -275,7 +302,7 @@ KINDS: dict[str, dict] = {
 
 
 def sound_videos(folder: Path) -> dict[str, Path]:
-    """One sound file of every kind, by name. Some 100 pictures each."""
+    """Encode an undamaged file of every kind; return their paths by name."""
     made = {
         name.partition(".")[0]: encode(
             (folder / name).with_suffix(Path(name).suffix or ".MP4"), **{"count": 120, **options}
@@ -284,6 +311,7 @@ def sound_videos(folder: Path) -> dict[str, Path]:
     }
 
     def path(name: str) -> Path:
+        """Add the path of another file, and return it."""
         made[name] = folder / f"{name}.MP4"
         return made[name]
 

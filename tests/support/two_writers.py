@@ -1,7 +1,7 @@
-"""Two jobs for the same files, as they came about on real clusters, and what is left of the files.
+"""Run two jobs for the same files at once, as it happened on real clusters, and compare the files.
 
-A job is what a rule does, by way of the library, in a process of its own. It can be halted before
-any rename below its folder, which is how a file gets its name.
+A job does the work of a rule by the library, in a process of its own. The process can be halted
+before any rename below its folder, since a file gets its name by a rename. No test is here.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +35,20 @@ from support.models import predicted, save_random_model
 from support.small_features import make, tokens
 from support.small_runs import copy_results, processes, run
 
-# SMALL has the settings of copies. CHANGES names columns whose values differ between runs.
-SMALL = {"height": 48, "gop": 12, "crf": 30}
-CHANGES = ("samples_per_s", "data_share", "seconds", "bytes")
+PROXY = {"height": 48, "gop": 12, "crf": 30}
+# The values of these columns differ between runs.
+VARYING = ("samples_per_s", "data_share", "seconds", "bytes")
+# A job writes a line to this file for each of its renames.
 LOG = "renames.log"
 
 
 def videos_of(lab: Lab) -> list[Video]:
-    """Those of the participant that jobs are for."""
+    """List the videos of the participant that jobs work on."""
     return [video for video in lab.videos.values() if video.participant_id == "P01"]
 
 
+# Each of these functions does the work of a rule. It reads results of the lab, and a model and
+# tokens in `made`, and writes to `out`.
 def scan(lab: Lab, made: Path, out: Path) -> None:
     index = out / "scan/P01.index.npz"
     scan_participant(videos_of(lab), lab.root, out / "scan/P01.tsv", index)
@@ -61,7 +63,7 @@ def proxy(lab: Lab, made: Path, out: Path) -> None:
         **tables,
         scan_table=f"{lab.results}/scan/P01.tsv",
         scan_index=f"{lab.results}/scan/P01.index.npz",
-        settings=read_settings({"videos": {"proxy": SMALL}}),
+        settings=read_settings({"videos": {"proxy": PROXY}}),
     )
 
 
@@ -119,7 +121,7 @@ def train(lab: Lab, made: Path, out: Path) -> None:
     run(lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
 
 
-# Each job has patterns of the files that it makes. Its notes for itself are not compared.
+# Each job has a function, and patterns of the files that are compared.
 JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
     "scan": (scan, ("scan/P01.*",)),
     "proxy": (proxy, ("proxies/*", "copies/*/*.MP4")),
@@ -134,12 +136,12 @@ JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """How a second job for the same files comes about.
+    """A situation in which a second job for the same files runs.
 
     Attributes:
-        begins: When the second one begins: at a `start`, the `middle` or the `end` of the first.
-        first_waits: Whether the first goes on only when the second has ended.
-        removes: Whether the outputs are removed before the second one, as Snakemake does.
+        begins: When the second job begins: at the "start", "middle" or "end" of the first.
+        first_waits: Whether the first job goes on only when the second has ended.
+        removes: Whether the outputs are removed before the second job, as Snakemake does.
     """
 
     begins: str
@@ -161,50 +163,60 @@ WAYS = {
 
 
 class Stage:
-    """Plays the ways in `folder`, and compares what is left with what one job alone makes."""
+    """A folder in which two jobs work, to compare their files with those of one job alone."""
 
     def __init__(self, lab: Lab, folder: Path):
-        self.lab, self.kitchen, self.folder = lab, folder / "kitchen", folder / "stage"
+        """Make a model and tokens, which are inputs of the jobs."""
+        self.lab = lab
+        self.kitchen = folder / "kitchen"
+        self.folder = folder / "stage"
         save_random_model(lab, self.kitchen / "model.pth")
         tokens(lab.folder, self.kitchen / "features")
         self._alone: dict[str, tuple[dict[str, bytes], int]] = {}
 
     def alone(self, job: str) -> tuple[dict[str, bytes], int]:
-        """The files that a job makes alone, and its number of renames."""
+        """Return the contents of the files that a job makes alone, and its number of renames."""
         if job not in self._alone:
             process = self._begin(job)
             process.join()
-            assert process.exitcode == 0, self._said()
-            self._alone[job] = self._made(job), (self.folder / LOG).read_text().count("\n")
+            assert process.exitcode == 0, self._output()
+            renames = (self.folder / LOG).read_text().count("\n")
+            self._alone[job] = (self._made(job), renames)
         return self._alone[job]
 
     def play(self, way: str, job: str, random: Random) -> list[str]:
-        """The files that are missing or differ, temporary ones that are left, and failed jobs."""
+        """Run two jobs, and return a line for each wrong file and each failed job.
+
+        A file is wrong if it is missing or differs, or if it is a temporary file that is left.
+        """
         alone, renames = self.alone(job)
-        how = WAYS[way]
-        middle = random.randint(1, renames)
-        first = self._begin(job, {"start": 0, "middle": middle, "end": renames}[how.begins])
-        if how.begins != "start":
+        situation = WAYS[way]
+        halts = {"start": 0, "middle": random.randint(1, renames), "end": renames}
+        first = self._begin(job, halt=halts[situation.begins])
+        if situation.begins != "start":
             _wait_for(first)
-        if how.removes:
+        if situation.removes:
             self._remove(job)
-        halt = 0 if how.first_waits else random.randint(1, renames)
+        halt = 0 if situation.first_waits else random.randint(1, renames)
         second = self._begin(job, halt, new=False)
         _wait_for(second)
         for process in (first, second):
             if process.is_alive():
+                # A process that was halted goes on.
                 os.kill(process.pid, signal.SIGCONT)
             process.join()
         made = self._made(job)
-        harmed = [
+        wrong = [
             f"{name}: {_lines(alone, name) ^ _lines(made, name)}"
             for name in alone | made
             if alone.get(name) != made.get(name)
         ]
-        failed = [f"the second job: {self._said()}"] if second.exitcode else []
-        return [f"{way}, {job}: {what}" for what in (*harmed, *failed)]
+        if second.exitcode:
+            wrong.append(f"the second job: {self._output()}")
+        return [f"{way}, {job}: {line}" for line in wrong]
 
     def _begin(self, job: str, halt: int = 0, new: bool = True):
+        """Start a job, in a new folder if `new`, that halts before rename `halt` (0: never)."""
         if new:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
@@ -215,35 +227,38 @@ class Stage:
         process.start()
         return process
 
-    def _said(self) -> str:
-        return (self.folder / "said.txt").read_text()[-2000:]
+    def _output(self) -> str:
+        """Read the end of the output of the jobs."""
+        return (self.folder / "output.txt").read_text()[-2000:]
 
     def _paths(self, job: str) -> list[Path]:
+        """List the files of a job that are compared."""
         paths = (path for pattern in JOBS[job][1] for path in self.folder.glob(pattern))
         return [path for path in paths if path.is_file()]
 
     def _remove(self, job: str) -> None:
-        """What Snakemake knows as outputs: not the clips, copies and features themselves."""
+        """Remove the outputs that rules name: not the clips, copies and features themselves."""
         for path in self._paths(job):
             if job not in ("clips", "features", "proxy") or path.suffix == ".tsv":
                 path.unlink(missing_ok=True)
 
     def _made(self, job: str) -> dict[str, bytes]:
+        """Read the files of a job and the temporary files that are left, by name."""
         left = self.folder.rglob(".*.tmp*")
         made = {str(path.relative_to(self.folder)): _content(path) for path in self._paths(job)}
         return made | {str(path): b"a temporary file" for path in left}
 
 
 def _lines(made: dict[str, bytes], name: str) -> set[bytes]:
-    """What tells of a difference: the lines of a table, the size of another file."""
+    """Return what a message shows of a file: the lines of a table, the size of another file."""
     content = made.get(name, b"")
     return set(content.splitlines() if name.endswith(".tsv") else [b"%d bytes" % len(content)])
 
 
 def _content(path: Path) -> bytes:
-    """What must be the same: no speeds, and of films the times of all pictures that decode.
+    """Read what must be the same in a file: no speeds, and of a video the times of its pictures.
 
-    Their bytes differ now and then, by some in a thousand, if one job alone encodes them again.
+    The bytes of a video differ now and then, since an encoder does not always give the same ones.
     """
     if path.suffix.lower() == ".mp4":
         with av.open(str(path)) as film:
@@ -255,12 +270,12 @@ def _content(path: Path) -> bytes:
     if path.suffix != ".tsv":
         return path.read_bytes()
     rows = [line.split("\t") for line in path.read_text().splitlines()]
-    columns = [column for column, name in enumerate(rows[0]) if name not in CHANGES]
+    columns = [column for column, name in enumerate(rows[0]) if name not in VARYING]
     return "\n".join(" ".join(row[column] for column in columns) for row in rows).encode()
 
 
 def _wait_for(process) -> None:
-    """Until a process is halted or has ended."""
+    """Wait until a process is halted or has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         watched = psutil.Process(process.pid)
         while process.is_alive() and watched.status() != psutil.STATUS_STOPPED:
@@ -268,26 +283,24 @@ def _wait_for(process) -> None:
 
 
 def _work(job: str, lab: Lab, made: Path, folder: Path, halt: int) -> None:
-    """Do a job in this process, halted before that rename."""
-    said = open(folder / "said.txt", "a")  # noqa: SIM115 (until the end of the process)
-    os.dup2(said.fileno(), 1)
-    os.dup2(said.fileno(), 2)
+    """Do a job in this process, which halts before rename number `halt` (0: never)."""
+    with open(folder / "output.txt", "a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    # The last digits of sums depend on the number of threads.
     torch.set_num_threads(1)
     _halt_before(halt, folder)
-    try:
-        JOBS[job][0](lab, made, folder)
-    except BaseException:
-        traceback.print_exc()
-        said.flush()
-        os._exit(1)
+    work, _ = JOBS[job]
+    work(lab, made, folder)
 
 
 def _halt_before(number: int, folder: Path) -> None:
-    """Note this process's renames below a folder in a file there, and halt before one of them."""
+    """Write a line to `LOG` for each rename below a folder, and halt before rename `number`."""
     log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     numbers = itertools.count(1)
 
     def hook(event: str, words: tuple) -> None:
+        """Be called by Python before each of its events, such as ("os.rename", (old, new, ...))."""
         if event == "os.rename" and os.path.abspath(words[1]).startswith(f"{folder}/"):
             os.write(log, b"a rename\n")
             if next(numbers) == number:

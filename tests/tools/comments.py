@@ -1,8 +1,8 @@
-"""Comments are sentences: each begins with a capital and ends with a full stop.
+"""Check that each comment is a sentence: it begins with a capital and ends with a full stop.
 
-`python tests/tools/comments.py [FILE...]` prints each comment that is none, of all files of the
-repository where none is named, and exits with 1 if there is one. Words for programs (`noqa`,
-`fmt:`, `type:`) are no comments.
+`python tests/tools/comments.py [FILE...]` prints each comment that is no sentence, by default of
+all files of the repository, and exits with 1 if there is one. Words for programs (`noqa`, `fmt:`,
+`type:`) are no comments.
 """
 
 import io
@@ -10,49 +10,48 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
 from pathlib import Path
 
 DIRECTIVE = re.compile(r"#\s*(noqa|fmt:|type:|pragma|!|/// |mypy:|ruff:)|#!|#$")
 SENTENCE = re.compile(r"""["'`(\[{A-Z0-9~*_].*[.:?!)`]["')`]?$""", re.DOTALL)
+# A text that begins so is mostly a clause.
 CLAUSE = re.compile(r"(Of|What|Who|As|Which)\b")
-WORDS = 3
+FEWEST_WORDS = 3
 
 
-def comments(path: Path) -> Iterator[tuple[int, str]]:
-    """The comments of a file, those on lines that follow one another as one, with their line."""
-    text, first, last = "", 0, -1
-    own = False
+def comments(path: Path) -> list[tuple[int, str]]:
+    """List the comments of a file with their lines; comments on lines in a row are one."""
+    found: list[tuple[int, str]] = []
+    last_line = -1
     for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
         if token.type != tokenize.COMMENT or DIRECTIVE.match(token.string):
             continue
         words = re.split(r"\s+# (?:noqa|fmt:|type:|pragma)", token.string)[0].lstrip("#: ").rstrip()
         line, column = token.start
-        alone = token.line[:column].strip() == ""
-        if alone and own and line == last + 1:
-            text += f" {words}"
+        is_behind_code = bool(token.line[:column].strip())
+        if line == last_line + 1 and not is_behind_code:
+            first_line, text = found.pop()
+            found.append((first_line, f"{text} {words}"))
         else:
-            if text:
-                yield first, text
-            text, first = words, line
-        last, own = line, alone
-    if text:
-        yield first, text
+            found.append((line, words))
+        # No comment goes on with one that is behind code.
+        last_line = -1 if is_behind_code else line
+    return found
 
 
 def tracked() -> list[str]:
-    """The files of the repository with code in Python."""
+    """List the files of the repository with code in Python."""
     command = ["git", "ls-files", "-z", "*.py", "*.smk", "Snakefile"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [path for path in listed.split("\0") if path and "/vendor/" not in path]
 
 
 def main(paths: list[str]) -> int:
-    """Print the comments that are no sentences; 1 if there are any."""
+    """Print the comments that are no sentences, and return 1 if there are any."""
     wrong = 0
     for path in paths or tracked():
         for line, text in comments(Path(path)):
-            if not SENTENCE.match(text) or CLAUSE.match(text) or len(text.split()) < WORDS:
+            if not SENTENCE.match(text) or CLAUSE.match(text) or len(text.split()) < FEWEST_WORDS:
                 print(f"{path}:{line}: {text}")
                 wrong += 1
     return bool(wrong)

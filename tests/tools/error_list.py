@@ -1,4 +1,4 @@
-"""The errors of the library, from its code: the list at the end of docs/troubleshooting.md.
+"""Make the list of errors at the end of docs/troubleshooting.md from the code of the library.
 
 mkdocs calls `on_page_markdown` for each page of the site (`hooks:` of mkdocs.yml).
 """
@@ -10,55 +10,65 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "<!-- the errors of the library -->"
-OF_USERS = ("EpicError", "DiskError", "DiskFullError")
+# A user meets these classes of errors.
+CLASSES = ("EpicError", "DiskError", "DiskFullError")
+# A remedy begins with one of these, such as `; expected 3 to 5`.
 REMEDY = re.compile(r"; |[,;:]? (?=expected )|, (?=or )|: (?=known: )")
-# The words of such an error come from elsewhere.
+# These messages end with the message of another error.
 OF_ANOTHER = re.compile(r"(^|: |but )\.\.\.$")
 
 
 def text(node: ast.AST) -> str:
-    """The words of a text, with `...` for what differs."""
+    """Return the words of a string or f-string, with `...` for each value."""
     if isinstance(node, ast.Constant):
         return str(node.value)
-    return "".join(map(text, node.values)) if isinstance(node, ast.JoinedStr) else "..."
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(text, node.values))
+    return "..."
 
 
 def nodes() -> list[ast.AST]:
-    """All that the library's modules are made of."""
+    """List the nodes of the syntax trees of all modules of the library."""
     files = sorted((ROOT / "workflow").rglob("*.py"))
     return [node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8")))]
 
 
 def texts() -> set[str]:
-    """All texts in the code."""
+    """Collect all strings in the code."""
     return {text(node) for node in nodes() if isinstance(node, ast.Constant | ast.JoinedStr)}
 
 
 def messages() -> list[str]:
-    """What the errors say that a user can cause."""
+    """List the messages of the errors of `CLASSES`."""
     calls = [node for node in nodes() if isinstance(node, ast.Call) and node.args]
-    named = [call for call in calls if getattr(call.func, "id", "") in OF_USERS]
-    return sorted({text(call.args[0]) for call in named} - {"..."})
+    errors = [call for call in calls if getattr(call.func, "id", "") in CLASSES]
+    return sorted({text(call.args[0]) for call in errors} - {"..."})
 
 
 def silent() -> list[str]:
-    """Those that name no remedy themselves."""
-    return [each for each in messages() if not REMEDY.search(each) and not OF_ANOTHER.search(each)]
+    """List the messages that name no remedy themselves."""
+    return [
+        message
+        for message in messages()
+        if not REMEDY.search(message) and not OF_ANOTHER.search(message)
+    ]
 
 
 def table() -> str:
-    """A line for each error that names its remedy."""
+    """Make a table with a row for each message that names its remedy."""
     lines = ["| symptom and cause | what to do |", "|---|---|"]
-    for each in messages():
-        what, *remedy = REMEDY.split(each.replace("|", "\\|"), maxsplit=1)
-        if remedy and re.search("[a-z]{3}", what):
-            said = remedy[0] if re.search("[a-z]{3}", remedy[0]) else "as the message says"
-            lines.append(f"| {what} | {said} |")
+    for message in messages():
+        symptom, *remedies = REMEDY.split(message.replace("|", "\\|"), maxsplit=1)
+        for remedy in remedies:
+            # A symptom without a word says nothing here, and a remedy may be all values.
+            if re.search("[a-z]{3}", symptom):
+                words = remedy if re.search("[a-z]{3}", remedy) else "as the message says"
+                lines.append(f"| {symptom} | {words} |")
     return "\n".join(lines)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The page with the list in its place."""
+    """Put the table into the page that has a place for it."""
     return markdown.replace(HERE, table())
 
 

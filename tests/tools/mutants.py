@@ -1,29 +1,28 @@
-"""Does any test notice a small fault in the library? Faults are drawn by a seed: `make mutants`.
+"""Test the tests: change the library in one random place, and see whether a test fails.
 
-Each of them (a mutant) is one change in one place: a comparison turned, a constant changed, a
-branch left out. It lives in a clone of the last commit. There the nearest tests run until one
-fails or the mutant's time is over; then it has survived. Nearest are quick ones in the file of the
-module's name, then of its part of the library, then those that import it elsewhere; slow ones
-follow in this order, and last the demo and tests/behaviour. The tests that found one run again
-without it: one that fails then too has found nothing.
+Such a change (a mutant) turns a comparison, changes a constant or leaves a branch out. It is made
+in a clone of the last commit. There the nearest tests run until one fails: the mutant is found. If
+none fails in the mutant's time, it has survived. The nearest tests are those in the file of the
+module's name, then those of its part of the library, then others that import the module, and last
+tests/behaviour. In this order the quick ones run first, then the slow ones. Tests that found a
+mutant run again on the unchanged code, since a test that fails there too has found nothing.
 
     .venv/bin/python tests/tools/mutants.py --seed 1 --part scan --count 4
-    .venv/bin/python tests/tools/mutants.py --seed 1 --seconds 0   # says only what is drawn
+    .venv/bin/python tests/tools/mutants.py --seed 1 --seconds 0   # only lists the mutants
 
-Neither cosmic-ray nor mutmut does this: both try every mutant rather than a sample, with the same
-tests for each, and mutmut puts all mutants of a file into it at once.
+Neither cosmic-ray nor mutmut does this. Both try every mutant, not a sample, with the same tests
+for each, and mutmut puts all mutants of a file into it at once.
 """
 
 import argparse
 import ast
 import contextlib
 import difflib
-import faulthandler
+import itertools
 import os
 import random
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -38,9 +37,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # The commit is fixed at the start, since work may go on meanwhile.
 COMMIT = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
-PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest")
-FEWER = ("-m", "not weekly")
-# A mutant is "unsound" if the test that found it fails on sound code too.
+PYTEST = (
+    *("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest"),
+    # A mutant may make a loop endless, so pytest ends with a test that takes this many seconds.
+    *("-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"),
+)
+# A mutant is "unsound" if the test that found it does not pass on the unchanged code.
 STATES = ("survived", "unsound", "not tried", "found")
 # `/` is left out: it mostly joins paths, and any test finds such a change.
 OPERATORS = {
@@ -63,61 +65,74 @@ OPERATORS = {
     ast.Mod: ast.FloorDiv,
     ast.Pow: ast.Mult,
 }
+# Changes of types and decorators are left out, because tests seldom look at what they change.
 TYPES = {"annotation", "returns", "decorator_list", "type_params"}
-SPEAKS = re.compile(
+# These calls write a message, whose words few tests read.
+MESSAGE = re.compile(
     r"print|.*\b(debug|info|warning|warn|error|exception)|(.*\.)?\w+(Error|Warning)"
 )
 
 
 @dataclass
 class Mutant:
-    """A change: the `number`th of those that can be made in the file `path`, below the root."""
+    """A change of a file, and whether a test found it.
+
+    Attributes:
+        path: The file, below the root of the repository.
+        number: The place of the change in `changes` of the file.
+        kind: The kind of the change, such as "comparison".
+        state: One of `STATES`.
+        test: The test that found the mutant, or the last one that ran.
+        seconds: The time that its tests took.
+    """
 
     path: Path
     number: int
     kind: str
     state: str = "not tried"
-    # It is the test that found the mutant, or the last one that ran.
     test: str = ""
     seconds: float = 0.0
 
     @property
     def part(self) -> str:
+        """The part of the library, such as "scan"."""
         return self.path.parts[2]
 
     def texts(self, root: Path) -> tuple[str, str]:
-        """The file without and with the change, without comments and in one layout."""
+        """Return the file without and with the change, both without comments and in one layout."""
         tree = ast.parse((root / self.path).read_bytes())
-        sound = ast.unparse(tree)
+        original = ast.unparse(tree)
         _, node, field, new = list(changes(tree))[self.number]
         setattr(node, field, new)
-        return sound, ast.unparse(tree)
+        return original, ast.unparse(tree)
 
     def __str__(self) -> str:
+        """Show the file, the state, the changed lines and the test."""
         both = [text.splitlines() for text in self.texts(ROOT)]
         changed = list(difflib.unified_diff(*both, n=0, lineterm=""))[3:]
         head = f"{self.path}  {self.kind}: {self.state}, {self.seconds:.0f} s"
         return "\n    ".join([head, *changed, *filter(None, [self.test])])
 
 
-def silent(node: ast.AST) -> bool:
-    """Whether what is below only says something."""
-    called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-    return isinstance(node, ast.Raise | ast.JoinedStr) or bool(SPEAKS.fullmatch(called))
+def is_message(node: ast.AST) -> bool:
+    """Whether a node of the tree is a message, or a call that writes one."""
+    if isinstance(node, ast.Call):
+        return MESSAGE.fullmatch(ast.unparse(node.func)) is not None
+    return isinstance(node, ast.Raise | ast.JoinedStr)
 
 
-def living(node: ast.AST):
-    """Every node but types, decorators and what is said."""
+def changeable(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, but leave out types, decorators and messages."""
     yield node
     for field, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
-            if field not in TYPES and isinstance(child, ast.AST) and not silent(child):
-                yield from living(child)
+            if field not in TYPES and isinstance(child, ast.AST) and not is_message(child):
+                yield from changeable(child)
 
 
 def changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, str, object]]:
-    """Every change that can be made: its kind, a node, and the node's field with its new value."""
-    for node in living(tree):
+    """List the changes that can be made: each one's kind, node, field of the node and new value."""
+    for node in changeable(tree):
         match node:
             case ast.Compare(ops=[operator]) if type(operator) in OPERATORS:
                 yield "comparison", node, "ops", [OPERATORS[type(operator)]()]
@@ -137,61 +152,48 @@ def changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, str, object]]:
 
 
 def draw(root: Path, count: int, seed: int, part: str) -> list[Mutant]:
-    """Mutants of every part, more where more can be changed, of each kind alike."""
+    """Draw mutants, from each part of the library in turn and of each kind as often."""
     pools = defaultdict(list)
     for path in sorted(root.glob(f"workflow/epic100/{part}/**/*.py")):
         for number, (kind, *_) in enumerate(changes(ast.parse(path.read_bytes()))):
             mutant = Mutant(path.relative_to(root), number, kind)
             pools[mutant.part].append(mutant)
+    random_choice = random.Random(seed)
+    parts = random_choice.sample(sorted(pools), len(pools))
     drawn = []
-    for _ in range(count):
-        of = Counter(mutant.part for mutant in drawn)
-        name = max(pools, key=lambda name: (not of[name], len(pools[name]) / (of[name] + 1)))
-        chance = random.Random(f"{seed} {name} {of[name]}")
-        kind = chance.choice(sorted({mutant.kind for mutant in pools[name]}))
-        drawn.append(chance.choice([mutant for mutant in pools[name] if mutant.kind == kind]))
+    for name in itertools.islice(itertools.cycle(parts), count):
+        kind = random_choice.choice(sorted({mutant.kind for mutant in pools[name]}))
+        drawn.append(random_choice.choice([m for m in pools[name] if m.kind == kind]))
         pools[name].remove(drawn[-1])
     return drawn
 
 
 def nearest(root: Path, mutant: Mutant) -> list[str]:
-    """The files of tests that may find it, those that find it soonest first."""
-    package, module = ".".join(mutant.path.parts[1:-1]), mutant.path.stem
+    """List the files of tests that may find a mutant, those that find it soonest first."""
+    package = ".".join(mutant.path.parts[1:-1])
+    module = mutant.path.stem
     uses = re.compile(rf"{package}\.{module}\b|from {package} import [^\n]*\b{module}\b")
     near = []
     for file in (root / "tests").glob("*/test_*.py"):
-        own, used = file.parent.name == mutant.part, uses.search(file.read_text()) is not None
+        is_own = file.parent.name == mutant.part
+        is_user = uses.search(file.read_text()) is not None
         # Slurm's daemons are there only once, so its tests run for its own mutants alone.
-        if own or (used and file.parent.name != "slurm"):
-            named = file.stem == f"test_{module}"
-            near.append((not own, not named, not used, file.stat().st_size, str(file)))
+        if is_own or (is_user and file.parent.name != "slurm"):
+            is_named = file.stem == f"test_{module}"
+            near.append((not is_own, not is_named, not is_user, file.stat().st_size, str(file)))
     return [*(file for *_, file in sorted(near)), "tests/behaviour"]
 
 
-def rank(item) -> int:
-    """0: a quick test, 1: a slow one, 2: one of the whole demo or of the net."""
-    late = "demo" in item.fixturenames or item.path.parent.name == "behaviour"
-    return 2 if late else item.get_closest_marker("slow") is not None
-
-
-# All tests have their marks by then.
+# This file is a plugin of pytest, too. The hook is the last, when all tests have their marks.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Begin with the quick tests: this file is a plugin of pytest too."""
-    items.sort(key=rank)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
-    """End pytest if a quick test hangs: with its fixtures, on cores that have other work too."""
-    faulthandler.cancel_dump_traceback_later()
-    if not rank(item):
-        faulthandler.dump_traceback_later(90, exit=True, file=sys.__stderr__)
+    """Put the quick tests before the slow ones."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
 @contextlib.contextmanager
 def clone():
-    """The commit in a folder of its own, with this environment."""
+    """Clone the commit into a folder of its own, with a link to this environment."""
     with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as home:
         root = Path(home) / "clone"
         subprocess.run(
@@ -203,13 +205,14 @@ def clone():
 
 
 def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
-    """Run Python in a clone: the exit code (None: not ended in time), and what it said."""
-    ours = {"PYTHONPATH": f"{root}/workflow:{root}/tests", "EPIC100_MUTANT": str(root)}
+    """Run Python in a clone, and return the exit code (None: not ended in time) and the output."""
+    # Processes of the run are found by the second variable, since no test removes it.
+    variables = {"PYTHONPATH": f"{root}/workflow:{root}/tests", "EPIC100_MUTANT": str(root)}
     with tempfile.TemporaryFile("w+", errors="replace") as out:
         process = subprocess.Popen(
             [root / ".venv/bin/python", *words],
             cwd=root,
-            env=os.environ | ours,
+            env=os.environ | variables,
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -218,7 +221,7 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(seconds, 0))
         code = process.poll()
-        # Jobs of Slurm and processes of other sessions may be left, too.
+        # Jobs of Slurm and processes in sessions of their own may be left.
         for left in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if str(root.parent) in " ".join([*left.cmdline(), *left.environ().values()]):
@@ -228,68 +231,66 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
         return code, out.read()
 
 
-def failed(said: str) -> list[str]:
-    """The tests that failed; else the one during which pytest ended or was ended."""
-    begun = re.findall(r"^(tests/\S+::.+?) *(?:(?:PASSED|SKIPPED|XFAIL|Timeout).*)?$", said, re.M)
-    return re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE) or begun[-1:]
+def failed(output: str) -> list[str]:
+    """List the tests that failed; if there is none, the test during which pytest ended."""
+    if tests := re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE):
+        return tests
+    started = r"^(tests/\S+::.+?) *(?:(?:PASSED|SKIPPED|XFAIL|Timeout).*)?$"
+    return re.findall(started, output, re.MULTILINE)[-1:]
 
 
 def judge(mutant: Mutant, seconds: float) -> None:
-    """Run the nearest tests up to the first that fails, or until its time is over."""
-    began = time.monotonic()
+    """Run the nearest tests of a mutant until one fails, and note what came of it."""
+    start = time.monotonic()
     with clone() as root:
         (root / mutant.path).write_text(mutant.texts(root)[1], encoding="utf-8")
-        words = (*PYTEST, *FEWER, "-x", "-p", "tools.mutants", *nearest(root, mutant))
-        code, said = run(root, *words, seconds=seconds)
+        words = (*PYTEST, "-x", "-p", "tools.mutants", *nearest(root, mutant))
+        code, output = run(root, *words, seconds=seconds)
     mutant.state = "found" if code else "survived"
-    mutant.test = next(iter(failed(said)), "at import") if code != 0 else ""
+    if code != 0:
+        mutant.test = next(iter(failed(output)), "at import")
     if code is None:
         mutant.test = f"not found within {seconds:.0f} s by its nearest tests, to {mutant.test}"
-    mutant.seconds = time.monotonic() - began
+    mutant.seconds = time.monotonic() - start
     print(mutant, flush=True)
 
 
-def check(drawn: list[Mutant]) -> str:
-    """Run on sound code the tests that found a mutant, and mark what fails there too."""
+def mark_unsound(drawn: list[Mutant]) -> None:
+    """Run the tests that found a mutant on the unchanged code; if one does not pass, say so."""
     tests = sorted({m.test for m in drawn if m.state == "found" and "::" in m.test})
-    if not tests:
-        return "no test found one"
-    with clone() as root:
-        code, said = run(root, *PYTEST, *FEWER, *tests, seconds=600)
-    for mutant in drawn if code != 0 else []:
-        if mutant.test in failed(said):
-            mutant.state = "unsound"
-    ended = code in (0, 1) and re.search(r"^=+ .+ in [\d.]+s", said, re.M)
-    return f"{len(tests)} tests found one" + ("" if ended else "; NOT ALL of them ran without it")
-
-
-def report(drawn: list[Mutant]) -> str:
-    lines = [f"{'part':14}" + "".join(f"{state:>10}" for state in STATES)]
-    for part in [*sorted({mutant.part for mutant in drawn}), "in all"]:
-        of = Counter(mutant.state for mutant in drawn if part in (mutant.part, "in all"))
-        lines.append(f"{part:14}" + "".join(f"{of[state] or '-':>10}" for state in STATES))
-    return "\n".join(lines + [str(m) for m in sorted(drawn, key=lambda m: STATES.index(m.state))])
+    if tests:
+        with clone() as root:
+            _, output = run(root, *PYTEST, *tests, seconds=600)
+        for mutant in drawn:
+            if mutant.test in tests and f"{mutant.test} PASSED" not in output:
+                mutant.state = "unsound"
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    words.add_argument("--seed", type=int, default=1)
-    words.add_argument("--count", type=int, default=40)
-    words.add_argument("--part", default="*", help="of the library, such as scan; default: all")
-    words.add_argument("--jobs", type=int, default=2, help="mutants side by side")
-    words.add_argument("--seconds", type=float, default=150, help="for one mutant, at most")
-    asked = words.parse_args()
-    began = time.monotonic()
+    """Draw mutants, run the tests of each, and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--part", default="*", help="of the library, such as scan; default: all")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants side by side")
+    parser.add_argument("--seconds", type=float, default=150, help="for one mutant, at most")
+    options = parser.parse_args()
+    start = time.monotonic()
     with clone() as root:
-        drawn = draw(root, asked.count, asked.seed, asked.part)
+        drawn = draw(root, options.count, options.seed, options.part)
     # Slurm's daemons are there only once, so its mutants form one queue. It begins, since its tests
     # mostly wait.
     queues = [[m for m in drawn if m.part == "slurm"], *([m] for m in drawn if m.part != "slurm")]
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        if asked.seconds:
-            list(pool.map(lambda queue: [judge(m, asked.seconds) for m in queue], queues))
-    last = check(drawn)
-    print(f"\n{report(drawn)}\n{last}; {(time.monotonic() - began) / 60:.0f} minutes")
+    if options.seconds:
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(lambda queue: [judge(m, options.seconds) for m in queue], queues))
+    mark_unsound(drawn)
+    print()
+    for mutant in sorted(drawn, key=lambda mutant: STATES.index(mutant.state)):
+        print(mutant)
+    counts = Counter(mutant.state for mutant in drawn)
+    minutes = (time.monotonic() - start) / 60
+    print(*(f"{counts[state]} {state}," for state in STATES), f"in {minutes:.0f} minutes")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Write what is made from the `reference` of each recipe: docstrings, and the tables of two pages.
+"""Write docstrings of the recipes, and the tables of two pages, from their `reference`.
 
 make keys
 
-A recipe (a file of config/zoo, or one of X3D-S) states in `reference` what was published and from
-where: `figure` on EPIC-KITCHENS-100's val, `numbers` by file and commit, and in `differs` why one
-is not so here. The same file may be overruled by one below it. `stated` reads the same names from
-a config as it is trained, so that a test finds every difference that has no reason.
+A recipe (a file of config/zoo, or one of X3D-S) states in `reference` what its authors published:
+their `figure` on val of EPIC-KITCHENS-100; `numbers` such as the learning rate, by the file and
+commit that state them; and in `differs` why a number is another one in the recipe. Where two files
+state a number, the later one counts. `stated` reads the same numbers from a config as it is
+trained, so that a test finds every difference that has no reason.
 """
 
 import re
@@ -35,14 +36,15 @@ PUBLISHED, COSTS = ROOT / "docs/evidence/published.md", ROOT / "docs/recipe.md"
 BEGIN, END = "<!-- printed by make keys -->", "<!-- end -->"
 COSTS_HEAD = """| `config/` | learns; at a rate for a batch; epochs | not as there | GFLOP; hours |
 |---|---|---|---|"""
-# These are said once above the table.
+# These numbers differ in every recipe, so the text above the table tells of them once.
 EVERYWHERE = ("last_batch", "warm_up_ends", "precision", "batch")
 SOURCE = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{7}:\S+")
-# The train list has so many segments.
+# The official train CSV has this many segments.
 SEGMENTS = 67_217
-# These are stated only where they are not as here.
-SILENT = ("warm_up_ends", "dropout_of", "cutmix_of")
-# The pages call the numbers so, in this order. `rate` is for a batch of `rate_batch` segments.
+# A `reference` states these numbers only if they differ from the recipe's.
+SAME_UNLESS_STATED = ("warm_up_ends", "dropout_of", "cutmix_of")
+# The pages have these words for the numbers, in this order. `rate` is for a batch of `rate_batch`
+# segments.
 WORDS = {
     "loss": "loss",
     "smoothing": "smoothing",
@@ -83,35 +85,41 @@ WORDS = {
 
 
 def recipe(name: str) -> Config:
-    """A recipe as its file states it."""
+    """Read a recipe by its name, such as "tsn_r50"."""
     return Config.fromfile(ROOT / RECIPES[name])
 
 
 def numbers(config: Config) -> dict[str, tuple[Any, str]]:
-    """What was published, by name: the value, and the file that states it, with its commit."""
+    """List the published numbers: the value, and the file that states it, by name.
+
+    A file is `owner/repository@commit:path`.
+    """
     return {
-        name: (value, f"{code}:{file}")
-        for code, files in config.reference.numbers.to_dict().items()
-        for file, found in files.items()
-        for name, value in found.items()
+        name: (value, f"{repository}:{file}")
+        for repository, files in config.reference.numbers.to_dict().items()
+        for file, values in files.items()
+        for name, value in values.items()
     }
 
 
 def stated(config: Config) -> dict[str, Any]:
-    """What a config trains, by the names of `WORDS`; None and what is absent mean the same."""
-    model, wrapper, loader = config.model, config.optim_wrapper, config.train_dataloader
+    """Read the numbers of a config as it is trained, by the names of `WORDS`; None means none."""
+    model, wrapper = config.model, config.optim_wrapper
     head, optimizer = model.cls_head.head, wrapper.optimizer
     rules = wrapper.get("paramwise_cfg") or {}
-    kept = rules.get("no_decay", [])
-    flat = ["fewer than 2 dimensions"] if rules.get("decay_from") == 2 else []
-    decayed = ["norms"] if kept == [".bn."] else [*flat, *kept]
+    undecayed = rules.get("no_decay", [])
+    if undecayed == [".bn."]:
+        undecayed = ["norms"]
+    elif rules.get("decay_from") == 2:
+        undecayed = ["fewer than 2 dimensions", *undecayed]
     warm_up = [part for part in config.param_scheduler if part.type == "LinearLR"]
     blending = model.data_preprocessor.get("blending")
     heads = HEADS[model.cls_head.heads]
     loss = model.cls_head.get("loss", "sum")
     hooks = [hook.type for hook in config.custom_hooks]
     dropped = {"TSNHead": "the mean of the frames", "TSMHead": "each frame"}
-    last_of = {"TimeSformerHead": 0.02, "MViTHead": 0.02, "TSMHead": 0.001}
+    # These are the defaults of MMAction2's heads.
+    init_std = {"TimeSformerHead": 0.02, "MViTHead": 0.02, "TSMHead": 0.001}
     partial = "first alone" if model.backbone.get("partial_bn") else None
     return {
         "loss": heads if heads == "one head" else f"{loss} of {heads}",
@@ -119,12 +127,12 @@ def stated(config: Config) -> dict[str, Any]:
         "optimizer": optimizer.type,
         "rate": optimizer.lr,
         "rate_batch": config.auto_scale_lr.base_batch_size,
-        "batch": loader.batch_size,
+        "batch": config.train_dataloader.batch_size,
         "momentum": optimizer.get("momentum"),
         "betas": optimizer.get("betas"),
         "nesterov": optimizer.get("nesterov"),
         "decay": optimizer.weight_decay,
-        "no_decay": ", ".join(decayed) or "nothing",
+        "no_decay": ", ".join(undecayed) or "nothing",
         "layer_decay": rules.get("layer_decay"),
         "clip": (wrapper.get("clip_grad") or {}).get("max_norm"),
         "epochs": config.train_cfg.max_epochs,
@@ -137,7 +145,7 @@ def stated(config: Config) -> dict[str, Any]:
         "drop_path": 0.1
         if model.backbone.type == "TimeSformer"
         else model.backbone.get("drop_path_rate"),
-        "head_init": head.get("init_std", last_of.get(head.type, 0.01)),
+        "head_init": head.get("init_std", init_std.get(head.type, 0.01)),
         "batch_norm": "frozen" if "FrozenBatchNormHook" in hooks else partial,
         "mixing": blending and f"Mixup {blending.mixup:g}, CutMix {blending.cutmix:g}",
         "cutmix_of": blending and "height and width",
@@ -151,32 +159,36 @@ def stated(config: Config) -> dict[str, Any]:
 
 
 def schedule(config: Config) -> str:
-    """The rates after the warm-up, in words."""
+    """Describe the learning rates after the warm-up: `steps at 20, 40 by 0.1`, `cosine to 0.01`."""
     last = config.param_scheduler[-1]
     if last.type == "MultiStepLR":
         return f"steps at {', '.join(map(str, last.milestones))} by {last.gamma:g}"
-    ratio = last.get("eta_min_ratio", 0)
-    length = last.end - last.get("begin", 0)
-    over = "" if last.T_max == length else f" of {last.T_max} epochs"
-    return f"cosine{over} to {shown(ratio)}"
+    # A cosine may be longer than the training, which then ends on the way down.
+    is_whole = last.T_max == last.end - last.get("begin", 0)
+    length = "" if is_whole else f" of {last.T_max} epochs"
+    return f"cosine{length} to {shown(last.get('eta_min_ratio', 0))}"
 
 
 def augmentation(config: Config) -> str | None:
-    """RandAugment and erasing, in words."""
+    """Describe RandAugment and erasing: `RandAugment 4 x 7, erasing 0.25`; None without them."""
     steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
     if "TorchVisionWrapper" not in steps:
         return None
-    drawn, erased = steps["TorchVisionWrapper"], steps["RandomErasing"].erase_prob
-    return f"{drawn.op} {drawn.num_ops} x {drawn.magnitude}, erasing {erased:g}"
+    wrapped = steps["TorchVisionWrapper"]
+    erasing = steps["RandomErasing"].erase_prob
+    return f"{wrapped.op} {wrapped.num_ops} x {wrapped.magnitude}, erasing {erasing:g}"
 
 
 def pictures(config: Config) -> dict[str, Any]:
-    """Frames, crops and views."""
+    """Describe the frames, crops and views, by the names of `WORDS`."""
     train = config.train_dataloader.dataset.pipeline
     test = config.test_dataloader.dataset.pipeline
-    taken, steps = sampling_of(train), {step.type: step for step in train}
-    over = f"{taken.frames} over the segment"
-    dense = f"{taken.frames} x {taken.interval} at {taken.fps}"
+    steps = {step.type: step for step in train}
+    test_steps = {step.type: step for step in test}
+    sampling = sampling_of(train)
+    frames = f"{sampling.frames} over the segment"
+    if sampling.kind == "dense":
+        frames = f"{sampling.frames} x {sampling.interval} at {sampling.fps}"
     crop = steps["DecodeSegment"]
     if "MultiScaleCrop" in steps:
         scales = ", ".join(f"{scale:g}" for scale in steps["MultiScaleCrop"].scales)
@@ -185,147 +197,157 @@ def pictures(config: Config) -> dict[str, Any]:
         shape = f"{crop.area[0]:g}-{crop.area[1]:g} of the area, {crop.size}"
     else:
         shape = f"{crop.short_side[0]}-{crop.short_side[1]}, {crop.size}"
-    seen = {step.type: step for step in test}
-    size = seen["DecodeSegment"].get("size") or seen["CenterCrop"].crop_size
+    size = test_steps["DecodeSegment"].get("size") or test_steps["CenterCrop"].crop_size
     return {
-        "frames": dense if taken.kind == "dense" else over,
+        "frames": frames,
         "crop": shape,
         "flip": steps.get("Flip", crop).get("flip_ratio", 0.0),
-        "test_crop": f"{seen['DecodeSegment'].short_side}, {size}",
+        "test_crop": f"{test_steps['DecodeSegment'].short_side}, {size}",
         "views": chosen_views(test, None, 1)[0],
     }
 
 
 def start(config: Config) -> str:
-    """What the start weights learned."""
+    """Name the data that the start weights were trained on."""
     weights = config.load_from or ""
-    return {"kinetics": "Kinetics-400", "weights/": "Ego4D"}.get(
-        next(iter(re.findall("kinetics|weights/", weights)), ""), "nothing"
-    )
+    if "kinetics" in weights:
+        return "Kinetics-400"
+    return "Ego4D" if "weights/" in weights else "nothing"
 
 
 def differences(config: Config) -> dict[str, tuple[Any, Any]]:
-    """The published and our value, by name, where they are not the same."""
-    here, there = stated(config), {name: value for name, (value, _) in numbers(config).items()}
-    there = {name: here[name] for name in SILENT} | there
+    """List the published value and the recipe's where they are not the same, by name."""
+    here = stated(config)
+    there = {name: here[name] for name in SAME_UNLESS_STATED}
+    there |= {name: value for name, (value, _) in numbers(config).items()}
     pairs = {name: (there.get(name), here[name]) for name in WORDS}
     return {name: pair for name, pair in pairs.items() if not alike(*pair)}
 
 
 def alike(there: Any, here: Any) -> bool:
-    """Whether two values are the same number, or the same list of numbers."""
+    """Whether two values are the same; a list and a tuple may be, and so are 0 and none."""
     if isinstance(there, (list, tuple)) and isinstance(here, (list, tuple)):
-        return len(there) == len(here) and all(map(alike, there, here))
-    return there == here or not there and not here
+        return list(there) == list(here)
+    return there == here or (not there and not here)
 
 
 def shown(value: Any) -> str:
-    """A value as the pages have it."""
+    """Write a value for a page: `0.1`, `1 / 300`, `yes`, and `-` for none."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(shown, value))
-    if isinstance(value, float) and value and value < 0.004:
-        near = Fraction(value).limit_denominator(5000)
-        if abs(near - value) < 1e-9 and near.denominator in (300, 3000):
-            return f"{near.numerator} / {near.denominator}"
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    # Some rates are divided by 300 or 3000.
+    fraction = Fraction(value).limit_denominator(5000)
+    if fraction.denominator in (300, 3000) and abs(fraction - value) < 1e-9:
+        return f"{fraction.numerator} / {fraction.denominator}"
+    return f"{value:g}"
 
 
 def faults(config: Config) -> list[str]:
-    """A line for each number without source or reason, and each reason without a difference."""
+    """Check a `reference`: a line for each number without a source, or a wrong reason or none."""
     if not config.get("reference"):
         return ["reference: missing; expected figure, numbers and differs"]
-    found, why, differs = numbers(config), config.reference.differs, differences(config)
-    here = stated(config)
-    absent = [name for name in WORDS if here[name] is not None and name not in {*found, *SILENT}]
-    files = sorted({file for _, file in found.values() if not SOURCE.fullmatch(file)})
-    silent = [name for name in differs if name not in why and name not in absent]
-    about = [
+    published_numbers, here, differs = numbers(config), stated(config), differences(config)
+    reasons_given = config.reference.differs
+    expected = {*published_numbers, *SAME_UNLESS_STATED}
+    absent = [name for name in WORDS if here[name] is not None and name not in expected]
+    files = sorted({file for _, file in published_numbers.values() if not SOURCE.fullmatch(file)})
+    lines = [
         *(f"{name} is {here[name]!r} here; state what it is there" for name in absent),
         *(f"{file}; expected owner/repository@commit:path" for file in files),
-        *(f"{name} is none of the names of WORDS" for name in found if name not in WORDS),
+        *(f"{name} is none of the names of WORDS" for name in published_numbers.keys() - WORDS),
         *(
-            "{} is {!r} there and {!r} here; say why in `differs`".format(name, *differs[name])
-            for name in silent
+            f"{name} is {there!r} there and {ours!r} here; say why in `differs`"
+            for name, (there, ours) in differs.items()
+            if name not in reasons_given and name not in absent
         ),
-        *(f"`differs` has {name}, which is the same" for name in {*why} - {*differs}),
+        *(f"`differs` has {name}, which is the same" for name in reasons_given.keys() - differs),
     ]
-    return [f"reference: {line}" for line in about]
+    return [f"reference: {line}" for line in lines]
 
 
 def reasons(config: Config) -> str:
-    """What is not as it was published, and why, in words; the same reason once."""
-    why: dict[str, list[str]] = {}
+    """Describe the differences: `epochs (100 there, 20 here): its table says 20; ...`."""
+    by_reason: dict[str, list[str]] = {}
     for name, (there, here) in differences(config).items():
-        about = f"{WORDS[name]} ({shown(there)} there, {shown(here)} here)"
-        why.setdefault(config.reference.differs[name], []).append(about)
-    return "; ".join(f"{', '.join(each)}: {reason}" for reason, each in why.items())
+        difference = f"{WORDS[name]} ({shown(there)} there, {shown(here)} here)"
+        by_reason.setdefault(config.reference.differs[name], []).append(difference)
+    return "; ".join(f"{', '.join(listed)}: {reason}" for reason, listed in by_reason.items())
 
 
 def docstring(config: Config) -> str:
-    """What the head of a recipe's file says of its numbers, wrapped."""
-    codes = " and ".join(code.replace("@", " at ") for code in config.reference.numbers)
+    """Write the part of a recipe's docstring that tells of its numbers, wrapped."""
+    repositories = " and ".join(name.replace("@", " at ") for name in config.reference.numbers)
     figure = config.reference.figure or "none was published with this model alone"
     text = (
-        f"Numbers: {codes}, each with its file in `reference` below. On val of EPIC-100: {figure}. "
-        f"Not as there: {reasons(config)}."
+        f"Numbers: {repositories}, each with its file in `reference` below. "
+        f"On val of EPIC-100: {figure}. Not as there: {reasons(config)}."
     )
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def with_docstring(text: str, config: Config) -> str:
-    """The text of a recipe's file with what `docstring` says."""
-    before, mark, _ = text.partition("\nNumbers")
-    rest = text.partition(mark)[2].partition('"""')[2]
-    return f'{before}\n{docstring(config)}\n"""{rest}'
+    """Renew the end of the docstring of a recipe's file, from the line of its numbers on."""
+    before, _, after = text.partition("\nNumbers")
+    _, quotes, code = after.partition('"""')
+    return f"{before}\n{docstring(config)}\n{quotes}{code}"
 
 
 def gflops(config: Config) -> float:
-    """Billions of additions and multiplications of a forward pass of one training clip."""
+    """Count the billions of additions and multiplications of a forward pass of a training clip."""
     steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
     side = steps["DecodeSegment"].get("size") or steps["Resize"].scale[0]
     frames = sampling_of(config.train_dataloader.dataset.pipeline).frames
-    flat = config.model.type == "Recognizer2D"
+    is_2d = config.model.type == "Recognizer2D"
     init_default_scope(config.default_scope)
     backbone = MODELS.build(config.model.backbone).to("meta")
     backbone.eval()
+    # The device "meta" has shapes and no data, so that the pass takes no time.
     with torch.device("meta"), FlopCounterMode(display=False) as counted:
-        backbone(torch.empty((frames, 3, side, side) if flat else (1, 3, frames, side, side)))
+        backbone(torch.empty((frames, 3, side, side) if is_2d else (1, 3, frames, side, side)))
     return counted.get_total_flops() / 1e9
 
 
 def hours(config: Config) -> float:
-    """Of all epochs on an A100, by the FLOPs alone (docs/evidence/training_cost.md)."""
-    rate = 0.4 * {"bf16": 312e12, "fp32": 156e12}[precision_of(config)]
-    return 3 * 1e9 * gflops(config) * SEGMENTS * config.train_cfg.max_epochs / rate / 3600
+    """Estimate the hours of all epochs on an A100 by FLOPs (docs/evidence/training_cost.md)."""
+    # The estimate assumes 40 % of the FLOPs per second that NVIDIA states, and that a backward pass
+    # takes two forward passes.
+    flops_per_second = 0.4 * {"bf16": 312e12, "fp32": 156e12}[precision_of(config)]
+    flops = 3 * 1e9 * gflops(config) * SEGMENTS * config.train_cfg.max_epochs
+    return flops / flops_per_second / 3600
 
 
 def costs(flops: bool = True) -> str:
-    """The table of docs/recipe.md: what each file trains, and what it costs, if `flops`."""
+    """Make the table of docs/recipe.md: the training of each recipe, and if `flops` its cost."""
     lines = COSTS_HEAD.splitlines()
     for name, path in RECIPES.items():
         config = recipe(name)
-        here, link = stated(config), f"[{path.removeprefix('config/')}](../{path})"
+        here = stated(config)
+        link = f"[{path.removeprefix('config/')}](../{path})"
         names = [WORDS[key] for key in differences(config) if key not in EVERYWHERE]
         rate = f"{here['optimizer']} {shown(here['rate'])} for {here['rate_batch']}"
-        cost = "; ".join(short(f(config)) for f in (gflops, hours)) if flops else ""
+        cost = f"{short(gflops(config))}; {short(hours(config))}" if flops else ""
         cells = [link, f"{here['loss']}; {rate}; {here['epochs']}", ", ".join(names), cost]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def short(number: float) -> str:
-    """A cost with two digits or more."""
+    """Write a number with two digits or more: `3.1`, `17`."""
     return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
 
 
 def published() -> str:
-    """The tables of docs/evidence/published.md: there and here, and the file of each number."""
+    """Make the tables of docs/evidence/published.md: each number there and here, and its file."""
     lines = []
     for name, path in RECIPES.items():
         config = recipe(name)
-        found, here, differs = numbers(config), stated(config), differences(config)
+        found = numbers(config)
+        here = stated(config)
+        differs = differences(config)
         lines += [
             f"## {name}",
             "",
@@ -343,9 +365,10 @@ def published() -> str:
 
 
 def between(text: str, new: str) -> str:
-    """A page with what is printed between its two marks."""
-    before, first, rest = text.partition(BEGIN)
-    return before + first + "\n" + new + rest[rest.index(END) :]
+    """Put text between the two marks of a page."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{new}{end}{after}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write what is made from the settings: the table of config/README.md, the schema for editors.
+"""Write the table of keys in config/README.md, and the schema for editors, from the settings.
 
 make keys
 """
@@ -15,24 +15,28 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "config/config.schema.json"
 README = ROOT / "config/README.md"
 HEAD = "| key | default | meaning |\n|---|---|---|\n"
-# An editor has no use for these.
-OURS = ("at_first", "of_inputs", "sweep")
+# The schema for editors leaves out these names, which only the library reads.
+LIBRARY_ONLY = ("at_first", "of_inputs", "sweep")
 
 
 def schema() -> str:
-    """JSON Schema of the config, draft 2020-12."""
+    """Make the JSON Schema of the config, draft 2020-12."""
 
     def plain(node: Any) -> Any:
+        """Copy a part of the schema without the names of `LIBRARY_ONLY`."""
         if isinstance(node, dict):
-            return {name: plain(value) for name, value in node.items() if name not in OURS}
+            return {name: plain(value) for name, value in node.items() if name not in LIBRARY_ONLY}
         return [plain(item) for item in node] if isinstance(node, list) else node
 
-    about = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(about | plain(Settings.model_json_schema()), indent=1) + "\n"
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(head | plain(Settings.model_json_schema()), indent=1) + "\n"
 
 
 def rows(section: type[Section], prefix: str = "") -> list[tuple[str, Any, str]]:
-    """Dotted name, default and meaning of every key; a section that may be null is one too."""
+    """List the dotted name, default and meaning of every key, such as ("train.seed", 0, "...").
+
+    A section that may be null is listed too, before its keys.
+    """
     found = []
     for name, field in section.fields_by_key().items():
         inner = section_of(field)
@@ -44,7 +48,7 @@ def rows(section: type[Section], prefix: str = "") -> list[tuple[str, Any, str]]
 
 
 def key_table() -> str:
-    """The table of all keys, as config/README.md has it."""
+    """Make the table of all keys."""
     lines = []
     for name, default, meaning in rows(Settings):
         shown = default if isinstance(default, str) else json.dumps(default)
@@ -54,7 +58,7 @@ def key_table() -> str:
 
 
 def readme(text: str) -> str:
-    """A text of config/README.md with the table that the settings give."""
+    """Renew the table in the text of config/README.md."""
     before, _, rest = text.partition(HEAD)
     return before + key_table() + "\n" + rest.partition("\n\n")[2]
 
