@@ -14,12 +14,8 @@ HAS := $(shell cat $(INSTALLED) 2>/dev/null)
 CUDA ?= $(HAS)
 # For pytest-xdist. tests/conftest.py states what one process takes, and the order.
 PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
-PYTEST := $(BIN)/python -m pytest --durations 10
-# What linters and Slurm's tests write, which mostly wait, is shown when they end. The other tests
-# write to the screen at once: make does not hold back a recipe that begins with `+`.
-SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs --keep-going --output-sync
 
-.PHONY: help demo test test-slow test-all run-tests run-thorough run-all run-slurm quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
+.PHONY: help demo test test-slow test-all quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -29,25 +25,13 @@ demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/sub
 	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --logger epic100
 
 test: $(DEV) ## Linters, and the tests of what a change can break: eight minutes
-	$(SIDE_BY_SIDE) lint run-tests
+	$(BIN)/python tests/tools/side_by_side.py lint tests $(PARALLEL)
 
 test-slow: $(DEV) ## Every kind of a fault, Slurm, attacks, all models
-	$(SIDE_BY_SIDE) run-thorough run-slurm
+	$(BIN)/python tests/tools/side_by_side.py thorough slurm $(PARALLEL)
 
 test-all: $(DEV) ## All tests, the weekly ones too: the wheel, the docs site, three demos
-	$(SIDE_BY_SIDE) lint run-all run-slurm
-
-run-tests:
-	+$(PYTEST) $(PARALLEL) --ignore tests/slurm -m "not thorough and not weekly"
-
-run-thorough:
-	+$(PYTEST) $(PARALLEL) --ignore tests/slurm -m "thorough and not weekly"
-
-run-all:
-	+$(PYTEST) $(PARALLEL) --ignore tests/slurm -m ""
-
-run-slurm:
-	$(PYTEST) $(PARALLEL) tests/slurm
+	$(BIN)/python tests/tools/side_by_side.py lint all slurm $(PARALLEL)
 
 quick: $(DEV) ## The tests of the parts that take seconds: at every save
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow and not weekly" --ignore tests/slurm
