@@ -45,26 +45,33 @@ NOT_CODED = VOP_START + b"\x50\0\0"
 
 
 def pack(packets):
-    """MPEG-4 as Xvid packs it: a picture and the B-picture shown before it share a packet."""
+    """MPEG-4 as Xvid packs it: a picture and the B-picture shown before it share a packet.
+
+    The packets I P B B, for example, become I PB B N, where N is a picture that is not coded.
+    """
     coded = [packet.data for packet in packets]
     types = [data[data.index(VOP_START) + 4] >> 6 for data in coded]
-    packed = []
-    for number, data in enumerate(coded):
-        if types[number] == TYPE_B:
+    packed, packed_types = [], []
+    for data, picture_type, before, after in zip(
+        coded, types, [None, *types], [*types[1:], None], strict=False
+    ):
+        if picture_type == TYPE_B and before != TYPE_B:
             packed[-1] += data
-            # A picture that is not coded stands for the one that shares a packet.
-            packed.append(NOT_CODED)
         else:
             packed.append(data)
+            packed_types.append(picture_type)
+        if picture_type == TYPE_B and after != TYPE_B:
+            packed.append(NOT_CODED)
+            packed_types.append(None)
     # A note of the encoder before the first picture says that pictures are packed.
     packed[0] = packed[0].replace(VOP_START, b"\0\0\1\xb2DivX503b1393p" + VOP_START, 1)
     clock = sorted(packet.dts for packet in packets)
-    is_key = [number == TYPE_I for number in types]
+    is_key = [picture_type == TYPE_I for picture_type in packed_types]
     return [CodedPicture(*row) for row in zip(packed, clock, clock, is_key, strict=True)]
 
 
 def test_clips_of_packed_mpeg_4_are_the_pictures_of_one_pass(tmp_path):
-    path = rewrite(encode(tmp_path / "v.avi", 60, codec="mpeg4", bf=1, g=12), pack)
+    path = rewrite(encode(tmp_path / "v.avi", 60, codec="mpeg4", bf=2, g=12), pack)
     row, index = inspect(path, "v")
     assert (row.status, index.frames) == ("ok", 60)
     reader = VideoReader(path, index)

@@ -165,7 +165,7 @@ def in_decoder_order(path) -> np.ndarray:
         pytest.param(
             "mpeg1_b.mpg", {"codec": "mpeg1video", "bf": 2, "g": 12}, 0.07, id="MPEG-1, B-frames"
         ),
-        # A picture of this size is in several packs of the container, and a seek lands within it.
+        # A picture of this size is in several packs of the container.
         pytest.param(
             "mpeg1.mpg", {"codec": "mpeg1video", "size": (640, 360)}, 0.001, id="MPEG-1, large"
         ),
