@@ -1,3 +1,5 @@
+"""One file over HTTP: whole and verified after any interruption, or refused in one line."""
+
 import hashlib
 import multiprocessing
 import random
@@ -25,22 +27,10 @@ from support.fault_server import (
 from support.this_process import records_of
 
 CONTENT = random.Random(0).randbytes(300_000)
-# It sends the whole file, as if that had been asked for.
-ANOTHER_PART = status(206, sends=True, Content_Range="bytes 0-299999/300000")
+MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
+# It has 6 MB, which a download receives piece by piece.
 LONG = CONTENT * 20
-
-
-def md5_of(content: bytes) -> Checksum:
-    return Checksum("md5", hashlib.md5(content).hexdigest())
-
-
-MD5 = md5_of(CONTENT)
-
-
-def kept_of(target) -> int:
-    """Bytes that are kept of a file that is not whole."""
-    part = part_path(target)
-    return part.stat().st_size if part.exists() else 0
+LONG_MD5 = Checksum("md5", hashlib.md5(LONG).hexdigest())
 
 
 @pytest.fixture
@@ -48,204 +38,245 @@ def target(tmp_path):
     return tmp_path / "P01/P01_01.MP4"
 
 
-HERE = ["127.0.0.1"]
+def part_size(target) -> int:
+    """The number of bytes in the `.part` file of a download; 0 if there is none."""
+    part = part_path(target)
+    return part.stat().st_size if part.exists() else 0
 
 
-def bring(url, target, content=CONTENT, checked=True):
-    """Fetch the content, whole and with nothing beside it; the lines that were said."""
+def download(url, target, content=CONTENT, checksum=MD5):
+    """Fetch a file, assert that it is whole and alone in its folder, and return the log's lines."""
     with records_of("epic100.download.fetch") as lines:
-        checksum = md5_of(content) if checked else None
-        fetch(url, target, checksum, private_hosts=HERE)
-    assert list(target.parent.iterdir()) == [target] and target.read_bytes() == content
+        fetch(url, target, checksum, private_hosts=["127.0.0.1"])
+    assert list(target.parent.iterdir()) == [target]
+    assert target.read_bytes() == content
     return lines
 
 
-def refused(url, target, words, checksum=MD5):
+def assert_refused(url, target, words, checksum=MD5):
+    """Assert that a download ends with an error of one line and without the file."""
     with pytest.raises(EpicError, match=words) as caught:
-        fetch(url, target, checksum, private_hosts=HERE)
+        fetch(url, target, checksum, private_hosts=["127.0.0.1"])
     assert "\n" not in str(caught.value)
     assert not target.exists()
 
 
-def ignoring_cut(after):
-    def fault(handler, content, start):
-        cut(after)(handler, content, 0)
-
-    return fault
+def cut_ignoring_range(after):
+    """A fault: the server sends the file from its start, whatever was asked for, and hangs up."""
+    return lambda handler, content, start: cut(after)(handler, content, 0)
 
 
-CUTS = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
+# The server sends all bytes, as if the first one had been asked for.
+OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
+# These ranges are asked for if 100 kB come, then 50 kB, then none.
+RESUMED = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
 
 
 @pytest.mark.parametrize(
-    "faults, ranges, said",
+    ("faults", "ranges", "reason"),
     [
-        ([], [None], ""),
-        ([cut(100_000), cut(50_000), cut(0)], CUTS, "once more from 1"),
-        ([reset(100_000), reset(50_000), cut(0)], CUTS, "once more from 1"),
-        # A server that ignores ranges starts over; nothing is sewn together.
-        ([cut(100_000), ignoring_range], [*CUTS[:2], None], " from 100000 bytes"),
-        # Another range than was asked for is not appended.
-        ([cut(100_000), ANOTHER_PART], [*CUTS[:2], None], " from 100000 bytes"),
-        # If a server promises too many bytes, the MD5 tells that the file is whole.
-        ([promise(1)] * 4, [None, "bytes=300000-"], "once more from 300000 bytes"),
-        ([promise(5000)] * 4, [None, "bytes=300000-"], "once more from 300000 bytes"),
-        ([without_length], [None], ""),
-        ([wrong_bytes], [None] * 2, f"expected {MD5.value}; once more from 0 bytes"),
+        pytest.param([], [None], "", id="no fault"),
+        pytest.param(
+            [cut(100_000), cut(50_000), cut(0)], RESUMED, "once more from 1", id="cut three times"
+        ),
+        pytest.param(
+            [reset(100_000), reset(50_000), cut(0)], RESUMED, "once more from 1", id="TCP resets"
+        ),
+        pytest.param(
+            [cut(100_000), ignoring_range],
+            [None, "bytes=100000-", None],
+            " from 100000 bytes",
+            id="the server ignores ranges",
+        ),
+        pytest.param(
+            [cut(100_000), OTHER_RANGE],
+            [None, "bytes=100000-", None],
+            " from 100000 bytes",
+            id="another range than was asked for",
+        ),
+        # The MD5 tells that the file is whole.
+        pytest.param(
+            [promise(5000)] * 4,
+            [None, "bytes=300000-"],
+            "once more from 300000 bytes",
+            id="too large a Content-Length",
+        ),
+        pytest.param([without_length], [None], "", id="no Content-Length"),
+        pytest.param(
+            [wrong_bytes],
+            [None, None],
+            f"expected {MD5.value}; once more from 0 bytes",
+            id="wrong bytes once",
+        ),
         *(
-            ([status(code)] * 2, [None] * 3, f"HTTP {code}")
+            pytest.param([status(code)] * 2, [None] * 3, f"HTTP {code}", id=f"HTTP {code} twice")
             for code in (408, 429, 500, 502, 503, 504)
         ),
-        # A time to wait that cannot be read counts as none: a number too long for Python, an
-        # impossible date, a word.
+        # A Retry-After that cannot be read counts as none. Python reads no number of 5000 digits.
         *(
-            ([status(503, Retry_After=text)], [None] * 2, "HTTP 503")
-            for text in ("9" * 5000, "Fri, 99 Dec 99999 99:99:99 GMT", "soon")
+            pytest.param([status(503, Retry_After=text)], [None] * 2, "HTTP 503", id=name)
+            for name, text in {
+                "Retry-After of 5000 digits": "9" * 5000,
+                "Retry-After with an impossible date": "Fri, 99 Dec 99999 99:99:99 GMT",
+                "Retry-After that is a word": "soon",
+            }.items()
         ),
     ],
 )
-def test_a_file_comes_whole_whatever_its_server_does(server, target, faults, ranges, said):
-    lines = bring(server.put("a", CONTENT, *faults), target)
+def test_a_file_comes_whole_in_spite_of_faults_of_its_server(
+    server, target, faults, ranges, reason
+):
+    lines = download(server.put("a", CONTENT, *faults), target)
     assert server.ranges("a") == ranges
-    assert len(lines) == len(ranges) - 1 and all(said in line for line in lines)
+    # The log has a line for each attempt but the last one.
+    assert len(lines) == len(ranges) - 1
+    assert all(reason in line for line in lines)
 
 
-@pytest.mark.parametrize("fault", [stall(100_000), drip], ids=["silence", "a trickle"])
-def test_a_connection_that_brings_nothing_is_dropped_and_gone_on_from(
+@pytest.mark.parametrize(
+    "fault", [pytest.param(stall(100_000), id="no bytes"), pytest.param(drip, id="a few bytes")]
+)
+def test_a_connection_that_is_too_slow_is_dropped_and_the_file_resumed(
     server, target, fault, monkeypatch
 ):
     monkeypatch.setattr("epic100.download.fetch.STALL_SECONDS", 1)
-    bring(server.put("a", CONTENT, fault), target)
+    download(server.put("a", CONTENT, fault), target)
     first, second = server.ranges("a")
-    assert first is None and second.startswith("bytes=")
+    assert first is None
+    assert second.startswith("bytes=")
     # The server would go on for 20 s and more.
     assert server.begun[1] - server.begun[0] < 15
 
 
-def test_a_file_that_changes_between_two_runs_is_taken_from_the_start(server, target):
-    url = server.put("a", bytes(200_000), cut(100_000), status(404))
-    refused(url, target, "HTTP 404")
-    assert kept_of(target) == 100_000
-    server.put("a", CONTENT)
-    bring(url, target)
-    assert server.ranges("a") == [None, "bytes=100000-", "bytes=100000-", None]
-
-
-def test_a_server_is_left_alone_as_long_as_it_asks(server, target):
-    bring(server.put("a", CONTENT, status(503, Retry_After="1")), target)
+def test_the_pause_is_at_least_the_retry_after_of_the_server(server, target):
+    download(server.put("a", CONTENT, status(503, Retry_After="1")), target)
     assert server.begun[1] - server.begun[0] >= 1
 
 
-def test_pauses_grow_to_a_limit_and_differ():
-    for failures, longest in ((1, 2), (2, 4), (3, 8), (7, 120), (12, 120)):
-        pauses = [pause(failures) for _ in range(50)]
-        assert longest / 2 <= min(pauses) < max(pauses) <= longest
+@pytest.mark.parametrize(("failures", "longest"), [(1, 2), (2, 4), (3, 8), (7, 120), (12, 120)])
+def test_pauses_double_up_to_two_minutes_and_are_random(failures, longest):
+    pauses = [pause(failures) for _ in range(50)]
+    assert longest / 2 <= min(pauses) < max(pauses) <= longest
 
 
+# The fixture `server` lets a download make 4 attempts in a row that bring nothing.
 GIVEN_UP = "given up after 4 attempts"
 TWICE_WRONG = r"md5 \w{32} of %d bytes, expected \w{32}, 2 times; nothing was kept"
 
 
 @pytest.mark.parametrize(
-    "faults, words, asked, kept",
+    ("faults", "words", "request_count", "kept_bytes"),
     [
         *(
-            ([status(code)], rf"HTTP {code}; .*check the `url` of the sheet.*P01_01\.MP4", 1, 0)
+            pytest.param(
+                [status(code)],
+                rf"HTTP {code}; .*check the `url` of the sheet.*P01_01\.MP4",
+                1,
+                0,
+                id=f"HTTP {code}",
+            )
             for code in (401, 403, 404, 410)
         ),
-        ([cut(120_000), *[status(503)] * 4], rf"HTTP 503; {GIVEN_UP} .*keeps 120000 b", 4, 120_000),
-        ([ignoring_cut(200_000)] * 20, rf".*{GIVEN_UP}", 7, 200_000),
-        ([wrong_bytes] * 2, TWICE_WRONG % 300_000, 2, 0),
-        ([promise(-1000)] * 8, TWICE_WRONG % 299_000, 2, 0),
+        pytest.param(
+            [cut(120_000), *[status(503)] * 4],
+            rf"HTTP 503; {GIVEN_UP} .*keeps 120000 b",
+            4,
+            120_000,
+            id="cut, then HTTP 503",
+        ),
+        # Four requests bring the first 200 kB. Three in between ask for the rest, and get no range.
+        pytest.param(
+            [cut_ignoring_range(200_000)] * 20,
+            rf".*{GIVEN_UP}",
+            7,
+            200_000,
+            id="cut again and again, without ranges",
+        ),
+        pytest.param([wrong_bytes] * 2, TWICE_WRONG % 300_000, 2, 0, id="wrong bytes twice"),
+        pytest.param(
+            [promise(-1000)] * 8, TWICE_WRONG % 299_000, 2, 0, id="too small a Content-Length"
+        ),
     ],
 )
-def test_a_server_that_does_not_give_the_file_is_given_up_in_one_line(
-    server, target, faults, words, asked, kept
+def test_a_download_that_fails_is_an_error_and_the_next_run_resumes_it(
+    server, target, faults, words, request_count, kept_bytes
 ):
     url = server.put("a", CONTENT, *faults)
-    refused(url, target, f"^{url}: {words}")
-    assert len(server.asked) == asked and kept_of(target) == kept
+    assert_refused(url, target, f"^{url}: {words}")
+    assert len(server.asked) == request_count
+    assert part_size(target) == kept_bytes
     server.put("a", CONTENT)
-    # The next run goes on like this, from the bytes that were kept.
-    bring(url, target)
-    assert server.ranges("a")[asked] == (f"bytes={kept}-" if kept else None)
+    download(url, target)
+    next_range = f"bytes={kept_bytes}-" if kept_bytes else None
+    assert server.ranges("a")[request_count] == next_range
 
 
-def test_a_long_file_may_be_cut_more_often_than_a_dead_one_is_asked(server, target, monkeypatch):
+def test_a_download_that_makes_progress_may_be_cut_any_number_of_times(server, target, monkeypatch):
     monkeypatch.setattr("epic100.download.fetch.TRIES", 2)
-    url = server.put("a", LONG, *[cut(PROGRESS + 1)] * 5)
-    bring(url, target, LONG)
+    download(server.put("a", LONG, *[cut(PROGRESS + 1)] * 5), target, LONG, LONG_MD5)
     assert len(server.asked) == 6
 
 
 @pytest.mark.parametrize(
-    "part, ranges",
+    ("part", "ranges"),
     [
-        # Wrong bytes of an earlier run do not spoil the file.
-        (bytes(1000), ["bytes=1000-", None]),
-        (CONTENT, ["bytes=300000-"]),
-        (CONTENT + bytes(1), ["bytes=300001-", None]),
-        (CONTENT + bytes(5000), ["bytes=305000-", None]),
+        pytest.param(bytes(1000), ["bytes=1000-", None], id="other bytes"),
+        pytest.param(CONTENT, ["bytes=300000-"], id="all bytes"),
+        pytest.param(CONTENT + bytes(1), ["bytes=300001-", None], id="a byte too many"),
+        pytest.param(CONTENT + bytes(5000), ["bytes=305000-", None], id="5000 bytes too many"),
     ],
 )
-def test_a_part_of_an_earlier_run_is_believed_for_the_md5(server, target, part, ranges):
+def test_a_part_of_an_earlier_run_is_used_only_if_the_md5_is_right(server, target, part, ranges):
     target.parent.mkdir()
     part_path(target).write_bytes(part)
-    bring(server.put("a", CONTENT), target)
+    download(server.put("a", CONTENT), target)
     assert server.ranges("a") == ranges
 
 
-def test_without_a_checksum_the_length_decides_and_nothing_is_gone_on_with(server, target):
-    """Else a server that has no bytes after five of anything would make them the whole file."""
+def test_without_a_checksum_each_attempt_begins_anew(server, target):
+    """Else any five bytes would be the whole file if the server has no bytes after them."""
     target.parent.mkdir()
     part_path(target).write_bytes(bytes(5))
-    url = server.put("a", CONTENT, cut(1000))
-    bring(url, target, checked=False)
+    download(server.put("a", CONTENT, cut(1000)), target, checksum=None)
     assert server.ranges("a") == [None, None]
-    target.unlink()
-    server.put("a", CONTENT, *[cut(1000)] * 9)
-    refused(url, target, "given up", checksum=None)
 
 
-def test_a_server_that_is_not_there_is_reported_in_few_words(server, target):
-    url = server.put("a", CONTENT)
-    server.shutdown()
-    server.server_close()
-    refused(url, target, r"Failed to connect to 127.* connect to server; given up after 4 attempts")
+def test_without_a_checksum_a_file_that_is_too_short_is_refused(server, target):
+    url = server.put("a", CONTENT, *[cut(1000)] * 9)
+    assert_refused(url, target, "given up", checksum=None)
 
 
 @pytest.mark.parametrize("url", ["", "P01_01.MP4", "ftp://x/a", "file:///etc/passwd"])
-def test_an_url_that_is_none_is_named(target, url):
-    refused(url, target, r"its url is .*expected http:// or https://")
+def test_a_url_that_is_not_http_is_refused(target, url):
+    assert_refused(url, target, r"its url is .*expected http:// or https://")
 
 
-def test_two_processes_do_not_write_one_file(server, target):
+def test_a_second_process_does_not_download_the_same_file(server, target):
     url = server.put("a", CONTENT)
     with claim(target):
-        refused(url, target, "another process downloads this file")
+        assert_refused(url, target, "another process downloads this file")
     assert server.asked == []
-    bring(url, target)
 
 
-def test_a_killed_download_leaves_no_half_file_and_is_gone_on_with(server, target):
+def test_a_killed_download_is_resumed_from_the_bytes_on_the_disk(server, target):
     url = server.put("a", LONG, stall(2_500_000))
     processes = multiprocessing.get_context("forkserver")
-    process = processes.Process(target=bring, args=(url, target, LONG))
+    process = processes.Process(target=download, args=(url, target, LONG, LONG_MD5))
     process.start()
-    until = time.monotonic() + 60
-    while kept_of(target) < 2_000_000 and time.monotonic() < until:
+    deadline = time.monotonic() + 60
+    # The process may hold some of the 2.5 MB in a buffer, which are lost.
+    while part_size(target) < 2_000_000 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
     process.join()
     assert not target.exists()
-    kept = kept_of(target)
-    assert kept >= 2_000_000
-    bring(url, target, LONG)
-    assert server.ranges("a") == [None, f"bytes={kept}-"]
+    kept_bytes = part_size(target)
+    download(url, target, LONG, LONG_MD5)
+    assert server.ranges("a") == [None, f"bytes={kept_bytes}-"]
 
 
-def test_what_does_not_download_does_not_import_the_library_of_downloads():
-    """The rules, and jobs that train or scan, know the modules of downloads."""
+def test_trainings_scans_and_rules_do_not_import_pycurl():
+    """They import the modules of downloads, which need libcurl only where a transfer begins."""
     code = (
         "import sys, epic100.training.train, epic100.scan.participant,"
         "epic100.download.annotations, epic100.download.weights, epic100.download.videos;"

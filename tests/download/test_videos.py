@@ -1,5 +1,6 @@
+"""Downloads of videos, and the check of all video files against the sheet."""
+
 import hashlib
-from dataclasses import replace
 
 import pytest
 
@@ -14,59 +15,78 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def bring(server, tmp_path):
-    """Downloads a video below the test's folder."""
+def download(server, tmp_path):
+    """A function that puts a video on the server, downloads it below `tmp_path`, and checks it."""
 
-    def bring(video):
+    def download(name, md5):
+        url = server.put(f"{name}.MP4", CONTENT)
+        video = Video(name, "P01", "train", 50.0, 60.0, url, md5)
         download_video(video, tmp_path, private_hosts=["127.0.0.1"])
         assert video.path(tmp_path).read_bytes() == CONTENT
 
-    return bring
+    return download
 
 
-def video(server, name="P01_01", md5=MD5):
-    return Video(name, "P01", "train", 50.0, 60.0, server.put(f"{name}.MP4", CONTENT), md5)
+@pytest.mark.parametrize(
+    ("md5", "verdict"),
+    [
+        pytest.param(MD5, "md5 as the sheet says", id="md5"),
+        pytest.param("", "the sheet has no md5 to hold it to", id="no md5"),
+    ],
+)
+def test_the_log_says_whether_a_download_was_compared_with_an_md5(download, caplog, md5, verdict):
+    download("P01_01", md5)
+    # The file has 1.024 MB.
+    assert "P01_01: 1 MB in" in caplog.text
+    assert verdict in caplog.text
 
 
-def test_a_downloaded_video_is_never_written_over(server, tmp_path, caplog, bring):
-    wanted = video(server)
-    bring(wanted)
-    assert "P01_01: 1 MB in" in caplog.text and "md5 as the sheet says" in caplog.text
-    wanted.path(tmp_path).write_bytes(b"of the lab")
+def test_an_existing_file_is_not_overwritten(download, server, tmp_path):
+    path = tmp_path / "P01/P01_01.MP4"
+    path.parent.mkdir()
+    path.write_bytes(b"of the lab")
     with pytest.raises(EpicError, match=r"P01_01\.MP4: there already; .*writes over nothing"):
-        bring(wanted)
-    assert wanted.path(tmp_path).read_bytes() == b"of the lab" and len(server.asked) == 1
-    bring(video(server, "P01_02", md5=""))
-    assert "the sheet has no md5 to hold it to" in caplog.text
+        download("P01_01", MD5)
+    assert path.read_bytes() == b"of the lab"
+    assert server.asked == []
 
 
-def test_the_log_says_how_far_a_file_is_also_one_that_is_gone_on_with(
-    server, tmp_path, caplog, bring, monkeypatch
+def test_the_progress_of_a_resumed_download_counts_the_bytes_of_the_whole_file(
+    download, tmp_path, caplog, monkeypatch
 ):
     monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
-    wanted = video(server)
-    with claim(wanted.path(tmp_path)) as part:
+    with claim(tmp_path / "P01/P01_01.MP4") as part:
         part.write(CONTENT[: len(CONTENT) // 2])
-    bring(wanted)
+    download("P01_01", MD5)
     assert any(line.startswith("P01_01: 1/1 MB, ") and " left" in line for line in caplog.messages)
 
 
-def table_of(rows, tmp_path):
-    write_scan_table(rows, tmp_path / "scan/P01.tsv")
-    return [tmp_path / "scan/P01.tsv"]
+@pytest.fixture
+def check(tmp_path):
+    """A function that checks scan rows against the sheet's md5s, and returns `videos.ok`."""
+
+    def check(rows, md5s):
+        videos = [
+            Video(row.video_id, "P01", "train", 50.0, 9.0, md5=md5)
+            for row, md5 in zip(rows, md5s, strict=True)
+        ]
+        write_scan_table(rows, tmp_path / "P01.tsv")
+        write_videos_ok(videos, [tmp_path / "P01.tsv"], tmp_path / "videos.ok")
+        return (tmp_path / "videos.ok").read_text()
+
+    return check
 
 
-def test_all_is_well_if_no_file_differs_from_the_sheet(tmp_path, caplog):
-    videos = [Video(f"P01_0{i}", "P01", "train", 50.0, 9.0, md5=MD5.upper()) for i in (1, 2, 3)]
-    videos[2] = replace(videos[2], md5="")
-    rows = [ScanRow("P01_01", "ok", md5=MD5), ScanRow("P01_02", "damaged", md5=MD5)]
-    tables = table_of([*rows, ScanRow("P01_03", "ok", md5="0" * 32)], tmp_path)
-    write_videos_ok(videos, tables, tmp_path / "videos.ok")
-    assert (tmp_path / "videos.ok").read_text() == "3 videos: 2 verified, 1 unverified\n"
+def test_videos_are_verified_by_the_md5_of_the_sheet_in_either_case(check):
+    rows = [
+        ScanRow("P01_01", "ok", md5=MD5),
+        ScanRow("P01_02", "damaged", md5=MD5),
+        ScanRow("P01_03", "ok", md5="0" * 32),
+    ]
+    assert check(rows, [MD5, MD5.upper(), ""]) == "3 videos: 2 verified, 1 unverified\n"
 
 
-def test_one_sentence_names_what_lacks(tmp_path):
-    videos = [Video(f"P01_0{i}", "P01", "train", 50.0, 9.0, md5=MD5) for i in (1, 2, 3, 4)]
+def test_an_error_names_the_videos_that_are_not_those_of_the_sheet(check, tmp_path):
     rows = [
         ScanRow("P01_01", "missing", reason="no file"),
         ScanRow("P01_02", "ok", md5="0" * 32),
@@ -75,5 +95,5 @@ def test_one_sentence_names_what_lacks(tmp_path):
     ]
     words = "3 of 4 videos .*: P01_01 missing, P01_02 wrong, P01_03 unreadable; all"
     with pytest.raises(EpicError, match=words):
-        write_videos_ok(videos, table_of(rows, tmp_path), tmp_path / "videos.ok")
+        check(rows, [MD5] * 4)
     assert not (tmp_path / "videos.ok").exists()

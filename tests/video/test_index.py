@@ -1,16 +1,14 @@
-"""The index of a file, and the files of indexes: a job reads each once."""
+"""The index of a video file, and the files of indexes, which a process reads once each."""
 
 import multiprocessing
 import zipfile
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.segments.annotations import frames_between
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import (
     FOLDER,
@@ -20,14 +18,13 @@ from epic100.video.index_file import (
     write_indexes,
 )
 from epic100.video.reader import VideoReader
-from support.damage import overwrite
 from support.made_index import index_at
 from support.packets import decoded
 from support.scanned import inspect
-from support.tricky_videos import encode
 
 
-def test_the_scan_s_index_leaves_out_key_frames_that_are_none(sound):
+def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_picture(sound):
+    # With gradual refresh, the container marks pictures as key frames that refer to others.
     path = sound["intra_refresh"]
     _, index = inspect(path, "v")
     assert len(index.key_pts) == 1 < len(build_index(path).key_pts)
@@ -35,84 +32,85 @@ def test_the_scan_s_index_leaves_out_key_frames_that_are_none(sound):
     assert np.array_equal(picture, decoded(path)[int(index.pts[100])])
 
 
-def test_rate_and_evenness_are_measured_and_a_gap_ends_evenness_only_behind_it(sound):
-    even, uneven, one, paused = (
-        build_index(sound[name]) for name in ("b_frames", "variable_rate", "one_picture", "paused")
-    )
-    assert even.is_constant() and not uneven.is_constant() and not paused.is_constant()
-    # The gap is no part of the rate.
-    for index in (even, paused):
-        assert index.fps == pytest.approx(30000 / 1001, abs=1e-9)
-    assert (one.frames, one.fps, one.is_constant()) == (1, 0.0, True)
-    before = np.arange(paused.frames) <= 57
-    assert paused.is_constant(before) and not paused.is_constant(~before)
+@pytest.mark.parametrize(
+    ("name", "rate", "is_constant"),
+    [
+        pytest.param("b_frames", 30000 / 1001, True, id="constant"),
+        # It is the mean over the steps of at most 1.5 times the median; longer ones are gaps.
+        pytest.param("variable_rate", 22.2604, False, id="variable"),
+        pytest.param("paused", 30000 / 1001, False, id="a pause is not part of the rate"),
+        pytest.param("one_picture", 0.0, True, id="one picture has no rate"),
+    ],
+)
+def test_the_rate_and_whether_it_is_constant_are_measured(name, rate, is_constant, sound):
+    index = build_index(sound[name])
+    assert index.fps == pytest.approx(rate, rel=1e-5)
+    assert index.is_constant() == is_constant
 
 
-def test_frames_between_seconds_agrees_with_the_annotations_rule_where_the_rate_is_constant():
-    pts = np.arange(500) * 1001
-    index = index_at(pts, Fraction(1, 60000))
-    rng = np.random.default_rng(0)
-    start = rng.uniform(0, 7.8, 300)
-    stop = np.minimum(start + rng.uniform(0.05, 3, 300), 8.3)
-    ours, theirs = index.frames_between(start, stop), frames_between(start, stop, index.fps)
-    assert np.array_equal(ours, theirs)
+def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(sound):
+    index = build_index(sound["paused"])
+    # The camera pauses after picture 57.
+    before = np.arange(index.frames) <= 57
+    assert index.is_constant(before)
+    assert not index.is_constant(~before)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_frames_between_seconds_follows_the_pictures_where_the_rate_varies(seed):
+def test_a_segment_in_seconds_has_the_frames_that_are_shown_during_it(seed):
     rng = np.random.default_rng(seed)
-    # Times are in hundredths of a second, and picture i is shown until the next one.
+    # Times are in hundredths of a second, and each picture is shown until the next one.
     pts = np.cumsum(rng.integers(1, 9, 800)) + 37
-    index, shown = index_at(pts, Fraction(1, 100)), pts - pts[0]
-    starts = rng.integers(0, int(shown[-1]) - 5, 60)
+    index, begins = index_at(pts, Fraction(1, 100)), pts - pts[0]
+    ends = np.append(begins[1:], np.inf)
+    starts = rng.integers(0, int(begins[-1]) - 5, 60)
     stops = starts + rng.integers(1, 300, 60)
-    ranges = np.stack(index.frames_between(starts / 100, stops / 100), axis=1)
-    for start, stop, (first, end) in zip(starts, stops, ranges, strict=True):
-        seen = np.flatnonzero((np.append(shown[1:], np.inf) > start) & (shown < stop))
-        assert (seen[0], seen[-1] + 1) == (first, end)
-    # A segment that starts behind the last picture starts at frame F.
-    assert index.frames_between(shown[-1] + 1.0, shown[-1] + 2.0)[0] == 800
+    firsts, lasts = index.frames_between(starts / 100, stops / 100)
+    for start, stop, first, last in zip(starts, stops, firsts, lasts, strict=True):
+        seen = np.flatnonzero((ends > start) & (begins < stop))
+        assert (first, last) == (seen[0], seen[-1] + 1)
+
+
+def test_a_segment_after_the_last_picture_starts_at_the_number_of_frames():
+    index = index_at([0, 1, 2], Fraction(1, 30))
+    start, _ = index.frames_between(5.0, 6.0)
+    assert start == 3
 
 
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("frame", 3, r"not 0 to 2, the first is number 1"),
-        ("frame", 0, "that is two frames"),
-        ("frame", -1, r"\[frame\] hold .* not 0 to 2"),
-        ("sets", 1, r"\[sets\] hold .* not -1 to 0"),
-        ("shown", 0, "that is no picture"),
-        ("shown", 2, r"\[shown\]"),
-        ("offset", 3, r"\[end\]"),
-        ("offset", -1, r"\[offset\]"),
-        ("size", -1, r"\[size\]"),
-        ("size", 3, r"\[end\] .* 3, "),
-        ("pts", 2**62, r"\[pts\]"),
-        ("pts", -1, "values do not rise"),
-        ("dts", -(2**63), r"\[dts\]"),
+        pytest.param("frame", 3, r"not 0 to 2, the first is number 1", id="frame of no packet"),
+        pytest.param("frame", 0, "that is two frames", id="a packet for two frames"),
+        pytest.param("frame", -1, r"\[frame\] hold .* not 0 to 2", id="negative frame"),
+        pytest.param("sets", 1, r"\[sets\] hold .* not -1 to 0", id="unknown parameter sets"),
+        pytest.param("shown", 0, "that is no picture", id="a frame of a hidden packet"),
+        pytest.param("shown", 2, r"\[shown\]", id="neither shown nor hidden"),
+        pytest.param("offset", 3, r"\[end\]", id="beyond the end of the file"),
+        pytest.param("offset", -1, r"\[offset\]", id="before the file"),
+        pytest.param("size", -1, r"\[size\]", id="negative size"),
+        pytest.param("size", 3, r"\[end\] .* 3, ", id="longer than the file"),
+        pytest.param("pts", 2**62, r"\[pts\]", id="pts too large"),
+        pytest.param("pts", -1, "values do not rise", id="frames out of order"),
+        pytest.param("dts", -(2**63), r"\[dts\]", id="dts too small"),
     ],
 )
-def test_an_index_that_points_beyond_its_packets_is_refused(tmp_path, column, value, words):
+def test_an_index_file_with_an_impossible_value_is_refused(tmp_path, column, value, words):
+    # The index is of a file of 3 bytes with 3 packets of one byte each.
     index = index_at([0, 1, 2], Fraction(1, 30))
     index.packets[column][1] = value
     write_indexes({"P01_01": index}, tmp_path / "P01.index.npz")
     with pytest.raises(EpicError, match=rf"not a whole frame index .*{words}"):
         load_index(tmp_path / "P01.index.npz", "P01_01")
+
+
+def test_arrays_of_an_index_with_a_short_column_or_other_facts_are_refused():
     arrays = index_at([0, 1, 2], Fraction(1, 30)).to_arrays()
-    with pytest.raises(ValueError, match="values for . packets"):
-        VideoIndex.from_arrays(arrays | {column: arrays[column][:2]})
+    with pytest.raises(EpicError, match="values for 3 packets"):
+        VideoIndex.from_arrays(arrays | {"pts": arrays["pts"][:2]})
     for facts in ("{", "{}", "[]", str(arrays["stream"]).replace("colours", "colors")):
         with pytest.raises(EpicError, match="no frame index of this version"):
             VideoIndex.from_arrays(arrays | {"stream": np.array(facts)})
-
-
-def test_a_text_tag_that_is_not_utf_8_costs_no_video(tmp_path):
-    """Old cameras write such tags: "Küche" has one byte for its second letter in Latin-1."""
-    path = encode(tmp_path / "v.MP4", 30)
-    # FFmpeg names itself in a text tag of each file.
-    overwrite(path, path.read_bytes().index(b"Lavf"), "Kü".encode("latin-1"))
-    assert build_index(path).frames == 30
-    assert inspect(path, "v")[0].status == "ok"
 
 
 KINDS = ("b_frames", "cut_start", "variable_rate", "paused", "one_picture", "matroska")
@@ -120,102 +118,89 @@ FIRST, SECOND = "videos/P01/b_frames.MP4", "videos/P01/cut_start.MP4"
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A folder for indexes of P01 and P02."""
-    return tmp_path / "scan"
-
-
-@pytest.fixture
-def built(sound, folder):
-    """The indexes of P01 and P02, by path."""
+def built(sound, tmp_path):
+    """The indexes in the files of P01 and P02, which are the same, by the paths of P01's videos."""
+    # Indexes that earlier tests have read are forgotten, and those of this test when it is over.
+    load_indexes.cache_clear()
     built = {kind: build_index(sound[kind]) for kind in KINDS}
     for participant in ("P01", "P02"):
-        write_indexes(built, folder / f"{participant}.index.npz")
+        write_indexes(built, tmp_path / f"{participant}.index.npz")
     return {f"videos/P01/{kind}.MP4": index for kind, index in built.items()}
 
 
-@pytest.fixture(autouse=True)
-def nothing_read():
-    """No file is read yet."""
-    load_indexes.cache_clear()
-
-
 def assert_same(folder, built) -> None:
-    """Assert that the indexes in `folder` are equal to those that were built."""
+    """Assert that the indexes in the files of `folder` are those that were written."""
     load_indexes.cache_clear()
     for path, index in built.items():
-        found = find_index(folder, path)
-        assert (found.frames, found.fps) == (index.frames, index.fps)
-        assert (found.stream, found.sets, found.direct) == (index.stream, index.sets, index.direct)
-        assert np.array_equal(found.packets, index.packets)
+        found = find_index(folder, path).to_arrays()
+        assert all(np.array_equal(found[name], array) for name, array in index.to_arrays().items())
 
 
-def test_what_is_read_is_what_was_written(folder, built):
-    assert_same(folder, built)
+def test_indexes_are_read_as_they_were_written(tmp_path, built):
+    assert_same(tmp_path, built)
 
 
-def test_a_file_is_read_once_a_process_whatever_becomes_of_it_and_a_later_one_is_found(
-    folder, built
-):
-    assert find_index(folder, "videos/P03/b_frames.MP4") is None
-    (folder / "P02.index.npz").rename(folder / "P03.index.npz")
-    assert find_index(folder, "videos/P03/b_frames.MP4").frames == built[FIRST].frames
-    first = find_index(folder, FIRST)
-    (folder / "P01.index.npz").unlink()
-    assert find_index(str(folder), FIRST) is first
-    assert find_index(folder, SECOND).frames == built[SECOND].frames
-    assert find_index(folder, "videos/P01/no_such.MP4") is None
+def test_a_file_of_indexes_is_read_once_even_if_it_is_removed(tmp_path, built):
+    first = find_index(tmp_path, FIRST)
+    (tmp_path / "P01.index.npz").unlink()
+    assert find_index(str(tmp_path), FIRST) is first
+    assert find_index(tmp_path, SECOND).frames == built[SECOND].frames
+    assert find_index(tmp_path, "videos/P01/no_such.MP4") is None
 
 
-def test_a_file_that_is_no_index_is_tried_again(folder, built):
-    path = folder / "P02.index.npz"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:100])
-    with pytest.raises(EpicError, match=r"P02\.index\.npz: not a whole frame index"):
-        find_index(folder, "videos/P02/b_frames.MP4")
-    path.write_bytes(whole)
-    assert find_index(folder, "videos/P02/b_frames.MP4").frames == built[FIRST].frames
+def test_a_file_of_indexes_that_is_written_later_is_found(tmp_path, built):
+    assert find_index(tmp_path, "videos/P03/b_frames.MP4") is None
+    (tmp_path / "P02.index.npz").rename(tmp_path / "P03.index.npz")
+    assert find_index(tmp_path, "videos/P03/b_frames.MP4").frames == built[FIRST].frames
 
 
-def spoil_the_zip(path: Path) -> None:
-    """The error of this zip repeats both names of a member."""
+def write_zip_with_a_long_name(path) -> None:
+    """Write a zip whose error message has 5000 characters: it repeats both names of a member."""
     with zipfile.ZipFile(path, "w") as archive:
-        for name in ("a" * 5000, "format.npy"):
-            archive.writestr(name, b"")
+        archive.writestr("a" * 5000, b"")
+        archive.writestr("format.npy", b"")
         archive.getinfo("format.npy").header_offset = 0
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_the_zip, lambda path: np.savez(path, format="epic100 frame indexes 7")]
+    "spoil",
+    [
+        pytest.param(write_zip_with_a_long_name, id="long name"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:100]), id="truncated"),
+        pytest.param(
+            lambda path: np.savez(path, format="epic100 frame indexes 7"), id="other version"
+        ),
+    ],
 )
-def test_an_index_of_another_kind_is_one_short_line_that_says_what_makes_it_again(
-    spoil, folder, built
-):
-    path = folder / "P01.index.npz"
+def test_a_spoilt_file_of_indexes_is_an_error_until_it_is_made_again(spoil, tmp_path, built):
+    path = tmp_path / "P01.index.npz"
+    whole = path.read_bytes()
     spoil(path)
-    for read in (partial(find_index, folder), lambda file: load_index(path, "b_frames")):
-        with pytest.raises(EpicError, match="P01.*not a whole frame index.*again") as caught:
-            read(FIRST)
-        assert len(str(caught.value)) < len(str(path)) + 350
+    with pytest.raises(
+        EpicError, match=r"P01\.index\.npz: not a whole frame index.*again"
+    ) as caught:
+        find_index(tmp_path, FIRST)
+    assert len(str(caught.value)) < len(str(path)) + 350
+    path.write_bytes(whole)
+    assert find_index(tmp_path, FIRST).frames == built[FIRST].frames
 
 
-def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(
-    folder, built, tmp_path, monkeypatch
-):
-    (tmp_path / "shared").mkdir()
-    monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
-    # The other process gets this environment.
-    context = multiprocessing.get_context("spawn")
-    other = context.Process(target=find_index, args=(folder, FIRST))
+def test_processes_of_a_node_map_one_shared_copy_of_the_packets(tmp_path, built, monkeypatch):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv(FOLDER, str(shared))
+    # A spawned process shares no memory with this one, but gets this environment.
+    other = multiprocessing.get_context("spawn").Process(target=find_index, args=(tmp_path, FIRST))
     other.start()
     other.join()
-    (copy,) = (p for p in (tmp_path / "shared").iterdir() if p.suffix != ".lock")
-    before = copy.stat().st_ino
-    assert_same(folder, built)
-    assert copy.stat().st_ino == before
-    held = find_index(folder, FIRST)
-    assert held.frames and str(copy) in Path("/proc/self/maps").read_text()
-    # It is a file, and not a folder.
-    monkeypatch.setenv(FOLDER, str(copy))
-    again = find_index(folder, "videos/P02/paused.MP4")
-    assert again.frames == built["videos/P01/paused.MP4"].frames
+    (copy,) = shared.glob("*.npy")
+    inode = copy.stat().st_ino
+    assert_same(tmp_path, built)
+    assert copy.stat().st_ino == inode
+    assert str(copy) in Path("/proc/self/maps").read_text()
+
+
+def test_a_process_does_without_a_shared_copy_that_cannot_be_written(tmp_path, built, monkeypatch):
+    # It is a file, so it can hold no copy.
+    monkeypatch.setenv(FOLDER, str(tmp_path / "P02.index.npz"))
+    assert_same(tmp_path, built)

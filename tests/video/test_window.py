@@ -12,66 +12,93 @@ from epic100.video.kept import Kept
 from epic100.video.reader import VideoReader
 from epic100.video.window import PictureConverter, Window
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
+# Each pixel of this picture, [360, 640, 3], has colours of its own.
+NOISE = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
 
 
-def converted(picture, size, window=None):
-    made = np.empty((*size, 3), np.uint8)
-    PictureConverter().write(picture, made, window)
-    return made
+def scaled(frame, size, window=None) -> np.ndarray:
+    """Scale a frame, or its window, to (height, width)."""
+    into = np.empty((*size, 3), np.uint8)
+    PictureConverter().write(frame, into, window)
+    return into
 
 
-def apart(part, whole, top, left):
-    """Largest difference from the same place of the whole picture, [height, width]."""
+def difference(part, whole, top, left) -> np.ndarray:
+    """The largest difference of three colours between a part and its place in the whole picture.
+
+    Args:
+        part: The part, uint8 [height, width, 3].
+        whole: The whole picture, uint8.
+        top: The line of `whole` at which the part begins.
+        left: Its column.
+
+    Returns:
+        int [height, width].
+    """
     height, width = part.shape[:2]
-    there = whole[top : top + height, left : left + width]
-    return np.abs(part.astype(int) - there).max(2)
+    place = whole[top : top + height, left : left + width]
+    return np.abs(part.astype(int) - place).max(axis=2)
 
 
-# The filter reaches one pixel of luma at these scales, and chroma has half as many columns.
+# A window without the border in which swscale's filter would see pixels outside the window: the
+# filter reaches one pixel of luma, and chroma has half as many columns.
+INSIDE = (slice(2, -2), slice(2, -2))
+
+
 @pytest.mark.parametrize(
-    ("scale", "levels"), [((1, 2), 0), ((2, 5), 0), ((4, 5), 0), ((3, 4), 4), ((5, 4), 4)]
+    ("numerator", "denominator", "tolerance"),
+    [
+        (1, 2, 0),
+        (2, 5, 0),
+        (4, 5, 0),
+        # Positions are rounded to 1/65536 of a pixel, which shows in the last bits at these scales.
+        (3, 4, 4),
+        (5, 4, 4),
+    ],
 )
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le"])
-def test_noise_differs_only_where_the_filter_would_see_what_is_cut_away(pixels, scale, levels):
-    picture = av.VideoFrame.from_ndarray(PIXELS, format="rgb24").reformat(format=pixels)
-    times, by = scale
-    whole = converted(picture, (360 * times // by, 640 * times // by))
-    window = Window(40, 80, 160, 240)
-    part = converted(picture, (160 * times // by, 240 * times // by), window)
-    differences = apart(part, whole, 40 * times // by, 80 * times // by)
-    # Positions are rounded to 1/65536 of a pixel, which some scales show in the last bits.
-    assert differences[2:-2, 2:-2].max() <= levels
-    # Noise shows where the filter sees other neighbours.
-    assert (differences > 0).any()
+def test_a_scaled_window_differs_from_the_scaled_picture_at_its_border_alone(
+    pixels, numerator, denominator, tolerance
+):
+    def scale(*lengths):
+        return [length * numerator // denominator for length in lengths]
+
+    frame = av.VideoFrame.from_ndarray(NOISE, format="rgb24").reformat(format=pixels)
+    whole = scaled(frame, scale(360, 640))
+    window = Window(top=40, left=80, height=160, width=240)
+    part = scaled(frame, scale(160, 240), window)
+    differences = difference(part, whole, *scale(40, 80))
+    assert differences[INSIDE].max() <= tolerance
+    # In noise, neighbours differ, so the border shows that the filter sees none outside the window.
+    assert differences.max() > tolerance
 
 
 @pytest.mark.parametrize("pixels", ["nv12", "gray", "rgb24", "yuv411p"])
-def test_windows_of_other_formats_show_their_own_place(pixels):
-    smooth = cv2.resize(PIXELS[:6, :8], (640, 360), interpolation=cv2.INTER_CUBIC)
-    picture = av.VideoFrame.from_ndarray(smooth, format="rgb24").reformat(format=pixels)
-    whole = converted(picture, (180, 320))
-    part = converted(picture, (80, 120), Window(40, 82, 160, 240))
-    # Values go up to 255.
-    assert apart(part, whole, 20, 41)[2:-2, 2:-2].max() <= 10
-    # Another place looks different.
-    assert apart(part, whole, 60, 101).mean() > 20
+def test_windows_of_other_pixel_formats_show_their_place(pixels):
+    smooth = cv2.resize(NOISE[:6, :8], (640, 360), interpolation=cv2.INTER_CUBIC)
+    frame = av.VideoFrame.from_ndarray(smooth, format="rgb24").reformat(format=pixels)
+    whole = scaled(frame, (180, 320))
+    part = scaled(frame, (80, 120), Window(top=40, left=82, height=160, width=240))
+    # Values go up to 255. The same window looks different in another place.
+    assert difference(part, whole, 20, 41)[INSIDE].max() <= 10
+    assert difference(part, whole, 60, 101).mean() > 20
 
 
-def test_windows_of_every_kind_of_file_through_kept_converters_are_its_own_pixels(sound):
-    kept = Kept()
-    names = "b_frames cavlc odd_size 444 10_bit lossless quicktime interlaced"
-    for name in names.split():
-        reader = VideoReader(sound[name], kept=kept)
-        frames = [1, reader.frames - 2, reader.frames // 2]
-        whole = reader.get_frames(frames)
-        height, width = reader.size
-        for top, left in itertools.product((4, 2), (6, 0)):
-            window = Window(top, left, (height - 6) // 2 * 2, (width - 10) // 2 * 2)
-            part = reader.get_frames(frames, window=window)
-            assert part.shape[1:3] == (window.height, window.width)
-            for ours, theirs in zip(part, whole, strict=True):
-                assert apart(ours, theirs, top, left)[2:-2, 2:-2].max() == 0, name
-            turned = replace(window, flipped=True)
-            assert np.array_equal(reader.get_frames(frames, window=turned), part[:, :, ::-1])
-        reader.close()
+@pytest.mark.parametrize(
+    "name",
+    ["b_frames", "cavlc", "odd_size", "444", "10_bit", "lossless", "quicktime", "interlaced"],
+)
+def test_windows_from_a_reader_have_the_pixels_of_the_whole_frames(name, sound):
+    reader = VideoReader(sound[name], kept=Kept())
+    frames = [1, reader.frames - 2, reader.frames // 2]
+    whole = reader.get_frames(frames)
+    height, width = reader.size
+    # All windows have one size, so the reader keeps one converter for them.
+    for top, left in itertools.product((4, 2), (6, 0)):
+        window = Window(top, left, (height - 6) // 2 * 2, (width - 10) // 2 * 2)
+        parts = reader.get_frames(frames, window=window)
+        assert parts.shape[1:3] == (window.height, window.width)
+        for part, picture in zip(parts, whole, strict=True):
+            assert difference(part, picture, top, left)[INSIDE].max() == 0
+        flipped = reader.get_frames(frames, window=replace(window, flipped=True))
+        assert np.array_equal(flipped, parts[:, :, ::-1])

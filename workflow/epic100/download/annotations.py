@@ -1,4 +1,4 @@
-"""The annotations at a pinned commit: the URL and the checksum of each official file."""
+"""Download and verify the annotations of a pinned commit, by the URL and checksum of each file."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 OWN_DATA = "annotations of our own"
 COLUMNS = ("name", "url", "checksum")
-# The keys are those of the config's `annotations:` and `evaluate:`.
+# It has the official files by their keys in the config's `annotations:` and `evaluate:`.
 NAMES = {
     "train": "EPIC_100_train.csv",
     "val": "EPIC_100_validation.csv",
@@ -27,7 +27,13 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Pinned:
-    """An official file: its name, the URL of its pinned version, and its checksum."""
+    """A row of the sheet of annotation files.
+
+    Attributes:
+        name: The name of the official file, such as `EPIC_100_train.csv`.
+        url: The URL of the pinned version of the file.
+        checksum: The checksum of this version.
+    """
 
     name: str
     url: str
@@ -35,12 +41,10 @@ class Pinned:
 
 
 def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
-    """Read the sheet of annotation files: the pinned URL and checksum of each official file.
-
-    Files that are not in `NAMES` are skipped.
+    """Read the sheet of annotation files; those that are not in `NAMES` are skipped.
 
     Returns:
-        One entry per key of `NAMES`.
+        The row of each official file, by its key in `NAMES`.
 
     Raises:
         EpicError: A row is invalid (the message names file and line), or an official file has
@@ -62,12 +66,14 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
 def data_name(csv: str | os.PathLike, pins: str | os.PathLike, name: str | None = None) -> str:
     """Return the name of the data set, for descriptions of models and results.
 
-    It is EPIC-KITCHENS-100 if the val annotations are the official file, by its checksum.
-
     Args:
         csv: The val annotations.
         pins: The sheet of annotation files, with the official checksum.
-        name: The config's `annotations: name:`. If it is set, it is returned.
+        name: The config's `annotations: name:`.
+
+    Returns:
+        `name` if it is set; else `EPIC-KITCHENS-100` if the val annotations are the official file,
+        by its checksum, or `OWN_DATA`.
     """
     if name:
         return name
@@ -84,7 +90,7 @@ def download_annotations(
     """Download annotation files from the URLs of the sheet.
 
     Args:
-        files: The paths to save them at, by key of `NAMES`.
+        files: The path of each file, by key of `NAMES`.
         sheet: The sheet of annotation files.
         private_hosts: Hosts whose address may be private.
 
@@ -105,17 +111,17 @@ def download_annotations(
 def verify_annotations(
     files: Mapping[str, str], sheet: str | os.PathLike, out: str | os.PathLike
 ) -> None:
-    """Check that all annotation files are the pinned ones, and write `results/annotations.ok`.
+    """Check that all annotation files are the pinned ones, and write `annotations.ok`.
 
-    It has one line per file: `data/EPIC_100_train.csv md5 0123...`.
+    That file has a line for each annotation file: `data/EPIC_100_train.csv md5 0123...`.
 
     Args:
-        files: Path by key of `NAMES`.
+        files: The path of each file, by key of `NAMES`.
         sheet: The sheet of annotation files.
-        out: The file to write.
+        out: The file to write, `results/annotations.ok`.
 
     Raises:
-        EpicError: A checksum differs; the message names all such files.
+        EpicError: A checksum differs; the message names all files of which it does.
     """
     pins = read_pins(sheet)
     checksums = {key: digest(path, pins[key].checksum.kind) for key, path in files.items()}

@@ -11,7 +11,7 @@ from epic100.base.atomic import open_plain, writing
 from epic100.base.errors import EpicError
 from epic100.base.folders import lock, others
 
-_BUFFER = 1 << 17  # A killed process loses at most so many bytes.
+_BUFFER = 1 << 17  # A killed process loses at most this many bytes.
 
 
 def part_path(target: Path) -> Path:
@@ -20,15 +20,16 @@ def part_path(target: Path) -> Path:
 
 
 class Part:
-    """An open `.part` file, which holds the bytes of a download so far.
+    """An open `.part` file, which has the bytes of a download so far.
 
     Attributes:
         target: The path of the finished download.
         path: The path of the `.part` file.
-        write: The function that appends received bytes.
+        write: The function that appends bytes.
     """
 
     def __init__(self, target: Path, file: BinaryIO):
+        """Wrap the open `.part` file of `target`."""
         self.target, self.path, self._file = target, part_path(target), file
         self.write = file.write
 
@@ -47,7 +48,7 @@ class Part:
             )
 
     def flush(self) -> None:
-        """Force received bytes to disk."""
+        """Write all received bytes to the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -57,14 +58,20 @@ class Part:
         self._file.truncate()
 
     def finish(self) -> None:
-        """Rename the part to its target."""
+        """Write all bytes to the disk, and rename the part to its target."""
         self.flush()
         os.replace(self.path, self.target)
 
 
 @contextmanager
 def claim(target: Path) -> Iterator[Part]:
-    """Open the part of `target` for this process alone.
+    """Open the `.part` file of a download for this process alone.
+
+    Args:
+        target: The path of the finished download.
+
+    Yields:
+        The part, with the bytes of an earlier attempt if there are any.
 
     Raises:
         EpicError: Another process has it open, or another user made it or can write it.
@@ -80,7 +87,7 @@ def claim(target: Path) -> Iterator[Part]:
         writing(path),
         open(open_plain(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=_BUFFER) as file,
     ):
-        # Another process may have finished meanwhile. Then this handle is the finished file.
+        # If another process has finished in the meantime, this file has its final name by now.
         if not (
             lock(file, waits=False) and path.exists() and os.path.samefile(path, file.fileno())
         ):

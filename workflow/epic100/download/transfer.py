@@ -1,6 +1,6 @@
-"""One GET over HTTP by libcurl, which refuses slow, too long or private answers.
+"""Get a file over HTTP by libcurl; slow servers, long files and private addresses are refused.
 
-pycurl is imported where a transfer begins, since the rules and other jobs import this module.
+pycurl is imported only when a transfer begins, since the rules and other jobs import this module.
 """
 
 import ipaddress
@@ -14,41 +14,39 @@ from urllib.request import getproxies, proxy_bypass
 
 from epic100.base.errors import EpicError
 
-AGENT = "epic100-workflow (EPIC-KITCHENS-100 action recognition)"
 LEAST_RATE = 1024  # A connection that brings fewer bytes per second is dropped.
-MOST_BESIDE = 1 << 20  # Bodies of redirects and errors have at most so many bytes.
-# Other programs take the file of certificate authorities from these variables, too.
+MOST_BESIDE = 1 << 20  # Bodies of redirects and errors have at most this many bytes.
+# These environment variables may name a file of certificate authorities, as for other programs.
 AUTHORITIES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-# Addresses of these IPv6 networks hold an IPv4 address. The number counts the bits behind it. The
+# Addresses of these IPv6 networks contain an IPv4 address, with this number of bits after it. The
 # networks are compatible and mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
 IPV4_INSIDE = {"::/96": 0, "::ffff:0:0/96": 0, "64:ff9b::/96": 0, "2002::/16": 80}
-LOCAL_NAT64 = "64:ff9b:1::/48"
 
 
 class TransferError(Exception):
-    """A transfer failed.
+    """A failed transfer, which may be tried again.
 
     Attributes:
         status: The HTTP status, such as 503; 0 if the server did not answer.
-        wait: Seconds after which the server wants to be asked again (Retry-After); 0 if it does not
-            say.
+        wait: Seconds until the server may be asked again (Retry-After); 0 if it does not say.
     """
 
     def __init__(self, reason: str, status: int = 0, wait: float = 0.0):
+        """Make the error; its text is `reason`."""
         super().__init__(reason)
         self.status, self.wait = status, wait
 
 
 class NoRangeError(Exception):
-    """The server cannot resume a download: it does not send only the bytes from `start` on."""
+    """A server does not resume a download: it sends other bytes than those from `start` on."""
 
 
 class _Enough(Exception):
-    """Ends a transfer of which only the head was wanted, as soon as the body begins."""
+    """The end of a transfer whose body is not wanted, when the body begins."""
 
 
 class TooLongError(EpicError):
-    """The body is longer than the limit `max_gib`."""
+    """A body is longer than the limit `max_gib`."""
 
 
 def get(
@@ -66,8 +64,8 @@ def get(
     Args:
         url: An http(s) URL.
         take: Called with each piece of the body. None: the transfer ends when the body begins.
-        start: The first byte that is wanted. If the file ends there, nothing comes.
-        private_hosts: Hosts that may be asked at a private address.
+        start: The first byte to get. If the file ends there, `take` is not called.
+        private_hosts: Hosts whose address may be private.
         stall_seconds: Whole seconds in which a connection may bring less than `LEAST_RATE`.
         max_gib: The longest body that is accepted; 0: no limit.
         watch: Called at least once a second, as soon as the body has begun, with two numbers: the
@@ -99,10 +97,9 @@ def get(
     except pycurl.error as error:
         code, message = error.args
     if callbacks.raised:
-        first_error = callbacks.raised[0]
-        if isinstance(first_error, _Enough):
+        if isinstance(callbacks.raised[0], _Enough):
             return
-        raise first_error
+        raise callbacks.raised[0]
     status, last_url = curl.getinfo(pycurl.RESPONSE_CODE), curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
     if code == pycurl.E_COULDNT_CONNECT and callbacks.private:
         raise EpicError(
@@ -123,11 +120,11 @@ def get(
 
 
 class _Callbacks:
-    """The functions that libcurl calls during a transfer, and what they note.
+    """The functions that libcurl calls during a transfer.
 
     Attributes:
-        raised: Errors that these functions raised. The first one ended the transfer; pycurl would
-            only print it.
+        raised: Errors of these functions. The first one ended the transfer; pycurl would only print
+            it.
         private: Private addresses that were refused.
     """
 
@@ -137,12 +134,13 @@ class _Callbacks:
         watch: Callable[[int, int], object],
         private_hosts: Iterable[str],
     ):
+        """Make the callbacks of one transfer; the arguments are those of `get`."""
         self.take, self.watch, self.private_hosts = take, watch, private_hosts
         self.raised, self.private = list[BaseException](), list[str]()
         self._taken = 0
 
     def safely(self, action: Callable[..., object]) -> Callable[..., int | None]:
-        """Wrap a function so that its error is noted in `raised`, and ends the transfer."""
+        """Wrap a function so that its error is added to `raised`, and ends the transfer."""
 
         def safe_action(*arguments: Any) -> int | None:
             """Call the function; return None, or -1 after an error."""
@@ -156,16 +154,16 @@ class _Callbacks:
         return safe_action
 
     def piece(self, data: bytes) -> None:
-        """Pass a piece of the body on to `take`."""
+        """Give a piece of the body to `take`; end the transfer if no body is wanted."""
         self._taken += len(data)
         if self.take is None:
             raise _Enough
         self.take(data)
 
     def progress(self, total: int, received: int, *_: int) -> None:
-        """Pass the progress on to `watch`, once the body has begun.
+        """Report the progress to `watch`, once the body has begun.
 
-        Bytes that were received but not passed to `piece` are bodies of redirects and errors.
+        Bytes that were received but not given to `piece` are bodies of redirects and errors.
         """
         if received - self._taken > MOST_BESIDE:
             raise TransferError("the body of a redirect or of an error does not end")
@@ -173,7 +171,7 @@ class _Callbacks:
             self.watch(total, received)
 
     def open_socket(self, purpose: int, address: Any) -> socket.socket | int:
-        """Open a socket, unless its address is private and not allowed."""
+        """Open a socket, or refuse a private address of a host that is not allowed."""
         import pycurl
 
         ip_address, *_ = address.addr
@@ -184,7 +182,7 @@ class _Callbacks:
 
 
 def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict[int, Any]:
-    """Return libcurl's options for a GET, except the callbacks."""
+    """Return libcurl's options for a GET, without the callbacks; `get` has the arguments."""
     import certifi
     import pycurl
 
@@ -199,7 +197,7 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
         pycurl.FAILONERROR: True,
         pycurl.PROXY: "" if proxy_bypass(host) else getproxies().get(scheme, ""),
         pycurl.CAINFO: next(named_bundles, certifi.where()),
-        pycurl.USERAGENT: AGENT,
+        pycurl.USERAGENT: "epic100-workflow (EPIC-KITCHENS-100 action recognition)",
         pycurl.RESUME_FROM_LARGE: start,
         pycurl.MAXFILESIZE_LARGE: int(max_gib * 2**30),
         pycurl.CONNECTTIMEOUT_MS: int(1000 * stall_seconds),
@@ -211,7 +209,7 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
 
 
 def is_public(text: str) -> bool:
-    """Whether an IP address is public. An IPv4 address inside an IPv6 address counts as itself."""
+    """Whether an IP address is public, as is the IPv4 address that an IPv6 address contains."""
     address_text, _, _ = text.partition("%")  # The name of a network interface may follow.
     address = ipaddress.ip_address(address_text)
     if isinstance(address, ipaddress.IPv6Address):
@@ -220,14 +218,16 @@ def is_public(text: str) -> bool:
                 # An IPv4 address has 32 bits.
                 ipv4_number = int(address) >> bits_after & 0xFFFFFFFF
                 return is_public(str(ipaddress.IPv4Address(ipv4_number)))
-        if address in ipaddress.IPv6Network(LOCAL_NAT64):
+        # Addresses of local NAT64 (RFC 8215) may lead to private ones.
+        if address in ipaddress.IPv6Network("64:ff9b:1::/48"):
             return False
     return address.is_global and not address.is_multicast
 
 
 def _is_one_of(hosts: Iterable[str], address: str) -> bool:
-    """Whether an IP address belongs to one of the hosts, by their names."""
+    """Whether an IP address is that of one of some hosts."""
     for host in hosts:
+        # A name that cannot be looked up has no address.
         with suppress(OSError, UnicodeError):
             # The last item of an entry is a socket address, which begins with the IP address.
             if address in (ip_address for *_, (ip_address, *_) in socket.getaddrinfo(host, None)):

@@ -20,7 +20,7 @@ from epic100.video.sheet import Video
 log = logging.getLogger(__name__)
 
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
-NAMED = 5  # An error names at most so many videos.
+NAMED = 5  # An error names at most this many videos.
 
 
 def download_video(
@@ -29,10 +29,10 @@ def download_video(
     *,
     private_hosts: Sequence[str] = (),
 ) -> None:
-    """Download a video into the folder of its participant, and compare the md5 with the sheet's.
+    """Download a video into the folder of its participant, and compare its md5 with the sheet's.
 
     Args:
-        video: The video, with its URL.
+        video: The row of the sheet, with a URL.
         root: Folder of the videos.
         private_hosts: Hosts whose address may be private.
 
@@ -55,23 +55,22 @@ def download_video(
 def write_videos_ok(
     videos: Sequence[Video], tables: Sequence[str | os.PathLike], out: str | os.PathLike
 ) -> None:
-    """Check that every video is readable and no md5 is wrong, and write `results/videos.ok`.
+    """Check that each video is readable and has the md5 of the sheet, and write `videos.ok`.
 
-    It has one sentence: `700 videos: 690 verified, 10 unverified`.
+    The file has one sentence: `700 videos: 690 verified, 10 unverified`.
 
     Args:
-        videos: The videos.
+        videos: The rows of the sheet.
         tables: The scan tables of these videos.
-        out: The file to write.
+        out: The file to write, `results/videos.ok`.
 
     Raises:
         EpicError: Some videos are wrong, unreadable or missing; the message counts and names them.
     """
     rows = {row.video_id: row for table in tables for row in read_scan_table(table)}
     states = {video.video_id: _state(video, rows[video.video_id]) for video in videos}
-    counts = Counter(states.values())
-    count_texts = ", ".join(f"{count} {state}" for state, count in counts.items())
-    summary = f"{len(states)} videos: {count_texts}"
+    counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())
+    summary = f"{len(states)} videos: {counts}"
     if bad := [name for name in states if states[name] not in (VERIFIED, UNVERIFIED)]:
         first_bad = ", ".join(f"{name} {states[name]}" for name in bad[:NAMED])
         others = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
@@ -85,7 +84,7 @@ def write_videos_ok(
 
 
 def _state(video: Video, row: ScanRow) -> str:
-    """Return whether a video is verified, wrong or unverified by md5, or why it is not readable."""
+    """Return `verified`, `wrong` or `unverified`, by md5; else the scan's status of the video."""
     if not row.readable:
         return row.status
     if not video.md5:

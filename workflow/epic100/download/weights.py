@@ -1,6 +1,6 @@
-"""The weights that training starts from: find them in the config, download and check them.
+"""Find the weights that a training starts from in the config, download and check them.
 
-Nothing here needs torch or MMEngine, so that a DAG can import it quickly.
+Nothing here needs torch or MMEngine, so that Snakemake can import it quickly.
 """
 
 import ast
@@ -23,16 +23,12 @@ from epic100.settings.values import AUTO
 
 log = logging.getLogger(__name__)
 
-FOLDER = "weights"
-# The model zoo names files like this: x3d_s-623825a0.pth.
+# The model zoo has the start of the SHA-256 in its file names, such as x3d_s-623825a0.pth.
 HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")
-# `torch.save` writes a zip file, and before torch 1.6 wrote a plain pickle.
+# `torch.save` writes a zip file. Before torch 1.6 it wrote a plain pickle.
 BEGINNINGS = (b"PK", b"\x80")
+# A server must answer a probe within this time.
 PROBE_SECONDS = 20
-TWO_WAYS = (
-    "take `config: config/x3d_s_epic_from_scratch.py`, whose 300 epochs are made for a random "
-    "start, or set `train: from_scratch: true`, as the demo does, if you mean it"
-)
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,8 @@ class StartWeights:
 
     Attributes:
         source: The path or URL in the config.
-        path: The file on disk; for a URL, where the rule `weights` saves it.
-        sha256: The digest that the config expects, or None.
+        path: The path of the file; for a URL, the path at which the rule `weights` saves it.
+        sha256: The digest in the config, or None.
     """
 
     source: str
@@ -51,12 +47,12 @@ class StartWeights:
 
     @property
     def is_url(self) -> bool:
-        """Whether the file is downloaded."""
+        """Whether the source is a URL, so that the file is downloaded."""
         return "://" in self.source
 
     @property
     def is_to_come(self) -> bool:
-        """Whether the file must be downloaded first.
+        """Whether the file must still be downloaded.
 
         Anything that is at the path already stays, even a broken link.
         """
@@ -64,20 +60,23 @@ class StartWeights:
 
 
 def start_weights(section: TrainSettings, config: str | os.PathLike) -> StartWeights | None:
-    """Find the weights that the `train:` section asks for; None for a random start.
+    """Find the weights that a training starts from.
 
     Args:
-        section: The complete `train:` section. `load_from: auto` uses what the MMEngine config
-            names.
+        section: The complete `train:` section. With `load_from: auto`, the weights are those of the
+            MMEngine config.
         config: Path of the MMEngine config.
+
+    Returns:
+        The weights; None for a random start.
 
     Raises:
         EpicError: A random start with a schedule for fine-tuning, or an MMEngine config whose
             `load_from` cannot be read.
     """
-    source, scratch = section.load_from, section.from_scratch
-    if scratch:
+    if section.from_scratch:
         return None
+    source = section.load_from
     if source == AUTO:
         source = read_value(config, "load_from")
     if source is None:
@@ -85,7 +84,9 @@ def start_weights(section: TrainSettings, config: str | os.PathLike) -> StartWei
             return None
         raise EpicError(
             f"config: {config} is a schedule for fine-tuning, but there are no weights to start "
-            f"from (`train: load_from:`); set a checkpoint file or URL; {TWO_WAYS}"
+            "from (`train: load_from:`); set a checkpoint file or URL; take `config: "
+            "config/x3d_s_epic_from_scratch.py`, whose 300 epochs are made for a random start, or "
+            "set `train: from_scratch: true`, as the demo does, if you mean it"
         )
     path = kept_at(source) if "://" in source else source
     return StartWeights(source, path, section.load_from_sha256)
@@ -109,14 +110,18 @@ def kept_at(url: str) -> str:
         raise EpicError(
             f"config: `train: load_from:` is {url!r}; expected a file, or the http(s) URL of one"
         )
-    return "/".join((FOLDER, *names))
+    return "/".join(("weights", *names))
 
 
 def read_value(config: str | os.PathLike, name: str) -> Any:
-    """Read a plain top-level value of an MMEngine config or its bases, without running the config.
+    """Read a literal value of an MMEngine config or its bases, without running the config.
+
+    Args:
+        config: Path of the config.
+        name: Name of the variable, such as `load_from`.
 
     Returns:
-        The value; None if there is none.
+        The value; None if no file assigns it.
 
     Raises:
         EpicError: The file is missing or not Python, or only running it would give the value.
@@ -169,19 +174,16 @@ def fetch_weights(weights: StartWeights) -> None:
 
 
 def _hosts(weights: StartWeights) -> list[str]:
-    """Return the host of the weights as a list of one.
-
-    Its address may be private, because the config names the host itself.
-    """
+    """List the host of the weights, whose address may be private: it is in the config itself."""
     return [urlsplit(weights.source).hostname or ""]
 
 
 def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) -> None:
-    """Compare a file with `sha256` of the config, or else with the hash in its name.
+    """Check a file of weights by the SHA-256 of the config, or else by the hash in its name.
 
     Args:
         weights: The expected weights.
-        file: The path of the file, if it is not at `weights.path` yet.
+        file: The file, if it does not have its final path yet.
 
     Raises:
         EpicError: The file is missing, has another digest (the message names both), or is not a
@@ -215,9 +217,9 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
 
 @functools.cache
 def fault_of(weights: StartWeights) -> str:
-    """Return the message of a failed check of start weights, or "".
+    """Check start weights, and return the message of the error or "".
 
-    The result is cached, so that a file is read only once per process.
+    The result is cached, so that a process reads a file only once.
     """
     try:
         check_weights(weights)
@@ -227,9 +229,9 @@ def fault_of(weights: StartWeights) -> str:
 
 
 def probe(weights: StartWeights) -> None:
-    """Check that the URL of the weights answers, and close the connection.
+    """Check that the server of the weights answers, without a download.
 
-    So a missing network shows before the long work.
+    So a missing network is reported before the jobs that take long.
 
     Raises:
         EpicError: The server does not answer, or refuses; the message says where to put the file by

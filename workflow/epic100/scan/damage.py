@@ -76,23 +76,24 @@ REORDER = 16
 
 @dataclass(slots=True)
 class Packet:
-    """The scan's record of one packet and its picture.
+    """A packet as the scan saw it, with its faults and what is known of its picture.
 
     Attributes:
+        pts: Presentation time, in units of the stream's time base.
+        is_key: Whether decoding can begin at this packet.
         shown: Whether the picture is shown, and not hidden by an edit list.
         checksum: CRC-32 of the packet's bytes.
-        fault: The first of the phrases above that applied; "" if none did.
+        fault: The first fault that was found, such as `UNDECODED`; "" if there is none.
         reference: Whether other pictures may depend on this one.
-        sequence: Number of the coded sequence, within which order counts are comparable.
-        order: Order count within `sequence`, None if not known.
+        sequence: Number of the coded video sequence, within which order counts are comparable.
+        order: Picture order count within `sequence`; None if it is not known.
         decoded: Whether the decoder gave the picture, or a quick look did not ask for it.
         size: (width, height) of the decoded picture; None if it did not come out.
-        frame: Its number in presentation order; None if it is hidden.
-        part: Number of the part of the file that an edit list shows (`PacketRecorder`).
+        frame: Number of the picture in presentation order; None if it is hidden.
+        part: Number of the edit, the part of the file that an edit list shows (`PacketRecorder`).
     """
 
     pts: int
-    dts: int
     is_key: bool
     shown: bool
     checksum: int = 0
@@ -106,16 +107,16 @@ class Packet:
     part: int = 0
 
     def blame(self, fault: str) -> None:
-        """Note a fault of this packet, unless one is noted already."""
+        """Set `fault`, unless an earlier fault is there."""
         self.fault = self.fault or fault
 
 
 def blame_back(packets: list[Packet]) -> None:
-    """Blame the key frame of each group in which some picture does not decode.
+    """Set the fault `BEFORE_FAULT` of the key frame of each group that has decoding errors.
 
-    The error may be reported late, by a picture that refers to a spoilt one, so the whole group is
-    in doubt. H.264 does not need this: the bytes of each picture tell if it is at fault
-    (`h264_stream`).
+    A decoder may report an error only at a later picture that refers to a damaged one. So the whole
+    group is in doubt. H.264 does not need this: the bytes of each picture tell whether it is
+    damaged (`h264_stream`).
 
     Args:
         packets: In decoding order.
@@ -129,72 +130,90 @@ def blame_back(packets: list[Packet]) -> None:
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
-    """Blame pictures after a gap, at the time of another one, or out of their numbered order.
-
-    A long step is not a gap if the order counts show that nothing is lost: a camera may pause.
+    """Find the pictures after a gap, at the time of another one, or out of their numbered order.
 
     Args:
-        by_time: Shown packets in presentation order.
+        by_time: Shown packets in presentation order, whose `fault` is set.
         index: The index of the same packets.
     """
     for p, before in zip(by_time[1:], by_time, strict=False):
         if p.pts == before.pts:
             p.blame(SHARED_TIME)
-    if len(by_time) < 3:
-        return
+    # Two pictures have one step, so no step can differ from the usual one.
+    if len(by_time) >= 3:
+        is_numbered = _blame_jumps(by_time)
+        # This comes last, since a long step may be a gap only beside a picture with a fault.
+        _blame_gaps(by_time, index, is_numbered)
+
+
+def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
+    """Find the pictures at which the order count jumps, or returns to an earlier sequence.
+
+    Returns:
+        bool [F - 1]: whether the order counts at both ends of a step show that no picture is lost
+        there, or mark the picture after it. Entry n is the step from picture n to picture n + 1.
+    """
     sequences = np.array([p.sequence for p in by_time])
     for earlier in np.flatnonzero(np.diff(sequences) < 0):
         # One of the two is shown at the wrong time, and nothing tells which.
         by_time[earlier].blame(NUMBERING)
         by_time[earlier + 1].blame(NUMBERING)
-    # Entry n of all arrays of steps is about the step from picture n to picture n + 1.
-    steps = np.diff(index.pts)
-    usual_step = max(np.median(steps), 1)
     # An unknown order count becomes NaN, and so does each step from or to it.
     order_counts = np.array([p.order for p in by_time], dtype=float)
     order_steps = np.diff(order_counts)
     # Order counts of two sequences cannot be compared.
     order_steps[np.diff(sequences) != 0] = np.nan
     is_numbered = ~np.isnan(order_steps)
-    jumps = np.zeros(len(steps), dtype=bool)
-    if is_numbered.any():
-        usual_order_step = max(np.median(order_steps[is_numbered]), 1)
-        irregular = is_numbered & (order_steps != usual_order_step)
-        if irregular.sum() <= OTHER_SHARE * is_numbered.sum():
-            jumps = irregular
+    # The median of no numbers would be NaN, with a warning.
+    usual_step = max(np.median(order_steps[is_numbered]), 1) if is_numbered.any() else 1
+    jumps = is_numbered & (order_steps != usual_step)
+    if jumps.sum() > OTHER_SHARE * is_numbered.sum():
         # An encoder may count in uneven steps. Then only a step back is a jump.
-        elif (order_steps[is_numbered] <= 0).mean() <= OTHER_SHARE:
-            jumps = is_numbered & (order_steps <= 0)
-        else:
-            is_numbered[:] = False  # Order counts of an unknown pattern tell nothing.
+        jumps = is_numbered & (order_steps <= 0)
+    if jumps.sum() > OTHER_SHARE * is_numbered.sum():
+        # Order counts of an unknown pattern tell nothing.
+        return np.zeros_like(is_numbered)
     for earlier in np.flatnonzero(jumps):
         by_time[earlier + 1].blame(NUMBERING)
-    spoilt = np.array([bool(p.fault) for p in by_time])
-    unusual = (np.abs(steps - usual_step) > max(0.1 * usual_step, 1)).sum()
+    return is_numbered
+
+
+def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray) -> None:
+    """Find the pictures after a step in time that is so long that pictures must be lost.
+
+    A camera may pause, so a long step is no gap if the order counts show that nothing is lost.
+
+    Args:
+        by_time: Shown packets in presentation order, whose `fault` is set.
+        index: The index of the same packets.
+        is_numbered: bool [F - 1]: whether order counts tell about a step (`_blame_jumps`).
+    """
+    # Entry n of all arrays of steps is about the step from picture n to picture n + 1.
+    steps = np.diff(index.pts)
+    usual_step = max(np.median(steps), 1)
+    has_fault = np.array([bool(p.fault) for p in by_time])
+    unusual_count = (np.abs(steps - usual_step) > max(0.1 * usual_step, 1)).sum()
     # With a coarse time base, a step that was rounded up by one unit is not a gap.
     is_long = steps > max(GAP * usual_step, usual_step + 1)
-    gaps = is_long & ~is_numbered & (unusual <= OTHER_SHARE * len(steps))
-    # At a variable rate long steps are normal, so there only a faulty picture makes one a gap.
-    if not are_few(unusual, len(steps)):
-        gaps &= spoilt[1:] | spoilt[:-1]
+    gaps = is_long & ~is_numbered & (unusual_count <= OTHER_SHARE * len(steps))
+    # At a variable rate, long steps are normal, and only a picture with a fault makes one a gap. At
+    # a constant rate, one step is an exception in any video, however short.
+    if unusual_count > max(1, FEW_SHARE * len(steps)):
+        gaps &= has_fault[1:] | has_fault[:-1]
     # A picture of HEVC lists all that it and later ones depend on, so its decoder reports a loss.
     # A step over PAUSE is a mere pause if it reports none, except at a key frame, which depends on
     # nothing before it.
     if index.stream.codec == "hevc":
-        gaps &= (steps <= PAUSE * usual_step) | spoilt[1:] | [p.is_key for p in by_time[1:]]
-    # A step from one part that an edit list shows to the next one tells nothing.
+        gaps &= (steps <= PAUSE * usual_step) | has_fault[1:] | [p.is_key for p in by_time[1:]]
+    # The time from one edit to the next, another part of the file, tells nothing.
     gaps &= np.diff([p.part for p in by_time]) == 0
     for earlier in np.flatnonzero(gaps):
         by_time[earlier + 1].blame(GAPS)
 
 
-def are_few(count: int, steps: int) -> bool:
-    """Whether `count` unusual steps among `steps` time steps are exceptions; one always is."""
-    return count <= max(1, FEW_SHARE * steps)
-
-
 def blame_sizes(by_time: list[Packet]) -> None:
-    """Blame pictures of a size that most pictures do not have."""
+    """Set the fault `OTHER_SIZE` of pictures of a size that most pictures do not have."""
+    # A picture that did not come out of the decoder has no size.
     count_of_size = Counter(p.size for p in by_time if p.size)
     usual_size = max(count_of_size, key=count_of_size.__getitem__, default=None)
     for p in by_time:
@@ -203,11 +222,11 @@ def blame_sizes(by_time: list[Packet]) -> None:
 
 
 def blame_repeats(packets: list[Packet], still: np.ndarray) -> None:
-    """Blame key frames of groups that repeat the previous group byte for byte.
+    """Set the fault `REPEATED` of key frames whose group repeats the previous one byte for byte.
 
     Args:
-        packets: In decoding order.
-        still: bool [F]: pictures that look like the one before. A still scene may repeat bytes
+        packets: All packets in decoding order.
+        still: bool [F]: frames that look like the one before. A still scene may repeat bytes
             without damage.
     """
     group_starts = [n for n, p in enumerate(packets) if p.is_key] + [len(packets)]
@@ -217,7 +236,7 @@ def blame_repeats(packets: list[Packet], still: np.ndarray) -> None:
         first_frame = packets[start].frame
         if (
             checksums == previous_checksums
-            # An edit list may show the same group again, as another part of the file.
+            # An edit list may show the same group again, in another edit.
             and packets[start].part == packets[start - 1].part
             and len(checksums) >= REPEAT_PACKETS
             and first_frame is not None
@@ -232,13 +251,13 @@ def judge(
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
 
-    Sets `frame` of each packet that is shown, and `fault` of each that is found to have one.
+    Sets `frame` of each packet that is shown, and `fault` of each in which it finds one.
 
     Args:
-        packets: In decoding order.
+        packets: All packets in decoding order.
         index: The index of the same packets.
         lost: Number of pictures that the container promises after the last one.
-        still: bool [F]: pictures that look like the one before.
+        still: bool [F]: frames that look like the one before.
 
     Returns:
         Half-open ranges of damaged file frames, lost ones after the last picture included; and the
@@ -255,31 +274,32 @@ def judge(
     blame_sizes(by_time)
     damaged = spread(packets, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)
-    # If no shown picture is at fault, all faults are in what an edit list hides.
+    # If no shown picture has a fault, a hidden one has, and shown pictures depend on it.
     if damaged.any() and not counts:
         counts = Counter(p.fault for p in packets if p.fault)
     reasons = [f"{count} {fault}" for fault, count in counts.items()]
     if lost:
-        promised = index.frames + lost
-        reasons.insert(0, f"{TRUNCATED}{index.frames} of {promised} pictures are in the file")
+        reasons.insert(
+            0, f"{TRUNCATED}{index.frames} of {index.frames + lost} pictures are in the file"
+        )
     return ranges_of(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
 
 
 def spread(packets: list[Packet], frames: int) -> np.ndarray:
-    """Mark frames from each doubtful picture to the next clean key frame.
+    """Mark the frames from each picture with a fault to the next key frame without one.
 
-    Pictures that lead a key frame (open GOP: decoded after it, shown before it) still depend on
-    what came before. No other picture depends on them.
+    Leading pictures of a key frame (open GOP: decoded after it, shown before it) still depend on
+    the pictures before it. No other picture depends on them.
 
     Args:
-        packets: In decoding order.
+        packets: All packets in decoding order, whose `fault` is set.
         frames: Number of frames F.
 
     Returns:
         bool [F]: the damaged frames.
     """
     damaged = np.zeros(frames, dtype=bool)
-    # It collects the frames of one damaged stretch.
+    # It collects the damaged frames since the last key frame without a fault.
     stretch: list[int] = []
 
     def mark_stretch() -> None:
@@ -287,28 +307,30 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
         stretch.sort()
         # The last frame is paired with itself, so it is marked alone.
         for frame, following in zip(stretch, stretch[1:] + stretch[-1:], strict=True):
-            # A corrupted index may show a picture far away; the frames in between are fine.
+            # A corrupted index may show a picture far away, and the frames in between are intact.
             is_near = frame < following <= frame + REORDER
             damaged[frame : following if is_near else frame + 1] = True
         stretch.clear()
 
-    # The next picture, or a picture that leads the last key frame, depends on a doubtful one.
+    # These two say whether the next picture, or a leading one, depends on a picture with a fault.
     tainted = leading_tainted = False
-    # It is the pts of a clean key frame as long as its leading pictures may follow.
+    # It is the pts of a key frame without a fault, as long as its leading pictures may follow.
     key_pts = None
     for p in packets:
-        leading = False
+        is_leading = not p.is_key and key_pts is not None and p.pts < key_pts
         if p.is_key and p.fault in ("", GAPS):
-            # A clean key frame ends the damage, but its leading pictures inherit the old state.
-            tainted, leading_tainted, key_pts = False, tainted, p.pts
+            # The key frame ends the damage, except for its leading pictures.
+            leading_tainted = tainted
+            tainted = False
+            key_pts = p.pts
             if p.fault and p.frame is not None:
                 damaged[p.frame] = True  # No clip may span the gap.
         elif p.is_key:
-            tainted, key_pts = True, None
+            tainted = True
+            key_pts = None
         else:
-            leading = key_pts is not None and p.pts < key_pts
             # After the last leading picture, no frame of the damaged stretch can follow.
-            if not leading and key_pts is not None:
+            if not is_leading and key_pts is not None:
                 key_pts = None
                 if not tainted:
                     mark_stretch()
@@ -316,11 +338,11 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             if p.fault and not p.reference and p.fault in _FAULTS_OF_ONE_PICTURE:
                 if p.frame is not None:
                     damaged[p.frame] = True
-            elif p.fault and leading:
+            elif p.fault and is_leading:
                 leading_tainted = True
             elif p.fault:
                 tainted = True
-        if (tainted or (leading and leading_tainted)) and p.frame is not None:
+        if (tainted or (is_leading and leading_tainted)) and p.frame is not None:
             stretch.append(p.frame)
     mark_stretch()
     return damaged

@@ -1,14 +1,14 @@
 """Scan the videos of a participant, each in a process of its own that can be killed.
 
 No file can hang or crash the scan. A decoder that hangs, takes too much memory or crashes gives a
-row `unreadable` with its reason (`guarded`). Faults of the disk or the machine are not the file's:
-the scan ends with an error after all other videos, and the next one tries that video again.
+row `unreadable` with its reason (`guarded`). After an error of the disk or the machine, the scan
+goes on with all other videos and then fails, and the next scan tries that video again.
 
-Results of finished videos are kept between calls, a file a video, so an interrupted scan decodes
-only new files. A result is of the bytes of a file: of its md5. A file of the same path, size and
-modification time is taken to have the same bytes. Any other of the same size is read for its md5:
-after a move or a new copy, since a scratch disk may remove files that nobody used for a month. A
-result never serves another version of the scan, or other columns of the table.
+The result of each video is kept in a file, so an interrupted scan decodes only new videos. A result
+is valid for the bytes of a video file, by their md5. A file of the same path, size and modification
+time is taken to have the same bytes. Any other file of the same size is read for its md5: it may
+have been moved, or copied anew after a scratch disk had removed it. A result is not valid for
+another version of the scan, or for other columns of the table.
 """
 
 import contextlib
@@ -52,10 +52,10 @@ VERSION = 6
 
 @dataclass(frozen=True)
 class Result:
-    """The result of scanning one video.
+    """The result of scanning one video file.
 
     Attributes:
-        row: The row as measured in the file; `finished_row` makes the row of the table of it.
+        row: The row of the scan table, but for its `finding` (`finished_row`).
         index: The frame index; None if the video cannot be read.
     """
 
@@ -64,10 +64,13 @@ class Result:
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> "Result":
-        """Make a result from the answer of `worker.scan_file`, which ran in another process.
+        """Make a result of the answer of `worker.scan_file`, which ran in another process.
+
+        Args:
+            answer: `row`: the values of a `ScanRow`; `arrays`: those of a `VideoIndex`.
 
         Raises:
-            FileError: The arrays of the answer are no frame index.
+            FileError: The arrays are no frame index.
             ValueError: The row has other columns.
         """
         return cls(ScanRow.of(answer["row"]), VideoIndex.from_arrays(answer["arrays"]))
@@ -94,12 +97,15 @@ def scan_participant(
         index: Output .npz with a VideoIndex per readable video (`load_index`).
         limits: Limits on time, memory and picture size for the scan of one file.
         threads: Number of videos that are scanned at once.
-        cache: Folder of finished results, kept between calls; None: one beside the table.
+        cache: Folder of the kept results; None: one beside the table.
         quick: Read packets and decode key frames only; every row reports it.
         scan: The function that scans a file; it is called in a process of its own.
 
+    Returns:
+        The rows of the table, in the order of `videos`.
+
     Raises:
-        EpicError: A video could not be scanned and is not at fault.
+        EpicError: The disk or the machine failed during the scan of a video.
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     make_folder(folder)
@@ -107,8 +113,8 @@ def scan_participant(
     results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
     indexes = {name: result.index for name, result in results.items() if result.index}
     rows = [
-        finished_row(result.row, job.video, indexes.get(name))
-        for job, (name, result) in zip(jobs, results.items(), strict=True)
+        finished_row(result.row, video, result.index)
+        for video, result in zip(videos, results.values(), strict=True)
     ]
     write_indexes(indexes, index)
     write_scan_table(rows, table)
@@ -117,17 +123,18 @@ def scan_participant(
 
 
 def finished_row(row: ScanRow, video: Video, index: VideoIndex | None) -> ScanRow:
-    """Complete a measured row for the scan table: add its `finding`, which depends on the sheet.
+    """Add the `finding` to a row for the scan table.
 
-    Kept results have only what was measured in the file, so they stay valid if the sheet changes.
+    The finding depends on the sheet. Kept results do not have it, so they stay valid if the sheet
+    changes.
 
     Args:
-        row: The row as measured.
+        row: The row without a finding.
         video: The row of the sheet.
-        index: The index, if the video can be read.
+        index: The frame index; None if the video cannot be read.
     """
-    return (
-        replace(row, finding=clock_finding(row, index, video.duration, video.fps)) if index else row
+    return replace(
+        row, finding=clock_finding(row, index, video.duration, video.fps) if index else ""
     )
 
 
@@ -137,13 +144,19 @@ def _report(
     indexes: Mapping[str, VideoIndex],
     decoded_count: int,
 ) -> None:
-    """Log every video that is not ok or is read differently, and a summary of the scan."""
-    other_files = [
+    """Log each video that is not ok or is read differently, and a summary of the scan.
+
+    Args:
+        videos: The rows of the sheet.
+        rows: The rows of the scan table, in the same order.
+        indexes: The indexes of the videos that can be read, by video_id.
+        decoded_count: Number of videos that this scan has decoded.
+    """
+    if other_files := [
         row.video_id
         for video, row in zip(videos, rows, strict=True)
         if row.md5 and video.md5 and row.md5 != video.md5.lower()
-    ]
-    if other_files:
+    ]:
         log.info(
             f"{len(other_files)} videos are other files than those of the sheet, by their md5: "
             f"{', '.join(other_files)}"
@@ -175,28 +188,28 @@ def _report(
 
 
 def seen_at(path: Path, state: os.stat_result) -> dict[str, Any]:
-    """Path, size and modification time of a file: while they stay, its bytes are taken to stay.
+    """Describe a file by path, size and modification time, by which a kept result is found valid.
 
     Args:
         path: The file.
-        state: The result of its `stat`.
+        state: The result of `path.stat()`.
     """
     return {"path": str(path.resolve()), "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
 
 
 def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any]) -> None:
-    """Write the scan result of a file that could be read, for later calls.
+    """Write the scan result of a video that can be read, for later calls.
 
     Args:
         result_path: The file to write.
-        result: The result; one without an index is not written.
-        file_seen: The path, size and time of the video file (`seen_at`).
+        result: The result; it is written only if it has an index.
+        file_seen: The path, size and modification time of the video file (`seen_at`).
 
     Raises:
         DiskError: The disk fails.
     """
-    # The result of a file that cannot be read is cheap to find again. And it may become wrong
-    # without a trace: permissions may change while size and time of the file stay.
+    # A file that cannot be read is tried again, which is cheap: permissions may change while size
+    # and modification time stay the same.
     if result.index:
         keep(
             result_path,
@@ -208,32 +221,33 @@ def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any])
 def kept_result(
     result_path: Path, file_seen: Mapping[str, Any], quick: bool, file: Path | None = None
 ) -> Result | None:
-    """Read the scan result that an earlier call kept, if it is valid for the file as it is now.
+    """Read the scan result that `keep_result` wrote, if it is valid for the file as it is now.
 
     Args:
-        result_path: The file that `keep_result` wrote.
-        file_seen: The path, size and time of the video file now (`seen_at`).
+        result_path: The file of the result.
+        file_seen: The path, size and modification time of the video file now (`seen_at`).
         quick: Whether the result of a quick look is enough.
-        file: The video file. If it was moved or copied anew, it is read for its md5. None: the
+        file: The video file, which is read for its md5 if it was moved or copied anew. None: the
             result of a file that was moved is not used.
 
     Returns:
-        The result, or None if there is none, or if it is of other bytes or another version.
+        The result; None if there is none, or if it is of other bytes or another version.
     """
     facts, index = kept(result_path)
     try:
-        result, seen_before = Result(ScanRow.of(facts["row"]), index), facts["seen"]
+        result = Result(ScanRow.of(facts["row"]), index)
     except (ValueError, KeyError):  # No result is kept, or its row has other columns.
         return None
     if facts["version"] != VERSION or (result.row.judged == QUICK and not quick):
         return None
-    if seen_before == file_seen:
+    if facts["seen"] == file_seen:
         return result
-    if file is None or seen_before["bytes"] != file_seen["bytes"]:
+    if file is None or facts["seen"]["bytes"] != file_seen["bytes"]:
         return None
-    with contextlib.suppress(OSError, EpicError):  # The scan will report this error.
+    # If the file cannot be read now, the scan that follows reports the error.
+    with contextlib.suppress(OSError, EpicError):
         if digest(file, "md5").value == result.row.md5:
-            # From now on the result is known by the new place, without another read for the md5.
+            # With the new path, the next call finds the result without another read for the md5.
             keep_result(result_path, result, file_seen)
             log.info(f"{result.row.video_id}: moved or copied anew, same md5: its result is kept")
             return result
@@ -245,10 +259,14 @@ class _Job:
     """The scan of one video: a `Job` for `complete`.
 
     Attributes:
+        video: The row of the sheet.
         path: The video file.
-        folder: The folder where results are kept.
-        state: The file's state when `known` last looked; None if there is no regular file.
-        is_decoded: Whether this job decoded the video, rather than use a kept result.
+        folder: The folder of the kept results.
+        limits: Limits on time, memory and picture size.
+        quick: Whether only key frames are decoded.
+        scan: The function that scans the file.
+        state: The `stat` of the file when `known` looked last; None if it is no regular file.
+        is_decoded: Whether this job has decoded the video, rather than use a kept result.
     """
 
     video: Video
@@ -262,11 +280,11 @@ class _Job:
 
     @property
     def result_path(self) -> Path:
-        """The file in which the result of this video is kept."""
+        """The file of the kept result of this video."""
         return self.folder / f"{self.video.video_id}.npz"
 
     def known(self) -> Result | None:
-        """The result if nothing must be decoded: there is no file, or it was scanned before.
+        """Return the result if there is no file, or a valid result is kept; else None.
 
         Sets `state`.
         """
@@ -276,18 +294,21 @@ class _Job:
         return kept_result(self.result_path, seen_at(self.path, self.state), self.quick)
 
     def work(self, progress: Callable[[int], None]) -> Result:
-        """Return the kept result of the video if there is one; else decode it and keep the result.
+        """Return the kept result of the video if there is one; else scan it and keep the result.
+
+        Args:
+            progress: Called with the number of packets that were read.
 
         Raises:
-            ProcessError: The file changed during the scan, or the machine is at fault.
+            ProcessError: The file changed during the scan, or the machine failed.
             DiskError: The disk fails.
         """
         # The file may have been replaced since the job was planned, so look again.
         if (cached := self.known()) is not None:
             return cached
-        assert self.state is not None, "without a file the result is known"
+        assert self.state is not None, "known() returns a result if there is no file"
         file_seen = seen_at(self.path, self.state)
-        # With the path of the file, its md5 may show that a kept result is of the same bytes.
+        # Given the path, `kept_result` also compares md5s, which `known` leaves out, as it is slow.
         if result_of_moved_file := kept_result(self.result_path, file_seen, self.quick, self.path):
             return result_of_moved_file
         self.is_decoded = True
@@ -306,7 +327,7 @@ class _Job:
             )
         except FileError as error:
             result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
-        # A file that changed during the scan gives no result: it would be of mixed bytes.
+        # If the file changed during the scan, the result is of a mixture of old and new bytes.
         _, _, state_after = _state(self.path)
         if _is_changed(self.state, state_after):
             raise ProcessError(
@@ -317,17 +338,17 @@ class _Job:
 
 
 def _is_changed(before: os.stat_result | None, after: os.stat_result | None) -> bool:
-    """Whether a file was written to, replaced or removed between two looks at its state."""
+    """Whether a file was written to, replaced or removed between two calls of `stat`."""
     names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
     return any(getattr(before, name, None) != getattr(after, name, None) for name in names)
 
 
 def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
-    """Look up the state of a video file on the disk.
+    """Look up the `stat` of a video file.
 
     Returns:
-        ("", "", state) of a regular file; (status, reason, None) of anything else, such as
-        (`missing`, `no file P01_01.MP4`, None).
+        ("", "", stat) for a regular file; else the status and reason for the scan table and None,
+        such as ("missing", "no file P01_01.MP4", None).
     """
     try:
         state = insist(path, "asking for its state", path.stat)

@@ -1,26 +1,27 @@
-"""Pictures that look like the one before: an encoder may give two groups of them equal bytes."""
+"""Find still scenes, in which an encoder may give two groups of pictures equal bytes."""
 
 import av
 import numpy as np
 
 from epic100.video.index import VideoIndex
 
-# One in so many pictures is checked.
+# One of this many pictures is checked.
 LOOK_EVERY = 16
 # At most this many luma samples are compared in each direction.
 GRID = 48
-# Two pictures look the same if no sample differs by more than this many of 255 levels, since an
+# Two pictures look the same if no sample differs by more than this; samples go up to 255. An
 # encoder keeps refining a still picture by that much.
 SAME = 4
 
 
 class Stills:
-    """Finds still scenes: compares every 16th picture with the one that was checked before it.
+    """Finds still scenes: compares every 16th picture with the 16th before it.
 
     Pictures come in presentation order, as the decoder gives them.
     """
 
     def __init__(self) -> None:
+        """Start before the first picture of a video."""
         self._count = 0
         # It holds the pts and the luma samples of the picture that was checked last.
         self._last_checked: tuple[int, np.ndarray] | None = None
@@ -28,11 +29,11 @@ class Stills:
         self._stretches: list[tuple[int, int]] = []
 
     def see(self, frame: av.VideoFrame, height: int) -> None:
-        """Compare a decoded picture with the last checked one, and note a still stretch.
+        """Compare a decoded picture with the last checked one.
 
         Args:
-            frame: The picture. Only every 16th is checked, and only 8-bit planar ones.
-            height: True height in pixels; the coded picture may be taller.
+            frame: The picture. Only every 16th is checked, and only if it is 8-bit YUV 4:2:0.
+            height: Height in pixels without the rows that the scan adds.
         """
         self._count += 1
         if (
@@ -42,10 +43,11 @@ class Stills:
         ):
             return
         plane = frame.planes[0]
+        # The lines of a plane may be longer than those of the picture.
         luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        row_step, column_step = height // GRID + 1, frame.width // GRID + 1
+        sample = luma[: height : height // GRID + 1, : frame.width : frame.width // GRID + 1]
         # A difference of two samples may be negative, which unsigned bytes cannot hold.
-        sample = luma[:height:row_step, : frame.width : column_step].astype(np.int16)
+        sample = sample.astype(np.int16)
         if self._last_checked is not None:
             last_pts, last_sample = self._last_checked
             if sample.shape == last_sample.shape and np.abs(sample - last_sample).max() <= SAME:
@@ -53,10 +55,14 @@ class Stills:
         self._last_checked = frame.pts, sample
 
     def frames(self, index: VideoIndex) -> np.ndarray:
-        """Mark the frames of still stretches: bool [F], the checked pictures at both ends included.
+        """Mark the frames of still scenes.
 
         Args:
             index: The index of the video, which tells the frame of each pts.
+
+        Returns:
+            bool [F]: whether a frame is between two checked pictures that look the same, or is one
+            of the two.
         """
         is_still = np.zeros(index.frames, dtype=bool)
         for stretch in self._stretches:

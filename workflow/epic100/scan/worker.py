@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.container import InputContainer
 
 from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
@@ -33,8 +32,8 @@ from epic100.video.scan_table import (
 from epic100.video.sheet import Video
 from epic100.video.untimed import own_times
 
-# A file lacks pictures if its last one comes this much before the length that it states. The index
-# of an MP4 must also leave out more than this share of the data.
+# Pictures are missing if the last one comes this much before the length in the header. In an MP4,
+# more than this share of the media data must also belong to no packet.
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02
 
 
@@ -47,75 +46,76 @@ def scan_file(
 
     Args:
         path: The video file.
-        video: Its row of the sheet; length and rate are 0 if not known.
+        video: The row of the sheet.
         quick: Read all packets but decode key frames only.
         max_pixels: Larger pictures are not decoded.
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row`: the values of the `ScanRow` by column; `arrays`: those of `VideoIndex.to_arrays`.
+        `row`: the values of a `ScanRow` by column; `arrays`: the result of `VideoIndex.to_arrays`.
 
     Raises:
-        FileError: It is unreadable.
+        FileError: The video is unreadable.
         MemoryError: The decoder asks for too much memory.
         DiskError: The disk fails.
     """
     with opened(path, max_pixels) as (file, container, stream):
         times = own_times(path, container, stream, max_pixels, progress)
-        reading = StreamPass(file, container, stream, quick, max_pixels, times)
-        reading.run(progress)
-        row, index = _judged(video, file, container, stream, reading, quick)
+        stream_pass = StreamPass(file, container, stream, quick, max_pixels, times)
+        stream_pass.run(progress)
+        row, index = _judged(video, file, container, stream, stream_pass, quick)
     return {"row": vars(row), "arrays": index.to_arrays()}
 
 
 def _judged(
     video: Video,
     file: WatchedFile,
-    container: InputContainer,
+    container: av.container.InputContainer,
     stream: av.VideoStream,
-    reading: StreamPass,
+    stream_pass: StreamPass,
     quick: bool,
 ) -> tuple[ScanRow, VideoIndex]:
-    """Make the scan row and the frame index of a file that was read to its end.
+    """Make the scan row and the frame index of a file that `stream_pass` has read to its end.
 
     Raises:
-        FileError: It has no picture that can be used.
+        FileError: No picture of the file can be used.
     """
-    if reason := reading.why_nothing():
+    if reason := stream_pass.why_nothing():
         raise FileError(reason)
-    index = reading.index()
+    index = stream_pass.index()
     boxes = list(boxes_of(file.read_at, 0, file.size))
     is_short = matroska_bytes(file.read_at) > file.size
-    lacks_data = is_short or _has_unused_data(boxes, container)
-    beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
-    lost = reading.lost or beyond_index
-    ranges, reasons = judge(reading.packets, index, lost, reading.stills.frames(index))
+    lost = stream_pass.lost
+    if not lost and (is_short or _has_unused_data(boxes, container)):
+        lost = _missing_at_end(container, stream, index)
+    ranges, reasons = judge(stream_pass.packets, index, lost, stream_pass.stills.frames(index))
     # A fragmented MP4 was cut inside a box if the last one goes on beyond the file. A cut between
     # fragments is not detected.
     if not lost and any(box.name == "moof" for box in boxes) and boxes[-1].stop != file.size:
         reasons.insert(0, f"{TRUNCATED}the file ends inside a fragment")
     elif not lost and is_short:
         reasons.insert(0, f"{TRUNCATED}the file is shorter than its header states")
-    if reading.broke_off:
-        reasons.insert(0, f"{READ_ERRORS}{reading.broke_off}")
+    if stream_pass.broke_off:
+        reasons.insert(0, f"{READ_ERRORS}{stream_pass.broke_off}")
     status = DAMAGED if reasons else OK
-    judged_by_stream = reading.coded.is_arithmetic
+    judged = FULL if stream_pass.coded.is_arithmetic else DECODER_ONLY
     if quick:
-        # A quick look calls all other pictures decoded, too, but only a decoded one has a size.
-        really_decoded = sum(p.size is not None for p in reading.packets)
-        reasons.insert(0, f"quick look: {really_decoded} of {index.frames} pictures decoded")
+        judged = QUICK
+        # A quick look takes other pictures for decoded, but only a key frame has a size.
+        decoded_count = sum(p.size is not None for p in stream_pass.packets)
+        reasons.insert(0, f"quick look: {decoded_count} of {index.frames} pictures decoded")
     row = ScanRow(
         video.video_id,
         status,
         fps=index.fps,
-        frames=sum(p.decoded for p in reading.packets if p.shown),
+        frames=sum(p.decoded for p in stream_pass.packets if p.shown),
         damaged=ranges,
         reason="; ".join(reasons),
-        # The times of damaged frames prove nothing.
+        # Damaged frames may have wrong times, so only the others count.
         timing="constant" if index.is_constant(outside(ranges, index.frames)) else "variable",
-        # Lost pictures after the last one are the end of the last damaged range.
+        # Pictures that are missing at the end are part of the last damaged range.
         pictures=max([index.frames, *(stop for _, stop in ranges)]),
-        judged=QUICK if quick else FULL if judged_by_stream else DECODER_ONLY,
+        judged=judged,
         md5=index.md5,
         coded=stream.frames or len(index.packets),
         stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
@@ -123,8 +123,10 @@ def _judged(
     return row, index
 
 
-def _beyond_index(container: InputContainer, stream: av.VideoStream, index: VideoIndex) -> int:
-    """How many pictures are missing at the end of a file, by the length that its header states."""
+def _missing_at_end(
+    container: av.container.InputContainer, stream: av.VideoStream, index: VideoIndex
+) -> int:
+    """Count the pictures that are missing at the end of a file, by the length in its header."""
     stated_seconds = max(
         float((stream.duration or 0) * (stream.time_base or 0)),
         (container.duration or 0) / av.time_base,
@@ -134,8 +136,8 @@ def _beyond_index(container: InputContainer, stream: av.VideoStream, index: Vide
     return 0 if missing_seconds < SHORT_SECONDS else max(0, round(missing_seconds * index.fps) - 1)
 
 
-def _has_unused_data(boxes: list[Box], container: InputContainer) -> bool:
-    """Whether the index of an MP4 is truncated: much of its media data belongs to no packet."""
+def _has_unused_data(boxes: list[Box], container: av.container.InputContainer) -> bool:
+    """Whether much of the media data of an MP4 belongs to no packet, so that its index is short."""
     data_size = sum(box.stop - box.start for box in boxes if box.name == "mdat")
     used_size = sum(entry.size for stream in container.streams for entry in stream.index_entries)
     return used_size < (1 - UNUSED_SHARE) * data_size

@@ -1,4 +1,4 @@
-"""The facts of a video stream that its decoder needs, and how its pictures are turned."""
+"""The parameters of a video stream that a decoder needs, and how players turn its pictures."""
 
 import contextlib
 import itertools
@@ -13,11 +13,11 @@ from pydantic import Field
 from epic100.base.guarded import FileError
 from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
 
-# Entry n has the signs of the values a, b, c, d of a display matrix that makes n quarter turns
-# clockwise.
+# Entry n has the signs of the values a, b, c, d of the display matrix of n quarter turns clockwise.
 TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
-FIRST_PACKETS = 100  # If any picture decodes, one of these does.
-# These are attributes of a codec context.
+# If no picture of this many packets decodes, the display matrix is not looked for any further.
+FIRST_PACKETS = 100
+# These attributes of PyAV's codec context describe the colours.
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
 Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
@@ -26,13 +26,13 @@ Side = Annotated[int, Field(ge=0, le=2**16)]
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """Facts about a video stream that a decoder needs, and how its pictures are shown.
+    """The parameters of a video stream that a decoder needs, and how its pictures are shown.
 
     Attributes:
-        codec: Name of FFmpeg's decoder.
+        codec: Name of FFmpeg's decoder, such as `h264`.
         width: Width in pixels.
         height: Height in pixels.
-        pix_fmt: FFmpeg's pixel format.
+        pix_fmt: FFmpeg's pixel format, such as `yuv420p`; "" if it is unknown.
         time_base: Seconds per unit of time.
         length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
         colours: The values of `COLOURS` that the container states.
@@ -50,12 +50,12 @@ class StreamFacts:
 
     @property
     def most_pixels(self) -> int:
-        """The limit on pixels of a picture: at least the size that a scan or index accepted."""
+        """The limit on pixels of a picture, which allows the size that the scan has accepted."""
         return max(MAX_PIXELS, self.width * self.height)
 
 
 def facts_of(path: str, stream: av.VideoStream, length_size: int) -> StreamFacts:
-    """Collect the facts of a video stream.
+    """Collect the parameters of a video stream.
 
     Args:
         path: The video file.
@@ -66,24 +66,23 @@ def facts_of(path: str, stream: av.VideoStream, length_size: int) -> StreamFacts
         FileError: Players mirror the pictures, or turn them by another angle than quarter turns.
     """
     context = stream.codec_context
-    turns = quarter_turns(path, max(MAX_PIXELS, context.width * context.height))
     return StreamFacts(
-        context.name,
-        context.width,
-        context.height,
-        context.pix_fmt or "",
-        Fraction(stream.time_base or 0),
-        length_size,
-        tuple(int(getattr(context, name)) for name in COLOURS),
-        turns,
+        codec=context.name,
+        width=context.width,
+        height=context.height,
+        pix_fmt=context.pix_fmt or "",
+        time_base=Fraction(stream.time_base or 0),
+        length_size=length_size,
+        colours=tuple(int(getattr(context, name)) for name in COLOURS),
+        turns=quarter_turns(path, max(MAX_PIXELS, context.width * context.height)),
     )
 
 
 def quarter_turns(path: str, max_pixels: int) -> int:
-    """The number of quarter turns clockwise by which players turn the pictures of a file.
+    """Find by how many quarter turns clockwise players turn the pictures of a file.
 
-    Each container notes this in a form of its own. FFmpeg gives the note with each decoded picture,
-    so the first picture is decoded.
+    Each container states this in a form of its own. FFmpeg gives it as the display matrix of each
+    decoded picture, so the first picture is decoded.
 
     Args:
         path: The video file.
@@ -92,21 +91,25 @@ def quarter_turns(path: str, max_pixels: int) -> int:
     Raises:
         FileError: Players do something else with the pictures, such as mirror them.
     """
+    # A second decoder is used, so that the stream of the caller stays at its first packet.
     with opened(path, max_pixels) as (_, container, stream):
         for packet in itertools.islice(demuxed(container, stream), FIRST_PACKETS):
+            # A packet may be damaged. Then the next one is tried.
             with contextlib.suppress(av.error.FFmpegError):
-                # The first picture that comes out ends the search.
                 for frame in packet.decode():
-                    note: Any = frame.side_data.get("DISPLAYMATRIX")
-                    return 0 if note is None else _turns_of(bytes(note))
+                    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+                    return 0 if matrix is None else _turns_of(bytes(matrix))
     return 0
 
 
 def _turns_of(matrix: bytes) -> int:
-    """The number of quarter turns clockwise that a display matrix makes.
+    """Find the number of quarter turns clockwise that a display matrix makes.
+
+    Args:
+        matrix: The matrix as FFmpeg has it: nine integers of 4 bytes.
 
     Raises:
-        FileError: It makes no quarter turn.
+        FileError: The matrix does something else, such as mirror.
     """
     # The first two rows of the matrix are a, b, u and c, d, v.
     a, b, _, c, d = struct.unpack_from("=5i", matrix)

@@ -1,18 +1,17 @@
-"""FFmpeg calls that several video modules share, among them the only one that opens media."""
+"""FFmpeg calls that several modules share, among them the only one that opens a video file."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import av
-from av.container import InputContainer
 
 from epic100.base.disk import HashedFile, WatchedFile
 from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError
 from epic100.video.containers import boxes_of
 
-# A picture of 5.3K has 15.9 million pixels. A clip of 8192 x 8192 pixels takes 2.7 GiB.
+# A picture of a 5.3K camera has 15.9 million pixels, so it is below this limit.
 MAX_PIXELS = 2**24
 # Reading is given up after this number of input errors in a row.
 READ_TRIES = 8
@@ -20,9 +19,9 @@ READ_TRIES = 8
 # sessions, lists of files and patterns of names, whatever the file is called, and follows them to
 # other files and addresses.
 KINDS = "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF"
-# FFmpeg gives this name to the side data of a packet that holds a new sample entry.
+# FFmpeg gives this name to the side data with the extradata of a new sample entry.
 _NEW_ENTRY = "new_extradata"
-# These options keep FFmpeg to containers of `KINDS` in local files.
+# With these options, FFmpeg opens only containers of `KINDS` in local files.
 _ALLOWED = {
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ivf",
     "protocol_whitelist": "file",
@@ -31,7 +30,7 @@ _ALLOWED = {
 
 def open_media(
     file: WatchedFile, max_pixels: int = MAX_PIXELS
-) -> tuple[InputContainer, av.VideoStream]:
+) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a video file for reading. Every video that this project reads goes through here.
 
     Args:
@@ -63,9 +62,9 @@ def open_media(
     if context is None:
         raise FileError("no decoder for its video stream")
     if context.width * context.height > max_pixels:
-        size = f"{context.width}x{context.height}"
         raise FileError(
-            f"its pictures of {size} are larger than {max_pixels} pixels (`scan: max_pixels:`)"
+            f"its pictures of {context.width}x{context.height} are larger than {max_pixels} pixels "
+            "(`scan: max_pixels:`)"
         )
     return container, stream
 
@@ -73,7 +72,7 @@ def open_media(
 @contextmanager
 def opened(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS
-) -> Iterator[tuple[HashedFile, InputContainer, av.VideoStream]]:
+) -> Iterator[tuple[HashedFile, av.container.InputContainer, av.VideoStream]]:
     """Open a video file for a `with` block, and close it at its end.
 
     Args:
@@ -98,33 +97,32 @@ def opened(
 
 
 def demuxed(
-    container: InputContainer,
+    container: av.container.InputContainer,
     stream: av.VideoStream,
     tell: Callable[[str], None] = lambda why: None,
 ) -> Iterator[av.Packet]:
-    """Read the packets of a stream, and go on after an error in the container.
+    """Read the packets of a stream, and go on after errors in the container.
 
-    A spoilt file makes PyAV raise errors of its own, too, such as IndexError where a stream begins
-    in the middle of a file.
+    For a damaged file, PyAV may also raise errors of its own, such as IndexError.
 
     Args:
         container: The open container.
-        stream: The stream of it that is read.
+        stream: The stream to read.
         tell: Called with the text of each error.
     """
     errors_in_a_row = 0
     while errors_in_a_row < READ_TRIES:
         try:
             for packet in container.demux(stream):
-                # An empty packet holds nothing that was read, so it does not end a row of errors.
+                # An empty packet has nothing that was read, so it does not end a row of errors.
                 errors_in_a_row = 0 if packet.size else errors_in_a_row
                 yield packet
             return
         except EpicError:
-            raise  # The disk fails, not the file.
+            raise  # This is an error of the disk, which another try would repeat.
         except Exception as error:
-            # FFmpeg raises a subclass of MemoryError where the file is at fault. MemoryError itself
-            # means that this process is short of memory.
+            # For a damaged file, FFmpeg raises a subclass of MemoryError. MemoryError itself means
+            # that this process is short of memory.
             if type(error) is MemoryError:
                 raise
             tell(error_text(error))
@@ -132,7 +130,7 @@ def demuxed(
 
 
 def _why_closed(file: WatchedFile, error: Exception) -> str:
-    """Say why FFmpeg cannot open a file: it is empty, truncated, spoilt or no video at all."""
+    """Explain why FFmpeg cannot open a file: it is empty, truncated, corrupted or no video."""
     if not file.size:
         return "the file is empty"
     boxes = list(boxes_of(file.read_at, 0, file.size))
@@ -145,8 +143,8 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
 
 
 def new_entry(packet: av.Packet) -> bytes:
-    """The decoder settings (extradata) of a sample entry that begins at this packet, or b""."""
-    # Most packets have no side data, and to list it is faster than to ask for it by name.
+    """Read the extradata of a sample entry that begins at a packet; b"" if none begins there."""
+    # Most packets have no side data, and a loop over none is faster than a search by name.
     for side in packet.iter_sidedata():
         if side.data_type == _NEW_ENTRY:
             return bytes(side)
@@ -154,10 +152,10 @@ def new_entry(packet: av.Packet) -> bytes:
 
 
 def packet_of(data: bytes | memoryview) -> av.Packet:
-    """Make a packet that holds a copy of some coded bytes.
+    """Make a packet with a copy of coded bytes.
 
-    Decoders look at bytes beyond the end, which have to be zeros. `av.Packet(data)` leaves there
-    whatever the memory holds, and a decoder of MPEG-4 part 2 takes that for the end of a picture.
+    Decoders also read bytes behind the end, which have to be zeros. `av.Packet(data)` does not set
+    them, and a decoder of MPEG-4 part 2 may take them for the start of another picture.
     """
     packet = av.Packet(len(data))
     packet.update(data)  # type: ignore[arg-type]  # it takes any buffer
@@ -165,12 +163,11 @@ def packet_of(data: bytes | memoryview) -> av.Packet:
 
 
 def decoder_limit(max_pixels: int) -> dict[str, str]:
-    """The option that makes a decoder refuse huge pictures, also if their size grows later on."""
+    """Return the option with which a decoder refuses huge pictures, wherever they come."""
     # Decoders pad pictures, and the scan makes them taller, so twice the limit is allowed.
-    limit = max(MAX_PIXELS, 2 * max_pixels)
-    return {"max_pixels": str(limit)}
+    return {"max_pixels": str(max(MAX_PIXELS, 2 * max_pixels))}
 
 
 def error_text(error: Exception) -> str:
-    """The text of an FFmpeg error, without its number and the path."""
+    """Return the text of an FFmpeg error without number and path; else the name of the error."""
     return getattr(error, "strerror", None) or type(error).__name__

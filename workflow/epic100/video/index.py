@@ -32,12 +32,12 @@ from epic100.video.nal import ParameterSets
 from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
 from epic100.video.untimed import own_times, timed
 
-# A file of arrays states its format, and a file of another format is not read. Raise the number
-# when `to_arrays` changes.
+# A file of indexes states this format, and a file of another one is not read. Raise the number when
+# `to_arrays` changes.
 FORMAT = "epic100 frame indexes 5"
-# These limits hold for the indexing of one file, which decodes no packet.
+# These are the limits for the index of one file, for which no packet is decoded.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
-# It counts seconds of computing. They grow with the size of the file.
+# To index a file may take so many seconds of computing. They grow with the size of the file.
 LIMIT_SECONDS = 600
 # Progress is reported once in so many packets.
 PROGRESS_EVERY = 1000
@@ -52,23 +52,23 @@ class FrameError(EpicError):
 
 @dataclass(frozen=True, eq=False)
 class VideoIndex:
-    """The frame index of one file: a table of its packets, from which times and frames follow.
+    """The frame index of one video file: a table of its packets, and the parameters of its stream.
 
     Times called `pts` or `dts` are in units of `time_base` seconds.
 
     Attributes:
         packets: `PACKET` [P]: the packets in decoding order.
-        stream: What a decoder must know.
-        sets: Extradata for a decoder, in the format of the file; number 0 is the file's own. Others
-            are those of its sample entries, if parameter sets change in the file.
-        file_size: In bytes.
-        direct: Whether the file can be read by the places of its packets: the bytes at each offset
-            were equal to the demuxer's packet. If not (lacing, start codes, a head that changes),
+        stream: The parameters of the stream that a decoder needs.
+        sets: Extradata with parameter sets. Number 0 is that in the header of the file. Others are
+            those of its sample entries, if parameter sets change in the file.
+        file_size: Size of the file in bytes.
+        direct: Whether the file can be read by the offsets of its packets: the bytes at each offset
+            were equal to the demuxer's packet. If not (lacing, start codes, headers that change),
             the file must be read through its container.
         fps: Measured frames per second: the mean over all steps that are not gaps; 0 if unknown.
-        late: When a player shows the first picture, in seconds of its clock.
-        md5: Of the file's bytes, in lower-case hex. It tells if two files have the same bytes, and
-            files that are made from a video name the video by it.
+        late: Seconds on the clock of a player when it shows the first picture.
+        md5: MD5 of the file, 32 digits in lower case. Files that are made from a video name the
+            video by it.
     """
 
     packets: np.ndarray
@@ -94,17 +94,17 @@ class VideoIndex:
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """int64 [K]: the numbers of the packets where decoding may begin, also of hidden ones."""
+        """int64 [K]: the numbers of the key frames among the packets, those of hidden ones too."""
         return np.flatnonzero(self.packets["sets"] >= 0)
 
     @cached_property
     def key_pts(self) -> np.ndarray:
-        """int64 [K]: presentation times of the packets where decoding may begin (`keys`)."""
+        """int64 [K]: the presentation times of the key frames (`keys`)."""
         return self.packets["pts"][self.keys]
 
     @cached_property
     def changes_sets(self) -> bool:
-        """Whether parameter sets change, so that each group of pictures needs a new decoder."""
+        """Whether parameter sets change in the file, so that each group needs a new decoder."""
         return bool(self.packets["sets"].max(initial=0) > 0)
 
     @cached_property
@@ -113,23 +113,23 @@ class VideoIndex:
         return self.pts_of(np.arange(self.frames))
 
     def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
-        """int64: the presentation times of some frames."""
+        """Look up the presentation times of some frames, int64."""
         return self.packets["pts"][self.packets["frame"][np.asarray(frames)]]
 
     def group(self, key: int) -> np.ndarray:
-        """`PACKET`: the packets from key frame number `key` up to the next key frame."""
+        """List the packets from key frame number `key` up to the next key frame, `PACKET`."""
         has_next = key + 1 < len(self.keys)
         return self.packets[self.keys[key] : self.keys[key + 1] if has_next else None]
 
     def part(self, start: int, stop: int) -> "VideoIndex":
-        """An index of the frames [start, stop) alone. It has their times, but cannot read them."""
+        """Make an index of the frames [start, stop), for their times: it cannot read the frames."""
         packets = self.packets[self.packets["frame"][start:stop]]
         packets["frame"] = np.arange(len(packets))
         return replace(self, packets=packets)
 
     @property
     def times(self) -> np.ndarray:
-        """float [F]: when each frame is shown, in seconds since the first one."""
+        """float64 [F]: when each frame is shown, in seconds since the first one."""
         return (self.pts - self.pts[0]) * float(self.time_base)
 
     def is_constant(self, frames: np.ndarray | slice = slice(None)) -> bool:
@@ -151,24 +151,24 @@ class VideoIndex:
         return self.is_constant()
 
     def at_steps(self, seconds: npt.ArrayLike) -> np.ndarray:
-        """The frames that a film of the constant rate `fps` would show at some times, int64.
+        """Find the frames that a video of the constant rate `fps` would show at some times, int64.
 
         Args:
             seconds: The times, in seconds since the first frame.
         """
-        # A frame may be shown up to half a step late, and still be the one for this time.
+        # A frame that begins up to half a step after a time is still the frame for this time.
         half_step = 0.5 / self.fps if self.fps else 0.0
         frames = np.searchsorted(self.times, np.asarray(seconds) + half_step, side="right") - 1
         return frames.clip(0, self.frames - 1)
 
     def steady_part(self, start: int, stop: int) -> tuple[int, np.ndarray]:
-        """Convert the frames [start, stop) to a film of the constant rate `fps`.
+        """Convert the frames [start, stop) to a video of the constant rate `fps`.
 
         Samplers count frames, so that at a variable rate a clip would span more or less time.
 
         Returns:
-            The number that the first frame has in such a film, and for each picture of the film the
-            frame of this file that it shows, int64. A frame comes twice where the file pauses.
+            The number of the first frame in such a video; and the frame of this file that each
+            picture of the video shows, int64. Where the file pauses, a frame comes more than once.
         """
         start_seconds, stop_seconds = self.time_of(start), self.time_of(stop)
         steps = np.arange(max(1, round((stop_seconds - start_seconds) * self.fps)))
@@ -176,7 +176,7 @@ class VideoIndex:
         return round(start_seconds * self.fps), frames
 
     def time_of(self, frame: int) -> float:
-        """When a frame begins, in seconds; frames after the last one follow at the mean rate."""
+        """Return the second at which a frame begins; after the last one, frames follow at `fps`."""
         if frame < self.frames:
             return float(self.times[frame])
         return float(self.times[-1] + (frame - self.frames + 1) / self.fps)
@@ -184,13 +184,13 @@ class VideoIndex:
     def frames_between(
         self, start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The frames that are shown during [start, stop) seconds, for each of several segments.
+        """Find the frames that are shown during [start, stop) seconds, for several segments.
 
-        Same rule as `annotations.frames_between`, but based on the measured times.
+        This is the rule of `annotations.frames_between`, but with the measured times.
 
         Args:
             start_seconds: Start times of the segments, in seconds since the first frame.
-            stop_seconds: Their stop times, in seconds since the first frame.
+            stop_seconds: Stop times of the segments, in seconds since the first frame.
 
         Returns:
             Start and stop frames, half-open, at least one frame each.
@@ -205,10 +205,13 @@ class VideoIndex:
         return start, np.maximum(stop, start + 1)
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """Turn the index into arrays for a file: each column of the packets, and facts as JSON.
+        """Turn the index into arrays: one for each column of `packets`, and one of JSON.
 
         Args:
-            prefix: Start of the arrays' names, such as `P01_01/`.
+            prefix: Start of the names of the arrays, such as `P01_01/`.
+
+        Returns:
+            The arrays by name, such as `P01_01/offset`; `P01_01/stream` is the JSON.
         """
         columns = {f"{prefix}{name}": self.packets[name] for name in COLUMNS}
         facts = vars(self.stream) | {
@@ -229,12 +232,12 @@ class VideoIndex:
         prefix: str = "",
         packets: np.ndarray | None = None,
     ) -> "VideoIndex":
-        """Make an index of the arrays that `to_arrays` gave.
+        """Make an index of the arrays that `to_arrays` returned.
 
         Args:
-            arrays: The arrays, or lists in their place.
-            prefix: Start of their names.
-            packets: `PACKET` [P] from these arrays, if they are unpacked already.
+            arrays: The arrays by name, or lists in their place.
+            prefix: Start of their names, such as `P01_01/`.
+            packets: `PACKET` [P] of these arrays, if they are unpacked already.
 
         Raises:
             FileError: `to_arrays` cannot have written these arrays.
@@ -247,9 +250,8 @@ class VideoIndex:
                 name: facts.pop(name) for name in ("file_size", "direct", "fps", "late", "md5")
             }
             sets = tuple(map(bytes.fromhex, facts.pop("sets")))
-            numerator, denominator = facts["time_base"]
             facts |= {
-                "time_base": Fraction(numerator, denominator),
+                "time_base": Fraction(*facts["time_base"]),
                 "colours": tuple(facts["colours"]),
             }
             index = conforming(cls(packets, StreamFacts(**facts), sets, **file_facts))
@@ -258,33 +260,38 @@ class VideoIndex:
             av.VideoFormat(index.stream.pix_fmt or "gray")
         except DiskError:
             raise
-        # Other facts, or values of other types, raise many kinds of errors.
+        # Missing values and values of other types raise many kinds of errors.
         except Exception as error:
             raise FileError(f"no frame index of this version: {error!r}") from error
         return index
 
 
 class PacketRecorder:
-    """Collects the packets of one stream, in decoding order, and makes a frame index of them.
+    """Collects the packets of a stream in decoding order, and makes a frame index of them.
 
-    Packets without a time are not pictures.
+    Packets without a presentation time are not pictures.
 
     The file is read a second time, without the demuxer, and each packet is compared with the bytes
-    at its offset. Only that proves that a reader may do the same. It costs little, since the bytes
-    are still in the system's cache.
+    at its offset. Only this proves that a reader may do the same. It takes little time, since the
+    bytes are still in the system's cache.
 
     An edit list may show parts of a track in any order, and more than once. Each part begins with a
-    key frame, which is hidden unless the part begins to be shown there. The list's coarse clock may
-    give the last picture of a part and the first one of the next the same time: the second is
-    hidden then, since pictures are told apart by their times.
+    key frame, which is hidden unless the part begins to be shown there. The clock of the list is
+    coarse, so the last picture of a part and the first one of the next may get the same time. Then
+    the second one is hidden, since pictures are told apart by their times.
 
     Attributes:
-        part: Number of the part that the last packet belongs to.
-        shown: Whether its picture is shown.
+        part: Number of the part to which the last packet belongs.
+        shown: Whether the picture of the last packet is shown.
     """
 
     def __init__(self, file: HashedFile, stream: "av.VideoStream"):
-        """Record packets of `stream`, which FFmpeg has open, from `file`."""
+        """Start before the first packet.
+
+        Args:
+            file: The video file.
+            stream: The video stream of the file, which FFmpeg has open.
+        """
         context = stream.codec_context
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
         self._stream = facts_of(file.name, stream, self._sets.length_size)
@@ -293,37 +300,38 @@ class PacketRecorder:
         # These rows are key frames that do not bring the parameter sets that changed before them.
         self._bare_keys = list[int]()
         self._file, self._direct = file, True
-        # It keeps the bytes that were read last, and where they begin in the file.
+        # These are the bytes that were read last, and their offset in the file.
         self._buffer, self._buffer_start = b"", 0
         self.part, self.shown = 0, False
-        # These are the offset of the last packet, the latest pts that was shown so far, and the
-        # latest one that was shown before the present part.
-        self._last_offset, self._latest_pts, self._pts_before_part = -1, min(TIMES), min(TIMES)
+        # It is the offset of the last packet.
+        self._last_offset = -1
+        # These are the latest shown pts so far, and the latest one before the current part.
+        self._latest_pts, self._pts_before_part = min(TIMES), min(TIMES)
         container: Any = stream.container
         # A player of a broadcast starts its clock where the stream begins, not at time 0.
         is_broadcast = "mpeg" in container.format.name
         self._clock_start = (container.start_time or 0) / av.time_base if is_broadcast else 0.0
 
     def add(self, packet: "av.Packet", data: bytes, entry: bytes) -> None:
-        """Record a packet. Sets `part` and `shown`.
+        """Record a packet; set `part` and `shown`.
 
         Args:
-            packet: The packet, as the demuxer gives it.
+            packet: The packet, as the demuxer returns it.
             data: Its bytes, at least one.
-            entry: The decoder settings of a sample entry that begins here (`new_entry`), or b"".
+            entry: The extradata of a sample entry that begins here (`new_entry`), or b"".
 
         Raises:
             DiskError: The file cannot be read.
         """
         if entry:
             self._sets.new_entry(entry)
-            self._direct = False  # Packets that are read by their places lack the entry.
+            self._direct = False  # A packet that is read by its offset does not have the entry.
         brings_sets = self._sets.see(data) or bool(entry)
         if packet.pts is None:
             self._direct = False
             return
         offset = -1 if packet.pos is None else packet.pos
-        # One packet that is elsewhere is enough: then the file is read through its container.
+        # If one packet is not at its offset, the file is read through its container.
         if self._direct:
             self._direct = offset >= 0 and self._is_at(offset, data)
         # Nothing comes before the first packet, so decoding can begin there whatever it is.
@@ -337,7 +345,8 @@ class PacketRecorder:
         # that is not later begins another part, and so does one that is further up in the file.
         is_before_shown = packet.is_discard and packet.pts <= self._latest_pts
         if packet.is_keyframe and (is_before_shown or 0 <= offset < self._last_offset):
-            self.part, self._pts_before_part = self.part + 1, self._latest_pts
+            self.part += 1
+            self._pts_before_part = self._latest_pts
         self._last_offset = offset
         # A picture at a time of the part before is hidden, since its time must be its own.
         self.shown = not packet.is_discard and packet.pts > self._pts_before_part
@@ -346,17 +355,20 @@ class PacketRecorder:
         self._rows.extend((offset, packet.pts, dts, len(data), crc, sets, self.shown))
 
     def _is_at(self, offset: int, data: bytes) -> bool:
-        """Whether the bytes of a packet are in the file at an offset; reads the file in pieces."""
+        """Whether the bytes of a packet are in the file at an offset."""
         if not 0 <= offset - self._buffer_start <= len(self._buffer) - len(data):
             self._buffer = self._file.read_at(offset, max(len(data), _BUFFER_SIZE))
             self._buffer_start = offset
         return self._buffer.startswith(data, offset - self._buffer_start)
 
     def index(self, keys: Sequence[bool] | None = None) -> VideoIndex:
-        """Make the frame index of all packets so far; read the rest of the file for its md5.
+        """Make the frame index of all packets so far.
+
+        The rest of the file is read for the MD5.
 
         Args:
-            keys: Per packet, whether it really is a key frame; None: trust the container.
+            keys: For each packet, whether it refers to no other picture; None: the flags of the
+                container are trusted.
         """
         rows = np.frombuffer(self._rows, np.int64).reshape(-1, len(RECORDED))
         packets = np.empty(len(rows), PACKET)
@@ -369,10 +381,10 @@ class PacketRecorder:
             packets["crc"][is_no_key], packets["sets"][is_no_key] = 0, -1
         entries = self._sets.entries
         if self._sets.change:
-            # Decoding cannot begin at a key frame that lacks its parameter sets.
+            # Decoding cannot begin at a key frame without its parameter sets.
             packets["sets"][self._bare_keys] = -1
-            # Numbers from 1 on tell a reader to begin with a new decoder (`changes_sets`). So each
-            # number grows by one, and the first entry is there twice.
+            # A number above 0 tells a reader to begin with a new decoder (`changes_sets`). So all
+            # numbers grow by one, and the first entry is there twice.
             packets["sets"][packets["sets"] >= 0] += 1
             entries = [entries[0], *entries]
         shown = np.flatnonzero(packets["shown"])
@@ -383,19 +395,19 @@ class PacketRecorder:
         packets["frame"][: len(shown)] = shown[in_order]
         first_seconds = float(pts.min() * self._stream.time_base) if len(pts) else 0.0
         return VideoIndex(
-            packets,
-            self._stream,
-            tuple(entries),
-            self._file.size,
-            self._direct,
-            measured_rate(pts[in_order], self._stream.time_base),
-            max(0.0, first_seconds - self._clock_start),
-            self._file.md5(),
+            packets=packets,
+            stream=self._stream,
+            sets=tuple(entries),
+            file_size=self._file.size,
+            direct=self._direct,
+            fps=measured_rate(pts[in_order], self._stream.time_base),
+            late=max(0.0, first_seconds - self._clock_start),
+            md5=self._file.md5(),
         )
 
 
 def build_index(path: str | os.PathLike) -> VideoIndex:
-    """Index a file that no scan has indexed, in a process with limits on memory and time.
+    """Make the index of a file without a scan, in a process with limits on memory and time.
 
     Raises:
         FrameError: The file has no video that can be read, or needs more than `LIMITS` allow.
@@ -403,14 +415,19 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     """
     path = Path(path)
     try:
-        arrays = call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
-        return VideoIndex.from_arrays(arrays)
+        return VideoIndex.from_arrays(
+            call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
+        )
     except FileError as error:
         raise FrameError(f"{shown(path)}: {error}") from error
 
 
 def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """Read every packet of a file without decoding, and return the arrays of its index.
+    """Read all packets of a file without decoding them, and return the arrays of its index.
+
+    Args:
+        path: The video file.
+        progress: Called with the number of packets that were read.
 
     Raises:
         FileError: The file has no video that can be read, or cannot be read to its end.
@@ -431,7 +448,7 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
 
 
 def _refuse(why: str) -> NoReturn:
-    """Give up at the first error of the container: an index must have all packets."""
+    """Raise FileError at the first error of the container: an index must have all packets."""
     raise FileError(f"reading it failed: {why}")
 
 

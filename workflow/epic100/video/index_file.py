@@ -1,9 +1,9 @@
-"""Write, read and share the frame indexes of a participant's videos, which are one `.npz`.
+"""Write, read and share the frame indexes of a participant's videos, which are in one `.npz` file.
 
-A job reads each file once. Processes that are forked later share what was read, since nobody writes
-to it. Those of a training on several GPUs map one copy, which the first of them writes to a folder
-of the launcher: the file itself is compressed, and a mapped file on a disk that fails would kill
-the process.
+A process reads each file once. Processes that it forks later share the memory, since nobody writes
+to it. The processes of a training on several GPUs map one copy, which the first of them writes to a
+folder of the launcher. The file itself cannot be mapped: it is compressed, and if its disk failed,
+the process would be killed.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ FOLDER = "EPIC100_SHARED_INDEXES"
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
-    """The file of a participant's frame indexes, which scan and proxy write: `P01.index.npz`."""
+    """Return the file of a participant's frame indexes in a folder: `P01.index.npz`."""
     return Path(index_dir) / f"{participant_id}.index.npz"
 
 
@@ -64,23 +64,24 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
 def load_indexes(path: Path) -> Mapping[str, VideoIndex]:
     """Read the frame indexes of all videos from a participant's file.
 
-    A process reads the file once. Later calls give the same indexes, even if the file has changed.
+    A process reads the file once. Later calls return the same indexes, even if the file has
+    changed.
 
     Returns:
         The index of each video, by video_id. Nobody may change them, since all callers share them.
 
     Raises:
         EpicError: The file is not a frame index of this version, or is incomplete.
-        OSError: There is none, or the disk fails; the next call tries again.
+        OSError: There is no file, or the disk fails; the next call tries again.
     """
     state = path.stat()
-    # A file that is replaced has another name for its shared copy.
+    # If the file is replaced, the shared copy of the new one has another name.
     copy_name = f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
     with _opened(path) as arrays:
         prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
-        # Each column has one entry for each packet, so the length of any one will do.
+        # Each column has one entry for each packet, so the length of one column is enough.
         stops = np.cumsum([len(arrays[f"{prefix}sets"]) for prefix in prefixes])
-        # The last table is empty, since the last stop is the end of all packets.
+        # `split` returns one more table, which is empty, for the packets after the last stop.
         *tables, _ = np.split(_shared_packets(arrays, prefixes, copy_name), stops)
         return {
             prefix.removesuffix("/"): _checked(VideoIndex.from_arrays(arrays, prefix, table))
@@ -92,8 +93,8 @@ def find_index(folder: str | os.PathLike, path: str | os.PathLike) -> VideoIndex
     """Read the frame index of a video `{root}/{participant}/{video_id}.*`; None if there is none.
 
     Args:
-        folder: Where the rules scan and proxy write indexes.
-        path: The video, as lists have it.
+        folder: The folder in which the rules scan and proxy write indexes.
+        path: The path of the video in a list of segments.
 
     Raises:
         EpicError: The file is not a frame index of this version, or is incomplete.
@@ -108,11 +109,11 @@ def find_index(folder: str | os.PathLike, path: str | os.PathLike) -> VideoIndex
 def _shared_packets(
     arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], copy_name: str
 ) -> np.ndarray:
-    """The packets of all videos: from a copy that processes of this node share, if they have one.
+    """Read the packets of all videos, from a copy that processes share if `FOLDER` is set.
 
     Args:
         arrays: The arrays of the file.
-        prefixes: Start of the arrays' names for each video.
+        prefixes: Start of the names of the arrays for each video, such as `P01_01/`.
         copy_name: Name of the shared copy, without its suffix.
     """
     if FOLDER not in os.environ:
@@ -126,17 +127,18 @@ def _shared_packets(
                 with atomic_path(copy) as temporary:
                     np.save(temporary, unpacked(arrays, prefixes), allow_pickle=False)
         return np.load(copy, mmap_mode="r", allow_pickle=False)
-    except (OSError, DiskError):  # The folder may have no room.
+    except (OSError, DiskError):
+        # The folder may be full. Then each process has packets of its own.
         return unpacked(arrays, prefixes)
 
 
 def _opened(path: str | os.PathLike) -> AbstractContextManager[Mapping[str, np.ndarray]]:
-    """Open a file of frame indexes; what is no whole one of this version raises EpicError."""
+    """Open a file of frame indexes; an incomplete one or another version raises EpicError."""
     return opened_arrays(path, FORMAT, "a whole frame index", "scan its participant again")
 
 
 def _checked(index: VideoIndex) -> VideoIndex:
-    """Return an index as it is, if its packets can be those of one file.
+    """Check that the packets of an index can be those of one file, and return the index.
 
     Raises:
         ValueError: Some value is impossible, such as an offset beyond the end of the file.
@@ -156,7 +158,7 @@ def _checked(index: VideoIndex) -> VideoIndex:
         Array("i", "end", most=index.file_size).check(packets["offset"] + packets["size"], {})
     frames = packets["frame"][: index.frames]
     Array("i", "frame", 0, len(packets) - 1).check(frames, {})
-    # Each shown packet must be that of one frame, and each hidden one of none.
+    # Each shown packet must belong to one frame, and each hidden one to none.
     if not np.array_equal(np.bincount(frames, minlength=len(packets)), packets["shown"]):
         raise ValueError("a frame that is no picture, or a picture that is two frames")
     Array("i", "in_order", rises=True).check(packets["pts"][frames], {})

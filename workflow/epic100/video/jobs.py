@@ -1,6 +1,7 @@
 """Do a job for each video of a participant: several at once, with one progress display.
 
-The result of each job is kept in a file, so that a call after an interruption does only the rest.
+The result of each job is written to a file, so that a call after an interruption does only the
+other jobs.
 """
 
 import json
@@ -33,7 +34,7 @@ class Job(Protocol[Made]):
     video: Video
 
     def known(self) -> Made | None:
-        """The result if it is known without work, such as from an earlier call; else None."""
+        """Return the result if it is known from an earlier call or without work; else None."""
 
     def work(self, progress: Callable[[int], None]) -> Made:
         """Do the job and return its result.
@@ -42,8 +43,9 @@ class Job(Protocol[Made]):
             progress: Called with the number of frames that are done.
 
         Raises:
-            ProcessError: The job failed, and the video is not at fault.
-            DiskError: The disk failed, or the system otherwise (OSError).
+            ProcessError: The process of the job failed, and not because of the video.
+            DiskError: The disk failed.
+            OSError: The system failed.
         """
 
 
@@ -53,19 +55,19 @@ def complete(
     """Get the result of every job; do only those that have no result yet.
 
     Args:
-        label: Name of the work, for the progress display.
+        label: Name of the work in the progress display, such as `scan P01`.
         jobs: A job for each video.
         threads: Number of jobs at once. The thread of a job waits for a process.
-        target: The file or folder that the results are for, named in the error.
+        target: The output of the results, which the error names.
 
     Returns:
         Results by video_id in the order of the jobs; and the number of jobs that were worked on.
 
     Raises:
-        EpicError: Some jobs failed, and their videos are not at fault; all others are done.
+        EpicError: Some jobs failed, and not because of their videos; all others are done.
     """
     results = {job.video.video_id: job.known() for job in jobs}
-    waiting = [job for job in jobs if results[job.video.video_id] is None]
+    pending = [job for job in jobs if results[job.video.video_id] is None]
     faults = list[str]()
 
     def work(job: Job[Result]) -> None:
@@ -77,17 +79,18 @@ def complete(
         finally:
             board.finish(job.video)
 
-    if waiting:
-        board = _Board(label, [job.video for job in waiting])
+    if pending:
+        board = _Board(label, [job.video for job in pending])
         pool = ThreadPoolExecutor(max_workers=max(1, threads))
         try:
-            list(pool.map(work, waiting))  # The list waits for all jobs, and raises their errors.
+            # The list waits for all jobs, and raises errors that `work` does not catch.
+            list(pool.map(work, pending))
         except KeyboardInterrupt:
             # Running jobs end when they next report progress, so the pool can shut down soon.
             board.stopped = True
             raise
         finally:
-            pool.shutdown(cancel_futures=True)  # After an interrupt, no waiting job may start.
+            pool.shutdown(cancel_futures=True)  # After an interrupt, no pending job may start.
             board.bar.close()
     if faults:
         raise EpicError(
@@ -95,13 +98,19 @@ def complete(
             f"{'; '.join(faults)}; what is finished is kept: make room, or wait for a free "
             "machine, and run again"
         )
-    return {name: result for name, result in results.items() if result is not None}, len(waiting)
+    return {name: result for name, result in results.items() if result is not None}, len(pending)
 
 
 class _Board:
-    """The progress display of several jobs; the thread of each job reports its frames here."""
+    """The progress display of several jobs; the thread of each job reports its frames here.
+
+    Attributes:
+        bar: The progress bar.
+        stopped: Whether the user interrupted the run, so that all jobs must end.
+    """
 
     def __init__(self, label: str, videos: Sequence[Video]):
+        """Show the progress of the jobs of some videos; `label` is the name of the work."""
         self._frames = {video: 0 for video in videos}
         self._finished: list[Video] = []
         self._started = time.monotonic()
@@ -109,18 +118,21 @@ class _Board:
         self.stopped = False
 
     def tell(self, video: Video, frames: int) -> None:
-        """Show how many frames of a video are done: `2/5 videos, 8.1x real time`.
+        """Show how many frames of a video are done, and `2/5 videos, 8.1x real time`.
 
         Raises:
             KeyboardInterrupt: The user interrupted the run, and the job must end.
         """
         if self.stopped:
             raise KeyboardInterrupt
-        new_frames, self._frames[video] = frames - self._frames[video], frames
+        new_frames = frames - self._frames[video]
+        self._frames[video] = frames
         video_seconds = sum(done / video.fps for video, done in self._frames.items())
         speed = video_seconds / max(time.monotonic() - self._started, 1e-9)
-        finished_text = f"{len(self._finished)}/{len(self._frames)} videos"
-        self.bar.update(new_frames, f"{finished_text}, {speed:.1f}x real time")
+        self.bar.update(
+            new_frames,
+            f"{len(self._finished)}/{len(self._frames)} videos, {speed:.1f}x real time",
+        )
 
     def finish(self, video: Video) -> None:
         """Show that the job of a video has ended, with a result or an error."""
@@ -129,7 +141,12 @@ class _Board:
 
 
 def keep(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
-    """Write the result of a job to a file: JSON-serialisable facts, and a frame index.
+    """Write the result of a job to a file.
+
+    Args:
+        path: The `.npz` file.
+        facts: Values that can be written as JSON.
+        index: A frame index.
 
     Raises:
         DiskError: The disk fails.
@@ -143,13 +160,14 @@ def kept(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
     """Read the result of a job that `keep` wrote.
 
     Returns:
-        The facts and the frame index; `{}` and None if there is no such file, or if it is
+        The values and the frame index; `{}` and None if there is no such file, or if it is
         incomplete or of another version.
 
     Raises:
         DiskError: The disk fails.
     """
     if path.is_file():
+        # A result that cannot be read counts as none, so the job is done again.
         with (
             suppress(BrokenFile),
             opened_arrays(path, FORMAT, "what a job gave", "it is done again") as arrays,

@@ -1,7 +1,8 @@
-"""Keep open files, decoders and converters of a process between clips, a bounded number of each.
+"""Caches of open files, decoders and converters, which the video readers of a process share.
 
-Opening a file costs a round trip to the disk, and a new decoder or converter its tables. A training
-draws clips from hundreds of files at random, so nearly every clip would pay for all.
+Opening a file costs a round trip to the disk, and a new decoder or converter computes tables. A
+training draws clips from hundreds of files at random, so without caches nearly each clip would need
+all three.
 """
 
 import resource
@@ -9,8 +10,6 @@ from functools import lru_cache
 from typing import cast
 
 import av
-from av.codec.context import Flags
-from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
 from epic100.base.machine import expect_random_reads
@@ -18,14 +17,14 @@ from epic100.video.facts import COLOURS, StreamFacts
 from epic100.video.ffmpeg import decoder_limit
 from epic100.video.window import PictureConverter
 
-# EPIC-KITCHENS-100 has 495 training videos.
+# EPIC-KITCHENS-100 has 495 training videos, with few different streams.
 MOST_FILES, MOST_DECODERS = 512, 4
 # A converter takes 140 kB. Training draws one of 47 sizes for each clip.
 MOST_CONVERTERS = 64
 
 
 def _most_files() -> int:
-    """The number of files to keep open: `MOST_FILES`, or half of the system's limit if less."""
+    """Return how many files may stay open: `MOST_FILES`, or half of the system's limit if less."""
     soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
         MOST_FILES
@@ -35,36 +34,36 @@ def _most_files() -> int:
 
 
 def _open_file(path: str) -> WatchedFile:
-    """Open a video, and tell the system that it will be read here and there, not in order."""
+    """Open a video file, and tell the system not to read ahead: clips are at random places."""
     file = WatchedFile(path)
     expect_random_reads(file.descriptor)
     return file
 
 
 class Kept:
-    """Open files, decoders and converters that the video readers of one process share.
+    """Caches of open files, decoders and converters for the video readers of one process.
 
-    Each attribute is a function that makes a thing, or returns it again if it was among the last
-    that were asked for.
+    Each attribute is a function with a cache (`functools.lru_cache`).
 
     Attributes:
-        files: Open files, by path. Forked processes may share the descriptors, since a read at an
-            offset moves no position. A file that is dropped is closed.
-        decoders: Decoders on one thread, by the arguments of `new_decoder`. Streams of equal
-            parameters share one, which they flush.
-        converters: Converters of decoded pictures, by stream, size of the windows and the size that
-            they are scaled to. Streams with equal keys describe their colours alike.
+        files: Opens a file by its path. Forked processes may share the descriptors, since a read at
+            an offset moves no position. A file that leaves the cache is closed.
+        decoders: Makes a decoder by the arguments of `new_decoder`. Streams of equal parameters
+            share one, which they flush.
+        converters: Makes a converter of pictures by the stream, the size of the windows and the
+            size that they are scaled to. Streams with equal keys describe their colours alike.
     """
 
     def __init__(self) -> None:
+        """Make empty caches."""
         self.files = lru_cache(_most_files())(_open_file)
         self.decoders = lru_cache(MOST_DECODERS)(new_decoder)
-        # All converters are made alike. The key of each is only remembered by the cache.
+        # All converters are made alike, and only the cache needs the key.
         self.converters = lru_cache(MOST_CONVERTERS)(lambda *key: PictureConverter())
 
 
-def prepare(decoder: VideoCodecContext) -> None:
-    """Set up a decoder to use one thread, crop exactly, and refuse huge pictures.
+def prepare(decoder: av.VideoCodecContext) -> None:
+    """Configure a decoder to use one thread, crop exactly, and refuse huge pictures.
 
     Args:
         decoder: A decoder that is not open yet. Its size is that of the file, which a scan or
@@ -72,22 +71,24 @@ def prepare(decoder: VideoCodecContext) -> None:
     """
     # Each clip gets one core: workers run in parallel, and threads would only add latency.
     decoder.thread_type, decoder.thread_count = "NONE", 1
-    decoder.flags |= Flags.unaligned  # Without it, a crop from the left is rounded.
+    decoder.flags |= (
+        av.codec.context.Flags.unaligned
+    )  # Without it, a crop from the left is rounded.
     decoder.options = {**decoder.options, **decoder_limit(decoder.width * decoder.height)}
 
 
 def new_decoder(
     stream: StreamFacts, extradata: bytes, uses_container_facts: bool
-) -> VideoCodecContext:
+) -> av.VideoCodecContext:
     """Make a decoder for a video stream.
 
     Args:
-        stream: The facts of the stream.
+        stream: The parameters of the stream.
         extradata: Its parameter sets.
         uses_container_facts: Whether to set size and colours as the container states them. A stream
             whose parameter sets change states them itself.
     """
-    decoder = cast(VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
     if extradata:
         decoder.extradata = extradata
     if uses_container_facts:
@@ -97,9 +98,9 @@ def new_decoder(
         for name, value in zip(COLOURS, stream.colours, strict=True):
             setattr(decoder, name, value)
     if stream.codec == "h264":
-        # A container tells how far pictures may be out of order; FFmpeg's demuxer measures it.
-        # Without that, pictures are lost if the stream does not say so itself. "Strict" assumes
-        # the most that the stream's level allows. The pictures stay the same.
+        # FFmpeg's demuxer measures how far pictures are out of order. Without it, pictures are lost
+        # if the stream does not state this. "Strict" assumes the most that the level of the stream
+        # allows, which does not change the pictures.
         decoder.options = {"strict": "strict"}
     prepare(decoder)
     return decoder

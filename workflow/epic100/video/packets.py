@@ -1,8 +1,8 @@
-"""Read the packets of a video from any key frame on: at their places, or through its container.
+"""Read the packets of a video from a key frame on: by their offsets, or through its container.
 
-To read packets at their places in the file, no container is opened and no header is read. That is
-only for files whose index says `direct`: each packet was read at its place during the scan and was
-equal to the demuxer's. FFmpeg's demuxer works for every file.
+To read packets by their offsets in the file, no container is opened and no header is read. This
+works only for files whose index says `direct`: each packet was read at its offset during the scan
+and was equal to the demuxer's. FFmpeg's demuxer works for every file.
 """
 
 import math
@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import av
-from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
@@ -22,53 +21,54 @@ from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept, prepare
 from epic100.video.untimed import has_no_times, timed
 
-# To read this many bytes between two packets, such as sound, takes less time than a second read.
+# To read this many bytes between two packets, such as audio, takes less time than a second read.
 MOST_BETWEEN = 64 << 10
 # One read takes at most this many bytes, unless a single packet is larger.
 MOST_AT_ONCE = 4 << 20
-# A `Place` has these columns of the index.
-_PLACE = ["offset", "size", "pts", "shown", "sets"]
+# A `Place` has these columns of the table of packets (`packet_table`).
+_PLACE = ["offset", "size", "pts", "crc", "sets", "shown"]
 
-Place = tuple[int, int, int, int, int]
+Place = tuple[int, int, int, int, int, int]
 # Opening a container may take this many bytes of memory. FFmpeg's own index of ten hours of video
 # takes 52 MB.
 OPENING = 2**29
 
-# It is a packet and its presentation time, which some packets lack.
+# It is a packet and its presentation time, or None if the container states none.
 Timed = tuple[av.Packet, int | None]
 
 
 class DirectPackets:
-    """Reads packets at their places in the file, from any key frame on, and many at once.
-
-    Args:
-        path: The video file.
-        index: Its frame index, which says `direct`.
-        kept: The open files and decoders that readers of this process share.
-
-    Raises:
-        FrameError: The file is not the one that was scanned, or cannot be opened.
-    """
+    """Reads packets by their offsets in the file, from any key frame on, and many at once."""
 
     def __init__(self, path: Path, index: VideoIndex, kept: Kept):
-        stream = index.stream
-        self.path, self._index, self._kept = path, index, kept
-        self._length_size = stream.length_size if stream.codec == "h264" else 0
+        """Open a video file, unless it is open already.
+
+        Args:
+            path: The video file.
+            index: Its frame index, which says `direct`.
+            kept: The open files and decoders that readers of this process share.
+
+        Raises:
+            FrameError: The file is not the one that was scanned, or cannot be opened.
+        """
+        self.path = path
+        self._index = index
+        self._kept = kept
         # The file is opened now, so that a wrong one is refused at once.
         self._open_file()
 
     def close(self) -> None:
-        """Do nothing: the file stays open for other readers, and its owner closes it."""
+        """Do nothing: other readers share the open file, and `Kept` closes it."""
 
     @property
-    def decoder(self) -> VideoCodecContext:
-        """The decoder for this stream, with the parameter sets in the head of the file."""
+    def decoder(self) -> av.VideoCodecContext:
+        """The decoder for this stream, with the parameter sets in the header of the file."""
         return self._kept.decoders(self._index.stream, self._index.sets[0], True)
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
         """Read packets from a key frame up to the last wanted one.
 
-        Unwanted packets that the decoder would skip are left out: handing them over costs as well.
+        Unwanted packets on which no picture depends are left out (`_is_skipped`).
 
         Args:
             key: Number of the key frame.
@@ -81,39 +81,38 @@ class DirectPackets:
             FrameError: The file is not the one that was scanned, or cannot be read.
             DiskError: The disk fails.
         """
-        file, is_key_frame = self._open_file(), True
+        file = self._open_file()
+        stream = self._index.stream
+        length_size = stream.length_size if stream.codec == "h264" else 0
         for places in _split_for_reading(self._places(key, wanted)):
             start, *_ = places[0]
             last_offset, last_size, *_ = places[-1]
             # The index was checked, so `count` is never more than the file had when it was scanned.
             count = last_offset + last_size - start
             data = memoryview(file.read_at(start, count))
-            if len(data) < count:
-                raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-            for offset, size, pts, shown, sets in places:
+            for offset, size, pts, crc, sets, shown in places:
                 coded = data[offset - start : offset - start + size]
-                # The CRC of the first packet, the key frame, tells if the file was replaced.
-                if is_key_frame:
-                    if zlib.crc32(coded) != self._index.group(key)["crc"][0]:
-                        raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-                    is_key_frame = False
-                elif pts not in wanted and _is_skipped(coded, self._length_size):
+                is_key = sets >= 0
+                # The CRC of a key frame tells whether the file was replaced.
+                if len(data) < count or (is_key and zlib.crc32(coded) != crc):
+                    raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+                if pts not in wanted and _is_skipped(coded, length_size):
                     continue
                 packet = packet_of(coded)
                 # A hidden picture gets no time, so it is never taken for a wanted one.
                 if shown:
                     packet.pts = pts
-                packet.is_keyframe = sets >= 0
+                packet.is_keyframe = is_key
                 yield packet, pts
 
     def _places(self, key: int, wanted: Collection[int]) -> list[Place]:
-        """Places of the packets from a key frame up to the last wanted one; [] if none is there."""
+        """List the packets from a key frame up to the last wanted one; none if that is missing."""
         missing = set(wanted)
         places: list[Place] = []
         stop = 0  # It counts the places up to the last wanted one so far.
         for number in range(key, len(self._index.keys)):
-            for offset, size, pts, shown, sets in self._index.group(number)[_PLACE].tolist():
-                places.append((offset, size, pts, shown, sets))
+            for offset, size, pts, crc, sets, shown in self._index.group(number)[_PLACE].tolist():
+                places.append((offset, size, pts, crc, sets, shown))
                 if pts in missing and shown:
                     missing.remove(pts)
                     stop = len(places)
@@ -127,7 +126,7 @@ class DirectPackets:
             file = self._kept.files(str(self.path))
         except OSError as error:
             raise FrameError(f"{self.path}: opening failed: {error}") from error
-        # The cache would give the wrong file again, even when the right one is back.
+        # The cache would return the wrong file again, even when the right one is back.
         if file.size != self._index.file_size:
             self._kept.files.cache_clear()
             raise FrameError(f"{self.path}: {ANOTHER_FILE}")
@@ -135,14 +134,14 @@ class DirectPackets:
 
 
 def _is_skipped(coded: memoryview, length_size: int) -> bool:
-    """Whether a packet is one H.264 slice on which no picture depends.
+    """Whether a packet is a single H.264 slice on which no picture depends.
 
-    A decoder that skips such pictures does nothing with it, but to find that out takes the decoder
+    The decoder skips such packets as well (`VideoReader`). But to find that out takes the decoder
     as long as to copy the packet twice.
 
     Args:
         coded: The bytes of the packet.
-        length_size: Bytes of the length before each NAL unit; 0 if the codec is another one.
+        length_size: Bytes of the length before each NAL unit; 0 if the codec is not H.264.
     """
     return (
         0 < length_size < len(coded)
@@ -152,40 +151,41 @@ def _is_skipped(coded: memoryview, length_size: int) -> bool:
     )
 
 
-def _split_for_reading(places: list[Place]) -> Iterator[list[Place]]:
-    """Split packets into lists, each of which is a stretch of the file that is read at once."""
-    stretch: list[Place] = []
+def _split_for_reading(places: list[Place]) -> list[list[Place]]:
+    """Split packets into stretches of the file, each of which is read at once."""
+    stretches: list[list[Place]] = []
     start = stop = 0
     for place in places:
         offset, size, *_ = place
         is_near = stop <= offset <= stop + MOST_BETWEEN
-        if stretch and not (is_near and offset + size - start <= MOST_AT_ONCE):
-            yield stretch
-            stretch = []
-        start = start if stretch else offset
-        stretch.append(place)
+        if stretches and is_near and offset + size - start <= MOST_AT_ONCE:
+            stretches[-1].append(place)
+        else:
+            stretches.append([place])
+            start = offset
         stop = offset + size
-    if stretch:
-        yield stretch
+    return stretches
 
 
 class ContainerPackets:
-    """Reads packets through FFmpeg's demuxer, from any key frame on.
-
-    Args:
-        path: The video file.
-        index: Its frame index.
-
-    Raises:
-        FrameError: The file is not the one that was scanned, or cannot be opened.
-    """
+    """Reads packets through FFmpeg's demuxer, from any key frame on."""
 
     def __init__(self, path: Path, index: VideoIndex):
-        self.path, self._index = path, index
+        """Open a video file.
+
+        Args:
+            path: The video file.
+            index: Its frame index.
+
+        Raises:
+            FrameError: The file is not the one that was scanned, or cannot be opened.
+        """
+        self.path = path
+        self._index = index
         self._open()
 
     def _open(self) -> None:
-        """Open the container, and set up its decoder."""
+        """Open the container, and set up its decoder; the constructor says what it raises."""
         try:
             file = WatchedFile(self.path)
             if file.size != self._index.file_size:
@@ -202,24 +202,25 @@ class ContainerPackets:
         self._container.close()
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # It has no container if opening failed.
+        """Close the file when nobody uses the reader any more."""
+        with suppress(AttributeError):  # There is no container if opening failed.
             self.close()
 
     @property
-    def decoder(self) -> VideoCodecContext:
-        """The decoder that FFmpeg made for this container, with the parameter sets in its head."""
+    def decoder(self) -> av.VideoCodecContext:
+        """The decoder that FFmpeg made for the container, with the parameter sets in its header."""
         return self._stream.codec_context
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
-        """Read packets from a key frame on, and none before, since those may be damaged.
+        """Read packets from a key frame on.
 
-        Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour. So
-        the result is checked: packets before the key frame are skipped. If the seek landed too
-        late, an earlier seek is tried.
+        Demuxers seek by presentation time (mov) or decoding time (ts), and may land elsewhere. So
+        packets before the key frame are skipped, and if the seek landed after it, a seek to an
+        earlier key frame is tried.
 
         Args:
             key: Number of the key frame.
-            wanted: Not used: the caller stops when it has all that it wants.
+            wanted: Not used: the caller stops when it has all packets that it wants.
 
         Yields:
             Each packet, and its presentation time.
@@ -236,7 +237,8 @@ class ContainerPackets:
                         yield packet, time
                         yield from packets
                         return
-                    # It may also be the same file, where the seek landed inside the picture.
+                    # In the same file, the seek may have landed inside the picture. Then the bytes
+                    # differ as well, and an earlier seek gives the whole picture.
                     why = ANOTHER_FILE
                 # Packets come in decoding order, so the seek has landed after the key frame.
                 if packet.dts is not None and packet.dts > latest_dts:
@@ -246,12 +248,12 @@ class ContainerPackets:
     def _attempts(self, key: int) -> Iterator[tuple[Iterator[Timed], float]]:
         """Seek to a key frame, then to ever earlier ones, and at last go to the start of the file.
 
-        The last attempt needs no seek. It serves files whose own index is missing or corrupted, and
-        those whose packets get their times by their number.
+        The last attempt needs no seek. It is for files whose seek table is missing or corrupted,
+        and for those whose packets get their times by their number.
 
         Yields:
-            The packets from this place on, and the decoding time of the key frame: the attempt has
-            failed when a packet has a later one.
+            The packets from the position on, and a decoding time. If a packet has a later one, the
+            seek has landed after the key frame.
         """
         is_untimed = has_no_times(self._container, self._stream)
         # The steps back from the key frame double: 0, 1, 2, 4, ... key frames.
@@ -268,9 +270,10 @@ class ContainerPackets:
         yield self._timed_packets(times), math.inf
 
     def _timed_packets(self, times: Iterator[int] | None) -> Iterator[Timed]:
-        """Packets from the present place on, with `times` or, if that is None, with their own."""
+        """Read packets from the current position on, with `times` or else with their own times."""
         packets = timed(demuxed(self._container, self._stream, self._refuse), times)
         return ((p, p.pts) for p in packets if p.size)
 
     def _refuse(self, why: str) -> None:
+        """Raise FrameError at the first error of the container."""
         raise FrameError(f"{self.path}: reading failed: {why}; scan the video")

@@ -1,4 +1,4 @@
-"""The scan table: one row per video with the state of its file, for `clean` and for people."""
+"""The scan table: a row for each video with the state of its file, for `clean` and for people."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -11,31 +11,30 @@ from epic100.base.text_table import read_own_table, write_table
 
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
 STATES = (OK, DAMAGED, UNREADABLE, MISSING)
-TIMINGS = ("constant", "variable")
 FULL, DECODER_ONLY, QUICK = "full", "decoder only", "quick"
-JUDGED = (FULL, DECODER_ONLY, QUICK)
 
 
 @dataclass(frozen=True)
 class ScanRow:
-    """State of one video. Its attributes are the columns of the table, in this order.
+    """A row of the scan table: the state of one video. The attributes are the columns, in order.
 
     Attributes:
+        video_id: Such as `P01_01`.
         status: One of `STATES`.
         fps: Measured frames per second; 0 if there are too few pictures.
         frames: Number of pictures that decode.
-        damaged: Half-open ranges of file frames, in order and disjoint.
-        reason: Why it is not ok.
-        timing: `constant`, or `variable` if times must go through the index.
+        damaged: Half-open ranges of damaged frames, in order and disjoint.
+        reason: Why the status is not `ok`, such as `3 packets do not decode cleanly`.
+        timing: `constant`; or `variable` if only the index tells when a frame is shown.
         pictures: Number of pictures that the file has or promises; frames are 0 to `pictures`.
-        judged: What found the damage. `full`: the scan also read the stream's own numbers and
-            slices (H.264). `decoder only`: other codecs. `quick`: a quick look. "": not decoded.
-        md5: Of the file's bytes, in lower-case hex; "" if it cannot be read.
-        coded: Number of pictures with those that an edit list hides.
+        judged: How damage was looked for. `full`: in the errors of the decoder, and in the numbers
+            and slices of an H.264 stream. `decoder only`: in the errors of the decoder. `quick`: in
+            those of key frames. "": not at all, since the file cannot be read.
+        md5: MD5 of the file, 32 digits in lower case; "" if it cannot be read.
+        coded: Number of pictures, including those that an edit list hides.
         stated: Seconds that the container says the pictures last; 0 if it does not say.
-        finding: Why the whole video is in doubt, damaged or not, or "": the lengths that its
-            pictures, its header and the sheet give, if they differ. Its segments are held back
-            until the config accepts it.
+        finding: The lengths of the pictures, in the header and in the sheet, if they differ; "" if
+            not. The segments of the video are held back until the config accepts it.
     """
 
     video_id: str
@@ -54,10 +53,10 @@ class ScanRow:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "ScanRow":
-        """Make a row from values that were read from JSON, where a range is a list of two numbers.
+        """Make a row of values from JSON, where a range is a list of two numbers.
 
         Raises:
-            ValueError: The values are not those of `COLUMNS`.
+            ValueError: The keys are not `COLUMNS`.
         """
         if values.keys() != set(COLUMNS):
             raise ValueError(f"other columns than {COLUMNS}")
@@ -76,14 +75,14 @@ class ScanRow:
 
 def outside(ranges: Iterable[tuple[int, int]], frames: int) -> np.ndarray:
     """Mark the frames that lie in none of the ranges: bool [frames]."""
-    sound = np.ones(frames, dtype=bool)
+    is_outside = np.ones(frames, dtype=bool)
     for start, stop in ranges:
-        sound[start:stop] = False
-    return sound
+        is_outside[start:stop] = False
+    return is_outside
 
 
 def ranges_of(marks: np.ndarray) -> list[tuple[int, int]]:
-    """The half-open (start, stop) of each run of True in a bool [N]: `0 1 1 0` gives `(1, 3)`."""
+    """Find the half-open range of each run of True in a bool [N]: `0 1 1 0` gives `[(1, 3)]`."""
     # The value changes where a run starts and where it stops, in turn.
     edges = np.flatnonzero(np.diff(marks, prepend=False, append=False)).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))
@@ -93,23 +92,25 @@ COLUMNS = tuple(f.name for f in fields(ScanRow))
 
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
-    """Write a scan table, `results/scan/{participant}.tsv`, atomically."""
+    """Write the scan table of a participant, `results/scan/P01.tsv`, atomically."""
     write_table(path, COLUMNS, map(_cells, rows))
 
 
 def _cells(row: ScanRow) -> list[object]:
-    """The cells of a row for the table: `damaged` as `3-9,20-31`, `fps` as `59.94`."""
+    """Turn a row into cells: `damaged` becomes `3-9,20-31`, `fps` becomes `59.94`."""
     ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
+    # A rate of 50 becomes `50.000000`, then `50.`, then `50`.
     fractions = {
         name: f"{getattr(row, name):.6f}".rstrip("0").rstrip(".") for name in ("fps", "stated")
     }
+    # A cell must have no tab and no end of line.
     reason = " ".join(row.reason.split())
-    # Cells in a new form replace values of the row, whose order they keep.
+    # A value that replaces another one in a dict keeps its place.
     return list({**vars(row), **fractions, "damaged": ranges, "reason": reason}.values())
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
-    """Read a scan table. Overlapping damaged ranges (from editing by hand) are merged.
+    """Read a scan table. Overlapping damaged ranges, such as a person may write, are merged.
 
     Raises:
         EpicError: The table has an invalid value. The message names file, line and column.
@@ -122,7 +123,7 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
-    """A function that returns its text if it is one of `words`, and raises ValueError if not."""
+    """Make a function that returns a text if it is one of `words`, and else raises ValueError."""
     return lambda text: words[words.index(text)]
 
 
@@ -133,17 +134,19 @@ def _ranges(text: str) -> list[tuple[int, int]]:
     for start, stop in sorted(pairs):
         if start >= stop:
             raise ValueError("an empty range")
-        if merged and start <= merged[-1][1]:  # The last range reaches this one.
+        # The last range may reach this one. Then both become one range.
+        if merged and start <= merged[-1][1]:
             start, last_stop = merged.pop()
             stop = max(stop, last_stop)
         merged.append((start, stop))
     return merged
 
 
+# These functions turn the cell of each column into a value, or raise ValueError.
 KINDS: dict[str, Callable[[str], Any]] = {
     **get_type_hints(ScanRow),
     "status": _one_of(STATES),
     "damaged": _ranges,
-    "timing": _one_of(TIMINGS),
-    "judged": _one_of(("", *JUDGED)),
+    "timing": _one_of(("constant", "variable")),
+    "judged": _one_of(("", FULL, DECODER_ONLY, QUICK)),
 }

@@ -1,4 +1,7 @@
-"""The video sheet: one row per video, read before any download, so that the DAG is static."""
+"""The video sheet, which has a row for each video, and the search for the files of videos.
+
+The sheet is there before any video is downloaded, so the DAG is static.
+"""
 
 import functools
 import itertools
@@ -16,13 +19,13 @@ from epic100.base.names import MD5, NAME, NAME_WORDS, URL, URL_WORDS
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
-# A video may be at any of these places below the root. Downloads go to the first one, which is
-# also its path in lists.
+# A video may have any of these paths below the root. A download is saved at the first one, which is
+# also the path of the video in lists of segments.
 LAYOUTS = ("{participant}/{video}.MP4", "{participant}/videos/{video}.MP4", "{video}.MP4")
 FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 SPLITS = ("train", "val", "test")
 MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # Their product, a number of frames, fits into int64.
-# It says in words what each column that is read may hold.
+# These words of error messages say what each column that is read may hold.
 EXPECTED = {
     "video_id": NAME_WORDS,
     "participant_id": NAME_WORDS,
@@ -38,14 +41,16 @@ Listed = TypeVar("Listed", str, Path)
 
 @dataclass(frozen=True)
 class Video:
-    """A video: one row of the sheet.
+    """A row of the video sheet.
 
     Attributes:
+        video_id: Such as `P01_01`.
+        participant_id: Such as `P01`.
         split: One of `SPLITS`.
         fps: Frames per second of the file.
-        duration: In seconds.
-        url: Where to download it, or "".
-        md5: 32 hexadecimal digits, or "".
+        duration: Length of the video in seconds.
+        url: The URL from which the file can be downloaded, or "".
+        md5: MD5 of the file, 32 hexadecimal digits, or "".
     """
 
     video_id: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
@@ -57,11 +62,11 @@ class Video:
     md5: Annotated[str, Field(pattern=f"^({MD5.pattern})?$")] = ""
 
     def path(self, root: str | os.PathLike = "") -> Path:
-        """Where a download puts the file, and how lists name it: `P01/P01_01.MP4` below `root`."""
+        """Return the path of a download, which lists have too: `P01/P01_01.MP4` below `root`."""
         return Path(root, self.participant_id, f"{self.video_id}.MP4")
 
     def file(self, root: str | os.PathLike) -> Path:
-        """Where the file is on the disk: in any layout, with any ending (`find_files`)."""
+        """Find the file on the disk, in any layout and with the suffix in any case."""
         return find_files([self.path()], root)[self.path()]
 
 
@@ -84,7 +89,7 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
         try:
             video = _ROW.validate_python({name: row[name] for name in EXPECTED if name in row})
         except ValidationError as error:
-            # The first error is about this column.
+            # One error is reported, the first one, by the name of its column.
             name = str(error.errors()[0]["loc"][0])
             raise EpicError(
                 f"{path}: line {line}: {name} is {row[name]!r}; expected {EXPECTED[name]}"
@@ -110,7 +115,7 @@ def participants_of(
         Their ids in the order of the sheet.
 
     Raises:
-        EpicError: The sheet has no such participant (a typo), or nobody is left.
+        EpicError: The sheet does not have a participant of the lists, or nobody is left.
     """
     everyone = list(dict.fromkeys(video.participant_id for video in videos))
     for key, names in (("exclude", exclude), ("include", include)):
@@ -129,11 +134,11 @@ def participants_of(
 
 
 def find_files(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed, Path]:
-    """Find the file of each video, as `every_file` does.
+    """Find the first file of each video; the arguments are those of `every_file`.
 
     Returns:
-        The first file that `every_file` gives for each video; its ending is spelled as on the disk.
-        A video without a file has the path where it would be looked for first.
+        The first file that `every_file` returns for each video, with its suffix as on the disk. For
+        a video without a file, the path that is looked for first.
     """
     return {path: first_file for path, (first_file, *_) in every_file(listed, root).items()}
 
@@ -142,18 +147,19 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
     """Find all files of each video. Each folder is listed once, however many videos are in it.
 
     Args:
-        listed: The videos' paths as lists have them (`Video.path`), such as `P01/P01_01.MP4`.
+        listed: The paths of the videos in lists (`Video.path`), such as `P01/P01_01.MP4`.
         root: A folder with one of `LAYOUTS`; or a pattern of paths such as `films/{video}.mp4`.
 
     Returns:
-        The files of each video, those of the first layout first. A video without a file has the
-        path where it would be looked for first.
+        The files of each video, those of the first layout first. For a video without a file, the
+        path that is looked for first.
 
     Raises:
         DiskError: The disk fails.
     """
-    # The cache lists each folder once, and is forgotten at the end of this call.
-    root_text, files_in = os.fspath(root), functools.cache(_files_in)
+    # The cache is new for each call, since files may come and go between two calls.
+    files_in = functools.cache(_files_in)
+    root_text = os.fspath(root)
     is_pattern = "{video}" in root_text
     # The first layout is that of the listed paths themselves, so it needs no pattern.
     patterns = [root_text] if is_pattern else [os.path.join(root_text, p) for p in LAYOUTS[1:]]
@@ -174,10 +180,9 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
 
 
 def films_not_listed(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
-    """Video files in the folders of `LAYOUTS` that no row of the sheet names, sorted by path."""
+    """List the video files in folders of `LAYOUTS` that are in no row of the sheet, by path."""
     ids = {video.video_id for video in videos}
-    participants = dict.fromkeys(video.participant_id for video in videos)
-    folders = [Path(root, name) for name in participants]
+    folders = [Path(root, name) for name in {video.participant_id for video in videos}]
     folders = [Path(root), *folders, *(folder / "videos" for folder in folders)]
     return sorted(
         file
@@ -189,13 +194,14 @@ def films_not_listed(videos: Sequence[Video], root: str | os.PathLike) -> list[P
 
 
 def _files_in(folder: str) -> dict[str, list[Path]]:
-    """The files of a folder by name with the suffix in lower case; {} if it cannot be listed.
+    """List the files of a folder by name with the suffix in lower case; {} if it cannot be listed.
 
-    Two files may have one such name, such as `P01_01.MP4` and `P01_01.mp4`.
+    Several files may have one such name: `P01_01.MP4` and `P01_01.mp4`.
     """
     try:
         names = insist(folder, "listing", lambda: os.listdir(folder or "."))
-    except OSError:  # The code that opens the file says why.
+    except OSError:
+        # The folder need not exist. Any other error comes again when a file in it is opened.
         return {}
     files: dict[str, list[Path]] = {}
     for name in sorted(names):
@@ -204,18 +210,18 @@ def _files_in(folder: str) -> dict[str, list[Path]]:
 
 
 def _with_lower_suffix(name: str) -> str:
-    """The name of a file with its suffix in lower case: `P01_01.MP4` gives `P01_01.mp4`."""
+    """Turn the suffix of a file name into lower case: `P01_01.MP4` gives `P01_01.mp4`."""
     stem, suffix = os.path.splitext(name)
     return stem + suffix.lower()
 
 
 def found_instead(root: str | os.PathLike) -> str:
-    """Say what a folder without any video of the sheet holds: up to three files, or no file."""
+    """Describe a folder without any video of the sheet: by up to three of its files."""
     if not os.path.isdir(root):
         return "is a file" if os.path.exists(root) else "no such folder"
     # A folder of an archive may hold millions of files, so only some are looked at.
     files = itertools.islice(filter(Path.is_file, Path(root).rglob("*")), 1000)
-    # The key is False for a film, which sorts first.
+    # The key is False for a video, and False sorts before True.
     films_first = sorted(files, key=lambda path: path.suffix.lower() not in FILMS)
     names = [path.relative_to(root).as_posix() for path in films_first[:3]]
     return f"no video of the sheet, but {', '.join(names)}" if names else "no file in it"
@@ -224,12 +230,12 @@ def found_instead(root: str | os.PathLike) -> str:
 def on_disk_lines(
     videos: Sequence[Video], there: Collection[str], root: str | os.PathLike
 ) -> Iterator[str]:
-    """Report which videos are on disk: one line per split, or one line if all or none are.
+    """Report which videos are on disk: a line for each split, or one line if all or none are.
 
     Args:
         videos: All videos that the run needs.
-        there: Ids of the videos that are on disk or will be.
-        root: The folder that the config names.
+        there: Ids of the videos that are on disk or will be downloaded.
+        root: The folder of the videos, as in the config.
 
     Yields:
         Lines such as `  train: 5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`.
@@ -247,8 +253,8 @@ def on_disk_lines(
 
 
 def _by_participant(videos: Sequence[Video], there: Collection[str]) -> str:
-    """How many videos are on disk: `5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`."""
-    # It holds, for each participant, whether each of the participant's videos is on disk.
+    """Count the videos on disk: `5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`."""
+    # It has a flag for each video of a participant: whether the video is on disk.
     presence = {
         name: [video.video_id in there for video in videos if video.participant_id == name]
         for name in dict.fromkeys(video.participant_id for video in videos)
@@ -265,5 +271,6 @@ def _by_participant(videos: Sequence[Video], there: Collection[str]) -> str:
         *partial_clauses,
         f"none of {absent}" if absent else "",
     ]
-    on_disk_count = sum(sum(flags) for flags in presence.values())
-    return f"{on_disk_count} of {len(videos)} ({', '.join(filter(None, clauses))})"
+    # The first and the last clause may be empty.
+    text = ", ".join(filter(None, clauses))
+    return f"{sum(map(sum, presence.values()))} of {len(videos)} ({text})"

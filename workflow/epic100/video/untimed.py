@@ -13,16 +13,15 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.container import InputContainer
 
 from epic100.base.guarded import FileError
 from epic100.video.ffmpeg import demuxed, opened
 
 _IN_AVI = ("h264", "hevc")  # FFmpeg cannot order the pictures of these codecs in AVI.
-_REPORT_EVERY = 100  # It counts packets.
+_REPORT_EVERY = 100  # Progress is reported once in so many packets.
 
 
-def has_no_times(container: InputContainer, stream: av.VideoStream) -> bool:
+def has_no_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
     """Whether the times of a stream's packets have to be found by decoding."""
     name = container.format.name
     return name == "mpeg" or (name == "avi" and stream.codec_context.name in _IN_AVI)
@@ -30,33 +29,34 @@ def has_no_times(container: InputContainer, stream: av.VideoStream) -> bool:
 
 def own_times(
     path: Path,
-    container: InputContainer,
+    container: av.container.InputContainer,
     stream: av.VideoStream,
     max_pixels: int,
     progress: Callable[[int], None],
 ) -> Iterator[int] | None:
-    """Decode a video to find when each packet's picture is shown, if its container does not say.
+    """Find when the picture of each packet is shown by decoding, if the container does not say.
 
     The n-th picture that the decoder gives is shown at the n-th decoding time. Packets that are
     decoded at 10, 20 and 30, and come out as the first, third and second, are shown at 10, 30, 20.
 
     Args:
         path: The video file.
-        container: The same file, open.
+        container: The open container of this file.
         stream: Its video stream.
         max_pixels: Larger pictures are refused.
         progress: Called with the number of packets decoded so far.
 
     Returns:
-        Presentation time of each packet, in the order of the file and in units of the stream's time
-        base. None: the container states the times.
+        The presentation time of each packet in the order of the file, in units of the stream's time
+        base; None if the container states the times.
 
     Raises:
         FileError: No packet has a decoding time.
     """
     if not has_no_times(container, stream):
         return None
-    decoding_times, shown_packets = list[int | None](), list[int]()
+    decoding_times: list[int | None] = []
+    shown_packets: list[int] = []
     with opened(path, max_pixels) as (_, container, stream):
         decoder = stream.codec_context
         # "Strict" lets the decoder hold back as many pictures as the codec allows to be reordered.
@@ -68,6 +68,7 @@ def own_times(
             packet.pts = len(decoding_times) if packet.size else None
             if packet.size:
                 decoding_times.append(packet.dts)
+            # The picture of a damaged packet does not come out.
             with contextlib.suppress(av.error.InvalidDataError):
                 shown_packets += [
                     frame.pts for frame in decoder.decode(packet) if frame.pts is not None
@@ -81,17 +82,18 @@ def own_times(
 
 
 def _complete_clock(decoding_times: list[int | None]) -> np.ndarray:
-    """Fill the gaps in a list of times: `None, 10, None, 30, None` becomes `0, 10, 20, 30, 40`.
+    """Fill gaps in the decoding times: `None, 10, None, 30, None` becomes `0, 10, 20, 30, 40`.
 
     A missing time between two known ones is interpolated. Before the first known time and after the
-    last one, the clock goes on in steps of the mean length.
+    last one, the times go on in steps of the mean length.
 
     Raises:
         FileError: No time is known.
     """
-    time_of_packet, latest = dict[int, int](), -math.inf
+    time_of_packet: dict[int, int] = {}
+    latest = -math.inf
     for number, time in enumerate(decoding_times):
-        # FFmpeg may give two packets one time. The second one counts as missing.
+        # FFmpeg may give two packets one time. That of the second one counts as missing.
         if time is not None and time > latest:
             time_of_packet[number] = latest = time
     if not time_of_packet:
@@ -106,15 +108,16 @@ def _complete_clock(decoding_times: list[int | None]) -> np.ndarray:
 
 
 def _presentation_order(shown_packets: list[int], packet_count: int) -> np.ndarray:
-    """The numbers of all packets in the order in which their pictures are shown.
+    """Sort the numbers of all packets by the order in which their pictures are shown.
 
     A packet whose picture did not come out of the decoder goes right after the packet before it in
-    the file. If 0, 3 and 2 of 4 packets come out, in this order, the result is `0, 1, 3, 2`.
+    the file. If the pictures of packets 0, 3 and 2 of 4 come out, the result is `0, 1, 3, 2`.
 
     Args:
         shown_packets: The packets whose pictures came out, in this order.
         packet_count: Number of packets in the file.
     """
+    # Position -1 means that no picture came out.
     numbers, positions = np.arange(packet_count), np.full(packet_count, -1)
     positions[shown_packets] = np.arange(len(shown_packets))
     latest_with_picture = np.maximum.accumulate(np.where(positions < 0, 0, numbers))
@@ -123,11 +126,14 @@ def _presentation_order(shown_packets: list[int], packet_count: int) -> np.ndarr
 
 
 def timed(packets: Iterable[av.Packet], times: Iterator[int] | None) -> Iterator[av.Packet]:
-    """Give the packets of a stream, with presentation times that replace those of the container.
+    """Set the presentation times of the packets of a stream.
 
     Args:
         packets: The packets, which are changed.
-        times: One time for each packet that has bytes; None: packets keep the times they have.
+        times: A time for each packet that has bytes; None: packets keep their own times.
+
+    Yields:
+        The same packets.
     """
     for packet in packets:
         if times is not None and packet.size:

@@ -1,23 +1,20 @@
-"""Scale and convert only the part of a decoded picture that is kept."""
+"""Cut a window out of a decoded picture, scale it, and convert it to RGB."""
 
 from dataclasses import dataclass
 
-import av
+import av.filter.context
 import numpy as np
-from av.filter import Graph
-from av.filter.context import FilterContext
-from av.video.reformatter import VideoReformatter
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a picture that is kept, in pixels of the file.
+    """A part of a picture, in pixels of the file.
 
     Attributes:
         top: First line.
         left: First column.
-        height: Lines.
-        width: Columns.
+        height: Number of lines.
+        width: Number of columns.
         flipped: Whether left and right are exchanged.
     """
 
@@ -29,13 +26,13 @@ class Window:
 
 
 def turned_back(window: Window, size: tuple[int, int], turns: int) -> Window:
-    """Convert a window of a turned picture to the same part of the picture before it was turned.
+    """Find the window of a picture that shows the same part before the picture is turned.
 
     Args:
-        window: The part of the turned picture. Its `flipped` is dropped: the caller has to flip the
-            picture after turning.
+        window: The part of the turned picture. The result is not flipped: the caller has to flip
+            the picture after turning.
         size: (height, width) of the turned picture.
-        turns: By how many quarter turns clockwise it was turned.
+        turns: Number of quarter turns clockwise.
     """
     top, left, height, width = window.top, window.left, window.height, window.width
     picture_height, picture_width = size
@@ -49,13 +46,14 @@ def turned_back(window: Window, size: tuple[int, int], turns: int) -> Window:
 class PictureConverter:
     """Converts decoded pictures of one stream to RGB, and cuts windows of one size out of them.
 
-    Its tables depend on these sizes, so a converter is kept from clip to clip.
+    Its tables depend on these sizes, so a converter serves many clips.
     """
 
     def __init__(self) -> None:
+        """Make a converter; the first picture sets its sizes."""
         # A new reformatter for each frame would rebuild its tables and start threads.
-        self._reformatter = VideoReformatter()
-        self._crop: FilterContext | None = None
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._crop: av.filter.context.FilterContext | None = None
         # It holds the arguments that the graph of the crop filter was made with.
         self._graph_arguments = ""
 
@@ -74,13 +72,14 @@ class PictureConverter:
         Args:
             frame: The decoded picture.
             into: uint8 RGB [height, width, 3], which is filled.
-            window: The part of the picture, after turning, that is kept; None keeps all.
-            turns: By how many quarter turns clockwise the picture is turned.
+            window: The part of the turned picture; None: the whole picture.
+            turns: Number of quarter turns clockwise of the picture.
         """
         # A turned picture is converted as it lies in the file, and the array is turned afterwards.
         if turns:
             lying = np.empty_like(np.rot90(into, turns), order="C")
             size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+            # Without a window, None is passed on.
             self.write(frame, lying, window and turned_back(window, size, turns))
             upright = np.rot90(lying, -turns)
             into[:] = upright[:, ::-1] if window and window.flipped else upright
@@ -89,11 +88,11 @@ class PictureConverter:
         if window is not None and (window.height, window.width) != (frame.height, frame.width):
             frame = self._cut(frame, window)
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+        # FFmpeg pads each line at its end, so the padding is cut off.
         lines = np.frombuffer(memoryview(rgb.planes[0]), np.uint8).reshape(height, -1)
-        # FFmpeg pads each line at its end.
         picture = lines[:, : 3 * width].reshape(height, width, 3)
         if window is not None and window.flipped:
-            # OpenCV takes 300 MiB of address space, so only those who flip pictures import it.
+            # OpenCV takes 300 MiB of address space, so it is imported only to flip pictures.
             import cv2
 
             # This is thirty times as fast as a slice with a negative step.
@@ -104,23 +103,21 @@ class PictureConverter:
     def _cut(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
         """Cut the window out of a picture, as a frame that shares the memory of the picture."""
         pixel_format = frame.format
-        # Both are the pixels that one chroma sample covers, found from a picture of 16 x 16 pixels.
-        chroma_columns, chroma_rows = (
-            16 // pixel_format.chroma_width(16),
-            16 // pixel_format.chroma_height(16),
-        )
+        # One chroma sample covers this many pixels: 2 and 2 if 16 x 16 pixels have 8 x 8 samples.
+        chroma_columns = 16 // pixel_format.chroma_width(16)
+        chroma_rows = 16 // pixel_format.chroma_height(16)
         # A chroma sample must not be split. swscale takes the lines of an interlaced picture apart,
         # so there a chroma line covers four. RGB has no such samples, so it can be cut anywhere.
         if frame.interlaced_frame or window.left % chroma_columns or window.top % chroma_rows:
             frame = frame.reformat(format="gbrp", threads=1)
-        buffer_text, crop_text = (
+        buffer_text = (
             f"width={frame.width}:height={frame.height}:pix_fmt={frame.format.name}:time_base=1"
-            f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
-            f"w={window.width}:h={window.height}",
+            f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
         )
-        # A graph is made once for pictures of one format. Only the place of its crop changes.
+        crop_text = f"w={window.width}:h={window.height}"
+        # A graph is made once for pictures of one format. Only the position of the crop changes.
         if self._crop is None or self._graph_arguments != buffer_text + crop_text:
-            self._graph, self._graph_arguments = Graph(), buffer_text + crop_text
+            self._graph, self._graph_arguments = av.filter.Graph(), buffer_text + crop_text
             self._graph.threads = 1
             self._crop = self._graph.add("crop", crop_text)
             source, sink = self._graph.add("buffer", buffer_text), self._graph.add("buffersink")
