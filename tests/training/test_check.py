@@ -11,7 +11,7 @@ from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
 from epic100.download.weights import StartWeights
-from epic100.inputs.before_start import LOG, Asked, outlook, run_start_check
+from epic100.inputs.before_start import LOG, Asked, outlooks, run_start_check
 from epic100.inputs.start_check import start_check
 from epic100.settings import TRYING, Annotations, read_settings
 from epic100.training import loop
@@ -70,9 +70,9 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
     # A check of the same settings is answered from the kept screen; the seed does not count.
     assert first.answer() == asked(train={"seed": 7}).answer() == text
     assert not asked(options={"optim_wrapper.optimizer.lr": 0.1}).answer()
-    assert outlook(first).startswith("trains, about ")
+    assert outlooks([first])[0].startswith("trains, about ")
     (tmp_path / "sheet.tsv").write_text("")
-    assert not first.answer() and outlook(first) == "trains; how long: epic100 check"
+    assert not first.answer() and outlooks([first])[0] == "trains; how long: epic100 check"
 
 
 def test_a_check_is_asked_again_if_a_file_changes_that_only_a_default_or_a_base_names(
