@@ -1,8 +1,9 @@
-# EPIC-KITCHENS-100 action recognition: official CSVs and full-length videos -> trained X3D-S ->
-# Codabench submission. This file has only targets and includes; each stage is a file in rules/.
+# EPIC-KITCHENS-100 action recognition: official CSVs and full-length videos become a trained X3D-S,
+# and its Codabench submission. This file has only targets and includes; each stage is a file in
+# rules/.
 from snakemake.utils import min_version
 
-# The tests run this version, which is in the lock.
+# The tests run with this version.
 min_version("9.27")
 
 
@@ -12,8 +13,8 @@ configfile: workflow.source_path("config/config.yaml")
 include: "rules/common.smk"
 include: "rules/videos.smk"
 include: "rules/inputs.smk"
-# This must come before the first rule: Snakemake reads the profile's resources once, and this
-# changes them.
+# This must come before the first rule: it changes the resources of the profile, and Snakemake reads
+# these only once, at the first rule.
 include: "rules/run.smk"
 include: "rules/before_start.smk"
 include: "rules/weights.smk"
@@ -32,7 +33,7 @@ include: "rules/browse.smk"
 include: "rules/timeline.smk"
 
 
-# The model of a run learns from clips, or with `probe:` from tokens that an encoder gives.
+# The model of a run learns from clips, or with `probe:` from the tokens of an encoder.
 if PROBE is None:
 
     include: "rules/train.smk"
@@ -49,7 +50,7 @@ if PROXY:
     include: "rules/proxy.smk"
 
 
-# Only the demo makes videos, and only `download: true` fetches them; else no rule may write one.
+# Only the demo makes videos, and only `download: true` fetches them. Otherwise no rule writes one.
 if MINIKITCHEN:
 
     include: "rules/demo.smk"

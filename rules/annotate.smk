@@ -1,4 +1,4 @@
-# This makes a segment list of an official CSV, in frames of the file, by the sheet's rates.
+# An official CSV becomes a segment list, in frames of the video files, by the sheet's frame rates.
 
 
 rule annotate:

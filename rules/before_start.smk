@@ -1,7 +1,7 @@
-# Before the first job of a run that trains, this asks: can the training work at all?
+# These functions stop a run before its first job if it cannot work; run.smk calls them (`onstart`).
 #
-# The check is no input of the training: a finished model stays valid without it. So run.smk calls
-# it before all jobs (`onstart`).
+# The start check of a training is no input of the training: a finished model stays valid without
+# it.
 
 import time
 from contextlib import contextmanager
@@ -10,23 +10,33 @@ from snakemake.settings.enums import Quietness
 
 from epic100.base.folders import refuse_links, remove_folder
 from epic100.download.weights import fault_of, probe
-from epic100.inputs.before_start import Asked, different, missing_packages, outlook, run_start_check
+from epic100.inputs.before_start import Asked, different, missing_packages
+from epic100.inputs.before_start import outlooks, run_start_check
 
 
 def asked_of(run):
-    """The settings and files of a run that its start check needs."""
+    """The question of a run's start check: its settings and files."""
     return Asked.of(CONFIG, run, HERE, remote=not workflow.local_exec)
 
 
+@functools.cache
+def outlook_by_run():
+    """For each run of the config: whether it trains, and how long, or takes a finished model.
+
+    Snakemake asks for one run after the other, but one process answers for all of them."""
+    runs = [run for run, (_, fault) in START_WEIGHTS.items() if not fault]
+    return dict(zip(runs, outlooks([asked_of(run) for run in runs]), strict=True))
+
+
 def outlook_of(wildcards):
-    """The end of the training's message in a dry run: whether it trains or takes a finished model.
+    """The end of the training's message in a dry run, as `: trains, about 3 hours`.
 
     It is "" in other calls, since the answer needs a look at files."""
     if not (workflow.is_main_process and workflow.dryrun):
         return ""
     if any(job.rule.name in ("clean", "trainval") for job in workflow.dag.needrun_jobs()):
         return ": trains, if no finished model is of the lists that are made before"
-    return f": {outlook(asked_of(wildcards.get('run')))}"
+    return f": {outlook_by_run()[wildcards.get('run')]}"
 
 
 @contextmanager
@@ -47,23 +57,25 @@ def refuse_links_of_others():
     Snakemake would remove the file behind the link before a job could look."""
     jobs = list(workflow.dag.needrun_jobs())
     files = [file for job in jobs for file in (*job.output, *job.log, job.benchmark) if file]
-    refuse_links(map(os.path.dirname, files))
+    refuse_links(os.path.dirname(file) for file in files)
 
 
 def refuse_missing_videos_and_weights():
     """Stop a run that reads videos, but has none, or that trains, but whose start weights are wrong
     or cannot be fetched."""
-    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if "weights" in jobs:
+    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if "weights" in planned:
         for weights, _ in TO_FETCH.values():
             probe(weights)
-    if "train" in jobs:
+    if "train" in planned:
         for weights, _ in START_WEIGHTS.values():
             if weights and not weights.is_to_come and (fault := fault_of(weights)):
                 raise EpicError(fault)
+    readers = {"scan", "proxy"}
     # With small copies, only the scan and the copying read the videos themselves.
-    readers = {"scan", "proxy"} | (set() if PROXY else PREDICTING | {"train", "clips"})
-    if readers & jobs and NO_VIDEOS:
+    if not PROXY:
+        readers |= PREDICTING | {"train", "clips"}
+    if readers & planned and NO_VIDEOS:
         raise EpicError(NO_VIDEOS)
 
 
@@ -89,7 +101,7 @@ def refuse_other_encoders():
 
 
 def forget_scans_to_repeat():
-    """Remove the kept results of scans that `-R` asks for, so that these decode the files again."""
+    """Remove the cached results of scans that `-R` repeats, so that these decode the files again."""
     for job in workflow.dag.needrun_jobs():
         if job.rule.name == "scan" and workflow.dag.reason(job).forced:
             remove_folder(f"results/scan/cache/{job.wildcards.participant}")
@@ -105,7 +117,7 @@ def refuse_hopeless_training():
         logger.info("Start check: left to the training job, whose packages are not here")
         return
     for asked in different([asked_of(job.wildcards_dict.get("run")) for job in trainings]):
-        # The answer of an earlier check is kept.
+        # An earlier check of the same settings and files has passed.
         if asked.answer():
             continue
         logger.info("Start check: the whole way once with these settings, before the first job")

@@ -1,10 +1,10 @@
-# This makes a folder to look at in a browser: segments, predictions, clips, timelines. No other
-# rule needs it. Timelines that were made are shown, and kept up to date; none is made for it. With
-# `browse: runs:` the page is of these runs, and belongs to none of them.
+# This makes a page for a browser: segments, predictions, clips, timelines. No other rule needs it.
+# It shows the timelines that exist, and makes only outdated ones again. With `browse: runs:` the
+# page is of these runs, and is in the folder of none of them.
 
 from epic100.settings.config import DEFAULT
 
-SHOWN = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
+SHOWN_SPLITS = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
 SHOWN_RUNS = [None if run == DEFAULT else run for run in CONFIG.browse.runs]
 SHOWN_HOMES = [home_of(run) for run in SHOWN_RUNS] or [HOME]
 SHOWN_ARE_OWN = [run in (SWEEP or [CONFIG.run]) for run in SHOWN_RUNS] or [True]
@@ -14,7 +14,7 @@ rule browse:
     input:
         **OFFICIAL_LISTS,
         **CLASS_LISTS,
-        annotations=[ANNOTATIONS[split] for split in SHOWN],
+        annotations=[ANNOTATIONS[split] for split in SHOWN_SPLITS],
         csvs=NAME_FILES["csvs"],
         pins=ANNOTATION_SHEET,
         sheet=SHEET,
@@ -24,7 +24,7 @@ rule browse:
         clips="results/clips/val/list.txt",
         timelines=made_or_asked(
             [] if MODELS else [f"{home}/timeline" for home in SHOWN_HOMES],
-            [video.video_id for video in VIDEOS if video.split in SHOWN],
+            [video.video_id for video in VIDEOS if video.split in SHOWN_SPLITS],
         ),
     output:
         html=f"{'results' if SHOWN_RUNS else HOME}/browse/index.html",
@@ -37,12 +37,12 @@ rule browse:
         runtime=15,
     params:
         settings=CONFIG.only(*READING, "annotations.name", "browse.max_mb", "export.reduce"),
-        splits=SHOWN,
+        splits=SHOWN_SPLITS,
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],
         names=lambda wildcards: CONFIG.browse.runs or [wildcards.get("run", CONFIG.run or "")],
         homes=lambda wildcards: [home.format(run=wildcards.get("run")) for home in SHOWN_HOMES],
         own=SHOWN_ARE_OWN,
-        place=lambda wildcards, input: VIDEO_PLACE,
+        place=unrecorded(VIDEO_PLACE),
     message:
         "Page to look at: {output.html}"
     script:

@@ -11,11 +11,7 @@ rule clean:
         **{split: f"results/clean/{split}.txt" for split in ANNOTATIONS},
         pairs="results/clean/pairs.tsv",
         salvage="results/clean/salvage.tsv",
-        dropped=report(
-            "results/clean/dropped.tsv",
-            category="Tables",
-            labels={"table": "dropped segments"},
-        ),
+        dropped=table("results/clean/dropped.tsv", "dropped segments"),
     log:
         "results/logs/clean.log",
     conda:

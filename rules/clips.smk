@@ -1,5 +1,6 @@
-# This makes a file for each segment of a clean list, and the list of them that MMAction2 reads. No
-# other rule needs them. They are no outputs, as with copies: a clip of the same frames is kept.
+# These rules make a video file for each segment of a clean list, and the list of them that
+# MMAction2 reads. No other rule needs them. The files are no outputs, since Snakemake would remove
+# them before the job runs again, and a clip of the same frames is kept.
 
 
 rule clips:
@@ -23,7 +24,7 @@ rule clips:
         ),
     params:
         function="epic100.proxy.precut:cut_participant",
-        root=lambda wildcards, input: CLIP_ROOT,
+        root=unrecorded(CLIP_ROOT),
         settings=CONFIG.only("clips", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant, wildcards.split),
     message:

@@ -1,4 +1,5 @@
-# Several rules need these facts of the config. videos.smk has those of the video sheet.
+# This reads the config, and names the paths and settings that several rules use. videos.smk does
+# the same for the video sheet.
 
 import functools
 import importlib.util
@@ -33,8 +34,8 @@ from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, fin
 from epic100.segments.pairs import pairs_path
 from epic100.settings import READING, SHOWING, home_of, read_settings
 
-# This workflow's own folder, also when another workflow uses it as a module. If its files come
-# directly from a repository's host, it is the folder of the installed package.
+# The folder of this workflow, also when another workflow uses it as a module. If Snakemake reads
+# the rules from a repository's host, it is the folder of the installed package.
 HERE = Path(str(workflow.current_basedir)).parent
 if not HERE.is_dir():
     HERE = ROOT
@@ -45,8 +46,8 @@ PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
 keep_private()
 if workflow.is_main_process and (warning := look_at_folder(os.getcwd())):
     logger.warning(warning)
-# The variable is for envs/epic100.post-deploy.sh, which Snakemake copies to another folder before
-# it runs it.
+# The script envs/epic100.post-deploy.sh reads this variable, since Snakemake runs a copy of it in
+# another folder.
 os.environ.update(EPIC100_ROOT=str(HERE))
 
 # An option is `--configfile A` or `--configfile=A`.
@@ -60,16 +61,17 @@ if sum(word.split("=")[0] in ("--configfile", "--configfiles") for word in sys.a
 @functools.cache
 def options():
     """The options of this call, by Snakemake's own parser; none if another program called it."""
+    # The parser prints an error and exits at words of another program.
     with suppress(SystemExit), redirect_stderr(io.StringIO()):
         return get_argument_parser().parse_args(sys.argv[1:])
     return Namespace()
 
 
 def shipped(path):
-    """The input for a file that the config names, which may ship with the workflow.
+    """The input for a file that the config names: of the working folder, or else of this workflow.
 
-    Snakemake records a file that ships by its name and its content, not by its path and time. So
-    a checkout that is moved, copied or made anew plans nothing again."""
+    Snakemake records a file of this workflow by its name and its content, not by its path and time.
+    So a checkout that is moved, copied or made anew plans nothing again."""
     existing = existing_path(path, HERE)
     if existing == path:
         return path
@@ -81,7 +83,7 @@ MINIKITCHEN = CONFIG.minikitchen
 DOWNLOAD = CONFIG.videos.download
 DOWNLOAD_ANNOTATIONS = CONFIG.annotations.download
 
-# The trained parts of a run go here; with a sweep, {run} is one of its names.
+# The folder of what a run trains and predicts; with a sweep, its name has the wildcard {run}.
 HOME = CONFIG.home
 SWEEP = CONFIG.runs
 # With a probe, the model of this run learns from the features of another one.
@@ -89,10 +91,11 @@ PROBE = CONFIG.probe
 FEATURES = f"{HOME if PROBE is None else home_of(PROBE.of)}/features"
 # A probe sees clips through this folder of Hugging Face; None means where it was in training.
 PROBE_ENCODER = CONFIG.predict.encoder or (CONFIG.features.path if PROBE else None)
-# Several models predict if the config averages their predictions. Otherwise one model does, the one
-# that the config names, or else the one that this run trains.
+# Several models predict if the config averages their predictions. Otherwise one model does: the one
+# that the config names, or else the one that this run trains. A probe is always trained by the run.
 MODELS = CONFIG.predict.models
-MODEL = MODELS or PROBE is None and CONFIG.predict.model or f"{HOME}/model.pth"
+NAMED_MODEL = CONFIG.predict.model if PROBE is None else None
+MODEL = MODELS or NAMED_MODEL or f"{HOME}/model.pth"
 TRAINED_HERE = CONFIG.trains
 
 # Clips are read from the small copies (proxies) if the config sets them, else from the originals.
@@ -104,14 +107,14 @@ CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 SPLITS = {split: getattr(CONFIG.annotations, split) for split in ("train", "val", "test")}
 ANNOTATIONS = {split: path for split, path in SPLITS.items() if path is not None}
 EVALUATE = CONFIG.evaluate.model_dump()
-# The annotations need not be there when a rule makes them.
-MADE = bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS)
-OFFICIAL_LISTS = find_lists(ANNOTATIONS["val"], EVALUATE, to_be_made=MADE)
+# If a rule makes the annotations, they need not be there yet.
+ANNOTATIONS_ARE_MADE = bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS)
+OFFICIAL_LISTS = find_lists(ANNOTATIONS["val"], EVALUATE, to_be_made=ANNOTATIONS_ARE_MADE)
 CLASS_LISTS = find_lists(
     ANNOTATIONS["val"], EVALUATE, to_be_made=DOWNLOAD_ANNOTATIONS, lists=CLASS_LIST_FILES
 )
 OFFICIAL = CONFIG.annotations.format == "official"
-# The names of classes are in the official CSVs, or else in lists of classes.
+# The files with names of classes: the official CSVs, or else lists of classes.
 NAME_FILES = {
     "csvs": [ANNOTATIONS["train"], ANNOTATIONS["val"]] if OFFICIAL else [],
     "lists": CLASS_LISTS,
@@ -119,7 +122,7 @@ NAME_FILES = {
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS, **CLASS_LISTS}
 ANNOTATION_SHEET = shipped(CONFIG.annotations.sheet)
 
-# The model learns from this list.
+# The list of segments that the model learns from.
 CLEAN_LIST = f"results/clean/{CONFIG.train.split}.txt"
 PAIRS = pairs_path("results", CONFIG.train.split)
 
@@ -129,6 +132,13 @@ wildcard_constraints:
     video="[A-Za-z0-9][A-Za-z0-9_-]*",
     split="train|val|test",
     run="|".join(map(re.escape, SWEEP)) or "[^/]+",
+
+
+def unrecorded(value):
+    """A parameter that Snakemake does not record, so that another value repeats no job.
+
+    Snakemake records no parameter whose function takes `input`."""
+    return lambda wildcards, input: value
 
 
 def config_of(wildcards):

@@ -1,5 +1,5 @@
-# This shows all finished runs side by side. Those of other configs are shown as they are: no run
-# is made again by a config that is not its own.
+# This shows all finished runs side by side. Runs of other configs are shown as they are, since only
+# the config of a run may make it again.
 
 from epic100.base.disk import digest
 from epic100.settings import runs_to_compare

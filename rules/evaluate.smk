@@ -14,11 +14,7 @@ rule evaluate:
         dropped="results/clean/dropped.tsv",
     output:
         metrics=f"{HOME}/metrics.json",
-        summary=report(
-            f"{HOME}/summary.txt",
-            category="Tables",
-            labels={"table": "summary"},
-        ),
+        summary=table(f"{HOME}/summary.txt", "summary"),
     log:
         f"{HOME}/logs/evaluate.log",
     conda:

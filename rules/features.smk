@@ -31,8 +31,8 @@ rule features:
         runtime="12h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=lambda wildcards, input: CLIP_ROOT,
-        encoder=lambda wildcards, input: CONFIG.features.path,
+        root=unrecorded(CLIP_ROOT),
+        encoder=unrecorded(CONFIG.features.path),
         settings=CONFIG.only("features", *SHOWING),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
@@ -60,8 +60,8 @@ rule tokens:
         runtime="12h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=lambda wildcards, input: CLIP_ROOT,
-        encoder=lambda wildcards, input: CONFIG.features.path,
+        root=unrecorded(CLIP_ROOT),
+        encoder=unrecorded(CONFIG.features.path),
         settings=CONFIG.only("features", *SHOWING),
     message:
         f"Tokens of the segments of {{wildcards.split}}, by {ENCODER}"

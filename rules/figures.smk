@@ -61,11 +61,7 @@ rule figures_results:
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:
         examples=f"{HOME}/figures/results/examples.json",
-        classes=report(
-            f"{HOME}/figures/results/per_class.tsv",
-            category="Tables",
-            labels={"table": "every class"},
-        ),
+        classes=table(f"{HOME}/figures/results/per_class.tsv", "every class"),
     log:
         f"{HOME}/logs/figures/results.log",
     conda:
@@ -74,7 +70,7 @@ rule figures_results:
         mem_mb=4000,
         runtime=15,
     params:
-        root=lambda wildcards, input: CLIP_ROOT,
+        root=unrecorded(CLIP_ROOT),
         settings=CONFIG.only("export.reduce", "annotations.format"),
         class_lists=list(CLASS_LISTS),
     message:

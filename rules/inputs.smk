@@ -1,4 +1,4 @@
-# This says which files a job reads, where that takes more than a line.
+# These functions give the input files of jobs, where that takes more than a line.
 
 from epic100.download.weights import start_weights
 from epic100.settings import runs_to_compare
@@ -13,7 +13,7 @@ def annotations_of(wildcards):
             f"`annotations: {wildcards.split}:`"
         )
     path = ANNOTATIONS[wildcards.split]
-    if not (MADE or os.path.exists(path)):
+    if not (ANNOTATIONS_ARE_MADE or os.path.exists(path)):
         raise WorkflowError(
             f"{path}: no such file; expected the CSV of `annotations: {wildcards.split}:`; put it "
             "there, or set `annotations: {download: true}`"
@@ -27,6 +27,11 @@ def figure(topic, name):
     return f"{folder}/figures/{topic}/{name}.svg"
 
 
+def table(path, label):
+    """An output that Snakemake's own report shows among its tables, under this label."""
+    return report(path, category="Tables", labels={"table": label})
+
+
 def exported_split(kind):
     """The split of submission.pt or submission.zip: the one in the config, else val for `pt`, and
     test for `zip` if the config has a test CSV."""
@@ -35,7 +40,7 @@ def exported_split(kind):
 
 
 def refuse_average(wildcards):
-    """Raise, as the input of a rule that uses one model where the config has several."""
+    """Raise an error; it is the input function of rules for one model if the config has several."""
     raise WorkflowError(
         f"timelines and features are made with one model, and the config has {len(MODELS)} in "
         "`predict: models:`, whose average is of segments only; set `predict: {models: [], model: "
@@ -83,12 +88,12 @@ def predictions_shown(wildcards):
 
 
 def timelines_of(split):
-    """An input function: timelines of the videos of a split that are there and not unreadable.
+    """An input function for the timelines of a split, of all videos on disk that are readable.
 
-    A video that is not scanned yet counts as readable."""
+    A video without a scan counts as readable."""
 
     def paths(wildcards):
-        # It needs NumPy, which a Snakemake without the package may not have.
+        # This module needs NumPy, which a Snakemake without the package may not have.
         from epic100.video.scan_table import read_scan_table
 
         tables = [f"results/scan/{participant}.tsv" for participant in PARTICIPANTS]
@@ -106,34 +111,33 @@ def timelines_of(split):
 
 
 def made_or_asked(folders, names):
-    """An input function: tables `FOLDER/NAME.tsv` that are there or are asked for in this call.
+    """An input function for the tables `FOLDER/NAME.tsv` that exist or are targets of this call.
 
-    A missing table is then no reason to make it."""
+    So a missing table is not made just because a rule could read it."""
 
     def tables(wildcards):
         targets = {os.path.normpath(target) for target in workflow.dag_settings.targets}
         # The job of a table also makes `.json`, `.vtt` and `.activitynet.json` beside it.
-        asked = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", target) for target in targets}
+        tables_of_targets = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", path) for path in targets}
         paths = [
             f"{folder.format(run=wildcards.get('run'))}/{name}.tsv"
             for folder in folders
             for name in names
         ]
-        return [path for path in paths if path in asked or os.path.isfile(path)]
+        return [path for path in paths if path in tables_of_targets or os.path.isfile(path)]
 
     return tables
 
 
-# Each run has its weights or None, and the error if they cannot be known, or "". This is an error
-# only for a call that trains.
+# For each run the start weights, or None for random ones, and an error message, or "". A message
+# stops only a call that trains.
 START_WEIGHTS = {}
 for run, section in (SWEEP or {None: CONFIG.train}).items():
     try:
-        START_WEIGHTS[run] = start_weights(section, existing_path(section.config, HERE)), ""
+        START_WEIGHTS[run] = (start_weights(section, existing_path(section.config, HERE)), "")
     except EpicError as error:
-        START_WEIGHTS[run] = None, str(error)
-# The keys are the paths of weights to download, the values have the weights and a run that starts
-# from them.
+        START_WEIGHTS[run] = (None, str(error))
+# For each path to download the start weights and one of the runs that start from them.
 TO_FETCH = {
     weights.path: (weights, run)
     for run, (weights, _) in START_WEIGHTS.items()
@@ -144,7 +148,7 @@ WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"
 
 
 def weights_to_train_from(wildcards):
-    """The file of weights from which a run's training starts; [] for random weights."""
+    """The file of a run's start weights, in a list; [] for random weights."""
     weights, fault = START_WEIGHTS[wildcards.get("run")]
     if weights and not (weights.is_url or os.path.exists(weights.path)):
         fault = (
@@ -159,16 +163,16 @@ def weights_to_train_from(wildcards):
 def decoder_memory(wildcards, threads):
     """The memory of a job, in MB, that runs a decoder per thread.
 
-    Each decoder gets what `scan: memory_mib:` allows, so a file that asks for more is a fault of this
-    file before the job is killed for it."""
+    A decoder may take `scan: memory_mib:`, by default 3000. It fails with an error if a file needs
+    more, before the kernel kills the whole job. The job itself needs 1000 more."""
     return 1000 + threads * (CONFIG.scan.memory_mib or 3000)
 
 
 def states_of(wildcards):
-    """Size and time of each video file of a participant, as a parameter of the job.
+    """Size and time of each video file of a participant, as `123456 1700000000000000000`, or "".
 
-    So a changed file causes a new scan. Snakemake itself notices a newer file, but not one that
-    `rsync --times` replaced, nor one that is gone and that a rule could make."""
+    With this parameter a changed file causes a new scan. Snakemake itself notices a newer file, but
+    not one that `rsync --times` replaced, nor a missing one that a rule could make."""
     paths = [FILES[video.path()] for video in videos_of(wildcards.participant)]
     states = [path.stat() if path.exists() else None for path in paths]
     return [f"{state.st_size} {state.st_mtime_ns}" if state else "" for state in states]

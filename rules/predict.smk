@@ -51,8 +51,8 @@ rule predict:
         runtime="4h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=lambda wildcards, input: CLIP_ROOT,
-        encoder=lambda wildcards, input: PROBE_ENCODER,
+        root=unrecorded(CLIP_ROOT),
+        encoder=unrecorded(PROBE_ENCODER),
         settings=CONFIG.only(*SHOWING),
     message:
         "Predict {wildcards.split} with {input.model}"

@@ -25,9 +25,9 @@ rule probe_train:
         gpu=int(PROBE is not None and PROBE.device == "cuda"),
     params:
         settings=CONFIG.only("probe", "train.split", "classes"),
-        # Snakemake records no parameter that takes `input`: new names alone must not train again.
-        names=lambda wildcards, input: NAME_FILES,
-        encoder=lambda wildcards, input: CONFIG.features.path,
+        # New names of classes alone must not train again.
+        names=unrecorded(NAME_FILES),
+        encoder=unrecorded(CONFIG.features.path),
     message:
         f"Train a probe on {{input.segments}} with the tokens in {FEATURES}"
     script:

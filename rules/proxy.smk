@@ -25,7 +25,7 @@ rule proxy:
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:
         function="epic100.proxy.copies:make_proxies",
-        root=lambda wildcards, input: VIDEO_PLACE,
+        root=unrecorded(VIDEO_PLACE),
         copies=lambda wildcards: CLIP_ROOT,
         settings=CONFIG.only("videos.proxy", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),

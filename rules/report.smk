@@ -15,16 +15,9 @@ if TRAINED_HERE or PROBE is not None:
     # It is made first, so that the report can link it.
     TRAINING_FILES["card"] = f"{HOME}/model_card.md"
 
-SHOWN_SETTINGS = {
-    "classes",
-    "participants",
-    "clean",
-    "train",
-    "features",
-    "probe",
-    "predict",
-    "export",
-}
+# The sections of the config that the report shows.
+SHOWN_SETTINGS = {"classes", "participants", "clean", "train", "features", "probe", "predict"}
+SHOWN_SETTINGS |= {"export"}
 
 
 rule report:

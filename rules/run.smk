@@ -1,7 +1,7 @@
-# This file has the handlers that Snakemake calls before the first job of a run and after the last.
+# These are the handlers that Snakemake calls before the first job of a run and after the last one.
 #
-# A run holds its folder (epic100.base.hold). Its scheduler tells which jobs a killed run left, and
-# what a job was granted (epic100.base.scheduler).
+# A run holds its folder, so that no other run writes there (epic100.base.hold). Its scheduler lists
+# the jobs that a killed run has left (epic100.base.scheduler).
 
 import signal
 import sys
@@ -20,34 +20,43 @@ HOLD = Hold(Path.cwd(), logger.warning)
 def settle_resources():
     """Merge the resources that the profile and the command line set, in place of Snakemake.
 
-    Snakemake forgets all resources of a profile once the command line has `--set-resources`.
+    Snakemake ignores all resources of a profile if the command line has `--set-resources`.
     """
     overwritten = workflow.resource_settings.overwrite_resources
-    of_call, of_profile = getattr(options(), "set_resources", None) or {}, overwritten
+    of_profile = overwritten
+    of_call = getattr(options(), "set_resources", None) or {}
     if of_call:
-        # The parser reads the resources of the profile alone if it parses no words of the call.
+        # The parser reads only the resources of the profile if it parses no words of the call.
         with chdir(workflow.rundir):
             profile_parser = get_argument_parser(options().profile or [])
             of_profile = profile_parser.parse_args([]).set_resources or {}
-    # A rule that the config keeps on the CPU gets the profile's resources for that case. The
-    # profile has a probe on the CPU.
-    rules_of_section = {"train": ["train"], "predict": PREDICTING}
-    on_cpu = [section for section in rules_of_section if getattr(CONFIG, section).gpus_to_ask == 0]
-    entries = {
-        name: f"{section}_on_cpu" for section in on_cpu for name in rules_of_section[section]
-    }
-    if PROBE is not None and PROBE.device == "cuda":
-        entries["probe_train"] = "predict"
-    profile_resources, call_resources = (
-        {name: dict(resources.items()) for name, resources in by_rule.items()}
-        for by_rule in (of_profile, of_call)
-    )
-    # Snakemake keeps this dictionary, so it is changed in place.
+    merged = settled(plain_resources(of_profile), plain_resources(of_call), entries_of_rules())
+    # Snakemake keeps this dictionary, so its content is replaced.
     overwritten.clear()
-    for rule, resources in settled(profile_resources, call_resources, entries).items():
+    for rule, resources in merged.items():
         overwritten[rule] = Resources({})
         for name, value in resources.items():
             overwritten[rule][name] = value
+
+
+def plain_resources(by_rule):
+    """Snakemake's resources of each rule as plain dictionaries."""
+    return {rule: dict(resources.items()) for rule, resources in by_rule.items()}
+
+
+def entries_of_rules():
+    """The entry of the profile for each rule that does not take the entry of its own name.
+
+    A rule that the config keeps on the CPU takes `train_on_cpu` or `predict_on_cpu`. The entry of a
+    probe is for the CPU, so a probe on a GPU takes that of `predict`."""
+    entries = {}
+    if CONFIG.train.gpus_to_ask == 0:
+        entries["train"] = "train_on_cpu"
+    if CONFIG.predict.gpus_to_ask == 0:
+        entries |= dict.fromkeys(PREDICTING, "predict_on_cpu")
+    if PROBE is not None and PROBE.device == "cuda":
+        entries["probe_train"] = "predict"
+    return entries
 
 
 def without_retries():
@@ -65,17 +74,17 @@ if workflow.is_main_process:
     settle_resources()
     HOLD.clear_locks()
 else:
-    # The signal before a time limit goes to every process of a job, and would kill this one.
-    # The process that it is for (train) handles it itself.
+    # The signal before a time limit goes to every process of a job, and would kill this one. The
+    # training has a handler of its own.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     end_if_not_newest()
 
 
 onstart:
-    # Outputs are complete or absent. A job that fails late must not remove those of a newer one.
+    # Outputs are complete or absent. A job that fails must not remove those that a newer job has made.
     workflow.execution_settings.keep_incomplete = True
     if workflow.is_main_process and not workflow.touch:
-        executor, settings = workflow.scheduler._executor, workflow.executor_settings
+        executor = workflow.scheduler._executor
         with errors_stop_the_run():
             if " " in sys.executable:
                 raise EpicError(
@@ -88,7 +97,8 @@ onstart:
             write_record("results" if SWEEP else HOME, RECORD)
             # An executor without `adopt` takes over none of the jobs that a killed run has left.
             adopt = getattr(executor, "adopt", lambda scheduler, leftovers: leftovers)
-            HOLD.take(adopt, cancels=getattr(settings, "leftovers", "") == "cancel")
+            leftovers = getattr(workflow.executor_settings, "leftovers", "")
+            HOLD.take(adopt, cancels=leftovers == "cancel")
             refuse_hopeless_training()
         forget_scans_to_repeat()
         if workflow.executor_plugin.common_settings.local_exec:
@@ -105,9 +115,10 @@ onerror:
     HOLD.end()
 
 
-# Snakemake calls only the handlers of its main Snakefile, and the one by snakedeploy does not call
-# ours. If this is a module and the Snakefile around it has its own handlers, these must call
-# `epic100.onstart()` etc.
+# Snakemake calls only the handlers of its main Snakefile. If this workflow is used as a module, its
+# handlers become those of the main Snakefile here. Handlers that the main Snakefile defines itself
+# come later, so these must call `epic100.onstart()` etc.
 if not workflow.modifier.is_main_snakefile():
+    # The default argument keeps the handler of this turn of the loop.
     for handler in ("onstart", "onsuccess", "onerror"):
         setattr(workflow, f"_{handler}", lambda log, own=globals()[handler]: own())

@@ -7,11 +7,7 @@ rule scan:
     input:
         videos=files_of,
     output:
-        table=report(
-            "results/scan/{participant}.tsv",
-            category="Tables",
-            labels={"table": "scan of {participant}"},
-        ),
+        table=table("results/scan/{participant}.tsv", "scan of {participant}"),
         index="results/scan/{participant}.index.npz",
     log:
         "results/logs/scan/{participant}.log",
@@ -26,8 +22,8 @@ rule scan:
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:
-        # Snakemake records no parameter that takes `input`: the names of inputs have the root.
-        root=lambda wildcards, input: VIDEO_PLACE,
+        # The recorded names of the inputs have the root already.
+        root=unrecorded(VIDEO_PLACE),
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
         states=states_of,

@@ -1,5 +1,5 @@
-# A target that nothing makes is refused with the nearest name. This is included last, so all rules
-# are known.
+# A target that no rule makes is refused, with the nearest name that is one. This file is included
+# last, so that all rules are known.
 
 from epic100.base.names import did_you_mean
 from epic100.cli.program import COMMANDS
@@ -36,7 +36,7 @@ def hint_for(target, rules):
 def results_of(rules):
     """The paths of all files that rules can make, for every participant, split, run and video."""
     files = [str(path) for rule in rules for path in rule.output]
-    # A wildcard with a pattern, as `{kind,pt|zip}`, becomes `{kind}`.
+    # For `expand`, a wildcard with a pattern, as `{kind,pt|zip}`, becomes `{kind}`.
     files = [re.sub(r"{(\w+),[^}]*}", r"{\1}", path) for path in files]
     values = {"kind": ["pt", "zip"], "participant": CHOSEN, "split": ANNOTATIONS, "run": SWEEP}
     video_ids = [video.video_id for video in VIDEOS]

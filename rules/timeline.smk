@@ -1,11 +1,11 @@
-# This shows what the trained model sees in a whole video of the sheet. No other rule needs it. For
-# any other video file, `epic100 predict` does the same.
+# A timeline has the actions that the trained model predicts along a whole video of the sheet. No
+# other rule needs it. For any other video file, `epic100 predict` makes one.
 
 BACKGROUND = f"{HOME}/background.json"
 
 
-# It learns from gaps of train where nothing happens; only its threshold is of val. So the model
-# does not depend on it.
+# The background model learns from gaps between segments of train; its threshold is chosen on val.
+# The recognizer itself does not depend on it.
 rule background:
     input:
         model=ONE_MODEL,
@@ -29,8 +29,8 @@ rule background:
         runtime="4h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=lambda wildcards, input: CLIP_ROOT,
-        encoder=lambda wildcards, input: PROBE_ENCODER,
+        root=unrecorded(CLIP_ROOT),
+        encoder=unrecorded(PROBE_ENCODER),
         settings=CONFIG.only(*SHOWING),
     message:
         "Learn from gaps of {input.train} where nothing happens"
@@ -63,8 +63,8 @@ rule timeline:
         runtime="4h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=lambda wildcards, input: CLIP_ROOT,
-        encoder=lambda wildcards, input: PROBE_ENCODER,
+        root=unrecorded(CLIP_ROOT),
+        encoder=unrecorded(PROBE_ENCODER),
         participant=lambda wildcards: video_on_request(wildcards).participant_id,
         settings=CONFIG.only("timeline", *SHOWING),
     message:

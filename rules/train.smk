@@ -1,5 +1,5 @@
 # This trains the recognizer. Checkpoints are in results/work_dirs and are never outputs: Snakemake
-# removes the outputs of a job that fails, but a long training must survive its failures.
+# removes the outputs of a job that fails, but the next attempt must resume from the checkpoints.
 
 
 rule train:
@@ -26,10 +26,10 @@ rule train:
         runtime="12h",
         gpu=CONFIG.train.gpus_to_ask,
     params:
-        root=lambda wildcards, input: CLIP_ROOT,
+        root=unrecorded(CLIP_ROOT),
         settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
-        # Snakemake records no parameter that takes `input`: new names alone must not train again.
-        names=lambda wildcards, input: NAME_FILES,
+        # New names of classes alone must not train again.
+        names=unrecorded(NAME_FILES),
         outlook=lambda wildcards, input: outlook_of(wildcards),
     message:
         f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}{{params.outlook}}"

@@ -1,5 +1,5 @@
-# These rules compare videos and annotations with the checksums in their sheets. The scan has the
-# checksums of the videos.
+# These rules compare videos and annotations with the checksums in their sheets. The scan computes
+# the checksums of the videos.
 
 
 rule videos_ok:

@@ -10,7 +10,7 @@ SHEET = shipped(CONFIG.videos.sheet)
 ARCHIVE = find_archive(CONFIG, HERE)
 VIDEOS, CHOSEN, FILES = ARCHIVE.videos, ARCHIVE.chosen, ARCHIVE.files
 
-# A run begins with one reading of all its inputs; its jobs use what it has read.
+# The main process reads and checks all inputs once, before any job.
 INPUT_FILES = InputFiles.of(CONFIG, HERE)
 INPUTS = read_inputs(CONFIG, INPUT_FILES, ARCHIVE) if workflow.is_main_process else []
 if wrong := [line.words for line in INPUTS if line.state == WRONG]:
@@ -30,7 +30,7 @@ if NO_VIDEOS:
 
 
 def videos_of(participant, split=None):
-    """The sheet's rows of one participant, of all splits or of one."""
+    """The videos of one participant in the sheet, of all splits or of one."""
     videos = [video for video in VIDEOS if video.participant_id == participant]
     if not videos:
         participants = dict.fromkeys(video.participant_id for video in VIDEOS)
@@ -42,7 +42,7 @@ def videos_of(participant, split=None):
 
 
 def rows_of(participant, split=None):
-    """The sheet's rows of a participant's videos, as job parameters.
+    """A participant's rows of the sheet as dictionaries, which are parameters of a job.
 
     They have no urls, since Snakemake's report shows parameters."""
     return [
@@ -52,12 +52,12 @@ def rows_of(participant, split=None):
 
 
 def video_at(wildcards):
-    """The sheet's row of the video that a job makes or downloads."""
+    """The video of the sheet that a job makes or downloads."""
     return next(video for video in VIDEOS if video.video_id == wildcards.video_id)
 
 
 def video_on_request(wildcards):
-    """The sheet's row of the video whose timeline is asked for."""
+    """The video of the sheet whose timeline is made."""
     for video in VIDEOS:
         if video.video_id == wildcards.video:
             return video
@@ -75,20 +75,21 @@ def is_or_will_be_there(video):
 
 
 def is_to_come(video):
-    """Whether the video will be downloaded. A file at its path is kept, and so is a broken link."""
+    """Whether the video will be downloaded: not if its path has a file, or a broken link."""
     return DOWNLOAD and video.url != "" and not os.path.lexists(FILES[video.path()])
 
 
 def files_of(wildcards):
-    """The video files of a participant that can be scanned.
+    """The video files of a participant that exist or will be made.
 
-    A missing video is no input, so it breaks no DAG; a row of the scan table says so."""
+    Any other video is no input, so that Snakemake does not refuse the job; the scan table has a row
+    `missing` for it."""
     videos = filter(is_or_will_be_there, videos_of(wildcards.participant))
     return [input_of(video) for video in videos]
 
 
 def input_of(video):
-    """The input for a video's file, wherever the archive has it.
+    """The input for a video's file, in whatever layout of the archive.
 
     Snakemake records the path of the usual layout, so a file that is moved to another layout plans
     nothing again."""
@@ -102,11 +103,11 @@ def hours_of(participant, split=None):
     return seconds / 3600
 
 
+NEEDED = ARCHIVE.needed
+# The ids of videos that are on disk, or will be made or downloaded.
+ON_DISK = {video.video_id for video in filter(is_or_will_be_there, NEEDED)}
 # In a partial archive, participants without any video get no job. If there is no video at all, the
 # whole run is planned, so that it can be inspected before the data is there.
-NEEDED = ARCHIVE.needed
-# This includes videos that will be made or downloaded.
-ON_DISK = {video.video_id for video in filter(is_or_will_be_there, NEEDED)}
 PARTICIPANTS = [
     name
     for name in CHOSEN

@@ -1,7 +1,7 @@
-# The weights that training starts from are fetched once, where `snakemake` runs, tried with the
-# start check, and kept.
+# The start weights of trainings are fetched once, where `snakemake` runs, and tried with the start
+# check.
 #
-# An existing file is not a rule's output, as with videos: Snakemake would remove it before a job.
+# An existing file is no output of a rule, as with videos: Snakemake would remove it before a job.
 
 if TO_FETCH:
 

@@ -1,5 +1,4 @@
-"""Each test on Slurm begins with an empty queue and with every daemon and node at work; several
-look at one run of the whole DAG."""
+"""Fixtures of the tests on Slurm: an empty queue for each test, and runs which tests share."""
 
 import shutil
 
@@ -11,12 +10,11 @@ from support.slurm_calls import Call, put_before
 
 # The rig's GPUs are stand-ins: the nodes grant them, and torch sees none.
 SMALL = {"config": "config/x3d_demo.py", "epochs": 1, "device": "cpu"}
-# Slurm counts in minutes. The first job gets one, and its retry five.
-SHORT = ("--set-resources", "scan:runtime=4 * attempt - 3")
 
 
 @pytest.fixture(autouse=True)
 def empty_queue(request):
+    """Cancel the jobs that an earlier test has left, and start daemons that it has ended."""
     if "rig" in request.fixturenames:
         request.getfixturevalue("rig").clear()
 
@@ -25,22 +23,26 @@ def empty_queue(request):
 def runs(rig, new_archive, once):
     """The results of two calls side by side, which are made once for all workers.
 
-    `whole` is the whole DAG over both clusters; Slurm warns its training of the wall time. `scan`
-    is a scan that runs into its wall time. Each has its `folder`, its `screen`, all that it `said`,
-    and its `jobs` as sacct tells them.
+    `whole` is the whole DAG over both clusters; its training gets the signal that Slurm sends
+    before the wall time. `scan` is a scan that runs into its wall time. Each has its `folder`, its
+    `screen`, all that it `said` on the screen and in the log, and its `jobs`, as sacct lists them.
     """
 
     def make(folder):
         rig.clear()
         whole, scan = new_archive(folder / "whole"), new_archive(folder / "scan")
+        # The training must still run when the signal comes after its first checkpoint.
         configure(whole, train=SMALL | {"epochs": 24}, predict={"device": "cpu"})
+        # The library must not end the halted decoder before Slurm ends the job.
         configure(scan, scan={"stall_seconds": 600, "min_seconds": 600})
         # This stands for a site that passes no environment on to jobs.
         bare = 'exec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"'
         env = {"EPIC100_SITE": "genius", "SHORTER": "status.LINE_SECONDS=20"}
         env |= put_before("sbatch", bare, whole / "bin")
-        with Call(rig, scan, "results/scan/P02.tsv", *SHORT) as short:
-            # A busy machine would miss the decoder's short life.
+        # The first attempt gets one minute, and the second one five.
+        minutes = ("--set-resources", "scan:runtime=4 * attempt - 3")
+        with Call(rig, scan, "results/scan/P02.tsv", *minutes) as short:
+            # On a busy machine, a decoder that lives shortly would be missed. So this comes first.
             stop_decoder(scan / "archive/P02/P02_102.MP4")
             words = ("--precommand", f"env >> {whole}/env.txt")
             with Call(rig, whole, "all", *words, env=env) as call:
@@ -50,7 +52,7 @@ def runs(rig, new_archive, once):
                 rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
                 call.ends()
             short.ends()
-        # Slurm has lost sight of the job that was halted, so its processes are ended here.
+        # A halted process does not end with its job, so it is killed here.
         for process in psutil.process_iter(["cwd"]):
             if process.info["cwd"] == str(scan):
                 process.kill()
@@ -69,14 +71,14 @@ def runs(rig, new_archive, once):
 
 @pytest.fixture
 def again(runs, tmp_path):
-    """A function that copies the folder of the whole DAG, and sets its training otherwise.
+    """A function that copies the folder of the whole DAG, with changed settings of the training.
 
-    The copy has all results before the training, so only this runs again.
+    The copy has no result of the training, so only this and what follows runs again.
     """
-    nothing = shutil.ignore_patterns(".snakemake", "work_dirs", "model.pth")
+    ignored = shutil.ignore_patterns(".snakemake", "work_dirs", "model.pth")
 
     def copy(**changes):
-        shutil.copytree(runs["whole"]["folder"], tmp_path, ignore=nothing, dirs_exist_ok=True)
+        shutil.copytree(runs["whole"]["folder"], tmp_path, ignore=ignored, dirs_exist_ok=True)
         configure(tmp_path, train=SMALL | changes)
         return tmp_path
 

@@ -1,14 +1,15 @@
-"""A site with one cluster, partitions of its own, jobs that take no `--clusters`, and no GPU.
+"""A run on a site other than VSC: one cluster, without accounts, `--clusters` and GPUs.
 
-It keeps no accounts, and forgets a job as soon as it may. A run there differs from one on VSC by a
-word of the environment, and in what is here."""
+Its Slurm forgets a job soon after its end. A user chooses such a site by EPIC100_SITE and a
+partitions file.
+"""
 
 from support.archive import configure
 from support.checkout import ROOT
 from support.slurm_calls import Call
 from support.slurm_rig import HOME, running
 
-FACTS = """
+PARTITIONS = """
 choices:
   home: {cpu: home/short, gpu: home/short}
 without_clusters_option: [home]
@@ -19,32 +20,36 @@ clusters:
 """
 
 
-def test_a_training_goes_on_after_kill_9_there_and_jobs_that_left_the_queue_are_judged_by_outputs(
+def test_a_killed_run_goes_on_where_slurm_keeps_no_accounts_and_forgets_jobs(
     again, tmp_path_factory
 ):
     folder = again()
     train = {"config": str(ROOT / "config/x3d_demo.py"), "epochs": 1, "device": "cpu"}
     configure(folder, train=train, predict={"gpus": 0})
     (folder / "profiles").mkdir()
-    (folder / "profiles/partitions.yaml").write_text(FACTS)
+    (folder / "profiles/partitions.yaml").write_text(PARTITIONS)
     snakefile = ("--snakefile", str(ROOT / "Snakefile"))
-    there = {"profile": str(ROOT / "profiles/vsc"), "cwd": folder}
-    there["env"] = {"EPIC100_SITE": "home", "EPIC100_ACCOUNT": ""}
+    there = {
+        "profile": str(ROOT / "profiles/vsc"),
+        "cwd": folder,
+        "env": {"EPIC100_SITE": "home", "EPIC100_ACCOUNT": ""},
+    }
     with running(tmp_path_factory.mktemp("home"), HOME) as home:
+        # The job waits until the partition is open.
         home.login("scontrol", "update", "PartitionName=short", "State=DOWN")
         with Call(home, folder, "results/model.pth", *snakefile, **there) as first:
-            (train,) = first.submitted()
+            (job,) = first.submitted()
             first.kill()
-        (job,) = home.login("scontrol", "--oneliner", "show", "job", train).stdout.splitlines()
+        (shown,) = home.login("scontrol", "--oneliner", "show", "job", job).stdout.splitlines()
         with Call(home, folder, "results/predictions/val.pt", *snakefile, **there) as second:
-            second.until(f"train: job {train} of root on home/short, pending")
+            second.until(f"train: job {job} of root on home/short, pending")
             home.login("scontrol", "update", "PartitionName=short", "State=UP")
             said = second.ends()
-            # Only the prediction is submitted now.
+            # The training of the first call goes on, so only the prediction is submitted.
             assert len(second.submitted()) == 1
-    # A message that is said once is on the screen and in the log.
+    # The message is shown once, and `said` has the screen and the log.
     assert said.count("sacct does not tell") <= 2
     assert "FAILED" not in said
-    facts = dict(word.partition("=")[::2] for word in job.split())
-    expected = {"Partition": "short", "NumCPUs": "16", "TimeLimit": "12:00:00", "Account": "(null)"}
-    assert {key: facts[key] for key in expected} == expected
+    # Slurm shows a job as `JobId=1 Partition=short ...`.
+    for field in ("Partition=short", "NumCPUs=16", "TimeLimit=12:00:00", "Account=(null)"):
+        assert field in shown.split()

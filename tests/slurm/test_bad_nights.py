@@ -1,35 +1,36 @@
-"""A cluster's bad night, done to the real DAG: what Slurm answers wrongly costs no result."""
+"""A cluster in trouble, while the real DAG runs: no wrong answer of Slurm costs a result."""
 
-import os
 import signal
 import time
 
 import psutil
 
-from support.archive import configure, stop_decoder
 from support.slurm_calls import Call, no_work, put_before, run
 
 SCAN = "results/scan/P01.tsv"
 
 
 def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, archive):
-    first, second = "m28c27n1", "m28c27n2"
-    rig.at("wice", "scontrol", "update", f"NodeName={second}", "State=DRAIN", "Reason=test")
-    option, work = no_work(archive)
-    once = f"if [ -e {archive}/once ]; then {work}; fi; touch {archive}/once; sleep 600"
-    with Call(rig, archive, SCAN, "--retries", "0", option, once) as call:
-        rig.wait((archive / "once").exists, "a job that runs")
+    # The partition has two nodes, and one of them takes no jobs.
+    node, drained = "m28c27n1", "m28c27n2"
+    rig.at("wice", "scontrol", "update", f"NodeName={drained}", "State=DRAIN", "Reason=test")
+    precommand, makes_the_files = no_work(archive)
+    # The first job sleeps, and the second one makes the files at once.
+    sleeps = f"touch {archive}/first; sleep 600"
+    either = f"if [ -e {archive}/first ]; then {makes_the_files}; fi; {sleeps}"
+    with Call(rig, archive, SCAN, "--retries", "0", precommand, either) as call:
+        rig.wait((archive / "first").exists, "a job that runs")
         (job,) = call.submitted()
-        rig.end(f"slurmd-{first}")
-        rig.at("wice", "scontrol", "update", f"NodeName={first}", "State=DOWN", "Reason=test")
-        call.until(f"scan P01: job {job} ended by NODE_FAIL on {first}; it is submitted again")
+        rig.end(f"slurmd-{node}")
+        rig.at("wice", "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+        call.until(f"scan P01: job {job} ended by NODE_FAIL on {node}; it is submitted again")
         call.until("has been submitted with SLURM jobid", times=2)
-        rig.bring(f"slurmd-{first}")
-        # The node may be back already.
-        rig.at("wice", "scontrol", "update", f"NodeName={first}", "State=RESUME", check=False)
+        rig.bring(f"slurmd-{node}")
+        # The node may be back already, and scontrol then fails.
+        rig.at("wice", "scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
         call.ends()
-    rig.at("wice", "scontrol", "update", f"NodeName={second}", "State=RESUME")
-    # The job on the node that died still sleeps.
+    rig.at("wice", "scontrol", "update", f"NodeName={drained}", "State=RESUME")
+    # Slurm lost sight of the first job, so its process is ended here.
     for process in psutil.process_iter(["cmdline"]):
         if process.info["cmdline"] == ["sleep", "600"]:
             process.kill()
@@ -39,21 +40,23 @@ def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, a
 def test_patience_that_has_ended_fails_the_job_and_a_wrong_request_is_not_waited_for(
     rig, archive, tmp_path
 ):
+    # The request of P01 fails for an unknown reason, and that of P02 is never granted.
     sbatch = """case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;;
     *_P01*) echo "sbatch: error: Batch job submission failed: Unspecified error" >&2 ;;
     *) echo "sbatch: error: Invalid qos specification" >&2 ;; esac
     exit 1"""
     env = put_before("sbatch", sbatch, tmp_path / "bin")
-    short = ("--epic100-patience", "0", "--retries", "1")
-    said = run(rig, archive, SCAN, "results/scan/P02.tsv", *short, well=False, env=env)
+    impatient = ("--epic100-patience", "0", "--retries", "1")
+    said = run(rig, archive, SCAN, "results/scan/P02.tsv", *impatient, well=False, env=env)
     assert "Unspecified error, for 0 minutes" in said
     # Only P01 is tried again: another try of P02 would fail as well.
     assert said.count("Trying to restart job") == 1
 
 
 def test_a_job_out_of_memory_that_would_get_no_more_ends_at_once(rig, archive):
-    same = ("scan:mem_mb_per_cpu=30", "scan:cpus_per_task=4")
-    said = run(rig, archive, SCAN, "--retries", "3", "--set-resources", *same, well=False)
+    # The rule asks for more memory with each retry; these resources are the same each time.
+    fixed = ("scan:mem_mb_per_cpu=30", "scan:cpus_per_task=4")
+    said = run(rig, archive, SCAN, "--retries", "3", "--set-resources", *fixed, well=False)
     assert "exceeded memory limit" in said and "a retry would ask for no more memory" in said
     assert len(rig.submitted(archive)) == 1
 
@@ -70,6 +73,7 @@ def test_a_wall_time_of_a_retry_is_cut_to_the_partition_s_and_refuses_nothing(ri
 
 def test_an_sbatch_that_hangs_blocks_neither_its_job_nor_ctrl_c(rig, new_archive, tmp_path):
     goes_on, stopped = new_archive(tmp_path / "goes_on"), new_archive(tmp_path / "stopped")
+    # For the folder `goes_on` only the first call hangs, for `stopped` each call.
     sbatch = f"""case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;;
     *goes_on*) if [ -e {tmp_path}/once ]; then exec /usr/bin/sbatch "$@"; fi ;; esac
     touch {tmp_path}/once; sleep 600"""
@@ -85,30 +89,3 @@ def test_an_sbatch_that_hangs_blocks_neither_its_job_nor_ctrl_c(rig, new_archive
         call.kill(signal.SIGINT)
     # One call of sbatch may take 120 s.
     assert time.monotonic() - began < 60
-
-
-def test_a_run_that_was_killed_goes_on_where_its_jobs_run_with_what_is_ready(rig, archive):
-    """The jobs run on this machine too; a job that was left is this run's from now on."""
-    configure(archive, scan={"stall_seconds": 600, "min_seconds": 600})
-    stopped = archive / "archive/P02/P02_102.MP4"
-    with Call(rig, archive, "results/scan/P02.tsv") as call:
-        stop_decoder(stopped)
-        (job,) = call.submitted()
-        call.kill()
-    with Call(rig, archive, "results/clean/pairs.tsv") as call:
-        call.until(f"scan P02: job {job} of root on wice/batch, running")
-        call.until("These of its jobs go on:")
-        scan = archive / SCAN
-        rig.wait(scan.exists, "another scan beside it")
-        for process in psutil.process_iter(["status", "cwd"]):
-            at_home = process.info["cwd"] == str(archive)
-            if at_home and process.info["status"] == psutil.STATUS_STOPPED:
-                os.kill(process.pid, signal.SIGCONT)
-        call.ends()
-    assert rig.submitted(archive).count(job) == 1
-    scans = [
-        row
-        for row in rig.jobs(fields="Comment,SubmitLine")
-        if f"{archive}/" in row["SubmitLine"] and "rule_scan" in row["SubmitLine"]
-    ]
-    assert len(scans) == 2

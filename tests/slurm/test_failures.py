@@ -1,4 +1,4 @@
-"""What failures mean: the table of docs/vsc.md, and what sbatch has been seen to say."""
+"""The causes of failures: the table of docs/vsc.md, and messages that sbatch has printed."""
 
 import re
 import threading
@@ -12,11 +12,9 @@ from epic100.slurm.executor import Executor
 from epic100.slurm.failures import OF_MACHINES, Fault, of_end, of_request
 from support.checkout import ROOT
 
-PAGE = (ROOT / "docs/vsc.md").read_text()
-
 FAILED = "sbatch: error: Batch job submission failed:"
-# Each of these hiccups once ended a run.
-HICCUPS = (
+# After each of these messages, a later call of sbatch succeeded; each once ended a run.
+PASSING = (
     f"{FAILED} Transport endpoint is not connected",
     f"{FAILED} Unexpected message received",
     f"{FAILED} Slurm backup controller in standby mode",
@@ -33,11 +31,13 @@ HICCUPS = (
     "sbatch: error: slurm_receive_msg: Zero Bytes were transmitted or received",
     f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED} Job "
     "violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+    f"sbatch: error: AssocGrpSubmitJobsLimit\n{FAILED} Job violates accounting/QOS policy",
     "sbatch: no answer in 120 s",
     "sbatch: Fehler: Netzwerk ist nicht erreichbar",
     "",
 )
-NEVER = (
+# Slurm never grants a request after one of these messages.
+FINAL = (
     f"{FAILED} Invalid account or account/partition combination specified",
     f"{FAILED} Invalid qos specification",
     f"{FAILED} Invalid feature specification",
@@ -52,11 +52,11 @@ NEVER = (
 
 
 @pytest.mark.parametrize(
-    "words, fault",
-    [*product(HICCUPS, [Fault.LATER]), *product(NEVER, [Fault.NEVER])],
+    "message, fault",
+    [*product(PASSING, [Fault.LATER]), *product(FINAL, [Fault.NEVER])],
 )
-def test_what_sbatch_says_is_waited_out_unless_the_request_is_never_granted(words, fault):
-    assert of_request(words) == fault
+def test_a_refused_request_is_sent_again_unless_it_is_never_granted(message, fault):
+    assert of_request(message) == fault
 
 
 @pytest.mark.parametrize(
@@ -72,19 +72,25 @@ def test_what_sbatch_says_is_waited_out_unless_the_request_is_never_granted(word
         ("FAILED", "Step 7.0 exceeded memory limit (9 > 8), being killed", Fault.MEMORY),
     ],
 )
-def test_an_end_is_the_job_s_own_or_that_of_machines(state, reason, fault):
+def test_the_end_of_a_job_is_its_own_fault_or_lack_of_memory_or_the_machines_fault(
+    state, reason, fault
+):
     assert of_end(state, reason) == fault
 
 
 def test_the_page_has_every_fault_and_every_state_of_machines():
-    assert [f.name for f in Fault if f.value not in PAGE] == []
-    (row,) = [line for line in PAGE.splitlines() if Fault.MACHINES.value in line]
+    page = (ROOT / "docs/vsc.md").read_text()
+    assert [fault.name for fault in Fault if fault.value not in page] == []
+    (row,) = [line for line in page.splitlines() if Fault.MACHINES.value in line]
     assert set(re.findall(r"`([A-Z_]+)`", row)) == set(OF_MACHINES)
 
 
 def test_of_twenty_ends_by_the_machines_fault_one_counts_as_a_try():
+    # The real constructor needs a workflow and Slurm; this method needs only three attributes.
     executor = Executor.__new__(Executor)
-    executor.stopped, executor._machine_faults = threading.Event(), Counter()
+    executor.stopped = threading.Event()
+    executor._machine_faults = Counter()
     executor.workflow = SimpleNamespace(scheduler=SimpleNamespace(_user_kill=False))
-    again = [executor._count_machine_fault(7) for _ in range(60)]
-    assert [number for number, goes in enumerate(again, 1) if not goes] == [20, 40, 60]
+    submitted_again = [executor._count_machine_fault(job=7) for _ in range(60)]
+    counted = [number for number, again in enumerate(submitted_again, start=1) if not again]
+    assert counted == [20, 40, 60]

@@ -1,4 +1,4 @@
-"""Which GPUs a build of torch can use."""
+"""A GPU of the site is refused before the submission if this torch has no kernels for it."""
 
 import re
 
@@ -9,12 +9,18 @@ from epic100.slurm.limits import Request, kernels_of_torch, unserved
 from epic100.slurm.site import facts_file, read_partitions
 
 PARTITIONS = read_partitions(facts_file())
-# These kernels were read out of PyPI's x86-64 wheels.
+# The builds for CUDA 13 and CUDA 12; the kernels were read out of PyPI's x86-64 wheels.
 TORCH_2_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 TORCH_2_7 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 
 
-def test_torch_itself_says_what_it_was_built_for():
+# A partition has GPUs of one compute capability: `sm_70` is 7.0.
+P100, V100 = "genius/gpu_p100", "genius/gpu_v100"
+A100, H100, B200 = "wice/gpu_a100", "wice/gpu_h100", "mindwell/gpu_b200"
+TAKEN = ""
+
+
+def test_a_build_of_torch_names_its_kernels_if_it_is_for_cuda():
     version, kernels = kernels_of_torch()
     if torch.version.cuda is None:
         assert (version, kernels) == ("", [])
@@ -22,40 +28,42 @@ def test_torch_itself_says_what_it_was_built_for():
         assert version == torch.__version__ and kernels
 
 
-def job(cluster: str, partition: str, gpu: int = 1) -> Request:
-    """The request of a training in this partition, for so many GPUs."""
-    resources = {"clusters": cluster, "slurm_partition": partition, "gpu": gpu}
+def request_for(partition: str, gpus: int) -> Request:
+    """The request of a training with this number of GPUs in a partition, as `wice/batch`."""
+    cluster, name = partition.split("/")
+    resources = {"clusters": cluster, "slurm_partition": name, "gpu": gpus}
     return Request("train", attempt=1, resources=resources, threads=1)
 
 
 @pytest.mark.parametrize(
-    "kernels, where, words",
+    "kernels, partition, refused",
     [
-        (TORCH_2_13, ("genius", "gpu_v100"), "genius/gpu_v100 has GPUs of sm_70.*CUDA=12`"),
-        (TORCH_2_13, ("genius", "gpu_p100"), "genius/gpu_p100 has GPUs of sm_60.*CUDA=12`"),
-        (TORCH_2_7, ("mindwell", "gpu_b200"), "mindwell/gpu_b200 has GPUs of sm_100.*CUDA=13`"),
-        (TORCH_2_7, ("genius", "gpu_v100"), ""),
-        (TORCH_2_13, ("wice", "gpu_a100"), ""),
-        (TORCH_2_13, ("wice", "gpu_h100"), ""),
-        (TORCH_2_13, ("mindwell", "gpu_b200"), ""),
-        # A kernel runs on GPUs from its own version up to the next major one, PTX on all later
-        # GPUs.
-        (["sm_90a"], ("wice", "gpu_h100"), ""),
-        (["sm_100f"], ("mindwell", "gpu_b200"), ""),
-        (["sm_86"], ("wice", "gpu_a100"), "gpu_a100 has GPUs of sm_80"),
-        (["sm_80"], ("wice", "gpu_h100"), "gpu_h100 has GPUs of sm_90"),
-        (["sm_70", "compute_80"], ("mindwell", "gpu_b200"), ""),
-        (["sm_80", "compute_80"], ("genius", "gpu_v100"), "gpu_v100 has GPUs of sm_70"),
-        # A CPU build of torch says so in the job, at once.
-        ([], ("genius", "gpu_v100"), ""),
+        (TORCH_2_13, V100, "genius/gpu_v100 has GPUs of sm_70.*CUDA=12`"),
+        (TORCH_2_13, P100, "genius/gpu_p100 has GPUs of sm_60.*CUDA=12`"),
+        (TORCH_2_7, B200, "mindwell/gpu_b200 has GPUs of sm_100.*CUDA=13`"),
+        (TORCH_2_7, V100, TAKEN),
+        (TORCH_2_13, A100, TAKEN),
+        (TORCH_2_13, H100, TAKEN),
+        (TORCH_2_13, B200, TAKEN),
+        # A kernel runs on GPUs from its own version up to the next major one, PTX (`compute_`) on
+        # all later GPUs.
+        (["sm_90a"], H100, TAKEN),
+        (["sm_100f"], B200, TAKEN),
+        (["sm_86"], A100, "gpu_a100 has GPUs of sm_80"),
+        (["sm_80"], H100, "gpu_h100 has GPUs of sm_90"),
+        (["sm_70", "compute_80"], B200, TAKEN),
+        (["sm_80", "compute_80"], V100, "gpu_v100 has GPUs of sm_70"),
+        # A CPU build of torch has no kernels; its job fails at once with an error of its own.
+        ([], V100, TAKEN),
     ],
 )
-def test_a_gpu_that_torch_has_no_kernels_for_is_refused_with_what_to_install(kernels, where, words):
-    jobs = [job("wice", "batch", 0), job(*where)]
-    refusal = unserved(jobs, PARTITIONS, lambda: ("2.0", kernels))
-    assert refusal.startswith("Nothing was submitted.") == bool(words)
-    assert re.search(words, refusal)
+def test_a_gpu_without_kernels_is_refused_with_the_build_to_install(kernels, partition, refused):
+    requests = [request_for("wice/batch", gpus=0), request_for(partition, gpus=1)]
+    refusal = unserved(requests, PARTITIONS, lambda: ("2.0", kernels))
+    assert refusal.startswith("Nothing was submitted.") == (refused != TAKEN)
+    assert re.search(refused, refusal)
 
 
 def test_the_capability_of_every_gpu_of_the_site_is_known():
-    assert all(bool(at.cores_per_gpu) == bool(at.sm) for at in PARTITIONS.values())
+    unknown = [at for at in PARTITIONS.values() if bool(at.cores_per_gpu) != bool(at.sm)]
+    assert unknown == []

@@ -1,4 +1,4 @@
-"""No two jobs ever write one file: each way in which that could happen, on real clusters."""
+"""No two jobs write the same file: each case in which that could happen, on real clusters."""
 
 import signal
 import subprocess
@@ -10,37 +10,26 @@ SCAN = "results/scan/P01.tsv"
 AWAY = "scan P01 cannot be submitted now, trying on"
 
 
-def leave(rig, archive, *options, signal=signal.SIGKILL, env=None):
-    """Leave a job in the queue whose workflow is dead; the id of the job."""
+def leave_a_job(rig, archive, *options, env=None):
+    """Kill a workflow after its first submission; return the id of the job in the queue."""
     with Call(rig, archive, SCAN, *options, env=env) as call:
         (job,) = call.submitted()
-        call.kill(signal)
+        call.kill(signal.SIGKILL)
     assert rig.queue(archive) == [job]
     return job
 
 
-def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
-    rig, archive, held, request
-):
-    # The log of the job lies elsewhere, its cluster was named in the singular, and later the folder
-    # is mounted at another place.
-    job = leave(
-        rig,
-        archive,
-        "--epic100-logdir",
-        str(archive / "elsewhere"),
-        "--set-resources",
-        "scan:cluster=wice",
-        "scan:clusters=genius",
-    )
+def test_a_job_of_a_killed_run_waits_while_the_scheduler_cannot_be_asked(rig, archive, held):
+    job = leave_a_job(rig, archive)
     # These calls neither wait for the job nor cancel it.
-    for look in ("-n", "--unlock"):
-        run(rig, archive, SCAN, look)
+    for option in ("-n", "--unlock"):
+        run(rig, archive, SCAN, option)
     record = archive / ".snakemake/epic100-run.json"
-    record.write_text(record.read_text().replace('["wice"]', '["wice", "thinking"]'))
-    said = run(rig, archive, SCAN, well=False)
-    assert f"if it never will, remove {record}" in said
-    record.write_text(record.read_text().replace('["wice", "thinking"]', '["wice"]'))
+    text = record.read_text()
+    # No cluster has this name, so its squeue will never answer.
+    record.write_text(text.replace('["wice"]', '["wice", "thinking"]'))
+    assert f"if it never will, remove {record}" in run(rig, archive, SCAN, well=False)
+    record.write_text(text)
     # A controller that starts anew opens its partitions, so the job would start.
     rig.at("wice", "scontrol", "hold", job)
     rig.end("slurmctld-wice")
@@ -48,26 +37,39 @@ def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
     assert "give the same command where and when the scheduler answers" in said
     rig.bring("slurmctld-wice")
     assert rig.queue(archive) == [job]
+
+
+def test_a_job_of_a_killed_run_is_found_in_a_folder_that_is_mounted_elsewhere(
+    rig, archive, held, request
+):
+    """Its log is in another folder as well, and its cluster was named by the key `cluster`."""
+    clusters = ("--set-resources", "scan:cluster=wice", "scan:clusters=genius")
+    logs = ("--epic100-logdir", str(archive / "logs_elsewhere"))
+    job = leave_a_job(rig, archive, *logs, *clusters)
     elsewhere = archive.with_name(f"{archive.name}_elsewhere")
     elsewhere.mkdir()
     subprocess.run(["mount", "--bind", archive, elsewhere], check=True)
     request.addfinalizer(lambda: subprocess.run(["umount", "--lazy", elsewhere], check=True))
+    # A site may start Snakemake by a program with options of its own, which ours cannot parse.
     program = archive / "site_snakemake.py"
     program.write_text(
         "import sys\nfrom snakemake.cli import main\nmain(sys.argv[sys.argv.index('--') + 1:])\n"
     )
-    arguments = {"program": [str(program), "--nice", "7", "--"]}
-    with Call(rig, elsewhere, SCAN, env={"SQUEUE_STATES": "RUNNING"}, **arguments) as call:
+    by_site = [str(program), "--nice", "7", "--"]
+    # With this default of a user, squeue would hide the pending job.
+    hiding = {"SQUEUE_STATES": "RUNNING"}
+    with Call(rig, elsewhere, SCAN, env=hiding, program=by_site) as call:
         call.until(f"scan P01: job {job} of root on wice/batch, pending")
         call.until("These of its jobs go on:")
-        rig.at("wice", "scontrol", "release", job)
+        held()
         call.ends()
-    assert (rig.submitted(archive), rig.submitted(elsewhere)) == ([job], [])
+    assert rig.submitted(archive) == [job]
+    assert rig.submitted(elsewhere) == []
 
 
 def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archive, held, tmp_path):
     as_nobody = 'exec /usr/bin/sbatch --uid=nobody "$@"'
-    job = leave(rig, archive, env=put_before("sbatch", as_nobody, tmp_path / "bin"))
+    job = leave_a_job(rig, archive, env=put_before("sbatch", as_nobody, tmp_path / "bin"))
     with ExitStack() as stack:
         waits = ("--epic100-leftovers", "wait")
         calls = [stack.enter_context(Call(rig, archive, SCAN, *waits)) for _ in range(2)]
@@ -101,20 +103,22 @@ def test_a_submission_waits_for_a_controller_that_is_away_as_long_as_its_workflo
         for call in calls:
             stack.enter_context(call).until(AWAY)
         waits, killed, interrupted = calls
-        killed.kill()
+        killed.kill(signal.SIGKILL)
         interrupted.kill(signal.SIGINT)
         again = stack.enter_context(Call(rig, killed.folder, SCAN, *no_work(killed.folder)))
         again.until("asking again, since jobs of a run that was cut short may be left")
         rig.bring("slurmctld-wice")
         assert "scan P01 is submitted" in waits.ends()
         again.ends()
+    # The call that was interrupted submits nothing, and each other folder has one job.
     assert [len(rig.submitted(folder)) for folder in folders] == [1, 1, 0]
 
 
 def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_second_job(
     rig, archive, tmp_path
 ):
-    # The job of P02 has ended before the loss of its answer is noticed.
+    # With P01, sbatch prints lines of the site as well. With P02, its answer is lost, and the job
+    # has ended before that is noticed.
     sbatch = """case "$*" in
     *_P01*) echo 4711; echo "12 credits"; exec /usr/bin/sbatch "$@" ;;
     *--test-only*) exec /usr/bin/sbatch "$@" ;;

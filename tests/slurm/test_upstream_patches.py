@@ -1,4 +1,4 @@
-"""The patches of contrib/upstream: what they say, and their own tests."""
+"""The patches of contrib/upstream for snakemake-executor-plugin-slurm, and the tests in them."""
 
 import shutil
 from pathlib import Path
@@ -7,16 +7,16 @@ import snakemake_executor_plugin_slurm as plugin
 
 from support.checkout import ROOT, call, python
 
-PATCHES = sorted((ROOT / "contrib/upstream").glob("*.patch"))
 
-
-def test_the_unit_tests_in_the_patches_pass_with_them_and_fail_without(tmp_path):
+def test_the_unit_test_in_each_patch_passes_with_the_patch_and_fails_without(tmp_path):
+    patches = sorted((ROOT / "contrib/upstream").glob("*.patch"))
     source = Path(plugin.__file__).parent
-    shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    for patch in PATCHES:
-        assert patch.with_suffix(".md").read_text().startswith("# fix: ")
+    patched = tmp_path / source.name
+    shutil.copytree(source, patched, ignore=shutil.ignore_patterns("__pycache__"))
+    for patch in patches:
         call("git", "apply", patch, cwd=tmp_path)
-    for ends in (f"{len(PATCHES)} passed", f"{len(PATCHES)} failed"):
-        done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, well=None)
-        assert ends in done.stdout
-        shutil.rmtree(tmp_path / source.name, ignore_errors=True)
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert f"{len(patches)} passed" in python(*command, cwd=tmp_path).stdout
+    # Without the patched copy, Python imports the installed plugin.
+    shutil.rmtree(patched)
+    assert f"{len(patches)} failed" in python(*command, cwd=tmp_path, well=False).stdout

@@ -10,12 +10,11 @@ from collections import Counter
 
 import pytest
 
+from epic100.slurm.scheduler import about
 from support.checkout import ROOT
 from support.slurm_calls import Call
 
-STATUS = re.compile(r"\d+ of \d+ jobs done, .*\d+:\d\d")
-STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]*[\d:]+$|\w+( \d+/\d+)?: \S.*$")
-
+# The amounts and the state of a job that most rules of the DAG have.
 CPU = {
     "Cluster": "wice",
     "Partition": "batch",
@@ -32,7 +31,7 @@ ONE_GPU = CPU | {
     "mem": "84000M",
     "gres/gpu": "1",
 }
-# All other jobs must have two cores.
+# These jobs differ from `TWO_CORES`, which all others have.
 EXPECTED = {
     "clean": TWO_CORES | {"Timelimit": "00:15:00"},
     "scan P01": FOUR_CORES | {"Timelimit": "00:10:00"},
@@ -40,12 +39,11 @@ EXPECTED = {
     "train": ONE_GPU | {"Timelimit": "1-00:00:00"},
     "predict val": ONE_GPU | {"Timelimit": "04:00:00"},
 }
-LOCAL = {"all", "report"}
 
 
 def name_of(job):
     """Rule and wildcards of a job, as `predict val`, from its comment."""
-    return job["Comment"].removeprefix("rule_").replace("_wildcards_", " ").replace("_", " ")
+    return about(job["Comment"]).replace("_", " ")
 
 
 @pytest.fixture
@@ -60,25 +58,32 @@ def test_the_whole_dag_ends_with_a_submission_and_figures(runs):
     assert json.loads((results / "metrics.json").read_text())["segments"] > 0
 
 
-def test_each_job_went_where_the_profile_sends_it_with_what_it_says(by_name):
+def test_each_job_has_the_partition_and_the_resources_of_the_profile(by_name):
     assert by_name.keys() > EXPECTED.keys()
     for name, job in by_name.items():
         expected = EXPECTED.get(name, TWO_CORES)
         assert {key: job[key] for key in expected} == expected, name
 
 
-def test_rules_that_are_local_and_nothing_else_stay_off_the_clusters(runs, by_name):
+def test_all_jobs_but_those_of_local_rules_are_submitted(runs, by_name):
+    # The screen begins with a line as `18 jobs: all, annotate 2, clean`.
     (line,) = re.findall(r"(?m)^\d+ jobs: (.*)", runs["whole"]["screen"])
     planned = {rule: int(count or 1) for rule, count in re.findall(r"([a-z_]+) ?(\d*)", line)}
-    assert planned.keys() > LOCAL
-    comments = Counter(job["Comment"].split("_wildcards_")[0] for job in by_name.values())
-    assert comments == {f"rule_{rule}": n for rule, n in planned.items() if rule not in LOCAL}
+    # A comment is as `rule_annotate_wildcards_val`.
+    submitted = Counter(about(job["Comment"]).split()[0] for job in by_name.values())
+    local = planned.keys() - submitted.keys()
+    assert local == {"all", "report"}
+    assert submitted == {rule: n for rule, n in planned.items() if rule not in local}
 
 
 def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
     passed = (runs["whole"]["folder"] / "env.txt").read_text()
     assert "SLURM_JOB_ID" in passed
     assert "EPIC100_" not in passed and "PYTHONPATH" not in passed and ".venv" not in passed
+
+
+STATUS = re.compile(r"\d+ of \d+ jobs done, .*\d+:\d\d")
+STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]*[\d:]+$|\w+( \d+/\d+)?: \S.*$")
 
 
 def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
@@ -120,24 +125,27 @@ def test_a_training_is_warned_before_its_wall_time_saves_and_goes_on_in_its_retr
     assert "resuming from" in (whole["folder"] / "results/logs/train.log").read_text()
 
 
-def test_a_scan_that_runs_into_its_wall_time_keeps_the_videos_that_it_had(runs):
+def test_a_scan_that_runs_into_its_wall_time_decodes_only_the_other_videos_in_its_retry(runs):
     scan = runs["scan"]
     assert [job["State"] for job in scan["jobs"]] == ["TIMEOUT", "COMPLETED"]
     assert "FAILED scan P02: TIMEOUT, it ran" in scan["said"]
     # These are Slurm's own words, from the job's log.
     assert "DUE TO TIME LIMIT" in scan["said"]
     log = (scan["folder"] / "results/logs/scan/P02.log").read_text()
+    # P02 has two videos, and the decoder was halted in the second one.
     assert "2 videos: 2 ok; 1 of them decoded now" in log
 
 
 def test_a_training_on_two_gpus_gets_the_cores_and_memory_of_two_and_never_runs_on_the_cpu(
     rig, again
 ):
+    """The rig's GPUs are stand-ins, so torch sees none and the training must fail."""
     folder = again(device="auto", gpus=2)
     with Call(rig, folder, "results/model.pth", "--retries", "0") as call:
         said = call.ends(well=False)
     (job,) = call.jobs()
     assert job["Partition"] == "gpu_a100"
+    # The partition has 18 cores a GPU and 7000 MiB a core.
     assert (job["gres/gpu"], job["cpu"], job["mem"]) == ("2", "36", "252000M")
     # SLURM_JOB_GPUS or CUDA_VISIBLE_DEVICES is 0,1, as the message says first.
     assert ", but torch" in said
@@ -149,6 +157,7 @@ def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, again):
     with Call(rig, folder, "results/model.pth", profile="./profiles/vsc") as call:
         call.ends()
     (job,) = call.jobs()
+    # The profile asks for 16 cores on each node.
     assert (job["State"], job["node"], job["cpu"]) == ("COMPLETED", "2", "32")
     log = (folder / "results/logs/train.log").read_text()
     assert "training on 2 nodes, which meet at " in log and ", on 2 nodes" in log

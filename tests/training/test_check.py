@@ -10,7 +10,7 @@ from mmaction.models.heads import I3DHead
 from mmaction.registry import MODELS
 
 from epic100.download.weights import StartWeights
-from epic100.inputs.before_start import LOG, Asked, outlook, run_start_check
+from epic100.inputs.before_start import LOG, Asked, outlooks, run_start_check
 from epic100.inputs.start_check import start_check
 from epic100.settings import TRYING, Annotations, read_settings
 from epic100.training import loop
@@ -72,7 +72,7 @@ def test_a_training_that_works_is_tried_and_described(asked, tmp_path):
     ):
         assert words in text
     assert re.search(r"time: about [\d.]+ ", text)
-    assert outlook(first).startswith("trains, about ")
+    assert outlooks([first])[0].startswith("trains, about ")
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["logs"]
 
 
@@ -89,7 +89,7 @@ def test_a_check_is_repeated_after_a_change_of_a_file_that_it_read(asked, tmp_pa
     assert first.answer() == "screen"
     (tmp_path / changed).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / changed).write_text("_base_ = ['base.py']  # changed")
-    assert not first.answer() and outlook(first) == "trains; how long: epic100 check"
+    assert not first.answer() and outlooks([first])[0] == "trains; how long: epic100 check"
 
 
 def test_a_check_is_repeated_for_another_rate_but_not_for_another_seed(asked):

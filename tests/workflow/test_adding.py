@@ -22,22 +22,24 @@ PAGE = (ROOT / "docs/add.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE))
 
 
-def block(text):
-    """The first block of code in a text."""
+def code_in(text):
+    """The first block of code in a text, without its indentation."""
     return dedent(re.search(r"(?s)```\w+\n(.*?) *```", text)[1])
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_of_ten_lines_and_names_the_test_that_follows_it(name):
+def test_a_recipe_is_short_and_names_a_test_that_exists(name):
     code = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
     lines = [line for line in RECIPES[name].splitlines() if line and "```" not in line]
     assert len(lines) <= 11
-    followed = re.fullmatch("Test: (?:`(.*)`|none\\.)", lines[-1])
-    assert followed and f"def {followed[1] or ''}" in code
+    last_line = re.fullmatch("Test: (?:`(.*)`|none\\.)", lines[-1])
+    assert last_line and f"def {last_line[1] or ''}" in code
 
 
 def test_a_setting_is_a_line():
-    line, space = block(RECIPES["A setting"]), dict(vars(training))
+    line = code_in(RECIPES["A setting"])
+    # The line is executed where the settings of the training are defined.
+    space = dict(vars(training))
     name = line.partition(":")[0]
     exec(f"class Longer(TrainSettings):\n    {line}", space)
     assert space["Longer"].fields_by_key().keys() >= {name, "epochs"}
@@ -46,13 +48,15 @@ def test_a_setting_is_a_line():
         space["Longer"].model_validate({name: -3})
 
 
+# The pair table has one pair, and there are three verbs and four nouns.
 @pytest.mark.parametrize("heads, outputs", [("pair", 1), ("both", 1 + 3 + 4)])
 def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
     init_default_scope("mmaction")
     with MODELS.switch_scope_and_registry("mmaction") as registry:
         space = {"nn": nn, "F": F, "models": models, "MODELS": registry}
+        # Another call of this test has registered the class.
         registry.module_dict.pop("CosineHead", None)
-        exec(block(RECIPES["A head"]), space)
+        exec(code_in(RECIPES["A head"]), space)
         (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
         head = registry.build(
             {
@@ -64,16 +68,19 @@ def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, output
                 "num_nouns": 4,
             }
         )
-    features = []
+    shapes_of_features = []
     assert isinstance(head.fc_cls, nn.Linear)
-    head.fc_cls.register_forward_pre_hook(lambda _, given: features.append(given[0].shape))
-    assert head(torch.ones(2, 8, 1, 1, 1)).shape == (2, outputs) and features == [(2, 8)]
+    head.fc_cls.register_forward_pre_hook(
+        lambda module, inputs: shapes_of_features.append(inputs[0].shape)
+    )
+    assert head(torch.ones(2, 8, 1, 1, 1)).shape == (2, outputs)
+    assert shapes_of_features == [(2, 8)]
 
 
 def test_the_encoder_of_the_page_is_one(tmp_path):
     page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
     text = page[page.index("An encoder of your own is a class") :]
-    (tmp_path / "encoder_of_the_page.py").write_text(block(text))
+    (tmp_path / "encoder_of_the_page.py").write_text(code_in(text))
     modules = {"folder": str(tmp_path), "imports": []}
     encoder = encoder_class("encoder_of_the_page:MeanColour", modules)
     clips = torch.zeros(2, 3, encoder.clip_len, encoder.size, encoder.size, dtype=torch.uint8)
@@ -81,6 +88,6 @@ def test_the_encoder_of_the_page_is_one(tmp_path):
 
 
 def test_a_site_is_a_file(tmp_path):
-    (tmp_path / "partitions.yaml").write_text(block(RECIPES["A site"]))
+    (tmp_path / "partitions.yaml").write_text(code_in(RECIPES["A site"]))
     site = choose("ours", "lp_a", path=tmp_path / "partitions.yaml", env={})
     assert (site.account, site.cpu.name, site.gpu.cores_per_gpu) == ("", "cpu", 16)

@@ -1,4 +1,4 @@
-"""What one run of the whole DAG leaves behind. The run is made once and shared."""
+"""The results of one run of the demo, which tests share, and of its whole training."""
 
 import json
 import shutil
@@ -8,31 +8,25 @@ import yaml
 
 from support.checkout import SHORT_DEMO, epic100, run_snakemake, said
 
-# The short training must reach so many per cent. The test of the whole training is below.
-READABLE = 50.0
-
 
 def test_the_model_learned_the_actions(demo):
     figures = json.loads((demo / "results/metrics.json").read_text())
-    assert figures["readable_action_accuracy_at_1"] >= READABLE
-    listed = (demo / "results/segments/val.txt").read_text().splitlines()
-    assert figures["segments"] == len(listed) > figures["predicted"]
+    # The training is short. Chance would be right for one of eight pairs, 12.5 per cent.
+    assert figures["readable_action_accuracy_at_1"] >= 50.0
 
 
 def test_a_training_on_the_cpu_has_the_threads_of_its_rule(demo):
     assert "CPU, 1 x 1 threads" in (demo / "results/logs/train.log").read_text()
 
 
-def test_a_model_of_another_place_is_scored_by_one_command(demo, tmp_path):
+def test_a_model_from_elsewhere_is_scored_by_one_command(demo, tmp_path):
     here = shutil.copytree(demo, tmp_path / "demo")
     (tmp_path / "lab.pth").write_bytes((demo / "results/model.pth").read_bytes())
     words = ("--directory", here, "--configfile", *SHORT_DEMO)
     done = epic100("test", tmp_path / "lab.pth", *words)
     assert "2 jobs done" in said(done)
-    made, known = (
-        folder / "metrics.json" for folder in (here / "results/runs/lab", demo / "results")
-    )
-    assert made.read_bytes() == known.read_bytes()
+    figures = (here / "results/runs/lab/metrics.json").read_bytes()
+    assert figures == (demo / "results/metrics.json").read_bytes()
     missing = epic100("test", tmp_path / "none.pth", well=False)
     assert "none.pth: no such file; expected a model" in missing.stderr
 
@@ -52,5 +46,5 @@ def test_the_demo_learns_its_actions_with_each_of_three_seeds(seed, tmp_path):
         str(tmp_path / "seed.yaml"),
     )
     figures = json.loads((tmp_path / "results/metrics.json").read_text())
-    # Chance would be right for one of eight pairs.
+    # Chance would be right for one of eight pairs, 12.5 per cent.
     assert figures["readable_action_accuracy_at_1"] >= 90

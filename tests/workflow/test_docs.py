@@ -1,4 +1,4 @@
-"""The docs: links lead somewhere, the tutorial's commands run, the others are commands at all."""
+"""The docs: links lead to files, commands have options that exist, and the tutorial runs."""
 
 import os
 import re
@@ -80,7 +80,7 @@ def test_evidence_says_what_made_it_when_and_where_and_is_in_the_list(page):
     head = page.read_text(encoding="utf-8").split("\n\n")[1]
     said = dict(re.findall(r"(?m)^\| (\w+) \| (.+) \|$", head))
     assert set(said) == {"command", "date", "machine"}
-    # A program of another commit, which may be gone, is named as `git show COMMIT:benchmarks/x.py`.
+    # A program that was removed later is named as `git show COMMIT:benchmarks/x.py`.
     scripts = re.findall(r"(\w{7}:)?\b((?:benchmarks|tests)/[\w/]+\.py)", said["command"])
     for commit, script in scripts:
         assert commit or (ROOT / script).exists(), script
@@ -108,10 +108,11 @@ def test_every_row_of_what_is_not_trusted_names_tests_that_are_there(name, head,
 @pytest.mark.thorough
 def test_the_tutorial_can_be_walked(demo, tmp_path):
     shutil.copytree(demo, tmp_path / "demo")
-    walked, looks = 0, []
+    walked = 0
+    dry_runs = []
     for line in commands(ROOT / "docs/tutorial.md"):
         if line in ("make demo", ". .venv/bin/activate"):
-            # The demo is there, and so is its Python.
+            # The fixture has run the demo with this Python.
             continue
         command = re.sub(r"(?<![\w/.])demo(?=[/ ]|$)", shlex.quote(f"{tmp_path}/demo"), line)
         command = command.replace(SHORT_DEMO[0], " ".join(SHORT_DEMO))
@@ -121,11 +122,11 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
             done = call("sh", "-c", command, env=WITH_BIN)
         walked += 1
         if "all -n" in line:
-            looks.append(done.stdout)
+            dry_runs.append(done.stdout)
     assert walked > 8
     page = (tmp_path / "demo/results/browse/data.js").read_text(encoding="utf-8")
     assert '"name":"default"' in page and '"name":"views"' in page
-    damaged, mended, views = looks
+    damaged, mended, views = dry_runs
     assert re.search(r"(?m)^  scan +1 ", damaged) and re.search(r"(?m)^  train +1 ", damaged)
     assert "Nothing to be done" in mended
     assert re.search(r"(?m)^  predict +2 ", views) and "\n  train " not in views

@@ -1,4 +1,4 @@
-"""System calls that fail, one at a time: some of two rules, and weekly of every rule."""
+"""A job of a rule, in which one system call fails at a time: of two rules, and weekly of all."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from support.checkout import ROOT, lacks
 from support.fuzzing import TARGETS
 
 SCENES = faults_jobs.scenes("http://127.0.0.1").values()
-# These rules are tested each time, with so many faults.
+# These rules are tested each time, with this number of faults.
 OFTEN = {"annotate": 3, "scan": 5}
 RARELY = sorted({rule for scene in SCENES for rule in scene.makes} - OFTEN.keys())
 
@@ -35,6 +35,7 @@ def test_the_faults_have_a_job_of_every_rule():
 
 @pytest.fixture(scope="module")
 def kept(request):
+    """A server of forks, and the folder of the jobs of the rules that this call of pytest tests."""
     if not sys.platform.startswith("linux"):
         pytest.skip("the shim of failing system calls is for Linux")
     if not shutil.which("gcc"):
@@ -56,31 +57,38 @@ def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(r
     server, jobs = kept
     job = faults.Job(server, rule, jobs / rule)
     places = faults.some(list(job.places(calls=2)), OFTEN.get(rule, 3))
-    found = [job.inject(place) for place in places]
+    injected = [job.inject(place) for place in places]
     if rule in OFTEN:
         assert {place.kind for place in places} > {"killed"}
-        assert all(fault.hit for fault in found)
-    assert not [fault for fault in found if fault.outcome in ("WRONG", "unclear")]
+        assert all(fault.hit for fault in injected)
+    assert not [fault for fault in injected if fault.outcome in ("WRONG", "unclear")]
 
 
 @pytest.mark.parametrize("kind", ["own checkpoint", "index", "features", "zip", "kept result"])
-def test_a_failed_read_of_an_archive_is_not_told_as_a_broken_archive(kind, tmp_path, monkeypatch):
-    """Earlier zipfile took it for the end of the file, so whole checkpoints were set aside."""
-    target, path, read = TARGETS[kind], tmp_path / "file", os.pread
+def test_a_failed_read_of_an_archive_is_reported_as_an_error_of_the_disk(
+    kind, tmp_path, monkeypatch
+):
+    """zipfile took a failed read for the end of the file, so intact checkpoints were set aside."""
+    target = TARGETS[kind]
+    path = tmp_path / "file"
     path.write_bytes(target.seeds(tmp_path)[0])
+    # Each turn of the loop lets one more read succeed, until none fails.
+    reads = iter(())
+    pread = os.pread
 
-    def pread(*about):
-        if next(calls) == failing:
-            raise OSError(errno.EIO, "Input/output error")
-        return read(*about)
+    def failing_pread(*arguments):
+        if next(reads):
+            return pread(*arguments)
+        raise OSError(errno.EIO, "Input/output error")
 
-    # Otherwise the second try of each read would succeed.
+    # Without waits, a failed read is not tried again.
     monkeypatch.setattr(disk, "WAITS", ())
-    monkeypatch.setattr(disk.os, "pread", pread)
-    for failing in range(99):  # noqa: B007 (`pread` looks at it)
-        calls = itertools.count()
+    monkeypatch.setattr(disk.os, "pread", failing_pread)
+    for good_reads in range(99):
+        reads = itertools.chain([True] * good_reads, [False])
         with contextlib.suppress(DiskError):
             target.read(path)
             break
-    assert 3 <= failing == next(calls), "its end, its list, a member; then all is read"
+    # At least the end of the file, the list of its members and a member are read.
+    assert good_reads >= 3 and not next(reads)
     assert path.is_file()

@@ -1,4 +1,4 @@
-"""The profile of docs/other-clusters.md, with stand-ins for PBS's commands: a scan goes through."""
+"""Clusters without Slurm: the profile of docs/other-clusters.md for PBS, and the library's part."""
 
 import os
 import re
@@ -12,7 +12,8 @@ from support.checkout import ROOT, python
 from support.slurm_calls import put_before
 
 PAGE = (ROOT / "docs/other-clusters.md").read_text()
-# A job of PBS is a script that runs later, elsewhere; its end is kept.
+# These programs stand for PBS's: `qsub` starts the script of a job in the background, and writes
+# its exit status to a file; `qstat` reads it.
 QSUB = """script="${@: -1}"; number=$(ls {jobs} | wc -l); echo "$@" > {jobs}/$number
 (bash "$script" > {jobs}/$number.out 2>&1; echo $? > {ends}/$number) </dev/null >/dev/null 2>&1 &
 echo "$number.pbs" """
@@ -51,17 +52,19 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
         archive / "config.yaml",
         env=os.environ | env,
     )
+    # Each job has a file with its number as name, which has the options of qsub.
     (asked,) = [path.read_text() for path in places["jobs"].iterdir() if not path.suffix]
     assert "-N scan " in asked and "select=1:ncpus=4:mem=" in asked and ":ngpus=0 " in asked
-    # This is ten minutes.
+    # The walltime is in seconds, and the scan asks for ten minutes.
     assert "-l walltime=600 " in asked
     assert (archive / "results/scan/P02.tsv").exists()
 
 
 def test_a_scheduler_answers_four_questions_and_none_is_one():
     assert set(scheduler.known()) == {"none", "slurm"}
-    none, job = Scheduler(), ClusterJob("scan", "7", "a/b", "R", False, "0", "me")
-    assert (none.jobs(), none.cancel([job]), none.granted({})) == ([], None, scheduler.Grant())
+    none = Scheduler()
+    none.cancel([ClusterJob("scan", "7", "a/b", "R", pending=False, elapsed="0", user="me")])
+    assert none.jobs() == [] and none.granted({}) == scheduler.Grant()
     with pytest.raises(EpicError, match="train.nodes is 2, but this is no job of a cluster"):
         none.on_nodes(2, 60)
     slurm = scheduler.here({"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "wice"})

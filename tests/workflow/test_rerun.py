@@ -1,7 +1,9 @@
-"""What runs again and what does not, counted on the real DAG."""
+"""Which jobs of the real DAG run again after a change, a fault, a signal or a kill."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -16,148 +18,161 @@ from support.checkout import ROOT, call, run_snakemake
 
 pytestmark = pytest.mark.slow
 
-PAIRS, TABLE = "results/clean/pairs.tsv", "results/scan/P01.tsv"
-# The start check would refuse this training.
-HOPELESS = {
-    "config": "config/x3d_demo.py",
-    "from_scratch": True,
-    "options": {"model.cls_head.head.num_classes": 7},
-}
+PAIRS = "results/clean/pairs.tsv"
+SCAN_OF_P01, SCAN_OF_P02 = "results/scan/P01.tsv", "results/scan/P02.tsv"
+NOTHING = {}
 
 
 def damage_a_video(folder):
     write_video(VIDEOS[1], VIDEOS[1].path(folder / "archive"), seed=2, damage="zeroed")
 
 
-def remove_a_table(folder):
-    (folder / "results/scan/P02.tsv").unlink()
+def remove_the_scan_of_p02(folder):
+    (folder / SCAN_OF_P02).unlink()
 
 
-def remove_a_participant(folder):
+def remove_the_videos_of_p02(folder):
     shutil.rmtree(folder / "archive/P02")
 
 
+def rename_videos_by_a_pattern(folder):
+    root = folder / "archive"
+    for video in VIDEOS:
+        video.path(root).rename(root / f"{video.video_id}_small.mp4")
+    pattern = {"sheet": "sheet.tsv", "root": "archive", "pattern": "{video}_small.MP4"}
+    configure(folder, videos=pattern)
+
+
 @pytest.mark.parametrize(
-    "change, call, planned",
+    "change, targets, planned",
     [
-        (damage_a_video, [PAIRS], {"scan": 1, "clean": 1}),
-        # Deleting a table does nothing while the target stands.
-        (remove_a_table, [PAIRS], {}),
-        (remove_a_table, [PAIRS, "-R", "results/scan/P02.tsv"], {"scan": 1, "clean": 1}),
-        ({"scan": {"quick": True}}, [PAIRS], {"scan": 2, "clean": 1}),
-        ({"participants": {"exclude": ["P01"]}}, [PAIRS], {"clean": 1}),
-        (remove_a_participant, [PAIRS], {"clean": 1}),
-        ({"train": {"epochs": 3, "seed": 5}}, ["results/model.pth"], {"train": 1, "weights": 1}),
-        # This is a fault only for those who train.
-        ({"train": {"load_from": None}}, [PAIRS], {}),
+        pytest.param(damage_a_video, [PAIRS], {"scan": 1, "clean": 1}, id="other video"),
+        # Snakemake makes a missing file anew only if a target needs it.
+        pytest.param(remove_the_scan_of_p02, [PAIRS], NOTHING, id="no scan table"),
+        pytest.param(
+            remove_the_scan_of_p02,
+            [PAIRS, "-R", SCAN_OF_P02],
+            {"scan": 1, "clean": 1},
+            id="no scan table, asked for",
+        ),
+        pytest.param(
+            {"scan": {"quick": True}}, [PAIRS], {"scan": 2, "clean": 1}, id="setting of two scans"
+        ),
+        pytest.param(
+            {"participants": {"exclude": ["P01"]}}, [PAIRS], {"clean": 1}, id="participant left out"
+        ),
+        pytest.param(remove_the_videos_of_p02, [PAIRS], {"clean": 1}, id="no videos of P02"),
+        pytest.param(
+            {"train": {"epochs": 3, "seed": 5}},
+            ["results/model.pth"],
+            {"train": 1, "weights": 1},
+            id="settings of the training",
+        ),
+        # Without start weights, only a call that trains is refused.
+        pytest.param({"train": {"load_from": None}}, [PAIRS], NOTHING, id="no start weights"),
+        pytest.param(rename_videos_by_a_pattern, [PAIRS], NOTHING, id="pattern of file names"),
     ],
 )
-def test_a_change_repeats_what_depends_on_it_and_nothing_else(cleaned, change, call, planned):
-    configure(cleaned, **change) if isinstance(change, dict) else change(cleaned)
-    done = run(cleaned, *call, "-n")
-    assert planned or "Nothing to be done" in said(done)
-    assert not planned or jobs(done) == planned
+def test_a_change_repeats_only_the_jobs_that_depend_on_it(cleaned, change, targets, planned):
+    if isinstance(change, dict):
+        configure(cleaned, **change)
+    else:
+        change(cleaned)
+    done = run(cleaned, *targets, "-n")
+    if planned == NOTHING:
+        assert "Nothing to be done" in said(done)
+    else:
+        assert jobs(done) == planned
 
 
-def test_a_moved_folder_and_a_new_checkout_repeat_nothing_unless_it_ships_another_sheet(
+def test_a_new_checkout_and_a_moved_folder_repeat_nothing_until_the_shipped_sheet_changes(
     archive, tmp_path_factory
 ):
-    def by_checkout(sheet, folder, *words):
-        """Call a checkout that was never used, with this sheet in it, in a working folder."""
+    def by_new_checkout(sheet, folder, *words):
+        """Run a copy of this checkout, with this text as its sheet, in a working folder."""
         checkout = tmp_path_factory.mktemp("checkout")
         parts = ("Snakefile", "config", "profiles", "rules", "workflow", "envs")
         call("cp", "-r", *parts, checkout)
         (checkout / "config/sheet.tsv").write_text(sheet)
-        return run_snakemake(
-            PAIRS,
-            "--directory",
-            str(folder),
-            "--configfile",
-            str(folder / "config.yaml"),
-            *words,
-            cwd=checkout,
-        )
+        places = ("--directory", str(folder), "--configfile", str(folder / "config.yaml"))
+        return run_snakemake(PAIRS, *places, *words, cwd=checkout)
 
     sheet = (archive / "sheet.tsv").read_text()
     configure(archive, videos={"sheet": "config/sheet.tsv", "root": "archive"})
-    by_checkout(sheet, archive)
+    by_new_checkout(sheet, archive)
     moved = archive.rename(archive.parent / "elsewhere")
-    assert "Nothing to be done" in said(by_checkout(sheet, moved, "-n"))
-    again = by_checkout(sheet.replace("8.008", "8.009"), moved, "-n")
+    assert "Nothing to be done" in said(by_new_checkout(sheet, moved, "-n"))
+    # The duration of P01_01 differs, which has one of the two scans; both splits read the sheet.
+    again = by_new_checkout(sheet.replace("8.008", "8.009"), moved, "-n")
     assert jobs(again) == {"annotate": 2, "scan": 1, "clean": 1}
 
 
 def test_other_layouts_repeat_nothing_and_a_forced_scan_decodes_all_files_in_them(cleaned):
-    root, table = cleaned / "archive", "results/scan/P02.tsv"
-    # The source's download has this layout.
+    root = cleaned / "archive"
+    # The download of the University of Bristol has a folder `videos` for each participant.
     (root / "P01/videos").mkdir()
     VIDEOS[0].path(root).rename(root / "P01/videos/P01_01.mp4")
     flat = VIDEOS[1].path(root).rename(root / "P02_101.MP4")
+    # A file that is damaged, but has its size and time, is only noticed if it is decoded again.
     state = flat.stat()
     zero_block(flat, 0.5, 500)
     os.utime(flat, ns=(state.st_atime_ns, state.st_mtime_ns))
     done = run(cleaned, PAIRS, "--logger", "epic100")
     assert "Nothing to be done" in said(done) and "jobs done" not in said(done)
-    assert "2 of them decoded now" in said(run(cleaned, table, "-R", table))
-    assert "P02_101\tdamaged" in (cleaned / table).read_text()
+    assert "2 of them decoded now" in said(run(cleaned, SCAN_OF_P02, "-R", SCAN_OF_P02))
+    assert "P02_101\tdamaged" in (cleaned / SCAN_OF_P02).read_text()
 
 
-def test_a_pattern_repeats_nothing_and_one_film_under_two_ids_is_on_the_screen(cleaned):
-    root = cleaned / "archive"
-    for video in VIDEOS:
-        video.path(root).rename(root / f"{video.video_id}_small.mp4")
-    pattern = {"sheet": "sheet.tsv", "root": "archive", "pattern": "{video}_small.MP4"}
-    configure(cleaned, videos=pattern)
-    assert "Nothing to be done" in said(run(cleaned, PAIRS, "-n"))
-    shutil.copyfile(root / "P01_01_small.mp4", root / "P02_102_small.mp4")
-    done = run(cleaned, PAIRS, "-n")
-    twins = "archive/P01_01_small.mp4 and archive/P02_102_small.mp4"
-    assert f"of one size to the byte: {twins}: is it one film under two ids?" in said(done)
-    assert jobs(done) == {"scan": 1, "clean": 1}
-
-
-def test_what_is_wrong_stops_its_own_rule_and_is_said_and_the_same_command_makes_what_lacks(
-    archive,
-):
-    in_the_way = archive / "results/scan/cache/P02"
-    in_the_way.parent.mkdir(parents=True)
-    # The job of P02 wants a folder there, so it dies.
-    in_the_way.touch()
+def test_after_a_failed_job_the_same_command_makes_only_the_missing_files(archive):
+    file_in_the_way = archive / "results/scan/cache/P02"
+    file_in_the_way.parent.mkdir(parents=True)
+    # The job of P02 makes a folder of this name, so it fails.
+    file_in_the_way.touch()
     VIDEOS[0].path(archive / "archive").write_bytes(b"")
     VIDEOS[2].path(archive / "archive").unlink()
-    configure(archive, train=HOPELESS)
-    done = run(archive, PAIRS, "--keep-going", "--logger", "epic100", well=False)
-    lines = said(done).splitlines()
-    # The fault is told once, at the end, with its log.
-    (place,) = (place for place, line in enumerate(lines) if line.startswith("FAILED scan P02: "))
-    assert "File exists" in lines[place]
-    assert lines[place + 1] == f"  log: {archive}/results/logs/scan/P02.log"
-    assert lines[-1].startswith("Next: fix this and give the same command") and len(lines) <= 26
-    assert "RuleException" not in said(done) and "Traceback" not in said(done)
+    failed = said(run(archive, PAIRS, "--keep-going", "--logger", "epic100", well=False))
+    log_of_job = f"  log: {archive}/results/logs/scan/P02.log"
+    assert re.findall(r"FAILED scan P02: .*File exists.*\n(.*)", failed) == [log_of_job]
+    # The screen is short, and Snakemake's own log has everything.
+    assert not re.search("RuleException|Traceback", failed) and len(failed.splitlines()) <= 26
     (log,) = (archive / ".snakemake/log").glob("*.snakemake.log")
-    for word in ("Scan of P02: ", "Finished jobid", "Error in rule scan", "RuleException"):
-        assert word in log.read_text()
-    results = archive / "results"
-    assert (results / "segments/val.txt").exists() and (results / "scan/P01.tsv").exists()
-    assert not (results / "scan/P02.tsv").exists()
-    in_the_way.unlink()
+    assert "Finished jobid" in log.read_text() and "RuleException" in log.read_text()
+    assert (archive / SCAN_OF_P01).exists() and not (archive / SCAN_OF_P02).exists()
+    file_in_the_way.unlink()
     done = run(archive, PAIRS)
     assert jobs(done) == {"scan": 1, "clean": 1}
     assert "WARNING: P01: none of its 1 videos is readable" in said(done)
     # The start check is for runs that train.
     assert "Start check" not in said(done)
-    assert "P02_102\tmissing" in (results / "scan/P02.tsv").read_text()
-    assert "video missing" in (results / "clean/dropped.tsv").read_text()
+    assert "P02_102\tmissing" in (archive / SCAN_OF_P02).read_text()
+    assert "video missing" in (archive / "results/clean/dropped.tsv").read_text()
 
 
 @contextmanager
 def halted_scan(folder, *options):
-    """A call of the workflow whose decoder is halted in its only scan."""
-    command = [sys.executable, "-m", "snakemake", TABLE, "--directory", folder, *options]
+    """A call of the workflow for one scan, whose decoder is halted; its screen is `screen.txt`."""
+    command = [sys.executable, "-m", "snakemake", SCAN_OF_P01, "--directory", folder, *options]
     command += ["--configfile", folder / "config.yaml"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    # Snakemake would hang at a pipe that is closed before its end.
+    with (folder / "screen.txt").open("w") as screen:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=screen, start_new_session=True)
+    with process:
         stop_decoder(VIDEOS[0].path(folder / "archive"))
         yield process
+
+
+@pytest.mark.thorough
+def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(archive):
+    with halted_scan(archive) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        # Without Ctrl-C the decoder would be given up only after 60 s.
+        assert process.wait(timeout=45) != 0
+    text = (archive / "screen.txt").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert line == "error: stopped by Ctrl-C; the same command goes on from what is done"
+    assert "Traceback" not in text
+    assert not (archive / SCAN_OF_P01).exists()
+    assert f"\n{line}\n" in (archive / "results/logs/scan/P01.log").read_text()
 
 
 def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(archive):
@@ -165,21 +180,21 @@ def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(a
         jobs_left = psutil.Process(killed.pid).children(recursive=True)
         killed.kill()
     try:
-        done = run(archive, TABLE, well=False)
+        done = run(archive, SCAN_OF_P01, well=False)
         assert "jobs of it are still active (scan.py, process " in said(done)
     finally:
         for process in jobs_left:
             process.kill()
     psutil.wait_procs(jobs_left)
-    assert "was killed; this one goes on" in said(run(archive, TABLE))
+    assert "was killed; this one goes on" in said(run(archive, SCAN_OF_P01))
     assert not list((archive / ".snakemake").glob("epic100-run*"))
-    assert "P01_01\tok" in (archive / TABLE).read_text()
+    assert "P01_01\tok" in (archive / SCAN_OF_P01).read_text()
 
 
-def test_a_job_that_fails_late_removes_no_file_of_a_newer_one(archive):
+def test_a_job_that_fails_after_a_newer_one_wrote_its_file_leaves_that_file(archive):
     with halted_scan(archive, "--retries", "0") as process:
-        (archive / TABLE).write_text("of the newer job\n")
+        (archive / SCAN_OF_P01).write_text("of the newer job\n")
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()
     assert process.returncode != 0
-    assert (archive / TABLE).read_text() == "of the newer job\n"
+    assert (archive / SCAN_OF_P01).read_text() == "of the newer job\n"

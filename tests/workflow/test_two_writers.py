@@ -1,6 +1,7 @@
-"""A second job for the same files does no harm: a round of the ways in which one came about.
+"""Two jobs for the same files leave complete files of one of them.
 
-In a round each way meets one job; weekly every other job too.
+`WAYS` has the ways in which a second job can start, and `JOBS` the jobs. Each way is tried with one
+job, and weekly with all.
 """
 
 from itertools import product
@@ -13,8 +14,8 @@ from support.two_writers import JOBS, WAYS, Stage
 pytestmark = pytest.mark.slow
 
 
-def round_and_rest():
-    """Pairs of a way and a job; those of the first round are not weekly."""
+def ways_and_jobs():
+    """All pairs of a way and a job; of each way, all but one are weekly."""
     for (number, way), (place, job) in product(enumerate(WAYS), enumerate(JOBS)):
         often = place == number % len(JOBS)
         yield pytest.param(way, job, marks=() if often else pytest.mark.weekly)
@@ -25,7 +26,7 @@ def stage(lab, tmp_path_factory):
     return Stage(lab, tmp_path_factory.mktemp("two"))
 
 
-@pytest.mark.parametrize(("way", "job"), [*round_and_rest()])
+@pytest.mark.parametrize(("way", "job"), [*ways_and_jobs()])
 def test_two_jobs_for_the_same_files_leave_those_of_one(stage, way, job):
     number = list(WAYS).index(way)
     assert stage.play(way, job, Random(number)) == []

@@ -17,16 +17,11 @@ from support.official_files import write_official_files
 pytestmark = pytest.mark.slow
 
 OFFICIAL = read_sheet(ROOT / "config/videos.tsv")
-# There are nine videos of one participant and four of another.
-THIRTEEN = [
-    video
-    for name, number in (("P04", 9), ("P22", 4))
-    for video in [v for v in OFFICIAL if v.participant_id == name][:number]
-]
-MODELS = "predict: {models: [a.pth, b.pth]}"
-ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`"
-# This is the sweep of docs/results.md.
-SWEEP = re.search(r"```yaml\n(sweep:.*?)```", (ROOT / "docs/results.md").read_text("utf-8"), re.S)
+
+
+def first_videos(participant, number):
+    """The first so many videos of a participant in the official sheet."""
+    return [video for video in OFFICIAL if video.participant_id == participant][:number]
 
 
 @pytest.fixture
@@ -41,8 +36,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def partial(folder):
-    """The official names, two finished models, and thirteen of the official videos."""
-    for video in THIRTEEN:
+    """The official names, two finished models, and 13 of the official videos: of P04 and P22."""
+    for video in first_videos("P04", 9) + first_videos("P22", 4):
         path = video.path(folder / "videos")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -61,13 +56,14 @@ def plan(folder, *words: str):
 
 
 @pytest.mark.parametrize("mib", [0, 3072, 5000])
-def test_a_job_asks_for_the_memory_that_its_decoders_may_take(mib):
-    """Else the kernel ends the job before a decoder that takes too much is the file's fault."""
-    text = (ROOT / "rules/inputs.smk").read_text("utf-8")
-    (function,) = re.findall(r"^def decoder_memory.*?(?=^\S)", text, re.M | re.S)
+def test_a_job_asks_for_the_memory_that_its_four_decoders_may_take(mib):
+    """Otherwise the kernel kills the job before a decoder fails that takes too much."""
+    rules = (ROOT / "rules/inputs.smk").read_text("utf-8")
+    (function,) = re.findall(r"(?ms)^def decoder_memory.*?(?=^\S)", rules)
+    # The function is run by itself, with the only name of the rules that it reads.
     names = {"CONFIG": read_settings({"scan": {"memory_mib": mib}})}
     exec(function, names)
-    assert names["decoder_memory"]({}, 4) >= 4 * mib + 1000
+    assert names["decoder_memory"]({}, threads=4) >= 4 * mib + 1000
     for rule in ("scan", "proxy", "clips"):
         assert "mem_mb=decoder_memory," in (ROOT / f"rules/{rule}.smk").read_text("utf-8")
 
@@ -93,10 +89,11 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cl
     planned, text = plan(
         folder, "all", "--profile", "profiles/vsc", "--printshellcmds", "--verbose"
     )
+    # The 700 official videos are of 37 participants and three splits; val and test are predicted.
     assert len(OFFICIAL) == 700
-    assert planned["scan"] == len({video.participant_id for video in OFFICIAL}) == 37
-    assert planned["annotate"] == 3 and planned["predict"] == planned["export"] == 2
-    assert planned["clean"] == planned["weights"] == planned["train"] == 1
+    expected = {"scan": 37, "annotate": 3, "predict": 2, "export": 2}
+    expected |= {"clean": 1, "weights": 1, "train": 1}
+    assert {rule: planned[rule] for rule in expected} == expected
     assert boards(text) == {"pt": "val", "zip": "test"}
     for words in (
         "videos: no such folder; expected {participant}/{video}.MP4, {participant}/videos/",
@@ -107,6 +104,11 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cl
         "Predict test",
     ):
         assert words in text, words
+
+
+SWEEP = re.search(
+    r"(?s)```yaml\n(sweep:.*?)```", (ROOT / "docs/results.md").read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,8 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cl
             {"predict": 1, "export": 2, "train": 1, "scan": 1},
             {"pt": "val", "zip": "val"},
         ),
-        # Without any video, those who take part are planned, in each run of a sweep.
+        # Without any video on disk, all three participants of the config are planned. The sweep of
+        # the page has six runs.
         (
             "folder",
             ["--configfile", "{folder}/sweep.yaml"],
@@ -164,7 +167,7 @@ def test_the_plan_for_thirteen_of_700_videos_is_two_scans_in_a_line_each_rule(pa
     } <= set(counts)
 
 
-def test_a_timeline_that_is_asked_for_together_with_the_page_is_on_it(partial):
+def test_the_page_waits_for_a_timeline_that_is_a_target_of_the_same_call(partial):
     timeline = f"results/timeline/{next(v.video_id for v in OFFICIAL if v.split == 'val')}"
     targets = ("results/browse/index.html", f"{timeline}.vtt")
     graph = dry_run(partial, *targets, "--rulegraph").stdout
@@ -181,6 +184,10 @@ def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_target_or_a_w
     assert "warning" not in said(done).lower()
 
 
+TWO_MODELS = "predict: {models: [a.pth, b.pth]}"
+ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`"
+
+
 @pytest.mark.parametrize(
     "target, config, words",
     [
@@ -192,8 +199,8 @@ def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_target_or_a_w
         ("results/scan/P99.tsv", "", "no such participant; did you mean P"),
         ("results/features/P40.tsv", "", "no such participant; did you mean P"),
         ("results/timeline/P01_99.tsv", "", "no such video; expected a video_id of it"),
-        ("results/timeline/P01_01.tsv", MODELS, ONE_MODEL),
-        ("results/features/P01.tsv", MODELS, ONE_MODEL),
+        ("results/timeline/P01_01.tsv", TWO_MODELS, ONE_MODEL),
+        ("results/features/P01.tsv", TWO_MODELS, ONE_MODEL),
         (
             "results/browse/index.html",
             "browse: {runs: [default, b]}",
@@ -207,14 +214,21 @@ def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, targe
     assert words in said(done)
 
 
-@pytest.mark.parametrize("there", [None, "EPIC-KITCHENS/P01/videos/P01_01.MP4"])
-def test_a_run_without_any_video_does_not_start_and_says_what_was_found_instead(folder, there):
-    if there:
-        (folder / "videos" / there).parent.mkdir(parents=True)
-        (folder / "videos" / there).touch()
+@pytest.mark.parametrize(
+    "file, found",
+    [
+        (None, "no such folder"),
+        ("EPIC-KITCHENS/P01/videos/P01_01.MP4", "no video of the sheet, but {file}"),
+    ],
+    ids=["no folder", "other folders"],
+)
+def test_a_run_without_any_video_stops_and_names_what_is_in_the_folder(folder, file, found):
+    if file:
+        (folder / "videos" / file).parent.mkdir(parents=True)
+        (folder / "videos" / file).touch()
     done = run_snakemake("results/clean/pairs.tsv", "--directory", str(folder), well=False)
-    found = f"no video of the sheet, but {there}" if there else "no such folder"
-    assert f"videos: {found}; expected {{participant}}/{{video}}.MP4, " in said(done)
+    words = f"videos: {found.format(file=file)}; expected {{participant}}/{{video}}.MP4, "
+    assert words in said(done)
     assert not (folder / "results/segments").exists()
 
 

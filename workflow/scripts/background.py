@@ -1,4 +1,4 @@
-"""Rule background: gaps between segments -> how the model's scores look where nothing happens."""
+"""Rule background: gaps between segments -> a model of scores where nothing happens."""
 
 from epic100.base.log import rule_log
 from epic100.settings import Settings

@@ -12,14 +12,20 @@ from epic100.video.sheet import read_sheet
 with rule_log(snakemake.log[0]):
     given, params, page = snakemake.input, snakemake.params, snakemake.output.html
     settings = Settings.part(params.settings)
-    runs = [params.names, params.homes, params.own, given.predictions, given.timelines]
     val = given.annotations[params.splits.index("val")]
     data = gather(
         {video.video_id: video for video in read_sheet(given.sheet)},
         page=page,
         root=params.place,
         annotations=dict(zip(params.splits, given.annotations, strict=True)),
-        runs=shown_runs(*runs, settings.export.reduce),
+        runs=shown_runs(
+            params.names,
+            params.homes,
+            own=params.own,
+            predictions=given.predictions,
+            timelines=given.timelines,
+            reduce=settings.export.reduce,
+        ),
         dropped=given.dropped,
         scans=given.scans,
         name_csvs=given.csvs,

@@ -1,8 +1,8 @@
-"""Door of all rules that hand their files to one function of the library, `params.function`.
+"""Script of all rules whose job is one function of the library, `params.function`.
 
-The names of inputs, outputs and other parameters are the names of the function's arguments. Of
-`settings` it gets the sections, of `rows` the `videos`, of a `row` the `video`. What it has no
-argument for only makes the job wait or run again.
+The names of inputs, outputs and other parameters are the names of the function's arguments. The
+parameter `settings` becomes a `Settings`, `row` a `video`, and `rows` become `videos`. An input or
+a parameter without an argument only makes the job wait for it, or run again with it.
 """
 
 from inspect import signature

@@ -1,4 +1,4 @@
-"""Rule compare: the finished runs -> one table and one page."""
+"""Rule compare: metrics, models and training curves of the finished runs -> one table, one page."""
 
 import os
 import tempfile
@@ -20,12 +20,15 @@ with rule_log(snakemake.log[0]), tempfile.TemporaryDirectory() as temporary:
     folders = [os.path.dirname(path) for path in snakemake.input.metrics]
     folders += snakemake.params.others
     runs = read_runs(sorted(folders), truth, settings.classes.model_dump())
-    histories, costs, curves = {}, {}, None
+    histories = {}
+    costs = {}
     for run in runs:
         if (run.folder / FILE).is_file():
             histories[run.name] = read_epochs(run.folder / FILE)
         jobs = read_benchmarks(run.folder / "benchmarks", histories.get(run.name))
         costs[run.name] = cost_in_words(jobs)
+    # Without a run that was trained here, there are no curves.
+    curves = None
     if histories:
         plot_runs(histories, f"{temporary}/curves.svg")
         curves = read_picture(f"{temporary}/curves.svg")

@@ -21,5 +21,5 @@ with rule_log(snakemake.log[0]):
         clean=given.clean,
         model=given.model,
     )
-    write_summary(given.salvage, made.metrics, given.dropped, made.summary)
+    write_summary(given.salvage, made.metrics, dropped=given.dropped, out=made.summary)
     log.info(Path(made.summary).read_text(encoding="utf-8").rstrip())

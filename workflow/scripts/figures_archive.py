@@ -1,4 +1,4 @@
-"""Rule figures_archive: CSVs, scan tables and dropped segments -> pictures of all of them."""
+"""Rule figures_archive: CSVs, scan tables, dropped segments -> pictures of data and damage."""
 
 import pandas as pd
 

@@ -6,15 +6,15 @@ from epic100.report.model_card import write_model_card
 with rule_log(snakemake.log[0]):
     write_model_card(
         snakemake.input.model,
-        snakemake.input.metrics,
-        snakemake.input.dropped,
-        snakemake.input.salvage,
-        {
+        metrics=snakemake.input.metrics,
+        dropped=snakemake.input.dropped,
+        salvage=snakemake.input.salvage,
+        files={
             name: snakemake.input[key]
             for key, name in snakemake.params.files.items()
-            # Random weights have no file.
+            # Random start weights have no file.
             if snakemake.input.get(key)
         },
-        snakemake.output.card,
-        snakemake.output.metafile,
+        out=snakemake.output.card,
+        metafile=snakemake.output.metafile,
     )

@@ -1,4 +1,4 @@
-"""Rule predict: run the trained model on the clean segments of a split."""
+"""Rule predict: the clean segments of a split -> pair scores by the trained model."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Rule timeline: the trained model over a whole video of the sheet."""
+"""Rule timeline: a whole video of the sheet -> the actions that the model predicts along it."""
 
 from epic100.base.log import rule_log
 from epic100.settings import Settings
@@ -13,9 +13,9 @@ with rule_log(snakemake.log[0]):
         scanned_video(
             snakemake.wildcards.video,
             params.participant,
-            params.root,
-            snakemake.input.scan,
-            snakemake.input.index,
+            root=params.root,
+            table=snakemake.input.scan,
+            index=snakemake.input.index,
         ),
         ModelInUse(snakemake.input.model, background=snakemake.input.background or None),
         snakemake.output.tsv,

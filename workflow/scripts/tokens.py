@@ -1,4 +1,4 @@
-"""Rule tokens: what an encoder gives for each segment of a split."""
+"""Rule tokens: the segments of a split -> tokens by an encoder."""
 
 import os
 

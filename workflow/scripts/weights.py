@@ -1,4 +1,4 @@
-"""Rule weights: download the weights that training starts from, and go the whole way with them."""
+"""Rule weights: download the start weights of trainings, and run the start check with them."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from epic100.inputs.before_start import Asked, missing_packages, run_start_check
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
-    for about, check in zip(params.weights, params.checks, strict=True):
-        weights = StartWeights(**about)
+    for fields, question in zip(params.weights, params.checks, strict=True):
+        weights = StartWeights(**fields)
         fetch_weights(weights)
-        # The training job says what is missing.
+        # Without these packages no check can run here; the training job has them or names them.
         if missing_packages():
             continue
         try:
-            log.info(run_start_check(Asked(**check)))
+            log.info(run_start_check(Asked(**question)))
         except EpicError:
-            # The file is no result: the next run fetches it again and tries it.
+            # A file that stays would not be tried again; the next run fetches it and tries it.
             Path(weights.path).unlink()
             raise

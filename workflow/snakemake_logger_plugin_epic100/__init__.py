@@ -1,8 +1,8 @@
 """`snakemake --logger epic100`: show the status of a run on the screen.
 
 On a terminal, one block of lines is updated in place; elsewhere, one line is printed every five
-minutes. The failure of a job that is tried again is shown then, all others at the end, with the
-paths of the results. Snakemake's own log file is unchanged. A dry run is a line for each rule.
+minutes. The failure of a job that is tried again is shown at once, all others at the end, with the
+paths of the results. Snakemake's own log file is unchanged. A dry run shows a line for each rule.
 """
 
 import re
@@ -26,10 +26,10 @@ __all__ = ["LogHandler"]
 
 # JOB_ERROR already reports a job's failure; Snakemake's banner only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
-# The text of these errors is all that a user needs. For others, Snakemake's places in the code are
-# shown too.
+# The text of these errors is all that a user needs. With others, the places in the code are shown
+# that Snakemake prints.
 CLEAR = ("EpicError", "DiskError", "BrokenFile", "WorkflowError", "InputFunctionException")
-# It matches these places: a heading as `WorkflowError in file ..., line 3:`, and a traceback.
+# This pattern matches such places: a heading as `WorkflowError in file ..., line 3:`, a traceback.
 PLACES = re.compile(
     r"\A\w+( in (file|rule) .*)?:\n(Error:\n  \w+:\n)?|^(Wildcards:|Traceback:|  File \")(.|\n)*",
     re.MULTILINE,
@@ -72,9 +72,9 @@ class LogHandler(LogHandlerBase):
         )
         self._call_folder = Path.cwd()  # Snakemake goes to --directory later.
         self._status: Status | None = None
-        # It has the records of the jobs of a dry run, once that has begun.
+        # Snakemake's records of the jobs of a dry run, or None before the first of them.
         self._planned_jobs: list[dict] | None = None
-        # These errors are shown at the end if no job failed.
+        # Errors that are shown at the end if no job failed.
         self._held_errors: list[str] = []
 
     def emit(self, record: LogRecord) -> None:
@@ -106,7 +106,8 @@ class LogHandler(LogHandlerBase):
     def _update_display(self, event: LogEvent | None, record: LogRecord) -> None:
         """Give a record to the board, show its lines above the block, and renew the block."""
         assert self._status is not None
-        lines, text = self._status.board.take(event, record), record.getMessage()
+        lines = self._status.board.take(event, record)
+        text = record.getMessage()
         warns = record.levelno >= WARNING and not text.startswith(NOISE)
         if event == LogEvent.ERROR:
             if getattr(record, "exception", "") in BANNERS:
@@ -124,7 +125,7 @@ class LogHandler(LogHandlerBase):
         """Show how the run ended, and give the screen back."""
         for line in plan(self._planned_jobs or ()):
             self._own_handler.stream.write(f"{line}\n")
-        # A second call shows nothing again.
+        # Python may call this twice, and the second call must show nothing.
         self._planned_jobs = None
         if self._status is not None:
             board = self._status.board

@@ -17,16 +17,17 @@ from snakemake_logger_plugin_epic100.logs import (
     state_of,
 )
 
-# The executor tells the id that a job has at its scheduler: `Job 3 has been submitted with ...
-# jobid 4711`.
+# A message of the executor with the id of a job at its scheduler: `Job 3 has been submitted with
+# ... jobid 4711`.
 SUBMITTED = re.compile(r"Job (\d+) (?:goes on as|has been submitted with) \w+ jobid '?([\w.-]+)")
-# The logs of these rules tell their result in a line that begins like this. It is shown when the
-# job is done.
+# The logs of these rules have their result in a line that begins like this. It is shown at the end
+# of the job.
 RESULTS = {"clean": "", "train": "epoch "}
 # The warnings of these rules are about a video as a whole, so they are shown.
 FINDINGS = ("scan",)
-# A message of Snakemake that begins like this tells that it stops, and by which signal or key.
+# A message of Snakemake that begins like this says that it stops; the values are the causes.
 STOP_CAUSES = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
+# A message of Snakemake with the number of a job that it tries again.
 RETRIED = re.compile(r"Trying to restart job (\d+)")
 
 
@@ -35,7 +36,8 @@ class BoardJob:
     """A job of this run that has started; `id` is its id at the scheduler, or "".
 
     `log_before` is the state of its log at the start. A log that is still in this state is of an
-    earlier try. The times of both are not compared, since the clock of a node may be wrong.
+    earlier try. The time of the log is not compared with the time of the start, since the clock of
+    a node may be wrong.
     """
 
     rule: str
@@ -46,7 +48,7 @@ class BoardJob:
     begun: float
     attempt: int
     local: bool  # It runs where snakemake runs.
-    # It is active, done, failed, or again if Snakemake tries the job again.
+    # The state is active, done, failed, or again if Snakemake tries the job again.
     state: str = "active"
     id: str = ""
     submitted: float = 0.0
@@ -54,7 +56,7 @@ class BoardJob:
 
     @property
     def name(self) -> str:
-        """Rule and wildcards."""
+        """Rule and wildcards, as `scan P01`."""
         return f"{self.rule} {self.wildcards}".rstrip()
 
 
@@ -74,11 +76,11 @@ class Board:
         self.started = time.time()
         self.done = 0
         self.jobs: dict[int, BoardJob] = {}
-        # The keys are names of jobs that have not succeeded since.
+        # The failures of jobs that have not succeeded since, by the name of the job.
         self.failures: dict[str, Failure] = {}
-        # It is set after an error that the same command would meet again.
+        # Whether an error ended the run that the same command would meet again.
         self.refused = False
-        # It names what asked the run to stop.
+        # The signal or key that stops the run, or "".
         self.stopped = ""
 
     def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
@@ -87,7 +89,7 @@ class Board:
         return [job for job in jobs if job.state == state and rule in (None, job.rule)]
 
     def seen(self, path: str) -> str:
-        """The path of a file of the run from the folder in which the user gave the command."""
+        """The path of a file, relative to the folder in which the user gave the command."""
         return os.path.abspath(path).removeprefix(f"{self.here}/")
 
     def take(self, event: LogEvent | None, record: LogRecord) -> list[str]:
@@ -118,7 +120,7 @@ class Board:
         )
 
     def _finish(self, number: str | int) -> list[str]:
-        """Note that a job is done; the lines of its log that are shown."""
+        """Note that a job is done, and return the lines of its log that are shown."""
         self.done += 1
         job = self.jobs.get(int(number))
         if job is None:
@@ -129,15 +131,14 @@ class Board:
             lines = lines_of(job.logs[0], job.log_before)
             return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
         if job.rule in RESULTS and self.stats.get(job.rule, 0) <= 1:
-            # Indented lines go on with the line before, so they are no results of their own.
             lines = lines_of(job.logs[0], job.log_before)
-            lines = [line for line in lines if not line.startswith(" ")]
-            result = [line for line in lines if line.startswith(RESULTS[job.rule])]
-            return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in result[-1:]]
+            # An indented line continues the line before, so it is no result.
+            results = [line for line in lines if re.match(rf"(?! ){RESULTS[job.rule]}", line)]
+            return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in results[-1:]]
         return []
 
     def spent(self) -> list[str]:
-        """The time that each rule with outputs took, as `scan 1:02:03`, the longest first."""
+        """The duration of each rule with outputs, as `scan 1:02:03`, the longest first."""
         times = []
         for rule in {job.rule for job in self.jobs_that_are("done") if job.outputs}:
             jobs = self.jobs_that_are("done", rule)
@@ -147,7 +148,7 @@ class Board:
         return [text for _, text in sorted(times, reverse=True)]
 
     def _fail(self, values: dict) -> list[str]:
-        """Note that a job failed; the lines to show now, which are none at the last attempt."""
+        """Note that a job failed, and return the lines to show now: none at the last attempt."""
         job = self.jobs.get(values["jobid"])
         if job is None:
             return []
@@ -155,30 +156,31 @@ class Board:
         failure = failure_of(
             job.name, logs, str(values["rule_msg"] or ""), job.log_before, self.stopped
         )
-        failure.log = failure.log and self.seen(failure.log)
+        if failure.log:
+            failure.log = self.seen(failure.log)
         if job.state == "again":
             # Snakemake announced the retry before. A run that is being stopped shows no failures.
             return [] if self.stopped else failure.lines()
-        job.state, self.failures[job.name] = "failed", failure
+        job.state = "failed"
+        self.failures[job.name] = failure
         return []
 
     def _read(self, message: str) -> list[str]:
-        """Take a stop, a submission or a retry from the text of a message; the lines to show."""
-        causes = [
-            cause for beginning, cause in STOP_CAUSES.items() if message.startswith(beginning)
-        ]
-        # At most one beginning matches. Without a match, an earlier cause stays.
-        self.stopped = "".join(causes) or self.stopped
+        """Find a stop, a submission or a retry in a message, and return the lines to show."""
+        for beginning, cause in STOP_CAUSES.items():
+            if message.startswith(beginning):
+                self.stopped = cause
         if match := SUBMITTED.match(message):
-            number, id_at_scheduler = match.groups()
-            if job := self.jobs.get(int(number)):
-                job.id, job.submitted = id_at_scheduler, time.time()
+            if job := self.jobs.get(int(match[1])):
+                job.id = match[2]
+                job.submitted = time.time()
         elif (match := RETRIED.match(message)) and (job := self.jobs.get(int(match[1]))):
-            # Snakemake tells of the retry before the failure or after it. If after, the failure is
+            job.state = "again"
+            # Snakemake reports the retry before the failure or after it. If after, the failure is
             # shown now; if before, `_fail` will show it.
-            job.state, failure = "again", self.failures.pop(job.name, None)
-            retry_lines = [f"  {job.name} is tried again"]
-            return [] if self.stopped else (failure.lines() if failure else []) + retry_lines
+            failure = self.failures.pop(job.name, None)
+            lines = failure.lines() if failure else []
+            return [] if self.stopped else [*lines, f"  {job.name} is tried again"]
         return []
 
 

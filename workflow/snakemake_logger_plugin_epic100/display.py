@@ -39,10 +39,11 @@ class Display:
     """
 
     def __init__(self, stream: TextIO):
+        """Begin without a block."""
         self._stream = stream
         self.is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._console = Console(file=stream, force_terminal=self.is_terminal)
-        # Only `renew` draws it. It does not touch stdout and stderr.
+        # It does not draw by itself, only in `renew`, and it leaves stdout and stderr as they are.
         self._live = Live(
             console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from snakemake_logger_plugin_epic100.board import Board, duration
 
-# The rules that took longest are listed, this many.
+# So many of the rules that took longest are listed.
 LONGEST = 4
-# The names of the files whose paths are shown, by the word that stands before the path.
+# The files whose paths are shown at the end, by the word before the path.
 RESULT_FILES = {
     "submission": ("submission.pt", "submission.zip"),
     "model": ("model.pth",),
@@ -17,15 +17,15 @@ RESULT_FILES = {
 
 
 def ending(board: Board) -> list[str]:
-    """The lines that are shown at the end of a run.
+    """The lines that are shown at the end of a run: durations, figures, paths of results.
 
-    They are the longest rules, the figures and the paths of results. Then follows the next step, or
-    each failure once more.
+    The last lines are the next step of the user, or all failures once more.
     """
-    # The keys are names of files. Several runs of a sweep make files of the same name.
+    # Several runs of a sweep make files of the same name.
     paths_by_name: dict[str, list[str]] = defaultdict(list)
-    for path in (path for job in board.jobs_that_are("done") for path in job.outputs):
-        paths_by_name[Path(path).name].append(path)
+    for job in board.jobs_that_are("done"):
+        for path in job.outputs:
+            paths_by_name[Path(path).name].append(path)
     elapsed = duration(time.time() - board.started)
     lines = [f"longest: {', '.join(board.spent()[:LONGEST])}"] if board.done else []
     summaries = [Path(path) for path in paths_by_name["summary.txt"] if Path(path).exists()]
@@ -38,10 +38,11 @@ def ending(board: Board) -> list[str]:
     if board.failures or board.done < board.total:
         lines.append(f"{board.done} of {board.total} jobs done in {elapsed}.")
         lines += [line for failure in board.failures.values() for line in failure.lines()]
-        job_stops = [failure.stopped for failure in board.failures.values()]
-        stopped = next(filter(None, [board.stopped, *job_stops]), "")
-        # A failure that was no stop needs a fix, and so does an error that would come again.
-        needs_fix = board.refused and not stopped or not all(job_stops)
+        # The signal or key that stopped a job, or "" if it failed by an error of its own.
+        stops_of_jobs = [failure.stopped for failure in board.failures.values()]
+        stopped = next(filter(None, [board.stopped, *stops_of_jobs]), "")
+        # An error of a job needs a fix, and so does one that the same command would meet again.
+        needs_fix = (board.refused and not stopped) or not all(stops_of_jobs)
         stop_text = f"Stopped by {stopped}. " if stopped else ""
         fix_text = "fix this and " if needs_fix else ""
         return [

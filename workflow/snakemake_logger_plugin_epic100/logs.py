@@ -10,10 +10,11 @@ from epic100.base.errors import EpicError
 
 # Only this much of the end of a log is read.
 TAIL_BYTES = 65536
-# Each attempt in a rule's log starts like this.
+# Each attempt in the log of a rule starts with a line like `--- 2026-01-02 `.
 ATTEMPT = re.compile(r"--- \d{4}-\d\d-\d\d ")
-# An EpicError is one such line of the log. Any other exception ends with the second kind of line.
+# An EpicError is such a line of the log.
 CLEAR = re.compile(r"(?:\S+ )?error: (.+)")
+# The traceback of any other exception ends with such a line.
 RAISED = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)")
 # Snakemake puts this behind an executor's message, and at the end of a cluster's log of a job.
 TRAILER = re.compile(
@@ -26,13 +27,13 @@ FURTHER = "For further error details"
 SIGNALLED = re.compile(r"(?:stopped by )?(SIG\w+)\b.* came\b|stopped by (SIG\w+)|KeyboardInterrupt")
 # This many lines of the cluster's log are shown.
 LAST_LINES = 5
-# It has the time of the last change in ns, and the size in bytes.
+# The time of the last change of a log in ns, and its size in bytes.
 LogState = tuple[int, int] | None
 
 
 @dataclass
 class Failure:
-    """The failure of a job, or the stop of a job.
+    """The failure of a job, or its stop by a signal or a key.
 
     Args:
         job: Rule and wildcards.
@@ -47,7 +48,7 @@ class Failure:
     stopped: str = ""
 
     def lines(self) -> list[str]:
-        """The failure as lines to show."""
+        """The lines to show: `FAILED scan P01: ...`, and the path of the log."""
         text = [f"{'STOPPED' if self.stopped else 'FAILED'} {self.job}: {self.error}"]
         return [*text, f"  log: {self.log}"] if self.log else text
 
@@ -64,8 +65,8 @@ def failure_of(
         before: The state of the rule's log when this try began.
         stopped: The signal or key that stopped the run before this failure, or "".
     """
-    executor_message, _, _ = message.partition(FURTHER)
-    reasons = executor_message.strip().splitlines()[:1]
+    # The list has the first line of the executor's message, or nothing.
+    reasons = message.partition(FURTHER)[0].strip().splitlines()[:1]
     shown_log = logs[0] if logs else ""
     lines = lines_of(shown_log, before)
     errors = [match[1] for line in lines if (match := CLEAR.match(line))]
@@ -73,7 +74,7 @@ def failure_of(
     if errors:
         reasons.append(errors[-1])
     elif not lines and len(logs) > 1:
-        # The job died before its rule wrote to the log, so show the end of the cluster's log.
+        # The job ended before its rule wrote to the log, so the end of the cluster's log is shown.
         shown_log = logs[-1]
         end = "".join(f"\n    {line}" for line in lines_of(shown_log)[-LAST_LINES:])
         reasons += [f"its log is empty; the end of the cluster's:{end}"] if end else []
@@ -103,12 +104,13 @@ def lines_of(log: str, before: LogState = None) -> list[str]:
         before: The state of the log when the attempt began. If the log is still in this state, its
             lines are of an earlier attempt, so there are none.
     """
-    now, text = state_of(log), ""
-    if now is not None and now != before:
+    text = ""
+    if state_of(log) not in (None, before):
+        # A log that cannot be read now has no lines now.
         with suppress(OSError, EpicError), WatchedFile(log) as file:
             tail = file.read_at(max(file.size - TAIL_BYTES, 0), TAIL_BYTES)
             text = TRAILER.sub("", tail.decode("utf-8", "replace"))
     lines = [line for line in text.splitlines() if line.strip()]
-    # Counted from 1, the number of a heading is the index of the line behind it.
-    first_lines = [number for number, line in enumerate(lines, start=1) if ATTEMPT.match(line)]
-    return lines[first_lines[-1] :] if first_lines else lines
+    # The indexes of the lines that follow the heading of an attempt.
+    starts = [index + 1 for index, line in enumerate(lines) if ATTEMPT.match(line)]
+    return lines[starts[-1] :] if starts else lines

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Snakemake's reasons contain the words on the left; those on the right are shown. If a job has
-# several reasons, the first one in this order is shown.
+# Snakemake's reason of a job contains the words on the left; those on the right are shown. If a job
+# has several reasons, the first one in this order is shown.
 REASONS = {
     "Forced execution": "asked for once more",
     "Missing output files": "no result yet",
@@ -28,28 +28,32 @@ def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         jobs: Snakemake's records of the jobs that would run.
     """
-    # The keys are rules, the values the wildcards of each job.
-    wildcards_by_rule: dict[str, list[str]] = {}
-    reasons_by_rule: dict[str, list[str]] = {}
-    for job in jobs:
-        wildcards = " ".join(str(value) for value in (job["wildcards"] or {}).values())
-        wildcards_by_rule.setdefault(job["rule_name"], []).append(wildcards)
-        reasons = [shown for words, shown in REASONS.items() if words in str(job["reason"])]
-        reasons_by_rule.setdefault(job["rule_name"], []).extend(reasons[:1])
     if not jobs:
         return []
-    width = max(map(len, wildcards_by_rule))
+    jobs_by_rule: dict[str, list[Mapping[str, Any]]] = {}
+    for job in jobs:
+        jobs_by_rule.setdefault(job["rule_name"], []).append(job)
+    width = max(map(len, jobs_by_rule))
     lines = [f"{len(jobs)} jobs would run:"]
-    for rule, job_wildcards in wildcards_by_rule.items():
-        shown_reasons = ", ".join(dict.fromkeys(reasons_by_rule[rule]))
-        line = f"  {rule:{width}} {len(job_wildcards):4}  {shown_reasons}"
-        all_wildcards = " ".join(filter(None, sorted(job_wildcards)))
+    for rule, of_rule in jobs_by_rule.items():
+        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, of_rule))))
+        line = f"  {rule:{width}} {len(of_rule):4}  {reasons}"
+        all_wildcards = " ".join(filter(None, sorted(map(_wildcards, of_rule))))
         line += f": {all_wildcards}" if all_wildcards else ""
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
-    for job in jobs:
-        # The message of the rule `train` says behind a colon whether it trains.
+    for job in jobs_by_rule.get("train", []):
+        # The message of this rule says behind a colon whether it trains.
         _, _, outlook = str(job["rule_msg"]).partition(": ")
-        if job["rule_name"] == "train" and outlook:
-            job_name = " ".join(["train", *map(str, (job["wildcards"] or {}).values())])
-            lines.append(f"{job_name}: {outlook}")
+        if outlook:
+            lines.append(f"{f'train {_wildcards(job)}'.rstrip()}: {outlook}")
     return [*lines, "Nothing was run. Each job with its files: --verbose"]
+
+
+def _wildcards(job: Mapping[str, Any]) -> str:
+    """The values of a job's wildcards, as `P01 val`."""
+    return " ".join(str(value) for value in (job["wildcards"] or {}).values())
+
+
+def _reason(job: Mapping[str, Any]) -> str:
+    """The first of `REASONS` for which a job runs, or ""."""
+    return next((shown for words, shown in REASONS.items() if words in str(job["reason"])), "")

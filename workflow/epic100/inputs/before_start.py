@@ -173,10 +173,12 @@ def run_start_check(asked: Asked) -> str:
     Raises:
         EpicError: The training would fail. The message is the screen.
     """
-    digest = asked.digest()
+    digest, section = asked.digest(), asked.config.get("train", {})
+    # The GPU of another machine is not tried here.
+    on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
     with open(open_plain(LOG, os.O_WRONLY), "w", encoding="utf-8") as log:
         log.truncate(0)
-        answer = _answer("start_check", asked, log)
+        answer = _answer("start_check", asked, log, on_cpu=on_cpu)
     if answer is None:
         return f"Start check: it did not finish; {LOG} has the details"
     passed, text = answer
@@ -186,30 +188,39 @@ def run_start_check(asked: Asked) -> str:
     return text
 
 
-def outlook(asked: Asked) -> str:
-    """Predict what the rule `train` will do: train for so long, or take a finished model."""
-    finished = None
-    # Only a process that imports torch can tell which folder a training has. It is not started if
-    # no training has ended.
+def outlooks(asked_runs: Sequence[Asked]) -> list[str]:
+    """Say for each training whether it would train, and how long, or take a finished model."""
+    folders = None
+    # Only a process that imports torch can say which runs these are. The import takes seconds, so
+    # one process answers for all runs. If no training has ended, none is started.
     if any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages():
-        finished = _answer("finished_run", asked, subprocess.DEVNULL)
+        folders = _answer("finished_runs", asked_runs, subprocess.DEVNULL, on_cpu=True)
+    # A process that did not finish tells nothing, so each training is said to train.
+    pairs = zip(asked_runs, folders or [""] * len(asked_runs), strict=True)
+    return [_outlook(asked, finished) for asked, finished in pairs]
+
+
+def _outlook(asked: Asked, finished: str) -> str:
+    """Say whether a training would train, and how long, or take the model of the folder `finished`.
+
+    Args:
+        asked: The training.
+        finished: The folder of its finished run, or "".
+    """
     if finished:
         return f"takes the finished model of {finished}, no step is trained"
     time = re.search(r"(?m)^ *time: (.*)", asked.answer())
     return f"trains, {time[1]}" if time else "trains; how long: epic100 check"
 
 
-def _answer(function: str, asked: Asked, log: IO[str] | int) -> Any:
-    """Call a function of `MODULE` in a process; return its result, or None if it did not finish."""
-    section = asked.config.get("train", {})
-    # If jobs run on other machines, their GPU cannot be tried here.
-    runs_on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
-    # MMEngine uses any GPU that it sees, so a check on the CPU hides them all.
-    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if runs_on_cpu else {})
+def _answer(function: str, question: Any, log: IO[str] | int, *, on_cpu: bool) -> Any:
+    """What a function of `MODULE` returns, called in a process; None if it did not finish."""
+    # MMEngine uses any GPU that it sees, so a process that works on the CPU sees none.
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
     try:
         completed = subprocess.run(
             [sys.executable, "-P", "-m", MODULE, function],
-            input=pickle.dumps(asked),
+            input=pickle.dumps(question),
             stdout=subprocess.PIPE,
             stderr=log,
             env=environment,

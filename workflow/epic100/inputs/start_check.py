@@ -85,19 +85,29 @@ def start_check(asked: Asked) -> StartTable:
     return table
 
 
-def finished_run(asked: Asked) -> str:
-    """Return the folder of the finished training with these settings and clean lists, or ""."""
-    config = asked.settings
-    use_modules(config.modules.model_dump())
-    settings = config.train.begun_with(asked.recipe, asked.weights.path if asked.weights else None)
-    recipe = build_config(
-        settings,
-        str(RESULTS),
-        config.videos.place,
-        classes=(config.classes.verbs, config.classes.nouns),
-    )
-    folder = RESULTS / "work_dirs" / stamp_name(run_stamp(recipe))
-    return str(folder) if has_model(folder, mend=False) else ""
+def finished_runs(asked_runs: Sequence[Asked]) -> list[str]:
+    """Name for each run the folder of its finished training, as `results/work_dirs/...`, or "".
+
+    A finished training has these settings and the lists that are there.
+    """
+    return [_finished_run(asked) for asked in asked_runs]
+
+
+def _finished_run(asked: Asked) -> str:
+    """Name the folder of the finished training of one run, or "" if there is none."""
+    # The start check reports a config of which no training can be built. Here such a run has no
+    # finished training, and the other runs still get their answers.
+    with contextlib.suppress(Exception):
+        config = asked.settings
+        use_modules(config.modules.model_dump())
+        weights = asked.weights.path if asked.weights else None
+        settings = config.train.begun_with(asked.recipe, weights)
+        classes = (config.classes.verbs, config.classes.nouns)
+        recipe = build_config(settings, str(RESULTS), config.videos.place, None, classes)
+        folder = RESULTS / "work_dirs" / stamp_name(run_stamp(recipe))
+        if has_model(folder, mend=False):
+            return str(folder)
+    return ""
 
 
 def _segments(
@@ -226,17 +236,17 @@ def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
 
 
 def main(function: str) -> None:
-    """Call a function with the `Asked` from stdin, and print its result as JSON in the last line.
+    """Call a function with what is pickled on stdin, and print its result as JSON in the last line.
 
     Args:
-        function: `start_check` or `finished_run`.
+        function: `start_check` or `finished_runs`.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     # Libraries print to stdout, but the caller reads the result there.
     with contextlib.redirect_stdout(sys.stderr):
         asked = pickle.load(sys.stdin.buffer)
-        if function == "finished_run":
-            answer: Any = finished_run(asked)
+        if function == "finished_runs":
+            answer: Any = finished_runs(asked)
         else:
             table = start_check(asked)
             errors = len(table.errors)

@@ -1,9 +1,9 @@
-"""What Slurm's answers about a job mean: one table, for sacct, squeue and the files alike.
+"""The states of a run's jobs, from the answers of sacct and squeue.
 
-sacct is asked first. It learns late of a job, may be away, and may answer without a job that it
-knew. Then squeue is asked, which knows a job from its submission until some minutes after its end.
-A job that squeue does not know in three answers is judged by its files. No question raises, and
-none is about another run's jobs (docs/vsc.md has the table).
+sacct is asked first. It learns of a job with a delay, may not answer, and may answer without a job
+that it knew. Then squeue is asked, which knows a job from its submission until some minutes after
+its end. If three answers of squeue do not have a job, the files of the job show how it ended. No
+question raises an exception, and none is about another run's jobs (docs/vsc.md has the table).
 """
 
 import re
@@ -17,20 +17,20 @@ from epic100.slurm.commands import message_of, on, run, squeue
 
 # Each command may take this long.
 ANSWER_SECONDS = 60.0
-# After this many answers of squeue without a job, its files tell.
+# After this many answers of squeue without a job, its files show how it ended.
 POLLS = 3
 # Clocks may differ, so sacct is asked about jobs from this long before the run began.
 CLOCK_TOLERANCE = timedelta(days=1)
 
 
 class Meaning(Enum):
-    """The state of a job, in the five meanings that a run tells apart."""
+    """The state of a job, in the five classes that a run distinguishes."""
 
     SUBMITTED = "submitted"  # No command knows it yet.
     PENDING = "pending"
     RUNNING = "running"
     ENDED = "ended"
-    UNKNOWN = "unknown"  # Slurm has forgotten it, so its files tell.
+    UNKNOWN = "unknown"  # Slurm has forgotten it, so its files show how it ended.
 
 
 MEANINGS = {
@@ -67,7 +67,7 @@ MEANINGS = {
         "RECONFIG_FAIL",
     ),
 }
-# The same table by state: the first word of an answer, as `CANCELLED`, gives the meaning.
+# The same table by Slurm's state, as `CANCELLED`.
 MEANING_OF_STATE = {state: meaning for meaning, states in MEANINGS.items() for state in states}
 
 
@@ -75,13 +75,17 @@ class Asker:
     """Asks sacct, then squeue, for the states of a run's jobs.
 
     Args:
-        facts: `names` and `clusters` of the run, as `scheduler.Slurm` keeps them.
+        facts: `names` and `clusters` of the run. `scheduler.Slurm` has the same dictionary, and
+            the executor adds to it.
         say: A function that shows the user a line, each line once.
         sacct: Whether sacct is asked at all.
     """
 
     def __init__(self, facts: dict[str, list[str]], say: Callable[[str], None], sacct: bool = True):
-        self.facts, self.say, self.sacct = facts, say, sacct
+        """Begin without any answer."""
+        self.facts = facts
+        self.say = say
+        self.sacct = sacct
         self._since = f"{datetime.now() - CLOCK_TOLERANCE:%Y-%m-%dT%H:%M:%S}"
         # For each job, it counts the answers of squeue in a row that did not have the job.
         self._answers_without: Counter[str] = Counter()
@@ -107,33 +111,36 @@ class Asker:
                 self.say(f"{why}, nor does squeue tell ({error}); jobs run on")
         if sacct_trouble and squeue_answered:
             self.say(f"{sacct_trouble}, squeue answers")
-        for job in missing:
-            # A squeue that does not answer proves nothing about a job, so it counts as 0.
-            answers = self._answers_without[job] + int(squeue_answered)
+        # A squeue that does not answer proves nothing about a job.
+        for job in missing if squeue_answered else ():
+            answers = self._answers_without[job] + 1
             self._answers_without[job] = 0 if job in slurm_states else answers
         return {job: self._meaning(job, slurm_states.get(job, "")) for job in jobs}
 
     def _meaning(self, job: str, state: str) -> tuple[Meaning, str]:
-        """The meaning of Slurm's word for a job's state; "" if no command knew the job."""
+        """The meaning of Slurm's state of a job, and the state, which is "" if it is not known."""
         if not state:
-            forgotten = self._answers_without[job] >= POLLS
-            return (Meaning.UNKNOWN if forgotten else Meaning.SUBMITTED), ""
+            is_forgotten = self._answers_without[job] >= POLLS
+            return Meaning.UNKNOWN if is_forgotten else Meaning.SUBMITTED, state
         if state not in MEANING_OF_STATE:
             self.say(f"job {job} is {state}, which is no state that is known here; asking again")
         # A job in an unknown state counts as running, so that it is asked for again.
         return MEANING_OF_STATE.get(state, Meaning.RUNNING), state
 
     def _from_sacct(self) -> tuple[dict[str, str], str]:
-        """The states that sacct gives, by job, and why it gives none or not all, or ""."""
+        """Ask sacct for the states of the run's jobs.
+
+        Returns:
+            Slurm's state of each job by its id, and a message if sacct failed, else "".
+        """
         options = ["-X", "--parsable2", "--noheader", "--format", "JobIDRaw,State"]
-        options += ["--starttime", self._since]
-        names = ["--name", ",".join(self.facts["names"])]
-        done = run(["sacct", *on(self.facts["clusters"]), *options, *names], ANSWER_SECONDS)
+        options += ["--name", ",".join(self.facts["names"]), "--starttime", self._since]
+        done = run(["sacct", *on(self.facts["clusters"]), *options], ANSWER_SECONDS)
         trouble = f"sacct does not tell ({message_of(done)})" if done.returncode else ""
         return first_words(line.split("|") for line in done.stdout.splitlines()), trouble
 
     def _from_squeue(self) -> dict[str, str]:
-        """The states that squeue gives, by job. Raises NoAnswerError if it does not answer."""
+        """Slurm's state of each job by its id, from squeue. Raises NoAnswerError if it fails."""
         rows = squeue(
             ("JobID", "State"),
             self.facts["clusters"],
@@ -146,13 +153,15 @@ class Asker:
 
 
 def first_words(rows: Iterable[Sequence[str]]) -> dict[str, str]:
-    """The states by job, in their first words: `CANCELLED` for the row `7`, `CANCELLED by 1000`.
+    """Map the id of each job to the first word of its state: `7` to `CANCELLED`.
 
-    A row without a job's number or without a state is left out.
+    Args:
+        rows: Rows of job and state, as `["7", "CANCELLED by 1000"]`. A row without a number of a
+            job or without a state is left out.
     """
     states = {}
-    for job, state in ((row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2):
-        if job.isdigit() and state:
+    for row in rows:
+        if len(row) >= 2 and row[0].strip().isdigit() and row[1].strip():
             # A state may go on behind a blank or a `+`, as `CANCELLED by 1000` or `RUNNING+`.
-            states[job] = re.split(r"[\s+]", state)[0]
+            states[row[0].strip()] = re.split(r"[\s+]", row[1].strip())[0]
     return states

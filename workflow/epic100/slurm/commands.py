@@ -1,4 +1,4 @@
-"""Slurm's own commands, without the user's default options and never without an end."""
+"""Slurm's own commands, each with a timeout and without the user's default options."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ TIMED_OUT, NOT_INSTALLED = 124, 127
 
 
 def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands in plain English, and wait for its end or for the timeout.
+    """Run one of Slurm's commands, with messages in English, until its end or the timeout.
 
     Args:
         command: The command and its arguments.
@@ -66,16 +66,19 @@ def squeue(
     done = run(["squeue", *on(clusters), *arguments, *options], seconds)
     # With several clusters, the exit status is 0 even if one of them does not answer.
     if done.returncode or "error:" in done.stderr:
-        # Neither a missing program nor an unknown cluster mends itself, so a retry is in vain.
+        # A retry cannot help if the program is missing or no cluster has this name.
         never = done.returncode == NOT_INSTALLED or "known by database" in done.stderr
         raise NoAnswerError(message_of(done), never)
     rows = (line.split(FIELD_END) for line in done.stdout.splitlines())
-    # Every field has its end, so a whole row splits into one empty text more than there are fields.
+    # Every field has its end, so a complete row splits into one empty text more than `fields`.
     return [dict(zip(fields, row, strict=False)) for row in rows if len(row) > len(fields)]
 
 
 def on(clusters: Iterable[str]) -> list[str]:
-    """The option for clusters, as `--clusters wice,genius`; [] for this machine's own cluster."""
+    """The option that names clusters, as `["--clusters", "wice,genius"]`.
+
+    It is [] without a cluster: the command then is about this machine's own.
+    """
     names = ",".join(clusters)
     return ["--clusters", names] if names else []
 

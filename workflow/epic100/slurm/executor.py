@@ -1,9 +1,9 @@
 """The executor of Slurm jobs: it submits them, watches them, and reports their ends.
 
-It is a subclass of snakemake-executor-plugin-slurm's, which hangs where sacct is away or a job is
-cancelled by hand, and fails a job if sbatch fails once (contrib/upstream). The command of sbatch,
-the options and the clean-up stay the plugin's. What answers and failures mean is in `answers` and
-`failures`.
+It is a subclass of the executor of snakemake-executor-plugin-slurm. That one hangs if sacct does
+not answer or a job is cancelled by hand, and fails a job if sbatch fails once (contrib/upstream).
+The command of sbatch, the options and the clean-up stay the plugin's. The modules `answers` and
+`failures` have the meanings of Slurm's answers and errors.
 """
 
 import asyncio
@@ -41,20 +41,23 @@ from epic100.slurm.site import facts_file, read_partitions
 
 # A call of sbatch may take this long. After that, it is unknown whether its request arrived.
 SBATCH_SECONDS = 120.0
+# The pause between two calls of sbatch or squeue for the same job.
 RETRY_SECONDS = 15.0
 # After this long, a request without an answer is in the queue or lost.
 ARRIVAL_SECONDS = 30.0
-LAST_POLL_SECONDS = 180.0
-# Every 20th end of a job by the machines' fault counts as one of its tries, so that even a job that
-# kills its nodes ends at last.
+# The longest pause between two questions about the states of jobs.
+LONGEST_PAUSE_SECONDS = 180.0
+# Every 20th end of a job by the machines' fault counts as one of its tries. So even a job that
+# kills its nodes has an end.
 FAULTS_PER_TRY = 20
-# It finds Slurm's own error messages in the log of a job.
+# This pattern finds Slurm's own error messages in the log of a job.
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
 
 
 class Executor(plugin.Executor):
     """Submits the jobs of a run to Slurm, and reports their ends to Snakemake."""
 
+    # The plugin sets this attribute without a type.
     next_seconds_between_status_checks: Any
 
     def __post_init__(self, test_mode: bool = False) -> None:
@@ -63,7 +66,7 @@ class Executor(plugin.Executor):
         Raises:
             WorkflowError: Slurm would refuse a request.
         """
-        # Nothing that the plugin tells here is for the user.
+        # The plugin logs details of itself here, which tell the user nothing.
         self.logger.disabled = True
         try:
             super().__post_init__(test_mode)
@@ -71,16 +74,16 @@ class Executor(plugin.Executor):
             self.logger.disabled = False
         self.stopped = threading.Event()
         self._shown_warnings: set[str] = set()
-        # It has Slurm's ids of the jobs that this run submitted.
+        # Slurm's ids of the jobs that this run submitted.
         self._submitted_ids: set[str] = set()
-        # The keys are rule and wildcards of jobs of a killed run.
+        # The jobs of a killed run that this run goes on with, by rule and wildcards.
         self._adopted: dict[str, ClusterJob] = {}
-        # For each job of Snakemake, it names the node that has just failed under it, or has "". The
+        # The node that has just failed under a job, or "", by Snakemake's number of the job. The
         # next request of the job excludes this node.
         self._failed_node: dict[int, str] = {}
-        # It has node, cluster and partition of each request that excludes a node, by Slurm's id.
+        # Node, cluster and partition of each request that excludes a node, by Slurm's id.
         self._excluded: dict[str, tuple[str, str, str]] = {}
-        # For each job of Snakemake, it counts the ends by the machines' fault.
+        # The number of ends by the machines' fault, by Snakemake's number of the job.
         self._machine_faults: Counter[int] = Counter()
         settings = self.workflow.executor_settings
         self._site = read_partitions(facts_file(self.workflow.rundir))
@@ -90,7 +93,7 @@ class Executor(plugin.Executor):
         take_charge(self.slurm)
 
     def stop(self) -> None:
-        """Let no submission wait any more, as on Ctrl-C."""
+        """End the waiting of all submissions, as on Ctrl-C."""
         self.stopped.set()
 
     def _warn_once(self, message: str) -> None:
@@ -126,19 +129,21 @@ class Executor(plugin.Executor):
 
         It must be the newest job for these outputs, since an older one ends without a result.
         """
+        # Without a readable record, the leftover is not known to be the same job.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, WorkflowError):
             record_path = newest_file([self.format_job_exec(job)])
             record = read_json(record_path)
-            # The record was written when the leftover was submitted.
+            # The record was written at the time of the submission.
             submitted = record_path.stat().st_mtime
             unchanged = all(Path(path).stat().st_mtime < submitted for path in job.input)
-            is_newest = record["token"] == leftover.id
-            return unchanged and is_newest and record["asks"] == question_of(job)
+            is_newest_job = (record["token"], record["asks"]) == (leftover.id, question_of(job))
+            return unchanged and is_newest_job
         return False
 
     def run_job(self, job: Any) -> None:
         """Submit a job, or go on with its adopted one. Snakemake calls this in a thread."""
         adopted = self._adopted.pop(about(_comment(job)), None)
+        # The display reads the id of the job from this message.
         how = "goes on as" if adopted else "has been submitted with"
         try:
             job_id = adopted.id if adopted else self._submit(job)
@@ -147,10 +152,11 @@ class Executor(plugin.Executor):
             info = SubmittedJobInfo(job, external_jobid=job_id, aux={"slurm_logfile": log})
             self._report_job_submission_threadsafe(info)
         except NotSubmittedError as error:
-            if error.never:  # The last attempt is not tried again.
-                job.attempt = max(job.attempt, job.restart_times + 1)
+            if error.never:
+                _without_retry(job)
             self._report_job_error_threadsafe(SubmittedJobInfo(job), str(error))
         except Exception as error:
+            # An error in this thread would be lost, and Snakemake would wait for the job for ever.
             self.logger.error(f"{about(_comment(job))} is not submitted: {error}", exc_info=True)
             self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}")
 
@@ -162,7 +168,7 @@ class Executor(plugin.Executor):
         return log
 
     def _submit(self, job: Any) -> str:
-        """Call sbatch until it is clear that the job is submitted, and never submit it twice.
+        """Call sbatch until the job is surely in the queue, and never submit it twice.
 
         Returns:
             Slurm's id of the job.
@@ -170,14 +176,18 @@ class Executor(plugin.Executor):
         Raises:
             NotSubmittedError: The request is never granted, the patience has ended, or the run has.
         """
-        settings, excluded = self.workflow.executor_settings, self._failed_node.pop(job.jobid, "")
+        patience = self.workflow.executor_settings.patience
+        deadline = time.monotonic() + 60 * patience
         resources = resources_of(job, job.attempt, self._site)
         where = cluster_of(resources), str(resources.get("slurm_partition", ""))
+        excluded = self._failed_node.pop(job.jobid, "")
+        # If no other node is up, the job may run on this one again.
         if excluded and not nodes_up(*where) - {excluded}:
-            excluded = ""  # No other node is up, so the job may run on this one again.
+            excluded = ""
         sbatch_call, script = self._request(resources, job)
         record_path = newest_file([self.format_job_exec(job)])
-        name, shown, deadline = about(_comment(job)), "", time.monotonic() + 60 * settings.patience
+        name = about(_comment(job))
+        shown_message = ""
         while not self.stopped.is_set():
             # An old record would name another job as the newest for these outputs. The file only
             # saves work, so a fault of the disk does no harm.
@@ -186,32 +196,35 @@ class Executor(plugin.Executor):
             command = f"sbatch --exclude={excluded} " if excluded else "sbatch "
             done = self._sbatch(sbatch_call.replace("sbatch ", command, 1), script)
             message = message_of(done)
+            # The excluded node is the only one, or one of another cluster.
             if done.returncode and excluded and (NO_NAME in message or NO_NODE in message):
-                excluded = ""  # It is the only node, or one of another cluster.
+                excluded = ""
                 continue
             if done.returncode and of_request(message) == Fault.NEVER:
                 raise NotSubmittedError(message, never=True)
-            # The left side is the last message that was shown, the right side replaces it.
-            if done.returncode and shown != (shown := message):
-                self.logger.warning(f"{name} cannot be submitted now, trying on: {shown}")
+            if done.returncode and message != shown_message:
+                self.logger.warning(f"{name} cannot be submitted now, trying on: {message}")
+                shown_message = message
+            # A site may accept a job with a warning.
             elif not done.returncode and done.stderr.strip():
-                self.logger.warning(f"{name}: {message}")  # It is accepted with a message.
+                self.logger.warning(f"{name}: {message}")
             job_id = job_of(done.stdout) if done.returncode == 0 else ""
-            is_full = bool(NO_PLACE.search(message))
-            if not job_id and not is_full:
+            queue_is_full = bool(NO_PLACE.search(message))
+            if not job_id and not queue_is_full:
                 # An unclear answer may hide a success, so the queue is asked before the next try.
                 job_id = self._id_in_queue(cluster_of(resources), _comment(job), deadline)
             if job_id:
                 self._submitted_ids.add(job_id)
                 if excluded:
                     self._excluded[job_id] = excluded, *where
+                # The job is in the queue already, so a fault of the disk must not fail it.
                 with contextlib.suppress(EpicError):
                     write_text(record_path, json.dumps({"token": job_id, "asks": question_of(job)}))
-                if shown:
+                if shown_message:
                     self.logger.warning(f"{name} is submitted")
                 return job_id
-            if time.monotonic() > deadline and not is_full:
-                raise NotSubmittedError(f"{message}, for {settings.patience} minutes")
+            if time.monotonic() > deadline and not queue_is_full:
+                raise NotSubmittedError(f"{message}, for {patience} minutes")
             self.stopped.wait(RETRY_SECONDS)
         raise NotSubmittedError("not submitted, since the workflow has ended", never=True)
 
@@ -256,17 +269,19 @@ class Executor(plugin.Executor):
                 return subprocess.CompletedProcess(sbatch_call, process.returncode, out, err)
             except subprocess.TimeoutExpired:
                 if self.stopped.is_set() or time.monotonic() > deadline:
+                    # The process may end just before the signal.
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
                     process.communicate()
-                    message = f"sbatch: no answer in {SBATCH_SECONDS:.0f} s"
-                    return subprocess.CompletedProcess(sbatch_call, TIMED_OUT, "", message)
+                    error = f"sbatch: no answer in {SBATCH_SECONDS:.0f} s"
+                    return subprocess.CompletedProcess(sbatch_call, TIMED_OUT, "", error)
 
     def _id_in_queue(self, cluster: str, comment: str, deadline: float) -> str:
         """Find the job of a request that sbatch did not answer; "" if the request did not arrive.
 
-        A controller may answer squeue before a request that it got earlier, so it is asked once
-        more after a while. A job that has ended since counts, one of an earlier request does not.
+        A controller may answer squeue before it handles a request that it got earlier, so it is
+        asked once more after `ARRIVAL_SECONDS`. A job that has ended since then is found as well; a
+        job of an earlier request is not taken.
 
         Args:
             cluster: The cluster of the request, or "" for this machine's own.
@@ -276,8 +291,8 @@ class Executor(plugin.Executor):
         for pause in (0.0, ARRIVAL_SECONDS):
             rows = None
             while rows is None and not self.stopped.wait(pause) and time.monotonic() < deadline:
-                # The next question, if this one gets no answer, comes after the usual pause.
                 pause = RETRY_SECONDS
+                # A squeue that does not answer is asked again after this pause.
                 with contextlib.suppress(NoAnswerError):
                     rows = squeue(
                         ("JobID", "Comment", "StdOut"),
@@ -299,11 +314,11 @@ class Executor(plugin.Executor):
         Each question without an end of a job makes the pause before the next question longer.
         """
         first_pause = self.workflow.executor_settings.init_seconds_before_status_checks
-        pause, unfinished = first_pause, []
-        # Without jobs, this may be called before the executor is complete.
+        pause = first_pause
+        unfinished = []
+        # Snakemake may call this before the executor is complete; then there are no jobs.
         if active_jobs:
-            last_pause: float = self.next_seconds_between_status_checks
-            pause = min(last_pause + 10, LAST_POLL_SECONDS)
+            pause = min(self.next_seconds_between_status_checks + 10, LONGEST_PAUSE_SECONDS)
             async with self.status_rate_limiter:
                 states = await asyncio.to_thread(self._states, active_jobs)
         for info in active_jobs:
@@ -318,9 +333,9 @@ class Executor(plugin.Executor):
             yield info
 
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> Mapping[str, tuple[Meaning, str]]:
-        """The states of these jobs by Slurm's id; {} if asking failed.
+        """The meaning and the state of each job, by Slurm's id; {} if asking failed.
 
-        A pending job whose request excludes a node may use it after all, once no other node is up.
+        A pending job that excludes a failed node gets it back once no other node is up.
         """
         jobs = [info.external_jobid or "" for info in infos]
         try:
@@ -330,10 +345,11 @@ class Executor(plugin.Executor):
                 meaning, _ = states[job]
                 if meaning == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
                     del self._excluded[job]
-                    arguments = ["update", f"JobId={job}", "ExcNodeList="]
-                    run(["scontrol", *on(filter(None, [cluster])), *arguments])
+                    clusters = on(filter(None, [cluster]))
+                    run(["scontrol", *clusters, "update", f"JobId={job}", "ExcNodeList="])
             return states
-        except Exception as error:  # A failed question must not end the run.
+        except Exception as error:
+            # An error here would end the run, though its jobs run on.
             self._warn_once(f"nothing is known of jobs now ({error!r}); they run on")
             return {}
 
@@ -344,7 +360,8 @@ class Executor(plugin.Executor):
             info: The job.
             state: Slurm's state of it, or "" if Slurm has forgotten the job.
         """
-        job, job_id, log = info.job, info.external_jobid or "", info.aux["slurm_logfile"]
+        job, log = info.job, info.aux["slurm_logfile"]
+        job_id = info.external_jobid or ""
         if state in ("", "COMPLETED"):
             # Snakemake itself then checks whether the outputs are there.
             self.report_job_success(info)
@@ -363,8 +380,7 @@ class Executor(plugin.Executor):
             return
         if fault == Fault.MEMORY and not self._gets_more_memory(job):
             message += "; a retry would ask for no more memory: give it more in the profile"
-            # The last attempt is not tried again.
-            job.attempt = max(job.attempt, job.restart_times + 1)
+            _without_retry(job)
         self.report_job_error(info, msg=f"{message}\n", aux_logs=[str(log)])
 
     def _gets_more_memory(self, job: Any) -> bool:
@@ -392,19 +408,22 @@ class Executor(plugin.Executor):
             log: Slurm's log of the job.
 
         Returns:
-            How long it ran and Slurm's messages in the log, as `it ran 00:05:12 of 00:05:00; ...`,
-            and the name of its node, or "".
+            The reason, with its duration and Slurm's messages in the log, as `it ran 00:05:12 of
+            00:05:00; Exceeded job memory limit`, and the name of its node, or "".
         """
         options = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
         done = run(["sacct", *on(self.slurm.facts["clusters"]), *options], ANSWER_SECONDS)
-        facts = done.stdout.strip().split("|")
-        elapsed, limit, node = facts if len(facts) == 3 else ("", "", "")
-        ran = [f"it ran {elapsed} of {limit}"] if len(facts) == 3 else []
-        text = ""
+        reasons: list[str] = []
+        node = ""
+        row = done.stdout.strip().split("|")
+        if len(row) == 3:
+            elapsed, limit, node = row
+            reasons = [f"it ran {elapsed} of {limit}"]
+        # A job that ended early has no log.
         with contextlib.suppress(OSError, EpicError):
-            text = read_text(log, errors="replace")
-        messages = dict.fromkeys(SLURM_MESSAGE.findall(text))
-        return "; ".join([*ran, *messages]), node if node.isascii() else ""
+            reasons += dict.fromkeys(SLURM_MESSAGE.findall(read_text(log, errors="replace")))
+        # Names of nodes are ASCII, so another text is no name.
+        return "; ".join(reasons), node if node.isascii() else ""
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel all jobs of the run, also those whose submission was not answered yet."""
@@ -423,8 +442,14 @@ class NotSubmittedError(RuntimeError):
     """
 
     def __init__(self, message: str, never: bool = False):
+        """Keep the message as that of any exception."""
         super().__init__(message)
         self.never = never
+
+
+def _without_retry(job: Any) -> None:
+    """Set the attempt of a job to its last one, after which Snakemake does not try it again."""
+    job.attempt = max(job.attempt, job.restart_times + 1)
 
 
 def _comment(job: Any) -> str:
@@ -440,9 +465,9 @@ def question_of(job: Any) -> str:
 
 
 def _memory(resources: Mapping[str, Any]) -> float:
-    """The memory of a request, to compare the tries of a job with each other.
+    """The memory of a request in MiB for each node or each GPU, to compare the tries of a job.
 
-    It is a node's, or a GPU's: it lacks the number of GPUs, which is the same for each try.
+    It is not multiplied by the number of GPUs, which is the same for each try.
     """
     per_core = resources.get("mem_mb_per_cpu")
     cores = resources.get("cpus_per_task") or resources.get("cpus_per_gpu") or 1
@@ -452,9 +477,9 @@ def _memory(resources: Mapping[str, Any]) -> float:
 def job_of(printed: str) -> str:
     """Find the job's id in the output of `sbatch --parsable`, as `4711` or `4711;wice`; "" if none.
 
-    A site's own sbatch may print more lines, also numbers.
+    A site's own sbatch may print more lines, also with numbers.
     """
-    # A line with a cluster is surely Slurm's. If there is none, the last number is taken.
+    # Only Slurm prints a line with a cluster. Without such a line, the last number is the id.
     with_cluster = re.findall(r"(?m)^\s*(\d+);[\w.-]+\s*$", printed)
     ids = with_cluster or re.findall(r"(?m)^\s*(\d+)\s*$", printed)
     return ids[-1] if ids else ""

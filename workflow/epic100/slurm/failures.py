@@ -1,6 +1,6 @@
-"""What a failure on Slurm means: one table, for jobs that ended and for requests that did not pass.
+"""The cause of a failure on Slurm: of a job that ended, or of a request that sbatch refused.
 
-docs/vsc.md has the table.
+docs/vsc.md has the table of causes.
 """
 
 import re
@@ -8,8 +8,9 @@ from enum import Enum
 
 # A job in one of these states ended by the machines' fault. Every other end is the job's own.
 OF_MACHINES = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")
+# These messages in the log of a job say that it needed more memory than it had.
 MEMORY = re.compile(r"exceeded memory limit|oom.?kill|out of memory", re.IGNORECASE)
-# Slurm says this of a request that it will never grant (src/common/slurm_errno.c, slurm_opt.c).
+# Slurm never grants a request with one of these errors (src/common/slurm_errno.c, slurm_opt.c).
 NEVER = re.compile(
     r"Invalid (account|qos|partition|feature|generic resource|node name|license|job array|Trackable"
     r"|reservation|wckey|cluster|dependency|--|argument)"
@@ -18,6 +19,7 @@ NEVER = re.compile(
     r"|More processors requested|Memory specification can not|known by database"
     r"|not permitted to use this partition"
 )
+# These two errors also come if no node is left because of the option `--exclude`.
 NO_NODE = "Requested node configuration is not available"
 NO_NAME = "Invalid node name"
 # It matches AssocGrpSubmitJobsLimit, AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit and
@@ -36,7 +38,7 @@ class Fault(Enum):
 
 
 def of_end(state: str, reason: str) -> Fault:
-    """Decide whether a job ended by its own fault, for lack of memory, or by the machines' fault.
+    """Decide whether a job ended by its own fault, by too little memory, or by the machines' fault.
 
     Args:
         state: Slurm's state of the job.
@@ -47,11 +49,12 @@ def of_end(state: str, reason: str) -> Fault:
     return Fault.MACHINES if state in OF_MACHINES else Fault.OWN
 
 
-def of_request(words: str) -> Fault:
-    """Decide whether a request that sbatch refused may pass later, or never.
+def of_request(message: str) -> Fault:
+    """Decide whether a request that sbatch refused may be granted later, or never.
 
     Args:
-        words: The message of sbatch.
+        message: The message of sbatch.
     """
-    queue_is_full = NO_PLACE.search(words)
-    return Fault.NEVER if NEVER.search(words) and not queue_is_full else Fault.LATER
+    # A full queue is no fault of the request, whatever else sbatch prints.
+    queue_is_full = NO_PLACE.search(message)
+    return Fault.NEVER if NEVER.search(message) and not queue_is_full else Fault.LATER

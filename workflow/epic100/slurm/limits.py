@@ -1,8 +1,8 @@
-"""Checks before any job is submitted: would Slurm take it, and can torch use its GPU?
+"""Checks before any job is submitted: would Slurm grant each request, and can torch use its GPU?
 
-Slurm answers the first itself (`sbatch --test-only`), for each distinct request that the executor
-will make. Some it would take, but charge for what nobody uses: more cores because of the memory,
-nodes or tasks that idle. Those are found with the site's facts.
+Slurm answers the first question itself (`sbatch --test-only`), for each distinct request that the
+executor will make. Slurm would grant some requests, but charge for what nobody uses: more cores
+because of the memory, or nodes and tasks that idle. The limits of the partitions show these.
 """
 
 import math
@@ -24,7 +24,7 @@ from epic100.slurm.commands import TIMED_OUT, message_of, on, run
 from epic100.slurm.failures import NO_NODE, Fault, of_request
 from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions
 
-# Snakemake has resolved these resources of one job.
+# The resources of one job by their names in Snakemake, as numbers or texts and no functions.
 Resources = Mapping[str, Any]
 
 
@@ -50,8 +50,8 @@ UNCLEAR = re.compile(
     r"|Zero Bytes|[Tt]emporar|endpoint|[Aa]uthentication|credential|SubmitJobs?\w*Limit"
     r"|not respond|[Cc]ommunication|try again|[Rr]esource temporarily|[Ss]ocket|presently disabled"
 )
-# The pattern of a key matches Slurm's messages about this key of a job's resources.
-WORDS = {
+# The keys are resources of a job. The pattern of each matches Slurm's messages about it.
+PATTERNS = {
     "slurm_account": "account",
     "clusters": "cluster",
     "slurm_partition": "partition",
@@ -69,7 +69,9 @@ WORDS = {
     "slurm_extra": "node name|reservation",
 }
 OWN_ACCOUNT = "set yours, or EPIC100_ACCOUNT; `sam-balance` or `sshare -U` lists them"
+# These errors mean that no Slurm can be asked from this machine.
 NO_SLURM = re.compile("configuration source|sbatch: (command )?not found")
+# The first lines of a refusal, before a line for each fault.
 HEAD = (
     "Nothing was submitted: Slurm would refuse these requests, or charge for what is not used. "
     "Change the keys named here in the profile, or with `--set-resources RULE:KEY=VALUE`:"
@@ -78,8 +80,6 @@ HEAD = (
 NAMED_JOBS = 3
 # The states of nodes that are away begin with these words.
 AWAY = ("down", "drain", "fail", "unknown")
-
-
 # The builds of torch for CUDA 13 have no kernels for GPUs below this compute capability.
 FIRST_OF_CUDA_13 = 75
 # A CUDA build of torch answers this program without a GPU; `torch.cuda.get_arch_list` needs one.
@@ -102,7 +102,7 @@ def cluster_of(resources: Resources) -> str:
 
 
 def partition_of(resources: Resources, partitions: Partitions) -> Partition | None:
-    """The partition that a job asks for, with Slurm's facts; None if the file lacks it."""
+    """The partition that a job asks for, with Slurm's limits; None if the file does not have it."""
     requested = cluster_of(resources), resources.get("slurm_partition")
     matching = (
         partition
@@ -151,23 +151,25 @@ def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
     Snakemake decides which of these three comes first (`epic100.base.jobs`). The wall time is at
     most the partition's, unless the command line states it.
     """
-    expanded = job.rule.expand_resources(
-        job.wildcards_dict, job.input, attempt, skip_evaluation={"tmpdir"}
+    # The folder `tmpdir` is known only on the node of the job.
+    resources = dict(
+        job.rule.expand_resources(
+            job.wildcards_dict, job.input, attempt, skip_evaluation={"tmpdir"}
+        ).items()
     )
-    resources = dict(expanded.items())
-    at = partition_of(resources, partitions)
-    # The command line's keys of this rule are listed in one resource, as `runtime+mem_mb`.
-    stated_keys = str(resources.get(STATED, "")).split("+")
-    if at and at.hours and "runtime" not in stated_keys and resources.get("runtime"):
-        resources["runtime"] = min(resources["runtime"], at.minutes(at.hours))
+    partition = partition_of(resources, partitions)
+    # One resource lists the keys that the command line sets for this rule, as `runtime+mem_mb`.
+    keys_of_call = str(resources.get(STATED, "")).split("+")
+    if partition and partition.hours and resources.get("runtime") and "runtime" not in keys_of_call:
+        resources["runtime"] = min(resources["runtime"], partition.minutes(partition.hours))
     return resources
 
 
 def refusal(requests: Sequence[Request], settings: Any, partitions: Partitions) -> str:
-    """Describe every request that Slurm would refuse, or charge for more than is used.
+    """Describe every request that Slurm would refuse, or grant but charge for more than is used.
 
-    An example of the second is `tasks=2`: each rule is one task, so the other one would idle. Among
-    requests that differ in their wall time alone, only the longest is tried.
+    An example of the second is `tasks=2`: each rule is one task, so the other one would idle. Of
+    several requests that differ only in their wall time, Slurm is asked for the longest.
 
     Args:
         requests: The requests of each attempt of each job.
@@ -180,7 +182,7 @@ def refusal(requests: Sequence[Request], settings: Any, partitions: Partitions) 
     if any(request.resources.get("slurm_account") == NO_ACCOUNT for request in requests):
         return f"Nothing was submitted: {NO_ACCOUNT} is an example; {OWN_ACCOUNT}"
     requests_by_call: defaultdict[str, list[Request]] = defaultdict(list)
-    # Snakemake holds its jobs in a set: their order differs from one run to the next.
+    # Snakemake's set of jobs has another order in each run, and the text must not change with it.
     for request in sorted(requests, key=lambda request: (request.job, request.attempt)):
         # The wall time is left out, so requests that differ in nothing else have the same call.
         timeless = {**request.resources, "runtime": None}
@@ -190,15 +192,17 @@ def refusal(requests: Sequence[Request], settings: Any, partitions: Partitions) 
     for sbatch_call, alike in requests_by_call.items():
         # A job whose earlier attempt has a fault is not reported again.
         reported = {name for attempts in attempts_by_fault.values() for name in attempts}
-        alike = [request for request in alike if request.job not in reported]
-        # Slurm is asked for the longest of these requests, which has the best chance to be refused.
-        alike.sort(key=lambda request: request.resources.get("runtime", 0), reverse=True)
-        if alike:
-            longest = alike[0].resources
+        not_reported = [request for request in alike if request.job not in reported]
+        by_time = sorted(
+            not_reported, key=lambda request: request.resources.get("runtime", 0), reverse=True
+        )
+        if by_time:
+            # If Slurm grants the longest of requests that are alike, it grants all of them.
+            longest = by_time[0].resources
             partition = partition_of(longest, partitions)
-            refused = _faults_by_slurm(sbatch_call, longest, partition)
-            for fault in refused or list(_faults_by_cost(sbatch_call, longest, partition)):
-                for request in alike:
+            faults = _faults_by_slurm(sbatch_call, longest, partition)
+            for fault in faults or list(_faults_by_cost(sbatch_call, longest, partition)):
+                for request in by_time:
                     attempts_by_fault[fault].setdefault(request.job, request.attempt)
     lines = [f"{_names(attempts)}: {fault}" for fault, attempts in attempts_by_fault.items()]
     return "\n".join([HEAD, *lines]) if lines else ""
@@ -212,10 +216,10 @@ def command_of(resources: Resources, threads: int, settings: Any, **parameters: 
             would ask the database, which may be away.
         threads: The job's threads.
         settings: The executor's settings.
-        parameters: More values that the plugin puts into the call, as `comment_str`.
+        parameters: More values that the plugin writes into the call, as `comment_str`.
 
     Raises:
-        WorkflowError: The plugin does not take these resources.
+        WorkflowError: The plugin refuses these resources.
     """
     account, partition = (
         f"{option} {shlex.quote(str(resources[key]))}" if resources.get(key) else ""
@@ -229,9 +233,10 @@ def command_of(resources: Resources, threads: int, settings: Any, **parameters: 
 
 def _call_to_test(resources: Resources, threads: int, settings: Any) -> str:
     """The call of sbatch for these resources, or a call that fails with the plugin's own error."""
-    parameters = {"run_uuid": "epic100", "slurm_logfile": os.devnull, "comment_str": ""}
+    # Slurm tests a request whatever its names and paths are.
+    unused = {"run_uuid": "epic100", "slurm_logfile": os.devnull, "comment_str": "", "workdir": ""}
     try:
-        return command_of(resources, threads, settings, **parameters, workdir="")
+        return command_of(resources, threads, settings, **unused)
     except WorkflowError as error:
         # The caller then reports the plugin's error as it reports one of sbatch.
         return f"echo {shlex.quote(str(error))} >&2; false"
@@ -240,20 +245,24 @@ def _call_to_test(resources: Resources, threads: int, settings: Any) -> str:
 def _faults_by_slurm(
     sbatch_call: str, resources: Resources, partition: Partition | None
 ) -> list[str]:
-    """The error with which Slurm refuses a request; [] if it takes it, or does not answer now."""
+    """The error with which Slurm refuses a request, in a list.
+
+    It is [] if Slurm would grant the request, now or once all nodes are up, or does not answer.
+    """
     time = f" -t {shlex.quote(str(resources['runtime']))}" if resources.get("runtime") else ""
     done = run(["sh", "-c", f"{sbatch_call}{time} --test-only --wrap true"])
     message = message_of(done)
-    is_away = UNCLEAR.search(message) and of_request(message) == Fault.LATER
-    if done.returncode in (0, TIMED_OUT) or is_away:
+    is_unclear = UNCLEAR.search(message) and of_request(message) == Fault.LATER
+    if done.returncode in (0, TIMED_OUT) or is_unclear:
         return []
     if NO_NODE in message:
         states = node_states(cluster_of(resources), str(resources.get("slurm_partition")))
-        if not states or not all(states.values()):  # It may be granted when all are up.
+        # Slurm tests with the nodes that are up, so the request may be granted when all are.
+        if not states or not all(states.values()):
             return []
     if NO_SLURM.search(message):
         return [f"{message}: this machine has no Slurm that answers; call from a login node"]
-    keys = [key for key, pattern in WORDS.items() if re.search(pattern, message, re.IGNORECASE)]
+    keys = [key for key, pattern in PATTERNS.items() if re.search(pattern, message, re.IGNORECASE)]
     request = ", ".join(f"{key}={resources[key]}" for key in keys if resources.get(key))
     if "account" in message:
         request += f" ({OWN_ACCOUNT})"
@@ -266,18 +275,19 @@ def nodes_up(cluster: str, partition: str) -> set[str]:
 
 
 def node_states(cluster: str, partition: str) -> dict[str, bool]:
-    """For each node of a partition whether it is up now; {} if sinfo does not answer."""
+    """Map the name of each node of a partition to whether it is up; {} if sinfo does not answer."""
+    # A line is as `m28c27n1 idle`.
     options = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
     done = run(["sinfo", *on(filter(None, [cluster])), *options])
-    rows = (line.split() for line in done.stdout.splitlines())
-    node_and_state = (row for row in rows if len(row) == 2)
-    return {node: not state.startswith(AWAY) for node, state in node_and_state}
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return {row[0]: not row[1].startswith(AWAY) for row in rows if len(row) == 2}
 
 
 def _faults_by_cost(
     sbatch_call: str, resources: Resources, partition: Partition | None
 ) -> Iterator[str]:
-    """The faults of a request that Slurm would take, but charge for more than is used."""
+    """The faults of a request that Slurm would grant, but charge for more than is used."""
+    # A resource may also be True, which is an `int` for `isinstance`.
     numbers = {key: value for key, value in resources.items() if type(value) is int}
     spans_nodes = resources.get("mpi") and numbers.get("tasks") == numbers.get("nodes")
     for key in SINGLE:
@@ -291,7 +301,7 @@ def _faults_by_cost(
     key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
     memory = numbers.get(key, 0) * (cores_per_node if key == "mem_mb_per_cpu" else 1)
     per_core = partition.mem_mb_per_core
-    # Slurm gives a job that asks for much memory more cores, so that each has its usual memory.
+    # Slurm gives more cores to a job with much memory, until each core has its usual memory.
     if per_core and memory > cores_per_node * per_core:
         yield (
             f"{key}={resources[key]}: {memory} MiB with {cores_per_node} cores on "
@@ -301,7 +311,7 @@ def _faults_by_cost(
 
 
 def _names(attempts: Mapping[str, int]) -> str:
-    """Up to three jobs with the retry of their first faulty attempt: `scan P01 (retry 1)`."""
+    """Name up to three jobs with the retry that has a fault: `scan P01 (retry 1), scan P02`."""
     names = [
         f"{job} (retry {attempt - 1})" if attempt > 1 else job for job, attempt in attempts.items()
     ]
@@ -313,17 +323,19 @@ def kernels_of_torch() -> tuple[str, list[str]]:
     """Ask torch for its version, and for the architectures it has kernels for (`sm_80`, ...).
 
     Returns:
-        Version and architectures, or ("", []) if this Python has no CUDA build of torch. Such a job
-        needs no check here, because it fails at once with its own error.
+        Version and architectures, or ("", []) if this Python has no CUDA build of torch. A job on a
+        GPU then needs no check here, because it fails at once with its own error.
     """
-    command = [sys.executable, "-P", "-c", _TORCH_PROGRAM]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # A process of its own imports torch, so that Snakemake does not hold its memory.
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _TORCH_PROGRAM], capture_output=True, text=True
+    )
     # The program prints the version first, and then the architectures.
     version, *kernels = done.stdout.split() or [""]
     return (version, kernels) if done.returncode == 0 and kernels else ("", [])
 
 
-def serve(kernels: list[str], sm: int) -> bool:
+def any_runs_on(kernels: list[str], sm: int) -> bool:
     """Whether one of these kernels runs on a GPU of compute capability `sm` (70 means 7.0).
 
     Rule: CUDA C++ Programming Guide, "Compute Capabilities". Machine code (`sm_`) runs on its own
@@ -333,8 +345,8 @@ def serve(kernels: list[str], sm: int) -> bool:
     for code, number, letter in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(kernels)):
         built_for = int(number)
         # Capabilities are ten times the version, so `// 10` gives the major version.
-        lasts = code == "compute" or built_for // 10 == sm // 10
-        if built_for == sm or (not letter and lasts and built_for <= sm):
+        goes_further = code == "compute" or built_for // 10 == sm // 10
+        if built_for == sm or (not letter and goes_further and built_for <= sm):
             return True
     return False
 
@@ -344,7 +356,7 @@ def unserved(
     partitions: Partitions,
     torch: Callable[[], tuple[str, list[str]]] = kernels_of_torch,
 ) -> str:
-    """Report the partitions whose GPUs jobs would get, but this environment's torch cannot use.
+    """Report the partitions with GPUs that jobs would get, but torch cannot use.
 
     Args:
         requests: The requests of each attempt of each job.
@@ -368,6 +380,6 @@ def unserved(
         f"CUDA={12 if at.sm < FIRST_OF_CUDA_13 else 13}` installs one that has them "
         "(docs/platforms.md)"
         for name, at in gpu_partitions.items()
-        if kernels and not serve(kernels, at.sm)
+        if kernels and not any_runs_on(kernels, at.sm)
     ]
     return "\n".join(["Nothing was submitted.", *lines]) if lines else ""

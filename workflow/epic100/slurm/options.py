@@ -10,7 +10,7 @@ LEFTOVERS = ("adopt", "wait", "cancel")
 
 @dataclass
 class ExecutorSettings(plugin.ExecutorSettings):
-    """Options `--epic100-...`."""
+    """The options `--epic100-...` of snakemake: the field `patience` is `--epic100-patience`."""
 
     patience: int = field(
         default=30,

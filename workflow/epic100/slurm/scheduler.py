@@ -1,8 +1,8 @@
-"""Slurm behind the questions that the library asks a scheduler (`epic100.base.scheduler`).
+"""Slurm as a scheduler of the library (`epic100.base.scheduler`): list and cancel jobs, and more.
 
-The jobs of a run are those of its name, which the executor gives to all of them, whoever submitted
-them and under whatever path the folder is mounted. A job that is ending (COMPLETING) may still
-write, so it counts.
+The executor gives all jobs of a run the same name. By it they are found whoever submitted them, and
+under whatever path the folder is mounted. A job that is ending (COMPLETING) may still write, so it
+is listed.
 """
 
 import os
@@ -17,6 +17,7 @@ from epic100.base.scheduler import ASK_SECONDS, ClusterJob, Grant, Scheduler
 from epic100.slurm.commands import message_of, on, run, squeue
 from epic100.slurm.site import choose
 
+# The fields of squeue of which a `ClusterJob` is made.
 FIELDS = (
     "JobID",
     "Cluster",
@@ -54,6 +55,7 @@ class Slurm(Scheduler):
     name: ClassVar[str] = "slurm"
 
     def __init__(self, names: Sequence[str] = (), clusters: Sequence[str] = ()):
+        """Begin with lists, since the executor adds the names and clusters of an adopted run."""
         super().__init__(names=list(names), clusters=list(clusters))
 
     @classmethod
@@ -63,8 +65,8 @@ class Slurm(Scheduler):
 
     def jobs(self, seconds: float = ASK_SECONDS) -> list[ClusterJob]:
         """The jobs of the run that are in the queue. Raises NoAnswerError if squeue fails."""
-        names, clusters = self.facts["names"], self.facts["clusters"]
-        return [_job(row) for row in squeue(FIELDS, clusters, names, seconds=seconds)]
+        rows = squeue(FIELDS, self.facts["clusters"], self.facts["names"], seconds=seconds)
+        return [_job(row) for row in rows]
 
     def cancel(self, jobs: Iterable[ClusterJob]) -> None:
         """Cancel these jobs by their ids, with one call of scancel for each cluster.
@@ -86,17 +88,14 @@ class Slurm(Scheduler):
                 )
 
     def granted(self, environment: Mapping[str, str] = os.environ) -> Grant:
-        """The Slurm job and the GPUs that a process with these variables has."""
-        job, cluster = (
-            environment.get("SLURM_JOB_ID", ""),
-            environment.get("SLURM_CLUSTER_NAME", ""),
-        )
+        """The Slurm job and the GPUs that a process with these variables has, as `4711@wice`."""
+        job = environment.get("SLURM_JOB_ID", "")
         gpus = environment.get("SLURM_JOB_GPUS", "").strip()
         evidence = None if gpus.split(",")[0] in NO_GPU else f"SLURM_JOB_GPUS is {gpus}"
-        return Grant(job and f"{job}@{cluster}", evidence)
+        return Grant(f"{job}@{environment.get('SLURM_CLUSTER_NAME', '')}" if job else "", evidence)
 
     def on_nodes(self, count: int, wait: float) -> tuple[list[str], str]:
-        """The srun command that starts one task on each node, which keeps all cores there.
+        """The srun command that starts one task on each node, with all cores of the job there.
 
         Args:
             count: Nodes.
@@ -105,15 +104,8 @@ class Slurm(Scheduler):
         Returns:
             The command, and the variable with the number of the node.
         """
-        command = [
-            "srun",
-            f"--nodes={count}",
-            f"--ntasks={count}",
-            "--ntasks-per-node=1",
-            "--cpu-bind=none",
-            f"--wait={wait:.0f}",
-        ]
-        return command, "SLURM_PROCID"
+        tasks = [f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1"]
+        return ["srun", *tasks, "--cpu-bind=none", f"--wait={wait:.0f}"], "SLURM_PROCID"
 
 
 # The library looks for its schedulers under this name (`epic100.base.scheduler.known`).
@@ -121,7 +113,7 @@ HERE = Slurm
 
 
 def _job(row: Mapping[str, str]) -> ClusterJob:
-    """The job in a row of squeue, its reason with the first explanation of `REASONS`."""
+    """The job in a row of squeue; its reason is as `Priority: other jobs come first`."""
     reason = row["Reason"] if row["Reason"] != "None" else ""
     explanations = [
         explanation for pattern, explanation in REASONS.items() if re.match(pattern, reason)
@@ -142,7 +134,7 @@ def _job(row: Mapping[str, str]) -> ClusterJob:
 def about_of(row: Mapping[str, str]) -> str:
     """Rule and wildcards of the job in a row of squeue, as `scan P01`.
 
-    They are in the comment. Where a site keeps no comments, they are in the path of the log.
+    They are read from the comment. If the site keeps no comments, the path of the log has them.
     """
     if row["Comment"] in ("", "(null)"):
         # The executor writes the log of a job to `.../rule_scan/P01/4711.log`.

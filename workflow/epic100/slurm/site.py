@@ -1,6 +1,6 @@
-"""Slurm partitions: their cores, GPUs and limits, and which of them a run uses.
+"""Slurm partitions: their cores, GPUs and limits, and the choice of those that a run uses.
 
-`scontrol show partition` tells most of it. The rest is in profiles/partitions.yaml, of the folder
+`scontrol show partition` gives most of it. The rest is in profiles/partitions.yaml, of the folder
 where snakemake is called or else of this repository. profiles/vsc/config.yaml calls `choose`.
 """
 
@@ -21,9 +21,10 @@ from epic100.base.names import did_you_mean
 from epic100.base.shipped import ROOT
 from epic100.slurm.commands import on, run
 
-FACTS = Path("profiles/partitions.yaml")
+PARTITIONS_FILE = Path("profiles/partitions.yaml")
 # These two keys of the file list the clusters whose jobs take no `--clusters`, or no account.
 NO_OPTION, NO_PAYMENT = "without_clusters_option", "without_account"
+# Snakemake waits this long for scontrol when it reads the profile, also in a dry run.
 ASK_SECONDS = 20.0
 # The examples in the site's documentation use this account.
 NO_ACCOUNT = "lp_myproject"
@@ -33,7 +34,7 @@ NO_ACCOUNT = "lp_myproject"
 class Partition:
     """One partition of one cluster: limits per node, per core and per GPU. Memory is in MiB.
 
-    A number that is 0 is not known: neither the file nor Slurm tells it.
+    A number of 0 means unknown: neither the file nor Slurm has it.
 
     `clusters` is the value of sbatch's `--clusters`: the cluster's name, or "" if jobs of that site
     do not use this option. `pays` is whether its jobs name a credit account.
@@ -46,7 +47,7 @@ class Partition:
     hours: float = 0
     gpus: int = 0
     cores_per_gpu: int = 0
-    # It is the compute capability of the GPUs: 70 means 7.0.
+    # The compute capability of the GPUs: 70 means 7.0.
     sm: int = 0
     clusters: str = ""
     pays: bool = True
@@ -60,12 +61,12 @@ class Partition:
     def minutes(self, hours: float) -> int:
         """Wall time in minutes of a job that needs `hours`, at most the partition's limit.
 
-        A limit of 0 is not known, so it limits nothing.
+        A limit of 0 is unknown, so it limits nothing.
         """
         return round(60 * min(hours, self.hours or hours))
 
     def cores_for(self, wanted: str) -> str:
-        """An expression for the cores of a job, as `min(72, 2 * attempt)`: at most those of a node.
+        """Limit the cores of a job to those of a node, in an expression: `min(72, 2 * attempt)`.
 
         Args:
             wanted: The cores wanted, also as an expression, which Snakemake evaluates.
@@ -73,7 +74,7 @@ class Partition:
         return f"min({self.cores}, {wanted})" if self.cores else wanted
 
     def completed(self) -> "Partition":
-        """This partition, with Slurm's numbers where the file has none."""
+        """A copy of this partition in which numbers of Slurm replace those that are 0."""
         facts = _facts_from_slurm(self.clusters).get(self.name, {})
         return replace(self, **{key: v for key, v in facts.items() if not getattr(self, key)})
 
@@ -96,8 +97,8 @@ def facts_file(folder: str | os.PathLike[str] = "") -> str:
 
     A file in the folder itself comes first; snakedeploy puts one there to edit.
     """
-    path = Path(folder) / FACTS
-    return str(path if path.is_file() else ROOT / FACTS)
+    path = Path(folder) / PARTITIONS_FILE
+    return str(path if path.is_file() else ROOT / PARTITIONS_FILE)
 
 
 def read_partitions(path: str | os.PathLike[str]) -> Partitions:
@@ -176,10 +177,10 @@ def _facts_from_slurm(cluster: str) -> dict[str, dict[str, Any]]:
         cluster: The cluster's name, or "" for this machine's own.
 
     Returns:
-        The facts of each partition by its name, as `facts_of` reads them.
+        The fields of each partition by its name, as `facts_of` reads them.
     """
-    arguments = [*on([cluster] if cluster else []), "--oneliner", "show", "partition"]
-    done = run(["scontrol", *arguments], ASK_SECONDS)
+    clusters = on(filter(None, [cluster]))
+    done = run(["scontrol", *clusters, "--oneliner", "show", "partition"], ASK_SECONDS)
     return dict(facts_of(line) for line in done.stdout.splitlines() if line.strip())
 
 
@@ -187,19 +188,19 @@ def facts_of(line: str) -> tuple[str, dict[str, Any]]:
     """Read a partition from a line of `scontrol --oneliner show partition`.
 
     Returns:
-        The partition's name, and its facts without those that are not known, as `("batch",
+        The partition's name, and its known numbers by the fields of `Partition`, as `("batch",
         {"cores": 72, "mem_mb_per_core": 3400, "hours": 72})`.
     """
     fields = _pairs(line.split())
     # TRES are the trackable resources of all nodes together, as `cpu=144,mem=9M,gres/gpu=8`.
     trackable = _pairs(fields.get("TRES", "").split(","))
-    nodes, cores = _number(fields.get("TotalNodes")) or 1, _number(fields.get("TotalCPUs"))
-    cores_per_node = min(
-        filter(None, [cores // nodes, _number(fields.get("MaxCPUsPerNode"))]), default=0
-    )
+    nodes = _number(fields.get("TotalNodes")) or 1
+    limits = [_number(fields.get("TotalCPUs")) // nodes, _number(fields.get("MaxCPUsPerNode"))]
+    # A limit of 0 is unknown, so it limits nothing.
+    cores_per_node = min(filter(None, limits), default=0)
     memory = _number(fields.get("MaxMemPerCPU")) or _number(fields.get("DefMemPerCPU"))
-    days, _, clock = fields.get("MaxTime", "").rpartition("-")
     # MaxTime is `3-00:00:00`, `01:30:00` or UNLIMITED.
+    days, _, clock = fields.get("MaxTime", "").rpartition("-")
     time = re.fullmatch(r"(?P<hours>\d+):(?P<minutes>\d+):\d+", clock)
     facts = {
         "cores": cores_per_node,
@@ -211,12 +212,12 @@ def facts_of(line: str) -> tuple[str, dict[str, Any]]:
 
 
 def _pairs(fields: list[str]) -> dict[str, str]:
-    """Keys and values of fields `key=value`; the value of a field without `=` is ""."""
+    """Split each field `key=value` into key and value; the value of a field without `=` is ""."""
     return {key: value for key, _, value in (field.partition("=") for field in fields)}
 
 
 def _number(text: str | None) -> int:
-    """The whole number that Slurm wrote; 0 for UNLIMITED, other words and None."""
+    """Read a whole number of Slurm; 0 for UNLIMITED, other words and None."""
     return int(text) if text and text.isdecimal() else 0
 
 
@@ -227,7 +228,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
         EpicError: Another user can write the file, or it cannot be read.
     """
     # The repository's own file belongs to whoever installed it.
-    if Path(path).absolute() != ROOT / FACTS:
+    if Path(path).absolute() != ROOT / PARTITIONS_FILE:
         refuse_foreign(path)
     facts: dict[str, Any] = yaml.safe_load(read_text(path))
     return facts
