@@ -128,7 +128,6 @@ def random_samples(count, shape=(1, 3, 2, 4, 4)):
     ]
 
 
-# Clips of the next batch differ in shape.
 @pytest.mark.parametrize("sides", [[4, 4, 4], [4, 6]], ids=["one shape", "two shapes"])
 def test_a_batch_is_that_of_mmengine_before_and_after_it_is_sent(sides):
     samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]

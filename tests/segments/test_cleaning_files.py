@@ -109,12 +109,6 @@ def test_a_segment_list_without_seconds_is_refused(kitchen):
     assert not Path(kitchen.lists["val"]).exists()
 
 
-def test_a_video_of_variable_rate_needs_its_frame_index(kitchen):
-    kitchen.rows["P03_07"] = ScanRow("P03_07", "ok", 29.97, 1200, timing="variable", pictures=1200)
-    with pytest.raises(EpicError, match=r"P03\.index\.npz: no frame index of P03_07; .*-R "):
-        kitchen.clean()
-
-
 def test_trainval_has_the_segments_of_both_lists_and_their_pairs(kitchen, caplog):
     kitchen.clean()
     out, pairs = kitchen.folder / "trainval.txt", kitchen.folder / "trainval_pairs.tsv"
