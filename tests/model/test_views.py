@@ -161,11 +161,16 @@ def test_bfloat16_is_used_in_the_backbone_but_not_in_the_head(model):
 @pytest.mark.parametrize(
     "wrapper, device, dtype",
     [
-        ({"type": "AmpOptimWrapper", "dtype": "float16"}, "cuda:0", torch.float16),
+        pytest.param(
+            {"type": "AmpOptimWrapper", "dtype": "float16"},
+            "cuda:0",
+            torch.float16,
+            id="stated type",
+        ),
         # This is MMEngine's default.
-        ({"type": "AmpOptimWrapper"}, "cuda:0", torch.float16),
-        ({"type": "AmpOptimWrapper"}, "cpu", None),
-        ({"type": "OptimWrapper"}, "cuda:0", None),
+        pytest.param({"type": "AmpOptimWrapper"}, "cuda:0", torch.float16, id="default type"),
+        pytest.param({"type": "AmpOptimWrapper"}, "cpu", None, id="on a CPU"),
+        pytest.param({"type": "OptimWrapper"}, "cuda:0", None, id="no mixed precision"),
     ],
 )
 def test_the_type_of_a_pass_is_the_training_s_where_the_device_has_it(wrapper, device, dtype):
@@ -182,10 +187,10 @@ def test_only_5_d_weights_become_channels_last():
 @pytest.mark.parametrize(
     "steps, kind, clips, frames_of_2d_model",
     [
-        (DENSE, "dense", 10, None),
-        (SEGMENT, "segment", 1, 16),
-        (SPARSE, "sparse", 1, 8),
-        ([], "other", 1, None),
+        pytest.param(DENSE, "dense", 10, None, id="dense"),
+        pytest.param(SEGMENT, "segment", 1, 16, id="segment"),
+        pytest.param(SPARSE, "sparse", 1, 8, id="sparse"),
+        pytest.param([], "other", 1, None, id="no sampling"),
     ],
 )
 def test_the_default_views_follow_from_how_frames_are_sampled(
@@ -221,15 +226,43 @@ CROPPED = {**DECODED, "crop": "centre", "size": 160}
 @pytest.mark.parametrize(
     "steps, clips, crops, expected",
     [
-        (SPARSE, 1, 3, IN_THREE),
-        (IN_THREE, 1, 1, [*SPARSE[:2], CENTRE, SPARSE[3]]),
-        (IN_THREE, 1, "whole", [*SPARSE[:2], SPARSE[3]]),
-        (SEGMENT, 3, 1, [{**SEGMENT[0], "num_clips": 3}, *SEGMENT[1:]]),
-        (DENSE, 10, 1, [{**DENSE[0], "num_clips": 10}, *DENSE[1:]]),
-        # A step that decodes a crop decodes the whole picture instead.
-        ([DENSE[0], CROPPED], 1, 1, [{**DENSE[0], "num_clips": 1}, CROPPED]),
-        ([SPARSE[0], CROPPED], 1, "whole", [SPARSE[0], DECODED]),
-        ([SPARSE[0], CROPPED], 1, 3, [SPARSE[0], DECODED, {"type": "ThreeCrop", "crop_size": 182}]),
+        pytest.param(SPARSE, 1, 3, IN_THREE, id="three crops for one"),
+        pytest.param(IN_THREE, 1, 1, [*SPARSE[:2], CENTRE, SPARSE[3]], id="one crop for three"),
+        pytest.param(
+            IN_THREE, 1, "whole", [*SPARSE[:2], SPARSE[3]], id="whole picture for three crops"
+        ),
+        pytest.param(
+            SEGMENT,
+            3,
+            1,
+            [{**SEGMENT[0], "num_clips": 3}, *SEGMENT[1:]],
+            id="three clips over the segment",
+        ),
+        pytest.param(
+            DENSE, 10, 1, [{**DENSE[0], "num_clips": 10}, *DENSE[1:]], id="ten dense clips"
+        ),
+        # A step that decodes the centre crop is replaced only if other crops are chosen.
+        pytest.param(
+            [DENSE[0], CROPPED],
+            1,
+            1,
+            [{**DENSE[0], "num_clips": 1}, CROPPED],
+            id="decoded crop stays",
+        ),
+        pytest.param(
+            [SPARSE[0], CROPPED],
+            1,
+            "whole",
+            [SPARSE[0], DECODED],
+            id="whole picture for a decoded crop",
+        ),
+        pytest.param(
+            [SPARSE[0], CROPPED],
+            1,
+            3,
+            [SPARSE[0], DECODED, {"type": "ThreeCrop", "crop_size": 182}],
+            id="three crops for a decoded crop",
+        ),
     ],
 )
 def test_the_test_pipeline_is_changed_to_the_chosen_clips_and_crops(steps, clips, crops, expected):

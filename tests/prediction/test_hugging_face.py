@@ -172,89 +172,144 @@ def changed(name, **changes):
 @pytest.mark.parametrize(
     "kind, change, words",
     [
-        (
+        pytest.param(
             "videomae",
             lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
             "has no .*safetensors, and no other form of weights is read",
+            id="weights as pickle",
         ),
-        (
+        pytest.param(
             "videomae",
             changed(CONFIG, auto_map={"AutoModel": "modeling_own.Own"}),
             "its auto_map is ",
+            id="code of its own",
         ),
-        (
+        pytest.param(
             "videomae",
             changed(CONFIG, attn_implementation="kernels-community/x"),
             "its attn_impl.* is ",
+            id="kernels from elsewhere",
         ),
-        (
+        pytest.param(
             "videomae",
             changed(CONFIG, model_type="llama"),
             "its model_type is llama: Input should",
+            id="model of texts",
         ),
-        ("videomae", changed(CONFIG, num_frames=None), "config.json: its num_frames is "),
-        (
+        pytest.param(
+            "videomae",
+            changed(CONFIG, num_frames=None),
+            "config.json: its num_frames is ",
+            id="no number of frames",
+        ),
+        pytest.param(
             "videomae",
             changed(PROCESSOR, crop_size=24),
             f"scales to 36 and crops to 24 pixels, .* sees {SIZE}",
+            id="small crop of the processor",
         ),
-        ("videomae", changed(PROCESSOR, size=24), f"scales to 24 and crops to {SIZE} pixels"),
-        ("videomae", changed(PROCESSOR, do_center_crop=False), "its do_center_crop is False"),
-        ("videomae", lambda folder: (folder / PROCESSOR).unlink(), f"{PROCESSOR}: cannot be read"),
-        (
+        pytest.param(
+            "videomae",
+            changed(PROCESSOR, size=24),
+            f"scales to 24 and crops to {SIZE} pixels",
+            id="crop larger than the picture",
+        ),
+        pytest.param(
+            "videomae",
+            changed(PROCESSOR, do_center_crop=False),
+            "its do_center_crop is False",
+            id="no crop",
+        ),
+        pytest.param(
+            "videomae",
+            lambda folder: (folder / PROCESSOR).unlink(),
+            f"{PROCESSOR}: cannot be read",
+            id="no file of the processor",
+        ),
+        pytest.param(
             "videomae",
             lambda folder: (folder / "config.json").write_text("{"),
             "config.json: its .*JSON",
+            id="no JSON",
         ),
-        (
+        pytest.param(
             "videomae",
             name_shard_outside,
             "cannot be built .*names '../outside.safetensors', which is not beside it",
+            id="shard outside the folder",
         ),
-        (
+        pytest.param(
             "videomae",
             partial(link_to_device, name=CONFIG),
             "config.json: cannot be read .*a pipe or a device",
+            id="device as config",
         ),
-        (
+        pytest.param(
             "videomae",
             partial(link_to_device, name="model.safetensors"),
             "model.safetensors: a pipe or a device",
+            id="device as weights",
         ),
-        (
+        pytest.param(
             "videomae",
             partial(link_to_device, name="model.safetensors.index.json"),
             "cannot be built .*a pipe or a device",
+            id="device as index of shards",
         ),
-        ("videomae", changed(CONFIG, hidden_size=64), "cannot be built .*mismatch"),
-        (
+        pytest.param(
+            "videomae",
+            changed(CONFIG, hidden_size=64),
+            "cannot be built .*mismatch",
+            id="other width",
+        ),
+        pytest.param(
             "videomae",
             changed(CONFIG, num_hidden_layers=3),
             "its files lack 15 weights, such as encoder",
+            id="missing weights",
         ),
-        (
+        pytest.param(
             "clip",
             changed(CONFIG, model_type="clip_text_model"),
             "its model_type is clip_text_mod",
+            id="tower of texts",
         ),
-        (
+        pytest.param(
             "clip",
             changed(IMAGES, size=384, crop_size=384),
             f"crops to 384 pixels, .* sees {SIZE}; ",
+            id="large pictures for CLIP",
         ),
-        (
+        pytest.param(
             "siglip",
             changed(IMAGES, size=384),
             f"crops to 384 pixels, .* sees {SIZE}; expected one size",
+            id="large pictures for SigLIP",
         ),
-        (
+        pytest.param(
             "dinov2",
             changed(IMAGES, size=384, crop_size=383),
             f"crops to 383 pixels, .* sees {2 * SIZE}",
+            id="crop that is no multiple of the patch",
         ),
-        ("dinov3_vit", changed(CONFIG, patch_size=16), "cannot be built .*mismatch"),
-        ("siglip", changed(CONFIG, vision_config=3), "crops to 32 pixels, .* sees 224"),
-        ("clip", lambda folder: (folder / "config.json").write_text("[]"), "its content is "),
+        pytest.param(
+            "dinov3_vit",
+            changed(CONFIG, patch_size=16),
+            "cannot be built .*mismatch",
+            id="other patches",
+        ),
+        pytest.param(
+            "siglip",
+            changed(CONFIG, vision_config=3),
+            "crops to 32 pixels, .* sees 224",
+            id="no config of the pictures",
+        ),
+        pytest.param(
+            "clip",
+            lambda folder: (folder / "config.json").write_text("[]"),
+            "its content is ",
+            id="list as config",
+        ),
     ],
 )
 def test_a_folder_without_a_complete_safe_model_is_refused(folders, tmp_path, kind, change, words):

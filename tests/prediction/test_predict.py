@@ -2,22 +2,16 @@
 
 import os
 import shutil
-import signal
-import sys
-import time
 from dataclasses import replace
 
-import psutil
 import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.log import rule_log
-from epic100.base.ranks import PROCESS
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.shards import Shards
 from epic100.segments.segment_list import read_segments, write_segments
-from support.dying import fork, kill_after_a_shard
+from support.dying import kill_after_a_shard
 from support.models import predicted, save_random_model
 
 pytestmark = pytest.mark.slow
@@ -200,54 +194,3 @@ def test_a_model_with_bad_weights_or_another_pair_table_is_refused(
     with pytest.raises(EpicError, match=words):
         run(lab, tmp_path / "bad.pth", listed, tmp_path / "val.pt")
     assert not (tmp_path / "val.pt").exists()
-
-
-def predict_as_a_rule_does(folder, *arguments):
-    """Predict in two processes; what the rule prints goes to `stderr.txt`."""
-    # A group of its own gets Ctrl-C alone, and `nohup` would have it ignored.
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with open(folder / "stderr.txt", "w") as sys.stderr, rule_log(folder / "rule.log"):
-        run(*arguments, folder / "val.pt", workers=1, device="cpu", gpus=2)
-
-
-@pytest.mark.parametrize(
-    "event, code, words",
-    [
-        (
-            "Ctrl-C",
-            130,
-            "error: stopped by Ctrl-C; the same command goes on from what is done\n",
-        ),
-        (
-            "one of two processes is killed",
-            1,
-            "error: stopped, because process 0 was killed by SIGKILL (out of memory, or by hand); ",
-        ),
-        ("their parent is killed", -signal.SIGKILL, ""),
-    ],
-)
-def test_the_end_of_a_prediction_ends_all_its_processes_with_one_message(
-    lab, model, listed, tmp_path, event, code, words
-):
-    process = fork.Process(target=predict_as_a_rule_does, args=(tmp_path, lab, model, listed))
-    process.start()
-    children: list[psutil.Process] = []
-    # Both processes have more than 64 MiB once they import torch.
-    while len(children) < 2 or any(c.memory_info().rss < 2**26 for c in children):
-        time.sleep(0.05)
-        # The process that builds foreign models is a child, too, but no part of the prediction.
-        all_children = psutil.Process(process.pid).children()
-        children = [child for child in all_children if PROCESS in child.cmdline()]
-    if event == "Ctrl-C":
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        killed = children[0] if event.startswith("one") else process
-        os.kill(killed.pid, signal.SIGKILL)
-    process.join()
-    assert process.exitcode == code
-    printed = (tmp_path / "stderr.txt").read_text()
-    assert words in printed and "Traceback" not in printed
-    # A busy machine may need long to end them.
-    _, alive = psutil.wait_procs(children, timeout=300)
-    assert not alive
