@@ -1,4 +1,4 @@
-"""Features of real videos: what they are and refuse."""
+"""Features of real videos: their values and times, when they are made again, what is refused."""
 
 import re
 import shutil
@@ -25,85 +25,83 @@ from support.tricky_videos import encode
 pytestmark = pytest.mark.slow
 
 
-def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_path):
-    found = make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=4.0)
-    features = read_features(found / "P02_101.npz")
+def test_the_head_of_the_model_turns_features_into_its_scores(lab, model, tmp_path):
+    folder = make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=4.0)
+    features = read_features(folder / "P02_101.npz")
+    # A video of 12 s has three steps of 4 s, and the pooled maps of X3D have 432 channels.
     assert features.feats.shape == (3, 432) and features.valid.all()
-    clips = tmp_path / "val.txt"
-    clips.write_text(
-        "".join(
-            f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"
-            for i, (start, stop) in enumerate(features.frames)
-        )
-    )
-    wanted = predicted(lab, model, clips, tmp_path / "val.pt", clips=1, device="cpu").log_probs
+    segments = tmp_path / "val.txt"
+    lines = [f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{start}" for start, stop in features.frames]
+    segments.write_text("\n".join(lines) + "\n")
+    expected = predicted(lab, model, segments, tmp_path / "val.pt", clips=1, device="cpu")
     trained = load_model(model)
-    whole = MODELS.build(trained.config["model"])
-    whole.load_state_dict(trained.state_dict)
-    head = whole.eval().cls_head
+    recognizer = MODELS.build(trained.config["model"]).eval()
+    recognizer.load_state_dict(trained.state_dict)
+    head = recognizer.cls_head
     with torch.inference_mode():
         scores = head.fc2(head.fc1(torch.from_numpy(features.feats)).relu())
-    torch.testing.assert_close(scores.log_softmax(dim=1), wanted, atol=1e-5, rtol=1e-5)
+    log_probs = scores.log_softmax(dim=1)
+    torch.testing.assert_close(log_probs, expected.log_probs, atol=1e-5, rtol=1e-5)
 
 
-def test_the_lines_for_actionformer_put_features_where_they_are(lab, tmp_path):
+def test_actionformer_with_the_options_of_the_docs_reads_the_right_times(lab, tmp_path):
     text = (ROOT / "docs/features.md").read_text()
-    lines = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))["dataset"]
+    options = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))["dataset"]
     make(lab.folder, tmp_path / "P01.tsv")
-    with np.load(tmp_path / f"P01_01{lines['file_ext']}") as data:
+    with np.load(tmp_path / f"P01_01{options['file_ext']}") as data:
         feats, times = data["feats"], data["times"]
-    assert feats.dtype == np.float32 and feats.shape == (25, 3 * 3 * 16) == (len(times), 144)
-    middle = 0.5 * lines["num_frames"]
-    theirs = (np.arange(len(times)) * lines["feat_stride"] + middle) / lines["default_fps"]
-    np.testing.assert_allclose(theirs, times, atol=1e-9)
+    # A video of 12.012 s has 25 steps of 0.5 s; three frames have 4 x 4 places of three colours.
+    assert feats.dtype == np.float32 and feats.shape == (25, 3 * 4 * 4 * 3)
+    # ActionFormer computes the time of a feature in this way.
+    centres = np.arange(25) * options["feat_stride"] + 0.5 * options["num_frames"]
+    np.testing.assert_allclose(centres / options["default_fps"], times, atol=1e-9)
     features = read_features(tmp_path / "P01_01.npz")
-    clips = features.frames.mean(axis=1)[1:-1] / features.fps
-    np.testing.assert_allclose(clips, times[1:-1], atol=1 / features.fps)
+    # The first and the last clip are moved into the video, so their middles differ.
+    middles = features.frames.mean(axis=1)[1:-1] / features.fps
+    np.testing.assert_allclose(middles, times[1:-1], atol=1 / features.fps)
 
 
-def test_only_what_changed_is_made_again(lab, tmp_path, caplog):
-    table = tmp_path / "P01.tsv"
-
-    def counted(**settings):
+def test_only_features_of_changed_videos_or_settings_are_made_again(lab, tmp_path, caplog):
+    def made_and_kept(**settings):
         caplog.clear()
-        make(lab.folder, table, **settings)
+        make(lab.folder, tmp_path / "P01.tsv", **settings)
         return re.search(r"features of (\d) videos to make; (\d) are there", caplog.text).groups()
 
-    assert counted() == ("2", "0")
-    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(first) == {"P01.tsv", "P01_01.npz", "P01_02.npz"}
-    assert counted() == ("0", "2")
-    cut = tmp_path / "P01_02.npz"
-    cut.write_bytes(first["P01_02.npz"][:-900])
+    assert made_and_kept() == ("2", "0")
+    assert made_and_kept() == ("0", "2")
+    features = tmp_path / "P01_02.npz"
+    content = features.read_bytes()
+    features.write_bytes(content[:-900])
     with pytest.raises(EpicError, match=r"P01_02.npz: not whole features .*snakemake --force"):
-        read_features(cut)
-    assert counted() == ("1", "1")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
-    assert counted(stride=2.0) == ("2", "0")
-    assert [row["steps"] for row in rows_of(table)] == ["7", "7"]
+        read_features(features)
+    assert made_and_kept() == ("1", "1")
+    assert features.read_bytes() == content
+    assert made_and_kept(stride=2.0) == ("2", "0")
 
 
-def test_damage_is_marked_and_videos_without_features_have_a_reason(lab, tmp_path):
+def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab, tmp_path):
     ids = ("P04_01", "P04_02", "P04_03")
     videos = [Video(name, "P04", "train", 30000 / 1001, 4.0) for name in ids]
-    (tmp_path / "videos/P04").mkdir(parents=True)
-    shutil.copyfile(lab.videos["P03_07"].path(lab.root), videos[0].path(tmp_path / "videos"))
-    zero_block(videos[0].path(tmp_path / "videos"), 0.5, 8192)
-    encode(videos[1].path(tmp_path / "videos"), 1)
-    scans = tmp_path / "results/scan"
-    scan_participant(videos, tmp_path / "videos", scans / "P04.tsv", scans / "P04.index.npz")
-    out = tmp_path / "results/features"
-    out.mkdir()
-    (out / "P04_03.npz").write_bytes(b"of a video that is gone")
-    make(tmp_path, out / "P04.tsv", participant="P04")
-    features = read_features(out / "P04_01.npz")
-    touched = ~features.valid
-    assert 0 < touched.sum() < len(touched) and not features.feats[touched].any()
-    assert features.feats[features.valid].any(axis=1).all()
-    sound, short, missing = rows_of(out / "P04.tsv")
-    assert sound["valid"] == str(features.valid.sum()) and not sound["reason"]
-    assert "1 picture" in short["reason"] and missing["reason"].startswith("missing")
-    assert [path.name for path in out.glob("*.npz")] == ["P04_01.npz"]
+    damaged, of_one_picture, _missing = videos
+    root, results = tmp_path / "videos", tmp_path / "results"
+    damaged.path(root).parent.mkdir(parents=True)
+    shutil.copyfile(lab.videos["P03_07"].path(lab.root), damaged.path(root))
+    zero_block(damaged.path(root), 0.5, 8192)
+    encode(of_one_picture.path(root), 1)
+    scan = results / "scan/P04.tsv"
+    scan_participant(videos, root, scan, scan.with_suffix(".index.npz"))
+    table = results / "features/P04.tsv"
+    table.parent.mkdir()
+    (table.parent / "P04_03.npz").write_bytes(b"features of a video that was removed")
+    make(tmp_path, table, participant="P04")
+    features = read_features(table.parent / "P04_01.npz")
+    assert 0 < features.valid.sum() < len(features.valid)
+    assert (features.feats.any(axis=1) == features.valid).all()
+    rows = {row["video_id"]: row for row in rows_of(table)}
+    assert rows["P04_01"]["valid"] == str(features.valid.sum()) and not rows["P04_01"]["reason"]
+    assert "1 picture" in rows["P04_02"]["reason"]
+    assert rows["P04_03"]["reason"].startswith("missing")
+    assert [path.name for path in table.parent.glob("*.npz")] == ["P04_01.npz"]
 
 
 @pytest.mark.parametrize(
@@ -115,36 +113,32 @@ def test_damage_is_marked_and_videos_without_features_have_a_reason(lab, tmp_pat
         ("support.encoders:OfOneRow", r"gives \[144\] for 8 clips; expected features \[8, C\]"),
     ],
 )
-def test_an_encoder_that_is_none_is_refused(lab, tmp_path, encoder, words):
+def test_an_encoder_that_cannot_be_used_is_refused(lab, tmp_path, encoder, words):
     with pytest.raises(EpicError, match=words):
         make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)
 
 
-def test_features_are_the_same_after_a_head_that_ran_out_of_memory(monkeypatch):
+def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):
     model = MODELS.build(MODEL).eval()
-    generator = torch.Generator().manual_seed(0)
-    clips = [
-        torch.randint(0, 255, (1, 3, 4, 32, 32), dtype=torch.uint8, generator=generator)
-        for _ in range(4)
-    ]
-    expected = pooled_features(model, clips, 4, None, "m.pth")
-    last, full = model.cls_head.fc2, model.cls_head.fc2.forward
+    torch.manual_seed(0)
+    clips = list(torch.randint(0, 255, (4, 1, 3, 4, 32, 32), dtype=torch.uint8))
+    expected = pooled_features(model, clips, at_once=4, frames=None, where="m.pth")
+    assert len(expected.unique(dim=0)) == 4
+    forward = model.cls_head.fc2.forward
 
-    def small(inputs):
+    def forward_of_two(inputs):
         if len(inputs) > 2:
             raise torch.OutOfMemoryError("so many bytes")
-        return full(inputs)
+        return forward(inputs)
 
-    monkeypatch.setattr(last, "forward", small)
-    again = pooled_features(model, clips, 4, None, "m.pth")
-    torch.testing.assert_close(again, expected)
-    assert len(expected.unique(dim=0)) == 4
+    monkeypatch.setattr(model.cls_head.fc2, "forward", forward_of_two)
+    found = pooled_features(model, clips, at_once=4, frames=None, where="m.pth")
+    torch.testing.assert_close(found, expected)
 
 
-def test_a_head_without_pooled_features_is_refused():
+def test_a_head_without_a_linear_layer_is_refused():
     model = MODELS.build(MODEL).eval()
-    model.cls_head.fc1 = torch.nn.Identity()
-    model.cls_head.fc2 = torch.nn.Identity()
+    model.cls_head.fc1 = model.cls_head.fc2 = torch.nn.Identity()
     clip = torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)
     with pytest.raises(EpicError, match="m.pth: X3DHead gives no features: no linear layer"):
-        pooled_features(model, [clip], 1, None, "m.pth")
+        pooled_features(model, [clip], at_once=1, frames=None, where="m.pth")

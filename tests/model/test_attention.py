@@ -1,4 +1,4 @@
-"""Fused attention against MMAction2's own, and blocks that are computed again."""
+"""Fused attention compared with MMAction2's own, and blocks that are recomputed."""
 
 from types import SimpleNamespace
 
@@ -13,9 +13,9 @@ from epic100.training.hooks import RecomputeHook
 SMALL = {"embed_dims": 48, "depth": 3, "num_heads": 4, "img_size": 32, "num_frames": 8}
 
 
-def backbone(kind, **more):
-    """A small one with weights that are the same each time; no bias and no place is zero."""
-    built = MODELS.build({"type": kind, **SMALL, **more})
+def backbone(kind, **options):
+    """A small transformer whose weights are random, with the same seed each time, and never 0."""
+    built = MODELS.build({"type": kind, **SMALL, **options})
     generator = torch.Generator().manual_seed(0)
     for value in built.parameters():
         torch.nn.init.normal_(value, std=0.2, generator=generator)
@@ -27,36 +27,38 @@ def clips():
 
 
 def gradients(model):
-    """Gradients of a loss, with dropout and drop path that draw the same each time."""
+    """Gradients by name of the weight. Dropout and drop path draw the same each time."""
     torch.manual_seed(2)
     model(clips()).square().sum().backward()
     return {name: value.grad.clone() for name, value in model.named_parameters()}
 
 
-@pytest.mark.parametrize("more", [{}, {"qkv_bias": False}, {"qk_scale": 0.3}], ids=str)
-def test_fused_attention_gives_the_features_and_gradients_of_mmactions(more):
-    own, fused = (backbone(f"{kind}VisionTransformer", **more) for kind in ("", "Fused"))
+@pytest.mark.parametrize("options", [{}, {"qkv_bias": False}, {"qk_scale": 0.3}], ids=str)
+def test_fused_attention_gives_the_features_and_gradients_of_mmaction2(options):
+    fused = backbone("FusedVisionTransformer", **options)
+    own = backbone("VisionTransformer", **options)
     assert list(own.state_dict()) == list(fused.state_dict())
     torch.testing.assert_close(fused(clips()), own(clips()), atol=1e-6, rtol=0)
     torch.testing.assert_close(gradients(fused), gradients(own), atol=1e-5, rtol=1e-4)
 
 
-def test_it_drops_as_many_weights_as_it_is_told_and_none_in_a_test():
-    model = backbone("FusedVisionTransformer", attn_drop_rate=0.5)
-    assert not torch.equal(model(clips()), model(clips()))
-    whole = backbone("VisionTransformer").eval()
-    torch.testing.assert_close(model.eval()(clips()), whole(clips()), atol=1e-6, rtol=0)
+def test_dropout_of_attention_is_random_in_training_alone():
+    fused = backbone("FusedVisionTransformer", attn_drop_rate=0.5)
+    assert not torch.equal(fused(clips()), fused(clips()))
+    own = backbone("VisionTransformer").eval()
+    torch.testing.assert_close(fused.eval()(clips()), own(clips()), atol=1e-6, rtol=0)
 
 
-def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less():
-    found, kept = [], []
-    for on in (False, True):
+def test_recomputed_blocks_give_the_same_gradients_and_hold_less_for_the_backward_pass():
+    gradients_found, saved_bytes = [], []
+    for recompute in (False, True):
         model = backbone("FusedVisionTransformer", drop_path_rate=0.5, drop_rate=0.3)
         runner = SimpleNamespace(model=SimpleNamespace(backbone=model))
-        RecomputeHook("backbone.blocks", on=on).before_train(runner)
+        RecomputeHook("backbone.blocks", on=recompute).before_train(runner)
         with saved_for_backward(model) as saved:
             model(clips())
-        kept.append(sum(saved.values()))
-        found.append(gradients(model))
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
-    assert kept[1] < kept[0] / 2
+        saved_bytes.append(sum(saved.values()))
+        gradients_found.append(gradients(model))
+    stored, recomputed = gradients_found
+    assert all(torch.equal(stored[name], recomputed[name]) for name in stored)
+    assert saved_bytes[1] < saved_bytes[0] / 2

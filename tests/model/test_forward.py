@@ -1,10 +1,10 @@
-"""One forward pass: its precision in steps, validation, predictions, timelines and features."""
+"""The precision of forward passes: in training, validation, predictions, timelines and features."""
 
 from functools import partial
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.modules.module import register_module_forward_hook
 
 from epic100.model import forward
 from epic100.model.model_file import load_model
@@ -18,46 +18,35 @@ from support.small_runs import autocast_on_cpu, copy_results, run
 
 pytestmark = pytest.mark.slow
 
-ATEN = torch.ops.aten
-PRODUCTS = {ATEN.convolution.default, ATEN.conv3d.default, ATEN.mm.default, ATEN.addmm.default}
-
-
-class Products(TorchDispatchMode):
-    """Collects the type of the first product of each pass, by the pass's name."""
-
-    def __init__(self, found: dict[str, list[torch.dtype]], name: str):
-        super().__init__()
-        self.kinds, self.open = found.setdefault(name, []), True
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if self.open and func in PRODUCTS:
-            self.kinds.append(args[-1 if func is ATEN.addmm.default else 0].dtype)
-            self.open = False
-        return func(*args, **kwargs or {})
-
 
 @pytest.mark.parametrize(
     "precision, dtype",
-    [
-        ("fp32", torch.float32),
-        ("bf16", torch.bfloat16),
-        ("fp16", torch.float16),
-    ],
+    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
 )
-def test_each_pass_computes_in_what_the_recipe_says(lab, tmp_path, monkeypatch, precision, dtype):
-    """Validation and features computed in float32, whatever the recipe said."""
+def test_all_passes_compute_in_the_precision_of_the_recipe(
+    lab, tmp_path, monkeypatch, precision, dtype
+):
+    """Validation and features once computed in float32, whatever the recipe said."""
     autocast_on_cpu(monkeypatch.setattr)
-    # This CPU stands for a card that has the type.
+    # Here the CPU supports every type, as a new GPU does.
     monkeypatch.setattr(forward, "usable", lambda dtype, device: dtype)
-    found: dict[str, list[torch.dtype]] = {}
+    dtypes: dict[str, set[torch.dtype]] = {}
 
-    def watched(call, name, *args, **kwargs):
-        with Products(found, name):
-            result = call(*args, **kwargs)
-            return iter(list(result)) if name != "step" else result
+    def call_and_note(function, pass_name, *args, **kwargs):
+        """Call a function, and note under a name the types that convolutions give."""
+        noted = dtypes.setdefault(pass_name, set())
 
-    monkeypatch.setattr(loop, "train_step", partial(watched, forward.train_step, "step"))
-    scores = partial(watched, forward.scores_of_views)
+        def note(module, inputs, output):
+            if isinstance(module, torch.nn.Conv3d):
+                noted.add(output.dtype)
+
+        with register_module_forward_hook(note):
+            result = function(*args, **kwargs)
+            # The scores come from a generator, which must run as long as the hook is there.
+            return result if pass_name == "step" else iter(list(result))
+
+    scores = partial(call_and_note, forward.scores_of_views)
+    monkeypatch.setattr(loop, "train_step", partial(call_and_note, forward.train_step, "step"))
     monkeypatch.setattr(loop, "scores_of_views", partial(scores, "validation"))
     results = copy_results(lab, tmp_path, segments=4)
     run(lab, results, epochs=1, precision=precision, validate={"segments": 2})
@@ -67,11 +56,11 @@ def test_each_pass_computes_in_what_the_recipe_says(lab, tmp_path, monkeypatch, 
     monkeypatch.setattr(forward, "scores_of_views", partial(scores, "prediction"))
     predicted(lab, model, results / "clean/val.txt", tmp_path / "val.pt", clips=1)
     monkeypatch.setattr(forward, "scores_of_views", partial(scores, "timeline"))
-    film, on_cpu = lab.videos["P02_101"].path(lab.root), PredictSettings(device="cpu", workers=0)
-    settings = TimelineSettings(stride=6.0)
+    film = lab.videos["P02_101"].path(lab.root)
+    on_cpu, settings = PredictSettings(device="cpu", workers=0), TimelineSettings(stride=6.0)
     make_timelines([film], ModelInUse(model), tmp_path, settings=settings, predict=on_cpu)
     monkeypatch.setattr(forward, "scores_of_views", partial(scores, "features"))
     make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=6.0)
 
-    assert list(found) == ["step", "validation", "prediction", "timeline", "features"]
-    assert all(kinds and set(kinds) == {dtype} for kinds in found.values()), found
+    names = ("step", "validation", "prediction", "timeline", "features")
+    assert dtypes == {name: {dtype} for name in names}

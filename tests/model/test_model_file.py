@@ -1,3 +1,5 @@
+"""Model files: written, read back, and refused if they hold no complete model."""
+
 import dataclasses
 
 import pytest
@@ -6,36 +8,34 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, load_model, save_model
 
-HEAD_WEIGHT = "cls_head.fc2.weight"
-PAIRS = [(0, 1, 12), (0, 5, 3), (9, 7, 20)]
 
-
-def model(**changes):
+def small_model(**changes):
     generator = torch.Generator().manual_seed(0)
-    weights = {
-        "backbone.conv.weight": torch.randn(4, 3, 5, generator=generator),
-        "backbone.bn.num_batches_tracked": torch.tensor(7),
-        HEAD_WEIGHT: torch.randn(len(PAIRS), 400, generator=generator),
-    }
-    whole = TrainedModel(
-        weights,
-        PAIRS,
-        97,
-        300,
-        {"model": {"type": "Recognizer3D", "topk": (1, 5)}},
-        {"split": "train", "segments": 35, "seed": 0, "load_from": None},
+    pairs = [(0, 1, 12), (0, 5, 3), (9, 7, 20)]
+    model = TrainedModel(
+        state_dict={
+            "backbone.conv.weight": torch.randn(4, 3, 5, generator=generator),
+            "backbone.bn.num_batches_tracked": torch.tensor(7),
+            "cls_head.fc2.weight": torch.randn(len(pairs), 400, generator=generator),
+        },
+        pairs=pairs,
+        num_verbs=97,
+        num_nouns=300,
+        config={"model": {"type": "Recognizer3D", "topk": (1, 5)}},
+        trained_on={"split": "train", "segments": 35, "seed": 0, "load_from": None},
     )
-    return dataclasses.replace(whole, **changes)
+    return dataclasses.replace(model, **changes)
 
 
 @pytest.fixture
 def path(tmp_path):
+    """A model file that was written by `save_model`."""
     path = tmp_path / "model.pth"
-    save_model(model(), path)
+    save_model(small_model(), path)
     return path
 
 
-def refused(path, words):
+def check_refused(path, words):
     with pytest.raises(EpicError, match=rf"{path.name}: {words}") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
@@ -44,17 +44,25 @@ def refused(path, words):
 NAMES = {"verb": {0: "take", 9: "pour"}, "noun": {1: "spoon"}}
 
 
-@pytest.mark.parametrize("more", [{}, {"heads": "both", "names": NAMES}])
-def test_what_was_saved_is_loaded_weights_and_words(path, more):
-    saved = model(**more)
+@pytest.mark.parametrize(
+    "options, outputs",
+    [
+        pytest.param({}, {"pair": 3}, id="pairs"),
+        pytest.param(
+            {"heads": "both", "names": NAMES},
+            {"pair": 3, "verb": 97, "noun": 300},
+            id="pairs, verbs and nouns",
+        ),
+    ],
+)
+def test_a_saved_model_is_loaded_the_same(path, options, outputs):
+    saved = small_model(**options)
     save_model(saved, path)
     loaded = load_model(path)
     assert loaded.state_dict.keys() == saved.state_dict.keys()
-    for name, weight in saved.state_dict.items():
-        torch.testing.assert_close(loaded.state_dict[name], weight, rtol=0, atol=0)
-    rest = [f.name for f in dataclasses.fields(TrainedModel) if f.name != "state_dict"]
-    assert all(getattr(loaded, name) == getattr(saved, name) for name in rest)
-    assert loaded.outputs == {"pair": 3, **({"verb": 97, "noun": 300} if more else {})}
+    assert all(map(torch.equal, loaded.state_dict.values(), saved.state_dict.values()))
+    assert dataclasses.replace(loaded, state_dict={}) == dataclasses.replace(saved, state_dict={})
+    assert loaded.outputs == outputs
 
 
 NO_MODEL = r"not a model that this workflow wrote .*train again or restore the file"
@@ -66,26 +74,27 @@ NOT_OURS = r"a checkpoint, but not a finished model of this version .*results/wo
     [
         (None, "no such file; expected results/model.pth of the rule train"),
         (b"a model of mine\n", NO_MODEL),
-        ({"state_dict": {HEAD_WEIGHT: torch.zeros(3, 4)}, "meta": {"epoch": 3}}, NOT_OURS),
+        ({"state_dict": {"fc.weight": torch.zeros(3, 4)}, "meta": {"epoch": 3}}, NOT_OURS),
         ({"format": "epic100 model 7"}, NOT_OURS),
         ([1, 2], NOT_OURS),
     ],
+    ids=["missing", "text", "checkpoint of MMEngine", "later format", "list"],
 )
-def test_a_file_that_is_no_model_is_one_error_with_what_to_do(path, content, words):
+def test_a_file_that_is_no_model_is_refused_with_what_to_do(path, content, words):
     path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    refused(path, words)
+    check_refused(path, words)
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(TrainedModel)])
-def test_a_model_that_lacks_a_part_is_refused_by_its_name(path, field):
+def test_the_error_about_a_missing_field_names_it(path, field):
     content = torch.load(path, weights_only=True)
     del content[field]
     torch.save(content, path)
-    refused(path, rf"a model without {field}; expected results/model\.pth .*train again")
+    check_refused(path, rf"a model without {field}; expected results/model\.pth .*train again")
 
 
 @pytest.mark.parametrize(
@@ -102,10 +111,11 @@ def test_a_model_that_lacks_a_part_is_refused_by_its_name(path, field):
         ),
         ({"config": {"work_dir": torch.zeros(2)}}, "its config: .*expected texts, numbers, lists"),
     ],
+    ids=["heads", "names", "task of names", "id of a name", "long name", "pair", "config"],
 )
-def test_a_part_of_another_form_is_one_error_where_it_is_saved_and_loaded(path, change, words):
+def test_a_field_with_a_wrong_value_is_neither_loaded_nor_saved(path, change, words):
     content = torch.load(path, weights_only=True)
     torch.save(content | change, path)
-    refused(path, words)
+    check_refused(path, words)
     with pytest.raises(EpicError, match=words):
-        save_model(model(**change), path)
+        save_model(small_model(**change), path)

@@ -1,5 +1,8 @@
-"""Names and shapes in `data` are those of the two projects' own X3D-S, as they build them (SlowFast
-287ec00, pytorchvideo 0.1.5); with random weights both gave MMAction2's scores to 3e-7."""
+"""Weights of X3D-S as two other projects publish them, read by MMAction2's names.
+
+Names and shapes in `data` are those of the projects' own X3D-S, as they build them (SlowFast
+287ec00, pytorchvideo 0.1.5). With random weights both gave MMAction2's scores to 3e-7.
+"""
 
 from pathlib import Path
 
@@ -11,34 +14,30 @@ from mmengine.registry import init_default_scope
 import epic100.model.registered  # noqa: F401
 from epic100.model.weights import read_weights
 
-DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(scope="module")
-def wanted():
-    init_default_scope("mmaction")
-    head = {"type": "X3DHead", "in_channels": 432, "num_classes": 400, "fc1_bias": False}
-    backbone = {"type": "X3D", "gamma_w": 1, "gamma_b": 2.25, "gamma_d": 2.2}
-    model = MODELS.build({"type": "Recognizer3D", "backbone": backbone, "cls_head": head})
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
 
 @pytest.mark.parametrize(
-    "project, number, lacks",
+    "project, count, absent",
     [
         ("pyslowfast", 568, set()),
         ("pytorchvideo", 563, {"backbone.layer1.0.downsample.bn"}),
     ],
 )
-def test_every_tensor_of_another_project_s_x3d_s_has_its_place_and_shape(
-    project, number, lacks, wanted, tmp_path
+def test_weights_of_another_project_get_mmaction2_s_names_and_shapes(
+    project, count, absent, tmp_path
 ):
-    lines = (DATA / f"x3d_s_{project}.tsv").read_text().splitlines()
-    named = (line.split("\t") for line in lines)
-    state = {name: torch.zeros([int(size) for size in shape.split()]) for name, shape in named}
-    assert len(state) == number
+    lines = (Path(__file__).parent / f"data/x3d_s_{project}.tsv").read_text().splitlines()
+    published = {}
+    for line in lines:
+        name, shape = line.split("\t")
+        published[name] = torch.zeros([int(size) for size in shape.split()])
+    assert len(published) == count
     path = tmp_path / "X3D_S.pyth"
-    torch.save({"model_state": state, "cfg": "..."}, path)
-    found = {name: tuple(value.shape) for name, value in read_weights(path).items()}
-    assert len(found) == number and found.items() <= wanted.items()
-    assert {name.rsplit(".", 1)[0] for name in wanted.keys() - found.keys()} == lacks
+    torch.save({"model_state": published, "cfg": "..."}, path)
+    found = {name: value.shape for name, value in read_weights(path).items()}
+    init_default_scope("mmaction")
+    head = {"type": "X3DHead", "in_channels": 432, "num_classes": 400, "fc1_bias": False}
+    backbone = {"type": "X3D", "gamma_w": 1, "gamma_b": 2.25, "gamma_d": 2.2}
+    model = MODELS.build({"type": "Recognizer3D", "backbone": backbone, "cls_head": head})
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    assert len(found) == count and found.items() <= expected.items()
+    assert {name.rsplit(".", 1)[0] for name in expected.keys() - found.keys()} == absent

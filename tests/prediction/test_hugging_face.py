@@ -1,7 +1,8 @@
-"""Encoders of Hugging Face: what their folders state, the pixels they see, the place of tokens."""
+"""Encoders of Hugging Face: the files of their folders, their pixels, and their tokens by place."""
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -25,25 +26,23 @@ from support.hugging_face import (
     processor,
 )
 
-PLACES = SIZE // PATCH
-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A folder of each kind."""
+    """A folder of each kind of encoder."""
     home = tmp_path_factory.mktemp("encoders")
     return {kind: make_encoder(home / kind, kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
-def frames(tmp_path_factory):
-    """What each pipeline makes of a clip of a video of 640 x 360."""
+def clip_of(tmp_path_factory):
+    """A function that runs a pipeline on a segment of a video of 640 x 360 pixels."""
     folder = tmp_path_factory.mktemp("videos")
-    video = Video("P01_01", "P01", "train", 30.0, 2.0)
+    video = Video("P01_01", "P01", "train", fps=30.0, duration=2.0)
     write_video(video, video.path(folder), seed=0, size=(640, 360))
     (folder / "list.txt").write_text(f"{video.path()} 3 47 -1 -1 a\n")
 
-    def made(pipeline):
+    def clip(pipeline):
         return EpicSegmentVideoDataset(
             ann_file=str(folder / "list.txt"),
             data_root=str(folder),
@@ -51,227 +50,316 @@ def frames(tmp_path_factory):
             pipeline=pipeline,
         )[0]["inputs"]
 
-    return made
+    return clip
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_are_those_of_the_models_own_processor(folders, frames, kind):
-    """On a video that is shrunk ten times: no two resizing filters differ more."""
-    own, _ = opened(folders[kind], kind)
-    folder = HuggingFaceFolder(folders[kind])
-    pipeline = clip_pipeline(folder)
-    (ours,) = pixels(own, frames(pipeline)).values()
-    whole = [dict(step) for step in pipeline]
-    whole[2] = {"type": "DecodeSegment"}
-    pictures = frames(whole)[0].transpose(0, 1)
-    squeezes = kind in ("siglip", "dinov3_vit")
-    # Their processor squeezes the whole picture into a square. Ours takes its middle.
-    if squeezes:
+def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kind):
+    """The video is shrunk ten times, where resizing filters differ most."""
+    own_processor, _ = opened(folders[kind], kind)
+
+    def pixels_of(clip):
+        (values,) = pixels(own_processor, clip).values()
+        return values
+
+    pipeline = clip_pipeline(HuggingFaceFolder(folders[kind]))
+    ours = pixels_of(clip_of(pipeline))
+    whole_pictures = [*pipeline[:2], {"type": "DecodeSegment"}, *pipeline[3:]]
+    pictures = clip_of(whole_pictures)[0].transpose(0, 1)
+    is_squeezed = kind in ("siglip", "dinov3_vit")
+    # Their processor squeezes the whole picture into a square, and ours takes the middle square.
+    if is_squeezed:
         pictures = pictures[..., 140:500]
     (theirs,) = processor(kind)(list(pictures), return_tensors="pt").values()
+    frames = (8,) if kind in PICTURES else (1, FRAMES)
+    assert ours.shape == theirs.shape == (*frames, 3, SIZE, SIZE)
     black, white = (
-        next(iter(pixels(own, torch.full((1, 3, 1, SIZE, SIZE), value).byte()).values()))
-        for value in (0, 255)
+        pixels_of(torch.full((1, 3, 1, SIZE, SIZE), value, dtype=torch.uint8)) for value in (0, 255)
     )
-    frames_of = (8,) if kind in PICTURES else (1, FRAMES)
-    assert ours.shape == theirs.shape == (*frames_of, 3, SIZE, SIZE)
-    assert ((ours - theirs) / (white - black)).abs().mean() <= (3 if squeezes else 2) / 255
+    # The mean difference is at most 2 or 3 of 255 grey levels.
+    assert ((ours - theirs) / (white - black)).abs().mean() <= (3 if is_squeezed else 2) / 255
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_token_is_at_the_place_that_it_saw(folders, kind, tmp_path, monkeypatch):
-    about = HuggingFaceFolder(folders[kind])
+def test_the_token_of_a_changed_patch_changes_most(folders, kind, tmp_path, monkeypatch):
+    folder = HuggingFaceFolder(folders[kind])
     monkeypatch.chdir(tmp_path)
-    # One kind is first built in the guard. For the others, the cache says that this was done.
+    # One kind is first built in a process with limits. For the others, an entry of the cache says
+    # that this was done.
     if kind != "vjepa2":
         (tmp_path / CACHE).mkdir(parents=True)
-        (tmp_path / CACHE / about.fingerprint).touch()
-    encoder = about("cpu")
-    shape = (2, 3, about.clip_len, SIZE, SIZE)
+        (tmp_path / CACHE / folder.fingerprint).touch()
+    encoder = folder("cpu")
+    shape = (2, 3, folder.clip_len, SIZE, SIZE)
     clips = torch.randint(0, 255, shape, generator=torch.Generator()).byte()
-    other = clips.clone()
-    other[:, :, -1, :PATCH, -PATCH:] = 255 - other[:, :, -1, :PATCH, -PATCH:]
+    changed = clips.clone()
+    # This patch is the upper right one of the last frame.
+    changed[:, :, -1, :PATCH, -PATCH:] = 255 - changed[:, :, -1, :PATCH, -PATCH:]
     with torch.inference_mode():
-        moved = (encoder(clips) - encoder(other)).norm(dim=4)[0]
-    time = moved.shape[0]
-    whole = kind in (*PICTURES, "timesformer")
-    assert moved.shape == (about.clip_len // (1 if whole else 2), PLACES, PLACES)
-    assert moved.flatten().argmax() == (time - 1) * PLACES**2 + PLACES - 1
+        differences = (encoder(clips) - encoder(changed)).norm(dim=4)[0]
+    # Encoders of pictures and timesformer have tokens of each frame, the others of two frames.
+    frames_of_token = 1 if kind in (*PICTURES, "timesformer") else 2
+    side = SIZE // PATCH
+    assert differences.shape == (folder.clip_len // frames_of_token, side, side)
+    assert differences.flatten().argmax() == (len(differences) - 1) * side**2 + side - 1
 
 
-def test_a_file_of_an_encoder_of_pictures_may_leave_out_what_transformers_knows(folders, tmp_path):
-    """As that of google/siglip-base-patch16-224."""
+def test_keys_that_a_config_of_pictures_leaves_out_have_transformers_defaults(folders, tmp_path):
     folder = shutil.copytree(folders["siglip"], tmp_path / "encoder")
+    # The files of google/siglip-base-patch16-224 are like these.
     part = {"model_type": "siglip_vision_model"}
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": part}))
-    keyed("preprocessor_config.json", size={"height": 224, "width": 224})(folder)
+    change_keys(folder, IMAGES, size={"height": 224, "width": 224})
     about = HuggingFaceFolder(folder)
     assert (about.size, about.clip_len, about.grid) == (224, 8, (8, 14, 14))
 
 
 def test_tokens_are_pooled_to_a_grid_in_order_of_time_row_and_column():
-    rows = (
-        torch.arange(4.0)[:, None, None] * 100 + torch.arange(6.0)[:, None] * 10 + torch.arange(6)
-    )
-    tokens = rows[None, ..., None].expand(2, 4, 6, 6, 3)
+    # The value of a token is made of its time, row and column: 312 is time 3, row 1, column 2.
+    places = torch.cartesian_prod(torch.arange(4.0), torch.arange(6.0), torch.arange(6.0))
+    values = (places * torch.tensor([100, 10, 1])).sum(dim=1)
+    tokens = values.reshape(1, 4, 6, 6, 1).expand(2, 4, 6, 6, 3)
     pooled = pooled_tokens(tokens, (2, 3))
     assert pooled.shape == (2, 18, 3) and pooled.dtype == torch.float16
-    wanted = [t + r + c for t in (50, 250) for r in (5, 25, 45) for c in (0.5, 2.5, 4.5)]
-    assert pooled[1, :, 2].tolist() == wanted
+    expected = [t + r + c for t in (50, 250) for r in (5, 25, 45) for c in (0.5, 2.5, 4.5)]
+    assert pooled[1, :, 2].tolist() == expected
+    # A grid with more places than the tokens have changes nothing.
     assert torch.equal(pooled_tokens(tokens, (9, 9)), tokens.flatten(1, 3).half())
     assert torch.allclose(pooled_tokens(tokens, None), tokens.mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("grid, shape", [(None, (2, 5)), ((8, 4), (2, 1, 5))])
+def test_a_vector_of_a_clip_is_not_pooled(grid, shape):
     vectors = torch.randn(2, 5)
-    assert pooled_tokens(vectors, None) is vectors
-    assert torch.equal(pooled_tokens(vectors, (8, 4)), vectors[:, None].half())
+    pooled = pooled_tokens(vectors, grid)
+    assert torch.equal(pooled, vectors.reshape(shape).to(pooled.dtype))
 
 
-def keyed(name, **changes):
-    """Change keys of a JSON file; None removes one."""
-
-    def spoil(folder):
-        content = json.loads((folder / name).read_text()) | changes
-        kept = {key: value for key, value in content.items() if value is not None}
-        (folder / name).write_text(json.dumps(kept))
-
-    return spoil
+def change_keys(folder, name, **changes):
+    """Change keys of a JSON file of a folder; None removes one."""
+    content = json.loads((folder / name).read_text()) | changes
+    kept = {key: value for key, value in content.items() if value is not None}
+    (folder / name).write_text(json.dumps(kept))
 
 
-def shards_elsewhere(folder):
+def name_shard_outside(folder):
+    """Let the index of shards name a file outside the folder, which exists."""
     shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
-    (folder / "model.safetensors").rename(folder.parent / "stolen.safetensors")
+    (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
     with safe_open(folder / "other.safetensors", "pt") as file:
-        places = dict.fromkeys(file.keys(), "../stolen.safetensors")
+        places = dict.fromkeys(file.keys(), "../outside.safetensors")
     index = {"metadata": {}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def device(name):
-    """Put a link to a device that does not end in the place of a file."""
-
-    def spoil(folder):
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to("/dev/zero")
-
-    return spoil
+def link_to_device(folder, name):
+    """Put a link to a device, whose content never ends, in the place of a file."""
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("/dev/zero")
 
 
-PROCESSOR, IMAGES = "video_preprocessor_config.json", "preprocessor_config.json"
+CONFIG, PROCESSOR, IMAGES = (
+    "config.json",
+    "video_preprocessor_config.json",
+    "preprocessor_config.json",
+)
+
+
+def changed(name, **changes):
+    return partial(change_keys, name=name, **changes)
 
 
 @pytest.mark.parametrize(
-    "kind, spoil, words",
+    "kind, change, words",
     [
-        (
+        pytest.param(
             "videomae",
             lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
             "has no .*safetensors, and no other form of weights is read",
+            id="weights as pickle",
         ),
-        (
+        pytest.param(
             "videomae",
-            keyed("config.json", auto_map={"AutoModel": "modeling_own.Own"}),
+            changed(CONFIG, auto_map={"AutoModel": "modeling_own.Own"}),
             "its auto_map is ",
+            id="code of its own",
         ),
-        (
+        pytest.param(
             "videomae",
-            keyed("config.json", attn_implementation="kernels-community/x"),
+            changed(CONFIG, attn_implementation="kernels-community/x"),
             "its attn_impl.* is ",
+            id="kernels from elsewhere",
         ),
-        (
+        pytest.param(
             "videomae",
-            keyed("config.json", model_type="llama"),
+            changed(CONFIG, model_type="llama"),
             "its model_type is llama: Input should",
+            id="model of texts",
         ),
-        ("videomae", keyed("config.json", num_frames=None), "config.json: its num_frames is "),
-        (
+        pytest.param(
             "videomae",
-            keyed(PROCESSOR, crop_size=24),
-            f"scales to 36 and crops to 24 pixels, .* sees {SIZE}",
+            changed(CONFIG, num_frames=None),
+            "config.json: its num_frames is ",
+            id="no number of frames",
         ),
-        ("videomae", keyed(PROCESSOR, size=24), f"scales to 24 and crops to {SIZE} pixels"),
-        ("videomae", keyed(PROCESSOR, do_center_crop=False), "its do_center_crop is False"),
-        ("videomae", lambda folder: (folder / PROCESSOR).unlink(), f"{PROCESSOR}: cannot be read"),
-        (
+        pytest.param(
+            "videomae",
+            changed(PROCESSOR, crop_size=24),
+            f"scales to 36 and crops to 24 pixels, .* sees {SIZE}",
+            id="small crop of the processor",
+        ),
+        pytest.param(
+            "videomae",
+            changed(PROCESSOR, size=24),
+            f"scales to 24 and crops to {SIZE} pixels",
+            id="crop larger than the picture",
+        ),
+        pytest.param(
+            "videomae",
+            changed(PROCESSOR, do_center_crop=False),
+            "its do_center_crop is False",
+            id="no crop",
+        ),
+        pytest.param(
+            "videomae",
+            lambda folder: (folder / PROCESSOR).unlink(),
+            f"{PROCESSOR}: cannot be read",
+            id="no file of the processor",
+        ),
+        pytest.param(
             "videomae",
             lambda folder: (folder / "config.json").write_text("{"),
             "config.json: its .*JSON",
+            id="no JSON",
         ),
-        (
+        pytest.param(
             "videomae",
-            shards_elsewhere,
-            "cannot be built .*names '../stolen.safetensors', which is not beside it",
+            name_shard_outside,
+            "cannot be built .*names '../outside.safetensors', which is not beside it",
+            id="shard outside the folder",
         ),
-        ("videomae", device("config.json"), "config.json: cannot be read .*a pipe or a device"),
-        ("videomae", device("model.safetensors"), "model.safetensors: a pipe or a device"),
-        (
+        pytest.param(
             "videomae",
-            device("model.safetensors.index.json"),
+            partial(link_to_device, name=CONFIG),
+            "config.json: cannot be read .*a pipe or a device",
+            id="device as config",
+        ),
+        pytest.param(
+            "videomae",
+            partial(link_to_device, name="model.safetensors"),
+            "model.safetensors: a pipe or a device",
+            id="device as weights",
+        ),
+        pytest.param(
+            "videomae",
+            partial(link_to_device, name="model.safetensors.index.json"),
             "cannot be built .*a pipe or a device",
+            id="device as index of shards",
         ),
-        ("videomae", keyed("config.json", hidden_size=64), "cannot be built .*mismatch"),
-        (
+        pytest.param(
             "videomae",
-            keyed("config.json", num_hidden_layers=3),
+            changed(CONFIG, hidden_size=64),
+            "cannot be built .*mismatch",
+            id="other width",
+        ),
+        pytest.param(
+            "videomae",
+            changed(CONFIG, num_hidden_layers=3),
             "its files lack 15 weights, such as encoder",
+            id="missing weights",
         ),
-        (
+        pytest.param(
             "clip",
-            keyed("config.json", model_type="clip_text_model"),
+            changed(CONFIG, model_type="clip_text_model"),
             "its model_type is clip_text_mod",
+            id="tower of texts",
         ),
-        ("clip", keyed(IMAGES, size=384, crop_size=384), f"crops to 384 pixels, .* sees {SIZE}; "),
-        (
+        pytest.param(
+            "clip",
+            changed(IMAGES, size=384, crop_size=384),
+            f"crops to 384 pixels, .* sees {SIZE}; ",
+            id="large pictures for CLIP",
+        ),
+        pytest.param(
             "siglip",
-            keyed(IMAGES, size=384),
+            changed(IMAGES, size=384),
             f"crops to 384 pixels, .* sees {SIZE}; expected one size",
+            id="large pictures for SigLIP",
         ),
-        (
+        pytest.param(
             "dinov2",
-            keyed(IMAGES, size=384, crop_size=383),
+            changed(IMAGES, size=384, crop_size=383),
             f"crops to 383 pixels, .* sees {2 * SIZE}",
+            id="crop that is no multiple of the patch",
         ),
-        ("dinov3_vit", keyed("config.json", patch_size=16), "cannot be built .*mismatch"),
-        ("siglip", keyed("config.json", vision_config=3), "crops to 32 pixels, .* sees 224"),
-        ("clip", lambda folder: (folder / "config.json").write_text("[]"), "its content is "),
+        pytest.param(
+            "dinov3_vit",
+            changed(CONFIG, patch_size=16),
+            "cannot be built .*mismatch",
+            id="other patches",
+        ),
+        pytest.param(
+            "siglip",
+            changed(CONFIG, vision_config=3),
+            "crops to 32 pixels, .* sees 224",
+            id="no config of the pictures",
+        ),
+        pytest.param(
+            "clip",
+            lambda folder: (folder / "config.json").write_text("[]"),
+            "its content is ",
+            id="list as config",
+        ),
     ],
 )
-def test_a_folder_that_is_no_whole_model_is_one_error(folders, tmp_path, kind, spoil, words):
+def test_a_folder_without_a_complete_safe_model_is_refused(folders, tmp_path, kind, change, words):
     folder = shutil.copytree(folders[kind], tmp_path / "encoder")
-    spoil(folder)
-    with pytest.raises(EpicError, match=words) as found:
+    change(folder)
+    with pytest.raises(EpicError, match=words) as caught:
         HuggingFaceFolder(folder).check()
-    assert str(found.value).startswith(str(folder)) and "\n" not in str(found.value)
+    assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
 
 
-def test_the_fingerprint_is_of_weights_config_and_processor(folders, tmp_path):
+def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_card(
+    folders, tmp_path
+):
     folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
-    seen = {HuggingFaceFolder(folder).fingerprint}
-    (folder / "README.md").write_text("of no matter")
-    assert HuggingFaceFolder(folder).fingerprint in seen
-    assert HuggingFaceFolder(folder).license == "not stated in its README.md"
-    assert HuggingFaceFolder(folders["vjepa2"]).license == "apache-2.0"
-    lines = ["---", *["x: y"] * 200_000, "license: mit", "---"]
-    for text, words in (
-        ("\n".join(lines), "mit"),
-        # A regular expression once took minutes to search this text.
-        ("\n".join(lines[:-1]), "not stated in its README.md"),
-        ("---\nlicense: <script>alert(1)</script>\n---\n", "not stated in its README.md"),
-    ):
-        (folder / "README.md").write_text(text)
-        assert HuggingFaceFolder(folder).license == words
+    first = HuggingFaceFolder(folder).fingerprint
+    (folder / "README.md").write_text("another card")
+    assert HuggingFaceFolder(folder).fingerprint == first
     make_encoder(folder, "vjepa2", seed=1)
-    seen.add(HuggingFaceFolder(folder).fingerprint)
-    keyed(PROCESSOR, image_std=[0.2, 0.2, 0.2])(folder)
-    seen.add(HuggingFaceFolder(folder).fingerprint)
-    assert len(seen) == 3
+    with_other_weights = HuggingFaceFolder(folder).fingerprint
+    change_keys(folder, PROCESSOR, image_std=[0.2, 0.2, 0.2])
+    assert len({first, with_other_weights, HuggingFaceFolder(folder).fingerprint}) == 3
 
 
-def test_dinov2_and_3_see_the_size_of_their_processor(folders, tmp_path):
-    """Their places are interpolated: DINOv2's config.json says 518, its processor 224."""
+# A regular expression once took minutes to search such a head.
+LONG_HEAD = "---\n" + 200_000 * "x: y\n"
+
+
+@pytest.mark.parametrize(
+    "card, license",
+    [
+        pytest.param("---\nlicense: apache-2.0\n---\n", "apache-2.0", id="stated"),
+        pytest.param(LONG_HEAD + "license: mit\n---\n", "mit", id="long head"),
+        pytest.param(LONG_HEAD + "license: mit\n", None, id="head without an end"),
+        pytest.param("license: mit\n", None, id="no head"),
+        pytest.param("---\nlicense: <script>alert(1)</script>\n---\n", None, id="markup"),
+    ],
+)
+def test_the_license_is_read_from_the_head_of_the_card(folders, tmp_path, card, license):
+    folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
+    (folder / "README.md").write_text(card)
+    assert HuggingFaceFolder(folder).license == (license or "not stated in its README.md")
+
+
+def test_dinov2_sees_pictures_of_the_size_of_its_processor(folders, tmp_path):
+    # Published folders are like this: config.json says 518 pixels, and the processor 224.
     folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")
-    keyed(IMAGES, size=56, crop_size=48)(folder)
+    change_keys(folder, IMAGES, size=56, crop_size=48)
     about = HuggingFaceFolder(folder)
     assert (about.size, about.short_side, about.grid) == (48, 56, (8, 6, 6))
-    reader, model = opened(folder, "dinov2")
+    own_processor, model = opened(folder, "dinov2")
     with torch.inference_mode():
-        found = about._tokens(reader, model, torch.zeros(1, 3, 8, 48, 48).byte())
-    assert found.shape == (1, 8, 6, 6, WIDTH)
+        tokens = about._tokens(own_processor, model, torch.zeros(1, 3, 8, 48, 48).byte())
+    assert tokens.shape == (1, 8, 6, 6, WIDTH)

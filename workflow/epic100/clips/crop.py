@@ -1,8 +1,8 @@
-"""Draw the crop of a clip at random: the part of each picture that is decoded and shown.
+"""Draw the crop of a clip at random: the window of each picture that is decoded and shown.
 
-The draws are those of MMAction2's `RandomCrop`, `RandomResizedCrop`, `CenterCrop` and `Flip`, from
-NumPy's random numbers alone. The window is then rounded to even pixels of the file, because a
-chroma sample covers two; it lies at most one pixel beside the one that was drawn.
+With the same state of NumPy's random generator, MMAction2's `RandomCrop`, `RandomResizedCrop`,
+`CenterCrop` and `Flip` draw the same crop. The window is then rounded to even pixels of the file,
+because a chroma sample covers two; so it is shifted by one pixel at most.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from epic100.video.window import Window
 CROPS = ("centre", "random", "resized")
 # MMAction2 and torchvision draw the ratio of a resized crop from the same range.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
+# A resized crop is drawn anew until it fits into the picture, at most this often.
 ATTEMPTS = 10
 
 
@@ -27,8 +28,8 @@ class Crop:
             a random aspect ratio, scaled to a square (Szegedy et al., Going deeper with
             convolutions); None: the whole picture.
         size: Side of the square, in pixels; None for the whole picture.
-        short_side: Pixels to which the picture's shorter side is scaled, or a closed interval from
-            which they are drawn. None: not scaled. "resized" does not use it.
+        short_side: Length of the picture's shorter side after scaling, in pixels, or a closed
+            interval from which it is drawn. None: not scaled. "resized" does not use it.
         area: The smallest and the largest fraction of the picture's area, for "resized".
         flip_ratio: Probability that left and right are exchanged.
 
@@ -43,6 +44,7 @@ class Crop:
     flip_ratio: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the arguments."""
         if (self.kind is None) != (self.size is None):
             raise EpicError(
                 f"DecodeSegment: crop is {self.kind!r} and size {self.size!r}; expected both or "
@@ -54,14 +56,14 @@ class Crop:
             )
 
     def draw(self, picture: tuple[int, int]) -> tuple[tuple[int, int] | None, Window | None]:
-        """Draw the size and the window of one clip.
+        """Draw the size and the window of one clip's pictures.
 
         Args:
             picture: (height, width) of the file's pictures.
 
         Returns:
-            (height, width) that the clip's pictures are scaled to, or None if they are not scaled;
-            and the window of the file's pictures that they show, or None for all.
+            (height, width) of the clip's pictures, or None if they are not scaled; and the window
+            of the file's pictures that they show, or None if they show all of it.
 
         Raises:
             EpicError: The scaled picture is smaller than the crop.
@@ -72,20 +74,21 @@ class Crop:
             size, window = (self.size, self.size), _draw_resized_window(picture, self.area)
         else:
             size, window = (self.size, self.size), self._draw_square_window(picture, self.size)
-        flip = self.flip_ratio > 0 and np.random.rand() < self.flip_ratio
-        return size, replace(window, flipped=flip) if self.kind or self.flip_ratio else None
+        # MMAction2 draws the flip after the crop, and draws no number if it never flips.
+        is_flipped = self.flip_ratio > 0 and np.random.rand() < self.flip_ratio
+        shows_all = self.kind is None and self.flip_ratio == 0
+        return size, (None if shows_all else replace(window, flipped=is_flipped))
 
     def _draw_square_window(self, picture: tuple[int, int], size: int) -> Window:
-        """Draw a square of the scaled picture, in its centre or anywhere, as pixels of the file.
+        """Draw a square of the scaled picture, in its centre or anywhere, as a window of the file.
 
         Args:
             picture: (height, width) of the file's pictures.
             size: Side of the square in the scaled picture.
         """
-        scaled = _draw_size(picture, self.short_side) or picture
-        scaled_height, scaled_width = scaled
+        scaled_height, scaled_width = _draw_size(picture, self.short_side) or picture
         height, width = picture
-        if size > min(scaled):
+        if size > min(scaled_height, scaled_width):
             raise EpicError(
                 f"DecodeSegment: size is {size}, but a picture is scaled to "
                 f"{scaled_width}x{scaled_height}; expected a short_side of at least {size}"
@@ -94,7 +97,7 @@ class Crop:
         if self.kind == "centre":
             top, left = room_down // 2, room_across // 2
         else:
-            # MMAction2's RandomCrop draws in this order too, and never the last place.
+            # MMAction2's RandomCrop also draws `top` first, and `randint` excludes the last place.
             top = int(np.random.randint(room_down)) if room_down else 0
             left = int(np.random.randint(room_across)) if room_across else 0
         file_top, file_height = _in_file(top, size, scaled_height, height)
@@ -105,7 +108,7 @@ class Crop:
 def _draw_size(
     picture: tuple[int, int], short_side: int | tuple[int, int] | None
 ) -> tuple[int, int] | None:
-    """Return the (height, width) to which a clip's pictures are scaled; None for no scaling.
+    """Draw the (height, width) to which a clip's pictures are scaled; None for no scaling.
 
     Args:
         picture: (height, width) of the file's pictures.
@@ -124,15 +127,17 @@ def _draw_size(
 
 
 def _in_file(start: int, length: int, scaled_side: int, file_side: int) -> tuple[int, int]:
-    """Convert a stretch of a scaled side to the first pixel and the length in the file.
-
-    Both are rounded to even numbers, because a chroma sample covers two pixels.
+    """Convert one side of a window of the scaled picture to pixels of the file.
 
     Args:
-        start: First pixel of the stretch in the scaled picture.
-        length: Pixels of the stretch in the scaled picture.
-        scaled_side: Length of the side in the scaled picture.
-        file_side: Length of the same side in the file.
+        start: First row or column of the window in the scaled picture.
+        length: Number of rows or columns of the window in the scaled picture.
+        scaled_side: Height or width of the scaled picture.
+        file_side: Height or width of the file's pictures.
+
+    Returns:
+        First row or column, and their number, in the file. Both are even, because a chroma sample
+        covers two pixels.
     """
     if length == scaled_side:
         return 0, file_side
@@ -161,6 +166,6 @@ def _draw_resized_window(picture: tuple[int, int], area: tuple[float, float]) ->
             left = 2 * np.random.randint((width - window_width) // 2 + 1)
             top = 2 * np.random.randint((height - window_height) // 2 + 1)
             return Window(int(top), int(left), int(window_height), int(window_width))
-    # No drawn window fits, so the largest square is taken, in the centre to an even pixel.
+    # No drawn window fits, so the largest square in the centre is taken. It starts at even pixels.
     side = min(picture)
     return Window((height - side) // 4 * 2, (width - side) // 4 * 2, side, side)

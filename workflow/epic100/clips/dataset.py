@@ -38,7 +38,7 @@ from epic100.video.index_file import find_index
 from epic100.video.reader import FrameError
 from epic100.video.sheet import find_files
 
-OTHER_SEGMENTS = 10  # If a segment does not decode, so many others are tried in its place.
+OTHER_SEGMENTS = 10  # If a segment does not decode, this number of others is tried in its place.
 log = logging.getLogger(__name__)
 
 
@@ -48,8 +48,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
 
     A sample has `filename` (below `data_root`), `start_index` (first frame), `total_frames`
     (length), `label` (pair id), `verb`, `noun` and `narration_id`. The first frame and the length
-    are in frames of the file, as MMAction2's `SampleFrames` expects. If the list has them, it also
-    has the annotation's `start_seconds` and `stop_seconds`.
+    are in frames of the file, as MMAction2's `SampleFrames` expects. A sample also has the
+    annotation's `start_seconds` and `stop_seconds`, if the list has them.
 
     If a clip does not decode, another one is drawn from the same segment, then from up to ten other
     segments. Each failure is logged. The run stops when the share of failures exceeds `max_broken`
@@ -92,13 +92,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         part: int | None = None,
         **kwargs: Any,
     ):
+        """Store the arguments; the base class then calls `full_init`."""
         self.pairs_file = pairs
         self.index_dir = index_dir
         self.seed = seed
         self.max_broken = max_broken
         self.clip_seconds = clip_seconds
         self.max_segments = part
-        # It is in shared memory, because the main process sets the epoch and persistent workers
+        # The epoch is in shared memory, because the main process sets it and persistent workers
         # must see it.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         super().__init__(
@@ -114,7 +115,10 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self._epoch[0] = epoch
 
     def full_init(self) -> None:
-        """Read the segment list into arrays. Forked workers share arrays, but would copy dicts."""
+        """Read the segment list into arrays, whose memory forked workers share.
+
+        They would copy dicts, since Python writes reference counts into objects that it reads.
+        """
         if self._fully_initialized:
             return
         table = read_segments(self.ann_file)
@@ -124,28 +128,28 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                 "dropped, and `videos: root:` where videos are looked for"
             )
         if self.max_segments is not None and self.max_segments < len(table):
-            # These rows are spread evenly over the list.
+            # The chosen rows are spread evenly over the list.
             table = table.iloc[np.arange(self.max_segments) * len(table) // self.max_segments]
-        labels = self._labels(table)
-        # Each path is kept once, and for each segment the number of its path.
+        # A path is stored once, and a segment has the number of its path.
         paths, self._path_numbers = np.unique(
             table["path"].to_numpy(dtype=str), return_inverse=True
         )
         files = find_files(paths.tolist(), self.data_prefix["prefix"])
         self._paths = [str(path) for path in files.values()]
-        # The ending of a file may be spelled differently in the list. An index is found by the path
+        # The list may spell the ending of a file in another way. A frame index is found by the path
         # in the list.
         self._listed = dict(zip(self._paths, files, strict=True))
         self._ids = table["narration_id"].to_numpy(dtype=bytes)
-        columns = table[["start", "stop", "verb", "noun"]].to_numpy()
-        self._numbers = np.column_stack([columns, labels])
+        self._numbers = np.column_stack(
+            [table[["start", "stop", "verb", "noun"]], self._labels(table)]
+        )
         self._seconds = table[list(SECONDS)].to_numpy()
         self.broken = BrokenClips(len(table), self.max_broken)
         self._load_indexes()
         self._fully_initialized = True
 
     def _load_indexes(self) -> None:
-        """Read the frame indexes now, so that workers that are forked later share their memory."""
+        """Read the frame indexes of all videos now, so that workers, forked later, share them."""
         for step in self._openers():
             step.index_dir = folder = self.index_dir or step.index_dir
             step.listed = self._listed
@@ -157,7 +161,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                 try:
                     find_index(folder, path)
                 except (EpicError, OSError) as error:
-                    # The disk may come back before the index is needed.
+                    # A clip reads the index again, and the disk may be back by then.
                     log.warning(f"{error}; it will be tried again")
 
     def _openers(self) -> list[OpenSegment]:
@@ -165,16 +169,19 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         return [step for step in self.pipeline.transforms if isinstance(step, OpenSegment)]
 
     def _labels(self, table: pd.DataFrame) -> np.ndarray:
-        """Return the label of each segment: the id of its verb-noun pair, or -1.
+        """Return the label of each segment, int64: the id of its verb-noun pair, or -1.
 
         Raises:
             EpicError: In training, the pair of a segment is not in the table.
         """
         pairs = read_pairs(self.pairs_file) if self.pairs_file else []
         label_of_pair = {(verb, noun): label for label, (verb, noun, _) in enumerate(pairs)}
-        segment_pairs = zip(table["verb"].tolist(), table["noun"].tolist(), strict=True)
         labels = np.array(
-            [label_of_pair.get(pair, NO_LABEL) for pair in segment_pairs], dtype=np.int64
+            [
+                label_of_pair.get(pair, NO_LABEL)
+                for pair in zip(table["verb"], table["noun"], strict=True)
+            ],
+            dtype=np.int64,
         )
         if not self.test_mode and (labels == NO_LABEL).any():
             row = table.iloc[int(np.argmax(labels == NO_LABEL))]
@@ -186,13 +193,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         return labels
 
     def __len__(self) -> int:
-        """Number of segments."""
+        """Return the number of segments."""
         return len(self._numbers)
 
     def get_data_info(self, idx: int) -> dict:
-        """Return the description of a segment as a dict, before any frame is read."""
+        """Return a sample before any frame is read, for the first step of the pipeline."""
         start, stop, verb, noun, label = self._numbers[idx].tolist()
         seconds = zip(SECONDS, self._seconds[idx].tolist(), strict=True)
+        # Steps look whether the keys of the seconds exist, so they are left out if unknown.
         return {name: value for name, value in seconds if not math.isnan(value)} | {
             "filename": self._paths[self._path_numbers[idx]],
             "start_index": start,
@@ -214,7 +222,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """
         segment = idx
         for attempt in range(2 + OTHER_SEGMENTS):
-            # The first attempt depends on these three numbers alone, a retry on its number too.
+            # A clip follows from these three numbers; a retry must draw another one, so its number
+            # is added.
             entropy = [self.seed, int(self._epoch), int(idx)] + ([attempt] if attempt else [])
             state = np.random.SeedSequence(entropy).generate_state(4)
             python_seed, torch_seed, *_ = state.tolist()
@@ -227,15 +236,17 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                     sample = super().prepare_data(segment)
             except (FrameError, DiskError) as error:
                 self.broken.add(segment, self.narration_id, error)
+                # Python deletes the name `error` at the end of this block.
                 failure = error
-                if isinstance(error, DiskError):  # An open reader may keep failing.
+                # After an error of the disk, an open reader may keep failing, so all are closed.
+                if isinstance(error, DiskError):
                     for step in self._openers():
                         step.forget()
             else:
                 if segment != idx and self.test_mode:
                     sample["data_samples"].set_metainfo({"broken": True})
                 return sample
-            if attempt:  # The first retry is of the same segment, the next ones are not.
+            if attempt:  # The first retry takes the same segment, and later ones take others.
                 segment = np.random.randint(len(self))
         raise FrameError(
             f"{failure}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
@@ -263,10 +274,11 @@ class TensorsInOne(list[Tensor]):
     whole: Tensor
 
     def __reduce__(self) -> tuple:
+        """Tell pickle to send the one tensor, and to split it again."""
         return _unbind, (self.whole,)
 
     def pin_memory(self) -> "TensorsInOne":
-        """Return a copy in pinned memory. torch calls this."""
+        """Return a copy in pinned memory. PyTorch calls this method of a batch's values."""
         return _unbind(self.whole.pin_memory())
 
 
@@ -277,6 +289,7 @@ class SamplesByValue(list[BaseDataElement]):
     """
 
     def __reduce__(self) -> tuple:
+        """Tell pickle to send the samples with NumPy labels, and to make tensors of them again."""
         return _as_tensors, ([sample.numpy() for sample in self],)
 
     def pin_memory(self) -> "SamplesByValue":
@@ -286,7 +299,7 @@ class SamplesByValue(list[BaseDataElement]):
 
 @FUNCTIONS.register_module()
 def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Collate samples into a batch of lists, as `pseudo_collate` does, with few file descriptors.
+    """Collate samples into a batch of lists as `pseudo_collate` does, but with few large tensors.
 
     Args:
         samples: Samples of the dataset. If their `inputs` differ in shape or dtype, each is sent as
@@ -297,7 +310,7 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     batch = pseudo_collate(samples)
     if len({(tuple(item.shape), item.dtype) for item in batch["inputs"]}) == 1:
-        # In a worker, this puts the clips into shared memory.
+        # In a worker, `default_collate` puts the clips into shared memory.
         batch["inputs"] = _unbind(default_collate(batch["inputs"]))
     batch["data_samples"] = SamplesByValue(batch["data_samples"])
     return batch
@@ -311,16 +324,17 @@ def _unbind(whole: Tensor) -> TensorsInOne:
 
 
 class Mover:
-    """Move batches to a device: all clips in one transfer, all labels in another.
+    """Moves batches to a device: all clips in one transfer, all labels in another.
 
-    On a GPU the transfers have a stream of their own, so that the transfers of a batch overlap with
-    the training step before, and the process does not wait for them.
+    On a GPU the transfers run in a CUDA stream of their own. So the transfers of a batch overlap
+    with the training step of the batch before, and the process does not wait for them.
 
     Args:
         device: The device.
     """
 
     def __init__(self, device: torch.device):
+        """Make the stream of the transfers, if the device is a GPU."""
         self.device, self.on_gpu = device, device.type == "cuda"
         self.stream = torch.cuda.Stream(device) if self.on_gpu else None
 
@@ -342,7 +356,8 @@ class Mover:
             step_stream = torch.cuda.current_stream(self.device)
             step_stream.wait_stream(self.stream)
             for tensor in (moved_clips, moved_labels):
-                # Otherwise its memory could be given to the next batch too early.
+                # PyTorch may reuse the memory of a tensor after its last use in its own stream. So
+                # it must know that the training step uses the tensor in another stream.
                 tensor.record_stream(step_stream)
         for sample, label in zip(samples, moved_labels, strict=True):
             sample.set_gt_label(label)
@@ -350,5 +365,5 @@ class Mover:
 
 
 def _as_tensors(samples: list[BaseDataElement]) -> SamplesByValue:
-    """Turn the NumPy labels of received samples back into tensors."""
+    """Turn the NumPy labels of samples back into tensors, after they were sent."""
     return SamplesByValue(sample.to_tensor() for sample in samples)

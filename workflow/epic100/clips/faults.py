@@ -1,4 +1,4 @@
-"""Faults of clips: one does not decode, takes too long, or the process that reads it is killed."""
+"""Faults of clips: one does not decode or takes too long, or a process that reads is killed."""
 
 import logging
 import signal
@@ -14,12 +14,12 @@ from epic100.video.reader import FrameError
 
 log = logging.getLogger(__name__)
 
-FEW = 10  # So many broken clips never stop a run, unless `max_share` is 0.
-SHOWN = 20  # The error names so many segments at most.
+FEW = 10  # Up to this number, broken clips do not stop a run, unless `max_share` is 0.
+SHOWN = 20  # The error names this number of segments at most.
 
 
 class BrokenClips:
-    """Counters of drawn and broken clips, shared with loader workers. Too many stop the run.
+    """Counters of drawn and broken clips, shared with loader workers; too many stop the run.
 
     Args:
         segments: Number of segments.
@@ -28,8 +28,11 @@ class BrokenClips:
     """
 
     def __init__(self, segments: int, max_share: float):
+        """Make the counters, in shared memory.
+
+        Workers add without a lock, since it does not matter if a count is lost now and then.
+        """
         self.max_share = max_share
-        # Workers add without a lock: losing a count now and then does not matter.
         self._drawn = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._broken = torch.zeros(segments, dtype=torch.int32).share_memory_()
 
@@ -77,10 +80,10 @@ class BrokenClips:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise an error if a block takes too long: a disk, a pipe or a decoder may hang.
+    """Limit the time of a `with` block, in which a disk, a pipe or a decoder may hang.
 
-    The limit uses a signal, which also interrupts a wait for the disk. Signals work only in a
-    process's main thread, where loader workers read. In other threads there is no limit.
+    The limit uses the signal SIGALRM, which also interrupts a wait for the disk. Python handles
+    signals only in the main thread, where loader workers read. In other threads there is no limit.
 
     Args:
         seconds: The limit; 0 means none.
@@ -93,7 +96,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
 
     def raise_time_out(number: int, frame: FrameType | None) -> None:
-        """Handle the alarm: raise FrameError in the middle of the block."""
+        """Handle the signal: raise FrameError in the middle of the block."""
         raise FrameError(f"not read within {seconds:g} s")
 
     old_handler = signal.signal(signal.SIGALRM, raise_time_out)
@@ -110,8 +113,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 def ended_workers_are_errors() -> Iterator[None]:
     """Turn torch's error about a killed loader worker into an EpicError that says what to do.
 
-    torch raises a RuntimeError then, not only while the loop waits for a batch: torch's signal
-    handler may raise it in the middle of a step. So the block is around the whole loop.
+    torch raises a RuntimeError while the loop waits for a batch, or from its signal handler in the
+    middle of a training step. So the `with` block must be around the whole loop.
 
     Raises:
         EpicError: A worker was killed, most often by the system for want of memory.

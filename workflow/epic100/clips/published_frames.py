@@ -1,11 +1,11 @@
 """Choose the frames of a segment as published models choose them in their tests.
 
-Each rule comes from the code of a model. It counts pictures on its own clock, and gives their
+Each rule comes from the code of a model. It counts pictures at a rate of its own and gives their
 times; the frames of the file at these times are taken. So a file of any rate shows what the model
-was tested on, and the times differ by half a picture of the file at most.
+was tested on, and the times differ by half a frame of the file at most.
 
-The clock of the official frames has 60 pictures a second for EPIC-55 videos and 50 for the
-extension (`annotation_rate`); the file `frame_0000000001.jpg` shows the time 0.
+The official frames have 60 pictures a second for EPIC-55 videos and 50 for the extension
+(`annotation_rate`). The first of them, `frame_0000000001.jpg`, shows the time 0.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ from epic100.segments.annotations import annotation_rate
 class PublishedFrames(BaseTransform):
     """Pipeline step that chooses the frames of a segment by the rule of a published model.
 
-    It takes the place of `SampleFrames` in a test pipeline. The rule starts from the annotation's
-    seconds, or, if the list has none, from the times of the segment's first and last frame. A frame
-    outside the segment is replaced by the first or last one.
+    It replaces `SampleFrames` in a test pipeline. The rule starts from the annotation's seconds,
+    or, if the list has none, from the times of the segment's first and last frame. A frame outside
+    the segment is replaced by the first or the last one.
 
     Args:
         rule: A key of `RULES`.
@@ -47,6 +47,7 @@ class PublishedFrames(BaseTransform):
         num_clips: int = 1,
         target_fps: float = 60.0,
     ):
+        """Store the arguments, if there is such a rule."""
         if rule not in RULES:
             raise EpicError(
                 f"PublishedFrames: rule is {rule!r}; expected one of {', '.join(RULES)}"
@@ -59,12 +60,16 @@ class PublishedFrames(BaseTransform):
         fps, first, length = results["avg_fps"], results["start_index"], results["total_frames"]
         start = results.get("start_seconds", first / fps)
         stop = results.get("stop_seconds", (first + length) / fps)
+        # LaViLa counts the frames of the file, and the other rules count official frames.
         clock = fps if self.rule == "lavila" else annotation_rate(Path(results["filename"]).stem)
         times = RULES[self.rule](start, stop, clock, self)
         frames = np.rint(times * fps).astype(np.int64).clip(first, first + length - 1)
-        results["frame_inds"] = frames.ravel()
-        results["clip_len"], results["num_clips"] = self.clip_len, self.num_clips
-        results["frame_interval"] = self.frame_interval
+        results |= {
+            "frame_inds": frames.ravel(),
+            "clip_len": self.clip_len,
+            "num_clips": self.num_clips,
+            "frame_interval": self.frame_interval,
+        }
         return results
 
 
@@ -76,7 +81,7 @@ def avion(start: float, stop: float, clock: float, step: PublishedFrames) -> np.
     Args:
         start: Start of the segment in seconds.
         stop: End of the segment in seconds.
-        clock: Pictures per second of the official frames; not used here.
+        clock: Pictures per second of the official frames. It is not used here.
         step: The pipeline step, with the number of frames.
 
     Returns:
@@ -130,11 +135,11 @@ def slowfast(start: float, stop: float, clock: float, step: PublishedFrames) -> 
     """
     first = round(start * clock)
     length = round(stop * clock) - first
-    # A clip covers this many pictures of the official frames.
+    # A clip covers this number of official frames.
     span = step.clip_len * step.frame_interval * clock / step.target_fps
     begins = [max(length - span, 0) * clip / step.num_clips for clip in range(step.num_clips)]
-    # They are rounded as torch rounds float32. Otherwise some whole numbers would become the one
-    # below.
+    # The positions are float32 of torch, as in SlowFast's code. With float64, some of them would be
+    # a little below a whole number, and `long` would round them down.
     positions = [torch.linspace(begin + 1, begin + span, step.clip_len) for begin in begins]
     numbers = first + torch.stack(positions).clamp(0, length - 1).long().numpy()
     # The official frames are numbered from 1, and their times count from 0.

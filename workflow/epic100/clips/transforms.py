@@ -1,7 +1,8 @@
 """Pipeline steps that decode only the sampled frames of an untrimmed video.
 
-`OpenSegment` and `DecodeSegment` replace MMAction2's `DecordInit` and `DecordDecode`, with
-`SampleFrames` between them. Without scaling, both decoders give the same frames.
+`OpenSegment` and `DecodeSegment` replace MMAction2's `DecordInit` and `DecordDecode`. A step that
+samples, such as `SampleFrames`, stands between them. Without scaling, both decoders, PyAV and
+decord, give the same frames.
 """
 
 import gc
@@ -28,9 +29,9 @@ from epic100.video.kept import Kept
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 
-# These caches of readers are cleared before a fork. The new process would share the positions in
-# open files with this one. And it could not close what decord has open, because it would wait for
-# threads that exist only here.
+# These caches of readers are cleared before a fork. Otherwise the new process would share the read
+# positions of open files with this one. It could not even close the files of decord, because it
+# would wait for threads that exist only in this process.
 _OPEN = WeakSet[Any]()
 
 
@@ -40,7 +41,8 @@ def _close_readers() -> None:
         readers.cache_clear()
 
 
-# Memory that a worker inherits stays shared as long as its garbage collector does not touch it.
+# A forked worker shares its parent's memory until one of the two writes to it. The garbage
+# collector would write to every object, so it must ignore those that exist at the fork.
 os.register_at_fork(before=_close_readers, after_in_child=gc.freeze)
 
 
@@ -48,15 +50,22 @@ class DecordReader:
     """A reader of a video's frames that uses decord 0.6.
 
     Use it only on scanned files: decord can hang on damaged ones (decord issues 269, 373, 375).
+
+    Attributes:
+        fps: Mean frame rate.
+        frames: Number of frames.
+        size: (height, width) of the frames.
     """
 
     def __init__(self, path: str, index: VideoIndex | None):
+        """Open a video, whose frame index is built if it is None."""
         import decord
 
         self.path = path
         # Without an index, `build_index` opens the file first, in a process with limits.
         self.index = index or build_index(path)
-        # This refuses playlists. Decord would follow them, and takes no list of allowed containers.
+        # `opened` refuses playlists. Decord would open the files that they name, and cannot be told
+        # which containers are allowed.
         with opened(path):
             pass
         self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
@@ -75,7 +84,7 @@ class DecordReader:
         Args:
             indices: Frame numbers in the file.
             size: (height, width) to scale to; None keeps the file's size.
-            window: The window of each picture that is kept; None keeps all.
+            window: The part of each frame to return; None returns the whole frame.
 
         Returns:
             uint8 RGB [len(indices), height, width, 3].
@@ -100,7 +109,7 @@ class DecordReader:
 
 
 Reader = VideoReader | DecordReader
-# Each decoder opens a file by its path, its index and the files that are kept open.
+# For each decoder, a function makes a reader of a path, a frame index and the cache of open files.
 READERS: dict[str, Callable[[str, VideoIndex | None, Kept], Reader]] = {
     "pyav": lambda path, index, kept: VideoReader(path, index, kept=kept),
     "decord": lambda path, index, kept: DecordReader(path, index),
@@ -111,15 +120,15 @@ READERS: dict[str, Callable[[str, VideoIndex | None, Kept], Reader]] = {
 class OpenSegment(BaseTransform):
     """Pipeline step that opens the segment's video, and adds `video_reader` and `avg_fps`.
 
-    A video that is open already is used again.
+    The videos that were used last stay open and are used again.
 
     Args:
         decoder: "pyav" or "decord". "pyav" seeks to the key frame before, and numbers frames by
             their position in the packet list.
         index_dir: Folder of the frame indexes that `scan` writes (results/scan). For a video
             without an index, the packets are read once.
-        keep_open: Number of readers that each worker keeps. Files whose packets are read at known
-            byte positions stay open beyond that (`epic100.video.kept`).
+        keep_open: Number of readers that each worker holds. Files whose packets are read at known
+            byte positions may stay open longer (`epic100.video.kept`).
 
     Attributes:
         listed: The path in the segment list by the path of the file, if the two differ.
@@ -129,9 +138,11 @@ class OpenSegment(BaseTransform):
     """
 
     def __init__(self, decoder: str = "pyav", index_dir: str | None = None, keep_open: int = 8):
+        """Store the arguments, if the decoder is installed."""
         if decoder not in READERS:
-            expected = " or ".join(map(repr, READERS))
-            raise EpicError(f"OpenSegment: decoder is {decoder!r}; expected {expected}")
+            raise EpicError(
+                f"OpenSegment: decoder is {decoder!r}; expected {' or '.join(map(repr, READERS))}"
+            )
         if decoder == "decord" and importlib.util.find_spec("decord") is None:
             raise EpicError(
                 "OpenSegment: decoder is 'decord', which is not installed (its wheels are for "
@@ -144,20 +155,26 @@ class OpenSegment(BaseTransform):
         self._readers: Any = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_readers": None}  # Open files cannot be sent.
+        """Return the step without readers, since pickle cannot send open files."""
+        return {**self.__dict__, "_readers": None}
 
     def _open(self, path: str, kept: Kept) -> Reader:
-        """Open a reader of a video, with its frame index if there is a folder of indexes."""
+        """Open a video, with its frame index if there is a folder of indexes.
+
+        Args:
+            path: The video file.
+            kept: The cache of open files.
+        """
         listed = self.listed.get(path, path)
         index = find_index(self.index_dir, listed) if self.index_dir else None
         return READERS[self.decoder](path, index, kept)
 
     def transform(self, results: dict) -> dict:
-        """Add the open reader to `results`.
+        """Add the reader of the segment's video to `results`.
 
         Steps that sample frames assume a constant rate. So for a file of variable rate, they get
-        the segment as a video of constant rate would have it, and `file_frames` says for each such
-        frame which frame of the file it is.
+        `start_index` and `total_frames` of a video of constant rate, and `file_frames` has the
+        frame of the file for each frame of that video.
 
         Raises:
             FrameError: The video cannot be opened.
@@ -167,15 +184,14 @@ class OpenSegment(BaseTransform):
             # The cache drops the reader that was not used for the longest time.
             self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, kept))
             _OPEN.add(self._readers)
-        # MMAction2's inference_recognizer passes only a video's path. The whole video is then one
-        # segment.
+        # MMAction2's `inference_recognizer` gives only the path of a video. The file name is then
+        # the id, and the whole video is one segment.
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
             reader = self._readers(results["filename"])
         except EpicError as error:  # The file or its index cannot be read.
             raise FrameError(f"{results['narration_id']}: {error}") from error
-        results["video_reader"] = reader
-        results["avg_fps"] = reader.fps
+        results |= {"video_reader": reader, "avg_fps": reader.fps}
         results.setdefault("total_frames", reader.frames)
         if not reader.index.is_steady:
             start = results.get("start_index", 0)
@@ -184,23 +200,24 @@ class OpenSegment(BaseTransform):
         return results
 
     def forget(self) -> None:
-        """Close all videos of this process: after an I/O error, an open one may keep failing."""
+        """Close the videos of this step: after an I/O error, an open file may keep failing."""
         if self._readers is not None:
             self._readers.cache_clear()
-            self._readers = None  # The files that readers share are closed too.
+            # The cache of open files belongs to the readers' function, so it goes with it.
+            self._readers = None
 
 
 @TRANSFORMS.register_module()
 class DecodeSegment(BaseTransform):
-    """Pipeline step that decodes the frames `frame_inds`; adds `imgs`, each uint8 RGB [H, W, 3].
+    """Pipeline step that decodes the frames `frame_inds` to `imgs`, each uint8 RGB [H, W, 3].
 
     With `crop`, this step does the work of MMAction2's `RandomCrop`, `CenterCrop`, or
     `RandomResizedCrop` with `Resize`, and of `Flip`: the window is drawn first, and only this part
     of a decoded picture is scaled and converted. Without `crop`, those steps can follow.
 
     Args:
-        short_side: Scale while decoding, so that the shorter side has this many pixels. For a pair,
-            each clip draws a size from this closed interval, as in MMAction2's `RandomRescale`.
+        short_side: Length of the shorter side after scaling, in pixels. From a pair, which is a
+            closed interval, each clip draws it, as in MMAction2's `RandomRescale`.
         crop: "centre", "random" or "resized", see `epic100.clips.crop.Crop`; None: the whole
             picture.
         size: Side of the crop in pixels.
@@ -222,7 +239,7 @@ class DecodeSegment(BaseTransform):
         self.crop = Crop(crop, size, short_side, area, flip_ratio)
 
     def transform(self, results: dict) -> dict:
-        """Decode the frames; `imgs` takes the place of `video_reader` in `results`.
+        """Decode the frames, and put `imgs` into `results` in place of `video_reader`.
 
         Raises:
             FrameError: A frame does not decode. The error names the segment.
@@ -243,27 +260,30 @@ class DecodeSegment(BaseTransform):
             frames = reader.get_frames(indices, size, window)
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
-        # After a crop no step needs a list, and an array need not be stacked again.
-        results["imgs"] = frames if self.crop.kind else list(frames)
-        _, height, width, _ = frames.shape
-        results["original_shape"], results["img_shape"] = reader.size, (height, width)
+        results |= {
+            # Later steps that crop need a list of pictures. After a crop here there are none, and
+            # an array need not be stacked again.
+            "imgs": frames if self.crop.kind else list(frames),
+            "original_shape": reader.size,
+            "img_shape": frames.shape[1:3],
+        }
         return results
 
 
 @TRANSFORMS.register_module(force=True)
 class ColorJitter(processing.ColorJitter):
-    """MMAction2's step of this name, mended for NumPy 2, with a new order of changes for each clip.
+    """MMAction2's step of this name, which works in NumPy 2 and draws an order for each clip.
 
-    In MMAction2, turning a hue back fails (`Python integer -11 out of bounds for uint8`). And the
-    order of the four changes is drawn when the step is built, so a resumed run would have another
+    MMAction2's step fails when it turns a hue back (`Python integer -11 out of bounds for uint8`).
+    And it draws the order of the four changes when it is built, so a resumed run would have another
     order.
     """
 
     @staticmethod
     def adjust_hue(img: np.ndarray, factor: float) -> np.ndarray:
-        """Turn the hue of a picture, float32 [H, W, 3], by `factor` times 255 of OpenCV's steps."""
+        """Turn the hue of a picture, float32 [H, W, 3], by 255 * `factor` steps of 2 degrees."""
         hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
-        # OpenCV's hues are 0 to 179. The sum is made in int, since uint8 takes no negative number.
+        # OpenCV's hues are 0 to 179. Negative factors need a type that has negative numbers.
         hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The features of a participant's videos: how they are made, and their files.
+"""Make the features of a participant's videos, write them and read them.
 
 The features of a video are one `.npz` file; ActionFormer reads its array `feats`. The table
 `features/{participant}.tsv` has a row for each video, with the size of its features or the reason
@@ -34,15 +34,15 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import ScanRow, read_scan_table
 
 FORMAT = "epic100 features 1"
-# `steps` is the number of rows of a video's features, `valid` the number of rows that touch no
-# damage, `channels` the number of values in a row, and `reason` says why a video has no features.
+# `steps` counts the rows of a video's features, `valid` the rows that touch no damage, `channels`
+# the values of a row; `reason` says why a video has no features.
 COLUMNS = ("video_id", "steps", "valid", "channels", "reason")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of a video. Row i belongs to the time [i * stride, (i + 1) * stride).
+    """The features of a video. Row i is a step: the time [i * stride, (i + 1) * stride).
 
     Attributes:
         feats: float32 [T, C]; zeros where `valid` is False.
@@ -76,7 +76,7 @@ def write_features(features: Features, path: str | os.PathLike) -> None:
 
 
 def read_features(path: str | os.PathLike) -> Features:
-    """Read a file that `write_features` wrote.
+    """Read the features of a video from a file of `write_features`.
 
     Raises:
         BrokenFile: The file is missing or incomplete, or another program wrote it.
@@ -85,7 +85,7 @@ def read_features(path: str | os.PathLike) -> Features:
     advice = f"make it again: remove it, then `snakemake --force {table}`"
     with opened_arrays(path, FORMAT, "whole features of the rule features", advice) as arrays:
         values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
-        # NumPy stored numbers and text as arrays without axes.
+        # NumPy stores numbers and text as arrays without axes, so they are converted back.
         values |= {name: array.item() for name, array in values.items() if array.ndim == 0}
         values["made_from"] = json.loads(values["made_from"])
         features = conforming(Features(**values))
@@ -95,7 +95,7 @@ def read_features(path: str | os.PathLike) -> Features:
 
 
 def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
-    """Whether the file holds intact features that were made from exactly `made_from`."""
+    """Whether a file holds intact features whose `made_from` is equal to this one."""
     try:
         return read_features(path).made_from == made_from
     except BrokenFile:
@@ -117,8 +117,8 @@ def make_features(
 ) -> None:
     """Make `{video}.npz` beside `table` for every readable video of a participant.
 
-    Features that were made before from the same source, settings and video file are kept. Clips
-    that an interrupted run has finished are in `{participant}.shards`, and are used again.
+    Existing features stay if they were made from the same source, settings and video file. Clips
+    that an interrupted run has finished are in `{participant}.shards`, and are not computed again.
 
     Args:
         participant_id: The participant.
@@ -126,7 +126,7 @@ def make_features(
         source: The encoder that computes the features.
         root: Folder of the videos, or of their small copies.
         scan: The scan table of the participant.
-        index: The file with the frame indexes of the participant's videos below `root`.
+        index: The file with the frame indexes of the participant's videos in `root`.
         settings: The `features:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
@@ -146,8 +146,9 @@ def make_features(
         )
         reasons[row.video_id] = ""
         if isinstance(video_or_reason, str):
-            # If there are features, they were made from an earlier file of this video.
+            # Features in `path` would be of an earlier file of this video, so they are removed.
             path.unlink(missing_ok=True)
+            # The reason becomes one line, as the table needs it.
             reasons[row.video_id] = " ".join(video_or_reason.split())
         elif not is_of(path, _made_from(video_or_reason[0], source, settings)):
             videos_to_make.append(video_or_reason)
@@ -168,8 +169,8 @@ def make_features(
             label=participant_id,
             modules=modules,
         )
-        for (video, placed), sound_rows in zip(videos_to_make, rows_of_videos, strict=True):
-            features = _features(video, placed, sound_rows, _made_from(video, source, settings))
+        for (video, placed), valid_rows in zip(videos_to_make, rows_of_videos, strict=True):
+            features = _features(video, placed, valid_rows, _made_from(video, source, settings))
             write_features(features, folder / f"{video.name}.npz")
     # All features are stored, so the shards of the clips are no longer needed.
     forget_rows(out)
@@ -200,21 +201,21 @@ def _video_and_clips(
     scan: str | os.PathLike,
     index: str | os.PathLike,
 ) -> tuple[ScannedVideo, Placed] | str:
-    """Place the clips of a scanned video, or return a text that says why it has no features."""
+    """Place the clips of a scanned video, or return the reason why it has no features."""
     if not row.readable:
         return f"{row.status}: {row.reason or 'no reason'}"
     video = scanned_video(row.video_id, participant_id, root, scan, index)
     frames = clip_frames(source.pipeline, video.index.fps, settings.window)
     try:
         placed = place_clips(video.index, row.damaged, settings.stride, frames)
-    # A video of a single picture has no clip.
+    # A video of a single frame has no clip.
     except EpicError as error:
         return str(error)
     return (video, placed) if placed.sound.any() else "every step touches damage"
 
 
 def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -> dict[str, Any]:
-    """Collect all that the features of a video follow from, for `Features.made_from`."""
+    """Return all that the features of a video depend on, for `Features.made_from`."""
     state = video.file.stat()
     return {
         "encoder": source.encoder,
@@ -229,11 +230,11 @@ def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -
 
 
 def _features(
-    video: ScannedVideo, placed: Placed, sound_rows: Tensor, made_from: dict[str, Any]
+    video: ScannedVideo, placed: Placed, valid_rows: Tensor, made_from: dict[str, Any]
 ) -> Features:
-    """Spread the rows of the sound clips over all steps of the video; other steps get zeros."""
-    feats = np.zeros((len(placed.sound), sound_rows.shape[1]), np.float32)
-    feats[placed.sound] = sound_rows.numpy()
+    """Make the features of a video from the rows of its undamaged steps; others get zeros."""
+    feats = np.zeros((len(placed.sound), valid_rows.shape[1]), np.float32)
+    feats[placed.sound] = valid_rows.numpy()
     times = (np.arange(len(feats)) + 0.5) * placed.stride
     middle, _ = video.index.frames_between(times, times)
     return Features(

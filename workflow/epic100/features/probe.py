@@ -1,7 +1,7 @@
-"""Train an attentive probe on stored tokens, choose among several, and predict with it.
+"""Train an attentive probe on stored tokens, choose its learning rate, and predict with it.
 
-Several learning rates and decays are trained over the same pass through the segments. A training
-that was stopped resumes from its last saved state.
+Probes of several learning rates and weight decays are trained on the same batches. A training that
+was stopped resumes from its last saved state.
 """
 
 import hashlib
@@ -43,13 +43,13 @@ from epic100.settings import ProbeSettings
 
 log = logging.getLogger(__name__)
 
-# This is the number of segments in a forward pass without gradients.
+# This is the number of segments per forward pass in validation and prediction.
 AT_ONCE = 256
-# One video in ten of train is held back. These videos choose among several rates and decays.
+# One video in ten of train is held back. Its segments choose among several rates and decays.
 HELD_BACK = 10
 # Every tenth epoch is validated, and the last one too.
 VALIDATE_EVERY = 10
-# The state is saved no more often than this, and after the last epoch.
+# The state is saved after the last epoch, and at most once in this time before.
 SAVE_SECONDS = 60.0
 
 
@@ -91,11 +91,11 @@ def train_probe(
 ) -> None:
     """Train a probe on the tokens of a clean list.
 
-    Several rates and decays are trained over the same pass. With `choose: train`, a tenth of the
-    videos is held back, and the rate and decay that do best on it are trained again on all videos.
+    Several rates and decays are tried together. With `choose: train`, a tenth of the videos is held
+    back, and a probe with the rate and decay that do best on it is trained on all videos.
 
-    On a CPU, the result follows from features, list, settings and the number of torch's threads
-    alone. If the training was stopped, the next call resumes and ends with identical weights.
+    On a CPU, the result depends only on features, list, settings and the number of torch's threads.
+    If the training was stopped, the next call resumes it and ends with identical weights.
 
     Args:
         settings: The `probe:` section.
@@ -112,11 +112,13 @@ def train_probe(
         folder: The folder of the encoder `hf`, if that encoder gave the features.
 
     Raises:
-        EpicError: No segment to learn from, or the tokens cannot be collected.
+        EpicError: The list has no segment, or the tokens cannot be collected.
     """
     if why := unusable(settings.device):
         raise EpicError(f"probe: torch cannot compute on {settings.device}: {why}")
-    table = _segments_to_learn_from(segments)
+    table = read_clean_list(segments)
+    if table.empty:
+        raise EpicError(f"{segments}: no segment in it to learn from; see dropped.tsv beside it")
     tokens = read_tokens(table, indexes, None)
     # The segments of val are part of trainval, so a probe of trainval is not validated on them.
     val_table = read_clean_list(val) if split == "train" else table[:0]
@@ -133,30 +135,47 @@ def train_probe(
     def train(
         trials: list[Trial], train_rows: np.ndarray, val_tokens: Tokens, val_table: pd.DataFrame
     ) -> None:
-        """Fit trials to the segments with these row numbers, and validate on those of val."""
+        """Train trials on the segments with these row numbers, and validate on other segments."""
+        # The saved state has the accuracies of the validation, so its name depends on `val_table`.
+        name = _state_name(
+            settings,
+            tokens.source,
+            tokens.mean_and_std[0].tolist(),
+            *map(str, trials),
+            table.iloc[train_rows].to_csv(),
+            val_table.to_csv(),
+            pair_table,
+            sizes,
+        )
         validate = partial(_accuracies, metric, val_tokens, val_table, sizes)
-        # The saved state holds figures of the validated segments, so its name depends on them too.
-        settings_and_tokens = [settings, tokens.source, tokens.mean_and_std[0].tolist()]
-        lists = [table.iloc[train_rows].to_csv(), val_table.to_csv(), pair_table, sizes]
-        state = states_folder / _state_name(*settings_and_tokens, *map(str, trials), *lists)
-        fit(trials, tokens.part(train_rows), labels[train_rows], loss, settings, validate, state)
+        fit(
+            trials,
+            tokens.part(train_rows),
+            labels[train_rows],
+            loss,
+            settings,
+            validate,
+            state=states_folder / name,
+        )
 
     new_trial = partial(_new_trial, settings, tokens, sum(sizes.values()))
-    grid = [*itertools.product(_as_list(settings.lr), _as_list(settings.weight_decay))]
-    trials, numbers = [new_trial(lr, decay) for lr, decay in grid], np.arange(len(table))
-    chosen_on = settings.choose if len(grid) > 1 else ""
+    grid = itertools.product(_as_list(settings.lr), _as_list(settings.weight_decay))
+    trials = [new_trial(lr, decay) for lr, decay in grid]
+    row_numbers = np.arange(len(table))
+    # A single trial is not chosen on any split.
+    chosen_on = settings.choose if len(trials) > 1 else ""
     if chosen_on == "val" and not val_tokens.rows:
         raise EpicError(f"probe: no segment of val is left by {split}; set `choose: train`")
     if chosen_on == "train":
         is_held_back = _in_held_back_videos(table["path"], settings.seed)
-        held_back = numbers[is_held_back]
-        train(trials, numbers[~is_held_back], tokens.part(held_back), table.iloc[held_back])
+        held_back = row_numbers[is_held_back]
+        train(trials, row_numbers[~is_held_back], tokens.part(held_back), table.iloc[held_back])
         chosen = _best(trials)
-        # The chosen trial has not learned from the held-back videos, so a new one learns from all.
+        # The chosen trial was not trained on the held-back videos, so a new one is trained on all.
         best = new_trial(chosen.lr, chosen.weight_decay)
-        train([best], numbers, val_tokens, val_table)
+        train([best], row_numbers, val_tokens, val_table)
     else:
-        train(trials, numbers, val_tokens, val_table)
+        train(trials, row_numbers, val_tokens, val_table)
         best = _best(trials)
     trained_on = {
         "split": split,
@@ -165,7 +184,7 @@ def train_probe(
         "seed": settings.seed,
         "load_from": tokens.source["load_from"],
         "chosen_on": chosen_on,
-        "chosen_of": len(grid),
+        "chosen_of": len(trials),
     }
     weights = {name: value.detach().cpu() for name, value in best.probe.state_dict().items()}
     config = _config(settings, tokens.source, best, HuggingFaceFolder(folder) if folder else None)
@@ -216,7 +235,7 @@ def predict_probe(
 def _new_trial(
     settings: ProbeSettings, tokens: Tokens, outputs: int, lr: float, weight_decay: float
 ) -> Trial:
-    """Build a probe with its first weights, which are the same for all rates and decays."""
+    """Build an untrained probe, whose weights are the same for all rates and decays."""
     torch.manual_seed(settings.seed)
     mean, std = tokens.mean_and_std
     probe = AttentiveProbe(len(mean), outputs, settings.dropout, settings.kind)
@@ -225,17 +244,17 @@ def _new_trial(
 
 
 def _as_list(value: float | list[float]) -> list[float]:
-    """Wrap a single value of the config in a list."""
+    """Return a list of the config, or a list of its single value."""
     return value if isinstance(value, list) else [value]
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    """The trial with the best top-1 action accuracy at the end; the first of equal ones."""
+    """Return the trial with the best top-1 action accuracy after the last epoch."""
     return max(trials, key=lambda trial: trial.history[-1]["action_top1"] or 0.0)
 
 
 def _in_held_back_videos(paths: pd.Series, seed: int) -> np.ndarray:
-    """Draw a tenth of the videos; say which segments are in them, bool [N]."""
+    """Draw a tenth of the videos, and return a mask of their segments, bool [N]."""
     videos = np.sort(paths.unique())
     if len(videos) < 2:
         raise EpicError(
@@ -265,23 +284,24 @@ def _accuracies(
     sizes: dict[str, int],
     probe: AttentiveProbe,
 ) -> dict[str, float | None]:
-    """Validate a probe: its figures by column of the table of epochs; {} without segments."""
+    """Compute the accuracies of a probe by column of the table of epochs; {} without segments."""
     if not tokens.rows:
         return {}
     scores = _log_probs(probe, tokens, sizes).exp()
-    # The metric collects results over calls, so those of the last validation are removed.
+    # The metric adds the results of each call, so those of the last validation are removed.
     metric.results.clear()
     truth = zip(scores, segments["verb"], segments["noun"], strict=True)
     metric.process(None, [{"pred_score": s, "verb": v, "noun": n} for s, v, n in truth])
     figures = metric.compute_metrics(metric.results)
-    # MMEngine puts `epic/` before each name; `compute_metrics` itself gives the name without it.
+    # `FIGURES` has the names that MMEngine logs, which begin with `epic/`. The names that
+    # `compute_metrics` returns do not.
     return {column: figures[name.removeprefix(f"{PREFIX}/")] for column, name in FIGURES.items()}
 
 
 def _config(
     settings: ProbeSettings, source: dict[str, Any], best: Trial, folder: HuggingFaceFolder | None
 ) -> dict[str, Any]:
-    """Write the settings as an MMEngine config, so that `compare` can list differences."""
+    """Write the settings as an MMEngine config, whose differences `epic100 compare` can list."""
     config: dict[str, Any] = {
         "model": {
             "type": KIND,
@@ -298,31 +318,23 @@ def _config(
         },
         "randomness": {"seed": settings.seed},
     }
-    # With these entries, `predict` can run the encoder on clips, and the probe on its tokens.
+    # With these entries, `predict` can run the encoder on clips, and the probe on the tokens.
     if folder is not None:
         config["encoder"] = {"path": str(folder.folder), "license": folder.license}
         config["test_dataloader"] = {"dataset": {"pipeline": clip_pipeline(folder)}}
     return config
 
 
-def _segments_to_learn_from(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a clean list; EpicError if it is empty."""
-    table = read_clean_list(path)
-    if table.empty:
-        raise EpicError(f"{path}: no segment in it to learn from; see dropped.tsv beside it")
-    return table
-
-
 def _pair_ids(table: pd.DataFrame, pair_table: list[tuple[int, int, int]]) -> Tensor:
-    """The pair id of each segment, int64 [N]."""
+    """Look up the pair id of each segment, int64 [N]."""
     id_of_pair = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(pair_table)}
     pairs = zip(table["verb"], table["noun"], strict=True)
     return torch.tensor([id_of_pair[pair] for pair in pairs])
 
 
-def _state_name(*facts: Any) -> str:
-    """The name of a saved state: a digest of all that the result of a training follows from."""
-    return f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.pt"
+def _state_name(*values: Any) -> str:
+    """Name the file of a saved state by a digest of the values that the training depends on."""
+    return f"{hashlib.sha256(repr(values).encode()).hexdigest()}.pt"
 
 
 def fit(
@@ -334,26 +346,27 @@ def fit(
     accuracies: Callable[[AttentiveProbe], Mapping[str, float | None]],
     state: Path,
 ) -> None:
-    """Train the probes of all trials together, over the same batches.
+    """Train the probes of all trials together, on the same batches.
 
     If a training was stopped, the next call resumes from `state` and ends with identical weights.
 
     Args:
-        trials: The probes, with their first weights. The trained weights and the table of epochs
-            of each probe are stored in its trial.
+        trials: The untrained probes. The trained weights and the table of epochs of each probe are
+            stored in its trial.
         tokens: The tokens of N segments.
         labels: The pair ids of the segments, int64 [N].
         loss: Computes the loss from logits and labels.
         settings: The `probe:` section.
-        accuracies: Validates a probe and returns its figures by column of the table of epochs.
-        state: The file of the saved state. Its name is a digest of all that the result follows
-            from. The caller removes it when it has stored the result.
+        accuracies: Validates a probe and returns its accuracies by column of the table of epochs.
+        state: The file of the saved state, which a training with other arguments must not share.
+            The caller removes it when it has stored the result.
 
     Raises:
         EpicError: A loss is NaN or infinite.
     """
-    batches, device = math.ceil(len(labels) / settings.batch_size), settings.device
-    # Each trial has a learner: probe, optimizer and schedule, which all have a `state_dict`.
+    batches = math.ceil(len(labels) / settings.batch_size)
+    device = settings.device
+    # A learner is the probe, the optimizer and the schedule of a trial. They all have `state_dict`.
     learners: list[tuple[Any, ...]] = []
     for trial in trials:
         weights = trial.probe.to(device).parameters()
@@ -364,13 +377,14 @@ def fit(
     bar = Progress("train the probe", (settings.epochs - epochs_done) * len(labels), "segments")
     last_save = time.monotonic()
     for epoch in range(epochs_done + 1, settings.epochs + 1):
-        # Each epoch has a seed of its own, so a saved state needs no state of the generator.
+        # Each epoch has its own seed, so the state of the generator need not be saved. No training
+        # has 100,003 epochs, so epochs of different settings never get the same seed.
         torch.manual_seed(settings.seed * 100_003 + epoch)
         started, order = time.monotonic(), torch.randperm(len(labels)).tolist()
         totals, rate_factor = [0.0] * len(trials), 1.0
         for numbers, feats, padded in tokens.batches(order, settings.batch_size, device):
-            # The rate is read before the schedules move on, so the table has the rate of the
-            # epoch's last batch. The factor is the same for all trials.
+            # The rate is read before the schedules change it, so after the loop the factor is that
+            # of the epoch's last batch. It is the same for all trials.
             rate_factor = learners[0][2].get_last_lr()[0] / trials[0].lr
             losses = _step(learners, feats, padded, labels[numbers].to(device), loss)
             totals = [total + value for total, value in zip(totals, losses, strict=True)]
@@ -378,7 +392,7 @@ def fit(
         seconds = max(time.monotonic() - started, 1e-9)
         is_last = epoch == settings.epochs
         for trial, total in zip(trials, totals, strict=True):
-            # This comparison is also False for NaN.
+            # `total < inf` is False for NaN, and `total >= inf` would be False, too.
             if not total < float("inf"):
                 raise EpicError(
                     f"epoch {epoch}: the loss is NaN or infinite with {trial}; set a lower "
@@ -412,7 +426,7 @@ def _step(
     labels: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> list[float]:
-    """Train the probe of each trial on one batch; return the losses."""
+    """Train the probes of all learners on one batch, and return their losses."""
     losses = []
     for probe, optimizer, schedule in learners:
         probe.train()
@@ -428,7 +442,7 @@ def _step(
 
 
 def _load_state(state: Path, trials: list[Trial], learners: list[tuple[Any, ...]]) -> int:
-    """Load the saved state into trials and learners; return how many epochs it has done, or 0."""
+    """Load the saved state into trials and learners, and return its number of epochs, or 0."""
     if not state.is_file():
         return 0
     states, histories = read_tensors(state, "the state of a probe", f"remove {state}")
@@ -438,6 +452,6 @@ def _load_state(state: Path, trials: list[Trial], learners: list[tuple[Any, ...]
         trial.history = history
         for member, member_state in zip(learner, learner_states, strict=True):
             member.load_state_dict(member_state)
-    # All trials have as many epochs, so the last trial's history has their number.
+    # All trials have the same number of epochs, so any history will do.
     log.info(f"{state}: going on after epoch {len(history)}")
     return len(history)

@@ -1,7 +1,7 @@
-"""Tokens of segments: an encoder's output for each segment, pooled to a grid, a file per video.
+"""Tokens of segments: the output of an encoder for each segment, pooled to a grid.
 
-The files have the form of a prediction's shards, but they stay. The index `{split}.tokens.json`
-names them, and says which encoder they come from.
+The tokens of a video are one file, in the format of a prediction's shards. The index
+`{split}.tokens.json` lists the files and names their encoder.
 """
 
 import json
@@ -32,7 +32,7 @@ from epic100.settings import FeatureSettings, PredictSettings
 
 log = logging.getLogger(__name__)
 
-# The mean and the deviation are computed from the tokens of at most so many segments.
+# The mean and the standard deviation are computed from at most this number of segments.
 SAMPLE_SIZE = 4096
 
 
@@ -41,7 +41,8 @@ class Index:
     """The content of an index of tokens, `{split}.tokens.json`.
 
     Attributes:
-        source: What all tokens were made with: encoder, fingerprint, start weights, grid.
+        source: What the tokens depend on besides the videos: encoder, its fingerprint, its start
+            weights, and the grid.
         run: Name of the shards' run (`run_key`).
         videos: By the video's path in lists: the stamp of its shard, and the ids of its segments
             in the order of the shard.
@@ -61,30 +62,31 @@ class Tokens:
     """
 
     def __init__(self, rows: list[Tensor], source: dict[str, Any]):
+        """Store the tokens and their source."""
         self.rows, self.source = rows, source
 
     def part(self, numbers: Iterable[int]) -> "Tokens":
-        """Take the segments with these numbers, in this order."""
+        """Return the tokens of the segments with these numbers, in this order."""
         return Tokens([self.rows[number] for number in numbers], self.source)
 
     @cached_property
     def mean_and_std(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel, float32 [C] each.
+        """The mean and the standard deviation of each channel, float32 [C] each.
 
-        They are computed from a sample of segments, spread evenly over the list.
+        They are those of a sample of segments, spread evenly over the list.
         """
         sample = torch.cat(self.rows[:: math.ceil(len(self.rows) / SAMPLE_SIZE)]).float()
-        # A channel that never changes must not divide by 0.
+        # A channel that never changes has the deviation 0, by which nothing can be divided.
         return sample.mean(dim=0), sample.std(dim=0, correction=0).clamp_min(1e-6)
 
     def batches(
         self, order: Sequence[int], size: int, device: torch.device | str = "cpu"
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield segments in this order, `size` at a time.
+        """Yield batches of `size` segments, in this order.
 
         Yields:
-            Numbers of the segments int64 [B], on the CPU; tokens float32 [B, T, C]; and bool
-            [B, T], True where a row only fills the batch, since segments differ in T.
+            The numbers of the segments, int64 [B], on the CPU; their tokens, float32 [B, T, C]; and
+            bool [B, T], True for padding, since segments differ in T.
         """
         for first in range(0, len(order), size):
             numbers = list(order[first : first + size])
@@ -109,9 +111,9 @@ def make_tokens(
 ) -> None:
     """Make the tokens of all segments of a clean list.
 
-    An encoder whose clip is a dense stretch of frames sees as many clips, spread evenly over the
-    segment, as the grid has tokens in time. A video is not read again if there are tokens of the
-    same source, grid, file and segments.
+    For an encoder of dense clips, a segment has one clip for each token in time, and they are
+    spread evenly over the segment. A video is not read again if there are tokens of the same
+    source, grid, file and segments.
 
     Args:
         segments: The clean list.
@@ -127,7 +129,8 @@ def make_tokens(
     Raises:
         EpicError: A process fails, or the encoder's output has another form.
     """
-    table, (time, side) = read_clean_list(segments), settings.grid
+    table = read_clean_list(segments)
+    time, side = settings.grid
     token_source = {
         "encoder": source.encoder,
         "model": source.digest,
@@ -135,20 +138,21 @@ def make_tokens(
         "grid": [time, side],
     }
     clips = time if sampling_of(source.pipeline).kind == "dense" else 1
-    run, videos = run_key(json.dumps(token_source), clips, crops=1), videos_of(table, video_root)
+    run = run_key(json.dumps(token_source), clips, crops=1)
+    videos = videos_of(table, video_root)
     job = Job(
-        source.path,
-        str(segments),
-        str(out),
-        run,
-        video_root,
-        str(index_dir),
-        predict.model_copy(update={"clips": clips, "crops": 1}),
-        videos,
-        modules,
-        source.encoder,
+        model=source.path,
+        segments=str(segments),
+        out=str(out),
+        run=run,
+        video_root=video_root,
+        index_dir=str(index_dir),
+        settings=predict.model_copy(update={"clips": clips, "crops": 1}),
+        videos=videos,
+        modules=modules,
+        encoder=source.encoder,
         # If each token in time has a clip of its own, the grid of a clip has one token in time.
-        (time // clips, side),
+        grid=(time // clips, side),
     )
     log.info(f"{out}: tokens of {len(videos)} videos, by {source.encoder} {source.digest[:12]}")
     complete_shards(job, asked, Path(segments).stem)
@@ -191,9 +195,8 @@ def read_tokens(
             )
         shards = Shards(path, index.run)
         for video, (stamp, ids) in index.videos.items():
-            if (tokens := shards.read(video, stamp, mapped=True)) is None or len(tokens) != len(
-                ids
-            ):
+            tokens = shards.read(video, stamp, mapped=True)
+            if tokens is None or len(tokens) != len(ids):
                 raise EpicError(f"{shards.path(video)}: gone or broken; {advice}")
             tokens_of_segment |= zip(ids, tokens, strict=True)
     names = segments["narration_id"].tolist()
@@ -206,5 +209,5 @@ def read_tokens(
 
 
 def _describe(source: dict[str, Any]) -> str:
-    """Write a source as text for errors, with a short digest: `encoder hf, model 3fa2..., ...`."""
+    """Write a source as text, with short digests: `encoder hf, model 3fa2..., grid (8, 4)`."""
     return ", ".join(f"{key} {str(value)[:12] or '-'}" for key, value in source.items())

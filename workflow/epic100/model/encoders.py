@@ -1,14 +1,15 @@
 """Vision transformers with fused attention: VideoMAE's, and the video encoders of AVION and LaViLa.
 
-Fused attention never holds the weights of all token pairs. MMAction2's own attention holds them
-three times for the backward pass: 90 MiB a layer and segment of 1,568 tokens, in float32.
+Fused attention never stores the attention weights of all token pairs. MMAction2's own attention
+stores them three times for the backward pass: 90 MiB per layer for a segment of 1,568 tokens, in
+float32.
 
-The published weights of AVION and LaViLa were learned on Ego4D. Both take CLIP's transformer to all
-patches of all frames: a class token, an embedding of the place and one of the time. AVION attends
-to all tokens at once (Zhao and Kraehenbuehl, 2023); LaViLa over time, then over space (Zhao et al.,
-CVPR 2023; Bain et al., Frozen in Time, ICCV 2021). A bias of the keys, which both have, adds the
-same to all scores of a query, so it changes nothing and is not here. `migrate.adopt` brings their
-weights.
+The published weights of AVION and LaViLa were learned on Ego4D. Both apply CLIP's transformer to
+all patches of all frames, with a class token, an embedding of the place and one of the time. AVION
+attends to all tokens at once (Zhao and Kraehenbuehl, 2023); LaViLa attends over time, then over
+space (Zhao et al., CVPR 2023; Bain et al., Frozen in Time, ICCV 2021). Their keys have a bias. It
+adds the same number to all scores of a query, so it changes nothing, and is left out here.
+`migrate.adopt` converts their weights.
 """
 
 from typing import Any
@@ -42,7 +43,7 @@ class FusedAttention(models.backbones.vit_mae.Attention):
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute query, key and value of tokens [B, N, C], each [B, heads, N, C / heads]."""
         bias = None
-        # The keys have no bias (see the head of this module), so zeros stand for it.
+        # The keys have no bias (see the docstring of this module), so theirs is 0.
         if hasattr(self, "q_bias"):
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
         qkv = F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))
@@ -69,10 +70,11 @@ class FusedVisionTransformer(models.VisionTransformer):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Build MMAction2's transformer, and replace its attention."""
         super().__init__(*args, **kwargs)
         for block in self.blocks:
-            # The class of a built module can be changed, since its parameters are the same and only
-            # the forward pass differs.
+            # Changing the class of a built module is safe here: `FusedAttention` has the same
+            # parameters, and only its forward pass differs.
             block.attn.__class__ = FusedAttention
 
 
@@ -93,7 +95,8 @@ class AvionVisionTransformer(FusedVisionTransformer):
         img_size: Side of the pictures, in pixels.
         patch_size: Side of a patch, in pixels.
         embed_dims: Channels of a token.
-        drop_path_rate: Share of samples for which a branch is left out, the same in each block.
+        drop_path_rate: Share of samples for which a residual branch is left out, the same in each
+            block.
         quick_gelu: Whether to compute CLIP's approximation of GELU. AVION's script asks for it, but
             AVION's model ignores this and computes GELU itself.
         **arguments: Further arguments of MMAction2's VisionTransformer: `depth`, `num_heads`.
@@ -109,6 +112,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
         quick_gelu: bool = False,
         **arguments: Any,
     ) -> None:
+        """Build MMAction2's transformer, and replace the parts that AVION has otherwise."""
         super().__init__(
             num_frames=num_frames,
             img_size=img_size,
@@ -151,8 +155,8 @@ class AvionVisionTransformer(FusedVisionTransformer):
         """
         x, _ = self.patch_embed(x)
         frames = self.time_embed.shape[1]
-        # The tokens [B, T * P, C] are in order of time. Each frame repeats the embeddings of all P
-        # places; each time repeats its embedding at all P places.
+        # The tokens [B, T * P, C] are in order of time, P places for each frame. So the embeddings
+        # of all places are repeated for each frame, and the embedding of a frame for each place.
         position = self.pos_embed[:, 1:].repeat(1, frames, 1)
         time = self.time_embed.repeat_interleave(x.shape[1] // frames, 1)
         class_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
@@ -177,7 +181,7 @@ class DividedAttention(FusedAttention):
     over_time = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend in groups.
+        """Let every token attend to its group and to the class token.
 
         Args:
             x: Tokens [B, 1 + T * P, C] of T frames with P places, the class token first.
@@ -187,9 +191,9 @@ class DividedAttention(FusedAttention):
         """
         query, key, value = self.parts(x)
         class_token = self.mixed(query[:, :, :1], key, value)
-        # The patches are unflattened to [B, heads, T, P, D]. This axis numbers the groups.
+        # The patch tokens become [B, heads, T, P, D]. This axis of theirs numbers the groups.
         axis = 3 if self.over_time else 2
-        # The shape goes from [B, heads, 1 + T * P, D] to [B, groups, heads, tokens of a group, D].
+        # These tensors are [B, groups, heads, tokens of a group, D].
         grouped = [
             tensor[:, :, 1:].unflatten(2, (self.frames, -1)).movedim(axis, 1)
             for tensor in (query, key, value)
@@ -197,7 +201,7 @@ class DividedAttention(FusedAttention):
         groups = grouped[0].shape[1]
         # Each group becomes a sample of its own, [B * groups, heads, tokens of a group, D].
         group_query, group_key, group_value = (tensor.flatten(0, 1) for tensor in grouped)
-        # Key and value of the class token are put before those of each group.
+        # The key and the value of the class token are put before those of each group.
         key_and_value = [
             torch.cat((tensor[:, :, :1].repeat_interleave(groups, 0), group_tokens), 2)
             for tensor, group_tokens in ((key, group_key), (value, group_value))
@@ -215,6 +219,13 @@ class DividedBlock(models.backbones.vit_mae.Block):
     """
 
     def __init__(self, embed_dims: int, frames: int, **arguments: Any) -> None:
+        """Build MMAction2's block, and add the attention over time.
+
+        Args:
+            embed_dims: Channels of a token.
+            frames: Frames of a clip.
+            **arguments: Further arguments of MMAction2's block, with `num_heads`.
+        """
         super().__init__(embed_dims, **arguments)
         self.norm3 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.time_attn = DividedAttention(embed_dims, arguments["num_heads"])
@@ -234,11 +245,15 @@ class LavilaVisionTransformer(AvionVisionTransformer):
     """LaViLa's encoder of videos, a TimeSformer. Its arguments are those of AVION's."""
 
     def __init__(self, **arguments: Any) -> None:
+        """Build AVION's encoder, and replace its blocks."""
         super().__init__(**arguments)
         self.norm_pre = nn.LayerNorm(self.embed_dims)
-        last_rate, depth = arguments.get("drop_path_rate", 0.0), arguments.get("depth", 12)
-        heads, frames = arguments.get("num_heads", 12), self.time_embed.shape[1]
-        # The rate of left-out branches rises from 0 in the first block to its value in the last.
+        # MMAction2's defaults are 12 blocks of 12 heads.
+        depth, heads = arguments.get("depth", 12), arguments.get("num_heads", 12)
+        frames = self.time_embed.shape[1]
+        # The rate of left-out branches rises evenly from 0 in the first block to the given rate in
+        # the last.
+        last_rate = arguments.get("drop_path_rate", 0.0)
         self.blocks = ModuleList(
             DividedBlock(self.embed_dims, frames, num_heads=heads, drop_path_rate=rate)
             for rate in torch.linspace(0, last_rate, depth).tolist()

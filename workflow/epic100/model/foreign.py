@@ -1,8 +1,8 @@
 """Build the model of a model file or checkpoint of unknown origin, without running its code.
 
-MMEngine resolves a dotted `type` to any callable, and registered classes open the files and URLs in
-their arguments. So a config is plain data (a text of MMAction2 is parsed, not run), and is checked
-before anything is built from it:
+MMEngine imports and calls whatever a dotted `type` names, and registered classes open the files and
+URLs in their arguments. So a config must be plain data (a config in Python is parsed, not run), and
+it is checked before anything is built from it:
 
 - `type` must be the name of a registered class from the modules in `TRUSTED`, or from modules in
   the user's config (`modules: imports:`). Pipeline steps must be in the table `STEPS`;
@@ -11,9 +11,9 @@ before anything is built from it:
   a path or a URL becomes None. Both are reported, not refused: harmless configs have them too;
 - numbers must be in the range of real video models.
 
-A short config can still ask for a layer of terabytes, or for a million layers. The size of the
-weights in the file shows how large the model can be. So the model is first built in a process with
-limits of memory and time that follow from this size.
+A short config could still ask for a layer of terabytes, or for a million layers. But a model is not
+larger than its weights in the file. So it is first built in a process with limits of memory and
+time that follow from the size of the weights.
 """
 
 import ast
@@ -57,16 +57,17 @@ TRUSTED = (
     "mmengine.utils.dl_utils.",
     "torch.nn.modules.",
 )
-# MMAction2 reads these values of `type` itself, so no registry builds them.
+# MMAction2 itself interprets these values of `type`, so no registry looks them up.
 WORDS = ("AvgConsensus", "resnet3d")
+# The values of these keys are files or URLs of weights, which a class would load.
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
 LARGEST_NUMBER = 100_000
-# A config may have at most so many values, nested at most so deep.
+# These are the limits of the number of values of a config, and of the levels of nested values.
 MOST_VALUES = 20_000
 DEEPEST = 30
-# This limits frames x height x width x colours of all clips of a segment.
+# This is the limit of frames x height x width x colours of all clips of a segment.
 MOST_PIXELS = 2**30
-# These arguments of steps state the pixels of a side.
+# These arguments of steps state sides of pictures, in pixels.
 SIDES = ("scale", "crop_size", "short_side", "size")
 
 
@@ -77,7 +78,7 @@ class Cleaned:
     Attributes:
         spec: The part of the config.
         dropped: The values that were removed from it, as text: `model.init_cfg = ...`.
-        modules: The user's own modules, whose classes it may use.
+        modules: The user's own modules, whose classes may be built.
     """
 
     spec: Any
@@ -86,12 +87,15 @@ class Cleaned:
 
 
 def parse_config(text: str, where: str | os.PathLike, instead: str) -> dict[str, Any]:
-    """Parse the text of a config, as MMEngine stores it in checkpoints, without running it.
+    """Parse the Python text of a config, as MMEngine stores it in checkpoints, without running it.
 
     Args:
         text: Python assignments of literals and `dict(...)` calls.
         where: Start of the error message, such as the file.
-        instead: End of the error message, which tells what the user can do.
+        instead: End of the error message, which says what the user can do.
+
+    Returns:
+        The assigned values by name.
 
     Raises:
         EpicError: The text has anything other than names and values, or is too long.
@@ -118,7 +122,7 @@ class _Literals(ast.NodeTransformer):
     """Replace calls such as `dict(a=1)` in a syntax tree by literals such as `{"a": 1}`."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Replace a call of `dict`; any other call stays, and `literal_eval` refuses it."""
+        """Replace a call of `dict`. Any other call stays, and `literal_eval` then refuses it."""
         # The arguments are replaced first, since they may be such calls too.
         self.generic_visit(node)
         match node:
@@ -145,7 +149,7 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
         EpicError: The model has a class that is not from MMAction2, this project or `modules`, or
             it is not a recognizer.
     """
-    copier = _SafeCopier(MODELS, where, (*TRUSTED, *_module_prefixes(modules)))
+    copier = _SafeCopier(MODELS, where, trusted=(*TRUSTED, *_module_prefixes(modules)))
     spec = copier.copied(model, "model")
     if not isinstance(spec, dict) or not issubclass(
         copier.allowed_class(spec, "model"), models.BaseRecognizer
@@ -168,14 +172,20 @@ def clean_pipeline(
         EpicError: A step is neither in `STEPS` nor from `modules`, has a wrong argument, or asks
             for too many pixels.
     """
-    copier = _SafeCopier(TRANSFORMS, where, _module_prefixes(modules), tuple(STEPS), LARGEST)
+    copier = _SafeCopier(
+        TRANSFORMS,
+        where,
+        trusted=_module_prefixes(modules),
+        listed=tuple(STEPS),
+        largest=LARGEST,
+    )
     cleaned = [copier.copied(step, f"step {index}") for index, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for index, step in enumerate(cleaned):
         copier.allowed_class(step, f"step {index}")
         if step["type"] in STEPS:
             cleaned[index] = step = checked_step(step, where)
-        # The product over all steps is the largest number of frames that they can give.
+        # The steps together give at most the product of their numbers of frames.
         frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
         side = max(side, *(_largest(step.get(name)) for name in SIDES))
     # A picture has three values per pixel, one for each colour.
@@ -195,12 +205,12 @@ def _largest(value: Any) -> float:
 
 
 def _module_prefixes(modules: Sequence[str]) -> tuple[str, ...]:
-    """Give the prefixes of names in these modules: `my_models` gives `my_models.`."""
+    """Return the prefixes of all names in these modules: `my_models` gives `my_models.`."""
     return tuple(f"{name}." for name in modules)
 
 
 class _SafeCopier:
-    """Copies a config without the parts that must not be built.
+    """Copies a config without the values that could open files.
 
     Args:
         registry: MMEngine's registry of the classes that the config may name.
@@ -221,15 +231,22 @@ class _SafeCopier:
         listed: Sequence[str] = (),
         largest: int = LARGEST_NUMBER,
     ) -> None:
-        # A class that MMAction2 does not have may be of MMEngine, whose registry is the parent.
+        """Store the arguments, and start the count of values."""
+        # MMEngine's own classes are in the parent of MMAction2's registry.
         self._classes = ChainMap(registry.module_dict, registry.parent.module_dict)
         self._where, self._trusted = where, trusted
         self._listed, self._largest, self._values_left = listed, largest, MOST_VALUES
         self.dropped: list[str] = []
 
     def copied(self, value: Any, name: str, depth: int = 0) -> Any:
-        """Copy a value of the config. Its `name` is like `model.backbone.depth`, for errors."""
-        # All values of a config count, over all calls, so that its size is limited.
+        """Copy a value of the config, and check it.
+
+        Args:
+            value: The value.
+            name: Its name for errors: `model.backbone.depth`.
+            depth: The number of values that it is nested in.
+        """
+        # All values count, over all calls, so that the size of the whole config is limited.
         self._values_left -= 1
         if self._values_left < 0 or depth > DEEPEST:
             raise EpicError(
@@ -246,7 +263,7 @@ class _SafeCopier:
             return self._text_or_none(value, name)
         if value is None or isinstance(value, int | float) and abs(value) <= self._largest:
             return value
-        # Python refuses to write a number of thousands of digits.
+        # Python refuses to convert an integer of thousands of digits to text.
         text = "a larger number" if isinstance(value, int) else str(value)[:30]
         raise EpicError(
             f"{self._where}: {name} is {text}; expected plain values, and numbers of at most "
@@ -284,7 +301,7 @@ class _SafeCopier:
                 if item not in WORDS:
                     self.allowed_class(copy, name)
             elif key in LOADS:
-                # The key is left out, since some classes do not accept None here.
+                # The key itself is left out, since some classes do not accept None for it.
                 if item:
                     self._report(item, item_name)
             else:
@@ -293,8 +310,8 @@ class _SafeCopier:
 
     def _text_or_none(self, text: str, name: str) -> str | None:
         """Return a text of the config, or None if it looks like a path or a URL."""
-        names_file = re.search(r"[/\\.~:$%]", text) or len(text) > 200 or not text.isprintable()
-        if not names_file and not Path(text).is_file():
+        is_suspicious = re.search(r"[/\\.~:$%]", text) or len(text) > 200 or not text.isprintable()
+        if not is_suspicious and not Path(text).is_file():
             return text
         self._report(text, name)
         return None
@@ -346,15 +363,19 @@ def build_foreign(
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
     size = sum(value.nbytes for value in weights.values())
     key = hashlib.sha256(repr((cleaned.spec, cleaned.modules, size)).encode()).hexdigest()
-    # An empty entry of `sys.path` stands for the current folder, so it is left out.
-    build_call = (
+    fault = fault_of_building(
+        key,
         _build_with_limits,
         cleaned.spec,
         cleaned.modules,
+        # An empty entry of `sys.path` means the current folder. It is left out, since it may be
+        # anyone's.
         [folder for folder in sys.path if folder],
         size,
+        file=file,
+        size=size,
     )
-    if fault := fault_of_building(key, *build_call, file=file, size=size):
+    if fault:
         raise EpicError(
             f"{where}: model cannot be built here ({fault}); expected classes of MMAction2 1.2"
         )
@@ -371,7 +392,14 @@ def build_foreign(
 def _build_with_limits(
     spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int
 ) -> None:
-    """Build a model on trial; `size`, the bytes of its weights, limits the memory."""
+    """Build a model, in a process of its own, to see whether the limits suffice.
+
+    Args:
+        spec: The config of the model.
+        modules: The user's own modules.
+        path: The value of `sys.path` in the main process.
+        size: The size of the weights in bytes, from which the limit of memory follows.
+    """
     sys.path[:] = path
     use_modules({"imports": modules})
     limit_memory(size)

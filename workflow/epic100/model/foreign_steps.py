@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from epic100.base.errors import EpicError
 
-# No count may be larger, such as the pixels of a side or the frames of a clip.
+# This limits every count, such as the pixels of a side or the frames of a clip.
 LARGEST = 4_096
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
@@ -23,7 +23,8 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Rate = Annotated[Positive, Field(le=1_000)]
 Factor = Annotated[Positive, Field(le=4)]
 
-# Each argument has its type and its default. One with `...` must be stated.
+# Each step has its arguments, and each argument its type and its default. An argument with the
+# default `...` must be stated.
 STEPS: dict[str, dict[str, Any]] = {
     "OpenSegment": {
         "decoder": (Literal["pyav", "decord"], "pyav"),

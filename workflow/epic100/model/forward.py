@@ -1,7 +1,7 @@
-"""The forward pass of a recognizer, for steps, validation, predictions, timelines and features.
+"""The forward pass of a recognizer: in training steps, validation, predictions and features.
 
-Together with `model.precision`, this is the only place that decides on the precision, the layout of
-the weights, and the number of views that are computed at a time.
+Only this module and `model.precision` decide on the precision, the memory layout of the weights,
+and the number of views that are computed at a time.
 """
 
 import math
@@ -22,7 +22,8 @@ from epic100.model.precision import computing_in, dtype_of, lies_channels_last, 
 from epic100.model.registered import lay_out_channels_last
 from epic100.model.views import frames_of_2d, mean_log_probs
 
-# A function of this type takes the clips of B segments, and returns rows [B, columns].
+# A function of this type takes the clips of B segments. It returns a row of scores or of features
+# for each segment, [B, columns].
 Compute = Callable[[Sequence[Tensor]], Tensor]
 
 
@@ -35,7 +36,8 @@ def train_step(
 ) -> dict[str, torch.Tensor]:
     """Do one optimizer step on a batch, which is split into pieces that fit into memory.
 
-    The gradient is that of the mean loss over the whole batch; several processes exchange it once.
+    The gradient is that of the mean loss over the whole batch. Several processes exchange their
+    gradients once, after the last piece.
 
     Args:
         model: The model, or its wrapper for several processes.
@@ -57,7 +59,7 @@ def train_step(
         # The mean over the batch is the sum of the means over pieces, each weighted by its size.
         weight = len(piece["inputs"]) / total
         is_last = start + size >= total
-        # The processes exchange gradients in the last backward pass alone.
+        # Without `no_sync`, the wrapper exchanges the gradients in each backward pass.
         with model.no_sync() if is_model_wrapper(model) and not is_last else nullcontext():
             with computing_in(dtype, module.data_preprocessor.device):
                 losses = model._run_forward(module.data_preprocessor(piece, True), mode="loss")
@@ -94,11 +96,11 @@ def scores_of_views(
             fit, half as many are tried, and so on.
     """
     device = model.data_preprocessor.device
-    # Clips of a worker lie in memory in another order than clips of this process, and some CPUs
-    # then compute other last digits.
+    # The axes of clips from a worker have another order in memory than those of clips from this
+    # process. `contiguous` makes them equal, since some CPUs would compute other last digits.
     views = torch.cat([clip.to(device, non_blocking=True) for clip in clips]).contiguous()
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
-    # A model remembers how many views fitted into memory, so later calls do not try too many again.
+    # The model stores how many views fitted into memory, so later calls do not try too many again.
     batch_size = getattr(model, "views_that_fit", at_once)
     while len(views):
         batch_size = min(batch_size, at_once, len(views))
@@ -106,8 +108,8 @@ def scores_of_views(
         try:
             with computing_in(dtype, device):
                 inputs = model.data_preprocessor(batch, False)["inputs"]
-                # The inputs are [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model, whose
-                # head needs T.
+                # The inputs are [views, 1, C, T, H, W], or [views, T, C, H, W] for a 2D model.
+                # `head_arguments` has T, which the head of a 2D model needs.
                 features, head_arguments = model.extract_feat(inputs, test_mode=True)
             features = tree_map_only(torch.Tensor, torch.Tensor.float, features)
             scores = model.cls_head(features, **head_arguments)
@@ -134,10 +136,10 @@ def pooled_features(
 ) -> Tensor:
     """Compute one vector of features for each clip: the backbone's output after pooling.
 
-    It is the input of the first linear layer that the head applies. For a CNN, these are the pooled
-    maps (X3D-S: 432 values, before its `fc1`); for SlowFast, those of both pathways side by side;
-    for a transformer, the class token or the mean of the tokens. For a 2D model that classifies
-    each frame (TSM), it is the mean over the clip's frames.
+    The vector is the input of the first linear layer that the head applies. For a CNN, this is the
+    pooled feature map (X3D-S: 432 values, before its `fc1`); for SlowFast, the maps of both
+    pathways side by side; for a transformer, the class token or the mean of the tokens. For a 2D
+    model that classifies each frame (TSM), the vectors of a clip's frames are averaged.
 
     Args:
         model: A recognizer of MMAction2, in evaluation mode.
@@ -160,12 +162,14 @@ def pooled_features(
         layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))
         for layer in layers
     ]
-    # Each pass starts anew, also after one that ran out of memory in the head.
+    # The inputs of the last pass are removed before each pass, since a pass that ran out of memory
+    # in the head leaves some.
     hooks.append(model.cls_head.register_forward_pre_hook(lambda *_: layer_inputs.clear()))
     pooled = []
     try:
         for scores in scores_of_views(model, clips, at_once, frames, dtype):
-            # A 2D model has a row for each frame, so its rows are a multiple of the clips.
+            # The head of a 2D model gets a row for each frame, so the rows are a multiple of the
+            # clips.
             if not layer_inputs or layer_inputs[0].dim() != 2 or len(layer_inputs[0]) % len(scores):
                 raise EpicError(
                     f"{where}: {type(model.cls_head).__name__} gives no features: no linear layer "
@@ -195,7 +199,7 @@ def open_model(
         device: The torch device.
         at_once: Views per forward pass.
         modules: Names of the user's own modules, which are imported already.
-        features: Whether rows are features, not scores.
+        features: Whether to compute features instead of scores.
 
     Returns:
         A function that computes the rows of a batch of segments, and the model's test pipeline.

@@ -2,8 +2,8 @@
 
 The wheel and sdist of mmaction2 1.2.0 do not have the folder `mmaction/models/localizers/drn`, but
 its `__init__` imports it, so `import mmaction.models` fails. If the folder is missing, two empty
-modules stand for it, and the localizer DRN is None. Nothing in site-packages is changed, and a
-fixed release needs no change here.
+modules replace it, and the localizer DRN is None. Nothing in site-packages is changed, and a fixed
+release needs no change here.
 
 If `transformers` is installed, MMAction2 also imports VindLU (video and text). VindLU needs `timm`
 and a `transformers` before 5, and nothing here uses it. So MMAction2 is told that `transformers` is
@@ -26,12 +26,13 @@ FOLDER = Path(mmaction.__file__).parent / "models/localizers/drn"
 PACKAGE = "mmaction.models.localizers.drn"
 
 if not FOLDER.is_dir():
+    # `import mmaction.models` finds these modules in `sys.modules`, and looks for no files.
     for name in (PACKAGE, f"{PACKAGE}.drn"):
         vars(sys.modules.setdefault(name, ModuleType(name)))["DRN"] = None
 
 with warnings.catch_warnings():
-    # The warnings are about compiled operators, which mmcv-lite lacks. No recognizer here needs
-    # them.
+    # The warnings are about compiled operators, which mmcv-lite does not have. No recognizer here
+    # needs them.
     warnings.filterwarnings("ignore", message=".*mmcv-lite.*")
     warnings.filterwarnings("ignore", message=".*Fail to import.*")
     from mmaction.utils import dependency
@@ -41,6 +42,6 @@ with warnings.catch_warnings():
 
 
 def build(spec: Mapping[str, Any]) -> Any:
-    """Build a model, or a part of one, from its config, as MMAction2 does."""
+    """Build a model, or one of its modules, from its config, as MMAction2 does."""
     init_default_scope("mmaction")
     return MODELS.build(spec)

@@ -20,22 +20,22 @@ from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
 
 FORMAT = "epic100 model 2"
-# For each value of `train: heads:`, the outputs of the last layer stand for these, in order.
+# For each value of `train: heads:`, the outputs of the last layer score these tasks, in order.
 OUTPUTS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "verb", "noun")}
-# Each verb and each noun gets a score for every segment, so their number is limited.
+# The number of verbs and of nouns is limited, since each of them gets a score for every segment.
 MOST_CLASSES = 10_000
 
-# This limits the characters of a config as JSON. A complete config has about 10,000.
+# This limits the characters of a config, in JSON. A complete config has about 10,000.
 LONGEST_CONFIG = 500_000
 Value = TypeVar("Value", bound=Any)
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a dict that JSON can hold; raise ValueError for any other, or for a very long one."""
+    """Return a dict that JSON can write; raise ValueError for any other, or for a very long one."""
     try:
         if len(json.dumps(value)) <= LONGEST_CONFIG:
             return value
-    except (TypeError, ValueError, RecursionError) as error:  # It has another type, or a loop.
+    except (TypeError, ValueError, RecursionError) as error:  # It has another type or a cycle.
         raise ValueError(f"expected texts, numbers, lists and dicts alone ({error})") from error
     raise ValueError(f"expected at most {LONGEST_CONFIG} characters")
 
@@ -49,7 +49,7 @@ Pairs = Annotated[list[tuple[Count, Count, Count]], FailFast()]
 
 
 def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, int]:
-    """Count the outputs of the last layer that stand for pairs, verbs and nouns, in order.
+    """Count the outputs of the last layer for pairs, verbs and nouns, in their order.
 
     Args:
         heads: A key of `OUTPUTS`.
@@ -58,8 +58,7 @@ def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, in
         nouns: Number of noun classes.
 
     Returns:
-        The numbers by "pair", "verb" and "noun", as far as the model has them. For example:
-        `{"verb": 97, "noun": 300}`.
+        The numbers by task, for the tasks of these heads: `{"verb": 97, "noun": 300}`.
 
     Raises:
         EpicError: `heads` is no key of `OUTPUTS`.
@@ -71,14 +70,14 @@ def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, in
 
 
 def split_outputs(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Split the scores of all outputs into those of pairs, verbs and nouns.
+    """Split the scores of all outputs into those of pairs, of verbs and of nouns.
 
     Args:
-        scores: [..., all outputs].
+        scores: Floats [..., all outputs].
         sizes: The result of `output_sizes`.
 
     Returns:
-        The scores [..., outputs] by "pair", "verb" and "noun".
+        The scores [..., outputs of the task] by task: "pair", "verb" and "noun".
     """
     scores_of_tasks = scores.split(list(sizes.values()), dim=-1)
     return dict(zip(sizes, scores_of_tasks, strict=True))
@@ -86,7 +85,7 @@ def split_outputs(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model with all that is needed to use it: the content of a model file.
+    """The content of a model file: a trained model with all that is needed to use it.
 
     Attributes:
         state_dict: Weights by name.
@@ -95,7 +94,7 @@ class TrainedModel:
         num_nouns: Number of noun classes.
         config: The MMEngine config.
         trained_on: Split, number of segments, epochs, seed and start weights of the training.
-        heads: What the outputs of the last layer stand for, a key of `OUTPUTS`.
+        heads: The tasks of the outputs of the last layer, a key of `OUTPUTS`.
         names: Class names by id, for "verb" and for "noun". A class may have no name.
     """
 
@@ -112,21 +111,21 @@ class TrainedModel:
 
     @property
     def outputs(self) -> dict[str, int]:
-        """Number of outputs that stand for pairs, verbs and nouns, in order (`output_sizes`)."""
+        """The numbers of outputs for pairs, verbs and nouns, as `output_sizes` counts them."""
         return output_sizes(self.heads, len(self.pairs), self.num_verbs, self.num_nouns)
 
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
-    """Write `results/model.pth` atomically.
+    """Write a model file, `results/model.pth`, atomically.
 
     Raises:
-        EpicError: A part of the model is not as `TrainedModel` defines it.
+        EpicError: A field of the model is not as `TrainedModel` defines it.
     """
     write_tensors({"format": FORMAT, **vars(checked(model, path, "train"))}, path)
 
 
 def digest(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a model file in hex. Predictions use it to identify their model."""
+    """Return the SHA-256 of a model file in hex, by which predictions name their model."""
     return disk.digest(path, "sha256").value
 
 
@@ -138,7 +137,7 @@ def digest_of(models: str | os.PathLike | Sequence[str]) -> str:
 
 
 def joint_digest(digests: Sequence[str]) -> str:
-    """Combine digests, in this order, into one. A single digest is returned as it is."""
+    """Combine digests, in this order, into one. A single digest is returned unchanged."""
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
@@ -147,7 +146,7 @@ def joint_digest(digests: Sequence[str]) -> str:
 def load_model(path: str | os.PathLike) -> TrainedModel:
     """Read a model file that `save_model` wrote.
 
-    A pair table that does not belong to the weights is noticed only when the model predicts.
+    Whether the pair table belongs to the weights is not checked before the model predicts.
 
     Raises:
         EpicError: The file is not a model of this version.
@@ -174,7 +173,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
 
 
 def checked(content: Value, path: str | os.PathLike, rule: str) -> Value:
-    """Check the content of a model or predictions file: the types of its fields, and its pairs.
+    """Check the content of a model file or a predictions file: the types of fields, and the pairs.
 
     Args:
         content: A dataclass with the config `STRICT`, and `pairs`, `num_verbs` and `num_nouns`.

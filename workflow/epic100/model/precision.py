@@ -1,6 +1,6 @@
 """The precision of a forward pass, and the memory layout of weights that suits it.
 
-A recipe states the precision; a device that lacks it computes in float32.
+A recipe states the precision. A device that does not support it computes in float32.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def dtype_of(config: Mapping[str, Any]) -> torch.dtype | None:
-    """Read the type that a training computes in from its MMEngine config; None is float32.
+    """Read from a training's MMEngine config which type it computes in; None is float32.
 
     Args:
         config: The config, of a recipe or of a model file.
@@ -25,9 +25,9 @@ def dtype_of(config: Mapping[str, Any]) -> torch.dtype | None:
 
 
 def usable(dtype: torch.dtype | None, device: str) -> torch.dtype | None:
-    """Return the type if the device can compute in it, else None, which is float32.
+    """Return the type if the device supports it, else None, which is float32.
 
-    A CPU always computes in float32.
+    A CPU always computes in float32 here.
 
     Args:
         dtype: The type that a recipe states.
@@ -35,12 +35,12 @@ def usable(dtype: torch.dtype | None, device: str) -> torch.dtype | None:
     """
     if device == "cpu":
         return None
-    lacks_it = not torch.cuda.is_bf16_supported(including_emulation=False)
-    return None if dtype == torch.bfloat16 and lacks_it else dtype
+    has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return None if dtype == torch.bfloat16 and not has_bfloat16 else dtype
 
 
 def lies_channels_last(dtype: torch.dtype | None, device: str) -> bool:
-    """Whether weights should lie channels-last: always, except in float32 on a GPU.
+    """Whether channels-last weights are faster: always, except in float32 on a GPU.
 
     The measurements are in docs/evidence/layout.md.
     """
@@ -48,5 +48,5 @@ def lies_channels_last(dtype: torch.dtype | None, device: str) -> bool:
 
 
 def computing_in(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
-    """Open a `with` block in which products are computed in a type; None is that of the weights."""
+    """Start autocast to a type, for a `with` block; None changes nothing."""
     return torch.autocast(device.type, dtype) if dtype else nullcontext()

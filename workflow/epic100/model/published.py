@@ -1,4 +1,4 @@
-"""The models that others trained on EPIC-KITCHENS-100 and published: config/published.yaml."""
+"""Read config/published.yaml: the models that others trained on EPIC-KITCHENS-100 and published."""
 
 from functools import cache
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from epic100.base.shipped import ROOT
 
 
 class Published(BaseModel):
-    """A published model's entry in config/published.yaml, whose head describes the keys."""
+    """An entry of config/published.yaml. The comment at the top of that file describes its keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +36,7 @@ class Published(BaseModel):
 
     @property
     def rule(self) -> str:
-        """The rule that chooses the model's frames, named after the code that trained the model."""
+        """The key of `published_frames.RULES` by which frames are chosen: `avion`, `lavila`."""
         return self.sampling["rule"]
 
 

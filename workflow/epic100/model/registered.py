@@ -1,8 +1,8 @@
-"""Parts of models that recipes can name; importing this module registers them.
+"""Register the modules of models that recipes can name.
 
 - `ChannelsLastRecognizer3D`: a recognizer with channels-last weights;
 - `EpicHead`: any head of MMAction2, with outputs for pairs, verbs and nouns, and their loss. The
-  last layer has one output per pair, verb or noun, and the scores are split again by position;
+  last layer has one output per pair, verb or noun, and the scores are split by position;
 - `MixClips`: Mixup and CutMix of a batch, on the device of the model.
 """
 
@@ -28,8 +28,9 @@ from epic100.segments.pairs import read_pairs
 
 BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"
-# OutputsLoss replaces the loss of a head that states no loss, or one of this name.
+# `OutputsLoss` replaces the loss of a head whose config states no loss, or this one.
 OWN_LOSSES = (None, "CrossEntropyLoss")
+# These are the ways to reduce the losses of several tasks to one.
 REDUCED: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
 
@@ -40,18 +41,19 @@ class ChannelsLastRecognizer3D(models.Recognizer3D):
     It computes the same sums, 1.4 times faster on a CPU. Weights of one of the two classes also
     load into the other.
 
-    The layout is set when the model is built, not by a hook. DistributedDataParallel (torch 2.13)
-    keeps the layout that it finds. If the weights change their layout later, the first iteration
-    after each start gets gradients with permuted elements.
+    The layout is set when the model is built, not later by a hook. DistributedDataParallel (torch
+    2.13) lays out its gradients as the weights are when it is built. If the layout of the weights
+    changes after that, the first iteration gets gradients with permuted elements.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
+        """Build MMAction2's recognizer, and change the layout of its weights."""
         super().__init__(*args, **kwargs)
         lay_out_channels_last(self.backbone)
 
 
 def lay_out_channels_last(module: nn.Module) -> None:
-    """Change the 5-D weights of a module to channels-last, in place. Other weights stay.
+    """Change the 5-D weights of a module to channels-last, in place. Other weights stay unchanged.
 
     `Module.to(memory_format=torch.channels_last_3d)` fails on modules that also have 4-D weights,
     such as 2D backbones and the patch embedding of transformers.
@@ -63,7 +65,7 @@ def lay_out_channels_last(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class HeadOf:
-    """The head that a recipe describes: a head of MMAction2, and what its outputs stand for.
+    """The head that a recipe describes: a head of MMAction2, and the tasks of its outputs.
 
     Args:
         head: The config of MMAction2's head, without `num_classes`.
@@ -71,7 +73,7 @@ class HeadOf:
         heads: A key of `model_file.OUTPUTS`.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-        loss: Whether the losses of several `heads` are summed or averaged.
+        loss: How to reduce the losses of several tasks, a key of `REDUCED`.
     """
 
     head: Mapping[str, Any]
@@ -82,9 +84,9 @@ class HeadOf:
     loss: Literal["sum", "mean"] = "sum"
 
     def config(self) -> dict[str, Any]:
-        """Make the complete config of MMAction2's head, with its number of outputs.
+        """Complete the config of MMAction2's head by the number of outputs.
 
-        With this config, the head is built without the pair table.
+        With this config, the head can be built where there is no pair table.
 
         Raises:
             EpicError: The recipe states a number of outputs.
@@ -100,9 +102,9 @@ class HeadOf:
         return {**self.head, "num_classes": outputs}
 
     def build(self) -> nn.Module:
-        """Build MMAction2's head with the loss for `heads`.
+        """Build MMAction2's head with a loss for the tasks of `heads`.
 
-        The head is not wrapped, so its weights have their usual names.
+        The head is not wrapped in another module, so its weights have their usual names.
 
         Raises:
             EpicError: As for `config`; or the recipe states a loss of its own with several `heads`,
@@ -118,11 +120,17 @@ class HeadOf:
                     f"pairs alone, but `heads` is {self.heads!r}; set `train: heads: pair`, or "
                     "take `loss_cls` out"
                 )
-            # OutputsLoss smooths the labels itself, so the head must not do it, too.
-            smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
-            classes = (self.num_verbs, self.num_nouns)
-            pairs = read_pairs(self.pairs)
-            built.loss_cls = OutputsLoss(pairs, self.heads, *classes, smoothing, self.loss)
+            # `OutputsLoss` smooths the labels itself, so the head must not smooth them, too.
+            smoothing = built.label_smooth_eps
+            built.label_smooth_eps = 0.0
+            built.loss_cls = OutputsLoss(
+                read_pairs(self.pairs),
+                self.heads,
+                self.num_verbs,
+                self.num_nouns,
+                smoothing=smoothing,
+                loss=self.loss,
+            )
         # A head class with its own way to compute the loss keeps it.
         if type(built).loss_by_feat is BaseHead.loss_by_feat:
             built.loss_by_feat = MethodType(loss_on_device, built)
@@ -134,16 +142,17 @@ def epic_head(**arguments: Any) -> nn.Module:
     return HeadOf(**arguments).build()
 
 
-# `update_wrapper` gives the function the arguments of `HeadOf`, which the check of options reads.
+# A check of the user's options reads the arguments of what is registered. `update_wrapper` lets it
+# find those of `HeadOf`.
 MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))
 
 
 class OutputsLoss(nn.Module):
     """The sum or the mean of the softmax cross-entropies of pairs, verbs and nouns.
 
-    LaViLa learns with the sum of three losses; epic-kitchens-slowfast and the TSN and TSM of
-    EPIC-KITCHENS' authors learn with the mean of two. With SGD, the choice between sum and mean has
-    the effect of another learning rate.
+    LaViLa is trained with the sum of three losses. epic-kitchens-slowfast, and the TSN and TSM of
+    EPIC-KITCHENS' authors, are trained with the mean of two. With SGD, the choice between sum and
+    mean has the effect of another learning rate.
 
     Args:
         pairs: The pair table: verb, noun and count.
@@ -163,12 +172,13 @@ class OutputsLoss(nn.Module):
         smoothing: float = 0.0,
         loss: str = "sum",
     ) -> None:
+        """Store the arguments, and look up verb and noun of each pair."""
         super().__init__()
         self.reduced = REDUCED[loss]
         self.sizes = output_sizes(heads, len(pairs), num_verbs, num_nouns)
         self.smoothing = smoothing
         verbs, nouns, _ = torch.tensor(pairs).unbind(1)
-        # For each task, this holds the class of every pair id, [P].
+        # For each task, this is the class of every pair, int64 [P].
         self._classes = {"pair": torch.arange(len(pairs)), "verb": verbs, "noun": nouns}
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
@@ -176,22 +186,22 @@ class OutputsLoss(nn.Module):
 
         Args:
             scores: Logits [B, all outputs].
-            label: Pair ids, int64 [B], or the shares of pairs in mixed clips [B, pairs]. A verb's
-                share is the sum over its pairs; so is a noun's.
+            label: Pair ids, int64 [B], or the shares of pairs in mixed clips [B, P]. The share of a
+                verb is the sum of the shares of its pairs, and so is the share of a noun.
 
         Returns:
-            A scalar.
+            The loss, a scalar.
         """
         losses = []
         for task, logits in split_outputs(scores.float(), self.sizes).items():
-            # The classes are stored on the device, so that they are copied there only once.
+            # The copy on the device is stored, so that the classes are copied only once.
             classes = self._classes[task] = self._classes[task].to(scores.device)
             if label.is_floating_point():
                 shares = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
                 losses.append(mixed_cross_entropy(logits, shares, self.smoothing))
             else:
-                class_ids = classes[label]
-                losses.append(F.cross_entropy(logits, class_ids, label_smoothing=self.smoothing))
+                loss = F.cross_entropy(logits, classes[label], label_smoothing=self.smoothing)
+                losses.append(loss)
         return self.reduced(torch.stack(losses))
 
 
@@ -208,7 +218,7 @@ def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Ten
     """
     log_probs = logits.log_softmax(dim=1)
     weighted = (log_probs * shares).sum(dim=1, keepdim=True)
-    # There is one column alone. `nll_loss` gives minus its mean, summed in the right order.
+    # `nll_loss` of a single column is minus its mean, summed in the order of `cross_entropy`.
     column = torch.zeros(len(weighted), dtype=torch.int64, device=weighted.device)
     loss_sum = -log_probs.sum(dim=1).mean()
     return (1 - smoothing) * F.nll_loss(weighted, column) + loss_sum * (smoothing / logits.shape[1])
@@ -217,8 +227,9 @@ def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Ten
 def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -> dict[str, Tensor]:
     """Compute loss and top-k accuracy as MMAction2's `BaseHead.loss_by_feat`, but on the device.
 
-    It computes in float32. MMAction2's function (1.2.0) computes top-k with NumPy between forward
-    and backward. The GPU then waits for a full sort on the CPU, and NumPy has no bfloat16.
+    MMAction2's function (1.2.0) computes top-k with NumPy between the forward and the backward
+    pass. So the GPU waits for a full sort on the CPU, and bfloat16, which NumPy does not have, is
+    an error. This function computes in float32.
 
     Args:
         head: A head of MMAction2.
@@ -243,7 +254,7 @@ def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -
 
 
 def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, Tensor]:
-    """Compute for each k the share of samples with the label among the k highest scores."""
+    """Compute, for each k of `ranks`, the share of samples whose label has a top-k score."""
     highest = scores.topk(min(max(ranks), scores.shape[1]), dim=1).indices
     hit = highest.eq(labels[:, None])
     return {f"top{k}_acc": hit[:, :k].any(dim=1).double().mean() for k in ranks}
@@ -251,17 +262,16 @@ def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, 
 
 @MODELS.register_module()
 class MixClips:
-    """Mix the clips of a batch in pairs by Mixup or CutMix: the first with the last, and so on.
+    """Mixes a batch with itself in reverse order, by Mixup or CutMix.
 
-    One of the two is drawn for each batch, with one share for all its clips. This is how timm's
-    Mixup does it, which VideoMAE and AVION use. MMAction2's own classes read labels back from the
-    device.
-
-    All draws are from NumPy, which `SampleSeedHook` seeds in each iteration.
+    One of the two is drawn for each batch, with one share for all its clips. So does timm's Mixup,
+    which VideoMAE and AVION use. MMAction2's own classes are not used, since they read labels back
+    from the device. NumPy's generator draws all numbers; `SampleSeedHook` seeds it in each
+    iteration.
 
     Args:
         num_classes: Number of pairs; the workflow sets it.
-        mixup: Both parameters of the beta distribution of a clip's share, for Mixup.
+        mixup: Both parameters of the beta distribution from which Mixup draws a clip's share.
         cutmix: Both parameters of this distribution for CutMix.
         cutmix_share: Share of the batches that are mixed by CutMix.
     """
@@ -294,7 +304,7 @@ class MixClips:
             (top, bottom), (left, right) = _span(height, side), _span(width, side)
             clips = clips.clone()
             clips[..., top:bottom, left:right] = other_clips[..., top:bottom, left:right]
-            # The rectangle was cut at the edges, so the share is computed from its real area.
+            # A rectangle near an edge is cut, so the share is computed from its real area.
             kept_share = 1 - (bottom - top) * (right - left) / (height * width)
         else:
             clips = other_clips.lerp(clips, kept_share)
@@ -306,6 +316,6 @@ class MixClips:
 
 
 def _span(length: int, fraction: float) -> tuple[int, int]:
-    """Draw a stretch of this fraction of a side: its start and end, cut at the edges."""
+    """Draw start and end of a window along one side, of this fraction of it, cut at the edges."""
     centre, half = np.random.randint(length), int(length * fraction) // 2
     return max(0, centre - half), min(length, centre + half)

@@ -1,8 +1,8 @@
 """SlowFast as PySlowFast tests it, for weights that were trained with PySlowFast.
 
-MMAction2's SlowFast is the same network except for two things. The slow pathway of PySlowFast takes
-frames 0, 4, 8, 13, 17, 22, 26 and 31 of 32, and MMAction2's takes 0, 4, 8 ... 28. In a test,
-PySlowFast's head sees windows of the size that it was trained on, and takes the mean of their
+MMAction2's SlowFast is the same network except for two things. Of 32 frames, the slow pathway of
+PySlowFast takes 0, 4, 8, 13, 17, 22, 26 and 31, and MMAction2's takes 0, 4, 8 ... 28. In a test,
+PySlowFast's head scores windows of the size that it was trained on, and takes the mean of their
 probabilities. Source: epic-kitchens/epic-kitchens-slowfast at bf50519, `pack_pathway_output` of
 slowfast/datasets/utils.py and slowfast/models/head_helper.py.
 """
@@ -29,6 +29,7 @@ class PySlowFast(models.ResNet3dSlowFast):
     """
 
     def __init__(self, **arguments: Any) -> None:
+        """Build MMAction2's backbone, and let another function choose the slow frames."""
         super().__init__(**arguments)
         self._frames_per_slow_frame: int = arguments["speed_ratio"]
         self.resample_rate = self.speed_ratio = 1  # Both pathways get all frames.
@@ -37,7 +38,8 @@ class PySlowFast(models.ResNet3dSlowFast):
     def _frames_of_slow_path(self, conv: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         """Choose the frames of the slow pathway, from first to last, of clips [B, C, T, H, W].
 
-        It is a hook before the first convolution of the slow pathway, and replaces its input.
+        torch calls this hook before the first convolution of the pathway, whose input the result
+        replaces.
         """
         (clips,) = inputs
         frames = clips.shape[2]
@@ -51,31 +53,32 @@ class PySlowFastHead(models.heads.SlowFastHead):
 
     Args:
         parts: Number of outputs of each task. Each task has a softmax of its own.
-        window: Side of a window, in places of the last feature map.
+        window: Side of a window, in cells of the last feature map.
         **arguments: Arguments of SlowFastHead.
     """
 
     def __init__(self, parts: Sequence[int], window: int = 7, **arguments: Any) -> None:
+        """Build MMAction2's head, and store the other arguments."""
         super().__init__(**arguments)
         self.parts: Mapping[str, int] = {str(task): size for task, size in enumerate(parts)}
         self.window = window
 
     def forward(self, x: tuple[Tensor, Tensor], **unused: Any) -> Tensor:
-        """Compute the scores of clips; in a test, over windows of each clip's feature map.
+        """Compute the scores of clips; in a test, as a mean over windows of the feature map.
 
         Args:
             x: Features of the slow and of the fast pathway, [B, C, T, H, W] each.
             **unused: Arguments that MMAction2 gives to every head. They are not used.
 
         Returns:
-            [B, all outputs]. In a test: the log of the windows' mean probabilities.
+            Scores [B, all outputs]. In a test: the log of the mean of the windows' probabilities.
         """
         if self.training:
             return super().forward(x)
         slow, fast = x
         window = min(self.window, *slow.shape[3:])
-        # The fast pathway comes first, since `fc_cls` of MMAction2's head has it first. A window
-        # covers all frames of its pathway.
+        # The fast pathway comes first, as `fc_cls` of MMAction2's head expects. A window covers all
+        # frames of its pathway.
         pooled = [
             F.avg_pool3d(features, (features.shape[2], window, window), stride=1)
             for features in (fast, slow)

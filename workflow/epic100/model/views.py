@@ -1,4 +1,4 @@
-"""Views of a segment: clips spread over its length, times crops, averaged in probability."""
+"""Views of a segment: the crops of clips spread over it. Their probabilities are averaged."""
 
 import math
 import os
@@ -11,7 +11,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.model_file import split_outputs, test_pipeline_of
 
-# SlowFast takes this number of clips in its tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS).
+# SlowFast is tested with this number of clips on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS).
 DENSE_CLIPS = 10
 SAMPLERS = ("SampleFrames", "UniformSample", "PublishedFrames")
 SEVERAL_CROPS = ("ThreeCrop", "TenCrop")
@@ -24,19 +24,17 @@ Pipeline = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Sampling:
-    """The way that a pipeline takes frames from a segment.
-
-    Training, views, timelines and migration use it.
+    """How a pipeline samples the frames of a segment.
 
     Attributes:
-        kind: "dense": frames at a fixed interval, from a part of the segment. "segment": the frames
-            of a clip cover the whole segment (UniformSample). "sparse": frames cover the whole
-            segment too, but there is only one clip. MMAction2's 2D models do so (SampleFrames with
-            clips of one frame), and models that others published (PublishedFrames). "other": none
-            of these.
+        kind: "dense": a clip has frames at a fixed interval, from a part of the segment
+            (SampleFrames). "segment": the frames of each clip cover the whole segment
+            (UniformSample). "sparse": the frames of the only clip cover the whole segment
+            (SampleFrames with clips of one frame, for MMAction2's 2D models, and most rules of
+            PublishedFrames). "other": none of these.
         frames: Frames of a view; 0 if unknown.
         interval: Distance from one frame of a dense clip to the next, in frames.
-        fps: The frame rate that `interval` counts at; None: the file's own.
+        fps: The frame rate at which `interval` counts; None: the file's own.
         clips: Clips of a segment; 1 for "sparse", where `num_clips` is the number of frames.
     """
 
@@ -48,7 +46,8 @@ class Sampling:
 
     def span(self, fps: float) -> int:
         """Count the frames that a dense clip spans in a file of this frame rate."""
-        return max(1, round(self.frames * self.interval * (fps / self.fps if self.fps else 1)))
+        file_frames_per_frame = fps / self.fps if self.fps else 1
+        return max(1, round(self.frames * self.interval * file_frames_per_frame))
 
     @property
     def words(self) -> str:
@@ -68,7 +67,7 @@ def sampling_of(pipeline: Pipeline) -> Sampling:
         if step["type"] == "UniformSample":
             return Sampling("segment", length, clips=clips)
         if step["type"] == "SampleFrames" and length == 1:
-            # Each of the step's clips is a single frame, and together they are one view.
+            # Each clip of the step is a single frame, and all of them together are one view.
             return Sampling("sparse", frames=clips)
         # Among the published rules, only that of SlowFast takes dense clips.
         if step["type"] == "PublishedFrames" and step["rule"] != "slowfast":
@@ -84,8 +83,8 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
 
     Args:
         pipeline: The model's test pipeline.
-        clips: `predict: clips:`; None means 10 if a clip is a dense stretch of frames, and 1 if its
-            frames are spread over the whole segment.
+        clips: The key `predict: clips:`. None means 10 for dense clips, and 1 for clips that cover
+            the whole segment.
         crops: 1, 3 or "whole".
 
     Returns:
@@ -117,12 +116,13 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
 
 
 def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
-    """Write a line on the number of views and their cost: `10 clips x 3 crops of each of ...`."""
-    crops_text, crop_count = (
-        ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
+    """Describe views and their cost: `10 clips x 3 crops of each of 9 segments: 30 times ...`."""
+    crops_text = "the whole picture" if crops == WHOLE else f"{crops} crops"
+    crop_count = 1 if crops == WHOLE else int(crops)
+    return (
+        f"{clips} clips x {crops_text} of each of {segments} segments: {clips * crop_count} times "
+        "the cost of one view"
     )
-    views_text = f"{clips} clips x {crops_text} of each of {segments} segments"
-    return f"{views_text}: {clips * crop_count} times the cost of one view"
 
 
 def one_view_pipeline(config: Mapping[str, Any], where: str | os.PathLike) -> Pipeline:
@@ -135,9 +135,9 @@ def one_view_pipeline(config: Mapping[str, Any], where: str | os.PathLike) -> Pi
 def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict]:
     """Change a test pipeline so that it gives `clips` x `crops` views per segment.
 
-    A single dense clip is the middle of the segment; several are spread evenly from its first to
-    its last frame, and none goes beyond it. Three crops are squares as large as the resized short
-    side, spread along the long side; each picture is converted once for all three.
+    A single dense clip is in the middle of the segment. Several dense clips are spread evenly from
+    the segment's first frame to its last. Three crops are squares as large as the short side after
+    scaling, spread along the long side; each picture is decoded once for all three.
 
     Args:
         pipeline: The model's test pipeline.
@@ -159,7 +159,8 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
             short_side = min(sides) if sides and step.get("keep_ratio", True) else None
         elif step["type"] == "DecodeSegment":
             short_side = step.get("short_side")
-            # A step that decodes and crops becomes one that decodes alone, and then ThreeCrop.
+            # For other crops than the centre, a step that decodes a crop becomes one that decodes
+            # whole pictures. For three crops, ThreeCrop follows.
             if step.get("crop") and crops != 1:
                 size = short_side or step["size"]
                 steps.append({"type": "DecodeSegment", "short_side": short_side})
@@ -177,7 +178,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
 
 
 def frames_of_2d(pipeline: Pipeline) -> int | None:
-    """Count the frames per view of a 2D model; None for a model with clips [C, T, H, W] as input.
+    """Count the frames per view of a 2D model; None for a 3D model, whose input is [C, T, H, W].
 
     Raises:
         EpicError: The number of frames is unknown.
@@ -195,11 +196,11 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
 
 
 def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: int) -> torch.Tensor:
-    """Average a model's probabilities over the views of each segment, and return their logs.
+    """Compute the log of a model's mean probabilities over the views of each segment.
 
     Args:
         scores: Logits [segments * views, all outputs], with the views of a segment together.
-        outputs: How many outputs stand for pairs, verbs and nouns; each has its own softmax.
+        outputs: Number of outputs of each task (`output_sizes`). Each task has its own softmax.
         segments: Number of segments.
 
     Returns:
@@ -208,5 +209,5 @@ def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: i
     scores_of_tasks = split_outputs(scores.double(), outputs).values()
     views = torch.cat([logits.log_softmax(dim=1) for logits in scores_of_tasks], dim=1)
     views = views.unflatten(0, (segments, -1))
-    # The log of a mean is the log of the sum, less the log of the number.
+    # The log of a mean is the log of the sum minus the log of the number.
     return (views.logsumexp(dim=1) - math.log(views.shape[1])).float().cpu()

@@ -1,4 +1,4 @@
-"""Start weights: open them safely, rename them to MMAction2's names, compare them with the model.
+"""Start weights: read them safely, by MMAction2's names, and compare them with the model.
 
 PySlowFast and pytorchvideo publish `X3D_S.pyth` with the same tensors. MMAction2's `fc1` is their
 1x1x1 convolution without the last three axes. In pytorchvideo, the spatial convolution of the stem
@@ -16,8 +16,8 @@ from torch import Tensor
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 
-# These modules are not in a residual block. The upper names are PySlowFast's; those with `blocks`
-# are pytorchvideo's.
+# These modules are outside the residual blocks. Names with `blocks` are pytorchvideo's, and the
+# others are PySlowFast's.
 OUTSIDE = {
     "s1.pathway0_stem.conv_xy": "backbone.conv1_s.conv",
     "s1.pathway0_stem.conv": "backbone.conv1_t.conv",
@@ -34,6 +34,7 @@ OUTSIDE = {
     "blocks.5.pool.post_conv": "cls_head.fc1",
     "blocks.5.proj": "cls_head.fc2",
 }
+# The names of modules in a residual block begin like this, and end with a key of `IN_BLOCK`.
 BLOCK = r"(?:s(?P<stage>\d)\.pathway0_res|blocks\.(?P<layer>[1-4])\.res_blocks\.)(?P<block>\d+)\."
 IN_BLOCK = {
     "branch1": "downsample.conv",
@@ -78,21 +79,13 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:
-    """Collect the tensors of a loaded checkpoint by MMAction2's names; {} if there are none."""
-    return mmaction_names(named_tensors(content))
+    """Collect the tensors of a loaded checkpoint by MMAction2's names; {} if there are none.
 
-
-def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename PySlowFast's and pytorchvideo's weights to MMAction2's names.
-
-    Args:
-        state: Tensors by name. Other names, such as MMAction2's own, are not changed.
-
-    Returns:
-        The same tensors; a renamed `fc1.weight` gets the shape [out, in].
+    Names of PySlowFast and pytorchvideo are replaced. Other names, such as MMAction2's own, stay.
+    A replaced `fc1.weight` gets the shape [out, in].
     """
     renamed = {}
-    for name, tensor in state.items():
+    for name, tensor in named_tensors(content).items():
         new_name = _mmaction_name(name)
         is_foreign_fc1 = new_name == "cls_head.fc1.weight" and tensor.ndim == 5
         renamed[new_name] = tensor.flatten(1) if is_foreign_fc1 else tensor
@@ -100,11 +93,11 @@ def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mmaction_name(name: str) -> str:
-    """Return MMAction2's name of a tensor; a name that is not known stays.
+    """Return MMAction2's name of a tensor; an unknown name is returned unchanged.
 
     For example, `s2.pathway0_res0.branch1.weight` gives `backbone.layer1.0.downsample.conv.weight`.
     """
-    # A name is that of a module and that of a tensor in it, such as `weight` or `running_mean`.
+    # The last part names a tensor of the module, such as `weight` or `running_mean`.
     module, _, tensor_name = name.rpartition(".")
     if module in OUTSIDE:
         return f"{OUTSIDE[module]}.{tensor_name}"
@@ -120,7 +113,7 @@ def _mmaction_name(name: str) -> str:
 def fit_weights(
     path: str | os.PathLike, tensors: Mapping[str, Tensor], model: torch.nn.Module
 ) -> str:
-    """Compare start weights with a model before they are loaded into it.
+    """Check that start weights are of a model's network, and describe which tensors fit it.
 
     Args:
         path: The file of the weights, for errors.
@@ -128,8 +121,8 @@ def fit_weights(
         model: The model.
 
     Returns:
-        A line for people: how many tensors fit, which ones have another shape, with both shapes,
-        and which ones the file lacks.
+        A line for the log: how many tensors fit, which ones have another shape, with both shapes,
+        and which ones are not in the file.
 
     Raises:
         EpicError: The file provides less than half of the model's tensors, so it belongs to another

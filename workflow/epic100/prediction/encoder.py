@@ -1,6 +1,6 @@
 """Encoders, which compute features: a recognizer without its head, or a class of the user's.
 
-A `Source` names the encoder of features, with a digest of all that they follow from.
+A `Source` names the encoder of features, with a digest of all that they depend on.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from epic100.model.model_file import digest, load_model
 from epic100.model.views import one_view_pipeline
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 
-# This name means the recognizer of a model file.
+# This is the name of the encoder that is the recognizer of a model file.
 MODEL = "model"
 
 
 class Encoder(Protocol):
-    """The form of a class of the user's that `features: encoder: module:Class` names.
+    """The interface of a user's class that `features: encoder: module:Class` names.
 
     Attributes:
         clip_len: Frames of a clip.
         frame_interval: Distance from one frame of a clip to the next, in frames; None: the frames
-            are spread over the whole stretch of video.
-        fps: The frame rate that `frame_interval` counts at; None: the file's own.
+            are spread evenly over the time of the clip.
+        fps: The frame rate at which `frame_interval` counts; None: the file's own.
         size: Side of the square pictures, in pixels.
         short_side: Optional: the length that the picture's shorter side is scaled to before the
             centre crop, in pixels; `size` if absent.
@@ -70,13 +70,13 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
         modules: The config's `modules` section. The module may be in its folder, too.
 
     Raises:
-        EpicError: There is no such class, or it lacks an attribute of `Encoder`.
+        EpicError: There is no such class, or it has not all attributes of `Encoder`.
     """
     use_modules(modules)
     module_name, _, class_name = name.partition(":")
     try:
         encoder = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # A module is code, so any error is possible.
+    except Exception as error:  # The import runs the user's code, so any error is possible.
         raise EpicError(
             f"config: `features: encoder:` is {name}, which cannot be imported "
             f"({type(error).__name__}: {error}); expected model, hf, or module:Class of an "
@@ -94,7 +94,7 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
 
 
 def fingerprint(encoder: Any) -> str:
-    """Digest all that the features of a user's encoder follow from: its code, files and clips."""
+    """Return a digest of all that a user's encoder depends on: its module, files and clips."""
     module_path = sys.modules[encoder.__module__].__file__
     digests = [
         disk.digest(path, "sha256").value for path in (module_path, *getattr(encoder, "files", ()))
@@ -103,7 +103,7 @@ def fingerprint(encoder: Any) -> str:
 
 
 def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
-    """Build the pipeline that makes the clips of an encoder, with a centre crop.
+    """Return the pipeline that makes the clips of an encoder, with a centre crop.
 
     Args:
         encoder: A class as `Encoder` describes it, or another object with these attributes.
@@ -132,15 +132,15 @@ def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Source:
-    """The encoder that computes features, with all that they follow from.
+    """The encoder that computes features, with all that they depend on.
 
     Attributes:
         encoder: "model", "hf", or `module:Class` for an encoder of the user's.
         path: The model file, or the folder of `hf`; "" for an encoder of the user's.
         digest: SHA-256 of the model file, or the encoder's fingerprint.
         pipeline: The pipeline steps that make the clips.
-        load_from: For a model file, the start weights of its training, if any. For another encoder,
-            its name.
+        load_from: The start weights of the training of a model file, if any; the name of another
+            encoder.
     """
 
     encoder: str
@@ -166,15 +166,32 @@ def source_of(
     if encoder == HF and model is not None:
         folder = HuggingFaceFolder(model)
         name = f"{HF} {folder.folder.resolve().name}"
-        return Source(HF, os.fspath(model), folder.fingerprint, clip_pipeline(folder), name)
-    # Without a path, "model" and "hf" are taken as classes too, and are refused as such.
+        return Source(
+            encoder=HF,
+            path=os.fspath(model),
+            digest=folder.fingerprint,
+            pipeline=clip_pipeline(folder),
+            load_from=name,
+        )
+    # Without a path, "model" and "hf" are taken for names of classes, and `encoder_class` refuses
+    # them.
     if encoder != MODEL or model is None:
         named_class = encoder_class(encoder, modules)
-        return Source(encoder, "", fingerprint(named_class), clip_pipeline(named_class), encoder)
+        return Source(
+            encoder=encoder,
+            path="",
+            digest=fingerprint(named_class),
+            pipeline=clip_pipeline(named_class),
+            load_from=encoder,
+        )
     trained = load_model(model)
-    pipeline = one_view_pipeline(trained.config, model)
-    load_from = trained.trained_on.get("load_from")
-    return Source(MODEL, os.fspath(model), digest(model), pipeline, load_from)
+    return Source(
+        encoder=MODEL,
+        path=os.fspath(model),
+        digest=digest(model),
+        pipeline=one_view_pipeline(trained.config, model),
+        load_from=trained.trained_on.get("load_from"),
+    )
 
 
 @torch.inference_mode()
@@ -192,19 +209,19 @@ def encoded(
         clips: B tensors, uint8 [1, 3, T, H, W].
         at_once: Clips per call.
         name: The encoder's name, for errors.
-        grid: As for `pooled_tokens`, which pools the result.
+        grid: The grid to which `pooled_tokens` pools the result later; None: one vector per clip.
 
     Returns:
         float32 [B, C], [B, G, C] or [B, time, rows, columns, C] on the CPU.
 
     Raises:
-        EpicError: The encoder returns something else.
+        EpicError: The encoder returns another shape.
     """
     features = []
     for batch in torch.cat(list(clips)).split(at_once):
         rows = encoder(batch)
         shape = list(getattr(rows, "shape", []))
-        # Tokens without places, which have 3 axes, cannot be pooled to one vector without a grid.
+        # Tokens [B, G, C] cannot be pooled to one vector per clip, so they need a grid.
         if len(shape) not in ((2, 3, 5) if grid else (2, 5)) or shape[0] != len(batch):
             raise EpicError(
                 f"{name}: gives {shape or type(rows).__name__} for {len(batch)} clips; expected "

@@ -1,9 +1,9 @@
 """Encoders of Hugging Face's transformers, each a local folder: config, processor, safetensors.
 
-Nothing is downloaded, no code of the folder runs, and no pickle is read. The form of a clip follows
-from the folder's own files: the number of frames from `config.json`, the size of pictures from the
-processor's file. Scale, mean and std are left to transformers' own processor. A model is first
-built in a process with limits that follow from the size of its weights.
+Nothing is downloaded, no code of the folder runs, and no pickle is read. The folder's own files
+determine the clips: `config.json` the number of frames, and the processor's file the size of
+pictures. Scale, mean and std are left to transformers' own processor. A model is first built in a
+process with limits that follow from the size of its weights.
 
 An encoder of single pictures sees the frames of a clip as a batch, and its tokens are stacked in
 time.
@@ -39,7 +39,7 @@ from epic100.model.precision import computing_in, usable
 HF = "hf"
 PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 SHARDS = "model.safetensors.index.json"
-# No token depends on weights with these prefixes, so a folder may lack them.
+# The tokens do not depend on weights with these prefixes, so a folder need not have them.
 UNUSED = ("pooler.", "predictor.")
 # For each `model_type` of an encoder of pictures: its class in transformers, and the `image_size`
 # and `patch_size` that hold if `config.json` states none. If a model also has an encoder of texts,
@@ -55,7 +55,7 @@ PICTURES = {
 }
 # These encoders take pictures of any size that is a multiple of the patch.
 ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit")
-# An encoder of pictures gets this number of frames of a clip.
+# This is the number of frames of a clip for an encoder of pictures.
 FRAMES = 8
 
 
@@ -77,7 +77,7 @@ Side = Annotated[Number, BeforeValidator(_side_of_square)]
 class _Config(BaseModel):
     """The keys of `config.json` that are used.
 
-    The three keys of type None must be absent: they name code, or packages that have code.
+    The three keys of type None must be absent, since they name code, or packages with code.
     """
 
     model_type: Literal["timesformer", "videomae", "vivit", "vjepa2", *PICTURES]  # type: ignore[valid-type]
@@ -93,14 +93,15 @@ class _Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_pictures(cls, content: Any) -> Any:
-        """Complete the file of an encoder of pictures by transformers' defaults."""
+        """Add transformers' defaults to the keys of an encoder of pictures."""
         entry = PICTURES.get(str(content.get("model_type"))) if isinstance(content, dict) else None
         if entry is None:
             return content
         _, image_size, patch_size = entry
         vision_config = content.get("vision_config")
         defaults = {"num_frames": FRAMES, "image_size": image_size, "patch_size": patch_size}
-        # Later values win: those of the file, then those of its part for pictures, then defaults.
+        # Later values of a key override earlier ones: those of `vision_config` the defaults, and
+        # those at the top of the file both.
         return defaults | (vision_config if isinstance(vision_config, dict) else {}) | content
 
 
@@ -128,6 +129,7 @@ class HuggingFaceFolder:
     frame_interval, fps = None, None  # The frames are spread over the whole segment.
 
     def __init__(self, folder: str | os.PathLike):
+        """Read the config and the processor of a folder, and check that they match."""
         self.folder = Path(folder)
         self._processor_file = next(
             (name for name in PROCESSORS if (self.folder / name).is_file()), PROCESSORS[0]
@@ -135,7 +137,8 @@ class HuggingFaceFolder:
         config = self._read("config.json", _Config)
         processor = self._read(self._processor_file, _Processor)
         self.model_type, self.clip_len, self.size = config.model_type, config.frames, config.size
-        self.short_side, crop = processor.size, processor.crop_size or processor.size
+        self.short_side = processor.size
+        crop = processor.crop_size or processor.size
         if self.model_type in ANY_SIZE and crop % config.patch_size == 0:
             self.size = crop
         self.weights = sorted(self.folder.glob("*.safetensors"))
@@ -150,10 +153,10 @@ class HuggingFaceFolder:
                 f"{crop} pixels, but the model of config.json sees {self.size}; expected one size; "
                 "take both files from the same model"
             )
-        # Before the tokens of the grid, there may be a class token and registers without a place.
+        # A class token and registers, which have no place, may come before the tokens of the grid.
         self.counts_without_place = (0, 1 + config.num_register_tokens)
         tubelet = config.tubelet_size
-        # A tubelet is a number of frames, or (frames, height, width) with the height of a patch.
+        # A token covers a tubelet: a number of frames, or (frames, height, width).
         depth, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
         side = self.size // (patch or self.size)
         self.grid = (self.clip_len // depth, side, side)
@@ -187,7 +190,7 @@ class HuggingFaceFolder:
         card = self.folder / "README.md"
         text = read_text(card) if card.is_file() else ""
         first, *lines = text.splitlines() or [""]
-        # The head stands between two lines `---`, the first of which begins the file.
+        # The head is between two lines `---`, the first of which is the first line of the file.
         head = lines[: lines.index("---")] if first == "---" and "---" in lines else []
         licenses = [
             line.removeprefix("license:").strip() for line in head if line.startswith("license:")
@@ -207,8 +210,16 @@ class HuggingFaceFolder:
                 "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
             )
         size = sum(path.stat().st_size for path in self.weights)
-        build_call = (_open_with_limits, str(self.folder), self.model_type, size)
-        if fault := fault_of_building(self.fingerprint, *build_call, file=self.folder, size=size):
+        fault = fault_of_building(
+            self.fingerprint,
+            _open_with_limits,
+            str(self.folder),
+            self.model_type,
+            size,
+            file=self.folder,
+            size=size,
+        )
+        if fault:
             raise EpicError(
                 f"{self.folder}: its model cannot be built ({fault}); expected config and weights "
                 "of one model, whole; download them again"
@@ -234,13 +245,14 @@ class HuggingFaceFolder:
         Raises:
             EpicError: The model gives another number of tokens.
         """
-        device_type = model.device.type
-        with computing_in(usable(torch.bfloat16, device_type), model.device):
+        with computing_in(usable(torch.bfloat16, model.device.type), model.device):
             options = {"skip_predictor": True} if self.model_type == "vjepa2" else {}
             tokens = model(**pixels(processor, clips.to(model.device)), **options)
-        tokens, (time, rows, columns) = tokens.last_hidden_state.float(), self.grid
+        tokens = tokens.last_hidden_state.float()
+        time, rows, columns = self.grid
         is_of_pictures = self.model_type in PICTURES
-        # An encoder of pictures gives the tokens of each frame as a sample of its own.
+        # For an encoder of pictures, each frame is a sample of its own. The leading tokens have no
+        # place.
         leading = tokens.shape[1] - (1 if is_of_pictures else time) * rows * columns
         if leading not in self.counts_without_place:
             raise EpicError(
@@ -255,7 +267,7 @@ class HuggingFaceFolder:
 
 
 def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
-    """Make a model's input from clips that are resized and cropped already.
+    """Make the input of a model from clips that are resized and cropped already.
 
     Args:
         processor: The processor of transformers, which scales and normalises the values.
@@ -265,13 +277,13 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
         The input by the name of the model's argument: float32 [B, T, 3, H, W], or [B * T, 3, H, W]
         for an encoder of pictures.
     """
-    frames, options = clips.transpose(1, 2), {"do_sample_frames": False}
-    # A processor of pictures has no such method.
-    if not hasattr(processor, "sample_frames"):
-        frames, options = frames.flatten(0, 1), {}
+    # Only a processor of videos has this method. For one of pictures, each frame is a sample.
+    is_of_videos = hasattr(processor, "sample_frames")
+    samples = clips.transpose(1, 2) if is_of_videos else clips.transpose(1, 2).flatten(0, 1)
+    options = {"do_sample_frames": False} if is_of_videos else {}
     return dict(
         processor(
-            list(frames), do_resize=False, do_center_crop=False, return_tensors="pt", **options
+            list(samples), do_resize=False, do_center_crop=False, return_tensors="pt", **options
         )
     )
 
@@ -284,8 +296,9 @@ def opened(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
         model_type: The `model_type` of the folder's `config.json`.
 
     Raises:
-        ValueError: The files lack weights. transformers raises other errors too.
+        ValueError: The files do not have all weights. transformers raises other errors, too.
     """
+    # The import of transformers reads these variables, so it comes after them.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     import transformers
 
@@ -317,9 +330,9 @@ def opened(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
 
 @contextmanager
 def _folder_of_used_files(folder: Path) -> Iterator[str]:
-    """Make a temporary folder with only the files that are used, and yield its path.
+    """Yield the path of a temporary folder with only those files of a folder that are used.
 
-    transformers opens any file that a file names, so it must not see others.
+    transformers opens any file that one of its files names, so it must not find others.
 
     Raises:
         EpicError: One of the files is no plain file.
@@ -335,15 +348,22 @@ def _folder_of_used_files(folder: Path) -> Iterator[str]:
             if elsewhere := shards - {path.name for path in weights}:
                 raise ValueError(f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not beside it")
         for path in weights:
-            # Opening a file this way raises for one that is not plain.
+            # `WatchedFile` raises an error for a pipe or a device.
             WatchedFile(path).close()
             Path(used_folder, path.name).symlink_to(path.resolve())
         yield used_folder
 
 
 def _open_with_limits(folder: str, model_type: str, size: int) -> None:
-    """Open the model of a folder on trial; `size`, the bytes of its weights, limits the memory."""
-    import transformers.modeling_utils  # noqa: F401  (before the limit: it takes address space)
+    """Open the model of a folder, in a process of its own, to see whether the limits suffice.
+
+    Args:
+        folder: The folder.
+        model_type: The `model_type` of its `config.json`.
+        size: The size of the weights in bytes, from which the limit of memory follows.
+    """
+    # The import takes much address space, which must not count, so it comes before the limit.
+    import transformers.modeling_utils  # noqa: F401
 
     limit_memory(size)
     opened(folder, model_type)

@@ -31,25 +31,28 @@ from epic100.video.sheet import find_files
 
 log = logging.getLogger(__name__)
 WORKERS_ON_CPU = 2
+# These are segments per batch.
 BATCH, BATCH_ON_GPU = 8, 32
-# Another process may remove the shards of this one, as a timeline does at its end.
+# Another process may remove shards while this one uses them, as a timeline does at its end. Missing
+# shards are then made again, at most this often.
 TRIES = 3
 
 
 def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
     """Run all jobs of a prediction, each in a process of its own if there are several.
 
-    If one process fails, the others are ended; finished videos are kept.
+    If one process fails, the others are ended. The shards of finished videos stay.
 
     Args:
         jobs: The jobs.
-        bar: The progress display, which is told about finished segments.
+        bar: The progress display of finished segments.
 
     Raises:
         EpicError: A job or its process failed.
     """
     if len(jobs) == 1:
-        # MMAction2 takes seconds to import, and several processes import it themselves.
+        # The import of MMAction2 takes seconds, and several processes import it themselves. So it
+        # is not at the top of this module.
         from epic100.prediction.worker import predict_videos
 
         predict_videos(jobs[0], bar.update)
@@ -66,11 +69,11 @@ def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
 
 
 def predict_part(job: Job, finished_count_file: Path) -> None:
-    """Do the job of one process of several, and append a byte to the file per finished segment."""
+    """Run the job of one process of several, and append a byte to the file per finished segment."""
     from epic100.prediction.worker import predict_videos
 
-    # In this mode, processes do not overwrite each other's bytes. Without a buffer, the file grows
-    # at once.
+    # In append mode, processes do not overwrite each other's bytes. Without a buffer, the file
+    # grows at once.
     with finished_count_file.open("ab", buffering=0) as file:
         predict_videos(job, lambda count: file.write(bytes(count)))
 
@@ -89,11 +92,11 @@ def predict(
 ) -> None:
     """Predict every segment of a clean list and write the predictions file.
 
-    The scores of finished videos are kept in `{split}.shards` beside the file. So an interrupted
+    The scores of finished videos stay in `{split}.shards` beside the file. So an interrupted
     prediction resumes where it was, and one of the last three predictions is not computed again.
     Scores do not depend on the number of processes or workers, or on interruptions. On a CPU, the
-    number of torch threads, which the processes share, changes their last digits (by 1e-6). If all
-    segments of a split were dropped, the file has no rows.
+    number of torch's threads changes their last digits (by 1e-6). If all segments of a split were
+    dropped, the file has no rows.
 
     Args:
         model_path: The model file.
@@ -110,23 +113,26 @@ def predict(
         EpicError: Torch cannot use a GPU that was granted or requested, or a process fails.
     """
     trained, model_digest = load_model(model_path), digest(model_path)
-    table, pipeline = read_clean_list(segments), test_pipeline_of(trained.config, model_path)
+    table = read_clean_list(segments)
+    pipeline = test_pipeline_of(trained.config, model_path)
     clips, crops = chosen_views(pipeline, settings.clips, settings.crops)
     log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
-        str(model_path),
-        str(segments),
-        str(out),
-        run_key(model_digest, clips, crops),
-        video_root,
-        index_dir,
-        settings.model_copy(update={"clips": clips}),
-        videos_of(table, video_root),
-        modules,
+        model=str(model_path),
+        segments=str(segments),
+        out=str(out),
+        run=run_key(model_digest, clips, crops),
+        video_root=video_root,
+        index_dir=index_dir,
+        settings=settings.model_copy(update={"clips": clips}),
+        videos=videos_of(table, video_root),
+        modules=modules,
     )
     log_probs = predict_rows(job, asked, sum(trained.outputs.values()), split)
-    ids = table["narration_id"].tolist()
-    write_predictions(predictions_of(split, ids, log_probs, trained, model_digest), out)
+    predictions = predictions_of(
+        split, table["narration_id"].tolist(), log_probs, trained, model_digest
+    )
+    write_predictions(predictions, out)
 
 
 def predict_rows(
@@ -134,7 +140,7 @@ def predict_rows(
 ) -> torch.Tensor:
     """Predict the segments of a job in one or several processes, and join their rows in order.
 
-    Shards of earlier runs are used. All shards are kept; the caller removes them once it has stored
+    Shards of earlier runs are used. All shards stay; the caller may remove them once it has stored
     the result.
 
     Args:
@@ -156,14 +162,14 @@ def predict_rows(
         return torch.empty(0, outputs)
     lines = [line for _, lines_of_key in job.videos.values() for line in lines_of_key]
     rows = torch.cat([rows_of_key[key] for key in job.videos])
-    # The rows are in the order of the shards, and go to their lines in the list.
+    # The rows are in the order of the shards, and each one is moved to its line in the list.
     return torch.empty_like(rows).index_copy_(0, torch.tensor(lines), rows)
 
 
 def complete_shards(
     job: Job, asked: int, label: str, parts: str = "videos"
 ) -> dict[str, torch.Tensor]:
-    """Predict what has no shard yet in a job, in one or several processes, and read all shards.
+    """Predict the videos of a job that have no shard, in one or several processes; read all shards.
 
     Args:
         job: As for `predict_rows`.
@@ -180,23 +186,23 @@ def complete_shards(
             disappear.
     """
     gpus = gpus_to_use("predict", job.settings.device, job.settings.gpus, look_for_gpus(asked))
-    shards, rows_of_key = Shards(job.out, job.run), dict[str, torch.Tensor]()
+    shards = Shards(job.out, job.run)
     shards.keep_newest()
+    rows_of_key: dict[str, torch.Tensor] = {}
     # The last round only reads the shards of the last try.
     for attempt in range(TRIES + 1):
-        # Rows that were read are kept, since another process may remove their shard.
         for key, (stamp, _) in job.videos.items():
-            if (
-                key not in rows_of_key
-                and (rows := shards.read(key, stamp, mapped=bool(job.grid))) is not None
-            ):
-                rows_of_key[key] = rows
+            # A shard is not read twice, since another process may have removed it.
+            if key not in rows_of_key:
+                rows = shards.read(key, stamp, mapped=bool(job.grid))
+                if rows is not None:
+                    rows_of_key[key] = rows
         work_left = {
             key: stamp_and_lines
             for key, stamp_and_lines in job.videos.items()
             if key not in rows_of_key
         }
-        if not attempt and rows_of_key:
+        if attempt == 0 and rows_of_key:
             log.info(
                 f"going on: {len(rows_of_key)} of {len(job.videos)} {parts} are predicted already"
             )
@@ -213,7 +219,7 @@ def complete_shards(
 def predictions_of(
     split: str, ids: list[str], rows: torch.Tensor, trained: TrainedModel, digest_of_model: str
 ) -> Predictions:
-    """Build `Predictions` from the log-probabilities of all outputs of a model.
+    """Make the predictions of a split from the log-probabilities of all outputs of a model.
 
     Args:
         split: Name of the split.
@@ -248,7 +254,7 @@ def predictions_of(
 
 
 def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
-    """Find the lines and the shard's stamp of each video of a segment list, for a `Job`.
+    """Find the line numbers of each video of a segment list, and the stamp of its shard.
 
     Args:
         table: The segment list.
@@ -268,10 +274,10 @@ def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list
 
 
 def _divide(job: Job, gpus: int) -> list[Job]:
-    """Split the job into one per process, with similar numbers of segments and a device each."""
-    # Without a GPU, `predict: gpus:` is the number of processes on a CPU, if `device:` is "cpu".
-    processes = gpus or (job.settings.device == "cpu" and job.settings.gpus) or 1
-    count = min(processes, len(job.videos))
+    """Split a job into one per process, with similar numbers of segments and a device each."""
+    # With `predict: device: cpu`, the key `gpus` is the number of processes on the CPU.
+    processes_on_cpu = job.settings.gpus if job.settings.device == "cpu" else None
+    count = min(gpus or processes_on_cpu or 1, len(job.videos))
     videos_of_process: list[dict] = [{} for _ in range(count)]
     segments_of_process = [0] * count
     # Videos with many segments come first, and each goes to the process with the fewest segments.
@@ -283,7 +289,8 @@ def _divide(job: Job, gpus: int) -> list[Job]:
     threads = max(1, torch.get_num_threads() // count)
     defaults = {
         "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
-        # How much memory another encoder than a recognizer takes is not known.
+        # Other encoders than a recognizer get small batches, since the memory that they need is not
+        # known.
         "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH,
     }
     unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}

@@ -14,8 +14,9 @@ from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 
 KIND = "AttentiveProbe"
-# The numbers are the width, the heads, the queries, and the blocks of self-attention before the
-# queries. If the width is None, it is the number of channels, rounded up to a multiple of heads.
+# The numbers of a form are the width, the heads, the queries, and the blocks of self-attention
+# before the queries. A width of None means the number of channels, rounded up to a multiple of the
+# heads.
 FORMS: Mapping[str, tuple[int | None, int, int, int]] = {
     "small": (256, 4, 4, 0),
     "attentive": (None, 16, 3, 3),
@@ -25,10 +26,14 @@ FORMS: Mapping[str, tuple[int | None, int, int, int]] = {
 class AttentiveProbe(nn.Module):
     """Cross-attention of learned queries over a segment's tokens, an MLP, and the outputs.
 
-    The form `small` is the attentive probe of V-JEPA (Bardes et al. 2024), narrower, with several
-    queries. The form `attentive` is the probe of V-JEPA 2 (Assran et al. 2025): three blocks of
-    self-attention come first, and there are queries for pairs, verbs and nouns. Each token gets a
-    sinusoid of its place in the segment.
+    The form `small` is the attentive probe of V-JEPA (Bardes et al. 2024), but narrower and with
+    several queries. The form `attentive` is the probe of V-JEPA 2 (Assran et al. 2025): three
+    blocks of self-attention come first, and there are queries for pairs, verbs and nouns. A
+    positional encoding is added to each token.
+
+    Attributes:
+        mean: Mean of each channel of the training tokens, float32 [C]. The input is normalised.
+        std: Standard deviation of each channel, float32 [C].
 
     Args:
         channels: Number of channels C of a token.
@@ -43,6 +48,7 @@ class AttentiveProbe(nn.Module):
     def __init__(
         self, channels: int, outputs: int, dropout: float = 0.0, kind: str = "small"
     ) -> None:
+        """Build the layers."""
         super().__init__()
         fixed_width, heads, queries, blocks = FORMS[kind]
         width = fixed_width or math.ceil(channels / heads) * heads
@@ -75,7 +81,7 @@ class AttentiveProbe(nn.Module):
 
         Args:
             feats: Tokens in order, float32 [B, T, C].
-            padded: bool [B, T], True for rows that only fill the batch.
+            padded: bool [B, T], True for padding, since segments differ in T.
 
         Returns:
             Logits [B, outputs].
@@ -93,10 +99,7 @@ class AttentiveProbe(nn.Module):
 
 
 def positions(rows: int, width: int) -> Tensor:
-    """Compute sinusoids of the places 0 to `rows` - 1, float32 [rows, width].
-
-    They are the positional encoding of Vaswani et al. 2017.
-    """
+    """Compute the sinusoidal positional encoding of Vaswani et al. 2017, float32 [rows, width]."""
     rates = 10_000 ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(rows)[:, None] * rates
     # Sines and cosines alternate; an odd width leaves out the last cosine.
@@ -132,7 +135,7 @@ def open_probe(
     at_once: int,
     folder: str | None,
 ) -> tuple[Callable[[Sequence[Tensor]], Tensor], list[dict[str, Any]]]:
-    """Open the encoder of a probe, and join both to a function from clips to scores.
+    """Open the encoder of a probe, and return a function that runs both on clips.
 
     Args:
         trained: The content of a model file.
@@ -140,15 +143,15 @@ def open_probe(
         path: The model file, for errors.
         device: The torch device.
         at_once: Clips per call of the encoder.
-        folder: The folder of the encoder; None: the one of the training.
+        folder: The folder of the encoder; None: the folder that the training used.
 
     Returns:
         A function that computes log-probabilities [B, outputs] from the clips of B segments, and
         the pipeline that makes the clips.
 
     Raises:
-        EpicError: The folder lacks the encoder, the encoder has other weights, or it is no encoder
-            of a folder (`hf`).
+        EpicError: The folder holds no encoder or another one, or the probe is not for an encoder in
+            a folder (`hf`).
     """
     source = trained.config.get("features", {})
     if source.get("encoder") != HF:
@@ -171,7 +174,7 @@ def open_probe(
     def log_probs(clips: Sequence[Tensor]) -> Tensor:
         """Compute the log-probabilities of segments from their clips."""
         tokens = pooled_tokens(encoded(encoder, clips, at_once, HF, grid), grid).to(device).float()
-        # All segments have as many tokens, so no row fills the batch.
+        # All segments have the same number of tokens, so there is no padding.
         padded = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)
         return mean_log_probs(probe(tokens, padded), trained.outputs, len(clips))
 

@@ -1,10 +1,9 @@
-"""A prediction's jobs, one per process, and its shards, one file per finished video.
+"""The jobs of a prediction, one per process, and its shards, one file per finished video.
 
 A shard is used only if the model, the views, the video and its segments are unchanged; otherwise
-the video is predicted again. The folder of shards is not an output of the workflow, because
-Snakemake removes the outputs of a job before it starts and when it fails. So the shards of the last
-predictions are kept: if another one was tried, or interrupted, the old file is put together again
-from its shards.
+the video is predicted again. The folder of shards is no output of the workflow, because Snakemake
+removes the outputs of a job before it starts and when it fails. The shards of the last three
+predictions stay. So going back to an earlier model or other views needs no new computation.
 """
 
 import contextlib
@@ -25,13 +24,13 @@ from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 
-# The shards of this prediction and of two others are kept.
+# Besides the shards of this prediction, those of two others stay.
 OTHERS = 2
 
 
 @dataclass(frozen=True)
 class Job:
-    """The work of one process of a prediction: the videos to predict, with model and settings.
+    """The work of one process of a prediction: the videos to predict, the model and the settings.
 
     Args:
         model: The model file, or the folder of the encoder `hf`.
@@ -43,8 +42,8 @@ class Job:
         settings: The `predict:` section, with the number of clips and of loader processes.
         videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
         modules: The config's `modules` section.
-        encoder: Empty for scores. For features, the encoder: "model" for the model file, "hf" for
-            a Hugging Face model, or `module:Class` (`encoder.Encoder`).
+        encoder: Empty for scores. For features, the name of the encoder: "model" for the model
+            file, "hf" for a Hugging Face model, or `module:Class` (`encoder.Encoder`).
         grid: For features, the highest number of tokens of a clip, in time and in each direction;
             None: one vector per clip.
         device: The torch device.
@@ -67,37 +66,41 @@ class Job:
 
     @property
     def own_encoder(self) -> str:
-        """The name of an encoder other than a model file's recognizer, else ""."""
+        """The name of the encoder if it is not the recognizer of a model file, else ""."""
         return "" if self.encoder == MODEL else self.encoder
 
 
 class Shards:
-    """The shards of one prediction: log-probabilities of each video's segments.
+    """The shards of one prediction: files with the rows of each video's segments.
 
     They are in `{out}.shards/{run}/`, where `{out}` is the predictions file without its suffix.
 
     Args:
         out: The predictions file.
-        run: Name of the model and the views (`run_key`).
+        run: Name of the subfolder (`run_key`).
     """
 
     def __init__(self, out: str | os.PathLike, run: str):
+        """Store the folder of all shards of this file, and the name of the subfolder."""
         out = Path(out)
         self.folder = out.with_name(f"{out.stem}.shards")
         self.run = run
 
     def path(self, video: str) -> Path:
-        """Give the path of the shard of a video, whose path in lists is like P01/P01_11.MP4."""
+        """Return the path of the shard of a video, which lists call `P01/P01_11.MP4`."""
         return self.folder / self.run / f"{video.replace('/', '_')}.pt"
 
     def write(self, video: str, stamp: str, log_probs: torch.Tensor) -> None:
-        """Write the rows [segments, ...] of a video, completely or not at all."""
+        """Write the rows of a video, [segments, ...], atomically."""
         write_tensors({"stamp": stamp, "log_probs": log_probs}, self.path(video))
 
     def read(self, video: str, stamp: str, mapped: bool = False) -> torch.Tensor | None:
-        """Read the shard of a video if it is intact and has this stamp, else return None.
+        """Read the rows of a video if its shard is intact and has this stamp, else return None.
 
-        With `mapped`, the values stay on the disk until they are used.
+        Args:
+            video: The path of the video in lists.
+            stamp: The stamp that the shard must have (`video_stamp`).
+            mapped: Memory-map the values, so that they stay on the disk until they are used.
         """
         path = self.path(video)
         if not path.is_file():
@@ -115,23 +118,26 @@ class Shards:
 
         The shards of this prediction become the newest.
         """
+        # The subfolder does not exist before the first shard of this prediction.
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.folder / self.run)
         other_folders = [path for path in self.folder.glob("*") if path.name != self.run]
         other_folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in other_folders[OTHERS:]:
-            remove_folder(path)  # Another process may do the same.
+            # `remove_folder` also works if another process removes the same folder.
+            remove_folder(path)
 
 
 def run_key(model: str, clips: int, crops: int | str) -> str:
-    """Name the shards of a prediction by all that its rows depend on: model digest and views."""
+    """Return the name of a prediction's subfolder of shards: a digest of model digest and views."""
     return hashlib.sha256(f"{model} {clips} {crops}".encode()).hexdigest()[:16]
 
 
 def video_stamp(file: Path, starts: Sequence[int], stops: Sequence[int]) -> str:
-    """Digest the state of a video file (path, size, modification time) and its segments in frames.
+    """Return the stamp of a shard: a digest of its video file and of the frames of its segments.
 
-    A shard with another stamp is not used.
+    The file is digested by path, size and modification time. A shard with another stamp is not
+    used.
     """
     stat = file.stat() if file.exists() else None
     state = f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent"

@@ -28,22 +28,22 @@ from epic100.prediction.shards import Job, Shards
 
 
 def predict_videos(job: Job, report: Callable[[int], object]) -> None:
-    """Predict every video of a job, and write its shard.
+    """Predict every video of a job, and write a shard for each.
 
     Args:
         job: The job of this process.
-        report: Is called with the number of segments of each finished batch.
+        report: A function that is called with the number of segments of each finished batch.
 
     Raises:
         EpicError: A frame cannot be decoded, a process that reads clips was killed, or the model
-            returns NaN or infinity. Videos finished before are kept.
+            returns NaN or infinity. The shards of finished videos stay.
     """
     init_default_scope("mmaction")
     torch.set_num_threads(job.threads)
     if why := unusable(job.device):
         raise EpicError(f"torch cannot compute on {job.device}: {why}")
     if job.device != "cpu":
-        # Without this, pinning batches in memory would use the first GPU.
+        # Otherwise, pinning batches in memory would start CUDA on the first GPU.
         torch.cuda.set_device(job.device)
     modules = use_modules(job.modules)
     compute, pipeline = _open_encoder(job, modules)
@@ -69,11 +69,14 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     video_rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
         for batch, (video, _, is_last) in zip(loader, batches, strict=True):
-            np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test, too.
+            # The head of TRN draws relations of frames from NumPy, even in a test. With the same
+            # seed for each batch, its scores do not depend on earlier batches.
+            np.random.seed(0)
             batch_rows = compute(batch["inputs"])
             if job.encoder:
                 batch_rows = pooled_tokens(batch_rows, job.grid)
-            if job.grid:  # The clips of a segment come one after the other.
+            if job.grid:
+                # The tokens of a segment's clips become one sequence.
                 batch_rows = batch_rows.reshape(len(batch["inputs"]), -1, batch_rows.shape[-1])
             video_rows.append(batch_rows)
             is_finite = batch_rows.isfinite().flatten(1).all(dim=1)
@@ -91,10 +94,10 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
 
 
 def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
-    """List the batches of a job as (video, lines of the list, whether it is the video's last).
+    """List the batches of a job: (video, line numbers, whether it is the video's last batch).
 
-    No batch spans two videos. So a row does not depend, not even in its last digit, on which other
-    videos this process predicts.
+    A batch has segments of one video alone. So a row does not depend, not even in its last digit,
+    on which other videos this process predicts.
     """
     size = job.settings.batch_size or 1
     return [
@@ -105,15 +108,18 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 
 def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
-    """Open the model or encoder that computes the rows of the job, and its pipeline of clips."""
+    """Open the model or encoder of a job, and return its function of clips and its pipeline."""
     at_once, device = job.settings.batch_size or 1, job.device
     if not job.own_encoder:
         trained, features = load_model(job.model), bool(job.encoder)
         if not features and (probe := built_probe(trained)):
             return open_probe(trained, probe, job.model, device, at_once, job.settings.encoder)
         return open_model(trained, job.model, device, at_once, modules, features)
-    class_or_folder: Any = (  # The folder of the user's modules is on the path already.
-        HuggingFaceFolder(job.model) if job.encoder == HF else encoder_class(job.encoder, None)
+    # `predict_videos` has put the folder of the user's modules on the path already.
+    class_or_folder: Any = (
+        HuggingFaceFolder(job.model)
+        if job.encoder == HF
+        else encoder_class(job.encoder, modules=None)
     )
     encoder = class_or_folder(device)
 

@@ -1,4 +1,4 @@
-"""Official EPIC-KITCHENS-100 CSV -> annotations in seconds -> segments in frames of the file.
+"""Read annotations in seconds from an official CSV or a lab's list; turn them into frames.
 
 There are two clocks. The CSV's `start_frame` counts on the annotation clock: 60 frames per second
 for EPIC-55 videos, 50 for the extension, whatever the file's own rate. So `start_frame` is *not* an
@@ -24,8 +24,9 @@ from epic100.video.sheet import Video
 
 TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)\Z")
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
-OWNER = "participant_id"  # This column may be absent.
+OWNER = "participant_id"  # A CSV may be without this column.
 LABEL_COLUMNS = ("verb_class", "noun_class")
+# These are the columns of a table of annotations.
 ANNOTATED = ("narration_id", "video_id", "start_seconds", "stop_seconds", "verb", "noun")
 # Timestamps have steps of 0.01 s. A smaller distance to a whole frame is a rounding error.
 EPSILON = 1e-6
@@ -58,23 +59,29 @@ def load_annotations(
     Raises:
         EpicError: A row is wrong.
     """
-    class_counts = {"num_verbs": classes["verbs"], "num_nouns": classes["nouns"]}
     read = read_lab_list if format == "lab_list" else read_annotations
-    return read(path, videos, split=split, **class_counts, subset=subset)
+    return read(
+        path,
+        videos,
+        split=split,
+        num_verbs=classes["verbs"],
+        num_nouns=classes["nouns"],
+        subset=subset,
+    )
 
 
 def load_splits(
-    csvs: Mapping[str, str | os.PathLike], videos: Mapping[str, Video], **reading: Any
+    csvs: Mapping[str, str | os.PathLike], videos: Mapping[str, Video], **options: Any
 ) -> pd.DataFrame:
     """Read the annotations of several splits as one table, with the additional column `split`.
 
     Args:
         csvs: Annotation files by split.
         videos: Rows of the video sheet by video_id.
-        **reading: Options of `load_annotations`.
+        **options: Further arguments of `load_annotations`.
     """
     tables = [
-        load_annotations(path, videos, split=split, **reading).assign(split=split)
+        load_annotations(path, videos, split=split, **options).assign(split=split)
         for split, path in csvs.items()
     ]
     return pd.concat(tables, ignore_index=True)
@@ -116,17 +123,23 @@ def read_annotations(
             path,
             table,
             OWNER,
-            table[OWNER] != owner,
-            "the participant of the row's video_id, as the video sheet has it; correct the line, "
-            "or take the official file again",
+            bad=table[OWNER] != owner,
+            expected="the participant of the row's video_id, as the video sheet has it; correct "
+            "the line, or take the official file again",
         )
-    _refuse(path, table, "narration_id", ~table["narration_id"].str.fullmatch(NAME), NAME_WORDS)
     _refuse(
         path,
         table,
         "narration_id",
-        table["narration_id"].duplicated(),
-        "an id that no earlier line has; remove the line that is wrong",
+        bad=~table["narration_id"].str.fullmatch(NAME),
+        expected=NAME_WORDS,
+    )
+    _refuse(
+        path,
+        table,
+        "narration_id",
+        bad=table["narration_id"].duplicated(),
+        expected="an id that no earlier line has; remove the line that is wrong",
     )
     start = _seconds(path, table, "start_timestamp")
     stop = _seconds(path, table, "stop_timestamp")
@@ -134,19 +147,13 @@ def read_annotations(
         path,
         table,
         "stop_timestamp",
-        stop <= start,
-        "a time after start_timestamp; correct the line",
+        bad=stop <= start,
+        expected="a time after start_timestamp; correct the line",
     )
-    class_counts = {"verb_class": num_verbs, "noun_class": num_nouns}
-    labels = {
-        name: _class_ids(path, table, name, class_counts[name])
-        if labelled
-        else np.full(len(table), NO_LABEL)
-        for name in LABEL_COLUMNS
-    }
-    table = table.assign(
-        start_seconds=start, stop_seconds=stop, verb=labels["verb_class"], noun=labels["noun_class"]
-    )
+    table = table.assign(start_seconds=start, stop_seconds=stop, verb=NO_LABEL, noun=NO_LABEL)
+    if labelled:
+        table["verb"] = _class_ids(path, table, "verb_class", num_verbs)
+        table["noun"] = _class_ids(path, table, "noun_class", num_nouns)
     return table[list(ANNOTATED)].reset_index(drop=True)
 
 
@@ -159,20 +166,20 @@ def read_lab_list(
     num_nouns: int,
     subset: bool = False,
 ) -> pd.DataFrame:
-    """Read a list of the lab, `path start stop verb noun`, whose frames count on the CSV's clock.
+    """Read a lab's list, `path start stop verb noun`, whose frames are on the annotation clock.
 
-    The lab made such lists from `start_frame`. `annotation_rate` converts the frames to seconds.
-    The list has no narration ids, so they are made: `P01_01_line7`. Labels may be -1. Arguments,
-    result and errors are those of `read_annotations`.
+    A lab makes such a list from the CSV's `start_frame`; `annotation_rate` converts its frames to
+    seconds. It has no narration ids, so an id is made of the line number: `P01_01_line7`. Labels
+    may be -1. Arguments, result and errors are those of `read_annotations`.
     """
     segments = read_segments(path)
-    segments.index += 1  # The index is the line number, as for `_refuse`.
+    segments.index += 1  # Now the index is the line number, which `_refuse` reports.
     segments["video_id"] = [Path(name).stem for name in segments["path"]]
     segments["narration_id"] = segments["video_id"] + "_line" + segments.index.astype(str)
     segments = _rows_in_sheet(path, segments, videos, split, subset)
     for name, count in (("verb", num_verbs), ("noun", num_nouns)):
         expected = f"a class id up to {count - 1}, or remove the line"
-        _refuse(path, segments, name, segments[name] >= count, expected)
+        _refuse(path, segments, name, bad=segments[name] >= count, expected=expected)
     rate = segments["video_id"].map(annotation_rate).astype(float)
     segments = segments.assign(
         start_seconds=segments["start"] / rate, stop_seconds=segments["stop"] / rate
@@ -183,7 +190,8 @@ def read_lab_list(
 def annotation_rate(video_id: str) -> float:
     """Return the frames per second of a video's annotation clock, whatever the file's own rate.
 
-    60 for EPIC-55 ids (`P01_01`), 50 for the extension (`P01_101`): measured on all official CSVs.
+    It is 60 for EPIC-55 (`P01_01`) and 50 for the extension, whose ids end in three digits
+    (`P01_101`). All official CSVs were checked for this.
     """
     _, _, number = video_id.rpartition("_")
     return 50.0 if len(number) == 3 else 60.0
@@ -192,10 +200,13 @@ def annotation_rate(video_id: str) -> float:
 def frames_between(
     start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike, fps: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Convert seconds to frames of a file of constant rate: all that are shown in [start, stop).
+    """Find the frames that a file of constant rate shows in [start, stop), given in seconds.
 
     Frame i is shown during [i / fps, (i + 1) / fps). So the first frame is floor(start * fps), and
-    the end is ceil(stop * fps). The range is zero-based, half-open and never empty.
+    the frame after the last is ceil(stop * fps). A range has at least one frame.
+
+    Returns:
+        The first frames and the frames after the last, int64, counted from 0.
     """
     start = np.floor(np.asarray(start_seconds) * np.asarray(fps) + EPSILON).astype(np.int64)
     stop = np.ceil(np.asarray(stop_seconds) * np.asarray(fps) - EPSILON).astype(np.int64)
@@ -205,34 +216,38 @@ def frames_between(
 def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd.DataFrame:
     """Turn annotations into segments in frames of the file, by the sheet's fps and duration.
 
-    A segment that ends after its video (P29_05_563, by 0.013 s) is cut to the video's end. A
-    segment that starts after the end keeps its frames: `clean` drops it when the file has been
-    measured. The result has the columns `segment_list.COLUMNS`, in the order of `annotations`.
+    A segment that ends after its video is cut to the video's end: P29_05_563 ends 0.013 s after.
+    A segment that starts after the end keeps its frames; `clean` drops it once the file's true
+    length is measured.
+
+    Returns:
+        The columns `segment_list.COLUMNS`, in the order of `annotations`.
     """
     sheet = pd.DataFrame(
         [
-            (
-                video.video_id,
-                video.path().as_posix(),
-                video.fps,
-                round(video.duration * video.fps),
-            )
+            {
+                "path": video.path().as_posix(),
+                "fps": video.fps,
+                "frames": round(video.duration * video.fps),
+            }
             for video in videos.values()
         ],
-        columns=["video_id", "path", "fps", "frames"],
-    ).set_index("video_id")
-    rows = sheet.loc[annotations["video_id"]]
-    start, stop = frames_between(
-        annotations["start_seconds"], annotations["stop_seconds"], rows["fps"].to_numpy()
+        index=list(videos),
     )
-    frames = rows["frames"].to_numpy()
-    stop = np.where(start < frames, np.minimum(stop, frames), stop)
-    segments = annotations.assign(path=rows["path"].to_numpy(), start=start, stop=stop)
+    # Each segment gets the row of its video. NumPy arrays have no index, by which pandas would
+    # otherwise match the rows of the two tables.
+    video_rows = sheet.loc[annotations["video_id"]]
+    start, stop = frames_between(
+        annotations["start_seconds"], annotations["stop_seconds"], video_rows["fps"].to_numpy()
+    )
+    length = video_rows["frames"].to_numpy()
+    stop = np.where(start < length, np.minimum(stop, length), stop)
+    segments = annotations.assign(path=video_rows["path"].to_numpy(), start=start, stop=stop)
     return segments[list(COLUMNS)].reset_index(drop=True)
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read columns of a CSV as text, and `OWNER` if it is there. The index is the line number."""
+    """Read columns of a CSV as text, and `OWNER` if there is one; the index is the line number."""
     about = (
         "an official EPIC-KITCHENS-100 CSV (github.com/epic-kitchens/"
         f"epic-kitchens-100-annotations) with the columns {', '.join(columns)}; see "
@@ -252,16 +267,19 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
-    """Raise EpicError if the last line is incomplete, as after an interrupted copy.
+    """Raise EpicError if the file ends inside its last line, as after an interrupted copy.
 
-    A file that ends with a line break is taken to be whole.
+    Args:
+        path: The CSV. If it ends with a line break, it counts as complete.
+        line: Number of the last line.
+        row: Values of the last line by column.
     """
     with reading(path) as file:
         file.seek(-1, os.SEEK_END)
         if file.read() == b"\n":
             return
     last_value = list(row.values())[-1]
-    # The last column may list classes, such as [3, 4].
+    # The last column of the official files lists noun classes, such as [3, 4].
     if not last_value or last_value.count("[") != last_value.count("]"):
         raise EpicError(
             f"{path}: line {line}: the last line is cut, so more lines may be missing; expected "
@@ -279,7 +297,7 @@ def _rows_in_sheet(
     """Return the rows whose video is in the sheet, and check the split of each.
 
     Raises:
-        EpicError: A row's video has another split in the sheet, or, without `subset`, is not there.
+        EpicError: A row's video has another split in the sheet, or, without `subset`, is not in it.
     """
     in_sheet = table["video_id"].isin(list(videos))
     if not subset:
@@ -287,20 +305,23 @@ def _rows_in_sheet(
             path,
             table,
             "video_id",
-            ~in_sheet,
-            "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: "
-            "true` if the sheet is smaller than the annotations on purpose",
+            bad=~in_sheet,
+            expected="a video_id of the video sheet; add the video to the sheet, or set `videos: "
+            "subset: true` if the sheet is smaller than the annotations on purpose",
         )
     table = table[in_sheet]
-    split_of_row = table["video_id"].map({video.video_id: video.split for video in videos.values()})
-    _refuse(
-        path,
-        table,
-        "video_id",
-        (split_of_row != split) & (split is not None),
-        f"a video whose split is {split} in the video sheet; take the CSV of {split}, or correct "
-        "the sheet",
-    )
+    if split is not None:
+        split_in_sheet = table["video_id"].map(
+            {name: video.split for name, video in videos.items()}
+        )
+        _refuse(
+            path,
+            table,
+            "video_id",
+            bad=split_in_sheet != split,
+            expected=f"a video whose split is {split} in the video sheet; take the CSV of {split}, "
+            "or correct the sheet",
+        )
     return table
 
 
@@ -335,11 +356,12 @@ def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Se
         path,
         table,
         column,
-        [match is None for match in matches],
-        "a time HH:MM:SS.ss, no frames or seconds; a spreadsheet changes times: take the official "
-        "file again",
+        bad=[match is None for match in matches],
+        expected="a time HH:MM:SS.ss, no frames or seconds; a spreadsheet changes times: take the "
+        "official file again",
     )
-    # A match for each text is cheaper than pandas' own `str.extract`: 67,000 rows in 0.2 s, not 1.
+    # This loop takes 0.2 s for 67,000 rows, and `str.extract` of pandas takes 1 s. All texts match
+    # here, but mypy cannot know it, hence the `if`.
     times = [match.groups() for match in matches if match]
     seconds = [
         3600 * int(hour) + 60 * int(minute) + float(second) for hour, minute, second in times
@@ -355,7 +377,7 @@ def _class_ids(path: str | os.PathLike, table: pd.DataFrame, column: str, count:
         path,
         table,
         column,
-        ~is_valid,
-        f"a class id from 0 to {count - 1} (`classes:` in the config)",
+        bad=~is_valid,
+        expected=f"a class id from 0 to {count - 1} (`classes:` in the config)",
     )
     return ids.to_numpy().astype(np.int64)

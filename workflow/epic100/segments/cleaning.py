@@ -1,8 +1,8 @@
 """Clean the segment lists: keep segments whose frames are intact, give a reason for the others.
 
-Policy `segment` drops the segments that overlap a damaged range of frames, and so keeps most of a
-damaged file. Policy `video` drops every segment of a damaged video, as labs do that discard files
-which fail to open.
+The policy `segment` drops the segments that overlap a damaged range of frames, and so keeps most of
+a damaged file. The policy `video` drops every segment of a damaged video, as labs do that discard
+such files.
 """
 
 import logging
@@ -30,17 +30,17 @@ from epic100.video.sheet import Video
 log = logging.getLogger(__name__)
 
 POLICIES = ("segment", "video")
-# The config excludes a video, so no scan table has this status.
+# This is the status of a video that the config leaves out. No scan table has it.
 EXCLUDED = "excluded"
 REASON_OF_STATUS = {
     MISSING: DropReason.VIDEO_MISSING,
     UNREADABLE: DropReason.VIDEO_UNREADABLE,
     EXCLUDED: DropReason.EXCLUDED,
 }
-# A partial archive lacks the videos of many participants, so only the first are listed.
+# If videos of many participants are missing, the log lists only this number of participants.
 SHOWN = 6
-# A file that drifts by fewer frames than this from the sheet's clock, over its whole length, is not
-# re-timed.
+# Segments are timed again if a file drifts from the sheet's clock, over its whole length, by at
+# least this number of frames.
 DRIFT_FRAMES = 0.5
 
 
@@ -56,19 +56,19 @@ def clean(
     salvage: str,
     absent: Sequence[str] = (),
 ) -> None:
-    """Drop damaged segments of all splits, and write the clean lists and the tables about them.
+    """Write the clean lists of all splits, and tables of their pairs and of the dropped segments.
 
-    Segments of participants that the config leaves out, or in `absent`, are dropped.
+    Segments of participants that the config leaves out, or who are in `absent`, are dropped, too.
 
     Args:
         videos: Rows of the video sheet by video_id.
-        settings: The policy, who takes part, and which videos to accept.
+        settings: The config: the policy, the participants, and the videos to accept.
         segments: Segment lists of the rule annotate by split.
         scans: Scan tables, one per participant, with the frame indexes in the same folder.
         lists: The clean lists to write, by split.
         pairs: The pair table to write.
         dropped: The table `narration_id split reason` to write.
-        salvage: The table to write with the counts that each policy keeps per participant.
+        salvage: The table of `salvage_table` to write.
         absent: Participants without any video file.
 
     Raises:
@@ -86,7 +86,7 @@ def clean(
             log.warning(f"{Path(scan).stem}: none of its {len(scanned)} videos is readable")
         rows |= scanned
         indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
-    # A video that the config accepts is no longer held back for its finding.
+    # A video that the config accepts is not held back, so the finding of the scan is removed.
     for name in settings.videos.accept:
         if name in rows:
             rows[name] = replace(rows[name], finding="")
@@ -98,9 +98,10 @@ def clean(
             rows,
             lambda video_id: load_index(indexes[video_id], video_id),
         )
-        # The columns of both policies stay for the counts. The config's policy decides.
+        # The config's policy decides. The columns of both policies stay, to be counted below.
         table["reason"] = table[settings.clean.policy]
-        kept, dropped_rows = table[table["reason"] == ""], table[table["reason"] != ""]
+        kept = table[table["reason"] == ""]
+        dropped_rows = table[table["reason"] != ""]
         for sentence in retimed:
             log.info(sentence)
         log.info(f"{split}: {len(kept)} segments kept, {len(dropped_rows)} dropped")
@@ -123,7 +124,7 @@ def clean(
 def join_train_and_val(
     train: str | os.PathLike, val: str | os.PathLike, out: str | os.PathLike, pairs: str
 ) -> None:
-    """Join the clean lists of train and val in one list, and write the pair table of both.
+    """Join the clean lists of train and val into one list, and write the pair table of both.
 
     This is for submissions to the test leaderboard, where a model may be trained on val too.
 
@@ -151,9 +152,9 @@ def clean_split(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Give each segment of a split its frames in the file, and the reason to drop it, if any.
 
-    The frames of the segment list are by the sheet's fps. If a video's measured rate is another
-    one, its frames are computed again from the seconds: by the measured rate, or by the frame index
-    if the rate varies.
+    The frames in the segment list follow from the sheet's fps. If the scan measured another rate,
+    the frames are computed again from the seconds: by the measured rate, or by the frame index of
+    the file if its rate varies. The segments are then called re-timed.
 
     Args:
         segments: The segments, with the columns of `segment_list`.
@@ -162,13 +163,14 @@ def clean_split(
         index_of: Returns the frame index of a video_id.
 
     Returns:
-        The segments with their frames in the file, and a column for each of `POLICIES`: the reason
-        for which it drops the segment, "" if it keeps it. And one sentence per re-timed video.
+        The segments with their frames in the file, and a column for each of `POLICIES` with the
+        reason why it drops the segment, or "" if it keeps the segment. And one sentence per video
+        whose segments were re-timed.
 
     Raises:
         EpicError: A video was not scanned.
     """
-    # These are arrays, since pandas would copy a whole column for each video written into it.
+    # These are NumPy arrays, since pandas would copy a whole column for each video that is written.
     frames = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
     policy_reasons = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
     retimed = []
@@ -198,7 +200,7 @@ def clean_split(
             else:
                 start, stop = frames_between(start_seconds, stop_seconds, row.fps)
             retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_fault}")
-        # An annotation may end a little after its video: it is cut to the video's end.
+        # An annotation may end a little after its video, so it is cut to the video's end.
         stop = np.minimum(stop, row.pictures)
         frames["start"][row_numbers], frames["stop"][row_numbers] = start, stop
         segment_reasons = _segment_reasons(row, start, stop)
@@ -218,13 +220,14 @@ def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.Da
         unsure: Ids of the videos that their decoder alone judges (`ScanRow.caution`).
 
     Returns:
-        `participant_id segments kept_by_segment kept_by_video decoder_only left_out why`, sorted by
-        participant. `decoder_only` counts the segments of `kept_by_segment` in the videos `unsure`.
-        `left_out` counts the segments that are dropped before any file is opened; `why` names the
-        reasons.
+        A row per participant, sorted: `participant_id segments kept_by_segment kept_by_video
+        decoder_only left_out why`. `decoder_only` counts the segments of `kept_by_segment` in the
+        videos `unsure`. `left_out` counts the segments that are dropped for another reason than
+        damage, such as a missing video; `why` names the reasons.
     """
     reasons = segments["segment"]
     is_left_out = (reasons != "") & ~reasons.map(is_damage).astype(bool)
+    # Each column of the table counts the segments of a mask. The first one is all of them.
     masks = {"segments": segments["path"] != ""}
     masks |= {f"kept_by_{policy}": segments[policy] == "" for policy in POLICIES}
     is_unsure = segments["path"].map(lambda path: Path(path).stem in unsure)
@@ -232,21 +235,21 @@ def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.Da
     # A path is `.../{participant_id}/{video_id}.MP4`, so the last folder names the participant.
     owner = segments["path"].str.split("/").str[-2].rename("participant_id")
     why = reasons[is_left_out].map(kind_of).groupby(owner[is_left_out]).unique().str.join(", ")
-    # The sum of a mask counts its rows.
     table = pd.DataFrame(masks).groupby(owner).sum()
     return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
 
 
 def salvage_lines(table: pd.DataFrame) -> list[str]:
-    """Describe which segments each participant loses, in lines for people.
+    """Describe which segments each participant loses, in lines for the log and the report.
 
     First comes a line per participant with damaged videos, `P01: 90 of 100 segments kept ...`. Then
-    comes a line per participant with missing videos, then the total.
+    comes a line per participant with segments left out, then the total.
 
     Args:
         table: The table of `salvage_table`.
     """
-    damage_lines, missing_lines = [], []
+    damage_lines: list[str] = []
+    left_out_lines: list[str] = []
     for row in table.to_dict("records"):
         name, total, left_out = row["participant_id"], row["segments"], row["left_out"]
         if row["kept_by_video"] < total - left_out:
@@ -255,23 +258,23 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
                 f"segment); dropping whole videos would keep {row['kept_by_video']}"
             )
         if left_out:
-            missing_lines.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
-    hidden = len(missing_lines) - SHOWN
+            left_out_lines.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
+    hidden = len(left_out_lines) - SHOWN
     hidden_line = [f"... and {hidden} participants more, in dropped.tsv"] if hidden > 0 else []
-    total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())
-    by_video = int(table["kept_by_video"].sum())
+    sums = table[["segments", "kept_by_segment", "kept_by_video"]].sum()
     summary = (
-        f"all: {kept:,} of {total:,} segments kept; dropping whole videos would keep {by_video:,}"
+        f"all: {sums['kept_by_segment']:,} of {sums['segments']:,} segments kept; dropping whole "
+        f"videos would keep {sums['kept_by_video']:,}"
     )
-    lines = [*damage_lines, *missing_lines[:SHOWN], *hidden_line, summary]
     warning = caution(table)
-    return [*lines, warning] if warning else lines
+    warning_line = [warning] if warning else []
+    return [*damage_lines, *left_out_lines[:SHOWN], *hidden_line, summary, *warning_line]
 
 
 def caution(table: pd.DataFrame) -> str:
-    """Return a warning to show with every result of these segments, or "".
+    """Return a warning to show with every result of these segments, or "" if none is due.
 
-    It says how many segments are of videos whose damage their decoder may not notice.
+    It says how many segments are of videos in which damage may have gone unnoticed.
 
     Args:
         table: The table of `salvage_table`.
@@ -287,11 +290,16 @@ def caution(table: pd.DataFrame) -> str:
 def _rows_without_scan(
     videos: Mapping[str, Video], settings: Settings, absent: Sequence[str]
 ) -> dict[str, ScanRow]:
-    """Make scan rows for videos of participants who are left out or have no video file."""
-    rows, section = {}, settings.participants
+    """Make the scan rows of videos that are not scanned, by video_id.
+
+    These are the videos of participants whom the config leaves out, or who are in `absent`.
+    """
+    section = settings.participants
+    rows = {}
     for video_id, video in videos.items():
         owner = video.participant_id
         if owner in section.exclude or (section.include and owner not in section.include):
+            # The reason is the key of the config that leaves the participant out.
             key = "exclude" if owner in section.exclude else "include"
             rows[video_id] = ScanRow(video_id, EXCLUDED, reason=key)
         elif owner in absent:
@@ -313,9 +321,9 @@ def _read_timed(path: str) -> pd.DataFrame:
 
 
 def _clock_fault(video: Video, row: ScanRow) -> str:
-    """Return why the sheet's clock is wrong for this file, or "" if it is right."""
+    """Say why the sheet's frame rate is wrong for this file; "" if it is right."""
     if not row.fps:
-        return ""  # Too few frames are readable to measure a rate.
+        return ""  # Too few frames are readable to measure a rate, so the sheet's is kept.
     if row.timing == "variable":
         return "its pictures are not evenly spaced"
     if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:
@@ -324,21 +332,22 @@ def _clock_fault(video: Video, row: ScanRow) -> str:
 
 
 def _segment_reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Return the reason to drop each segment of a video, "" if its frames are intact.
+    """Give each segment of a video the reason to drop it, or "" if its frames are intact.
 
     Args:
         row: The video's row in the scan table.
         start: First frames of the segments.
-        stop: Ends of the segments, half-open.
+        stop: Frames after the last ones of the segments.
     """
     reasons = np.full(len(start), "", dtype=object)
     reasons[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
     if row.damaged:
         range_starts, range_ends = np.array(row.damaged).T
-        # Ranges are sorted and disjoint. So a segment touches damage if the first range that ends
-        # after the segment's start begins before its end.
+        # The damaged ranges are sorted and disjoint. So a segment touches damage if the first range
+        # that ends after the segment's start begins before the segment's end.
         nearest = np.searchsorted(range_ends, start, side="right")
-        # Behind the last range, `nearest` is no index, and the minimum only keeps it valid.
+        # For a segment after the last range, `nearest` is one too large. The minimum avoids an
+        # IndexError, and `touches` excludes these segments.
         start_of_nearest = range_starts[np.minimum(nearest, len(range_starts) - 1)]
         touches = (nearest < len(range_starts)) & (start_of_nearest < stop)
         for number in np.flatnonzero(touches):

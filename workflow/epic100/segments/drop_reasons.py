@@ -11,10 +11,9 @@ DROPPED = "dropped.tsv"  # It is in the folder of the clean lists.
 
 
 class DropReason(Enum):
-    """A kind of reason to drop a segment.
+    """A kind of reason to drop a segment: its words, a format of the details, whether it is damage.
 
-    Each has a name, a format for the details after it, and whether it is damage. Damage is found by
-    the scan in a file. All else is known before any file is opened.
+    Damage is found by the scan in a file. The other kinds are known before any file is opened.
     """
 
     EXCLUDED = "participant left out by the config", " (participants: {})", False
@@ -26,10 +25,11 @@ class DropReason(Enum):
     DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})", True
 
     def __init__(self, kind: str, details: str, is_damage: bool):
+        """Name the three parts of a member's value."""
         self.kind, self.details, self.is_damage = kind, details, is_damage
 
     def sentence(self, *details: object) -> str:
-        """Return the full reason, with details such as frames or the decoder's message."""
+        """Return the full reason: `touches damaged frames 3-9 (2 packets do not decode)`."""
         return self.kind + self.details.format(*details)
 
     @classmethod
@@ -41,14 +41,14 @@ class DropReason(Enum):
 def kind_of(sentence: str) -> str:
     """Return a reason of `dropped.tsv` without its details: `touches damaged frames`.
 
-    A text that starts with no known kind is returned whole.
+    A sentence of no known kind is returned unchanged.
     """
     reason = DropReason.of(sentence)
     return reason.kind if reason else sentence
 
 
 def is_damage(sentence: str) -> bool:
-    """Whether a reason of `dropped.tsv` is damage. A text of no known kind counts as damage."""
+    """Whether a reason of `dropped.tsv` is damage. A sentence of no known kind counts as damage."""
     reason = DropReason.of(sentence)
     return reason is None or reason.is_damage
 
@@ -64,11 +64,8 @@ def read_dropped(path: str | os.PathLike) -> list[dict[str, str]]:
 
 
 def held_back(path: str | os.PathLike) -> list[str]:
-    """Return a sentence for each video that is held back, with its number of segments.
-
-    An example is `12 segments: video held back: P01_01: ...`. The reason of a segment names its
-    video. So the count of a reason is the count of a video.
-    """
+    """Return a line per video that is held back: `12 segments: video held back: P01_01: ...`."""
+    # The reason names the video, so segments with equal reasons are those of one video.
     reasons = Counter(row["reason"] for row in read_dropped(path))
     return [
         f"{count} segments: {reason}"

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from epic100.base.names import NAME, printable, whole_number
@@ -31,7 +31,7 @@ def find_lists(
     to_be_made: bool = False,
     lists: Mapping[str, tuple[str, str]] = LISTS,
 ) -> dict[str, str]:
-    """Find the files of the official lists: named in the config, or else beside the val CSV.
+    """Find the files of the official lists: those that the config names, or those beside the CSV.
 
     Args:
         val_csv: The validation CSV.
@@ -66,23 +66,27 @@ def read_list(path: str | os.PathLike, key: str) -> list:
         EpicError: A value is wrong. The error names file, line and column.
     """
     name, column = LISTS[key]
-    parse, value_name = (
-        (_participant_id, "a participant id") if column == OWNER else (class_id, "a class id")
-    )
+    has_classes = column != OWNER
+    value_name = "a class id" if has_classes else "a participant id"
     about = f"{value_name}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
+    parse = class_id if has_classes else _participant_id
     rows = read_own_table(path, {column: parse}, about=about, delimiter=",")
     return [row[column] for row in rows]
 
 
 class ClassNames:
-    """The names of verb and noun classes by id. A class without a name is shown as `verb 3`."""
+    """The names of verb and noun classes. A class without a name is called `verb 3`.
+
+    Args:
+        names: The names by class id, for each task, `verb` and `noun`.
+    """
 
     def __init__(self, names: Mapping[str, Mapping[int, str]]):
         self._names = names
 
     @property
     def by_task(self) -> dict[str, dict[int, str]]:
-        """The names by class id, for each task that has names. Model files carry this dict."""
+        """The names by class id, for each task that has names, as model files hold them."""
         return {task: dict(names) for task, names in self._names.items() if names}
 
     def __call__(self, task: str, class_id: int) -> str:
@@ -91,9 +95,9 @@ class ClassNames:
 
 
 def read_class_names(
-    csvs: Iterable[str | os.PathLike], lists: Mapping[str, str] | None = None
+    csvs: Collection[str | os.PathLike], lists: Mapping[str, str] | None = None
 ) -> ClassNames:
-    """Read the names of the verb and noun classes.
+    """Read the names of the verb and noun classes from their official lists or from annotations.
 
     Without a list, a class gets the word that annotators used most often for it, in the columns
     `verb` and `noun` of `csvs`.
@@ -106,7 +110,8 @@ def read_class_names(
     Raises:
         EpicError: An id in a list is not a number. The error names file and line.
     """
-    lists, csvs, names = lists or {}, list(csvs), {}
+    lists = lists or {}
+    names = {}
     for task in TASKS:
         key = f"{task}_classes"
         has_list = key in lists
@@ -133,17 +138,18 @@ def read_class_list(path: str | os.PathLike, key: str) -> dict[int, str]:
     return {row["id"]: row["key"] for row in rows}
 
 
-def _narrated_names(csvs: list, task: str) -> dict[int, str]:
+def _narrated_names(csvs: Collection[str | os.PathLike], task: str) -> dict[int, str]:
     """Name each class of a task by the word that annotators used most often for it."""
     about = "an official EPIC-KITCHENS-100 CSV (`annotations:` in the config)"
     counts: Counter[tuple[int, str]] = Counter()
     for path in csvs:
         for _, row in read_table(path, (), about=about, delimiter=","):
+            # A file without this column has no names. Some spreadsheets write class 3 as 3.0.
             number = whole_number(row.get(f"{task}_class", "").removesuffix(".0"))
             if number is not None and row.get(task):
                 counts[number, row[task]] += 1
     names: dict[int, str] = {}
-    # The most frequent words come first, so the first word of a class is its name.
+    # The most frequent words come first, and `setdefault` keeps the first word of each class.
     for (number, word), _ in counts.most_common():
         names.setdefault(number, word)
     return names

@@ -1,4 +1,4 @@
-"""The pair table: the verb-noun pairs in the training split. They are the pair head's classes."""
+"""The pair table: the verb-noun pairs of the training split, which are the pair head's classes."""
 
 import os
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table, write_frame
 
-# The rules import `pairs_path`, and Snakemake's environment may have no pandas.
+# The rules import `pairs_path`, and Snakemake's environment may be without pandas.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,11 +15,12 @@ COLUMNS = ("pair_id", "verb", "noun", "count")
 
 def pairs_path(results: str, split: str) -> str:
     """Return the path of the pair table of a training split, `train` or `trainval`."""
-    return f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
+    name = "pairs" if split == "train" else f"{split}_pairs"
+    return f"{results}/clean/{name}.tsv"
 
 
 def pair_table(train: "pd.DataFrame") -> "pd.DataFrame":
-    """Count the verb-noun pairs in the training segments, which are the classes of the pair head.
+    """Count the segments of each verb-noun pair in the training segments.
 
     Returns:
         The columns `pair_id verb noun count`, sorted by verb, then noun. The id is the row number.
@@ -27,6 +28,7 @@ def pair_table(train: "pd.DataFrame") -> "pd.DataFrame":
     Raises:
         EpicError: No segment has a label.
     """
+    # Without a label, verb and noun are -1.
     pairs = train[train["verb"] >= 0].groupby(["verb", "noun"]).size().reset_index(name="count")
     if pairs.empty:
         raise EpicError(
@@ -38,14 +40,12 @@ def pair_table(train: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def write_pairs(pairs: "pd.DataFrame", path: str | os.PathLike) -> None:
-    """Write the pair table, `pair_id verb noun count`, tab-separated and atomically."""
+    """Write the pair table atomically, with the columns `pair_id verb noun count` and tabs."""
     write_frame(pairs[list(COLUMNS)], path)
 
 
 def read_pairs(path: str | os.PathLike) -> list[tuple[int, int, int]]:
-    """Read the pair table as a list of (verb, noun, count), in the order of the file.
-
-    The position in the list is the pair_id.
+    """Read the pair table as a list of (verb, noun, count), whose positions are the pair ids.
 
     Raises:
         EpicError: The file is no pair table, or has no pairs.

@@ -24,16 +24,16 @@ SECONDS = ("start_seconds", "stop_seconds")
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id", *SECONDS)
 NO_LABEL = -1
 LIMIT = 2**63  # The columns are int64.
-_JOINED_FROM = {"trainval": ("train", "val")}  # This list is joined from others.
+_JOINED_FROM = {"trainval": ("train", "val")}  # The list trainval is made from these lists.
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
     """Write a segment list atomically, with seconds if all segments have them.
 
-    No path or id has a space, since `base.names` allows none.
+    Spaces separate the fields: `base.names` allows none in paths and ids.
     """
-    timed = set(SECONDS) <= set(segments) and segments[list(SECONDS)].notna().all(axis=None)
-    names = COLUMNS if timed else COLUMNS[: -len(SECONDS)]
+    has_seconds = set(SECONDS) <= set(segments) and segments[list(SECONDS)].notna().all(axis=None)
+    names = COLUMNS if has_seconds else COLUMNS[: -len(SECONDS)]
     columns = [segments[name].astype(str).tolist() for name in names]
     write_text(path, "".join(" ".join(row) + "\n" for row in zip(*columns, strict=True)))
 
@@ -67,17 +67,17 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a clean list, `results/clean/{split}.txt`, and check that an empty one has a reason.
+    """Read a clean list, `results/clean/{split}.txt`, and refuse one that has lost its content.
 
     A list can be empty for two good reasons: all segments were dropped, for instance because all
     videos are damaged (`dropped.tsv` in the same folder then lists them), or the split has no
-    segments. Any other empty list has lost its content, and results made from it would be empty.
+    segments. Any other empty list is refused, since results made from it would be empty, too.
 
     Raises:
         EpicError: A line is wrong (`read_segments`), or the list is empty without a known reason.
     """
     table = read_segments(path)
-    if table.empty and not _empty_for_a_reason(Path(path)):
+    if table.empty and not _may_be_empty(Path(path)):
         raise EpicError(
             f"{path}: no segment in it, and {Path(path).with_name(DROPPED)} has no dropped segment "
             "of this split either; expected the list as the rule clean wrote it: make it again "
@@ -87,7 +87,7 @@ def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
-    """Group the rows of a segment table: return the row numbers (int64) by value of a column.
+    """Return the row numbers of a segment table, int64, for each value of a column.
 
     The values are in the order of their first occurrence.
     """
@@ -103,9 +103,10 @@ def _parse_line(path: Path, number: int, line: str) -> tuple:
     """
     try:
         fields = line.rstrip("\r\n").split(" ")
-        name, start_text, stop_text, verb_text, noun_text, *optional = fields
-        start, stop = int(start_text), int(stop_text)
-        verb, noun = int(verb_text), int(noun_text)
+        # Fewer fields raise ValueError, and so does a number that is none.
+        name, *numbers = fields[:5]
+        optional = fields[5:]
+        start, stop, verb, noun = map(int, numbers)
         # The optional fields are the narration_id and the two seconds. Any other number of seconds
         # raises ValueError here.
         start_seconds, stop_seconds = map(float, optional[1:] or ["nan", "nan"])
@@ -125,8 +126,8 @@ def _parse_line(path: Path, number: int, line: str) -> tuple:
     return (name, start, stop, verb, noun, narration_id, start_seconds, stop_seconds)
 
 
-def _empty_for_a_reason(path: Path) -> bool:
-    """Whether an empty clean list has a known reason: its segments were dropped, or it had none."""
+def _may_be_empty(path: Path) -> bool:
+    """Whether a clean list may be empty: its segments were dropped, or its split has none."""
     splits = _JOINED_FROM.get(path.stem, (path.stem,))
     dropped = path.with_name(DROPPED)
     if dropped.is_file() and any(row["split"] in splits for row in read_dropped(dropped)):
