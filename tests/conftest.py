@@ -52,7 +52,7 @@ THOROUGH = {
     "timeline": ["demo_timeline"],
     "training": ["launch", "models", "reference_steps"],
     "workflow": [
-        *("adopted", "before_start", "environment", "faults", "own_kitchen", "real_data", "runs"),
+        *("adopted", "before_start", "environment", "faults", "own_kitchen", "runs"),
         *("two_writers", "zoo"),
     ],
 }

@@ -177,6 +177,13 @@ def test_a_plain_head_of_mmaction2_gets_as_many_outputs_as_there_are_pairs(lab, 
     assert model.test_cfg == {"fcn_test": False}
 
 
+def test_a_model_file_does_not_name_the_folder_of_its_training(lab, tmp_path):
+    """The next attempt after a failed one has another folder, and its file had other bytes."""
+    config = built(lab)
+    config.work_dir = str(tmp_path)
+    assert "work_dir" not in model_config(config)
+
+
 def test_a_config_of_mmaction2_is_refused_with_the_lines_to_change(lab):
     stock = Path(mmaction.__file__).parent / ".mim/configs/recognition/tsn"
     stock /= "tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py"

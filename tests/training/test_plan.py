@@ -271,7 +271,9 @@ def test_a_plan_has_the_number_of_segments_of_a_validation(plan):
 @pytest.mark.parametrize(
     "asked, words",
     [
-        pytest.param({"val": ""}, "val.txt has no segment to validate on", id="an empty list"),
+        pytest.param(
+            {"val": ""}, "the list of val has no segment to validate on", id="an empty list"
+        ),
         pytest.param(
             {"split": "trainval"},
             "`train: split: trainval` leaves no segment to validate on",

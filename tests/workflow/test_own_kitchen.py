@@ -1,6 +1,7 @@
 """The walks of docs/own-kitchen.md and docs/data.md, typed here: the screen is as they show it."""
 
 import csv
+import json
 import re
 import shlex
 
@@ -68,6 +69,8 @@ def test_films_of_any_kitchen_go_from_six_columns_and_a_sheet_to_a_timeline(kitc
     for words, shown in walk(OWN_KITCHEN):
         screen = said(epic100(*words, cwd=kitchen)).splitlines()
         assert shown <= set(screen), screen
+    metrics = json.loads((kitchen / "results/metrics.json").read_text())
+    assert metrics["data"] == "the kitchen of a lab"
     rows = (kitchen / "timeline/ben_1.tsv").read_text().splitlines()
     assert rows[0].startswith("start\tstop\twhat")
     # Columns 6 and 7 have the names of verb and noun.

@@ -137,26 +137,12 @@ def train_probe(
     ) -> None:
         """Train trials on the segments with these row numbers, and validate on other segments."""
         # The saved state has the accuracies of the validation, so its name depends on `val_table`.
-        name = _state_name(
-            settings,
-            tokens.source,
-            tokens.mean_and_std[0].tolist(),
-            *map(str, trials),
-            table.iloc[train_rows].to_csv(),
-            val_table.to_csv(),
-            pair_table,
-            sizes,
-        )
+        lists = (table.iloc[train_rows].to_csv(), val_table.to_csv(), pair_table, sizes)
+        means = tokens.mean_and_std[0].tolist()
+        name = _state_name(settings, tokens.source, means, *map(str, trials), *lists)
         validate = partial(_accuracies, metric, val_tokens, val_table, sizes)
-        fit(
-            trials,
-            tokens.part(train_rows),
-            labels[train_rows],
-            loss,
-            settings,
-            validate,
-            state=states_folder / name,
-        )
+        segments = (tokens.part(train_rows), labels[train_rows])
+        fit(trials, *segments, loss, settings, validate, state=states_folder / name)
 
     new_trial = partial(_new_trial, settings, tokens, sum(sizes.values()))
     grid = itertools.product(_as_list(settings.lr), _as_list(settings.weight_decay))
@@ -177,15 +163,9 @@ def train_probe(
     else:
         train(trials, row_numbers, val_tokens, val_table)
         best = _best(trials)
-    trained_on = {
-        "split": split,
-        "segments": len(table),
-        "epochs": settings.epochs,
-        "seed": settings.seed,
-        "load_from": tokens.source["load_from"],
-        "chosen_on": chosen_on,
-        "chosen_of": len(trials),
-    }
+    trained_on = {"split": split, "segments": len(table), "load_from": tokens.source["load_from"]}
+    trained_on |= {"epochs": settings.epochs, "seed": settings.seed}
+    trained_on |= {"chosen_on": chosen_on, "chosen_of": len(trials)}
     weights = {name: value.detach().cpu() for name, value in best.probe.state_dict().items()}
     config = _config(settings, tokens.source, best, HuggingFaceFolder(folder) if folder else None)
     model = TrainedModel(weights, pair_table, *classes, config, trained_on, settings.heads, names)

@@ -1,6 +1,6 @@
 """Check the contents of CSVs, official lists and finished models, alone and against each other."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -110,7 +110,7 @@ def _list(
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
     if key == "unseen_participants":
         unseen = set(read_list(path, key))
-        video_ids = tables["val"]["video_id"] if "val" in tables else []
+        video_ids: Iterable[str] = tables["val"]["video_id"] if "val" in tables else ()
         participants = {videos[video_id].participant_id for video_id in video_ids}
         if unseen and participants and not unseen & participants:
             yield Line(

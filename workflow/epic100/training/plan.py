@@ -346,7 +346,7 @@ def _val_list(config: Recipe, settings: TrainSettings) -> tuple[pd.DataFrame | N
     path = config.val_dataloader.dataset.ann_file
     val = read_clean_list(path)
     if val.empty:
-        return None, f"{path} has no segment to validate on"
+        return None, "the list of val has no segment to validate on"
     unlabelled = val[(val["verb"] == NO_LABEL) | (val["noun"] == NO_LABEL)]
     if len(unlabelled):
         raise EpicError(
