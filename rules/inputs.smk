@@ -57,7 +57,7 @@ def model_of_features(wildcards):
     if not os.path.exists(path):
         raise WorkflowError(
             f"{path}: no such model; the probe learns from its features: train it first, without "
-            "`probe:`, or set `features: encoder:` to start or to an encoder of your own"
+            "`probe:`, or set `features: encoder:` to hf or to an encoder of your own"
         )
     return path
 
