@@ -12,7 +12,7 @@ from epic100.minikitchen.damage import truncate, zero_block
 from epic100.settings import ScanLimits
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
-from epic100.video.jobs import keep, kept
+from epic100.video.jobs import read_stored_result, store_result
 from epic100.video.scan_table import read_scan_table
 from support.decoder_stand_in import SECONDS, House
 from support.packets import rewrite
@@ -201,9 +201,9 @@ def test_a_second_scan_of_the_same_bytes_decodes_nothing_and_says_the_same(chang
 def edit_result(lab, edit) -> None:
     """Change the JSON of the kept result of P01_01 by a function."""
     path = lab.cache / "P01_01.npz"
-    facts, index = kept(path)
+    facts, index = read_stored_result(path)
     edit(facts)
-    keep(path, facts, index)
+    store_result(path, facts, index)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def without_reorder_depth(extradata: bytes) -> bytes:
     sps, *others = record.sets
     _, height_stop = parse_sps(sps).height_at
     # Three flags follow the height if a video is progressive and not cropped (clause 7.3.2.1.1).
-    bits = Bits(sps).text[: height_stop + 3]
+    bits = Bits(sps).digits[: height_stop + 3]
     # The first bit says that no VUI follows, the second one ends the set.
     return replace(record, sets=[escaped(bits + "01"), *others]).packed()
 

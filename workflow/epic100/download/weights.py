@@ -51,7 +51,7 @@ class StartWeights:
         return "://" in self.source
 
     @property
-    def is_to_come(self) -> bool:
+    def needs_download(self) -> bool:
         """Whether the file must still be downloaded.
 
         Anything that is at the path already stays, even a broken link.

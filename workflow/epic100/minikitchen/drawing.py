@@ -219,15 +219,17 @@ def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
     height, width, _ = picture.shape
     centre_x, centre_y = sprite.centre
     dx, dy, scale = sprite.place(seconds)
-    # The centre of the sprite, from the top left corner, in picture heights.
+    # The centre of the sprite and its radius are in picture heights, from the top left corner on.
     x = width / height / 2 + centre_x + dx
     y = 0.5 + centre_y + dy
     radius = sprite.radius * scale
+    # No pixel of the sprite is farther from its centre than REACH radii.
     left, right = (_pixel((x + side * REACH * radius) * height, width) for side in (-1, 1))
     top, bottom = (_pixel((y + side * REACH * radius) * height, height) for side in (-1, 1))
     # `u` and `v` are the coordinates of the pixels from the centre of the sprite, in its radii.
     u = ((np.arange(left, right, dtype=np.float32) + 0.5) / height - x)[None, :] / radius
     v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / height - y)[:, None] / radius
+    # The depth is the distance of a pixel inside the outline, in radii; negative outside.
     depth = SHAPES[sprite.action.noun](u, v)
     # A pixel on the outline is covered by the sprite in part, so that edges are smooth.
     cover = np.clip(depth * radius * height + 0.5, 0, 1)[..., None]

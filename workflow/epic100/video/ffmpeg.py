@@ -142,9 +142,12 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     return f"its index is spoilt ({error_text(error)})"
 
 
-def new_entry(packet: av.Packet) -> bytes:
-    """Read the extradata of a sample entry that begins at a packet; b"" if none begins there."""
-    # Most packets have no side data, and a loop over none is faster than a search by name.
+def new_extradata(packet: av.Packet) -> bytes:
+    """Return the extradata of the sample entry that begins at a packet; b"" if none begins there.
+
+    A sample entry of an MP4 describes how the packets after it are coded.
+    """
+    # Most packets have no side data. To iterate over none is faster than `packet.get_sidedata`.
     for side in packet.iter_sidedata():
         if side.data_type == _NEW_ENTRY:
             return bytes(side)

@@ -27,7 +27,7 @@ from epic100.base.guarded import FileError, call
 from epic100.base.names import shown
 from epic100.settings import ScanLimits
 from epic100.video.facts import Hex, StreamFacts, facts_of
-from epic100.video.ffmpeg import MAX_PIXELS, demuxed, new_entry, opened
+from epic100.video.ffmpeg import MAX_PIXELS, demuxed, new_extradata, opened
 from epic100.video.nal import ParameterSets
 from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
 from epic100.video.untimed import own_times, timed
@@ -318,7 +318,7 @@ class PacketRecorder:
         Args:
             packet: The packet, as the demuxer returns it.
             data: Its bytes, at least one.
-            entry: The extradata of a sample entry that begins here (`new_entry`), or b"".
+            entry: The extradata of a sample entry that begins here (`new_extradata`), or b"".
 
         Raises:
             DiskError: The file cannot be read.
@@ -438,7 +438,7 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
         times = own_times(path, container, stream, MAX_PIXELS, progress)
         for number, packet in enumerate(timed(demuxed(container, stream, _refuse), times)):
             if packet.size:
-                recorder.add(packet, bytes(packet), new_entry(packet))
+                recorder.add(packet, bytes(packet), new_extradata(packet))
             if number % PROGRESS_EVERY == 0:
                 progress(number)
         index = recorder.index()

@@ -45,7 +45,7 @@ class DirectPackets:
 
         Args:
             path: The video file.
-            index: Its frame index, which says `direct`.
+            index: Its frame index. It says `direct`: the packets can be read by their offsets.
             kept: The open files and decoders that readers of this process share.
 
         Raises:
@@ -270,10 +270,16 @@ class ContainerPackets:
         yield self._timed_packets(times), math.inf
 
     def _timed_packets(self, times: Iterator[int] | None) -> Iterator[Timed]:
-        """Read packets from the current position on, with `times` or else with their own times."""
-        packets = timed(demuxed(self._container, self._stream, self._refuse), times)
-        return ((p, p.pts) for p in packets if p.size)
+        """Read packets from the current position on, with `times` or else with their own times.
 
-    def _refuse(self, why: str) -> None:
-        """Raise FrameError at the first error of the container."""
+        Args:
+            times: The presentation time of each packet; None: the container states them.
+        """
+        packets = timed(demuxed(self._container, self._stream, self._raise_frame_error), times)
+        # `timed` has put the time of each packet into its pts. The empty packet that the demuxer
+        # gives at the end, to flush a decoder, is left out.
+        return ((packet, packet.pts) for packet in packets if packet.size)
+
+    def _raise_frame_error(self, why: str) -> None:
+        """Raise FrameError; `demuxed` calls this at the first error of the container."""
         raise FrameError(f"{self.path}: reading failed: {why}; scan the video")

@@ -64,7 +64,8 @@ class VideoReader:
             if self.index.direct
             else ContainerPackets(self.path, self.index)
         )
-        height, width = self._coded_size = self.index.stream.height, self.index.stream.width
+        height, width = self.index.stream.height, self.index.stream.width
+        self._coded_size = (height, width)
         # An odd number of quarter turns exchanges height and width.
         self.size = (width, height) if self.index.stream.turns % 2 else (height, width)
 
