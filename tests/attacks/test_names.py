@@ -204,7 +204,7 @@ def test_a_log_that_is_a_pipe_has_no_lines(tmp_path):
     assert lines_of(str(tmp_path / "scan.log")) == []
 
 
-def test_a_name_that_would_write_a_line_of_its_own_is_refused_in_one(tmp_path):
+def test_a_path_with_a_line_break_is_refused_in_a_one_line_error(tmp_path):
     path = tmp_path / "a\nerror: all is lost"
     path.write_text("x")
     with pytest.raises(BrokenFile, match="a.nerror: all is lost: has a line break") as caught:
