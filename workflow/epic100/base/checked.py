@@ -194,6 +194,7 @@ class Array:
 
 def _require_same_length(lengths: dict[str, int], axis: str, length: int) -> None:
     """Raise ValueError if the axis has another length elsewhere; note the length if it is new."""
+    # An axis is a word such as `frames`, or a fixed length such as `2`.
     expected = lengths.setdefault(axis, int(axis) if axis.isdecimal() else length)
     if expected != length:
         raise ValueError(f"{length} {axis}, but {expected} elsewhere in the file")

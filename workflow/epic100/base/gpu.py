@@ -50,11 +50,12 @@ class Gpus:
     why_not: Callable[[], str | None] = unusable
 
 
-def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -> Gpus:
+def look_for_gpus(requested: int = 0, environment: Mapping[str, str] = os.environ) -> Gpus:
     """Find the GPUs of this process.
 
     Args:
-        asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a cluster's job.
+        requested: Number of GPUs that the rule requests (its resource `gpu`). It counts in a
+            cluster's job.
         environment: Environment variables.
     """
     grant = here(environment).granted(environment)
@@ -62,8 +63,8 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     device_list = environment.get(variable, "").strip()
     first_device, _, _ = device_list.partition(",")
     granted = grant.gpus or (f"{variable} is {device_list}" if first_device not in NONE else None)
-    if granted is None and asked and grant.job:
-        granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
+    if granted is None and requested and grant.job:
+        granted = f"the rule's resource `gpu` is {requested} in job {grant.job}"
     return Gpus(
         visible=torch.cuda.device_count(),
         granted=granted,

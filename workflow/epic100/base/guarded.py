@@ -451,11 +451,12 @@ def _make_call(
         nonlocal frames_so_far
         if frames > frames_so_far:
             frames_so_far = int(frames)
-            end = time.process_time() + stall_seconds
+            cpu_deadline = time.process_time() + stall_seconds
             # The limit is in whole seconds of CPU time since the process began, so it is moved on
             # at each progress and rounded up.
-            limit_process({resource.RLIMIT_CPU: int(min(end, total_seconds)) + 1})
-            _send(answers, frames=frames_so_far, last=end > total_seconds)
+            limit_process({resource.RLIMIT_CPU: int(min(cpu_deadline, total_seconds)) + 1})
+            # The caller learns which limit ends the process if it makes no further progress.
+            _send(answers, frames=frames_so_far, last=cpu_deadline > total_seconds)
 
     limit_process({resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib * 2**20 or sys.maxsize})
     _send(answers, pid=os.getpid())

@@ -33,7 +33,7 @@ from epic100.base.atomic import FENCE, require_newest, write_text
 from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import process_space
-from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, known
+from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, known_schedulers
 
 RECORD = Path(".snakemake/epic100-run.json")
 LOCKS = Path(".snakemake/locks")
@@ -232,7 +232,7 @@ class Hold:
         if self.run is None or not self.run.scheduler:
             return
         try:
-            # If another run has taken over, the jobs are its own.
+            # This raises an error if another run has taken over. Then the jobs are its own.
             require_newest()
             if jobs := self.scheduler.jobs():
                 for job in jobs:
@@ -316,15 +316,16 @@ class Hold:
         if not run.scheduler:
             self.show("The last run here was killed; this one goes on from what it finished.")
             return False
-        if run.scheduler not in known():
+        if run.scheduler not in known_schedulers():
             raise EpicError(
-                f"{self.folder / RECORD}: jobs on {run.scheduler}; expected "
-                f"one of {', '.join(known())}; run with the version of the workflow that began it"
+                f"{self.folder / RECORD}: jobs on {run.scheduler}; expected one of "
+                f"{', '.join(known_schedulers())}; run with the version of the workflow that began "
+                "it"
             )
         # The queue may not show the last job of the run yet.
         while (seconds_left := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
             time.sleep(min(seconds_left, 1.0))
-        scheduler = known()[run.scheduler](**run.facts)
+        scheduler = known_schedulers()[run.scheduler](**run.facts)
         jobs = self._ask(run, scheduler)
         not_adopted = list(jobs) if cancels else list(adopt(scheduler, jobs))
         heading = f"The last run here ({run}) was cut short. These of its jobs"

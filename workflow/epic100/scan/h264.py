@@ -85,8 +85,8 @@ def parse_sps(sps: bytes) -> StreamSettings:
         # The order follows from a cycle of offsets, which is not needed: a flag, two offsets, and a
         # list after its length.
         bits.u(1)
-        bits.skip(2)
-        bits.skip(bits.ue())
+        bits.skip_codes(2)
+        bits.skip_codes(bits.ue())
     bits.ue()  # The number of reference pictures is not needed.
     gaps_allowed = bool(bits.u(1))
     # Both lengths are in macroblocks. The place of the height is stored for `with_more_rows`.
@@ -114,7 +114,7 @@ def _read_colour_planes(bits: Bits) -> bool:
     """Read the fields of high profiles; return whether each colour has slices of its own."""
     is_444 = bits.ue() == 3  # This field is chroma_format_idc.
     has_planes = is_444 and bool(bits.u(1))  # This bit is separate_colour_plane_flag.
-    bits.skip(2)  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
+    bits.skip_codes(2)  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
     # The first of these two bits, qpprime_y_zero_transform_bypass_flag, is not needed. The second,
     # seq_scaling_matrix_present_flag, says that scaling lists follow.
     if bits.u(2) & 1:
@@ -129,7 +129,7 @@ def is_arithmetic(pps: bytes) -> bool:
         ValueError: The set is too short.
     """
     bits = Bits(pps, at=8)  # The NAL header has 8 bits.
-    bits.skip(2)  # The numbers of this set and of its sequence parameter set are not needed.
+    bits.skip_codes(2)  # The numbers of this set and of its sequence parameter set are not needed.
     return bool(bits.u(1))
 
 
@@ -217,7 +217,7 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
         # tells the top field from the bottom one.
         is_field = not stream.progressive and bool(bits.u(1))
         bits.at += 1 if is_field else 0
-        bits.skip(1 if idr else 0)  # The number of an IDR picture among IDR pictures follows.
+        bits.skip_codes(1 if idr else 0)  # The number of an IDR picture among IDR pictures follows.
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
     except ValueError:
         return None

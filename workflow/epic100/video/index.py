@@ -195,11 +195,12 @@ class VideoIndex:
         Returns:
             Start and stop frames, half-open, at least one frame each.
         """
-        # A millionth of a second makes up for rounding in the times.
+        # The times are rounded, so a millionth of a second is tolerated.
         times = self.times
         start = np.searchsorted(times, np.asarray(start_seconds) + 1e-6, side="right") - 1
         stop = np.searchsorted(times, np.asarray(stop_seconds) - 1e-6, side="left")
-        # The last picture is shown for one step. A segment that starts later starts at frame F.
+        # The last picture is shown for one step. A segment that starts later starts at `frames`,
+        # one past the last frame.
         is_past_end = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
         start = np.where(is_past_end, self.frames, np.maximum(start, 0))
         return start, np.maximum(stop, start + 1)
@@ -383,8 +384,9 @@ class PacketRecorder:
         if self._sets.change:
             # Decoding cannot begin at a key frame without its parameter sets.
             packets["sets"][self._bare_keys] = -1
-            # A number above 0 tells a reader to begin with a new decoder (`changes_sets`). So all
-            # numbers grow by one, and the first entry is there twice.
+            # A number above 0 tells a reader that the sets change in this file, so that it begins
+            # with a new decoder (`changes_sets`). So all numbers grow by one. The first entry now
+            # has number 1, and stays number 0 as well, which is that in the header of the file.
             packets["sets"][packets["sets"] >= 0] += 1
             entries = [entries[0], *entries]
         shown = np.flatnonzero(packets["shown"])

@@ -40,7 +40,7 @@ def _open_file(path: str) -> WatchedFile:
     return file
 
 
-class Kept:
+class SharedCaches:
     """Caches of open files, decoders and converters for the video readers of one process.
 
     Each attribute is a function with a cache (`functools.lru_cache`).

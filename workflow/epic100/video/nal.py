@@ -82,14 +82,14 @@ class Bits:
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
 
-    def skip(self, codes: int) -> None:
+    def skip_codes(self, count: int) -> None:
         """Skip a number of Exp-Golomb codes.
 
         Raises:
             ValueError: The bits end inside a code, or it is too long.
         """
         # A broken file may state billions of codes. Reading fails long before, where its bits end.
-        for _ in range(codes):
+        for _ in range(count):
             self.ue()
 
 
