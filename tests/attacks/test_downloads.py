@@ -66,7 +66,7 @@ PUBLIC = "8.8.8.8 2a00:1450::1 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1"
     "text, public",
     [*((text, False) for text in PRIVATE.split()), *((text, True) for text in PUBLIC.split())],
 )
-def test_an_address_that_is_none_of_the_web_is_told_in_whatever_words(text, public):
+def test_a_private_or_useless_address_is_recognised_in_any_notation(text, public):
     assert is_public(text) is public
 
 
@@ -110,7 +110,7 @@ def certificate(tmp_path):
     return str(path)
 
 
-def test_a_server_must_be_signed_and_leads_to_none_that_is_not(
+def test_a_server_needs_a_trusted_certificate_and_must_not_lead_to_http(
     server, certificate, tmp_path, monkeypatch
 ):
     plain = server.put("a", b"content")

@@ -280,7 +280,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_an_argument_of_a_step_of_another_kind_is_one_line_and_no_traceback(name, folder):
+def test_a_step_argument_of_a_wrong_type_is_refused_in_one_line(name, folder):
     video = str(encode(folder / "v.MP4", 30))
     clip = {"filename": video, "start_index": 0, "total_frames": 30, "label": 0, "modality": "RGB"}
     place = PLACES[name]

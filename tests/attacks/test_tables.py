@@ -92,7 +92,7 @@ def write_frame_of_texts(path):
 
 
 @pytest.mark.parametrize("write", [write_texts, write_frame_of_texts])
-def test_a_text_that_a_spreadsheet_would_run_is_a_text_and_comes_back(tmp_path, write):
+def test_a_text_that_a_spreadsheet_would_run_is_written_as_text_and_read_back(tmp_path, write):
     path = tmp_path / "a.tsv"
     write(path)
     # The number begins with a minus, but is no text, so it stays.

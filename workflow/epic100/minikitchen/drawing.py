@@ -189,20 +189,21 @@ def render(
 
 
 def _background(
-    width: int, height: int, unit: int, rng: np.random.Generator, look: Look | None
+    width: int, height: int, picture_height: int, rng: np.random.Generator, look: Look | None
 ) -> np.ndarray:
     """Draw a dull, smooth texture, a sum of random waves, as uint8 [height, width, 3].
 
     It is so dark that no pixel exceeds 255 with the noise.
 
     Args:
-        width: Width in pixels.
-        height: Height in pixels.
-        unit: Height of a picture in pixels.
+        width: Width of the texture in pixels.
+        height: Height of the texture in pixels.
+        picture_height: Height in pixels of the pictures that show a part of the texture. The waves
+            are in this unit.
         rng: Source of the random values.
         look: Colour and contrast; None draws a random colour.
     """
-    y, x = np.mgrid[:height, :width][..., None] / unit
+    y, x = np.mgrid[:height, :width][..., None] / picture_height
     directions = rng.uniform(0, 2 * math.pi, 8)
     waves = 2 * math.pi * rng.uniform(0.6, 5.0, 8)
     phases = rng.uniform(0, 2 * math.pi, 8)
