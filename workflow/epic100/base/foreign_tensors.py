@@ -228,7 +228,8 @@ def _build_or_say_why_not(
 def limit_memory(size: int) -> bool:
     """Limit the memory of this process; return whether the machine's own limit is even lower.
 
-    The process may allocate only so much, write no larger file, and use only one thread.
+    The process may allocate only so many bytes more, write no file of more bytes than these, and
+    use only one thread.
 
     Args:
         size: Bytes of the file that is read; the limits grow with it.

@@ -224,7 +224,7 @@ def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
     x = width / height / 2 + centre_x + dx
     y = 0.5 + centre_y + dy
     radius = sprite.radius * scale
-    # No pixel of the sprite is farther from its centre than REACH radii.
+    # The sprite is painted in a square that reaches REACH radii from its centre.
     left, right = (_pixel((x + side * REACH * radius) * height, width) for side in (-1, 1))
     top, bottom = (_pixel((y + side * REACH * radius) * height, height) for side in (-1, 1))
     # `u` and `v` are the coordinates of the pixels from the centre of the sprite, in its radii.

@@ -141,7 +141,8 @@ def with_more_rows(sps: bytes, rows: int) -> bytes:
         rows: Number of rows of macroblocks to add; an even number if pictures are interlaced.
 
     Returns:
-        The set with the larger height and with level 6.2, which any such height fits.
+        The set with the larger height, and with level 6.2: with its own level, the larger height
+        would reduce the number of pictures that a decoder can reorder (table A-1).
 
     Raises:
         ValueError: `parse_sps` cannot read the set.
