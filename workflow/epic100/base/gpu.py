@@ -39,14 +39,14 @@ class Gpus:
     Attributes:
         visible: Number of GPUs that torch sees.
         granted: Evidence that the job was granted a GPU, as text for messages, or None.
-        nodes: Whether the machine has device files of GPUs.
+        has_device_files: Whether the machine has device files of GPUs.
         why_not: A function that returns torch's reason why it cannot compute on the first GPU, or
             None. It starts CUDA, so it is called only when the answer matters.
     """
 
     visible: int
     granted: str | None = None
-    nodes: bool = False
+    has_device_files: bool = False
     why_not: Callable[[], str | None] = unusable
 
 
@@ -68,7 +68,7 @@ def look_for_gpus(requested: int = 0, environment: Mapping[str, str] = os.enviro
     return Gpus(
         visible=torch.cuda.device_count(),
         granted=granted,
-        nodes=any(Path("/dev").glob("nvidia[0-9]*")),
+        has_device_files=any(Path("/dev").glob("nvidia[0-9]*")),
         # A second call returns the first answer, so that CUDA is started once.
         why_not=functools.cache(unusable),
     )
@@ -101,7 +101,7 @@ def gpus_to_use(section: str, device: str, gpus: int | None, available: Gpus) ->
     if why_not:
         torch_finding += f" and cannot use one ({why_not})"
     if reason_for_gpu is None:
-        if available.visible or available.nodes:
+        if available.visible or available.has_device_files:
             log.warning(
                 f"{section}: this machine has a GPU, but {torch_finding}: on the CPU instead"
             )

@@ -276,6 +276,7 @@ class _Job:
         with atomic_path(self.copy) as temporary:
             temporary.unlink()  # A link can only be made if no file has its name.
             temporary.symlink_to(self.source.resolve())
+        # The notes describe a copy, and there is none now.
         self.notes_path.unlink(missing_ok=True)
         return ProxyRow(
             self.video.video_id,

@@ -308,7 +308,7 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     stretch: list[int] = []
 
     def mark_stretch() -> None:
-        """Mark the frames of the stretch and those between them, and begin a new stretch."""
+        """Mark the frames of the stretch and those between near ones, and begin a new stretch."""
         stretch.sort()
         # The last frame is paired with itself, so it is marked alone.
         for frame, following in zip(stretch, stretch[1:] + stretch[-1:], strict=True):

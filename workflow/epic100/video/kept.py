@@ -63,7 +63,7 @@ class SharedCaches:
 
 
 def prepare(decoder: av.VideoCodecContext) -> None:
-    """Configure a decoder to use one thread, crop exactly, and refuse huge pictures.
+    """Configure a new decoder to use one thread, crop exactly, and refuse huge pictures.
 
     Args:
         decoder: A decoder that is not open yet. Its size is that of the file, which a scan or
