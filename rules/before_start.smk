@@ -69,7 +69,7 @@ def refuse_missing_videos_and_weights():
             probe(weights)
     if "train" in planned:
         for weights, _ in START_WEIGHTS.values():
-            if weights and not weights.is_to_come and (fault := fault_of(weights)):
+            if weights and not weights.needs_download and (fault := fault_of(weights)):
                 raise EpicError(fault)
     readers = {"scan", "proxy"}
     # With small copies, only the scan and the copying read the videos themselves.

@@ -28,7 +28,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.base.folders import keep_private, look_at_folder, refuse_foreign
+from epic100.base.folders import keep_private, refuse_foreign, warn_of_other_writers
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
@@ -56,7 +56,7 @@ configfile: BASE_CONFIG
 
 
 keep_private()
-if workflow.is_main_process and (warning := look_at_folder(os.getcwd())):
+if workflow.is_main_process and (warning := warn_of_other_writers(os.getcwd())):
     logger.warning(warning)
 # The script envs/epic100.post-deploy.sh reads this variable, since Snakemake runs a copy of it in
 # another folder.

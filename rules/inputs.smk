@@ -141,7 +141,7 @@ for run, section in (SWEEP or {None: CONFIG.train}).items():
 TO_FETCH = {
     weights.path: (weights, run)
     for run, (weights, _) in START_WEIGHTS.items()
-    if weights and weights.is_to_come
+    if weights and weights.needs_download
 }
 STARTS = {weights.path if weights else "random weights" for weights, _ in START_WEIGHTS.values()}
 WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"

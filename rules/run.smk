@@ -102,9 +102,9 @@ onstart:
             refuse_hopeless_training()
         forget_scans_to_repeat()
         if workflow.executor_plugin.common_settings.local_exec:
-            HOLD.ends_jobs()
+            HOLD.forward_signals()
         else:
-            HOLD.submits(in_charge(), getattr(executor, "stop", lambda: None))
+            HOLD.record_scheduler(in_charge(), getattr(executor, "stop", lambda: None))
 
 
 onsuccess:

@@ -136,7 +136,7 @@ def problems_of(path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ZIPS)
-def test_a_zip_that_would_take_gigabytes_is_a_line_within_the_limits(tmp_path, name):
+def test_a_zip_that_would_take_gigabytes_is_refused_in_short_lines(tmp_path, name):
     make, words = ZIPS[name]
     (tmp_path / "submission.zip").write_bytes(make())
     lines, grown_kib, _ = measured(problems_of, tmp_path / "submission.zip")

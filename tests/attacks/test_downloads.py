@@ -66,7 +66,7 @@ PUBLIC = "8.8.8.8 2a00:1450::1 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1"
     "text, public",
     [*((text, False) for text in PRIVATE.split()), *((text, True) for text in PUBLIC.split())],
 )
-def test_an_address_that_is_none_of_the_web_is_told_in_whatever_words(text, public):
+def test_a_private_or_useless_address_is_recognised_in_any_notation(text, public):
     assert is_public(text) is public
 
 
@@ -110,7 +110,7 @@ def certificate(tmp_path):
     return str(path)
 
 
-def test_a_server_must_be_signed_and_leads_to_none_that_is_not(
+def test_a_server_needs_a_trusted_certificate_and_must_not_lead_to_http(
     server, certificate, tmp_path, monkeypatch
 ):
     plain = server.put("a", b"content")
@@ -151,18 +151,18 @@ def test_the_body_of_a_redirect_is_neither_unpacked_nor_waited_for(server, tmp_p
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n"), id="heads"),
-        pytest.param(endless(b"A: b\r\n", begin=b"HTTP/1.1 200 OK\r\n"), id="lines of a head"),
+        pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n"), id="interim responses"),
+        pytest.param(endless(b"A: b\r\n", begin=b"HTTP/1.1 200 OK\r\n"), id="header lines"),
     ],
 )
-def test_a_head_that_does_not_end_is_given_up(server, tmp_path, fault):
+def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, fault):
     url = server.put("a", b"", fault, fault)
     words = "(Too (large|many) response headers|too slow).*given up after 2 attempts"
     refused(url, tmp_path, words)
 
 
-def length(text: str):
-    """Return a fault: send a head that promises a body of this length."""
+def with_length(text: str):
+    """Return a fault: send headers with this Content-Length, whatever the body has."""
     return status(200, sends=True, Content_Length=text)
 
 
@@ -175,11 +175,11 @@ def length(text: str):
             id="no length",
         ),
         # A body with one of these lengths is refused before a byte of it is read.
-        pytest.param(length("9" * 15), r"longer than 0\.001 GiB", id="15 digits"),
-        pytest.param(length("9" * 5000), r"longer than 0\.001 GiB", id="5000 digits"),
-        pytest.param(length("-1"), "Invalid Content-Length", id="-1"),
-        pytest.param(length("0x10"), "Invalid Content-Length", id="0x10"),
-        pytest.param(length("1_0"), "Invalid Content-Length", id="1_0"),
+        pytest.param(with_length("9" * 15), r"longer than 0\.001 GiB", id="15 digits"),
+        pytest.param(with_length("9" * 5000), r"longer than 0\.001 GiB", id="5000 digits"),
+        pytest.param(with_length("-1"), "Invalid Content-Length", id="-1"),
+        pytest.param(with_length("0x10"), "Invalid Content-Length", id="0x10"),
+        pytest.param(with_length("1_0"), "Invalid Content-Length", id="1_0"),
     ],
 )
 def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path, fault, words):

@@ -107,7 +107,7 @@ def test_an_id_that_is_no_name_is_refused_with_its_line(tmp_path, read, file, ro
         *((cells, "(fps|duration) is .*at most") for cells in BAD_LENGTHS),
     ],
 )
-def test_what_is_no_rate_length_address_or_digest_is_refused_with_its_line(tmp_path, cells, words):
+def test_an_invalid_rate_length_url_or_md5_is_refused_with_its_line(tmp_path, cells, words):
     text = f"{SHEET}P01_01\tP01\ttrain\t{cells}\n"
     assert_refused(read_sheet, tmp_path / "videos.tsv", text, rf"videos\.tsv: line 2: {words}")
 
@@ -192,7 +192,7 @@ def test_a_text_of_more_than_64_mib_is_refused(file, read):
 
 @pytest.mark.parametrize("read", [read_json, READERS[-1]])
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a": 1', b"\xff"])
-def test_json_of_endless_depth_or_none_is_one_line(file, read, content):
+def test_json_that_is_too_deep_or_broken_is_refused_in_one_line(file, read, content):
     file.write_bytes(content)
     with pytest.raises(EpicError, match=f"{RECORD}: no JSON") as caught:
         read(file)
@@ -204,7 +204,7 @@ def test_a_log_that_is_a_pipe_has_no_lines(tmp_path):
     assert lines_of(str(tmp_path / "scan.log")) == []
 
 
-def test_a_name_that_would_write_a_line_of_its_own_is_refused_in_one(tmp_path):
+def test_a_path_with_a_line_break_is_refused_in_a_one_line_error(tmp_path):
     path = tmp_path / "a\nerror: all is lost"
     path.write_text("x")
     with pytest.raises(BrokenFile, match="a.nerror: all is lost: has a line break") as caught:

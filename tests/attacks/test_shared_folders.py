@@ -10,7 +10,7 @@ import pytest
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.folders import keep_private, look_at_folder
+from epic100.base.folders import keep_private, warn_of_other_writers
 from epic100.base.log import rule_log
 from epic100.base.ranks import private_folder
 from epic100.cli.workflow import snakemake_command
@@ -180,7 +180,7 @@ def test_a_working_folder_that_others_can_write_gives_a_warning(
 ):
     os.chown(tmp_path, user, group)
     tmp_path.chmod(mode)
-    assert re.search(warning, look_at_folder(tmp_path))
+    assert re.search(warning, warn_of_other_writers(tmp_path))
 
 
 @as_root
@@ -188,7 +188,7 @@ def test_files_of_snakemake_that_another_user_made_stop_the_run(tmp_path):
     (tmp_path / ".snakemake").mkdir()
     os.chown(tmp_path / ".snakemake", ANOTHER_USER, ANOTHER_USER)
     with pytest.raises(EpicError, match=rf"\.snakemake: user {ANOTHER_USER} can write it"):
-        look_at_folder(tmp_path)
+        warn_of_other_writers(tmp_path)
 
 
 def make_foreign_folder(path):

@@ -67,8 +67,9 @@ def test_what_is_logged_of_strangers_is_safe_on_a_terminal_and_in_the_log(tmp_pa
     assert (tmp_path / "log").read_text().endswith(lines)
 
 
-# Each text is followed by the cell that it becomes.
-CELLS = {
+# An apostrophe in front makes a spreadsheet take a cell for text. It is put before what would run
+# as a formula, and before such a text that has one already. The texts of the last line stay.
+CELL_OF_TEXT = {
     "=HYPERLINK(1)": "'=HYPERLINK(1)",
     " =1+2": "' =1+2",
     "\uff1d1+2": "'\uff1d1+2",
@@ -82,19 +83,21 @@ CELLS = {
 
 
 def write_texts(path):
-    write_table(path, ["said", "n"], [[text, -1.5] for text in CELLS])
+    write_table(path, ["text", "number"], [[text, -1.5] for text in CELL_OF_TEXT])
 
 
 def write_frame_of_texts(path):
-    write_frame(pd.DataFrame({"said": list(CELLS), "n": -1.5}), path, float_format="%.1f")
+    frame = pd.DataFrame({"text": list(CELL_OF_TEXT), "number": -1.5})
+    write_frame(frame, path, float_format="%.1f")
 
 
 @pytest.mark.parametrize("write", [write_texts, write_frame_of_texts])
-def test_a_text_that_a_spreadsheet_would_run_is_a_text_and_comes_back(tmp_path, write):
+def test_a_text_that_a_spreadsheet_would_run_is_written_as_text_and_read_back(tmp_path, write):
     path = tmp_path / "a.tsv"
     write(path)
-    rows = [f"{cell}\t-1.5" for cell in CELLS.values()]
-    assert path.read_text().splitlines() == ["said\tn", *rows]
-    expected = [{"said": text, "n": -1.5} for text in CELLS]
-    assert read_own_table(path, {"said": str, "n": float}, about="a table") == expected
+    # The number begins with a minus, but is no text, so it stays.
+    rows = [f"{cell}\t-1.5" for cell in CELL_OF_TEXT.values()]
+    assert path.read_text().splitlines() == ["text\tnumber", *rows]
+    expected = [{"text": text, "number": -1.5} for text in CELL_OF_TEXT]
+    assert read_own_table(path, {"text": str, "number": float}, about="a table") == expected
     assert read_frame(path, keep_default_na=False).to_dict("records") == expected

@@ -194,7 +194,7 @@ def test_a_writer_that_is_stopped_leaves_the_old_file_alone(tmp_path, write, fai
         ("file/a.txt", r"file/a\.txt: not written: File exists"),
     ],
 )
-def test_a_path_that_no_file_can_have_is_one_line_and_leaves_no_file(tmp_path, name, words):
+def test_an_impossible_path_is_refused_in_one_line_and_leaves_no_file(tmp_path, name, words):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(EpicError, match=words), atomic_path(tmp_path / name) as temporary:

@@ -145,7 +145,7 @@ def test_a_result_is_written_into_the_file_that_is_locked():
     write_tensors([1], "1.pt")
     with atomic_path("result") as temporary:
         before = temporary.stat().st_ino
-        limited_call(REDUCE, "1.pt", str(temporary), False, file="1.pt", size=2000)
+        limited_call(REWRITE, "1.pt", str(temporary), False, file="1.pt", size=2000)
         assert temporary.stat().st_ino == before
 
 
@@ -158,22 +158,22 @@ def test_a_small_zip_of_large_members_is_refused_before_they_are_written():
         read("a.pth")
 
 
-REDUCE = foreign_tensors._reduce
+REWRITE = foreign_tensors._rewrite_as_safetensors
 
 
-def reduce_with_little_memory(*arguments, progress):
-    """Do what the guard does on a machine whose own limit is lower than the file needs."""
-    low = psutil.Process().memory_info().vms + 2**24
+def rewrite_with_little_memory(*arguments, progress):
+    """Rewrite a file on a machine whose own limit leaves 16 MiB, less than the file needs."""
+    low = psutil.Process().memory_info().vms + 16 * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (low, low))
-    return REDUCE(*arguments, progress)
+    return REWRITE(*arguments, progress)
 
 
 @pytest.mark.slow
 def test_a_machine_without_memory_is_no_fault_of_a_foreign_file(monkeypatch):
     # 2**24 numbers of 4 bytes are 64 MiB.
     write_tensors(torch.zeros(2**24), "large.pt")
-    monkeypatch.setattr(foreign_tensors, "_reduce", reduce_with_little_memory)
-    words = r"^large\.pt: cannot be read: too little memory for its 64"
+    monkeypatch.setattr(foreign_tensors, "_rewrite_as_safetensors", rewrite_with_little_memory)
+    words = r"^large\.pt: cannot be read: too little memory for its 64\.0 MiB"
     with pytest.raises(EpicError, match=words):
         read("large.pt")
 

@@ -129,17 +129,20 @@ def random_samples(count, shape=(1, 3, 2, 4, 4)):
 
 
 @pytest.mark.parametrize("sides", [[4, 4, 4], [4, 6]], ids=["one shape", "two shapes"])
-def test_a_batch_is_that_of_mmengine_before_and_after_it_is_sent(sides):
+def test_a_batch_equals_that_of_pseudo_collate_before_and_after_pickling(sides):
     samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]
     samples[0]["data_samples"].set_gt_label(np.array([0, 1]))
     expected = pseudo_collate(samples)
     batch = collate_in_one(samples)
+    # A worker sends its batch to the training process by pickling.
     for found in (batch, pickle.loads(pickle.dumps(batch))):
         assert all(map(torch.equal, found["inputs"], expected["inputs"]))
         assert isinstance(found["data_samples"], SamplesByValue)
-        for sample, known in zip(found["data_samples"], expected["data_samples"], strict=True):
-            assert type(sample) is ActionDataSample and sample.metainfo == known.metainfo
-            assert torch.equal(sample.gt_label, known.gt_label)
+        pairs = zip(found["data_samples"], expected["data_samples"], strict=True)
+        for sample, expected_sample in pairs:
+            assert type(sample) is ActionDataSample
+            assert sample.metainfo == expected_sample.metainfo
+            assert torch.equal(sample.gt_label, expected_sample.gt_label)
 
 
 def test_a_batch_is_pinned_in_one_piece_and_moved_in_two(monkeypatch):

@@ -66,22 +66,65 @@ def cut_ignoring_range(after):
     return lambda handler, content, start: cut(after)(handler, content, 0)
 
 
-# The server sends all bytes, as if the first one had been asked for.
-OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
+def assert_downloaded(server, target, faults, expected_ranges, reason_in_log):
+    """Assert that a file comes whole in spite of faults of its server.
+
+    Args:
+        server: The server.
+        target: The path of the file.
+        faults: The server's answers to the first requests. Later ones get what they ask for.
+        expected_ranges: The header Range of each request; None: the request is for the whole file.
+        reason_in_log: A text in the line of the log that each attempt but the last one has.
+    """
+    lines = download(server.put("a", CONTENT, *faults), target)
+    assert server.ranges("a") == expected_ranges
+    assert len(lines) == len(expected_ranges) - 1
+    assert all(reason_in_log in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "faults", [pytest.param([], id="no fault"), pytest.param([without_length], id="no length")]
+)
+def test_a_file_comes_whole_at_the_first_attempt(server, target, faults):
+    assert_downloaded(server, target, faults, [None], "")
+
+
 # These ranges are asked for if 100 kB come, then 50 kB, then none.
 RESUMED = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
 
 
 @pytest.mark.parametrize(
-    ("faults", "ranges", "reason"),
+    ("faults", "expected_ranges", "reason_in_log"),
     [
-        pytest.param([], [None], "", id="no fault"),
         pytest.param(
             [cut(100_000), cut(50_000), cut(0)], RESUMED, "once more from 1", id="cut three times"
         ),
         pytest.param(
             [reset(100_000), reset(50_000), cut(0)], RESUMED, "once more from 1", id="TCP resets"
         ),
+        # All bytes come at first, but fewer than were promised, so the rest is asked for. There is
+        # none, and the MD5 tells that the file is whole. So the last two answers are not needed.
+        pytest.param(
+            [promise(5000)] * 4,
+            [None, "bytes=300000-"],
+            "once more from 300000 bytes",
+            id="too large a Content-Length",
+        ),
+    ],
+)
+def test_a_download_that_is_cut_goes_on_from_its_last_byte(
+    server, target, faults, expected_ranges, reason_in_log
+):
+    assert_downloaded(server, target, faults, expected_ranges, reason_in_log)
+
+
+# The server sends all bytes, as if the first one had been asked for.
+OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected_ranges", "reason_in_log"),
+    [
         pytest.param(
             [cut(100_000), ignoring_range],
             [None, "bytes=100000-", None],
@@ -94,43 +137,37 @@ RESUMED = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
             " from 100000 bytes",
             id="another range than was asked for",
         ),
-        # The MD5 tells that the file is whole.
-        pytest.param(
-            [promise(5000)] * 4,
-            [None, "bytes=300000-"],
-            "once more from 300000 bytes",
-            id="too large a Content-Length",
-        ),
-        pytest.param([without_length], [None], "", id="no Content-Length"),
         pytest.param(
             [wrong_bytes],
             [None, None],
             f"expected {MD5.value}; once more from 0 bytes",
             id="wrong bytes once",
         ),
-        *(
-            pytest.param([status(code)] * 2, [None] * 3, f"HTTP {code}", id=f"HTTP {code} twice")
-            for code in (408, 429, 500, 502, 503, 504)
-        ),
-        # A Retry-After that cannot be read counts as none. Python reads no number of 5000 digits.
-        *(
-            pytest.param([status(503, Retry_After=text)], [None] * 2, "HTTP 503", id=name)
-            for name, text in {
-                "Retry-After of 5000 digits": "9" * 5000,
-                "Retry-After with an impossible date": "Fri, 99 Dec 99999 99:99:99 GMT",
-                "Retry-After that is a word": "soon",
-            }.items()
-        ),
     ],
 )
-def test_a_file_comes_whole_in_spite_of_faults_of_its_server(
-    server, target, faults, ranges, reason
+def test_a_download_begins_anew_if_its_bytes_cannot_be_continued(
+    server, target, faults, expected_ranges, reason_in_log
 ):
-    lines = download(server.put("a", CONTENT, *faults), target)
-    assert server.ranges("a") == ranges
-    # The log has a line for each attempt but the last one.
-    assert len(lines) == len(ranges) - 1
-    assert all(reason in line for line in lines)
+    assert_downloaded(server, target, faults, expected_ranges, reason_in_log)
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
+def test_a_server_that_is_busy_is_asked_again(server, target, code):
+    assert_downloaded(server, target, [status(code)] * 2, [None] * 3, f"HTTP {code}")
+
+
+# A Retry-After that cannot be read counts as none. Python reads no number of 5000 digits.
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("9" * 5000, id="5000 digits"),
+        pytest.param("Fri, 99 Dec 99999 99:99:99 GMT", id="impossible date"),
+        pytest.param("soon", id="a word"),
+    ],
+)
+def test_a_retry_after_that_cannot_be_read_counts_as_none(server, target, text):
+    fault = status(503, Retry_After=text)
+    assert_downloaded(server, target, [fault], [None] * 2, "HTTP 503")
 
 
 @pytest.mark.parametrize(

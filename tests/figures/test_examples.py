@@ -87,7 +87,7 @@ def test_an_example_of_a_missing_video_has_the_problem_in_place_of_frames(
     assert example["problem"] == "P01_02.MP4 is missing" and example["picture"] == ""
 
 
-@pytest.mark.parametrize("failing", [(os, "pread"), (disk, "insist")], ids=["video", "index"])
+@pytest.mark.parametrize("failing", [(os, "pread"), (disk, "retry_disk")], ids=["video", "index"])
 def test_a_failing_disk_leaves_no_examples(failing, write, segments, monkeypatch, tmp_path):
     # The second attempt comes at once.
     monkeypatch.setattr(disk, "WAITS", (0.0,))

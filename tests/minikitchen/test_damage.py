@@ -75,10 +75,12 @@ def test_coded_data_with_either_kind_of_length_are_found(header, tmp_path):
 def test_a_zeroed_block_changes_only_coded_data(share, size, whole, copy):
     zero_block(copy, share, size)
     start, stop = coded_data(whole)
-    first = start + int((stop - start) * share)
-    last = min(first + size, stop)
-    before = whole.read_bytes()
-    assert copy.read_bytes() == before[:first] + bytes(last - first) + before[last:]
+    block_start = start + int((stop - start) * share)
+    block_stop = min(block_start + size, stop)
+    before, after = whole.read_bytes(), copy.read_bytes()
+    assert after[:block_start] == before[:block_start]
+    assert not any(after[block_start:block_stop])
+    assert after[block_stop:] == before[block_stop:]
 
 
 def test_the_same_seed_flips_the_same_bits(whole, copy, tmp_path):

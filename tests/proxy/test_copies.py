@@ -18,7 +18,7 @@ from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import write_scan_table
 from support.bad_decoders import Orders
-from support.decoder_stand_in import House
+from support.decoder_stand_in import ShortVideos
 from support.tables import rows_of
 from support.this_process import records_of
 
@@ -30,7 +30,7 @@ SMALL = {"height": 48, "gop": 12, "crf": 18}
 class Copies:
     """The copies of a participant's videos, made by an encoder that obeys `orders`."""
 
-    def __init__(self, originals: House, folder: Path):
+    def __init__(self, originals: ShortVideos, folder: Path):
         self.originals, self.folder = originals, folder
         self.videos = originals.videos
         self.table, self.index = folder / "made/P01.tsv", folder / "made/P01.index.npz"
@@ -64,17 +64,21 @@ class Copies:
         """Make the copies, and return the state of each video."""
         return [row.state for row in self.make(**changes)]
 
+    def videos_encoded(self) -> list[str]:
+        """List the videos for which the encoder was called since the last call of this method."""
+        return self.orders.runs()
+
     def frames(self, numbers=range(90)) -> np.ndarray:
         """Read frames of the first video as training does: with the index beside the table."""
         return VideoReader(self.first, load_index(self.index, "P01_01")).get_frames(numbers)
 
 
 @pytest.fixture(scope="module")
-def scanned(short_video, tmp_path_factory) -> House:
+def scanned(short_video, tmp_path_factory) -> ShortVideos:
     """Two undamaged videos of 90 frames with their scan, which no test may change."""
-    house = House(tmp_path_factory.mktemp("scanned"), short_video, 2)
-    house.scan()
-    return house
+    originals = ShortVideos(tmp_path_factory.mktemp("scanned"), short_video, count=2)
+    originals.scan()
+    return originals
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def copied(made, tmp_path) -> Copies:
     shutil.copytree(made.folder, tmp_path, dirs_exist_ok=True)
     copies = Copies(made.originals, tmp_path)
     # This forgets the videos that `made` has worked on.
-    copies.orders.runs()
+    copies.videos_encoded()
     return copies
 
 
@@ -115,7 +119,7 @@ def test_every_video_gets_a_copy_and_a_row_of_the_table(made):
 
 def move_the_originals(copies: Copies) -> None:
     """Put the originals into another folder, where they have another time of change."""
-    moved = House(copies.folder / "moved", copies.originals.paths[0].read_bytes(), 2)
+    moved = ShortVideos(copies.folder / "moved", copies.originals.paths[0].read_bytes(), count=2)
     moved.table, moved.index = copies.originals.table, copies.originals.index
     copies.originals = moved
 
@@ -132,7 +136,7 @@ def test_a_second_run_makes_no_copy_and_the_same_tables(change, copied, made):
     change(copied)
     copied.table.unlink()
     copied.index.unlink()
-    assert copied.make() == made.rows and copied.orders.runs() == []
+    assert copied.make() == made.rows and copied.videos_encoded() == []
     assert copied.table.read_bytes() == made.table.read_bytes()
     assert copied.index.read_bytes() == made.index.read_bytes()
 
@@ -141,9 +145,9 @@ def test_a_second_run_makes_no_copy_and_the_same_tables(change, copied, made):
 def test_a_copy_is_made_again_with_other_settings(change, copied, made):
     copied.videos = copied.videos[:1]
     assert copied.states(proxy=change) == ["copied"]
-    assert copied.orders.runs() == ["P01_01"]
+    assert copied.videos_encoded() == ["P01_01"]
     assert copied.first.read_bytes() != made.first.read_bytes()
-    copied.frames()
+    copied.frames()  # This raises an error if the copy and its index do not fit together.
 
 
 @pytest.mark.parametrize(
@@ -162,8 +166,8 @@ def test_a_copy_is_made_again_with_other_settings(change, copied, made):
 def test_a_copy_that_is_not_whole_is_made_again(spoil, copied):
     spoil(copied)
     assert copied.states() == ["copied", "copied"]
-    assert copied.orders.runs() == ["P01_01"]
-    copied.frames()
+    assert copied.videos_encoded() == ["P01_01"]
+    copied.frames()  # This raises an error if the copy and its index do not fit together.
 
 
 @pytest.mark.parametrize(
@@ -202,13 +206,13 @@ def test_no_link_replaces_a_copy_after_a_fault_of_disk_or_machine(order, text, n
         nothing_made.make()
     assert not nothing_made.index.exists() and not os.path.lexists(nothing_made.first)
     # The other copy was made, so only the missing one is left to do.
-    assert nothing_made.orders.runs() == ["P01_01", "P01_02"]
+    assert nothing_made.videos_encoded() == ["P01_01", "P01_02"]
     assert nothing_made.states() == ["copied", "copied"]
-    assert nothing_made.orders.runs() == ["P01_01"]
+    assert nothing_made.videos_encoded() == ["P01_01"]
 
 
 def test_a_missing_and_an_unreadable_video_get_no_copy(short_video, tmp_path):
-    copies = Copies(House(tmp_path / "originals", short_video, 2), tmp_path)
+    copies = Copies(ShortVideos(tmp_path / "originals", short_video, count=2), tmp_path)
     missing, empty = copies.originals.paths
     missing.unlink()
     empty.write_bytes(b"")
@@ -217,13 +221,14 @@ def test_a_missing_and_an_unreadable_video_get_no_copy(short_video, tmp_path):
         ("none", f"no file {missing}"),
         ("none", "cannot open: the file is empty"),
     ]
-    assert copies.orders.runs() == [] and not copies.first.exists()
+    assert copies.videos_encoded() == []  # The encoder was not called.
+    assert not copies.first.exists()
 
 
 @pytest.fixture
 def damaged(short_video, tmp_path) -> Copies:
     """Two videos, the first of which has lost a block of the file, and their scan."""
-    originals = House(tmp_path / "originals", short_video, 2)
+    originals = ShortVideos(tmp_path / "originals", short_video, count=2)
     zero_block(originals.paths[0], 0.4, 2000)
     originals.rows = originals.scan()
     return Copies(originals, tmp_path)

@@ -83,14 +83,14 @@ def test_a_copy_shows_its_frames_at_the_times_of_the_original(sound, copies):
         assert seconds(index) == seconds(build_index(sound[name])), name
 
 
-def references(path) -> list[int]:
+def reference_frames(path) -> list[int]:
     """List the frames on which others may depend: nal_ref_idc of their slices is not 0."""
-    found = [
+    times = [
         packet.pts
         for packet in packets_of(path)
         if any(u[0] & 31 in (SLICE, IDR) and u[0] >> 5 for u in nal_units(bytes(packet), 4))
     ]
-    return np.searchsorted(build_index(path).pts, sorted(found)).tolist()
+    return np.searchsorted(build_index(path).pts, sorted(times)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,13 @@ def test_no_frame_of_a_copy_depends_on_a_b_frame(name, b_frames, sound, tmp_path
     settings = SMALL.model_copy(update={"b_frames": b_frames})
     _, index = write_proxy(sound[name], tmp_path / "copy.MP4", settings)
     last = index.frames - 1
-    # The last frame of a group of 12 and of the video is no B-frame, since no other follows it.
-    expected = [n for n in range(last) if n % 12 % (b_frames + 1) == 0 or n % 12 == 11]
-    assert references(tmp_path / "copy.MP4") == [*expected, last]
+    expected = []
+    for frame in range(last):
+        place = frame % SMALL.gop  # The place of the frame in its group.
+        # The last frame of a group, as that of the video, is no B-frame, since no other follows it.
+        if place % (b_frames + 1) == 0 or place == SMALL.gop - 1:
+            expected.append(frame)
+    assert reference_frames(tmp_path / "copy.MP4") == [*expected, last]
     assert index.direct
 
 

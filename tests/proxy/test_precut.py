@@ -191,6 +191,7 @@ def test_the_rules_cut_the_clips_of_a_split_and_make_nothing_else_again(clean_ar
     assert clips and all((folder / "results/clips/val" / clip).is_file() for clip in clips)
     ids = read_segments(folder / "results/clean/val.txt")["narration_id"].tolist()
     assert [Path(clip).stem for clip in clips] == ids
+    # A dry run (-n) lists the jobs that would be run now.
     planned = jobs(run(folder, "all", "results/clips/val/list.txt", "-n"))
     # The clips of train and test are not made for `all`.
     assert "train" in planned and planned.keys().isdisjoint({"clips", "clips_list", "clean"})

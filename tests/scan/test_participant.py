@@ -12,9 +12,9 @@ from epic100.minikitchen.damage import truncate, zero_block
 from epic100.settings import ScanLimits
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
-from epic100.video.jobs import keep, kept
+from epic100.video.jobs import read_stored_result, store_result
 from epic100.video.scan_table import read_scan_table
-from support.decoder_stand_in import SECONDS, House
+from support.decoder_stand_in import SECONDS, ShortVideos
 from support.packets import rewrite
 from support.this_process import records_of
 
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def house(tmp_path, short_video):
+def make_videos(tmp_path, short_video):
     """A function that makes a participant with this number of equal videos, each of 90 frames."""
-    return lambda count: House(tmp_path, short_video, count)
+    return lambda count: ShortVideos(tmp_path, short_video, count)
 
 
-def test_the_scan_writes_a_row_and_an_index_of_each_video(house):
-    lab = house(2)
+def test_the_scan_writes_a_row_and_an_index_of_each_video(make_videos):
+    lab = make_videos(2)
     # The first video is a link to a file of another name, the second one is fragmented.
     elsewhere = lab.paths[0].rename(lab.folder / "elsewhere.mp4")
     lab.paths[0].symlink_to(elsewhere)
@@ -62,8 +62,10 @@ def test_the_scan_writes_a_row_and_an_index_of_each_video(house):
         ),
     ],
 )
-def test_a_video_whose_decoder_fails_is_unreadable_and_tried_again(order, limits, reason, house):
-    lab = house(2)
+def test_a_video_whose_decoder_fails_is_unreadable_and_tried_again(
+    order, limits, reason, make_videos
+):
+    lab = make_videos(2)
     lab.order(0, order)
     bad, good = lab.scan(limits=limits)
     assert (bad.status, bad.reason, bad.damaged) == ("unreadable", reason, [])
@@ -75,16 +77,16 @@ def test_a_video_whose_decoder_fails_is_unreadable_and_tried_again(order, limits
     assert lab.runs() == ["P01_01"]
 
 
-def test_as_many_videos_are_scanned_at_once_as_there_are_threads(house):
-    lab = house(4)
+def test_as_many_videos_are_scanned_at_once_as_there_are_threads(make_videos):
+    lab = make_videos(4)
     for number in range(4):
         # This order waits until four videos are being scanned.
         lab.order(number, "meet:4")
     assert [row.status for row in lab.scan(threads=4)] == ["ok"] * 4
 
 
-def test_a_missing_video_and_what_is_no_regular_file_are_told_apart(house):
-    lab = house(5)
+def test_a_missing_video_and_what_is_no_regular_file_are_told_apart(make_videos):
+    lab = make_videos(5)
     missing, directory, link, fifo, _ = lab.paths
     for path in (missing, directory, link, fifo):
         path.unlink()
@@ -103,14 +105,18 @@ def test_a_missing_video_and_what_is_no_regular_file_are_told_apart(house):
     assert lab.lines[-1] == "5 videos: 1 ok, 3 unreadable, 1 missing; 1 of them decoded now"
 
 
-def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently(house, sound):
-    lab = house(5)
+def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently(
+    make_videos, sound
+):
+    lab = make_videos(5)
+    # The sheet has a wrong length of P01_01. P01_02 is cut, and P01_03 has lost a block of bytes.
     lab.videos[0] = replace(lab.videos[0], duration=SECONDS + 2)
     truncate(lab.paths[1], 0.6)
     zero_block(lab.paths[2], 0.5, 500)
+    # The bits of MPEG-4 part 2 are not checked one by one, and Matroska is not read by offsets.
     for number, kind in ((3, "mpeg4"), (4, "matroska")):
         lab.paths[number].write_bytes(sound[kind].read_bytes())
-        # These videos have 120 pictures at 29.97 frames per second.
+        # The files of all kinds have 120 pictures at 29.97 frames per second, which last 4.004 s.
         lab.videos[number] = replace(lab.videos[number], duration=4.004)
     lab.scan()
     patterns = [
@@ -126,9 +132,9 @@ def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently
         assert re.fullmatch(pattern, line)
 
 
-def test_the_progress_states_videos_and_speed(house, monkeypatch):
+def test_the_progress_states_videos_and_speed(make_videos, monkeypatch):
     monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
-    lab = house(3)
+    lab = make_videos(3)
     with records_of("epic100.base.log") as lines:
         lab.scan(threads=1)
     assert any("0/3 videos" in line and "x real time" in line for line in lines)
@@ -147,8 +153,8 @@ def test_the_progress_states_videos_and_speed(house, monkeypatch):
         ("cut", "changed while it was scanned"),
     ],
 )
-def test_a_fault_of_the_machine_fails_the_scan_after_the_other_videos(order, words, house):
-    lab = house(3)
+def test_a_fault_of_the_machine_fails_the_scan_after_the_other_videos(order, words, make_videos):
+    lab = make_videos(3)
     lab.order(0, order)
     message = rf"P01\.tsv: not written, .* P01_01: .*{words}.* run again"
     with pytest.raises(EpicError, match=message):
@@ -163,9 +169,9 @@ def test_a_fault_of_the_machine_fails_the_scan_after_the_other_videos(order, wor
 
 
 @pytest.fixture
-def scanned(house) -> House:
+def scanned(make_videos) -> ShortVideos:
     """A scanned participant: P01_01 is ok, and P01_02 is damaged."""
-    lab = house(2)
+    lab = make_videos(2)
     zero_block(lab.paths[1], 0.5, 500)
     lab.rows = lab.scan(threads=2)
     assert [row.status for row in lab.rows] == ["ok", "damaged"]
@@ -201,9 +207,9 @@ def test_a_second_scan_of_the_same_bytes_decodes_nothing_and_says_the_same(chang
 def edit_result(lab, edit) -> None:
     """Change the JSON of the kept result of P01_01 by a function."""
     path = lab.cache / "P01_01.npz"
-    facts, index = kept(path)
+    facts, index = read_stored_result(path)
     edit(facts)
-    keep(path, facts, index)
+    store_result(path, facts, index)
 
 
 @pytest.mark.parametrize(
@@ -235,8 +241,8 @@ def test_a_video_is_scanned_again_if_it_or_its_kept_result_has_changed(change, s
     assert scanned.runs() == ["P01_01"]
 
 
-def test_a_quick_look_does_not_replace_a_full_scan_but_a_full_scan_replaces_it(house):
-    lab = house(1)
+def test_a_quick_look_does_not_replace_a_full_scan_but_a_full_scan_replaces_it(make_videos):
+    lab = make_videos(1)
     (quick,) = lab.scan(quick=True)
     # The video has 3 groups of 30 pictures.
     assert quick.reason == "quick look: 3 of 90 pictures decoded"

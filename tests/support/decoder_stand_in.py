@@ -13,8 +13,8 @@ FRAMES = 90
 SECONDS = FRAMES * 1001 / 30000
 
 
-class House:
-    """A folder with copies of one video, P01_01 and so on, and their scan.
+class ShortVideos:
+    """A folder with copies of one short video, P01_01 and so on, and their scan.
 
     Attributes:
         orders: The orders of the decoder.

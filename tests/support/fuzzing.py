@@ -45,7 +45,7 @@ from epic100.training.run import differences, read_stamp
 from epic100.video.containers import boxes_of, matroska_bytes
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
-from epic100.video.jobs import keep, kept
+from epic100.video.jobs import read_stored_result, store_result
 from epic100.video.nal import ParameterSets, SetRecord, nal_units
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
@@ -325,7 +325,8 @@ TARGETS: dict[str, Target] = {
         lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _write_own_checkpoint)
     ),
     "kept result": Target(
-        kept, made("k.npz", lambda p: keep(p, {"md5": ""}, index_at([0, 1], Fraction(1, 30))))
+        read_stored_result,
+        made("k.npz", lambda p: store_result(p, {"md5": ""}, index_at([0, 1], Fraction(1, 30)))),
     ),
     "submission": Target(
         _read_submission, made("a.pt", lambda p: write_tensors(_make_entries(), p))

@@ -18,7 +18,7 @@ from epic100.scan.h264 import parse_sps
 from epic100.video import kept as kept_things
 from epic100.video import packets as packets_module
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import Kept
+from epic100.video.kept import SharedCaches
 from epic100.video.nal import Bits, SetRecord, escaped
 from epic100.video.packets import DirectPackets
 from epic100.video.reader import FrameError, VideoReader
@@ -79,7 +79,7 @@ def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(codec, t
 def test_packets_on_which_no_wanted_picture_depends_are_not_decoded(sound, name, all_are_decoded):
     index = build_index(sound[name])
     wanted = int(index.pts[20])
-    packets = DirectPackets(sound[name], index, Kept())
+    packets = DirectPackets(sound[name], index, SharedCaches())
     decoded_times = [packet.pts for packet, _ in packets.from_key(0, {wanted})]
     assert decoded_times[-1] == wanted
     times = index.packets["pts"].tolist()
@@ -111,15 +111,15 @@ def test_equal_streams_share_a_decoder_and_few_files_stay_open(
     monkeypatch.setattr(kept_things, "new_decoder", new_decoder)
     # Files that earlier tests left are closed now, not later.
     gc.collect()
-    before, kept = open_descriptors(), Kept()
+    before, caches = open_descriptors(), SharedCaches()
     for name in names:
         index = build_index(sound[name])
         # A reader of a container closes its file when it is deleted.
         for each_index in (index, replace(index, direct=False)):
-            VideoReader(sound[name], each_index, kept=kept).get_frames([10, 3])
+            VideoReader(sound[name], each_index, caches=caches).get_frames([10, 3])
     assert new_decoder.call_count == decoder_count
     assert open_descriptors() == before + file_count
-    kept.files.cache_clear()
+    caches.files.cache_clear()
     assert open_descriptors() == before
 
 
@@ -134,7 +134,7 @@ def test_equal_streams_share_a_decoder_and_few_files_stay_open(
 )
 def test_open_files_take_at_most_half_of_the_descriptors(soft_limit, file_count, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda what: (soft_limit, soft_limit))
-    assert Kept().files.cache_parameters()["maxsize"] == file_count
+    assert SharedCaches().files.cache_parameters()["maxsize"] == file_count
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_open_files_take_at_most_half_of_the_descriptors(soft_limit, file_count,
 def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
     between, at_once, is_one_read, sound, monkeypatch
 ):
-    monkeypatch.setattr(packets_module, "MOST_BETWEEN", between)
-    monkeypatch.setattr(packets_module, "MOST_AT_ONCE", at_once)
+    monkeypatch.setattr(packets_module, "MAX_GAP_BYTES", between)
+    monkeypatch.setattr(packets_module, "MAX_READ_BYTES", at_once)
     # Packets of the other stream are in between.
     path = sound["two_streams"]
     index = build_index(path)
@@ -176,13 +176,13 @@ def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
 def test_a_file_that_changed_since_its_scan_is_an_error_even_while_it_is_open(
     change, is_open, video, index, tmp_path
 ):
-    path, kept = Path(shutil.copy(video, tmp_path / "v.MP4")), Kept()
+    path, caches = Path(shutil.copy(video, tmp_path / "v.MP4")), SharedCaches()
     if is_open:
-        VideoReader(path, index, kept=kept).get_frames([5])
+        VideoReader(path, index, caches=caches).get_frames([5])
     # Frame 45 is in the second group, whose key frame is changed.
     change(path, int(index.group(1)["offset"][0]))
     with pytest.raises(FrameError, match=r"v\.MP4: is not the file that was scanned"):
-        VideoReader(path, index, kept=kept).get_frames([45])
+        VideoReader(path, index, caches=caches).get_frames([45])
 
 
 def test_an_index_whose_packets_end_beyond_the_file_is_an_error(video, index):
@@ -196,18 +196,18 @@ def test_an_index_whose_packets_end_beyond_the_file_is_an_error(video, index):
 def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(
     direct, video, index, monkeypatch
 ):
-    index, kept = replace(index, direct=direct), Kept()
-    expected = VideoReader(video, index, kept=kept).get_frames([40])
+    index, caches = replace(index, direct=direct), SharedCaches()
+    expected = VideoReader(video, index, caches=caches).get_frames([40])
     with monkeypatch.context() as patched:
         error = OSError(errno.EIO, os.strerror(errno.EIO))
         patched.setattr(os, "pread", mock.Mock(side_effect=error))
         # There is one more try, without a pause before it.
         patched.setattr(disk, "WAITS", (0.0,))
         with pytest.raises(DiskError, match="reading at byte .* failed 2 times: Input/output err"):
-            VideoReader(video, index, kept=kept).get_frames([40])
+            VideoReader(video, index, caches=caches).get_frames([40])
     opening = mock.Mock(wraps=os.open)
     monkeypatch.setattr(os, "open", opening)
-    assert np.array_equal(VideoReader(video, index, kept=kept).get_frames([40]), expected)
+    assert np.array_equal(VideoReader(video, index, caches=caches).get_frames([40]), expected)
     assert [call.args[0] for call in opening.call_args_list] == [str(video)]
 
 
@@ -217,7 +217,7 @@ def without_reorder_depth(extradata: bytes) -> bytes:
     sps, *others = record.sets
     _, height_stop = parse_sps(sps).height_at
     # Three flags follow the height if a video is progressive and not cropped (clause 7.3.2.1.1).
-    bits = Bits(sps).text[: height_stop + 3]
+    bits = Bits(sps).digits[: height_stop + 3]
     # The first bit says that no VUI follows, the second one ends the set.
     return replace(record, sets=[escaped(bits + "01"), *others]).packed()
 

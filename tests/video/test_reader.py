@@ -11,7 +11,7 @@ import pytest
 from epic100.clips.transforms import DecordReader
 from epic100.video.ffmpeg import packet_of
 from epic100.video.index import build_index
-from epic100.video.kept import Kept
+from epic100.video.kept import SharedCaches
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
@@ -37,19 +37,21 @@ def every_kind(sound, lab):
 
 
 def test_frames_in_any_order_are_those_of_a_full_decode(every_kind):
-    kept, rng = Kept(), np.random.default_rng(0)
+    caches, rng = SharedCaches(), np.random.default_rng(0)
     for name, path in every_kind.items():
         index = build_index(path)
-        # A block of Matroska has a header of its own.
+        # A packet of Matroska is in a block with a header of its own, so it cannot be read directly
+        # from the file by its offset.
         assert index.direct == (name != "matroska")
         pictures = decoded(path)
         assert index.pts.tolist() == sorted(pictures), name
         full = np.stack([pictures[pts] for pts in index.pts.tolist()])
         for each_index in (index, replace(index, direct=False)):
-            reader = VideoReader(path, each_index, kept)
+            reader = VideoReader(path, each_index, caches)
             assert np.array_equal(reader.get_frames([0, len(full) - 1]), full[[0, -1]])
+            # Clips of many and of few frames take turns: the reader must not depend on what it has
+            # read before. With 40 random frames, some come more than once.
             for count in (1, 13, 5, 2, 40, 1, 1):
-                # Some frames come more than once.
                 frames = rng.integers(0, len(full), count)
                 assert np.array_equal(reader.get_frames(frames), full[frames]), name
             reader.close()

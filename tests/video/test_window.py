@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from epic100.video.kept import Kept
+from epic100.video.kept import SharedCaches
 from epic100.video.reader import VideoReader
 from epic100.video.window import PictureConverter, Window
 
@@ -89,7 +89,7 @@ def test_windows_of_other_pixel_formats_show_their_place(pixels):
     ["b_frames", "cavlc", "odd_size", "444", "10_bit", "lossless", "quicktime", "interlaced"],
 )
 def test_windows_from_a_reader_have_the_pixels_of_the_whole_frames(name, sound):
-    reader = VideoReader(sound[name], kept=Kept())
+    reader = VideoReader(sound[name], caches=SharedCaches())
     frames = [1, reader.frames - 2, reader.frames // 2]
     whole = reader.get_frames(frames)
     height, width = reader.size

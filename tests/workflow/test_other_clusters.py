@@ -61,7 +61,7 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
 
 
 def test_a_scheduler_answers_four_questions_and_none_is_one():
-    assert set(scheduler.known()) == {"none", "slurm"}
+    assert set(scheduler.known_schedulers()) == {"none", "slurm"}
     none = Scheduler()
     none.cancel([ClusterJob("scan", "7", "a/b", "R", pending=False, elapsed="0", user="me")])
     assert none.jobs() == [] and none.granted({}) == scheduler.Grant()

@@ -33,11 +33,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary file is new, empty and has a random name. A predictable name would be unsafe in a
     folder that others can write to: they could place a link there and redirect the output. The
-    suffix is kept, because writers (PyAV, torch) choose the format by it. The file is synced to
-    disk before the rename, and the folder is synced before this returns. After a power cut, either
-    the old file or the new one is there. Files left behind by a killed process for the same `path`
-    are removed. If a later job is at work for the same files, this one replaces no file
-    (`require_newest`).
+    suffix is kept, because writers (PyAV, torch) choose the format by it.
+
+    The file is synced to disk before the rename, and the folder is synced before this returns.
+    After a power cut, either the old file or the new one is there.
+
+    Files left behind by a killed process for the same `path` are removed. If a later job is at work
+    for the same files, this one replaces no file (`require_newest`).
 
     Args:
         path: The final path. Missing parent folders are created.

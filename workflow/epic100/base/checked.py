@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from pydantic import (
@@ -52,7 +52,7 @@ def opened_arrays(
 
     Args:
         path: The file.
-        form: The text that the array `format` of the file must hold.
+        form: The text that the array `format` of the file must hold, which names its version.
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
 
@@ -153,17 +153,18 @@ class Array:
 
         def checked_value(value: Any, info: ValidationInfo) -> Any:
             """Check the value and return it; the context is the `lengths` of `conforming`."""
-            self.check(value, info.context)
+            self.check(value, cast(dict[str, int], info.context))
             return value
 
         return with_info_after_validator_function(checked_value, handler(annotated_type))
 
-    def check(self, value: Any, lengths: Any) -> None:
+    def check(self, value: Any, lengths: dict[str, int]) -> None:
         """Raise ValueError if `value` does not meet the requirements.
 
         Args:
             value: An array, a tensor or nested lists.
-            lengths: Lengths of axes by word, from the fields before. New axes are added.
+            lengths: The length of each named axis in the fields that were checked before. Axes that
+                come here for the first time are added.
         """
         axes = self.shape.split()
         try:
@@ -191,8 +192,9 @@ class Array:
         return np.isfinite(values) & (values >= self.least) & (values <= self.most)
 
 
-def _require_same_length(lengths: Any, axis: str, length: int) -> None:
+def _require_same_length(lengths: dict[str, int], axis: str, length: int) -> None:
     """Raise ValueError if the axis has another length elsewhere; note the length if it is new."""
+    # An axis is a word such as `frames`, or a fixed length such as `2`.
     expected = lengths.setdefault(axis, int(axis) if axis.isdecimal() else length)
     if expected != length:
         raise ValueError(f"{length} {axis}, but {expected} elsewhere in the file")

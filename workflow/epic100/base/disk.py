@@ -34,7 +34,7 @@ OF_THE_FILE = {
     errno.ENXIO,
     errno.EPERM,
 }
-# Bytes that are read at once for a checksum.
+# So many bytes are read at once for a checksum.
 PIECE = 1 << 20
 # The most bytes of a text file.
 LARGEST_TEXT = 64 << 20
@@ -43,7 +43,7 @@ DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 Value = TypeVar("Value")
 
 
-def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> Value:
+def retry_disk(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> Value:
     """Run an action on a file; run it again after a pause if the disk fails.
 
     Args:
@@ -133,6 +133,7 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
             if failure.errno == errno.EISDIR:
                 remedy = "expected a file"
             raise DiskError(f"{path}: cannot be read: {failure.strerror}; {remedy}") from error
+        # A failed read that has been tried again is a DiskError, with a message of its own.
         if failure is not error:
             raise failure from error
         raise
@@ -158,10 +159,10 @@ class WatchedFile(io.RawIOBase):
         self.name = str(path)
         self.failure: OSError | DiskError | None = None
         self._position, self.descriptor = 0, -1
-        # Such a name would break the message of an error.
+        # A name with a line break would split the message of an error in two lines.
         if CONTROL.search(self.name):
             raise BrokenFile(f"{shown(path)}: has a line break or a control character; rename it")
-        insist(path, "opening", self._open)
+        retry_disk(path, "opening", self._open)
 
     def readable(self) -> bool:
         """Return True: the file is open for reading."""
@@ -182,7 +183,7 @@ class WatchedFile(io.RawIOBase):
         """Read at most `count` bytes from `position`, without moving the current position."""
         doing = f"reading at byte {position}"
         try:
-            return insist(self.name, doing, lambda: self._read(position, count))
+            return retry_disk(self.name, doing, lambda: self._read(position, count))
         except (OSError, DiskError) as error:
             self.failure = error
             raise
@@ -240,7 +241,8 @@ class HashedFile(WatchedFile):
     def __init__(self, path: str | os.PathLike):
         """Open the file, and begin its md5 at the first byte."""
         super().__init__(path)
-        self._md5, self._hashed = hashlib.md5(usedforsecurity=False), 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._hashed = 0  # So many bytes from the start of the file are in the md5.
 
     def read_at(self, position: int, count: int) -> bytes:
         """Read at most `count` bytes from `position`, without moving the current position."""
@@ -265,9 +267,9 @@ class HashedFile(WatchedFile):
 class Checksum:
     """A checksum of a file, which tables write as `md5:...`, `sha256:...` or `git:...`.
 
-    `git` is the id of a git blob.
-
-    `kind` is a key of `DIGITS`, `value` is lower-case hex.
+    Attributes:
+        kind: A key of `DIGITS`. `git` is the id of a git blob.
+        value: The checksum in lower-case hex.
     """
 
     kind: str
@@ -312,6 +314,6 @@ def digest(path: str | os.PathLike, kind: str) -> Checksum:
     hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
     with reading(path) as file:
         if kind == "git":
-            hasher.update(b"blob %d\0" % file.raw.size)
+            hasher.update(b"blob %d\0" % file.raw.size)  # `raw` is the WatchedFile.
         hashlib.file_digest(file, lambda: hasher)
     return Checksum(kind, hasher.hexdigest())

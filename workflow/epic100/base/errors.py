@@ -11,14 +11,18 @@ class EpicError(ValueError):
 
     The message may repeat text of a file, so it is made safe for a terminal, and cut.
 
-    Message and class survive pickling. They also survive torch's data loader, which builds an error
-    of the same class from the full traceback text of a worker.
+    Message and class survive pickling, and torch's data loader.
     """
 
     def __init__(self, message: object) -> None:
-        """Keep the message, which may be the traceback text of a worker."""
-        # In a worker's traceback text, the message stands after the class. Any other text has no
-        # such prefix and is taken whole.
+        """Store the message as one that is safe to print, and cut it if it is very long.
+
+        Args:
+            message: The message. If a worker of torch's data loader has raised the error, the data
+                loader raises it again with the worker's whole traceback as its message.
+        """
+        # In a worker's traceback, the message stands after the name of the class. Any other text
+        # has no such prefix and is taken whole.
         class_prefix = f"\n{type(self).__module__}.{type(self).__qualname__}: "
         text = str(message).rpartition(class_prefix)[2].strip()
         super().__init__(printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."))

@@ -85,44 +85,46 @@ def keep_private() -> None:
     """
     os.environ["MPLBACKEND"] = "agg"
     folder = Path(tempfile.gettempdir(), f"epic100-{os.getuid()}")
-    # An earlier process of this user may have made it. The next lines find one of another user.
+    # An earlier process of this user may have made the folder already. A folder of another user is
+    # found by the check below.
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    if folder.is_symlink() or not folder.is_dir() or others(folder):
+    if folder.is_symlink() or not folder.is_dir() or other_writers(folder):
         folder = Path(tempfile.mkdtemp(prefix="epic100-"))
     # A folder that the user has chosen stays.
     for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
         os.environ.setdefault(name, str(folder / name.lower()))
 
 
-def look_at_folder(folder: str | os.PathLike) -> str:
-    """Check who else can write to a working folder, and return a warning.
+def warn_of_other_writers(folder: str | os.PathLike) -> str:
+    """Check who else can write to a working folder, and return a warning about them.
 
     Returns:
-        A warning in one line; "" if nobody else can write there.
+        A warning in one line, for the caller to show; "" if nobody else can write there.
 
     Raises:
         EpicError: Another user can write into `.snakemake`, and Snakemake would run files of it.
     """
     refuse_foreign(Path(folder, ".snakemake"))
-    other_users = others(folder)
-    warning = (
+    other_users = other_writers(folder)
+    if not other_users:
+        return ""
+    return (
         f"{folder}: {other_users} can write to this folder, and so replace results and settings; "
         "if that is not meant, `chmod go-w` it, or work in another folder"
     )
-    return warning if other_users else ""
 
 
 def refuse_foreign(path: str | os.PathLike) -> None:
     """Raise EpicError if another user made this path, or every user can write to it."""
-    if os.path.lexists(path) and (other_users := others(path, group=False)):
+    if os.path.lexists(path) and (other_users := other_writers(path, group=False)):
         raise EpicError(
             f"{path}: {other_users} can write it, and what is in it runs; expected a place of "
             "yours: look at it, then move it away, or work in another folder"
         )
 
 
-def others(path: str | os.PathLike, group: bool = True) -> str:
+def other_writers(path: str | os.PathLike, group: bool = True) -> str:
     """Name who besides this user and root can write to a path: `user 1001`, `every user`, or "".
 
     Args:
@@ -161,11 +163,14 @@ def lock(file: int | IO[Any], waits: bool) -> bool:
 
 
 def links(page: str | os.PathLike, files: Mapping[Name, str | os.PathLike]) -> dict[Name, str]:
-    """Return links from a page to the files that exist, relative to the page's folder.
+    """Return links from a page to those of the files that exist, relative to the page's folder.
 
     Args:
         page: The page with the links.
-        files: Files by what they show.
+        files: The files by a name of what each shows.
+
+    Returns:
+        The links by the same names.
     """
     folder = Path(page).parent
     return {

@@ -51,13 +51,15 @@ from epic100.base.torch_file import (
 CACHE = Path(".snakemake/epic100-tensors")
 # The cache has so many results, the newest ones.
 KEPT = 8
-# A file may take SPREAD times its bytes plus SPARE bytes of memory. It may take SECONDS, and one
-# second more for each RATE bytes.
-SPREAD, SPARE = 4, 2**29
+# A file may take MAX_EXPANSION times its bytes plus SPARE_BYTES of memory. The content of a sound
+# file is about as large as the file, and is in memory three times: as it was loaded, as copies, and
+# as the bytes that are written.
+MAX_EXPANSION, SPARE_BYTES = 4, 2**29
+# A file may take SECONDS, and one second more for each RATE bytes.
 SECONDS, RATE = 20.0, 50e6
 # The most levels of lists within lists.
 DEEPEST = 40
-# The most bytes of the structure as text.
+# The most bytes of the structure (lists, dicts and plain values) as text.
 LONGEST = 2**24
 # The name of the structure among the tensors of a result, whose own names are numbers.
 STRUCTURE = "structure"
@@ -122,7 +124,7 @@ def read_foreign(
         try:
             with atomic_path(result) as temporary:
                 limited_call(
-                    _reduce,
+                    _rewrite_as_safetensors,
                     str(path),
                     str(temporary),
                     weights_alone,
@@ -174,14 +176,14 @@ def limited_call(
 def fault_of_building(
     key: str, build: Callable[..., Any], *arguments: Any, file: str | os.PathLike, size: int
 ) -> str:
-    """Try to build a model of others in a process with limits; return the reason if it fails.
+    """Try to build a model from a foreign file in a limited process; return why it fails.
 
     A success is noted in the cache under `key`, so this run does not try again.
 
     Args:
         key: A digest of everything that the result depends on.
         build: Builds the model from the arguments. It calls `limit_memory` itself, once it has
-            imported what it needs. Constructors raise anything for wrong values.
+            imported what it needs.
         *arguments: Its arguments, which are pickled.
         file: The file of the weights, for errors of the machine.
         size: Bytes of the weights.
@@ -196,21 +198,27 @@ def fault_of_building(
         if (folder / key).exists():
             return ""
         try:
-            fault = limited_call(_build_or_say_why_not, build, arguments, file=file, size=size)
+            fault: str = limited_call(_build_or_say_why_not, build, arguments, file=file, size=size)
         except FileError as error:
             fault = f"{error}: larger than its weights, or too slow"
         if not fault:
             (folder / key).touch()
-        return str(fault)
+        return fault
 
 
 def _build_or_say_why_not(
     build: Callable[..., Any], arguments: tuple, progress: Callable[[int], None]
 ) -> str:
-    """Build a model; return the reason if that fails, else "". It runs in the guarded process."""
+    """Build a model; return the reason if that fails, else "". It runs in the guarded process.
+
+    Args:
+        build: Builds the model.
+        arguments: The arguments of `build`.
+        progress: Not used, but `guarded.call` passes it to each function.
+    """
     try:
         build(*arguments)
-    except Exception as error:
+    except Exception as error:  # Constructors raise all kinds of errors for wrong values.
         if lacks_memory(error):
             return "its config asks for a model larger than its weights"
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -218,19 +226,20 @@ def _build_or_say_why_not(
 
 
 def limit_memory(size: int) -> bool:
-    """Limit how much memory this process may allocate, and how large a file it may write.
+    """Limit the memory of this process; return whether the machine's own limit is even lower.
 
-    The process also gets only one thread.
+    The process may allocate only so many bytes more, write no file of more bytes than these, and
+    use only one thread.
 
     Args:
         size: Bytes of the file that is read; the limits grow with it.
 
     Returns:
-        Whether the system's own limit on memory is lower. Then the machine is at fault if the
-        memory does not suffice.
+        Whether the system's own limit on memory is lower than the one that is set here. If so, and
+        if the memory does not suffice, the machine is at fault and not the file.
     """
     torch.set_num_threads(1)  # Each thread would take address space.
-    extra_bytes = SPARE + SPREAD * size
+    extra_bytes = SPARE_BYTES + MAX_EXPANSION * size
     memory_limit = psutil.Process().memory_info().vms + extra_bytes
     _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
     limit_process({resource.RLIMIT_AS: memory_limit, resource.RLIMIT_FSIZE: extra_bytes})
@@ -272,8 +281,16 @@ def _from_json_object(tensors: Mapping[str, torch.Tensor], json_object: dict[str
     return tuple(content) if type_name == "tuple" else dict(content)
 
 
-def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[int], None]) -> None:
+def _rewrite_as_safetensors(
+    source: str, target: str, weights_alone: bool, progress: Callable[[int], None]
+) -> None:
     """Write the content of a tensor file as safetensors. This runs in the guarded process.
+
+    Args:
+        source: The tensor file.
+        target: The file to write, which `atomic_path` has made and locked.
+        weights_alone: As for `read_foreign`.
+        progress: Not used, but `guarded.call` passes it to each function.
 
     Raises:
         FileError: The file is at fault.
@@ -299,8 +316,10 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
             raise DiskError(too_little_memory(source)) from error
         raise FileError("asks for more memory than a file of its size needs") from error
     reducer.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    # `save_file` would put a new file there, without the lock of `atomic_path`. This empties a file
-    # that `content` may map, but `content` is not read any more.
+    # The bytes go into the file that is there already, since `atomic_path` has locked it. The
+    # function `save_file` of safetensors would put a new file without this lock in its place. The
+    # write first empties the file, whose bytes `content` may map (`_load_foreign` puts its copy
+    # there). This does no harm: `content` is not read again, since the reducer has its own tensors.
     try:
         Path(target).write_bytes(safetensors.torch.save(reducer.tensors))
     except OSError as error:
@@ -325,7 +344,8 @@ def _load_foreign(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
         # A seek to the end returns the size of the file.
-        if sum(member.file_size for member in old.infolist()) > SPREAD * file.seek(0, os.SEEK_END):
+        unpacked = sum(member.file_size for member in old.infolist())
+        if unpacked > MAX_EXPANSION * file.seek(0, os.SEEK_END):
             raise Fault("a zip whose members are much larger than it is")
         for member in old.infolist():
             new.writestr(member.filename, old.read(member))
@@ -369,18 +389,20 @@ class _Placeholder:
 class _Reducer:
     """Reduce the content of a file to tensors by name, and a structure that JSON can hold.
 
-    Args:
-        size: Bytes of the file. The content can have no more values than that.
-        drop_objects: Put None in place of objects that are neither tensors nor plain values.
-
     Attributes:
         tensors: Copies of all tensors, which own their values. The names are numbers.
     """
 
     def __init__(self, size: int, drop_objects: bool) -> None:
-        """Allow as many values and bytes as a file of this size may hold."""
+        """Allow as many values and bytes as a file of this size may hold.
+
+        Args:
+            size: Bytes of the file. A value takes at least one of them.
+            drop_objects: Put None in place of objects that are neither tensors nor plain values,
+                instead of refusing the file.
+        """
         self._values_left = size
-        self._bytes_left = SPREAD * size
+        self._bytes_left = MAX_EXPANSION * size
         self._drop_objects = drop_objects
         self.tensors: dict[str, torch.Tensor] = {}
 

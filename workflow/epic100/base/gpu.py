@@ -39,22 +39,23 @@ class Gpus:
     Attributes:
         visible: Number of GPUs that torch sees.
         granted: Evidence that the job was granted a GPU, as text for messages, or None.
-        nodes: Whether the machine has device files of GPUs.
+        has_device_files: Whether the machine has device files of GPUs.
         why_not: A function that returns torch's reason why it cannot compute on the first GPU, or
             None. It starts CUDA, so it is called only when the answer matters.
     """
 
     visible: int
     granted: str | None = None
-    nodes: bool = False
+    has_device_files: bool = False
     why_not: Callable[[], str | None] = unusable
 
 
-def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -> Gpus:
+def look_for_gpus(requested: int = 0, environment: Mapping[str, str] = os.environ) -> Gpus:
     """Find the GPUs of this process.
 
     Args:
-        asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a cluster's job.
+        requested: Number of GPUs that the rule requests (its resource `gpu`). It counts in a
+            cluster's job.
         environment: Environment variables.
     """
     grant = here(environment).granted(environment)
@@ -62,12 +63,12 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     device_list = environment.get(variable, "").strip()
     first_device, _, _ = device_list.partition(",")
     granted = grant.gpus or (f"{variable} is {device_list}" if first_device not in NONE else None)
-    if granted is None and asked and grant.job:
-        granted = f"the rule's resource `gpu` is {asked} in job {grant.job}"
+    if granted is None and requested and grant.job:
+        granted = f"the rule's resource `gpu` is {requested} in job {grant.job}"
     return Gpus(
         visible=torch.cuda.device_count(),
         granted=granted,
-        nodes=any(Path("/dev").glob("nvidia[0-9]*")),
+        has_device_files=any(Path("/dev").glob("nvidia[0-9]*")),
         # A second call returns the first answer, so that CUDA is started once.
         why_not=functools.cache(unusable),
     )
@@ -100,7 +101,7 @@ def gpus_to_use(section: str, device: str, gpus: int | None, available: Gpus) ->
     if why_not:
         torch_finding += f" and cannot use one ({why_not})"
     if reason_for_gpu is None:
-        if available.visible or available.nodes:
+        if available.visible or available.has_device_files:
             log.warning(
                 f"{section}: this machine has a GPU, but {torch_finding}: on the CPU instead"
             )

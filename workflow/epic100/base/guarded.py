@@ -152,10 +152,16 @@ def _wait_for_report(
     """Collect the messages of a call until its process has ended, and raise if it is overdue.
 
     Returns:
-        The messages as one dict, such as {"pid": 71, "frames": 64, "value": [1, 2], "code": 0}:
-        `pid` of the fork; `frames` done; `last`, whether the limit on the whole time ends it next;
-        `value`, the result, or `fault`, a text, and `fault_of`, a word for whose fault it is;
-        `code`, the exit code of the fork, or of a server that has ended.
+        The messages as one dict, such as {"pid": 71, "frames": 64, "value": [1, 2], "code": 0}. A
+        key is missing if its message did not come:
+
+        `pid`       The id of the fork, once it has started.
+        `frames`    The number of frames done.
+        `last`      Whether the limit on the whole time ends the fork next, not that on stalling.
+        `value`     The result of the function.
+        `fault`     A text in place of a result.
+        `fault_of`  "file", "disk", "memory" or "us": whose fault it is.
+        `code`      The exit code of the fork, or of a server that has ended.
     """
     report: dict[str, Any] = {}
     buffer = bytearray()
@@ -213,15 +219,15 @@ def _raise_if_overdue(
     stalled = silent > PATIENCE * limits.stall_seconds
     if not stalled and passed <= PATIENCE * seconds:
         return
-    asleep = 0
+    asleep_count = 0
     # A process that hangs may still wake for a moment, again and again, so one look is not enough.
     for _ in range(LOOKS):
         states, computed = thread_states(report["pid"])
-        asleep += states == {psutil.STATUS_SLEEPING}
+        asleep_count += states == {psutil.STATUS_SLEEPING}
         time.sleep(POLL_SECONDS / LOOKS)
     # A process that sleeps most of the time could compute but hangs on the file. Any other one
     # wants to compute, and only gets no core, memory or disk.
-    if 2 * asleep > LOOKS:
+    if 2 * asleep_count > LOOKS:
         raise FileError(_too_long(limits, seconds, is_total=not stalled))
     raise ProcessError(
         f"its process had {computed:.0f} s of the last {passed:.0f} s to work: the cores, the "
@@ -243,6 +249,8 @@ def _outcome(report: dict[str, Any], limits: Limits, seconds: float) -> Any:
         limits: Limits on stalling and memory, for messages.
         seconds: Limit on the seconds of computing in all, for messages.
     """
+    # The surest sign comes first: a result, then what the process itself has sent. The exit code is
+    # asked last. A signal from outside may also come before the process has sent its `pid`.
     code = report["code"]
     # The message of an error is one line.
     fault = " ".join(report.get("fault", "").split())
@@ -443,11 +451,12 @@ def _make_call(
         nonlocal frames_so_far
         if frames > frames_so_far:
             frames_so_far = int(frames)
-            end = time.process_time() + stall_seconds
+            cpu_deadline = time.process_time() + stall_seconds
             # The limit is in whole seconds of CPU time since the process began, so it is moved on
             # at each progress and rounded up.
-            limit_process({resource.RLIMIT_CPU: int(min(end, total_seconds)) + 1})
-            _send(answers, frames=frames_so_far, last=end > total_seconds)
+            limit_process({resource.RLIMIT_CPU: int(min(cpu_deadline, total_seconds)) + 1})
+            # The caller learns which limit ends the process if it makes no further progress.
+            _send(answers, frames=frames_so_far, last=cpu_deadline > total_seconds)
 
     limit_process({resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib * 2**20 or sys.maxsize})
     _send(answers, pid=os.getpid())

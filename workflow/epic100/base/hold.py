@@ -33,7 +33,7 @@ from epic100.base.atomic import FENCE, require_newest, write_text
 from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import process_space
-from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, known
+from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, here, known_schedulers
 
 RECORD = Path(".snakemake/epic100-run.json")
 LOCKS = Path(".snakemake/locks")
@@ -64,11 +64,13 @@ class Run:
         token: A random text that no other run has.
         host: The machine on which Snakemake runs.
         pid: Snakemake's process id there.
-        space: An id of the boot and the namespace to which this process id belongs.
+        space: An id of the boot and the namespace to which this process id belongs
+            (`process_space`).
         user: The user who started the run.
         job: The cluster job in which Snakemake itself runs, as `id@cluster`, or "".
         scheduler: The name of the scheduler to which the run may have submitted jobs, or "".
-        facts: Values by which this scheduler finds the jobs of the run.
+        facts: Values by which this scheduler finds the jobs of the run, such as their common name;
+            arguments of the scheduler's class.
     """
 
     token: str
@@ -100,7 +102,8 @@ class Run:
     def is_gone(self) -> bool:
         """Whether the run is known to have ended; False if this machine cannot tell."""
         if self.host != socket.gethostname():
-            # A cluster may queue a job again. If this process is that job, the other one is gone.
+            # A cluster may queue a job again under the same id. If this process runs in that job,
+            # the run before has ended.
             return bool(self.job) and self.job == here().granted().job
         boot, namespace = process_space().split()
         run_boot, run_namespace = self.space.split()
@@ -164,17 +167,19 @@ class Hold:
         """
         this_run = Run.this()
         # Several runs may try to take over at once. Only one of them creates the record. The others
-        # read that record in the next turn.
+        # read that record in the next iteration.
         while not self._claim(this_run):
             other = read_run(self.folder)
             if other is not None:
-                if self._settle_jobs_of(other, adopt, cancels):
+                any_adopted = self._settle_jobs_of(other, adopt, cancels)
+                if any_adopted:
                     # The adopted jobs are this run's own from now on, so its record says how to
                     # find them.
                     this_run = replace(this_run, scheduler=other.scheduler, facts=other.facts)
                 self._remove_record_of(other)
         self.run = this_run
-        # From now on, this process and those it starts write no file if another run takes over.
+        # Writers compare the token in this environment variable with that in the record. So this
+        # process, and those it starts, write no file once another run has taken over.
         os.environ[FENCE] = f"{(self.folder / RECORD).absolute()}={this_run.token}"
         atexit.register(self.release)
         self._heartbeat.start()
@@ -188,32 +193,35 @@ class Hold:
                 for lock in (self.folder / LOCKS).glob("*.lock"):
                     lock.unlink(missing_ok=True)
 
-    def submits(self, scheduler: Scheduler, stop: Callable[[], None]) -> None:
+    def record_scheduler(self, scheduler: Scheduler, stop: Callable[[], None]) -> None:
         """Write into the record to which scheduler this run submits, before the first job.
+
+        From then on, signals are handled so that the run can end while a submission waits.
 
         Args:
             scheduler: The scheduler; it finds the jobs of this run.
             stop: Called first on Ctrl-C. Without it, the executor would wait for a submission that
                 is itself waiting.
         """
-        assert self.run is not None, "held"
+        assert self.run is not None, "`take` comes before the first job"
         self.scheduler = scheduler
         self.run = replace(self.run, scheduler=scheduler.name, facts=scheduler.facts)
         write_text(self.folder / RECORD, json.dumps(asdict(self.run)))
         _do_first(signal.SIGINT, stop)
-        # Nothing is done first on SIGTERM, but its old handler runs in a thread from now on.
+        # Nothing is to be done first on SIGTERM. This call only makes Snakemake's handler of it run
+        # in a thread from now on, where it may wait for a lock that the main thread holds.
         _do_first(signal.SIGTERM, lambda: None)
 
-    def ends_jobs(self) -> None:
+    def forward_signals(self) -> None:
         """Make a signal that only this process gets end its jobs too, so that a training saves.
 
         A terminal's Ctrl-C reaches the jobs as well. So this process first gives them some seconds
         to end by themselves.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
             timer = threading.Timer(GRACE_SECONDS, _end_children)
             timer.daemon = True
-            _do_first(number, timer.start)
+            _do_first(signal_number, timer.start)
 
     def end(self) -> None:
         """Cancel the jobs that the executor missed, and wait until all jobs of the run have ended.
@@ -224,7 +232,7 @@ class Hold:
         if self.run is None or not self.run.scheduler:
             return
         try:
-            # If another run has taken over, the jobs are its own.
+            # This raises an error if another run has taken over. Then the jobs are its own.
             require_newest()
             if jobs := self.scheduler.jobs():
                 for job in jobs:
@@ -308,15 +316,16 @@ class Hold:
         if not run.scheduler:
             self.show("The last run here was killed; this one goes on from what it finished.")
             return False
-        if run.scheduler not in known():
+        if run.scheduler not in known_schedulers():
             raise EpicError(
-                f"{self.folder / RECORD}: jobs on {run.scheduler}; expected "
-                f"one of {', '.join(known())}; run with the version of the workflow that began it"
+                f"{self.folder / RECORD}: jobs on {run.scheduler}; expected one of "
+                f"{', '.join(known_schedulers())}; run with the version of the workflow that began "
+                "it"
             )
         # The queue may not show the last job of the run yet.
         while (seconds_left := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
             time.sleep(min(seconds_left, 1.0))
-        scheduler = known()[run.scheduler](**run.facts)
+        scheduler = known_schedulers()[run.scheduler](**run.facts)
         jobs = self._ask(run, scheduler)
         not_adopted = list(jobs) if cancels else list(adopt(scheduler, jobs))
         heading = f"The last run here ({run}) was cut short. These of its jobs"
@@ -383,17 +392,17 @@ class Hold:
             time.sleep(min(LOOK_SECONDS, max(deadline - time.monotonic(), 0.1)))
 
 
-def _do_first(number: int, action: Callable[[], None]) -> None:
+def _do_first(signal_number: int, action: Callable[[], None]) -> None:
     """Set a handler for a signal that first runs `action`, then the handler that was there.
 
-    Snakemake's own handler of SIGTERM waits for a lock, for ever if the interrupted thread holds it
-    (9.27). So that handler runs in a thread of its own.
+    Snakemake's own handler of SIGTERM (Snakemake 9.27) waits for a lock. If the interrupted thread
+    holds that lock, it would wait forever. So that handler runs in a thread of its own.
     """
-    old_handler = signal.getsignal(number)
+    old_handler = signal.getsignal(signal_number)
 
     def handle(number: int, frame: FrameType | None) -> None:
         """Run the action, then the old handler: that of SIGTERM in a thread."""
-        # An action that starts a timer raises this error for a second signal.
+        # A timer cannot be started twice: at a second signal, its start raises RuntimeError.
         with contextlib.suppress(RuntimeError):
             action()
         if callable(old_handler) and number == signal.SIGTERM:
@@ -402,7 +411,7 @@ def _do_first(number: int, action: Callable[[], None]) -> None:
             old_handler(number, frame)
 
     with contextlib.suppress(ValueError):  # Only the main thread can set a handler.
-        signal.signal(number, handle)
+        signal.signal(signal_number, handle)
 
 
 def _end_children() -> None:

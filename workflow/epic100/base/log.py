@@ -217,6 +217,7 @@ class Progress:
             self._bar.update(amount)
             if time.monotonic() - self._reported > PLAIN_SECONDS:
                 self._reported = time.monotonic()
+                # If the bar is on the screen, the line goes to the log file only.
                 log.info(self.line(note), extra=None if self._bar.disable else FILE_ONLY)
 
     def line(self, note: str = "") -> str:

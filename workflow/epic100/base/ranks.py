@@ -169,7 +169,10 @@ def cause_of(errors: Iterable[EpicError]) -> EpicError:
     """Return the error that most likely caused the others, of the errors of several processes."""
 
     def place_as_cause(error: EpicError) -> int:
-        """Return 0 for an error that is no known consequence; the larger, the less likely."""
+        """Rank an error: 0 if it is no known consequence of another one, else 1 or more.
+
+        An error with a larger rank is less likely to be the cause.
+        """
         places = (
             place
             for place, pattern in enumerate(CONSEQUENCE_PATTERNS, start=1)

@@ -142,7 +142,7 @@ class Scheduler:
 
 
 @functools.cache
-def known() -> dict[str, type[Scheduler]]:
+def known_schedulers() -> dict[str, type[Scheduler]]:
     """Return all classes of schedulers by name: this one, and those of other parts of the library.
 
     A part has a scheduler if it is a package with a module `scheduler`, whose `HERE` is the class.
@@ -157,7 +157,7 @@ def known() -> dict[str, type[Scheduler]]:
 
 def here(environment: Mapping[str, str] = os.environ) -> Scheduler:
     """Return the scheduler in whose job a process with these variables runs, or `Scheduler`."""
-    no_scheduler, *others = [scheduler() for scheduler in known().values()]
+    no_scheduler, *others = [scheduler() for scheduler in known_schedulers().values()]
     return next(
         (scheduler for scheduler in others if scheduler.granted(environment) != Grant()),
         no_scheduler,

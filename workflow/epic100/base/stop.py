@@ -53,9 +53,10 @@ _stopping: list[str] = []
 def until_the_last_line() -> Iterator[None]:
     """Handle signals during the last block of a process, so that it ends with its own message.
 
-    Before a training takes signals over (`StopSignals.noting`), the first SIGTERM or SIGUSR1 ends
-    the block with an error. Once a signal came, here or there, later ones are ignored: Snakemake
-    and a cluster send several, and a process that is ending would die without its message.
+    The block is all the work of the process. The first SIGTERM or SIGUSR1 ends it with an error,
+    unless a training in the block handles signals itself (`StopSignals.noting`). Later ones are
+    ignored: Snakemake and a cluster send several, and a process that is ending would die without
+    its message. For the same reason the old handlers are not put back after the block.
 
     Raises:
         Stopped: A signal came.

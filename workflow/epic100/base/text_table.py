@@ -30,7 +30,7 @@ PACKED = {
 }
 # A download may leave another file in a table's place. Its first line begins with one of these, in
 # lower case.
-NO_TABLES = {
+FILE_TYPE_BY_BEGINNING = {
     "<!doctype": "a web page: fetch the file itself (of GitHub, its raw address)",
     "<html": "a web page: fetch the file itself (of GitHub, its raw address)",
     "version https://git-lfs": "a pointer of git-lfs in the file's place: run `git lfs pull`",
@@ -193,12 +193,14 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
     The message names the kind of the file if it is no table.
     """
     if len(header) > MOST_COLUMNS:
+        # The caller adds path and line to this error, as to those of the csv module.
         raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
     missing = [name for name in columns if name not in header]
-    for begin, file_type in NO_TABLES.items():
-        if missing and header and header[0].lstrip().lower().startswith(begin):
-            raise EpicError(f"{path}: is {file_type}; expected {about}")
     if missing:
+        first_text = header[0].lstrip().lower() if header else ""
+        for begin, file_type in FILE_TYPE_BY_BEGINNING.items():
+            if first_text.startswith(begin):
+                raise EpicError(f"{path}: is {file_type}; expected {about}")
         header_text = ", ".join(header)[:1000] or "an empty line"
         if len(header) == 1 and header[0].count(";") > 1:
             header_text = (

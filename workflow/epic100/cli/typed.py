@@ -153,7 +153,7 @@ def _refuse_value(option: str, value: str, is_dry: bool) -> None:
             )
         if site := os.environ.get("EPIC100_SITE"):
             # The profile checks it, too, but Snakemake prints that error below its long usage.
-            for scheduler_class in scheduler.known().values():
+            for scheduler_class in scheduler.known_schedulers().values():
                 scheduler_class.look_up_site(site)
     elif option in ("--directory", "-d") and is_dry and not os.path.isdir(value):
         raise EpicError(

@@ -80,11 +80,14 @@ class Crop:
         return size, (None if shows_all else replace(window, flipped=is_flipped))
 
     def _draw_square_window(self, picture: tuple[int, int], size: int) -> Window:
-        """Draw a square of the scaled picture, in its centre or anywhere, as a window of the file.
+        """Draw a square of the scaled picture, in its centre or anywhere.
 
         Args:
             picture: (height, width) of the file's pictures.
             size: Side of the square in the scaled picture.
+
+        Returns:
+            The square as a window in pixels of the file's pictures, as they are before scaling.
         """
         scaled_height, scaled_width = _draw_size(picture, self.short_side) or picture
         height, width = picture
@@ -97,7 +100,8 @@ class Crop:
         if self.kind == "centre":
             top, left = room_down // 2, room_across // 2
         else:
-            # MMAction2's RandomCrop also draws `top` first, and `randint` excludes the last place.
+            # This repeats MMAction2's RandomCrop, to draw the same crops: it draws `top` first, and
+            # never takes the last place, since `randint` excludes its limit.
             top = int(np.random.randint(room_down)) if room_down else 0
             left = int(np.random.randint(room_across)) if room_across else 0
         file_top, file_height = _in_file(top, size, scaled_height, height)

@@ -335,8 +335,9 @@ class Mover:
 
     def __init__(self, device: torch.device):
         """Make the stream of the transfers, if the device is a GPU."""
-        self.device, self.on_gpu = device, device.type == "cuda"
-        self.stream = torch.cuda.Stream(device) if self.on_gpu else None
+        self.device = device
+        # Other devices than those of CUDA have neither streams nor pinned memory.
+        self.copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch on the device.
@@ -348,13 +349,13 @@ class Mover:
         if self.device.type == "cpu" or not isinstance(clips, TensorsInOne):
             return batch
         labels = torch.stack([sample.gt_label for sample in samples])
-        pinned = labels.pin_memory() if self.on_gpu else labels
-        with torch.cuda.stream(self.stream):  # Without a stream this does nothing.
+        pinned = labels.pin_memory() if self.copy_stream is not None else labels
+        with torch.cuda.stream(self.copy_stream):  # Without a stream this does nothing.
             moved_clips = clips.whole.to(self.device, non_blocking=True)
             moved_labels = pinned.to(self.device, non_blocking=True)
-        if self.stream is not None:
+        if self.copy_stream is not None:
             step_stream = torch.cuda.current_stream(self.device)
-            step_stream.wait_stream(self.stream)
+            step_stream.wait_stream(self.copy_stream)
             for tensor in (moved_clips, moved_labels):
                 # PyTorch may reuse the memory of a tensor after its last use in its own stream. So
                 # it must know that the training step uses the tensor in another stream.

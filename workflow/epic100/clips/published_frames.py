@@ -29,7 +29,7 @@ class PublishedFrames(BaseTransform):
     the segment is replaced by the first or the last one.
 
     Args:
-        rule: A key of `RULES`.
+        rule: A key of `RULES`: the name of the published code whose choice of frames is repeated.
         clip_len: Frames of a clip.
         frame_interval: Pictures from one frame to the next, for `slowfast`.
         num_clips: Clips of a segment, for `slowfast`. The other rules have one.
@@ -47,7 +47,7 @@ class PublishedFrames(BaseTransform):
         num_clips: int = 1,
         target_fps: float = 60.0,
     ):
-        """Store the arguments, if there is such a rule."""
+        """Store the arguments of the rule, which the class describes; refuse an unknown rule."""
         if rule not in RULES:
             raise EpicError(
                 f"PublishedFrames: rule is {rule!r}; expected one of {', '.join(RULES)}"

@@ -25,7 +25,7 @@ from epic100.clips.crop import Crop
 from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import find_index
-from epic100.video.kept import Kept
+from epic100.video.kept import SharedCaches
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 
@@ -110,9 +110,9 @@ class DecordReader:
 
 Reader = VideoReader | DecordReader
 # For each decoder, a function makes a reader of a path, a frame index and the cache of open files.
-READERS: dict[str, Callable[[str, VideoIndex | None, Kept], Reader]] = {
-    "pyav": lambda path, index, kept: VideoReader(path, index, kept=kept),
-    "decord": lambda path, index, kept: DecordReader(path, index),
+READERS: dict[str, Callable[[str, VideoIndex | None, SharedCaches], Reader]] = {
+    "pyav": lambda path, index, caches: VideoReader(path, index, caches=caches),
+    "decord": lambda path, index, caches: DecordReader(path, index),
 }
 
 
@@ -158,16 +158,16 @@ class OpenSegment(BaseTransform):
         """Return the step without readers, since pickle cannot send open files."""
         return {**self.__dict__, "_readers": None}
 
-    def _open(self, path: str, kept: Kept) -> Reader:
+    def _open(self, path: str, caches: SharedCaches) -> Reader:
         """Open a video, with its frame index if there is a folder of indexes.
 
         Args:
             path: The video file.
-            kept: The cache of open files.
+            caches: The cache of open files.
         """
         listed = self.listed.get(path, path)
         index = find_index(self.index_dir, listed) if self.index_dir else None
-        return READERS[self.decoder](path, index, kept)
+        return READERS[self.decoder](path, index, caches)
 
     def transform(self, results: dict) -> dict:
         """Add the reader of the segment's video to `results`.
@@ -180,9 +180,9 @@ class OpenSegment(BaseTransform):
             FrameError: The video cannot be opened.
         """
         if self._readers is None:
-            kept = Kept()
+            caches = SharedCaches()
             # The cache drops the reader that was not used for the longest time.
-            self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, kept))
+            self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, caches))
             _OPEN.add(self._readers)
         # MMAction2's `inference_recognizer` gives only the path of a video. The file name is then
         # the id, and the whole video is one segment.

@@ -63,22 +63,24 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
     return {key: pins[name] for key, name in NAMES.items()}
 
 
-def data_name(csv: str | os.PathLike, pins: str | os.PathLike, name: str | None = None) -> str:
+def data_name(
+    val_csv: str | os.PathLike, checksum_sheet: str | os.PathLike, name: str | None = None
+) -> str:
     """Return the name of the data set, for descriptions of models and results.
 
     Args:
-        csv: The val annotations.
-        pins: The sheet of annotation files, with the official checksum.
+        val_csv: The val annotations.
+        checksum_sheet: The sheet of annotation files, with the official checksum.
         name: The config's `annotations: name:`.
 
     Returns:
-        `name` if it is set; else `EPIC-KITCHENS-100` if the val annotations are the official file,
-        by its checksum, or `OWN_DATA`.
+        `name` if it is set. If not, `EPIC-KITCHENS-100` if the val annotations have the checksum of
+        the official file. If they have another one, `OWN_DATA`.
     """
     if name:
         return name
-    checksum = read_pins(pins)["val"].checksum
-    return DATA_SET if digest(csv, checksum.kind) == checksum else OWN_DATA
+    checksum = read_pins(checksum_sheet)["val"].checksum
+    return DATA_SET if digest(val_csv, checksum.kind) == checksum else OWN_DATA
 
 
 def download_annotations(

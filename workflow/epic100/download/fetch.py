@@ -38,10 +38,13 @@ BUSY = {408, 425, 429}
 
 
 def pause(failures: int) -> float:
-    """Draw the seconds to wait after a number of failures in a row, at least one.
+    """Draw the seconds to wait before the next attempt.
 
     The longest pause doubles with each failure. A random part of it is left out, so that clients
     which failed together do not come back together.
+
+    Args:
+        failures: Number of failures in a row, 1 or more.
     """
     longest_pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
     return longest_pause * random.uniform(0.5, 1.0)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from epic100.base.atomic import open_plain, writing
 from epic100.base.errors import EpicError
-from epic100.base.folders import lock, others
+from epic100.base.folders import lock, other_writers
 
 _BUFFER = 1 << 17  # A killed process loses at most this many bytes.
 
@@ -29,7 +29,12 @@ class Part:
     """
 
     def __init__(self, target: Path, file: BinaryIO):
-        """Wrap the open `.part` file of `target`."""
+        """Wrap the open `.part` file of `target`.
+
+        Args:
+            target: The path of the finished download.
+            file: The `.part` file, open for appending.
+        """
         self.target, self.path, self._file = target, part_path(target), file
         self.write = file.write
 
@@ -78,7 +83,7 @@ def claim(target: Path) -> Iterator[Part]:
         DiskError: The bytes cannot be written to the disk. Those written before are kept.
     """
     path = part_path(target)
-    if os.path.lexists(path) and (other_users := others(path, group=False)):
+    if os.path.lexists(path) and (other_users := other_writers(path, group=False)):
         raise EpicError(
             f"{path}: {other_users} can write it, and so choose bytes of the file; move it away, "
             "and run again: the download begins anew"

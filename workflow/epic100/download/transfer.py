@@ -14,10 +14,10 @@ from urllib.request import getproxies, proxy_bypass
 
 from epic100.base.errors import EpicError
 
-LEAST_RATE = 1024  # A connection that brings fewer bytes per second is dropped.
-MOST_BESIDE = 1 << 20  # Bodies of redirects and errors have at most this many bytes.
+MIN_BYTES_PER_SECOND = 1024  # A connection that brings fewer bytes per second is dropped.
+MAX_DISCARDED_BYTES = 1 << 20  # Bodies of redirects and errors have at most this many bytes.
 # These environment variables may name a file of certificate authorities, as for other programs.
-AUTHORITIES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+CA_BUNDLE_VARIABLES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 # Addresses of these IPv6 networks contain an IPv4 address, with this number of bits after it. The
 # networks are compatible and mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
 IPV4_INSIDE = {"::/96": 0, "::ffff:0:0/96": 0, "64:ff9b::/96": 0, "2002::/16": 80}
@@ -66,7 +66,8 @@ def get(
         take: Called with each piece of the body. None: the transfer ends when the body begins.
         start: The first byte to get. If the file ends there, `take` is not called.
         private_hosts: Hosts whose address may be private.
-        stall_seconds: Whole seconds in which a connection may bring less than `LEAST_RATE`.
+        stall_seconds: Whole seconds in which a connection may bring less than
+            `MIN_BYTES_PER_SECOND`.
         max_gib: The longest body that is accepted; 0: no limit.
         watch: Called at least once a second, as soon as the body has begun, with two numbers: the
             bytes of the whole body (0 if the server did not say), and those received.
@@ -163,9 +164,11 @@ class _Callbacks:
     def progress(self, total: int, received: int, *_: int) -> None:
         """Report the progress to `watch`, once the body has begun.
 
-        Bytes that were received but not given to `piece` are bodies of redirects and errors.
+        libcurl calls this with the bytes to receive and received, and with those to send and sent,
+        which a download does not need. Bytes that were received but not given to `piece` are bodies
+        of redirects and errors.
         """
-        if received - self._taken > MOST_BESIDE:
+        if received - self._taken > MAX_DISCARDED_BYTES:
             raise TransferError("the body of a redirect or of an error does not end")
         if self._taken:
             self.watch(total, received)
@@ -188,10 +191,11 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
 
     scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
     protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
-    named_bundles = (os.environ[name] for name in AUTHORITIES if os.environ.get(name))
+    named_bundles = (os.environ[name] for name in CA_BUNDLE_VARIABLES if os.environ.get(name))
     return {
         pycurl.URL: url,
         pycurl.PROTOCOLS: protocols,
+        # A redirect must not lead from https to http, where the content could be replaced.
         pycurl.REDIR_PROTOCOLS: pycurl.PROTO_HTTPS if scheme == "https" else protocols,
         pycurl.FOLLOWLOCATION: True,
         pycurl.FAILONERROR: True,
@@ -201,10 +205,10 @@ def _options(url: str, start: int, stall_seconds: float, max_gib: float) -> dict
         pycurl.RESUME_FROM_LARGE: start,
         pycurl.MAXFILESIZE_LARGE: int(max_gib * 2**30),
         pycurl.CONNECTTIMEOUT_MS: int(1000 * stall_seconds),
-        pycurl.LOW_SPEED_LIMIT: LEAST_RATE,
+        pycurl.LOW_SPEED_LIMIT: MIN_BYTES_PER_SECOND,
         pycurl.LOW_SPEED_TIME: max(1, int(stall_seconds)),
         pycurl.NOSIGNAL: True,
-        pycurl.NOPROGRESS: False,
+        pycurl.NOPROGRESS: False,  # With False, XFERINFOFUNCTION is called.
     }
 
 

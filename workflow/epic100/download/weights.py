@@ -51,7 +51,7 @@ class StartWeights:
         return "://" in self.source
 
     @property
-    def is_to_come(self) -> bool:
+    def needs_download(self) -> bool:
         """Whether the file must still be downloaded.
 
         Anything that is at the path already stays, even a broken link.
@@ -168,13 +168,13 @@ def fetch_weights(weights: StartWeights) -> None:
         weights.source,
         Path(weights.path),
         checksum,
-        private_hosts=_hosts(weights),
+        private_hosts=_hosts_that_may_be_private(weights),
         seal=lambda part: check_weights(weights, part),
     )
 
 
-def _hosts(weights: StartWeights) -> list[str]:
-    """List the host of the weights, whose address may be private: it is in the config itself."""
+def _hosts_that_may_be_private(weights: StartWeights) -> list[str]:
+    """List the hosts whose address may be private: the one that the config itself names."""
     return [urlsplit(weights.source).hostname or ""]
 
 
@@ -238,7 +238,12 @@ def probe(weights: StartWeights) -> None:
             hand.
     """
     try:
-        get(weights.source, None, private_hosts=_hosts(weights), stall_seconds=PROBE_SECONDS)
+        get(
+            weights.source,
+            None,
+            private_hosts=_hosts_that_may_be_private(weights),
+            stall_seconds=PROBE_SECONDS,
+        )
     except TransferError as error:
         raise EpicError(
             f"{weights.source}: the start weights cannot be fetched here ({error}); fetch the "

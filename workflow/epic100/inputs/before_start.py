@@ -93,7 +93,7 @@ class Asked:
     def fault(self) -> str:
         """What is wrong with the file of the start weights; "" if nothing is or it is to come."""
         weights = self.weights
-        return fault_of(weights) if weights and not weights.is_to_come else ""
+        return fault_of(weights) if weights and not weights.needs_download else ""
 
     def digest(self) -> str:
         """Compute a digest of these values and of the files that decide the result of the check.

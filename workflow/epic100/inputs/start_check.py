@@ -153,7 +153,7 @@ def _try(
     """Try a training and a prediction on lists of a few segments, and add rows to the table."""
     modules = use_modules(config.modules.model_dump())
     weights = asked.weights
-    to_fetch = weights.source if weights and weights.is_to_come else ""
+    to_fetch = weights.source if weights and weights.needs_download else ""
     start_file = weights.path if weights and not to_fetch else None
     settings = config.train.begun_with(asked.recipe, start_file)
     if asked.remote:

@@ -50,10 +50,10 @@ def zero_block(path: Path, start_fraction: float, size: int) -> None:
         size: Length of the block in bytes.
     """
     start, stop = coded_data(path)
-    first = start + int((stop - start) * start_fraction)
-    last = min(first + size, stop)
+    block_start = start + int((stop - start) * start_fraction)
+    block_stop = min(block_start + size, stop)
     data = path.read_bytes()
-    path.write_bytes(data[:first] + bytes(last - first) + data[last:])
+    path.write_bytes(data[:block_start] + bytes(block_stop - block_start) + data[block_stop:])
 
 
 def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = (0.0, 1.0)) -> None:

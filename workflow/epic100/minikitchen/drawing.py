@@ -189,20 +189,21 @@ def render(
 
 
 def _background(
-    width: int, height: int, unit: int, rng: np.random.Generator, look: Look | None
+    width: int, height: int, picture_height: int, rng: np.random.Generator, look: Look | None
 ) -> np.ndarray:
     """Draw a dull, smooth texture, a sum of random waves, as uint8 [height, width, 3].
 
     It is so dark that no pixel exceeds 255 with the noise.
 
     Args:
-        width: Width in pixels.
-        height: Height in pixels.
-        unit: Height of a picture in pixels.
+        width: Width of the texture in pixels.
+        height: Height of the texture in pixels.
+        picture_height: Height in pixels of the pictures that show a part of the texture. The waves
+            are in this unit.
         rng: Source of the random values.
         look: Colour and contrast; None draws a random colour.
     """
-    y, x = np.mgrid[:height, :width][..., None] / unit
+    y, x = np.mgrid[:height, :width][..., None] / picture_height
     directions = rng.uniform(0, 2 * math.pi, 8)
     waves = 2 * math.pi * rng.uniform(0.6, 5.0, 8)
     phases = rng.uniform(0, 2 * math.pi, 8)
@@ -219,15 +220,17 @@ def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
     height, width, _ = picture.shape
     centre_x, centre_y = sprite.centre
     dx, dy, scale = sprite.place(seconds)
-    # The centre of the sprite, from the top left corner, in picture heights.
+    # The centre of the sprite and its radius are in picture heights, from the top left corner on.
     x = width / height / 2 + centre_x + dx
     y = 0.5 + centre_y + dy
     radius = sprite.radius * scale
+    # The sprite is painted in a square that reaches REACH radii from its centre.
     left, right = (_pixel((x + side * REACH * radius) * height, width) for side in (-1, 1))
     top, bottom = (_pixel((y + side * REACH * radius) * height, height) for side in (-1, 1))
     # `u` and `v` are the coordinates of the pixels from the centre of the sprite, in its radii.
     u = ((np.arange(left, right, dtype=np.float32) + 0.5) / height - x)[None, :] / radius
     v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / height - y)[:, None] / radius
+    # The depth is the distance of a pixel inside the outline, in radii; negative outside.
     depth = SHAPES[sprite.action.noun](u, v)
     # A pixel on the outline is covered by the sprite in part, so that edges are smooth.
     cover = np.clip(depth * radius * height + 0.5, 0, 1)[..., None]

@@ -19,7 +19,7 @@ from epic100.video.sheet import Video
 VERBS = {0: "take", 1: "put", 3: "open", 4: "close"}
 NOUNS = {1: "spoon", 2: "plate", 4: "knife", 5: "pan", 6: "lid", 7: "bowl"}
 # These pairs of verb and noun are not in train, but their verbs and nouns are.
-BEYOND = ((0, 7), (1, 1), (3, 4), (4, 2))
+UNSEEN_PAIRS = ((0, 7), (1, 1), (3, 4), (4, 2))
 # These are the pairs of train, the most frequent first.
 PAIRS = (
     (0, 1),
@@ -44,9 +44,9 @@ PAIRS = (
     (4, 4),
 )
 # Each pair is this many times as frequent as the pair before it.
-TAIL = 0.8
-# This share of the segments of val and test has a pair of `BEYOND`.
-SHARE_BEYOND = 0.1
+FREQUENCY_RATIO = 0.8
+# This share of the segments of val and test has a pair of `UNSEEN_PAIRS`.
+UNSEEN_SHARE = 0.1
 # The logarithm of the 9,668 val segments' lengths in seconds has this mean and this spread. Drawn
 # lengths outside the limits are set to them.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
@@ -69,7 +69,7 @@ TINTS = ((70, 95, 130), (135, 105, 75), (85, 125, 85), (120, 85, 120), (100, 100
 def schedule(video: Video, seed: int) -> list[Action]:
     """Draw the segments of a video in order of time; they depend only on the row and the seed."""
     rng = chance(seed, video.video_id, "hard schedule")
-    frequencies = TAIL ** np.arange(len(PAIRS))
+    frequencies = FREQUENCY_RATIO ** np.arange(len(PAIRS))
     actions: list[Action] = []
     start = round(float(rng.uniform(0.1, 0.5)), 2)
     while True:
@@ -78,8 +78,8 @@ def schedule(video: Video, seed: int) -> list[Action]:
         if stop > video.duration - MARGIN:
             return actions
         pair = PAIRS[rng.choice(len(PAIRS), p=frequencies / frequencies.sum())]
-        if video.split != "train" and rng.uniform() < SHARE_BEYOND:
-            pair = BEYOND[rng.choice(len(BEYOND))]
+        if video.split != "train" and rng.uniform() < UNSEEN_SHARE:
+            pair = UNSEEN_PAIRS[rng.choice(len(UNSEEN_PAIRS))]
         actions.append(Action(f"{video.video_id}_{len(actions)}", start, stop, *pair))
         start = round(stop + float(rng.uniform(0.1, 0.4)), 2)
 

@@ -27,7 +27,7 @@ from epic100.proxy.encoder import copy_video, same_clock
 from epic100.settings import ProxySettings, ScanLimits, Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
-from epic100.video.jobs import complete, keep, kept
+from epic100.video.jobs import complete, read_stored_result, store_result
 from epic100.video.scan_table import ScanRow, outside, read_scan_table
 from epic100.video.sheet import Video
 
@@ -207,23 +207,26 @@ class _Job:
         """The path of the notes, a file beside the copy."""
         return self.copy.with_suffix(".npz")
 
-    def known(self) -> Result | None:
+    def settled_result(self) -> Result | None:
         """Return the result if nothing is left to do: the copy is up to date, or cannot be made.
+
+        A copy that is worse than the original is replaced by a link to the original here.
 
         Returns:
             None if the copy is missing, not whole, or made from something else.
         """
         if not self.scan_row.readable:
             return ProxyRow(self.video.video_id, State.NONE, reason=self.scan_row.reason), None
-        notes, copy_index = kept(self.notes_path)
+        notes, copy_index = read_stored_result(self.notes_path)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
         # The file's time is not compared, because a copy that was touched is still valid.
         if copy_index is None or (notes["key"], notes["bytes"]) != (self.key, size):
             return None
         if not same_clock(self.index, copy_index):
             return None
-        # A frame of the copy is grey if it could not be decoded. If the scan could decode it, the
-        # copy is worse than the original, which is linked instead.
+        # The notes list the stand-ins: frames of the copy that are grey, since the original gave no
+        # picture. If the scan could decode such a frame, the copy is worse than the original, which
+        # is linked instead.
         is_undamaged = outside(self.scan_row.damaged, self.index.frames)
         if grey_count := np.count_nonzero(is_undamaged[notes["stand_ins"]]):
             reason = f"{grey_count} frames that the scan calls sound do not decode"
@@ -261,10 +264,10 @@ class _Job:
         except FileError as error:
             # Another run at the same time may have made the copy meanwhile. A link in its place
             # would take it away.
-            return self.known() or (self._link_original(str(error)), self.index)
+            return self.settled_result() or (self._link_original(str(error)), self.index)
         notes = output["notes"] | {"key": self.key, "bytes": self.copy.stat().st_size}
-        keep(self.notes_path, notes, copy_index)
-        if (result := self.known()) is None:
+        store_result(self.notes_path, notes, copy_index)
+        if (result := self.settled_result()) is None:
             raise ProcessError("the encoder left no copy")
         return result
 
@@ -273,6 +276,7 @@ class _Job:
         with atomic_path(self.copy) as temporary:
             temporary.unlink()  # A link can only be made if no file has its name.
             temporary.symlink_to(self.source.resolve())
+        # The notes describe a copy, and there is none now.
         self.notes_path.unlink(missing_ok=True)
         return ProxyRow(
             self.video.video_id,

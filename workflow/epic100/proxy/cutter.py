@@ -20,7 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.guarded import FileError
-from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy, numbered, open_output
+from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy, numbered_frames, open_output
 from epic100.settings import ClipSettings
 from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened
@@ -28,6 +28,9 @@ from epic100.video.index import FrameError, VideoIndex
 
 # Increase this number when clips change, so that old ones are made again.
 VERSION = 2
+
+# The generator `_write_clip` of a clip, which takes its pictures one by one through `send`.
+ClipWriter = Generator[None, av.VideoFrame | None, None]
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,14 @@ def cut_clips(
         For each clip without a file, the reason by `target`: a frame does not decode.
 
     Raises:
-        FileError: The packets of the file are not those of `index`; no clip is left.
+        FileError: The packets of the file are not those of `index`. All clips are removed then.
         DiskError: The disk fails.
         av.error.FFmpegError: The file cannot be read to its end.
     """
     failed = dict[str, str]()
-    running = dict[Clip, Generator[None, av.VideoFrame | None, None]]()
+    # It has the writers of the clips that have begun and not ended. `_send_picture` removes a clip
+    # that is complete or fails, and adds one that fails to `failed`.
+    writers = dict[Clip, ClipWriter]()
     # The list is in reverse order, so that `pop` takes the next clip to begin.
     waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
     with contextlib.ExitStack() as stack:
@@ -99,21 +104,21 @@ def cut_clips(
         scaler = VideoReformatter()
         size = settings.size(original.width, original.height)
         try:
-            for number, frame in numbered(
+            for number, frame in numbered_frames(
                 container, stream, index, stop=max(clip.stop for clip in clips)
             ):
                 while waiting and waiting[-1].start == number:
                     clip = waiting.pop()
-                    writer = _clip_writer(clip, original, size, index, settings)
+                    writer = _write_clip(clip, original, size, index, settings)
                     stack.callback(writer.close)  # After an error, this removes its half file.
                     next(writer)  # This opens the file and runs to the first `yield`.
-                    running[clip] = writer
+                    writers[clip] = writer
                 picture = None
-                if running and frame is not None:
+                if writers and frame is not None:
                     picture = scaler.reformat(
                         frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                     )
-                _send_picture(running, picture, failed)
+                _send_picture(writers, picture, failed)
                 if number % PROGRESS_EVERY == 0:
                     progress(number)
         except FileError:
@@ -125,36 +130,36 @@ def cut_clips(
 
 
 def _send_picture(
-    running: dict[Clip, Generator[None, av.VideoFrame | None, None]],
+    writers: dict[Clip, ClipWriter],
     picture: av.VideoFrame | None,
     failed: dict[str, str],
 ) -> None:
-    """Give the next picture to all running clips, and take those out that are complete or fail.
+    """Give the next picture to the writers, and remove those whose clip is complete or fails.
 
     Args:
-        running: The writers of clips that have begun. Clips that end are removed from it.
+        writers: The writers of clips that have begun. Clips that end are removed from it.
         picture: The next picture, or None if it does not decode.
         failed: The reasons by target. Clips that fail are added to it.
     """
-    for clip, writer in list(running.items()):
+    for clip, writer in list(writers.items()):
         try:
             writer.send(picture)
         except StopIteration:  # The clip is complete.
-            del running[clip]
+            del writers[clip]
         except (FileError, FrameError) as error:
-            del running[clip]
+            del writers[clip]
             # An older file at this place was made from other frames or with other settings.
             Path(clip.target).unlink(missing_ok=True)
             failed[clip.target] = str(error)
 
 
-def _clip_writer(
+def _write_clip(
     clip: Clip,
     original: av.VideoCodecContext,
     size: tuple[int, int],
     index: VideoIndex,
     settings: ClipSettings,
-) -> Generator[None, av.VideoFrame | None, None]:
+) -> ClipWriter:
     """Write one clip from the pictures that are sent to this generator, and check it.
 
     The generator ends after the last picture. If it is closed before, it leaves no file.
@@ -174,7 +179,7 @@ def _clip_writer(
             comment=clip.key,
         ) as add:
             for number in range(clip.start, clip.stop):
-                picture = yield
+                picture = yield  # This waits for the next `send`.
                 if picture is None:
                     raise FileError(f"frame {number} does not decode")
                 add(picture)

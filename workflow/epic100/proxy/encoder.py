@@ -35,7 +35,7 @@ Report = Callable[[int], None]
 PROGRESS_EVERY = 64
 # At most this many pictures may be decoded before one with a smaller frame number: H.264 and HEVC
 # allow no more.
-REORDER = 16
+MAX_REORDERED = 16
 # Half of 255. As luma it is half bright, and as a colour difference it means no colour.
 MIDDLE_GREY = 128
 
@@ -101,7 +101,7 @@ def _encode(
         size = settings.size(original.width, original.height)
         add = stack.enter_context(open_output(target, original, size, index, settings.options()))
         scaler = VideoReformatter()
-        for number, frame in numbered(container, stream, index):
+        for number, frame in numbered_frames(container, stream, index):
             if frame is None:
                 picture = _grey_picture(size)
                 stand_ins.append(number)
@@ -183,7 +183,7 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
     return ticks * divisor + offsets, index.time_base / divisor
 
 
-def numbered(
+def numbered_frames(
     container: InputContainer, stream: av.VideoStream, index: VideoIndex, stop: int | None = None
 ) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """Decode a video in order on one thread, and yield (frame number, picture) for each frame.
@@ -202,14 +202,15 @@ def numbered(
     waiting: dict[int, av.VideoFrame] = {}
     next_number = 0
     stop = index.frames if stop is None else stop
-    # The lambda reads `next_number` anew for each packet.
+    # `_decoded` asks before each packet whether to decode it, or only to compare its time with the
+    # index. The lambda reads the current `next_number`, which grows with each frame.
     for frame in _decoded(container, stream, index, lambda: next_number < stop):  # noqa: B023
         frame_numbers = frame_numbers_of_pts.get(frame.pts)
         if not frame_numbers or frame.is_corrupt:
             continue
         waiting[frame_numbers.popleft()] = frame
-        # A frame that is still missing when REORDER later ones have come will not come any more.
-        while next_number < stop and (next_number in waiting or len(waiting) > REORDER):
+        # A frame that is still missing when so many later ones have come will not come any more.
+        while next_number < stop and (next_number in waiting or len(waiting) > MAX_REORDERED):
             yield next_number, waiting.pop(next_number, None)
             next_number += 1
     for frame_number in range(next_number, stop):
@@ -228,7 +229,8 @@ def _decoded(
         container: The open video.
         stream: The video stream.
         index: The frame index, with which the times of all packets are compared at the end.
-        is_wanted: Returns whether the next packet must be decoded. All are read.
+        is_wanted: Returns whether the next packet must be decoded. It is called before each packet.
+            The others are only read, so that their times can be compared.
 
     Raises:
         FileError: The packets are not those of `index`.

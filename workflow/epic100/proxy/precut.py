@@ -129,7 +129,7 @@ class _Job:
             clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
         return clips
 
-    def known(self) -> list[Row] | None:
+    def settled_result(self) -> list[Row] | None:
         """Return the rows of the table if no clip is missing, else None."""
         rows = self._rows(reasons={})
         return None if any(reason for *_, reason in rows) else rows

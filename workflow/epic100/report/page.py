@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from epic100.base.atomic import write_text
-from epic100.base.disk import insist, read_json
+from epic100.base.disk import read_json, retry_disk
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
 from epic100.report.tables import (
@@ -166,7 +166,7 @@ def read_picture(path: PathLike) -> Picture:
     Raises:
         EpicError: The file is no SVG.
     """
-    content = insist(path, "reading", Path(path).read_bytes)
+    content = retry_disk(path, "reading", Path(path).read_bytes)
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:

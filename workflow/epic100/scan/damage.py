@@ -70,8 +70,8 @@ REPEAT_PACKETS = 8
 # These faults affect the picture itself. If it is not a reference picture, no other is affected.
 _FAULTS_OF_ONE_PICTURE = {UNDECODED, CORRUPT, SILENT}
 
-# Presentation order may differ from decoding order by this many pictures.
-REORDER = 16
+# Presentation order may differ from decoding order by this many pictures (H.264, clause A.3.1).
+MAX_REORDERED = 16
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ def blame_back(packets: list[Packet]) -> None:
     damaged (`h264_stream`).
 
     Args:
-        packets: In decoding order.
+        packets: All packets in decoding order.
     """
     last_key = None
     for p in packets:
@@ -130,7 +130,7 @@ def blame_back(packets: list[Packet]) -> None:
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
-    """Find the pictures after a gap, at the time of another one, or out of their numbered order.
+    """Blame the pictures after a gap, at the time of another one, or out of their numbered order.
 
     Args:
         by_time: Shown packets in presentation order, whose `fault` is set.
@@ -147,11 +147,16 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
 
 
 def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
-    """Find the pictures at which the order count jumps, or returns to an earlier sequence.
+    """Blame the pictures where the order count jumps; return which steps could be judged by it.
+
+    The two pictures where the order returns to an earlier sequence are blamed as well.
+
+    Args:
+        by_time: Shown packets in presentation order, whose `fault` is set.
 
     Returns:
-        bool [F - 1]: whether the order counts at both ends of a step show that no picture is lost
-        there, or mark the picture after it. Entry n is the step from picture n to picture n + 1.
+        bool [F - 1]: whether the order counts tell if a picture is lost in the step from picture n
+        to picture n + 1. Where they tell that one is, the picture after the step is blamed here.
     """
     sequences = np.array([p.sequence for p in by_time])
     for earlier in np.flatnonzero(np.diff(sequences) < 0):
@@ -164,7 +169,7 @@ def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
     # Order counts of two sequences cannot be compared.
     order_steps[np.diff(sequences) != 0] = np.nan
     is_numbered = ~np.isnan(order_steps)
-    # The median of no numbers would be NaN, with a warning.
+    # Without any step that can be judged, the median would be NaN, with a warning.
     usual_step = max(np.median(order_steps[is_numbered]), 1) if is_numbered.any() else 1
     jumps = is_numbered & (order_steps != usual_step)
     if jumps.sum() > OTHER_SHARE * is_numbered.sum():
@@ -179,7 +184,7 @@ def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
 
 
 def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray) -> None:
-    """Find the pictures after a step in time that is so long that pictures must be lost.
+    """Blame the pictures after a step in time that is so long that pictures must be lost.
 
     A camera may pause, so a long step is no gap if the order counts show that nothing is lost.
 
@@ -251,7 +256,7 @@ def judge(
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
 
-    Sets `frame` of each packet that is shown, and `fault` of each in which it finds one.
+    This sets `frame` of each packet that is shown, and `fault` of each in which it finds a fault.
 
     Args:
         packets: All packets in decoding order.
@@ -303,12 +308,12 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     stretch: list[int] = []
 
     def mark_stretch() -> None:
-        """Mark the frames of the stretch and those between them, and begin a new stretch."""
+        """Mark the frames of the stretch and those between near ones, and begin a new stretch."""
         stretch.sort()
         # The last frame is paired with itself, so it is marked alone.
         for frame, following in zip(stretch, stretch[1:] + stretch[-1:], strict=True):
             # A corrupted index may show a picture far away, and the frames in between are intact.
-            is_near = frame < following <= frame + REORDER
+            is_near = frame < following <= frame + MAX_REORDERED
             damaged[frame : following if is_near else frame + 1] = True
         stretch.clear()
 

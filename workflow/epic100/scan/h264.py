@@ -2,9 +2,10 @@
 
 A decoder reports a corrupted slice only if its syntax breaks. Most flipped bits do not break it:
 the arithmetic decoder reads on, decodes garbage, and stops when the picture is full. So the picture
-is declared taller than it is (`taller`), and the decoder must ignore errors in the rows below. A
-correct slice ends with its own end mark at the true last macroblock. Garbage runs on into the rows
-below until it hits an error or stops at the wrong place. The decoder reports both, at no cost.
+is declared taller than it is (`with_more_rows`), and the decoder must ignore errors in the rows
+below. A correct slice ends with its own end mark at the true last macroblock. Garbage runs on into
+the rows below until it hits an error or stops at the wrong place. The decoder reports both, at no
+cost.
 
 The numbers in a slice header reveal lost and misplaced pictures.
 
@@ -81,14 +82,18 @@ def parse_sps(sps: bytes) -> StreamSettings:
     if poc_type == 0:
         poc_bits = bits.ue() + 4
     elif poc_type == 1:
-        # The order follows from a cycle of offsets: a flag, two offsets, and a counted list.
+        # The order follows from a cycle of offsets, which is not needed: a flag, two offsets, and a
+        # list after its length.
         bits.u(1)
-        bits.skip(2)
-        bits.skip(bits.ue())
+        bits.skip_codes(2)
+        bits.skip_codes(bits.ue())
     bits.ue()  # The number of reference pictures is not needed.
     gaps_allowed = bool(bits.u(1))
-    width, height_start = bits.ue() + 1, bits.at
-    height, height_stop = bits.ue() + 1, bits.at
+    # Both lengths are in macroblocks. The place of the height is stored for `with_more_rows`.
+    width = bits.ue() + 1
+    height_start = bits.at
+    height = bits.ue() + 1
+    height_stop = bits.at
     progressive = bool(bits.u(1))
     if poc_type > 2 or frame_num_bits > 16 or poc_bits > 16:
         raise ValueError("broken sequence parameter set")
@@ -106,11 +111,12 @@ def parse_sps(sps: bytes) -> StreamSettings:
 
 
 def _read_colour_planes(bits: Bits) -> bool:
-    """Read the fields of high profiles: whether each colour has slices of its own."""
-    is_444 = bits.ue() == 3
-    has_planes = is_444 and bool(bits.u(1))
-    bits.skip(2)  # These are the bit depths of luma and chroma.
-    # The second of these two bits says that scaling lists follow.
+    """Read the fields of high profiles; return whether each colour has slices of its own."""
+    is_444 = bits.ue() == 3  # This field is chroma_format_idc.
+    has_planes = is_444 and bool(bits.u(1))  # This bit is separate_colour_plane_flag.
+    bits.skip_codes(2)  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
+    # The first of these two bits, qpprime_y_zero_transform_bypass_flag, is not needed. The second,
+    # seq_scaling_matrix_present_flag, says that scaling lists follow.
     if bits.u(2) & 1:
         _skip_scaling_lists(bits, count=12 if is_444 else 8)
     return has_planes
@@ -123,25 +129,26 @@ def is_arithmetic(pps: bytes) -> bool:
         ValueError: The set is too short.
     """
     bits = Bits(pps, at=8)  # The NAL header has 8 bits.
-    bits.skip(2)  # The numbers of this set and of its sequence parameter set are not needed.
+    bits.skip_codes(2)  # The numbers of this set and of its sequence parameter set are not needed.
     return bool(bits.u(1))
 
 
-def taller(sps: bytes, rows: int) -> bytes:
-    """Rewrite a sequence parameter set for pictures with more rows at the bottom.
+def with_more_rows(sps: bytes, rows: int) -> bytes:
+    """Rewrite a sequence parameter set, so that a decoder expects more rows below each picture.
 
     Args:
         sps: The set.
         rows: Number of rows of macroblocks to add; an even number if pictures are interlaced.
 
     Returns:
-        The set with the larger height and level 6.2.
+        The set with the larger height, and with level 6.2: with its own level, the larger height
+        would reduce the number of pictures that a decoder can reorder (table A-1).
 
     Raises:
         ValueError: `parse_sps` cannot read the set.
     """
     settings = parse_sps(sps)
-    bits = Bits(sps).text
+    bits = Bits(sps).digits
     height_start, height_stop = settings.height_at
     # The set has the height minus one. If a frame has two fields, it counts pairs of rows.
     height = settings.height - 1 + (rows if settings.progressive else rows // 2)
@@ -168,7 +175,7 @@ class SliceHeader(NamedTuple):
     """Fields of a slice header (clause 7.4.3).
 
     Attributes:
-        first: Number of the first macroblock; 0 if the slice begins a picture.
+        first_macroblock: Number of the first macroblock; 0 if the slice begins a picture.
         kind: Slice type modulo 5.
         idr: Whether the picture is IDR: decoding can begin there, and numbers start anew.
         reference: Whether other pictures may depend on the picture.
@@ -176,7 +183,7 @@ class SliceHeader(NamedTuple):
         poc_lsb: Low bits of the picture order count; None if the stream does not code it.
     """
 
-    first: int
+    first_macroblock: int
     kind: int
     idr: bool
     reference: bool
@@ -203,7 +210,7 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
     reference = bool(nal[0] & 0x60)  # These two bits are nal_ref_idc.
     bits = Bits(nal[1:_HEADER_BYTES])
     try:
-        first, slice_type, set_number = bits.ue(), bits.ue(), bits.ue()
+        first_macroblock, slice_type, set_number = bits.ue(), bits.ue(), bits.ue()
         # Two bits name the colour plane of the slice.
         bits.at += 2 if stream.colour_planes else 0
         frame_num = bits.u(stream.frame_num_bits)
@@ -211,13 +218,20 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
         # tells the top field from the bottom one.
         is_field = not stream.progressive and bool(bits.u(1))
         bits.at += 1 if is_field else 0
-        bits.skip(1 if idr else 0)  # The number of an IDR picture among IDR pictures follows.
+        bits.skip_codes(1 if idr else 0)  # The number of an IDR picture among IDR pictures follows.
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
     except ValueError:
         return None
     if slice_type >= _TYPE_COUNT or set_number >= _SET_COUNT:
         return None
-    return SliceHeader(first, slice_type % 5, idr, reference, frame_num, poc_lsb)
+    return SliceHeader(
+        first_macroblock=first_macroblock,
+        kind=slice_type % 5,
+        idr=idr,
+        reference=reference,
+        frame_num=frame_num,
+        poc_lsb=poc_lsb,
+    )
 
 
 class Numbering:
@@ -255,7 +269,7 @@ class Numbering:
             None if it is not known.
         """
         frame_num_span = 1 << self._settings.frame_num_bits
-        goes_on = self._frame_num is not None and (
+        is_consecutive = self._frame_num is not None and (
             header.frame_num == (self._frame_num + 1) % frame_num_span
             or self._settings.gaps_allowed
         )
@@ -264,12 +278,12 @@ class Numbering:
             self.sequence += 1
             self.since_break = MAX_REFERENCES + 1
             self._order = 0
-            goes_on = header.frame_num == 0
+            is_consecutive = header.frame_num == 0
         # The stream begins here, or was cut or spliced before this key frame.
-        elif self._frame_num is None or (is_key and not goes_on):
+        elif self._frame_num is None or (is_key and not is_consecutive):
             self.sequence += 1
             self.since_break = 0
-            goes_on = True
+            is_consecutive = True
         order = self._order_count(header)
         if header.reference:
             self.since_break += 1
@@ -278,7 +292,7 @@ class Numbering:
         # A picture that is no reference has the number after that of the last reference picture.
         elif self._frame_num is None:
             self._frame_num = header.frame_num - 1
-        return goes_on, order
+        return is_consecutive, order
 
     def _order_count(self, header: SliceHeader) -> int | None:
         """Compute the picture order count of the next picture; None if it is not known."""
@@ -287,7 +301,8 @@ class Numbering:
             span = 1 << self._settings.poc_bits
             difference = (header.poc_lsb - self._order + span // 2) % span - span // 2
             return self._order + difference
-        # In this case, pictures are shown in decoding order, and `frame_num` reveals missing ones.
         if self._settings.poc_type == 2 and header.reference:
+            # Pictures of this type are shown in decoding order, and `frame_num` reveals missing
+            # ones. Each frame adds two to the count, one for each of its fields.
             return self._order + 2
         return None

@@ -13,7 +13,7 @@ from epic100.scan.h264 import (
     is_arithmetic,
     parse_sps,
     slice_header,
-    taller,
+    with_more_rows,
 )
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, kind_of, nal_units, sized
 
@@ -37,15 +37,17 @@ class CodedStream:
     is_arithmetic = after_break = False
 
     def examine(self, data: bytes, entry: bytes, record: Packet) -> bytes | None:
-        """Check the bytes of a packet before it is decoded.
+        """Check the bytes of a packet before it is decoded; here nothing is checked.
 
         Args:
             data: The bytes of the packet.
             entry: The extradata of a sample entry that begins at this packet, or b"".
-            record: The packet as the scan records it. Its fault, numbers and `is_key` are set.
+            record: The packet as the scan records it. A subclass that reads the bytes sets its
+                fault, its numbers and `is_key`. This class reads nothing, and leaves it as it is.
 
         Returns:
-            The bytes to decode in place of `data`; None: decode the packet as it is.
+            The bytes to decode in place of `data`; None, as always here: decode the packet as it
+            is.
         """
 
     def restart(self) -> None:
@@ -136,7 +138,7 @@ class H264Stream(CodedStream):
             if settings != self.settings:
                 self.settings = settings
                 self._numbering = Numbering(settings, self._numbering.sequence)
-            return taller(unit, self.rows)
+            return with_more_rows(unit, self.rows)
         except ValueError:
             # The decoder gets a corrupted set as it is, and reports it. A PPS that cannot be read
             # may be one without CABAC.
@@ -146,17 +148,20 @@ class H264Stream(CodedStream):
     def _check_slice(self, unit: bytes, record: Packet) -> None:
         """Check the numbers in the header of a packet's first slice, and put them into `record`."""
         header = slice_header(unit, self.settings)
-        # The first slice of a picture begins at macroblock 0.
-        if header is None or header.first:
+        # The first slice of a picture begins at macroblock 0. A slice that begins elsewhere shows
+        # that the first one is lost.
+        if header is None or header.first_macroblock != 0:
             record.blame(NUMBERING)
             return
         # With gradual refresh, what the container calls a key frame needs other pictures.
         record.is_key &= header.intra
-        goes_on, record.order = self._numbering.follow(header, record.is_key)
+        is_consecutive, record.order = self._numbering.follow(header, record.is_key)
         record.reference = header.reference
         record.sequence = self._numbering.sequence
+        # A decoder keeps at most MAX_REFERENCES pictures. After so many new ones, none of those
+        # from before the break is left that a picture could release.
         self.after_break = self._numbering.since_break <= MAX_REFERENCES
-        if not goes_on:
+        if not is_consecutive:
             record.blame(NUMBERING)
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from epic100.base.disk import digest, insist
+from epic100.base.disk import digest, retry_disk
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder
 from epic100.base.guarded import FileError, ProcessError, call
@@ -31,7 +31,7 @@ from epic100.scan.worker import scan_file
 from epic100.settings import ScanLimits
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
-from epic100.video.jobs import complete, keep, kept
+from epic100.video.jobs import complete, read_stored_result, store_result
 from epic100.video.scan_table import (
     DECODER_ONLY,
     MISSING,
@@ -211,7 +211,7 @@ def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any])
     # A file that cannot be read is tried again, which is cheap: permissions may change while size
     # and modification time stay the same.
     if result.index:
-        keep(
+        store_result(
             result_path,
             {"version": VERSION, "seen": file_seen, "row": vars(result.row)},
             result.index,
@@ -233,11 +233,13 @@ def kept_result(
     Returns:
         The result; None if there is none, or if it is of other bytes or another version.
     """
-    facts, index = kept(result_path)
+    facts, index = read_stored_result(result_path)
     try:
         result = Result(ScanRow.of(facts["row"]), index)
-    except (ValueError, KeyError):  # No result is kept, or its row has other columns.
+    except (ValueError, KeyError):
+        # No result is stored, so `facts` is empty; or the row has other columns.
         return None
+    # The result of a quick look does not replace that of a full scan.
     if facts["version"] != VERSION or (result.row.judged == QUICK and not quick):
         return None
     if facts["seen"] == file_seen:
@@ -265,7 +267,8 @@ class _Job:
         limits: Limits on time, memory and picture size.
         quick: Whether only key frames are decoded.
         scan: The function that scans the file.
-        state: The `stat` of the file when `known` looked last; None if it is no regular file.
+        state: The `stat` of the file at the last call of `settled_result`; None if it is no regular
+            file.
         is_decoded: Whether this job has decoded the video, rather than use a kept result.
     """
 
@@ -283,10 +286,10 @@ class _Job:
         """The file of the kept result of this video."""
         return self.folder / f"{self.video.video_id}.npz"
 
-    def known(self) -> Result | None:
+    def settled_result(self) -> Result | None:
         """Return the result if there is no file, or a valid result is kept; else None.
 
-        Sets `state`.
+        It also sets `state`.
         """
         status, reason, self.state = _state(self.path)
         if self.state is None:
@@ -304,11 +307,12 @@ class _Job:
             DiskError: The disk fails.
         """
         # The file may have been replaced since the job was planned, so look again.
-        if (cached := self.known()) is not None:
+        if (cached := self.settled_result()) is not None:
             return cached
-        assert self.state is not None, "known() returns a result if there is no file"
+        assert self.state is not None, "`settled_result` gives a result if there is no file"
         file_seen = seen_at(self.path, self.state)
-        # Given the path, `kept_result` also compares md5s, which `known` leaves out, as it is slow.
+        # Given the path, `kept_result` also compares md5s. This is slow, and `settled_result` does
+        # without it.
         if result_of_moved_file := kept_result(self.result_path, file_seen, self.quick, self.path):
             return result_of_moved_file
         self.is_decoded = True
@@ -351,7 +355,7 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
         such as ("missing", "no file P01_01.MP4", None).
     """
     try:
-        state = insist(path, "asking for its state", path.stat)
+        state = retry_disk(path, "asking for its state", path.stat)
     except OSError as error:
         if path.is_symlink():
             return UNREADABLE, f"cannot open: broken link to {os.readlink(path)}", None

@@ -12,7 +12,7 @@ from epic100.scan.damage import CORRUPT, UNDECODED, Packet, blame_back
 from epic100.scan.h264 import MACROBLOCK
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.stills import Stills
-from epic100.video.ffmpeg import decoder_limit, demuxed, new_entry, packet_of
+from epic100.video.ffmpeg import decoder_limit, demuxed, new_extradata, packet_of
 from epic100.video.index import PacketRecorder, VideoIndex
 from epic100.video.untimed import timed
 
@@ -126,6 +126,7 @@ class StreamPass:
             return f"no picture in the file ({self.broke_off or 'it ends before the first'})"
         if not any(p.shown for p in self.packets):
             return "its edit list hides every picture"
+        # A quick pass decodes key frames alone.
         if not any(p.decoded for p in self.packets if p.is_key or not self._quick):
             return f"no picture decodes ({self.broke_off or 'no error given'})"
         return ""
@@ -136,7 +137,7 @@ class StreamPass:
 
     def _add(self, packet: av.Packet) -> None:
         """Record a packet, check its bytes, and decode it."""
-        data, entry = bytes(packet), new_entry(packet)
+        data, entry = bytes(packet), new_extradata(packet)
         part_before = self._recorder.part
         self._recorder.add(packet, data, entry)
         if packet.pts is None:

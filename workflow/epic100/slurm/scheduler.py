@@ -108,7 +108,7 @@ class Slurm(Scheduler):
         return ["srun", *tasks, "--cpu-bind=none", f"--wait={wait:.0f}"], "SLURM_PROCID"
 
 
-# The library looks for its schedulers under this name (`epic100.base.scheduler.known`).
+# The library looks for its schedulers under this name (`epic100.base.scheduler.known_schedulers`).
 HERE = Slurm
 
 

@@ -99,7 +99,7 @@ def opened(
 def demuxed(
     container: av.container.InputContainer,
     stream: av.VideoStream,
-    tell: Callable[[str], None] = lambda why: None,
+    on_error: Callable[[str], None] = lambda why: None,
 ) -> Iterator[av.Packet]:
     """Read the packets of a stream, and go on after errors in the container.
 
@@ -108,13 +108,13 @@ def demuxed(
     Args:
         container: The open container.
         stream: The stream to read.
-        tell: Called with the text of each error.
+        on_error: Called with the text of each error.
     """
     errors_in_a_row = 0
     while errors_in_a_row < READ_TRIES:
         try:
             for packet in container.demux(stream):
-                # An empty packet has nothing that was read, so it does not end a row of errors.
+                # An empty packet has nothing that was read, so it does not end a series of errors.
                 errors_in_a_row = 0 if packet.size else errors_in_a_row
                 yield packet
             return
@@ -125,7 +125,7 @@ def demuxed(
             # that this process is short of memory.
             if type(error) is MemoryError:
                 raise
-            tell(error_text(error))
+            on_error(error_text(error))
             errors_in_a_row += 1
 
 
@@ -142,9 +142,12 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     return f"its index is spoilt ({error_text(error)})"
 
 
-def new_entry(packet: av.Packet) -> bytes:
-    """Read the extradata of a sample entry that begins at a packet; b"" if none begins there."""
-    # Most packets have no side data, and a loop over none is faster than a search by name.
+def new_extradata(packet: av.Packet) -> bytes:
+    """Return the extradata of the sample entry that begins at a packet; b"" if none begins there.
+
+    A sample entry of an MP4 describes how the packets after it are coded.
+    """
+    # Most packets have no side data. To iterate over none is faster than `packet.get_sidedata`.
     for side in packet.iter_sidedata():
         if side.data_type == _NEW_ENTRY:
             return bytes(side)

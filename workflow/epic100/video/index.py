@@ -27,7 +27,7 @@ from epic100.base.guarded import FileError, call
 from epic100.base.names import shown
 from epic100.settings import ScanLimits
 from epic100.video.facts import Hex, StreamFacts, facts_of
-from epic100.video.ffmpeg import MAX_PIXELS, demuxed, new_entry, opened
+from epic100.video.ffmpeg import MAX_PIXELS, demuxed, new_extradata, opened
 from epic100.video.nal import ParameterSets
 from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
 from epic100.video.untimed import own_times, timed
@@ -195,11 +195,12 @@ class VideoIndex:
         Returns:
             Start and stop frames, half-open, at least one frame each.
         """
-        # A millionth of a second makes up for rounding in the times.
+        # The times are rounded, so a millionth of a second is tolerated.
         times = self.times
         start = np.searchsorted(times, np.asarray(start_seconds) + 1e-6, side="right") - 1
         stop = np.searchsorted(times, np.asarray(stop_seconds) - 1e-6, side="left")
-        # The last picture is shown for one step. A segment that starts later starts at frame F.
+        # The last picture is shown for one step. A segment that starts later starts at `frames`,
+        # one past the last frame.
         is_past_end = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
         start = np.where(is_past_end, self.frames, np.maximum(start, 0))
         return start, np.maximum(stop, start + 1)
@@ -318,7 +319,7 @@ class PacketRecorder:
         Args:
             packet: The packet, as the demuxer returns it.
             data: Its bytes, at least one.
-            entry: The extradata of a sample entry that begins here (`new_entry`), or b"".
+            entry: The extradata of a sample entry that begins here (`new_extradata`), or b"".
 
         Raises:
             DiskError: The file cannot be read.
@@ -383,8 +384,9 @@ class PacketRecorder:
         if self._sets.change:
             # Decoding cannot begin at a key frame without its parameter sets.
             packets["sets"][self._bare_keys] = -1
-            # A number above 0 tells a reader to begin with a new decoder (`changes_sets`). So all
-            # numbers grow by one, and the first entry is there twice.
+            # A number above 0 tells a reader that the sets change in this file, so that it begins
+            # with a new decoder (`changes_sets`). So all numbers grow by one. The first entry now
+            # has number 1, and stays number 0 as well, which is that in the header of the file.
             packets["sets"][packets["sets"] >= 0] += 1
             entries = [entries[0], *entries]
         shown = np.flatnonzero(packets["shown"])
@@ -438,7 +440,7 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
         times = own_times(path, container, stream, MAX_PIXELS, progress)
         for number, packet in enumerate(timed(demuxed(container, stream, _refuse), times)):
             if packet.size:
-                recorder.add(packet, bytes(packet), new_entry(packet))
+                recorder.add(packet, bytes(packet), new_extradata(packet))
             if number % PROGRESS_EVERY == 0:
                 progress(number)
         index = recorder.index()

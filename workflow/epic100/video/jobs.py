@@ -33,8 +33,12 @@ class Job(Protocol[Made]):
 
     video: Video
 
-    def known(self) -> Made | None:
-        """Return the result if it is known from an earlier call or without work; else None."""
+    def settled_result(self) -> Made | None:
+        """Return the result if no work is left: by an earlier call, or since none can be done.
+
+        Returns:
+            None if `work` must be called.
+        """
 
     def work(self, progress: Callable[[int], None]) -> Made:
         """Do the job and return its result.
@@ -66,7 +70,7 @@ def complete(
     Raises:
         EpicError: Some jobs failed, and not because of their videos; all others are done.
     """
-    results = {job.video.video_id: job.known() for job in jobs}
+    results = {job.video.video_id: job.settled_result() for job in jobs}
     pending = [job for job in jobs if results[job.video.video_id] is None]
     faults = list[str]()
 
@@ -140,12 +144,12 @@ class _Board:
         self.tell(video, self._frames[video])
 
 
-def keep(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
+def store_result(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
     """Write the result of a job to a file.
 
     Args:
         path: The `.npz` file.
-        facts: Values that can be written as JSON.
+        facts: Values beside the index, which can be written as JSON.
         index: A frame index.
 
     Raises:
@@ -156,8 +160,8 @@ def keep(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **header, **index.to_arrays())
 
 
-def kept(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
-    """Read the result of a job that `keep` wrote.
+def read_stored_result(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
+    """Read the result of a job that `store_result` wrote.
 
     Returns:
         The values and the frame index; `{}` and None if there is no such file, or if it is

@@ -40,7 +40,7 @@ def _open_file(path: str) -> WatchedFile:
     return file
 
 
-class Kept:
+class SharedCaches:
     """Caches of open files, decoders and converters for the video readers of one process.
 
     Each attribute is a function with a cache (`functools.lru_cache`).
@@ -63,7 +63,7 @@ class Kept:
 
 
 def prepare(decoder: av.VideoCodecContext) -> None:
-    """Configure a decoder to use one thread, crop exactly, and refuse huge pictures.
+    """Configure a new decoder to use one thread, crop exactly, and refuse huge pictures.
 
     Args:
         decoder: A decoder that is not open yet. Its size is that of the file, which a scan or

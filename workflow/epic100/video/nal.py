@@ -30,17 +30,18 @@ class Bits:
     The bits are text: where many fields are skipped, this is faster than an integer.
 
     Attributes:
-        text: All bits as zeros and ones, most significant first, without emulation prevention.
+        digits: All bits as a text of zeros and ones, most significant first, without emulation
+            prevention.
         at: Position of the next bit to read.
     """
 
-    __slots__ = ("at", "text")
+    __slots__ = ("at", "digits")
 
     def __init__(self, escaped: bytes, at: int = 0):
-        """Turn bytes of a unit, with emulation prevention, into bits; `at` are skipped."""
+        """Turn bytes of a unit, with emulation prevention, into bits; skip the first `at`."""
         # An encoder puts a byte 3 after two zeros, so that no start code comes up by chance.
         data = escaped.replace(b"\0\0\3", b"\0\0")
-        self.text, self.at = f"{int.from_bytes(data):0{8 * len(data)}b}", at
+        self.digits, self.at = f"{int.from_bytes(data):0{8 * len(data)}b}", at
 
     def u(self, count: int) -> int:
         """Read an unsigned number of `count` bits, which is at least 1.
@@ -49,9 +50,9 @@ class Bits:
             ValueError: There are fewer bits.
         """
         self.at += count
-        if self.at > len(self.text):
+        if self.at > len(self.digits):
             raise ValueError("there are no more bits")
-        return int(self.text[self.at - count : self.at], 2)
+        return int(self.digits[self.at - count : self.at], 2)
 
     def ue(self) -> int:
         """Read an Exp-Golomb code, clause 9.1: `1` is 0, `010` is 1, `011` is 2, `00100` is 3.
@@ -59,16 +60,18 @@ class Bits:
         Raises:
             ValueError: The bits end inside a code, or it is too long.
         """
-        at, text = self.at, self.text
-        one_at = text.find("1", at)
-        if one_at == at:  # Most codes are this single bit.
-            self.at = at + 1
+        one_at = self.digits.find("1", self.at)
+        zeros = one_at - self.at
+        if not zeros:  # Most codes are a single one.
+            self.at += 1
             return 0
-        # After n zeros, the one and n more bits are the number plus one.
-        self.at = stop = one_at + (one_at - at) + 1
-        if one_at < 0 or stop - one_at > _MOST_ZEROS + 1 or stop > len(text):
+        # After n zeros, the code is a one and n more bits. These n + 1 bits are the number plus 1.
+        stop = one_at + zeros + 1
+        # If there is no one, `find` returns -1, and the number of zeros is negative.
+        if not 0 < zeros <= _MOST_ZEROS or stop > len(self.digits):
             raise ValueError("no Exp-Golomb code here")
-        return int(text[one_at:stop], 2) - 1
+        self.at = stop
+        return int(self.digits[one_at:stop], 2) - 1
 
     def se(self) -> int:
         """Read a signed Exp-Golomb code, clause 9.1.1: the codes 0 to 4 are 0, 1, -1, 2, -2.
@@ -79,14 +82,14 @@ class Bits:
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
 
-    def skip(self, codes: int) -> None:
+    def skip_codes(self, count: int) -> None:
         """Skip a number of Exp-Golomb codes.
 
         Raises:
             ValueError: The bits end inside a code, or it is too long.
         """
         # A broken file may state billions of codes. Reading fails long before, where its bits end.
-        for _ in range(codes):
+        for _ in range(count):
             self.ue()
 
 
@@ -167,23 +170,27 @@ class SetRecord:
     @classmethod
     def of(cls, codec: str, extradata: bytes) -> "SetRecord":
         """Read the parameter sets from the extradata of a stream."""
+        if codec not in SETS:
+            return cls(codec, head=b"", sets=[], is_whole=False)
         head_size = _HVCC_HEAD if codec == "hevc" else _AVCC_HEAD
         # A record begins with its version 1, and start codes begin with a 0.
-        is_record = codec in SETS and len(extradata) > head_size + 1 and extradata[0] == 1
+        is_record = len(extradata) > head_size + 1 and extradata[0] == 1
         units = (
             _record_sets(codec, extradata[head_size:])
             if is_record
             else nal_units(extradata, length_size=0)
         )
         sets = []
-        is_whole = codec in SETS
+        is_whole = True
+        # `units` is a generator, so the bytes are read in this loop, and a record that breaks off
+        # raises here. The sets before the fault stay.
         try:
             for unit in units:
-                if codec in SETS and kind_of(codec, unit) in SETS[codec]:
+                if kind_of(codec, unit) in SETS[codec]:
                     sets.append(unit)
-        except (ValueError, IndexError):  # The record breaks off.
+        except (ValueError, IndexError):
             is_whole = False
-        return cls(codec, extradata[: head_size if is_record else 0], sets, is_whole)
+        return cls(codec, extradata[:head_size] if is_record else b"", sets, is_whole)
 
     @property
     def length_size(self) -> int:

@@ -18,13 +18,13 @@ from epic100.base.guarded import FileError
 from epic100.base.machine import memory_for
 from epic100.video.ffmpeg import demuxed, open_media, packet_of
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
-from epic100.video.kept import Kept, prepare
+from epic100.video.kept import SharedCaches, prepare
 from epic100.video.untimed import has_no_times, timed
 
 # To read this many bytes between two packets, such as audio, takes less time than a second read.
-MOST_BETWEEN = 64 << 10
+MAX_GAP_BYTES = 64 << 10
 # One read takes at most this many bytes, unless a single packet is larger.
-MOST_AT_ONCE = 4 << 20
+MAX_READ_BYTES = 4 << 20
 # A `Place` has these columns of the table of packets (`packet_table`).
 _PLACE = ["offset", "size", "pts", "crc", "sets", "shown"]
 
@@ -40,30 +40,32 @@ Timed = tuple[av.Packet, int | None]
 class DirectPackets:
     """Reads packets by their offsets in the file, from any key frame on, and many at once."""
 
-    def __init__(self, path: Path, index: VideoIndex, kept: Kept):
+    def __init__(self, path: Path, index: VideoIndex, caches: SharedCaches):
         """Open a video file, unless it is open already.
 
         Args:
             path: The video file.
-            index: Its frame index, which says `direct`.
-            kept: The open files and decoders that readers of this process share.
+            index: Its frame index. It says `direct`: the packets can be read by their offsets.
+            caches: The open files and decoders that readers of this process share.
 
         Raises:
             FrameError: The file is not the one that was scanned, or cannot be opened.
         """
         self.path = path
         self._index = index
-        self._kept = kept
+        self._caches = caches
         # The file is opened now, so that a wrong one is refused at once.
         self._open_file()
 
     def close(self) -> None:
-        """Do nothing: other readers share the open file, and `Kept` closes it."""
+        """Do nothing: other readers share the open file, and `SharedCaches` closes it."""
 
     @property
     def decoder(self) -> av.VideoCodecContext:
         """The decoder for this stream, with the parameter sets in the header of the file."""
-        return self._kept.decoders(self._index.stream, self._index.sets[0], True)
+        return self._caches.decoders(
+            self._index.stream, self._index.sets[0], uses_container_facts=True
+        )
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
         """Read packets from a key frame up to the last wanted one.
@@ -123,12 +125,12 @@ class DirectPackets:
     def _open_file(self) -> WatchedFile:
         """Open the file if it is not open yet, and check that its size is that of the scan."""
         try:
-            file = self._kept.files(str(self.path))
+            file = self._caches.files(str(self.path))
         except OSError as error:
             raise FrameError(f"{self.path}: opening failed: {error}") from error
         # The cache would return the wrong file again, even when the right one is back.
         if file.size != self._index.file_size:
-            self._kept.files.cache_clear()
+            self._caches.files.cache_clear()
             raise FrameError(f"{self.path}: {ANOTHER_FILE}")
         return file
 
@@ -157,8 +159,8 @@ def _split_for_reading(places: list[Place]) -> list[list[Place]]:
     start = stop = 0
     for place in places:
         offset, size, *_ = place
-        is_near = stop <= offset <= stop + MOST_BETWEEN
-        if stretches and is_near and offset + size - start <= MOST_AT_ONCE:
+        is_near = stop <= offset <= stop + MAX_GAP_BYTES
+        if stretches and is_near and offset + size - start <= MAX_READ_BYTES:
             stretches[-1].append(place)
         else:
             stretches.append([place])
@@ -270,10 +272,16 @@ class ContainerPackets:
         yield self._timed_packets(times), math.inf
 
     def _timed_packets(self, times: Iterator[int] | None) -> Iterator[Timed]:
-        """Read packets from the current position on, with `times` or else with their own times."""
-        packets = timed(demuxed(self._container, self._stream, self._refuse), times)
-        return ((p, p.pts) for p in packets if p.size)
+        """Read packets from the current position on, with `times` or else with their own times.
 
-    def _refuse(self, why: str) -> None:
-        """Raise FrameError at the first error of the container."""
+        Args:
+            times: The presentation time of each packet; None: the container states them.
+        """
+        packets = timed(demuxed(self._container, self._stream, self._raise_frame_error), times)
+        # `timed` has put the time of each packet into its pts. The empty packet that the demuxer
+        # gives at the end, to flush a decoder, is left out.
+        return ((packet, packet.pts) for packet in packets if packet.size)
+
+    def _raise_frame_error(self, why: str) -> None:
+        """Raise FrameError; `demuxed` calls this at the first error of the container."""
         raise FrameError(f"{self.path}: reading failed: {why}; scan the video")

@@ -15,7 +15,7 @@ import numpy as np
 
 from epic100.video.index import FrameError as FrameError  # Every reader raises it.
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import Kept, new_decoder
+from epic100.video.kept import SharedCaches, new_decoder
 from epic100.video.packet_table import TIMES
 from epic100.video.packets import ContainerPackets, DirectPackets
 from epic100.video.window import Window
@@ -39,15 +39,15 @@ class VideoReader:
         self,
         path: str | os.PathLike,
         index: VideoIndex | None = None,
-        kept: Kept | None = None,
+        caches: SharedCaches | None = None,
     ):
         """Open a video file.
 
         Args:
             path: The video file.
             index: The index that `scan` wrote. Without one, all packets of the file are read once.
-            kept: The caches that readers of this process share. Without them, the reader has caches
-                of its own.
+            caches: The caches that readers of this process share. Without them, the reader has its
+                own caches.
 
         Raises:
             FrameError: The file cannot be read, or is not the one that was scanned.
@@ -55,16 +55,17 @@ class VideoReader:
         self.path = Path(path)
         self.index: VideoIndex = index or build_index(path)
         self.fps = self.index.fps
-        self._kept = kept or Kept()
-        self._owns_caches = kept is None
+        self._caches = caches or SharedCaches()
+        self._owns_caches = caches is None
         # Streams with the same value describe their pictures alike, so they share converters.
         self._picture_format = (self.index.stream, *self.index.sets)
         self._packets: ContainerPackets | DirectPackets = (
-            DirectPackets(self.path, self.index, self._kept)
+            DirectPackets(self.path, self.index, self._caches)
             if self.index.direct
             else ContainerPackets(self.path, self.index)
         )
-        height, width = self._coded_size = self.index.stream.height, self.index.stream.width
+        height, width = self.index.stream.height, self.index.stream.width
+        self._coded_size = (height, width)
         # An odd number of quarter turns exchanges height and width.
         self.size = (width, height) if self.index.stream.turns % 2 else (height, width)
 
@@ -77,7 +78,7 @@ class VideoReader:
         """Close the file, unless other readers share it."""
         self._packets.close()
         if self._owns_caches:
-            self._kept.files.cache_clear()
+            self._caches.files.cache_clear()
 
     def get_frames(
         self,
@@ -113,7 +114,7 @@ class VideoReader:
         pictures = np.empty((len(frames), *(size or window_size), 3), np.uint8)
         # `_store` uses these two during this call.
         self._window = window
-        self._converter = self._kept.converters(self._picture_format, window_size, size)
+        self._converter = self._caches.converters(self._picture_format, window_size, size)
         # It has the times of the frames that are missing. `_store` removes those that it converts.
         row_of_time = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():

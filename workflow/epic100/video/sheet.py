@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from epic100.base.disk import insist
+from epic100.base.disk import retry_disk
 from epic100.base.errors import EpicError
 from epic100.base.names import MD5, NAME, NAME_WORDS, URL, URL_WORDS
 from epic100.base.text_table import read_table
@@ -199,7 +199,7 @@ def _files_in(folder: str) -> dict[str, list[Path]]:
     Several files may have one such name: `P01_01.MP4` and `P01_01.mp4`.
     """
     try:
-        names = insist(folder, "listing", lambda: os.listdir(folder or "."))
+        names = retry_disk(folder, "listing", lambda: os.listdir(folder or "."))
     except OSError:
         # The folder need not exist. Any other error comes again when a file in it is opened.
         return {}
@@ -230,22 +230,24 @@ def found_instead(root: str | os.PathLike) -> str:
 def on_disk_lines(
     videos: Sequence[Video], there: Collection[str], root: str | os.PathLike
 ) -> Iterator[str]:
-    """Report which videos are on disk: a line for each split, or one line if all or none are.
+    """Report which videos are available: a line for each split, or one line if all or none are.
+
+    A video is available if its file is on disk, or will be downloaded.
 
     Args:
         videos: All videos that the run needs.
-        there: Ids of the videos that are on disk or will be downloaded.
+        there: Ids of the available videos.
         root: The folder of the videos, as in the config.
 
     Yields:
         Lines such as `  train: 5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`.
     """
-    on_disk_count = sum(video.video_id in there for video in videos)
-    if on_disk_count == len(videos) or not on_disk_count:
-        count_text = f"all {on_disk_count}" if on_disk_count else f"none of the {len(videos)}"
+    count = sum(video.video_id in there for video in videos)
+    if count == len(videos) or not count:
+        count_text = f"all {count}" if count else f"none of the {len(videos)}"
         yield f"{root}: {count_text} videos of the sheet are there"
         return
-    yield f"{root}: {on_disk_count} of the {len(videos)} videos of the sheet are there"
+    yield f"{root}: {count} of the {len(videos)} videos of the sheet are there"
     for split in SPLITS:
         videos_of_split = [video for video in videos if video.split == split]
         if videos_of_split:
@@ -253,8 +255,8 @@ def on_disk_lines(
 
 
 def _by_participant(videos: Sequence[Video], there: Collection[str]) -> str:
-    """Count the videos on disk: `5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`."""
-    # It has a flag for each video of a participant: whether the video is on disk.
+    """Count the available videos: `5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`."""
+    # It has a flag for each video of a participant: whether the video is available.
     presence = {
         name: [video.video_id in there for video in videos if video.participant_id == name]
         for name in dict.fromkeys(video.participant_id for video in videos)

@@ -57,12 +57,14 @@ def own_times(
         return None
     decoding_times: list[int | None] = []
     shown_packets: list[int] = []
-    with opened(path, max_pixels) as (_, container, stream):
-        decoder = stream.codec_context
+    # The file is opened once more, since decoding changes the position and the decoder, which the
+    # caller still needs as they are.
+    with opened(path, max_pixels) as (_, own_container, own_stream):
+        decoder = own_stream.codec_context
         # "Strict" lets the decoder hold back as many pictures as the codec allows to be reordered.
         decoder.options = {**decoder.options, "strict": "strict", "skip_loop_filter": "all"}
         decoder.thread_count = 1
-        for packet in demuxed(container, stream):
+        for packet in demuxed(own_container, own_stream):
             # A decoder copies the pts of a packet to its picture. So the number of the packet is
             # put there in place of a time, and each picture tells which packet it comes from.
             packet.pts = len(decoding_times) if packet.size else None
@@ -75,9 +77,10 @@ def own_times(
                 ]
             if len(decoding_times) % _REPORT_EVERY == 0:
                 progress(len(decoding_times))
-    clock = _complete_clock(decoding_times)
+    # The n-th packet in the order of presentation gets the n-th decoding time.
+    packets_by_time = _presentation_order(shown_packets, len(decoding_times))
     times = np.empty(len(decoding_times), np.int64)
-    times[_presentation_order(shown_packets, len(decoding_times))] = clock
+    times[packets_by_time] = _complete_clock(decoding_times)
     return iter(times.tolist())
 
 
