@@ -67,6 +67,8 @@ MOST_VALUES = 20_000
 DEEPEST = 30
 # This is the limit of frames x height x width x colours of all clips of a segment.
 MOST_PIXELS = 2**30
+# A text of a config that is longer than this is no name of an option.
+LONGEST_TEXT = 200
 # These arguments of steps state sides of pictures, in pixels.
 SIDES = ("scale", "crop_size", "short_side", "size")
 
@@ -126,11 +128,14 @@ class _Literals(ast.NodeTransformer):
         # The arguments are replaced first, since they may be such calls too.
         self.generic_visit(node)
         match node:
+            # The call `dict({...})` gives its only argument.
             case ast.Call(func=ast.Name(id="dict"), args=[value], keywords=[]):
                 return value
-            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=words):
-                names: list[ast.expr | None] = [ast.Constant(word.arg) for word in words]
-                return ast.Dict(names, [word.value for word in words])
+            # The call `dict(a=1)` gives a literal with the key "a". The name of `**x` is None, and
+            # this key is refused later in a model or pipeline, which has names of arguments alone.
+            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+                names: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in keywords]
+                return ast.Dict(names, [keyword.value for keyword in keywords])
         return node
 
 
@@ -231,11 +236,12 @@ class _SafeCopier:
         listed: Sequence[str] = (),
         largest: int = LARGEST_NUMBER,
     ) -> None:
-        """Store the arguments, and start the count of values."""
+        """Store what is allowed. The docstring of the class describes the arguments."""
         # MMEngine's own classes are in the parent of MMAction2's registry.
         self._classes = ChainMap(registry.module_dict, registry.parent.module_dict)
-        self._where, self._trusted = where, trusted
-        self._listed, self._largest, self._values_left = listed, largest, MOST_VALUES
+        self._where, self._largest = where, largest
+        self._trusted_modules, self._trusted_classes = trusted, listed
+        self._values_left = MOST_VALUES
         self.dropped: list[str] = []
 
     def copied(self, value: Any, name: str, depth: int = 0) -> Any:
@@ -275,7 +281,8 @@ class _SafeCopier:
         type_name = spec.get("type")
         named_class = self._classes.get(type_name) if isinstance(type_name, str) else None
         if not inspect.isclass(named_class) or not (
-            type_name in self._listed or f"{named_class.__module__}.".startswith(self._trusted)
+            type_name in self._trusted_classes
+            or f"{named_class.__module__}.".startswith(self._trusted_modules)
         ):
             raise EpicError(
                 f"{self._where}: {name} has the type {str(type_name)[:60]!r}, which is none of "
@@ -310,7 +317,10 @@ class _SafeCopier:
 
     def _text_or_none(self, text: str, name: str) -> str | None:
         """Return a text of the config, or None if it looks like a path or a URL."""
-        is_suspicious = re.search(r"[/\\.~:$%]", text) or len(text) > 200 or not text.isprintable()
+        # MMAction2 could open or download the file that a path or a URL names.
+        is_suspicious = (
+            re.search(r"[/\\.~:$%]", text) or len(text) > LONGEST_TEXT or not text.isprintable()
+        )
         if not is_suspicious and not Path(text).is_file():
             return text
         self._report(text, name)
@@ -338,7 +348,7 @@ def open_foreign(
         EpicError: The model cannot be built from the file.
     """
     cleaned = clean_model(trained.config.get("model"), path, modules)
-    built = build_foreign(cleaned, trained.state_dict, "its config", path)
+    built = build_foreign(cleaned, trained.state_dict, where="its config", file=path)
     steps = clean_pipeline(test_pipeline_of(trained.config, path), path, modules).spec
     return built.eval(), steps
 

@@ -33,7 +33,7 @@ def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
     Spaces separate the fields: `base.names` allows none in paths and ids.
     """
     has_seconds = set(SECONDS) <= set(segments) and segments[list(SECONDS)].notna().all(axis=None)
-    names = COLUMNS if has_seconds else COLUMNS[: -len(SECONDS)]
+    names = [name for name in COLUMNS if has_seconds or name not in SECONDS]
     columns = [segments[name].astype(str).tolist() for name in names]
     write_text(path, "".join(" ".join(row) + "\n" for row in zip(*columns, strict=True)))
 
@@ -110,10 +110,14 @@ def _parse_line(path: Path, number: int, line: str) -> tuple:
         # The optional fields are the narration_id and the two seconds. Any other number of seconds
         # raises ValueError here.
         start_seconds, stop_seconds = map(float, optional[1:] or ["nan", "nan"])
-        is_valid = len(optional) in (0, 1, 3) and name != "" and 0 <= start < stop < LIMIT
-        is_valid = is_valid and all(NO_LABEL <= label < LIMIT for label in (verb, noun))
-        is_valid = is_valid and (len(optional) < 3 or 0 <= start_seconds < stop_seconds < np.inf)
-        is_valid = is_valid and all(text.isprintable() for text in (name, *optional))
+        is_valid = (
+            len(optional) in (0, 1, 3)
+            and name != ""
+            and 0 <= start < stop < LIMIT
+            and all(NO_LABEL <= label < LIMIT for label in (verb, noun))
+            and (len(optional) < 3 or 0 <= start_seconds < stop_seconds < np.inf)
+            and all(text.isprintable() for text in (name, *optional))
+        )
     except ValueError:
         is_valid = False
     if not is_valid:

@@ -173,7 +173,10 @@ class RecomputeHook(Hook):
         self.on = on
 
     def before_train(self, runner: Runner) -> None:
-        """Wrap the forward pass of each block; names of weights do not change."""
+        """Let the backward pass compute the values inside each block again (torch's checkpoint).
+
+        The names of weights do not change.
+        """
         if self.on:
             for block in attrgetter(self.blocks)(bare(runner.model)):
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -296,6 +296,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         The state was saved before the validation, so a stop loses nothing.
         """
         self.report.validated(segments)
+        # All processes must decide alike, since those that go on would wait for the others.
         if any(from_all(self.signals.requested is not None)):
             raise Stopped(
                 f"{self._signal} came in the validation after epoch {self._epoch}: stopped; "
@@ -305,8 +306,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def _end_epoch(self, figures: dict[str, float]) -> None:
         """Add the row of an epoch to the table, and save; keep it as best by its action top-1."""
-        self.history.end_epoch(self._epoch, self._iter, figures)
-        self.report.epoch(self.history)
+        self.history = self.history.after_epoch(self._epoch, self._iter, figures)
+        self.report.end_epoch(self.history)
         is_best = figures.get(ACTION_TOP1, -math.inf) > self.history.best
         # The checkpoint has these two as well, so they are set before the save.
         if is_best:

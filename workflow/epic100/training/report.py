@@ -111,10 +111,11 @@ class Report:
             )
         self._warn_of_waiting(history)
 
-    def epoch(self, history: History) -> None:
+    def end_epoch(self, history: History) -> None:
         """Report an epoch that is over: the last row of the history."""
-        # The waiting is judged anew in each epoch.
-        self._after_first_batch, self._warned = None, False
+        # Each epoch may have one warning about its time spent waiting for data.
+        self._after_first_batch = None
+        self._warned = False
         self._write(history)
         if self._bar is not None:
             log.info(epoch_line(history.rows[-1], self.epochs))
