@@ -127,6 +127,7 @@ def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):
     forward = model.cls_head.fc2.forward
 
     def forward_of_two(inputs):
+        """Compute at most two clips, so that the batch of four is halved."""
         if len(inputs) > 2:
             raise torch.OutOfMemoryError("so many bytes")
         return forward(inputs)

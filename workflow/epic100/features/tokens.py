@@ -89,12 +89,12 @@ class Tokens:
             bool [B, T], True for padding, since segments differ in T.
         """
         for first in range(0, len(order), size):
-            numbers = list(order[first : first + size])
-            rows = [self.rows[number] for number in numbers]
+            segment_numbers = list(order[first : first + size])
+            rows = [self.rows[number] for number in segment_numbers]
             lengths = torch.tensor([len(tokens) for tokens in rows])
             feats = pad_sequence(rows, batch_first=True)
             padded = torch.arange(feats.shape[1]) >= lengths[:, None]
-            yield torch.tensor(numbers), feats.to(device).float(), padded.to(device)
+            yield torch.tensor(segment_numbers), feats.to(device).float(), padded.to(device)
 
 
 def make_tokens(

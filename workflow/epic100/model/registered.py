@@ -281,6 +281,7 @@ class MixClips:
     def __init__(
         self, num_classes: int, mixup: float = 0.8, cutmix: float = 1.0, cutmix_share: float = 0.5
     ):
+        """Store the settings, which the class describes."""
         self.num_classes = num_classes
         self.mixup_alpha, self.cutmix_alpha = mixup, cutmix
         self.cutmix_share = cutmix_share

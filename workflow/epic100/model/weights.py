@@ -79,7 +79,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:
-    """Collect the tensors of a loaded checkpoint by MMAction2's names; {} if there are none.
+    """Return the tensors of a loaded checkpoint by MMAction2's names; {} if there are none.
 
     Names of PySlowFast and pytorchvideo are replaced. Other names, such as MMAction2's own, stay.
     A replaced `fc1.weight` gets the shape [out, in].

@@ -24,7 +24,8 @@ SECONDS = ("start_seconds", "stop_seconds")
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id", *SECONDS)
 NO_LABEL = -1
 LIMIT = 2**63  # The columns are int64.
-_JOINED_FROM = {"trainval": ("train", "val")}  # The list trainval is made from these lists.
+# A joint list is made from the lists of these splits.
+_SPLITS_OF_JOINT_LIST = {"trainval": ("train", "val")}
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -132,7 +133,7 @@ def _parse_line(path: Path, number: int, line: str) -> tuple:
 
 def _may_be_empty(path: Path) -> bool:
     """Whether a clean list may be empty: its segments were dropped, or its split has none."""
-    splits = _JOINED_FROM.get(path.stem, (path.stem,))
+    splits = _SPLITS_OF_JOINT_LIST.get(path.stem, (path.stem,))
     dropped = path.with_name(DROPPED)
     if dropped.is_file() and any(row["split"] in splits for row in read_dropped(dropped)):
         return True

@@ -209,7 +209,7 @@ def _train(
         with saved_for_backward(model) as storage_bytes:
             runner.train()
     except UnreadableClips as error:
-        # Videos may be missing before the first job, but not in the training job.
+        # Before the first job, videos may still have to be downloaded. The training job needs them.
         if not before_jobs:
             raise
         return replace(result, read_error=str(error))
@@ -318,7 +318,7 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, other_bytes: float
 
 @contextlib.contextmanager
 def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
-    """Measure the memory that forward passes keep for their backward passes, without the weights.
+    """Count the bytes that forward passes keep for their backward passes, without the weights.
 
     Yields:
         A dict that is filled during the block: the bytes of each storage, by its address. A storage
@@ -392,14 +392,15 @@ def _advice(error: Exception, plan: TrainingPlan) -> str:
     message = " ".join(str(error).split())[:MESSAGE_LENGTH]
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in message:
         return f"a step of {plan.micro_batch} segments does not fit into memory; {MEMORY_ADVICE}"
-    advice = f"correct `train: options:` or {plan.config.filename}"
-    if plan.mixing:
-        advice += (
-            ", or take `model.data_preprocessor.blending` out if its loss takes no mixed labels"
-        )
-    # The compiler has these modules.
+    # These modules are those of torch's compiler.
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         advice = "set `train: compile: false`"
+    else:
+        advice = f"correct `train: options:` or {plan.config.filename}"
+        if plan.mixing:
+            advice += (
+                ", or take `model.data_preprocessor.blending` out if its loss takes no mixed labels"
+            )
     return (
         f"config: a training step with these settings fails ({type(error).__name__}: {message}); "
         f"expected keys and values that its parts take; {advice}"

@@ -179,7 +179,7 @@ def start_node(job: Job) -> None:
     """
     nodes = job.nodes
     host = socket.gethostname()
-    assert nodes is not None, "started on a node"
+    assert nodes is not None, "a process of a node needs the description of all nodes"
     try:
         if nodes.host != host and nodes.address.startswith("127."):
             raise EpicError(
@@ -253,7 +253,8 @@ def train_rank(job: Job) -> None:
 def _send_to_ranks(signal_number: int) -> None:
     """Send a signal to the ranks of this node.
 
-    They run in sessions of their own, so a signal to this process does not reach them.
+    They run in sessions of their own, so a signal to this process does not reach them. The command
+    of a rank has the name of the module `base.ranks` in it (`PROCESS`).
     """
     for child in psutil.Process().children():
         if PROCESS in child.cmdline():

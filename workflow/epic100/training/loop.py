@@ -203,7 +203,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             began=began,
             ended=Mark(self.device),
         )
-        step.send(outputs, asked=self.signals.requested is not None)
+        step.send(outputs, stop_requested=self.signals.requested is not None)
         self._last_end = step.ended
         self._pending_steps.append(step)
         self.catch_up(self.max_pending)
@@ -216,7 +216,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Wait for all pending steps but the last `max_pending` ones, and read their figures."""
         while len(self._pending_steps) > max_pending:
             self._read(self._pending_steps.pop(0))
-        # A single process sees its signal at once; several must first agree in a step.
+        # A single process sees its signal at once. Several must stop after the same step, so
+        # `_read` sets `stopping` from the sum over all processes (`Step.send`).
         if world() == 1:
             self.stopping = self.signals.requested is not None
 
@@ -336,7 +337,7 @@ class ClipValLoop(ValLoop):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Make what moves the batches to the device, and choose the number format."""
+        """Build the loop, with a mover of batches to the device and the recipe's number format."""
         super().__init__(*args, **kwargs)
         model = bare(self.runner.model)
         self.move = Mover(model.data_preprocessor.device)
@@ -399,6 +400,7 @@ class RestOfOrder(Sampler):
     """
 
     def __init__(self, order: Any) -> None:
+        """Take the whole order, from its first sample on; the loop sets `start`."""
         self.order = order
         self.start = 0
 

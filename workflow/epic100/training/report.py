@@ -53,7 +53,7 @@ class Report:
     """
 
     def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
-        """Take the settings; `begin` starts the report."""
+        """Take the settings, which the class describes; `begin` starts the report."""
         self.wait_limit = limit
         self.min_batches = enough
         self.shows_bar = bar
