@@ -13,7 +13,7 @@ from epic100.base.foreign_tensors import CACHE
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
 from epic100.prediction.encoder import clip_pipeline, pooled_tokens
-from epic100.prediction.hugging_face import HuggingFaceFolder, opened, pixels
+from epic100.prediction.hugging_face import HuggingFaceFolder, open_folder, pixels
 from epic100.video.sheet import Video
 from support.hugging_face import (
     FRAMES,
@@ -56,7 +56,7 @@ def clip_of(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kind):
     """The video is shrunk ten times, where resizing filters differ most."""
-    own_processor, _ = opened(folders[kind], kind)
+    own_processor, _ = open_folder(folders[kind], kind)
 
     def pixels_of(clip):
         (values,) = pixels(own_processor, clip).values()
@@ -359,7 +359,7 @@ def test_dinov2_sees_pictures_of_the_size_of_its_processor(folders, tmp_path):
     change_keys(folder, IMAGES, size=56, crop_size=48)
     about = HuggingFaceFolder(folder)
     assert (about.size, about.short_side, about.grid) == (48, 56, (8, 6, 6))
-    own_processor, model = opened(folder, "dinov2")
+    own_processor, model = open_folder(folder, "dinov2")
     with torch.inference_mode():
-        tokens = about._tokens(own_processor, model, torch.zeros(1, 3, 8, 48, 48).byte())
+        tokens = about._compute_tokens(own_processor, model, torch.zeros(1, 3, 8, 48, 48).byte())
     assert tokens.shape == (1, 8, 6, 6, WIDTH)

@@ -33,7 +33,7 @@ from epic100.model.views import mean_log_probs
 from epic100.prediction.encoder import clip_pipeline
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.predict import predictions_of
-from epic100.prediction.probe_model import PROBE_TYPE, AttentiveProbe, built_probe
+from epic100.prediction.probe_model import PROBE_TYPE, AttentiveProbe, build_probe
 from epic100.scoring.epoch_table import ACCURACIES, Row, write_epochs, write_trials
 from epic100.scoring.pair_metric import FIGURES, PREFIX, EpicPairMetric
 from epic100.scoring.predictions import write_predictions
@@ -197,7 +197,7 @@ def predict_probe(
         EpicError: The model is no probe, or it learned from tokens of another source.
     """
     trained = load_model(model_path)
-    probe, source = built_probe(trained), trained.config.get("features")
+    probe, source = build_probe(trained), trained.config.get("features")
     if probe is None or not isinstance(source, dict):
         raise EpicError(
             f"{model_path}: a model, but no probe; expected one of the rule probe_train"
@@ -338,7 +338,7 @@ def _pair_ids(table: pd.DataFrame, pair_table: list[tuple[int, int, int]]) -> Te
 
 
 def _state_name(*values: Any) -> str:
-    """Name the file of a saved state by a digest of the values that the training depends on."""
+    """Return the file name of a saved state: a digest of all that the training depends on."""
     return f"{hashlib.sha256(repr(values).encode()).hexdigest()}.pt"
 
 

@@ -154,8 +154,8 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
         EpicError: The model has a class that is not from MMAction2, this project or `modules`, or
             it is not a recognizer.
     """
-    copier = _SafeCopier(MODELS, where, trusted=(*TRUSTED, *_module_prefixes(modules)))
-    spec = copier.copied(model, "model")
+    copier = _SafeCopier(MODELS, where, trusted_modules=(*TRUSTED, *_module_prefixes(modules)))
+    spec = copier.copy(model, "model")
     if not isinstance(spec, dict) or not issubclass(
         copier.allowed_class(spec, "model"), models.BaseRecognizer
     ):
@@ -180,13 +180,14 @@ def clean_pipeline(
     copier = _SafeCopier(
         TRANSFORMS,
         where,
-        trusted=_module_prefixes(modules),
-        listed=tuple(STEPS),
+        trusted_modules=_module_prefixes(modules),
+        trusted_classes=tuple(STEPS),
         largest=LARGEST,
     )
-    cleaned = [copier.copied(step, f"step {index}") for index, step in enumerate(steps)]
+    cleaned = [copier.copy(step, f"step {index}") for index, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for index, step in enumerate(cleaned):
+        # This call only raises the error: the class itself is not needed here.
         copier.allowed_class(step, f"step {index}")
         if step["type"] in STEPS:
             cleaned[index] = step = checked_step(step, where)
@@ -220,8 +221,8 @@ class _SafeCopier:
     Args:
         registry: MMEngine's registry of the classes that the config may name.
         where: Start of error messages: the file.
-        trusted: Prefixes of modules whose classes are allowed.
-        listed: Names of classes that are allowed, whatever their module.
+        trusted_modules: Prefixes of modules whose classes are allowed.
+        trusted_classes: Names of classes that are allowed, whatever their module.
         largest: The largest number that is allowed.
 
     Attributes:
@@ -232,19 +233,19 @@ class _SafeCopier:
         self,
         registry: Any,
         where: str,
-        trusted: tuple[str, ...],
-        listed: Sequence[str] = (),
+        trusted_modules: tuple[str, ...],
+        trusted_classes: Sequence[str] = (),
         largest: int = LARGEST_NUMBER,
     ) -> None:
         """Store what is allowed. The docstring of the class describes the arguments."""
         # MMEngine's own classes are in the parent of MMAction2's registry.
         self._classes = ChainMap(registry.module_dict, registry.parent.module_dict)
         self._where, self._largest = where, largest
-        self._trusted_modules, self._trusted_classes = trusted, listed
+        self._trusted_modules, self._trusted_classes = trusted_modules, trusted_classes
         self._values_left = MOST_VALUES
         self.dropped: list[str] = []
 
-    def copied(self, value: Any, name: str, depth: int = 0) -> Any:
+    def copy(self, value: Any, name: str, depth: int = 0) -> Any:
         """Copy a value of the config, and check it.
 
         Args:
@@ -259,10 +260,10 @@ class _SafeCopier:
                 f"{self._where}: its config is larger or deeper than any model's; correct it"
             )
         if isinstance(value, Mapping):
-            return self._copied_mapping(value, name, depth)
+            return self._copy_mapping(value, name, depth)
         if isinstance(value, list | tuple):
             items = [
-                self.copied(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)
+                self.copy(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)
             ]
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, str):
@@ -291,7 +292,7 @@ class _SafeCopier:
             )
         return named_class
 
-    def _copied_mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+    def _copy_mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
         """Copy a dict of the config without the keys that would load files."""
         copy = {}
         for key, item in value.items():
@@ -306,13 +307,14 @@ class _SafeCopier:
             elif key == "type":
                 copy[key] = item
                 if item not in WORDS:
+                    # This call only raises the error: the class itself is not needed here.
                     self.allowed_class(copy, name)
             elif key in LOADS:
                 # The key itself is left out, since some classes do not accept None for it.
                 if item:
                     self._report(item, item_name)
             else:
-                copy[key] = self.copied(item, item_name, depth + 1)
+                copy[key] = self.copy(item, item_name, depth + 1)
         return copy
 
     def _text_or_none(self, text: str, name: str) -> str | None:

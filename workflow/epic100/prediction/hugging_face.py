@@ -230,10 +230,10 @@ class HuggingFaceFolder:
     def __call__(self, device: str) -> Callable[[Tensor], Tensor]:
         """Load the weights onto a torch device, after `check`."""
         self.check()
-        processor, model = opened(self.folder, self.model_type)
-        return partial(self._tokens, processor, model.to(device))
+        processor, model = open_folder(self.folder, self.model_type)
+        return partial(self._compute_tokens, processor, model.to(device))
 
-    def _tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
+    def _compute_tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
         """Compute the tokens of clips by place in time and picture.
 
         Args:
@@ -292,7 +292,7 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
     )
 
 
-def opened(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
+def open_folder(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
     """Open the processor and the model of a folder. The model is in float32, for evaluation.
 
     Args:
@@ -370,4 +370,4 @@ def _open_with_limits(folder: str, model_type: str, size: int) -> None:
     import transformers.modeling_utils  # noqa: F401
 
     limit_memory(size)
-    opened(folder, model_type)
+    open_folder(folder, model_type)

@@ -25,7 +25,7 @@ from epic100.model.model_file import (
 from epic100.model.views import chosen_views, cost_of_views
 from epic100.prediction.shards import Job, Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.segments.segment_list import lines_by, read_clean_list
+from epic100.segments.segment_list import read_clean_list, row_numbers_by
 from epic100.settings import PredictSettings
 from epic100.video.sheet import find_files
 
@@ -274,7 +274,7 @@ def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list
     Returns:
         By the video's path in the list: the stamp of its shard, and its line numbers in the list.
     """
-    lines_of_path = lines_by(table, "path")
+    lines_of_path = row_numbers_by(table, "path")
     files = find_files(lines_of_path, video_root)
     videos = {}
     for path, lines in lines_of_path.items():

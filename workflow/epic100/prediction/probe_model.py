@@ -107,7 +107,7 @@ def positions(rows: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
 
 
-def built_probe(trained: TrainedModel) -> AttentiveProbe | None:
+def build_probe(trained: TrainedModel) -> AttentiveProbe | None:
     """Build the probe of a model file, for evaluation; None if the file holds another model.
 
     Raises:

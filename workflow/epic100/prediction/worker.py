@@ -23,7 +23,7 @@ from epic100.prediction.encoder import (
     pooled_tokens,
 )
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
-from epic100.prediction.probe_model import built_probe, open_probe
+from epic100.prediction.probe_model import build_probe, open_probe
 from epic100.prediction.shards import Job, Shards
 
 
@@ -114,7 +114,7 @@ def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]
         trained = load_model(job.model)
         # An encoder is named for features alone, and a probe computes scores alone.
         gives_features = bool(job.encoder)
-        if not gives_features and (probe := built_probe(trained)):
+        if not gives_features and (probe := build_probe(trained)):
             return open_probe(trained, probe, job.model, job.device, at_once, job.settings.encoder)
         return open_model(trained, job.model, job.device, at_once, modules, gives_features)
     # `predict_videos` has put the folder of the user's modules on the path already.

@@ -20,7 +20,7 @@ from epic100.segments.annotations import frames_between
 from epic100.segments.drop_reasons import COLUMNS as DROPPED_COLUMNS
 from epic100.segments.drop_reasons import DropReason, is_damage, kind_of
 from epic100.segments.pairs import pair_table, write_pairs
-from epic100.segments.segment_list import SECONDS, lines_by, read_segments, write_segments
+from epic100.segments.segment_list import SECONDS, read_segments, row_numbers_by, write_segments
 from epic100.settings import Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
@@ -199,7 +199,7 @@ def clean_split(
     policy_reasons = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
     retimed = []
     with_video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
-    for video_id, row_numbers in lines_by(with_video_ids, "video_id").items():
+    for video_id, row_numbers in row_numbers_by(with_video_ids, "video_id").items():
         row = rows.get(video_id)
         if row is None:
             raise EpicError(

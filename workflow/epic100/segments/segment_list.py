@@ -87,13 +87,13 @@ def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
     return table
 
 
-def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
+def row_numbers_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     """Return the row numbers of a segment table, int64, for each value of a column.
 
     The values are in the order of their first occurrence.
     """
     groups = table.groupby(column, sort=False).indices
-    return {str(value): np.asarray(lines) for value, lines in groups.items()}
+    return {str(value): np.asarray(row_numbers) for value, row_numbers in groups.items()}
 
 
 def _parse_line(path: Path, number: int, line: str) -> tuple:

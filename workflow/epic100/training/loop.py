@@ -288,7 +288,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._decide_current_val_interval()
         if not self.validates_after(self._epoch):
             return {}
-        with self.report.validation(len(self.runner.val_dataloader.dataset)):
+        with self.report.show_validation(len(self.runner.val_dataloader.dataset)):
             return self.runner.val_loop.run()
 
     def after_val_batch(self, segments: int) -> None:
@@ -296,7 +296,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
         The state was saved before the validation, so a stop loses nothing.
         """
-        self.report.validated(segments)
+        self.report.advance_validation(segments)
         # All processes must decide alike, since those that go on would wait for the others.
         if any(from_all(self.signals.requested is not None)):
             raise Stopped(

@@ -59,20 +59,20 @@ class Placement:
         return self.processes // self.nodes
 
 
-def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) -> Placement:
+def choose_device(device: str, gpus: int | None, visible: Gpus, nodes: int = 1) -> Placement:
     """Choose the device and the number of processes of a training.
 
     Args:
         device: `train: device:`, auto, cuda or cpu.
         gpus: `train: gpus:`, the number of GPUs on each node, or of processes on the CPU. None
             means one GPU if there is one, otherwise the CPU.
-        found: The GPUs of this process.
+        visible: The GPUs that this process sees.
         nodes: `train: nodes:`.
 
     Raises:
         EpicError: A GPU was granted or requested, but torch cannot use it.
     """
-    used_gpus = gpus_to_use("train", device, gpus, found)
+    used_gpus = gpus_to_use("train", device, gpus, visible)
     # On the CPU, `gpus` is a number of processes.
     processes = (used_gpus or gpus or 1) * nodes
     return Placement("cuda" if used_gpus else "cpu", processes, nodes)

@@ -178,10 +178,10 @@ def model_config(config: Recipe) -> dict[str, Any]:
         config: The result of `build_config`, or of `training.plan` on top of it.
     """
     head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
-    kept = changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
+    content = changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
     # The folder names the attempt, and a training that went on is to give the same file.
-    kept.pop("work_dir", None)
-    return kept
+    content.pop("work_dir", None)
+    return content
 
 
 def schedule_for(config: Recipe, epochs: int) -> Changes:

@@ -121,7 +121,7 @@ class Report:
             log.info(epoch_line(history.rows[-1], self.epochs))
 
     @contextmanager
-    def validation(self, segments: int) -> Iterator[None]:
+    def show_validation(self, segments: int) -> Iterator[None]:
         """Show another bar during a block that validates this many segments.
 
         If an error ends the block, the bar is not closed: it still shows how far the validation
@@ -132,7 +132,7 @@ class Report:
         if self._val_bar is not None:
             self._val_bar.close()
 
-    def validated(self, segments: int) -> None:
+    def advance_validation(self, segments: int) -> None:
         """Advance the bar of the validation by a batch of this many segments per process."""
         if self._val_bar is not None:
             self._val_bar.update(segments * world())
