@@ -107,10 +107,18 @@ def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab,
 @pytest.mark.parametrize(
     "encoder, words",
     [
-        ("no_such_module:Encoder", "cannot be imported .ModuleNotFoundError"),
-        ("support.encoders:Nothing", "cannot be imported .AttributeError"),
-        ("support.encoders:Nameless", "has no frame_interval, fps"),
-        ("support.encoders:OfOneRow", r"gives \[144\] for 8 clips; expected features \[8, C\]"),
+        pytest.param(
+            "no_such_module:Encoder", "cannot be imported .ModuleNotFoundError", id="no module"
+        ),
+        pytest.param(
+            "support.encoders:Nothing", "cannot be imported .AttributeError", id="no class"
+        ),
+        pytest.param("support.encoders:Nameless", "has no frame_interval, fps", id="no attributes"),
+        pytest.param(
+            "support.encoders:OfOneRow",
+            r"gives \[144\] for 8 clips; expected features \[8, C\]",
+            id="one vector for all clips",
+        ),
     ],
 )
 def test_an_encoder_that_cannot_be_used_is_refused(lab, tmp_path, encoder, words):

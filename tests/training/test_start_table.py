@@ -121,11 +121,23 @@ def test_the_table_says_data_model_schedule_device_and_time():
 @pytest.mark.parametrize(
     "sample, words",
     [
-        (DENSE, "13 frames, 6 apart at the file's rate"),
-        (DENSE | {"target_fps": 60}, "13 frames, 6 apart at 60 frames a second"),
-        ({"type": "UniformSample", "clip_len": 16}, "16 frames over the whole segment"),
-        (DENSE | {"clip_len": 1, "num_clips": 8}, "8 frames over the whole segment"),
-        ({"type": "MySample"}, "frames as a step of its own takes them"),
+        pytest.param(DENSE, "13 frames, 6 apart at the file's rate", id="dense"),
+        pytest.param(
+            DENSE | {"target_fps": 60}, "13 frames, 6 apart at 60 frames a second", id="stated rate"
+        ),
+        pytest.param(
+            {"type": "UniformSample", "clip_len": 16},
+            "16 frames over the whole segment",
+            id="spread evenly",
+        ),
+        pytest.param(
+            DENSE | {"clip_len": 1, "num_clips": 8},
+            "8 frames over the whole segment",
+            id="clips of single frames",
+        ),
+        pytest.param(
+            {"type": "MySample"}, "frames as a step of its own takes them", id="a user's step"
+        ),
     ],
 )
 def test_the_table_says_which_frames_of_a_segment_a_clip_has(sample, words):
@@ -191,7 +203,10 @@ FLOAT32_ON_GPU = {"remote_device": "cuda", "is_transformer": True, "precision": 
         ),
     ],
 )
-def test_only_what_is_unlikely_to_go_well_is_warned_of(changes, words, absent_words):
+def test_the_table_warns_only_of_settings_that_are_unlikely_to_go_well(
+    changes, words, absent_words
+):
+    """The changes are of `found_by_a_check`: two processes with a segment each, bf16, SGD."""
     text = table(**{"train": segments((0, 0))} | changes).text()
     assert [word for word in words if word not in text] == []
     assert [word for word in absent_words if word in text] == []
