@@ -206,7 +206,7 @@ FLOAT32_ON_GPU = {"remote_device": "cuda", "is_transformer": True, "precision": 
 def test_the_table_warns_only_of_settings_that_are_unlikely_to_go_well(
     changes, words, absent_words
 ):
-    """The changes are of `found_by_a_check`: two processes with a segment each, bf16, SGD."""
+    """The changes are arguments of `found_by_a_check`, except for `train` and `remote_device`."""
     text = table(**{"train": segments((0, 0))} | changes).text()
     assert [word for word in words if word not in text] == []
     assert [word for word in absent_words if word in text] == []

@@ -240,7 +240,7 @@ def _video_and_clips(
     except EpicError as error:
         # A video of a single frame has no clip.
         return None, str(error)
-    # Only an undamaged step (`sound`) has a clip.
+    # Only an undamaged step, which `sound` marks, has a clip.
     if not placed.sound.any():
         return None, "every step touches damage"
     return (video, placed), ""

@@ -67,7 +67,7 @@ MOST_VALUES = 20_000
 DEEPEST = 30
 # This is the limit of frames x height x width x colours of all clips of a segment.
 MOST_PIXELS = 2**30
-# A text of a config that is longer than this is no name of an option.
+# No argument of MMAction2's classes has a text that is longer than this.
 LONGEST_TEXT = 200
 # These arguments of steps state sides of pictures, in pixels.
 SIDES = ("scale", "crop_size", "short_side", "size")

@@ -206,7 +206,12 @@ def _warnings_of_batch(plan: TrainingPlan, segments: int) -> list[str]:
 
 
 def _warnings_of_precision(result: TrialResult, remote_device: str) -> list[str]:
-    """Warn of a transformer that a GPU would train in float32."""
+    """Warn of a transformer that a GPU would train in float32.
+
+    Args:
+        result: The measurements of the check.
+        remote_device: "cuda" or "cpu" if the run will be on another machine, otherwise "".
+    """
     plan = result.plan
     on_gpu = "cuda" in (remote_device, plan.placement.device)
     if not (result.is_transformer and plan.precision == "fp32" and on_gpu):
