@@ -107,10 +107,18 @@ def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab,
 @pytest.mark.parametrize(
     "encoder, words",
     [
-        ("no_such_module:Encoder", "cannot be imported .ModuleNotFoundError"),
-        ("support.encoders:Nothing", "cannot be imported .AttributeError"),
-        ("support.encoders:Nameless", "has no frame_interval, fps"),
-        ("support.encoders:OfOneRow", r"gives \[144\] for 8 clips; expected features \[8, C\]"),
+        pytest.param(
+            "no_such_module:Encoder", "cannot be imported .ModuleNotFoundError", id="no module"
+        ),
+        pytest.param(
+            "support.encoders:Nothing", "cannot be imported .AttributeError", id="no class"
+        ),
+        pytest.param("support.encoders:Nameless", "has no frame_interval, fps", id="no attributes"),
+        pytest.param(
+            "support.encoders:OfOneRow",
+            r"gives \[144\] for 8 clips; expected features \[8, C\]",
+            id="one vector for all clips",
+        ),
     ],
 )
 def test_an_encoder_that_cannot_be_used_is_refused(lab, tmp_path, encoder, words):
@@ -127,6 +135,7 @@ def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):
     forward = model.cls_head.fc2.forward
 
     def forward_of_two(inputs):
+        """Compute at most two clips, so that the batch of four is halved."""
         if len(inputs) > 2:
             raise torch.OutOfMemoryError("so many bytes")
         return forward(inputs)

@@ -98,7 +98,7 @@ def test_the_scores_of_a_probe_depend_on_the_order_of_tokens(kind):
     assert difference.abs().max() > 1e-4
 
 
-# These are four trials.
+# Two rates with two decays each make four trials.
 GRID = {"lr": [1e-5, 3e-3], "weight_decay": [0.01, 0.1], "epochs": 10}
 
 
@@ -128,9 +128,14 @@ def test_a_trial_is_the_same_alone_and_beside_others(lab, made, tmp_path):
     np.testing.assert_allclose(beside_others["loss"], alone["loss"], rtol=1e-5)
 
 
-# Two decays are tried for five epochs, and the best is trained again. So the second save is in the
-# first training, and the seventh in the last.
-@pytest.mark.parametrize("stop", [2, 7])
+# The choice of the decay and the final training have five epochs each, and save after each one.
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(2, id="second save, in the choice of the decay"),
+        pytest.param(7, id="seventh save, in the final training"),
+    ],
+)
 def test_a_stopped_training_resumes_to_identical_weights(lab, made, tmp_path, monkeypatch, stop):
     settings = GRID | {"lr": 3e-3, "epochs": 5}
     uninterrupted, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
@@ -151,13 +156,14 @@ def test_a_stopped_training_resumes_to_identical_weights(lab, made, tmp_path, mo
         train(lab, made, stopped, **settings)
     assert not (stopped / "model.pth").exists()
     assert train(lab, made, stopped, **settings).read_bytes() == expected
-    # Both trainings save after each of five epochs, and no epoch is done twice.
+    # Two trainings of five epochs make ten saves, so no epoch was done twice.
     assert len(saves) == 10
     assert train(lab, made, stopped, **settings, seed=1).read_bytes() != expected
 
 
 def test_a_saved_state_is_not_used_with_another_val_list(lab, made, tmp_path, monkeypatch):
-    # The states stay, as after a stop. The figures of the first val list were then used again.
+    # The states stay, as after a stop. In an earlier version, the second training took over the
+    # figures of the first val list.
     monkeypatch.setattr(probe, "remove_folder", lambda folder: None)
     train(lab, made, tmp_path, val="train", epochs=10)
     train(lab, made, tmp_path, epochs=10)
@@ -289,10 +295,11 @@ def test_without_transformers_the_error_names_the_extra_to_install(tmp_path, mon
         HuggingFaceFolder(folder).check()
 
 
-HF = {"features": {"encoder": "hf"}}
-OWN = {"features": {"encoder": "my_lab:MeanColour"}}
-GONE = {"features": {"encoder": "hf", "path": "gone"}}
-EMPTY = {"features": {"encoder": "hf", "path": "empty"}}
+HF_WITHOUT_PATH = {"features": {"encoder": "hf"}}
+HF_IN_MISSING_FOLDER = {"features": {"encoder": "hf", "path": "gone"}}
+# The folder `empty` has no config.json.
+HF_WITHOUT_CONFIG = {"features": {"encoder": "hf", "path": "empty"}}
+ENCODER_OF_COLOURS = {"features": {"encoder": "my_lab:MeanColour"}}
 
 
 @pytest.mark.parametrize(
@@ -309,28 +316,37 @@ EMPTY = {"features": {"encoder": "hf", "path": "empty"}}
         ),
         pytest.param(
             "submission.pt",
-            HF,
+            HF_WITHOUT_PATH,
             "`features: encoder: hf` goes with `path:`, a folder",
             id="no path of the encoder",
         ),
         pytest.param(
             "submission.pt",
-            GONE,
+            HF_IN_MISSING_FOLDER,
             "gone: no folder with files; expected that of a Hugging Face",
             id="missing folder",
         ),
         pytest.param(
-            "submission.pt", EMPTY, "empty/config.json: cannot be read", id="folder without config"
-        ),
-        pytest.param(
-            "background.json", EMPTY, "empty/config.json: cannot be read", id="background"
-        ),
-        pytest.param(
-            "timeline/P02_102.tsv", EMPTY, "empty/config.json: cannot be read", id="timeline"
+            "submission.pt",
+            HF_WITHOUT_CONFIG,
+            "empty/config.json: cannot be read",
+            id="folder without config",
         ),
         pytest.param(
             "background.json",
-            OWN,
+            HF_WITHOUT_CONFIG,
+            "empty/config.json: cannot be read",
+            id="folder without config, for background",
+        ),
+        pytest.param(
+            "timeline/P02_102.tsv",
+            HF_WITHOUT_CONFIG,
+            "empty/config.json: cannot be read",
+            id="folder without config, for a timeline",
+        ),
+        pytest.param(
+            "background.json",
+            ENCODER_OF_COLOURS,
             "a probe with `features: encoder: hf` alone, not my_lab:Mean",
             id="background with an encoder of colours",
         ),

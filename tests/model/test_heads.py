@@ -80,7 +80,7 @@ def test_a_head_has_the_outputs_of_its_tasks_and_the_sum_of_their_losses(pairs, 
 
 
 # A recipe may state such a loss of its own.
-OWN = {"loss_cls": {"type": "BCELossWithLogits"}}
+OWN_LOSS = {"loss_cls": {"type": "BCELossWithLogits"}}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ OWN = {"loss_cls": {"type": "BCELossWithLogits"}}
     [
         ("both", {"num_classes": 400}, "has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "),
         ("nouns", {}, "`heads` is 'nouns'; expected one of pair, verb_noun"),
-        ("verb_noun", OWN, r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"),
+        ("verb_noun", OWN_LOSS, r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"),
     ],
     ids=["stated number of outputs", "unknown heads", "own loss with two heads"],
 )
@@ -148,17 +148,17 @@ def test_a_batch_is_mixed_with_itself_in_reverse(shape, cutmix_share, share, lab
     assert clips.flatten(1).unique(dim=1).flatten().tolist() == [0, 1, 2]
 
 
-MANY = 40
+MANY_PAIRS = 40
 
 
 @pytest.fixture
 def many(tmp_path):
     """A pair table of 40 pairs of verb 0."""
-    return pair_table(tmp_path / "pairs.tsv", [(0, noun, 1) for noun in range(MANY)])
+    return pair_table(tmp_path / "pairs.tsv", [(0, noun, 1) for noun in range(MANY_PAIRS)])
 
 
 # Labels that are shares of pairs, as Mixup makes them.
-SOFT = [torch.eye(MANY)[i] * 0.7 + 0.3 / MANY for i in range(6)]
+SOFT = [torch.eye(MANY_PAIRS)[i] * 0.7 + 0.3 / MANY_PAIRS for i in range(6)]
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.1])
@@ -169,7 +169,7 @@ SOFT = [torch.eye(MANY)[i] * 0.7 + 0.3 / MANY for i in range(6)]
 )
 def test_the_loss_and_the_accuracies_are_mmaction2_s_to_the_bit(many, labels, smooth):
     ours = built(many, label_smooth_eps=smooth)
-    scores = torch.randn(len(labels), MANY)
+    scores = torch.randn(len(labels), MANY_PAIRS)
     expected = BaseHead.loss_by_feat(ours, scores, samples(labels))
     found = ours.loss_by_feat(scores, samples(labels))
     assert found.keys() == expected.keys()
@@ -192,7 +192,7 @@ def test_the_loss_and_the_accuracies_are_mmaction2_s_to_the_bit(many, labels, sm
 def test_a_training_step_of_a_head_never_waits_for_the_device(many, heads, head):
     """Torch's `meta` device has no values, so an operation that reads one is noticed."""
     built_head = built(many, heads, **head).to("meta")
-    mix = MODELS.build({"type": "MixClips", "num_classes": MANY})
+    mix = MODELS.build({"type": "MixClips", "num_classes": MANY_PAIRS})
     features = torch.randn(6, 8, 2, 3, 3, device="meta", requires_grad=True)
 
     def labelled():
@@ -218,4 +218,4 @@ def test_a_head_keeps_a_loss_of_its_own(pairs):
             return {"loss_cls": cls_scores.sum()}
 
     assert "loss_by_feat" not in vars(built(pairs, type="OwnHead"))
-    assert type(built(pairs, **OWN).loss_cls).__name__ == "BCELossWithLogits"
+    assert type(built(pairs, **OWN_LOSS).loss_cls).__name__ == "BCELossWithLogits"

@@ -173,7 +173,7 @@ def test_bfloat16_is_used_in_the_backbone_but_not_in_the_head(model):
         pytest.param({"type": "OptimWrapper"}, "cuda:0", None, id="no mixed precision"),
     ],
 )
-def test_the_type_of_a_pass_is_the_training_s_where_the_device_has_it(wrapper, device, dtype):
+def test_a_pass_computes_in_the_type_of_the_training_if_the_device_has_it(wrapper, device, dtype):
     assert usable(dtype_of({"optim_wrapper": wrapper}), device) is dtype
 
 

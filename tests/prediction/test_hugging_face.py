@@ -13,7 +13,7 @@ from epic100.base.foreign_tensors import CACHE
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
 from epic100.prediction.encoder import clip_pipeline, pooled_tokens
-from epic100.prediction.hugging_face import HuggingFaceFolder, opened, pixels
+from epic100.prediction.hugging_face import HuggingFaceFolder, open_folder, pixels
 from epic100.video.sheet import Video
 from support.hugging_face import (
     FRAMES,
@@ -56,7 +56,7 @@ def clip_of(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kind):
     """The video is shrunk ten times, where resizing filters differ most."""
-    own_processor, _ = opened(folders[kind], kind)
+    own_processor, _ = open_folder(folders[kind], kind)
 
     def pixels_of(clip):
         (values,) = pixels(own_processor, clip).values()
@@ -109,7 +109,7 @@ def test_keys_that_a_config_of_pictures_leaves_out_have_transformers_defaults(fo
     # The files of google/siglip-base-patch16-224 are like these.
     part = {"model_type": "siglip_vision_model"}
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": part}))
-    change_keys(folder, IMAGES, size={"height": 224, "width": 224})
+    change_keys(folder, IMAGE_PROCESSOR, size={"height": 224, "width": 224})
     about = HuggingFaceFolder(folder)
     assert (about.size, about.clip_len, about.grid) == (224, 8, (8, 14, 14))
 
@@ -158,7 +158,7 @@ def link_to_device(folder, name):
     (folder / name).symlink_to("/dev/zero")
 
 
-CONFIG, PROCESSOR, IMAGES = (
+CONFIG, VIDEO_PROCESSOR, IMAGE_PROCESSOR = (
     "config.json",
     "video_preprocessor_config.json",
     "preprocessor_config.json",
@@ -204,26 +204,26 @@ def changed(name, **changes):
         ),
         pytest.param(
             "videomae",
-            changed(PROCESSOR, crop_size=24),
+            changed(VIDEO_PROCESSOR, crop_size=24),
             f"scales to 36 and crops to 24 pixels, .* sees {SIZE}",
             id="small crop of the processor",
         ),
         pytest.param(
             "videomae",
-            changed(PROCESSOR, size=24),
+            changed(VIDEO_PROCESSOR, size=24),
             f"scales to 24 and crops to {SIZE} pixels",
             id="crop larger than the picture",
         ),
         pytest.param(
             "videomae",
-            changed(PROCESSOR, do_center_crop=False),
+            changed(VIDEO_PROCESSOR, do_center_crop=False),
             "its do_center_crop is False",
             id="no crop",
         ),
         pytest.param(
             "videomae",
-            lambda folder: (folder / PROCESSOR).unlink(),
-            f"{PROCESSOR}: cannot be read",
+            lambda folder: (folder / VIDEO_PROCESSOR).unlink(),
+            f"{VIDEO_PROCESSOR}: cannot be read",
             id="no file of the processor",
         ),
         pytest.param(
@@ -276,19 +276,19 @@ def changed(name, **changes):
         ),
         pytest.param(
             "clip",
-            changed(IMAGES, size=384, crop_size=384),
+            changed(IMAGE_PROCESSOR, size=384, crop_size=384),
             f"crops to 384 pixels, .* sees {SIZE}; ",
             id="large pictures for CLIP",
         ),
         pytest.param(
             "siglip",
-            changed(IMAGES, size=384),
+            changed(IMAGE_PROCESSOR, size=384),
             f"crops to 384 pixels, .* sees {SIZE}; expected one size",
             id="large pictures for SigLIP",
         ),
         pytest.param(
             "dinov2",
-            changed(IMAGES, size=384, crop_size=383),
+            changed(IMAGE_PROCESSOR, size=384, crop_size=383),
             f"crops to 383 pixels, .* sees {2 * SIZE}",
             id="crop that is no multiple of the patch",
         ),
@@ -329,7 +329,7 @@ def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_car
     assert HuggingFaceFolder(folder).fingerprint == first
     make_encoder(folder, "vjepa2", seed=1)
     with_other_weights = HuggingFaceFolder(folder).fingerprint
-    change_keys(folder, PROCESSOR, image_std=[0.2, 0.2, 0.2])
+    change_keys(folder, VIDEO_PROCESSOR, image_std=[0.2, 0.2, 0.2])
     assert len({first, with_other_weights, HuggingFaceFolder(folder).fingerprint}) == 3
 
 
@@ -356,10 +356,10 @@ def test_the_license_is_read_from_the_head_of_the_card(folders, tmp_path, card, 
 def test_dinov2_sees_pictures_of_the_size_of_its_processor(folders, tmp_path):
     # Published folders are like this: config.json says 518 pixels, and the processor 224.
     folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")
-    change_keys(folder, IMAGES, size=56, crop_size=48)
+    change_keys(folder, IMAGE_PROCESSOR, size=56, crop_size=48)
     about = HuggingFaceFolder(folder)
     assert (about.size, about.short_side, about.grid) == (48, 56, (8, 6, 6))
-    own_processor, model = opened(folder, "dinov2")
+    own_processor, model = open_folder(folder, "dinov2")
     with torch.inference_mode():
-        tokens = about._tokens(own_processor, model, torch.zeros(1, 3, 8, 48, 48).byte())
+        tokens = about._compute_tokens(own_processor, model, torch.zeros(1, 3, 8, 48, 48).byte())
     assert tokens.shape == (1, 8, 6, 6, WIDTH)

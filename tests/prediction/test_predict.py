@@ -155,7 +155,11 @@ def test_a_split_whose_segments_were_all_dropped_gives_an_empty_file(lab, model,
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"workers": 1}, pytest.param({"device": "cpu", "gpus": 2}, marks=pytest.mark.thorough)],
+    [
+        pytest.param({}, id="no loader worker"),
+        pytest.param({"workers": 1}, id="a loader worker"),
+        pytest.param({"device": "cpu", "gpus": 2}, marks=pytest.mark.thorough, id="two processes"),
+    ],
 )
 def test_the_error_about_a_missing_video_names_it_and_other_shards_stay(
     own, model, listed, tmp_path, settings
@@ -171,12 +175,14 @@ def test_the_error_about_a_missing_video_names_it_and_other_shards_stay(
 
 
 def with_nan(trained):
+    """Set a value of the last layer's bias to NaN."""
     weights = {name: value.clone() for name, value in trained.state_dict.items()}
     weights["cls_head.fc2.bias"][3] = torch.nan
     return replace(trained, state_dict=weights)
 
 
 def with_one_pair(trained):
+    """Keep one pair of the pair table, whose pairs the model scores."""
     return replace(trained, pairs=trained.pairs[:1])
 
 

@@ -116,7 +116,8 @@ def test_a_lab_list_gives_the_segments_of_the_official_csv(csvs, tmp_path):
     found = index_segments(annotations, VIDEOS)
     official = index_segments(load(csvs["train"]), VIDEOS)
     assert found[["path", "verb", "noun"]].equals(official[["path", "verb", "noun"]])
-    # A frame number of the annotation clock stands for a time that is up to a frame off.
+    # A frame number of the annotation clock is a time that was rounded to a whole frame, and then
+    # it is rounded again to a frame of the file. Each rounding moves an end by up to a frame.
     assert (found[["start", "stop"]] - official[["start", "stop"]]).abs().max(axis=None) <= 2
 
 

@@ -14,6 +14,7 @@ from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.made_index import index_at
 
+# This is the rate of the sheet for most videos here.
 FPS = 60000 / 1001
 
 
@@ -106,6 +107,7 @@ def test_the_reason_of_a_drop_names_the_damaged_frames():
 
 @pytest.mark.parametrize("fps", [30.0, 25.0, FPS / 2, 90.0, 59.0])
 def test_segments_are_timed_again_if_the_file_has_another_rate_than_the_sheet(fps):
+    # The video lasts 100 s, so all 30 segments of 0.75 s end in it.
     starts = np.round(np.random.default_rng(0).uniform(0, 99, 30), 2)
     table, videos = one_video(*[(start, start + 0.75) for start in starts])
     kept, dropped, retimed = run(table, videos, scanned(fps=fps, pictures=int(100 * fps)))
@@ -113,7 +115,7 @@ def test_segments_are_timed_again_if_the_file_has_another_rate_than_the_sheet(fp
     assert kept["start"].tolist() == start.tolist() and kept["stop"].tolist() == stop.tolist()
     assert dropped.empty
     assert retimed == [
-        f"P01_01: 30 segments re-timed, the file has {fps:.4f} fps, the sheet says 59.9401"
+        f"P01_01: 30 segments re-timed, the file has {fps:.4f} fps, the sheet says {FPS:.4f}"
     ]
 
 
@@ -126,14 +128,16 @@ def test_damage_is_compared_with_the_frames_that_were_timed_again(damaged, kept)
 
 # Over 100 s, 0.005 fps make half a frame.
 @pytest.mark.parametrize("difference, retimed", [(0.004, 0), (-0.004, 0), (0.006, 1)])
-def test_a_rate_that_drifts_by_less_than_half_a_frame_is_the_sheet_s(difference, retimed):
+def test_segments_are_timed_again_only_if_the_file_drifts_by_half_a_frame(difference, retimed):
     table, videos = one_video((10, 12), (90, 91))
     assert len(run(table, videos, scanned(fps=FPS + difference))[2]) == retimed
 
 
-def test_a_video_without_a_measured_rate_keeps_the_sheet_s():
+def test_a_video_whose_rate_could_not_be_measured_keeps_the_rate_of_the_sheet():
     table, videos = one_video((0, 1), (5, 6), (50, 60))
-    kept, dropped, retimed = run(table, videos, scanned([(1, 6000)], fps=0.0))
+    # A scan gives the rate 0 if it can read too few pictures to measure one: here frame 0 alone.
+    scan_rows = scanned(damaged=[(1, 6000)], fps=0.0)
+    kept, dropped, retimed = run(table, videos, scan_rows)
     assert kept.empty and not retimed
     assert (dropped["reason"] == "touches damaged frames 1-6000 (made so)").all()
 

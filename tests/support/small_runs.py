@@ -27,7 +27,7 @@ from epic100.base.stop import until_the_last_line
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
-from epic100.training.launch import PATIENCE_MINUTES, Job, train_rank
+from epic100.training.launch import TIMEOUT_MINUTES, Job, train_rank
 from epic100.training.recipe import build_config
 from epic100.training.run import attempts
 from epic100.training.train import train
@@ -103,7 +103,7 @@ def start(
     options: dict | None = None,
     of_several=(),
     autocast=False,
-    patience=PATIENCE_MINUTES,
+    patience=TIMEOUT_MINUTES,
     **chosen,
 ):
     """Start a training in another process, the leader of a process group of its own.
@@ -210,7 +210,7 @@ def _rank(
     os.environ.update({name: str(value) for name, value in variables.items()})
     log_to_stdout()
     chosen = TrainSettings.model_validate(arguments.pop("settings"))
-    job = Job(chosen, arguments, patience=patience, init_method=f"file://{store}")
+    job = Job(chosen, arguments, timeout_minutes=patience, init_method=f"file://{store}")
     ranks.be_rank(0, train_rank, job)
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def asked(lab, tmp_path, monkeypatch):
+def request_of(lab, tmp_path, monkeypatch):
     """Make the request of a start check, in a folder without a scan or a clean list."""
     monkeypatch.chdir(tmp_path)
     sheet = write_sheet(lab.videos.values(), tmp_path)
@@ -57,8 +57,8 @@ def asked(lab, tmp_path, monkeypatch):
     return request
 
 
-def test_a_training_that_works_is_tried_and_described(asked, tmp_path):
-    first = asked()
+def test_a_training_that_works_is_tried_and_described(request_of, tmp_path):
+    first = request_of()
     text = run_start_check(first)
     assert Path(first.screen).read_text().startswith(f"{text}\nchecked: ")
     assert text.startswith("Start check: nothing is wrong\n") and "error:" not in text
@@ -77,14 +77,14 @@ def test_a_training_that_works_is_tried_and_described(asked, tmp_path):
 
 
 @pytest.mark.parametrize("changed", ["mine.py", "base.py", Annotations().train, "sheet.tsv"])
-def test_a_check_is_repeated_after_a_change_of_a_file_that_it_read(asked, tmp_path, changed):
+def test_a_check_is_repeated_after_a_change_of_a_file_that_it_read(request_of, tmp_path, changed):
     """The check looked only at paths that the config sets and at the recipe file itself.
 
     So after a change of a default annotation file or of a recipe's base, an old answer was shown.
     """
     (tmp_path / "base.py").write_text("")
     (tmp_path / "mine.py").write_text("_base_ = ['base.py']")
-    first = asked(recipe=tmp_path / "mine.py", annotations={})
+    first = request_of(recipe=tmp_path / "mine.py", annotations={})
     Path(first.screen).write_text(f"screen\nchecked: {first.digest()}\n")
     assert first.answer() == "screen"
     (tmp_path / changed).parent.mkdir(parents=True, exist_ok=True)
@@ -92,17 +92,17 @@ def test_a_check_is_repeated_after_a_change_of_a_file_that_it_read(asked, tmp_pa
     assert not first.answer() and outlooks([first])[0] == "trains; how long: epic100 check"
 
 
-def test_a_check_is_repeated_for_another_rate_but_not_for_another_seed(asked):
-    digest = asked().digest()
-    assert asked(train={"seed": 7}).digest() == digest
-    assert asked(options={"optim_wrapper.optimizer.lr": 0.1}).digest() != digest
+def test_a_check_is_repeated_for_another_rate_but_not_for_another_seed(request_of):
+    digest = request_of().digest()
+    assert request_of(train={"seed": 7}).digest() == digest
+    assert request_of(options={"optim_wrapper.optimizer.lr": 0.1}).digest() != digest
 
 
-def test_an_error_of_our_own_code_gives_no_advice_about_the_config(asked, monkeypatch):
+def test_an_error_of_our_own_code_gives_no_advice_about_the_config(request_of, monkeypatch):
     """A bug of ours was reported with the advice to correct `train: options:`."""
     monkeypatch.setattr(loop, "clip_without_reading", None)
     with pytest.raises(TypeError, match="not callable"):
-        start_check(asked())
+        start_check(request_of())
 
 
 @MODELS.register_module()
@@ -229,16 +229,16 @@ RAISING = {"type": "RaisingHook", "at": 1, "tried": True}
         ),
     ],
 )
-def test_a_training_that_cannot_work_is_one_line(asked, mistake, words):
-    table = start_check(asked(**mistake))
+def test_a_training_that_cannot_work_is_one_line(request_of, mistake, words):
+    table = start_check(request_of(**mistake))
     (error,) = table.errors
     assert [word for word in words if word not in error] == []
     assert "\n" not in error and table.text().endswith(f"error: {error}")
 
 
-def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
+def test_without_videos_and_annotations_all_else_is_tried(request_of, tmp_path):
     table = start_check(
-        asked(
+        request_of(
             annotations={"train": "no.csv", "val": "val_no.csv", "download": True},
             root=str(tmp_path),
             remote=True,
@@ -254,14 +254,16 @@ def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
     assert "device: of another machine" in text and "\n    time:" not in text
 
 
-def test_segments_count_if_their_video_is_there_and_they_were_not_dropped(asked, lab, tmp_path):
+def test_segments_count_if_their_video_is_there_and_they_were_not_dropped(
+    request_of, lab, tmp_path
+):
     videos = tmp_path / "videos/P01"
     videos.mkdir(parents=True)
     # P01_02 is a video of val, P01_01 one of train.
     (videos / "P01_02.MP4").symlink_to(Path(lab.root) / "P01/P01_02.MP4")
-    assert "no segment with a verb and a noun" in start_check(asked(root="videos")).errors[0]
+    assert "no segment with a verb and a noun" in start_check(request_of(root="videos")).errors[0]
     (videos / "P01_01.MP4").symlink_to(Path(lab.root) / "P01/P01_01.MP4")
-    data = dict(start_check(asked(root="videos")).rows)["data"]
+    data = dict(start_check(request_of(root="videos")).rows)["data"]
     number = int(data.split()[0])
     # The three videos of train have 17 segments.
     assert "of 1 videos" in data and 1 < number < 17
@@ -273,11 +275,11 @@ def test_segments_count_if_their_video_is_there_and_they_were_not_dropped(asked,
         "P01_01_1\ttrain\tvideo missing\n"
     )
     # The video of the second dropped segment is there by now, so only the first is not counted.
-    data = dict(start_check(asked(root="videos")).rows)["data"]
+    data = dict(start_check(request_of(root="videos")).rows)["data"]
     assert data.startswith(f"{number - 1} segments of 1 videos")
 
 
-def test_too_little_disk_is_found_whatever_another_run_has_saved(asked, tmp_path):
+def test_too_little_disk_is_found_whatever_another_run_has_saved(request_of, tmp_path):
     sheet, checkpoint = (
         tmp_path / "sheet.tsv",
         tmp_path / "results/work_dirs/a/attempt_1/iter_9.pth",
@@ -291,25 +293,25 @@ def test_too_little_disk_is_found_whatever_another_run_has_saved(asked, tmp_path
     # The checkpoint of the other run is a sparse file of 8 TB, more than what is needed.
     with checkpoint.open("wb") as file:
         file.truncate(8 * 10**12)
-    table = start_check(asked(root=str(tmp_path)))
+    table = start_check(request_of(root=str(tmp_path)))
     assert re.search(r"GB free in .*; this run needs about \d{4}\.", table.errors[0])
     assert "free some space, or choose another folder" in table.errors[0]
 
 
-def test_a_check_that_does_not_finish_is_said_and_not_kept(asked, monkeypatch):
+def test_a_check_that_does_not_finish_is_said_and_not_kept(request_of, monkeypatch):
     # No Python starts with this value.
     monkeypatch.setenv("PYTHONHASHSEED", "none")
-    first = asked()
+    first = request_of()
     assert run_start_check(first) == f"Start check: it did not finish; {LOG} has the details"
     assert not Path(first.screen).exists()
 
 
 @pytest.mark.thorough
-def test_a_missing_compiler_is_one_error(asked, tmp_path, monkeypatch):
+def test_a_missing_compiler_is_one_error(request_of, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     # `monkeypatch` would take the compiler away from later tests for good.
     with torch._inductor.config.patch({"cpp.cxx": ("no-compiler",)}):
-        (error,) = start_check(asked(train={"compile": True, "device": "cpu"})).errors
+        (error,) = start_check(request_of(train={"compile": True, "device": "cpu"})).errors
     assert "a training step with these settings fails" in error
     assert error.endswith("set `train: compile: false`")
 

@@ -217,7 +217,7 @@ def test_a_config_of_mmaction2_is_refused_with_the_lines_to_change(lab):
         ("train_dataloader.batchsize", "did you mean train_dataloader.batch_size?"),
         ("train_dataloader.dataset.pipeline.2.short_sides", "pipeline.2.short_side?"),
         ("train_dataloader.dataset.pipeline.7.size", "reads train_dataloader.dataset.pipeline.7;"),
-        # A backbone of another type has this key, as a test below shows.
+        # Only a backbone of another type has this key.
         ("model.backbone.depth", "nothing reads model.backbone.depth"),
         ("default_hooks.checkpoint.second", "did you mean default_hooks.checkpoint.seconds?"),
     ],

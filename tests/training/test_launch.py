@@ -234,7 +234,7 @@ def test_all_processes_agree_that_a_finished_model_is_broken(lab, straight, tmp_
     assert len(attempts(run_dir(results))) == 21 and not (run_dir(results) / "model.pth").exists()
 
 
-def test_a_killed_process_ends_all_which_shared_indexes_and_listened_here_alone(lab, results):
+def test_a_killed_process_ends_all_processes_of_its_training(lab, results):
     mapped_files, addresses = [], set()
 
     def kill_after_a_save():
@@ -251,11 +251,12 @@ def test_a_killed_process_ends_all_which_shared_indexes_and_listened_here_alone(
     words = "^stopped, because process 1 was killed by SIGKILL .*goes on from what is done"
     with pytest.raises(EpicError, match=words):
         train_by_launch(lab, results, **LONG)
-    # Each of the three participants has an index, and both processes map the same files.
+    # While they trained, both mapped the same files: an index of each of the three participants.
     first, second = mapped_files
     assert len(first) == 3 and first == second
-    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"} and not ranks()
-    assert not (results / "model.pth").exists()
+    # They listened on no address that another machine can reach.
+    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert not ranks() and not (results / "model.pth").exists()
 
 
 def test_a_process_waits_for_another_that_hangs_until_its_patience_ends(lab, results):

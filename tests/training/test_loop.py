@@ -129,16 +129,17 @@ def test_the_model_is_the_average_and_not_the_last_weights(straight):
 
 @pytest.mark.parametrize("loader", ["workers", PERSISTENT])
 def test_a_signal_saves_in_the_same_iteration_and_stops(cut, loader):
-    number, at = CUTS[loader].signal, CUTS[loader].iteration
+    signal_number, iteration = CUTS[loader].signal, CUTS[loader].iteration
+    # The fixture sends the signal.
     results, _, _ = cut(loader)
     *_, counted, words = said(results).strip().splitlines()
-    saved = run_dir(results) / f"attempt_1/iter_{at}.pth"
+    saved = run_dir(results) / f"attempt_1/iter_{iteration}.pth"
     assert words == (
-        f"error: {number.name} came: saved {saved} after {at} of 9 iterations and "
+        f"error: {signal_number.name} came: saved {saved} after {iteration} of 9 iterations and "
         "stopped; the same command goes on from there"
     )
     # An iteration trains on 2 segments.
-    assert re.fullmatch(rf"train: {2 * at} segments in [\d.]+ s", counted)
+    assert re.fullmatch(rf"train: {2 * iteration} segments in [\d.]+ s", counted)
 
 
 def test_a_training_that_goes_on_counts_what_is_left(cut):
@@ -222,7 +223,8 @@ def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab
 OFTEN = {"default_hooks.checkpoint.iterations": 1}
 
 
-BAD_LOSS = r"iteration \d: the loss is (?:nan|inf); the batch is (\S+), (\S+); "
+# The error names both segments of the batch.
+BAD_LOSS = r"iteration \d: the loss is (?:nan|inf); the batch is (?P<first>\S+), (?P<second>\S+); "
 DIVERGING = {"optim_wrapper.optimizer.lr": 1e30}
 BAD_WEIGHTS = {
     "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 1e20, "weight_decay": 1e30}
@@ -256,7 +258,8 @@ def test_a_loss_or_weight_that_is_not_finite_ends_a_training_before_it_is_saved(
         run(lab, results, options | {"param_scheduler": []})
     if named := re.search(BAD_LOSS, str(error.value)):
         segments = read_segments(results / "clean/train.txt")["narration_id"]
-        assert len(set(named.groups())) == 2 and set(named.groups()) < set(segments)
+        assert named["first"] != named["second"]
+        assert {named["first"], named["second"]} < set(segments)
     for path in checkpoints(work_dir(results)):
         state = torch.load(path, weights_only=True)["state_dict"]
         assert all(torch.isfinite(value).all() for value in state.values())

@@ -111,28 +111,27 @@ def test_several_processes_on_cpus_get_a_wrapper_for_the_cpu(plan):
 
 
 @pytest.mark.parametrize(
-    "asked, micro_batch",
+    "chosen, micro_batch",
     [
         # A batch of 8 is split into as few equal micro-batches as `most` allows: 3 + 3 + 2.
-        ({"most": 3}, 3),
-        ({"most": 8}, 8),
-        ({"most": 64}, 8),
+        pytest.param({"most": 3}, 3, id="three micro-batches"),
+        pytest.param({"most": 8}, 8, id="limit of the batch's size"),
+        pytest.param({"most": 64}, 8, id="limit above the batch's size"),
         # Two micro-batches are needed, so each has 4.
-        ({"most": 5}, 4),
+        pytest.param({"most": 5}, 4, id="two equal micro-batches"),
         # Each of 4 processes has 2 segments.
-        ({"most": 3, "processes": 4}, 2),
-        # The setting `accumulate` wins over `most`.
-        ({"most": 3, "accumulate": 1}, 8),
+        pytest.param({"most": 3, "processes": 4}, 2, id="small share of a process"),
+        pytest.param({"most": 3, "accumulate": 1}, 8, id="the setting wins over the recipe"),
         # Clips can be mixed, because a micro-batch has two.
-        ({"accumulate": 4, "changes": {"model": MIXED}}, 2),
-        ({}, 8),
+        pytest.param({"accumulate": 4, "changes": {"model": MIXED}}, 2, id="mixed clips"),
+        pytest.param({}, 8, id="no limit"),
     ],
 )
-def test_the_recipe_or_the_settings_limit_the_size_of_micro_batches(plan, asked, micro_batch):
-    made = plan(**asked)
+def test_the_recipe_or_the_settings_limit_the_size_of_micro_batches(plan, chosen, micro_batch):
+    made = plan(**chosen)
     assert made.micro_batch == micro_batch and made.batch == 8
     hook = made.config.get("default_hooks", {}).get("accumulate")
-    assert hook == ({"type": "AccumulateHook", "most": micro_batch} if asked else None)
+    assert hook == ({"type": "AccumulateHook", "most": micro_batch} if chosen else None)
 
 
 def test_the_precision_of_a_recipe_is_for_gpus_alone(plan):
@@ -148,7 +147,7 @@ def test_several_nodes_without_a_cluster_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "asked, words",
+    "chosen, words",
     [
         pytest.param(
             {"precision": "bf16"},
@@ -183,16 +182,16 @@ def test_several_nodes_without_a_cluster_are_refused(monkeypatch):
         ),
     ],
 )
-def test_a_training_that_this_machine_cannot_do_is_refused(plan, asked, words):
+def test_a_training_that_this_machine_cannot_do_is_refused(plan, chosen, words):
     with pytest.raises(EpicError, match=words):
-        plan(**asked)
+        plan(**chosen)
 
 
 OWN_WORKERS = {"train_dataloader.num_workers": 5}
 
 
 @pytest.mark.parametrize(
-    "asked, loader, workers",
+    "chosen, loader, workers",
     [
         pytest.param({"device": "cuda"}, "train", 35, id="a GPU"),
         pytest.param({"device": "cuda", "processes": 2}, "train", 17, id="two GPUs"),
@@ -210,11 +209,11 @@ OWN_WORKERS = {"train_dataloader.num_workers": 5}
     ],
 )
 def test_one_core_trains_and_the_others_load_for_a_gpu_unless_a_number_is_set(
-    plan, monkeypatch, asked, loader, workers
+    plan, monkeypatch, chosen, loader, workers
 ):
     """None means that the plan leaves the number to the config, which has none here."""
     monkeypatch.setattr(plan_module, "usable_cores", lambda: 36)
-    assert plan(**asked).config[f"{loader}_dataloader"].get("num_workers") == workers
+    assert plan(**chosen).config[f"{loader}_dataloader"].get("num_workers") == workers
 
 
 def test_a_gpu_gets_its_batches_through_pinned_memory_from_workers_that_stay(plan, monkeypatch):
@@ -269,7 +268,7 @@ def test_a_plan_has_the_number_of_segments_of_a_validation(plan):
 
 
 @pytest.mark.parametrize(
-    "asked, words",
+    "chosen, words",
     [
         pytest.param(
             {"val": ""}, "the list of val has no segment to validate on", id="an empty list"
@@ -281,9 +280,9 @@ def test_a_plan_has_the_number_of_segments_of_a_validation(plan):
         ),
     ],
 )
-def test_without_segments_to_validate_on_the_plan_has_no_validation(plan, tmp_path, asked, words):
+def test_without_segments_to_validate_on_the_plan_has_no_validation(plan, tmp_path, chosen, words):
     # A list may be empty if segments were dropped.
     (tmp_path / "dropped.tsv").write_text("narration_id\tsplit\treason\na_0\tval\tno file\n")
-    made = plan(**asked)
+    made = plan(**chosen)
     assert made.no_val.endswith(words) and made.val is None and made.validated == 0
     assert made.config.val_dataloader is made.config.val_cfg is made.config.val_evaluator is None

@@ -27,6 +27,8 @@ from tools.recipe_pages import DEFAULT, RECIPES, ROOT, SCRATCH, numbers, recipe,
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_number_has_a_source_and_each_difference_a_reason(name):
     config = recipe(name)
+    # A fault is a number without a source, or a difference from the published value whose reason is
+    # missing, or is given although there is none.
     assert recipe_pages.faults(config) == []
     assert config.reference.numbers and ("differs" in config.reference)
 

@@ -43,8 +43,9 @@ ANOTHER_RUN = {
     "precision": "bf16",
     "bn": "frozen",
 }
-# These settings make no other run: they say how it is loaded, computed, saved and validated.
-THE_SAME_RUN = {
+# These settings say how a run is loaded, computed, saved and validated, and not what it learns. So
+# they make no other run: a training that was stopped may go on with another number of workers.
+HARMLESS_CHANGES = {
     "workers": 3,
     "max_broken": 0.5,
     "checkpoint": {"seconds": 5, "keep": 9},
@@ -62,7 +63,7 @@ def test_each_setting_is_in_one_of_the_two_tables():
     names = set(TrainSettings.fields_by_key())
     # Like `load_from`, these settings decide which start weights are read.
     start_weights = {"load_from_sha256", "from_scratch"}
-    assert {*ANOTHER_RUN, *THE_SAME_RUN} == names - start_weights
+    assert {*ANOTHER_RUN, *HARMLESS_CHANGES} == names - start_weights
 
 
 def test_a_sweep_may_vary_what_makes_another_run_but_for_weights_and_lists():
@@ -86,9 +87,9 @@ def test_a_setting_that_changes_what_is_learned_makes_another_run(stamp, name):
     assert first != second and DIFFERENCES.get(name, "") in differences(first, second)
 
 
-@pytest.mark.parametrize("name", THE_SAME_RUN)
+@pytest.mark.parametrize("name", HARMLESS_CHANGES)
 def test_a_setting_that_does_not_change_what_is_learned_leaves_the_stamp(stamp, name):
-    changed = {name: THE_SAME_RUN[name]}
+    changed = {name: HARMLESS_CHANGES[name]}
     assert TrainSettings.model_validate(changed) != TrainSettings()
     assert stamp() == stamp(**changed)
 

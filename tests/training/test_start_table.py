@@ -8,7 +8,7 @@ from epic100.base.machine import driver_version
 from epic100.segments.segment_list import COLUMNS
 from epic100.training.plan import Placement, TrainingPlan
 from epic100.training.report import loader_advice
-from epic100.training.table import Found, epoch_seconds, start_table
+from epic100.training.table import TrialResult, epoch_seconds, start_table
 
 DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 # The pairs of verb and noun that train has, each with its count.
@@ -29,7 +29,7 @@ def found_by_a_check(
     processes=2,
     micro_batch=1,
     precision="bf16",
-    attends=False,
+    is_transformer=False,
     device="cpu",
     load_seconds=0.02,
     workers=0,
@@ -43,7 +43,7 @@ def found_by_a_check(
         processes: Number of processes.
         micro_batch: Segments that a process trains on at once.
         precision: Number format of a GPU.
-        attends: Whether the model is a transformer.
+        is_transformer: Whether the model is a transformer.
         device: "cpu" or "cuda".
         load_seconds: Seconds to load a segment.
         workers: Loader processes of a process.
@@ -83,12 +83,12 @@ def found_by_a_check(
         val=val,
         no_val="" if val is not None else "no segment to validate on",
     )
-    return Found(
+    return TrialResult(
         plan=plan,
         parameters=3_794_322,
         weights="",
         disk="9.0 GB free",
-        attends=attends,
+        is_transformer=is_transformer,
         loss=2.0,
         seconds=9.0,
         step_seconds=0.5,
@@ -121,25 +121,37 @@ def test_the_table_says_data_model_schedule_device_and_time():
 @pytest.mark.parametrize(
     "sample, words",
     [
-        (DENSE, "13 frames, 6 apart at the file's rate"),
-        (DENSE | {"target_fps": 60}, "13 frames, 6 apart at 60 frames a second"),
-        ({"type": "UniformSample", "clip_len": 16}, "16 frames over the whole segment"),
-        (DENSE | {"clip_len": 1, "num_clips": 8}, "8 frames over the whole segment"),
-        ({"type": "MySample"}, "frames as a step of its own takes them"),
+        pytest.param(DENSE, "13 frames, 6 apart at the file's rate", id="dense"),
+        pytest.param(
+            DENSE | {"target_fps": 60}, "13 frames, 6 apart at 60 frames a second", id="stated rate"
+        ),
+        pytest.param(
+            {"type": "UniformSample", "clip_len": 16},
+            "16 frames over the whole segment",
+            id="spread evenly",
+        ),
+        pytest.param(
+            DENSE | {"clip_len": 1, "num_clips": 8},
+            "8 frames over the whole segment",
+            id="clips of single frames",
+        ),
+        pytest.param(
+            {"type": "MySample"}, "frames as a step of its own takes them", id="a user's step"
+        ),
     ],
 )
 def test_the_table_says_which_frames_of_a_segment_a_clip_has(sample, words):
     assert dict(table(segments((0, 0)), sample=sample).rows)["clip"] == words
 
 
-FEW_A_PROCESS = (
+WARNS_BATCH_NORM = (
     "warning: BatchNorm sees 1 segments at a time on each of 2 processes; below 16 its statistics "
     "are poor: raise `batch_size` to 64, or set `bn: sync` or `frozen`"
 )
-FLOAT32 = "warning: a transformer in float32, in which a GPU takes several times as long"
-RATE = "warning: the learning rate is 0: nothing will be learned"
+WARNS_FLOAT32 = "warning: a transformer in float32, in which a GPU takes several times as long"
+WARNS_RATE = "warning: the learning rate is 0: nothing will be learned"
 # The table is made on a CPU, before a job on a GPU.
-FLOAT32_ON_GPU = {"remote_device": "cuda", "attends": True, "precision": "fp32"}
+FLOAT32_ON_GPU = {"remote_device": "cuda", "is_transformer": True, "precision": "fp32"}
 
 
 @pytest.mark.parametrize(
@@ -160,8 +172,8 @@ FLOAT32_ON_GPU = {"remote_device": "cuda", "attends": True, "precision": "fp32"}
         ),
         pytest.param(
             {},
-            [FEW_A_PROCESS, ", float32, bn local", "val: none: no segment to validate on\n"],
-            [FLOAT32, RATE],
+            [WARNS_BATCH_NORM, ", float32, bn local", "val: none: no segment to validate on\n"],
+            [WARNS_FLOAT32, WARNS_RATE],
             id="small micro-batches",
         ),
         pytest.param({"sync_bn": "torch"}, ["bn sync"], ["BatchNorm sees"], id="synced BatchNorm"),
@@ -171,11 +183,15 @@ FLOAT32_ON_GPU = {"remote_device": "cuda", "attends": True, "precision": "fp32"}
             [", bn ", "BatchNorm sees"],
             id="one process",
         ),
-        pytest.param(FLOAT32_ON_GPU, [FLOAT32], [], id="a transformer in float32"),
-        pytest.param(FLOAT32_ON_GPU | {"attends": False}, [], [FLOAT32], id="no transformer"),
-        pytest.param(FLOAT32_ON_GPU | {"precision": "fp16"}, [], [FLOAT32], id="not in float32"),
-        pytest.param(FLOAT32_ON_GPU | {"remote_device": "cpu"}, [], [FLOAT32], id="on a CPU"),
-        pytest.param({"optim_wrapper.optimizer.lr": 0.0}, [RATE], [], id="rate of 0"),
+        pytest.param(FLOAT32_ON_GPU, [WARNS_FLOAT32], [], id="a transformer in float32"),
+        pytest.param(
+            FLOAT32_ON_GPU | {"is_transformer": False}, [], [WARNS_FLOAT32], id="no transformer"
+        ),
+        pytest.param(
+            FLOAT32_ON_GPU | {"precision": "fp16"}, [], [WARNS_FLOAT32], id="not in float32"
+        ),
+        pytest.param(FLOAT32_ON_GPU | {"remote_device": "cpu"}, [], [WARNS_FLOAT32], id="on a CPU"),
+        pytest.param({"optim_wrapper.optimizer.lr": 0.0}, [WARNS_RATE], [], id="rate of 0"),
         pytest.param(
             {"model.cls_head.heads": "both", "val": segments((0, 0), (2, 0))},
             [
@@ -187,7 +203,10 @@ FLOAT32_ON_GPU = {"remote_device": "cuda", "attends": True, "precision": "fp32"}
         ),
     ],
 )
-def test_only_what_is_unlikely_to_go_well_is_warned_of(changes, words, absent_words):
+def test_the_table_warns_only_of_settings_that_are_unlikely_to_go_well(
+    changes, words, absent_words
+):
+    """The changes are arguments of `found_by_a_check`, except for `train` and `remote_device`."""
     text = table(**{"train": segments((0, 0))} | changes).text()
     assert [word for word in words if word not in text] == []
     assert [word for word in absent_words if word in text] == []

@@ -16,7 +16,7 @@ with rule_log(snakemake.log[0]):
         split=snakemake.wildcards.split,
         video_root=params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
-        asked=snakemake.resources.get("gpu", 0),
+        requested_gpus=snakemake.resources.get("gpu", 0),
         settings=settings.predict.model_copy(update={"encoder": params.encoder}),
         modules=settings.modules.model_dump(),
     )

@@ -20,5 +20,5 @@ with rule_log(snakemake.log[0]):
         settings=settings.features,
         predict=settings.predict,
         modules=modules,
-        asked=snakemake.resources.get("gpu", 0),
+        requested_gpus=snakemake.resources.get("gpu", 0),
     )

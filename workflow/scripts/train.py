@@ -15,7 +15,7 @@ with until_the_last_line(), rule_log(snakemake.log[0]):
             snakemake.input.config, next(iter(snakemake.input.weights), None)
         ),
         model_path=snakemake.output.model,
-        asked=snakemake.resources.get("gpu", 0),
+        requested_gpus=snakemake.resources.get("gpu", 0),
         history_path=snakemake.output.history,
         results="results",
         video_root=snakemake.params.root,

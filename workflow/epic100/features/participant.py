@@ -81,9 +81,14 @@ def read_features(path: str | os.PathLike) -> Features:
     Raises:
         BrokenFile: The file is missing or incomplete, or another program wrote it.
     """
+    # A file does not say whose features it has, so the advice names a table of any participant.
     table = Path(path).with_name("PARTICIPANT.tsv")
-    advice = f"make it again: remove it, then `snakemake --force {table}`"
-    with opened_arrays(path, FORMAT, "whole features of the rule features", advice) as arrays:
+    with opened_arrays(
+        path,
+        FORMAT,
+        what="whole features of the rule features",
+        remedy=f"make it again: remove it, then `snakemake --force {table}`",
+    ) as arrays:
         values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
         # NumPy stores numbers and text as arrays without axes, so they are converted back.
         values |= {name: array.item() for name, array in values.items() if array.ndim == 0}
@@ -94,8 +99,8 @@ def read_features(path: str | os.PathLike) -> Features:
         return features
 
 
-def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
-    """Whether a file holds intact features whose `made_from` is equal to this one."""
+def has_features_made_from(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
+    """Whether a file holds intact features whose `made_from` is equal to the given one."""
     try:
         return read_features(path).made_from == made_from
     except BrokenFile:
@@ -113,7 +118,7 @@ def make_features(
     settings: FeatureSettings,
     predict: PredictSettings,
     modules: Mapping[str, Any] | None = None,
-    asked: int = 0,
+    requested_gpus: int = 0,
 ) -> None:
     """Make `{video}.npz` beside `table` for every readable video of a participant.
 
@@ -130,42 +135,49 @@ def make_features(
         settings: The `features:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: A frame that the scan passed does not decode; the source gives NaN or no
             features; torch cannot use a GPU that was granted or requested.
     """
-    folder, out = Path(table).parent, Path(table).with_suffix(".pt")
+    folder = Path(table).parent
+    # No file of this name is written. The folder of the shards is named after it.
+    shards_base = Path(table).with_suffix(".pt")
+    # The reason why a video has no features is "" for one that has some.
     reasons: dict[str, str] = {}
-    videos_to_make: list[tuple[ScannedVideo, Placed]] = []
+    videos: list[tuple[ScannedVideo, Placed]] = []
     for row in read_scan_table(scan):
-        path = folder / f"{row.video_id}.npz"
-        video_or_reason = _video_and_clips(
+        video_and_clips, reason = _video_and_clips(
             row, participant_id, source, settings, root=root, scan=scan, index=index
         )
-        reasons[row.video_id] = ""
-        if isinstance(video_or_reason, str):
-            # Features in `path` would be of an earlier file of this video, so they are removed.
-            path.unlink(missing_ok=True)
-            # The reason becomes one line, as the table needs it.
-            reasons[row.video_id] = " ".join(video_or_reason.split())
-        elif not is_of(path, _made_from(video_or_reason[0], source, settings)):
-            videos_to_make.append(video_or_reason)
-    kept = sum(not reason for reason in reasons.values()) - len(videos_to_make)
+        # The reason becomes one line, as the table needs it.
+        reasons[row.video_id] = " ".join(reason.split())
+        if video_and_clips is None:
+            # Features with this name would be of an earlier file of the video.
+            (folder / f"{row.video_id}.npz").unlink(missing_ok=True)
+        else:
+            videos.append(video_and_clips)
+    videos_to_make = [
+        (video, placed)
+        for video, placed in videos
+        if not has_features_made_from(
+            folder / f"{video.name}.npz", _made_from(video, source, settings)
+        )
+    ]
     log.info(
-        f"{participant_id}: features of {len(videos_to_make)} videos to make; {kept} are there "
-        "already"
+        f"{participant_id}: features of {len(videos_to_make)} videos to make; "
+        f"{len(videos) - len(videos_to_make)} are there already"
     )
     if videos_to_make:
         rows_of_videos = rows_of_clips(
             videos_to_make,
-            out,
+            shards_base,
             model=source.path,
             key=f"{source.encoder} {source.digest}",
             encoder=source.encoder,
             predict=predict,
-            asked=asked,
+            asked=requested_gpus,
             label=participant_id,
             modules=modules,
         )
@@ -173,12 +185,25 @@ def make_features(
             features = _features(video, placed, valid_rows, _made_from(video, source, settings))
             write_features(features, folder / f"{video.name}.npz")
     # All features are stored, so the shards of the clips are no longer needed.
-    forget_rows(out)
+    forget_rows(shards_base)
+    _write_table(table, reasons, settings.stride)
+
+
+def _write_table(table: str | os.PathLike, reasons: Mapping[str, str], stride: float) -> None:
+    """Write the table of a participant's features, and log its sums.
+
+    The sizes are read from the files, since features of an earlier run are not in memory.
+
+    Args:
+        table: The table to write; the features are beside it.
+        reasons: For each video_id, why the video has no features; "" for one that has some.
+        stride: Length of a step in seconds.
+    """
     rows = []
     for video_id, reason in reasons.items():
         steps, valid, channels = 0, 0, 0
         if not reason:
-            features = read_features(folder / f"{video_id}.npz")
+            features = read_features(Path(table).with_name(f"{video_id}.npz"))
             steps, channels = features.feats.shape
             valid = int(features.valid.sum())
         rows.append((video_id, steps, valid, channels, reason))
@@ -186,7 +211,7 @@ def make_features(
     steps = sum(video_steps for _, video_steps, *_ in rows)
     damaged = sum(video_steps - video_valid for _, video_steps, video_valid, *_ in rows)
     log.info(
-        f"{table}: {steps} steps of {settings.stride:g} s, {damaged} of them damaged; "
+        f"{table}: {steps} steps of {stride:g} s, {damaged} of them damaged; "
         f"{sum(map(bool, reasons.values()))} videos without features"
     )
 
@@ -200,18 +225,25 @@ def _video_and_clips(
     root: str | os.PathLike,
     scan: str | os.PathLike,
     index: str | os.PathLike,
-) -> tuple[ScannedVideo, Placed] | str:
-    """Place the clips of a scanned video, or return the reason why it has no features."""
+) -> tuple[tuple[ScannedVideo, Placed] | None, str]:
+    """Place the clips of a scanned video, if it can have features.
+
+    Returns:
+        The video with its clips, and ""; or None, and the reason why the video has no features.
+    """
     if not row.readable:
-        return f"{row.status}: {row.reason or 'no reason'}"
+        return None, f"{row.status}: {row.reason or 'no reason'}"
     video = scanned_video(row.video_id, participant_id, root, scan, index)
     frames = clip_frames(source.pipeline, video.index.fps, settings.window)
     try:
         placed = place_clips(video.index, row.damaged, settings.stride, frames)
-    # A video of a single frame has no clip.
     except EpicError as error:
-        return str(error)
-    return (video, placed) if placed.sound.any() else "every step touches damage"
+        # A video of a single frame has no clip.
+        return None, str(error)
+    # Only an undamaged step, which `sound` marks, has a clip.
+    if not placed.sound.any():
+        return None, "every step touches damage"
+    return (video, placed), ""
 
 
 def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from epic100.model.views import mean_log_probs
 from epic100.prediction.encoder import clip_pipeline
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.predict import predictions_of
-from epic100.prediction.probe_model import KIND, AttentiveProbe, built_probe
+from epic100.prediction.probe_model import PROBE_TYPE, AttentiveProbe, build_probe
 from epic100.scoring.epoch_table import ACCURACIES, Row, write_epochs, write_trials
 from epic100.scoring.pair_metric import FIGURES, PREFIX, EpicPairMetric
 from epic100.scoring.predictions import write_predictions
@@ -45,8 +45,9 @@ log = logging.getLogger(__name__)
 
 # This is the number of segments per forward pass in validation and prediction.
 AT_ONCE = 256
-# One video in ten of train is held back. Its segments choose among several rates and decays.
-HELD_BACK = 10
+# One video of this number of train's videos is held back: a tenth. The segments of the videos held
+# back choose among several rates and decays.
+ONE_HELD_BACK_OF = 10
 # Every tenth epoch is validated, and the last one too.
 VALIDATE_EVERY = 10
 # The state is saved after the last epoch, and at most once in this time before.
@@ -119,7 +120,7 @@ def train_probe(
     table = read_clean_list(segments)
     if table.empty:
         raise EpicError(f"{segments}: no segment in it to learn from; see dropped.tsv beside it")
-    tokens = read_tokens(table, indexes, None)
+    tokens = read_tokens(table, indexes, source=None)
     # The segments of val are part of trainval, so a probe of trainval is not validated on them.
     val_table = read_clean_list(val) if split == "train" else table[:0]
     val_tokens = (
@@ -131,6 +132,7 @@ def train_probe(
     loss = OutputsLoss(pair_table, settings.heads, *classes, smoothing=settings.label_smoothing)
     metric = EpicPairMetric(str(pairs), *classes, heads=settings.heads)
     states_folder = Path(model_path).with_suffix(".states")
+    means = tokens.mean_and_std[0].tolist()
 
     def train(
         trials: list[Trial], train_rows: np.ndarray, val_tokens: Tokens, val_table: pd.DataFrame
@@ -138,7 +140,6 @@ def train_probe(
         """Train trials on the segments with these row numbers, and validate on other segments."""
         # The saved state has the accuracies of the validation, so its name depends on `val_table`.
         lists = (table.iloc[train_rows].to_csv(), val_table.to_csv(), pair_table, sizes)
-        means = tokens.mean_and_std[0].tolist()
         name = _state_name(settings, tokens.source, means, *map(str, trials), *lists)
         validate = partial(_accuracies, metric, val_tokens, val_table, sizes)
         segments = (tokens.part(train_rows), labels[train_rows])
@@ -196,7 +197,7 @@ def predict_probe(
         EpicError: The model is no probe, or it learned from tokens of another source.
     """
     trained = load_model(model_path)
-    probe, source = built_probe(trained), trained.config.get("features")
+    probe, source = build_probe(trained), trained.config.get("features")
     if probe is None or not isinstance(source, dict):
         raise EpicError(
             f"{model_path}: a model, but no probe; expected one of the rule probe_train"
@@ -234,14 +235,22 @@ def _best(trials: Sequence[Trial]) -> Trial:
 
 
 def _in_held_back_videos(paths: pd.Series, seed: int) -> np.ndarray:
-    """Draw a tenth of the videos, and return a mask of their segments, bool [N]."""
+    """Draw a tenth of the videos, and return a mask of their segments, bool [N].
+
+    Args:
+        paths: The path of the video of each segment.
+        seed: The seed of the draw.
+
+    Raises:
+        EpicError: There is a single video.
+    """
     videos = np.sort(paths.unique())
     if len(videos) < 2:
         raise EpicError(
             "probe: several rates or decays, but train has one video, so that none can be held "
             "back; give one of each, or `choose: val`"
         )
-    count = math.ceil(len(videos) / HELD_BACK)
+    count = math.ceil(len(videos) / ONE_HELD_BACK_OF)
     return paths.isin(np.random.default_rng(seed).permutation(videos)[:count]).to_numpy()
 
 
@@ -264,14 +273,30 @@ def _accuracies(
     sizes: dict[str, int],
     probe: AttentiveProbe,
 ) -> dict[str, float | None]:
-    """Compute the accuracies of a probe by column of the table of epochs; {} without segments."""
+    """Validate a probe on segments; return its accuracies by column of the table of epochs.
+
+    Args:
+        metric: The metric, which is used for all validations of a training.
+        tokens: The tokens of the segments.
+        segments: The rows of the segments in their clean list.
+        sizes: Number of outputs of each task (`output_sizes`).
+        probe: The probe.
+
+    Returns:
+        The accuracies in percent; {} if there is no segment.
+    """
     if not tokens.rows:
         return {}
     scores = _log_probs(probe, tokens, sizes).exp()
     # The metric adds the results of each call, so those of the last validation are removed.
     metric.results.clear()
-    truth = zip(scores, segments["verb"], segments["noun"], strict=True)
-    metric.process(None, [{"pred_score": s, "verb": v, "noun": n} for s, v, n in truth])
+    labelled = zip(scores, segments["verb"], segments["noun"], strict=True)
+    metric.process(
+        data_batch=None,
+        data_samples=[
+            {"pred_score": row, "verb": verb, "noun": noun} for row, verb, noun in labelled
+        ],
+    )
     figures = metric.compute_metrics(metric.results)
     # `FIGURES` has the names that MMEngine logs, which begin with `epic/`. The names that
     # `compute_metrics` returns do not.
@@ -284,7 +309,7 @@ def _config(
     """Write the settings as an MMEngine config, whose differences `epic100 compare` can list."""
     config: dict[str, Any] = {
         "model": {
-            "type": KIND,
+            "type": PROBE_TYPE,
             "kind": settings.kind,
             "dropout": settings.dropout,
             "label_smoothing": settings.label_smoothing,
@@ -313,7 +338,7 @@ def _pair_ids(table: pd.DataFrame, pair_table: list[tuple[int, int, int]]) -> Te
 
 
 def _state_name(*values: Any) -> str:
-    """Name the file of a saved state by a digest of the values that the training depends on."""
+    """Return the file name of a saved state: a digest of all that the training depends on."""
     return f"{hashlib.sha256(repr(values).encode()).hexdigest()}.pt"
 
 
@@ -365,7 +390,8 @@ def fit(
         for numbers, feats, padded in tokens.batches(order, settings.batch_size, device):
             # The rate is read before the schedules change it, so after the loop the factor is that
             # of the epoch's last batch. It is the same for all trials.
-            rate_factor = learners[0][2].get_last_lr()[0] / trials[0].lr
+            _, _, schedule = learners[0]
+            rate_factor = schedule.get_last_lr()[0] / trials[0].lr
             losses = _step(learners, feats, padded, labels[numbers].to(device), loss)
             totals = [total + value for total, value in zip(totals, losses, strict=True)]
             bar.update(len(numbers))
@@ -425,7 +451,7 @@ def _load_state(state: Path, trials: list[Trial], learners: list[tuple[Any, ...]
     """Load the saved state into trials and learners, and return its number of epochs, or 0."""
     if not state.is_file():
         return 0
-    states, histories = read_tensors(state, "the state of a probe", f"remove {state}")
+    states, histories = read_tensors(state, what="the state of a probe", remedy=f"remove {state}")
     for trial, learner, learner_states, history in zip(
         trials, learners, states, histories, strict=True
     ):

@@ -44,8 +44,8 @@ class Index:
         source: What the tokens depend on besides the videos: encoder, its fingerprint, its start
             weights, and the grid.
         run: Name of the shards' run (`run_key`).
-        videos: By the video's path in lists: the stamp of its shard, and the ids of its segments
-            in the order of the shard.
+        videos: By the video's path in lists: the stamp of its shard (`video_stamp`, a digest of
+            the video file and of the segments), and the ids of its segments in the shard's order.
     """
 
     source: dict[str, Any]
@@ -62,7 +62,7 @@ class Tokens:
     """
 
     def __init__(self, rows: list[Tensor], source: dict[str, Any]):
-        """Store the tokens and their source."""
+        """Store the tokens and their source; the class says what the arguments are."""
         self.rows, self.source = rows, source
 
     def part(self, numbers: Iterable[int]) -> "Tokens":
@@ -89,12 +89,12 @@ class Tokens:
             bool [B, T], True for padding, since segments differ in T.
         """
         for first in range(0, len(order), size):
-            numbers = list(order[first : first + size])
-            rows = [self.rows[number] for number in numbers]
+            segment_numbers = list(order[first : first + size])
+            rows = [self.rows[number] for number in segment_numbers]
             lengths = torch.tensor([len(tokens) for tokens in rows])
             feats = pad_sequence(rows, batch_first=True)
             padded = torch.arange(feats.shape[1]) >= lengths[:, None]
-            yield torch.tensor(numbers), feats.to(device).float(), padded.to(device)
+            yield torch.tensor(segment_numbers), feats.to(device).float(), padded.to(device)
 
 
 def make_tokens(
@@ -107,7 +107,7 @@ def make_tokens(
     settings: FeatureSettings,
     predict: PredictSettings,
     modules: Mapping[str, Any] | None = None,
-    asked: int = 0,
+    requested_gpus: int = 0,
 ) -> None:
     """Make the tokens of all segments of a clean list.
 
@@ -124,7 +124,7 @@ def make_tokens(
         settings: The `features:` section.
         predict: The `predict:` section.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: A process fails, or the encoder's output has another form.
@@ -155,10 +155,14 @@ def make_tokens(
         grid=(time // clips, side),
     )
     log.info(f"{out}: tokens of {len(videos)} videos, by {source.encoder} {source.digest[:12]}")
-    complete_shards(job, asked, Path(segments).stem)
+    complete_shards(job, requested_gpus, Path(segments).stem)
     ids = table["narration_id"]
-    listed = {path: (stamp, ids.iloc[lines].tolist()) for path, (stamp, lines) in videos.items()}
-    write_text(out, TypeAdapter(Index).dump_json(Index(token_source, run, listed)).decode() + "\n")
+    ids_of_videos = {
+        path: (stamp, ids.iloc[row_numbers].tolist())
+        for path, (stamp, row_numbers) in videos.items()
+    }
+    index = Index(token_source, run, ids_of_videos)
+    write_text(out, TypeAdapter(Index).dump_json(index).decode() + "\n")
     log.info(f"{out}: {len(table)} segments, up to {time} x {side} x {side} tokens of each")
 
 

@@ -38,9 +38,9 @@ class FusedAttention(models.backbones.vit_mae.Attention):
         Returns:
             Tokens [B, N, C].
         """
-        return self.joined(self.mixed(*self.parts(x)))
+        return self.join_heads(self.attend(*self.query_key_value(x)))
 
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute query, key and value of tokens [B, N, C], each [B, heads, N, C / heads]."""
         bias = None
         # The keys have no bias (see the docstring of this module), so theirs is 0.
@@ -50,14 +50,14 @@ class FusedAttention(models.backbones.vit_mae.Attention):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         return query, key, value
 
-    def mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Compute the mean of the values for each query, weighted by its match with the keys."""
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Compute, for each query, the mean of the values, weighted by its match with the keys."""
         dropout = self.attn_drop.p if self.training else 0.0
         return F.scaled_dot_product_attention(
             query, key, value, dropout_p=dropout, scale=self.scale
         )
 
-    def joined(self, attended: Tensor) -> Tensor:
+    def join_heads(self, attended: Tensor) -> Tensor:
         """Join the heads' results, [B, heads, N, C / heads], to tokens [B, N, C]; project them."""
         return self.proj_drop(self.proj(attended.transpose(1, 2).flatten(2)))
 
@@ -189,8 +189,8 @@ class DividedAttention(FusedAttention):
         Returns:
             Tokens of the same shape.
         """
-        query, key, value = self.parts(x)
-        class_token = self.mixed(query[:, :, :1], key, value)
+        query, key, value = self.query_key_value(x)
+        class_token = self.attend(query[:, :, :1], key, value)
         # The patch tokens become [B, heads, T, P, D]. This axis of theirs numbers the groups.
         axis = 3 if self.over_time else 2
         # These tensors are [B, groups, heads, tokens of a group, D].
@@ -206,9 +206,9 @@ class DividedAttention(FusedAttention):
             torch.cat((tensor[:, :, :1].repeat_interleave(groups, 0), group_tokens), 2)
             for tensor, group_tokens in ((key, group_key), (value, group_value))
         ]
-        attended = self.mixed(group_query, *key_and_value)
+        attended = self.attend(group_query, *key_and_value)
         patch_tokens = attended.unflatten(0, (-1, groups)).movedim(1, axis)
-        return self.joined(torch.cat((class_token, patch_tokens.flatten(2, 3)), 2))
+        return self.join_heads(torch.cat((class_token, patch_tokens.flatten(2, 3)), 2))
 
 
 class DividedBlock(models.backbones.vit_mae.Block):

@@ -67,6 +67,8 @@ MOST_VALUES = 20_000
 DEEPEST = 30
 # This is the limit of frames x height x width x colours of all clips of a segment.
 MOST_PIXELS = 2**30
+# No argument of MMAction2's classes has a text that is longer than this.
+LONGEST_TEXT = 200
 # These arguments of steps state sides of pictures, in pixels.
 SIDES = ("scale", "crop_size", "short_side", "size")
 
@@ -126,11 +128,14 @@ class _Literals(ast.NodeTransformer):
         # The arguments are replaced first, since they may be such calls too.
         self.generic_visit(node)
         match node:
+            # The call `dict({...})` gives its only argument.
             case ast.Call(func=ast.Name(id="dict"), args=[value], keywords=[]):
                 return value
-            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=words):
-                names: list[ast.expr | None] = [ast.Constant(word.arg) for word in words]
-                return ast.Dict(names, [word.value for word in words])
+            # The call `dict(a=1)` gives a literal with the key "a". The name of `**x` is None, and
+            # this key is refused later in a model or pipeline, which has names of arguments alone.
+            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+                names: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in keywords]
+                return ast.Dict(names, [keyword.value for keyword in keywords])
         return node
 
 
@@ -149,8 +154,8 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
         EpicError: The model has a class that is not from MMAction2, this project or `modules`, or
             it is not a recognizer.
     """
-    copier = _SafeCopier(MODELS, where, trusted=(*TRUSTED, *_module_prefixes(modules)))
-    spec = copier.copied(model, "model")
+    copier = _SafeCopier(MODELS, where, trusted_modules=(*TRUSTED, *_module_prefixes(modules)))
+    spec = copier.copy(model, "model")
     if not isinstance(spec, dict) or not issubclass(
         copier.allowed_class(spec, "model"), models.BaseRecognizer
     ):
@@ -175,13 +180,14 @@ def clean_pipeline(
     copier = _SafeCopier(
         TRANSFORMS,
         where,
-        trusted=_module_prefixes(modules),
-        listed=tuple(STEPS),
+        trusted_modules=_module_prefixes(modules),
+        trusted_classes=tuple(STEPS),
         largest=LARGEST,
     )
-    cleaned = [copier.copied(step, f"step {index}") for index, step in enumerate(steps)]
+    cleaned = [copier.copy(step, f"step {index}") for index, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for index, step in enumerate(cleaned):
+        # This call only raises the error: the class itself is not needed here.
         copier.allowed_class(step, f"step {index}")
         if step["type"] in STEPS:
             cleaned[index] = step = checked_step(step, where)
@@ -215,8 +221,8 @@ class _SafeCopier:
     Args:
         registry: MMEngine's registry of the classes that the config may name.
         where: Start of error messages: the file.
-        trusted: Prefixes of modules whose classes are allowed.
-        listed: Names of classes that are allowed, whatever their module.
+        trusted_modules: Prefixes of modules whose classes are allowed.
+        trusted_classes: Names of classes that are allowed, whatever their module.
         largest: The largest number that is allowed.
 
     Attributes:
@@ -227,18 +233,19 @@ class _SafeCopier:
         self,
         registry: Any,
         where: str,
-        trusted: tuple[str, ...],
-        listed: Sequence[str] = (),
+        trusted_modules: tuple[str, ...],
+        trusted_classes: Sequence[str] = (),
         largest: int = LARGEST_NUMBER,
     ) -> None:
-        """Store the arguments, and start the count of values."""
+        """Store what is allowed. The docstring of the class describes the arguments."""
         # MMEngine's own classes are in the parent of MMAction2's registry.
         self._classes = ChainMap(registry.module_dict, registry.parent.module_dict)
-        self._where, self._trusted = where, trusted
-        self._listed, self._largest, self._values_left = listed, largest, MOST_VALUES
+        self._where, self._largest = where, largest
+        self._trusted_modules, self._trusted_classes = trusted_modules, trusted_classes
+        self._values_left = MOST_VALUES
         self.dropped: list[str] = []
 
-    def copied(self, value: Any, name: str, depth: int = 0) -> Any:
+    def copy(self, value: Any, name: str, depth: int = 0) -> Any:
         """Copy a value of the config, and check it.
 
         Args:
@@ -253,10 +260,10 @@ class _SafeCopier:
                 f"{self._where}: its config is larger or deeper than any model's; correct it"
             )
         if isinstance(value, Mapping):
-            return self._copied_mapping(value, name, depth)
+            return self._copy_mapping(value, name, depth)
         if isinstance(value, list | tuple):
             items = [
-                self.copied(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)
+                self.copy(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)
             ]
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, str):
@@ -275,7 +282,8 @@ class _SafeCopier:
         type_name = spec.get("type")
         named_class = self._classes.get(type_name) if isinstance(type_name, str) else None
         if not inspect.isclass(named_class) or not (
-            type_name in self._listed or f"{named_class.__module__}.".startswith(self._trusted)
+            type_name in self._trusted_classes
+            or f"{named_class.__module__}.".startswith(self._trusted_modules)
         ):
             raise EpicError(
                 f"{self._where}: {name} has the type {str(type_name)[:60]!r}, which is none of "
@@ -284,7 +292,7 @@ class _SafeCopier:
             )
         return named_class
 
-    def _copied_mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+    def _copy_mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
         """Copy a dict of the config without the keys that would load files."""
         copy = {}
         for key, item in value.items():
@@ -299,18 +307,22 @@ class _SafeCopier:
             elif key == "type":
                 copy[key] = item
                 if item not in WORDS:
+                    # This call only raises the error: the class itself is not needed here.
                     self.allowed_class(copy, name)
             elif key in LOADS:
                 # The key itself is left out, since some classes do not accept None for it.
                 if item:
                     self._report(item, item_name)
             else:
-                copy[key] = self.copied(item, item_name, depth + 1)
+                copy[key] = self.copy(item, item_name, depth + 1)
         return copy
 
     def _text_or_none(self, text: str, name: str) -> str | None:
         """Return a text of the config, or None if it looks like a path or a URL."""
-        is_suspicious = re.search(r"[/\\.~:$%]", text) or len(text) > 200 or not text.isprintable()
+        # MMAction2 could open or download the file that a path or a URL names.
+        is_suspicious = (
+            re.search(r"[/\\.~:$%]", text) or len(text) > LONGEST_TEXT or not text.isprintable()
+        )
         if not is_suspicious and not Path(text).is_file():
             return text
         self._report(text, name)
@@ -338,7 +350,7 @@ def open_foreign(
         EpicError: The model cannot be built from the file.
     """
     cleaned = clean_model(trained.config.get("model"), path, modules)
-    built = build_foreign(cleaned, trained.state_dict, "its config", path)
+    built = build_foreign(cleaned, trained.state_dict, where="its config", file=path)
     steps = clean_pipeline(test_pipeline_of(trained.config, path), path, modules).spec
     return built.eval(), steps
 

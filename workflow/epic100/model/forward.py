@@ -218,10 +218,11 @@ def open_model(
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute the log-probabilities of segments from their clips."""
         logits = torch.cat(list(scores_of_views(model, clips, at_once, frames, dtype)))
-        if logits.shape[1] != sum(outputs.values()):
+        expected = sum(outputs.values())
+        if logits.shape[1] != expected:
             raise EpicError(
                 f"{path}: its model gives {logits.shape[1]} scores a segment, but its pair "
-                f"table and heads are of {sum(outputs.values())}; the two are not of one training"
+                f"table and heads are of {expected}; the two are not of one training"
             )
         return mean_log_probs(logits, outputs, len(clips))
 

@@ -153,8 +153,9 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """
     content = read_foreign(
         path,
-        "a model that this workflow wrote",
-        "expected results/model.pth of the rule train, whole; train again or restore the file",
+        what="a model that this workflow wrote",
+        remedy="expected results/model.pth of the rule train, whole; train again or restore the "
+        "file",
     )
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise EpicError(

@@ -27,7 +27,8 @@ def dtype_of(config: Mapping[str, Any]) -> torch.dtype | None:
 def usable(dtype: torch.dtype | None, device: str) -> torch.dtype | None:
     """Return the type if the device supports it, else None, which is float32.
 
-    A CPU always computes in float32 here.
+    Every GPU supports float16, so only bfloat16 may be lacking. A CPU always computes in float32
+    here.
 
     Args:
         dtype: The type that a recipe states.

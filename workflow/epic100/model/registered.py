@@ -30,8 +30,8 @@ BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"
 # `OutputsLoss` replaces the loss of a head whose config states no loss, or this one.
 OWN_LOSSES = (None, "CrossEntropyLoss")
-# These are the ways to reduce the losses of several tasks to one.
-REDUCED: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
+# These functions reduce the losses of several tasks to one.
+REDUCE_BY_NAME: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
 
 @MODELS.register_module()
@@ -73,7 +73,7 @@ class HeadOf:
         heads: A key of `model_file.OUTPUTS`.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-        loss: How to reduce the losses of several tasks, a key of `REDUCED`.
+        loss: How to reduce the losses of several tasks, a key of `REDUCE_BY_NAME`.
     """
 
     head: Mapping[str, Any]
@@ -111,7 +111,7 @@ class HeadOf:
                 or another `loss` than sum and mean.
         """
         built = MODELS.build(self.config())
-        if self.loss not in REDUCED:
+        if self.loss not in REDUCE_BY_NAME:
             raise EpicError(f"`loss` of the head is {self.loss!r}; expected sum or mean")
         if self.heads != "pair":
             if (loss_type := self.head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
@@ -131,7 +131,8 @@ class HeadOf:
                 smoothing=smoothing,
                 loss=self.loss,
             )
-        # A head class with its own way to compute the loss keeps it.
+        # MMAction2's function would make a GPU wait for the CPU in each step. A head class with its
+        # own way to compute the loss keeps it.
         if type(built).loss_by_feat is BaseHead.loss_by_feat:
             built.loss_by_feat = MethodType(loss_on_device, built)
         return built
@@ -160,7 +161,7 @@ class OutputsLoss(nn.Module):
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
         smoothing: Share of each label that is spread evenly over all pairs, verbs or nouns.
-        loss: A key of `REDUCED`.
+        loss: A key of `REDUCE_BY_NAME`.
     """
 
     def __init__(
@@ -172,9 +173,9 @@ class OutputsLoss(nn.Module):
         smoothing: float = 0.0,
         loss: str = "sum",
     ) -> None:
-        """Store the arguments, and look up verb and noun of each pair."""
+        """Count the outputs of each task, and list the verb and the noun of each pair."""
         super().__init__()
-        self.reduced = REDUCED[loss]
+        self.reduce = REDUCE_BY_NAME[loss]
         self.sizes = output_sizes(heads, len(pairs), num_verbs, num_nouns)
         self.smoothing = smoothing
         verbs, nouns, _ = torch.tensor(pairs).unbind(1)
@@ -200,9 +201,10 @@ class OutputsLoss(nn.Module):
                 shares = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
                 losses.append(mixed_cross_entropy(logits, shares, self.smoothing))
             else:
-                loss = F.cross_entropy(logits, classes[label], label_smoothing=self.smoothing)
-                losses.append(loss)
-        return self.reduced(torch.stack(losses))
+                losses.append(
+                    F.cross_entropy(logits, classes[label], label_smoothing=self.smoothing)
+                )
+        return self.reduce(torch.stack(losses))
 
 
 def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Tensor:
@@ -271,16 +273,18 @@ class MixClips:
 
     Args:
         num_classes: Number of pairs; the workflow sets it.
-        mixup: Both parameters of the beta distribution from which Mixup draws a clip's share.
-        cutmix: Both parameters of this distribution for CutMix.
+        mixup: Alpha of Mixup: both parameters of the beta distribution of a clip's share.
+        cutmix: Alpha of CutMix, likewise.
         cutmix_share: Share of the batches that are mixed by CutMix.
     """
 
     def __init__(
         self, num_classes: int, mixup: float = 0.8, cutmix: float = 1.0, cutmix_share: float = 0.5
     ):
+        """Store the settings, which the class describes."""
         self.num_classes = num_classes
-        self.mixup, self.cutmix, self.cutmix_share = mixup, cutmix, cutmix_share
+        self.mixup_alpha, self.cutmix_alpha = mixup, cutmix
+        self.cutmix_share = cutmix_share
 
     def __call__(
         self, clips: Tensor, samples: list[ActionDataSample]
@@ -295,13 +299,14 @@ class MixClips:
             The mixed clips, and the samples, whose labels are now shares of pairs [P].
         """
         is_cutmix = np.random.rand() < self.cutmix_share
-        alpha = self.cutmix if is_cutmix else self.mixup
+        alpha = self.cutmix_alpha if is_cutmix else self.mixup_alpha
         kept_share = np.random.beta(alpha, alpha)
         other_clips = clips.flip(0)
         if is_cutmix:
             height, width = clips.shape[-2:]
-            side = np.sqrt(1 - kept_share)
-            (top, bottom), (left, right) = _span(height, side), _span(width, side)
+            # A rectangle that has this share of both sides has the area that is not kept.
+            side_share = np.sqrt(1 - kept_share)
+            (top, bottom), (left, right) = _span(height, side_share), _span(width, side_share)
             clips = clips.clone()
             clips[..., top:bottom, left:right] = other_clips[..., top:bottom, left:right]
             # A rectangle near an edge is cut, so the share is computed from its real area.

@@ -58,7 +58,7 @@ class PySlowFastHead(models.heads.SlowFastHead):
     """
 
     def __init__(self, parts: Sequence[int], window: int = 7, **arguments: Any) -> None:
-        """Build MMAction2's head, and store the other arguments."""
+        """Build MMAction2's head, and set the tasks and the window of its scores in a test."""
         super().__init__(**arguments)
         self.parts: Mapping[str, int] = {str(task): size for task, size in enumerate(parts)}
         self.window = window

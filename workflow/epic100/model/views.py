@@ -50,7 +50,7 @@ class Sampling:
         return max(1, round(self.frames * self.interval * file_frames_per_frame))
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The sampling in words: `16 frames, 4 apart at 30 frames a second`."""
         if self.kind == "other":
             return "frames as a step of its own takes them"
@@ -97,10 +97,10 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     if clips is None:
         clips = DENSE_CLIPS if sampling_kind == "dense" else 1
     if clips > 1 and sampling_kind in ("sparse", "other"):
-        step = next((step["type"] for step in pipeline if step["type"] in SAMPLERS), "")
+        sampler = next((step["type"] for step in pipeline if step["type"] in SAMPLERS), "")
         why = {
-            "sparse": f"its {step} takes single frames over the whole segment, which is one clip; "
-            "UniformSample can give several",
+            "sparse": f"its {sampler} takes single frames over the whole segment, which is one "
+            "clip; UniformSample can give several",
             "other": "it has neither SampleFrames nor UniformSample",
         }[sampling_kind]
         raise EpicError(
@@ -128,7 +128,8 @@ def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
 def one_view_pipeline(config: Mapping[str, Any], where: str | os.PathLike) -> Pipeline:
     """Return the test pipeline of a config; raise EpicError if it cannot give a single view."""
     pipeline = test_pipeline_of(config, where)
-    chosen_views(pipeline, 1, 1)
+    # This call only raises the error, since its result would be a single clip and crop.
+    chosen_views(pipeline, clips=1, crops=1)
     return pipeline
 
 
@@ -147,6 +148,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
     Raises:
         EpicError: The pipeline does not support these views (`chosen_views`).
     """
+    # This call only raises the error: the caller has chosen the numbers.
     chosen_views(pipeline, clips, crops)
     sampling_kind = sampling_of(pipeline).kind
     steps, short_side = [], None

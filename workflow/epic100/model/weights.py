@@ -79,7 +79,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:
-    """Collect the tensors of a loaded checkpoint by MMAction2's names; {} if there are none.
+    """Return the tensors of a loaded checkpoint by MMAction2's names; {} if there are none.
 
     Names of PySlowFast and pytorchvideo are replaced. Other names, such as MMAction2's own, stay.
     A replaced `fc1.weight` gets the shape [out, in].
@@ -95,7 +95,8 @@ def tensors_of(content: object) -> dict[str, Tensor]:
 def _mmaction_name(name: str) -> str:
     """Return MMAction2's name of a tensor; an unknown name is returned unchanged.
 
-    For example, `s2.pathway0_res0.branch1.weight` gives `backbone.layer1.0.downsample.conv.weight`.
+    For example, PySlowFast's `s2.pathway0_res0.branch1.weight` and pytorchvideo's
+    `blocks.1.res_blocks.0.branch1_conv.weight` give `backbone.layer1.0.downsample.conv.weight`.
     """
     # The last part names a tensor of the module, such as `weight` or `running_mean`.
     module, _, tensor_name = name.rpartition(".")
@@ -129,13 +130,13 @@ def fit_weights(
             model. MMEngine would load almost nothing from it and train on.
     """
     model_tensors = model.state_dict()
-    trained_anew = [
+    of_other_shape = [
         f"{name} ({_shape_text(tensors[name])} there, {_shape_text(value)} here)"
         for name, value in model_tensors.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
     absent = [name for name in model_tensors if name not in tensors]
-    fitting = len(model_tensors) - len(trained_anew) - len(absent)
+    fitting = len(model_tensors) - len(of_other_shape) - len(absent)
     if fitting < len(model_tensors) / 2:
         raise EpicError(
             f"{path}: weights of another model: {fitting} of its {len(tensors)} tensors fit the "
@@ -143,8 +144,8 @@ def fit_weights(
             f"{next(iter(tensors))}); expected MMAction2's checkpoint of the same backbone"
         )
     text = f"{fitting} of {len(model_tensors)} tensors"
-    if trained_anew:
-        text += f"; trained anew: {', '.join(trained_anew)}"
+    if of_other_shape:
+        text += f"; trained anew: {', '.join(of_other_shape)}"
     if absent:
         text += f"; not in the file: {', '.join(absent[:3])}{' ...' if len(absent) > 3 else ''}"
     return text

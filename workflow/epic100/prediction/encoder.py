@@ -165,13 +165,12 @@ def source_of(
     """
     if encoder == HF and model is not None:
         folder = HuggingFaceFolder(model)
-        name = f"{HF} {folder.folder.resolve().name}"
         return Source(
             encoder=HF,
             path=os.fspath(model),
             digest=folder.fingerprint,
             pipeline=clip_pipeline(folder),
-            load_from=name,
+            load_from=f"{HF} {folder.folder.resolve().name}",
         )
     # Without a path, "model" and "hf" are taken for names of classes, and `encoder_class` refuses
     # them.
@@ -195,10 +194,10 @@ def source_of(
 
 
 @torch.inference_mode()
-def encoded(
+def encode_clips(
     encoder: Callable[[Tensor], Tensor],
     clips: Sequence[Tensor],
-    at_once: int,
+    batch_size: int,
     name: str,
     grid: Sequence[int] | None = None,
 ) -> Tensor:
@@ -207,7 +206,7 @@ def encoded(
     Args:
         encoder: The encoder.
         clips: B tensors, uint8 [1, 3, T, H, W].
-        at_once: Clips per call.
+        batch_size: Clips per call of the encoder.
         name: The encoder's name, for errors.
         grid: The grid to which `pooled_tokens` pools the result later; None: one vector per clip.
 
@@ -217,17 +216,19 @@ def encoded(
     Raises:
         EpicError: The encoder returns another shape.
     """
+    # Vectors [B, C] are kept as they are, and `pooled_tokens` averages tokens by place [B, time,
+    # rows, columns, C]. Tokens [B, G, C] have no place to average over, so they need a grid.
+    allowed_ndims = (2, 3, 5) if grid else (2, 5)
     features = []
-    for batch in torch.cat(list(clips)).split(at_once):
-        rows = encoder(batch)
-        shape = list(getattr(rows, "shape", []))
-        # Tokens [B, G, C] cannot be pooled to one vector per clip, so they need a grid.
-        if len(shape) not in ((2, 3, 5) if grid else (2, 5)) or shape[0] != len(batch):
+    for batch in torch.cat(list(clips)).split(batch_size):
+        output = encoder(batch)
+        shape = list(getattr(output, "shape", []))
+        if len(shape) not in allowed_ndims or shape[0] != len(batch):
             raise EpicError(
-                f"{name}: gives {shape or type(rows).__name__} for {len(batch)} clips; expected "
+                f"{name}: gives {shape or type(output).__name__} for {len(batch)} clips; expected "
                 f"features [{len(batch)}, C]; tokens [{len(batch)}, G, C] are for a probe alone"
             )
-        features.append(rows.float().cpu())
+        features.append(output.float().cpu())
     return torch.cat(features)
 
 

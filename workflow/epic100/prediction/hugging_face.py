@@ -44,7 +44,7 @@ UNUSED = ("pooler.", "predictor.")
 # For each `model_type` of an encoder of pictures: its class in transformers, and the `image_size`
 # and `patch_size` that hold if `config.json` states none. If a model also has an encoder of texts,
 # only its encoder of pictures is read.
-PICTURES = {
+IMAGE_MODELS = {
     "clip": ("CLIPVisionModel", 224, 32),
     "clip_vision_model": ("CLIPVisionModel", 224, 32),
     "siglip": ("SiglipVisionModel", 224, 16),
@@ -80,7 +80,7 @@ class _Config(BaseModel):
     The three keys of type None must be absent, since they name code, or packages with code.
     """
 
-    model_type: Literal["timesformer", "videomae", "vivit", "vjepa2", *PICTURES]  # type: ignore[valid-type]
+    model_type: Literal["timesformer", "videomae", "vivit", "vjepa2", *IMAGE_MODELS]  # type: ignore[valid-type]
     auto_map: None = None
     attn_implementation: None = None
     quantization_config: None = None
@@ -94,7 +94,9 @@ class _Config(BaseModel):
     @classmethod
     def _with_defaults_of_pictures(cls, content: Any) -> Any:
         """Add transformers' defaults to the keys of an encoder of pictures."""
-        entry = PICTURES.get(str(content.get("model_type"))) if isinstance(content, dict) else None
+        entry = (
+            IMAGE_MODELS.get(str(content.get("model_type"))) if isinstance(content, dict) else None
+        )
         if entry is None:
             return content
         _, image_size, patch_size = entry
@@ -181,7 +183,7 @@ class HuggingFaceFolder:
         """Digest of all that the features follow from: the files, and how clips are sampled."""
         files = [self.folder / "config.json", self.folder / self._processor_file, *self.weights]
         lines = [f"{path.name} {digest(path, 'sha256').value}" for path in files]
-        frames = f"{FRAMES} pictures" if self.model_type in PICTURES else "frames"
+        frames = f"{FRAMES} pictures" if self.model_type in IMAGE_MODELS else "frames"
         return hashlib.sha256("\n".join([f"{frames} spread evenly", *lines]).encode()).hexdigest()
 
     @property
@@ -228,10 +230,10 @@ class HuggingFaceFolder:
     def __call__(self, device: str) -> Callable[[Tensor], Tensor]:
         """Load the weights onto a torch device, after `check`."""
         self.check()
-        processor, model = opened(self.folder, self.model_type)
-        return partial(self._tokens, processor, model.to(device))
+        processor, model = open_folder(self.folder, self.model_type)
+        return partial(self._compute_tokens, processor, model.to(device))
 
-    def _tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
+    def _compute_tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
         """Compute the tokens of clips by place in time and picture.
 
         Args:
@@ -250,20 +252,22 @@ class HuggingFaceFolder:
             tokens = model(**pixels(processor, clips.to(model.device)), **options)
         tokens = tokens.last_hidden_state.float()
         time, rows, columns = self.grid
-        is_of_pictures = self.model_type in PICTURES
-        # For an encoder of pictures, each frame is a sample of its own. The leading tokens have no
-        # place.
-        leading = tokens.shape[1] - (1 if is_of_pictures else time) * rows * columns
+        # For an encoder of pictures, each frame is a sample of its own, [B * time, tokens, C].
+        is_image_encoder = self.model_type in IMAGE_MODELS
+        frames_of_sample = 1 if is_image_encoder else time
+        # The class token and the registers come first, and have no place in the picture.
+        leading = tokens.shape[1] - frames_of_sample * rows * columns
         if leading not in self.counts_without_place:
             raise EpicError(
                 f"{self.folder}: gives {tokens.shape[1]} tokens; expected {time} x {rows} x "
                 f"{columns}, and a class token at most"
             )
-        if is_of_pictures:
-            return tokens[:, leading:].unflatten(1, (rows, columns)).unflatten(0, (-1, time))
+        placed = tokens[:, leading:]
+        if is_image_encoder:
+            return placed.unflatten(1, (rows, columns)).unflatten(0, (-1, time))
         if self.model_type == "timesformer":  # Its tokens are in the order (place, time).
-            return tokens[:, leading:].unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
-        return tokens[:, leading:].unflatten(1, (time, rows, columns))
+            return placed.unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
+        return placed.unflatten(1, (time, rows, columns))
 
 
 def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
@@ -278,9 +282,9 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
         for an encoder of pictures.
     """
     # Only a processor of videos has this method. For one of pictures, each frame is a sample.
-    is_of_videos = hasattr(processor, "sample_frames")
-    samples = clips.transpose(1, 2) if is_of_videos else clips.transpose(1, 2).flatten(0, 1)
-    options = {"do_sample_frames": False} if is_of_videos else {}
+    takes_videos = hasattr(processor, "sample_frames")
+    samples = clips.transpose(1, 2) if takes_videos else clips.transpose(1, 2).flatten(0, 1)
+    options = {"do_sample_frames": False} if takes_videos else {}
     return dict(
         processor(
             list(samples), do_resize=False, do_center_crop=False, return_tensors="pt", **options
@@ -288,7 +292,7 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
     )
 
 
-def opened(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
+def open_folder(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
     """Open the processor and the model of a folder. The model is in float32, for evaluation.
 
     Args:
@@ -303,11 +307,11 @@ def opened(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    class_name, *_ = PICTURES.get(model_type, ("AutoModel",))
+    class_name, *_ = IMAGE_MODELS.get(model_type, ("AutoModel",))
     builder = getattr(transformers, class_name)
     reader = (
         transformers.AutoImageProcessor
-        if model_type in PICTURES
+        if model_type in IMAGE_MODELS
         else transformers.AutoVideoProcessor
     )
     with _folder_of_used_files(Path(folder)) as used_folder:
@@ -366,4 +370,4 @@ def _open_with_limits(folder: str, model_type: str, size: int) -> None:
     import transformers.modeling_utils  # noqa: F401
 
     limit_memory(size)
-    opened(folder, model_type)
+    open_folder(folder, model_type)

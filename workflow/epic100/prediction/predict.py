@@ -25,14 +25,14 @@ from epic100.model.model_file import (
 from epic100.model.views import chosen_views, cost_of_views
 from epic100.prediction.shards import Job, Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.segments.segment_list import lines_by, read_clean_list
+from epic100.segments.segment_list import read_clean_list, row_numbers_by
 from epic100.settings import PredictSettings
 from epic100.video.sheet import find_files
 
 log = logging.getLogger(__name__)
 WORKERS_ON_CPU = 2
-# These are segments per batch.
-BATCH, BATCH_ON_GPU = 8, 32
+# These are numbers of segments per batch.
+BATCH_ON_CPU, BATCH_ON_GPU = 8, 32
 # Another process may remove shards while this one uses them, as a timeline does at its end. Missing
 # shards are then made again, at most this often.
 TRIES = 3
@@ -63,7 +63,7 @@ def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
         finished_count_file.touch()
         run_ranks(
             [(predict_part, job, finished_count_file) for job in jobs],
-            [{}] * len(jobs),
+            environments=[{}] * len(jobs),
             look=lambda: bar.update(finished_count_file.stat().st_size - bar.done),
         )
 
@@ -88,7 +88,7 @@ def predict(
     index_dir: str,
     settings: PredictSettings,
     modules: Mapping[str, Any] | None = None,
-    asked: int = 0,
+    requested_gpus: int = 0,
 ) -> None:
     """Predict every segment of a clean list and write the predictions file.
 
@@ -107,7 +107,7 @@ def predict(
         index_dir: The folder of the frame indexes.
         settings: The `predict:` section.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested, or a process fails.
@@ -128,7 +128,7 @@ def predict(
         videos=videos_of(table, video_root),
         modules=modules,
     )
-    log_probs = predict_rows(job, asked, sum(trained.outputs.values()), split)
+    log_probs = predict_rows(job, requested_gpus, sum(trained.outputs.values()), split)
     predictions = predictions_of(
         split, table["narration_id"].tolist(), log_probs, trained, model_digest
     )
@@ -136,7 +136,7 @@ def predict(
 
 
 def predict_rows(
-    job: Job, asked: int, outputs: int, label: str, parts: str = "videos"
+    job: Job, requested_gpus: int, outputs: int, label: str, noun_for_keys: str = "videos"
 ) -> torch.Tensor:
     """Predict the segments of a job in one or several processes, and join their rows in order.
 
@@ -146,10 +146,10 @@ def predict_rows(
     Args:
         job: The whole work. A key of its `videos` is the path of a video, or the name of a part of
             a video's clips. Each key has a shard; together they have every line of the list once.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
         outputs: Number of outputs of the model, for a list without segments.
         label: Name of the predicted split or video, for the progress display.
-        parts: The word for the keys of `videos`, for the log.
+        noun_for_keys: The log calls the keys of `videos` by this noun: "videos" or "parts".
 
     Returns:
         float32 [lines of the list, outputs], log-probabilities or features.
@@ -157,7 +157,7 @@ def predict_rows(
     Raises:
         EpicError: A process fails, or shards disappear.
     """
-    rows_of_key = complete_shards(job, asked, label, parts)
+    rows_of_key = complete_shards(job, requested_gpus, label, noun_for_keys)
     if not rows_of_key:
         return torch.empty(0, outputs)
     lines = [line for _, lines_of_key in job.videos.values() for line in lines_of_key]
@@ -167,15 +167,15 @@ def predict_rows(
 
 
 def complete_shards(
-    job: Job, asked: int, label: str, parts: str = "videos"
+    job: Job, requested_gpus: int, label: str, noun_for_keys: str = "videos"
 ) -> dict[str, torch.Tensor]:
     """Predict the videos of a job that have no shard, in one or several processes; read all shards.
 
     Args:
         job: As for `predict_rows`.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
         label: Name of the predicted split or video, for the progress display.
-        parts: The word for the keys of `videos`, for the log.
+        noun_for_keys: The log calls the keys of `videos` by this noun: "videos" or "parts".
 
     Returns:
         The rows of each shard by its key. Tokens, which may be larger than the memory, stay on the
@@ -185,18 +185,16 @@ def complete_shards(
         EpicError: Torch cannot use a GPU that was granted or requested; a process fails; or shards
             disappear.
     """
-    gpus = gpus_to_use("predict", job.settings.device, job.settings.gpus, look_for_gpus(asked))
+    gpus = gpus_to_use(
+        "predict", job.settings.device, job.settings.gpus, look_for_gpus(requested_gpus)
+    )
     shards = Shards(job.out, job.run)
     shards.keep_newest()
     rows_of_key: dict[str, torch.Tensor] = {}
-    # The last round only reads the shards of the last try.
+    # Another process may remove a shard while others are predicted. Missing shards are therefore
+    # predicted up to `TRIES` times, and the round after the last try only reads.
     for attempt in range(TRIES + 1):
-        for key, (stamp, _) in job.videos.items():
-            # A shard is not read twice, since another process may have removed it.
-            if key not in rows_of_key:
-                rows = shards.read(key, stamp, mapped=bool(job.grid))
-                if rows is not None:
-                    rows_of_key[key] = rows
+        _read_new_shards(shards, job, rows_of_key)
         work_left = {
             key: stamp_and_lines
             for key, stamp_and_lines in job.videos.items()
@@ -204,7 +202,8 @@ def complete_shards(
         }
         if attempt == 0 and rows_of_key:
             log.info(
-                f"going on: {len(rows_of_key)} of {len(job.videos)} {parts} are predicted already"
+                f"going on: {len(rows_of_key)} of {len(job.videos)} {noun_for_keys} are predicted "
+                "already"
             )
         if not work_left:
             return rows_of_key
@@ -214,6 +213,18 @@ def complete_shards(
             run_jobs(_divide(replace(job, videos=work_left), gpus), bar)
             bar.close()
     raise EpicError(f"{shards.path(min(work_left))}: gone or changed since it was made; run again")
+
+
+def _read_new_shards(shards: Shards, job: Job, rows_of_key: dict[str, torch.Tensor]) -> None:
+    """Add the rows of those shards that can be read, and were not yet, to `rows_of_key`.
+
+    A shard is not read twice, since another process may have removed it in between.
+    """
+    for key, (stamp, _) in job.videos.items():
+        if key not in rows_of_key:
+            rows = shards.read(key, stamp, mapped=bool(job.grid))
+            if rows is not None:
+                rows_of_key[key] = rows
 
 
 def predictions_of(
@@ -263,7 +274,7 @@ def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list
     Returns:
         By the video's path in the list: the stamp of its shard, and its line numbers in the list.
     """
-    lines_of_path = lines_by(table, "path")
+    lines_of_path = row_numbers_by(table, "path")
     files = find_files(lines_of_path, video_root)
     videos = {}
     for path, lines in lines_of_path.items():
@@ -281,17 +292,17 @@ def _divide(job: Job, gpus: int) -> list[Job]:
     videos_of_process: list[dict] = [{} for _ in range(count)]
     segments_of_process = [0] * count
     # Videos with many segments come first, and each goes to the process with the fewest segments.
-    segments = {video: len(lines) for video, (_, lines) in job.videos.items()}
-    for video in sorted(segments, key=segments.__getitem__, reverse=True):
+    segment_counts = {video: len(lines) for video, (_, lines) in job.videos.items()}
+    for video in sorted(segment_counts, key=segment_counts.__getitem__, reverse=True):
         process = segments_of_process.index(min(segments_of_process))
         videos_of_process[process][video] = job.videos[video]
-        segments_of_process[process] += segments[video]
+        segments_of_process[process] += segment_counts[video]
     threads = max(1, torch.get_num_threads() // count)
     defaults = {
         "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
         # Other encoders than a recognizer get small batches, since the memory that they need is not
         # known.
-        "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH,
+        "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH_ON_CPU,
     }
     unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}
     settings = job.settings.model_copy(update=unset)

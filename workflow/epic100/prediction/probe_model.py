@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel
 from epic100.model.views import mean_log_probs
-from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
+from epic100.prediction.encoder import clip_pipeline, encode_clips, pooled_tokens
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 
-KIND = "AttentiveProbe"
+# The config of a probe in a model file has this `type`.
+PROBE_TYPE = "AttentiveProbe"
 # The numbers of a form are the width, the heads, the queries, and the blocks of self-attention
 # before the queries. A width of None means the number of channels, rounded up to a multiple of the
 # heads.
@@ -86,13 +87,13 @@ class AttentiveProbe(nn.Module):
         Returns:
             Logits [B, outputs].
         """
-        rows = self.embed(self.dropout((feats - self.mean) / self.std))
-        rows = rows + positions(rows.shape[1], rows.shape[2]).to(rows.device)
+        tokens = self.embed(self.dropout((feats - self.mean) / self.std))
+        tokens = tokens + positions(tokens.shape[1], tokens.shape[2]).to(tokens.device)
         for block in self.blocks:
-            rows = block(rows, src_key_padding_mask=padded)
+            tokens = block(tokens, src_key_padding_mask=padded)
         queries = self.queries.expand(len(feats), -1, -1)
         attended, _ = self.attention(
-            queries, rows, rows, key_padding_mask=padded, need_weights=False
+            queries, tokens, tokens, key_padding_mask=padded, need_weights=False
         )
         attended = attended + self.mlp(self.norm(attended))
         return self.last(self.dropout(attended.flatten(1)))
@@ -106,19 +107,22 @@ def positions(rows: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
 
 
-def built_probe(trained: TrainedModel) -> AttentiveProbe | None:
+def build_probe(trained: TrainedModel) -> AttentiveProbe | None:
     """Build the probe of a model file, for evaluation; None if the file holds another model.
 
     Raises:
         EpicError: The weights do not fit.
     """
-    model_config, state = trained.config.get("model"), dict(trained.state_dict)
-    if not isinstance(model_config, dict) or model_config.get("type") != KIND:
+    model_config = trained.config.get("model")
+    if not isinstance(model_config, dict) or model_config.get("type") != PROBE_TYPE:
         return None
     try:
-        kind, channels = model_config.get("kind", "small"), len(state["mean"])
-        probe = AttentiveProbe(channels, sum(trained.outputs.values()), kind=kind)
-        probe.load_state_dict(state)
+        probe = AttentiveProbe(
+            channels=len(trained.state_dict["mean"]),
+            outputs=sum(trained.outputs.values()),
+            kind=model_config.get("kind", "small"),
+        )
+        probe.load_state_dict(trained.state_dict)
     except (KeyError, RuntimeError, TypeError) as error:
         raise EpicError(
             f"a probe whose weights do not fit ({' '.join(str(error).split())[:200]}); train it "
@@ -173,7 +177,8 @@ def open_probe(
     @torch.inference_mode()
     def log_probs(clips: Sequence[Tensor]) -> Tensor:
         """Compute the log-probabilities of segments from their clips."""
-        tokens = pooled_tokens(encoded(encoder, clips, at_once, HF, grid), grid).to(device).float()
+        features = encode_clips(encoder, clips, at_once, HF, grid)
+        tokens = pooled_tokens(features, grid).to(device).float()
         # All segments have the same number of tokens, so there is no padding.
         padded = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)
         return mean_log_probs(probe(tokens, padded), trained.outputs, len(clips))

@@ -24,8 +24,8 @@ from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 
-# Besides the shards of this prediction, those of two others stay.
-OTHERS = 2
+# Besides the shards of this prediction, those of this number of others stay.
+OTHERS_KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Shards:
     """
 
     def __init__(self, out: str | os.PathLike, run: str):
-        """Store the folder of all shards of this file, and the name of the subfolder."""
+        """Derive the folder of all shards from `out`, and store the name of the subfolder."""
         out = Path(out)
         self.folder = out.with_name(f"{out.stem}.shards")
         self.run = run
@@ -106,7 +106,9 @@ class Shards:
         if not path.is_file():
             return None
         try:
-            content = read_tensors(path, "a shard", "that video is predicted again", mapped=mapped)
+            content = read_tensors(
+                path, what="a shard", remedy="that video is predicted again", mapped=mapped
+            )
         except BrokenFile as error:
             log.warning(str(error))
             return None
@@ -114,7 +116,7 @@ class Shards:
         return content["log_probs"] if is_current else None
 
     def keep_newest(self) -> None:
-        """Remove the shards of other predictions than this one, except for the `OTHERS` newest.
+        """Remove the shards of other predictions than this one, but for the newest `OTHERS_KEPT`.
 
         The shards of this prediction become the newest.
         """
@@ -123,7 +125,7 @@ class Shards:
             os.utime(self.folder / self.run)
         other_folders = [path for path in self.folder.glob("*") if path.name != self.run]
         other_folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for path in other_folders[OTHERS:]:
+        for path in other_folders[OTHERS_KEPT:]:
             # `remove_folder` also works if another process removes the same folder.
             remove_folder(path)
 

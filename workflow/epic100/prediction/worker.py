@@ -18,12 +18,12 @@ from epic100.model.model_file import load_model
 from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import (
     clip_pipeline,
-    encoded,
+    encode_clips,
     encoder_class,
     pooled_tokens,
 )
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
-from epic100.prediction.probe_model import built_probe, open_probe
+from epic100.prediction.probe_model import build_probe, open_probe
 from epic100.prediction.shards import Job, Shards
 
 
@@ -109,22 +109,24 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
     """Open the model or encoder of a job, and return its function of clips and its pipeline."""
-    at_once, device = job.settings.batch_size or 1, job.device
+    at_once = job.settings.batch_size or 1
     if not job.own_encoder:
-        trained, features = load_model(job.model), bool(job.encoder)
-        if not features and (probe := built_probe(trained)):
-            return open_probe(trained, probe, job.model, device, at_once, job.settings.encoder)
-        return open_model(trained, job.model, device, at_once, modules, features)
+        trained = load_model(job.model)
+        # An encoder is named for features alone, and a probe computes scores alone.
+        gives_features = bool(job.encoder)
+        if not gives_features and (probe := build_probe(trained)):
+            return open_probe(trained, probe, job.model, job.device, at_once, job.settings.encoder)
+        return open_model(trained, job.model, job.device, at_once, modules, gives_features)
     # `predict_videos` has put the folder of the user's modules on the path already.
     class_or_folder: Any = (
         HuggingFaceFolder(job.model)
         if job.encoder == HF
         else encoder_class(job.encoder, modules=None)
     )
-    encoder = class_or_folder(device)
+    encoder = class_or_folder(job.device)
 
     def features_of(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute the features of a batch of clips."""
-        return encoded(encoder, clips, at_once, job.encoder, job.grid)
+        return encode_clips(encoder, clips, at_once, job.encoder, job.grid)
 
     return features_of, clip_pipeline(class_or_folder)

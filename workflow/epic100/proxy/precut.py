@@ -20,7 +20,7 @@ from epic100.base.guarded import FileError, call
 from epic100.base.text_table import read_own_table, write_table
 from epic100.proxy.cutter import Clip, clip_key, cut_clips
 from epic100.segments.pairs import read_pairs
-from epic100.segments.segment_list import NO_LABEL, lines_by, read_clean_list, read_segments
+from epic100.segments.segment_list import NO_LABEL, read_clean_list, read_segments, row_numbers_by
 from epic100.settings import ClipSettings, ScanLimits, Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
@@ -69,7 +69,7 @@ def cut_participant(
             is raised after all others are done.
     """
     clean_list = read_segments(segments)
-    lines = lines_by(clean_list, "path")
+    lines = row_numbers_by(clean_list, "path")
     jobs = [
         _Job(
             video=video,

@@ -178,8 +178,13 @@ def read_lab_list(
     segments["narration_id"] = segments["video_id"] + "_line" + segments.index.astype(str)
     segments = _rows_in_sheet(path, segments, videos, split, subset)
     for name, count in (("verb", num_verbs), ("noun", num_nouns)):
-        expected = f"a class id up to {count - 1}, or remove the line"
-        _refuse(path, segments, name, bad=segments[name] >= count, expected=expected)
+        _refuse(
+            path,
+            segments,
+            name,
+            bad=segments[name] >= count,
+            expected=f"a class id up to {count - 1}, or remove the line",
+        )
     rate = segments["video_id"].map(annotation_rate).astype(float)
     segments = segments.assign(
         start_seconds=segments["start"] / rate, stop_seconds=segments["stop"] / rate
@@ -350,7 +355,11 @@ def _refuse(
 
 
 def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Series:
-    """Convert a column of timestamps to seconds: `00:01:02.50` is 62.5. Raises EpicError."""
+    """Convert a column of timestamps to seconds: `00:01:02.50` is 62.5.
+
+    Raises:
+        EpicError: A text is no timestamp.
+    """
     matches = [TIMESTAMP.fullmatch(text) for text in table[column]]
     _refuse(
         path,
@@ -370,7 +379,11 @@ def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Se
 
 
 def _class_ids(path: str | os.PathLike, table: pd.DataFrame, column: str, count: int) -> np.ndarray:
-    """Convert a column of class ids to int64. Raises EpicError for one not from 0 to count - 1."""
+    """Convert a column of class ids to int64.
+
+    Raises:
+        EpicError: A text is no whole number from 0 to `count - 1`.
+    """
     ids = pd.to_numeric(table[column], errors="coerce")
     is_valid = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
     _refuse(

@@ -20,7 +20,7 @@ from epic100.segments.annotations import frames_between
 from epic100.segments.drop_reasons import COLUMNS as DROPPED_COLUMNS
 from epic100.segments.drop_reasons import DropReason, is_damage, kind_of
 from epic100.segments.pairs import pair_table, write_pairs
-from epic100.segments.segment_list import SECONDS, lines_by, read_segments, write_segments
+from epic100.segments.segment_list import SECONDS, read_segments, row_numbers_by, write_segments
 from epic100.settings import Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
@@ -38,7 +38,7 @@ REASON_OF_STATUS = {
     EXCLUDED: DropReason.EXCLUDED,
 }
 # If videos of many participants are missing, the log lists only this number of participants.
-SHOWN = 6
+MAX_PARTICIPANTS_SHOWN = 6
 # Segments are timed again if a file drifts from the sheet's clock, over its whole length, by at
 # least this number of frames.
 DRIFT_FRAMES = 0.5
@@ -78,47 +78,71 @@ def clean(
         raise EpicError(
             f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
         )
-    rows = _rows_without_scan(videos, settings, absent)
-    indexes: dict[str, str] = {}
-    for scan in scans:
-        scanned = {row.video_id: row for row in read_scan_table(scan)}
-        if scanned and not any(row.readable for row in scanned.values()):
-            log.warning(f"{Path(scan).stem}: none of its {len(scanned)} videos is readable")
-        rows |= scanned
-        indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
+    scan_rows, index_paths = _read_scans(scans)
+    rows = _rows_without_scan(videos, settings, absent) | scan_rows
     # A video that the config accepts is not held back, so the finding of the scan is removed.
     for name in settings.videos.accept:
         if name in rows:
             rows[name] = replace(rows[name], finding="")
-    tables = []
+    tables: dict[str, pd.DataFrame] = {}
     for split, path in segments.items():
         table, retimed = clean_split(
             _read_timed(path),
             videos,
             rows,
-            lambda video_id: load_index(indexes[video_id], video_id),
+            lambda video_id: load_index(index_paths[video_id], video_id),
         )
         # The config's policy decides. The columns of both policies stay, to be counted below.
-        table["reason"] = table[settings.clean.policy]
-        kept = table[table["reason"] == ""]
-        dropped_rows = table[table["reason"] != ""]
-        for sentence in retimed:
-            log.info(sentence)
-        log.info(f"{split}: {len(kept)} segments kept, {len(dropped_rows)} dropped")
-        for reason_kind, count in dropped_rows["reason"].map(kind_of).value_counts().items():
-            log.info(f"  {count} dropped: {reason_kind}")
-        if split == "train":
-            train_pairs = pair_table(kept)
-        write_segments(kept, lists[split])
-        tables.append(table.assign(split=split))
+        tables[split] = table.assign(reason=table[settings.clean.policy], split=split)
+        _log_split(split, tables[split]["reason"], retimed)
+    kept_of_split = {split: table[table["reason"] == ""] for split, table in tables.items()}
+    # This raises an error if no train segment is left, so it comes before anything is written.
+    train_pairs = pair_table(kept_of_split["train"])
     log.info(f"{len(train_pairs)} verb-noun pairs in train")
+    for split, kept in kept_of_split.items():
+        write_segments(kept, lists[split])
     write_pairs(train_pairs, pairs)
-    all_segments = pd.concat(tables)
+    all_segments = pd.concat(tables.values())
     kept_counts = salvage_table(all_segments, {name for name, row in rows.items() if row.caution})
     dropped_rows = all_segments.loc[all_segments["reason"] != "", list(DROPPED_COLUMNS)]
     log.info("\n".join(salvage_lines(kept_counts)))
     write_frame(kept_counts, salvage)
     write_frame(dropped_rows, dropped)
+
+
+def _read_scans(scans: Sequence[str]) -> tuple[dict[str, ScanRow], dict[str, str]]:
+    """Read the scan tables, and warn of one without any readable video.
+
+    Returns:
+        The rows by video_id; and for each video_id, the path of the file with its frame index.
+    """
+    rows: dict[str, ScanRow] = {}
+    index_paths: dict[str, str] = {}
+    for scan in scans:
+        rows_of_scan = {row.video_id: row for row in read_scan_table(scan)}
+        if rows_of_scan and not any(row.readable for row in rows_of_scan.values()):
+            log.warning(f"{Path(scan).stem}: none of its {len(rows_of_scan)} videos is readable")
+        rows |= rows_of_scan
+        index_paths |= dict.fromkeys(rows_of_scan, scan.removesuffix(".tsv") + ".index.npz")
+    return rows, index_paths
+
+
+def _log_split(split: str, reasons: pd.Series, retimed: Sequence[str]) -> None:
+    """Log the re-timed videos of a split, and how many segments are kept and dropped, and why.
+
+    Args:
+        split: The split.
+        reasons: The reason to drop each segment, or "".
+        retimed: The sentences of `clean_split` about re-timed videos.
+    """
+    for sentence in retimed:
+        log.info(sentence)
+    drop_reasons = reasons[reasons != ""]
+    log.info(
+        f"{split}: {len(reasons) - len(drop_reasons)} segments kept, {len(drop_reasons)} dropped"
+    )
+    for reason_kind, count in drop_reasons.map(kind_of).value_counts().items():
+        log.info(f"  {count} dropped: {reason_kind}")
 
 
 def join_train_and_val(
@@ -175,7 +199,7 @@ def clean_split(
     policy_reasons = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
     retimed = []
     with_video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
-    for video_id, row_numbers in lines_by(with_video_ids, "video_id").items():
+    for video_id, row_numbers in row_numbers_by(with_video_ids, "video_id").items():
         row = rows.get(video_id)
         if row is None:
             raise EpicError(
@@ -233,9 +257,10 @@ def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.Da
     is_unsure = segments["path"].map(lambda path: Path(path).stem in unsure)
     masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": is_left_out}
     # A path is `.../{participant_id}/{video_id}.MP4`, so the last folder names the participant.
-    owner = segments["path"].str.split("/").str[-2].rename("participant_id")
-    why = reasons[is_left_out].map(kind_of).groupby(owner[is_left_out]).unique().str.join(", ")
-    table = pd.DataFrame(masks).groupby(owner).sum()
+    participants = segments["path"].str.split("/").str[-2].rename("participant_id")
+    kinds = reasons[is_left_out].map(kind_of)
+    why = kinds.groupby(participants[is_left_out]).unique().str.join(", ")
+    table = pd.DataFrame(masks).groupby(participants).sum()
     return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
 
 
@@ -259,7 +284,7 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
             )
         if left_out:
             left_out_lines.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
-    hidden = len(left_out_lines) - SHOWN
+    hidden = len(left_out_lines) - MAX_PARTICIPANTS_SHOWN
     hidden_line = [f"... and {hidden} participants more, in dropped.tsv"] if hidden > 0 else []
     sums = table[["segments", "kept_by_segment", "kept_by_video"]].sum()
     summary = (
@@ -268,7 +293,13 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
     )
     warning = caution(table)
     warning_line = [warning] if warning else []
-    return [*damage_lines, *left_out_lines[:SHOWN], *hidden_line, summary, *warning_line]
+    return [
+        *damage_lines,
+        *left_out_lines[:MAX_PARTICIPANTS_SHOWN],
+        *hidden_line,
+        summary,
+        *warning_line,
+    ]
 
 
 def caution(table: pd.DataFrame) -> str:
@@ -297,12 +328,13 @@ def _rows_without_scan(
     section = settings.participants
     rows = {}
     for video_id, video in videos.items():
-        owner = video.participant_id
-        if owner in section.exclude or (section.include and owner not in section.include):
-            # The reason is the key of the config that leaves the participant out.
-            key = "exclude" if owner in section.exclude else "include"
-            rows[video_id] = ScanRow(video_id, EXCLUDED, reason=key)
-        elif owner in absent:
+        participant = video.participant_id
+        # The reason is the key of the config that leaves the participant out.
+        if participant in section.exclude:
+            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="exclude")
+        elif section.include and participant not in section.include:
+            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="include")
+        elif participant in absent:
             rows[video_id] = ScanRow(
                 video_id, MISSING, reason="no video of this participant is there"
             )

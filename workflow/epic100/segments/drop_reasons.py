@@ -25,7 +25,7 @@ class DropReason(Enum):
     DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})", True
 
     def __init__(self, kind: str, details: str, is_damage: bool):
-        """Name the three parts of a member's value."""
+        """Take a member's value apart, since the members above are tuples of these three."""
         self.kind, self.details, self.is_damage = kind, details, is_damage
 
     def sentence(self, *details: object) -> str:
@@ -80,5 +80,8 @@ def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
     Raises:
         EpicError: The table cannot be read (`read_dropped`).
     """
-    rows = read_dropped(path)
-    return {row["narration_id"]: kind_of(row["reason"]) for row in rows if row["split"] == split}
+    return {
+        row["narration_id"]: kind_of(row["reason"])
+        for row in read_dropped(path)
+        if row["split"] == split
+    }

@@ -24,7 +24,8 @@ SECONDS = ("start_seconds", "stop_seconds")
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id", *SECONDS)
 NO_LABEL = -1
 LIMIT = 2**63  # The columns are int64.
-_JOINED_FROM = {"trainval": ("train", "val")}  # The list trainval is made from these lists.
+# A joint list is made from the lists of these splits.
+_SPLITS_OF_JOINT_LIST = {"trainval": ("train", "val")}
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -33,7 +34,7 @@ def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
     Spaces separate the fields: `base.names` allows none in paths and ids.
     """
     has_seconds = set(SECONDS) <= set(segments) and segments[list(SECONDS)].notna().all(axis=None)
-    names = COLUMNS if has_seconds else COLUMNS[: -len(SECONDS)]
+    names = [name for name in COLUMNS if has_seconds or name not in SECONDS]
     columns = [segments[name].astype(str).tolist() for name in names]
     write_text(path, "".join(" ".join(row) + "\n" for row in zip(*columns, strict=True)))
 
@@ -86,13 +87,13 @@ def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
     return table
 
 
-def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
+def row_numbers_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     """Return the row numbers of a segment table, int64, for each value of a column.
 
     The values are in the order of their first occurrence.
     """
     groups = table.groupby(column, sort=False).indices
-    return {str(value): np.asarray(lines) for value, lines in groups.items()}
+    return {str(value): np.asarray(row_numbers) for value, row_numbers in groups.items()}
 
 
 def _parse_line(path: Path, number: int, line: str) -> tuple:
@@ -110,10 +111,14 @@ def _parse_line(path: Path, number: int, line: str) -> tuple:
         # The optional fields are the narration_id and the two seconds. Any other number of seconds
         # raises ValueError here.
         start_seconds, stop_seconds = map(float, optional[1:] or ["nan", "nan"])
-        is_valid = len(optional) in (0, 1, 3) and name != "" and 0 <= start < stop < LIMIT
-        is_valid = is_valid and all(NO_LABEL <= label < LIMIT for label in (verb, noun))
-        is_valid = is_valid and (len(optional) < 3 or 0 <= start_seconds < stop_seconds < np.inf)
-        is_valid = is_valid and all(text.isprintable() for text in (name, *optional))
+        is_valid = (
+            len(optional) in (0, 1, 3)
+            and name != ""
+            and 0 <= start < stop < LIMIT
+            and all(NO_LABEL <= label < LIMIT for label in (verb, noun))
+            and (len(optional) < 3 or 0 <= start_seconds < stop_seconds < np.inf)
+            and all(text.isprintable() for text in (name, *optional))
+        )
     except ValueError:
         is_valid = False
     if not is_valid:
@@ -128,7 +133,7 @@ def _parse_line(path: Path, number: int, line: str) -> tuple:
 
 def _may_be_empty(path: Path) -> bool:
     """Whether a clean list may be empty: its segments were dropped, or its split has none."""
-    splits = _JOINED_FROM.get(path.stem, (path.stem,))
+    splits = _SPLITS_OF_JOINT_LIST.get(path.stem, (path.stem,))
     dropped = path.with_name(DROPPED)
     if dropped.is_file() and any(row["split"] in splits for row in read_dropped(dropped)):
         return True

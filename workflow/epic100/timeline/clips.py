@@ -256,7 +256,7 @@ def rows_of_clips(
             modules=modules,
             encoder=encoder,
         )
-        rows = predict_rows(job, asked, outputs, label, parts="parts")
+        rows = predict_rows(job, asked, outputs, label, noun_for_keys="parts")
     return list(rows.split(clip_counts))
 
 

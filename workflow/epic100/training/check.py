@@ -37,7 +37,7 @@ from epic100.training.plan import TrainingPlan
 from epic100.training.recipe import Changes, Recipe, changed, present
 from epic100.training.run import MODEL, checkpoints
 from epic100.training.state import trained_model
-from epic100.training.table import Found, StartTable, start_table
+from epic100.training.table import StartTable, TrialResult, start_table
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +142,8 @@ def check(
     """
     folder = Path(plan.config.work_dir) / "preflight"
     try:
-        found = _train(plan, pairs, classes, folder, other_bytes, before_jobs)
-        if rank() == 0 and not found.read_error:
+        result = _train(plan, pairs, classes, folder, other_bytes, before_jobs)
+        if rank() == 0 and not result.read_error:
             _predict(plan, folder / MODEL, modules, views)
     except Stopped as error:
         # The loop's message names a checkpoint of the trial, which is removed below.
@@ -165,8 +165,8 @@ def check(
         if rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
     if not remote_device:
-        _require_memory(found)
-    return start_table(found, train, pairs, classes, remote_device)
+        _require_memory(result)
+    return start_table(result, train, pairs, classes, remote_device)
 
 
 def _train(
@@ -176,8 +176,10 @@ def _train(
     folder: Path,
     other_bytes: float,
     before_jobs: bool,
-) -> Found:
+) -> TrialResult:
     """Train a few steps, validate, and save a checkpoint and a model file in `folder`.
+
+    `check` says what the arguments are.
 
     Returns:
         The measurements; without those of the steps if no clip can be read before the first job.
@@ -194,12 +196,12 @@ def _train(
     runner = ShortRunner.from_cfg(config)
     model = bare(runner.model)
     weights = config.load_from
-    found = Found(
+    result = TrialResult(
         plan=plan,
         parameters=sum(p.numel() for p in model.parameters()),
         weights=fit_weights(weights, read_weights(weights), model) if weights else "",
         disk=_require_disk(plan, model, other_bytes),
-        attends=any("Attention" in type(module).__name__ for module in model.modules()),
+        is_transformer=any("Attention" in type(module).__name__ for module in model.modules()),
     )
     try:
         # The property builds the loader, which reads the clips.
@@ -207,10 +209,10 @@ def _train(
         with saved_for_backward(model) as storage_bytes:
             runner.train()
     except UnreadableClips as error:
-        # Videos may be missing before the first job, but not in the training job.
+        # Before the first job, videos may still have to be downloaded. The training job needs them.
         if not before_jobs:
             raise
-        return replace(found, read_error=str(error))
+        return replace(result, read_error=str(error))
     # The loop stops at the end of a step. A signal that came later is still to be obeyed.
     if loop.signals.requested:
         raise Stopped(f"{loop.signals.requested} came")
@@ -220,7 +222,7 @@ def _train(
         )
     few_samples = loop.dataloader.dataset
     return replace(
-        found,
+        result,
         loss=loop.loss,
         seconds=time.perf_counter() - started,
         # The trial's batch may be smaller than that of the run.
@@ -282,7 +284,12 @@ def _trial_config(plan: TrainingPlan, folder: Path, before_jobs: bool) -> Recipe
 
 
 def _require_disk(plan: TrainingPlan, model: torch.nn.Module, other_bytes: float) -> str:
-    """Compare the free disk space with what the run still needs.
+    """Require enough free disk space for the rest of the run, and return a line about it.
+
+    Args:
+        plan: The plan of the run.
+        model: The model, whose weights each checkpoint has.
+        other_bytes: Bytes of disk that other jobs of the workflow will need.
 
     Returns:
         `9.0 GB free in FOLDER; this run needs about 0.2 GB`.
@@ -311,7 +318,7 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, other_bytes: float
 
 @contextlib.contextmanager
 def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
-    """Measure the memory that forward passes keep for their backward passes, without the weights.
+    """Count the bytes that forward passes keep for their backward passes, without the weights.
 
     Yields:
         A dict that is filled during the block: the bytes of each storage, by its address. A storage
@@ -332,16 +339,16 @@ def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
         yield storage_bytes
 
 
-def _require_memory(found: Found) -> None:
+def _require_memory(result: TrialResult) -> None:
     """Raise EpicError if a step on this machine's CPU needs more memory than the machine has.
 
     Only a trial before the first job measures the activations; otherwise they are 0.
     """
     total = psutil.virtual_memory().total
-    needed = found.plan.micro_batch * found.activations * found.plan.placement.on_node
+    needed = result.plan.micro_batch * result.activations * result.plan.placement.on_node
     if needed > total:
         raise EpicError(
-            f"a step of {found.plan.micro_batch} segments keeps {needed / 2**30:.0f} GiB for its "
+            f"a step of {result.plan.micro_batch} segments keeps {needed / 2**30:.0f} GiB for its "
             f"backward pass and this machine has {total / 2**30:.0f} GiB; {MEMORY_ADVICE}"
         )
 
@@ -385,14 +392,15 @@ def _advice(error: Exception, plan: TrainingPlan) -> str:
     message = " ".join(str(error).split())[:MESSAGE_LENGTH]
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in message:
         return f"a step of {plan.micro_batch} segments does not fit into memory; {MEMORY_ADVICE}"
-    advice = f"correct `train: options:` or {plan.config.filename}"
-    if plan.mixing:
-        advice += (
-            ", or take `model.data_preprocessor.blending` out if its loss takes no mixed labels"
-        )
-    # The compiler has these modules.
+    # These modules are those of torch's compiler.
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         advice = "set `train: compile: false`"
+    else:
+        advice = f"correct `train: options:` or {plan.config.filename}"
+        if plan.mixing:
+            advice += (
+                ", or take `model.data_preprocessor.blending` out if its loss takes no mixed labels"
+            )
     return (
         f"config: a training step with these settings fails ({type(error).__name__}: {message}); "
         f"expected keys and values that its parts take; {advice}"

@@ -147,6 +147,7 @@ class AccumulateHook(Hook):
     priority = PRIORITIES["AccumulateHook"]
 
     def __init__(self, most: int) -> None:
+        """Store the largest size; recipes name it `most`."""
         self.most = most
 
     def before_train(self, runner: Runner) -> None:
@@ -169,11 +170,15 @@ class RecomputeHook(Hook):
     priority = PRIORITIES["RecomputeHook"]
 
     def __init__(self, blocks: str, on: bool = False) -> None:
+        """Store the settings, which the class describes."""
         self.blocks = blocks
         self.on = on
 
     def before_train(self, runner: Runner) -> None:
-        """Wrap the forward pass of each block; names of weights do not change."""
+        """Let the backward pass compute the values inside each block again (torch's checkpoint).
+
+        The names of weights do not change.
+        """
         if self.on:
             for block in attrgetter(self.blocks)(bare(runner.model)):
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
@@ -192,6 +197,7 @@ class TelemetryHook(Hook):
     priority = PRIORITIES["TelemetryHook"]
 
     def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
+        """Make the report, which the loop takes over and fills."""
         self.report = Report(limit, enough, bar)
 
 
@@ -219,6 +225,7 @@ class SafeCheckpointHook(Hook):
         keep: int = 2,
         go_on: bool = False,
     ) -> None:
+        """Make the settings of saves, which the loop takes over."""
         self.saves = Saves(iterations, seconds, keep)
         self.resumes_by_itself = go_on
 

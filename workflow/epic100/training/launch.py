@@ -46,7 +46,7 @@ from epic100.video.index_file import FOLDER as SHARED_INDEXES
 log = logging.getLogger(__name__)
 
 # A process waits this long for another. A step takes seconds, but a slow disk may come back.
-PATIENCE_MINUTES = 30.0
+TIMEOUT_MINUTES = 30.0
 # This folder is always on the node itself; $TMPDIR may be on a network disk.
 SHARED_MEMORY = "/dev/shm"
 # A line of output that begins with this character is the error of a node.
@@ -83,40 +83,40 @@ class Job:
     Args:
         settings: The `train:` section.
         arguments: The other arguments of `train`.
-        asked: Number of GPUs that the rule requests for a node.
+        requested_gpus: Number of GPUs that the rule requests for a node.
         nodes: The nodes of the training; None means this one only.
-        patience: Minutes that one process waits for another.
+        timeout_minutes: Minutes that one process waits for another.
         init_method: URL at which the ranks of one node meet, such as `file:///dev/shm/ranks`.
     """
 
     settings: TrainSettings
     arguments: dict[str, Any]
-    asked: int = 0
+    requested_gpus: int = 0
     nodes: Nodes | None = None
-    patience: float = PATIENCE_MINUTES
+    timeout_minutes: float = TIMEOUT_MINUTES
     init_method: str = ""
 
 
-def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None:
+def launch(settings: TrainSettings, *, requested_gpus: int = 0, **arguments: Any) -> None:
     """Train on the device and with the number of processes that the settings ask for.
 
     Args:
         settings: The `train:` section.
-        asked: Number of GPUs that the rule requests from its scheduler.
+        requested_gpus: Number of GPUs that the rule requests from its scheduler.
         arguments: The other arguments of `train`.
 
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested; or a process failed (with
             its own message) or was killed by a signal.
     """
-    gpus = look_for_gpus(asked)
+    gpus = look_for_gpus(requested_gpus)
     placement = choose_device(settings.device, settings.gpus, gpus, settings.nodes)
     # This process sees its GPUs already, and MMEngine uses any that it sees. So a training on the
     # CPU needs another process, which sees none.
     hides_gpus = placement.device == "cpu" and gpus.visible > 0
     if hides_gpus:
         settings = settings.model_copy(update={"device": "cpu"})
-    job = Job(settings, arguments, asked, patience=PATIENCE_MINUTES)
+    job = Job(settings, arguments, requested_gpus)
     if settings.nodes > 1:
         _train_on_nodes(job)
     elif placement.processes > 1 or hides_gpus:
@@ -179,7 +179,7 @@ def start_node(job: Job) -> None:
     """
     nodes = job.nodes
     host = socket.gethostname()
-    assert nodes is not None, "started on a node"
+    assert nodes is not None, "a process of a node needs the description of all nodes"
     try:
         if nodes.host != host and nodes.address.startswith("127."):
             raise EpicError(
@@ -188,7 +188,7 @@ def start_node(job: Job) -> None:
                 "the nodes"
             )
         settings = job.settings
-        gpus = look_for_gpus(job.asked)
+        gpus = look_for_gpus(job.requested_gpus)
         _start_ranks(job, choose_device(settings.device, settings.gpus, gpus, settings.nodes))
     except EpicError as error:
         sys.stdout.write(f"{ERROR}{json.dumps(str(error))}\n")
@@ -229,7 +229,7 @@ def train_rank(job: Job) -> None:
     """
     # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    number = int(os.environ["RANK"])
+    rank = int(os.environ["RANK"])
     processes = int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -238,11 +238,12 @@ def train_rank(job: Job) -> None:
     if processes > 1:
         torch.distributed.init_process_group(
             "nccl" if torch.cuda.is_available() else "gloo",
+            # Ranks of one node meet in a file, and those of several nodes in a store at an address.
             init_method=None if job.nodes else job.init_method,
-            store=open_store(job.nodes, number, processes) if job.nodes else None,
-            rank=number,
+            store=open_store(job.nodes, rank, processes) if job.nodes else None,
+            rank=rank,
             world_size=processes,
-            timeout=timedelta(minutes=job.patience),
+            timeout=timedelta(minutes=job.timeout_minutes),
         )
     train(job.settings, **job.arguments)
     if processes > 1:
@@ -252,7 +253,8 @@ def train_rank(job: Job) -> None:
 def _send_to_ranks(signal_number: int) -> None:
     """Send a signal to the ranks of this node.
 
-    They run in sessions of their own, so a signal to this process does not reach them.
+    They run in sessions of their own, so a signal to this process does not reach them. The command
+    of a rank has the name of the module `base.ranks` in it (`PROCESS`).
     """
     for child in psutil.Process().children():
         if PROCESS in child.cmdline():

@@ -203,7 +203,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             began=began,
             ended=Mark(self.device),
         )
-        step.send(outputs, asked=self.signals.requested is not None)
+        step.send(outputs, stop_requested=self.signals.requested is not None)
         self._last_end = step.ended
         self._pending_steps.append(step)
         self.catch_up(self.max_pending)
@@ -216,7 +216,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Wait for all pending steps but the last `max_pending` ones, and read their figures."""
         while len(self._pending_steps) > max_pending:
             self._read(self._pending_steps.pop(0))
-        # A single process sees its signal at once; several must first agree in a step.
+        # A single process sees its signal at once. Several must stop after the same step, so
+        # `_read` sets `stopping` from the sum over all processes (`Step.send`).
         if world() == 1:
             self.stopping = self.signals.requested is not None
 
@@ -287,7 +288,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._decide_current_val_interval()
         if not self.validates_after(self._epoch):
             return {}
-        with self.report.validation(len(self.runner.val_dataloader.dataset)):
+        with self.report.show_validation(len(self.runner.val_dataloader.dataset)):
             return self.runner.val_loop.run()
 
     def after_val_batch(self, segments: int) -> None:
@@ -295,7 +296,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
         The state was saved before the validation, so a stop loses nothing.
         """
-        self.report.validated(segments)
+        self.report.advance_validation(segments)
+        # All processes must decide alike, since those that go on would wait for the others.
         if any(from_all(self.signals.requested is not None)):
             raise Stopped(
                 f"{self._signal} came in the validation after epoch {self._epoch}: stopped; "
@@ -305,8 +307,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def _end_epoch(self, figures: dict[str, float]) -> None:
         """Add the row of an epoch to the table, and save; keep it as best by its action top-1."""
-        self.history.end_epoch(self._epoch, self._iter, figures)
-        self.report.epoch(self.history)
+        self.history = self.history.after_epoch(self._epoch, self._iter, figures)
+        self.report.end_epoch(self.history)
         is_best = figures.get(ACTION_TOP1, -math.inf) > self.history.best
         # The checkpoint has these two as well, so they are set before the save.
         if is_best:
@@ -335,7 +337,7 @@ class ClipValLoop(ValLoop):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Make what moves the batches to the device, and choose the number format."""
+        """Build the loop, with a mover of batches to the device and the recipe's number format."""
         super().__init__(*args, **kwargs)
         model = bare(self.runner.model)
         self.move = Mover(model.data_preprocessor.device)
@@ -398,6 +400,7 @@ class RestOfOrder(Sampler):
     """
 
     def __init__(self, order: Any) -> None:
+        """Take the whole order, from its first sample on; the loop sets `start`."""
         self.order = order
         self.start = 0
 

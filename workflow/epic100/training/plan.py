@@ -59,20 +59,20 @@ class Placement:
         return self.processes // self.nodes
 
 
-def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) -> Placement:
+def choose_device(device: str, gpus: int | None, visible: Gpus, nodes: int = 1) -> Placement:
     """Choose the device and the number of processes of a training.
 
     Args:
         device: `train: device:`, auto, cuda or cpu.
         gpus: `train: gpus:`, the number of GPUs on each node, or of processes on the CPU. None
             means one GPU if there is one, otherwise the CPU.
-        found: The GPUs of this process.
+        visible: The GPUs that this process sees.
         nodes: `train: nodes:`.
 
     Raises:
         EpicError: A GPU was granted or requested, but torch cannot use it.
     """
-    used_gpus = gpus_to_use("train", device, gpus, found)
+    used_gpus = gpus_to_use("train", device, gpus, visible)
     # On the CPU, `gpus` is a number of processes.
     processes = (used_gpus or gpus or 1) * nodes
     return Placement("cuda" if used_gpus else "cpu", processes, nodes)
@@ -200,7 +200,7 @@ def plan_run(
 
 
 def _distribution(config: Recipe, placement: Placement, val: pd.DataFrame | None) -> Changes:
-    """Set the launcher of several processes, the model's wrapper, and how results are collected."""
+    """Return the changes for several processes: launcher, model wrapper and collected results."""
     # MMEngine would choose the same wrapper, but always for a GPU.
     cpu_wrapper = {
         "type": "MMDistributedDataParallel",
@@ -274,7 +274,7 @@ def _require_even_shares(config: Recipe, placement: Placement, micro_batches: in
 
 
 def _loaders(config: Recipe, settings: TrainSettings, placement: Placement) -> Changes:
-    """Set the batch size, workers and prefetching of each loader, for one process."""
+    """Return the changes that set each loader of a process: batch size, workers, prefetching."""
     changes: Changes = {}
     for name in present(config, *LOADERS):
         loader = config[name]
@@ -300,7 +300,9 @@ def _loaders(config: Recipe, settings: TrainSettings, placement: Placement) -> C
 
 
 def _fused(config: Recipe, placement: Placement) -> Changes:
-    """Set the optimizer to do its step in one kernel on a GPU, if torch has such a kernel.
+    """Return the change that lets the optimizer do its step in one kernel on a GPU.
+
+    It is empty on a CPU, and if torch has no such kernel.
 
     A config that chooses an implementation (`fused`, `foreach`) keeps it.
     """
@@ -315,7 +317,9 @@ def _fused(config: Recipe, placement: Placement) -> Changes:
 
 
 def batches_ahead(workers: int, batch_size: int) -> int:
-    """Compute how many batches a worker prefetches: two, as torch does, or one large one.
+    """Compute how many batches a worker prefetches: two, as torch does, or one.
+
+    It is one if two batches of each worker would have more than `CLIPS_AHEAD` clips together.
 
     Args:
         workers: Loader processes of one training process.

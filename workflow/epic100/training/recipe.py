@@ -146,8 +146,8 @@ def build_config(
 
 
 def at_precision(config: Recipe, precision: str) -> Changes:
-    """Set the precision (a key of `AUTOCAST`) of a training."""
-    # All three precisions together have the keys of bf16.
+    """Return the changes that set the precision of a training, a key of `AUTOCAST`."""
+    # The keys of bf16 include those of fp16 and fp32, so without them no earlier precision is left.
     wrapper = {k: v for k, v in config.optim_wrapper.items() if k not in AUTOCAST["bf16"]}
     return {"optim_wrapper": wrapper | AUTOCAST[precision]}
 
@@ -178,16 +178,17 @@ def model_config(config: Recipe) -> dict[str, Any]:
         config: The result of `build_config`, or of `training.plan` on top of it.
     """
     head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
-    kept = changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
+    content = changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
     # The folder names the attempt, and a training that went on is to give the same file.
-    kept.pop("work_dir", None)
-    return kept
+    content.pop("work_dir", None)
+    return content
 
 
 def schedule_for(config: Recipe, epochs: int) -> Changes:
-    """Set the number of epochs, and let each schedule that ended with the training end with it.
+    """Return the changes that set the number of epochs.
 
-    A schedule that would begin only after the new end is dropped.
+    Each schedule that ended with the training ends with it again. A schedule that would begin only
+    after the new end is dropped.
     """
     old_epochs = config.train_cfg.max_epochs
     schedules = []
@@ -204,6 +205,7 @@ def schedule_for(config: Recipe, epochs: int) -> Changes:
 def _require_workflow_classes(config: Recipe, path: str) -> None:
     """Raise EpicError with the lines to change if a config has loop, hooks or data of MMAction2."""
     values = dict(items_of(tree_of(config.to_dict())))
+    # The workflow needs these values at these dotted keys.
     required = {
         "train_cfg.type": "ResumableEpochLoop",
         **({"val_cfg.type": "ClipValLoop"} if present(config, "val_cfg") else {}),
@@ -239,7 +241,7 @@ def _epic_head(head: ConfigDict) -> dict[str, Any]:
 
 
 def _class_counts(config: Recipe, table: Mapping[str, Any]) -> Changes:
-    """Set the numbers of pairs and classes in the head, the metric and other parts of the model.
+    """Return the changes that set the numbers of pairs and classes, in head, metric and model.
 
     Args:
         config: The config with the options, which may have another head.
@@ -263,7 +265,10 @@ def _class_counts(config: Recipe, table: Mapping[str, Any]) -> Changes:
 def _paths_and_values(
     config: Recipe, settings: TrainSettings, results: str, video_root: str, index_dir: str
 ) -> Changes:
-    """Set the paths of the data, and the settings that are one value; None keeps the config's."""
+    """Return the changes that set the paths of the data, and the settings that are one value.
+
+    A setting that is None changes nothing.
+    """
     values: Changes = {
         "train_cfg.val_interval": settings.validation.every,
         "auto_scale_lr.enable": settings.scale_lr,

@@ -53,7 +53,7 @@ class Report:
     """
 
     def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
-        """Take the settings; `begin` starts the report."""
+        """Take the settings, which the class describes; `begin` starts the report."""
         self.wait_limit = limit
         self.min_batches = enough
         self.shows_bar = bar
@@ -111,16 +111,17 @@ class Report:
             )
         self._warn_of_waiting(history)
 
-    def epoch(self, history: History) -> None:
+    def end_epoch(self, history: History) -> None:
         """Report an epoch that is over: the last row of the history."""
-        # The waiting is judged anew in each epoch.
-        self._after_first_batch, self._warned = None, False
+        # Each epoch may have one warning about its time spent waiting for data.
+        self._after_first_batch = None
+        self._warned = False
         self._write(history)
         if self._bar is not None:
             log.info(epoch_line(history.rows[-1], self.epochs))
 
     @contextmanager
-    def validation(self, segments: int) -> Iterator[None]:
+    def show_validation(self, segments: int) -> Iterator[None]:
         """Show another bar during a block that validates this many segments.
 
         If an error ends the block, the bar is not closed: it still shows how far the validation
@@ -131,7 +132,7 @@ class Report:
         if self._val_bar is not None:
             self._val_bar.close()
 
-    def validated(self, segments: int) -> None:
+    def advance_validation(self, segments: int) -> None:
         """Advance the bar of the validation by a batch of this many segments per process."""
         if self._val_bar is not None:
             self._val_bar.update(segments * world())

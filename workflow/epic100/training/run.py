@@ -45,7 +45,8 @@ SHOWN_LENGTH = 40
 # The name of a run's folder has this many hexadecimal digits.
 NAME_DIGITS = 12
 
-# The stamp has the settings below these keys of the config.
+# The stamp of a run has all that its weights depend on. A resume compares the stamp of a checkpoint
+# with that of the run. The stamp has the settings below these keys of the config.
 STAMPED_KEYS = (
     "model",
     "train_dataloader",
@@ -176,7 +177,10 @@ def run_stamp(config: Recipe, processes: int = 1) -> dict[str, str]:
 
 
 def settings_in(config: Recipe) -> dict[str, str]:
-    """Collect the settings of a config that change what is learned, by dotted key."""
+    """Collect the settings of a config that change what is learned, by dotted key.
+
+    They are the part of a run's stamp that is not about files or the batch.
+    """
     settings = config.to_dict()
     tree = tree_of({key: settings.get(key) for key in STAMPED_KEYS})
     return {
@@ -200,7 +204,7 @@ def open_run_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
 
 
 def read_stamp(run_dir: str | os.PathLike) -> dict[str, str]:
-    """Read the stamp of a run's directory.
+    """Read the stamp of a run's directory: the settings and digests that tell the run from others.
 
     Raises:
         EpicError: The file is missing or holds no stamp.
@@ -241,13 +245,13 @@ def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
 
 def checkpoints(work_dir: str | os.PathLike) -> list[Path]:
     """List the checkpoints of a work directory, newest first."""
-    batches = {
+    number_texts = {
         path: path.stem.removeprefix(CHECKPOINT)
         for path in Path(work_dir).glob(f"{CHECKPOINT}*.pth")
     }
     # Other files may have similar names, such as `iter_copy.pth`.
-    paths = [path for path, number in batches.items() if number.isdigit()]
-    return sorted(paths, key=lambda path: int(batches[path]), reverse=True)
+    paths = [path for path, number_text in number_texts.items() if number_text.isdigit()]
+    return sorted(paths, key=lambda path: int(number_texts[path]), reverse=True)
 
 
 def last_saved(work_dir: str | os.PathLike) -> str:
@@ -264,7 +268,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
             plain Python.
         EpicError: The file cannot be read at all, so it may still be intact.
     """
-    content = read_tensors(path, "a checkpoint", "code in a file is never run")
+    content = read_tensors(path, what="a checkpoint", remedy="code in a file is never run")
     if not isinstance(content, dict):
         raise BrokenFile(f"{path}: not a checkpoint: it holds a {type(content).__name__}, no dict")
     return content

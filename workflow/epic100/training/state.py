@@ -77,8 +77,8 @@ class History:
             "seconds": self.seconds,
         }
 
-    def end_epoch(self, epoch: int, batches: int, figures: Mapping[str, float]) -> None:
-        """Add the row of a finished epoch, and set the sums to zero for the next one.
+    def after_epoch(self, epoch: int, batches: int, figures: Mapping[str, float]) -> "History":
+        """Return the history with the row of a finished epoch, and sums of zero for the next one.
 
         Args:
             epoch: Number of finished epochs.
@@ -87,8 +87,7 @@ class History:
         """
         accuracies = {column: figures.get(name) for column, name in FIGURES.items()}
         row = {"epoch": epoch, "iter": batches, **accuracies, **self.means()}
-        # A new history has sums of zero; this object takes over all its values.
-        vars(self).update(vars(History([*self.rows, row], self.best, self.best_iter)))
+        return History([*self.rows, row], self.best, self.best_iter)
 
 
 @dataclass
@@ -205,7 +204,10 @@ def plain(value: Any) -> Any:
 
 
 def _plain_hub(hub: Any) -> dict:
-    """Copy the part of MMEngine's message hub that a resume needs, which is not its figures."""
+    """Copy MMEngine's message hub for a resume, without its logged figures.
+
+    No resume needs these figures: the workflow's own are in the history.
+    """
     info = {}
     for key, value in hub.runtime_info.items():
         # A hook of the user may put any object into the hub. What `plain` refuses is not saved.

@@ -60,25 +60,28 @@ class Step:
     began: Mark
     ended: Mark
 
-    def send(self, outputs: dict[str, torch.Tensor], asked: bool) -> None:
+    def send(self, outputs: dict[str, torch.Tensor], stop_requested: bool) -> None:
         """Start to copy the figures from the device; the copy is ready when `ended` is reached.
 
         Loss, clock and stop requests are summed over processes, so that all decide the same.
 
         Args:
             outputs: The figures of the step by name, the loss among them.
-            asked: Whether this process was asked to stop.
+            stop_requested: Whether a signal asked this process to stop.
         """
         self._names = list(outputs)
         loss = outputs["loss"].detach().double()
         figures = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
         # The other ranks add 0, so the sum over processes is rank 0's clock.
         clock = time.monotonic() if rank() == 0 else 0.0
-        agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, asked)])
+        # The third value counts the processes that were asked to stop.
+        sums = torch.stack(
+            [loss, torch.full_like(loss, clock), torch.full_like(loss, stop_requested)]
+        )
         if world() > 1:
-            torch.distributed.all_reduce(agreed)
+            torch.distributed.all_reduce(sums)
         # A copy from a GPU goes into pinned memory, so the process does not wait for it.
-        self._sent = torch.cat([agreed, figures]).to("cpu", non_blocking=True)
+        self._sent = torch.cat([sums, figures]).to("cpu", non_blocking=True)
 
     def read(self) -> tuple[float, float, bool, dict[str, float]]:
         """Wait for the step, and return its figures; set `computed`, and correct `waited`.

@@ -24,15 +24,15 @@ HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verb
 
 
 @dataclass(frozen=True)
-class Found:
-    """The measurements of a check.
+class TrialResult:
+    """The measurements of a check, which tries a few steps of a training.
 
     Args:
         plan: The plan that was tried.
         parameters: Number of parameters of the model.
         weights: How the start weights fit the model, in words; "" without start weights.
         disk: The free disk space and what the run needs, in words.
-        attends: Whether the model is a transformer.
+        is_transformer: Whether the model is a transformer.
         read_error: Why no clip could be read yet, so that no step was tried; otherwise "".
         loss: Loss of the last step.
         seconds: Seconds of the whole trial.
@@ -48,7 +48,7 @@ class Found:
     parameters: int
     weights: str
     disk: str
-    attends: bool
+    is_transformer: bool
     read_error: str = ""
     loss: float = math.nan
     seconds: float = 0.0
@@ -89,7 +89,7 @@ class StartTable:
 
 
 def start_table(
-    found: Found,
+    result: TrialResult,
     train: pd.DataFrame,
     pairs: Pairs,
     classes: tuple[int, int],
@@ -98,31 +98,31 @@ def start_table(
     """Make the table of a run after its check.
 
     Args:
-        found: Result of the check.
+        result: The measurements of the check.
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
         remote_device: "cuda" or "cpu" if the run will be on another machine, otherwise "".
     """
-    plan, config = found.plan, found.plan.config
+    plan, config = result.plan, result.plan.config
     epochs = config.train_cfg.max_epochs
     steps = math.ceil(len(train) / plan.batch)
     lr, lr_text = _learning_rate(plan)
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
         ("val", _val_text(plan)),
-        ("model", _model_text(found)),
-        ("clip", sampling_of(config.train_dataloader.dataset.pipeline).words),
-        ("weights", f"{config.load_from}: {found.weights}" if found.weights else "random"),
+        ("model", _model_text(result)),
+        ("clip", sampling_of(config.train_dataloader.dataset.pipeline).description),
+        ("weights", f"{config.load_from}: {result.weights}" if result.weights else "random"),
         ("head", _head_text(plan)),
         (
             "schedule",
             f"{epochs} {'epoch' if epochs == 1 else 'epochs'} of {steps} steps; "
             f"{_batch_text(plan)}; {lr_text}",
         ),
-        ("device", _device_text(found)),
-        *_trial_rows(found, steps),
-        ("disk", found.disk),
+        ("device", _device_text(result)),
+        *_trial_rows(result, steps),
+        ("disk", result.disk),
     ]
     if remote_device:
         rows = [(name, text) for name, text in rows if name not in ROWS_OF_THE_MACHINE]
@@ -131,66 +131,60 @@ def start_table(
         *_warnings_of_classes(train, classes),
         *_warnings_of_val(plan, pairs),
         *_warnings_of_batch(plan, len(train)),
+        *_warnings_of_precision(result, remote_device),
+        *(["the learning rate is 0: nothing will be learned"] if lr == 0 else []),
     ]
-    on_gpu = "cuda" in (remote_device, plan.placement.device)
-    if found.attends and plan.precision == "fp32" and on_gpu:
-        warnings.append(
-            "a transformer in float32, in which a GPU takes several times as long and twice the "
-            "memory; set `train: precision: bf16` (fp16 on a GPU older than the A100)"
-        )
-    if lr == 0:
-        warnings.append("the learning rate is 0: nothing will be learned")
-    return StartTable(rows, warnings, fit=found.weights or "random")
+    return StartTable(rows, warnings, fit=result.weights or "random")
 
 
-def _trial_rows(found: Found, steps: int) -> list[tuple[str, str]]:
+def _trial_rows(result: TrialResult, steps: int) -> list[tuple[str, str]]:
     """Make the rows about the trial: memory, loader, the steps, and the time of the whole run."""
-    if found.read_error:
-        return [("tried", f"no step yet, the training job begins with it ({found.read_error})")]
-    plan = found.plan
+    if result.read_error:
+        return [("tried", f"no step yet, the training job begins with it ({result.read_error})")]
+    plan = result.plan
     validation = "" if plan.val is None else "a validation, "
-    memory_gib = plan.micro_batch * found.activations / 2**30
+    memory_gib = plan.micro_batch * result.activations / 2**30
     memory_text = f"{memory_gib:.2g} GiB kept by a step of {plan.micro_batch} in float32"
-    seconds = epoch_seconds(found, steps) * plan.config.train_cfg.max_epochs
+    seconds = epoch_seconds(result, steps) * plan.config.train_cfg.max_epochs
     return [
-        *([("memory", memory_text)] if found.activations else []),
+        *([("memory", memory_text)] if result.activations else []),
         (
             "loader",
             f"{plan.config.train_dataloader.num_workers} workers on "
             f"{usable_cores() // plan.placement.on_node} cores a process; "
-            f"{1000 * found.load_seconds:.0f} ms a segment",
+            f"{1000 * result.load_seconds:.0f} ms a segment",
         ),
         (
             "tried",
             f"a step, {validation}a save and a prediction on real segments: loss "
-            f"{found.loss:.3g}, {found.seconds:.0f} s",
+            f"{result.loss:.3g}, {result.seconds:.0f} s",
         ),
         (
             "time",
-            f"about {in_words(seconds)} ({found.step_seconds:.2f} s a step by a trial on this "
+            f"about {in_words(seconds)} ({result.step_seconds:.2f} s a step by a trial on this "
             "machine, as busy as it is)",
         ),
     ]
 
 
-def epoch_seconds(found: Found, steps: int) -> float:
+def epoch_seconds(result: TrialResult, steps: int) -> float:
     """Estimate the seconds of an epoch, with its share of the validation.
 
     On a GPU, loading overlaps with computing; on a CPU both compete for the same cores. A forward
     pass is assumed to take a third of a step.
 
     Args:
-        found: Result of the check.
+        result: The measurements of the check.
         steps: Steps per epoch.
     """
-    plan = found.plan
+    plan = result.plan
     loader = plan.config.train_dataloader
     cores = max(1, usable_cores() // plan.placement.on_node)
     loading_processes = min(max(1, loader.num_workers), cores)
-    load = plan.batch_per_process * found.load_seconds / loading_processes
+    load = plan.batch_per_process * result.load_seconds / loading_processes
     overlaps = plan.placement.device == "cuda" and loader.num_workers > 0
-    step = max(found.step_seconds, load) if overlaps else found.step_seconds + load
-    val_segment = (load + found.step_seconds / 3) / plan.batch
+    step = max(result.step_seconds, load) if overlaps else result.step_seconds + load
+    val_segment = (load + result.step_seconds / 3) / plan.batch
     val_seconds = plan.validated * val_segment / plan.config.train_cfg.get("val_interval", 1)
     return steps * step + val_seconds
 
@@ -209,6 +203,23 @@ def _warnings_of_batch(plan: TrainingPlan, segments: int) -> list[str]:
     if plan.batch > segments:
         warnings.append(f"a batch of {plan.batch} is larger than the data: {segments} segments")
     return warnings
+
+
+def _warnings_of_precision(result: TrialResult, remote_device: str) -> list[str]:
+    """Warn of a transformer that a GPU would train in float32.
+
+    Args:
+        result: The measurements of the check.
+        remote_device: "cuda" or "cpu" if the run will be on another machine, otherwise "".
+    """
+    plan = result.plan
+    on_gpu = "cuda" in (remote_device, plan.placement.device)
+    if not (result.is_transformer and plan.precision == "fp32" and on_gpu):
+        return []
+    return [
+        "a transformer in float32, in which a GPU takes several times as long and twice the "
+        "memory; set `train: precision: bf16` (fp16 on a GPU older than the A100)"
+    ]
 
 
 def _warnings_of_classes(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
@@ -258,21 +269,21 @@ def _val_text(plan: TrainingPlan) -> str:
     return f"{count_text}, every {'epoch' if every == 1 else f'{every} epochs'}"
 
 
-def _model_text(found: Found) -> str:
+def _model_text(result: TrialResult) -> str:
     """Describe the model: `Recognizer3D, backbone X3D, 3.79 M parameters; 13 frames of 160 x 160`.
 
     The size of its input is left out if no clip was read.
     """
-    model = found.plan.config.model
+    model = result.plan.config.model
     text = (
-        f"{model.type}, backbone {model.backbone.type}, {found.parameters / 1e6:.2f} M parameters"
+        f"{model.type}, backbone {model.backbone.type}, {result.parameters / 1e6:.2f} M parameters"
     )
-    if found.read_error:
+    if result.read_error:
         return text
     # A 3D recognizer takes [views, channels, frames, height, width], a 2D one [frames, channels,
     # height, width].
-    *_, height, width = found.shape
-    frames = found.shape[2] if len(found.shape) == 5 else found.shape[0]
+    *_, height, width = result.shape
+    frames = result.shape[2] if len(result.shape) == 5 else result.shape[0]
     return f"{text}; {frames} frames of {width} x {height}"
 
 
@@ -312,16 +323,16 @@ def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
     return lr, f"{optimizer.type}, lr {lr:g}{formula}"
 
 
-def _device_text(found: Found) -> str:
+def _device_text(result: TrialResult) -> str:
     """Describe how the run computes: `1 x NVIDIA A100, 9.1 GiB each, float32`."""
-    plan = found.plan
+    plan = result.plan
     processes = plan.placement.processes
     on_gpu = plan.placement.device == "cuda"
     threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
     # Each text is shown if its value is true.
     texts = {
         f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads: True,
-        f"{found.memory / 2**30:.1f} GiB each": found.memory > 0,
+        f"{result.memory / 2**30:.1f} GiB each": result.memory > 0,
         f"on {plan.placement.nodes} nodes": plan.placement.nodes > 1,
         plan.config.optim_wrapper.get("dtype", "float32"): True,
         "cudnn.benchmark": on_gpu and torch.backends.cudnn.benchmark,
