@@ -19,7 +19,7 @@ from epic100.base.errors import EpicError
 from epic100.base.folders import refuse_foreign
 from epic100.base.names import did_you_mean
 from epic100.base.shipped import ROOT
-from epic100.slurm.commands import on, run
+from epic100.slurm.commands import clusters_option, run
 
 PARTITIONS_FILE = Path("profiles/partitions.yaml")
 # These two keys of the file list the clusters whose jobs take no `--clusters`, or no account.
@@ -117,12 +117,12 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
             )
     partitions: dict[str, Partition] = {}
     for cluster, entries in by_cluster.items():
-        clusters_option = "" if cluster in exceptions[NO_OPTION] else cluster
+        name_for_sbatch = "" if cluster in exceptions[NO_OPTION] else cluster
         pays = cluster not in exceptions[NO_PAYMENT]
         for name, values in entries.items():
             try:
                 partitions[f"{cluster}/{name}"] = Partition(
-                    cluster, name, clusters=clusters_option, pays=pays, **(values or {})
+                    cluster, name, clusters=name_for_sbatch, pays=pays, **(values or {})
                 )
             except (TypeError, AttributeError) as error:
                 raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
@@ -179,7 +179,7 @@ def _facts_from_slurm(cluster: str) -> dict[str, dict[str, Any]]:
     Returns:
         The fields of each partition by its name, as `facts_of` reads them.
     """
-    clusters = on(filter(None, [cluster]))
+    clusters = clusters_option(filter(None, [cluster]))
     done = run(["scontrol", *clusters, "--oneliner", "show", "partition"], ASK_SECONDS)
     return dict(facts_of(line) for line in done.stdout.splitlines() if line.strip())
 
