@@ -14,7 +14,7 @@ import pytest
 
 from epic100.base import disk
 from epic100.base.errors import DiskError
-from epic100.figures.results import GAP_WIDTH, FRAME_WIDTH, at_random, surest, write_examples
+from epic100.figures.results import FRAME_WIDTH, GAP_WIDTH, at_random, surest, write_examples
 from epic100.segments.official_lists import read_class_names
 from epic100.segments.segment_list import read_segments
 from epic100.video.reader import VideoReader

@@ -18,9 +18,8 @@ RESAMPLES = 10_000
 PERCENTILES = (2.5, 97.5)
 
 Interval = tuple[float, float]
-# One bool for each segment: whether a model is right, or whether the segment is in a group.
+# For each segment, whether a model is right.
 Hits = npt.NDArray[np.bool_]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,11 @@ class Difference:
 
 
 def difference(
-    first: Hits, second: Hits, in_group: Mask, videos: npt.NDArray[np.int64], seed: int = 0
+    first: Hits,
+    second: Hits,
+    in_group: npt.NDArray[np.bool_],
+    videos: npt.NDArray[np.int64],
+    seed: int = 0,
 ) -> Difference | None:
     """Compare the accuracies of two models over the segments of a group.
 
@@ -71,19 +74,18 @@ def difference(
     rng = np.random.default_rng(seed)
     # A segment outside the group has change 0, and is resampled like the others.
     change = (second.astype(np.int64) - first) * in_group
-    has_spread = in_group.sum() > 1
     has_several_videos = len(np.unique(videos[in_group])) > 1
     return Difference(
         first=100 * float(first[in_group].mean()),
         second=100 * float(second[in_group].mean()),
-        over_segments=_over_segments(change, in_group, rng) if has_spread else None,
+        over_segments=_over_segments(change, in_group, rng) if in_group.sum() > 1 else None,
         over_videos=_over_videos(change, in_group, videos, rng) if has_several_videos else None,
         segments=int(in_group.sum()),
     )
 
 
 def _over_segments(
-    change: npt.NDArray[np.int64], in_group: Mask, rng: np.random.Generator
+    change: npt.NDArray[np.int64], in_group: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> Interval:
     """Resample single segments, and return the interval of the difference over the group."""
     # The difference depends on four counts only: of the segments that the second model has better,
@@ -99,7 +101,7 @@ def _over_segments(
 
 def _over_videos(
     change: npt.NDArray[np.int64],
-    in_group: Mask,
+    in_group: npt.NDArray[np.bool_],
     videos: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Interval:

@@ -104,10 +104,10 @@ def plot_archive(
                 **STYLE_OF_STATE[str(state)],
             )
         _time_axis(axes, ends.max(), "{} of video")
-        scanned = drawn[drawn["name"].isin(list(rows))]
         damage_bars = [
             (block["y"], block["start"] + start, length)
-            for block in scanned.to_dict("records")
+            for block in drawn.to_dict("records")
+            if block["name"] in rows
             for start, length in _damaged_seconds(rows[block["name"]], videos[block["name"]])
         ]
         _mark(axes, damage_bars, height=0.9)

@@ -179,15 +179,14 @@ def _frame_grid(
     video = find_files([listed_path], root)[listed_path]
     if not video.is_file():
         raise EpicError(f"{video.name} is missing")
-    first, last = segment["start"], segment["stop"] - 1
-    frame_numbers = np.linspace(first, last, FRAME_COUNT).round().astype(int)
+    last_frame = segment["stop"] - 1
+    frame_numbers = np.linspace(segment["start"], last_frame, FRAME_COUNT).round().astype(int)
     with closing(VideoReader(video, find_index(index_dir, listed_path))) as reader:
         height, width = reader.size
         size = (round(height * FRAME_WIDTH / width), FRAME_WIDTH)
         frames = reader.get_frames(frame_numbers.tolist(), size=size)
     # Each frame gets white pixels below and on its right. The outermost of them are cut off.
-    padding = ((0, 0), (0, GAP_WIDTH), (0, GAP_WIDTH), (0, 0))
-    padded = np.pad(frames, padding, constant_values=255)
+    padded = np.pad(frames, ((0, 0), (0, GAP_WIDTH), (0, GAP_WIDTH), (0, 0)), constant_values=255)
     rows = [np.hstack(list(padded[i : i + COLUMNS])) for i in range(0, FRAME_COUNT, COLUMNS)]
     return np.vstack(rows)[:-GAP_WIDTH, :-GAP_WIDTH]
 

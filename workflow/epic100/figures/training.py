@@ -127,8 +127,8 @@ def _draw_line(
     axes: Axes, history: pd.DataFrame, column: str, colour: str, **plot_options: Any
 ) -> None:
     """Draw a column of the history over epochs, with options of `Axes.plot`."""
-    options: dict[str, Any] = {"marker": "o" if len(history) <= MOST_DOTS else "", "markersize": 4}
-    options |= {"color": colour, **plot_options}
+    marker = "o" if len(history) <= MOST_DOTS else ""
+    options = {"marker": marker, "markersize": 4, "color": colour} | plot_options
     axes.plot(history["epoch"], history[column], **options)
 
 

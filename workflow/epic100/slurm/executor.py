@@ -138,9 +138,9 @@ class Executor(plugin.Executor):
             # The record was written at the time of the submission.
             submitted = record_path.stat().st_mtime
             unchanged = all(Path(path).stat().st_mtime < submitted for path in job.input)
+            # The token is the id of the newest job for these outputs.
             is_newest_job = record["token"] == leftover.id
-            makes_the_same = record["asks"] == digest_of_request(job)
-            return unchanged and is_newest_job and makes_the_same
+            return unchanged and is_newest_job and record["asks"] == digest_of_request(job)
         return False
 
     def run_job(self, job: Any) -> None:
@@ -306,8 +306,8 @@ class Executor(plugin.Executor):
                         "all",
                     )
             for row in rows or []:
-                is_new = row["JobID"] not in self._submitted_ids
-                if is_new and job_name_in_row(row) == job_name_in_comment(comment):
+                is_this_job = job_name_in_row(row) == job_name_in_comment(comment)
+                if is_this_job and row["JobID"] not in self._submitted_ids:
                     return row["JobID"]
         return ""
 
@@ -408,8 +408,7 @@ class Executor(plugin.Executor):
         """
         self._machine_faults[job] += 1
         is_stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
-        costs_a_try = self._machine_faults[job] % FAULTS_PER_TRY == 0
-        return not is_stopping and not costs_a_try
+        return not is_stopping and self._machine_faults[job] % FAULTS_PER_TRY > 0
 
     def _reason_and_node(self, job: str, log: Path) -> tuple[str, str]:
         """Find out why a job failed, and on which node.
@@ -423,8 +422,8 @@ class Executor(plugin.Executor):
             00:05:00; Exceeded job memory limit`, and the name of its node, or "".
         """
         options = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
-        clusters = clusters_option(self.slurm.facts["clusters"])
-        done = run(["sacct", *clusters, *options], ANSWER_SECONDS)
+        options += clusters_option(self.slurm.facts["clusters"])
+        done = run(["sacct", *options], ANSWER_SECONDS)
         reasons: list[str] = []
         node = ""
         row = done.stdout.strip().split("|")
@@ -477,8 +476,7 @@ def _job_name(job: Any) -> str:
 
 def digest_of_request(job: Any) -> str:
     """A digest of a job's inputs, outputs and parameters, by which equal jobs are recognized."""
-    parameters = dict(job.params.items())
-    work = [list(map(str, job.input)), list(map(str, job.output)), parameters]
+    work = [list(map(str, job.input)), list(map(str, job.output)), dict(job.params.items())]
     return hashlib.sha256(json.dumps(work, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -288,13 +288,12 @@ def _faults_by_cost(
 ) -> list[str]:
     """The faults of a request that Slurm would grant, but charge for more than is used."""
     cores = re.search(r" --cpus-per-(?P<per>task|gpu)=(?P<count>\d+)", sbatch_call)
-    faults = _idle_tasks(resources)
-    if partition and cores:
-        gpus_per_node = _int_resources(resources).get("gpu", 0) // _nodes_in_use(resources)
-        is_per_gpu = cores["per"] == "gpu"
-        cores_per_node = int(cores["count"]) * (gpus_per_node if is_per_gpu else 1)
-        faults += _cores_charged_for_memory(resources, cores_per_node, partition)
-    return faults
+    if partition is None or cores is None:
+        return _idle_tasks(resources)
+    gpus_per_node = _int_resources(resources).get("gpu", 0) // _nodes_in_use(resources)
+    cores_per_node = int(cores["count"]) * (gpus_per_node if cores["per"] == "gpu" else 1)
+    faults_of_memory = _cores_charged_for_memory(resources, cores_per_node, partition)
+    return [*_idle_tasks(resources), *faults_of_memory]
 
 
 def _int_resources(resources: Resources) -> dict[str, int]:
@@ -316,12 +315,11 @@ def _nodes_in_use(resources: Resources) -> int:
 
 def _idle_tasks(resources: Resources) -> list[str]:
     """A fault for each resource that requests nodes or tasks on which nothing would run."""
-    if _nodes_in_use(resources) > 1:
-        return []
+    numbers = {} if _nodes_in_use(resources) > 1 else _int_resources(resources)
     return [
-        f"{key}={number}: each rule is one task on one node, the rest idles"
+        f"{key}={numbers[key]}: each rule is one task on one node, the rest idles"
         for key in ONE_PER_JOB
-        if (number := _int_resources(resources).get(key, 1)) > 1
+        if numbers.get(key, 1) > 1
     ]
 
 
@@ -330,8 +328,8 @@ def _cores_charged_for_memory(
 ) -> list[str]:
     """A fault, in a list, if Slurm charges more cores than requested because of the memory."""
     key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
-    per_core_or_node = _int_resources(resources).get(key, 0)
-    memory_mib = per_core_or_node * (cores_per_node if key == "mem_mb_per_cpu" else 1)
+    requested_mib = _int_resources(resources).get(key, 0)
+    memory_mib = requested_mib * (cores_per_node if key == "mem_mb_per_cpu" else 1)
     usual_mib_per_core = partition.mem_mb_per_core
     # Slurm gives more cores to a job with much memory, until each core has its usual memory. A
     # usual memory of 0 is unknown.

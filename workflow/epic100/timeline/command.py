@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> int:
     # Without lists, the model file itself names its classes.
     names = None
     if options.class_lists:
-        lists = dict(zip(CLASS_LISTS, options.class_lists, strict=True))
-        names = read_class_names(csvs=[], lists=lists)
+        names = read_class_names(
+            csvs=[], lists=dict(zip(CLASS_LISTS, options.class_lists, strict=True))
+        )
     log_to_stdout()
     try:
         # The option `--background` is the background.json of the model's run, or None.

@@ -216,9 +216,12 @@ def build_timeline(
         background_threshold: As for `merge`.
         judged: How the scan looked for damage, as in `ScanRow`.
     """
-    late = first_picture_seconds
-    times = [late + placed.seconds(step) for step in range(len(placed.sound) + 1)]
-    damaged = [(late + start, late + stop) for start, stop in placed.damaged]
+    # The clips begin at 0 with the first picture, and the clock of a player may begin earlier.
+    times = [first_picture_seconds + placed.seconds(step) for step in range(len(placed.sound) + 1)]
+    damaged = [
+        (first_picture_seconds + start, first_picture_seconds + stop)
+        for start, stop in placed.damaged
+    ]
     classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
     pairs = _for_all_steps(predictions.log_probs, placed.sound)
     verbs, nouns = (_for_all_steps(rows, placed.sound) for rows in marginals(predictions))

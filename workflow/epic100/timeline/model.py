@@ -304,12 +304,11 @@ def _clips_of_actions_and_gaps(
     clean_rows = read_segments(clean)
     for path, rows in read_segments(segments).groupby("path"):
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
-        scan_files = files_of_participant.get(participant)
-        if scan_files is None:
+        if participant not in files_of_participant:
             # The config excludes the participant.
             continue
         try:
-            scanned = scanned_video(video, participant, root, *scan_files)
+            scanned = scanned_video(video, participant, root, *files_of_participant[participant])
         except EpicError:
             # The video cannot be read.
             continue
@@ -319,9 +318,13 @@ def _clips_of_actions_and_gaps(
         gap_clips = _thinned(_clips_of_gaps(scanned, rows, length))
         starts, stops = np.array([*action_clips, *gap_clips], np.int64).reshape(-1, 2).T
         # These clips are no steps of a timeline, so stride and duration mean nothing here.
-        sound = np.ones(len(starts), bool)
         placed = Placed(
-            stride=1.0, duration=np.inf, start=starts, stop=stops, sound=sound, damaged=[]
+            stride=1.0,
+            duration=np.inf,
+            start=starts,
+            stop=stops,
+            sound=np.ones(len(starts), bool),
+            damaged=[],
         )
         yield scanned, placed, [False] * len(action_clips) + [True] * len(gap_clips)
 
