@@ -222,8 +222,9 @@ class Executor(plugin.Executor):
                     self._excluded[job_id] = excluded, *where
                 # The job is in the queue already, so a fault of the disk must not fail it.
                 with contextlib.suppress(EpicError):
-                    record = {"token": job_id, "asks": digest_of_request(job)}
-                    write_text(record_path, json.dumps(record))
+                    write_text(
+                        record_path, json.dumps({"token": job_id, "asks": digest_of_request(job)})
+                    )
                 if shown_message:
                     self.logger.warning(f"{name} is submitted")
                 return job_id

@@ -179,8 +179,10 @@ def _facts_from_slurm(cluster: str) -> dict[str, dict[str, Any]]:
     Returns:
         The fields of each partition by its name, as `facts_of` reads them.
     """
-    clusters = clusters_option(filter(None, [cluster]))
-    done = run(["scontrol", *clusters, "--oneliner", "show", "partition"], ASK_SECONDS)
+    done = run(
+        ["scontrol", *clusters_option(filter(None, [cluster])), "--oneliner", "show", "partition"],
+        ASK_SECONDS,
+    )
     return dict(facts_of(line) for line in done.stdout.splitlines() if line.strip())
 
 
