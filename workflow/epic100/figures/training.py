@@ -128,7 +128,7 @@ def _draw_line(
 ) -> None:
     """Draw a column of the history over epochs, with options of `Axes.plot`."""
     marker = "o" if len(history) <= MOST_DOTS else ""
-    options = {"marker": marker, "markersize": 4, "color": colour} | plot_options
+    options: dict[str, Any] = {"marker": marker, "markersize": 4, "color": colour} | plot_options
     axes.plot(history["epoch"], history[column], **options)
 
 
