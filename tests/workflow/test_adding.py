@@ -82,7 +82,7 @@ def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, output
     assert shapes_of_features == [(2, 8)]
 
 
-def test_the_encoder_of_the_page_is_one(tmp_path):
+def test_the_encoder_that_the_page_shows_can_be_used(tmp_path):
     page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
     text = page[page.index("An encoder of your own is a class") :]
     (tmp_path / "encoder_of_the_page.py").write_text(code_in(text))
@@ -92,7 +92,7 @@ def test_the_encoder_of_the_page_is_one(tmp_path):
     assert encoder("cpu")(clips).shape == (2, 3)
 
 
-def test_a_site_is_a_file(tmp_path):
+def test_the_file_that_the_page_gives_for_a_site_works(tmp_path):
     (tmp_path / "partitions.yaml").write_text(code_in(RECIPES["A site"]))
     site = choose("ours", "lp_a", path=tmp_path / "partitions.yaml", env={})
     assert (site.account, site.cpu.name, site.gpu.cores_per_gpu) == ("", "cpu", 16)
