@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from epic100.slurm.limits import Request, kernels_of_torch, partitions_without_kernels
-from epic100.slurm.site import facts_file, read_partitions
+from epic100.slurm.site import partitions_file, read_partitions
 
-PARTITIONS = read_partitions(facts_file())
+PARTITIONS = read_partitions(partitions_file())
 # The builds for CUDA 13 and CUDA 12; the kernels were read out of PyPI's x86-64 wheels.
 TORCH_2_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 TORCH_2_7 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]

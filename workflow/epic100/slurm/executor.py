@@ -37,7 +37,7 @@ from epic100.slurm.commands import TIMED_OUT, clusters_option, message_of, run, 
 from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, fault_of_end, fault_of_request
 from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_up, resources_of
 from epic100.slurm.scheduler import Slurm, job_name_in_comment, job_name_in_row
-from epic100.slurm.site import facts_file, read_partitions
+from epic100.slurm.site import partitions_file, read_partitions
 
 # A call of sbatch may take this long. After that, it is unknown whether its request arrived.
 SBATCH_SECONDS = 120.0
@@ -86,7 +86,7 @@ class Executor(plugin.Executor):
         # How often a machine fault ended a job, by Snakemake's number of the job.
         self._machine_faults: Counter[int] = Counter()
         settings = self.workflow.executor_settings
-        self._site = read_partitions(facts_file(self.workflow.rundir))
+        self._site = read_partitions(partitions_file(self.workflow.rundir))
         clusters = check_requests(self.workflow, settings, self._site)
         self.slurm = Slurm([self.run_uuid], clusters)
         self._asker = Asker(self.slurm.facts, self._warn_once, settings.status_command == "sacct")
