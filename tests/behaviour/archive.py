@@ -41,6 +41,7 @@ class Archive:
     """A folder with `videos/` and, once it is scanned, `results/`."""
 
     def __init__(self, folder: Path):
+        """Name the folder of the videos, which may be empty yet."""
         self.folder = folder
         self.root = folder / "videos"
 

@@ -44,9 +44,14 @@ def readable(scanned):
 
 def test_wrong_and_missing_pictures_are_marked(scanned, readable):
     for film, marked in readable.items():
+        # The frame of each number shows the picture of this number in the undamaged film.
         numbers, true = scanned.expected(film)
         shown = scanned.shown(film)
-        wrong = {n for n, i in enumerate(numbers) if is_wrong(shown[n], true[i])}
+        wrong = {
+            number
+            for number, true_number in enumerate(numbers)
+            if is_wrong(shown[number], true[true_number])
+        }
         assert wrong <= marked, film.name
         # A segment over a hole has both pictures beside it.
         holes = [n for n, step in enumerate(np.diff(numbers).tolist()) if step > 1]
@@ -64,13 +69,13 @@ def test_unmarked_frames_are_read_as_they_are_in_the_undamaged_film(scanned, rea
     for film, marked in readable.items():
         numbers, pictures = scanned.expected(film)
         unmarked = sorted(set(range(len(numbers))) - marked)
-        for n in rng.permutation(unmarked)[:READ].tolist():
-            segments.append((film, n, n + 1))
-            expected.append(pictures[numbers[n]])
+        for number in rng.permutation(unmarked)[:READ].tolist():
+            segments.append((film, number, number + 1))
+            expected.append(pictures[numbers[number]])
     assert len(segments) > 100
     clips = scanned.archive.read(segments)
-    for (film, n, _), clip, picture in zip(segments, clips, expected, strict=True):
-        assert not is_wrong(clip[n], picture), f"{film.name}, frame {n}"
+    for (film, number, _), clip, picture in zip(segments, clips, expected, strict=True):
+        assert not is_wrong(clip[number], picture), f"{film.name}, frame {number}"
 
 
 def test_the_scan_of_damaged_films_is_that_of_golden_json(scanned):

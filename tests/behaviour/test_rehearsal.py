@@ -21,8 +21,9 @@ from support.checkout import ROOT
 from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
-# The file of the one video is a copy of the film of the other one.
-REPLACED, ITS_FILM = "P22_107", "P01_01"
+# The file of the first video is a copy of the film of the second one.
+REPLACED = "P22_107"
+ITS_FILM = "P01_01"
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,10 @@ def test_a_file_with_another_video_is_found_by_its_length(scans):
 def test_a_segment_is_kept_with_its_frames_or_dropped(results, annotated, scans, split):
     dropped = {row["narration_id"] for row in rows_of(results / "clean/dropped.tsv")}
     lines = [line.split() for line in (results / f"clean/{split}.txt").read_text().splitlines()]
-    # A line is: path, start, stop, verb, noun, narration_id.
-    kept = {line[5]: [int(number) for number in line[1:5]] for line in lines}
+    kept = {
+        narration_id: [int(number) for number in (start, stop, verb, noun)]
+        for _, start, stop, verb, noun, narration_id in lines
+    }
     for segment in annotated[split]:
         name, scan = segment["narration_id"], scans[segment["video_id"]]
         rate = Fraction(scan["fps"]).limit_denominator(1001)

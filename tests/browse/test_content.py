@@ -35,6 +35,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def data(run):
+    """The data of the page of this run."""
     return gather(VIDEOS, **run)
 
 

@@ -177,7 +177,7 @@ def test_names_are_text_whatever_they_are_called(page):
     assert ATTACK in ask(page, "return texts('#matrix tbody th')")
 
 
-def test_it_asks_for_files_of_its_folder_only(page, one_run):
+def test_the_page_loads_only_files_of_its_folder(page, one_run):
     page.go("about:blank")
     before = len(page.asked)
     show(page, one_run.as_uri())

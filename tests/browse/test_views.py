@@ -64,8 +64,8 @@ def test_filters_compare_the_guesses_of_both_runs(page):
     assert ask(page, "return count()") == SECOND.sum()
 
 
-def test_the_difference_has_the_interval_of_compare(page):
-    # The text ends with dots until the interval is computed.
+def test_the_difference_of_two_runs_has_the_interval_that_compare_prints(page):
+    # The text ends with dots until the interval is computed. The page writes a minus as `−`.
     read = (
         "while (at('difference').innerText.endsWith('…')) await wait();"
         "return at('difference').innerText.replaceAll('−', '-')"
@@ -82,6 +82,8 @@ def test_the_difference_has_the_interval_of_compare(page):
 
 
 TABLE = "#class-table .rows .row"
+# The share of right guesses of the first run is in this column of the table, counted from 0.
+SHARE_COLUMN = 2
 
 
 def test_a_table_has_accuracies_with_intervals_and_the_most_frequent_mistake(page):
@@ -98,11 +100,13 @@ def test_a_table_has_accuracies_with_intervals_and_the_most_frequent_mistake(pag
 
 
 def test_a_click_on_the_title_of_a_column_sorts_the_table(page):
+    # CSS counts children from 1.
+    title = f"#class-table .head :nth-child({SHARE_COLUMN + 1}) button"
     shares = ask(
         page,
         "await open('classes'); await set('kind', 'action');"
-        "document.querySelector('#class-table .head :nth-child(3) button').click(); await wait();"
-        f"return texts('{TABLE}').map(text => parseFloat(text.split('\\n')[2]))",
+        f"document.querySelector('{title}').click(); await wait();"
+        f"return texts('{TABLE}').map(text => parseFloat(text.split('\\n')[{SHARE_COLUMN}]))",
     )
     assert shares == sorted(shares, reverse=True) and len(set(shares)) > 1
 
@@ -337,6 +341,7 @@ def test_clips_that_are_changed_while_they_are_read_leave_no_error(page, two_run
         ("two_runs", "light", 1440),
         ("two_runs", "dark", 390),
     ],
+    ids=["one run, telephone", "two runs, wide screen", "two runs, dark telephone"],
 )
 def test_each_tab_is_accessible_and_fits_the_screen(browser, request, runs, scheme, width):
     show(browser, request.getfixturevalue(runs).as_uri())

@@ -74,51 +74,59 @@ def test_a_better_model_has_a_positive_difference(folder, capsys):
         ("none.pt", "none.pt: no such file"),
         ("a.pt", "a.pt and a.pt: are one file; expected those of two runs"),
     ],
+    ids=["no such file", "same file"],
 )
 def test_a_missing_or_the_same_file_cannot_be_compared(folder, capsys, second, words):
     assert main(["compare", "a.pt", second]) == 1
     assert capsys.readouterr().err == f"error: {words}\n"
 
 
-N, VIDEOS = 4000, 40
+# So many segments in so many videos give intervals that random numbers move by less than 0.4.
+SEGMENTS, VIDEOS = 4000, 40
 
 
 @pytest.fixture
 def hits():
-    """Hits of two models, members of a group, and videos; B is right more often in some videos."""
+    """The arguments of `difference` for two models, the second of which is better in some videos.
+
+    They are the hits of both models, whether a segment is in the group, and its video.
+    """
     rng = np.random.default_rng(0)
-    videos = rng.integers(0, VIDEOS, N)
+    videos = rng.integers(0, VIDEOS, SEGMENTS)
     better = rng.normal(0.05, 0.08, VIDEOS)[videos]
-    first = rng.random(N) < 0.4
-    second = np.where(rng.random(N) < 0.7, first, rng.random(N) < 0.4 + better)
-    return first, second, rng.random(N) < 0.3, videos
+    first = rng.random(SEGMENTS) < 0.4
+    # For 70 % of the segments, both models guess the same.
+    guess_the_same = rng.random(SEGMENTS) < 0.7
+    second = np.where(guess_the_same, first, rng.random(SEGMENTS) < 0.4 + better)
+    in_group = rng.random(SEGMENTS) < 0.3
+    return first, second, in_group, videos
 
 
-def interval_of(first, second, members, samples):
+def interval_of(first, second, in_group, samples):
     """Compute the 95 % interval of the difference, in percent, from samples of segment numbers."""
     gain = 100 * (second.astype(int) - first)
-    means = [gain[sample[members[sample]]].mean() for sample in samples]
+    means = [gain[sample[in_group[sample]]].mean() for sample in samples]
     return pytest.approx(np.percentile(means, (2.5, 97.5)), abs=0.4)
 
 
 def test_intervals_are_those_of_drawing_segments_or_videos_one_by_one(hits):
-    first, second, members, videos = hits
-    found = difference(first, second, members, videos)
-    assert found.first == pytest.approx(100 * first[members].mean())
-    assert found.points == pytest.approx(100 * (second[members].mean() - first[members].mean()))
-    assert found.segments == members.sum()
+    first, second, in_group, videos = hits
+    found = difference(first, second, in_group, videos)
+    assert found.first == pytest.approx(100 * first[in_group].mean())
+    assert found.points == pytest.approx(100 * (second[in_group].mean() - first[in_group].mean()))
+    assert found.segments == in_group.sum()
     rng = np.random.default_rng(1)
-    drawn_segments = rng.integers(0, N, (2000, N))
-    assert found.over_segments == interval_of(first, second, members, drawn_segments)
+    drawn_segments = rng.integers(0, SEGMENTS, (2000, SEGMENTS))
+    assert found.over_segments == interval_of(first, second, in_group, drawn_segments)
     own = [np.flatnonzero(videos == video) for video in range(VIDEOS)]
     drawn_videos = rng.integers(0, VIDEOS, (2000, VIDEOS))
     samples = [np.concatenate([own[video] for video in drawn]) for drawn in drawn_videos]
-    assert found.over_videos == interval_of(first, second, members, samples)
+    assert found.over_videos == interval_of(first, second, in_group, samples)
 
 
 def test_the_same_model_differs_by_nothing(hits):
-    first, _, members, videos = hits
-    found = difference(first, first, members, videos)
+    first, _, in_group, videos = hits
+    found = difference(first, first, in_group, videos)
     assert (found.points, found.over_segments, found.over_videos) == (0, (0, 0), (0, 0))
 
 
@@ -131,7 +139,7 @@ TEN = np.repeat(np.arange(10), 10)
 
 
 @pytest.mark.parametrize(
-    "members, over_segments, over_videos",
+    "in_group, over_segments, over_videos",
     [
         # A resample without a segment of the group does not count.
         pytest.param(TEN > 7, (100, 100), (100, 100), id="two videos"),
@@ -139,8 +147,8 @@ TEN = np.repeat(np.arange(10), 10)
         pytest.param(np.arange(100) == 30, None, None, id="one segment"),
     ],
 )
-def test_a_group_of_one_video_or_segment_has_no_interval(members, over_segments, over_videos):
-    found = difference(np.zeros(100, bool), members, members, TEN)
+def test_a_group_of_one_video_or_segment_has_no_interval(in_group, over_segments, over_videos):
+    found = difference(np.zeros(100, bool), in_group, in_group, TEN)
     assert (found.over_segments, found.over_videos) == (over_segments, over_videos)
 
 
@@ -149,7 +157,10 @@ CLASSES = {"verbs": 4, "nouns": 3}
 
 @pytest.fixture
 def truth(tmp_path, monkeypatch):
-    """The segments of val, and the files of three runs; the first has the best scores."""
+    """The true classes of val's segments; the files of three runs are in the working folder.
+
+    The first run has the best scores, and the last one the worst.
+    """
     monkeypatch.chdir(tmp_path)
     Path("segments").mkdir()
     make_predictions(Path("segments"))

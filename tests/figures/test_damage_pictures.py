@@ -5,14 +5,15 @@ import re
 import pandas as pd
 import pytest
 
-from epic100.figures.damage import plot_archive, plot_close_up
+from epic100.figures.damage import CLOSE_UP_ROWS, MARK, plot_archive, plot_close_up
+from epic100.figures.style import SKY, VERMILION
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.pictures import size, words
 from support.real_size import real_segments, real_sheet
 
 VIDEOS = {
-    name: Video(name, name[:3], "train", 50.0, 100.0)
+    name: Video(name, participant_id=name[:3], split="train", fps=50.0, duration=100.0)
     for name in ("P01_101", "P01_102", "P02_101", "P02_102", "P03_101")
 }
 # The scan rows by video. P03_101 has none, as if the config left it out.
@@ -31,7 +32,8 @@ SEGMENTS = pd.DataFrame(
     ],
     columns=["path", "start", "stop", "narration_id"],
 )
-DROPPED = ["P01_102_950", *(f"P02_10{i}_{s}" for i in (1, 2) for s in (0, 950, 3000))]
+# All segments of the unreadable and of the missing video are dropped.
+DROPPED = ["P01_102_950", *(f"P02_10{i}_{start}" for i in (1, 2) for start in (0, 950, 3000))]
 
 
 @pytest.fixture
@@ -65,12 +67,12 @@ def ends_of_bar(svg, colour):
 def test_damaged_frames_are_marked_at_their_place_in_the_video(picture):
     plot_close_up(VIDEOS, {"P01_102": ROWS["P01_102"]}, SEGMENTS, DROPPED, picture)
     svg = picture.read_text()
-    left, right = ends_of_bar(svg, "#56b4e9")
-    start, stop = ends_of_bar(svg, "#d55e00")
-    # Frame 1000 is at 20 s of 100 s.
+    left, right = ends_of_bar(svg, SKY.lower())
+    start, stop = ends_of_bar(svg, VERMILION.lower())
+    # The video has 50 frames a second, so frame 1000 is at 20 s of 100 s.
     assert (start - left) / (right - left) == pytest.approx(0.2, abs=0.002)
-    # The 10 frames would have a share of 0.002. A mark has at least this one, so it is visible.
-    assert (stop - start) / (right - left) == pytest.approx(0.003, rel=0.1)
+    # The 10 of 5000 frames have a share of 0.002, which is too narrow to see, so the mark is wider.
+    assert (stop - start) / (right - left) == pytest.approx(MARK, rel=0.1)
 
 
 def test_the_close_up_has_each_bad_video_with_its_lost_segments(picture):
@@ -88,12 +90,16 @@ def test_an_archive_without_damage_still_has_a_close_up(picture):
     assert "no damaged or unreadable video" in words(picture)
 
 
-def test_the_close_up_of_a_large_archive_has_the_first_rows_alone(picture):
+def test_the_close_up_of_a_large_archive_shows_only_the_first_rows(picture):
+    # All 700 videos of EPIC-KITCHENS-100 are damaged.
     videos = real_sheet()
     damage = [(9, 60), (500, 2000)]
     rows = {name: ScanRow(name, "damaged", 50.0, 5000, damage, pictures=5000) for name in videos}
     plot_close_up(videos, rows, real_segments(videos, splits=["val"]), [], picture)
     title, hint, *texts = words(picture)
     assert title.startswith("700 videos are") and hint.endswith("Only the first rows are shown.")
-    assert sum(text.endswith(" lost") for text in texts) == 16
-    assert picture.stat().st_size < 250_000 and max(size(picture)) < 1200
+    assert sum(text.endswith(" lost") for text in texts) == CLOSE_UP_ROWS
+    # The report contains the picture, so the file must be small.
+    assert picture.stat().st_size < 250_000
+    # The axes and the first rows take about 660 pixels, and 700 rows would take over 20 000.
+    assert max(size(picture)) < 1200

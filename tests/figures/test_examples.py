@@ -14,7 +14,7 @@ import pytest
 
 from epic100.base import disk
 from epic100.base.errors import DiskError
-from epic100.figures.results import GAP, WIDTH, at_random, surest, write_examples
+from epic100.figures.results import FRAME_WIDTH, GAP_WIDTH, at_random, surest, write_examples
 from epic100.segments.official_lists import read_class_names
 from epic100.segments.segment_list import read_segments
 from epic100.video.reader import VideoReader
@@ -72,8 +72,11 @@ def test_the_frames_are_from_the_first_to_the_last_of_the_segment(write, segment
     with closing(VideoReader(f"{lab.root}/{segment['path']}")) as reader:
         first, last = reader.get_frames([segment["start"], segment["stop"] - 1])[..., ::-1]
     # The picture has two rows of frames with a gap between them.
-    height = (picture.shape[0] - GAP) // 2
-    for frame, shown in ((first, picture[:height, :WIDTH]), (last, picture[-height:, -WIDTH:])):
+    height = (picture.shape[0] - GAP_WIDTH) // 2
+    for frame, shown in (
+        (first, picture[:height, :FRAME_WIDTH]),
+        (last, picture[-height:, -FRAME_WIDTH:]),
+    ):
         small_frame = cv2.resize(frame, (80, 45), interpolation=cv2.INTER_AREA)
         small_shown = cv2.resize(shown, (80, 45), interpolation=cv2.INTER_AREA)
         assert cv2.absdiff(small_frame, small_shown).mean() < 12

@@ -54,9 +54,10 @@ def test_a_duration_is_in_a_unit_that_suits_it(seconds, expected):
         ("board:chopping", "board:chopping"),
         ("container:plastic:large", "container:plastic…"),
     ],
+    ids=["14 characters", "23 characters"],
 )
 def test_a_name_of_more_than_18_characters_is_cut(name, shown):
-    assert short(name, 18) == shown
+    assert short(name, length=18) == shown
 
 
 def draw(folder, rows):
@@ -119,6 +120,7 @@ TICK_LABEL = re.compile(r'id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', re.DOTAL
 @pytest.mark.parametrize("count", [1, 3, 300])
 def test_ticks_are_whole_epochs_in_a_small_picture(tmp_path, count):
     path = draw(tmp_path, [validated(epoch) for epoch in range(1, count + 1)])
+    # Four panels of 2.5 inches are 960 pixels high.
     ticks = TICK_LABEL.findall(path.read_text())
     assert {float(tick) for tick in ticks} <= set(range(count + 1)) and len(ticks) >= 3
     assert path.stat().st_size < 400_000 and max(size(path)) < 1000 and cut(path) == []

@@ -55,13 +55,14 @@ return images.map(image => image.naturalWidth);
 
 @pytest.fixture(scope="module")
 def page(demo, tmp_path_factory):
+    """The report of the demo's run, open in a browser."""
     with opened(
         (demo / "results/report.html").as_uri(), tmp_path_factory.mktemp("browser")
     ) as page:
         yield page
 
 
-@pytest.mark.parametrize("width, columns", [(1440, 3), (390, 1)])
+@pytest.mark.parametrize("width, columns", [(1440, 3), (390, 1)], ids=["wide screen", "telephone"])
 def test_the_report_is_legible_on_a_screen(page, width, columns):
     page.resize(width)
     assert page.run("return document.documentElement.scrollWidth") <= width
@@ -87,7 +88,7 @@ return {before, falling, rising: texts(), directions: [first, head.ariaSort]};
 """
 
 
-@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("column", [0, 1], ids=["participants", "segments"])
 def test_a_click_on_the_name_of_a_column_sorts_the_table(page, column):
     found = page.run(SORTED % (column, column))
     value = str if column == 0 else int

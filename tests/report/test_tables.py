@@ -125,7 +125,7 @@ GOOD = {
 
 
 def epochs_of(**changes):
-    """Make the table of epochs of a training; `changes` replaces columns."""
+    """Make the table of epochs of a training that went well; `changes` replaces columns."""
     good = {
         "epoch": range(1, 11),
         "loss": [2, 1.5, 1.2, 1.1, 1, 1, 1, 1, 1, 1],
@@ -138,7 +138,7 @@ def epochs_of(**changes):
 
 @pytest.mark.parametrize("history", [epochs_of(), None], ids=["trained here", "made elsewhere"])
 def test_a_good_run_gets_no_advice(history):
-    assert next_steps(GOOD, history, "segment", 50) == []
+    assert next_steps(GOOD, history, policy="segment", saved=50) == []
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,20 @@ def test_a_good_run_gets_no_advice(history):
         ),
         ({"loss": 2.5}, {}, "The loss is 1.00 in training and 2.50 on val"),
     ],
+    ids=[
+        "videos that cannot be read",
+        "better folding of scores",
+        "waiting for data",
+        "loss still falls",
+        "accuracy fell again",
+        "loss on val is large",
+    ],
 )
 def test_a_figure_that_can_be_improved_gets_advice(figures, columns, advice):
-    (step,) = next_steps(GOOD | figures, epochs_of(**columns), "segment", 50)
+    (step,) = next_steps(GOOD | figures, epochs_of(**columns), policy="segment", saved=50)
     assert step.startswith(advice)
 
 
 def test_the_policy_video_gets_the_advice_to_keep_more_segments():
-    (step,) = next_steps(GOOD, epochs_of(), "video", 50)
+    (step,) = next_steps(GOOD, epochs_of(), policy="video", saved=50)
     assert step.startswith("clean: policy: segment keeps 50 more segments")

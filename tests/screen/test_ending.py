@@ -37,6 +37,7 @@ signal.pause()
 FAILS = "open('slow.log', 'w').write('error: SIGTERM.csv: no such file\\n')\nraise SystemExit(1)\n"
 
 
+# The end of the last line of such a run.
 NEXT = "give the same command; jobs that are done stay done."
 
 
@@ -57,9 +58,11 @@ NEXT = "give the same command; jobs that are done stay done."
         (
             FAILS,
             None,
+            # A file that has the name of a signal is no signal.
             ["FAILED slow: SIGTERM.csv: no such file", f"Next: fix this and {NEXT}"],
         ),
     ],
+    ids=["SIGTERM", "Ctrl-C", "SIGTERM, and the job saves", "error of the job"],
 )
 def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, number, last_lines):
     (tmp_path / "Snakefile").write_text(RULES)
@@ -76,6 +79,7 @@ def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, num
         os.killpg(process.pid, number)
     assert process.wait(60) == 1
     failure, next_step = last_lines
+    # The path of the log stands between both.
     lines = (tmp_path / "output.txt").read_text().splitlines()
     assert lines[-3:] == [failure, "  log: slow.log", next_step]
 

@@ -44,8 +44,9 @@ def runs(rig, new_archive, once):
         with Call(rig, scan, "results/scan/P02.tsv", *minutes) as short:
             # On a busy machine, a decoder that lives shortly would be missed. So this comes first.
             stop_decoder(scan / "archive/P02/P02_102.MP4")
-            words = ("--precommand", f"env >> {whole}/env.txt")
-            with Call(rig, whole, "all", *words, env=env) as call:
+            # Each job first adds its environment variables to this file.
+            list_variables = ("--precommand", f"env >> {whole}/env.txt")
+            with Call(rig, whole, "all", *list_variables, env=env) as call:
                 made = whole / "results/work_dirs"
                 rig.wait(lambda: list(made.glob("*/*/*.pth")), "a checkpoint", 600)
                 # The signal goes to every process of the job's step, as with `--signal=USR1@300`.

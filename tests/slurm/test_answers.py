@@ -13,7 +13,10 @@ AWAY = "away"
 
 @pytest.fixture
 def asker(tmp_path, monkeypatch):
-    """A function that makes an asker whose sacct and squeue print these texts, or fail if AWAY."""
+    """A function that makes an `Asker` whose sacct and squeue print these texts, or fail if AWAY.
+
+    Its parameter `say` gets the warnings for the user.
+    """
 
     def make(sacct="", squeue="", say=print):
         for program, text in (("sacct", sacct), ("squeue", squeue)):
@@ -63,16 +66,17 @@ def test_any_answer_has_a_meaning(asker, sacct, squeue, meaning):
 
 
 def test_a_job_is_unknown_after_three_answers_of_squeue_without_it(asker):
-    asked = asker(sacct="8|RUNNING\n", squeue="")
-    meanings = [asked.states(["7", "8"])["7"][0] for _ in range(4)]
+    asking = asker(sacct="8|RUNNING\n", squeue="")
+    meanings = [asking.states(["7", "8"])["7"][0] for _ in range(4)]
+    # The fourth question shows that the job stays unknown.
     assert POLLS == 3
     assert meanings == [Meaning.SUBMITTED, Meaning.SUBMITTED, Meaning.UNKNOWN, Meaning.UNKNOWN]
 
 
 def test_a_job_stays_submitted_while_neither_command_answers(asker):
     messages = []
-    asked = asker(sacct=AWAY, squeue=AWAY, say=messages.append)
+    asking = asker(sacct=AWAY, squeue=AWAY, say=messages.append)
     # A squeue that answers would make the job unknown after POLLS answers.
     for _ in range(POLLS + 2):
-        assert asked.states(["7"])["7"][0] == Meaning.SUBMITTED
+        assert asking.states(["7"])["7"][0] == Meaning.SUBMITTED
     assert "sacct does not tell (away), nor does squeue tell (away)" in messages[0]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from epic100.slurm.executor import Executor
-from epic100.slurm.failures import OF_MACHINES, Fault, of_end, of_request
+from epic100.slurm.failures import OF_MACHINES, Fault, fault_of_end, fault_of_request
 from support.checkout import ROOT
 
 FAILED = "sbatch: error: Batch job submission failed:"
@@ -54,9 +54,10 @@ FINAL = (
 @pytest.mark.parametrize(
     "message, fault",
     [*product(PASSING, [Fault.LATER]), *product(FINAL, [Fault.NEVER])],
+    ids=[message or "empty message" for message in (*PASSING, *FINAL)],
 )
 def test_a_refused_request_is_sent_again_unless_it_is_never_granted(message, fault):
-    assert of_request(message) == fault
+    assert fault_of_request(message) == fault
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,21 @@ def test_a_refused_request_is_sent_again_unless_it_is_never_granted(message, fau
         ("FAILED", "Detected 1 oom_kill event in StepId=7.0", Fault.MEMORY),
         ("FAILED", "Step 7.0 exceeded memory limit (9 > 8), being killed", Fault.MEMORY),
     ],
+    ids=[
+        "failed node",
+        "preempted",
+        "failed",
+        "timeout",
+        "state that is not known here",
+        "state of too little memory",
+        "killed for memory by the system",
+        "killed for memory by Slurm",
+    ],
 )
 def test_the_end_of_a_job_is_its_own_fault_or_lack_of_memory_or_the_machines_fault(
     state, reason, fault
 ):
-    assert of_end(state, reason) == fault
+    assert fault_of_end(state, reason) == fault
 
 
 def test_the_page_has_every_fault_and_every_state_of_machines():
@@ -86,7 +97,8 @@ def test_the_page_has_every_fault_and_every_state_of_machines():
 
 
 def test_of_twenty_ends_by_the_machines_fault_one_counts_as_a_try():
-    # The real constructor needs a workflow and Slurm; this method needs only three attributes.
+    # The real constructor needs a workflow and Slurm; `_count_machine_fault` needs only these three
+    # attributes.
     executor = Executor.__new__(Executor)
     executor.stopped = threading.Event()
     executor._machine_faults = Counter()

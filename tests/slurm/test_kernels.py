@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 
-from epic100.slurm.limits import Request, kernels_of_torch, unserved
-from epic100.slurm.site import facts_file, read_partitions
+from epic100.slurm.limits import Request, kernels_of_torch, partitions_without_kernels
+from epic100.slurm.site import partitions_file, read_partitions
 
-PARTITIONS = read_partitions(facts_file())
+PARTITIONS = read_partitions(partitions_file())
 # The builds for CUDA 13 and CUDA 12; the kernels were read out of PyPI's x86-64 wheels.
 TORCH_2_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 TORCH_2_7 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
@@ -17,6 +17,7 @@ TORCH_2_7 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 # A partition has GPUs of one compute capability: `sm_70` is 7.0.
 P100, V100 = "genius/gpu_p100", "genius/gpu_v100"
 A100, H100, B200 = "wice/gpu_a100", "wice/gpu_h100", "mindwell/gpu_b200"
+# The report about a partition is empty if torch has kernels for its GPUs.
 TAKEN = ""
 
 
@@ -56,14 +57,35 @@ def request_for(partition: str, gpus: int) -> Request:
         # A CPU build of torch has no kernels; its job fails at once with an error of its own.
         ([], V100, TAKEN),
     ],
+    ids=[
+        "CUDA 13, V100",
+        "CUDA 13, P100",
+        "CUDA 12, B200",
+        "CUDA 12, V100",
+        "CUDA 13, A100",
+        "CUDA 13, H100",
+        "CUDA 13, B200",
+        "exactly this capability",
+        "this capability and its family",
+        "later minor version",
+        "earlier major version",
+        "PTX of an earlier version",
+        "PTX of a later version",
+        "CPU build",
+    ],
 )
 def test_a_gpu_without_kernels_is_refused_with_the_build_to_install(kernels, partition, refused):
     requests = [request_for("wice/batch", gpus=0), request_for(partition, gpus=1)]
-    refusal = unserved(requests, PARTITIONS, lambda: ("2.0", kernels))
-    assert refusal.startswith("Nothing was submitted.") == (refused != TAKEN)
-    assert re.search(refused, refusal)
+    report = partitions_without_kernels(requests, PARTITIONS, lambda: ("2.0", kernels))
+    assert report.startswith("Nothing was submitted.") == (refused != TAKEN)
+    assert re.search(refused, report)
 
 
 def test_the_capability_of_every_gpu_of_the_site_is_known():
-    unknown = [at for at in PARTITIONS.values() if bool(at.cores_per_gpu) != bool(at.sm)]
+    # A partition with GPUs states both numbers in the file, and any other partition neither.
+    unknown = [
+        partition
+        for partition in PARTITIONS.values()
+        if bool(partition.cores_per_gpu) != bool(partition.sm)
+    ]
     assert unknown == []

@@ -4,10 +4,14 @@ import signal
 import subprocess
 from contextlib import ExitStack
 
+import pytest
+
 from support.slurm_calls import Call, no_work, put_before, run
 
 SCAN = "results/scan/P01.tsv"
 AWAY = "scan P01 cannot be submitted now, trying on"
+# With this variable, a call gives up a scheduler that does not answer after 3 s, not after 300 s.
+SHORT_JUDGING = {"SHORTER": "hold.JUDGE_SECONDS=3"}
 
 
 def leave_a_job(rig, archive, *options, env=None):
@@ -19,21 +23,32 @@ def leave_a_job(rig, archive, *options, env=None):
     return job
 
 
-def test_a_job_of_a_killed_run_waits_while_the_scheduler_cannot_be_asked(rig, archive, held):
+# The fixture `held` closes the partition, so that a job stays in the queue.
+@pytest.mark.usefixtures("held")
+def test_a_dry_run_and_an_unlock_leave_a_job_of_a_killed_run_alone(rig, archive):
     job = leave_a_job(rig, archive)
-    # These calls neither wait for the job nor cancel it.
     for option in ("-n", "--unlock"):
         run(rig, archive, SCAN, option)
+    assert rig.queue(archive) == [job]
+
+
+@pytest.mark.usefixtures("held")
+def test_a_run_is_refused_if_the_cluster_of_a_killed_run_is_not_known(rig, archive):
+    job = leave_a_job(rig, archive)
     record = archive / ".snakemake/epic100-run.json"
-    text = record.read_text()
-    # No cluster has this name, so its squeue will never answer.
-    record.write_text(text.replace('["wice"]', '["wice", "thinking"]'))
+    # No cluster has the second name, so squeue will never answer for it.
+    record.write_text(record.read_text().replace('["wice"]', '["wice", "thinking"]'))
     assert f"if it never will, remove {record}" in run(rig, archive, SCAN, well=False)
-    record.write_text(text)
+    assert rig.queue(archive) == [job]
+
+
+@pytest.mark.usefixtures("held")
+def test_a_run_is_refused_while_the_scheduler_of_a_killed_run_does_not_answer(rig, archive):
+    job = leave_a_job(rig, archive)
     # A controller that starts anew opens its partitions, so the job would start.
     rig.at("wice", "scontrol", "hold", job)
     rig.end("slurmctld-wice")
-    said = run(rig, archive, SCAN, well=False, env={"SHORTER": "hold.JUDGE_SECONDS=3"})
+    said = run(rig, archive, SCAN, well=False, env=SHORT_JUDGING)
     assert "give the same command where and when the scheduler answers" in said
     rig.bring("slurmctld-wice")
     assert rig.queue(archive) == [job]

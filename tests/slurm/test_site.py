@@ -3,7 +3,13 @@
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.slurm.site import Partition, choose, facts_file, facts_of, read_partitions
+from epic100.slurm.site import (
+    Partition,
+    choose,
+    limits_of_partition,
+    partitions_file,
+    read_partitions,
+)
 
 # The shipped file has these partitions too. No site chooses them, but the variables EPIC100_GPU and
 # EPIC100_CPU can name them.
@@ -23,7 +29,7 @@ choices: {home: {cpu: here/batch, gpu: here/batch}}
 
 
 @pytest.mark.parametrize(
-    "fields, facts",
+    "fields, limits",
     [
         pytest.param(
             "MaxTime=3-00:00:00 TotalCPUs=144 TotalNodes=2 MaxMemPerCPU=3400 TRES=cpu=144,mem=9M",
@@ -45,8 +51,8 @@ choices: {home: {cpu: here/batch, gpu: here/batch}}
         pytest.param("", {}, id="nothing but the name"),
     ],
 )
-def test_numbers_of_a_partition_are_read_from_scontrol(fields, facts):
-    assert facts_of(f"PartitionName=a {fields}") == ("a", facts)
+def test_numbers_of_a_partition_are_read_from_scontrol(fields, limits):
+    assert limits_of_partition(f"PartitionName=a {fields}") == ("a", limits)
 
 
 def test_a_job_asks_for_no_more_than_the_known_limits_of_its_partition():
@@ -118,12 +124,12 @@ def test_a_wrong_entry_of_the_file_is_named_with_its_place(tmp_path, text, messa
 
 
 def test_a_partitions_file_in_the_working_folder_replaces_the_shipped_one(tmp_path, monkeypatch):
-    assert set(OTHERS) <= read_partitions(facts_file(tmp_path)).keys()
+    assert set(OTHERS) <= read_partitions(partitions_file(tmp_path)).keys()
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/partitions.yaml").write_text(HERE)
     monkeypatch.chdir(tmp_path)
     assert choose("home", env={}).cpu.cluster == "here"
-    assert read_partitions(facts_file(tmp_path)).keys() == {"here/batch"}
+    assert read_partitions(partitions_file(tmp_path)).keys() == {"here/batch"}
 
 
 @pytest.mark.parametrize(

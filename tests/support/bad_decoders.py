@@ -225,7 +225,14 @@ class Orders:
     """
 
     def __init__(self, folder: Path, work: Callable):
-        self._folder, self._runs = folder, folder / "runs"
+        """Begin without orders and notes.
+
+        Args:
+            folder: The folder of both. Another process reads and writes them there.
+            work: The function that a guarded process calls.
+        """
+        self._folder = folder
+        self._runs = folder / "runs"
         self.function = partial(obey, folder, work)
         folder.mkdir(parents=True, exist_ok=True)
 

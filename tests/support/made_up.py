@@ -9,9 +9,12 @@ from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.official_lists import read_class_names
 from epic100.submission.files import build
 
+# Pairs are (verb, noun, number of segments of train), as in the pair table.
 PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]
-NAMES = read_class_names([])
 FEW_PAIRS = [(0, 1, 12), (0, 5, 3), (2, 5, 5), (9, 7, 20)]
+# Without a list or an annotation, classes are named by their numbers.
+NAMES = read_class_names([])
+# The ids of a few segments.
 FEW = [f"P01_11_{i}" for i in range(12)]
 
 
@@ -75,6 +78,7 @@ def make_entries() -> list[dict]:
     return build(IDS, *scores())
 
 
+# The rows of two epochs, the second of which was validated; the columns are those of `COLUMNS`.
 ROWS = [
     "1\t16\t0.003\t1.9855\t\t\t\t\t\t\t\t14.29\t0.5\t9.0",
     "2\t32\t0.0015\t1.6355\t1.8125\t93.48\t100.00\t81.25\t99.50\t75.00\t97.50\t20.00\t0.25\t11.0",

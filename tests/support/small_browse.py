@@ -14,14 +14,17 @@ from epic100.video.sheet import Video
 VIDEOS = {
     video.video_id: video
     for video in (
-        Video("P01_11", "P01", "val", 60.0, 40.0),
-        Video("P02_03", "P02", "val", 50.0, 40.0),
-        Video("P18_01", "P18", "val", 30.0, 40.0),
+        Video("P01_11", "P01", "val", fps=60.0, duration=40.0),
+        Video("P02_03", "P02", "val", fps=50.0, duration=40.0),
+        Video("P18_01", "P18", "val", fps=30.0, duration=40.0),
     )
 }
+# Pairs are (verb, noun, number of segments of train), as in the pair table.
 PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 2, 1)]
+# A class has this name, which must be shown as a text and never run.
 ATTACK = "</script><script>document.title = 'it ran'</script><img src=x onerror=\"alert(1)\">"
-VERBS, NOUNS = ["take", "put <b>down</b>", ATTACK, "wash"], ["plate", "spoon", "pan"]
+VERBS = ["take", "put <b>down</b>", ATTACK, "wash"]
+NOUNS = ["plate", "spoon", "pan"]
 REASON = "touches damaged frames 810-900 (broken slices)"
 TIMELINE = """\
 start\tstop\twhat\tverb\tnoun\tverb_name\tnoun_name\tprobability\tverb_probability\tnoun_probability

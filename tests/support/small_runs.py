@@ -39,7 +39,9 @@ SMALL = {
     "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
 }
 # An epoch has 8 / 2 = 4 iterations, so both epochs have 8.
-SEGMENTS, BATCH, EPOCHS = 8, 2, 2
+SEGMENTS = 8
+BATCH = 2
+EPOCHS = 2
 # The fixture `straight` was trained with these, on six segments: 3 x 3 iterations.
 WHOLE = {"epochs": 3, "validate": {"every": 2}, "ema": 0.7}
 LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
@@ -287,6 +289,7 @@ class Reads(TorchDispatchMode):
     """Lists where Python reads a tensor: by `float`, `item`, `if`, or a copy to the CPU."""
 
     def __init__(self, found: list[str]):
+        """Begin to add the places of reads, as texts of the stack, to this list."""
         super().__init__()
         self.found = found
 
@@ -305,7 +308,14 @@ class RaisingHook(Hook):
     """A hook of a user's own that raises in the iteration `at`, counted from 1."""
 
     def __init__(self, at: int, tried: bool = False):
-        self.at, self.tried = at, tried
+        """Take the options of the hook in an MMEngine config.
+
+        Args:
+            at: The iteration, counted from 1.
+            tried: Whether to raise in the trial before the training, and not in the training.
+        """
+        self.at = at
+        self.tried = tried
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Raise in the iteration `at`, of the trial if `tried`, else of the training."""
@@ -322,7 +332,10 @@ class SignalHook(Hook):
 
     def __init__(self, at: int, number: int, to: str, of: int, tried: bool):
         """Take the options that `signal_at` makes."""
-        self.at, self.number, self.of, self.tried = at, number, of, tried
+        self.at = at
+        self.number = number
+        self.of = of
+        self.tried = tried
         # The receiver is found when the signal is sent.
         self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
 

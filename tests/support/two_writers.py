@@ -50,11 +50,13 @@ def videos_of(lab: Lab) -> list[Video]:
 # Each of these functions does the work of a rule. It reads results of the lab, and a model and
 # tokens in `made`, and writes to `out`.
 def scan(lab: Lab, made: Path, out: Path) -> None:
+    """Do the work of the rule scan."""
     index = out / "scan/P01.index.npz"
     scan_participant(videos_of(lab), lab.root, out / "scan/P01.tsv", index)
 
 
 def proxy(lab: Lab, made: Path, out: Path) -> None:
+    """Do the work of the rule proxy."""
     tables = {"table": out / "proxies/P01.tsv", "index": out / "proxies/P01.index.npz"}
     make_proxies(
         videos_of(lab),
@@ -68,6 +70,7 @@ def proxy(lab: Lab, made: Path, out: Path) -> None:
 
 
 def clips(lab: Lab, made: Path, out: Path) -> None:
+    """Do the work of the rule clips."""
     cut_participant(
         videos_of(lab),
         lab.root,
@@ -191,6 +194,7 @@ class Stage:
         """
         alone, renames = self.alone(job)
         situation = WAYS[way]
+        # A job is halted before this rename; 0 means that it is not.
         halts = {"start": 0, "middle": random.randint(1, renames), "end": renames}
         first = self._begin(job, halt=halts[situation.begins])
         if situation.begins != "start":
@@ -206,6 +210,7 @@ class Stage:
                 os.kill(process.pid, signal.SIGCONT)
             process.join()
         made = self._made(job)
+        # A wrong file is shown by the lines that only one of both versions has.
         wrong = [
             f"{name}: {_lines(alone, name) ^ _lines(made, name)}"
             for name in alone | made

@@ -78,7 +78,7 @@ def test_a_killed_run_is_resumed_with_the_same_files(model, sound, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "name, first_picture",
+    "name, first_picture_seconds",
     [
         # The time base of these films is 1/30000 s.
         ("variable_rate", uneven_times(1)[0] / 30000),
@@ -88,7 +88,7 @@ def test_a_killed_run_is_resumed_with_the_same_files(model, sound, tmp_path, mon
     ],
 )
 def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
-    named, sound, tmp_path, name, first_picture
+    named, sound, tmp_path, name, first_picture_seconds
 ):
     # The name of a file may have spaces.
     film = tmp_path / f"my {name} film{sound[name].suffix}"
@@ -97,9 +97,9 @@ def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
     found = json.loads(film.with_suffix(".json").read_text())
     rows = rows_of(film.with_suffix(".tsv"))
     begins = [float(rows[0]["start"]), found["clips"][0]["start"], found["first_picture"]]
-    assert begins == pytest.approx([first_picture] * 3, abs=0.001)
+    assert begins == pytest.approx([first_picture_seconds] * 3, abs=0.001)
     _, first_cue, *_ = film.with_suffix(".vtt").read_text().split("00:00:")
-    assert float(first_cue[:6]) == pytest.approx(first_picture, abs=0.0011)
+    assert float(first_cue[:6]) == pytest.approx(first_picture_seconds, abs=0.0011)
     assert float(rows[-1]["stop"]) == pytest.approx(found["duration"], abs=0.001)
     assert all(row["stop"] == after["start"] for row, after in pairwise(rows))
     for row in rows:
@@ -117,8 +117,11 @@ def test_no_clip_is_made_of_damage(model, lab, tmp_path):
     found = json.loads((tmp_path / "spoilt.json").read_text())
     assert found["damaged"] and found["segments"]
     for clip in found["clips"]:
-        touched = any(a < clip["stop"] and clip["start"] < b for a, b in found["damaged"])
-        assert clip.get("damaged", False) == touched and ("actions" in clip) == (not touched)
+        is_touched = any(
+            start < clip["stop"] and clip["start"] < stop for start, stop in found["damaged"]
+        )
+        assert clip.get("damaged", False) == is_touched
+        assert ("actions" in clip) == (not is_touched)
     rows = rows_of(tmp_path / "spoilt.tsv")
     stretches = [(float(r["start"]), float(r["stop"])) for r in rows if r["what"] == "damaged"]
     assert stretches == [tuple(stretch) for stretch in found["damaged"]]
@@ -188,6 +191,16 @@ def text_file(folder):
             "https://a.org/v.mp4: is a URL; .* download it first",
         ),
     ],
+    ids=[
+        "sound alone",
+        "one picture",
+        "cut file",
+        "text",
+        "folder",
+        "no such file",
+        "line break in the name",
+        "URL",
+    ],
 )
 def test_a_file_that_is_no_video_is_an_error_of_one_line(model, tmp_path, write, words):
     file = write(tmp_path)
@@ -230,6 +243,15 @@ def test_the_other_videos_get_their_timelines_if_one_fails(
             ["v.mp4", "--model", "b.pth"],
             "--model is given 2 times; a timeline takes one model; call",
         ),
+    ],
+    ids=[
+        "stride 0",
+        "batch size 0",
+        "no such file",
+        "output is a file",
+        "name of another file",
+        "same name twice",
+        "two models",
     ],
 )
 def test_a_wrong_call_is_an_error_of_one_line(model, call, tmp_path, capsys, words, message):

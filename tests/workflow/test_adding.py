@@ -19,6 +19,7 @@ from epic100.slurm.site import choose
 from support.checkout import ROOT
 
 PAGE = (ROOT / "docs/add.md").read_text(encoding="utf-8")
+# The sections of the page by their headings, as `A setting`; each is a recipe for one addition.
 RECIPES = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE))
 
 
@@ -32,20 +33,24 @@ def test_a_recipe_is_short_and_names_a_test_that_exists(name):
     code = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
     lines = [line for line in RECIPES[name].splitlines() if line and "```" not in line]
     assert len(lines) <= 11
+    # The last line is as "Test: `test_name`" or "Test: none."
     last_line = re.fullmatch("Test: (?:`(.*)`|none\\.)", lines[-1])
     assert last_line and f"def {last_line[1] or ''}" in code
 
 
-def test_a_setting_is_a_line():
+def test_the_line_that_the_page_gives_for_a_new_setting_works():
     line = code_in(RECIPES["A setting"])
-    # The line is executed where the settings of the training are defined.
-    space = dict(vars(training))
     name = line.partition(":")[0]
-    exec(f"class Longer(TrainSettings):\n    {line}", space)
-    assert space["Longer"].fields_by_key().keys() >= {name, "epochs"}
-    assert space["Longer"].model_validate({name: 3}).model_dump()[name] == 3
+    # The line is executed where the settings of the training are defined, in a section with all of
+    # these and the new one.
+    variables = dict(vars(training))
+    exec(f"class WithNewSetting(TrainSettings):\n    {line}", variables)
+    section = variables["WithNewSetting"]
+    assert section.fields_by_key().keys() >= {name, "epochs"}
+    assert section.model_validate({name: 3}).model_dump()[name] == 3
+    # The line states `gt=0`, so the new setting must be larger than 0.
     with pytest.raises(ValidationError, match=name):
-        space["Longer"].model_validate({name: -3})
+        section.model_validate({name: -3})
 
 
 # The pair table has one pair, and there are three verbs and four nouns.
@@ -53,10 +58,10 @@ def test_a_setting_is_a_line():
 def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
     init_default_scope("mmaction")
     with MODELS.switch_scope_and_registry("mmaction") as registry:
-        space = {"nn": nn, "F": F, "models": models, "MODELS": registry}
-        # Another call of this test has registered the class.
+        variables = {"nn": nn, "F": F, "models": models, "MODELS": registry}
+        # An earlier call of this test may have registered the class.
         registry.module_dict.pop("CosineHead", None)
-        exec(code_in(RECIPES["A head"]), space)
+        exec(code_in(RECIPES["A head"]), variables)
         (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
         head = registry.build(
             {
@@ -77,7 +82,7 @@ def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, output
     assert shapes_of_features == [(2, 8)]
 
 
-def test_the_encoder_of_the_page_is_one(tmp_path):
+def test_the_encoder_that_the_page_shows_can_be_used(tmp_path):
     page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
     text = page[page.index("An encoder of your own is a class") :]
     (tmp_path / "encoder_of_the_page.py").write_text(code_in(text))
@@ -87,7 +92,7 @@ def test_the_encoder_of_the_page_is_one(tmp_path):
     assert encoder("cpu")(clips).shape == (2, 3)
 
 
-def test_a_site_is_a_file(tmp_path):
+def test_the_file_that_the_page_gives_for_a_site_works(tmp_path):
     (tmp_path / "partitions.yaml").write_text(code_in(RECIPES["A site"]))
     site = choose("ours", "lp_a", path=tmp_path / "partitions.yaml", env={})
     assert (site.account, site.cpu.name, site.gpu.cores_per_gpu) == ("", "cpu", 16)

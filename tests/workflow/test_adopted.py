@@ -96,7 +96,7 @@ def test_an_adopted_slowfast_is_trained_further_with_its_own_heads(lab, tmp_path
     assert (results / "training.tsv").read_text().count("\n") == 3
 
 
-def test_one_makes_timelines_features_and_a_summary_beside_its_published_figures(
+def test_an_adopted_model_makes_timelines_features_and_a_summary_beside_its_published_figures(
     clean_archive, tmp_path
 ):
     folder = clean_archive(tmp_path / "archive")

@@ -51,17 +51,29 @@ def test_pages_that_the_code_names_are_there():
     assert sorted({page for page in found if not (ROOT / page).exists()}) == []
 
 
+def unknown_options(words: list[str]) -> list[str]:
+    """The options of a command that its program does not know, where the program is ours.
+
+    Snakemake's parser ends the process at an unknown option instead.
+    """
+    # The words behind `epic100 run` are options of Snakemake, as those behind `snakemake` are.
+    before = "run" if "epic100" in words and "run" in words else "snakemake"
+    if before in words:
+        # The options name files of the repository.
+        with chdir(ROOT):
+            parse_args(words[words.index(before) + 1 :])
+    elif words[0] == "epic100" and words[1] in COMMANDS:
+        _, unknown = build_parser(words[1:])[0].parse_known_args(words[1:])
+        return unknown
+    return []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_options_that_exist(page):
     for line in commands(page):
+        # Only the first command of a pipe is looked at.
         words = shlex.split(line.split("|")[0], comments=True)
-        program = "run" if "epic100" in words and "run" in words else "snakemake"
-        if program in words:
-            with chdir(ROOT):
-                parse_args(words[words.index(program) + 1 :])
-        elif words[0] == "epic100" and words[1] in COMMANDS:
-            _, unknown = build_parser(words[1:])[0].parse_known_args(words[1:])
-            assert not unknown, line
+        assert unknown_options(words) == [], line
 
 
 def test_keys_that_the_pages_name_are_keys_of_the_config():
@@ -90,19 +102,21 @@ def test_evidence_says_what_made_it_when_and_where_and_is_in_the_list(page):
 @pytest.mark.parametrize(
     "name, head, least",
     [
+        # The head begins the table, which has at least so many rows.
         ("docs/evidence/attacks.md", "| from others |", 20),
         ("SECURITY.md", "| who hands over what |", 10),
     ],
+    ids=["attacks", "security"],
 )
 def test_every_row_of_what_is_not_trusted_names_tests_that_are_there(name, head, least):
     page = (ROOT / name).read_text(encoding="utf-8").partition("## What is not promised")[0]
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    there = set(re.findall(r"^def (test_\w+)", code, re.MULTILINE))
+    tests = set(re.findall(r"^def (test_\w+)", code, re.MULTILINE))
     rows = re.findall(r"^\| .*", page.partition(head)[2], re.MULTILINE)
     assert len(rows) >= least
     for row in rows:
         named = set(re.findall(r"`(test_\w+)`", row.rpartition(" | ")[2]))
-        assert named and named <= there, f"{row}: {named - there}"
+        assert named and named <= tests, f"{row}: {named - tests}"
 
 
 @pytest.mark.thorough

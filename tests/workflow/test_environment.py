@@ -44,11 +44,11 @@ def test_every_package_asked_for_is_locked_at_one_plain_version():
     extras = PROJECT["optional-dependencies"].values()
     for lock in (NEW, OLD):
         locked = pins(MAIN) | pins(DEV) | pins(HF) | pins(lock)
-        for asked in itertools.chain(PROJECT["dependencies"], *extras):
-            asked = Requirement(asked)
-            assert asked.name in locked, f"{asked.name} is not locked; run `make lock`"
-            (pin,) = locked[asked.name].specifier
-            assert pin.operator == "==" and asked.specifier.contains(pin.version), asked
+        for requirement in map(Requirement, itertools.chain(PROJECT["dependencies"], *extras)):
+            name = requirement.name
+            assert name in locked, f"{name} is not locked; run `make lock`"
+            (pin,) = locked[name].specifier
+            assert pin.operator == "==" and requirement.specifier.contains(pin.version), name
             # One version serves CPU and CUDA.
             assert "+" not in pin.version
 

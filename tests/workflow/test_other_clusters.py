@@ -53,30 +53,35 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
         env=os.environ | env,
     )
     # Each job has a file with its number as name, which has the options of qsub.
-    (asked,) = [path.read_text() for path in places["jobs"].iterdir() if not path.suffix]
-    assert "-N scan " in asked and "select=1:ncpus=4:mem=" in asked and ":ngpus=0 " in asked
+    (options,) = [path.read_text() for path in places["jobs"].iterdir() if not path.suffix]
+    assert "-N scan " in options and "select=1:ncpus=4:mem=" in options and ":ngpus=0 " in options
     # The walltime is in seconds, and the scan asks for ten minutes.
-    assert "-l walltime=600 " in asked
+    assert "-l walltime=600 " in options
     assert (archive / "results/scan/P02.tsv").exists()
 
 
-def test_a_scheduler_answers_four_questions_and_none_is_one():
-    assert set(scheduler.known_schedulers()) == {"none", "slurm"}
+def test_without_a_scheduler_there_are_no_jobs_no_grant_and_no_nodes():
     none = Scheduler()
+    # This does nothing, and raises nothing.
     none.cancel([ClusterJob("scan", "7", "a/b", "R", pending=False, elapsed="0", user="me")])
     assert none.jobs() == [] and none.granted({}) == scheduler.Grant()
     with pytest.raises(EpicError, match="train.nodes is 2, but this is no job of a cluster"):
-        none.on_nodes(2, 60)
+        none.on_nodes(count=2, wait=60)
+
+
+def test_a_job_s_scheduler_is_recognized_by_its_variables():
+    assert set(scheduler.known()) == {"none", "slurm"}
     slurm = scheduler.here({"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "wice"})
+    # A job is `id@cluster`, and these variables do not name the cluster.
     assert slurm.granted({"SLURM_JOB_ID": "7"}).job == "7@" and slurm.name == "slurm"
     assert scheduler.here({}).name == "none" == scheduler.in_charge().name
 
 
-def test_no_file_of_the_library_outside_its_folder_names_slurm():
+def test_only_the_folder_slurm_names_slurm():
     named = re.compile(r"slurm|sbatch|squeue|sacct|srun", re.IGNORECASE)
     files = [
         *(ROOT / "workflow/epic100").rglob("*.py"),
         *(ROOT / "workflow/snakemake_logger_plugin_epic100").glob("*.py"),
     ]
-    others = [path for path in files if path.parent.name != "slurm"]
-    assert [path for path in others if named.search(path.read_text())] == []
+    outside = [path for path in files if path.parent.name != "slurm"]
+    assert [path for path in outside if named.search(path.read_text())] == []

@@ -47,6 +47,7 @@ def test_git_ignores_data_and_results_and_no_file_of_the_repository(tmp_path):
         ("dependabot", ".github/dependabot.yml"),
         ("citation-file-format", "CITATION.cff"),
     ],
+    ids=["ci", "weekly", "problem", "idea", "run", "issues", "dependabot", "citation"],
 )
 def test_a_file_of_the_host_is_what_the_hosts_schema_says(schema, name):
     call(BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", name)
@@ -95,11 +96,13 @@ def snakemake(tmp_path_factory) -> Path:
     """A Snakemake without this workflow's package and the packages that it needs."""
     programs = bare_environment(tmp_path_factory.mktemp("bare"), "snakemake")
     absent = ["epic100", "pandas", "torch", "av"]
+    # The program lists those that it finds.
     code = f"import importlib.util as u; print([n for n in {absent} if u.find_spec(n)])"
     assert call(programs / "python", "-c", code, env=without_the_clone()).stdout == "[]\n"
     return programs / "snakemake"
 
 
+# The catalog of Snakemake's workflows looks for the second path.
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
 def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
     # Snakemake calls conda even with -n.

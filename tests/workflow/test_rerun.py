@@ -20,22 +20,27 @@ pytestmark = pytest.mark.slow
 
 PAIRS = "results/clean/pairs.tsv"
 SCAN_OF_P01, SCAN_OF_P02 = "results/scan/P01.tsv", "results/scan/P02.tsv"
+# No job is planned.
 NOTHING = {}
 
 
 def damage_a_video(folder):
+    """Film a video of P02 again, with damage."""
     write_video(VIDEOS[1], VIDEOS[1].path(folder / "archive"), seed=2, damage="zeroed")
 
 
 def remove_the_scan_of_p02(folder):
+    """Remove the scan table of P02."""
     (folder / SCAN_OF_P02).unlink()
 
 
 def remove_the_videos_of_p02(folder):
+    """Remove the folder of P02."""
     shutil.rmtree(folder / "archive/P02")
 
 
 def rename_videos_by_a_pattern(folder):
+    """Rename all videos, and set the pattern of the new names."""
     root = folder / "archive"
     for video in VIDEOS:
         video.path(root).rename(root / f"{video.video_id}_small.mp4")

@@ -23,10 +23,13 @@ def ways_and_jobs():
 
 @pytest.fixture(scope="module")
 def stage(lab, tmp_path_factory):
+    """The inputs of the jobs, and the folder in which each two of them work."""
     return Stage(lab, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize(("way", "job"), [*ways_and_jobs()])
 def test_two_jobs_for_the_same_files_leave_those_of_one(stage, way, job):
+    # Each way has random numbers of its own, the same ones in every run. `play` returns a line for
+    # each file that is wrong.
     number = list(WAYS).index(way)
     assert stage.play(way, job, Random(number)) == []

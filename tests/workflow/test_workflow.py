@@ -30,7 +30,10 @@ def folder(tmp_path):
     write_official_files(OFFICIAL, tmp_path / "annotations")
     for number, name in enumerate(("a.pth", "b.pth")):
         weights = {"weight": torch.full((1,), float(number))}
-        save_model(TrainedModel(weights, [(0, 1, 1)], 97, 300, {}, {}), tmp_path / name)
+        model = TrainedModel(
+            weights, [(0, 1, 1)], num_verbs=97, num_nouns=300, config={}, trained_on={}
+        )
+        save_model(model, tmp_path / name)
     return tmp_path
 
 
@@ -55,15 +58,16 @@ def plan(folder, *words: str):
     return jobs(done), said(done)
 
 
+# By default, a decoder may take 3072 MiB; 0 means no limit, and any request is enough.
 @pytest.mark.parametrize("mib", [0, 3072, 5000])
 def test_a_job_asks_for_the_memory_that_its_four_decoders_may_take(mib):
     """Otherwise the kernel kills the job before a decoder fails that takes too much."""
     rules = (ROOT / "rules/inputs.smk").read_text("utf-8")
     (function,) = re.findall(r"(?ms)^def decoder_memory.*?(?=^\S)", rules)
     # The function is run by itself, with the only name of the rules that it reads.
-    names = {"CONFIG": read_settings({"scan": {"memory_mib": mib}})}
-    exec(function, names)
-    assert names["decoder_memory"]({}, threads=4) >= 4 * mib + 1000
+    variables = {"CONFIG": read_settings({"scan": {"memory_mib": mib}})}
+    exec(function, variables)
+    assert variables["decoder_memory"]({}, threads=4) >= 4 * mib + 1000
     for rule in ("scan", "proxy", "clips"):
         assert "mem_mb=decoder_memory," in (ROOT / f"rules/{rule}.smk").read_text("utf-8")
 
@@ -207,6 +211,19 @@ ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`
             "`browse: runs:` names b, which is not finished: it needs metrics.json",
         ),
     ],
+    ids=[
+        "sheet that is missing",
+        "unknown participant left out",
+        "no start weights",
+        "file of another run",
+        "no annotations of test",
+        "scan of an unknown participant",
+        "features of an unknown participant",
+        "timeline of an unknown video",
+        "timeline by two models",
+        "features by two models",
+        "page of a run that is not finished",
+    ],
 )
 def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, target, config, words):
     (folder / "mine.yaml").write_text(config or "{}")
@@ -232,7 +249,7 @@ def test_a_run_without_any_video_stops_and_names_what_is_in_the_folder(folder, f
     assert not (folder / "results/segments").exists()
 
 
-@pytest.mark.parametrize("as_module", [False, True])
+@pytest.mark.parametrize("as_module", [False, True], ids=["by itself", "as a module"])
 def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(folder, as_module):
     (folder / "Snakefile").write_text(module("config.yaml"))
     snakefile = folder / "Snakefile" if as_module else ROOT / "Snakefile"

@@ -106,7 +106,7 @@ class LogHandler(LogHandlerBase):
     def _update_display(self, event: LogEvent | None, record: LogRecord) -> None:
         """Give a record to the board, show its lines above the block, and renew the block."""
         assert self._status is not None
-        lines = self._status.board.take(event, record)
+        lines = self._status.board.update(event, record)
         text = record.getMessage()
         warns = record.levelno >= WARNING and not text.startswith(NOISE)
         if event == LogEvent.ERROR:

@@ -69,6 +69,7 @@ class Board:
     """
 
     def __init__(self, record: LogRecord, here: Path):
+        """Read the numbers of jobs, before any job has started."""
         self.here = here
         stats = getattr(record, "stats", {})
         self.stats = {rule: int(count) for rule, count in stats.items() if rule != "total"}
@@ -88,11 +89,11 @@ class Board:
         jobs = list(self.jobs.values())
         return [job for job in jobs if job.state == state and rule in (None, job.rule)]
 
-    def seen(self, path: str) -> str:
+    def path_from_here(self, path: str) -> str:
         """The path of a file, relative to the folder in which the user gave the command."""
         return os.path.abspath(path).removeprefix(f"{self.here}/")
 
-    def take(self, event: LogEvent | None, record: LogRecord) -> list[str]:
+    def update(self, event: LogEvent | None, record: LogRecord) -> list[str]:
         """Update the state with an event and return the lines to show for it."""
         if event == LogEvent.JOB_INFO:
             self._begin(vars(record))
@@ -125,7 +126,8 @@ class Board:
         job = self.jobs.get(int(number))
         if job is None:
             return []
-        job.state, job.ended = "done", time.time()
+        job.state = "done"
+        job.ended = time.time()
         self.failures.pop(job.name, None)
         if job.rule in FINDINGS:
             lines = lines_of(job.logs[0], job.log_before)
@@ -137,14 +139,15 @@ class Board:
             return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in results[-1:]]
         return []
 
-    def spent(self) -> list[str]:
+    def durations(self) -> list[str]:
         """The duration of each rule with outputs, as `scan 1:02:03`, the longest first."""
         times = []
         for rule in {job.rule for job in self.jobs_that_are("done") if job.outputs}:
             jobs = self.jobs_that_are("done", rule)
             # Jobs of a rule run side by side, so this is the time from the first to the last.
-            took = max(job.ended for job in jobs) - min(job.begun for job in jobs)
-            times.append((took, f"{rule} {duration(max(took, 0))}"))
+            seconds = max(job.ended for job in jobs) - min(job.begun for job in jobs)
+            # A clock that was set back must not make the duration negative.
+            times.append((seconds, f"{rule} {duration(max(seconds, 0))}"))
         return [text for _, text in sorted(times, reverse=True)]
 
     def _fail(self, values: dict) -> list[str]:
@@ -157,7 +160,7 @@ class Board:
             job.name, logs, str(values["rule_msg"] or ""), job.log_before, self.stopped
         )
         if failure.log:
-            failure.log = self.seen(failure.log)
+            failure.log = self.path_from_here(failure.log)
         if job.state == "again":
             # Snakemake announced the retry before. A run that is being stopped shows no failures.
             return [] if self.stopped else failure.lines()

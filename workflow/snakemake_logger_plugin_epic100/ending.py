@@ -27,14 +27,14 @@ def ending(board: Board) -> list[str]:
         for path in job.outputs:
             paths_by_name[Path(path).name].append(path)
     elapsed = duration(time.time() - board.started)
-    lines = [f"longest: {', '.join(board.spent()[:LONGEST])}"] if board.done else []
+    lines = [f"longest: {', '.join(board.durations()[:LONGEST])}"] if board.done else []
     summaries = [Path(path) for path in paths_by_name["summary.txt"] if Path(path).exists()]
     if len(summaries) == 1:
         lines += summaries[0].read_text(encoding="utf-8").rstrip().splitlines()
     for name, files in RESULT_FILES.items():
-        if shown_paths := [board.seen(path) for file in files for path in paths_by_name[file]]:
+        if paths := [path for file in files for path in paths_by_name[file]]:
             # The paths stand below each other, in column 12.
-            lines.append(f"{name + ':':12}{', '.join(shown_paths)}")
+            lines.append(f"{name + ':':12}{', '.join(map(board.path_from_here, paths))}")
     if board.failures or board.done < board.total:
         lines.append(f"{board.done} of {board.total} jobs done in {elapsed}.")
         lines += [line for failure in board.failures.values() for line in failure.lines()]

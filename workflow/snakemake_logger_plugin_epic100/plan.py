@@ -35,10 +35,11 @@ def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         jobs_by_rule.setdefault(job["rule_name"], []).append(job)
     width = max(map(len, jobs_by_rule))
     lines = [f"{len(jobs)} jobs would run:"]
-    for rule, of_rule in jobs_by_rule.items():
-        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, of_rule))))
-        line = f"  {rule:{width}} {len(of_rule):4}  {reasons}"
-        all_wildcards = " ".join(filter(None, sorted(map(_wildcards, of_rule))))
+    for rule, jobs_of_rule in jobs_by_rule.items():
+        # A dictionary has each reason once, in the order of the jobs.
+        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, jobs_of_rule))))
+        line = f"  {rule:{width}} {len(jobs_of_rule):4}  {reasons}"
+        all_wildcards = " ".join(filter(None, sorted(map(_wildcards, jobs_of_rule))))
         line += f": {all_wildcards}" if all_wildcards else ""
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
     for job in jobs_by_rule.get("train", []):

@@ -72,8 +72,8 @@ def shown_runs(
     Args:
         names: The names of the runs.
         homes: The folders of the runs' results.
-        own: Whether a run is of this config. Another run's scores are folded as its metrics.json
-            says.
+        own: Whether each run is of this config. The scores of any other run are folded as its
+            metrics.json says.
         predictions: The runs' predictions of split val.
         timelines: The timelines of all runs together.
         reduce: The config's `export: reduce:`.
@@ -275,7 +275,15 @@ def _videos(
     page: PathLike,
     root: PathLike,
 ) -> dict[Any, list[Any]]:
-    """Make columns over the videos: length, state, damaged stretches, link to the whole video."""
+    """Make columns over the videos: length, state, damaged stretches, link to the whole video.
+
+    Args:
+        shown: The videos, in the order of the columns.
+        scans: Scan tables.
+        table: Segments of all splits, with `video_id` and `stop_seconds`.
+        page: The page to write; links are relative to its folder.
+        root: Where the whole videos are, as for `find_files`.
+    """
     scan_rows = {row.video_id: row for path in scans for row in read_scan_table(path)}
     last_stops = table.groupby("video_id")["stop_seconds"].max()
     files = links(page, find_files([video.path() for video in shown], root))
@@ -285,10 +293,6 @@ def _videos(
         length = row.pictures / row.fps if row.fps else video.duration
         # A segment may stop after the end of a truncated file, and the page must have room for it.
         seconds = round(max(length, last_stops[video.video_id]), 2)
-        # Without the ranges of a scan, the whole of a bad video counts as damaged.
-        damaged = [] if row.status in (OK, NOT_SCANNED) else [[0.0, seconds]]
-        if row.status == DAMAGED and row.fps:
-            damaged = [[round(frame / row.fps, 2) for frame in frames] for frames in row.damaged]
         rows.append(
             {
                 "id": video.video_id,
@@ -296,11 +300,23 @@ def _videos(
                 "seconds": seconds,
                 "state": row.status,
                 "why": printable("; ".join(filter(None, (row.reason, row.finding, row.caution)))),
-                "damaged": damaged,
+                "damaged": _damaged_seconds(row, seconds),
                 "file": files.get(video.path()),
             }
         )
     return {name: [row[name] for row in rows] for name in VIDEO_COLUMNS}
+
+
+def _damaged_seconds(row: ScanRow, seconds: float) -> list[list[float]]:
+    """Return [start, stop] of each damaged stretch of a video that lasts so many seconds."""
+    if row.status in (OK, NOT_SCANNED):
+        return []
+    if row.status == DAMAGED and row.fps:
+        return [
+            [round(start / row.fps, 2), round(stop / row.fps, 2)] for start, stop in row.damaged
+        ]
+    # Without the ranges of a scan, the whole of a bad video counts as damaged.
+    return [[0.0, seconds]]
 
 
 def _pages(page: PathLike, runs: Sequence[ShownRun]) -> dict[str, str]:

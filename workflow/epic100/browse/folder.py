@@ -39,7 +39,8 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     """
     target = Path(page).parent
     with writing(target), new_folder(target) as folder:
-        # Python's own copies would collect errors in a list, which names no cause.
+        # By default, copytree collects the errors of all files and loses their causes. `copy_file`
+        # raises a DiskError at the first one.
         shutil.copytree(SITE, folder, copy_function=copy_file, dirs_exist_ok=True)
         linked, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
         script = as_script(
@@ -94,6 +95,7 @@ def _place_clips(
             table.loc[run["segment"], "right"] &= best_guesses == truth
     table = table[np.array(segments["split"]) == data["splits"].index(PREDICTED)]
     table = table[[(source / clip).is_file() for clip in table["clip"]]]
+    # The turn of a clip is its place among the participant's own: 0 for everybody's first clip.
     turn = table.groupby(["right", "participant"]).cumcount()
     # False comes before True, so wrong guesses are first.
     order = table.assign(turn=turn).sort_values(["right", "turn"], kind="stable")
@@ -111,7 +113,7 @@ def _place_clips(
 
 
 def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
-    """Read the label of each segment from the list of clips, by the segment's number.
+    """Read the label of each segment that has a clip, by the segment's number in the data.
 
     A line of the list is `{participant}/{narration_id}.mp4 LABEL`.
     """

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 10_000
+# These are the ends of a 95 % interval.
 PERCENTILES = (2.5, 97.5)
 
 Interval = tuple[float, float]
+# For each segment, whether a model is right.
 Hits = npt.NDArray[np.bool_]
 
 
@@ -47,7 +49,11 @@ class Difference:
 
 
 def difference(
-    first: Hits, second: Hits, members: Hits, videos: npt.NDArray[np.int64], seed: int = 0
+    first: Hits,
+    second: Hits,
+    in_group: npt.NDArray[np.bool_],
+    videos: npt.NDArray[np.int64],
+    seed: int = 0,
 ) -> Difference | None:
     """Compare the accuracies of two models over the segments of a group.
 
@@ -56,37 +62,37 @@ def difference(
     Args:
         first: Whether the first model is right, bool [N].
         second: Whether the second model is right, bool [N].
-        members: Whether a segment is in the group, bool [N].
+        in_group: Whether a segment is in the group, bool [N].
         videos: Index of each segment's video, from 0 on, [N].
         seed: Seed of the resampling.
 
     Returns:
         The figures, or None for an empty group.
     """
-    if not members.any():
+    if not in_group.any():
         return None
     rng = np.random.default_rng(seed)
-    # A segment outside the group has change 0, and is drawn all the same.
-    change = (second.astype(np.int64) - first) * members
+    # A segment outside the group has change 0, and is resampled like the others.
+    change = (second.astype(np.int64) - first) * in_group
+    has_several_videos = len(np.unique(videos[in_group])) > 1
     return Difference(
-        first=100 * float(first[members].mean()),
-        second=100 * float(second[members].mean()),
-        over_segments=_over_segments(change, members, rng) if members.sum() > 1 else None,
-        over_videos=_over_videos(change, members, videos, rng)
-        if len(np.unique(videos[members])) > 1
-        else None,
-        segments=int(members.sum()),
+        first=100 * float(first[in_group].mean()),
+        second=100 * float(second[in_group].mean()),
+        over_segments=_over_segments(change, in_group, rng) if in_group.sum() > 1 else None,
+        over_videos=_over_videos(change, in_group, videos, rng) if has_several_videos else None,
+        segments=int(in_group.sum()),
     )
 
 
 def _over_segments(
-    change: npt.NDArray[np.int64], members: Hits, rng: np.random.Generator
+    change: npt.NDArray[np.int64], in_group: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> Interval:
     """Resample single segments, and return the interval of the difference over the group."""
-    # The figure depends on four counts only, and resampled counts have a multinomial distribution.
-    # Drawing the counts is equivalent to drawing segments, at a thousandth of the cost.
+    # The difference depends on four counts only: of the segments that the second model has better,
+    # worse and equal, and of those outside the group. Resampled counts have a multinomial
+    # distribution. Drawing them is equivalent to drawing segments, at a thousandth of the cost.
     better, worse = int((change > 0).sum()), int((change < 0).sum())
-    equal, others = int(members.sum()) - better - worse, int((~members).sum())
+    equal, others = int(in_group.sum()) - better - worse, int((~in_group).sum())
     counts = np.array([better, worse, equal, others])
     drawn = rng.multinomial(len(change), counts / len(change), RESAMPLES)
     better_drawn, worse_drawn, equal_drawn, _ = drawn.T
@@ -95,14 +101,14 @@ def _over_segments(
 
 def _over_videos(
     change: npt.NDArray[np.int64],
-    members: Hits,
+    in_group: npt.NDArray[np.bool_],
     videos: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Interval:
     """Resample whole videos, and return the interval of the difference over the group."""
     video_count = int(videos.max()) + 1
     change_of_video = np.bincount(videos, weights=change, minlength=video_count)
-    size_of_video = np.bincount(videos, weights=members, minlength=video_count)
+    size_of_video = np.bincount(videos, weights=in_group, minlength=video_count)
     # The entry [i, j] of `drawn` is how often video j is in resample i.
     drawn = rng.multinomial(video_count, np.full(video_count, 1 / video_count), RESAMPLES)
     return _interval(drawn @ change_of_video, drawn @ size_of_video)

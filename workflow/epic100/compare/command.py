@@ -31,8 +31,8 @@ def run(options: argparse.Namespace) -> int:
     truth, settings = labels_and_settings(options)
     first = read_hits(first_file, truth, **settings)
     second = read_hits(second_file, truth, **settings)
-    print(f"A: {options.first}\nB: {options.second}")
     print(
+        f"A: {options.first}\nB: {options.second}\n"
         f"{len(truth.ids)} segments of {truth.video_count} videos. "
         "Top-1 in percent, B - A in percentage points,\n"
         f"95 % intervals of a paired bootstrap with {RESAMPLES} resamples."

@@ -74,7 +74,7 @@ def read_runs(
     if not folders:
         raise EpicError("no finished run to show; `snakemake results/metrics.json` makes one")
     runs: list[Run] = []
-    # Each item is of a run: whether it has the action of each segment right.
+    # For each run, whether it has the action of each segment right.
     action_hits: list[Hits] = []
     all_segments = truth.members["overall"]["action"]
     for folder in map(Path, folders):
@@ -87,8 +87,8 @@ def read_runs(
             sizes=(classes["verbs"], classes["nouns"]),
         )
         action_hits.append(hits["action_at_1"])
+        # The first run has no change, since the others are compared with it.
         change = None
-        # The first run is the one that the others are compared with.
         if runs:
             change = difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
         runs.append(Run(name, folder, figures, _settings(folder, figures), change))
@@ -118,7 +118,7 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
         if len(distinct) < 2:
             continue
         absent_part = _absent_part(name, runs)
-        # A setting is left to its part only if the runs that have the setting agree on it.
+        # The part stands for the setting only if all runs that have the setting agree on its value.
         if absent_part and absent_part != name and len(distinct - {NO_VALUE}) == 1:
             name, values = absent_part, _types_of_part(absent_part, runs)
         values_by_name[name] = values
@@ -148,7 +148,10 @@ def _absent_part(name: str, runs: Sequence[Run]) -> str | None:
 
 
 def _types_of_part(part: str, runs: Sequence[Run]) -> tuple[str, ...]:
-    """Return the type of a part of the config in each run, "set" if it has none; "-" if absent."""
+    """Return the type of a part of the config in each run.
+
+    It is "set" for a part without a type, and "-" for a run without the part.
+    """
     return tuple(
         run.settings.get(f"{part}.type", "set") if _has_part(run, part) else NO_VALUE
         for run in runs

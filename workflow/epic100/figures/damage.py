@@ -38,7 +38,7 @@ LEAST_ROWS = 3
 LEFT_OUT = "not in this run"
 EDGE: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6}
 # How matplotlib draws a video of each state.
-LOOKS = {
+STYLE_OF_STATE = {
     OK: EDGE | {"facecolor": PALE},
     DAMAGED: EDGE | {"facecolor": SKY},
     UNREADABLE: EDGE | {"facecolor": BLACK},
@@ -101,18 +101,16 @@ def plot_archive(
                 blocks["seconds"],
                 height=0.72,
                 left=blocks["start"],
-                **LOOKS[str(state)],
+                **STYLE_OF_STATE[str(state)],
             )
         _time_axis(axes, ends.max(), "{} of video")
-        _mark(
-            axes,
-            [
-                (row["y"], row["start"] + start, length)
-                for row in drawn[drawn["name"].isin(list(rows))].to_dict("records")
-                for start, length in _damaged_seconds(rows[row["name"]], videos[row["name"]])
-            ],
-            height=0.9,
-        )
+        damage_bars = [
+            (block["y"], block["start"] + start, length)
+            for block in drawn.to_dict("records")
+            if block["name"] in rows
+            for start, length in _damaged_seconds(rows[block["name"]], videos[block["name"]])
+        ]
+        _mark(axes, damage_bars, height=0.9)
         name_rows(axes, participants.tolist())
         counts = table["state"].value_counts()
         _state_legend(figure, {name: f"{name} ({counts[name]})" for name in set(drawn["state"])})
@@ -163,7 +161,7 @@ def plot_close_up(
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
             # The video's bar is in the lower half of its row, and the segments in the upper one.
-            axes.barh(y + 0.2, video.duration, height=0.4, **LOOKS[row.status])
+            axes.barh(y + 0.2, video.duration, height=0.4, **STYLE_OF_STATE[row.status])
             marks += [(y + 0.2, start, length) for start, length in _damaged_seconds(row, video)]
             _draw_segments(axes, y, table[table["video"] == name], video.fps)
         _mark(axes, marks, height=0.4)
@@ -195,19 +193,32 @@ def _time_axis(axes: Axes, seconds: float, label: str) -> None:
 
 def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> None:
     """Draw the kept and the dropped segments of a video; bars that touch in pixels are one bar."""
-    pixel = axes.get_xlim()[1] / PIXELS
+    # The x axis begins at 0 and is in seconds.
+    seconds_per_pixel = axes.get_xlim()[1] / PIXELS
     for is_dropped, colour in ((False, GREEN), (True, ORANGE)):
-        spans = segments.loc[segments["dropped"] == is_dropped, ["start", "stop"]] / (fps * pixel)
-        # Each pixel that a segment touches is marked, and marked neighbours become one bar.
+        spans = segments.loc[segments["dropped"] == is_dropped, ["start", "stop"]]
+        # Start and stop in frames become start and stop in pixels.
+        pixel_spans = (spans / (fps * seconds_per_pixel)).to_numpy().astype(int)
+        # Each pixel that a segment touches is marked, and marked neighbours become one bar. A
+        # segment that is shorter than a pixel still marks one.
         is_marked = np.zeros(PIXELS + 1, dtype=bool)
-        for first, last in spans.to_numpy().astype(int):
-            is_marked[first : max(last, first + 1)] = True
-        bars = [(start * pixel, (stop - start) * pixel) for start, stop in ranges_of(is_marked)]
+        for start, stop in pixel_spans:
+            is_marked[start : max(stop, start + 1)] = True
+        bars = [
+            (start * seconds_per_pixel, (stop - start) * seconds_per_pixel)
+            for start, stop in ranges_of(is_marked)
+        ]
         axes.broken_barh(bars, (y - 0.28, 0.22), color=colour, linewidth=0)
 
 
 def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) -> None:
-    """Draw damaged stretches (row, start, length) in front of all else, at a visible width."""
+    """Draw damaged stretches in front of all else, at a visible width.
+
+    Args:
+        axes: The chart.
+        marks: For each stretch the row of its video, its start and its length in seconds.
+        height: Height of a mark, where a row is 1 high.
+    """
     least_length = MARK * axes.get_xlim()[1]
     for y, start, length in marks:
         # Bars without a `zorder` have 1, so this one is drawn over them.
@@ -227,7 +238,9 @@ def _state_legend(
 ) -> None:
     """Add a legend on top: the states that have a label, damaged frames, and kinds of segments."""
     handles = [
-        Patch(**look, label=labels[state]) for state, look in LOOKS.items() if state in labels
+        Patch(**style, label=labels[state])
+        for state, style in STYLE_OF_STATE.items()
+        if state in labels
     ]
     handles += [Patch(color=VERMILION, label="damaged frames"), *segment_handles]
     legend_on_top(figure, handles)

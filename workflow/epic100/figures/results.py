@@ -24,17 +24,19 @@ from epic100.video.sheet import find_files
 # A group has at most this many examples.
 EXAMPLES = 6
 # The picture of an example has this many frames, and this many of them in a row.
-FRAMES = 6
+FRAME_COUNT = 6
 COLUMNS = 3
-# Each frame is this many pixels wide, and GAP pixels are between two frames.
-WIDTH = 140
-GAP = 3
+# Each frame is this many pixels wide, and this many white pixels are between two frames.
+FRAME_WIDTH = 140
+GAP_WIDTH = 3
 
 
 def by_class(
     outcome: pd.DataFrame, pairs: Sequence[tuple[int, int, int]], names: ClassNames
 ) -> pd.DataFrame:
-    """Compute the accuracy of every verb and noun of val or train, over predicted segments.
+    """Compute the val accuracy of every verb and noun that val or train has.
+
+    Only segments with a prediction count.
 
     Args:
         outcome: The result of `scoring.outcomes.outcomes`, a row for each segment.
@@ -43,36 +45,47 @@ def by_class(
 
     Returns:
         Columns `task class_id name train_segments val_segments top1 top5 often_taken_for`, the most
-        frequent in val first. Accuracies are in percent, empty for a class that val does not have.
+        frequent in val first. The column `val_segments` counts segments with a prediction.
+        Accuracies are in percent, empty for a class that val does not have.
     """
     trained = pd.DataFrame(pairs, columns=["verb", "noun", "count"])
     predicted = outcome[outcome["predicted"]]
-    tables = []
-    for task in TASKS:
-        groups = predicted.groupby(task)
-        table = pd.DataFrame(
-            {
-                "train_segments": trained.groupby(task)["count"].sum(),
-                "val_segments": groups.size(),
-                "top1": 100 * groups[f"{task}_at_1"].mean(),
-                "top5": 100 * groups[f"{task}_at_5"].mean(),
-            }
-        )
-        # A class that only one of train and val has gets 0 for the other one.
-        counts = ["train_segments", "val_segments"]
-        table[counts] = table[counts].fillna(0).astype(int)
-        wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
-        # The mode is the most frequent wrong guess; of several, the lowest class id is taken.
-        guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
-        guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in guesses.items()}
-        table["often_taken_for"] = [guess_of_class.get(class_id, "") for class_id in table.index]
-        table.insert(0, "name", [names(task, class_id) for class_id in table.index])
-        table = table.rename_axis("class_id").reset_index()
-        table.insert(0, "task", task)
-        tables.append(
-            table.sort_values(["val_segments", "train_segments"], ascending=False, kind="stable")
-        )
+    tables = [_table_of_task(task, predicted, trained, names) for task in TASKS]
     return pd.concat(tables, ignore_index=True)
+
+
+def _table_of_task(
+    task: str, predicted: pd.DataFrame, trained: pd.DataFrame, names: ClassNames
+) -> pd.DataFrame:
+    """Make the rows of `by_class` of the verbs or of the nouns.
+
+    Args:
+        task: verb or noun.
+        predicted: The rows of `outcomes` that have a prediction.
+        trained: The pairs of train, with the columns `verb`, `noun` and `count`.
+        names: Class names.
+    """
+    groups = predicted.groupby(task)
+    table = pd.DataFrame(
+        {
+            "train_segments": trained.groupby(task)["count"].sum(),
+            "val_segments": groups.size(),
+            "top1": 100 * groups[f"{task}_at_1"].mean(),
+            "top5": 100 * groups[f"{task}_at_5"].mean(),
+        }
+    )
+    # A class that only one of train and val has gets 0 for the other one.
+    counts = ["train_segments", "val_segments"]
+    table[counts] = table[counts].fillna(0).astype(int)
+    wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
+    # The mode is the most frequent wrong guess; of several, the lowest class id is taken.
+    guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
+    guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in guesses.items()}
+    table["often_taken_for"] = [guess_of_class.get(class_id, "") for class_id in table.index]
+    table.insert(0, "name", [names(task, class_id) for class_id in table.index])
+    table = table.rename_axis("class_id").reset_index()
+    table.insert(0, "task", task)
+    return table.sort_values(["val_segments", "train_segments"], ascending=False, kind="stable")
 
 
 def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
@@ -161,19 +174,21 @@ def _frame_grid(
         EpicError: A frame cannot be read.
         DiskError: The disk fails.
     """
-    listed = Path(segment["path"])
-    video = find_files([listed], root)[listed]
+    # The path in the list is relative to the root, and the file may have another suffix.
+    listed_path = Path(segment["path"])
+    video = find_files([listed_path], root)[listed_path]
     if not video.is_file():
         raise EpicError(f"{video.name} is missing")
-    frame_numbers = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
-    with closing(VideoReader(video, find_index(index_dir, listed))) as reader:
+    last_frame = segment["stop"] - 1
+    frame_numbers = np.linspace(segment["start"], last_frame, FRAME_COUNT).round().astype(int)
+    with closing(VideoReader(video, find_index(index_dir, listed_path))) as reader:
         height, width = reader.size
-        size = (round(height * WIDTH / width), WIDTH)
+        size = (round(height * FRAME_WIDTH / width), FRAME_WIDTH)
         frames = reader.get_frames(frame_numbers.tolist(), size=size)
     # Each frame gets white pixels below and on its right. The outermost of them are cut off.
-    padded = np.pad(frames, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
-    rows = [np.hstack(list(padded[i : i + COLUMNS])) for i in range(0, FRAMES, COLUMNS)]
-    return np.vstack(rows)[:-GAP, :-GAP]
+    padded = np.pad(frames, ((0, 0), (0, GAP_WIDTH), (0, GAP_WIDTH), (0, 0)), constant_values=255)
+    rows = [np.hstack(list(padded[i : i + COLUMNS])) for i in range(0, FRAME_COUNT, COLUMNS)]
+    return np.vstack(rows)[:-GAP_WIDTH, :-GAP_WIDTH]
 
 
 def _data_url(picture: np.ndarray) -> str:

@@ -72,9 +72,8 @@ def drawing(
         # A matplotlibrc of the working folder must not count.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=(WIDTH, height))
         layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.06)
-        figure.set_layout_engine(layout)
+        figure = Figure(figsize=(WIDTH, height), layout=layout)
         yield figure
         _keep_ticks(figure, layout)
         with atomic_path(path) as temporary:

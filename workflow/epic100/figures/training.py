@@ -65,66 +65,71 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         loss, rate, time, *accuracy = figure.subplots(panel_count)
         for axes in accuracy:
             for task, colour in TASK_COLOURS.items():
-                _line(axes, validated, f"{task}_top1", colour, label=task)
-                _line(axes, validated, f"{task}_top5", colour, linestyle=":", alpha=0.6)
+                _draw_line(axes, validated, f"{task}_top1", colour, label=task)
+                _draw_line(axes, validated, f"{task}_top5", colour, linestyle=":", alpha=0.6)
             axes.set(ylim=(0, 103))
             title_and_legend(axes, "accuracy on val in %")
-        _line(loss, history, "loss", BLACK, label="train")
+        _draw_line(loss, history, "loss", BLACK, label="train")
         if has_curve:
-            _line(loss, validated, "val_loss", ORANGE, label="val")
+            _draw_line(loss, validated, "val_loss", ORANGE, label="val")
         loss.set(ylim=(0, None))
         title_and_legend(loss, "loss, mean of the epoch")
-        _line(rate, history, "lr", BLACK)
+        _draw_line(rate, history, "lr", BLACK)
         rate.set(title="learning rate", ylim=(0, None))
         _draw_time(time, history)
         for axes in (loss, rate, time, *accuracy):
-            _over_epochs(axes, len(history))
+            _set_axis_of_epochs(axes, len(history))
 
 
 def plot_runs(
-    histories: Mapping[str, pd.DataFrame], path: str | os.PathLike, seen: str = "val"
+    histories: Mapping[str, pd.DataFrame], path: str | os.PathLike, validated_on: str = "val"
 ) -> None:
     """Draw the training loss and the top-1 actions of several runs over epochs.
 
     Args:
         histories: From `read_epochs`, by the name of the run.
         path: The picture to write.
-        seen: The segments that the runs were validated on, such as `val`.
+        validated_on: The segments that the runs were validated on, in words for the title.
     """
     hint = (
         "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
         "were validated."
     )
     # After the last colour, the first one is used again with another kind of line.
-    looks = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
+    curve_styles = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
     # Two panels take 5 inches, and each run takes 0.1 in the legend.
     with drawing(
         path, "Loss and accuracy by epoch", hint, height=5 + 0.1 * len(histories)
     ) as figure:
         loss, accuracy = figure.subplots(2)
-        for (name, history), (colour, line) in zip(histories.items(), cycle(looks)):
+        for (name, history), (colour, line) in zip(histories.items(), cycle(curve_styles)):
             validated = history[history["action_top1"].notna()]
-            _line(loss, history, "loss", colour, linestyle=line, label=short(name, 26), marker="")
-            _line(accuracy, validated, "action_top1", colour, linestyle=line)
+            _draw_line(
+                loss, history, "loss", colour, linestyle=line, label=short(name, 26), marker=""
+            )
+            _draw_line(accuracy, validated, "action_top1", colour, linestyle=line)
         loss.set(ylim=(0, None), title="training loss, mean of the epoch")
-        accuracy.set(ylim=(0, 103), title=f"top-1 actions on {seen} in %")
+        accuracy.set(ylim=(0, 103), title=f"top-1 actions on {validated_on} in %")
         legend_on_top(figure)
         last_epoch = max(history["epoch"].max() for history in histories.values())
         for axes in (loss, accuracy):
-            _over_epochs(axes, last_epoch)
+            _set_axis_of_epochs(axes, last_epoch)
 
 
-def _over_epochs(axes: Axes, last_epoch: float) -> None:
+def _set_axis_of_epochs(axes: Axes, last_epoch: float) -> None:
     """Set an x axis of epochs, from 1 to the last one."""
     axes.grid(axis="both")
     axes.set(xlim=(0.5, last_epoch + 0.5), xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
-def _line(axes: Axes, history: pd.DataFrame, column: str, colour: str, **look: Any) -> None:
-    """Draw a column of the history over epochs; `look` are options of `Axes.plot`."""
-    dots = {"marker": "o" if len(history) <= MOST_DOTS else "", "markersize": 4}
-    axes.plot(history["epoch"], history[column], **{**dots, "color": colour, **look})
+def _draw_line(
+    axes: Axes, history: pd.DataFrame, column: str, colour: str, **plot_options: Any
+) -> None:
+    """Draw a column of the history over epochs, with options of `Axes.plot`."""
+    marker = "o" if len(history) <= MOST_DOTS else ""
+    options: dict[str, Any] = {"marker": marker, "markersize": 4, "color": colour} | plot_options
+    axes.plot(history["epoch"], history[column], **options)
 
 
 def _draw_time(axes: Axes, history: pd.DataFrame) -> None:

@@ -57,18 +57,17 @@ def write_model_card(
     """
     trained = shared(load_model(model))
     config = ConfigDict(trained.config)
-    weight_count = sum(
-        tensor.numel()
-        for name, tensor in trained.state_dict.items()
-        if not name.endswith(STATISTICS)
-    )
     installed = {package.name: package.version for package in distributions()}
     content = {
         "name": Path(model).name,
         "sha256": digest(model),
         "about": trained.trained_on,
         "config": config,
-        "weights": weight_count,
+        "weights": sum(
+            tensor.numel()
+            for name, tensor in trained.state_dict.items()
+            if not name.endswith(STATISTICS)
+        ),
         "outputs": trained.outputs,
         "encoder": _encoder(config),
         "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
@@ -118,8 +117,9 @@ def _encoder(config: ConfigDict) -> dict[str, Any]:
     lines = dict(config.get("features", {}))
     if lines:
         lines["fingerprint"] = lines.pop("model")
-        encoder = config.get("encoder", {})
-        lines["license, as its folder states it"] = encoder.get("license", "not known")
+        lines["license, as its folder states it"] = config.get("encoder", {}).get(
+            "license", "not known"
+        )
     return lines
 
 

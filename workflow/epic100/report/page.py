@@ -147,14 +147,14 @@ def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: 
         out: The text file to write.
     """
     figures = read_json(metrics)
-    content = {
-        "figures": figures,
-        "warning": warning(figures, dropped),
-        "kept": [*salvage_lines(read_frame(salvage)), *held_back(dropped)],
-        "published": published_rows(figures),
-        "causes": CAUSES,
-    }
-    write_text(out, template("summary.txt.j2").render(content))
+    text = template("summary.txt.j2").render(
+        figures=figures,
+        warning=warning(figures, dropped),
+        kept=[*salvage_lines(read_frame(salvage)), *held_back(dropped)],
+        published=published_rows(figures),
+        causes=CAUSES,
+    )
+    write_text(out, text)
 
 
 def read_picture(path: PathLike) -> Picture:

@@ -85,6 +85,7 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
 
 def _write_plain(trained: TrainedModel, folder: Path) -> None:
     """Write the weights as safetensors and the rest of the model file as JSON."""
+    # Safetensors refuses tensors that share memory or are not contiguous, so it gets copies.
     weights = {name: value.clone().contiguous() for name, value in trained.state_dict.items()}
     with atomic_path(folder / "model.safetensors") as temporary:
         temporary.write_bytes(save(weights, {"format": "pt"}))

@@ -28,15 +28,15 @@ CLASS_COLUMNS = {
 }
 # The report gives advice when a figure reaches one of these. They are judgements, not measurements.
 # This is a gain in accuracy, in percentage points.
-GAIN = 0.5
+LEAST_GAIN = 0.5
 # This is a share of the training time that is spent waiting for data.
-WAITING = 0.2
+LEAST_WAITING = 0.2
 # This is a share of the loss that the last fifth of the epochs took off.
-FALLING = 0.1
+LEAST_DECREASE = 0.1
 # This is the loss on val, divided by that of the training.
-LOSS_RATIO = 2.0
+MOST_LOSS_RATIO = 2.0
 # The accuracies of fewer validated epochs give no advice.
-EPOCHS = 5
+LEAST_EPOCHS = 5
 # The official list of val has this many segments. Figures over other segments are not comparable.
 VAL_SEGMENTS = 9668
 
@@ -197,14 +197,18 @@ def cost_table(jobs: pd.DataFrame) -> Markup:
     Args:
         jobs: The result of `job_costs.read_benchmarks`.
     """
-    rules = jobs.groupby("rule").agg(
-        jobs=("seconds", "size"),
-        seconds=("seconds", "sum"),
-        longest_seconds=("seconds", "max"),
-        mib=("memory_mib", "max"),
-        load_percent=("load_percent", "mean"),
+    rules = (
+        jobs.groupby("rule")
+        .agg(
+            jobs=("seconds", "size"),
+            seconds=("seconds", "sum"),
+            longest_seconds=("seconds", "max"),
+            mib=("memory_mib", "max"),
+            load_percent=("load_percent", "mean"),
+        )
+        .sort_values("seconds", ascending=False)
+        .reset_index()
     )
-    rules = rules.sort_values("seconds", ascending=False).reset_index()
     table = pd.DataFrame(
         {
             "rule": rules["rule"],
@@ -215,7 +219,7 @@ def cost_table(jobs: pd.DataFrame) -> Markup:
             "busy cores": rules["load_percent"] / 100,
         }
     )
-    # A bar must not end at 0, which the sum of no minutes is.
+    # The full length of a bar must not be 0, as the sum of no minutes is.
     full_bar = float(table["minutes"].sum()) or 1
     return styled(
         table, "rules", f"{in_words(jobs['seconds'].sum())} of jobs", {"minutes": full_bar}
@@ -231,17 +235,21 @@ def styled(table: pd.DataFrame, name: str, caption: str, bars: Mapping[str, floa
         caption: What the table shows.
         bars: For each column with bars behind its numbers, the number that fills the cell.
     """
-    style = table.style.hide(axis="index").set_uuid(name).set_caption(str(escape(caption)))
-    style = style.format(precision=1, thousands=",", na_rep="-", escape="html")
-    style = style.format_index(escape="html", axis=1)
-    style = style.set_table_attributes('class="sortable"')
     align_right: Any = {
         column: [{"selector": "", "props": "text-align: right"}]
         for column in table.select_dtypes("number").columns
     }
-    style = style.set_table_styles(align_right, overwrite=False)
-    for column, full in bars.items():
-        style = style.bar(subset=[column], vmin=0, vmax=full, color=BAR, height=80, props="")
+    style = (
+        table.style.hide(axis="index")
+        .set_uuid(name)
+        .set_caption(str(escape(caption)))
+        .format(precision=1, thousands=",", na_rep="-", escape="html")
+        .format_index(escape="html", axis=1)
+        .set_table_attributes('class="sortable"')
+        .set_table_styles(align_right, overwrite=False)
+    )
+    for column, full_bar in bars.items():
+        style = style.bar(subset=[column], vmin=0, vmax=full_bar, color=BAR, height=80, props="")
     return Markup(style.to_html())
 
 
@@ -274,12 +282,12 @@ def next_steps(
     }
     best_method = max(gain_by_method, key=lambda method: gain_by_method[method], default="")
     gain = gain_by_method.get(best_method, 0.0)
-    if gain >= GAIN:
+    if gain >= LEAST_GAIN:
         steps.append(f"export: reduce: {best_method} has {gain:+.1f} points of actions on val.")
     if history is None or history.empty:
         return steps
     waiting = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
-    if waiting >= WAITING:
+    if waiting >= LEAST_WAITING:
         steps.append(
             f"{100 * waiting:.0f} % of the training waited for data: more workers, a faster disk, "
             "or small copies of the videos."
@@ -288,14 +296,14 @@ def next_steps(
     accuracy = history["action_top1"].dropna()
     # The loss at the end is compared with that before the last fifth of the epochs.
     fifth = len(losses) // 5
-    if fifth and losses.iloc[-1] < (1 - FALLING) * losses.iloc[-1 - fifth]:
+    if fifth and losses.iloc[-1] < (1 - LEAST_DECREASE) * losses.iloc[-1 - fifth]:
         steps.append("The training loss still falls at the end: more epochs.")
-    if len(accuracy) >= EPOCHS and accuracy.max() - accuracy.iloc[-1] >= GAIN:
+    if len(accuracy) >= LEAST_EPOCHS and accuracy.max() - accuracy.iloc[-1] >= LEAST_GAIN:
         first_best = int(history["epoch"][history["action_top1"] == accuracy.max()].iloc[0])
         steps.append(
             f"Accuracy on val was {accuracy.max():.1f} at epoch {first_best}: fewer epochs."
         )
-    if figures.get("loss") and figures["loss"] > LOSS_RATIO * losses.iloc[-1]:
+    if figures.get("loss") and figures["loss"] > MOST_LOSS_RATIO * losses.iloc[-1]:
         steps.append(
             f"The loss is {losses.iloc[-1]:.2f} in training and {figures['loss']:.2f} on val: more "
             "augmentation or weight decay, or fewer epochs."

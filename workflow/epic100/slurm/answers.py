@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from epic100.base.scheduler import NoAnswerError
-from epic100.slurm.commands import message_of, on, run, squeue
+from epic100.slurm.commands import clusters_option, message_of, run, squeue
 
 # Each command may take this long.
 ANSWER_SECONDS = 60.0
@@ -75,14 +75,14 @@ class Asker:
     """Asks sacct, then squeue, for the states of a run's jobs.
 
     Args:
-        facts: `names` and `clusters` of the run. `scheduler.Slurm` has the same dictionary, and
-            the executor adds to it.
+        facts: The names of the run's jobs under `names`, and their clusters under `clusters`.
+            `scheduler.Slurm` has the same dictionary, to which the executor adds.
         say: A function that shows the user a line, each line once.
         sacct: Whether sacct is asked at all.
     """
 
     def __init__(self, facts: dict[str, list[str]], say: Callable[[str], None], sacct: bool = True):
-        """Begin without any answer."""
+        """Begin without an answer of any command."""
         self.facts = facts
         self.say = say
         self.sacct = sacct
@@ -112,7 +112,7 @@ class Asker:
         if sacct_trouble and squeue_answered:
             self.say(f"{sacct_trouble}, squeue answers")
         # A squeue that does not answer proves nothing about a job.
-        for job in missing if squeue_answered else ():
+        for job in missing if squeue_answered else []:
             answers = self._answers_without[job] + 1
             self._answers_without[job] = 0 if job in slurm_states else answers
         return {job: self._meaning(job, slurm_states.get(job, "")) for job in jobs}
@@ -121,7 +121,7 @@ class Asker:
         """The meaning of Slurm's state of a job, and the state, which is "" if it is not known."""
         if not state:
             is_forgotten = self._answers_without[job] >= POLLS
-            return Meaning.UNKNOWN if is_forgotten else Meaning.SUBMITTED, state
+            return (Meaning.UNKNOWN if is_forgotten else Meaning.SUBMITTED), state
         if state not in MEANING_OF_STATE:
             self.say(f"job {job} is {state}, which is no state that is known here; asking again")
         # A job in an unknown state counts as running, so that it is asked for again.
@@ -135,9 +135,9 @@ class Asker:
         """
         options = ["-X", "--parsable2", "--noheader", "--format", "JobIDRaw,State"]
         options += ["--name", ",".join(self.facts["names"]), "--starttime", self._since]
-        done = run(["sacct", *on(self.facts["clusters"]), *options], ANSWER_SECONDS)
+        done = run(["sacct", *clusters_option(self.facts["clusters"]), *options], ANSWER_SECONDS)
         trouble = f"sacct does not tell ({message_of(done)})" if done.returncode else ""
-        return first_words(line.split("|") for line in done.stdout.splitlines()), trouble
+        return states_by_id(line.split("|") for line in done.stdout.splitlines()), trouble
 
     def _from_squeue(self) -> dict[str, str]:
         """Slurm's state of each job by its id, from squeue. Raises NoAnswerError if it fails."""
@@ -149,10 +149,10 @@ class Asker:
             "all",
             seconds=ANSWER_SECONDS,
         )
-        return first_words(list(row.values()) for row in rows)
+        return states_by_id(list(row.values()) for row in rows)
 
 
-def first_words(rows: Iterable[Sequence[str]]) -> dict[str, str]:
+def states_by_id(rows: Iterable[Sequence[str]]) -> dict[str, str]:
     """Map the id of each job to the first word of its state: `7` to `CANCELLED`.
 
     Args:

@@ -10,7 +10,7 @@ from epic100.base.scheduler import ASK_SECONDS, NoAnswerError
 PERSONAL = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SLURM_TIME_FORMAT")
 # Comments and paths may contain any printable character, so fields end with a control character.
 FIELD_END = "\x1f"
-# A shell gives these exit statuses in the same cases.
+# A shell gives the same exit statuses after a timeout, and for a program that is not installed.
 TIMED_OUT, NOT_INSTALLED = 124, 127
 
 
@@ -63,21 +63,21 @@ def squeue(
     """
     columns = ",".join(f"{field}:{FIELD_END}" for field in fields)
     arguments = ["--noheader", "--name", ",".join(names), "--Format", columns]
-    done = run(["squeue", *on(clusters), *arguments, *options], seconds)
+    done = run(["squeue", *clusters_option(clusters), *arguments, *options], seconds)
     # With several clusters, the exit status is 0 even if one of them does not answer.
     if done.returncode or "error:" in done.stderr:
         # A retry cannot help if the program is missing or no cluster has this name.
-        never = done.returncode == NOT_INSTALLED or "known by database" in done.stderr
-        raise NoAnswerError(message_of(done), never)
+        is_useless = done.returncode == NOT_INSTALLED or "known by database" in done.stderr
+        raise NoAnswerError(message_of(done), never=is_useless)
     rows = (line.split(FIELD_END) for line in done.stdout.splitlines())
     # Every field has its end, so a complete row splits into one empty text more than `fields`.
     return [dict(zip(fields, row, strict=False)) for row in rows if len(row) > len(fields)]
 
 
-def on(clusters: Iterable[str]) -> list[str]:
-    """The option that names clusters, as `["--clusters", "wice,genius"]`.
+def clusters_option(clusters: Iterable[str]) -> list[str]:
+    """The option that names the clusters to ask, as `["--clusters", "wice,genius"]`.
 
-    It is [] without a cluster: the command then is about this machine's own.
+    Without a cluster, it is []: Slurm's commands then ask this machine's own cluster.
     """
     names = ",".join(clusters)
     return ["--clusters", names] if names else []

@@ -33,11 +33,11 @@ from epic100.base.folders import make_folder
 from epic100.base.jobs import newest_file
 from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_charge
 from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
-from epic100.slurm.commands import TIMED_OUT, message_of, on, run, squeue
-from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, of_end, of_request
+from epic100.slurm.commands import TIMED_OUT, clusters_option, message_of, run, squeue
+from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, fault_of_end, fault_of_request
 from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_up, resources_of
-from epic100.slurm.scheduler import Slurm, about, about_of
-from epic100.slurm.site import facts_file, read_partitions
+from epic100.slurm.scheduler import Slurm, job_name_in_comment, job_name_in_row
+from epic100.slurm.site import partitions_file, read_partitions
 
 # A call of sbatch may take this long. After that, it is unknown whether its request arrived.
 SBATCH_SECONDS = 120.0
@@ -47,8 +47,8 @@ RETRY_SECONDS = 15.0
 ARRIVAL_SECONDS = 30.0
 # The longest pause between two questions about the states of jobs.
 LONGEST_PAUSE_SECONDS = 180.0
-# Every 20th end of a job by the machines' fault counts as one of its tries. So even a job that
-# kills its nodes has an end.
+# A machine fault costs a job none of its tries, but every 20th one costs it a try. So even a job
+# that kills its nodes runs out of tries.
 FAULTS_PER_TRY = 20
 # This pattern finds Slurm's own error messages in the log of a job.
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
@@ -76,17 +76,17 @@ class Executor(plugin.Executor):
         self._shown_warnings: set[str] = set()
         # Slurm's ids of the jobs that this run submitted.
         self._submitted_ids: set[str] = set()
-        # The jobs of a killed run that this run goes on with, by rule and wildcards.
+        # The jobs of a killed run that this run goes on with, by their names (`ClusterJob.about`).
         self._adopted: dict[str, ClusterJob] = {}
         # The node that has just failed under a job, or "", by Snakemake's number of the job. The
         # next request of the job excludes this node.
         self._failed_node: dict[int, str] = {}
         # Node, cluster and partition of each request that excludes a node, by Slurm's id.
         self._excluded: dict[str, tuple[str, str, str]] = {}
-        # The number of ends by the machines' fault, by Snakemake's number of the job.
+        # How often a machine fault ended a job, by Snakemake's number of the job.
         self._machine_faults: Counter[int] = Counter()
         settings = self.workflow.executor_settings
-        self._site = read_partitions(facts_file(self.workflow.rundir))
+        self._site = read_partitions(partitions_file(self.workflow.rundir))
         clusters = check_requests(self.workflow, settings, self._site)
         self.slurm = Slurm([self.run_uuid], clusters)
         self._asker = Asker(self.slurm.facts, self._warn_once, settings.status_command == "sacct")
@@ -113,16 +113,18 @@ class Executor(plugin.Executor):
             The jobs that are not taken over.
         """
         if self.workflow.executor_settings.leftovers == "adopt" and scheduler.name == Slurm.name:
+            # The attribute `about` is the name of a job: its rule and wildcards, as `scan P01`.
             leftover_by_name = {job.about: job for job in leftovers}
             for job in self.workflow.dag.needrun_jobs():
-                leftover = leftover_by_name.get(about(_comment(job)))
+                leftover = leftover_by_name.get(_job_name(job))
                 if leftover and self._is_same_job(job, leftover):
                     self._adopted[leftover.about] = leftover
         if self._adopted:
-            # From now on this run also asks for jobs by the other run's name, on its clusters.
+            # The facts are the run's name and clusters, by which squeue finds its jobs. From now on
+            # this run also asks for jobs by the other run's name, on the other run's clusters.
             for key, values in scheduler.facts.items():
                 self.slurm.facts[key] += [v for v in values if v not in self.slurm.facts[key]]
-        return [job for job in leftovers if self._adopted.get(job.about) != job]
+        return [job for job in leftovers if job not in self._adopted.values()]
 
     def _is_same_job(self, job: Any, leftover: ClusterJob) -> bool:
         """Whether a leftover job makes what `job` would make, from the present input files.
@@ -136,13 +138,14 @@ class Executor(plugin.Executor):
             # The record was written at the time of the submission.
             submitted = record_path.stat().st_mtime
             unchanged = all(Path(path).stat().st_mtime < submitted for path in job.input)
-            is_newest_job = (record["token"], record["asks"]) == (leftover.id, question_of(job))
-            return unchanged and is_newest_job
+            # The token is the id of the newest job for these outputs.
+            is_newest_job = record["token"] == leftover.id
+            return unchanged and is_newest_job and record["asks"] == digest_of_request(job)
         return False
 
     def run_job(self, job: Any) -> None:
         """Submit a job, or go on with its adopted one. Snakemake calls this in a thread."""
-        adopted = self._adopted.pop(about(_comment(job)), None)
+        adopted = self._adopted.pop(_job_name(job), None)
         # The display reads the id of the job from this message.
         how = "goes on as" if adopted else "has been submitted with"
         try:
@@ -157,7 +160,7 @@ class Executor(plugin.Executor):
             self._report_job_error_threadsafe(SubmittedJobInfo(job), str(error))
         except Exception as error:
             # An error in this thread would be lost, and Snakemake would wait for the job for ever.
-            self.logger.error(f"{about(_comment(job))} is not submitted: {error}", exc_info=True)
+            self.logger.error(f"{_job_name(job)} is not submitted: {error}", exc_info=True)
             self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}")
 
     def _log_of(self, job: Any, job_id: str) -> Path:
@@ -186,7 +189,7 @@ class Executor(plugin.Executor):
             excluded = ""
         sbatch_call, script = self._request(resources, job)
         record_path = newest_file([self.format_job_exec(job)])
-        name = about(_comment(job))
+        name = _job_name(job)
         shown_message = ""
         while not self.stopped.is_set():
             # An old record would name another job as the newest for these outputs. The file only
@@ -200,7 +203,7 @@ class Executor(plugin.Executor):
             if done.returncode and excluded and (NO_NAME in message or NO_NODE in message):
                 excluded = ""
                 continue
-            if done.returncode and of_request(message) == Fault.NEVER:
+            if done.returncode and fault_of_request(message) == Fault.NEVER:
                 raise NotSubmittedError(message, never=True)
             if done.returncode and message != shown_message:
                 self.logger.warning(f"{name} cannot be submitted now, trying on: {message}")
@@ -208,7 +211,7 @@ class Executor(plugin.Executor):
             # A site may accept a job with a warning.
             elif not done.returncode and done.stderr.strip():
                 self.logger.warning(f"{name}: {message}")
-            job_id = job_of(done.stdout) if done.returncode == 0 else ""
+            job_id = "" if done.returncode else job_id_in(done.stdout)
             queue_is_full = bool(NO_PLACE.search(message))
             if not job_id and not queue_is_full:
                 # An unclear answer may hide a success, so the queue is asked before the next try.
@@ -219,7 +222,9 @@ class Executor(plugin.Executor):
                     self._excluded[job_id] = excluded, *where
                 # The job is in the queue already, so a fault of the disk must not fail it.
                 with contextlib.suppress(EpicError):
-                    write_text(record_path, json.dumps({"token": job_id, "asks": question_of(job)}))
+                    write_text(
+                        record_path, json.dumps({"token": job_id, "asks": digest_of_request(job)})
+                    )
                 if shown_message:
                     self.logger.warning(f"{name} is submitted")
                 return job_id
@@ -302,7 +307,8 @@ class Executor(plugin.Executor):
                         "all",
                     )
             for row in rows or []:
-                if about_of(row) == about(comment) and row["JobID"] not in self._submitted_ids:
+                is_this_job = job_name_in_row(row) == job_name_in_comment(comment)
+                if is_this_job and row["JobID"] not in self._submitted_ids:
                     return row["JobID"]
         return ""
 
@@ -345,7 +351,7 @@ class Executor(plugin.Executor):
                 meaning, _ = states[job]
                 if meaning == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
                     del self._excluded[job]
-                    clusters = on(filter(None, [cluster]))
+                    clusters = clusters_option(filter(None, [cluster]))
                     run(["scontrol", *clusters, "update", f"JobId={job}", "ExcNodeList="])
             return states
         except Exception as error:
@@ -366,20 +372,22 @@ class Executor(plugin.Executor):
             # Snakemake itself then checks whether the outputs are there.
             self.report_job_success(info)
             return
-        reason, node = self._reason(job_id, log)
-        fault = of_end(state, reason)
+        reason, node = self._reason_and_node(job_id, log)
+        fault = fault_of_end(state, reason)
         message = f"{state}, {reason}" if reason else state
         if fault == Fault.MACHINES and self._count_machine_fault(job.jobid):
             self._failed_node[job.jobid] = node if state == "NODE_FAIL" else ""
             where = f" on {node}" if node else ""
             self.logger.warning(
-                f"{about(_comment(job))}: job {job_id} ended by {state}{where}; it "
+                f"{_job_name(job)}: job {job_id} ended by {state}{where}; it "
                 "is submitted again, which counts as no try"
             )
+            # Snakemake gets no report of this end, so it does not count a try of the job.
             self._job_submission_executor.submit(self.run_job, job)
             return
         if fault == Fault.MEMORY and not self._gets_more_memory(job):
             message += "; a retry would ask for no more memory: give it more in the profile"
+            # Each retry would fail in the same way.
             _without_retry(job)
         self.report_job_error(info, msg=f"{message}\n", aux_logs=[str(log)])
 
@@ -390,18 +398,21 @@ class Executor(plugin.Executor):
         return job.attempt > job.restart_times or next_time > now
 
     def _count_machine_fault(self, job: int) -> bool:
-        """Count an end of a job by the machines' fault, and decide whether the job goes again.
+        """Count that a machine fault ended a job, and decide whether this costs the job no try.
+
+        Args:
+            job: Snakemake's number of the job.
 
         Returns:
-            Whether it is submitted again without using up a try: not if the run is ending, and not
-            for every 20th of these ends.
+            Whether the job is submitted again without using up a try. It is not if the run is
+            ending, nor after every 20th machine fault, which costs a try (`FAULTS_PER_TRY`).
         """
         self._machine_faults[job] += 1
-        stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
-        return not stopping and self._machine_faults[job] % FAULTS_PER_TRY > 0
+        is_stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
+        return not is_stopping and self._machine_faults[job] % FAULTS_PER_TRY > 0
 
-    def _reason(self, job: str, log: Path) -> tuple[str, str]:
-        """Find out why a job failed.
+    def _reason_and_node(self, job: str, log: Path) -> tuple[str, str]:
+        """Find out why a job failed, and on which node.
 
         Args:
             job: Slurm's id.
@@ -412,7 +423,8 @@ class Executor(plugin.Executor):
             00:05:00; Exceeded job memory limit`, and the name of its node, or "".
         """
         options = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
-        done = run(["sacct", *on(self.slurm.facts["clusters"]), *options], ANSWER_SECONDS)
+        options += clusters_option(self.slurm.facts["clusters"])
+        done = run(["sacct", *options], ANSWER_SECONDS)
         reasons: list[str] = []
         node = ""
         row = done.stdout.strip().split("|")
@@ -422,8 +434,8 @@ class Executor(plugin.Executor):
         # A job that ended early has no log.
         with contextlib.suppress(OSError, EpicError):
             reasons += dict.fromkeys(SLURM_MESSAGE.findall(read_text(log, errors="replace")))
-        # Names of nodes are ASCII, so another text is no name.
-        return "; ".join(reasons), node if node.isascii() else ""
+        # Names of nodes are ASCII, so any other text is no name of a node.
+        return "; ".join(reasons), (node if node.isascii() else "")
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel all jobs of the run, also those whose submission was not answered yet."""
@@ -442,7 +454,7 @@ class NotSubmittedError(RuntimeError):
     """
 
     def __init__(self, message: str, never: bool = False):
-        """Keep the message as that of any exception."""
+        """Keep the message, and whether a retry would fail as well."""
         super().__init__(message)
         self.never = never
 
@@ -458,10 +470,15 @@ def _comment(job: Any) -> str:
     return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"
 
 
-def question_of(job: Any) -> str:
+def _job_name(job: Any) -> str:
+    """The rule and the wildcards of a job, as `scan P01`, which is also `ClusterJob.about`."""
+    return job_name_in_comment(_comment(job))
+
+
+def digest_of_request(job: Any) -> str:
     """A digest of a job's inputs, outputs and parameters, by which equal jobs are recognized."""
-    facts = [list(map(str, job.input)), list(map(str, job.output)), dict(job.params.items())]
-    return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
+    work = [list(map(str, job.input)), list(map(str, job.output)), dict(job.params.items())]
+    return hashlib.sha256(json.dumps(work, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _memory(resources: Mapping[str, Any]) -> float:
@@ -474,7 +491,7 @@ def _memory(resources: Mapping[str, Any]) -> float:
     return float(per_core * cores if per_core else resources.get("mem_mb") or 0)
 
 
-def job_of(printed: str) -> str:
+def job_id_in(printed: str) -> str:
     """Find the job's id in the output of `sbatch --parsable`, as `4711` or `4711;wice`; "" if none.
 
     A site's own sbatch may print more lines, also with numbers.

@@ -6,7 +6,7 @@ docs/vsc.md has the table of causes.
 import re
 from enum import Enum
 
-# A job in one of these states ended by the machines' fault. Every other end is the job's own.
+# A job in one of these states ended by the machines' fault. Any other end is the job's own fault.
 OF_MACHINES = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")
 # These messages in the log of a job say that it needed more memory than it had.
 MEMORY = re.compile(r"exceeded memory limit|oom.?kill|out of memory", re.IGNORECASE)
@@ -37,7 +37,7 @@ class Fault(Enum):
     LATER = "none of these: sbatch is asked again, until the patience ends"
 
 
-def of_end(state: str, reason: str) -> Fault:
+def fault_of_end(state: str, reason: str) -> Fault:
     """Decide whether a job ended by its own fault, by too little memory, or by the machines' fault.
 
     Args:
@@ -49,12 +49,12 @@ def of_end(state: str, reason: str) -> Fault:
     return Fault.MACHINES if state in OF_MACHINES else Fault.OWN
 
 
-def of_request(message: str) -> Fault:
+def fault_of_request(message: str) -> Fault:
     """Decide whether a request that sbatch refused may be granted later, or never.
 
     Args:
         message: The message of sbatch.
     """
-    # A full queue is no fault of the request, whatever else sbatch prints.
+    # A full queue is no fault of the request, even if the same message also has words of `NEVER`.
     queue_is_full = NO_PLACE.search(message)
     return Fault.NEVER if NEVER.search(message) and not queue_is_full else Fault.LATER

@@ -20,8 +20,8 @@ import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_common.exceptions import WorkflowError
 
 from epic100.base.jobs import STATED
-from epic100.slurm.commands import TIMED_OUT, message_of, on, run
-from epic100.slurm.failures import NO_NODE, Fault, of_request
+from epic100.slurm.commands import TIMED_OUT, clusters_option, message_of, run
+from epic100.slurm.failures import NO_NODE, Fault, fault_of_request
 from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions
 
 # The resources of one job by their names in Snakemake, as numbers or texts and no functions.
@@ -41,9 +41,9 @@ class Request(NamedTuple):
 
 
 # Every rule but one is a process on one node, and starts others itself. So nodes and tasks beyond
-# the first would idle, but be charged. Only a training over several nodes uses more: it has `mpi`
-# and as many tasks as nodes.
-SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
+# the first would idle, but be charged. Only a training over several nodes uses more
+# (`_nodes_in_use`).
+ONE_PER_JOB = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
 # These errors of sbatch are about the state of Slurm, and not about the request.
 UNCLEAR = re.compile(
     r"[Uu]nable to (contact|establish)|can't be reached|problem talking|[Cc]onnection|[Tt]imed out"
@@ -131,7 +131,7 @@ def check_requests(workflow: Any, settings: Any, partitions: Partitions) -> list
         fault = refusal(requests, settings, partitions)
         # The torch of another environment (conda, a container) is not known here.
         if not workflow.deployment_settings.deployment_method:
-            fault = fault or unserved(requests, partitions)
+            fault = fault or partitions_without_kernels(requests, partitions)
         if fault:
             raise WorkflowError(fault)
     return sorted({cluster_of(request.resources) for request in requests} - {""})
@@ -201,7 +201,7 @@ def refusal(requests: Sequence[Request], settings: Any, partitions: Partitions) 
             longest = by_time[0].resources
             partition = partition_of(longest, partitions)
             faults = _faults_by_slurm(sbatch_call, longest, partition)
-            for fault in faults or list(_faults_by_cost(sbatch_call, longest, partition)):
+            for fault in faults or _faults_by_cost(sbatch_call, longest, partition):
                 for request in by_time:
                     attempts_by_fault[fault].setdefault(request.job, request.attempt)
     lines = [f"{_names(attempts)}: {fault}" for fault, attempts in attempts_by_fault.items()]
@@ -252,7 +252,7 @@ def _faults_by_slurm(
     time = f" -t {shlex.quote(str(resources['runtime']))}" if resources.get("runtime") else ""
     done = run(["sh", "-c", f"{sbatch_call}{time} --test-only --wrap true"])
     message = message_of(done)
-    is_unclear = UNCLEAR.search(message) and of_request(message) == Fault.LATER
+    is_unclear = UNCLEAR.search(message) and fault_of_request(message) == Fault.LATER
     if done.returncode in (0, TIMED_OUT) or is_unclear:
         return []
     if NO_NODE in message:
@@ -278,36 +278,68 @@ def node_states(cluster: str, partition: str) -> dict[str, bool]:
     """Map the name of each node of a partition to whether it is up; {} if sinfo does not answer."""
     # A line is as `m28c27n1 idle`.
     options = ["--noheader", "-N", "--format", "%N %T", "--partition", partition]
-    done = run(["sinfo", *on(filter(None, [cluster])), *options])
+    done = run(["sinfo", *clusters_option(filter(None, [cluster])), *options])
     rows = [line.split() for line in done.stdout.splitlines()]
     return {row[0]: not row[1].startswith(AWAY) for row in rows if len(row) == 2}
 
 
 def _faults_by_cost(
     sbatch_call: str, resources: Resources, partition: Partition | None
-) -> Iterator[str]:
+) -> list[str]:
     """The faults of a request that Slurm would grant, but charge for more than is used."""
-    # A resource may also be True, which is an `int` for `isinstance`.
-    numbers = {key: value for key, value in resources.items() if type(value) is int}
-    spans_nodes = resources.get("mpi") and numbers.get("tasks") == numbers.get("nodes")
-    for key in SINGLE:
-        if not spans_nodes and numbers.get(key, 1) > 1:
-            yield f"{key}={numbers[key]}: each rule is one task on one node, the rest idles"
     cores = re.search(r" --cpus-per-(?P<per>task|gpu)=(?P<count>\d+)", sbatch_call)
     if partition is None or cores is None:
-        return
-    gpus_per_node = numbers.get("gpu", 0) // (numbers["nodes"] if spans_nodes else 1)
+        return _idle_tasks(resources)
+    gpus_per_node = _int_resources(resources).get("gpu", 0) // _nodes_in_use(resources)
     cores_per_node = int(cores["count"]) * (gpus_per_node if cores["per"] == "gpu" else 1)
+    faults_of_memory = _cores_charged_for_memory(resources, cores_per_node, partition)
+    return [*_idle_tasks(resources), *faults_of_memory]
+
+
+def _int_resources(resources: Resources) -> dict[str, int]:
+    """Select the resources that are whole numbers."""
+    # A resource may also be True, which is an `int` for `isinstance`.
+    return {key: value for key, value in resources.items() if type(value) is int}
+
+
+def _nodes_in_use(resources: Resources) -> int:
+    """The number of nodes on which a job computes.
+
+    It is 1, but for a training over several nodes. That job requests `mpi` and as many tasks as
+    nodes, so that its one task on each node starts the processes there, and no node idles.
+    """
+    numbers = _int_resources(resources)
+    has_task_on_each_node = numbers.get("tasks") == numbers.get("nodes")
+    return numbers.get("nodes", 1) if resources.get("mpi") and has_task_on_each_node else 1
+
+
+def _idle_tasks(resources: Resources) -> list[str]:
+    """A fault for each resource that requests nodes or tasks on which nothing would run."""
+    numbers = {} if _nodes_in_use(resources) > 1 else _int_resources(resources)
+    return [
+        f"{key}={numbers[key]}: each rule is one task on one node, the rest idles"
+        for key in ONE_PER_JOB
+        if numbers.get(key, 1) > 1
+    ]
+
+
+def _cores_charged_for_memory(
+    resources: Resources, cores_per_node: int, partition: Partition
+) -> list[str]:
+    """A fault, in a list, if Slurm charges more cores than requested because of the memory."""
     key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
-    memory = numbers.get(key, 0) * (cores_per_node if key == "mem_mb_per_cpu" else 1)
-    per_core = partition.mem_mb_per_core
-    # Slurm gives more cores to a job with much memory, until each core has its usual memory.
-    if per_core and memory > cores_per_node * per_core:
-        yield (
-            f"{key}={resources[key]}: {memory} MiB with {cores_per_node} cores on "
-            f"{partition.cluster}/{partition.name}, which gives {per_core} a core: Slurm would "
-            f"take, and charge, {math.ceil(memory / per_core)} cores"
-        )
+    requested_mib = _int_resources(resources).get(key, 0)
+    memory_mib = requested_mib * (cores_per_node if key == "mem_mb_per_cpu" else 1)
+    usual_mib_per_core = partition.mem_mb_per_core
+    # Slurm gives more cores to a job with much memory, until each core has its usual memory. A
+    # usual memory of 0 is unknown.
+    if not usual_mib_per_core or memory_mib <= cores_per_node * usual_mib_per_core:
+        return []
+    return [
+        f"{key}={resources[key]}: {memory_mib} MiB with {cores_per_node} cores on "
+        f"{partition.cluster}/{partition.name}, which gives {usual_mib_per_core} a core: Slurm "
+        f"would take, and charge, {math.ceil(memory_mib / usual_mib_per_core)} cores"
+    ]
 
 
 def _names(attempts: Mapping[str, int]) -> str:
@@ -351,35 +383,39 @@ def any_runs_on(kernels: list[str], sm: int) -> bool:
     return False
 
 
-def unserved(
+def partitions_without_kernels(
     requests: Iterable[Request],
     partitions: Partitions,
-    torch: Callable[[], tuple[str, list[str]]] = kernels_of_torch,
+    torch_kernels: Callable[[], tuple[str, list[str]]] = kernels_of_torch,
 ) -> str:
     """Report the partitions with GPUs that jobs would get, but torch cannot use.
 
     Args:
         requests: The requests of each attempt of each job.
         partitions: The site's partitions; `sm` is the compute capability of a partition's GPUs.
-        torch: Returns torch's version and kernels; called only if a job requests a GPU.
+        torch_kernels: Returns torch's version and kernels; called only if a job requests a GPU.
 
     Returns:
         A text with one line per partition, or "" if no problem is known.
     """
-    of_gpu_jobs = [
+    partitions_of_jobs = [
         partition_of(request.resources, partitions)
         for request in requests
         if request.resources.get("gpu")
     ]
     # A dictionary keeps each partition once, and in the order of the jobs.
-    gpu_partitions = {f"{at.cluster}/{at.name}": at for at in of_gpu_jobs if at and at.sm}
-    version, kernels = torch() if gpu_partitions else ("", [])
+    gpu_partitions = {
+        f"{partition.cluster}/{partition.name}": partition
+        for partition in partitions_of_jobs
+        if partition and partition.sm
+    }
+    version, kernels = torch_kernels() if gpu_partitions else ("", [])
     lines = [
-        f"{name} has GPUs of sm_{at.sm}, for which torch {version} of this environment has no "
-        f"kernels (it has {' '.join(kernels)}): `make install "
-        f"CUDA={12 if at.sm < FIRST_OF_CUDA_13 else 13}` installs one that has them "
+        f"{name} has GPUs of sm_{partition.sm}, for which torch {version} of this environment has "
+        f"no kernels (it has {' '.join(kernels)}): `make install "
+        f"CUDA={12 if partition.sm < FIRST_OF_CUDA_13 else 13}` installs one that has them "
         "(docs/platforms.md)"
-        for name, at in gpu_partitions.items()
-        if kernels and not any_runs_on(kernels, at.sm)
+        for name, partition in gpu_partitions.items()
+        if kernels and not any_runs_on(kernels, partition.sm)
     ]
     return "\n".join(["Nothing was submitted.", *lines]) if lines else ""

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from epic100.base.errors import EpicError
 from epic100.base.scheduler import ASK_SECONDS, ClusterJob, Grant, Scheduler
-from epic100.slurm.commands import message_of, on, run, squeue
+from epic100.slurm.commands import clusters_option, message_of, run, squeue
 from epic100.slurm.site import choose
 
 # The fields of squeue of which a `ClusterJob` is made.
@@ -78,7 +78,7 @@ class Slurm(Scheduler):
         for job in jobs:
             by_cluster[job.cluster].append(job)
         for cluster, cluster_jobs in by_cluster.items():
-            done = run(["scancel", *on([cluster]), *(job.id for job in cluster_jobs)])
+            done = run(["scancel", *clusters_option([cluster]), *(job.id for job in cluster_jobs)])
             if done.returncode:
                 users = ", ".join(sorted({job.user for job in cluster_jobs}))
                 raise EpicError(
@@ -119,7 +119,7 @@ def _job(row: Mapping[str, str]) -> ClusterJob:
         explanation for pattern, explanation in REASONS.items() if re.match(pattern, reason)
     ]
     return ClusterJob(
-        about=about_of(row),
+        about=job_name_in_row(row),
         id=row["JobID"],
         where=f"{row['Cluster']}/{row['Partition']}",
         state=row["State"],
@@ -131,7 +131,7 @@ def _job(row: Mapping[str, str]) -> ClusterJob:
     )
 
 
-def about_of(row: Mapping[str, str]) -> str:
+def job_name_in_row(row: Mapping[str, str]) -> str:
     """Rule and wildcards of the job in a row of squeue, as `scan P01`.
 
     They are read from the comment. If the site keeps no comments, the path of the log has them.
@@ -139,9 +139,9 @@ def about_of(row: Mapping[str, str]) -> str:
     if row["Comment"] in ("", "(null)"):
         # The executor writes the log of a job to `.../rule_scan/P01/4711.log`.
         return " ".join(Path(row["StdOut"]).parts[-3:-1]).removeprefix("rule_")
-    return about(row["Comment"])
+    return job_name_in_comment(row["Comment"])
 
 
-def about(comment: str) -> str:
+def job_name_in_comment(comment: str) -> str:
     """Rule and wildcards in a job's comment: `scan P01` for `rule_scan_wildcards_P01`."""
     return comment.removeprefix("rule_").replace("_wildcards_", " ") or "a job"

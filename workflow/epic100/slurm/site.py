@@ -19,7 +19,7 @@ from epic100.base.errors import EpicError
 from epic100.base.folders import refuse_foreign
 from epic100.base.names import did_you_mean
 from epic100.base.shipped import ROOT
-from epic100.slurm.commands import on, run
+from epic100.slurm.commands import clusters_option, run
 
 PARTITIONS_FILE = Path("profiles/partitions.yaml")
 # These two keys of the file list the clusters whose jobs take no `--clusters`, or no account.
@@ -75,8 +75,10 @@ class Partition:
 
     def completed(self) -> "Partition":
         """A copy of this partition in which numbers of Slurm replace those that are 0."""
-        facts = _facts_from_slurm(self.clusters).get(self.name, {})
-        return replace(self, **{key: v for key, v in facts.items() if not getattr(self, key)})
+        limits = _limits_from_slurm(self.clusters).get(self.name, {})
+        return replace(
+            self, **{key: limit for key, limit in limits.items() if not getattr(self, key)}
+        )
 
 
 # The keys are `cluster/name`.
@@ -92,7 +94,7 @@ class Site:
     gpu: Partition
 
 
-def facts_file(folder: str | os.PathLike[str] = "") -> str:
+def partitions_file(folder: str | os.PathLike[str] = "") -> str:
     """The path of the partitions file that a call of snakemake in `folder` uses.
 
     A file in the folder itself comes first; snakedeploy puts one there to edit.
@@ -107,9 +109,10 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
     Raises:
         EpicError: An entry is wrong; the error names it.
     """
-    facts = _read(path)
-    by_cluster: dict[str, Any] = facts["clusters"]
-    exceptions: dict[str, list[str]] = {key: facts.get(key, []) for key in (NO_OPTION, NO_PAYMENT)}
+    content = _read(path)
+    by_cluster: dict[str, Any] = content["clusters"]
+    # Clusters that the file excepts, by the key that lists them.
+    exceptions = {key: content.get(key, []) for key in (NO_OPTION, NO_PAYMENT)}
     for key, clusters in exceptions.items():
         for cluster in set(clusters) - set(by_cluster):
             raise EpicError(
@@ -117,12 +120,12 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
             )
     partitions: dict[str, Partition] = {}
     for cluster, entries in by_cluster.items():
-        clusters_option = "" if cluster in exceptions[NO_OPTION] else cluster
+        name_for_sbatch = "" if cluster in exceptions[NO_OPTION] else cluster
         pays = cluster not in exceptions[NO_PAYMENT]
         for name, values in entries.items():
             try:
                 partitions[f"{cluster}/{name}"] = Partition(
-                    cluster, name, clusters=clusters_option, pays=pays, **(values or {})
+                    cluster, name, clusters=name_for_sbatch, pays=pays, **(values or {})
                 )
             except (TypeError, AttributeError) as error:
                 raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
@@ -143,13 +146,13 @@ def choose(
     Args:
         where: The name of a site: a key of the file's `choices`.
         account: The account that pays.
-        path: The partitions file, if not that of `facts_file`.
+        path: The partitions file, if not that of `partitions_file`.
         env: Environment variables.
 
     Raises:
         EpicError: A name is not in the file; the error lists those that are.
     """
-    path = path or facts_file()
+    path = path or partitions_file()
     where = env.get("EPIC100_SITE") or where
     choices = _read(path)["choices"]
     if where not in choices:
@@ -170,21 +173,23 @@ def choose(
 
 
 @functools.cache
-def _facts_from_slurm(cluster: str) -> dict[str, dict[str, Any]]:
+def _limits_from_slurm(cluster: str) -> dict[str, dict[str, Any]]:
     """Ask scontrol once for the partitions of a cluster; {} if it does not answer.
 
     Args:
         cluster: The cluster's name, or "" for this machine's own.
 
     Returns:
-        The fields of each partition by its name, as `facts_of` reads them.
+        The fields of each partition by its name, as `limits_of_partition` reads them.
     """
-    clusters = on(filter(None, [cluster]))
-    done = run(["scontrol", *clusters, "--oneliner", "show", "partition"], ASK_SECONDS)
-    return dict(facts_of(line) for line in done.stdout.splitlines() if line.strip())
+    done = run(
+        ["scontrol", *clusters_option(filter(None, [cluster])), "--oneliner", "show", "partition"],
+        ASK_SECONDS,
+    )
+    return dict(limits_of_partition(line) for line in done.stdout.splitlines() if line.strip())
 
 
-def facts_of(line: str) -> tuple[str, dict[str, Any]]:
+def limits_of_partition(line: str) -> tuple[str, dict[str, Any]]:
     """Read a partition from a line of `scontrol --oneliner show partition`.
 
     Returns:
@@ -202,13 +207,13 @@ def facts_of(line: str) -> tuple[str, dict[str, Any]]:
     # MaxTime is `3-00:00:00`, `01:30:00` or UNLIMITED.
     days, _, clock = fields.get("MaxTime", "").rpartition("-")
     time = re.fullmatch(r"(?P<hours>\d+):(?P<minutes>\d+):\d+", clock)
-    facts = {
+    numbers = {
         "cores": cores_per_node,
         "mem_mb_per_core": memory,
         "hours": 24 * _number(days) + int(time["hours"]) + int(time["minutes"]) / 60 if time else 0,
         "gpus": _number(trackable.get("gres/gpu")) // nodes,
     }
-    return fields.get("PartitionName", ""), {key: value for key, value in facts.items() if value}
+    return fields.get("PartitionName", ""), {key: value for key, value in numbers.items() if value}
 
 
 def _pairs(fields: list[str]) -> dict[str, str]:
@@ -230,5 +235,5 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     # The repository's own file belongs to whoever installed it.
     if Path(path).absolute() != ROOT / PARTITIONS_FILE:
         refuse_foreign(path)
-    facts: dict[str, Any] = yaml.safe_load(read_text(path))
-    return facts
+    content: dict[str, Any] = yaml.safe_load(read_text(path))
+    return content

@@ -218,7 +218,8 @@ def rows_of_clips(
         videos: The videos and their clips. All videos share `root` and `index_dir`.
         out: A path that the names of the shards are derived from.
         model: The model file; "" for an encoder of the user's.
-        key: What all rows depend on, such as the model's digest.
+        key: A text for the model or encoder, such as the model's digest. Shards of another key are
+            not used.
         encoder: As in `Job`: "" for scores, else features.
         outputs: Number of columns if there is no clip at all.
         predict: The `predict:` section. A clip always has one view.
@@ -235,12 +236,14 @@ def rows_of_clips(
     clip_lists = [_clip_list(video, placed) for video, placed in videos]
     clip_counts = [len(clip_list) for clip_list in clip_lists]
     shards: dict[str, tuple[str, list[int]]] = {}
-    # The last sum is the number of all clips, where no video begins.
+    # The clips of all videos are one list, in which each video's begin behind those before it. The
+    # last sum is the number of all clips, where no video begins.
     first_lines = np.cumsum([0, *clip_counts]).tolist()[:-1]
     for (video, _), clip_list, first_line in zip(videos, clip_lists, first_lines, strict=True):
         shards |= _shards(video, clip_list, first_line)
     first_video, _ = videos[0]
-    # The list has a folder of its own: another attempt may have other clips left to compute.
+    # The list has a folder of its own, since another attempt at the same time may have other clips
+    # left to compute.
     with tempfile.TemporaryDirectory() as folder:
         all_clips = Path(folder) / "clips.txt"
         write_segments(pd.concat(clip_lists, ignore_index=True), all_clips)
@@ -248,7 +251,7 @@ def rows_of_clips(
             model=str(model),
             segments=str(all_clips),
             out=str(out),
-            run=run_key(key, 1, 1),
+            run=run_key(key, clips=1, crops=1),
             video_root=str(first_video.root),
             index_dir=str(first_video.index_dir),
             settings=predict.model_copy(update={"clips": 1, "crops": 1}),
@@ -256,6 +259,7 @@ def rows_of_clips(
             modules=modules,
             encoder=encoder,
         )
+        # A long video has several shards, so the log counts parts of videos, and not videos.
         rows = predict_rows(job, asked, outputs, label, noun_for_keys="parts")
     return list(rows.split(clip_counts))
 
@@ -295,9 +299,9 @@ def _shards(
     """Divide the clips of a video among shards.
 
     Returns:
-        By name of the shard, such as `P01_01.0000064`, which has the number of its first clip: its
-        stamp and its line numbers in the list of all videos' clips, where this video's begin at
-        `first_line`.
+        By name of the shard, such as `P01_01.0000064` with the number of its first clip: its stamp,
+        a digest by which a shard of other clips is recognized; and its line numbers in the list of
+        all videos' clips, where this video's begin at `first_line`.
     """
     shards = {}
     for first in range(0, len(clip_list), CLIPS_PER_SHARD):

@@ -25,12 +25,16 @@ def run(options: argparse.Namespace) -> int:
         )
     timeline = checked(TimelineSettings, _options_of(options, "timeline."), prefix="--")
     predict = checked(PredictSettings, _options_of(options, "predict."), prefix="--")
+    # Without lists, the model file itself names its classes.
     names = None
     if options.class_lists:
-        names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
+        names = read_class_names(
+            csvs=[], lists=dict(zip(CLASS_LISTS, options.class_lists, strict=True))
+        )
     log_to_stdout()
     try:
-        model = ModelInUse(options.model[0], names, options.background)
+        # The option `--background` is the background.json of the model's run, or None.
+        model = ModelInUse(options.model[0], names, background=options.background)
         make_timelines(options.videos, model, options.out, settings=timeline, predict=predict)
     except KeyboardInterrupt:
         logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")

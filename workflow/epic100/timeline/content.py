@@ -61,8 +61,8 @@ def merge(
     probabilities: np.ndarray,
     sound: np.ndarray,
     settings: TimelineSettings,
-    idle: np.ndarray | None = None,
-    idle_threshold: float = 1.0,
+    background_scores: np.ndarray | None = None,
+    background_threshold: float = 1.0,
 ) -> list[Run]:
     """Merge the steps of a video into segments.
 
@@ -76,7 +76,7 @@ def merge(
        `min_seconds` or longer.
 
     Steps in which nothing happens end a run as well, and are in none: those where the mean of
-    `idle`, over the same steps as in 1, is at least `idle_threshold`.
+    `background_scores`, over the same steps as in 1, is at least `background_threshold`.
 
     No two segments overlap, and none goes over damage.
 
@@ -85,8 +85,9 @@ def merge(
             used.
         sound: Whether a step is undamaged, bool [N].
         settings: stride, smooth, threshold, min_seconds.
-        idle: [N], the background score of each step, 0 to 1; None: something always happens.
-        idle_threshold: With this mean of `idle` or more, nothing happens.
+        background_scores: [N], the background score of each step, 0 to 1; None: something always
+            happens.
+        background_threshold: With this mean of `background_scores` or more, nothing happens.
 
     Returns:
         The runs in order.
@@ -96,8 +97,9 @@ def merge(
     for sound_start, sound_stop in ranges_of(sound):
         smooth = moving_mean(probabilities[sound_start:sound_stop], reach)
         best_pair, best_probability = smooth.argmax(axis=1), smooth.max(axis=1)
-        if idle is not None:
-            is_idle = moving_mean(idle[sound_start:sound_stop, None], reach)[:, 0] >= idle_threshold
+        if background_scores is not None:
+            scores = background_scores[sound_start:sound_stop, None]
+            is_idle = moving_mean(scores, reach)[:, 0] >= background_threshold
             # Idle steps get a pair of their own, which ends a run before them, and a probability
             # below any threshold, so that they make no run.
             best_pair[is_idle] = -1
@@ -170,7 +172,7 @@ class Timeline:
         clips: One dict per step: `start`, `stop` (seconds) and either `damaged: True` or `actions`,
             `verbs` and `nouns`, each with the `TOP` most probable.
         made_from: Digest of the model, state of the video file, settings.
-        first_picture: When a player shows the first picture, in seconds. All times are those of a
+        first_picture_seconds: When a player shows the first picture. All times are those of a
             player's clock.
         judged: How the scan looked for damage, as in `ScanRow`; "" if nothing is recorded.
     """
@@ -182,7 +184,7 @@ class Timeline:
     segments: list[Segment]
     clips: list[dict[str, Any]]
     made_from: Mapping[str, Any]
-    first_picture: float = 0.0
+    first_picture_seconds: float = 0.0
     judged: str = ""
 
 
@@ -194,9 +196,10 @@ def build_timeline(
     names: ClassNames,
     settings: TimelineSettings,
     made_from: Mapping[str, Any],
-    first_picture: float = 0.0,
-    idle: np.ndarray | None = None,
-    idle_threshold: float = 1.0,
+    first_picture_seconds: float = 0.0,
+    background_scores: np.ndarray | None = None,
+    background_threshold: float = 1.0,
+    judged: str = "",
 ) -> Timeline:
     """Build the timeline of a video from the predictions of its clips.
 
@@ -208,22 +211,27 @@ def build_timeline(
         names: Class names.
         settings: How steps are merged into segments.
         made_from: What the timeline depends on, to record in it.
-        first_picture: When a player shows the first picture, in seconds.
-        idle: The background scores of the undamaged steps, 0 to 1.
-        idle_threshold: As for `merge`.
+        first_picture_seconds: When a player shows the first picture.
+        background_scores: The background scores of the undamaged steps, 0 to 1.
+        background_threshold: As for `merge`.
+        judged: How the scan looked for damage, as in `ScanRow`.
     """
-    times = [first_picture + placed.seconds(step) for step in range(len(placed.sound) + 1)]
-    damaged = [(first_picture + start, first_picture + stop) for start, stop in placed.damaged]
+    # The clips begin at 0 with the first picture, and the clock of a player may begin earlier.
+    times = [first_picture_seconds + placed.seconds(step) for step in range(len(placed.sound) + 1)]
+    damaged = [
+        (first_picture_seconds + start, first_picture_seconds + stop)
+        for start, stop in placed.damaged
+    ]
     classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
     pairs = _for_all_steps(predictions.log_probs, placed.sound)
     verbs, nouns = (_for_all_steps(rows, placed.sound) for rows in marginals(predictions))
     segments = []
-    idle_of_step = None
-    if idle is not None:
-        # A damaged step is in no segment either.
-        idle_of_step = np.ones(len(placed.sound))
-        idle_of_step[placed.sound] = idle
-    for run in merge(pairs, placed.sound, settings, idle_of_step, idle_threshold):
+    score_of_step = None
+    if background_scores is not None:
+        # A damaged step is in no segment either, so it counts as one in which nothing happens.
+        score_of_step = np.ones(len(placed.sound))
+        score_of_step[placed.sound] = background_scores
+    for run in merge(pairs, placed.sound, settings, score_of_step, background_threshold):
         verb, noun = classes_of_pair[run.pair]
         steps = slice(run.start, run.stop)
         segments.append(
@@ -243,19 +251,10 @@ def build_timeline(
     clips: list[dict[str, Any]] = []
     for step, sound in enumerate(placed.sound.tolist()):
         clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
-        if sound and idle_of_step is not None:
-            clip["background"] = float(idle_of_step[step])
+        if sound and score_of_step is not None:
+            clip["background"] = float(score_of_step[step])
         if sound:
-            actions = [(*classes_of_pair[pair], chance) for pair, chance in _best(pairs[step])]
-            clip["actions"] = [
-                {
-                    "verb": verb,
-                    "noun": noun,
-                    "name": f"{names('verb', verb)} {names('noun', noun)}",
-                    "probability": chance,
-                }
-                for verb, noun, chance in actions
-            ]
+            clip["actions"] = _best_actions(pairs[step], classes_of_pair, names)
             for task, rows in (("verb", verbs), ("noun", nouns)):
                 clip[f"{task}s"] = [
                     {task: class_id, "name": names(task, class_id), "probability": chance}
@@ -264,8 +263,18 @@ def build_timeline(
         else:
             clip["damaged"] = True
         clips.append(clip)
-    # The last time is where the video ends.
-    return Timeline(video, fps, times[-1], damaged, segments, clips, made_from, first_picture)
+    return Timeline(
+        video=video,
+        fps=fps,
+        # The last time is where the video ends.
+        duration=times[-1],
+        damaged=damaged,
+        segments=segments,
+        clips=clips,
+        made_from=made_from,
+        first_picture_seconds=first_picture_seconds,
+        judged=judged,
+    )
 
 
 def _for_all_steps(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
@@ -276,6 +285,22 @@ def _for_all_steps(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
     rows = np.zeros((len(sound), log_probs.shape[1]), np.float32)
     rows[sound] = log_probs.exp().numpy()
     return rows
+
+
+def _best_actions(
+    row: np.ndarray, classes_of_pair: Sequence[tuple[int, int]], names: ClassNames
+) -> list[dict[str, Any]]:
+    """List the `TOP` most probable actions of a clip, by its row of probabilities of the pairs."""
+    actions = [(*classes_of_pair[pair], chance) for pair, chance in _best(row)]
+    return [
+        {
+            "verb": verb,
+            "noun": noun,
+            "name": f"{names('verb', verb)} {names('noun', noun)}",
+            "probability": chance,
+        }
+        for verb, noun, chance in actions
+    ]
 
 
 def _best(row: np.ndarray) -> list[tuple[int, float]]:
@@ -291,8 +316,8 @@ def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
         timeline: The timeline.
         tsv: The table `{video}.tsv`; the other files are beside it (`SUFFIXES`).
     """
+    # The contents are in the order of SUFFIXES, whose last one is the table's.
     contents = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline))
-    # The last suffix is the table's, which is written after the others.
     for suffix, content in zip(SUFFIXES, contents, strict=False):
         if not isinstance(content, str):
             content = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
@@ -307,13 +332,16 @@ def beside(tsv: str | os.PathLike, suffix: str) -> Path:
 
 
 def as_json(timeline: Timeline) -> dict[str, Any]:
-    """Make the content of the JSON file: all of a timeline, with the best classes of every clip."""
+    """Make the content of the JSON file: all of a timeline, with the best classes of every clip.
+
+    `first_picture` is a time in seconds, and `judged` says how the scan looked for damage.
+    """
     return {
         "format": FORMAT,
         "video": timeline.video,
         "fps": round(timeline.fps, 6),
         "duration": round(timeline.duration, 3),
-        "first_picture": round(timeline.first_picture, 3),
+        "first_picture": round(timeline.first_picture_seconds, 3),
         "judged": timeline.judged,
         "made_from": dict(timeline.made_from),
         "damaged": [[round(second, 3) for second in stretch] for stretch in timeline.damaged],
@@ -417,7 +445,7 @@ def _rows(timeline: Timeline) -> Iterator[list[Any]]:
         )
         for segment in timeline.segments
     ]
-    # A damaged stretch has neither classes nor probabilities.
+    # A damaged stretch has neither classes nor probabilities, so its other cells are empty.
     empty = [""] * (len(COLUMNS) - len(("start", "stop", "what")))
     rows += [(start, stop, "damaged", *empty) for start, stop in timeline.damaged]
     for start, stop, *cells in sorted(rows, key=lambda row: row[:2]):

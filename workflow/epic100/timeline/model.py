@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from epic100.base.atomic import write_text
@@ -239,7 +240,11 @@ def learn_background(
     rows = {}
     gaps = {}
     for split in ("train", "val"):
-        examples = list(_examples(model, segments[split], clean[split], root, files_of_participant))
+        examples = list(
+            _clips_of_actions_and_gaps(
+                model, segments[split], clean[split], root, files_of_participant
+            )
+        )
         gaps[split] = np.array([is_gap for _, _, labels in examples for is_gap in labels], bool)
         if gaps[split].all() or not gaps[split].any():
             raise EpicError(
@@ -276,7 +281,7 @@ def learn_background(
     )
 
 
-def _examples(
+def _clips_of_actions_and_gaps(
     model: ModelInUse,
     segments: str,
     clean: str,
@@ -299,33 +304,53 @@ def _examples(
     clean_rows = read_segments(clean)
     for path, rows in read_segments(segments).groupby("path"):
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
+        if participant not in files_of_participant:
+            # The config excludes the participant.
+            continue
         try:
             scanned = scanned_video(video, participant, root, *files_of_participant[participant])
-        except (KeyError, EpicError):
-            # The participant is excluded, or the video cannot be read.
+        except EpicError:
+            # The video cannot be read.
             continue
-        frames = scanned.index.frames
+        clean_spans = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]]
+        action_clips = _thinned(clean_spans.to_numpy().tolist())
         length = clip_frames(model.pipeline, scanned.index.fps, window=None)
-        # A gap lies between two segments, so the time before the first segment and after the last
-        # one counts as busy.
-        busy = [(0, int(rows["start"].min())), (int(rows["stop"].max()), frames)]
-        busy += [*zip(rows["start"], rows["stop"], strict=True), *scanned.row.damaged]
-        gaps = [
-            [start, min(start + length, gap_stop)]
-            for gap_start, gap_stop in ranges_of(outside(busy, frames))
-            for start in range(gap_start, gap_stop, length)
-            if min(start + length, gap_stop) - start >= SHORTEST_GAP
-        ]
-        own_rows = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]]
-        actions = _thinned(own_rows.to_numpy().tolist())
-        gaps = _thinned(gaps)
-        starts, stops = np.array([*actions, *gaps], np.int64).reshape(-1, 2).T
+        gap_clips = _thinned(_clips_of_gaps(scanned, rows, length))
+        starts, stops = np.array([*action_clips, *gap_clips], np.int64).reshape(-1, 2).T
         # These clips are no steps of a timeline, so stride and duration mean nothing here.
-        sound = np.ones(len(starts), bool)
         placed = Placed(
-            stride=1.0, duration=np.inf, start=starts, stop=stops, sound=sound, damaged=[]
+            stride=1.0,
+            duration=np.inf,
+            start=starts,
+            stop=stops,
+            sound=np.ones(len(starts), bool),
+            damaged=[],
         )
-        yield scanned, placed, [False] * len(actions) + [True] * len(gaps)
+        yield scanned, placed, [False] * len(action_clips) + [True] * len(gap_clips)
+
+
+def _clips_of_gaps(scanned: ScannedVideo, segments: pd.DataFrame, length: int) -> list[list[int]]:
+    """Cut the undamaged gaps between the segments of a video into clips.
+
+    Args:
+        scanned: The video.
+        segments: All its segments, with the columns `start` and `stop`.
+        length: Frames of a clip. The last clip of a gap may be shorter, down to `SHORTEST_GAP`.
+
+    Returns:
+        [start, stop) of each clip, in frames.
+    """
+    frames = scanned.index.frames
+    # A gap lies between two segments, so the time before the first segment and after the last one
+    # is busy, as that of a segment is.
+    busy = [(0, int(segments["start"].min())), (int(segments["stop"].max()), frames)]
+    busy += [*zip(segments["start"], segments["stop"], strict=True), *scanned.row.damaged]
+    return [
+        [start, min(start + length, gap_stop)]
+        for gap_start, gap_stop in ranges_of(outside(busy, frames))
+        for start in range(gap_start, gap_stop, length)
+        if min(start + length, gap_stop) - start >= SHORTEST_GAP
+    ]
 
 
 def _thinned(spans: list[list[int]]) -> list[list[int]]:

@@ -4,7 +4,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -88,8 +87,8 @@ def make_timeline(
         modules=modules,
     )
     ids = [str(number) for number in range(clip_count)]
+    # The predictions are of one video, and of no split.
     predictions = predictions_of("", ids, rows, model.trained, model.digest)
-    idle = model.background.scores(rows) if model.background else None
     timeline = build_timeline(
         video=video.name,
         fps=video.index.fps,
@@ -98,11 +97,11 @@ def make_timeline(
         names=model.names,
         settings=settings,
         made_from=made_from(model, video.file, settings),
-        first_picture=video.index.late,
-        idle=idle,
-        idle_threshold=model.background.threshold if model.background else 1.0,
+        first_picture_seconds=video.index.late,
+        background_scores=model.background.scores(rows) if model.background else None,
+        background_threshold=model.background.threshold if model.background else 1.0,
+        judged=video.row.judged,
     )
-    timeline = replace(timeline, judged=video.row.judged)
     write_timeline(timeline, tsv)
     forget_rows(out)
     log.info(f"{tsv}: {len(timeline.segments)} actions, {len(timeline.damaged)} damaged stretches")
@@ -115,15 +114,16 @@ def made_from(
 ) -> dict[str, Any]:
     """Collect what a timeline depends on: model, background, names, video file and settings.
 
-    A timeline that has the same content under `made_from` need not be made again.
+    The file of a timeline has this dictionary under `made_from`. If it is equal to the present one,
+    the timeline need not be made again.
     """
-    state = Path(file).stat()
+    file_status = Path(file).stat()
     return {
         "model": model.digest,
         "background": model.background and sha256(repr(model.background).encode()).hexdigest()[:16],
         "names": sha256(repr(model.names.by_task).encode()).hexdigest()[:16],
-        "bytes": state.st_size,
-        "modified_ns": state.st_mtime_ns,
+        "bytes": file_status.st_size,
+        "modified_ns": file_status.st_mtime_ns,
         "settings": settings.stored(),
     }
 
@@ -161,7 +161,8 @@ def make_timelines(
             )
     if Path(out).exists() and not Path(out).is_dir():
         raise EpicError(f"{out}: is a file; expected a folder for the timelines; name another")
-    # Both would fail only after a video has been scanned, which may take an hour.
+    # These two checks raise an EpicError if the GPU cannot be used or the folder cannot be written.
+    # Otherwise both would be noticed only after a video has been scanned, which may take an hour.
     gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus())
     write_text(Path(out) / ".writable", "")
     (Path(out) / ".writable").unlink()
@@ -187,7 +188,11 @@ def make_timelines(
 
 
 def _video_path(file: str | os.PathLike) -> Path:
-    """Check that a name on the command line is that of a file, and return its path."""
+    """Check that a name on the command line is that of a file, and return its path.
+
+    Raises:
+        EpicError: There is no such file, or its name cannot be that of a timeline.
+    """
     text, path = shown(file), Path(file)
     if CONTROL.search(os.fspath(file)):
         raise EpicError(f"{text}: has a line break or a control character in its name; rename it")
