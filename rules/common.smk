@@ -32,7 +32,7 @@ from epic100.base.folders import keep_private, look_at_folder
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
-from epic100.settings import READING, SHOWING, home_of, read_settings
+from epic100.settings import ANNOTATION_KEYS, PREDICTION_KEYS, home_of, read_settings
 
 # The folder of this workflow, also when another workflow uses it as a module. If Snakemake reads
 # the rules from a repository's host, it is the folder of the installed package.

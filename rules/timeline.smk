@@ -31,7 +31,7 @@ rule background:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(PROBE_ENCODER),
-        settings=CONFIG.only(*SHOWING),
+        settings=CONFIG.only(*PREDICTION_KEYS),
     message:
         "Learn from gaps of {input.train} where nothing happens"
     script:
@@ -66,7 +66,7 @@ rule timeline:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(PROBE_ENCODER),
         participant=lambda wildcards: video_on_request(wildcards).participant_id,
-        settings=CONFIG.only("timeline", *SHOWING),
+        settings=CONFIG.only("timeline", *PREDICTION_KEYS),
     message:
         "Timeline of {wildcards.video} with {input.model}"
     script:

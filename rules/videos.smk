@@ -4,7 +4,7 @@ from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG
 from epic100.inputs.read import InputFiles, read_inputs
 from epic100.inputs.record import changes_since, record_of
-from epic100.settings.section import known_and_meant
+from epic100.settings.section import similar_or_known
 
 SHEET = shipped(CONFIG.videos.sheet)
 ARCHIVE = find_archive(CONFIG, HERE)
@@ -36,7 +36,7 @@ def videos_of(participant, split=None):
         participants = dict.fromkeys(video.participant_id for video in VIDEOS)
         raise WorkflowError(
             f"results of {participant} were asked for, but {SHEET} has no such participant"
-            f"{known_and_meant(participant, participants)}"
+            f"{similar_or_known(participant, participants)}"
         )
     return [video for video in videos if split in (None, video.split)]
 

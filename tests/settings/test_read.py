@@ -18,7 +18,7 @@ from epic100.settings import (
     runs_to_compare,
     set_words,
 )
-from epic100.settings.config import COMPARED
+from epic100.settings.config import FILES_OF_FINISHED_RUN
 from epic100.settings.section import key
 from tools import settings_pages
 
@@ -298,7 +298,7 @@ def test_the_default_run_is_compared_unless_others_alone_were_made(
     finished, of_config, to_make, to_show, tmp_path
 ):
     for run in finished:
-        for name in COMPARED:
+        for name in FILES_OF_FINISHED_RUN:
             file = tmp_path / home_of(run) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()

@@ -33,7 +33,9 @@ def table_lines(
     by_id = {video.video_id: video for video in archive.videos}
     for split, path in csvs.items():
         try:
-            tables[split] = load_annotations(path, by_id, split=split, **config.reading)
+            tables[split] = load_annotations(
+                path, by_id, split=split, **config.annotation_arguments
+            )
         except EpicError as error:
             yield Line(WRONG, "annotations", str(error))
     yield from _splits(tables, csvs, config, archive)
