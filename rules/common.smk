@@ -60,8 +60,10 @@ if sum(word.split("=")[0] in ("--configfile", "--configfiles") for word in sys.a
 
 @functools.cache
 def options():
-    """The options of this call, by Snakemake's own parser; none if another program called it."""
-    # The parser prints an error and exits at words of another program.
+    """The options of this call, by Snakemake's own parser.
+
+    They are an empty Namespace if another program has called Snakemake. The parser would then print
+    an error about that program's words, and exit."""
     with suppress(SystemExit), redirect_stderr(io.StringIO()):
         return get_argument_parser().parse_args(sys.argv[1:])
     return Namespace()
@@ -136,6 +138,8 @@ wildcard_constraints:
 
 def unrecorded(value):
     """A parameter that Snakemake does not record, so that another value repeats no job.
+
+    Paths of folders are such values: files that have moved are the same files.
 
     Snakemake records no parameter whose function takes `input`."""
     return lambda wildcards, input: value

@@ -22,7 +22,7 @@ rule scan:
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:
-        # The recorded names of the inputs have the root already.
+        # Snakemake records the inputs. Their names contain the root, so it is not recorded again.
         root=unrecorded(VIDEO_PLACE),
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
