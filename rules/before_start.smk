@@ -118,17 +118,16 @@ def refuse_hopeless_training():
     if trainings and (workflow.deployment_settings.deployment_method or missing_packages()):
         logger.info("Start check: left to the training job, whose packages are not here")
         return
-    for request in distinct_requests(
-        [request_of(job.wildcards_dict.get("run")) for job in trainings]
-    ):
+    requests = [request_of(job.wildcards_dict.get("run")) for job in trainings]
+    for request in distinct_requests(requests):
         # If an earlier check of the same settings and files has passed, it is not repeated.
         if request.earlier_report():
             continue
         logger.info("Start check: the whole way once with these settings, before the first job")
         started = time.monotonic()
         try:
-            report = run_start_check(request)
+            report_text = run_start_check(request)
         except KeyboardInterrupt:
             raise EpicError("stopped by Ctrl-C in the start check; no job was started") from None
         seconds = time.monotonic() - started
-        logger.info(f"{report.splitlines()[0]} ({seconds:.0f} s); {request.report_path}")
+        logger.info(f"{report_text.splitlines()[0]} ({seconds:.0f} s); {request.report_path}")

@@ -96,8 +96,8 @@ onstart:
             refuse_missing_videos_and_weights()
             refuse_other_encoders()
             write_record("results" if SWEEP else HOME, RECORD)
-            # An executor without `adopt` takes over none of the jobs that a killed run has left: this
-            # function returns all of them as they are.
+            # An executor without `adopt` takes over none of the jobs that a killed run has left.
+            # Then this function returns all of them as they are.
             adopt = getattr(executor, "adopt", lambda scheduler, leftovers: leftovers)
             leftovers = getattr(workflow.executor_settings, "leftovers", "")
             HOLD.take(adopt, cancels=leftovers == "cancel")
