@@ -25,11 +25,10 @@ def run(options: argparse.Namespace) -> int:
         1 if something stops a run, else 0.
     """
     profile = ["--profile", options.profile] if options.profile else []
-    configfiles = [str(path) for path in options.configfile]
+    overlays = [shipped(str(path)) for path in options.configfile]
     # The option -n lets `separate_keys` refuse a folder that does not exist, as before a dry run.
     typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
-    _, keys = separate_keys([*typed, "--configfile", *configfiles])
-    overlays = [shipped(path) for path in configfiles]
+    _, keys = separate_keys([*typed, "--configfile", *overlays])
     config = layered_settings(overlays, options.directory, set_words(keys))
     remote = bool(profile) and _is_remote(shipped(options.profile))
     with contextlib.chdir(options.directory):

@@ -112,11 +112,9 @@ def _is_config_assignment(option: str, word: str) -> bool:
         if "." in name and name in names_of(Settings):
             raise EpicError(f"{name}: is a key of the config; expected {name}=VALUE")
         return False
-    if not KEY.fullmatch(name):
-        return False
     # After --set-resources and its like, NAME=VALUE is meant for that option, unless the name has a
-    # dot as a key of the config: `train.epochs`. RULE:NAME=VALUE did not match KEY.
-    return option not in OPTIONS_WITH_ASSIGNMENTS or "." in name
+    # dot as a key of the config has: `train.epochs`. RULE:NAME=VALUE does not match KEY.
+    return bool(KEY.fullmatch(name)) and (option not in OPTIONS_WITH_ASSIGNMENTS or "." in name)
 
 
 def _refuse_option(option: str, word: str) -> None:

@@ -79,8 +79,9 @@ def start_check(request: StartCheckRequest) -> StartTable:
         val = _segments(config, "val", archive.videos, usable)
         if train is None:  # The run will make the annotations.
             train, val = _invented_segments(), None
-        val = train.head(0) if val is None else val
-        _try_training_and_prediction(request, config, train, val, usable, table)
+        _try_training_and_prediction(
+            request, config, train, train.head(0) if val is None else val, usable, table
+        )
     except (EpicError, OSError) as error:
         table.errors.append(str(error))
     return table

@@ -10,7 +10,7 @@ from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.settings import Classes, layered_settings
 from epic100.submission.check import HINT, MOST, check, prior_problems
 from epic100.submission.files import expected_ids, read_submission
-from epic100.submission.score import ACTION_HEAD, labels_and_settings, read_hits
+from epic100.submission.score import ACTION_HEAD, read_hits, truth_and_hit_arguments
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
 def score(options: argparse.Namespace) -> int:
     """Print the accuracies of a file of scores, as a table or as JSON, and return 0."""
-    truth, settings = labels_and_settings(options)
+    truth, settings = truth_and_hit_arguments(options)
     hits = read_hits(options.file, truth, **settings)
     figures = group_accuracies(hits, truth.members)
     if ACTION_HEAD in hits:
