@@ -231,7 +231,7 @@ def test_a_job_reads_its_stored_settings_with_the_other_defaults():
 
 
 @pytest.mark.parametrize(
-    "name", ["timeline", "classes.verbs", "videos.root", "train.config", "reading"]
+    "name", ["timeline", "classes.verbs", "videos.root", "train.config", "annotation_arguments"]
 )
 def test_a_job_cannot_read_a_key_that_its_rule_does_not_name(name):
     part = Settings.part(read_settings({}).only("train", "videos.subset"))
