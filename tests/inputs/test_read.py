@@ -92,7 +92,15 @@ def give_the_first_of_val(train: pd.DataFrame) -> pd.Series:
 
 def use_model(verbs: int = 97, **changes) -> None:
     """Predict with a model of this many verb classes, whose head is over pairs."""
-    save_model(TrainedModel({}, [(0, 1, 1)], verbs, 300, {}, {}), "model.pth")
+    model = TrainedModel(
+        state_dict={},
+        pairs=[(0, 1, 1)],
+        num_verbs=verbs,
+        num_nouns=300,
+        config={},
+        trained_on={},
+    )
+    save_model(model, "model.pth")
     configure(Path(), predict={"model": "model.pth"}, **changes)
 
 

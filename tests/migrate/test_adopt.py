@@ -87,14 +87,17 @@ def test_actions_are_sorted_as_texts():
 
 
 def without(part):
+    """A change of tensors: those with this text in their names are removed."""
     return lambda tensors: {name: v for name, v in tensors.items() if part not in name}
 
 
 def renamed(old, new):
+    """A change of tensors: a text in their names is replaced."""
     return lambda tensors: {name.replace(old, new): v for name, v in tensors.items()}
 
 
 def having(name, shape):
+    """A change of tensors: one of this name and shape is added, or takes the place of another."""
     return lambda tensors: tensors | weights({name: shape})
 
 
@@ -140,8 +143,16 @@ def test_a_file_that_is_no_checkpoint_is_refused_with_the_address(file, tmp_path
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda lines: lines[:-1], r"val\.csv: 3,805 pairs of verb and noun, but avion_b has"),
-        (lambda lines: [lines[0], "97,0,a,b"], r"line 2: verb_class is '97'; expected an official"),
+        pytest.param(
+            lambda lines: lines[:-1],
+            r"val\.csv: 3,805 pairs of verb and noun, but avion_b has",
+            id="a pair is missing",
+        ),
+        pytest.param(
+            lambda lines: [lines[0], "97,0,a,b"],
+            r"line 2: verb_class is '97'; expected an official",
+            id="verb beyond the 97 classes",
+        ),
     ],
 )
 def test_csvs_of_another_version_are_refused(change, words, tmp_path):
@@ -232,7 +243,7 @@ def test_avion_computes_quick_gelu_if_its_recipe_says_so(quick_gelu):
 def test_embeddings_of_the_time_are_interpolated(name, embedding, tmp_path):
     tensors, text = adopted_encoder(name, tmp_path, frames=7)
     published_values = checkpoint(name, tmp_path / "theirs.pt")[embedding].reshape(4, -1)
-    # The middle of each of the 7 frames, counted in published frames, of which there are 4.
+    # These are the middles of the 7 frames, counted in published frames, of which there are 4.
     middles = ((np.arange(7) + 0.5) * 4 / 7 - 0.5).clip(0, 3)
     expected = [np.interp(middles, range(4), values) for values in published_values.T]
     torch.testing.assert_close(
