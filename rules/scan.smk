@@ -18,7 +18,8 @@ rule scan:
     threads: 4
     resources:
         mem_mb=decoder_memory,
-        # A core decodes 1080p at about five times real time; ten minutes are added for the rest.
+        # This is more than twice what one core needs, which decodes 1080p at about five times real
+        # time. Ten minutes are added for the rest.
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:

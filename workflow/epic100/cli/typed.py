@@ -219,6 +219,7 @@ def shipped(argument: str) -> str:
     if not value.startswith(SHIPPED) or (equals and not option.startswith("-")):
         return argument
     path = existing_path(value)
+    # A file of this folder replaces the shipped one. In a clone the two are the same file.
     if path == value and not ROOT.samefile("."):
         refuse_foreign(value.partition("/")[0])
         refuse_foreign(value)
