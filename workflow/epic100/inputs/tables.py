@@ -61,8 +61,8 @@ def _split_lines(
                 NOTE,
                 "annotations",
                 f"{csvs[split]}: {is_late.sum()} segments begin after the end of their video by "
-                f"{config.videos.sheet}, such as {table['narration_id'][is_late].iloc[0]}, and would "
-                "be left out; correct their times, or the duration there",
+                f"{config.videos.sheet}, such as {table['narration_id'][is_late].iloc[0]}, and "
+                "would be left out; correct their times, or the duration there",
             )
     participant_of = {video.video_id: video.participant_id for video in archive.videos}
     for split in filter(tables.__contains__, LABELLED_SPLITS):
