@@ -110,6 +110,7 @@ class StartCheckRequest:
         files += [str(path) for path in Path(config.modules.folder or os.devnull).rglob("*.py")]
         stats = {path: os.stat(path) for path in files if os.path.exists(path)}
         states = {path: (state.st_size, state.st_mtime_ns) for path, state in stats.items()}
+        # Another seed would give the same result.
         train = self.config.get("train", {}) | {"seed": 0}
         checked = [self.config | {"train": train}, self.recipe, weights, self.remote, states]
         return hashlib.sha256(json.dumps(checked, sort_keys=True).encode()).hexdigest()[:16]

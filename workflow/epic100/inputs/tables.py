@@ -109,6 +109,7 @@ def _list_lines(
     videos: Mapping[str, Video],
 ) -> Iterator[Line]:
     """Report where a list differs from the classes or participants of config and annotations."""
+    # The key `tail_verbs` or `verb_classes` is about the task `verb`.
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
     if key == "unseen_participants":
         unseen = set(read_list(path, key))
