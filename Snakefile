@@ -7,9 +7,6 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: workflow.source_path("config/config.yaml")
-
-
 include: "rules/common.smk"
 include: "rules/videos.smk"
 include: "rules/inputs.smk"

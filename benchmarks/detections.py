@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from epic100.settings import Settings
 from epic100.timeline.content import write_detections
-
-SLS = {"pt": 2, "tl": 3, "td": 3}
 
 
 def evaluated(script: Path, detections: Path, labels: Path) -> dict[str, float]:
@@ -73,7 +72,7 @@ def main() -> None:
                 cases[case].append(path)
         figures = {}
         for case, files in cases.items():
-            write_detections(files, folder / "detections.json", SLS)
+            write_detections(files, folder / "detections.json", Settings())
             figures[case] = evaluated(script, folder / "detections.json", folder / "labels.pkl")
     print(json.dumps(figures))
 

@@ -28,7 +28,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.base.folders import keep_private, look_at_folder
+from epic100.base.folders import keep_private, look_at_folder, refuse_foreign
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
@@ -42,6 +42,18 @@ if not HERE.is_dir():
 
 # These rules read clips and give them to a model, with the resources of `predict:`.
 PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
+
+# The config of the working folder replaces the one of this workflow.
+BASE_CONFIG = "config/config.yaml"
+if not os.path.exists(BASE_CONFIG):
+    BASE_CONFIG = workflow.source_path(f"../{BASE_CONFIG}")
+elif not HERE.samefile("."):
+    refuse_foreign("config")
+    refuse_foreign(BASE_CONFIG)
+
+
+configfile: BASE_CONFIG
+
 
 keep_private()
 if workflow.is_main_process and (warning := look_at_folder(os.getcwd())):

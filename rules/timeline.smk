@@ -76,7 +76,7 @@ rule detections:
     input:
         timelines=timelines_of(exported_split("pt")),
     output:
-        json=f"{HOME}/detections.json",
+        out=f"{HOME}/detections.json",
     log:
         f"{HOME}/logs/detections.log",
     # The job takes seconds, which is not worth a place in a queue.
@@ -87,8 +87,9 @@ rule detections:
         mem_mb=2000,
         runtime=10,
     params:
+        function="epic100.timeline.content.write_detections",
         settings=CONFIG.only("export"),
     message:
-        "Detections of {output.json}"
+        "Detections of {output.out}"
     script:
-        "../workflow/scripts/detections.py"
+        "../workflow/scripts/call.py"

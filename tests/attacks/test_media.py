@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.clips.transforms import OpenSegment
+from epic100.clips.transforms import READERS, OpenSegment
 from epic100.scan import scan_participant
 from epic100.settings import ScanLimits
 from epic100.video.index import FrameError, VideoIndex, build_index
@@ -101,7 +101,7 @@ def test_only_containers_that_hold_their_data_are_opened(lures, tmp_path, name):
 def try_all(out: str, *lures: str) -> None:
     """Open each file like the steps of a clip, `epic100 predict` and a scan."""
     for number, lure in enumerate(lures):
-        for decoder in ("pyav", "decord"):
+        for decoder in READERS:
             with pytest.raises(EpicError):
                 OpenSegment(decoder).transform({"filename": lure})
         with pytest.raises(EpicError):

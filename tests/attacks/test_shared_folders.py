@@ -20,7 +20,7 @@ from epic100.slurm.site import read_partitions
 from epic100.training import launch
 from epic100.training.launch import Nodes, open_store
 from support.archive import make_archive, run
-from support.checkout import ROOT, python, said
+from support.checkout import ROOT, epic100, python, said
 
 pytestmark = pytest.mark.slow
 
@@ -260,3 +260,13 @@ def test_the_ranks_of_a_node_meet_in_a_folder_that_others_may_not_enter(parent, 
     with private_folder(parent) as folder:
         assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
         assert (str(Path(folder).parent) == parent) is is_used
+
+
+@as_root
+def test_a_base_config_that_another_user_made_here_stops_a_run(tmp_path):
+    config = tmp_path / "config/config.yaml"
+    config.parent.mkdir()
+    config.write_text("run: theirs\n")
+    os.chown(config, ANOTHER_USER, ANOTHER_USER)
+    screen = said(epic100("run", "-n", cwd=tmp_path, well=False))
+    assert f"config/config.yaml: user {ANOTHER_USER} can write it" in screen

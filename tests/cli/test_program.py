@@ -107,6 +107,15 @@ def test_a_word_key_value_sets_a_key_of_any_depth_over_the_config_files(tmp_path
     assert settings.export.sls.pt == 0 and settings.videos.root == "/a b/'c"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("check",), ("run", "-n")], ids=" ".join)
+def test_the_base_config_of_a_folder_is_the_one_that_is_read_there(tmp_path, command):
+    """`epic100 run` read the shipped config, and `epic100 check` that of the folder."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("annotations: {val: nowhere.csv}\n")
+    assert "nowhere.csv: no such file" in said(epic100(*command, cwd=tmp_path, well=False))
+
+
 @pytest.mark.parametrize("words", [["--logger", "other"], ["--logger=other"]])
 def test_another_logger_replaces_that_of_epic100(words):
     assert snakemake_command(words)[-len(words) :] == words

@@ -194,28 +194,30 @@ def test_the_salvage_table_counts_what_each_policy_keeps_by_participant():
 
 
 # Older dropped.tsv files hold these sentences, so they must not change.
+SENTENCES = [
+    (
+        DropReason.EXCLUDED,
+        ["exclude"],
+        "participant left out by the config (participants: exclude)",
+        False,
+    ),
+    (DropReason.VIDEO_MISSING, ["no file a.MP4"], "video missing", False),
+    (DropReason.VIDEO_UNREADABLE, ["no {}"], "video unreadable: no {}", True),
+    (DropReason.VIDEO_DAMAGED, ["3 errors"], "video damaged: 3 errors", True),
+    (
+        DropReason.HELD_BACK,
+        ["P01_02", "it lasts 5 s"],
+        "video held back: P01_02: it lasts 5 s; to take it: `videos: accept: [P01_02]`",
+        True,
+    ),
+    (DropReason.AFTER_THE_END, [70], "starts after the video's end (frame 70)", True),
+    (DropReason.DAMAGED_FRAMES, [3, 9, "x (1)"], "touches damaged frames 3-9 (x (1))", True),
+]
+
+
 @pytest.mark.parametrize(
     "reason, details, sentence, is_harm",
-    [
-        (
-            DropReason.EXCLUDED,
-            ["exclude"],
-            "participant left out by the config (participants: exclude)",
-            False,
-        ),
-        (DropReason.VIDEO_MISSING, ["no file a.MP4"], "video missing", False),
-        (DropReason.VIDEO_UNREADABLE, ["no {}"], "video unreadable: no {}", True),
-        (DropReason.VIDEO_DAMAGED, ["3 errors"], "video damaged: 3 errors", True),
-        (
-            DropReason.HELD_BACK,
-            ["P01_02", "it lasts 5 s"],
-            "video held back: P01_02: it lasts 5 s; to take it: `videos: accept: [P01_02]`",
-            True,
-        ),
-        (DropReason.AFTER_THE_END, [70], "starts after the video's end (frame 70)", True),
-        (DropReason.DAMAGED_FRAMES, [3, 9, "x (1)"], "touches damaged frames 3-9 (x (1))", True),
-    ],
-    ids=[reason.name for reason in DropReason],
+    [pytest.param(*row, id=row[0].name) for row in SENTENCES],
 )
 def test_a_reason_is_recognized_by_its_sentence(reason, details, sentence, is_harm):
     assert reason.sentence(*details) == sentence

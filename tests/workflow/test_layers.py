@@ -109,7 +109,7 @@ PLACES = {
     # These calls read tensors, arrays and zips.
     "torch.load": {
         "base/foreign_tensors.py": "in the guard",
-        "base/torch_file.py": "our own files, and --allow-pickle, after their checksums",
+        "base/torch_file.py": "our own files, after their checksums",
     },
     "safetensors.torch.load": {"base/foreign_tensors.py": "what the guard wrote"},
     "np.load": {

@@ -27,7 +27,7 @@ Factor = Annotated[Positive, Field(le=4)]
 # default `...` must be stated.
 STEPS: dict[str, dict[str, Any]] = {
     "OpenSegment": {
-        "decoder": (Literal["pyav", "decord"], "pyav"),
+        "decoder": (str, "pyav"),
         "index_dir": (None, None),
         "keep_open": (Count, 8),
     },

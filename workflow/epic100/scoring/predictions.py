@@ -291,7 +291,7 @@ def average(members: Sequence[Predictions]) -> Predictions:
         if expected != (other.split, other.num_verbs, other.num_nouns, sorted(other.narration_ids)):
             raise EpicError(
                 f"predictions of split {first.split} of several models differ in split, classes or "
-                "segments; make them again with the rule predict_one"
+                "segments; make them again: epic100 run -R predict"
             )
     pairs = _joint_table([predictions.pairs for predictions in members])
     column_of_pair = {(verb, noun): column for column, (verb, noun, _) in enumerate(pairs)}
