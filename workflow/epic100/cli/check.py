@@ -25,10 +25,12 @@ def run(options: argparse.Namespace) -> int:
         1 if something stops a run, else 0.
     """
     profile = ["--profile", options.profile] if options.profile else []
-    overlays = [shipped(str(path)) for path in options.configfile]
     # The option -n lets `separate_keys` refuse a folder that does not exist, as before a dry run.
     typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
-    _, keys = separate_keys([*typed, "--configfile", *overlays])
+    words, keys = separate_keys([*typed, "--configfile", *map(str, options.configfile)])
+    # The config files are the words that are left behind --configfile. argparse has taken a
+    # KEY=VALUE behind it for a file, which is now among the keys.
+    overlays = words[words.index("--configfile") + 1 :]
     config = layered_settings(overlays, options.directory, set_words(keys))
     remote = bool(profile) and _is_remote(shipped(options.profile))
     with contextlib.chdir(options.directory):
