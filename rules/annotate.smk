@@ -15,7 +15,7 @@ rule annotate:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=CONFIG.only(*READING),
+        settings=CONFIG.only(*ANNOTATION_KEYS),
     message:
         "Segments of {wildcards.split} from {input.annotations}"
     script:

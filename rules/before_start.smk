@@ -10,13 +10,13 @@ from snakemake.settings.enums import Quietness
 
 from epic100.base.folders import refuse_links, remove_folder
 from epic100.download.weights import fault_of, probe
-from epic100.inputs.before_start import Asked, different, missing_packages
+from epic100.inputs.before_start import StartCheckRequest, distinct_requests, missing_packages
 from epic100.inputs.before_start import outlooks, run_start_check
 
 
-def asked_of(run):
-    """The question of a run's start check: its settings and files."""
-    return Asked.of(CONFIG, run, HERE, remote=not workflow.local_exec)
+def request_of(run):
+    """The training that the start check of a run tries: its settings and files."""
+    return StartCheckRequest.of(CONFIG, run, HERE, remote=not workflow.local_exec)
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def outlook_by_run():
 
     Snakemake asks for one run after the other, but one process answers for all of them."""
     runs = [run for run, (_, fault) in START_WEIGHTS.items() if not fault]
-    return dict(zip(runs, outlooks([asked_of(run) for run in runs]), strict=True))
+    return dict(zip(runs, outlooks([request_of(run) for run in runs]), strict=True))
 
 
 def outlook_of(wildcards):
@@ -108,7 +108,9 @@ def forget_scans_to_repeat():
 
 
 def refuse_hopeless_training():
-    """Stop a run that will train, if the start check shows that the training cannot work."""
+    """Stop a run that will train, if the start check shows that the training cannot work.
+
+    `run_start_check` then raises an EpicError, at which `errors_stop_the_run` stops the run."""
     trainings = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
     if MINIKITCHEN and not all(os.path.exists(path) for path in ANNOTATIONS.values()):
         # The demo makes its files first, so there is nothing to check yet.
@@ -116,15 +118,16 @@ def refuse_hopeless_training():
     if trainings and (workflow.deployment_settings.deployment_method or missing_packages()):
         logger.info("Start check: left to the training job, whose packages are not here")
         return
-    for asked in different([asked_of(job.wildcards_dict.get("run")) for job in trainings]):
-        # An earlier check of the same settings and files has passed.
-        if asked.answer():
+    requests = [request_of(job.wildcards_dict.get("run")) for job in trainings]
+    for request in distinct_requests(requests):
+        # If an earlier check of the same settings and files has passed, it is not repeated.
+        if request.earlier_report():
             continue
         logger.info("Start check: the whole way once with these settings, before the first job")
         started = time.monotonic()
         try:
-            screen = run_start_check(asked)
+            report_text = run_start_check(request)
         except KeyboardInterrupt:
             raise EpicError("stopped by Ctrl-C in the start check; no job was started") from None
         seconds = time.monotonic() - started
-        logger.info(f"{screen.splitlines()[0]} ({seconds:.0f} s); {asked.screen}")
+        logger.info(f"{report_text.splitlines()[0]} ({seconds:.0f} s); {request.report_path}")

@@ -36,7 +36,7 @@ rule browse:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only(*READING, "annotations.name", "browse.max_mb", "export.reduce"),
+        settings=CONFIG.only(*ANNOTATION_KEYS, "annotations.name", "browse.max_mb", "export.reduce"),
         splits=SHOWN_SPLITS,
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],
         names=lambda wildcards: CONFIG.browse.runs or [wildcards.get("run", CONFIG.run or "")],

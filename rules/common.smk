@@ -32,7 +32,7 @@ from epic100.base.folders import keep_private, refuse_foreign, warn_of_other_wri
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
-from epic100.settings import READING, SHOWING, home_of, read_settings
+from epic100.settings import ANNOTATION_KEYS, PREDICTION_KEYS, home_of, read_settings
 
 # The folder of this workflow, also when another workflow uses it as a module. If Snakemake reads
 # the rules from a repository's host, it is the folder of the installed package.
@@ -72,8 +72,10 @@ if sum(word.split("=")[0] in ("--configfile", "--configfiles") for word in sys.a
 
 @functools.cache
 def options():
-    """The options of this call, by Snakemake's own parser; none if another program called it."""
-    # The parser prints an error and exits at words of another program.
+    """The options of this call, by Snakemake's own parser.
+
+    They are an empty Namespace if another program has called Snakemake. The parser would then print
+    an error about that program's words, and exit."""
     with suppress(SystemExit), redirect_stderr(io.StringIO()):
         return get_argument_parser().parse_args(sys.argv[1:])
     return Namespace()
@@ -148,6 +150,8 @@ wildcard_constraints:
 
 def unrecorded(value):
     """A parameter that Snakemake does not record, so that another value repeats no job.
+
+    Paths of folders are such values: files that have moved are the same files.
 
     Snakemake records no parameter whose function takes `input`."""
     return lambda wildcards, input: value

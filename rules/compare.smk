@@ -1,5 +1,5 @@
-# This shows all finished runs side by side. Runs of other configs are shown as they are, since only
-# the config of a run may make it again.
+# This shows all finished runs side by side. Runs of other configs are shown as they are, and are no
+# inputs: no rule of this config could make one again.
 
 from epic100.base.disk import digest
 from epic100.settings import runs_to_compare
@@ -26,7 +26,7 @@ rule compare:
         lists=list(OFFICIAL_LISTS),
         settings=CONFIG.only("classes"),
         others=[home_of(run) for run in OTHER_RUNS],
-        # The page is made again when one of them changes.
+        # With this parameter, the page is made again when one of the other runs changes.
         digests=[digest(f"{home_of(run)}/metrics.json", "sha256").value for run in OTHER_RUNS],
     message:
         "All runs side by side"

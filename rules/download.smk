@@ -5,7 +5,7 @@
 # these rules are only the files that are missing when the DAG is built. They run where `snakemake`
 # runs, since compute nodes often have no internet access.
 
-VIDEOS_TO_COME = [video.video_id for video in VIDEOS if is_to_come(video)]
+VIDEOS_TO_COME = [video.video_id for video in VIDEOS if needs_download(video)]
 ANNOTATIONS_TO_COME = {
     key: path
     for key, path in ANNOTATION_FILES.items()

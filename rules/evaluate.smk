@@ -40,6 +40,7 @@ rule model_card:
         annotations=ANNOTATIONS["train"],
         segments=CLEAN_LIST,
         pairs=PAIRS,
+        # A probe starts from random weights.
         weights=weights_to_train_from if PROBE is None else [],
     output:
         card=f"{HOME}/model_card.md",
@@ -52,6 +53,7 @@ rule model_card:
         mem_mb=2000,
         runtime=5,
     params:
+        # The card lists these inputs, in these words, with their checksums.
         files={
             "annotations": "official train annotations",
             "segments": "clean list that was learned from",

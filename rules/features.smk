@@ -33,7 +33,7 @@ rule features:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(CONFIG.features.path),
-        settings=CONFIG.only("features", *SHOWING),
+        settings=CONFIG.only("features", *PREDICTION_KEYS),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
     script:
@@ -62,7 +62,7 @@ rule tokens:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(CONFIG.features.path),
-        settings=CONFIG.only("features", *SHOWING),
+        settings=CONFIG.only("features", *PREDICTION_KEYS),
     message:
         f"Tokens of the segments of {{wildcards.split}}, by {ENCODER}"
     script:

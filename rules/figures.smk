@@ -23,7 +23,7 @@ rule figures_archive:
     params:
         splits=list(ANNOTATIONS),
         class_lists=list(CLASS_LISTS),
-        settings=CONFIG.only(*READING),
+        settings=CONFIG.only(*ANNOTATION_KEYS),
     message:
         "Pictures of the annotations and of the damage"
     script:

@@ -57,7 +57,7 @@ def model_of_features(wildcards):
     if not os.path.exists(path):
         raise WorkflowError(
             f"{path}: no such model; the probe learns from its features: train it first, without "
-            "`probe:`, or set `features: encoder:` to hf or to an encoder of your own"
+            "`probe:`, or set `features: encoder:` to `hf` or to an encoder of your own"
         )
     return path
 
@@ -161,10 +161,12 @@ def weights_to_train_from(wildcards):
 
 
 def decoder_memory(wildcards, threads):
-    """The memory of a job, in MB, that runs a decoder per thread.
+    """The memory of a job that runs a decoder per thread, as the resource `mem_mb`.
 
-    A decoder may take `scan: memory_mib:`, by default 3000. It fails with an error if a file needs
-    more, before the kernel kills the whole job. The job itself needs 1000 more."""
+    A decoder may take `scan: memory_mib:`, and fails with an error if a file needs more, before the
+    kernel kills the whole job. Without a limit, which is 0, 3000 are requested for it. The job
+    itself needs less than the 1000 that are added, so the 5 % by which a MiB is more than a MB
+    come out of them."""
     return 1000 + threads * (CONFIG.scan.memory_mib or 3000)
 
 

@@ -53,7 +53,7 @@ rule predict:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(PROBE_ENCODER),
-        settings=CONFIG.only(*SHOWING),
+        settings=CONFIG.only(*PREDICTION_KEYS),
     message:
         "Predict {wildcards.split} with {input.model}"
     script:

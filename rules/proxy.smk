@@ -21,7 +21,8 @@ rule proxy:
     threads: 4
     resources:
         mem_mb=decoder_memory,
-        # A core copies 1080p at about three times real time; ten minutes are added for the rest.
+        # This is twice what one core needs, which copies 1080p at about three times real time. Ten
+        # minutes are added for the rest.
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:
         function="epic100.proxy.copies:make_proxies",

@@ -12,7 +12,7 @@ if not (CONFIG.predict.model or MODELS):
         PICTURES["trials"] = figure("training", "trials")
     TRAINING_FILES = {"history": f"{HOME}/training.tsv"}
 if TRAINED_HERE or PROBE is not None:
-    # It is made first, so that the report can link it.
+    # The card is made before the report, which links it.
     TRAINING_FILES["card"] = f"{HOME}/model_card.md"
 
 # The sections of the config that the report shows.
@@ -35,7 +35,7 @@ rule report:
         html=f"{HOME}/report.html",
     log:
         f"{HOME}/logs/report.log",
-    # It takes seconds, which is not worth a job in a queue.
+    # The job takes seconds, which is not worth a place in a queue.
     localrule: True
     conda:
         "../envs/epic100.yaml"
@@ -44,8 +44,8 @@ rule report:
         runtime=10,
     params:
         pictures=list(PICTURES),
-        # They are read if they are there, but are no inputs: a missing one would start the training
-        # again.
+        # The report shows the benchmarks that exist. As inputs, a missing one would start the
+        # training again.
         benchmarks=f"{HOME}/benchmarks",
         policy=CONFIG.clean.policy,
         settings=lambda wildcards: config_of(wildcards).model_dump(

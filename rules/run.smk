@@ -59,10 +59,11 @@ def entries_of_rules():
     return entries
 
 
-def without_retries():
-    """Set no retries for the rules of this workflow that have no benchmark.
+def retry_no_short_rules():
+    """Set no retries for the short rules of this workflow: those that have no benchmark.
 
-    Their jobs take seconds, and would fail for the same reason again.
+    A rule has a benchmark if its jobs take more than seconds. A short job would fail again for the
+    same reason.
     """
     for definition in workflow.rules:
         is_of_this_workflow = Path(str(definition.snakefile)).is_relative_to(HERE)
@@ -96,6 +97,7 @@ onstart:
             refuse_other_encoders()
             write_record("results" if SWEEP else HOME, RECORD)
             # An executor without `adopt` takes over none of the jobs that a killed run has left.
+            # Then this function returns all of them as they are.
             adopt = getattr(executor, "adopt", lambda scheduler, leftovers: leftovers)
             leftovers = getattr(workflow.executor_settings, "leftovers", "")
             HOLD.take(adopt, cancels=leftovers == "cancel")
@@ -119,6 +121,6 @@ onerror:
 # handlers become those of the main Snakefile here. Handlers that the main Snakefile defines itself
 # come later, so these must call `epic100.onstart()` etc.
 if not workflow.modifier.is_main_snakefile():
-    # The default argument keeps the handler of this turn of the loop.
+    # Without the default argument, each function would call the handler of the last iteration.
     for handler in ("onstart", "onsuccess", "onerror"):
         setattr(workflow, f"_{handler}", lambda log, own=globals()[handler]: own())

@@ -18,11 +18,12 @@ rule scan:
     threads: 4
     resources:
         mem_mb=decoder_memory,
-        # A core decodes 1080p at about five times real time; ten minutes are added for the rest.
+        # This is more than twice what one core needs, which decodes 1080p at about five times real
+        # time. Ten minutes are added for the rest.
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:
-        # The recorded names of the inputs have the root already.
+        # Snakemake records the inputs. Their names contain the root, so it is not recorded again.
         root=unrecorded(VIDEO_PLACE),
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),

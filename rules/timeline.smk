@@ -31,7 +31,7 @@ rule background:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(PROBE_ENCODER),
-        settings=CONFIG.only(*SHOWING),
+        settings=CONFIG.only(*PREDICTION_KEYS),
     message:
         "Learn from gaps of {input.train} where nothing happens"
     script:
@@ -41,10 +41,8 @@ rule background:
 rule timeline:
     input:
         model=ONE_MODEL,
-        scan=lambda wildcards: f"results/scan/{video_on_request(wildcards).participant_id}.tsv",
-        index=lambda wildcards: (
-            f"{CLIP_INDEXES}/{video_on_request(wildcards).participant_id}.index.npz"
-        ),
+        scan=lambda wildcards: f"results/scan/{participant_of(wildcards)}.tsv",
+        index=lambda wildcards: f"{CLIP_INDEXES}/{participant_of(wildcards)}.index.npz",
         background=BACKGROUND if CONFIG.timeline.background else [],
     output:
         tsv=f"{HOME}/timeline/{{video}}.tsv",
@@ -65,8 +63,8 @@ rule timeline:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(PROBE_ENCODER),
-        participant=lambda wildcards: video_on_request(wildcards).participant_id,
-        settings=CONFIG.only("timeline", *SHOWING),
+        participant=participant_of,
+        settings=CONFIG.only("timeline", *PREDICTION_KEYS),
     message:
         "Timeline of {wildcards.video} with {input.model}"
     script:
@@ -81,7 +79,7 @@ rule detections:
         out=f"{HOME}/detections.json",
     log:
         f"{HOME}/logs/detections.log",
-    # It takes seconds, which is not worth a job in a queue.
+    # The job takes seconds, which is not worth a place in a queue.
     localrule: True
     conda:
         "../envs/epic100.yaml"

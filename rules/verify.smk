@@ -16,6 +16,7 @@ rule videos_ok:
         runtime=5,
     params:
         function="epic100.download.videos:write_videos_ok",
+        # With this parameter, the files are compared again when a row of the sheet changes.
         rows=[vars(video) for video in VIDEOS if video.participant_id in CHOSEN],
     message:
         "Check that all videos are there and whole"

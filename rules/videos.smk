@@ -4,10 +4,12 @@ from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG
 from epic100.inputs.read import InputFiles, read_inputs
 from epic100.inputs.record import changes_since, record_of
-from epic100.settings.section import known_and_meant
+from epic100.settings.section import similar_or_known
 
 SHEET = shipped(CONFIG.videos.sheet)
 ARCHIVE = find_archive(CONFIG, HERE)
+# The rows of the sheet, the participants of the run, and the file on disk of each video by its path
+# in lists. A video without a file has the path at which the file would be.
 VIDEOS, CHOSEN, FILES = ARCHIVE.videos, ARCHIVE.chosen, ARCHIVE.files
 
 # The main process reads and checks all inputs once, before any job.
@@ -36,7 +38,7 @@ def videos_of(participant, split=None):
         participants = dict.fromkeys(video.participant_id for video in VIDEOS)
         raise WorkflowError(
             f"results of {participant} were asked for, but {SHEET} has no such participant"
-            f"{known_and_meant(participant, participants)}"
+            f"{similar_or_known(participant, participants)}"
         )
     return [video for video in videos if split in (None, video.split)]
 
@@ -57,7 +59,7 @@ def video_at(wildcards):
 
 
 def video_on_request(wildcards):
-    """The video of the sheet whose timeline is made."""
+    """The video of the sheet whose timeline a job makes."""
     for video in VIDEOS:
         if video.video_id == wildcards.video:
             return video
@@ -67,15 +69,20 @@ def video_on_request(wildcards):
     )
 
 
+def participant_of(wildcards):
+    """The participant of the video whose timeline a job makes."""
+    return video_on_request(wildcards).participant_id
+
+
 def is_or_will_be_there(video):
     """Whether a video's file is on disk, or will be made by the demo or downloaded."""
     if MINIKITCHEN:
         return MINIKITCHEN.damage.get(video.video_id) != "missing"
-    return FILES[video.path()].exists() or is_to_come(video)
+    return FILES[video.path()].exists() or needs_download(video)
 
 
-def is_to_come(video):
-    """Whether the video will be downloaded: not if its path has a file, or a broken link."""
+def needs_download(video):
+    """Whether the run will download a video. It does not replace a file, nor a broken link."""
     return DOWNLOAD and video.url != "" and not os.path.lexists(FILES[video.path()])
 
 

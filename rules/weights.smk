@@ -20,7 +20,7 @@ if TO_FETCH:
             download=1,
         params:
             weights=[vars(weights) for weights, _ in TO_FETCH.values()],
-            checks=lambda wildcards: [vars(asked_of(run)) for _, run in TO_FETCH.values()],
+            checks=lambda wildcards: [vars(request_of(run)) for _, run in TO_FETCH.values()],
         message:
             "Fetch the start weights "
             + ", ".join(weights.source for weights, _ in TO_FETCH.values())

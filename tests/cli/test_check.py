@@ -54,7 +54,7 @@ def test_a_training_is_tried_with_the_typed_keys(here, screen):
     assert "ok      annotations  segments: train 6, val 5" in inputs
     assert "ok      videos       archive: all 3 videos of the sheet are there" in inputs
     assert any(line.startswith("schedule: 7 epochs") for line in first)
-    # A training that differs only in its seed is not tried again: the stored screen is its answer.
+    # A training that differs only in its seed is not tried again: the stored report is printed.
     assert main(["check", "train.epochs=7", "train.seed=3", "--configfile", "config.yaml"]) == 0
     assert screen() == first
 
@@ -74,12 +74,22 @@ def test_with_a_cluster_profile_the_gpu_is_left_to_the_job(here, screen):
 @pytest.mark.parametrize(
     "config, exit_code, text",
     [
-        ("minikitchen: {}", 0, "note    train        is tried by the run, once the annotations"),
-        ("{annotations: {download: true}, videos: {download: true}}", 0, "none of the 700 videos"),
-        ("run: a", 1, "MISSING"),
+        pytest.param(
+            "minikitchen: {}",
+            0,
+            "note    train        is tried by the run, once the annotations",
+            id="made by the demo",
+        ),
+        pytest.param(
+            "{annotations: {download: true}, videos: {download: true}}",
+            0,
+            "none of the 700 videos",
+            id="downloaded",
+        ),
+        pytest.param("run: a", 1, "MISSING", id="neither"),
     ],
 )
-def test_a_file_that_the_run_makes_or_fetches_is_not_missing(
+def test_only_a_file_that_the_run_neither_makes_nor_fetches_is_missing(
     config, exit_code, text, tmp_path, monkeypatch, screen
 ):
     monkeypatch.chdir(tmp_path)

@@ -85,6 +85,7 @@ def test_a_default_profile_of_the_folder_is_read_in_place_of_ours(tmp_path, monk
     (tmp_path / "profiles/default").mkdir(parents=True)
     (tmp_path / "profiles/default/config.yaml").write_text("cores: 1\n")
     monkeypatch.chdir(tmp_path)
+    # The first words are the Python, its options, and `--snakefile` with its value.
     assert snakemake_command([])[6:8] == ["--workflow-profile", "profiles/default"]
 
 
@@ -94,8 +95,11 @@ def test_a_word_key_value_sets_a_key_of_any_depth_over_the_config_files(tmp_path
     words = ["all", "train.ema=0.9", "--configfile", str(over), "run=long", "-n"]
     words += ["train.options={optim_wrapper.optimizer.lr: 1e-3}"]
     words += ["--config", "export.sls.pt=0", "videos.root=/a b/'c"]
-    *_, option, keys, _, _ = command = snakemake_command(words)
-    assert command[-8:-4] == ["all", "--configfile", str(over), "-n"] and option == "--config"
+    command = snakemake_command(words)
+    # The words for Snakemake come first, then the keys as one value, then the logger.
+    assert command[-8:-4] == ["all", "--configfile", str(over), "-n"]
+    option, keys, *_ = command[-4:]
+    assert option == "--config"
     config = parse_config([keys]) | {"train": {"epochs": 3, "ema": 0.5}}
     settings = read_settings(config, [over])
     assert (settings.train.epochs, settings.train.ema, settings.run) == (3, 0.9, "long")
@@ -112,9 +116,9 @@ def test_the_base_config_of_a_folder_is_the_one_that_is_read_there(tmp_path, com
     assert "nowhere.csv: no such file" in said(epic100(*command, cwd=tmp_path, well=False))
 
 
-@pytest.mark.parametrize("named", [["--logger", "other"], ["--logger=other"]])
-def test_another_screen_may_be_asked_for(named):
-    assert snakemake_command(named)[-len(named) :] == named
+@pytest.mark.parametrize("words", [["--logger", "other"], ["--logger=other"]])
+def test_another_logger_replaces_that_of_epic100(words):
+    assert snakemake_command(words)[-len(words) :] == words
 
 
 @pytest.mark.slow
@@ -137,6 +141,6 @@ def test_the_completions_for_bash_complete_a_command(tmp_path, printed):
     assert call("bash", "-c", code).stdout.split() == ["submission"]
 
 
-def test_to_know_all_options_imports_no_package_that_takes_a_second():
+def test_completions_are_printed_without_an_import_that_takes_a_second():
     done = python("-X", "importtime", "-m", "epic100", "--print-completion", "bash")
     assert not re.search(r"\| +(torch|pandas|mmengine|snakemake)$", done.stderr, re.MULTILINE)

@@ -13,7 +13,8 @@ from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import SET, read_settings, set_words
 from support.checkout import ROOT, epic100, run_snakemake, said
 
-IN_BAD_YAML = [
+# The mistakes in the file `bad.yaml` of the fixture `folder`, as they are reported.
+MISTAKES_IN_BAD_YAML = [
     "bad.yaml:2: train.epochs is 'ten'; expected integer",
     "bad.yaml:3: unknown key 'vidoes'; did you mean videos?",
 ]
@@ -93,7 +94,13 @@ def plain_snakemake(*words, **how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [partial(epic100, "run"), plain_snakemake])
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(partial(epic100, "run"), id="epic100 run"),
+        pytest.param(plain_snakemake, id="snakemake"),
+    ],
+)
 @pytest.mark.parametrize(
     "words, answer",
     [
@@ -124,8 +131,8 @@ def test_a_mistake_that_only_the_rules_can_find_is_a_line_of_the_screen(
             "run -n videos.pattern={participant}/{vid}.MP4",
             ["expected a path with {video} in it"],
         ),
-        ("run -n --configfile bad.yaml", IN_BAD_YAML),
-        ("check --configfile bad.yaml", IN_BAD_YAML),
+        ("run -n --configfile bad.yaml", MISTAKES_IN_BAD_YAML),
+        ("check --configfile bad.yaml", MISTAKES_IN_BAD_YAML),
     ],
 )
 def test_only_the_mistakes_in_the_config_are_on_the_screen(words, answers, folder):
@@ -161,8 +168,17 @@ def test_a_typed_value_has_the_type_of_its_key(word, value):
 
 
 @pytest.mark.slow
-def test_a_model_and_a_run_may_have_names_that_yaml_reads_otherwise(folder):
-    save_model(TrainedModel({}, [(0, 1, 1)], 97, 300, {}, {}), folder / "2024 #1.pth")
+def test_names_of_models_and_runs_are_not_read_as_yaml(folder):
+    # In YAML, ` #` begins a comment, and 2026-11-30 is a date.
+    model = TrainedModel(
+        state_dict={},
+        pairs=[(0, 1, 1)],
+        num_verbs=97,
+        num_nouns=300,
+        config={},
+        trained_on={},
+    )
+    save_model(model, folder / "2024 #1.pth")
     words = ["test", "2024 #1.pth", "--name", "2026-11-30", "-n", "--verbose"]
     done = said(epic100(*words, "--configfile", "config/demo.yaml", cwd=folder))
     assert f"{folder}/2024 #1.pth" in done and "results/runs/2026-11-30/metrics.json" in done

@@ -14,7 +14,7 @@ import torch
 
 from epic100.inputs.archive import archive_lines, find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
-from epic100.inputs.read import KEPT, InputFiles, read_inputs
+from epic100.inputs.read import STORED_LINES, InputFiles, read_inputs
 from epic100.minikitchen import write_video
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import layered_settings
@@ -92,7 +92,15 @@ def give_the_first_of_val(train: pd.DataFrame) -> pd.Series:
 
 def use_model(verbs: int = 97, **changes) -> None:
     """Predict with a model of this many verb classes, whose head is over pairs."""
-    save_model(TrainedModel({}, [(0, 1, 1)], verbs, 300, {}, {}), "model.pth")
+    model = TrainedModel(
+        state_dict={},
+        pairs=[(0, 1, 1)],
+        num_verbs=verbs,
+        num_nouns=300,
+        config={},
+        trained_on={},
+    )
+    save_model(model, "model.pth")
     configure(Path(), predict={"model": "model.pth"}, **changes)
 
 
@@ -235,23 +243,23 @@ def test_no_run_begins_with_an_error_in_an_input(here, program):
 
 @pytest.mark.slow
 def test_a_run_that_cannot_store_what_it_read_ends_with_one_line(here):
-    Path(KEPT).mkdir(parents=True)
+    Path(STORED_LINES).mkdir(parents=True)
     done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
     (line,) = said(done).splitlines()
-    assert f"{KEPT}: not written: " in line
+    assert f"{STORED_LINES}: not written: " in line
 
 
 def test_lines_about_contents_are_stored_until_a_file_changes():
     first = read()
     added = Line(NOTE, "annotations", "added to the stored lines")
-    stored = json.loads(Path(KEPT).read_text())
+    stored = json.loads(Path(STORED_LINES).read_text())
     stored["lines"].append([added.state, added.topic, added.words])
-    Path(KEPT).write_text(json.dumps(stored))
+    Path(STORED_LINES).write_text(json.dumps(stored))
     assert added in read()
     pd.read_csv(TRAIN, dtype=str).iloc[:-1].to_csv(TRAIN, index=False)
     changed = read()
     assert added not in changed and changed != first
-    Path(KEPT).write_text("{")
+    Path(STORED_LINES).write_text("{")
     assert read() == changed, "a broken file of stored lines is ignored"
 
 

@@ -9,7 +9,7 @@ from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.migrate import adopt as adopting
-from epic100.migrate.adopt import actions, adopt, adopt_encoder
+from epic100.migrate.adopt import adopt, adopt_encoder, sort_as_actions
 from epic100.model.encoders import QuickGELU
 from epic100.model.foreign import open_foreign
 from epic100.model.forward import scores_of_views
@@ -53,7 +53,7 @@ def test_an_adopted_model_gives_the_scores_of_its_authors_code(name, tmp_path):
     log_probs = [output.log_softmax(dim=-1) for output in outputs]
     if "pair" in trained.outputs:
         pairs = [pair[:2] for pair in trained.pairs]
-        log_probs[0] = log_probs[0][:, [pairs.index(pair) for pair in actions(pairs)]]
+        log_probs[0] = log_probs[0][:, [pairs.index(pair) for pair in sort_as_actions(pairs)]]
     found, expected = torch.cat(log_probs, dim=1)[:, ::EVERY], recorded(name)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     # The scores of the two clips differ by far more than `atol`.
@@ -83,18 +83,21 @@ def test_the_model_file_and_the_screen_say_where_the_model_is_from(tmp_path):
 
 
 def test_actions_are_sorted_as_texts():
-    assert actions([(0, 2), (10, 0), (2, 0), (0, 10)]) == [(0, 10), (0, 2), (10, 0), (2, 0)]
+    assert sort_as_actions([(0, 2), (10, 0), (2, 0), (0, 10)]) == [(0, 10), (0, 2), (10, 0), (2, 0)]
 
 
 def without(part):
+    """A change of tensors: those with this text in their names are removed."""
     return lambda tensors: {name: v for name, v in tensors.items() if part not in name}
 
 
 def renamed(old, new):
+    """A change of tensors: a text in their names is replaced."""
     return lambda tensors: {name.replace(old, new): v for name, v in tensors.items()}
 
 
 def having(name, shape):
+    """A change of tensors: one of this name and shape is added, or takes the place of another."""
     return lambda tensors: tensors | weights({name: shape})
 
 
@@ -140,8 +143,16 @@ def test_a_file_that_is_no_checkpoint_is_refused_with_the_address(file, tmp_path
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda lines: lines[:-1], r"val\.csv: 3,805 pairs of verb and noun, but avion_b has"),
-        (lambda lines: [lines[0], "97,0,a,b"], r"line 2: verb_class is '97'; expected an official"),
+        pytest.param(
+            lambda lines: lines[:-1],
+            r"val\.csv: 3,805 pairs of verb and noun, but avion_b has",
+            id="a pair is missing",
+        ),
+        pytest.param(
+            lambda lines: [lines[0], "97,0,a,b"],
+            r"line 2: verb_class is '97'; expected an official",
+            id="verb beyond the 97 classes",
+        ),
     ],
 )
 def test_csvs_of_another_version_are_refused(change, words, tmp_path):
@@ -219,7 +230,8 @@ def test_an_encoder_is_the_backbone_of_the_adopted_model(name, change, tmp_path)
 
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_avion_computes_quick_gelu_if_its_recipe_says_so(quick_gelu):
-    spec = adopting.network(small("avion_b"))["backbone"] | {"quick_gelu": quick_gelu}
+    spec = adopting.network_config(small("avion_b"))["backbone"] | {"quick_gelu": quick_gelu}
+    # The activation follows the first linear layer.
     activations = [block.mlp.layers[0][1] for block in MODELS.build(spec).blocks]
     assert {isinstance(layer, QuickGELU) for layer in activations} == {quick_gelu}
 
@@ -231,7 +243,7 @@ def test_avion_computes_quick_gelu_if_its_recipe_says_so(quick_gelu):
 def test_embeddings_of_the_time_are_interpolated(name, embedding, tmp_path):
     tensors, text = adopted_encoder(name, tmp_path, frames=7)
     published_values = checkpoint(name, tmp_path / "theirs.pt")[embedding].reshape(4, -1)
-    # The middle of each of the 7 frames, counted in published frames, of which there are 4.
+    # These are the middles of the 7 frames, counted in published frames, of which there are 4.
     middles = ((np.arange(7) + 0.5) * 4 / 7 - 0.5).clip(0, 3)
     expected = [np.interp(middles, range(4), values) for values in published_values.T]
     torch.testing.assert_close(

@@ -15,7 +15,7 @@ import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.migrate.checkpoint import migrate_model, order_of_list, read_checkpoint
+from epic100.migrate.checkpoint import migrate_model, pairs_in_output_order, read_checkpoint
 from epic100.model.mmaction_import import build
 from epic100.model.model_file import load_model
 from epic100.scoring.predictions import read_predictions
@@ -56,7 +56,7 @@ def old(lab, tmp_path_factory):
     lines = Path(lab.results, "clean/train.txt").read_text().splitlines(keepends=True)[::-1]
     train_list = folder / "train.txt"
     train_list.write_text("".join(" ".join(line.split()[:5]) + "\n" for line in lines))
-    pairs, counts = order_of_list(train_list, "first-seen")
+    pairs, counts = pairs_in_output_order(train_list, "first-seen")
     assert pairs != sorted(pairs)
     table = [(i, verb, noun, counts[verb, noun]) for i, (verb, noun) in enumerate(pairs)]
     columns = ["pair_id", "verb", "noun", "count"]

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.migrate.checkpoint import order_of_list, read_pair_order
+from epic100.migrate.checkpoint import pairs_in_output_order, read_pair_order
 
 PAIRS = [(9, 7), (0, 5), (2, 2), (0, 1)]
 
@@ -54,10 +54,10 @@ def test_a_train_list_gives_the_order_and_the_counts_of_its_pairs(order, pairs, 
     path.write_text(
         "".join(f"P01/P01_01.MP4 {n} {n + 9} {label}\n" for n, label in enumerate(labels))
     )
-    assert order_of_list(path, order) == (pairs, Counter({(9, 7): 2, (0, 5): 1, (2, 2): 1}))
+    assert pairs_in_output_order(path, order) == (pairs, Counter({(9, 7): 2, (0, 5): 1, (2, 2): 1}))
 
 
 def test_a_train_list_without_labels_is_refused(tmp_path):
     (tmp_path / "train.txt").write_text("P01/P01_01.MP4 0 9 -1 -1\n")
     with pytest.raises(EpicError, match="no line with a verb and a noun"):
-        order_of_list(tmp_path / "train.txt", "sorted")
+        pairs_in_output_order(tmp_path / "train.txt", "sorted")

@@ -24,7 +24,7 @@ MADE = predictions(FEW[:3], model="abc", trained_on={"split": "train", "load_fro
 
 @pytest.fixture
 def path(tmp_path):
-    """The file of these predictions."""
+    """The file of the predictions `MADE`."""
     write_predictions(MADE, tmp_path / "val.pt")
     return tmp_path / "val.pt"
 
@@ -42,18 +42,66 @@ def test_predictions_are_read_as_they_were_written(path, tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda c: c.pop("pair_head"), "not a predictions file of this version .*-R predict`"),
-        (lambda c: c.update(format="epic100 predictions 1"), "not a .* this version .* again"),
-        (lambda c: c.update(split="test"), "predictions of split 'test', expected 'val'"),
-        (lambda c: c["narration_ids"].pop(), "2 narration_ids, but 3 elsewhere"),
-        (lambda c: c["narration_ids"].insert(0, [["a"] * 9] * 9), "its narration_ids.0 is "),
-        (lambda c: c["narration_ids"].__setitem__(0, FEW[1]), "it has a segment twice"),
-        (lambda c: c["pairs"].__setitem__(1, (0, 300, 3)), "its pair 1 is verb 0, noun 300; exp"),
-        (lambda c: c["pairs"].__setitem__(1, (0, 1, 3)), "it has a pair twice"),
-        (lambda c: c.update(num_verbs=2**40), "its num_verbs is 1099511627776: "),
-        (lambda c: c.update(log_probs=c["log_probs"].int()), "its log_probs: .* is int32"),
-        (lambda c: c["log_probs"][1].fill_(torch.nan), "its log_probs: .* the first is number 1"),
-        (lambda c: c.update(verb_log_probs=torch.zeros(3, 97)), "it has scores of one head alone"),
+        pytest.param(
+            lambda content: content.pop("pair_head"),
+            "not a predictions file of this version .*-R predict`",
+            id="a key is missing",
+        ),
+        pytest.param(
+            lambda content: content.update(format="epic100 predictions 1"),
+            "not a .* this version .* again",
+            id="format of an earlier version",
+        ),
+        pytest.param(
+            lambda content: content.update(split="test"),
+            "predictions of split 'test', expected 'val'",
+            id="other split",
+        ),
+        pytest.param(
+            lambda content: content["narration_ids"].pop(),
+            "2 narration_ids, but 3 elsewhere",
+            id="an id is missing",
+        ),
+        pytest.param(
+            lambda content: content["narration_ids"].insert(0, [["a"] * 9] * 9),
+            "its narration_ids.0 is ",
+            id="an id is a list",
+        ),
+        pytest.param(
+            lambda content: content["narration_ids"].__setitem__(0, FEW[1]),
+            "it has a segment twice",
+            id="an id is there twice",
+        ),
+        pytest.param(
+            lambda content: content["pairs"].__setitem__(1, (0, 300, 3)),
+            "its pair 1 is verb 0, noun 300; exp",
+            id="a noun beyond its classes",
+        ),
+        pytest.param(
+            lambda content: content["pairs"].__setitem__(1, (0, 1, 3)),
+            "it has a pair twice",
+            id="a pair is there twice",
+        ),
+        pytest.param(
+            lambda content: content.update(num_verbs=2**40),
+            "its num_verbs is 1099511627776: ",
+            id="too many verbs",
+        ),
+        pytest.param(
+            lambda content: content.update(log_probs=content["log_probs"].int()),
+            "its log_probs: .* is int32",
+            id="scores are integers",
+        ),
+        pytest.param(
+            lambda content: content["log_probs"][1].fill_(torch.nan),
+            "its log_probs: .* the first is number 1",
+            id="a score is NaN",
+        ),
+        pytest.param(
+            lambda content: content.update(verb_log_probs=torch.zeros(3, 97)),
+            "it has scores of one head alone",
+            id="scores of verbs without nouns",
+        ),
     ],
 )
 def test_a_file_with_other_content_is_refused(path, change, words):
@@ -68,9 +116,18 @@ TRAINED_ON = {"split": "train", "segments": 9, "load_from": None}
 
 
 def member(model, ids, pairs, probabilities):
-    """Make the predictions of a member of an ensemble; it has 3 verbs and 4 nouns."""
+    """Make the predictions of a member of an ensemble, a model of 3 verbs and 4 nouns.
+
+    Args:
+        model: The digest of the model.
+        ids: The narration ids.
+        pairs: (verb, noun, count in training) of each column.
+        probabilities: A row for each id, a column for each pair.
+    """
     log_probs = torch.tensor(probabilities).log()
-    return Predictions("val", ids, log_probs, pairs, 3, 4, TRAINED_ON, model)
+    return Predictions(
+        "val", ids, log_probs, pairs, num_verbs=3, num_nouns=4, trained_on=TRAINED_ON, model=model
+    )
 
 
 ONE = member("1", ["a", "b"], [(0, 1, 5), (1, 2, 3)], [[0.75, 0.25], [0.5, 0.5]])
@@ -101,7 +158,12 @@ def test_sums_over_pairs_stand_for_the_heads_that_a_member_has_not():
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_verbs": 5}, {"split": "test"}, {"narration_ids": ["b", "c"]}]
+    "change",
+    [
+        pytest.param({"num_verbs": 5}, id="classes"),
+        pytest.param({"split": "test"}, id="split"),
+        pytest.param({"narration_ids": ["b", "c"]}, id="segments"),
+    ],
 )
 def test_members_with_other_classes_or_segments_are_refused(change):
     with pytest.raises(EpicError, match="differ in split, classes or segments"):

@@ -18,7 +18,7 @@ from epic100.settings import (
     runs_to_compare,
     set_words,
 )
-from epic100.settings.config import COMPARED
+from epic100.settings.config import FILES_OF_FINISHED_RUN
 from epic100.settings.section import key
 from tools import settings_pages
 
@@ -107,25 +107,33 @@ def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, wo
         ({"vidoes": {}}, "unknown key 'vidoes'; did you mean videos?"),
         (with_key("clean.polcy", "video"), "unknown key 'clean.polcy'; did you mean clean.policy?"),
         (with_key("export.sls.x", 1), "unknown key 'export.sls.x' (known here: pt, tl, td)"),
+        ({"train.epochs": 3}, "key 'train.epochs': a file has no dots; expected train: {epochs:"),
+        (
+            {"train": {"checkpoint.seconds": 3}},
+            "'train.checkpoint.seconds': a file has no dots; expected train: {checkpoint: {seconds",
+        ),
+        (with_key("train.lr", 0.1), "'train.lr'; a key of the MMEngine config goes into `options`"),
+        ({"colour": 1}, "unknown key 'colour' (known here: annotations, classes,"),
+        (with_key("sweep.train.workers", [1]), "sweep.train: unknown key 'workers'"),
+        (with_key("sweep.predict", {}), "unknown key 'sweep.predict'"),
+    ],
+)
+def test_an_unknown_key_is_one_line(config, words):
+    (line,) = errors_of(config)
+    assert line.startswith("config: ") and words in line
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
         (with_key("clean.policy", "frame"), "clean.policy is 'frame'; expected 'segment' or 'vid"),
         (with_key("videos.root", None), "videos.root is None; expected string (files are at"),
         (
             with_key("videos.root", "$NO_SUCH/x"),
             "expected a path, but the environment has no variable NO_SUCH",
         ),
-        ({"train.epochs": 3}, "key 'train.epochs': a file has no dots; expected train: {epochs:"),
-        (
-            {"train": {"checkpoint.seconds": 3}},
-            "'train.checkpoint.seconds': a file has no dots; expected train: {checkpoint: {seconds",
-        ),
         (with_key("videos.pattern", "{id}.mkv"), "'{id}.mkv'; expected"),
         (with_key("videos.pattern", "{video}{x}"), "besides it at most {participant} in braces"),
-        (with_key("train.lr", 0.1), "'train.lr'; a key of the MMEngine config goes into `options`"),
-        ({"colour": 1}, "unknown key 'colour' (known here: annotations, classes,"),
-        (
-            {"videos": {"pattern": "{video}.mkv", "download": True}},
-            "`videos: pattern:` is set, but `download: true`",
-        ),
         (with_key("train.epochs", "ten"), "train.epochs is 'ten'; expected integer (number of"),
         (with_key("train.epochs", 0), "train.epochs is 0; expected greater than or equal to 1"),
         (with_key("train.epochs", 8.0), "train.epochs is 8.0; expected integer"),
@@ -154,9 +162,20 @@ def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, wo
         (with_key("sweep.train.seed", []), "sweep.train: seed is []"),
         (with_key("sweep.train.seed", [1, 1]), "sweep.train: expected each value once"),
         (with_key("sweep.train.seed", [-1]), "seed is -1; expected greater than or equal to 0"),
-        (with_key("sweep.train.workers", [1]), "sweep.train: unknown key 'workers'"),
-        (with_key("sweep.predict", {}), "unknown key 'sweep.predict'"),
-        # The configs below have keys that are valid alone, but not together.
+    ],
+)
+def test_a_value_that_the_key_does_not_take_is_one_line(config, words):
+    (line,) = errors_of(config)
+    assert line.startswith("config: ") and words in line
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (
+            {"videos": {"pattern": "{video}.mkv", "download": True}},
+            "`videos: pattern:` is set, but `download: true`",
+        ),
         ({"minikitchen": {}, "videos": {"download": True}}, "`minikitchen` makes its own files"),
         ({"annotations": {"download": True, "format": "lab_list"}}, "goes with `format: official`"),
         (
@@ -180,7 +199,7 @@ def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, wo
         ({"sweep": {"train": {"options": {"a.x": ["b c", "b/c"]}}}}, "two runs with the name xb-c"),
     ],
 )
-def test_a_mistake_in_the_config_is_one_line(config, words):
+def test_keys_that_contradict_each_other_are_one_line(config, words):
     (line,) = errors_of(config)
     assert line.startswith("config: ") and words in line
 
@@ -231,7 +250,7 @@ def test_a_job_reads_its_stored_settings_with_the_other_defaults():
 
 
 @pytest.mark.parametrize(
-    "name", ["timeline", "classes.verbs", "videos.root", "train.config", "reading"]
+    "name", ["timeline", "classes.verbs", "videos.root", "train.config", "annotation_arguments"]
 )
 def test_a_job_cannot_read_a_key_that_its_rule_does_not_name(name):
     part = Settings.part(read_settings({}).only("train", "videos.subset"))
@@ -298,7 +317,7 @@ def test_the_default_run_is_compared_unless_others_alone_were_made(
     finished, of_config, to_make, to_show, tmp_path
 ):
     for run in finished:
-        for name in COMPARED:
+        for name in FILES_OF_FINISHED_RUN:
             file = tmp_path / home_of(run) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()

@@ -100,51 +100,85 @@ def verb_of(content):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        (
-            lambda c: c.update(version="0.1"),
+        pytest.param(
+            lambda content: content.update(version="0.1"),
             "{path}: test.json, \"version\": Input should be '0.2'",
+            id="other version",
         ),
-        (lambda c: c.pop("challenge"), '{path}: test.json, "challenge": Field required'),
-        (lambda c: c.pop("sls_td"), '{path}: test.json, "sls_td": Field required'),
-        (
-            lambda c: c.update(sls_pt=True),
+        pytest.param(
+            lambda content: content.pop("challenge"),
+            '{path}: test.json, "challenge": Field required',
+            id="no challenge",
+        ),
+        pytest.param(
+            lambda content: content.pop("sls_td"),
+            '{path}: test.json, "sls_td": Field required',
+            id="a level is missing",
+        ),
+        pytest.param(
+            lambda content: content.update(sls_pt=True),
             '{path}: test.json, "sls_pt": Input should be a valid int',
+            id="a level is a truth value",
         ),
-        (
-            lambda c: c.update(sls_pt=6),
+        pytest.param(
+            lambda content: content.update(sls_pt=6),
             '{path}: test.json, "sls_pt": Input should be less than or eq',
+            id="a level above 5",
         ),
-        (lambda c: c.update(t=1), '{path}: test.json, "t": Extra inputs are not permitted'),
-        (lambda c: c.pop("results"), '{path}: test.json, "results": Field required'),
-        (lambda c: c["results"].pop(IDS[0]), f"missing: 1 segment ({IDS[0]})"),
-        (
-            lambda c: c["results"].update(x={}),
+        pytest.param(
+            lambda content: content.update(t=1),
+            '{path}: test.json, "t": Extra inputs are not permitted',
+            id="unknown key",
+        ),
+        pytest.param(
+            lambda content: content.pop("results"),
+            '{path}: test.json, "results": Field required',
+            id="no results",
+        ),
+        pytest.param(
+            lambda content: content["results"].pop(IDS[0]),
+            f"missing: 1 segment ({IDS[0]})",
+            id="a segment is missing",
+        ),
+        pytest.param(
+            lambda content: content["results"].update(x={}),
             '{path}: test.json, "results.verb": Field required in 1',
+            id="a segment without scores",
         ),
-        (
-            lambda c: c["results"][IDS[2]].update(verb=[1, 2]),
+        pytest.param(
+            lambda content: content["results"][IDS[2]].update(verb=[1, 2]),
             '{path}: test.json, "results.verb": Input should be an object in 1 segment (',
+            id="scores in a list",
         ),
-        (
-            lambda c: verb_of(c).pop("2"),
+        pytest.param(
+            lambda content: verb_of(content).pop("2"),
             '{path}: test.json, "results.verb": no class 2 among its 4 classes in 1 segment (',
+            id="a class is missing",
         ),
-        (lambda c: verb_of(c).pop("4"), "verb_output has shape [4], expected [5] in 1 segm"),
-        (
-            lambda c: verb_of(c).update({"0": "1"}),
+        pytest.param(
+            lambda content: verb_of(content).pop("4"),
+            "verb_output has shape [4], expected [5] in 1 segm",
+            id="the last class is missing",
+        ),
+        pytest.param(
+            lambda content: verb_of(content).update({"0": "1"}),
             "{path}: test.json, \"results.verb\": '1' instead of a number in 1 segment (",
+            id="a score is a text",
         ),
-        (
-            lambda c: verb_of(c).update({"0": False}),
+        pytest.param(
+            lambda content: verb_of(content).update({"0": False}),
             '{path}: test.json, "results.verb": False instead of a number in 1 segment (',
+            id="a score is a truth value",
         ),
-        (
-            lambda c: verb_of(c).update({"0": 1e39}),
+        pytest.param(
+            lambda content: verb_of(content).update({"0": 1e39}),
             "verb_output holds NaN or infinity in 1 segment",
+            id="a score beyond float32",
         ),
-        (
-            lambda c: verb_of(c).update({"0": math.nan}),
+        pytest.param(
+            lambda content: verb_of(content).update({"0": math.nan}),
             f"verb_output holds NaN or infinity in 1 segment ({IDS[2]})",
+            id="a score is NaN",
         ),
     ],
 )

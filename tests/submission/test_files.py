@@ -147,42 +147,54 @@ TIED = [entry | {"noun_output": torch.zeros(M)} for entry in make_entries()]
 @pytest.mark.parametrize(
     "name, write, code, expected",
     [
-        (
+        pytest.param(
             "s.pt",
             lambda path: write_tensors(make_entries()[1:], path),
             1,
             f"missing: 1 segment ({IDS[0]})\n",
+            id="a segment is missing in a pt file",
         ),
-        (
+        pytest.param(
             "s.zip",
             lambda path: write_zip(make_entries()[1:], path, SLS),
             1,
             f"missing: 1 segment ({IDS[0]})\n",
+            id="a segment is missing in a zip",
         ),
-        (
+        pytest.param(
             "s.txt",
             Path.touch,
             1,
             "{path}: unknown kind of file '.txt', expected .pt, .pkl or .zip\n",
+            id="unknown suffix",
         ),
-        ("none.zip", lambda path: None, 1, "{path}: no such file\n"),
-        (
+        pytest.param(
+            "none.zip",
+            lambda path: None,
+            1,
+            "{path}: no such file\n",
+            id="no file",
+        ),
+        pytest.param(
             "empty.pkl",
             Path.touch,
             1,
             "{path}: not scores of segments, or damaged (EOFError); copy or write",
+            id="empty file",
         ),
-        (
+        pytest.param(
             "s.pkl",
             lambda path: path.write_bytes(pickle.dumps(WIDE)),
             1,
             "noun_output is float64, expected float32 in 20 segments",
+            id="float64",
         ),
-        (
+        pytest.param(
             "s.pt",
             lambda path: write_tensors(TIED, path),
             0,
             "hint: noun_output has several classes tied for the highest score in 20",
+            id="ties",
         ),
     ],
 )

@@ -32,8 +32,9 @@ def folder(tmp_path, monkeypatch):
     pd.DataFrame({"verb_class": [96], "noun_class": [0]}).to_csv(
         "csv/EPIC_100_train.csv", index=False
     )
-    for (name, column), some in zip(LISTS.values(), (TAIL_VERBS, TAIL_NOUNS, UNSEEN), strict=True):
-        pd.DataFrame({column: list(some)}).to_csv(f"csv/{name}", index=False)
+    members_of_lists = (TAIL_VERBS, TAIL_NOUNS, UNSEEN)
+    for (name, column), members in zip(LISTS.values(), members_of_lists, strict=True):
+        pd.DataFrame({column: list(members)}).to_csv(f"csv/{name}", index=False)
     return tmp_path
 
 
@@ -72,12 +73,15 @@ def test_the_figures_of_any_file_are_those_of_the_official_evaluator(folder, cap
 
 
 @pytest.fixture
-def avion(folder):
-    """What AVION dumps: scores of all pairs of train and val, sorted as texts."""
+def avion_dump(folder):
+    """What AVION dumps, in the file `avion.pkl`: scores of all pairs of train and val.
+
+    The pairs are sorted as texts.
+    """
     pairs = sorted({f"{v}:{n}" for v, n in zip([*VERBS, 96], [*NOUNS, 0], strict=True)})
     targets = [pairs.index(f"{v}:{n}") for v, n in zip(VERBS, NOUNS, strict=True)]
     logits = np.random.RandomState(0).randn(400, len(pairs)).astype(np.float32)
-    # Every second segment is surely right.
+    # In every second segment, the true pair gets by far the highest score.
     logits[np.arange(0, 400, 2), targets[::2]] += 20
     probs = torch.from_numpy(logits).softmax(1).numpy()
     dump = {"logits": logits, "probs": probs, "targets": np.array(targets)}
@@ -85,22 +89,23 @@ def avion(folder):
     return dump
 
 
-def test_a_dump_of_avion_has_the_accuracy_of_its_own_scores(avion, capsys):
+def test_a_dump_of_avion_has_the_accuracy_of_its_own_scores(avion_dump, capsys):
     assert score("avion.pkl", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    hits = avion["probs"].argmax(axis=1) == avion["targets"]
+    hits = avion_dump["probs"].argmax(axis=1) == avion_dump["targets"]
     assert found["action_head_accuracy_at_1"] == 100 * hits.mean() >= 50
     assert found["overall_action_accuracy_at_1"] >= 50
 
 
-def test_a_dump_of_avion_needs_the_targets_of_val(folder, avion, capsys):
-    avion["targets"][:] = 0
-    (folder / "avion.pkl").write_bytes(pickle.dumps(avion))
+def test_a_dump_of_avion_needs_the_targets_of_val(folder, avion_dump, capsys):
+    avion_dump["targets"][:] = 0
+    (folder / "avion.pkl").write_bytes(pickle.dumps(avion_dump))
     assert score("avion.pkl") == 1
     assert "its targets are not the classes of val" in capsys.readouterr().err
 
 
-def test_a_dump_of_avion_needs_the_train_csv(folder, avion, capsys):
+@pytest.mark.usefixtures("avion_dump")
+def test_a_dump_of_avion_needs_the_train_csv(folder, capsys):
     (folder / "csv/EPIC_100_train.csv").unlink()
     assert score("avion.pkl") == 1
     assert "csv/EPIC_100_train.csv" in capsys.readouterr().err

@@ -10,9 +10,9 @@ from mmaction.models.heads import I3DHead
 from mmaction.registry import MODELS
 
 from epic100.download.weights import StartWeights
-from epic100.inputs.before_start import LOG, Asked, outlooks, run_start_check
+from epic100.inputs.before_start import LOG, StartCheckRequest, outlooks, run_start_check
 from epic100.inputs.start_check import start_check
-from epic100.settings import TRYING, Annotations, read_settings
+from epic100.settings import START_CHECK_KEYS, Annotations, read_settings
 from epic100.training import loop
 from support.checkout import ROOT
 from support.lab import write_sheet
@@ -50,8 +50,13 @@ def request_of(lab, tmp_path, monkeypatch):
             "predict": predict or {},
             "modules": modules or {},
         }
-        config, screen = read_settings(given).only(*TRYING), str(tmp_path / "start_check.txt")
-        first = Asked(config, str(recipe), weights=None, screen=screen, folder=str(ROOT))
+        first = StartCheckRequest(
+            config=read_settings(given).only(*START_CHECK_KEYS),
+            recipe=str(recipe),
+            weights=None,
+            report_path=str(tmp_path / "start_check.txt"),
+            folder=str(ROOT),
+        )
         return replace(first, **changes)
 
     return request
@@ -60,7 +65,7 @@ def request_of(lab, tmp_path, monkeypatch):
 def test_a_training_that_works_is_tried_and_described(request_of, tmp_path):
     first = request_of()
     text = run_start_check(first)
-    assert Path(first.screen).read_text().startswith(f"{text}\nchecked: ")
+    assert Path(first.report_path).read_text().startswith(f"{text}\nchecked: ")
     assert text.startswith("Start check: nothing is wrong\n") and "error:" not in text
     for words in (
         "data: 17 segments of 3 videos, 8 pairs",
@@ -85,11 +90,11 @@ def test_a_check_is_repeated_after_a_change_of_a_file_that_it_read(request_of, t
     (tmp_path / "base.py").write_text("")
     (tmp_path / "mine.py").write_text("_base_ = ['base.py']")
     first = request_of(recipe=tmp_path / "mine.py", annotations={})
-    Path(first.screen).write_text(f"screen\nchecked: {first.digest()}\n")
-    assert first.answer() == "screen"
+    Path(first.report_path).write_text(f"screen\nchecked: {first.digest()}\n")
+    assert first.earlier_report() == "screen"
     (tmp_path / changed).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / changed).write_text("_base_ = ['base.py']  # changed")
-    assert not first.answer() and outlooks([first])[0] == "trains; how long: epic100 check"
+    assert not first.earlier_report() and outlooks([first])[0] == "trains; how long: epic100 check"
 
 
 def test_a_check_is_repeated_for_another_rate_but_not_for_another_seed(request_of):
@@ -303,7 +308,7 @@ def test_a_check_that_does_not_finish_is_said_and_not_kept(request_of, monkeypat
     monkeypatch.setenv("PYTHONHASHSEED", "none")
     first = request_of()
     assert run_start_check(first) == f"Start check: it did not finish; {LOG} has the details"
-    assert not Path(first.screen).exists()
+    assert not Path(first.report_path).exists()
 
 
 @pytest.mark.thorough

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from epic100.settings import TrainSettings
-from epic100.settings.section import about
+from epic100.settings.section import extras_of
 from epic100.training.run import differences, open_run_dir, read_stamp, run_stamp
 from support.small_runs import built, copy_results
 
@@ -67,7 +67,9 @@ def test_each_setting_is_in_one_of_the_two_tables():
 
 
 def test_a_sweep_may_vary_what_makes_another_run_but_for_weights_and_lists():
-    swept = {name for name, field in TrainSettings.model_fields.items() if about(field)["sweep"]}
+    swept = {
+        name for name, field in TrainSettings.model_fields.items() if extras_of(field)["sweep"]
+    }
     assert swept == set(ANOTHER_RUN) - {"split", "load_from"}
 
 

@@ -70,7 +70,7 @@ def test_without_a_scheduler_there_are_no_jobs_no_grant_and_no_nodes():
 
 
 def test_a_job_s_scheduler_is_recognized_by_its_variables():
-    assert set(scheduler.known()) == {"none", "slurm"}
+    assert set(scheduler.known_schedulers()) == {"none", "slurm"}
     slurm = scheduler.here({"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "wice"})
     # A job is `id@cluster`, and these variables do not name the cluster.
     assert slurm.granted({"SLURM_JOB_ID": "7"}).job == "7@" and slurm.name == "slurm"

@@ -13,7 +13,7 @@ with rule_log(snakemake.log[0]):
         snakemake.input.annotations,
         videos,
         split=snakemake.wildcards.split,
-        **settings.reading,
+        **settings.annotation_arguments,
     )
     segments = index_segments(annotations, videos)
     write_segments(segments, snakemake.output.segments)

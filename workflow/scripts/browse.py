@@ -31,6 +31,6 @@ with rule_log(snakemake.log[0]):
         name_csvs=given.csvs,
         lists={key: given[key] for key in params.lists},
         data=data_name(val, given.pins, settings.annotations.name),
-        **settings.reading,
+        **settings.annotation_arguments,
     )
     write_folder(page, data, os.path.dirname(given.clips), settings.browse.max_mb)

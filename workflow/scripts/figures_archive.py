@@ -17,7 +17,7 @@ with rule_log(snakemake.log[0]):
     settings = Settings.part(params.settings)
     csvs = {split: given[split] for split in params.splits}
     videos = {video.video_id: video for video in read_sheet(given.sheet)}
-    annotated = annotated_segments(csvs, videos, **settings.reading)
+    annotated = annotated_segments(csvs, videos, **settings.annotation_arguments)
     names = read_class_names(
         csvs.values() if settings.annotations.format == "official" else (),
         {key: given[key] for key in params.class_lists},

@@ -5,7 +5,7 @@ from pathlib import Path
 from epic100.base.errors import EpicError
 from epic100.base.log import log, rule_log
 from epic100.download.weights import StartWeights, fetch_weights
-from epic100.inputs.before_start import Asked, missing_packages, run_start_check
+from epic100.inputs.before_start import StartCheckRequest, missing_packages, run_start_check
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
@@ -16,7 +16,7 @@ with rule_log(snakemake.log[0]):
         if missing_packages():
             continue
         try:
-            log.info(run_start_check(Asked(**question)))
+            log.info(run_start_check(StartCheckRequest(**question)))
         except EpicError:
             # A file that stays would not be tried again; the next run fetches it and tries it.
             Path(weights.path).unlink()

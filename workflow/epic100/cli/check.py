@@ -5,9 +5,14 @@ import contextlib
 from pathlib import Path
 
 from epic100.base.errors import EpicError
-from epic100.cli.typed import look_up
+from epic100.cli.typed import separate_keys, shipped
 from epic100.inputs.archive import find_archive
-from epic100.inputs.before_start import Asked, different, missing_packages, run_start_check
+from epic100.inputs.before_start import (
+    StartCheckRequest,
+    distinct_requests,
+    missing_packages,
+    run_start_check,
+)
 from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
 from epic100.inputs.read import InputFiles, read_inputs
 from epic100.settings import Settings, layered_settings, read_layer, set_words
@@ -20,14 +25,14 @@ def run(options: argparse.Namespace) -> int:
         1 if something stops a run, else 0.
     """
     profile = ["--profile", options.profile] if options.profile else []
-    # The option -n lets `look_up` refuse a folder that does not exist, as before a dry run.
+    # The option -n lets `separate_keys` refuse a folder that does not exist, as before a dry run.
     typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
-    words, keys = look_up([*typed, "--configfile", *map(str, options.configfile)])
-    # The config files come last. A shipped one now has its path in the package.
+    words, keys = separate_keys([*typed, "--configfile", *map(str, options.configfile)])
+    # The config files are the words that are left behind --configfile. argparse has taken a
+    # KEY=VALUE behind it for a file, which is now among the keys.
     overlays = words[words.index("--configfile") + 1 :]
     config = layered_settings(overlays, options.directory, set_words(keys))
-    # `words` begin with --profile and the path of the profile, if one is named.
-    remote = bool(profile) and _is_remote(words[1])
+    remote = bool(profile) and _is_remote(shipped(options.profile))
     with contextlib.chdir(options.directory):
         files = InputFiles.of(config)
         lines = read_inputs(config, files, find_archive(config))
@@ -46,7 +51,7 @@ def _is_remote(profile: str) -> bool:
 
 
 def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
-    """Try each training that differs from the others, and print the screens.
+    """Try each training that differs from the others, and print the reports.
 
     Returns:
         1 if a training would fail, else 0.
@@ -57,12 +62,12 @@ def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
     if missing_packages():
         print(f"{NOTE:8}{'train':13}is tried by the training job, whose packages are not here")
         return 0
-    asked_runs = [Asked.of(config, run, remote=remote) for run in config.runs or [None]]
-    for asked in different(asked_runs):
+    requests = [StartCheckRequest.of(config, run, remote=remote) for run in config.runs or [None]]
+    for request in distinct_requests(requests):
         try:
-            if asked.fault:
-                raise EpicError(asked.fault)
-            print(asked.answer() or run_start_check(asked))
+            if request.fault:
+                raise EpicError(request.fault)
+            print(request.earlier_report() or run_start_check(request))
         except EpicError as error:
             print(error)
             return 1

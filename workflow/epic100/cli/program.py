@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_private()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser, commands = build_parser(arguments)
+    # The parser of a command sets `run`, and `passes_on` if it has one (`COMMANDS`).
     options = argparse.Namespace(passes_on=False)
     try:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:

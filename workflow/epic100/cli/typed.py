@@ -17,8 +17,8 @@ from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, read_layer
 from epic100.settings.section import names_of
 
-# The values of these options of Snakemake look like KEY=VALUE, but are no keys of the config.
-OF_JOBS = {
+# The values of these options of Snakemake look like KEY=VALUE, but set no key of the config.
+OPTIONS_WITH_ASSIGNMENTS = {
     "--set-threads",
     "--set-resources",
     "--set-resource-scopes",
@@ -28,9 +28,9 @@ OF_JOBS = {
     "--default-res",
     "--consider-ancient",
 }
-# These options of Snakemake are typed often. To look up another long option in Snakemake's parser
-# takes a second.
-OFTEN = {
+# These options of Snakemake are typed often, so they are known here: the import of Snakemake's
+# parser, which knows all options, takes a second.
+COMMON_OPTIONS = {
     "-n",
     "-c",
     "-j",
@@ -53,7 +53,7 @@ OFTEN = {
     "--workflow-profile",
     "--snakefile",
     "--unlock",
-    *OF_JOBS,
+    *OPTIONS_WITH_ASSIGNMENTS,
 }
 # The options of a dry run, which plans jobs and makes nothing.
 DRY = {"-n", "--dry-run", "--dryrun"}
@@ -61,7 +61,7 @@ KEY = re.compile(r"[A-Za-z_]\w*(\.[\w.-]+)?")
 SHIPPED = ("config/", "profiles/")  # Files of these folders may be named as in a clone.
 
 
-def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def separate_keys(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separate words for Snakemake from keys of the config, and refuse unknown words.
 
     Args:
@@ -88,7 +88,7 @@ def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if option == "--config":
             if value:
                 keys.append(value)
-        elif value == word and _is_key(option, word):
+        elif value == word and _is_config_assignment(option, word):
             keys.append(word)
         else:
             words.append(word)
@@ -97,7 +97,7 @@ def look_up(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return words, keys
 
 
-def _is_key(option: str, word: str) -> bool:
+def _is_config_assignment(option: str, word: str) -> bool:
     """Whether a word is meant as KEY=VALUE, even if there is no such key.
 
     Args:
@@ -112,18 +112,28 @@ def _is_key(option: str, word: str) -> bool:
         if "." in name and name in names_of(Settings):
             raise EpicError(f"{name}: is a key of the config; expected {name}=VALUE")
         return False
-    # The name of a resource has no dot, unlike a key. If it is for one rule, it has a colon.
-    return bool(KEY.fullmatch(name)) and (option not in OF_JOBS or "." in name)
+    # After --set-resources and its like, NAME=VALUE is meant for that option, unless the name has a
+    # dot as a key of the config has: `train.epochs`. RULE:NAME=VALUE does not match KEY.
+    return bool(KEY.fullmatch(name)) and (option not in OPTIONS_WITH_ASSIGNMENTS or "." in name)
 
 
 def _refuse_option(option: str, word: str) -> None:
-    """Raise if Snakemake has no such option; `word` is the option with its value behind `=`."""
+    """Raise if an option is none of Snakemake's.
+
+    Args:
+        option: The option without its value: `--cores`.
+        word: The word as typed, which may have the value behind `=`: `--cores=4`.
+
+    Raises:
+        EpicError: The option is a key of the config with dashes before it, or a long option with a
+            single dash, or is unknown.
+    """
     name, _, value = word.lstrip("-").partition("=")
-    if name in names_of(Settings) and option not in OFTEN:
+    if name in names_of(Settings) and option not in COMMON_OPTIONS:
         raise EpicError(f"{word}: a key has no dashes; expected {name}={value or 'VALUE'}")
-    if f"-{option}" in OFTEN:  # Snakemake would read -configfile as -c onfigfile.
+    if f"-{option}" in COMMON_OPTIONS:  # Snakemake would read -configfile as -c onfigfile.
         raise EpicError(f"{word}: a long option has two dashes; expected -{word}")
-    if option in OFTEN or not option.startswith("--"):
+    if option in COMMON_OPTIONS or not option.startswith("--"):
         return
     # This import takes a second.
     from snakemake.cli import get_argument_parser
@@ -133,15 +143,23 @@ def _refuse_option(option: str, word: str) -> None:
         # The option may be the last name of a key: --batch-size of train.batch_size.
         ending = "." + option.lstrip("-").replace("-", "_")
         keys = [name for name in names_of(Settings) if name.endswith(ending)]
-        meant = f"; did you mean {keys[0]}={value or 'VALUE'}?" if keys else ""
+        hint = did_you_mean(option, known) or ";"
+        if keys:
+            hint = f"; did you mean {keys[0]}={value or 'VALUE'}?"
         raise EpicError(
-            f"{option}: no option of Snakemake{meant or did_you_mean(option, known) or ';'} "
-            "`snakemake --help` lists them; a key of the config is KEY=VALUE"
+            f"{option}: no option of Snakemake{hint} `snakemake --help` lists them; a key of the "
+            "config is KEY=VALUE"
         )
 
 
 def _refuse_value(option: str, value: str, is_dry: bool) -> None:
-    """Raise if the file or folder that an option names does not exist."""
+    """Raise if the file or folder that an option names does not exist.
+
+    Args:
+        option: The option without its value.
+        value: The value, or one of its values.
+        is_dry: Whether the call is a dry run, which makes no missing folder.
+    """
     if option in ("--configfile", "--configfiles"):
         _refuse_config(option, value)
     elif option == "--profile":
@@ -163,8 +181,11 @@ def _refuse_value(option: str, value: str, is_dry: bool) -> None:
 
 def _profiles(name: str) -> list[str]:
     """List the folders in which Snakemake looks for a profile."""
-    users = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return [name, *(os.path.join(folder, "snakemake", name) for folder in (users, "/etc/xdg"))]
+    users_folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [
+        name,
+        *(os.path.join(folder, "snakemake", name) for folder in (users_folder, "/etc/xdg")),
+    ]
 
 
 def _refuse_config(option: str, word: str) -> None:
@@ -198,6 +219,7 @@ def shipped(argument: str) -> str:
     if not value.startswith(SHIPPED) or (equals and not option.startswith("-")):
         return argument
     path = existing_path(value)
+    # A file of this folder replaces the shipped one. In a clone the two are the same file.
     if path == value and not ROOT.samefile("."):
         refuse_foreign(value.partition("/")[0])
         refuse_foreign(value)

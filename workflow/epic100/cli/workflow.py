@@ -14,7 +14,7 @@ from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder
 from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT
-from epic100.cli.typed import look_up, shipped
+from epic100.cli.typed import separate_keys, shipped
 from epic100.settings import SET, set_words
 
 
@@ -25,7 +25,7 @@ def run(given: argparse.Namespace) -> int:
 
 def run_demo(given: argparse.Namespace) -> int:
     """Run the workflow on the mini kitchen."""
-    # `look_up` refuses a missing folder before a dry run, but the user did not type this one.
+    # `separate_keys` refuses a missing folder before a dry run, but the user did not type this one.
     make_folder(given.directory)
     demo = ["--configfile", str(ROOT / "config/demo.yaml"), "--directory", given.directory]
     return run_snakemake([*demo, *given.rest])
@@ -81,7 +81,7 @@ def snakemake_command(arguments: Sequence[str], keys: Mapping[str, Any] | None =
             unknown option or key, a target among the config files, a file that is missing or not
             YAML. Or a config or profile in the current folder belongs to another user.
     """
-    words, typed_keys = look_up(arguments)
+    words, typed_keys = separate_keys(arguments)
     option_names = {word.partition("=")[0] for word in words}
     command = [sys.executable, "-P", "-m", "snakemake"]
     if not option_names & {"--snakefile", "-s"}:

@@ -15,7 +15,7 @@ from epic100.compare.bootstrap import RESAMPLES, Difference, difference
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.outcomes import Truth
 from epic100.submission.files import existing_file
-from epic100.submission.score import PREDICTED, labels_and_settings, read_hits
+from epic100.submission.score import PREDICTED, read_hits, truth_and_hit_arguments
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     second_file = existing_file(_predictions(options.second))
     if first_file.samefile(second_file):
         raise EpicError(f"{first_file} and {second_file}: are one file; expected those of two runs")
-    truth, settings = labels_and_settings(options)
+    truth, settings = truth_and_hit_arguments(options)
     first = read_hits(first_file, truth, **settings)
     second = read_hits(second_file, truth, **settings)
     print(

@@ -23,7 +23,7 @@ from epic100.video.sheet import (
 )
 
 # A video file has at least so many bytes per second, even if it is a small copy of a still scene.
-LEAST = 100
+MIN_BYTES_PER_SECOND = 100
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
         first += "; the run fetches the others"
     for text in (first, *by_split):
         yield Line(OK, "videos", text)
-    yield from _doubled(archive)
-    yield from _no_films(files, stats)
-    yield from _one_film_under_two_ids(stats)
+    yield from _videos_with_two_files(archive)
+    yield from _files_that_are_no_films(files, stats)
+    yield from _films_of_one_size(stats)
     listed_whole = not (settings.pattern or settings.subset)
     if listed_whole and (films := films_not_listed(archive.videos, settings.root)):
         yield Line(
@@ -109,7 +109,7 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
         )
 
 
-def _doubled(archive: Archive) -> Iterator[Line]:
+def _videos_with_two_files(archive: Archive) -> Iterator[Line]:
     """Report videos with two files, because nobody can tell which one is meant."""
     for video in archive.needed:
         first, *others = archive.every_file[video.path()]
@@ -123,7 +123,9 @@ def _doubled(archive: Archive) -> Iterator[Line]:
                 )
 
 
-def _no_films(files: Mapping[Video, Path], stats: Mapping[Path, os.stat_result]) -> Iterator[Line]:
+def _files_that_are_no_films(
+    files: Mapping[Video, Path], stats: Mapping[Path, os.stat_result]
+) -> Iterator[Line]:
     """Report files that cannot be read or are too small: a web page, an interrupted download."""
     odd = [
         file.as_posix()
@@ -131,7 +133,7 @@ def _no_films(files: Mapping[Video, Path], stats: Mapping[Path, os.stat_result])
         if file in stats
         and not (
             S_ISREG(stats[file].st_mode)
-            and stats[file].st_size >= LEAST * video.duration
+            and stats[file].st_size >= MIN_BYTES_PER_SECOND * video.duration
             and os.access(file, os.R_OK)
         )
     ]
@@ -144,7 +146,7 @@ def _no_films(files: Mapping[Video, Path], stats: Mapping[Path, os.stat_result])
         )
 
 
-def _one_film_under_two_ids(stats: Mapping[Path, os.stat_result]) -> Iterator[Line]:
+def _films_of_one_size(stats: Mapping[Path, os.stat_result]) -> Iterator[Line]:
     """Report files of exactly the same size: they may be one film under the names of two."""
     by_size = defaultdict(list)
     for file, stat in stats.items():

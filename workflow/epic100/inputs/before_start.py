@@ -23,26 +23,27 @@ from epic100.base.atomic import open_plain, write_text
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path
 from epic100.download.weights import StartWeights, fault_of, start_weights
-from epic100.settings import TRYING, Settings
+from epic100.settings import START_CHECK_KEYS, Settings
 
 MODULE = "epic100.inputs.start_check"
 LOG = "results/logs/start_check.log"
 # A check that takes longer is ended, and then it stops no run.
 LIMIT_SECONDS = 300
+# The start check imports these packages.
 NEEDED = ("epic100", "torch", "mmaction", "mmengine")
-# The last line of a stored screen begins with this; a digest of what was checked follows.
+# The last line of a stored report begins with this; a digest of what was checked follows.
 MARK = "checked: "
 
 
 @dataclass(frozen=True)
-class Asked:
+class StartCheckRequest:
     """The training to check, in plain values, because a rule has it as a parameter.
 
     Attributes:
         config: The config of one run, as `Settings.only` stores it.
         recipe: The MMEngine config file.
         weights: The start weights; None for a random start.
-        screen: The file for the screen of a check that passes.
+        report_path: The file for the report of a check that passes.
         folder: The folder of the files that ship with the workflow.
         remote: Whether jobs run on other machines, which may have a GPU even if this one has none.
     """
@@ -50,7 +51,7 @@ class Asked:
     config: dict[str, Any]
     recipe: str
     weights: StartWeights | None
-    screen: str
+    report_path: str
     folder: str
     remote: bool = False
 
@@ -61,7 +62,7 @@ class Asked:
         run: str | None,
         folder: str | os.PathLike = ROOT,
         remote: bool = False,
-    ) -> "Asked":
+    ) -> "StartCheckRequest":
         """Find the recipe and the start weights of a run.
 
         Args:
@@ -76,10 +77,10 @@ class Asked:
         run_config = config.of_run(run)
         recipe = existing_path(run_config.train.config, folder)
         return cls(
-            config=run_config.only(*TRYING),
+            config=run_config.only(*START_CHECK_KEYS),
             recipe=recipe,
             weights=start_weights(run_config.train, recipe),
-            screen=f"{config.home.format(run=run)}/start_check.txt",
+            report_path=f"{config.home.format(run=run)}/start_check.txt",
             folder=str(folder),
             remote=remote,
         )
@@ -109,25 +110,28 @@ class Asked:
         files += [str(path) for path in Path(config.modules.folder or os.devnull).rglob("*.py")]
         stats = {path: os.stat(path) for path in files if os.path.exists(path)}
         states = {path: (state.st_size, state.st_mtime_ns) for path, state in stats.items()}
+        # Another seed would give the same result.
         train = self.config.get("train", {}) | {"seed": 0}
         checked = [self.config | {"train": train}, self.recipe, weights, self.remote, states]
         return hashlib.sha256(json.dumps(checked, sort_keys=True).encode()).hexdigest()[:16]
 
-    def answer(self) -> str:
-        """Read the screen of an earlier check of the same settings and files that passed, or ""."""
-        # A screen that cannot be read is as good as none: the check is run again.
+    def earlier_report(self) -> str:
+        """Read the report of an earlier check of the same settings and files that passed, or ""."""
+        # A report that cannot be read is as good as none: the check is run again.
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            text, _, digest = Path(self.screen).read_text(encoding="utf-8").rpartition(f"\n{MARK}")
+            text, _, digest = (
+                Path(self.report_path).read_text(encoding="utf-8").rpartition(f"\n{MARK}")
+            )
             if digest == f"{self.digest()}\n":
                 return text
         return ""
 
 
-def different(asked_runs: Sequence[Asked]) -> list[Asked]:
-    """Return one run for each digest, since runs with the same one have the same result."""
-    first_by_digest: dict[str, Asked] = {}
-    for asked in asked_runs:
-        first_by_digest.setdefault(asked.digest(), asked)
+def distinct_requests(requests: Sequence[StartCheckRequest]) -> list[StartCheckRequest]:
+    """Return one request for each digest: checks with the same digest have the same result."""
+    first_by_digest: dict[str, StartCheckRequest] = {}
+    for request in requests:
+        first_by_digest.setdefault(request.digest(), request)
     return list(first_by_digest.values())
 
 
@@ -158,63 +162,80 @@ def missing_packages() -> list[str]:
     return [name for name in NEEDED if find_spec(name) is None]
 
 
-def run_start_check(asked: Asked) -> str:
-    """Run the start check, and write its screen to `asked.screen`.
+def run_start_check(request: StartCheckRequest) -> str:
+    """Run the start check, and write its report to `request.report_path`.
 
     The output of libraries goes to `LOG`, with the traceback of a setting that fails.
 
     Args:
-        asked: The training to check.
+        request: The training to check.
 
     Returns:
-        The screen, a line for each topic; or a line that the check did not finish, which stops no
-        run.
+        The report, a line for each topic. If the check did not finish, it is one line that says so,
+        and the run goes on.
 
     Raises:
-        EpicError: The training would fail. The message is the screen.
+        EpicError: The training would fail. The message is the report.
     """
-    digest, section = asked.digest(), asked.config.get("train", {})
+    digest, section = request.digest(), request.config.get("train", {})
     # The GPU of another machine is not tried here.
-    on_cpu = asked.remote or section.get("device") == "cpu" or section.get("gpus") == 0
+    on_cpu = request.remote or section.get("device") == "cpu" or section.get("gpus") == 0
     with open(open_plain(LOG, os.O_WRONLY), "w", encoding="utf-8") as log:
         log.truncate(0)
-        answer = _answer("start_check", asked, log, on_cpu=on_cpu)
+        answer = _answer("start_check", request, log, on_cpu=on_cpu)
     if answer is None:
         return f"Start check: it did not finish; {LOG} has the details"
     passed, text = answer
     if not passed:
         raise EpicError(text)
-    write_text(asked.screen, f"{text}\n{MARK}{digest}\n")
+    write_text(request.report_path, f"{text}\n{MARK}{digest}\n")
     return text
 
 
-def outlooks(asked_runs: Sequence[Asked]) -> list[str]:
-    """Say for each training whether it would train, and how long, or take a finished model."""
+def outlooks(requests: Sequence[StartCheckRequest]) -> list[str]:
+    """Say for each training whether it would train, and how long, or take a finished model.
+
+    Args:
+        requests: The trainings.
+
+    Returns:
+        A text for each training, in the same order.
+    """
     folders = None
     # Only a process that imports torch can say which runs these are. The import takes seconds, so
     # one process answers for all runs. If no training has ended, none is started.
     if any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages():
-        folders = _answer("finished_runs", asked_runs, subprocess.DEVNULL, on_cpu=True)
+        folders = _answer("finished_runs", requests, subprocess.DEVNULL, on_cpu=True)
     # A process that did not finish tells nothing, so each training is said to train.
-    pairs = zip(asked_runs, folders or [""] * len(asked_runs), strict=True)
-    return [_outlook(asked, finished) for asked, finished in pairs]
+    pairs = zip(requests, folders or [""] * len(requests), strict=True)
+    return [_outlook(request, finished) for request, finished in pairs]
 
 
-def _outlook(asked: Asked, finished: str) -> str:
+def _outlook(request: StartCheckRequest, finished: str) -> str:
     """Say whether a training would train, and how long, or take the model of the folder `finished`.
 
     Args:
-        asked: The training.
+        request: The training.
         finished: The folder of its finished run, or "".
     """
     if finished:
         return f"takes the finished model of {finished}, no step is trained"
-    time = re.search(r"(?m)^ *time: (.*)", asked.answer())
+    time = re.search(r"(?m)^ *time: (.*)", request.earlier_report())
     return f"trains, {time[1]}" if time else "trains; how long: epic100 check"
 
 
 def _answer(function: str, question: Any, log: IO[str] | int, *, on_cpu: bool) -> Any:
-    """What a function of `MODULE` returns, called in a process; None if it did not finish."""
+    """Call a function of `MODULE` in a process of its own, and return its result.
+
+    Args:
+        function: Name of the function.
+        question: Its argument.
+        log: The file for stderr, or a constant of `subprocess`.
+        on_cpu: Whether the process sees no GPU.
+
+    Returns:
+        What the function returned, through JSON; None if the process did not finish.
+    """
     # MMEngine uses any GPU that it sees, so a process that works on the CPU sees none.
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
     try:

@@ -23,8 +23,8 @@ from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line, some
 from epic100.segments.official_lists import CLASS_LISTS, LISTS, find_lists
 from epic100.settings import Settings
 
-# The stored lines about the contents, and a digest of what they depend on.
-KEPT = ".snakemake/epic100-inputs.json"
+# This file has the lines about the contents, and a digest of what they depend on.
+STORED_LINES = ".snakemake/epic100-inputs.json"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class InputFiles:
 
     @property
     def tables(self) -> dict[str, str]:
-        """The CSVs and lists that exist."""
+        """The paths of the CSVs and lists that exist, by split or key."""
         return {
             key: path for key, path in {**self.csvs, **self.lists}.items() if os.path.isfile(path)
         }
@@ -154,7 +154,7 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         own_version(),
         digests,
         files.tables,
-        config.reading,
+        config.annotation_arguments,
         config.export.reduce,
         archive.chosen,
         [asdict(video) for video in archive.videos],
@@ -163,7 +163,7 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
     ]
     decisive_digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     try:
-        stored = read_json(KEPT)
+        stored = read_json(STORED_LINES)
         if stored["question"] == decisive_digest:
             return [Line(*texts) for texts in stored["lines"]]
     except (EpicError, OSError, UnicodeDecodeError, TypeError, KeyError):
@@ -178,28 +178,32 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
             config,
             archive,
         ),
-        *_not_official(files, digests),
+        *_official_lines(files, digests),
         *model_lines(list(models), config),
     ]
     write_text(
-        KEPT, json.dumps({"question": decisive_digest, "lines": [astuple(line) for line in lines]})
+        STORED_LINES,
+        json.dumps({"question": decisive_digest, "lines": [astuple(line) for line in lines]}),
     )
     return lines
 
 
-def _not_official(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Line]:
-    """Note if some files are the official ones and others are not: these may be cut or edited."""
+def _official_lines(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Line]:
+    """Report files that are the official ones, and note if others beside them are not.
+
+    Those may be cut or edited. If no file is official, nothing is reported: the annotations are the
+    user's own.
+    """
     is_official = {
         key: digests[key] == str(files.pins[key].checksum) for key in digests if key in files.pins
     }
-    if others := [files.tables[key] for key, same in is_official.items() if not same]:
-        if any(is_official.values()):
-            yield Line(
-                NOTE,
-                "annotations",
-                f"not the official files, by their checksums, as others are: {some(others)}; "
-                "expected if you made them, else remove them and fetch them again",
-            )
-        return
-    if is_official:
+    edited = [files.tables[key] for key, same in is_official.items() if not same]
+    if edited and any(is_official.values()):
+        yield Line(
+            NOTE,
+            "annotations",
+            f"not the official files, by their checksums, as others are: {some(edited)}; "
+            "expected if you made them, else remove them and fetch them again",
+        )
+    if is_official and not edited:
         yield Line(OK, "annotations", "are the official files, by their checksums")

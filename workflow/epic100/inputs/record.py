@@ -16,9 +16,10 @@ from epic100.inputs.read import InputFiles
 from epic100.settings import Settings
 
 NAME = "run.json"
-SNAKEMAKES = ".snakemake/metadata"
+# Snakemake's own records of how each result was made.
+METADATA = ".snakemake/metadata"
 # A message names at most so many settings.
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 def record_of(
@@ -36,8 +37,9 @@ def record_of(
         folder: The folder of the files that ship with the workflow.
 
     Returns:
-        `workflow`, the version; `configfiles`; `settings`, those that differ from their first
-        default, by section and key; `inputs`, the digest of each file by its path.
+        `workflow`, the version; `configfiles`; `settings`, those that differ from the default of
+        the version that introduced the key, by section and key; `inputs`, the digest of each file
+        by its path.
     """
     return {
         "workflow": own_version(),
@@ -73,13 +75,13 @@ def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if changed:
         shown = ", ".join(
-            f"{key} {_value(old, key)} -> {_value(new, key)}" for key in changed[:SHOWN]
+            f"{key} {_value(old, key)} -> {_value(new, key)}" for key in changed[:MAX_SHOWN]
         )
-        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        more = f" and {len(changed) - MAX_SHOWN} more" if len(changed) > MAX_SHOWN else ""
         yield f"since the last run into {home}/: {shown}{more}"
-        if not os.path.isdir(SNAKEMAKES):
+        if not os.path.isdir(METADATA):
             yield (
-                f"{SNAKEMAKES} is not here, so Snakemake cannot tell what these changes put out of "
+                f"{METADATA} is not here, so Snakemake cannot tell what these changes put out of "
                 f"date: remove it from {home}/, or make all again with -F"
             )
 

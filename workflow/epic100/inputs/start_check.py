@@ -23,16 +23,16 @@ from epic100.base.folders import make_folder
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.own_modules import use_modules
 from epic100.inputs.archive import find_archive
-from epic100.inputs.before_start import Asked
+from epic100.inputs.before_start import StartCheckRequest
 from epic100.model.model_file import test_pipeline_of
 from epic100.model.views import chosen_views, cost_of_views
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.drop_reasons import is_damage, read_drop_kinds
 from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import NO_LABEL, write_segments
-from epic100.settings import Settings
+from epic100.settings import Settings, TrainSettings
 from epic100.training.check import check
-from epic100.training.plan import choose_device, plan_run
+from epic100.training.plan import Placement, choose_device, plan_run
 from epic100.training.recipe import Recipe, build_config
 from epic100.training.run import (
     STAMP,
@@ -48,10 +48,10 @@ from epic100.training.table import StartTable
 from epic100.video.sheet import Video, find_files
 
 RESULTS = Path("results")
-# The check reads `FEW` segments of each of the `TRIED` smallest videos, because without an index
-# all packets of a file are read.
-FEW = 2
-TRIED = 3
+# The check reads few segments, of the smallest videos, because without an index all packets of a
+# file are read.
+SEGMENTS_PER_VIDEO = 2
+SMALLEST_VIDEOS = 3
 # The frame index of an hour of video and its copy in the scan's cache take so many bytes together.
 INDEX_BYTES_PER_HOUR = 20e6
 # A score is a float32 of 4 bytes. There are two splits, val and test, and the scores of each are
@@ -59,19 +59,19 @@ INDEX_BYTES_PER_HOUR = 20e6
 BYTES_OF_SCORE = 4 * 2 * 2
 
 
-def start_check(asked: Asked) -> StartTable:
+def start_check(request: StartCheckRequest) -> StartTable:
     """Try a training and a prediction on a few segments, and estimate memory, disk and time.
 
     Args:
-        asked: The training to check.
+        request: The training to check.
 
     Returns:
         A table with one row per topic, and the errors.
     """
     table = StartTable()
     try:
-        config = asked.settings
-        archive = find_archive(config, asked.folder)
+        config = request.settings
+        archive = find_archive(config, request.folder)
         on_disk = [video for video in archive.needed if os.path.exists(archive.files[video.path()])]
         to_come = config.minikitchen or config.videos.download or not on_disk
         usable = archive.needed if to_come else on_disk
@@ -79,29 +79,32 @@ def start_check(asked: Asked) -> StartTable:
         val = _segments(config, "val", archive.videos, usable)
         if train is None:  # The run will make the annotations.
             train, val = _invented_segments(), None
-        _try(asked, config, train, train.head(0) if val is None else val, usable, table)
+        _try_training_and_prediction(
+            request, config, train, train.head(0) if val is None else val, usable, table
+        )
     except (EpicError, OSError) as error:
         table.errors.append(str(error))
     return table
 
 
-def finished_runs(asked_runs: Sequence[Asked]) -> list[str]:
+def finished_runs(requests: Sequence[StartCheckRequest]) -> list[str]:
     """Name for each run the folder of its finished training, as `results/work_dirs/...`, or "".
 
-    A finished training has these settings and the lists that are there.
+    A training is finished if its stamp has the settings of the request and the digests of the clean
+    lists that are on disk now, and its model is written.
     """
-    return [_finished_run(asked) for asked in asked_runs]
+    return [_finished_run(request) for request in requests]
 
 
-def _finished_run(asked: Asked) -> str:
+def _finished_run(request: StartCheckRequest) -> str:
     """Name the folder of the finished training of one run, or "" if there is none."""
     # The start check reports a config of which no training can be built. Here such a run has no
     # finished training, and the other runs still get their answers.
     with contextlib.suppress(Exception):
-        config = asked.settings
+        config = request.settings
         use_modules(config.modules.model_dump())
-        weights = asked.weights.path if asked.weights else None
-        settings = config.train.begun_with(asked.recipe, weights)
+        weights = request.weights.path if request.weights else None
+        settings = config.train.begun_with(request.recipe, weights)
         classes = (config.classes.verbs, config.classes.nouns)
         recipe = build_config(settings, str(RESULTS), config.videos.place, None, classes)
         folder = RESULTS / "work_dirs" / stamp_name(run_stamp(recipe))
@@ -127,7 +130,7 @@ def _segments(
             "`annotations: download: true`"
         )
     by_id = {video.video_id: video for video in videos}
-    table = load_annotations(path, by_id, split=split, **config.reading)
+    table = load_annotations(path, by_id, split=split, **config.annotation_arguments)
     segments = index_segments(table, by_id)
     dropped_path = RESULTS / "clean/dropped.tsv"
     drop_kinds = read_drop_kinds(dropped_path, split) if dropped_path.is_file() else {}
@@ -138,30 +141,36 @@ def _segments(
 
 def _invented_segments() -> pd.DataFrame:
     """Invent segments of a video that no archive has, with a verb, nouns and 100 frames each."""
-    rows = [("P00/P00_00.MP4", 0, 100, 0, noun, f"P00_00_{noun}") for noun in range(FEW)]
+    rows = [
+        ("P00/P00_00.MP4", 0, 100, 0, noun, f"P00_00_{noun}") for noun in range(SEGMENTS_PER_VIDEO)
+    ]
     return pd.DataFrame(rows, columns=["path", "start", "stop", "verb", "noun", "narration_id"])
 
 
-def _try(
-    asked: Asked,
+def _try_training_and_prediction(
+    request: StartCheckRequest,
     config: Settings,
     train: pd.DataFrame,
     val: pd.DataFrame,
     usable: Sequence[Video],
     table: StartTable,
 ) -> None:
-    """Try a training and a prediction on lists of a few segments, and add rows to the table."""
+    """Try a training and a prediction on lists of a few segments, and add rows to the table.
+
+    Args:
+        request: The training to check.
+        config: Its config.
+        train: The segments of train.
+        val: The segments of val; no rows if the run makes the annotations.
+        usable: The videos that the run can read.
+        table: The table to fill.
+    """
     modules = use_modules(config.modules.model_dump())
-    weights = asked.weights
+    weights = request.weights
     to_fetch = weights.source if weights and weights.needs_download else ""
     start_file = weights.path if weights and not to_fetch else None
-    settings = config.train.begun_with(asked.recipe, start_file)
-    if asked.remote:
-        placement = choose_device("cpu", settings.gpus, Gpus(0), settings.nodes)
-        remote_device = "cuda" if settings.gpus_to_ask else "cpu"
-    else:
-        placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
-        remote_device = ""
+    settings = config.train.begun_with(request.recipe, start_file)
+    placement, remote_device = _place(settings, remote=request.remote)
     to_train_on = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
     if not (to_train_on["verb"] != NO_LABEL).any():
         raise EpicError(
@@ -171,20 +180,19 @@ def _try(
     classes, root = (config.classes.verbs, config.classes.nouns), config.videos.place
     make_folder(RESULTS)
     with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as folder:
-        for split, segments in {settings.split: to_train_on, "val": val}.items():
-            write_segments(_few(segments, root), f"{folder}/clean/{split}.txt")
-        # This list is empty, so that an empty clean list is no error.
-        write_segments(val.head(0), f"{folder}/segments/val.txt")
-        write_pairs(pair_table(to_train_on), pairs_path(folder, settings.split))
+        _write_trial_lists(folder, settings.split, to_train_on, val, root)
         pairs = read_pairs(pairs_path(folder, settings.split))
+        # Only a GPU can compile or synchronise BatchNorm, so a job with a GPU tries this itself.
         if remote_device == "cuda":
-            # Only a GPU can compile or synchronise BatchNorm; the job tries this at its start.
             bn = "local" if settings.bn == "sync" else settings.bn
             settings = settings.model_copy(update={"compile": False, "bn": bn})
         recipe = build_config(settings, folder, root, str(RESULTS / "scan"), classes)
+        # The recipe keeps the precision, which the table reports. But a plan for this CPU would
+        # refuse bf16 or fp16 in the settings, and without a precision there it computes in fp32.
         if remote_device == "cuda":
             settings = settings.model_copy(update={"precision": None})
         plan = plan_run(recipe, settings, placement, work_dir=Path(folder) / "run")
+        # The plan has read the few segments of the trial. The table reports on all of val.
         if plan.val is not None:
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
@@ -209,20 +217,55 @@ def _try(
     table.warnings.extend(trial_table.warnings)
 
 
+def _place(settings: TrainSettings, *, remote: bool) -> tuple[Placement, str]:
+    """Choose where the trial computes, and name the device of the training on another machine.
+
+    Args:
+        settings: The settings of the training.
+        remote: Whether the training runs on another machine. Then the trial computes on the CPU.
+
+    Returns:
+        The placement of the trial; then `cuda` or `cpu`, or "" for a training on this machine.
+    """
+    if remote:
+        placement = choose_device("cpu", settings.gpus, Gpus(0), settings.nodes)
+        return placement, "cuda" if settings.gpus_to_ask else "cpu"
+    return choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes), ""
+
+
+def _write_trial_lists(
+    folder: str, split: str, to_train_on: pd.DataFrame, val: pd.DataFrame, root: str
+) -> None:
+    """Write clean lists of a few segments, and the pairs of all segments, as the rule clean does.
+
+    Args:
+        folder: Takes the place of the folder `results`.
+        split: `train` or `trainval`.
+        to_train_on: All segments of this split.
+        val: All segments of val.
+        root: The folder of the videos.
+    """
+    for name, segments in {split: to_train_on, "val": val}.items():
+        write_segments(_few(segments, root), f"{folder}/clean/{name}.txt")
+    # The list before cleaning is empty. With segments in it, an empty clean list would be an error.
+    write_segments(val.head(0), f"{folder}/segments/val.txt")
+    write_pairs(pair_table(to_train_on), pairs_path(folder, split))
+
+
 def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
     """Choose segments of the smallest videos on disk, or the first ones if no video is on disk."""
     files = find_files(segments["path"].unique().tolist(), root)
     sizes = {path: file.stat().st_size for path, file in files.items() if file.is_file()}
-    smallest = sorted(sizes, key=sizes.__getitem__)[:TRIED]
-    selected = segments[segments["path"].isin(smallest)].groupby("path").head(FEW)
-    return (selected if len(selected) else segments.head(FEW)).reset_index(drop=True)
+    smallest = sorted(sizes, key=sizes.__getitem__)[:SMALLEST_VIDEOS]
+    selected = segments[segments["path"].isin(smallest)].groupby("path").head(SEGMENTS_PER_VIDEO)
+    return (selected if len(selected) else segments.head(SEGMENTS_PER_VIDEO)).reset_index(drop=True)
 
 
 def _still_to_write(videos: Sequence[Video], recipe: Recipe) -> float:
-    """Estimate the bytes of all frame indexes, less those of files that are already on disk.
+    """Estimate the bytes of all frame indexes, less the bytes of files that need no space again.
 
-    These are indexes and this training's checkpoints. Its clean lists may not exist yet, so its
-    folder is found by the settings in the stamp.
+    These files are indexes and this training's newest checkpoints. Its clean lists may not exist
+    yet, so its folder is found by the settings in its stamp, without the digests of the lists.
     """
     hours = sum(video.duration for video in videos) / 3600
     files = [*RESULTS.glob("scan/*.npz")]
@@ -244,11 +287,11 @@ def main(function: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     # Libraries print to stdout, but the caller reads the result there.
     with contextlib.redirect_stdout(sys.stderr):
-        asked = pickle.load(sys.stdin.buffer)
+        request = pickle.load(sys.stdin.buffer)
         if function == "finished_runs":
-            answer: Any = finished_runs(asked)
+            answer: Any = finished_runs(request)
         else:
-            table = start_check(asked)
+            table = start_check(request)
             errors = len(table.errors)
             summary = f"{errors} errors stop this run" if errors else "nothing is wrong"
             answer = (not errors, f"Start check: {summary}\n{table.text()}")

@@ -15,7 +15,7 @@ from epic100.settings import Settings
 from epic100.settings.config import HEADS_FOR
 from epic100.video.sheet import Video
 
-LABELLED = ("train", "val")
+LABELLED_SPLITS = ("train", "val")
 
 
 def table_lines(
@@ -29,22 +29,24 @@ def table_lines(
         config: The config of the run.
         archive: The videos of its sheet.
     """
-    tables = dict[str, pd.DataFrame]()
+    tables: dict[str, pd.DataFrame] = {}
     by_id = {video.video_id: video for video in archive.videos}
     for split, path in csvs.items():
         try:
-            tables[split] = load_annotations(path, by_id, split=split, **config.reading)
+            tables[split] = load_annotations(
+                path, by_id, split=split, **config.annotation_arguments
+            )
         except EpicError as error:
             yield Line(WRONG, "annotations", str(error))
-    yield from _splits(tables, csvs, config, archive)
+    yield from _split_lines(tables, csvs, config, archive)
     for key, path in lists.items():
         try:
-            yield from _list(key, path, tables, config, by_id)
+            yield from _list_lines(key, path, tables, config, by_id)
         except EpicError as error:
             yield Line(WRONG, "evaluate", str(error))
 
 
-def _splits(
+def _split_lines(
     tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
 ) -> Iterator[Line]:
     """Report the number of segments, splits that have none, and ids that are in two splits."""
@@ -53,17 +55,17 @@ def _splits(
         yield Line(OK, "annotations", f"segments: {counts}")
     durations = {video.video_id: video.duration for video in archive.videos}
     for split, table in tables.items():
-        late = table["start_seconds"] >= table["video_id"].map(durations)
-        if late.any():
+        is_late = table["start_seconds"] >= table["video_id"].map(durations)
+        if is_late.any():
             yield Line(
                 NOTE,
                 "annotations",
-                f"{csvs[split]}: {late.sum()} segments begin after the end of their video by "
-                f"{config.videos.sheet}, such as {table['narration_id'][late].iloc[0]}, and would "
-                "be left out; correct their times, or the duration there",
+                f"{csvs[split]}: {is_late.sum()} segments begin after the end of their video by "
+                f"{config.videos.sheet}, such as {table['narration_id'][is_late].iloc[0]}, and "
+                "would be left out; correct their times, or the duration there",
             )
     participant_of = {video.video_id: video.participant_id for video in archive.videos}
-    for split in filter(tables.__contains__, LABELLED):
+    for split in filter(tables.__contains__, LABELLED_SPLITS):
         participants = sorted(set(tables[split]["video_id"].map(participant_of)))
         if not participants:
             yield Line(
@@ -99,7 +101,7 @@ def _splits(
         )
 
 
-def _list(
+def _list_lines(
     key: str,
     path: str,
     tables: Mapping[str, pd.DataFrame],
@@ -107,6 +109,7 @@ def _list(
     videos: Mapping[str, Video],
 ) -> Iterator[Line]:
     """Report where a list differs from the classes or participants of config and annotations."""
+    # The key `tail_verbs` or `verb_classes` is about the task `verb`.
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
     if key == "unseen_participants":
         unseen = set(read_list(path, key))
@@ -153,7 +156,7 @@ def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:
     # This import takes seconds, and only a config with finished models needs it.
     from epic100.model.model_file import load_model
 
-    path_of = dict[str, str]()
+    seen_paths: dict[str, str] = {}
     for path in paths:
         try:
             model = load_model(path)
@@ -177,10 +180,10 @@ def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:
                 "fold; leave `reduce:` out, or take another model",
             )
         sha256 = digest(path, "sha256").value
-        if sha256 in path_of:
+        if sha256 in seen_paths:
             yield Line(
                 WRONG,
                 "predict",
-                f"{path}: is {path_of[sha256]} again; expected each of `predict: models:` once",
+                f"{path}: is {seen_paths[sha256]} again; expected each of `predict: models:` once",
             )
-        path_of[sha256] = path
+        seen_paths[sha256] = path

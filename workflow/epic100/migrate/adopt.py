@@ -32,7 +32,7 @@ from epic100.segments.official_lists import read_class_names
 
 VERBS, NOUNS, COLOURS = 97, 300, 3
 # An error names at most so many tensors.
-SHOWN = 3
+MAX_SHOWN = 3
 # Each line is a pattern in a published tensor's name and the text that replaces it in ours. AVION
 # has two sets of names for a block: the names of torch, and the names of the package flash_attn.
 TRANSFORMER_NAMES = (
@@ -123,6 +123,7 @@ def adopt(
     # A head over verbs and nouns needs no pairs of val: its outputs cover all pairs anyway.
     if "pair" in output_sizes(model.heads, 1, VERBS, NOUNS):
         pairs = sorted({*counts, *val_counts})
+        # The first classifier is the one over actions.
         classes = next(iter(model.classes.values()))
         if len(pairs) != classes:
             raise EpicError(
@@ -130,14 +131,45 @@ def adopt(
                 f"{classes:,} classes; expected the official files of EPIC-KITCHENS-100 "
                 "(`annotations: train:` and `val:`), whole"
             )
-    spec = network(model)
+    spec = network_config(model)
     sizes = output_sizes(model.heads, len(pairs), VERBS, NOUNS)
     spec["cls_head"]["num_classes"] = sum(sizes.values())
     state = _renamed(tensors, model) | _head(tensors, model, pairs)
     _require_same_tensors(name, checkpoint, model, build(spec), state)
-    trained_on = {
+    config = config_of(spec, test_steps(model))
+    # AVION's own test computes in float16, and so does a prediction with this key.
+    if model.rule == "avion":
+        config["optim_wrapper"] = {"dtype": "float16"}
+    pairs_with_counts = [(verb, noun, counts[verb, noun]) for verb, noun in pairs]
+    trained = TrainedModel(
+        state,
+        pairs_with_counts,
+        VERBS,
+        NOUNS,
+        config,
+        _origin(name, model, counts.total()),
+        heads=model.heads,
+        names=read_class_names([train, val], lists).by_task,
+    )
+    save_model(trained, out)
+    return [
+        f"{out}: {model.title} of {model.code}, {len(state)} tensors, {len(pairs):,} pairs",
+        f"reported on val: {figures_of(model)}; licence of its code: {model.licence}",
+        f"next: epic100 test {out}",
+    ]
+
+
+def _origin(name: str, model: Published, segments: int) -> dict[str, Any]:
+    """Describe where a published model is from, as the `trained_on` of a model file.
+
+    Args:
+        name: A key of `published()`.
+        model: Its entry.
+        segments: Number of segments of train.
+    """
+    return {
         "split": "train",
-        "segments": counts.total(),
+        "segments": segments,
         "epochs": None,
         "seed": None,
         "load_from": model.start,
@@ -149,26 +181,6 @@ def adopt(
         "code": model.code,
         "licence": model.licence,
     }
-    config = config_of(spec, pipeline(model))
-    if model.rule == "avion":
-        config["optim_wrapper"] = {"dtype": "float16"}  # Its test computes in float16 too.
-    pairs_with_counts = [(verb, noun, counts[verb, noun]) for verb, noun in pairs]
-    trained = TrainedModel(
-        state,
-        pairs_with_counts,
-        VERBS,
-        NOUNS,
-        config,
-        trained_on,
-        heads=model.heads,
-        names=read_class_names([train, val], lists).by_task,
-    )
-    save_model(trained, out)
-    return [
-        f"{out}: {model.title} of {model.code}, {len(state)} tensors, {len(pairs):,} pairs",
-        f"reported on val: {figures_of(model)}; licence of its code: {model.licence}",
-        f"next: epic100 test {out}",
-    ]
 
 
 def adopt_encoder(
@@ -201,14 +213,9 @@ def adopt_encoder(
             "without --encoder, and name the model file in `train: load_from:`"
         )
     tensors, _ = read_checkpoint(checkpoint)
-    left_out = Counter(match[1] for match in map(TEXT_PART.match, tensors) if match) + Counter(
-        key.partition(".")[0] for key in tensors if key.startswith("fc_cls")
-    )
-    encoder_tensors = {
-        key: value
-        for key, value in tensors.items()
-        if not TEXT_PART.match(key) and not key.startswith("fc_cls")
-    }
+    part_of_tensor = {key: _part_beside_encoder(key) for key in tensors}
+    left_out = Counter(filter(None, part_of_tensor.values()))
+    encoder_tensors = {key: value for key, value in tensors.items() if not part_of_tensor[key]}
     state = _renamed(encoder_tensors, model)
     embedding = state.get("backbone.time_embed", torch.empty(1, 0, 0))
     published_frames = embedding.shape[1] if embedding.ndim == 3 else 0
@@ -216,7 +223,7 @@ def adopt_encoder(
         # `interpolate` works on the last axis, so [1, T, C] is transposed before and after it.
         channels_first = embedding.float().transpose(1, 2)
         state["backbone.time_embed"] = F.interpolate(channels_first, size=frames, mode="linear").mT
-    encoder = build({**network(model)["backbone"], "num_frames": frames})
+    encoder = build({**network_config(model)["backbone"], "num_frames": frames})
     # The state has no classifier, so it is compared with the backbone alone, under its name.
     _require_same_tensors(name, checkpoint, model, nn.ModuleDict({"backbone": encoder}), state)
     write_tensors({"state_dict": {key: value.contiguous() for key, value in state.items()}}, out)
@@ -228,7 +235,15 @@ def adopt_encoder(
     ]
 
 
-def table() -> list[str]:
+def _part_beside_encoder(key: str) -> str:
+    """Name the part of a model, other than its video encoder, that has a tensor; or return ""."""
+    if text_part := TEXT_PART.match(key):
+        return text_part[1]
+    # The classifier has the first name `fc_cls`.
+    return key.partition(".")[0] if key.startswith("fc_cls") else ""
+
+
+def describe_published() -> list[str]:
     """Describe the published models, in four lines each."""
     lines = []
     for name, model in published().items():
@@ -248,7 +263,7 @@ def figures_of(model: Published) -> str:
     return " / ".join("-" if value is None else f"{value:g}" for value in figures)
 
 
-def actions(pairs: Sequence[Pair]) -> list[Pair]:
+def sort_as_actions(pairs: Sequence[Pair]) -> list[Pair]:
     """Sort pairs as AVION and LaViLa order their classes: by the text `verb:noun`.
 
     As texts, `10:2` comes before `2:1`.
@@ -256,7 +271,7 @@ def actions(pairs: Sequence[Pair]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: f"{pair[0]}:{pair[1]}")
 
 
-def network(model: Published) -> dict[str, Any]:
+def network_config(model: Published) -> dict[str, Any]:
     """Make the config of a published model's network from the `model` of its recipe.
 
     The changes in config/published.yaml are applied. The keys that only a training needs are left
@@ -275,7 +290,7 @@ def network(model: Published) -> dict[str, Any]:
     return spec
 
 
-def pipeline(model: Published) -> list[dict[str, Any]]:
+def test_steps(model: Published) -> list[dict[str, Any]]:
     """List the steps of a published model's test pipeline."""
     short_side, crop = model.sides
     keys = ("img_shape", "narration_id", "verb", "noun", "num_clips")
@@ -378,7 +393,7 @@ def _head(
     for tensor_name in ("weight", "bias"):
         layer_tensors = [tensors[f"{layer}.{tensor_name}"] for layer in model.classes]
         if model.heads != "verb_noun":
-            row_of_pair = {pair: row for row, pair in enumerate(actions(pairs))}
+            row_of_pair = {pair: row for row, pair in enumerate(sort_as_actions(pairs))}
             # The first classifier is the one over actions.
             layer_tensors[0] = layer_tensors[0][[row_of_pair[pair] for pair in pairs]]
         state[f"cls_head.fc_cls.{tensor_name}"] = torch.cat(layer_tensors)
@@ -409,8 +424,8 @@ def _require_same_tensors(
         ),
     ]
     if faults:
-        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        more = f" and {len(faults) - MAX_SHOWN} more" if len(faults) > MAX_SHOWN else ""
         raise EpicError(
-            f"{path}: not the network of {name}: {', '.join(faults[:SHOWN])}{more}; expected the "
-            f"file of {model.title}, {model.url}"
+            f"{path}: not the network of {name}: {', '.join(faults[:MAX_SHOWN])}{more}; expected "
+            f"the file of {model.title}, {model.url}"
         )

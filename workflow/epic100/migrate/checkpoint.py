@@ -28,15 +28,15 @@ from epic100.segments.segment_list import NO_LABEL, read_segments
 
 # These steps open a video, and those of the next line decode its frames. A lab that reads segments
 # of whole videos has steps of its own, since MMAction2's DecordInit takes the video as the segment.
-INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
-DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
+OPENERS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
+DECODERS = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
 SAMPLERS = ("SampleFrames", "UniformSample")
 # These steps stay as they are.
-SAME = ("Resize", "CenterCrop", "FormatShape")
+UNCHANGED = ("Resize", "CenterCrop", "FormatShape")
 # These steps are replaced by one of ours.
 OURS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(INITS, {"type": "OpenSegment", "decoder": "pyav"}),
-    **dict.fromkeys(DECODES, {"type": "DecodeSegment"}),
+    **dict.fromkeys(OPENERS, {"type": "OpenSegment", "decoder": "pyav"}),
+    **dict.fromkeys(DECODERS, {"type": "DecodeSegment"}),
     "PackActionInputs": {
         "type": "PackActionInputs",
         "meta_keys": ("img_shape", "narration_id", "verb", "noun", "num_clips"),
@@ -247,10 +247,10 @@ def _translate(
     for position, step in enumerate(steps):
         step_type = name = step["type"]
         if name not in OURS and position == sampler_position - 1:
-            step_type = INITS[0]
+            step_type = OPENERS[0]  # Any step that opens a video becomes the same step of ours.
         # Without a sampling step, its position is -1, so the first step would be just after it.
         elif name not in OURS and position == sampler_position + 1 > 0 and "Decode" in name:
-            step_type = DECODES[0]
+            step_type = DECODERS[0]
         if step_type != name:
             notes.append(f"{name} was taken for the lab's own {step_type}")
         translated.append(_translate_step(step_type, step, where))
@@ -267,11 +267,12 @@ def _translate_step(step_type: str, step: dict[str, Any], where: str) -> dict[st
         return {**step, **changes, "test_mode": True}
     if step_type == "ThreeCrop":  # This makes one crop; `predict: crops: 3` gives three.
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
-    if step_type in SAME:
+    if step_type in UNCHANGED:
         return step
     raise EpicError(
         f"{where}: step {step_type} of the test pipeline has no counterpart; expected "
-        f"{', '.join((*INITS, *SAMPLERS, *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
+        f"{', '.join((*OPENERS, *SAMPLERS, *DECODERS, *UNCHANGED, 'ThreeCrop'))} or "
+        "PackActionInputs"
     )
 
 
@@ -312,7 +313,7 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     return pairs
 
 
-def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Counter]:
+def pairs_in_output_order(path: str | os.PathLike, order: str) -> tuple[list[Pair], Counter]:
     """Read the verb-noun pairs of a train list, in the order of the outputs, and their counts.
 
     Args:

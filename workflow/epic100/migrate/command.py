@@ -6,9 +6,9 @@ import difflib
 from epic100.base.errors import EpicError
 from epic100.base.shipped import existing_path
 from epic100.base.text_table import write_frame
-from epic100.migrate.adopt import adopt, adopt_encoder, table
-from epic100.migrate.checkpoint import migrate_model, order_of_list, read_pair_order
-from epic100.migrate.lists import LabList, check_list, convert_list, match_list, summary
+from epic100.migrate.adopt import adopt, adopt_encoder, describe_published
+from epic100.migrate.checkpoint import migrate_model, pairs_in_output_order, read_pair_order
+from epic100.migrate.lists import LabList, check_list, convert_list, match_list, summarise
 from epic100.model.published import published
 from epic100.segments.official_lists import CLASS_LISTS, find_lists
 from epic100.settings import layered_settings
@@ -45,7 +45,7 @@ def check(options: argparse.Namespace) -> int:
     lab_list, videos = _read_list(options)
     findings = check_list(lab_list, videos, options.scans)
     write_frame(findings, options.out)
-    print("\n".join([*summary(lab_list, findings), f"{options.out} names them"]))
+    print("\n".join([*summarise(lab_list, findings), f"{options.out} names them"]))
     return 0
 
 
@@ -57,7 +57,7 @@ def model(options: argparse.Namespace) -> int:
         )
     counts = None
     if options.train_list:
-        pairs, counts = order_of_list(options.train_list, options.order)
+        pairs, counts = pairs_in_output_order(options.train_list, options.order)
     if options.pairs:
         pairs = read_pair_order(options.pairs)
     lines = migrate_model(
@@ -76,7 +76,7 @@ def model(options: argparse.Namespace) -> int:
 def adopted(options: argparse.Namespace) -> int:
     """List the published models, or write one as a model file or as start weights; return 0."""
     if options.name is None:
-        print("\n".join(table()))
+        print("\n".join(describe_published()))
         return 0
     if options.name not in published():
         # Below the usual cutoff of 0.6 nothing would be found; with 0, there is always one name.

@@ -61,7 +61,7 @@ class LabList:
 
     @property
     def matched(self) -> np.ndarray:
-        """Which lines are official rows, bool [lines]."""
+        """Whether each line has a matching official row, bool [lines]."""
         return self.matching_row >= 0
 
 
@@ -124,7 +124,8 @@ def convert_list(
         annotations: The CSV that the list was made from.
         videos: All videos of the sheet by id.
         out: A `.csv` gets the official rows that match, for the config's `annotations:`. Any other
-            suffix gets a segment list with all lines, in frames of the file by the sheet's rate.
+            suffix gets a segment list with all lines. Its starts and stops are frame numbers of
+            the video file, from seconds and the frame rate in the sheet.
     """
     if Path(out).suffix.lower() != ".csv":
         write_segments(index_segments(lab_list.rows, videos), out)
@@ -144,12 +145,12 @@ def _nearest_rows(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -
         row is taken once, by the first line that it is nearest to.
     """
     rows_left = defaultdict(list)
-    official_ends = _frames(official)
+    official_ends = _frames_on_clock(official)
     for row, key in enumerate(official[same].itertuples(index=False, name=None)):
         rows_left[key].append(row)
     matches = np.full(len(rows), -1, dtype=np.int64)
     keys = rows[same].itertuples(index=False, name=None)
-    for line, (key, ends) in enumerate(zip(keys, _frames(rows), strict=True)):
+    for line, (key, ends) in enumerate(zip(keys, _frames_on_clock(rows), strict=True)):
         candidates = rows_left[key]
         if candidates:
             distances = np.abs(official_ends[candidates] - ends).max(axis=1)
@@ -159,8 +160,12 @@ def _nearest_rows(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -
     return matches
 
 
-def _frames(table: pd.DataFrame) -> np.ndarray:
-    """Compute start and stop in frames of the annotation clock, float [rows, 2]."""
+def _frames_on_clock(table: pd.DataFrame) -> np.ndarray:
+    """Compute start and stop in frames of the annotation clock, float [rows, 2].
+
+    The clock is the rate at which the official annotations count the frames of a video,
+    whatever the rate of its file: 60 or 50 a second.
+    """
     rates = table["video_id"].map(annotation_rate).to_numpy(dtype=float)
     return table[["start_seconds", "stop_seconds"]].to_numpy() * rates[:, None]
 
@@ -190,7 +195,7 @@ def check_list(
     if not tables:
         raise EpicError(f"{scans}: no scan table; expected {{participant}}.tsv of the rule scan")
     states = {row.video_id: row for table in tables for row in read_scan_table(table)}
-    # Undamaged lines get the verdict "damaged" too, but the next statement leaves them out.
+    # Undamaged lines get the verdict "damaged" here too, but `to_report` leaves them out.
     lines = lab_list.rows.assign(
         line=range(1, len(lab_list.rows) + 1),
         reason=_drop_reasons(lab_list.rows, videos, states, scans),
@@ -208,25 +213,35 @@ def check_list(
     return pd.concat([to_report, missing])[list(COLUMNS)].reset_index(drop=True)
 
 
-def summary(lab_list: LabList, findings: pd.DataFrame) -> list[str]:
-    """Summarise the findings of `check_list` in lines of text."""
-    lines, verdicts = lab_list.rows, findings["verdict"]
+def summarise(lab_list: LabList, findings: pd.DataFrame) -> list[str]:
+    """Summarise the findings of `check_list` in lines of text.
+
+    Args:
+        lab_list: The list that was checked.
+        findings: The result: a row for each line of the list that is damaged or not scanned, and
+            one for each missing segment.
+    """
+    rows, verdicts = lab_list.rows, findings["verdict"]
     damaged, missing = findings[verdicts == DAMAGED], findings[verdicts == LACKING]
+    unscanned_count = (verdicts == NOT_SCANNED).sum()
+    sound_count = len(rows) - len(damaged) - unscanned_count
     of_absent_videos = missing[missing["reason"] != ""]
-    gained = lab_list.official[lab_list.official["narration_id"].isin(missing["narration_id"])]
-    pairs = set(zip(lines["verb"], lines["noun"], strict=True))
-    pairs_with_gained = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
+    missing_rows = lab_list.official[
+        lab_list.official["narration_id"].isin(missing["narration_id"])
+    ]
+    pairs = set(zip(rows["verb"], rows["noun"], strict=True))
+    all_pairs = pairs | set(zip(missing_rows["verb"], missing_rows["noun"], strict=True))
     count_of_reason = Counter(damaged["reason"].map(kind_of))
     return [
-        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {(~lab_list.matched).sum()} "
+        f"{len(rows)} lines in {rows['video_id'].nunique()} videos; {(~lab_list.matched).sum()} "
         f"are no official rows, {lab_list.relabelled.sum()} of them an official segment with other "
         "labels",
-        f"{len(lines) - (verdicts != LACKING).sum()} sound, {len(damaged)} on damaged frames or "
-        f"videos, {(verdicts == NOT_SCANNED).sum()} in videos that were not scanned",
+        f"{sound_count} sound, {len(damaged)} on damaged frames or videos, {unscanned_count} in "
+        "videos that were not scanned",
         *(f"  {count}: {reason}" for reason, count in count_of_reason.most_common()),
         f"{len(missing)} sound segments lack, {len(of_absent_videos)} of them in the "
         f"{of_absent_videos['video_id'].nunique()} videos that the list leaves out whole",
-        f"{len(pairs)} verb-noun pairs; {len(pairs_with_gained)} with the segments that lack",
+        f"{len(pairs)} verb-noun pairs; {len(all_pairs)} with the segments that lack",
     ]
 
 

@@ -12,7 +12,7 @@ from epic100.base.text_table import read_frame
 from epic100.model.published import published
 from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
-from epic100.submission.check import MOST, prior_words
+from epic100.submission.check import MAX_PRIOR_SHARE, prior_words
 
 # The report shows at most this many mistakes of verbs, and as many of nouns.
 MISTAKES = 12
@@ -318,7 +318,7 @@ def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
         figures: The content of metrics.json.
         dropped: results/clean/dropped.tsv.
     """
-    if figures["predicted"] < (1 - MOST) * figures["segments"]:
+    if figures["predicted"] < (1 - MAX_PRIOR_SHARE) * figures["segments"]:
         dropped_ids = list(read_drop_kinds(dropped, "val"))
         words = prior_words(dropped_ids, figures["segments"], dropped, "val")
         return f"These figures are worth little: {words}."

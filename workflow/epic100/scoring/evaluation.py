@@ -140,9 +140,8 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         class_sizes = outcome.groupby(keys)["predicted"].transform("size")
         mistakes = outcome.assign(class_size=class_sizes)[~right].groupby([*keys, *guesses])
         # All segments of a confusion are of one class, so the first one has the size of its class.
-        report[f"{task}_confusions"] = _confusions(mistakes["class_size"].agg(["size", "first"]))[
-            :top
-        ]
+        counts = mistakes["class_size"].agg(count="size", class_size="first")
+        report[f"{task}_confusions"] = _confusions(counts)[:top]
     by_participant = outcome.groupby("participant")
     column_names = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
     figures = (100 * by_participant[list(column_names)].mean()).rename(columns=column_names)
@@ -169,13 +168,14 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
     Args:
         counts: One row per mistake. The levels of the index are the true class ids and then the
             guessed ones: `verb, verb_guess` for verbs, and `verb, noun, verb_guess, noun_guess` for
-            actions. `size` is how often it occurs, `first` the number of segments of the class.
+            actions. `count` is how often it occurs, and `class_size` the number of segments of the
+            true class.
     """
     confusions = []
-    counts = counts.sort_values("size", ascending=False, kind="stable")
+    counts = counts.sort_values("count", ascending=False, kind="stable")
     for class_ids, count, class_size in counts.itertuples():
-        # The first half of the ids is the truth. `squeeze` makes [3] of a verb a plain 3; an action
-        # keeps its two ids.
+        # The first half of the ids is the truth. A verb or noun is written as a plain 3 instead of
+        # [3], as `squeeze` makes it; an action keeps its two ids.
         true, guess = (ids.squeeze().tolist() for ids in np.split(np.array(class_ids), 2))
         confusions.append(
             {
@@ -190,19 +190,19 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _head_figures(predictions: Predictions, truth: Truth) -> dict[str, float | None]:
     """Compute `action_head_accuracy_at_1` and `loss` from the scores of the model's heads."""
-    number_of_pair = {pair[:2]: number for number, pair in enumerate(predictions.pairs)}
+    row_of_pair = {pair[:2]: row for row, pair in enumerate(predictions.pairs)}
     pair_of_segment = dict(zip(truth.ids, truth.pairs(), strict=True))
-    # A pair that is not in training has the number -1, which is never a guess and has no loss.
-    numbers = torch.tensor(
-        [number_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids],
+    # A true pair that is not in training gets -1, which is never a guess and has no loss.
+    true_pairs = torch.tensor(
+        [row_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids],
         dtype=torch.int64,
     )
     heads = {"verb": predictions.verb_log_probs, "noun": predictions.noun_log_probs}
     accuracy = None
     if predictions.pair_head:
         heads["pair"] = predictions.log_probs
-        accuracy = percent((predictions.log_probs.argmax(dim=1) == numbers).numpy())
+        accuracy = percent((predictions.log_probs.argmax(dim=1) == true_pairs).numpy())
     scores = {head: rows for head, rows in heads.items() if rows is not None}
-    losses = losses_of_heads(scores, torch.tensor(predictions.pairs)[:, :2], numbers)
-    loss = float(losses.nanmean()) if (numbers >= 0).any() else None
+    losses = losses_of_heads(scores, torch.tensor(predictions.pairs)[:, :2], true_pairs)
+    loss = float(losses.nanmean()) if (true_pairs >= 0).any() else None
     return {"action_head_accuracy_at_1": accuracy, "loss": loss}

@@ -37,8 +37,8 @@ def fold_pairs(
     probable pair, unless two pairs tie. This is the best choice for action accuracy, because the
     official evaluator multiplies verb and noun scores.
 
-    Classes without a pair get FLOOR, or one nat less than the row's lowest other class if that is
-    lower. They are part of the row when it is normalised.
+    Classes without a pair get min(FLOOR, lowest - 1), where `lowest` is the row's lowest class with
+    a pair, so that they are never a better guess. They are part of the row when it is normalised.
 
     Args:
         pair_logprobs: float [N, P], finite logits or log-probabilities. Adding a constant to a row
@@ -67,9 +67,9 @@ def fold_pairs(
         rows = slice(start, start + _CHUNK)
         logits = pair_logprobs[rows].double()
         for class_of, size, result in zip(class_ids, sizes, (verb, noun), strict=True):
-            scores = _highest_of_classes(logits, class_of, size)
-            if reduce == "logsumexp":
-                scores = _log_sums(logits, class_of, scores)
+            highest = _highest_of_classes(logits, class_of, size)
+            sums_up = reduce == "logsumexp"
+            scores = _log_sums(logits, class_of, highest) if sums_up else highest
             result[rows] = _normalise(scores)
     return verb, noun
 

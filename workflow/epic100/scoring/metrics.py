@@ -19,7 +19,7 @@ TASKS = ("verb", "noun", "action")
 # The columns of class ids of each task. An action is a verb with a noun, so it has two.
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
 # Only these groups of segments have top-5 figures: the official evaluator has none for its others.
-TOP_5 = ("overall", "readable")
+GROUPS_WITH_TOP_5 = ("overall", "readable")
 
 # The standard normal distribution has 95 % of its mass within so many deviations of its mean.
 Z_95 = 1.959964
@@ -86,13 +86,14 @@ def group_accuracies(
         members: bool [N] by group, then by task, such as the result of `group_members`.
 
     Returns:
-        Figures by `{group}_{task}_accuracy_at_{1,5}`; top-5 only for the groups in `TOP_5`.
+        Figures by `{group}_{task}_accuracy_at_{1,5}`; top-5 only for the groups in
+        `GROUPS_WITH_TOP_5`.
     """
     return {
         f"{group}_{task}_accuracy_at_{k}": percent(hits[f"{task}_at_{k}"][mask])
         for group, masks in members.items()
         for task, mask in masks.items()
-        for k in ((1, 5) if group in TOP_5 else (1,))
+        for k in ((1, 5) if group in GROUPS_WITH_TOP_5 else (1,))
     }
 
 
@@ -107,12 +108,12 @@ def group_members(
     """Choose the segments that each official figure is computed over.
 
     Args:
-        verb_true: As for `official_metrics`.
-        noun_true: As for `official_metrics`.
-        participant_ids: As for `official_metrics`.
-        tail_verbs: As for `official_metrics`.
-        tail_nouns: As for `official_metrics`.
-        unseen_participants: As for `official_metrics`.
+        verb_true: Verb classes [N].
+        noun_true: Noun classes [N].
+        participant_ids: Participants [N].
+        tail_verbs: Tail verb classes.
+        tail_nouns: Tail noun classes.
+        unseen_participants: Participants without training videos.
 
     Returns:
         bool [N] by group (`overall`, `unseen`, `tail`), then by task; True for the segments of the
@@ -147,6 +148,8 @@ def official_hits(
     verb_order, noun_order = _descending(verbs), _descending(nouns)
     verb_hit = verb_order[:, :5] == verb_true[:, None]
     noun_hit = noun_order[:, :5] == noun_true[:, None]
+    # Actions are ranked by the product of the probabilities of their verb and their noun, over the
+    # best classes of each segment.
     action_best, action_in_five = _action_hits(
         _top_classes(verbs, verb_order, verb_true), _top_classes(nouns, noun_order, noun_true)
     )
@@ -166,41 +169,42 @@ def percent(right: np.ndarray | pd.Series) -> float | None:
 
 
 def losses_of_heads(
-    scores: Mapping[str, torch.Tensor], pairs: torch.Tensor, numbers: torch.Tensor
+    scores: Mapping[str, torch.Tensor], pairs: torch.Tensor, true_pairs: torch.Tensor
 ) -> torch.Tensor:
     """Compute the loss of each segment, as training does but without label smoothing.
 
     Args:
         scores: Log-probabilities [N, classes] of each head of a model: `pair`, `verb`, `noun`.
         pairs: The (verb, noun) of each pair of training, int64 [P, 2].
-        numbers: The number of each segment's true pair, int64 [N]; -1 if it is not in training.
+        true_pairs: The row in `pairs` of each segment's true pair, int64 [N]; -1 if the pair is not
+            in training.
 
     Returns:
         The sum of the cross-entropies of the heads, float64 [N]; NaN for a pair that is not in
         training.
     """
     # Pairs that are not in training are looked up as pair 0; their losses become NaN below.
-    pair_ids = numbers.clamp(min=0)
-    classes = {"pair": pair_ids, "verb": pairs[pair_ids, 0], "noun": pairs[pair_ids, 1]}
+    safe_pairs = true_pairs.clamp(min=0)
+    classes = {"pair": safe_pairs, "verb": pairs[safe_pairs, 0], "noun": pairs[safe_pairs, 1]}
     losses = [
         nll_loss(rows.double(), classes[head], reduction="none") for head, rows in scores.items()
     ]
-    return torch.stack(losses).sum(dim=0).where(numbers >= 0, math.nan)
+    return torch.stack(losses).sum(dim=0).where(true_pairs >= 0, math.nan)
 
 
-def wilson(percent: float, number: int) -> tuple[float, float]:
+def wilson(percent: float, count: int) -> tuple[float, float]:
     """Compute the 95 % confidence interval of an accuracy (Wilson 1927).
 
     Args:
         percent: The accuracy, 0 to 100.
-        number: Number of segments, 1 or more.
+        count: Number of segments, 1 or more.
 
     Returns:
         Lower and upper bound in percent.
     """
     p, z2 = percent / 100, Z_95**2  # The letters are those of the formula.
-    middle = (p + z2 / (2 * number)) / (1 + z2 / number)
-    half = Z_95 * math.sqrt(p * (1 - p) / number + z2 / (4 * number**2)) / (1 + z2 / number)
+    middle = (p + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z_95 * math.sqrt(p * (1 - p) / count + z2 / (4 * count**2)) / (1 + z2 / count)
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 

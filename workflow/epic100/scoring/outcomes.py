@@ -18,7 +18,7 @@ from epic100.segments.official_lists import LISTS, class_id, read_list
 from epic100.segments.segment_list import read_segments
 
 # These columns of an official CSV are read, each by a function that converts its text.
-LABELLED: dict[str, Callable[[str], Any]] = {
+CSV_COLUMNS: dict[str, Callable[[str], Any]] = {
     "narration_id": str,
     "participant_id": str,
     "video_id": str,
@@ -72,11 +72,11 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
     if Path(path).suffix == ".csv":
         rows = read_own_table(
             path,
-            LABELLED,
-            about=f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(LABELLED)}",
+            CSV_COLUMNS,
+            about=f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(CSV_COLUMNS)}",
             delimiter=",",
         )
-        segments = pd.DataFrame(rows, columns=[*LABELLED]).rename(columns=LIST_NAMES)
+        segments = pd.DataFrame(rows, columns=[*CSV_COLUMNS]).rename(columns=LIST_NAMES)
         participants = segments["participant_id"].tolist()
     else:
         segments = read_segments(path)

@@ -51,11 +51,11 @@ class EpicPairMetric(BaseMetric):
         heads: str = "pair",
         **kwargs: Any,
     ) -> None:
-        """Read the pair table, and note the sizes of the heads."""
+        """Read the pair table, and compute the sizes of the heads."""
         super().__init__(**kwargs)
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
-        self.number_of_pair = {
-            (verb, noun): number for number, (verb, noun) in enumerate(self.pairs.tolist())
+        self.row_of_pair = {
+            (verb, noun): row for row, (verb, noun) in enumerate(self.pairs.tolist())
         }
         self.classes = (num_verbs, num_nouns)
         self.reduce = reduce
@@ -77,10 +77,11 @@ class EpicPairMetric(BaseMetric):
         else:
             folded = head_scores["verb"], head_scores["noun"]
         pairs = [(int(sample["verb"]), int(sample["noun"])) for sample in intact]
-        numbers = torch.tensor([self.number_of_pair.get(pair, -1) for pair in pairs])
-        losses = losses_of_heads(head_scores, self.pairs, numbers).tolist()
+        true_pairs = torch.tensor([self.row_of_pair.get(pair, -1) for pair in pairs])
+        losses = losses_of_heads(head_scores, self.pairs, true_pairs).tolist()
         for verb, noun, pair, loss in zip(*folded, pairs, losses, strict=True):
-            # Ranks exchange results. A view would be sent with its whole batch, so each is a copy.
+            # Processes send each other their results. A view of the scores would be sent with those
+            # of its whole batch, so each result has a copy.
             self.results.append((verb.clone(), noun.clone(), *pair, loss))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:

@@ -94,14 +94,14 @@ def read_predictions(
     if model is not None and predictions.model != digest_of(model):
         raise EpicError(f"{path}: made with another model than {model}; {advice}")
     if clean is not None:
-        listed = read_clean_list(clean)["narration_id"].tolist()
-        missing = sorted(set(listed).difference(predictions.narration_ids))
-        unlisted = sorted(set(predictions.narration_ids).difference(listed))
+        ids_of_list = read_clean_list(clean)["narration_id"].tolist()
+        missing = sorted(set(ids_of_list).difference(predictions.narration_ids))
+        unlisted = sorted(set(predictions.narration_ids).difference(ids_of_list))
         for fault, ids in (("lacks", missing), ("has, against the list,", unlisted)):
             if ids:
                 raise EpicError(
                     f"{path}: {fault} {len(ids)} segments, the first is {ids[0]}; expected the "
-                    f"{len(listed)} of {clean}; {advice}"
+                    f"{len(ids_of_list)} of {clean}; {advice}"
                 )
     return predictions
 
@@ -118,11 +118,11 @@ def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
         EpicError: The content is no predictions, or they are of another split.
     """
     advice = _advice(path)
-    names = {field.name for field in fields(Predictions)}
+    keys = {field.name for field in fields(Predictions)}
     if (
         not isinstance(content, dict)
         or content.pop("format", None) != FORMAT
-        or set(content) != names
+        or set(content) != keys
     ):
         raise EpicError(
             f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
@@ -177,7 +177,10 @@ def reduction_method(predictions: Predictions, reduce: str | None) -> str:
 
 
 def marginals(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log-probabilities of verbs [N, V] and nouns [N, M], by heads or as sums over pairs."""
+    """Return log-probabilities of verbs [N, V] and nouns [N, M].
+
+    They are those of the heads for verbs and nouns, or else sums over pairs.
+    """
     if predictions.verb_log_probs is not None and predictions.noun_log_probs is not None:
         return predictions.verb_log_probs, predictions.noun_log_probs
     pairs = torch.tensor([(verb, noun) for verb, noun, _ in predictions.pairs])
@@ -337,7 +340,7 @@ def _mean_of_heads(
     """
     if all(predictions.verb_log_probs is None for predictions in members):
         return None, None
-    verb_sum = noun_sum = torch.zeros(())
+    verb_sum, noun_sum = torch.zeros(()), torch.zeros(())
     for predictions in members:
         verb, noun = marginals(predictions)
         # Models may have the segments in different orders; all rows follow the first model.
@@ -347,10 +350,10 @@ def _mean_of_heads(
     return _log_mean(verb_sum, len(members)), _log_mean(noun_sum, len(members))
 
 
-def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:
-    """Return the float32 log of total / number; where the total is 0, the log of a tiny number."""
+def _log_mean(total: torch.Tensor, count: int) -> torch.Tensor:
+    """Compute the float32 log of total / count; where the total is 0, the log of a tiny number."""
     least = torch.finfo(torch.float32).tiny
-    return (total / number).clamp_min(least).log().float()
+    return (total / count).clamp_min(least).log().float()
 
 
 def _trained_on(members: Sequence[Predictions]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def own_actions(predictions: Predictions, truth: Truth) -> npt.NDArray[np.bool_]
 
     A segment without a prediction gets the most frequent pair of training.
     """
-    verb, noun, _ = max(predictions.pairs, key=lambda pair_with_count: pair_with_count[-1])
+    verb, noun, _ = max(predictions.pairs, key=lambda row: row[2])  # The count comes last.
     guesses = dict.fromkeys(truth.ids, (verb, noun))
     pair_numbers = predictions.log_probs.argmax(1).tolist()
     for name, number in zip(predictions.narration_ids, pair_numbers, strict=True):

@@ -1,9 +1,9 @@
 """The config: every key of it, and how it is read and checked."""
 
 from epic100.settings.config import (
-    READING,
-    SHOWING,
-    TRYING,
+    ANNOTATION_KEYS,
+    PREDICTION_KEYS,
+    START_CHECK_KEYS,
     Settings,
     home_of,
     runs_to_compare,
@@ -29,10 +29,10 @@ from epic100.settings.videos import (
 )
 
 __all__ = [
-    "READING",
+    "ANNOTATION_KEYS",
     "SET",
-    "SHOWING",
-    "TRYING",
+    "PREDICTION_KEYS",
+    "START_CHECK_KEYS",
     "Annotations",
     "BrowseSettings",
     "CheckpointSettings",

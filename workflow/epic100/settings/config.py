@@ -27,7 +27,7 @@ from epic100.settings.prediction import (
     TimelineSettings,
 )
 from epic100.settings.results import BrowseSettings, ExportSettings
-from epic100.settings.section import Section, about, key
+from epic100.settings.section import Section, extras_of, key
 from epic100.settings.training import Modules, Sweep, TrainSettings
 from epic100.settings.values import RunName
 from epic100.settings.videos import Cleaning, ClipSettings, ScanSettings
@@ -38,12 +38,12 @@ DEFAULT = "default"  # Pages that compare runs show the run in `results/` under 
 # Each value of `export: reduce:` needs one of these values of `heads:`.
 HEADS_FOR: dict[str | None, tuple[str, ...]] = {"heads": ("verb_noun", "both"), "joint": ("both",)}
 # A run with these files is finished, and can be compared.
-COMPARED = ("metrics.json", "predictions/val.pt")
-# Several rules pass these names to `Settings.only`: the keys that decide how annotations are read,
-# how a model predicts, and what the start check tries.
-READING = ("classes", "annotations.format", "videos.subset")
-SHOWING = ("predict", "modules")
-TRYING = (
+FILES_OF_FINISHED_RUN = ("metrics.json", "predictions/val.pt")
+# Several rules pass these names of sections and keys to `Settings.only`: those that decide how
+# annotations are read, how a model predicts, and what the start check tries.
+ANNOTATION_KEYS = ("classes", "annotations.format", "videos.subset")
+PREDICTION_KEYS = ("predict", "modules")
+START_CHECK_KEYS = (
     "annotations",
     "classes",
     "videos",
@@ -92,7 +92,7 @@ class Settings(Section):
     minikitchen: Minikitchen | None = key(None, "the demo only (`demo.yaml`)")
 
     @property
-    def reading(self) -> dict[str, Any]:
+    def annotation_arguments(self) -> dict[str, Any]:
         """The arguments of `load_annotations` that the config decides."""
         return {
             "classes": self.classes.model_dump(),
@@ -177,7 +177,11 @@ class Settings(Section):
                 fields = type(section).model_fields
                 # A job stores a whole section without the keys that name input files.
                 section.forget(
-                    {field_name for field_name in fields if about(fields[field_name])["of_inputs"]}
+                    {
+                        field_name
+                        for field_name in fields
+                        if extras_of(fields[field_name])["of_inputs"]
+                    }
                     if name in stored
                     else fields.keys() - section.model_fields_set
                 )
@@ -190,12 +194,12 @@ class Settings(Section):
             return self  # The whole config was checked before a part of it was stored.
         if contradictions := list(self._contradictions()):
             raise ValueError("\n".join(contradictions))
-        # Making the runs raises an error for a combination that contradicts itself.
+        # The property is read for its exception: a combination of `sweep:` may contradict itself.
         assert self.runs is not None
         return self
 
     def _contradictions(self) -> Iterator[str]:
-        """Yield a sentence for each two keys that contradict each other."""
+        """Yield a sentence for each pair of keys that contradict each other."""
         finished_models = self.predict.model or self.predict.models
         if self.minikitchen and (self.videos.download or self.annotations.download):
             yield "`minikitchen` makes its own files; `download: true` is of no use"
@@ -260,7 +264,7 @@ def runs_to_compare(
     finished = [
         run
         for run in (None, *run_names)
-        if all((Path(folder) / home_of(run) / name).is_file() for name in COMPARED)
+        if all((Path(folder) / home_of(run) / name).is_file() for name in FILES_OF_FINISHED_RUN)
     ]
     to_make = list(own)
     if to_make == [None] and finished and None not in finished:

@@ -32,12 +32,14 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     Raises:
         EpicError: Keys or values are wrong. The message has a line for each.
     """
+    # Each key that a file has, with the beginning of messages about it: `FILE:LINE: `.
     origins = {
         key_path: f"{file}:{line}: "
         for file in files
         for key_path, line in lines_of_keys(file).items()
     }
     merged = copy.deepcopy(dict(config))
+    # `set_words` joins the typed words as pairs: the names down to a key, and its value.
     for key_path, value in json.loads(unquote(merged.pop(SET, "[]"))):
         # The typed value is in no file, so a message about it names none.
         origins[tuple(key_path)] = ""

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from epic100.base.errors import EpicError
 from epic100.base.names import did_you_mean
 
-# The description of each pattern of a text, by the pattern. `form` fills it, for messages.
+# Words for messages that describe what a text must look like, by its pattern. `form` fills this.
 FORMS: dict[str, str] = {}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 Kind = TypeVar("Kind", bound="Section")
@@ -47,13 +47,18 @@ def key(
 
 
 def form(pattern: str, words: str) -> str:
-    """Return a pattern, after its description is stored for messages about a wrong text."""
+    """Store the description of a pattern for messages about a wrong text, and return the pattern.
+
+    Args:
+        pattern: A regular expression, of which pydantic requires a match.
+        words: What it matches, for users: `64 hexadecimal digits`.
+    """
     FORMS[pattern] = words
     return pattern
 
 
-def about(field: FieldInfo) -> dict[str, Any]:
-    """Return `sweep`, `of_inputs` and `at_first` of a key, as `key` was called."""
+def extras_of(field: FieldInfo) -> dict[str, Any]:
+    """Return the arguments `sweep`, `of_inputs` and `at_first` with which `key` made a key."""
     assert isinstance(field.json_schema_extra, dict), "each key of a section is made by `key`"
     return field.json_schema_extra
 
@@ -62,7 +67,8 @@ def section_of(field: FieldInfo) -> "type[Section] | None":
     """Return the type of the section that a key holds, or None if it holds a plain value."""
     # `ProxySettings | None` is a section, too.
     types = (field.annotation, *get_args(field.annotation))
-    return next((k for k in types if isinstance(k, type) and issubclass(k, Section)), None)
+    sections = (each for each in types if isinstance(each, type) and issubclass(each, Section))
+    return next(sections, None)
 
 
 def number_of(text: Any) -> Any:
@@ -92,8 +98,11 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _numbers_as_text(cls, value: Any, info: ValidationInfo) -> Any:
-        """Turn a text into a number if the key takes numbers and no texts."""
+    def _text_to_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Turn a text into a number if the key takes numbers, and neither texts nor any value.
+
+        A command line has only texts, and YAML reads some numbers as text (`number_of`).
+        """
         annotation = cls.model_fields[info.field_name or ""].annotation
         types = {annotation, *get_args(annotation)}
         takes_numbers = types & {int, float} and not types & {str, Any}
@@ -112,22 +121,27 @@ class Section(BaseModel):
             return super().__getattr__(name)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Remove keys that a job was not given, so that reading one is an error and no default."""
+        """Remove keys that a job was not given.
+
+        Reading one then raises an AttributeError, where it would give the default of the key.
+        """
         for name in names:
             del self.__dict__[name]
 
     def stored(self) -> dict[str, Any]:
         """Return the values that differ from the first default of their key, by key.
 
-        Jobs and the stamps of trainings store these. So a new key makes no job run again, but a
-        changed default does. `model_validate` makes the section from them.
+        The first default is that of the version that introduced the key. Parameters of jobs and
+        the stamps of trainings, by which a training is recognised, store these values. So a new
+        key makes no job run again, but a changed default does. `model_validate` makes the section
+        from them.
         """
         values: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
-            if about(field)["of_inputs"]:
+            if extras_of(field)["of_inputs"]:
                 continue
             value = getattr(self, name)
-            at_first = about(field)["at_first"]
+            at_first = extras_of(field)["at_first"]
             if isinstance(value, Section):
                 value = value.stored()
                 # A section that was introduced as null is stored also if it is empty.
@@ -137,7 +151,7 @@ class Section(BaseModel):
         return values
 
 
-def known_and_meant(name: str, known: Collection[str]) -> str:
+def similar_or_known(name: str, known: Collection[str]) -> str:
     """Return the end of a message about an unknown name: a similar name, or all known ones."""
     return did_you_mean(name, known) or f" (known here: {', '.join(known)})"
 
@@ -203,7 +217,7 @@ def checked(
     lines = [
         f"{prefix}{_where(error['loc'], places or {})}{line}"
         for error in errors
-        for line in words_of(error, kind).split("\n")
+        for line in sentence_of(error, kind).split("\n")
     ]
     raise EpicError("\n".join(dict.fromkeys(lines)))
 
@@ -211,10 +225,11 @@ def checked(
 def _where(place: Place, places: Mapping[tuple[str, ...], str]) -> str:
     """Return file and line of a key, or of the nearest key above it; "" if none is written."""
     names = tuple(map(str, place))
-    return next((places[names[:n]] for n in range(len(names), 0, -1) if names[:n] in places), "")
+    prefixes = (names[:length] for length in range(len(names), 0, -1))
+    return next((places[prefix] for prefix in prefixes if prefix in places), "")
 
 
-def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
+def sentence_of(error: Mapping[str, Any], model: type[Section]) -> str:
     """Write an error of pydantic as a sentence: `train.epochs is 0; expected ...`.
 
     Args:

@@ -10,7 +10,15 @@ from pydantic import (
     model_validator,
 )
 
-from epic100.settings.section import Section, about, form, key, known_and_meant, number_of, words_of
+from epic100.settings.section import (
+    Section,
+    extras_of,
+    form,
+    key,
+    number_of,
+    sentence_of,
+    similar_or_known,
+)
 from epic100.settings.values import AUTO, FilePath, Heads, Module, Share, unique
 
 
@@ -231,19 +239,21 @@ class Sweep(Section):
     def _lists(cls, grid: dict[str, Any]) -> dict[str, Any]:
         """Check the lists of values, and return them as the keys take them: `"1e-3"` as 0.001."""
         known = [
-            name for name, field in TrainSettings.model_fields.items() if about(field)["sweep"]
+            name for name, field in TrainSettings.model_fields.items() if extras_of(field)["sweep"]
         ]
         checked: dict[str, Any] = {}
         for name, values in grid.items():
             if name not in known:
-                raise ValueError(f"unknown key {name!r}{known_and_meant(name, known)}")
+                raise ValueError(f"unknown key {name!r}{similar_or_known(name, known)}")
             if name == "options" and isinstance(values, dict):
                 checked[name] = {
-                    option: [number_of(value) for value in _tried(name, values[option])]
+                    option: [number_of(value) for value in _values_to_try(name, values[option])]
                     for option in values
                 }
             else:
-                checked[name] = [_value_of_train(name, value) for value in _tried(name, values)]
+                checked[name] = [
+                    _value_of_train(name, value) for value in _values_to_try(name, values)
+                ]
         return checked
 
     def axes(self) -> dict[str, list[Any]]:
@@ -253,7 +263,7 @@ class Sweep(Section):
         return dict(sorted(axes.items(), key=lambda axis: (axis[0].rpartition(".")[2], axis[0])))
 
 
-def _tried(name: str, values: Any) -> list[Any]:
+def _values_to_try(name: str, values: Any) -> list[Any]:
     """Return the values to try for a key, or raise if they are no list of different values."""
     if not isinstance(values, list) or not values:
         raise ValueError(f"{name} is {values!r}; expected a list of values")
@@ -265,4 +275,4 @@ def _value_of_train(name: str, value: Any) -> Any:
     try:
         return getattr(TrainSettings.model_validate({name: value}), name)
     except ValidationError as error:
-        raise ValueError(words_of(error.errors()[0], TrainSettings)) from error
+        raise ValueError(sentence_of(error.errors()[0], TrainSettings)) from error

@@ -23,12 +23,12 @@ from epic100.segments.drop_reasons import read_drop_kinds
 
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
-# A larger share of segments with the training prior, 0 to 1, is a problem.
-MOST = 0.5
+# If a larger share of the segments, 0 to 1, has the training prior, this is a problem.
+MAX_PRIOR_SHARE = 0.5
 # These words in the name of a weights file show that the weights were trained on videos.
 VIDEO_DATA = ("kinetics", "k400", "k600", "k700", "ssv2", "sthv2", "something")
 
-# A float32 below the exponential of this becomes 0.
+# A float32 below the exponential of this, its smallest number, becomes 0.
 _SMALLEST = math.log(1.4e-45)
 
 
@@ -77,9 +77,9 @@ def check(
             equal_count = int((rows[is_tied] == rows[is_tied][:, :1]).all(dim=1).sum())
             problems.append(
                 f"{HINT}{key} has several classes tied for the highest score in"
-                f" {some_of(_chosen(names, is_tied))}; all classes in {equal_count} of them"
+                f" {some_of(_names_where(names, is_tied))}; all classes in {equal_count} of them"
             )
-        not_finite = _chosen(names, ~rows.isfinite().all(dim=1))
+        not_finite = _names_where(names, ~rows.isfinite().all(dim=1))
         if not_finite:
             segments_of_fault["holds NaN or infinity"] = not_finite
         problems += [
@@ -92,7 +92,7 @@ def check(
     # Without faults, both keys have a row for each entry. A sum of both is the log-probability of
     # the best action, and no other action of the segment has a higher one.
     if len(best_log_probs) == len(OUTPUTS) and (
-        zeroed := _chosen(names, torch.stack(best_log_probs).sum(dim=0) < _SMALLEST)
+        zeroed := _names_where(names, torch.stack(best_log_probs).sum(dim=0) < _SMALLEST)
     ):
         problems.append(
             f"{HINT}all action scores become 0 in {some_of(zeroed)}: the official evaluator takes"
@@ -145,7 +145,7 @@ def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, spli
     )
 
 
-def with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+def ids_with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """Find the segments with the training prior: the largest group with the same scores.
 
     Returns:
@@ -160,7 +160,7 @@ def with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def prior_problems(
-    entries: Sequence[Mapping[str, Any]], dropped: str | os.PathLike, split: str, most: float
+    entries: Sequence[Mapping[str, Any]], dropped: str | os.PathLike, split: str, max_share: float
 ) -> list[str]:
     """Report the segments that have the training prior: a problem, a hint or nothing.
 
@@ -168,20 +168,20 @@ def prior_problems(
         entries: Entries from `files.build` or `files.read_submission`.
         dropped: results/clean/dropped.tsv.
         split: `val` or `test`.
-        most: Share of the entries, 0 to 1. Above it the line is a problem, otherwise a hint.
+        max_share: Share of the entries, 0 to 1. Above it the line is a problem, otherwise a hint.
 
     Returns:
         One line, or none if no segments share all scores.
     """
-    ids = with_prior(entries)
+    ids = ids_with_prior(entries)
     if not ids:
         return []
     words = f"all scores are the same in {prior_words(ids, len(entries), dropped, split)}"
-    if len(ids) <= most * len(entries):
+    if len(ids) <= max_share * len(entries):
         return [f"{HINT}{words}"]
     return [
-        f"{words}; expected at most {most:.0%}: bring the videos and predict again, or send it as "
-        "it is and check with --allow-prior 1"
+        f"{words}; expected at most {max_share:.0%}: bring the videos and predict again, or send "
+        "it as it is and check with --allow-prior 1"
     ]
 
 
@@ -211,6 +211,6 @@ def _id_problems(ids: Sequence[Any], expected_ids: Iterable[str]) -> list[str]:
     return [f"{problem}: {some_of(group)}" for problem, group in ids_by_problem.items() if group]
 
 
-def _chosen(names: Sequence[str], mask: torch.Tensor) -> list[str]:
+def _names_where(names: Sequence[str], mask: torch.Tensor) -> list[str]:
     """Select the names where the mask, bool [N], is true."""
     return [names[row] for row in mask.nonzero().flatten().tolist()]

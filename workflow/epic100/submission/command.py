@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from epic100.base.errors import EpicError
 from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.settings import Classes, layered_settings
-from epic100.submission.check import HINT, MOST, check, prior_problems
+from epic100.submission.check import HINT, MAX_PRIOR_SHARE, check, prior_problems
 from epic100.submission.files import expected_ids, read_submission
-from epic100.submission.score import ACTION_HEAD, labels_and_settings, read_hits
+from epic100.submission.score import ACTION_HEAD, read_hits, truth_and_hit_arguments
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
 
 def score(options: argparse.Namespace) -> int:
     """Print the accuracies of a file of scores, as a table or as JSON, and return 0."""
-    truth, settings = labels_and_settings(options)
-    hits = read_hits(options.file, truth, **settings)
+    truth, hit_arguments = truth_and_hit_arguments(options)
+    hits = read_hits(options.file, truth, **hit_arguments)
     figures = group_accuracies(hits, truth.members)
     if ACTION_HEAD in hits:
         figures[ACTION_HEAD] = percent(hits[ACTION_HEAD])
@@ -68,9 +68,9 @@ def _problems(options: argparse.Namespace) -> list[str]:
     ids, num_verbs, num_nouns = _expected(options)
     # The reasons come from the run in --directory, and are known only for a named split.
     dropped = options.directory / "results/clean/dropped.tsv"
-    most = MOST if options.allow_prior is None else options.allow_prior
+    max_share = MAX_PRIOR_SHARE if options.allow_prior is None else options.allow_prior
     lines = check(entries, ids, num_verbs, num_nouns)
-    lines += prior_problems(entries, dropped, options.split or "", most)
+    lines += prior_problems(entries, dropped, options.split or "", max_share)
     return sorted(lines, key=lambda line: line.startswith(HINT))
 
 

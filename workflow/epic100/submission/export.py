@@ -10,7 +10,7 @@ from epic100.base.errors import EpicError
 from epic100.base.torch_file import write_tensors
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.segment_list import DROPPED, read_segments
-from epic100.submission.check import HINT, MOST, check, contradictions, prior_words
+from epic100.submission.check import HINT, MAX_PRIOR_SHARE, check, contradictions, prior_words
 from epic100.submission.files import build, read_submission, write_zip
 
 log = logging.getLogger(__name__)
@@ -65,22 +65,23 @@ def export(
         faults = [line for line in problems if not line.startswith(HINT)]
         if faults:
             raise EpicError(f"{out}: not written: {'; '.join(faults)}")
-    with_prior = [
+    ids_with_prior = [
         name for name, is_predicted in zip(ids, predicted.tolist(), strict=True) if not is_predicted
     ]
     log.info(
-        f"{out}: {len(ids)} segments of {split}, {len(ids) - len(with_prior)} predicted, "
-        f"{len(with_prior)} with the training prior; {out.stat().st_size / 2**20:.1f} MiB"
+        f"{out}: {len(ids)} segments of {split}, {len(ids) - len(ids_with_prior)} predicted, "
+        f"{len(ids_with_prior)} with the training prior; {out.stat().st_size / 2**20:.1f} MiB"
     )
     dropped = Path(clean or segments_path).with_name(DROPPED)
-    words = prior_words(with_prior, len(ids), dropped, split)
-    if len(with_prior) > MOST * len(ids):
+    words = prior_words(ids_with_prior, len(ids), dropped, split)
+    if len(ids_with_prior) > MAX_PRIOR_SHARE * len(ids):
         log.warning(f"{out}: worth little: {words}; bring the videos before it is sent")
-    elif with_prior:
+    elif ids_with_prior:
         log.info(f"{out}: {words}")
     # Only a zip states supervision levels.
-    for sentence in contradictions(sls, predictions.trained_on) if out.suffix == ".zip" else ():
-        log.warning(sentence)
+    if out.suffix == ".zip":
+        for sentence in contradictions(sls, predictions.trained_on):
+            log.warning(sentence)
     if predictions.split == "val" and predictions.trained_on.get("split") == "trainval":
         log.warning(
             "the model learned from val (`train: split: trainval`): its figures there say nothing"

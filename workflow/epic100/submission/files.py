@@ -30,7 +30,8 @@ MEMBER = "test.json"
 # A larger test.json, in bytes, is refused. That of EPIC-100 test has about 100 MiB.
 LARGEST = 2**28
 # A test.json with more objects and lists, or with more values, is refused, because an object needs
-# 100 times its bytes in memory. A test.json of EPIC-100 has three objects per segment.
+# 100 times its bytes in memory. A test.json of EPIC-100 has three objects per segment, and a value
+# for each verb and noun: the 13,092 segments of test have 39,000 objects and 5,200,000 values.
 MOST_OPENED = 200_000
 MOST_VALUES = 10_000_000
 
@@ -235,13 +236,13 @@ def write_zip(
     Raises:
         EpicError: `sls` is not three valid levels.
     """
-    entries = list(entries)
     levels = {f"sls_{key}": level for key, level in sls.items()}
     try:
         checked_head = Head.model_validate(
             {"version": "0.2", "challenge": "action_recognition"} | levels
         )
     except ValidationError as error:
+        # Each of these texts begins with a comma, since there is no place before it.
         faults = "; ".join(_fault_lines("", error))
         raise EpicError(f"`export: sls:` is {dict(sls)}{faults}; expected pt, tl and td") from error
     head = json.dumps(checked_head.model_dump())
@@ -254,12 +255,13 @@ def write_zip(
     ):
         # The text of the whole object is put together from the texts of its entries, without their
         # braces: as Python's numbers, all entries together would take a gigabyte.
-        separator = head.removesuffix("}") + ', "results": {'
+        # The first entry comes after the head, and each later one after a comma.
+        prefix = head.removesuffix("}") + ', "results": {'
         for entry in entries:
             scores = {task: dict(enumerate(entry[f"{task}_output"].tolist())) for task in TASKS}
             text = json.dumps({entry["narration_id"]: scores}).removeprefix("{").removesuffix("}")
-            file.write((separator + text).encode())
-            separator = ", "
+            file.write((prefix + text).encode())
+            prefix = ", "
         file.write(b"}}")
 
 

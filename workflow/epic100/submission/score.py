@@ -32,11 +32,11 @@ PREDICTED = "predicted"
 PathLike = str | os.PathLike
 
 
-def labels_and_settings(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
-    """Read the labels of val, and the keyword arguments of `read_hits`, by a command's options.
+def truth_and_hit_arguments(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
+    """Read the labels of val, and collect the keyword arguments of `read_hits`.
 
     Args:
-        options: `annotations`, `configfile` and `directory` of a command.
+        options: The options of a command: `annotations`, `configfile` and `directory`.
 
     Returns:
         The labels of the official CSV; or those of the run's own list of segments, if the run uses
@@ -47,12 +47,17 @@ def labels_and_settings(options: argparse.Namespace) -> tuple[Truth, dict[str, A
     val = folder / annotations.val
     train = folder / annotations.train
     if options.annotations:
+        # The train CSV is looked for beside the CSV that the option names.
         val = options.annotations
         train = val.with_name(train.name)
     elif annotations.format != "official" or config.videos.subset:
+        # A run on a lab's list or on a part of the CSV has its segments in a list of its own.
         val = folder / "results/segments/val.txt"
-    # A key without a path stays None, and `find_lists` then looks beside the CSV.
-    lists = {key: path and str(folder / path) for key, path in config.evaluate.model_dump().items()}
+    # A key without a path stays None, and `find_lists` then looks beside the train CSV.
+    lists = {
+        key: str(folder / path) if path else None
+        for key, path in config.evaluate.model_dump().items()
+    }
     truth = read_truth(val, find_lists(train, lists))
     sizes = (config.classes.verbs, config.classes.nouns)
     return truth, {"reduce": config.export.reduce, "sizes": sizes, "train": train}
