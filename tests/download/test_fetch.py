@@ -312,6 +312,7 @@ def test_a_killed_download_is_resumed_from_the_bytes_on_the_disk(server, target)
     assert server.ranges("a") == [None, f"bytes={kept_bytes}-"]
 
 
+@pytest.mark.slow
 def test_trainings_scans_and_rules_do_not_import_pycurl():
     """They import the modules of downloads, which need libcurl only where a transfer begins."""
     code = (

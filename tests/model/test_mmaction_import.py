@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from support.checkout import python
 
 # Some of the classes that configs name, by MMEngine's registry.
@@ -12,6 +14,7 @@ REGISTERED = {
 }
 
 
+@pytest.mark.slow
 def test_importing_epic100_mmaction_registers_all_classes_without_warnings():
     code = (
         "import epic100.mmaction, json, mmaction.registry as all\n"

@@ -69,6 +69,7 @@ def assert_same_frames(copy, original, name, moving=True) -> None:
     assert not moving or (errors[0] < others).all(), name
 
 
+@pytest.mark.slow
 def test_frame_i_of_a_copy_is_frame_i_of_the_original(sound, copies):
     for name, (path, notes, _) in copies.items():
         original = greys(sound[name], (notes["width"], notes["height"]))

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
 # The logger `epic100` is the one of this workflow.
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "epic100"]
 RULES = """

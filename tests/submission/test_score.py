@@ -135,7 +135,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+# A file of two gigabytes takes seconds.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("huge.pkl", marks=pytest.mark.slow), *sorted(REFUSED.keys() - {"huge.pkl"})],
+)
 def test_a_file_without_scores_of_val_is_an_error_of_one_line(folder, capsys, name):
     write, words = REFUSED[name]
     write(folder / name)

@@ -36,6 +36,7 @@ def every_kind(sound, lab):
     return {**sound, **{name: video.path(lab.root) for name, video in lab.videos.items()}}
 
 
+@pytest.mark.slow
 def test_frames_in_any_order_are_those_of_a_full_decode(every_kind):
     caches, rng = SharedCaches(), np.random.default_rng(0)
     for name, path in every_kind.items():
@@ -187,6 +188,7 @@ def test_a_file_without_times_has_the_order_of_its_decoder(name, options, tolera
             assert np.array_equal(reader.get_frames(frames), expected[frames])
 
 
+@pytest.mark.slow
 def test_bytes_behind_a_packet_in_memory_change_no_picture(tmp_path):
     """A decoder of MPEG-4 part 2 takes these bytes behind a picture for the start of another."""
     path = encode(tmp_path / "v.MP4", 120, codec="mpeg4")
