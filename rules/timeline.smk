@@ -87,7 +87,7 @@ rule detections:
         mem_mb=2000,
         runtime=10,
     params:
-        function="epic100.timeline.content.write_detections",
+        function="epic100.timeline.content:write_detections",
         settings=CONFIG.only("export"),
     message:
         "Detections of {output.out}"
