@@ -34,6 +34,7 @@ def outlook_of(wildcards):
     It is "" in other calls, since the answer needs a look at files."""
     if not (workflow.is_main_process and workflow.dryrun):
         return ""
+    # If the lists of segments are made anew, nobody knows yet whether a finished model fits them.
     if any(job.rule.name in ("clean", "trainval") for job in workflow.dag.needrun_jobs()):
         return ": trains, if no finished model is of the lists that are made before"
     return f": {outlook_by_run()[wildcards.get('run')]}"

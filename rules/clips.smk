@@ -18,7 +18,8 @@ rule clips:
     threads: 4
     resources:
         mem_mb=decoder_memory,
-        # A core needs 34 minutes for an hour of 1080p, 41 where all segments overlap.
+        # A core needs 34 minutes for an hour of 1080p, 41 where all segments overlap, so 60 leave a
+        # margin, even for one thread. Ten minutes are added for the rest.
         runtime=lambda wildcards: (
             10 + round(60 * hours_of(wildcards.participant, wildcards.split))
         ),

@@ -12,6 +12,7 @@ ENCODER_FILES = {
 }.get(ENCODER, [])
 
 
+# The job writes a file of features for each video beside the table.
 rule features:
     input:
         model=ENCODER_FILES,

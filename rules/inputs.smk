@@ -48,6 +48,7 @@ def refuse_average(wildcards):
     )
 
 
+# The rules that need exactly one model have this as its file.
 ONE_MODEL = refuse_average if MODELS else MODEL
 
 
@@ -63,7 +64,7 @@ def model_of_features(wildcards):
 
 
 def files_of_folder(wildcards):
-    """The files of the folder of `features: path:`."""
+    """The files of a Hugging Face model, in the folder that `features: path:` names."""
     files = sorted(str(path) for path in Path(CONFIG.features.path).glob("*") if path.is_file())
     if not files:
         raise WorkflowError(

@@ -27,6 +27,7 @@ rule proxy:
     params:
         function="epic100.proxy.copies:make_proxies",
         root=unrecorded(VIDEO_PLACE),
+        # Unlike `root`, this is recorded: for another folder, the copies are made again.
         copies=lambda wildcards: CLIP_ROOT,
         settings=CONFIG.only("videos.proxy", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),

@@ -40,7 +40,7 @@ def settle_resources():
 
 
 def plain_resources(by_rule):
-    """Snakemake's resources of each rule as plain dictionaries."""
+    """Snakemake's resources of each rule as plain dictionaries, which `settled` can merge."""
     return {rule: dict(resources.items()) for rule, resources in by_rule.items()}
 
 

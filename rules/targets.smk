@@ -39,6 +39,7 @@ def results_of(rules):
     # For `expand`, a wildcard with a pattern, as `{kind,pt|zip}`, becomes `{kind}`.
     files = [re.sub(r"{(\w+),[^}]*}", r"{\1}", path) for path in files]
     values = {"kind": ["pt", "zip"], "participant": CHOSEN, "split": ANNOTATIONS, "run": SWEEP}
+    # `allow_missing` leaves any other wildcard in its path.
     video_ids = [video.video_id for video in VIDEOS]
     return set(expand(files, **values, video=video_ids, allow_missing=True))
 

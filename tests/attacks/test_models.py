@@ -363,7 +363,7 @@ def test_a_config_of_a_model_within_a_model_90_times_is_one_clear_error():
         clean_model(values["model"], "model.pth")
 
 
-def test_the_user_s_own_modules_are_built_once_the_config_names_them(monkeypatch, folder):
+def test_the_user_s_own_modules_are_built_only_if_the_config_names_them(monkeypatch, folder):
     Path("my_models.py").write_text(
         "from mmaction.registry import MODELS, TRANSFORMS\n"
         "from mmaction.models import X3D\n"

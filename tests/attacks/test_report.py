@@ -24,4 +24,5 @@ def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
 def test_a_class_may_be_called_what_matplotlib_would_take_for_a_formula(tmp_path, name):
     with drawing(tmp_path / "a.svg", name, name) as figure:
         figure.add_subplot().set_yticks([0], [name])
+    # A formula that is wrong would raise an error when the figure is written.
     assert (tmp_path / "a.svg").stat().st_size > 1000

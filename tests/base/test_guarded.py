@@ -329,5 +329,6 @@ def test_a_fork_that_computes_for_ever_ends_with_the_scan(end, noted, notes):
     time.sleep(0.5)
     end(scan.pid)
     scan.join()
+    # One call was made, and it noted the two processes.
     ((server, forked),) = pids(notes)
     assert all_end(forked, server)

@@ -155,6 +155,7 @@ def test_the_folder_has_the_page_and_a_clip_of_each_predicted_segment(tmp_path, 
     ],
 )
 def test_only_as_many_clips_are_placed_as_fit_into_max_mb(tmp_path, caplog, count, placed):
+    # There are 26 clips. Each is so long that `count` of them make 1 MB.
     page = make_browse(tmp_path, bytes(10**6 // count), max_mb=1)
     data = in_script((page.parent / "data.js").read_text())
     assert data["clips"] == placed and data["left_out"] == 26 - count

@@ -56,7 +56,8 @@ def test_segments_that_both_models_predict_are_a_group_of_their_own(folder, caps
     ids, log_probs = whole.narration_ids[:-3], whole.log_probs[:-3]
     write_predictions(replace(whole, narration_ids=ids, log_probs=log_probs), folder / "fewer.pt")
     rows = compared("a.pt", "fewer.pt", capsys)
-    # The first model has predictions of 35 of 40 segments, and the second of 32.
+    # The first model has predictions of 35 of 40 segments, and the second of 32. Cell 0 of a row is
+    # the number of segments, and cell 3 the difference.
     assert (rows["overall", "action"][0], rows["readable", "action"][0]) == ("40", "32")
     assert float(rows["readable", "action"][3]) == 0.0, "both predictions are the same"
 

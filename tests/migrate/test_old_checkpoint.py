@@ -176,6 +176,7 @@ def test_pairs_that_are_not_those_of_the_head_are_refused(old, tmp_path):
 def test_weights_that_are_not_of_the_config_s_model_are_named(old, tmp_path):
     def change(content):
         weights = content["state_dict"]
+        # One weight gets another name, and one another shape.
         weights["cls_head.fc_verb.weight"] = weights.pop("cls_head.fc1.weight")
         weights["cls_head.fc2.bias"] = torch.zeros(3)
         return content

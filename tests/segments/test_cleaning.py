@@ -145,6 +145,7 @@ def test_a_video_whose_rate_could_not_be_measured_keeps_the_rate_of_the_sheet():
 def test_a_video_of_variable_rate_is_timed_by_its_frame_index():
     times = np.cumsum(np.random.default_rng(0).integers(1, 9, 800))
     index = index_at(times, Fraction(1, 100))
+    # The last segment is shorter than most steps from picture to picture.
     table, videos = one_video((0.5, 1.25), (7, 9), (20, 20.01))
     scan_rows = scanned(fps=index.fps, pictures=800, timing="variable")
     kept, dropped, retimed = run(table, videos, scan_rows, P01_01=index)
@@ -168,6 +169,7 @@ def test_the_salvage_table_counts_what_each_policy_keeps_by_participant():
     excluded = DropReason.EXCLUDED.sentence("exclude")
     touches = "touches damaged frames 1-2 (x)"
     columns = ["path", "segment", "video"]
+    # Each row is a segment, with the reasons for which the two policies drop it; "" keeps it.
     rows = [
         ("P22/P22_01.MP4", touches, "video damaged: x"),
         *[("P22/P22_01.MP4", "", "video damaged: x")] * 4,

@@ -96,12 +96,14 @@ def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
     predict(named, tmp_path, film, stride=0.5, min_seconds=0, smooth=0)
     found = json.loads(film.with_suffix(".json").read_text())
     rows = rows_of(film.with_suffix(".tsv"))
+    # Files have times to 3 digits.
     begins = [float(rows[0]["start"]), found["clips"][0]["start"], found["first_picture"]]
     assert begins == pytest.approx([first_picture_seconds] * 3, abs=0.001)
     _, first_cue, *_ = film.with_suffix(".vtt").read_text().split("00:00:")
     assert float(first_cue[:6]) == pytest.approx(first_picture_seconds, abs=0.0011)
     assert float(rows[-1]["stop"]) == pytest.approx(found["duration"], abs=0.001)
     assert all(row["stop"] == after["start"] for row, after in pairwise(rows))
+    # A pair is no more probable than its verb, but both are rounded.
     for row in rows:
         assert 0 < float(row["probability"]) <= float(row["verb_probability"]) + 1e-3 <= 1.001
     for clip in found["clips"]:

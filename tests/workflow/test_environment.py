@@ -124,18 +124,20 @@ def test_a_torch_is_installed_with_a_hash_of_the_lock_or_as_a_build_of_ones_own(
         pinned = zip(("torch", "torchvision"), digests, strict=True)
         lock.write_text("".join(f"{name}==0.1 \\\n    --hash=sha256:{d}\n" for name, d in pinned))
         done = call(python, "envs/install_torch.py", lock, well=well, env=environment)
-        there = (tmp_path / "bare").glob("lib/*/site-packages/torch-*")
-        return said(done), [path.name.removesuffix(".dist-info") for path in there]
+        installed = (tmp_path / "bare").glob("lib/*/site-packages/torch-*")
+        return said(done), [path.name.removesuffix(".dist-info") for path in installed]
 
     digests = [wheel(tmp_path, name) for name in ("torch", "torchvision")]
-    words, there = install("0" * 64, digests[1], well=False)
-    assert "is not in" in words and there == []
-    words, there = install(*digests)
-    assert "not checked" not in words and there == ["torch-0.1"]
+    # The lock has the digest of another torch.
+    printed, builds = install("0" * 64, digests[1], well=False)
+    assert "is not in" in printed and builds == []
+    printed, builds = install(*digests)
+    assert "not checked" not in printed and builds == ["torch-0.1"]
+    # A build of the user's own is in the folder, and the lock does not have it.
     own = wheel(tmp_path, "torch", "+cpu")
-    words, there = install(*digests)
-    assert "torch-0.1+cpu-py3-none-any.whl: from a folder or index of your own" in words
-    assert own in words and there == ["torch-0.1+cpu"]
+    printed, builds = install(*digests)
+    assert "torch-0.1+cpu-py3-none-any.whl: from a folder or index of your own" in printed
+    assert own in printed and builds == ["torch-0.1+cpu"]
 
 
 def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path):

@@ -62,7 +62,7 @@ def opened_arrays(
     Raises:
         DiskError: The disk fails.
         BrokenFile: The file is no `.npz` of this form, is not whole, or unpacks to more than
-            512 MiB and more than twice the bytes of the file.
+            512 MiB (`LARGEST`) and more than twice the bytes of the file.
     """
     try:
         with reading(path) as file:

@@ -245,7 +245,11 @@ class HashedFile(WatchedFile):
         self._hashed = 0  # So many bytes from the start of the file are in the md5.
 
     def read_at(self, position: int, count: int) -> bytes:
-        """Read at most `count` bytes from `position`, without moving the current position."""
+        """Read at most `count` bytes from `position`, without moving the current position.
+
+        Bytes that follow those in the md5 are added to it. After a jump over more than `PIECE`
+        bytes nothing is added, and `md5` reads the rest.
+        """
         # FFmpeg has skipped a short gap. It is read first, since an md5 takes bytes in order.
         if self._hashed < position <= self._hashed + PIECE:
             self.read_at(self._hashed, position - self._hashed)

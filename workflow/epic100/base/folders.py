@@ -55,7 +55,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     Folders that killed writers left behind are removed first.
 
     Raises:
-        EpicError: A folder above it is a link of another user (`refuse_links`).
+        EpicError: A folder above `target` is a link of another user (`refuse_links`).
         OSError: The system cannot make or rename the folder.
     """
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
@@ -67,6 +67,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         with _locked(target.parent):
             _remove_leftovers(target)
             new.mkdir()
+            # The lock tells other writers that `new` is in use, so that they do not remove it.
             stack.enter_context(_locked(new))
         yield new
         # The lock keeps two writers from renaming at once. `old` is removed at the end.

@@ -303,8 +303,8 @@ class _Server:
         """Start the process, with one end of the socket as its stdin."""
         self.socket, server_end = socket.socketpair()
         # The server can import what this process can. NumPy's library OpenBLAS would start a thread
-        # for each core, each with memory of its own, and would not use them. Snakemake sets its
-        # variable to the threads of the rule.
+        # for each core, each with memory of its own, and would not use them. Snakemake
+        # sets the variable for this to the threads of the rule, so it is set anew.
         path = os.pathsep.join(filter(None, sys.path))
         env = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
         try:
@@ -399,7 +399,7 @@ def serve() -> None:
                     folder, *call_arguments = pickle.load(file)
             except Exception as error:
                 _send(answers, fault=f"{type(error).__name__}: {error}")
-                raise
+                raise  # This ends the server.
             # Without this, the first garbage collection of a fork writes to all objects, and so
             # copies their memory.
             gc.freeze()
@@ -412,7 +412,7 @@ def serve() -> None:
                 caller.close()
                 os.dup2(output, 2)
                 os.chdir(folder)  # The caller may have changed its folder.
-                _make_call(answers, *call_arguments)
+                _make_call(answers, *call_arguments)  # It ends the fork, and never returns.
             for descriptor in (held_end, answers, output):
                 os.close(descriptor)
             readable, _, _ = select.select([caller.fileno(), read_end], [], [])

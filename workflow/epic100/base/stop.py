@@ -51,9 +51,9 @@ _stopping: list[str] = []
 
 @contextmanager
 def until_the_last_line() -> Iterator[None]:
-    """Handle signals during the last block of a process, so that it ends with its own message.
+    """Turn the first stop signal in the last block of a process into an error with a message.
 
-    The block is all the work of the process. The first SIGTERM or SIGUSR1 ends it with an error,
+    The block is all the work of the process. The first SIGTERM or SIGUSR1 ends it with `Stopped`,
     unless a training in the block handles signals itself (`StopSignals.noting`). Later ones are
     ignored: Snakemake and a cluster send several, and a process that is ending would die without
     its message. For the same reason the old handlers are not put back after the block.

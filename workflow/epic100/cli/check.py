@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
     # The option -n lets `separate_keys` refuse a folder that does not exist, as before a dry run.
     typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
     words, keys = separate_keys([*typed, "--configfile", *map(str, options.configfile)])
-    # The config files are the words that are left behind --configfile. argparse has taken a
-    # KEY=VALUE behind it for a file, which is now among the keys.
+    # In `check --configfile my.yaml train.lr=0.1`, argparse takes both words for files. By now the
+    # second one is among the keys, and only config files are left behind --configfile.
     overlays = words[words.index("--configfile") + 1 :]
     config = layered_settings(overlays, options.directory, set_words(keys))
     remote = bool(profile) and _is_remote(shipped(options.profile))

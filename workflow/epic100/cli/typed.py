@@ -153,7 +153,9 @@ def _refuse_option(option: str, word: str) -> None:
 
 
 def _refuse_value(option: str, value: str, is_dry: bool) -> None:
-    """Raise if the file or folder that an option names does not exist.
+    """Raise if an option names a config, profile or folder that is not there or not usable.
+
+    With a profile, the site that the environment names must be known, too.
 
     Args:
         option: The option without its value.

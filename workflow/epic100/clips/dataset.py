@@ -92,7 +92,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         part: int | None = None,
         **kwargs: Any,
     ):
-        """Store the arguments; the base class then calls `full_init`."""
+        """Store the arguments, which the class describes; the base class then calls `full_init`."""
         self.pairs_file = pairs
         self.index_dir = index_dir
         self.seed = seed

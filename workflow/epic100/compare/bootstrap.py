@@ -87,7 +87,14 @@ def difference(
 def _over_segments(
     change: npt.NDArray[np.int64], in_group: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> Interval:
-    """Resample single segments, and return the interval of the difference over the group."""
+    """Resample single segments, and return the interval of the difference over the group.
+
+    Args:
+        change: For each segment 1, 0 or -1: the second model is better, equal or worse. It is 0
+            outside the group.
+        in_group: Whether a segment is in the group.
+        rng: Draws the samples.
+    """
     # The difference depends on four counts only: of the segments that the second model has better,
     # worse and equal, and of those outside the group. Resampled counts have a multinomial
     # distribution. Drawing them is equivalent to drawing segments, at a thousandth of the cost.

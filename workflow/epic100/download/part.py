@@ -53,7 +53,7 @@ class Part:
             )
 
     def flush(self) -> None:
-        """Write all received bytes to the disk."""
+        """Write all received bytes to the disk, and wait until they are there."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -63,7 +63,7 @@ class Part:
         self._file.truncate()
 
     def finish(self) -> None:
-        """Write all bytes to the disk, and rename the part to its target."""
+        """Wait until all bytes are on the disk (`flush`), and rename the part to its target."""
         self.flush()
         os.replace(self.path, self.target)
 

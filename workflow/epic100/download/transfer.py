@@ -155,7 +155,11 @@ class _Callbacks:
         return safe_action
 
     def piece(self, data: bytes) -> None:
-        """Give a piece of the body to `take`; end the transfer if no body is wanted."""
+        """Give a piece of the body to `take`; end the transfer if no body is wanted.
+
+        Raises:
+            _Enough: There is no `take`, since the caller only asked whether a body comes.
+        """
         self._taken += len(data)
         if self.take is None:
             raise _Enough

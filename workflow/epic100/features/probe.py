@@ -387,14 +387,14 @@ def fit(
         torch.manual_seed(settings.seed * 100_003 + epoch)
         started, order = time.monotonic(), torch.randperm(len(labels)).tolist()
         totals, rate_factor = [0.0] * len(trials), 1.0
-        for numbers, feats, padded in tokens.batches(order, settings.batch_size, device):
+        for segment_rows, feats, padded in tokens.batches(order, settings.batch_size, device):
             # The rate is read before the schedules change it, so after the loop the factor is that
             # of the epoch's last batch. It is the same for all trials.
             _, _, schedule = learners[0]
             rate_factor = schedule.get_last_lr()[0] / trials[0].lr
-            losses = _step(learners, feats, padded, labels[numbers].to(device), loss)
+            losses = _step(learners, feats, padded, labels[segment_rows].to(device), loss)
             totals = [total + value for total, value in zip(totals, losses, strict=True)]
-            bar.update(len(numbers))
+            bar.update(len(segment_rows))
         seconds = max(time.monotonic() - started, 1e-9)
         is_last = epoch == settings.epochs
         for trial, total in zip(trials, totals, strict=True):

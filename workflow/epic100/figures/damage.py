@@ -174,6 +174,7 @@ def plot_close_up(
             Patch(color=GREEN, label="segment kept"),
             Patch(color=ORANGE, label="segment dropped"),
         ]
+        # Here a state is its own label; the other figure adds the number of videos.
         _state_legend(figure, {rows[name].status: rows[name].status for name in shown}, handles)
 
 

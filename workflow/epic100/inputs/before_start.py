@@ -63,7 +63,7 @@ class StartCheckRequest:
         folder: str | os.PathLike = ROOT,
         remote: bool = False,
     ) -> "StartCheckRequest":
-        """Find the recipe and the start weights of a run.
+        """Make the request for the start check of a run, and find its recipe and start weights.
 
         Args:
             config: The config.
@@ -119,6 +119,7 @@ class StartCheckRequest:
         """Read the report of an earlier check of the same settings and files that passed, or ""."""
         # A report that cannot be read is as good as none: the check is run again.
         with contextlib.suppress(OSError, UnicodeDecodeError):
+            # The report of a check that passed ends with a line of MARK and the digest.
             text, _, digest = (
                 Path(self.report_path).read_text(encoding="utf-8").rpartition(f"\n{MARK}")
             )
@@ -136,7 +137,10 @@ def distinct_requests(requests: Sequence[StartCheckRequest]) -> list[StartCheckR
 
 
 def bases(recipe: str) -> list[str]:
-    """List the paths of an MMEngine config and of all its bases, as `_base_ = [...]` names them."""
+    """List the paths of an MMEngine config and of all its bases, as `_base_ = [...]` names them.
+
+    Bases have bases of their own. A file that cannot be read is listed as well.
+    """
     files = [os.path.abspath(recipe)]
     for file in files:  # The loop also walks the files that it adds.
         try:
@@ -146,7 +150,9 @@ def bases(recipe: str) -> list[str]:
         for node in body:
             match node:
                 case ast.Assign(targets=[ast.Name(id="_base_")], value=value):
-                    texts = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant)]
+                    texts = [
+                        part.value for part in ast.walk(value) if isinstance(part, ast.Constant)
+                    ]
                     base_paths = [os.path.join(os.path.dirname(file), str(text)) for text in texts]
                     files += [
                         path for path in map(os.path.abspath, base_paths) if path not in files
@@ -201,14 +207,15 @@ def outlooks(requests: Sequence[StartCheckRequest]) -> list[str]:
     Returns:
         A text for each training, in the same order.
     """
-    folders = None
-    # Only a process that imports torch can say which runs these are. The import takes seconds, so
-    # one process answers for all runs. If no training has ended, none is started.
+    finished_folders = None
+    # Only a process that imports torch can say which runs are finished (`finished_runs`). The
+    # import takes seconds, so one process answers for all runs. If no training has ended, none is
+    # started.
     if any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages():
-        folders = _answer("finished_runs", requests, subprocess.DEVNULL, on_cpu=True)
+        finished_folders = _answer("finished_runs", requests, subprocess.DEVNULL, on_cpu=True)
     # A process that did not finish tells nothing, so each training is said to train.
-    pairs = zip(requests, folders or [""] * len(requests), strict=True)
-    return [_outlook(request, finished) for request, finished in pairs]
+    pairs = zip(requests, finished_folders or [""] * len(requests), strict=True)
+    return [_outlook(request, folder) for request, folder in pairs]
 
 
 def _outlook(request: StartCheckRequest, finished: str) -> str:

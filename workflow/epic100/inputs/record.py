@@ -57,6 +57,8 @@ def write_record(home: str, record: Mapping[str, Any]) -> None:
 def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the differences between this call and the one that made the existing results.
 
+    Each is a line for the user; there is none if no record of an earlier call exists.
+
     Args:
         home: The folder of the results.
         record: The content of run.json for this call, from `record_of`.
@@ -79,6 +81,7 @@ def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
         )
         more = f" and {len(changed) - MAX_SHOWN} more" if len(changed) > MAX_SHOWN else ""
         yield f"since the last run into {home}/: {shown}{more}"
+        # The records are missing if the results were copied here without them.
         if not os.path.isdir(METADATA):
             yield (
                 f"{METADATA} is not here, so Snakemake cannot tell what these changes put out of "

@@ -247,7 +247,8 @@ def _write_trial_lists(
     """
     for name, segments in {split: to_train_on, "val": val}.items():
         write_segments(_few(segments, root), f"{folder}/clean/{name}.txt")
-    # The list before cleaning is empty. With segments in it, an empty clean list would be an error.
+    # An empty clean list is refused if the list before cleaning has segments, so that one is left
+    # empty here.
     write_segments(val.head(0), f"{folder}/segments/val.txt")
     write_pairs(pair_table(to_train_on), pairs_path(folder, split))
 

@@ -112,7 +112,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
         quick_gelu: bool = False,
         **arguments: Any,
     ) -> None:
-        """Build MMAction2's transformer, and replace the parts that AVION has otherwise."""
+        """Build MMAction2's transformer, and replace the parts in which AVION differs from it."""
         super().__init__(
             num_frames=num_frames,
             img_size=img_size,
@@ -140,8 +140,10 @@ class AvionVisionTransformer(FusedVisionTransformer):
         self.time_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
         self.norm_pre = nn.LayerNorm(embed_dims, eps=1e-6)
         for block in self.blocks:
+            # MMAction2's rate rises from block to block.
             block.drop_path = DropPath(drop_path_rate)
             if quick_gelu:
+                # This is the activation between the two linear layers.
                 block.mlp.layers[0][1] = QuickGELU()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -204,7 +204,10 @@ def clean_pipeline(
 
 
 def _largest(value: Any) -> float:
-    """Find the largest number in an argument of a step, which may be nested; 1 if there is none."""
+    """Find the largest magnitude in an argument of a step, which may be nested; at least 1.
+
+    It bounds what the step asks for. An argument without a number counts as 1.
+    """
     if isinstance(value, list | tuple):
         return max(map(_largest, value), default=1)
     return max(1, abs(value)) if isinstance(value, int | float) else 1

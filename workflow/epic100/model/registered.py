@@ -175,6 +175,7 @@ class OutputsLoss(nn.Module):
     ) -> None:
         """Count the outputs of each task, and list the verb and the noun of each pair."""
         super().__init__()
+        # This function joins the losses of the tasks.
         self.reduce = REDUCE_BY_NAME[loss]
         self.sizes = output_sizes(heads, len(pairs), num_verbs, num_nouns)
         self.smoothing = smoothing

@@ -58,8 +58,9 @@ class PySlowFastHead(models.heads.SlowFastHead):
     """
 
     def __init__(self, parts: Sequence[int], window: int = 7, **arguments: Any) -> None:
-        """Build MMAction2's head, and set the tasks and the window of its scores in a test."""
+        """Build MMAction2's head, and store the tasks and the window, which only tests use."""
         super().__init__(**arguments)
+        # `split_outputs` takes sizes by name. No code reads these names, so they are numbers.
         self.parts: Mapping[str, int] = {str(task): size for task, size in enumerate(parts)}
         self.window = window
 

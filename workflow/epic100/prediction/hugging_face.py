@@ -62,7 +62,8 @@ FRAMES = 8
 def _side_of_square(value: Any) -> Any:
     """Read the side of a square: 224, [224, 224] and {"height": 224, "width": 224} give 224.
 
-    Any other value is returned as it is, and its field refuses it.
+    Any other value is returned as it is, so that pydantic refuses it with an error that names the
+    field.
     """
     values = list(value.values()) if isinstance(value, dict) else value
     sides = values if isinstance(values, list) else [values]
@@ -248,6 +249,7 @@ class HuggingFaceFolder:
             EpicError: The model gives another number of tokens.
         """
         with computing_in(usable(torch.bfloat16, model.device.type), model.device):
+            # The predictor of V-JEPA 2 guesses hidden tokens, which only its pretraining needs.
             options = {"skip_predictor": True} if self.model_type == "vjepa2" else {}
             tokens = model(**pixels(processor, clips.to(model.device)), **options)
         tokens = tokens.last_hidden_state.float()
@@ -255,7 +257,8 @@ class HuggingFaceFolder:
         # For an encoder of pictures, each frame is a sample of its own, [B * time, tokens, C].
         is_image_encoder = self.model_type in IMAGE_MODELS
         frames_of_sample = 1 if is_image_encoder else time
-        # The class token and the registers come first, and have no place in the picture.
+        # The class token and the registers come first, and have no place in the picture. The model
+        # must give either all of them or none.
         leading = tokens.shape[1] - frames_of_sample * rows * columns
         if leading not in self.counts_without_place:
             raise EpicError(

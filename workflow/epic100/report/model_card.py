@@ -127,7 +127,8 @@ def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
     """Describe how a model was trained, by label of the line in the card."""
     trained_on, optimizer = trained.trained_on, config.optim_wrapper.optimizer
     options = {key: value for key, value in optimizer.items() if key != "type"}
-    # Rate and weight decay of a probe are the best of several that were tried.
+    # Rate and weight decay of a probe are the best of several that were tried: `chosen_of` is their
+    # number, and `chosen_on` the split that chose. Other models have neither.
     split = trained_on.get("chosen_on")
     choice = f", the best of {trained_on['chosen_of']} on {split}" if split else ""
     return {

@@ -73,6 +73,7 @@ def official_rows(
         ("all, top-5", figures["segments"], accuracies(figures, "overall", 5)),
         ("with readable video, top-1", figures["predicted"], accuracies(figures, "readable")),
     ]
+    # If no participant is unseen, this row would repeat the one of all segments.
     if unseen_segments and seen_rows:
         seen_segments = sum(row["segments"] for row in seen_rows)
         # The mean over segments is that over participants, weighted by their segments.

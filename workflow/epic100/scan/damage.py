@@ -130,7 +130,10 @@ def blame_back(packets: list[Packet]) -> None:
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
-    """Blame the pictures after a gap, at the time of another one, or out of their numbered order.
+    """Blame pictures whose time or order is wrong.
+
+    They are at the time of another picture, out of the order in which the stream counts pictures
+    (`Packet.order`), or after a gap.
 
     Args:
         by_time: Shown packets in presentation order, whose `fault` is set.
@@ -139,7 +142,7 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     for p, before in zip(by_time[1:], by_time, strict=False):
         if p.pts == before.pts:
             p.blame(SHARED_TIME)
-    # Two pictures have one step, so no step can differ from the usual one.
+    # Between two pictures there is one step, and no other to compare it with.
     if len(by_time) >= 3:
         is_numbered = _blame_jumps(by_time)
         # This comes last, since a long step may be a gap only beside a picture with a fault.
@@ -304,7 +307,7 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
         bool [F]: the damaged frames.
     """
     damaged = np.zeros(frames, dtype=bool)
-    # It collects the damaged frames since the last key frame without a fault.
+    # These are the damaged frames since the last key frame without a fault.
     stretch: list[int] = []
 
     def mark_stretch() -> None:
@@ -317,9 +320,10 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             damaged[frame : following if is_near else frame + 1] = True
         stretch.clear()
 
-    # These two say whether the next picture, or a leading one, depends on a picture with a fault.
+    # `tainted` is whether the next picture depends on one with a fault, and `leading_tainted` is
+    # whether the next leading picture does.
     tainted = leading_tainted = False
-    # It is the pts of a key frame without a fault, as long as its leading pictures may follow.
+    # While leading pictures of a key frame without a fault may follow, `key_pts` is its time.
     key_pts = None
     for p in packets:
         is_leading = not p.is_key and key_pts is not None and p.pts < key_pts
@@ -331,6 +335,7 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             if p.fault and p.frame is not None:
                 damaged[p.frame] = True  # No clip may span the gap.
         elif p.is_key:
+            # The pictures up to the next key frame may depend on this one.
             tainted = True
             key_pts = None
         else:

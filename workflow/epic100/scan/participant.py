@@ -269,7 +269,8 @@ class _Job:
         scan: The function that scans the file.
         state: The `stat` of the file at the last call of `settled_result`; None if it is no regular
             file.
-        is_decoded: Whether this job has decoded the video, rather than use a kept result.
+        is_decoded: Whether this job has begun to decode the video, rather than use a kept result.
+            The report of the scan counts these jobs.
     """
 
     video: Video
@@ -299,6 +300,8 @@ class _Job:
     def work(self, progress: Callable[[int], None]) -> Result:
         """Return the kept result of the video if there is one; else scan it and keep the result.
 
+        First a result for this path, size and time is looked for, then one for the same md5.
+
         Args:
             progress: Called with the number of packets that were read.
 
@@ -311,8 +314,8 @@ class _Job:
             return cached
         assert self.state is not None, "`settled_result` gives a result if there is no file"
         file_seen = seen_at(self.path, self.state)
-        # Given the path, `kept_result` also compares md5s. This is slow, and `settled_result` does
-        # without it.
+        # Given the file itself, `kept_result` also compares its md5. To read it is slow, so
+        # `settled_result`, which plans the jobs, does without it.
         if result_of_moved_file := kept_result(self.result_path, file_seen, self.quick, self.path):
             return result_of_moved_file
         self.is_decoded = True

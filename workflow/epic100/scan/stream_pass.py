@@ -240,7 +240,11 @@ def _unhidden_copy(packet: av.Packet, data: bytes) -> av.Packet:
     """Copy a packet, with `data` as its bytes, and without the flag that its picture is hidden.
 
     A decoder drops hidden pictures, but the scan must know whether they decode, since later ones
-    may depend on them.
+    may depend on them. The copy is a new packet, which has none of the flags but that of a key.
+
+    Args:
+        packet: The packet of the file.
+        data: The bytes to decode: those of the packet, or what `CodedStream.examine` made of them.
     """
     copy = packet_of(data)
     copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe

@@ -168,6 +168,7 @@ def reduction_method(predictions: Predictions, reduce: str | None) -> str:
         return "max" if predictions.pair_head else HEADS
     methods = reduction_methods(predictions)
     if reduce not in methods:
+        # Only HEADS and JOINT need heads that a model may lack; any other name is a slip.
         hint = " (the model lacks a head: `train: heads: both` for all)"
         raise EpicError(
             f"export: reduce is {reduce!r}; expected one of {', '.join(methods)}"

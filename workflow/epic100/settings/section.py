@@ -112,7 +112,10 @@ class Section(BaseModel):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Explain why a job cannot read a key: `forget` has removed it."""
+            """Explain why a job cannot read a key: it has only the keys that its rule names.
+
+            Python calls this only for a missing attribute, such as a key that `forget` removed.
+            """
             if name in type(self).model_fields:
                 raise AttributeError(
                     f"{type(self).__name__} of this job has no `{name}`: its rule does not name it "
@@ -176,10 +179,12 @@ def unknown_key(section: "type[Section]", name: str) -> str:
             return ""
         fields = inner.fields_by_key()
         if key_name not in fields:
+            # A name with as many dots may be meant, whatever its section is.
             same_depth = [
                 other for other in names_of(section) if other.count(".") == name.count(".")
             ]
-            # Below an unknown section, a similar name may be in a section of another name.
+            # In a known section, a key of this section is meant. If the first part is unknown, the
+            # section itself may have another name, so whole names are compared.
             hint = (
                 did_you_mean(key_name, fields, above + "{}")
                 if above

@@ -237,7 +237,10 @@ class Sweep(Section):
     @field_validator("train", mode="after")
     @classmethod
     def _lists(cls, grid: dict[str, Any]) -> dict[str, Any]:
-        """Check the lists of values, and return them as the keys take them: `"1e-3"` as 0.001."""
+        """Check the lists of values, and give each value the type of its key: `"1e-3"` is 0.001.
+
+        `options` holds keys of its own, so it has a list for each of them.
+        """
         known = [
             name for name, field in TrainSettings.model_fields.items() if extras_of(field)["sweep"]
         ]

@@ -113,7 +113,9 @@ def partition_of(resources: Resources, partitions: Partitions) -> Partition | No
 
 
 def check_requests(workflow: Any, settings: Any, partitions: Partitions) -> list[str]:
-    """Refuse a run whose requests Slurm would not grant, or whose GPUs torch cannot use.
+    """Refuse a run whose requests Slurm would not grant or torch cannot use; list its clusters.
+
+    With `settings.unchecked`, nothing is refused.
 
     Args:
         workflow: Snakemake's workflow, with its DAG.
@@ -158,7 +160,8 @@ def resources_of(job: Any, attempt: int, partitions: Partitions) -> Resources:
         ).items()
     )
     partition = partition_of(resources, partitions)
-    # One resource lists the keys that the command line sets for this rule, as `runtime+mem_mb`.
+    # `STATED`, a resource of our own, lists the keys that the command line sets for this rule, as
+    # `runtime+mem_mb`.
     keys_of_call = str(resources.get(STATED, "")).split("+")
     if partition and partition.hours and resources.get("runtime") and "runtime" not in keys_of_call:
         resources["runtime"] = min(resources["runtime"], partition.minutes(partition.hours))

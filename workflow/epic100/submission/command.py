@@ -75,7 +75,10 @@ def _problems(options: argparse.Namespace) -> list[str]:
 
 
 def _expected(options: argparse.Namespace) -> tuple[list[str], int, int]:
-    """Return the narration ids and the numbers of verbs and nouns of a complete submission."""
+    """Return the narration ids and the numbers of verbs and nouns of a complete submission.
+
+    With --split, the config names the CSV and the numbers; --num-verbs and --num-nouns win.
+    """
     csv = options.annotations
     classes = Classes()
     if options.split:

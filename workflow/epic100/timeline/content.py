@@ -107,6 +107,7 @@ def merge(
         borders = [0, *(np.flatnonzero(np.diff(best_pair)) + 1).tolist(), len(best_pair)]
         for start, stop in pairwise(borders):
             mean = float(best_probability[start:stop].mean())
+            # A product may be rounded down: 3 * 0.7 gives a little less than 2.1.
             is_long = (stop - start) * settings.stride >= settings.min_seconds - 1e-9
             if is_long and mean >= settings.threshold:
                 # The borders count from the beginning of the undamaged stretch.

@@ -146,7 +146,8 @@ def check(
         if rank() == 0 and not result.read_error:
             _predict(plan, folder / MODEL, modules, views)
     except Stopped as error:
-        # The loop's message names a checkpoint of the trial, which is removed below.
+        # The message begins with the signal, as `SIGTERM came: ...`. The rest is left out, as it
+        # may name a checkpoint of the trial, which is removed below.
         signal_name = str(error).partition(" came")[0]
         raise Stopped(
             f"{signal_name} came while the run was tried: stopped before its first step; {GO_ON}"

@@ -177,7 +177,7 @@ class RecomputeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Let the backward pass compute the values inside each block again (torch's checkpoint).
 
-        The names of weights do not change.
+        Only `forward` of a block is replaced. A module around it would rename its weights.
         """
         if self.on:
             for block in attrgetter(self.blocks)(bare(runner.model)):

@@ -330,8 +330,8 @@ def free_port(address: str) -> int:
 def towards(address: str) -> dict[str, str]:
     """Make the environment variables that bind gloo and NCCL to the interface towards `address`.
 
-    The interface that leads to 127.0.0.1 keeps them off the network. A user's choice of an
-    interface wins. NCCL may still send its data over InfiniBand.
+    The interface that leads to 127.0.0.1 keeps them off the network. A variable that the user has
+    set is left out, so that choice stays. NCCL may still send its data over InfiniBand.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         # To connect a UDP socket sends nothing, but chooses the local address. The port may be any.

@@ -127,7 +127,7 @@ def open_run(folder: str | os.PathLike, config: Recipe) -> Run:
     """
 
     def open_here() -> Run:
-        """Open the run in this process."""
+        """Open the run in this process; a finished one gets no attempt."""
         run_dir = open_run_dir(folder, run_stamp(config))
         return Run(run_dir, None if has_model(run_dir) else begin_attempt(run_dir))
 

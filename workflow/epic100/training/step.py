@@ -61,7 +61,7 @@ class Step:
     ended: Mark
 
     def send(self, outputs: dict[str, torch.Tensor], stop_requested: bool) -> None:
-        """Start to copy the figures from the device; the copy is ready when `ended` is reached.
+        """Start to copy the figures from the device, after the work that it was given so far.
 
         Loss, clock and stop requests are summed over processes, so that all decide the same.
 

@@ -68,6 +68,7 @@ def matroska_bytes(read_at: ReadAt) -> int:
     for element_id in (_EBML, _SEGMENT):
         # An element is an id of 4 bytes, a size in 1 to 8 bytes, and its content.
         head = read_at(position, 12)
+        # If the first byte of the size is 0, the size would take more than 8 bytes.
         if head[:4] != element_id.to_bytes(4) or len(head) < 5 or not head[4]:
             return 0
         # The zero bits before the first one bit tell how many bytes the size takes.

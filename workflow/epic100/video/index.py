@@ -122,7 +122,11 @@ class VideoIndex:
         return self.packets[self.keys[key] : self.keys[key + 1] if has_next else None]
 
     def part(self, start: int, stop: int) -> "VideoIndex":
-        """Make an index of the frames [start, stop), for their times: it cannot read the frames."""
+        """Make an index of the frames [start, stop), of use for their times alone.
+
+        Its packets are in presentation order and lack others, so it cannot be used to decode.
+        """
+        # The column `frame` has the row of each frame's packet.
         packets = self.packets[self.packets["frame"][start:stop]]
         packets["frame"] = np.arange(len(packets))
         return replace(self, packets=packets)
@@ -167,8 +171,9 @@ class VideoIndex:
         Samplers count frames, so that at a variable rate a clip would span more or less time.
 
         Returns:
-            The number of the first frame in such a video; and the frame of this file that each
-            picture of the video shows, int64. Where the file pauses, a frame comes more than once.
+            The number that the first frame has in a video of the constant rate; and the frame of
+            this file that each picture of the part shows, int64. Where this file pauses, a frame
+            comes more than once.
         """
         start_seconds, stop_seconds = self.time_of(start), self.time_of(stop)
         steps = np.arange(max(1, round((stop_seconds - start_seconds) * self.fps)))

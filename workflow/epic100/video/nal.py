@@ -44,7 +44,7 @@ class Bits:
         self.digits, self.at = f"{int.from_bytes(data):0{8 * len(data)}b}", at
 
     def u(self, count: int) -> int:
-        """Read an unsigned number of `count` bits, which is at least 1.
+        """Read an unsigned number of `count` bits, u(n) in the standards; `count` is 1 or more.
 
         Raises:
             ValueError: There are fewer bits.

@@ -272,7 +272,7 @@ class ContainerPackets:
         yield self._timed_packets(times), math.inf
 
     def _timed_packets(self, times: Iterator[int] | None) -> Iterator[Timed]:
-        """Read packets from the current position on, with `times` or else with their own times.
+        """Read packets from the current position on, each with its presentation time.
 
         Args:
             times: The presentation time of each packet; None: the container states them.

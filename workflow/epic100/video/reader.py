@@ -153,7 +153,7 @@ class VideoReader:
             DiskError: The disk fails.
         """
         key_time = int(self.index.key_pts[key])
-        # Pictures before this time are not used.
+        # Pictures before this time are not used. No time is earlier than this one, so all are.
         first_time = min(TIMES)
         try:
             packets = self._packets.from_key(key, wanted)
@@ -164,6 +164,7 @@ class VideoReader:
                 return
             decoder = self._decoder(key)
             decoder.flush_buffers()
+            # A hidden picture may have a time and a packet without a pts.
             for packet, time in itertools.chain([first], packets):
                 # The decoder skips unwanted pictures that are not reference pictures.
                 if decoder.name in _SKIPPING:
