@@ -96,7 +96,7 @@ def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
     predict(named, tmp_path, film, stride=0.5, min_seconds=0, smooth=0)
     found = json.loads(film.with_suffix(".json").read_text())
     rows = rows_of(film.with_suffix(".tsv"))
-    # Files have times to 3 digits.
+    # The table has times to 3 digits.
     begins = [float(rows[0]["start"]), found["clips"][0]["start"], found["first_picture"]]
     assert begins == pytest.approx([first_picture_seconds] * 3, abs=0.001)
     _, first_cue, *_ = film.with_suffix(".vtt").read_text().split("00:00:")

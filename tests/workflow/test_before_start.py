@@ -42,6 +42,7 @@ def test_an_environment_whose_path_has_a_space_is_refused_with_what_to_do(archiv
 @pytest.mark.parametrize(
     "answers, message",
     [
+        # The server refuses the first two requests of the file.
         pytest.param(
             (b"", status(404), status(404)),
             "put it at weights/127.0.0.1%3A{port}/other.pth",

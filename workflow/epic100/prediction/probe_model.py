@@ -177,6 +177,7 @@ def open_probe(
     @torch.inference_mode()
     def log_probs(clips: Sequence[Tensor]) -> Tensor:
         """Compute the log-probabilities of segments from their clips."""
+        # HF is the name of the encoder in errors.
         features = encode_clips(encoder, clips, at_once, HF, grid)
         tokens = pooled_tokens(features, grid).to(device).float()
         # All segments have the same number of tokens, so there is no padding.
