@@ -50,6 +50,7 @@ def _scores(scores: dict[str, Any]) -> np.ndarray:
     if missing:
         raise ValueError(f"no class {missing[0]} among its {len(scores)} classes")
     values = [scores[key] for key in classes]
+    # This is not `isinstance`, since True is an int too.
     wrong_values = [value for value in values if type(value) not in (float, int)]
     if wrong_values:
         # The value may be a long text, of which 40 characters are shown.
