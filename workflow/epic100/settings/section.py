@@ -179,12 +179,14 @@ def unknown_key(section: "type[Section]", name: str) -> str:
             same_depth = [
                 other for other in names_of(section) if other.count(".") == name.count(".")
             ]
-            # Below an unknown section, a similar name may be in a section of another name.
+            # The hint repeats the sections that are right, as in `train.epochs`. If the first name
+            # is wrong, a similar key may be in a section of another name.
             hint = (
                 did_you_mean(key_name, fields, above + "{}")
                 if above
                 else did_you_mean(name, same_depth)
             )
+            # If no name is near, the section may say where such keys belong (`elsewhere`).
             hint = hint or inner.elsewhere or f" (known here: {', '.join(fields)})"
             return f"unknown key {name!r}{hint}"
         inner, above = section_of(fields[key_name]), f"{above}{key_name}."

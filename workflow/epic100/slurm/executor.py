@@ -408,6 +408,7 @@ class Executor(plugin.Executor):
             a try (`FAULTS_PER_TRY`).
         """
         self._machine_faults[job] += 1
+        # Snakemake sets `_user_kill` when it gets SIGTERM.
         is_stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
         return not is_stopping and self._machine_faults[job] % FAULTS_PER_TRY > 0
 
