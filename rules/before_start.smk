@@ -15,7 +15,7 @@ from epic100.inputs.before_start import outlooks, run_start_check
 
 
 def request_of(run):
-    """The training that the start check of a run tries: its settings and files."""
+    """The request for the start check of a run: the settings and files of the training."""
     return StartCheckRequest.of(CONFIG, run, HERE, remote=not workflow.local_exec)
 
 

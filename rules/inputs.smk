@@ -175,7 +175,7 @@ def states_of(wildcards):
     """Size and time of each video file of a participant, as `123456 1700000000000000000`, or "".
 
     With this parameter a changed file causes a new scan. Snakemake itself notices a newer file, but
-    not one that `rsync --times` replaced, nor a missing one that a rule could make."""
+    not one that `rsync --times` replaced, nor that one is gone if a rule could make it."""
     paths = [FILES[video.path()] for video in videos_of(wildcards.participant)]
     states = [path.stat() if path.exists() else None for path in paths]
     return [f"{state.st_size} {state.st_mtime_ns}" if state else "" for state in states]

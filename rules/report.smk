@@ -44,8 +44,8 @@ rule report:
         runtime=10,
     params:
         pictures=list(PICTURES),
-        # The report shows the benchmarks that exist. As inputs, a missing one would start the
-        # training again.
+        # The report shows the benchmarks that exist. They are no inputs, since a missing input would
+        # start the training again.
         benchmarks=f"{HOME}/benchmarks",
         policy=CONFIG.clean.policy,
         settings=lambda wildcards: config_of(wildcards).model_dump(

@@ -18,8 +18,8 @@ rule scan:
     threads: 4
     resources:
         mem_mb=decoder_memory,
-        # This is more than twice what one core needs, which decodes 1080p at about five times real
-        # time. Ten minutes are added for the rest.
+        # An hour of video gets 30 minutes. This is more than twice what one core needs, which
+        # decodes 1080p at about five times real time. Ten minutes are added for the rest.
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:
@@ -27,6 +27,7 @@ rule scan:
         root=unrecorded(VIDEO_PLACE),
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
+        # If the size or the time of a file changes, Snakemake scans again.
         states=states_of,
         total=lambda wildcards, input: len(input.videos),
     message:

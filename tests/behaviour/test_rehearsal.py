@@ -74,6 +74,7 @@ def test_each_damaged_or_missing_video_has_its_state(scans):
 
 def test_a_file_with_another_video_is_found_by_its_length(scans):
     measured = ("pictures", "fps")
+    # The scan measures in one file what it measures in the other, since their films are the same.
     replaced, film = scans[REPLACED], scans[ITS_FILM]
     assert [replaced[name] for name in measured] == [film[name] for name in measured]
     findings = {name: row["finding"] for name, row in scans.items() if row["finding"]}
@@ -86,7 +87,7 @@ def test_a_segment_is_kept_with_its_frames_or_dropped(results, annotated, scans,
     lines = [line.split() for line in (results / f"clean/{split}.txt").read_text().splitlines()]
     kept = {
         narration_id: [int(number) for number in (start, stop, verb, noun)]
-        for _, start, stop, verb, noun, narration_id in lines
+        for _, start, stop, verb, noun, narration_id, *_ in lines
     }
     for segment in annotated[split]:
         name, scan = segment["narration_id"], scans[segment["video_id"]]

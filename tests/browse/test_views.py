@@ -115,6 +115,8 @@ def test_a_click_on_the_title_of_a_column_sorts_the_table(page):
     "kind, name, shown", [("action", "put <b>down</b> spoon", 8), ("participant", "P18", 10)]
 )
 def test_a_click_on_a_row_of_a_table_lists_its_segments(page, kind, name, shown):
+    # A row is found by its text, so the page has escaped the tags in the name. `at` returns the
+    # element with an id, and `count` the number of listed segments.
     state = ask(
         page,
         f"await open('classes'); await set('kind', '{kind}');"

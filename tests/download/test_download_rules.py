@@ -109,6 +109,8 @@ def test_without_download_a_missing_video_is_an_error_and_not_requested(lab):
 
 def test_a_download_that_fails_stops_no_other(lab):
     lab.put("P01_02")
+    # The server answers the requests for a file with these faults, in this order. It also has
+    # P02_103, without a fault.
     lab.server.put("P01_01.MP4", lab.content["P01_01"], status(404))
     lab.server.put("P02_101.MP4", lab.content["P02_101"], cut(80_000), status(403))
     lab.server.put("P02_102.MP4", lab.content["P02_102"], wrong_bytes, wrong_bytes)

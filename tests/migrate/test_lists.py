@@ -150,9 +150,9 @@ def test_damaged_and_missing_segments_are_counted_and_named(
     assert f"\n{len(missing)} sound segments lack, {len(missing) - 1} of them in the 1 vi" in screen
 
 
-def test_no_segment_of_a_video_that_was_not_scanned_is_missing(lab, rows, match, damaged_scans):
+def test_no_segment_of_a_video_that_was_not_scanned_is_lacking(lab, rows, match, damaged_scans):
     (damaged_scans / "P01.tsv").unlink()
-    # The first row is of P01_01.
+    # Row 0, which is left out of the list, is of P01_01.
     findings = check_list(match(rows[1:]), lab.videos, damaged_scans)
     assert "lacking" not in set(findings["verdict"])
     not_scanned = findings[findings["verdict"] == "not scanned"]

@@ -172,14 +172,17 @@ def test_players_turn_a_copy_as_they_turn_the_original(tmp_path):
 def test_damaged_frames_are_grey_and_no_frame_number_changes(tmp_path):
     original, copy = encode(tmp_path / "v.MP4", 200, size=(160, 96)), tmp_path / "copy.MP4"
     undamaged = greys(original, (80, 48))
+    # From 40 % of the coded pictures on, 6000 bytes become 0.
     zero_block(original, 0.4, 6000)
     row, index = inspect(original, "v")
     notes, copy_index = write_proxy(original, copy, SMALL, index)
     assert seconds(copy_index) == seconds(index)
     is_damaged = np.isin(np.arange(200), list(marked(row)))
+    # The codec changes the other frames a little.
     assert np.abs(greys(copy) - undamaged)[~is_damaged].mean((1, 2)).max() < 6
     assert notes["stand_ins"] and is_damaged[notes["stand_ins"]].all()
     grey = VideoReader(copy, copy_index).get_frames(notes["stand_ins"]).astype(int)
+    # A luma of 128 is 130 in RGB, since luma begins at 16.
     assert np.abs(grey - 130).mean((1, 2, 3)).max() < 12
 
 

@@ -120,6 +120,7 @@ def test_the_model_card_counts_dropped_and_unsure_segments(run):
         " decoder only",
         # The fixture `run` drops one segment for the first reason, and two for the second one.
         "- train: 1, video unreadable",
+        # No range of frames follows, since the line ends here.
         "- train: 2, touches damaged frames\n",
     )
     card = (run / "model_card.md").read_text()

@@ -27,6 +27,7 @@ def test_the_error_of_the_last_attempt_is_reported(logs):
 
 def test_the_reason_of_slurm_stands_before_the_exception(logs):
     text = "Traceback (most recent call last):\n  File x\nRuntimeError: CUDA error: no kernel\n"
+    # The status is a timeout, and a second line with a hint of Snakemake, which is not shown.
     error = failure_of("train", logs(text), STATUS).error
     assert error == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
 
@@ -42,6 +43,8 @@ def test_a_refused_submission_is_reported_in_the_words_of_slurm(logs):
 
 
 def test_the_last_lines_of_snakemake_in_the_log_of_slurm_are_skipped(logs):
+    # Snakemake writes these lines; the last one is the beginning of a sentence. The log of the rule
+    # itself is empty.
     trailer = "[Mon Nov 30 07:12:35 2026]\nError in rule scan:\n    jobid: 0\nShutting down, this\n"
     error = failure_of("scan P01", logs("", f"no such module\n{trailer}"), "FAILED").error
     assert error == "FAILED, its log is empty; the end of the cluster's:\n    no such module"

@@ -91,7 +91,8 @@ def test_a_job_cancelled_by_hand_ends_the_workflow(rig, archive, held):
 def test_a_job_ends_well_while_the_database_is_away(rig, archive, held):
     with Call(rig, archive, SCAN, "--retries", "0", *no_work(archive)) as call:
         call.submitted()
-        # Without the database, sacct gives no answer.
+        # The job waits in the closed partition. Without the database, sacct gives no answer. Then
+        # the partition opens, and the job runs and ends.
         rig.end("slurmdbd")
         held()
         call.until("sacct does not tell")

@@ -78,12 +78,12 @@ def test_all_jobs_but_those_of_local_rules_are_submitted(runs, by_name):
 
 
 def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
-    # Each job added its variables to this file by the option `--precommand` of the run, which
-    # succeeded. So the jobs found their Python, although no variable of the call names it.
+    # The fixture `runs` calls with `--precommand`, by which each job added its variables to this
+    # file. The run succeeded, so the jobs found their Python, although no variable names it.
     job_variables = (runs["whole"]["folder"] / "env.txt").read_text()
     assert "SLURM_JOB_ID" in job_variables
     of_call = ("EPIC100_", "PYTHONPATH", ".venv")
-    assert [words for words in of_call if words in job_variables] == []
+    assert [name for name in of_call if name in job_variables] == []
 
 
 STATUS = re.compile(r"\d+ of \d+ jobs done, .*\d+:\d\d")

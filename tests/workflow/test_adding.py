@@ -39,6 +39,7 @@ def test_a_recipe_is_short_and_names_a_test_that_exists(name):
 
 
 def test_the_line_that_the_page_gives_for_a_new_setting_works():
+    # This is the section of docs/add.md with this heading.
     line = code_in(RECIPES["A setting"])
     name = line.partition(":")[0]
     # The line is executed where the settings of the training are defined, in a section with all of

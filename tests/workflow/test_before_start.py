@@ -70,14 +70,16 @@ def test_start_weights_are_fetched_once_and_compared_with_the_hash_in_their_name
     url = server.put(f"x3d-{digest}.pth", content)
     path = f"weights/127.0.0.1%3A{server.server_port}/x3d-{digest}.pth"
     configure(archive, train={"config": DEMO, "load_from": url})
+    # The first run fetches the weights.
     run(archive, path)
     assert (archive / path).read_bytes() == content
     assert f"weights: {path}: " in (archive / "results/start_check.txt").read_text()
+    # The file is there, so the next run has no job for it.
     done = run(archive, MODEL, "-n")
     assert "weights" not in jobs(done) and f"from {path}" in said(done)
     (archive / path).write_bytes(b"PK something else")
     assert f"expected {digest}, the hash in its name" in said(run(archive, MODEL, well=False))
-    # A file that may be the user's own is not removed.
+    # A file that may be the user's own is not removed. The run ended before any scan.
     assert (archive / path).exists() and not (archive / "results/scan").exists()
 
 

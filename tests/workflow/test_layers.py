@@ -43,6 +43,7 @@ def edges(path: Path) -> set[tuple[str, str]]:
 def test_every_part_of_the_package_has_a_layer():
     parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert parts - {"__init__", "__pycache__"} == set(LEVEL)
+    # Python needs `__init__` and `__main__` here, and configs name `epic100.mmaction`.
     assert len(list(PACKAGE.glob("*.py"))) <= 4, "modules belong into a folder"
 
 

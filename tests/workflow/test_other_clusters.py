@@ -61,12 +61,12 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
 
 
 def test_without_a_scheduler_there_are_no_jobs_no_grant_and_no_nodes():
-    none = Scheduler()
+    no_cluster = Scheduler()
     # This does nothing, and raises nothing.
-    none.cancel([ClusterJob("scan", "7", "a/b", "R", pending=False, elapsed="0", user="me")])
-    assert none.jobs() == [] and none.granted({}) == scheduler.Grant()
+    no_cluster.cancel([ClusterJob("scan", "7", "a/b", "R", pending=False, elapsed="0", user="me")])
+    assert no_cluster.jobs() == [] and no_cluster.granted({}) == scheduler.Grant()
     with pytest.raises(EpicError, match="train.nodes is 2, but this is no job of a cluster"):
-        none.on_nodes(count=2, wait=60)
+        no_cluster.on_nodes(count=2, wait=60)
 
 
 def test_a_job_s_scheduler_is_recognized_by_its_variables():

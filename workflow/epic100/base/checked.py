@@ -159,7 +159,7 @@ class Array:
         return with_info_after_validator_function(checked_value, handler(annotated_type))
 
     def check(self, value: Any, lengths: dict[str, int]) -> None:
-        """Raise ValueError if `value` does not meet the requirements.
+        """Raise ValueError if `value` does not meet the requirements; add its axes to `lengths`.
 
         Args:
             value: An array, a tensor or nested lists.
@@ -170,7 +170,7 @@ class Array:
         try:
             array = np.asarray(value)
         except (TypeError, RuntimeError) as error:
-            # NumPy takes no tensor that is sparse, nested or on no device.
+            # NumPy takes no tensor that is sparse, nested or on the device `meta`.
             raise ValueError(f"holds no plain numbers ({type(error).__name__})") from error
         if array.dtype.kind not in self.kinds or array.ndim != len(axes):
             raise ValueError(f"is {array.dtype} {list(array.shape)}, expected [{self.shape}]")

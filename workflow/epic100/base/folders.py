@@ -130,12 +130,13 @@ def other_writers(path: str | os.PathLike, group: bool = True) -> str:
 
     Args:
         path: A file, a folder or a link.
-        group: Whether the path's group counts. A group with this user's own number does not count:
-            only this user is in it.
+        group: Whether the path's group counts. A private group, whose number is that of this user,
+            does not count: only this user is in it.
     """
     state = os.lstat(path)
     if state.st_uid not in (os.getuid(), 0):
         return f"user {state.st_uid}"
+    # The mode of a link always has this bit, and nobody can write to a link.
     if state.st_mode & 0o002 and not os.path.islink(path):
         return "every user"
     group_can_write = group and state.st_mode & 0o020 and state.st_gid not in (os.getuid(), 0)

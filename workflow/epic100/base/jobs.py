@@ -55,6 +55,7 @@ def settled(
             **overrides,
             **({STATED: "+".join(overrides)} if overrides else {}),
         }
+    # An entry such as `train_on_cpu` is an alternative for a rule, and no rule itself.
     return {rule: values for rule, values in resources.items() if not rule.endswith(NO_RULE)}
 
 
@@ -79,8 +80,10 @@ def end_if_not_newest(words: Sequence[str] = sys.argv) -> None:
     Args:
         words: The command of this process.
     """
+    # The job is named `id@cluster`.
     job_id, _, _ = here().granted().job.partition("@")
     if job_id:
+        # From now on, `require_newest` and each atomic write compare the id with that in the file.
         os.environ[FENCE] = f"{newest_file(words).absolute()}={job_id}"
     try:
         require_newest()

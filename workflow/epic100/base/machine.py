@@ -162,7 +162,7 @@ def thread_states(pid: int) -> tuple[Set[str], float]:
 def process_space() -> str:
     """Return an id of this boot and of the namespace of process ids, separated by a space.
 
-    The pids of two processes can be compared only if their ids are equal. Without Linux's files,
+    The pids of two processes can be compared only if the results in both are equal. Without /proc,
     it is the time of the boot and `-`.
     """
     with contextlib.suppress(OSError):

@@ -143,7 +143,7 @@ class Scheduler:
 
 @functools.cache
 def known_schedulers() -> dict[str, type[Scheduler]]:
-    """Return all classes of schedulers by name: this one, and those of other parts of the library.
+    """Return the classes of schedulers by name: `Scheduler`, for no cluster, and those of parts.
 
     A part has a scheduler if it is a package with a module `scheduler`, whose `HERE` is the class.
     """

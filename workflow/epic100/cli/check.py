@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> int:
     # The option -n lets `separate_keys` refuse a folder that does not exist, as before a dry run.
     typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
     words, keys = separate_keys([*typed, "--configfile", *map(str, options.configfile)])
-    # In `check --configfile my.yaml train.lr=0.1`, argparse takes both words for files. By now the
-    # second one is among the keys, and only config files are left behind --configfile.
+    # In `--configfile a.yaml train.epochs=3`, argparse has taken both words for files, and
+    # `separate_keys` has put the second one among the keys. So the words that are left behind the
+    # option are the config files.
     overlays = words[words.index("--configfile") + 1 :]
     config = layered_settings(overlays, options.directory, set_words(keys))
     remote = bool(profile) and _is_remote(shipped(options.profile))

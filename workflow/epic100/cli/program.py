@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise EpicError(_no_command(arguments[0]))
+        # `options` itself is filled. The unknown words are left over.
         _, options.rest = parser.parse_known_args(arguments, options)
         if options.rest and not options.passes_on:
             # The usage names all long options of the command.

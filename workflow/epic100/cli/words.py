@@ -47,7 +47,7 @@ def fill_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_run(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `run`."""
+    """Set usage and function of `run`. It has no options: its words are Snakemake's or keys."""
     parser.usage = "epic100 run [-h] [TARGET ...] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = RUN_EPILOG
     parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run")

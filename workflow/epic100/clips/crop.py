@@ -56,7 +56,7 @@ class Crop:
             )
 
     def draw(self, picture: tuple[int, int]) -> tuple[tuple[int, int] | None, Window | None]:
-        """Draw the size and the window of one clip's pictures.
+        """Draw the size and the window of one clip's pictures at random, as the crop allows.
 
         Args:
             picture: (height, width) of the file's pictures.

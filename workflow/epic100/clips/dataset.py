@@ -200,7 +200,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """Return a sample before any frame is read, for the first step of the pipeline."""
         start, stop, verb, noun, label = self._numbers[idx].tolist()
         seconds = zip(SECONDS, self._seconds[idx].tolist(), strict=True)
-        # Steps look whether the keys of the seconds exist, so they are left out if unknown.
+        # Seconds that are not known are NaN, and get no key: a step asks whether the key exists.
         return {name: value for name, value in seconds if not math.isnan(value)} | {
             "filename": self._paths[self._path_numbers[idx]],
             "start_index": start,
@@ -310,7 +310,8 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     batch = pseudo_collate(samples)
     if len({(tuple(item.shape), item.dtype) for item in batch["inputs"]}) == 1:
-        # In a worker, `default_collate` puts the clips into shared memory.
+        # In a worker, `default_collate` puts the clips into one file of shared memory, so a batch
+        # needs one file descriptor and not one per clip.
         batch["inputs"] = _unbind(default_collate(batch["inputs"]))
     batch["data_samples"] = SamplesByValue(batch["data_samples"])
     return batch

@@ -135,9 +135,11 @@ def slowfast(start: float, stop: float, clock: float, step: PublishedFrames) -> 
     """
     first = round(start * clock)
     length = round(stop * clock) - first
-    # A clip covers this number of official frames.
+    # A clip covers this number of official frames. They are no pictures of the file, whose rate may
+    # be another.
     span = step.clip_len * step.frame_interval * clock / step.target_fps
     begins = [max(length - span, 0) * clip / step.num_clips for clip in range(step.num_clips)]
+    # SlowFast adds 1 to both ends of a clip, although it then limits positions as counted from 0.
     # The positions are float32 of torch, as in SlowFast's code. With float64, some of them would be
     # a little below a whole number, and `long` would round them down.
     positions = [torch.linspace(begin + 1, begin + span, step.clip_len) for begin in begins]

@@ -65,7 +65,7 @@ def _table(
 
 
 def _cells(change: Difference | None) -> str:
-    """Write the figures of a row of the table; a group without segments has `-` for each."""
+    """Write the figures of a row of the table; a group without segments has 0 of them and `-`."""
     if change is None:
         return f"{0:>8}{'-':>8}{'-':>8}{'-':>8}   {'-':<18}-"
     over_segments, over_videos = (

@@ -99,8 +99,8 @@ def read_runs(
 def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Find the settings that are not the same in all runs, and their values.
 
-    The settings of a whole part of the config that a run has not are one entry, with the type of
-    the part: a probe, which has no backbone, differs from another run in `model.backbone`. A run
+    The settings of a whole part of the config that a run does not have are one entry, with the type
+    of the part: a probe, which has no backbone, differs from another run in `model.backbone`. A run
     whose model was made elsewhere has no settings of a training, and makes no difference there.
 
     Returns:
@@ -110,6 +110,7 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     values_by_name: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(name for run in runs for name in run.settings):
         values = tuple(run.settings.get(name, NO_VALUE) for run in runs)
+        # A run without `HEADS` has a model made elsewhere, and what it lacks is no difference.
         distinct = {
             value
             for value, run in zip(values, runs, strict=True)
@@ -134,7 +135,7 @@ def _has_part(run: Run, part: str) -> bool:
 
 
 def _absent_part(name: str, runs: Sequence[Run]) -> str | None:
-    """Find the outermost part of the config around a setting that a run trained here has not.
+    """Find the outermost part of the config around a setting that a run trained here lacks.
 
     The parts of `model.backbone.depth` are `model`, `model.backbone` and the setting itself.
     """

@@ -238,6 +238,7 @@ def probe(weights: StartWeights) -> None:
             hand.
     """
     try:
+        # With None, the transfer ends when the body begins.
         get(
             weights.source,
             None,

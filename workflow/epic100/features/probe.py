@@ -235,11 +235,14 @@ def _best(trials: Sequence[Trial]) -> Trial:
 
 
 def _in_held_back_videos(paths: pd.Series, seed: int) -> np.ndarray:
-    """Draw a tenth of the videos, and return a mask of their segments, bool [N].
+    """Draw the videos that are held back, a tenth rounded up, and return their segments' mask.
 
     Args:
         paths: The path of the video of each segment.
         seed: The seed of the draw.
+
+    Returns:
+        bool [N], True for each segment of a video that is held back.
 
     Raises:
         EpicError: There is a single video.
@@ -432,12 +435,21 @@ def _step(
     labels: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> list[float]:
-    """Train the probes of all learners on one batch, and return their losses."""
+    """Train the probes of all learners on one batch, and return their losses.
+
+    Args:
+        learners: The probe, the optimizer and the schedule of each trial.
+        feats: The tokens of the segments of the batch, [B, T, C].
+        padded: Whether a token only fills up a shorter segment, bool [B, T].
+        labels: The pair ids of the segments, int64 [B].
+        loss: Computes the loss from logits and labels.
+    """
     losses = []
     for probe, optimizer, schedule in learners:
         probe.train()
         with torch.autocast(feats.device.type, torch.bfloat16, feats.device.type == "cuda"):
             scores = probe(feats, padded)
+        # The scores may be bfloat16, but the loss is computed in float32.
         batch_loss = loss(scores.float(), labels)
         optimizer.zero_grad()
         batch_loss.backward()

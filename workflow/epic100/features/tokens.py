@@ -111,9 +111,9 @@ def make_tokens(
 ) -> None:
     """Make the tokens of all segments of a clean list.
 
-    For an encoder of dense clips, a segment has one clip for each token in time, and they are
-    spread evenly over the segment. A video is not read again if there are tokens of the same
-    source, grid, file and segments.
+    For an encoder of dense clips, whose frames follow at a fixed distance, a segment has one clip
+    for each token in time, and they are spread evenly over the segment. A video is not read again
+    if there are tokens of the same source, grid, file and segments.
 
     Args:
         segments: The clean list.
@@ -137,6 +137,7 @@ def make_tokens(
         "load_from": source.load_from,
         "grid": [time, side],
     }
+    # From frames of the whole segment, an encoder gives all tokens in time with one clip.
     clips = time if sampling_of(source.pipeline).kind == "dense" else 1
     run = run_key(json.dumps(token_source), clips, crops=1)
     videos = videos_of(table, video_root)

@@ -34,7 +34,7 @@ def annotated_segments(
     Args:
         csvs: Annotation files by split.
         videos: All videos of the sheet by id.
-        **reading: Passed to `load_annotations`.
+        **reading: Options of `load_annotations`, to which `load_splits` passes them.
 
     Returns:
         The table of `load_splits`, with `participant` and `seconds`; a missing label is -1.

@@ -186,9 +186,10 @@ def run_start_check(request: StartCheckRequest) -> str:
     digest, section = request.digest(), request.config.get("train", {})
     # The GPU of another machine is not tried here.
     on_cpu = request.remote or section.get("device") == "cpu" or section.get("gpus") == 0
-    with open(open_plain(LOG, os.O_WRONLY), "w", encoding="utf-8") as log:
-        log.truncate(0)
-        answer = _answer("start_check", request, log, on_cpu=on_cpu)
+    # A link in place of the log is refused. A file that is open already is not emptied by "w".
+    with open(open_plain(LOG, os.O_WRONLY), "w", encoding="utf-8") as log_file:
+        log_file.truncate(0)
+        answer = _answer("start_check", request, log_file, on_cpu=on_cpu)
     if answer is None:
         return f"Start check: it did not finish; {LOG} has the details"
     passed, text = answer
@@ -219,7 +220,7 @@ def outlooks(requests: Sequence[StartCheckRequest]) -> list[str]:
 
 
 def _outlook(request: StartCheckRequest, finished: str) -> str:
-    """Say whether a training would train, and how long, or take the model of the folder `finished`.
+    """Say what a training would do: train, with an estimate of the time, or take a finished model.
 
     Args:
         request: The training.

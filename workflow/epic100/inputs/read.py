@@ -102,13 +102,14 @@ def read_inputs(config: Settings, files: InputFiles, archive: Archive) -> list[L
 
 
 def _absent(files: InputFiles) -> Iterator[Line]:
-    """Report the files that are missing, and folders in place of files."""
+    """Report files that are missing, folders in place of files, and a `results` that is none."""
     for key, path in {**files.csvs, **files.lists}.items():
         section = "annotations" if key in files.csvs else "evaluate"
         if os.path.isdir(path):
             yield Line(
                 WRONG, section, f"{path}: is a folder; expected the file of `{section}: {key}:`"
             )
+        # If the run makes or fetches the files itself (`made`), a missing one is no fault.
         elif not (files.made or os.path.exists(path)):
             hint = ", or set `annotations: {download: true}`" if key in files.pins else ""
             yield Line(

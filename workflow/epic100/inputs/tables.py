@@ -49,7 +49,11 @@ def table_lines(
 def _split_lines(
     tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
 ) -> Iterator[Line]:
-    """Report the number of segments, splits that have none, and ids that are in two splits."""
+    """Report the numbers of segments, and what is wrong with them.
+
+    These are segments that begin after their video, splits with no segment left, and ids that are
+    in two splits.
+    """
     if tables:
         counts = ", ".join(f"{split} {len(table):,}" for split, table in tables.items())
         yield Line(OK, "annotations", f"segments: {counts}")

@@ -235,12 +235,15 @@ def adopt_encoder(
     ]
 
 
-def _part_beside_encoder(key: str) -> str:
-    """Name the part of a model, other than its video encoder, that has a tensor; or return ""."""
-    if text_part := TEXT_PART.match(key):
+def _part_beside_encoder(tensor_name: str) -> str:
+    """Return the part of a model that a tensor belongs to, or "" if it is the video encoder.
+
+    `textual.ln_final.weight` belongs to `textual`.
+    """
+    if text_part := TEXT_PART.match(tensor_name):
         return text_part[1]
     # The classifier has the first name `fc_cls`.
-    return key.partition(".")[0] if key.startswith("fc_cls") else ""
+    return tensor_name.partition(".")[0] if tensor_name.startswith("fc_cls") else ""
 
 
 def describe_published() -> list[str]:

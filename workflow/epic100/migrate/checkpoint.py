@@ -108,6 +108,7 @@ def migrate_model(
         else parse_config(meta["cfg"], where, "give the config file with --config")
     )
     predict_config, notes = predicting_config(lab_config, where)
+    # Its `spec` is the model's config without keys that would load files.
     cleaned = clean_model(predict_config["model"], where)
     # The result is not needed: this raises for a step that `predict` would refuse later.
     clean_pipeline(test_pipeline_of(predict_config, where), where)

@@ -50,7 +50,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def model(options: argparse.Namespace) -> int:
-    """Write a lab's checkpoint as a model file; return 0."""
+    """Write a lab's checkpoint as a model file of the workflow; return 0."""
     if not options.pairs and not options.train_list:
         raise EpicError(
             "model: nothing says what the outputs stand for; give --pairs or --train-list"
@@ -58,6 +58,7 @@ def model(options: argparse.Namespace) -> int:
     counts = None
     if options.train_list:
         pairs, counts = pairs_in_output_order(options.train_list, options.order)
+    # The option --pairs replaces the order of the train list, whose counts stay.
     if options.pairs:
         pairs = read_pair_order(options.pairs)
     lines = migrate_model(

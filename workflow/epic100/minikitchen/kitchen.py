@@ -309,7 +309,7 @@ def _timestamp(seconds: float, digits: int) -> str:
 
 
 def _rarest(classes: Iterable[int]) -> list[int]:
-    """Return the rarest class in a list of one, or [] if there is no class.
+    """Return the tail of these classes: the rarest class in a list of one, or [] if there is none.
 
     Among equally rare classes, the lowest number wins.
     """

@@ -131,8 +131,8 @@ class _Literals(ast.NodeTransformer):
             # The call `dict({...})` gives its only argument.
             case ast.Call(func=ast.Name(id="dict"), args=[value], keywords=[]):
                 return value
-            # The call `dict(a=1)` gives a literal with the key "a". The name of `**x` is None, and
-            # this key is refused later in a model or pipeline, which has names of arguments alone.
+            # The call `dict(a=1)` gives a literal with the key "a". The call `dict(**x)` gives the
+            # key None, which is refused later: a model or pipeline has names of arguments as keys.
             case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
                 names: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in keywords]
                 return ast.Dict(names, [keyword.value for keyword in keywords])

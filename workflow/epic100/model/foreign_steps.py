@@ -27,7 +27,7 @@ Factor = Annotated[Positive, Field(le=4)]
 # default `...` must be stated.
 STEPS: dict[str, dict[str, Any]] = {
     "OpenSegment": {
-        "decoder": (str, "pyav"),
+        "decoder": (Literal["pyav", "decord"], "pyav"),
         "index_dir": (None, None),
         "keep_open": (Count, 8),
     },

@@ -165,7 +165,7 @@ class HuggingFaceFolder:
         self.grid = (self.clip_len // depth, side, side)
 
     def _read(self, name: str, content_type: type[BaseModel]) -> Any:
-        """Read a JSON file of the folder; raise EpicError if it has another form."""
+        """Read a JSON file of the folder; raise EpicError if it is missing or has another form."""
         try:
             return content_type.model_validate_json(read_text(self.folder / name))
         except ValidationError as error:

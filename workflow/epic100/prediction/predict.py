@@ -172,7 +172,7 @@ def complete_shards(
     """Predict the videos of a job that have no shard, in one or several processes; read all shards.
 
     Args:
-        job: As for `predict_rows`.
+        job: As for `predict_rows`. A shard whose stamp is not that in `job.videos` is missing.
         requested_gpus: Number of GPUs that the rule requests.
         label: Name of the predicted split or video, for the progress display.
         noun_for_keys: The log calls the keys of `videos` by this noun: "videos" or "parts".
@@ -196,8 +196,8 @@ def complete_shards(
     for attempt in range(TRIES + 1):
         _read_new_shards(shards, job, rows_of_key)
         work_left = {
-            key: stamp_and_lines
-            for key, stamp_and_lines in job.videos.items()
+            key: stamp_and_numbers
+            for key, stamp_and_numbers in job.videos.items()
             if key not in rows_of_key
         }
         if attempt == 0 and rows_of_key:
@@ -208,7 +208,7 @@ def complete_shards(
         if not work_left:
             return rows_of_key
         if attempt < TRIES:
-            segments_left = sum(len(lines) for _, lines in work_left.values())
+            segments_left = sum(len(row_numbers) for _, row_numbers in work_left.values())
             bar = Progress(f"predict {label}", segments_left, "segments")
             run_jobs(_divide(replace(job, videos=work_left), gpus), bar)
             bar.close()

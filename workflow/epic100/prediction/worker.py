@@ -61,7 +61,7 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     )
     loader: DataLoader = DataLoader(
         dataset,
-        batch_sampler=[lines for _, lines, _ in batches],
+        batch_sampler=[row_numbers for _, row_numbers, _ in batches],
         num_workers=job.settings.workers or 0,
         collate_fn=collate_in_one,
         pin_memory=job.device != "cpu",
@@ -73,6 +73,8 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
             # seed for each batch, its scores do not depend on earlier batches.
             np.random.seed(0)
             batch_rows = compute(batch["inputs"])
+            # Without an encoder, `compute` gives scores. With one, it gives features, of which each
+            # clip keeps a grid of tokens, or one vector if the job has no grid.
             if job.encoder:
                 batch_rows = pooled_tokens(batch_rows, job.grid)
             if job.grid:

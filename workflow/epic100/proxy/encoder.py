@@ -196,16 +196,17 @@ def numbered_frames(
         av.error.FFmpegError: The file cannot be read to its end.
     """
     # In a damaged file, several frames may have the same time. They are numbered in their order.
-    frame_numbers_of_pts: dict[int | None, deque[int]] = {}
+    free_numbers_of_pts: dict[int | None, deque[int]] = {}
     for frame_number, pts in enumerate(index.pts.tolist()):
-        frame_numbers_of_pts.setdefault(pts, deque()).append(frame_number)
+        free_numbers_of_pts.setdefault(pts, deque()).append(frame_number)
+    # They are decoded, but a frame before them is not.
     waiting: dict[int, av.VideoFrame] = {}
     next_number = 0
     stop = index.frames if stop is None else stop
     # `_decoded` asks before each packet whether to decode it, or only to compare its time with the
     # index. The lambda reads the current `next_number`, which grows with each frame.
     for frame in _decoded(container, stream, index, lambda: next_number < stop):  # noqa: B023
-        frame_numbers = frame_numbers_of_pts.get(frame.pts)
+        frame_numbers = free_numbers_of_pts.get(frame.pts)
         if not frame_numbers or frame.is_corrupt:
             continue
         waiting[frame_numbers.popleft()] = frame

@@ -69,20 +69,20 @@ def cut_participant(
             is raised after all others are done.
     """
     clean_list = read_segments(segments)
-    lines = row_numbers_by(clean_list, "path")
+    row_numbers_of_path = row_numbers_by(clean_list, "path")
     jobs = [
         _Job(
             video=video,
             path=video.file(root),
             index=load_index(index, video.video_id),
-            segments=clean_list.iloc[lines[video.path().as_posix()]],
+            segments=clean_list.iloc[row_numbers_of_path[video.path().as_posix()]],
             folder=Path(table).with_suffix(""),
             settings=settings.clips,
             limits=settings.scan,
             cut=cut,
         )
         for video in videos
-        if video.path().as_posix() in lines
+        if video.path().as_posix() in row_numbers_of_path
     ]
     results, worked_count = complete(
         f"clips {Path(table).parent.name} {Path(table).stem}", jobs, threads, target=table
@@ -168,6 +168,7 @@ class _Job:
                 rows.append((name, frames, Path(clip.target).stat().st_size, ""))
             else:
                 reason = reasons.get(clip.target) or "its process left no clip"
+                # The reason is a cell of a TSV, so it must have no tab and no line end.
                 rows.append((name, frames, 0, " ".join(reason.split())))
         return rows
 

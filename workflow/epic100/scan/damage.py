@@ -112,7 +112,7 @@ class Packet:
 
 
 def blame_back(packets: list[Packet]) -> None:
-    """Set the fault `BEFORE_FAULT` of the key frame of each group that has decoding errors.
+    """Set the fault `BEFORE_FAULT` of the key frame of each group with a later picture that fails.
 
     A decoder may report an error only at a later picture that refers to a damaged one. So the whole
     group is in doubt. H.264 does not need this: the bytes of each picture tell whether it is
@@ -122,10 +122,10 @@ def blame_back(packets: list[Packet]) -> None:
         packets: All packets in decoding order.
     """
     last_key = None
-    for p in packets:
-        if p.is_key:
-            last_key = p
-        elif last_key is not None and p.fault in (UNDECODED, CORRUPT):
+    for packet in packets:
+        if packet.is_key:
+            last_key = packet
+        elif last_key is not None and packet.fault in (UNDECODED, CORRUPT):
             last_key.blame(BEFORE_FAULT)
 
 

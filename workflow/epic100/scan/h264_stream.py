@@ -68,6 +68,8 @@ class H264Stream(CodedStream):
     def __init__(self, extradata: bytes):
         """Read the parameter sets of a file, and make them declare taller pictures.
 
+        In the room below a picture, garbage shows itself (`epic100.scan.h264`).
+
         Args:
             extradata: The avcC record of the file, or its parameter sets with start codes.
 
@@ -89,6 +91,7 @@ class H264Stream(CodedStream):
             # profile, constraints and level, and a byte that states lengths of four bytes (0xff).
             record = replace(record, head=b"\1" + sps_units[0][1:4] + b"\xff")
         self._numbering = Numbering(self.settings)
+        # Each PPS must state CABAC: `_note_set` sets this to False for one that does not.
         self.is_arithmetic = bool(record.of_kind(PPS))
         # The rows of an interlaced picture come in pairs, so their number must be even.
         self.rows = 2 * math.ceil(MACROBLOCKS_BELOW / self.settings.width / 2)

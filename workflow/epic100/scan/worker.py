@@ -132,7 +132,8 @@ def _missing_at_end(
         (container.duration or 0) / av.time_base,
     )
     missing_seconds = stated_seconds - index.times[-1]
-    # One of the steps in the missing time is that of the last picture, which is there.
+    # `times[-1]` is the start of the last picture, which is there. So one step of the difference is
+    # the length of that picture.
     return 0 if missing_seconds < SHORT_SECONDS else max(0, round(missing_seconds * index.fps) - 1)
 
 

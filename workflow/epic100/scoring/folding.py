@@ -139,7 +139,16 @@ def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
 
 
 def _highest_of_classes(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:
-    """Find the highest pair of each class, [rows, size]; -inf for a class without a pair."""
+    """Find the highest logit among the pairs of each class (verb or noun).
+
+    Args:
+        logits: [rows, pairs].
+        class_of: The class of each pair, int64 [pairs].
+        size: Number of classes.
+
+    Returns:
+        Logits [rows, size]; -inf for a class without a pair.
+    """
     highest = logits.new_full((len(logits), size), -math.inf)
     return highest.scatter_reduce_(1, class_of.expand(len(logits), -1), logits, "amax")
 

@@ -148,9 +148,9 @@ def official_hits(
     verb_order, noun_order = _descending(verbs), _descending(nouns)
     verb_hit = verb_order[:, :5] == verb_true[:, None]
     noun_hit = noun_order[:, :5] == noun_true[:, None]
-    # Actions are ranked by the product of the probabilities of their verb and their noun, over the
-    # best classes of each segment.
-    action_best, action_in_five = _action_hits(
+    # Actions are ranked by the product of the probabilities of their verb and their noun. The
+    # official score uses only the best 100 verbs and nouns of each segment.
+    action_is_best, action_in_five = _action_hits(
         _top_classes(verbs, verb_order, verb_true), _top_classes(nouns, noun_order, noun_true)
     )
     return {
@@ -158,7 +158,7 @@ def official_hits(
         "verb_at_5": verb_hit.any(axis=1),
         "noun_at_1": noun_hit[:, 0],
         "noun_at_5": noun_hit.any(axis=1),
-        "action_at_1": action_best,
+        "action_at_1": action_is_best,
         "action_at_5": action_in_five,
     }
 

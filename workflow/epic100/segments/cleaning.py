@@ -200,38 +200,38 @@ def clean_split(
     retimed = []
     with_video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
     for video_id, row_numbers in row_numbers_by(with_video_ids, "video_id").items():
-        row = rows.get(video_id)
-        if row is None:
+        scan_row = rows.get(video_id)
+        if scan_row is None:
             raise EpicError(
                 f"video {video_id} is in the annotations, but no scan table has it; scan its "
                 "participant again, with this sheet"
             )
-        if not row.readable:
+        if not scan_row.readable:
             for reasons in policy_reasons.values():
-                reasons[row_numbers] = REASON_OF_STATUS[row.status].sentence(row.reason)
+                reasons[row_numbers] = REASON_OF_STATUS[scan_row.status].sentence(scan_row.reason)
             continue
-        if row.finding:
+        if scan_row.finding:
             for reasons in policy_reasons.values():
-                reasons[row_numbers] = DropReason.HELD_BACK.sentence(video_id, row.finding)
+                reasons[row_numbers] = DropReason.HELD_BACK.sentence(video_id, scan_row.finding)
             continue
         start, stop = frames["start"][row_numbers], frames["stop"][row_numbers]
-        clock_fault = _clock_fault(videos[video_id], row)
+        clock_fault = _clock_fault(videos[video_id], scan_row)
         if clock_fault:
             start_seconds = segments["start_seconds"].to_numpy()[row_numbers]
             stop_seconds = segments["stop_seconds"].to_numpy()[row_numbers]
-            if row.timing == "variable":
+            if scan_row.timing == "variable":
                 start, stop = index_of(video_id).frames_between(start_seconds, stop_seconds)
             else:
-                start, stop = frames_between(start_seconds, stop_seconds, row.fps)
+                start, stop = frames_between(start_seconds, stop_seconds, scan_row.fps)
             retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_fault}")
         # An annotation may end a little after its video, so it is cut to the video's end.
-        stop = np.minimum(stop, row.pictures)
+        stop = np.minimum(stop, scan_row.pictures)
         frames["start"][row_numbers], frames["stop"][row_numbers] = start, stop
-        segment_reasons = _segment_reasons(row, start, stop)
-        video_reason = DropReason.VIDEO_DAMAGED.sentence(row.reason)
+        segment_reasons = _segment_reasons(scan_row, start, stop)
+        video_reason = DropReason.VIDEO_DAMAGED.sentence(scan_row.reason)
         policy_reasons["segment"][row_numbers] = segment_reasons
         policy_reasons["video"][row_numbers] = (
-            video_reason if row.status == DAMAGED else segment_reasons
+            video_reason if scan_row.status == DAMAGED else segment_reasons
         )
     return segments.assign(**frames, **policy_reasons), retimed
 

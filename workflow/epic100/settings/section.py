@@ -190,6 +190,7 @@ def unknown_key(section: "type[Section]", name: str) -> str:
                 if above
                 else did_you_mean(name, same_depth)
             )
+            # If no name is near, the section may say where such keys belong (`elsewhere`).
             hint = hint or inner.elsewhere or f" (known here: {', '.join(fields)})"
             return f"unknown key {name!r}{hint}"
         inner, above = section_of(fields[key_name]), f"{above}{key_name}."

@@ -398,16 +398,17 @@ class Executor(plugin.Executor):
         return job.attempt > job.restart_times or next_time > now
 
     def _count_machine_fault(self, job: int) -> bool:
-        """Count that a machine fault ended a job, and decide whether this costs the job no try.
+        """Count a machine fault; return True if the job is submitted again without using up a try.
 
         Args:
             job: Snakemake's number of the job.
 
         Returns:
-            Whether the job is submitted again without using up a try. It is not if the run is
-            ending, nor after every 20th machine fault, which costs a try (`FAULTS_PER_TRY`).
+            False if the run is ending, and after every 20th machine fault of the job, which uses up
+            a try (`FAULTS_PER_TRY`).
         """
         self._machine_faults[job] += 1
+        # Snakemake sets `_user_kill` when it gets SIGTERM.
         is_stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
         return not is_stopping and self._machine_faults[job] % FAULTS_PER_TRY > 0
 

@@ -379,9 +379,9 @@ def any_runs_on(kernels: list[str], sm: int) -> bool:
     """
     for code, number, letter in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(kernels)):
         built_for = int(number)
-        # Capabilities are ten times the version, so `// 10` gives the major version.
-        goes_further = code == "compute" or built_for // 10 == sm // 10
-        if built_for == sm or (not letter and goes_further and built_for <= sm):
+        # The capability 86 is version 8.6, so `// 10` gives the major version.
+        runs_on_newer = code == "compute" or built_for // 10 == sm // 10
+        if built_for == sm or (not letter and runs_on_newer and built_for <= sm):
             return True
     return False
 

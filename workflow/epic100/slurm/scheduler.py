@@ -113,7 +113,7 @@ HERE = Slurm
 
 
 def _job(row: Mapping[str, str]) -> ClusterJob:
-    """The job in a row of squeue; its reason is as `Priority: other jobs come first`."""
+    """Read a job from a row of squeue, with its reason as in `Priority: other jobs come first`."""
     reason = row["Reason"] if row["Reason"] != "None" else ""
     explanations = [
         explanation for pattern, explanation in REASONS.items() if re.match(pattern, reason)

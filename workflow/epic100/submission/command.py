@@ -63,7 +63,10 @@ def _cell(figure: float | None) -> str:
 
 
 def _problems(options: argparse.Namespace) -> list[str]:
-    """List the problems of a submission, and how many of its segments have the training prior."""
+    """List the problems of a submission, then the hints.
+
+    A line counts the segments that have the training prior in place of a prediction.
+    """
     entries = read_submission(options.file)
     ids, num_verbs, num_nouns = _expected(options)
     # The reasons come from the run in --directory, and are known only for a named split.
@@ -71,6 +74,7 @@ def _problems(options: argparse.Namespace) -> list[str]:
     max_share = MAX_PRIOR_SHARE if options.allow_prior is None else options.allow_prior
     lines = check(entries, ids, num_verbs, num_nouns)
     lines += prior_problems(entries, dropped, options.split or "", max_share)
+    # False comes before True, so the hints, which are no problems, are last.
     return sorted(lines, key=lambda line: line.startswith(HINT))
 
 
@@ -79,16 +83,17 @@ def _expected(options: argparse.Namespace) -> tuple[list[str], int, int]:
 
     With --split, the config names the CSV and the numbers; --num-verbs and --num-nouns win.
     """
-    csv = options.annotations
+    annotations_csv = options.annotations
     classes = Classes()
     if options.split:
         config = layered_settings(options.configfile, options.directory)
         classes = config.classes
-        csv = getattr(config.annotations, options.split)
-        if csv is None:
+        annotations_csv = getattr(config.annotations, options.split)
+        if annotations_csv is None:
             raise EpicError(
                 f"the config has no `annotations: {options.split}:`; name the CSV there"
             )
-        csv = options.directory / csv
+        annotations_csv = options.directory / annotations_csv
+    # The options win over the numbers of the config.
     num_verbs = options.num_verbs or classes.verbs
-    return expected_ids(csv), num_verbs, options.num_nouns or classes.nouns
+    return expected_ids(annotations_csv), num_verbs, options.num_nouns or classes.nouns

@@ -36,7 +36,7 @@ MOST_OPENED = 200_000
 MOST_VALUES = 10_000_000
 
 
-def _scores(scores: dict[str, Any]) -> np.ndarray:
+def _scores(score_of_class: dict[str, Any]) -> np.ndarray:
     """Turn one JSON object of the submission, such as `{"0": -0.1, "1": -2.3}`, into an array.
 
     Returns:
@@ -45,11 +45,12 @@ def _scores(scores: dict[str, Any]) -> np.ndarray:
     Raises:
         ValueError: A class is missing, or its score is no number. pydantic reports it.
     """
-    classes = [str(number) for number in range(len(scores))]
-    missing = [key for key in classes if key not in scores]
+    classes = [str(number) for number in range(len(score_of_class))]
+    missing = [key for key in classes if key not in score_of_class]
     if missing:
-        raise ValueError(f"no class {missing[0]} among its {len(scores)} classes")
-    values = [scores[key] for key in classes]
+        raise ValueError(f"no class {missing[0]} among its {len(score_of_class)} classes")
+    values = [score_of_class[key] for key in classes]
+    # This is not `isinstance`, since True is an int too.
     wrong_values = [value for value in values if type(value) not in (float, int)]
     if wrong_values:
         # The value may be a long text, of which 40 characters are shown.
@@ -295,7 +296,8 @@ def _json_bytes(path: PathLike) -> bytes:
     """Read the bytes of test.json from a zip, and refuse more than a valid file can have.
 
     Raises:
-        EpicError: The file is no zip with this one member, or the member is too large.
+        EpicError: The file is no zip with this one member, or the member is too large or has too
+            many objects, lists or values.
     """
     where = f"{path}: {MEMBER}"
     try:
@@ -309,7 +311,8 @@ def _json_bytes(path: PathLike) -> bytes:
                 raise EpicError(
                     f"{where} is packed by method {method}, expected stored or deflated"
                 )
-            # The size in the header may be wrong, so the read has a limit too.
+            # The size in the header may be wrong, so the read has a limit too. A member that is too
+            # large by its header is not read, and is refused below.
             with archive.open(MEMBER) as member:
                 size_in_header = archive.getinfo(MEMBER).file_size
                 data = member.read(LARGEST + 1) if size_in_header <= LARGEST else b""

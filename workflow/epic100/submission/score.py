@@ -132,7 +132,7 @@ def _hits_of_entries(
 
 
 def _avion_predictions(
-    content: Mapping[str, Any],
+    dump: Mapping[str, Any],
     path: Path,
     truth: Truth,
     sizes: tuple[int, int],
@@ -140,9 +140,10 @@ def _avion_predictions(
 ) -> Predictions:
     """Turn the probabilities of actions that AVION stores into predictions.
 
-    AVION stores no ids: its rows are in the order of the validation CSV. This is proved by the true
-    classes, which it stores beside them. A class is a (verb, noun) pair of train or val; they are
-    sorted as texts `verb:noun`.
+    AVION stores no ids: its rows are in the order of the validation CSV. The true classes in the
+    dump (`targets`) prove this. A class, which is a number of an output, stands for a (verb, noun)
+    pair of train or val; the pairs are sorted as texts `verb:noun`.
+
     Source: zhaoyue-zephyrus/AVION at 31b00b6, scripts/main_lavila_finetune_cls.py:585 and
     avion/utils/misc.py:43.
     """
@@ -152,13 +153,13 @@ def _avion_predictions(
     train_pairs = {(row["verb_class"], row["noun_class"]) for row in rows}
     pairs = sorted(train_pairs | set(truth.pairs()), key=lambda pair: "{}:{}".format(*pair))
     class_of_pair = {pair: number for number, pair in enumerate(pairs)}
-    probs = torch.as_tensor(content["probs"])
+    probs = torch.as_tensor(dump["probs"])
     if tuple(probs.shape) != (len(truth.ids), len(pairs)):
         raise EpicError(
             f"{path}: its probs have shape {list(probs.shape)}, expected "
             f"[{len(truth.ids)}, {len(pairs)}]: segments of val, pairs of train and val"
         )
-    targets = torch.as_tensor(content["targets"]).tolist()
+    targets = torch.as_tensor(dump["targets"]).tolist()
     if targets != [class_of_pair[pair] for pair in truth.pairs()]:
         raise EpicError(
             f"{path}: its targets are not the classes of val in the CSV's order; expected the "

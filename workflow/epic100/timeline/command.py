@@ -42,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _options_of(options: argparse.Namespace, section: str) -> dict[str, Any]:
-    """Select the options of a section of the config: `timeline.stride` becomes `stride`."""
+def _options_of(options: argparse.Namespace, prefix: str) -> dict[str, Any]:
+    """Select the options with a prefix, such as `timeline.`: `timeline.stride` becomes `stride`."""
     return {
-        key.removeprefix(section): value
+        key.removeprefix(prefix): value
         for key, value in vars(options).items()
-        if key.startswith(section)
+        if key.startswith(prefix)
     }

@@ -234,9 +234,11 @@ def learn_background(
     Raises:
         EpicError: A split has no gaps or no segments that can be read.
     """
+    # It holds the scan table and the frame indexes of each participant.
     files_of_participant = {
         Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)
     }
+    # They hold, by split, the model's outputs for each clip, and whether the clip is of a gap.
     rows = {}
     gaps = {}
     for split in ("train", "val"):
@@ -254,7 +256,7 @@ def learn_background(
         shards = Path(out).with_suffix(f".{split}.pt")
         rows[split] = torch.cat(
             rows_of_clips(
-                [(video, placed) for video, placed, _ in examples],
+                [(video, clips) for video, clips, _ in examples],
                 shards,
                 model=model.path,
                 key=model.digest,

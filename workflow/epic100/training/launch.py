@@ -233,7 +233,7 @@ def train_rank(job: Job) -> None:
     processes = int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # MMEngine would also make the group of processes, but it then calls `torch.cuda.set_device`,
+    # MMEngine could make the group of processes too, but it then calls `torch.cuda.set_device`,
     # which fails in a CPU build of torch.
     if processes > 1:
         torch.distributed.init_process_group(

@@ -376,6 +376,7 @@ class QuietRunner(Runner):
     def build_model(self, model: Any) -> nn.Module:
         """Build the model, and freeze BatchNorm if configured."""
         built = super().build_model(model)
+        # The hook itself runs too late for this: MMEngine wraps the model right after it is built.
         if any(hook.type == "FrozenBatchNormHook" for hook in custom_hooks(self.cfg)):
             freeze_scales(built)
         return built

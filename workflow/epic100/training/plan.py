@@ -265,9 +265,9 @@ def _require_even_shares(config: Recipe, placement: Placement, micro_batches: in
     batch = config.train_dataloader.batch_size
     shares = placement.processes * micro_batches
     if batch % shares:
-        nodes = f"train.nodes {placement.nodes} x " if placement.nodes > 1 else ""
+        nodes_text = f"train.nodes {placement.nodes} x " if placement.nodes > 1 else ""
         raise EpicError(
-            f"train.batch_size is {batch}; expected a multiple of {shares} ({nodes}train.gpus "
+            f"train.batch_size is {batch}; expected a multiple of {shares} ({nodes_text}train.gpus "
             f"{placement.on_node} x train.accumulate {micro_batches}), so that all get the same "
             "share"
         )

@@ -265,7 +265,7 @@ def _class_counts(config: Recipe, table: Mapping[str, Any]) -> Changes:
 def _paths_and_values(
     config: Recipe, settings: TrainSettings, results: str, video_root: str, index_dir: str
 ) -> Changes:
-    """Return the changes that set the paths of the data, and the settings that are one value.
+    """Return the changes that set the paths of the data, and the settings with a single value.
 
     A setting that is None changes nothing.
     """
@@ -288,6 +288,7 @@ def _paths_and_values(
             "dataset.index_dir": index_dir,
             "dataset.seed": settings.seed,
             "dataset.max_broken": settings.max_broken,
+            # It is the number of segments of a validation.
             "dataset.part": settings.validation.segments if name == "val_dataloader" else None,
         }
         values |= {f"{name}.{key}": value for key, value in loader_values.items()}

@@ -68,7 +68,7 @@ class Report:
         self.epochs = 0
 
     def write_page_to(self, path: Path, run_lines: list[str]) -> None:
-        """Set the path of the page; it is written at the start, after each epoch and at the end.
+        """Set the path of the page, which is written at the start, after each epoch and at the end.
 
         The path is not in the config, so it is in no stamp and in no model file.
 

@@ -182,6 +182,7 @@ def settings_in(config: Recipe) -> dict[str, str]:
     They are the part of a run's stamp that is not about files or the batch.
     """
     settings = config.to_dict()
+    # In a tree, the settings in lists have dotted keys too, such as `param_scheduler.0.type`.
     tree = tree_of({key: settings.get(key) for key in STAMPED_KEYS})
     return {
         key: str(value)

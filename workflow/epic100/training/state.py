@@ -72,6 +72,7 @@ class History:
         return {
             "lr": self.lr,
             "loss": self.loss / self.batches,
+            # Each of the `world()` processes has seen so many samples.
             "samples_per_s": self.samples * world() / self.seconds,
             "data_share": self.waited / self.seconds,
             "seconds": self.seconds,
@@ -207,10 +208,14 @@ def _plain_hub(hub: Any) -> dict:
     """Copy MMEngine's message hub for a resume, without its logged figures.
 
     No resume needs these figures: the workflow's own are in the history.
+
+    Returns:
+        The hub's `state_dict`, with the keys that MMEngine gives it.
     """
     info = {}
     for key, value in hub.runtime_info.items():
-        # A hook of the user may put any object into the hub. What `plain` refuses is not saved.
+        # A hook of the user may put any object into the hub. All but numbers, texts, tensors, and
+        # lists or dicts of them is refused by `plain`, and not saved.
         with contextlib.suppress(TypeError):
             # `meta` of the checkpoint has the config already.
             if key != "cfg":

@@ -82,6 +82,8 @@ class Step:
             torch.distributed.all_reduce(sums)
         # A copy from a GPU goes into pinned memory, so the process does not wait for it.
         self._sent = torch.cat([sums, figures]).to("cpu", non_blocking=True)
+        # The copy is in the queue behind `ended`, so it has a mark of its own.
+        self._copied = Mark(loss.device)
 
     def read(self) -> tuple[float, float, bool, dict[str, float]]:
         """Wait for the step, and return its figures; set `computed`, and correct `waited`.
@@ -90,7 +92,7 @@ class Step:
             The mean loss over processes, the clock of rank 0, whether any process was asked to
             stop, and the figures of this process by name.
         """
-        self.ended.reach()
+        self._copied.reach()
         loss, clock, stop, *values = self._sent.numpy()
         # A process may wait for data while the device still computes the step before. So only the
         # time counts in which the device had no work.

@@ -62,7 +62,10 @@ class DirectPackets:
 
     @property
     def decoder(self) -> av.VideoCodecContext:
-        """The decoder for this stream, with the parameter sets in the header of the file."""
+        """The decoder for this stream, with the parameter sets in the header of the file.
+
+        Size and colours are those that the container states.
+        """
         return self._caches.decoders(
             self._index.stream, self._index.sets[0], uses_container_facts=True
         )

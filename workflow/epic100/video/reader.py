@@ -75,7 +75,7 @@ class VideoReader:
         return self.index.frames
 
     def close(self) -> None:
-        """Close the file, unless other readers share it."""
+        """Close what is this reader's own; open files that other readers share stay open."""
         self._packets.close()
         if self._owns_caches:
             self._caches.files.cache_clear()

@@ -79,7 +79,7 @@ class PictureConverter:
         if turns:
             lying = np.empty_like(np.rot90(into, turns), order="C")
             size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-            # Without a window, None is passed on.
+            # The window that is passed on is not flipped: the flip follows, on the upright picture.
             self.write(frame, lying, window and turned_back(window, size, turns))
             upright = np.rot90(lying, -turns)
             into[:] = upright[:, ::-1] if window and window.flipped else upright
