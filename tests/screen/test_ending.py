@@ -85,6 +85,8 @@ def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, num
     assert lines[-3:] == [failure, "  log: slow.log", next_step]
 
 
+# The rule appends to its log, as those of this workflow do. The screen reads a log after the
+# failure, and by then a retry may have emptied one that it writes anew.
 RETRIED = """
 rule all:
     input: "out.txt"
@@ -93,7 +95,7 @@ rule works:
     output: "out.txt"
     log: "works.log"
     retries: 1
-    shell: "echo 'error: no such shelf' > {log}; exit 3"
+    shell: "echo 'error: no such shelf' >> {log}; exit 3"
 """
 
 
