@@ -28,7 +28,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.base.folders import keep_private, refuse_foreign, warn_of_other_writers
+from epic100.base.folders import keep_private, refuse_foreign_config, warn_of_other_writers
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
@@ -47,9 +47,8 @@ PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
 BASE_CONFIG = "config/config.yaml"
 if not os.path.exists(BASE_CONFIG):
     BASE_CONFIG = workflow.source_path(f"../{BASE_CONFIG}")
-elif not HERE.samefile("."):
-    refuse_foreign("config")
-    refuse_foreign(BASE_CONFIG)
+else:
+    refuse_foreign_config(BASE_CONFIG, HERE)
 
 
 configfile: BASE_CONFIG

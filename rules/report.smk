@@ -16,8 +16,16 @@ if TRAINED_HERE or PROBE is not None:
     TRAINING_FILES["card"] = f"{HOME}/model_card.md"
 
 # The sections of the config that the report shows.
-SHOWN_SETTINGS = {"classes", "participants", "clean", "train", "features", "probe", "predict"}
-SHOWN_SETTINGS |= {"export"}
+SHOWN_SETTINGS = {
+    "classes",
+    "participants",
+    "clean",
+    "train",
+    "features",
+    "probe",
+    "predict",
+    "export",
+}
 
 
 rule report:

@@ -116,6 +116,23 @@ def warn_of_other_writers(folder: str | os.PathLike) -> str:
     )
 
 
+def refuse_foreign_config(path: str, workflow: str | os.PathLike) -> None:
+    """Refuse a config or profile of the working folder that another user made.
+
+    In the folder of the workflow itself nothing is checked: whoever made it made the rules as well.
+
+    Args:
+        path: The path in the working folder, such as `config/mine.yaml`.
+        workflow: The folder of the workflow.
+
+    Raises:
+        EpicError: Another user made the file or its top folder, or every user can write to it.
+    """
+    if not os.path.samefile(workflow, "."):
+        refuse_foreign(path.partition("/")[0])
+        refuse_foreign(path)
+
+
 def refuse_foreign(path: str | os.PathLike) -> None:
     """Raise EpicError if another user made this path, or every user can write to it."""
     if os.path.lexists(path) and (other_users := other_writers(path, group=False)):

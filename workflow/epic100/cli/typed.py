@@ -11,7 +11,7 @@ from pathlib import Path
 
 from epic100.base import scheduler
 from epic100.base.errors import EpicError
-from epic100.base.folders import refuse_foreign
+from epic100.base.folders import refuse_foreign_config
 from epic100.base.names import did_you_mean, nearest_file
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, read_layer
@@ -222,7 +222,6 @@ def shipped(argument: str) -> str:
         return argument
     path = existing_path(value)
     # A file of this folder replaces the shipped one. In a clone the two are the same file.
-    if path == value and not ROOT.samefile("."):
-        refuse_foreign(value.partition("/")[0])
-        refuse_foreign(value)
+    if path == value:
+        refuse_foreign_config(value, ROOT)
     return option + equals + path

@@ -165,8 +165,7 @@ def train_probe(
         train(trials, row_numbers, val_tokens, val_table)
         best = _best(trials)
     trained_on = {"split": split, "segments": len(table), "load_from": tokens.source["load_from"]}
-    trained_on |= {"epochs": settings.epochs, "seed": settings.seed}
-    trained_on |= {"chosen_on": chosen_on, "chosen_of": len(trials)}
+    trained_on |= _how_trained(settings, chosen_on, len(trials))
     weights = {name: value.detach().cpu() for name, value in best.probe.state_dict().items()}
     config = _config(settings, tokens.source, best, HuggingFaceFolder(folder) if folder else None)
     model = TrainedModel(weights, pair_table, *classes, config, trained_on, settings.heads, names)
@@ -174,6 +173,16 @@ def train_probe(
     write_trials({str(trial): trial.history for trial in trials}, trials_path)
     write_epochs(best.history, history_path)
     remove_folder(states_folder)
+
+
+def _how_trained(settings: ProbeSettings, chosen_on: str, trials: int) -> dict[str, Any]:
+    """State for the model file how a probe was trained, and out of how many it was chosen."""
+    return {
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "chosen_on": chosen_on,
+        "chosen_of": trials,
+    }
 
 
 def predict_probe(
