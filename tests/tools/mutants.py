@@ -168,14 +168,14 @@ def draw(root: Path, count: int, seed: int, part: str) -> list[Mutant]:
     return drawn
 
 
-def nearest(root: Path, mutant: Mutant) -> list[str]:
-    """List the files of tests that may find a mutant, those that find it soonest first."""
-    package = ".".join(mutant.path.parts[1:-1])
-    module = mutant.path.stem
+def nearest(root: Path, path: Path) -> list[str]:
+    """List the files of tests that may find a fault in a module, the likeliest first."""
+    package = ".".join(path.parts[1:-1])
+    module = path.stem
     uses = re.compile(rf"{package}\.{module}\b|from {package} import [^\n]*\b{module}\b")
     near = []
     for file in (root / "tests").glob("*/test_*.py"):
-        is_own = file.parent.name == mutant.part
+        is_own = file.parent.name == path.parts[2]
         is_user = uses.search(file.read_text()) is not None
         # Slurm's daemons are there only once, so its tests run for its own mutants alone.
         if is_own or (is_user and file.parent.name != "slurm"):
@@ -244,7 +244,7 @@ def judge(mutant: Mutant, seconds: float) -> None:
     start = time.monotonic()
     with clone() as root:
         (root / mutant.path).write_text(mutant.texts(root)[1], encoding="utf-8")
-        words = (*PYTEST, "-x", "-p", "tools.mutants", *nearest(root, mutant))
+        words = (*PYTEST, "-x", "-p", "tools.mutants", *nearest(root, mutant.path))
         code, output = run(root, *words, seconds=seconds)
     mutant.state = "found" if code else "survived"
     if code != 0:
