@@ -12,7 +12,8 @@ from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 
 import epic100.model.registered  # noqa: F401
-from epic100.model.weights import read_weights
+from epic100.base.errors import EpicError
+from epic100.model.weights import fit_weights, read_weights
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,17 @@ def test_weights_of_another_project_get_mmaction2_s_names_and_shapes(
     expected = {name: value.shape for name, value in model.state_dict().items()}
     assert len(found) == count and found.items() <= expected.items()
     assert {name.rsplit(".", 1)[0] for name in expected.keys() - found.keys()} == absent
+
+
+def test_start_weights_that_fit_in_part_name_the_tensors_that_do_not():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
+    tensors = model.state_dict()
+    assert fit_weights("w.pth", tensors, model) == "4 of 4 tensors"
+    tensors["1.weight"] = torch.zeros(5, 2)
+    del tensors["1.bias"]
+    assert fit_weights("w.pth", tensors, model) == (
+        "2 of 4 tensors; trained anew: 1.weight (5x2 there, 2x2 here); not in the file: 1.bias"
+    )
+    del tensors["0.bias"]
+    with pytest.raises(EpicError, match="w.pth: weights of another model: 1 of its 2 tensors fit"):
+        fit_weights("w.pth", tensors, model)

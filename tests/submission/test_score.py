@@ -13,7 +13,7 @@ from epic100.cli.program import main
 from epic100.scoring.predictions import write_predictions
 from epic100.segments.official_lists import LISTS
 from epic100.submission.files import build, write_zip
-from support.made_up import SLS, predictions
+from support.made_up import SLS, predictions, segment_list
 from support.official_case import OFFICIAL, TAIL_NOUNS, TAIL_VERBS, UNSEEN, official_case
 
 VERB, NOUN, VERBS, NOUNS, PEOPLE = official_case()
@@ -70,6 +70,20 @@ def test_the_figures_of_any_file_are_those_of_the_official_evaluator(folder, cap
     assert ["overall", "top-1", "29.50", "18.75", "5.25"] in rows
     # The command writes no file.
     assert sorted(path.name for path in folder.iterdir()) == sorted(["csv", name])
+
+
+@pytest.mark.parametrize(
+    "config", ["videos: {subset: true}", "annotations: {format: lab_list}"], ids=["part", "own"]
+)
+def test_a_run_on_a_part_of_the_csv_or_a_list_of_its_own_is_scored_on_its_segments(
+    folder, capsys, config
+):
+    (folder / "results/segments").mkdir(parents=True)
+    segment_list(folder / "results/segments/val.txt", IDS[:5])
+    (folder / "config.yaml").write_text(config)
+    write_tensors(ENTRIES[:5], folder / "five.pt")
+    assert main(["score", "five.pt", "--configfile", "config.yaml"]) == 0
+    assert capsys.readouterr().out.startswith("five.pt: 5 segments of val")
 
 
 @pytest.fixture
