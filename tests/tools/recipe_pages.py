@@ -11,6 +11,7 @@ trained, so that a test finds every difference that has no reason.
 
 import re
 import textwrap
+from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -341,25 +342,31 @@ def short(number: float) -> str:
 
 
 def published() -> str:
-    """Make the tables of docs/evidence/published.md: each number there and here, and its file."""
+    """Make the tables of docs/evidence/published.md: what differs, then what is as published."""
     lines = []
     for name, path in RECIPES.items():
         config = recipe(name)
-        found = numbers(config)
-        here = stated(config)
-        differs = differences(config)
+        published_numbers, here, differs = numbers(config), stated(config), differences(config)
         lines += [
             f"## {name}",
             "",
             f"`{path}`. On val: {config.reference.figure or 'no figure'}.",
             "",
+            "| number | there | here | why not as there | file |",
+            "|---|---|---|---|---|",
         ]
-        lines += ["| number | there | here | why not as there | file |", "|---|---|---|---|---|"]
-        for key in (key for key in WORDS if key in found or key in differs):
-            value, file = found.get(key, (None, "-"))
-            why = config.reference.differs[key] if key in differs else ""
-            mine = shown(here[key]) if key in differs else "the same"
-            lines.append(f"| {WORDS[key]} | {shown(value)} | {mine} | {why} | `{file}` |")
+        same: defaultdict[str, list[str]] = defaultdict(list)
+        for key in (key for key in WORDS if key in published_numbers or key in differs):
+            value, file = published_numbers.get(key, (None, "-"))
+            if key in differs:
+                why = config.reference.differs[key]
+                lines.append(
+                    f"| {WORDS[key]} | {shown(value)} | {shown(here[key])} | {why} | `{file}` |"
+                )
+            else:
+                same[file].append(f"{WORDS[key]} {shown(value)}")
+        lines += ["", "The same here:", ""]
+        lines += [f"- `{file}`: {'; '.join(texts)}" for file, texts in same.items()]
         lines.append("")
     return "\n".join(lines)
 
