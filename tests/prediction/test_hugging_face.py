@@ -7,13 +7,14 @@ from functools import partial
 import pytest
 import torch
 from safetensors import safe_open
+from transformers import AutoConfig
 
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import CACHE
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
 from epic100.prediction.encoder import clip_pipeline, pooled_tokens
-from epic100.prediction.hugging_face import HuggingFaceFolder, open_folder, pixels
+from epic100.prediction.hugging_face import IMAGE_MODELS, HuggingFaceFolder, open_folder, pixels
 from epic100.video.sheet import Video
 from support.hugging_face import (
     FRAMES,
@@ -51,6 +52,15 @@ def clip_of(tmp_path_factory):
         )[0]["inputs"]
 
     return clip
+
+
+@pytest.mark.parametrize("model_type", IMAGE_MODELS)
+def test_sizes_that_a_config_leaves_out_are_transformers_defaults(model_type):
+    """A folder that transformers writes has only what differs from its defaults."""
+    config = AutoConfig.for_model(model_type)
+    # An encoder of pictures and texts has one config for each.
+    config = getattr(config, "vision_config", config)
+    assert IMAGE_MODELS[model_type][1:] == (config.image_size, config.patch_size)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -49,7 +49,7 @@ IMAGE_MODELS = {
     "clip_vision_model": ("CLIPVisionModel", 224, 32),
     "siglip": ("SiglipVisionModel", 224, 16),
     "siglip_vision_model": ("SiglipVisionModel", 224, 16),
-    "dinov2": ("Dinov2Model", 224, 16),
+    "dinov2": ("Dinov2Model", 224, 14),
     "dinov2_with_registers": ("Dinov2WithRegistersModel", 224, 16),
     "dinov3_vit": ("DINOv3ViTModel", 224, 16),
 }
