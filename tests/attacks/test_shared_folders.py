@@ -263,10 +263,11 @@ def test_the_ranks_of_a_node_meet_in_a_folder_that_others_may_not_enter(parent, 
 
 
 @as_root
-def test_a_base_config_that_another_user_made_here_stops_a_run(tmp_path):
+@pytest.mark.parametrize("command", [("run", "-n"), ("check",)])
+def test_a_base_config_that_another_user_made_here_is_not_used(tmp_path, command):
     config = tmp_path / "config/config.yaml"
     config.parent.mkdir()
     config.write_text("run: theirs\n")
     os.chown(config, ANOTHER_USER, ANOTHER_USER)
-    screen = said(epic100("run", "-n", cwd=tmp_path, well=False))
+    screen = said(epic100(*command, cwd=tmp_path, well=False))
     assert f"config/config.yaml: user {ANOTHER_USER} can write it" in screen

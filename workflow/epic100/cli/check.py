@@ -5,6 +5,8 @@ import contextlib
 from pathlib import Path
 
 from epic100.base.errors import EpicError
+from epic100.base.folders import refuse_foreign_config
+from epic100.base.shipped import ROOT
 from epic100.cli.typed import separate_keys, shipped
 from epic100.inputs.archive import find_archive
 from epic100.inputs.before_start import (
@@ -15,7 +17,7 @@ from epic100.inputs.before_start import (
 )
 from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
 from epic100.inputs.read import InputFiles, read_inputs
-from epic100.settings import Settings, layered_settings, read_layer, set_words
+from epic100.settings import BASE_CONFIG, Settings, layered_settings, read_layer, set_words
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
     # `separate_keys` has put the second one among the keys. So the words that are left behind the
     # option are the config files.
     overlays = words[words.index("--configfile") + 1 :]
+    with contextlib.chdir(options.directory):
+        refuse_foreign_config(BASE_CONFIG, ROOT)
     config = layered_settings(overlays, options.directory, set_words(keys))
     remote = bool(profile) and _is_remote(shipped(options.profile))
     with contextlib.chdir(options.directory):

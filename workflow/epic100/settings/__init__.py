@@ -8,7 +8,7 @@ from epic100.settings.config import (
     home_of,
     runs_to_compare,
 )
-from epic100.settings.files import SET, layered_settings, read_layer, read_settings
+from epic100.settings.files import BASE_CONFIG, SET, layered_settings, read_layer, read_settings
 from epic100.settings.inputs import Annotations, Classes, Minikitchen
 from epic100.settings.prediction import (
     FeatureSettings,
@@ -29,6 +29,7 @@ from epic100.settings.videos import (
 )
 
 __all__ = [
+    "BASE_CONFIG",
     "ANNOTATION_KEYS",
     "SET",
     "PREDICTION_KEYS",

@@ -16,7 +16,7 @@ from epic100.base.shipped import ROOT, existing_path
 from epic100.settings.config import Settings
 from epic100.settings.section import checked
 
-FILE = "config/config.yaml"
+BASE_CONFIG = "config/config.yaml"
 # The command line puts its words KEY=VALUE into this key of Snakemake's config. No file has it.
 SET = "set"
 
@@ -68,8 +68,11 @@ def layered_settings(
     Raises:
         EpicError: A file is missing or is not YAML, or a key or value in it is wrong.
     """
-    base = Path(directory) / FILE
-    files = [base if base.is_file() else ROOT / FILE, *map(Path, map(existing_path, overlays))]
+    base = Path(directory) / BASE_CONFIG
+    files = [
+        base if base.is_file() else ROOT / BASE_CONFIG,
+        *map(Path, map(existing_path, overlays)),
+    ]
     config: dict[str, Any] = {}
     for path in files:
         _merge(config, read_layer(path))
