@@ -86,7 +86,7 @@ def test_actions_have_the_accuracy_of_metrics_json(data, figures):
 def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
     videos = data["videos"]
     assert videos["state"] == ["ok", "not scanned", "damaged"]
-    assert videos["damaged"] == [[], [], [[27.0, 30.0]]]
+    assert videos["damaged"] == [[], [], [[27.03, 30.03]]]
     assert videos["why"][2] == "broken slices" and videos["seconds"] == [40.0, 40.0, 40.0]
     assert data["runs"][0]["timelines"] == [None, [[1.0, 4.5, 0, 0, 0.75]], None]
 

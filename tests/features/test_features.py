@@ -14,6 +14,7 @@ from epic100.features.participant import read_features
 from epic100.minikitchen.damage import zero_block
 from epic100.model.forward import pooled_features
 from epic100.model.model_file import load_model
+from epic100.prediction.encoder import encode_clips
 from epic100.scan import scan_participant
 from epic100.video.sheet import Video
 from support.checkout import ROOT
@@ -124,6 +125,13 @@ def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab,
 def test_an_encoder_that_cannot_be_used_is_refused(lab, tmp_path, encoder, words):
     with pytest.raises(EpicError, match=words):
         make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (8, 4, 5)], ids=["a clip too few", "tokens"])
+def test_an_encoder_that_gives_no_vector_for_each_clip_is_refused(shape):
+    clips = [torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8)] * 8
+    with pytest.raises(EpicError, match=r"mine: gives .* for 8 clips; expected features \[8, C\]"):
+        encode_clips(lambda batch: torch.zeros(shape), clips, batch_size=8, name="mine")
 
 
 def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):

@@ -25,7 +25,7 @@ PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 2, 1)]
 ATTACK = "</script><script>document.title = 'it ran'</script><img src=x onerror=\"alert(1)\">"
 VERBS = ["take", "put <b>down</b>", ATTACK, "wash"]
 NOUNS = ["plate", "spoon", "pan"]
-REASON = "touches damaged frames 810-900 (broken slices)"
+REASON = "touches damaged frames 811-901 (broken slices)"
 TIMELINE = """\
 start\tstop\twhat\tverb\tnoun\tverb_name\tnoun_name\tprobability\tverb_probability\tnoun_probability
 1.000\t4.500\taction\t0\t0\ttake\tplate\t0.7500\t0.8000\t0.9000
@@ -64,7 +64,7 @@ def sources(folder: Path) -> dict:
     write_scan_table(
         [
             ScanRow("P01_11", "ok", 60.0, 2400, pictures=2400),
-            ScanRow("P18_01", "damaged", 30.0, 1110, [(810, 900)], "broken slices", pictures=1200),
+            ScanRow("P18_01", "damaged", 30.0, 1110, [(811, 901)], "broken slices", pictures=1200),
         ],
         folder / "scan.tsv",
     )
