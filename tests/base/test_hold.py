@@ -158,6 +158,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_was_taken_over_ends_with_its_processes(folder, leave_record):
     command = [sys.executable, "-c", RUN, folder]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:

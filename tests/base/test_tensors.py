@@ -215,6 +215,7 @@ def read_within(path, mib):
     read_ours(path)
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_no_fault_of_the_file(tmp_path):
     path = tmp_path / "large.pt"
     # 2**24 numbers of 4 bytes are 64 MiB.

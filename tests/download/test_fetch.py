@@ -170,6 +170,7 @@ def test_a_retry_after_that_cannot_be_read_counts_as_none(server, target, text):
     assert_downloaded(server, target, [fault], [None] * 2, "HTTP 503")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [pytest.param(stall(100_000), id="no bytes"), pytest.param(drip, id="a few bytes")]
 )
@@ -295,6 +296,7 @@ def test_a_second_process_does_not_download_the_same_file(server, target):
     assert server.asked == []
 
 
+@pytest.mark.slow
 def test_a_killed_download_is_resumed_from_the_bytes_on_the_disk(server, target):
     url = server.put("a", LONG, stall(2_500_000))
     processes = multiprocessing.get_context("forkserver")

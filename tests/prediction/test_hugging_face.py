@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig
 
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import CACHE
@@ -57,6 +56,9 @@ def clip_of(tmp_path_factory):
 @pytest.mark.parametrize("model_type", IMAGE_MODELS)
 def test_sizes_that_a_config_leaves_out_are_transformers_defaults(model_type):
     """A folder that transformers writes has only what differs from its defaults."""
+    # The import takes half a second, which the collection of tests does not wait for.
+    from transformers import AutoConfig
+
     config = AutoConfig.for_model(model_type)
     # An encoder of pictures and texts has one config for each.
     config = getattr(config, "vision_config", config)

@@ -78,6 +78,7 @@ def test_frame_i_of_a_copy_is_frame_i_of_the_original(sound, copies):
         assert notes["frames"] == len(original) and not notes["stand_ins"], name
 
 
+@pytest.mark.slow
 def test_a_copy_shows_its_frames_at_the_times_of_the_original(sound, copies):
     for name, (path, _, index) in copies.items():
         assert seconds(build_index(path)) == seconds(index), name

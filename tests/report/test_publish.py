@@ -47,6 +47,7 @@ def test_the_files_for_an_issue_have_figures_but_no_name_of_a_person_or_machine(
     assert [secret for secret in secrets if secret in text] == []
 
 
+@pytest.mark.slow
 def test_a_run_without_a_model_card_cannot_be_published(model, tmp_path):
     with pytest.raises(EpicError, match="model_card.md: is missing; make it with `epic100 run`"):
         publish(model, tmp_path / "out")
@@ -151,6 +152,7 @@ def test_the_metafile_has_the_fields_of_mmaction2(run):
     assert f", {model['Metadata']['Parameters'] / 1e6:.2f} M weights," in card
 
 
+@pytest.mark.slow
 def test_mmaction2_predicts_a_video_with_the_model_that_the_card_s_lines_load(run, lab):
     lines = LOADING.format(path=run / "model.pth")
     assert lines in (run / "model_card.md").read_text()
