@@ -17,9 +17,8 @@ import av
 import pytest
 import torch
 
-from epic100.base import disk
 from epic100.base.atomic import DiskFullError, atomic_path
-from epic100.base.disk import Checksum, HashedFile, WatchedFile, digest, read_text
+from epic100.base.disk import WAITS, Checksum, HashedFile, WatchedFile, digest, read_text
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.text_table import read_frame, read_table
 from epic100.minikitchen.damage import coded_data
@@ -41,14 +40,14 @@ def test_a_failed_read_is_repeated_on_the_file_opened_anew(tmp_path, monkeypatch
     link.symlink_to(FAILING_FILE)
     file = WatchedFile(link)
     waits = []
-    monkeypatch.setattr(disk.time, "sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     with pytest.raises(DiskError, match=r"v\.MP4: reading at byte 5 failed 4 times: Input/output"):
         file.read_at(5, 8)
-    assert waits == list(disk.WAITS)
+    assert waits == list(WAITS)
 
     # During the first wait, an undamaged file takes the place of the failing one.
     (tmp_path / "undamaged").write_bytes(b"0123456789")
-    monkeypatch.setattr(disk.time, "sleep", lambda _: (tmp_path / "undamaged").replace(link))
+    monkeypatch.setattr("time.sleep", lambda _: (tmp_path / "undamaged").replace(link))
     assert file.read_at(5, 8) == b"56789"
     assert file.size == 10
 
@@ -56,7 +55,7 @@ def test_a_failed_read_is_repeated_on_the_file_opened_anew(tmp_path, monkeypatch
 @needs_failing_file
 @pytest.mark.parametrize("read", [read_text, read_frame, read_segments])
 def test_every_reader_names_the_file_whose_read_failed(read, monkeypatch):
-    monkeypatch.setattr(disk, "WAITS", ())
+    monkeypatch.setattr("epic100.base.disk.WAITS", ())
     with pytest.raises(DiskError, match=f"{FAILING_FILE}: reading.* failed 1 times: Input/output"):
         read(FAILING_FILE)
 
@@ -87,7 +86,7 @@ def test_an_md5_reads_nothing_a_second_time_but_an_index_at_the_end(
     with HashedFile(path) as file:
         with av.open(file, "r") as container:
             list(container.demux())
-        monkeypatch.setattr(disk.os, "pread", pread)
+        monkeypatch.setattr(os, "pread", pread)
         assert file.md5() == hashlib.md5(path.read_bytes()).hexdigest()
     # The arguments of `os.pread` are a descriptor, a number of bytes and a position.
     positions = [read.args[2] for read in pread.call_args_list]

@@ -11,7 +11,6 @@ import numpy as np
 import psutil
 import pytest
 
-from epic100.base import guarded
 from epic100.base.guarded import FileError, ProcessError, call, end_servers
 from epic100.settings import ScanLimits
 from support import bad_decoders
@@ -28,7 +27,7 @@ QUICK = ScanLimits(stall_seconds=1.0, memory_mib=512)
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """Let six times as much time pass as in use, since other tests compute at the same time."""
-    monkeypatch.setattr(guarded, "PATIENCE", 60)
+    monkeypatch.setattr("epic100.base.guarded.PATIENCE", 60)
 
 
 def run(name: str, *words: object, limits=PATIENT, seconds=60.0, progress=lambda n: None):
@@ -72,7 +71,7 @@ def test_a_decoder_without_a_fault_ends_by_itself(decoder, limits):
 
 
 def test_a_machine_that_is_too_busy_for_long_is_at_fault(monkeypatch):
-    monkeypatch.setattr(guarded, "PATIENCE", 10)
+    monkeypatch.setattr("epic100.base.guarded.PATIENCE", 10)
     with pytest.raises(ProcessError, match="of this machine are too busy"):
         run("be_suspended", 30, limits=ScanLimits(stall_seconds=0.3, memory_mib=512))
 
@@ -106,8 +105,8 @@ ASKS_FOR_MEMORY = "reading it asks for more than 512 MiB of memory"
 def test_a_decoder_that_fails_or_does_not_end_is_the_file_s_fault(
     decoder, options, patience, wanted, monkeypatch
 ):
-    monkeypatch.setattr(guarded, "PATIENCE", patience)
-    monkeypatch.setattr(guarded, "LARGEST", 2**20)
+    monkeypatch.setattr("epic100.base.guarded.PATIENCE", patience)
+    monkeypatch.setattr("epic100.base.guarded.LARGEST", 2**20)
     assert reason(*decoder, **options) == wanted
 
 
@@ -171,15 +170,6 @@ def pids(notes: Path) -> list[tuple[int, int]]:
     return [tuple(map(int, line.split())) for line in lines]
 
 
-def running(pids) -> list[int]:
-    """Return those of these processes that run. A zombie does not: only its exit code is left."""
-    return [
-        process.pid
-        for process in psutil.process_iter(["status"])
-        if process.pid in pids and process.info["status"] != psutil.STATUS_ZOMBIE
-    ]
-
-
 def wait_until(condition) -> bool:
     """Wait until a condition is true, for 60 s at most; return whether it is."""
     deadline = time.monotonic() + 60
@@ -189,8 +179,14 @@ def wait_until(condition) -> bool:
 
 
 def all_end(*pids: int) -> bool:
-    """Whether these processes end within 60 s."""
-    return wait_until(lambda: not running(pids))
+    """Whether these processes end within 60 s. Of a zombie, only its exit code is left."""
+    return wait_until(
+        lambda: all(
+            process.info["status"] == psutil.STATUS_ZOMBIE
+            for process in psutil.process_iter(["status"])
+            if process.pid in pids
+        )
+    )
 
 
 def test_each_call_has_a_process_of_its_own_from_the_same_server(noted, notes):
@@ -291,19 +287,19 @@ def test_a_server_that_was_killed_while_idle_is_replaced(noted, notes):
     ids=["broken", "hangs"],
 )
 def test_a_server_that_cannot_start_a_call_is_an_error(argument, seconds, words, monkeypatch):
-    monkeypatch.setattr(guarded, "START_SECONDS", seconds)
+    monkeypatch.setattr("epic100.base.guarded.START_SECONDS", seconds)
     with pytest.raises(ProcessError, match=words):
         run("give", argument)
 
 
 def test_the_limit_on_stalls_does_not_count_a_slow_start(monkeypatch):
     """The start is slow on a busy machine, or if packages come from a slow disk."""
-    monkeypatch.setattr(guarded, "PATIENCE", 10)
+    monkeypatch.setattr("epic100.base.guarded.PATIENCE", 10)
     run("give", Unpickled(time.sleep, 3.5), limits=ScanLimits(stall_seconds=0.3))
 
 
 def test_a_missing_python_is_named(noted, monkeypatch):
-    monkeypatch.setattr(guarded, "COMMAND", ("/no/such/python",))
+    monkeypatch.setattr("epic100.base.guarded.COMMAND", ("/no/such/python",))
     with pytest.raises(ProcessError, match="/no/such/python does not start: No such file"):
         noted("give", 1)
 

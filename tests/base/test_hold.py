@@ -13,10 +13,9 @@ from dataclasses import asdict, replace
 import psutil
 import pytest
 
-from epic100.base import hold
 from epic100.base.atomic import FENCE, write_text
 from epic100.base.errors import EpicError
-from epic100.base.hold import LOCKS, RECORD, Hold, Run, read_run
+from epic100.base.hold import LOCKS, RECORD, SILENT_SECONDS, Hold, Run, read_run
 from epic100.base.machine import process_space
 from support.this_process import largest_file
 
@@ -85,7 +84,7 @@ def test_a_run_that_cannot_be_seen_holds_the_folder_until_its_record_is_silent(
     run = leave_record(age=20, **changes)
     with pytest.raises(EpicError, match=f"{run}, which gave a sign 2[01] s ago; if it is gone"):
         Hold(folder, print).take()
-    leave_record(age=hold.SILENT_SECONDS + 1, **changes)
+    leave_record(age=SILENT_SECONDS + 1, **changes)
     held = Hold(folder, print)
     held.take()
     assert read_run(folder) == held.run
@@ -104,7 +103,7 @@ def test_a_run_that_was_taken_over_writes_no_file(folder, leave_record):
 def test_a_record_with_a_time_in_the_future_is_silent_after_a_while(
     folder, leave_record, monkeypatch
 ):
-    monkeypatch.setattr(hold, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("epic100.base.hold.SILENT_SECONDS", 1.0)
     # Its time is in the year 2074.
     leave_record(age=-1.5e9, host="elsewhere")
     with pytest.raises(EpicError, match="which gave a sign 0 s ago"):
@@ -132,7 +131,7 @@ def test_a_run_is_gone_with_its_process_or_boot_or_job(changes, is_gone, monkeyp
 
 
 def test_a_removed_record_is_written_again_until_the_run_ends(folder, monkeypatch):
-    monkeypatch.setattr(hold, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("epic100.base.hold.BEAT_SECONDS", 0.01)
     held = Hold(folder, print)
     held.take()
     (folder / RECORD).unlink()

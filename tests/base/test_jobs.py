@@ -12,9 +12,6 @@ from epic100.base.jobs import end_if_not_newest, newest_file, settled
 from support.archive import configure
 from support.checkout import ROOT, python
 
-PROFILE = {"train": {"a": 1, "b": 1}, "train_on_cpu": {"a": 2, "c": 2}, "scan": {"a": 3}}
-ON_CPU = {"train": "train_on_cpu", "predict": "predict_on_cpu"}
-
 
 @pytest.mark.parametrize(
     "command_line, other_entries, resources",
@@ -22,7 +19,7 @@ ON_CPU = {"train": "train_on_cpu", "predict": "predict_on_cpu"}
         pytest.param({}, {}, {"train": {"a": 1, "b": 1}, "scan": {"a": 3}}, id="the profile alone"),
         pytest.param(
             {"train": {"c": 4}, "clean": {"a": 5}},
-            ON_CPU,
+            {"train": "train_on_cpu", "predict": "predict_on_cpu"},
             {
                 "train": {"a": 2, "c": 4, "stated": "c"},
                 "clean": {"a": 5, "stated": "a"},
@@ -37,7 +34,8 @@ ON_CPU = {"train": "train_on_cpu", "predict": "predict_on_cpu"}
 def test_the_command_line_wins_over_the_entry_for_the_device(
     command_line, other_entries, resources
 ):
-    assert settled(PROFILE, command_line, other_entries) == resources
+    profile = {"train": {"a": 1, "b": 1}, "train_on_cpu": {"a": 2, "c": 2}, "scan": {"a": 3}}
+    assert settled(profile, command_line, other_entries) == resources
 
 
 # It runs Snakemake, and prints the resources of each job as a line of JSON.

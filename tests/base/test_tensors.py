@@ -8,6 +8,7 @@ import zipfile
 from collections import OrderedDict
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,10 +16,16 @@ import psutil
 import pytest
 import torch
 
-from epic100.base import foreign_tensors
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import CACHE, KEPT, limited_call, read_foreign
+from epic100.base.foreign_tensors import (
+    CACHE,
+    KEPT,
+    _rewrite_as_safetensors,
+    call,
+    limited_call,
+    read_foreign,
+)
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 from support.crafted import members_of, saved, zip_of
 
@@ -39,12 +46,8 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def read(path, **options):
-    return read_foreign(path, "a thing", "do it again", **options)
-
-
-def read_ours(path):
-    return read_tensors(path, "a thing", "do it again")
+read = partial(read_foreign, what="a thing", remedy="do it again")
+read_ours = partial(read_tensors, what="a thing", remedy="do it again")
 
 
 def same(one, other) -> bool:
@@ -59,7 +62,7 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reader", [read, read_ours])
+@pytest.mark.parametrize("reader", [read, read_ours], ids=["foreign", "ours"])
 @pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "format before torch 1.6"])
 def test_a_content_comes_out_as_it_went_in(reader, is_zip):
     torch.save(CONTENT, "a.pt", _use_new_zipfile_serialization=is_zip)
@@ -103,8 +106,8 @@ def test_the_weights_alone_are_read_without_objects_of_other_classes():
 def calls(monkeypatch):
     """A run's folder, and a mock of the guard that counts its calls."""
     CACHE.parent.mkdir()
-    calls = Mock(wraps=foreign_tensors.call)
-    monkeypatch.setattr(foreign_tensors, "call", calls)
+    calls = Mock(wraps=call)
+    monkeypatch.setattr("epic100.base.foreign_tensors.call", calls)
     return calls
 
 
@@ -145,7 +148,7 @@ def test_a_result_is_written_into_the_file_that_is_locked():
     write_tensors([1], "1.pt")
     with atomic_path("result") as temporary:
         before = temporary.stat().st_ino
-        limited_call(REWRITE, "1.pt", str(temporary), False, file="1.pt", size=2000)
+        limited_call(_rewrite_as_safetensors, "1.pt", str(temporary), False, file="1.pt", size=2000)
         assert temporary.stat().st_ino == before
 
 
@@ -158,21 +161,20 @@ def test_a_small_zip_of_large_members_is_refused_before_they_are_written():
         read("a.pth")
 
 
-REWRITE = foreign_tensors._rewrite_as_safetensors
-
-
 def rewrite_with_little_memory(*arguments, progress):
     """Rewrite a file on a machine whose own limit leaves 16 MiB, less than the file needs."""
     low = psutil.Process().memory_info().vms + 16 * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (low, low))
-    return REWRITE(*arguments, progress)
+    return _rewrite_as_safetensors(*arguments, progress)
 
 
 @pytest.mark.slow
 def test_a_machine_without_memory_is_no_fault_of_a_foreign_file(monkeypatch):
     # 2**24 numbers of 4 bytes are 64 MiB.
     write_tensors(torch.zeros(2**24), "large.pt")
-    monkeypatch.setattr(foreign_tensors, "_rewrite_as_safetensors", rewrite_with_little_memory)
+    monkeypatch.setattr(
+        "epic100.base.foreign_tensors._rewrite_as_safetensors", rewrite_with_little_memory
+    )
     words = r"^large\.pt: cannot be read: too little memory for its 64\.0 MiB"
     with pytest.raises(EpicError, match=words):
         read("large.pt")
@@ -194,7 +196,7 @@ def test_a_file_with_an_altered_byte_gives_its_content_or_an_error():
             assert same(content, read_ours("a.pt")), place
 
 
-@pytest.mark.parametrize("reader", [read, read_ours])
+@pytest.mark.parametrize("reader", [read, read_ours], ids=["foreign", "ours"])
 @pytest.mark.parametrize(
     "path, words",
     [

@@ -33,11 +33,6 @@ def hidden_start(packets: list[CodedPicture]) -> list[CodedPicture]:
     return later(packets[second_key:], -shown)
 
 
-def _hidden(path: Path) -> None:
-    """Encode a film whose first pictures are hidden by an edit list."""
-    rewrite(film(path), hidden_start, avoid_negative_ts="disabled")
-
-
 # Each kind of undamaged film has its rate and a function that encodes it.
 UNDAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
     **{f"h264_{name}": ("59.94", partial(film, **kind)) for name, kind in H264.items()},
@@ -46,7 +41,10 @@ UNDAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cavlc": ("59.94", partial(film, cabac=0)),
     "index_first": ("59.94", partial(film, muxer={"movflags": "faststart"})),
     "fragments": ("59.94", partial(film, muxer={"movflags": "frag_keyframe+empty_moov"})),
-    "hidden_start": ("59.94", _hidden),
+    "hidden_start": (
+        "59.94",
+        lambda path: rewrite(film(path), hidden_start, avoid_negative_ts="disabled"),
+    ),
     "late_start": ("50", partial(film, rate="50", times=list(range(33, 153)))),
     "matroska": ("59.94", partial(film, container="matroska")),
     "transport": ("50", partial(film, rate="50", container="mpegts")),

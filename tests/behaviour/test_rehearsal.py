@@ -8,8 +8,6 @@ tables and submissions must be those of a run that is not killed.
 
 import json
 import math
-import subprocess
-import sys
 import zipfile
 from fractions import Fraction
 
@@ -17,7 +15,7 @@ import pytest
 import torch
 
 from behaviour.archive import ranges, states
-from support.checkout import ROOT
+from support.checkout import python
 from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
@@ -31,9 +29,7 @@ def rehearsal(tmp_path_factory):
     """The folder of a rehearsal, and the JSON that it prints."""
     # The name of a folder may have a space.
     folder = tmp_path_factory.mktemp("the rehearsal")
-    command = [sys.executable, "benchmarks/rehearsal.py", str(folder), "--small"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    done = python("benchmarks/rehearsal.py", folder, "--small")
     return folder, json.loads(done.stdout.splitlines()[-1])
 
 

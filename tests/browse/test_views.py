@@ -17,13 +17,10 @@ from support.small_browse import rows
 
 pytestmark = pytest.mark.slow
 
-AXE = Path(__file__).parents[1] / "support/vendor/axe.min.js"
 # Every fifth guess of the first run is wrong, and every third one of the second run. The last three
 # of 30 segments are dropped.
 FIRST = np.arange(27) % 5 > 0
 SECOND = np.arange(27) % 3 > 0
-# A row of the list of segments, by its number from 1 on.
-ROW = "document.querySelector('#segment-table .rows .row:nth-child({})')"
 # Files that the page saves are kept in `saved`, by name.
 KEEP = "window.saved = {}; epic.download = (name, text) => { saved[name] = text; };"
 
@@ -31,11 +28,7 @@ KEEP = "window.saved = {}; epic.download = (name, text) => { saved[name] = text;
 @contextmanager
 def served(folder):
     """Serve a folder without Range requests, and yield the address."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        log_message = staticmethod(lambda *_: None)
-
-    handler = functools.partial(Quiet, directory=folder)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -49,7 +42,9 @@ def page(browser, two_runs):
 
 
 def test_a_row_has_the_guesses_of_both_runs(page):
-    cells = ask(page, f"return [...{ROW.format(5)}.children].map(each => each.innerText)")
+    # CSS counts rows from 1, so this is the row of segment 4.
+    row = "document.querySelector('#segment-table .rows .row:nth-child(5)')"
+    cells = ask(page, f"return [...{row}.children].map(each => each.innerText)")
     assert cells[:6] == ["✓", "✓", "P01_11_4", "take plate", "take plate", "take plate"]
 
 
@@ -347,7 +342,8 @@ def test_clips_that_are_changed_while_they_are_read_leave_no_error(page, two_run
 )
 def test_each_tab_is_accessible_and_fits_the_screen(browser, request, runs, scheme, width):
     show(browser, request.getfixturevalue(runs).as_uri())
-    browser.run(f"if (!window.axe) {{ {AXE.read_text(encoding='utf-8')} }}")
+    axe = (Path(__file__).parents[1] / "support/vendor/axe.min.js").read_text(encoding="utf-8")
+    browser.run(f"if (!window.axe) {{ {axe} }}")
     browser.resize(width)
     browser.prefer(scheme)
     ask(browser, "await clear(); show(1)")

@@ -88,17 +88,15 @@ def test_an_unknown_site_is_refused_before_snakemake_starts(folder, monkeypatch)
         snakemake_command(["--profile", "profiles/vsc"])
 
 
-def plain_snakemake(*words, **how):
-    """Call Snakemake as a user does who does not know `epic100 run`."""
-    return run_snakemake("-s", str(ROOT / "Snakefile"), "--cores", "1", *words, **how)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [
         pytest.param(partial(epic100, "run"), id="epic100 run"),
-        pytest.param(plain_snakemake, id="snakemake"),
+        # A user may call Snakemake without knowing of `epic100 run`.
+        pytest.param(
+            partial(run_snakemake, "-s", str(ROOT / "Snakefile"), "--cores", "1"), id="snakemake"
+        ),
     ],
 )
 @pytest.mark.parametrize(

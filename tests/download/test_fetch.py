@@ -3,8 +3,6 @@
 import hashlib
 import multiprocessing
 import random
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,6 +11,7 @@ from epic100.base.disk import Checksum
 from epic100.base.errors import EpicError
 from epic100.download.fetch import PROGRESS, fetch, pause
 from epic100.download.part import claim, part_path
+from support.checkout import python
 from support.fault_server import (
     cut,
     drip,
@@ -66,36 +65,21 @@ def cut_ignoring_range(after):
     return lambda handler, content, start: cut(after)(handler, content, 0)
 
 
-def assert_downloaded(server, target, faults, expected_ranges, reason_in_log):
-    """Assert that a file comes whole in spite of faults of its server.
-
-    Args:
-        server: The server.
-        target: The path of the file.
-        faults: The server's answers to the first requests. Later ones get what they ask for.
-        expected_ranges: The header Range of each request; None: the request is for the whole file.
-        reason_in_log: A text in the line of the log that each attempt but the last one has.
-    """
-    lines = download(server.put("a", CONTENT, *faults), target)
-    assert server.ranges("a") == expected_ranges
-    assert len(lines) == len(expected_ranges) - 1
-    assert all(reason_in_log in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    "faults", [pytest.param([], id="no fault"), pytest.param([without_length], id="no length")]
-)
-def test_a_file_comes_whole_at_the_first_attempt(server, target, faults):
-    assert_downloaded(server, target, faults, [None], "")
-
-
 # These ranges are asked for if 100 kB come, then 50 kB, then none.
 RESUMED = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
+# The server sends all bytes, as if the first one had been asked for.
+OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
 
 
 @pytest.mark.parametrize(
+    # Faults are the server's answers to the first requests; later ones get what they ask for. Each
+    # request has a header Range, or None if it is for the whole file. The reason is in the line of
+    # the log that each attempt but the last one has.
     ("faults", "expected_ranges", "reason_in_log"),
     [
+        pytest.param([], [None], "", id="no fault"),
+        pytest.param([without_length], [None], "", id="no length"),
+        # A download that is cut goes on from its last byte.
         pytest.param(
             [cut(100_000), cut(50_000), cut(0)], RESUMED, "once more from 1", id="cut three times"
         ),
@@ -110,21 +94,7 @@ RESUMED = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
             "once more from 300000 bytes",
             id="too large a Content-Length",
         ),
-    ],
-)
-def test_a_download_that_is_cut_goes_on_from_its_last_byte(
-    server, target, faults, expected_ranges, reason_in_log
-):
-    assert_downloaded(server, target, faults, expected_ranges, reason_in_log)
-
-
-# The server sends all bytes, as if the first one had been asked for.
-OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
-
-
-@pytest.mark.parametrize(
-    ("faults", "expected_ranges", "reason_in_log"),
-    [
+        # It begins anew if its bytes cannot be continued.
         pytest.param(
             [cut(100_000), ignoring_range],
             [None, "bytes=100000-", None],
@@ -143,31 +113,30 @@ OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
             f"expected {MD5.value}; once more from 0 bytes",
             id="wrong bytes once",
         ),
+        # A server that is busy is asked again.
+        *(
+            pytest.param([status(code)] * 2, [None] * 3, f"HTTP {code}", id=f"HTTP {code}")
+            for code in (408, 429, 500, 502, 503, 504)
+        ),
+        # A Retry-After that cannot be read counts as none. Python reads no number of 5000 digits.
+        *(
+            pytest.param(
+                [status(503, Retry_After=text)],
+                [None] * 2,
+                "HTTP 503",
+                id=f"Retry-After: {text[:8]}",
+            )
+            for text in ("9" * 5000, "Fri, 99 Dec 99999 99:99:99 GMT", "soon")
+        ),
     ],
 )
-def test_a_download_begins_anew_if_its_bytes_cannot_be_continued(
+def test_a_file_comes_whole_in_spite_of_faults_of_its_server(
     server, target, faults, expected_ranges, reason_in_log
 ):
-    assert_downloaded(server, target, faults, expected_ranges, reason_in_log)
-
-
-@pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
-def test_a_server_that_is_busy_is_asked_again(server, target, code):
-    assert_downloaded(server, target, [status(code)] * 2, [None] * 3, f"HTTP {code}")
-
-
-# A Retry-After that cannot be read counts as none. Python reads no number of 5000 digits.
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("9" * 5000, id="5000 digits"),
-        pytest.param("Fri, 99 Dec 99999 99:99:99 GMT", id="impossible date"),
-        pytest.param("soon", id="a word"),
-    ],
-)
-def test_a_retry_after_that_cannot_be_read_counts_as_none(server, target, text):
-    fault = status(503, Retry_After=text)
-    assert_downloaded(server, target, [fault], [None] * 2, "HTTP 503")
+    lines = download(server.put("a", CONTENT, *faults), target)
+    assert server.ranges("a") == expected_ranges
+    assert len(lines) == len(expected_ranges) - 1
+    assert all(reason_in_log in line for line in lines)
 
 
 @pytest.mark.slow
@@ -322,4 +291,4 @@ def test_trainings_scans_and_rules_do_not_import_pycurl():
         "epic100.download.annotations, epic100.download.weights, epic100.download.videos;"
         "sys.exit('pycurl' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-P", "-c", code]).returncode == 0
+    python("-P", "-c", code)

@@ -15,7 +15,7 @@ from epic100.proxy.cutter import Clip, cut_clips
 from epic100.proxy.encoder import check_copy, write_proxy
 from epic100.settings import ClipSettings, ProxySettings
 from epic100.video.containers import boxes_of
-from epic100.video.index import VideoIndex, build_index
+from epic100.video.index import build_index
 from epic100.video.nal import IDR, SLICE, nal_units
 from epic100.video.reader import VideoReader
 from support.damage import marked, packets_of
@@ -30,11 +30,10 @@ SMALL = ProxySettings(height=48, gop=12, crf=18)
 def copies(sound, tmp_path_factory):
     """For each kind of undamaged file: the copy, the notes of `write_proxy`, and its index."""
     folder = tmp_path_factory.mktemp("copies")
-    copies = {}
-    for name, original in sound.items():
-        notes, index = write_proxy(original, folder / f"{name}.MP4", SMALL)
-        copies[name] = (folder / f"{name}.MP4", notes, index)
-    return copies
+    return {
+        name: (folder / f"{name}.MP4", *write_proxy(original, folder / f"{name}.MP4", SMALL))
+        for name, original in sound.items()
+    }
 
 
 def greys(path, size=(None, None)) -> np.ndarray:
@@ -261,15 +260,21 @@ def test_a_browser_can_play_a_clip(sound, tmp_path):
         assert next(container.demux(video=0)).is_keyframe
 
 
-def write_copy(path: Path, index: VideoIndex, folder: Path) -> None:
-    write_proxy(path, folder / "v.MP4", SMALL, index)
-
-
-def write_clips(path: Path, index: VideoIndex, folder: Path) -> None:
-    cut_clips(path, index, clips_of(folder, [(0, 20), (30, 50)]), SHARP)
-
-
-@pytest.mark.parametrize("write", [write_copy, write_clips])
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(
+            lambda path, index, folder: write_proxy(path, folder / "v.MP4", SMALL, index),
+            id="copy",
+        ),
+        pytest.param(
+            lambda path, index, folder: cut_clips(
+                path, index, clips_of(folder, [(0, 20), (30, 50)]), SHARP
+            ),
+            id="clips",
+        ),
+    ],
+)
 def test_nothing_is_made_from_another_file_than_the_scanned_one(write, tmp_path):
     path = encode(tmp_path / "v.MP4", 120)
     index = build_index(path)

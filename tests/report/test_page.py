@@ -34,18 +34,6 @@ for (let node; node = walker.nextNode();) {
 document.querySelectorAll('.drawing svg').forEach(svg => svg.remove());
 return {smallest: Math.min(...sizes), count: sizes.length, cut};
 """
-SHOWN = """
-return [...document.querySelectorAll('figure[id]')].map(figure => ({
-    id: figure.id,
-    title: figure.querySelector('h3').textContent,
-    caption: figure.querySelector('figcaption').textContent,
-    drawings: [...figure.querySelectorAll('img')].filter(e => e.naturalWidth).length,
-}));
-"""
-COLUMNS = """
-return new Set([...document.querySelectorAll('#results .panel')].map(
-    panel => Math.round(panel.getBoundingClientRect().left))).size
-"""
 IMAGES = """
 const images = [...document.images];
 await Promise.all(images.map(image => image.decode()));
@@ -66,11 +54,19 @@ def page(demo, tmp_path_factory):
 def test_the_report_is_legible_on_a_screen(page, width, columns):
     page.resize(width)
     assert page.run("return document.documentElement.scrollWidth") <= width
-    assert page.run(COLUMNS) == columns
+    assert columns == page.run("""
+        return new Set([...document.querySelectorAll('#results .panel')].map(
+            panel => Math.round(panel.getBoundingClientRect().left))).size""")
     texts = page.run(TEXTS)
     # Text below 11 CSS pixels is hard to read.
     assert texts["smallest"] >= 11 and texts["count"] > 200 and texts["cut"] == []
-    figures = page.run(SHOWN)
+    figures = page.run("""
+        return [...document.querySelectorAll('figure[id]')].map(figure => ({
+            id: figure.id,
+            title: figure.querySelector('h3').textContent,
+            caption: figure.querySelector('figcaption').textContent,
+            drawings: [...figure.querySelectorAll('img')].filter(e => e.naturalWidth).length,
+        }));""")
     assert {figure["id"] for figure in figures} == PICTURES
     for figure in figures:
         assert figure["drawings"] == 1 and figure["title"]
@@ -97,15 +93,11 @@ def test_a_click_on_the_name_of_a_column_sorts_the_table(page, column):
     assert found["directions"] == ["descending", "ascending"]
 
 
-COPIED = """
-const table = document.getElementById('T_people');
-getSelection().selectAllChildren(table);
-return [table.tBodies[0].rows.length, getSelection().toString().split('\\n').length];
-"""
-
-
 def test_a_table_is_copied_with_all_of_its_rows(page):
-    rows, copied_lines = page.run(COPIED)
+    rows, copied_lines = page.run("""
+        const table = document.getElementById('T_people');
+        getSelection().selectAllChildren(table);
+        return [table.tBodies[0].rows.length, getSelection().toString().split('\\n').length];""")
     # There is a line for the names of the columns, too.
     assert copied_lines > rows > 5
 

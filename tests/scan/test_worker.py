@@ -198,14 +198,15 @@ def zero_pictures(path: Path) -> None:
         overwrite(path, packet.pos + 4, bytes(packet.size - 4))
 
 
-NO_INDEX = "cannot open: truncated: its index (moov box) is not there, or not all of it"
-
-
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         pytest.param(partial(truncate, fraction=0), "cannot open: the file is empty", id="empty"),
-        pytest.param(partial(truncate, fraction=0.9), NO_INDEX, id="truncated"),
+        pytest.param(
+            partial(truncate, fraction=0.9),
+            "cannot open: truncated: its index (moov box) is not there, or not all of it",
+            id="truncated",
+        ),
         pytest.param(
             lambda path: path.write_text("404\n" * 99), "cannot open: not a video file", id="text"
         ),

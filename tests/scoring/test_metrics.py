@@ -65,15 +65,15 @@ KINDS_OF_SCORES = {
 }
 
 
-# Numbers of verbs and of nouns; 120 are more than the best 100 that count.
-SMALL_SIZES = [(1, 1), (1, 3), (2, 2), (3, 2), (5, 1), (2, 7), (6, 6), (120, 8)]
-
-
 @pytest.mark.parametrize(
     "kind, sizes",
     [
         *((kind, (97, 300)) for kind in KINDS_OF_SCORES),
-        *product(("as they are", "rounded to many ties", "all equal"), SMALL_SIZES),
+        # Few verbs and nouns; 120 are more than the best 100 that count.
+        *product(
+            ("as they are", "rounded to many ties", "all equal"),
+            [(1, 1), (1, 3), (2, 2), (3, 2), (5, 1), (2, 7), (6, 6), (120, 8)],
+        ),
     ],
 )
 def test_hits_are_those_of_sorting_all_products(kind, sizes):

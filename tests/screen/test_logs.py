@@ -4,8 +4,6 @@ import pytest
 
 from snakemake_logger_plugin_epic100.logs import failure_of, lines_of, state_of
 
-STATUS = "TIMEOUT, it ran 01:00:10 of 01:00:00\nFor further error details see the cluster log."
-
 
 @pytest.fixture
 def logs(tmp_path):
@@ -19,17 +17,40 @@ def logs(tmp_path):
     return write
 
 
-def test_the_error_of_the_last_attempt_is_reported(logs):
-    text = "--- 2026-01-01 00:00:00 pid 1\nerror: old\n--- 2026-01-02 00:00:00 pid 2\nerror: new\n"
-    failure = failure_of("clean", logs(text), "")
-    assert failure.lines() == ["FAILED clean: new", f"  log: {logs(text)[0]}"]
-
-
-def test_the_reason_of_slurm_stands_before_the_exception(logs):
-    text = "Traceback (most recent call last):\n  File x\nRuntimeError: CUDA error: no kernel\n"
-    # The status is a timeout, and a second line with a hint of Snakemake, which is not shown.
-    error = failure_of("train", logs(text), STATUS).error
-    assert error == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
+@pytest.mark.parametrize(
+    "rule, slurm, status, error",
+    [
+        pytest.param(
+            "--- 2026-01-01 00:00:00 pid 1\nerror: old\n"
+            "--- 2026-01-02 00:00:00 pid 2\nerror: new\n",
+            "",
+            "",
+            "new",
+            id="the error of the last attempt",
+        ),
+        # The second line of the status is a hint of Snakemake, which is not shown.
+        pytest.param(
+            "Traceback (most recent call last):\n  File x\nRuntimeError: no kernel\n",
+            "",
+            "TIMEOUT, it ran 01:00:10\nFor further error details see the cluster log.",
+            "TIMEOUT, it ran 01:00:10, RuntimeError: no kernel",
+            id="the reason of Slurm before the exception",
+        ),
+        # The lines after the first one are of Snakemake; the last is the beginning of a sentence.
+        pytest.param(
+            "",
+            "no such module\n[Mon Nov 30 07:12:35 2026]\nError in rule scan:\n    jobid: 0\n"
+            "Shutting down, this\n",
+            "FAILED",
+            "FAILED, its log is empty; the end of the cluster's:\n    no such module",
+            id="the log of Slurm without the last lines of Snakemake",
+        ),
+    ],
+)
+def test_the_reason_of_a_failure_is_read_from_the_logs_and_the_status(
+    logs, rule, slurm, status, error
+):
+    assert failure_of("scan P01", logs(rule, slurm), status).error == error
 
 
 def test_a_refused_submission_is_reported_in_the_words_of_slurm(logs):
@@ -40,14 +61,6 @@ def test_a_refused_submission_is_reported_in_the_words_of_slurm(logs):
         "FAILED scan P01: sbatch: error: no such partition",
         f"  log: {old}",
     ]
-
-
-def test_the_last_lines_of_snakemake_in_the_log_of_slurm_are_skipped(logs):
-    # Snakemake writes these lines; the last one is the beginning of a sentence. The log of the rule
-    # itself is empty.
-    trailer = "[Mon Nov 30 07:12:35 2026]\nError in rule scan:\n    jobid: 0\nShutting down, this\n"
-    error = failure_of("scan P01", logs("", f"no such module\n{trailer}"), "FAILED").error
-    assert error == "FAILED, its log is empty; the end of the cluster's:\n    no such module"
 
 
 def test_progress_is_read_from_the_log_of_the_last_attempt(logs):

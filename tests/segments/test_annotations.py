@@ -66,12 +66,26 @@ def test_a_segment_has_the_frames_of_its_timestamps_at_the_file_s_rate(csvs, spl
     assert (stop > lengths).any() == (split == "val")
 
 
-def test_start_frame_and_other_columns_are_ignored(csvs, tmp_path):
-    rows = pd.read_csv(csvs["train"])
-    needed = [*BASE_COLUMNS, *LABEL_COLUMNS]
-    for table in (rows.assign(start_frame=7), rows[needed]):
-        table.to_csv(tmp_path / "a.csv", index=False)
-        pd.testing.assert_frame_equal(load(tmp_path / "a.csv"), load(csvs["train"]))
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(
+            lambda rows: rows.assign(start_frame=7).to_csv(index=False), id="another start_frame"
+        ),
+        pytest.param(
+            lambda rows: rows[[*BASE_COLUMNS, *LABEL_COLUMNS]].to_csv(index=False),
+            id="no other columns",
+        ),
+        pytest.param(
+            lambda rows: rows.to_csv(index=False).rstrip("\n"), id="no end of the last line"
+        ),
+    ],
+)
+def test_start_frame_other_columns_and_the_end_of_the_last_line_are_ignored(
+    csvs, tmp_path, changed
+):
+    (tmp_path / "a.csv").write_text(changed(pd.read_csv(csvs["train"])))
+    pd.testing.assert_frame_equal(load(tmp_path / "a.csv"), load(csvs["train"]))
 
 
 def test_a_segment_that_starts_after_its_video_keeps_its_frames(tmp_path):
@@ -298,13 +312,6 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
 )
 def test_a_bad_csv_is_refused_with_line_and_column(tmp_path, content, words):
     check_refused(tmp_path / "EPIC_100_train.csv", content, words)
-
-
-def test_the_last_line_may_lack_its_line_end(csvs, tmp_path):
-    text = csvs["train"].read_text()
-    path = tmp_path / "train.csv"
-    path.write_text(text.rstrip("\n"))
-    pd.testing.assert_frame_equal(load(path), load(csvs["train"]))
 
 
 @pytest.mark.parametrize("subset", [False, True])

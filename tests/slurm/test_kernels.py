@@ -23,10 +23,8 @@ TAKEN = ""
 
 def test_a_build_of_torch_names_its_kernels_if_it_is_for_cuda():
     version, kernels = kernels_of_torch()
-    if torch.version.cuda is None:
-        assert (version, kernels) == ("", [])
-    else:
-        assert version == torch.__version__ and kernels
+    assert version == (torch.__version__ if torch.version.cuda else "")
+    assert bool(kernels) == bool(torch.version.cuda)
 
 
 def request_for(partition: str, gpus: int) -> Request:

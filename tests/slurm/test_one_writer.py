@@ -10,8 +10,6 @@ from support.slurm_calls import Call, no_work, put_before, run
 
 SCAN = "results/scan/P01.tsv"
 AWAY = "scan P01 cannot be submitted now, trying on"
-# With this variable, a call gives up a scheduler that does not answer after 3 s, not after 300 s.
-SHORT_JUDGING = {"SHORTER": "hold.JUDGE_SECONDS=3"}
 
 
 def leave_a_job(rig, archive, *options, env=None):
@@ -48,7 +46,8 @@ def test_a_run_is_refused_while_the_scheduler_of_a_killed_run_does_not_answer(ri
     # A controller that starts anew opens its partitions, so the job would start.
     rig.at("wice", "scontrol", "hold", job)
     rig.end("slurmctld-wice")
-    said = run(rig, archive, SCAN, well=False, env=SHORT_JUDGING)
+    # The call gives up a scheduler that does not answer after 3 s, not after 300 s.
+    said = run(rig, archive, SCAN, well=False, env={"SHORTER": "hold.JUDGE_SECONDS=3"})
     assert "give the same command where and when the scheduler answers" in said
     rig.bring("slurmctld-wice")
     assert rig.queue(archive) == [job]

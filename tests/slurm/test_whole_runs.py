@@ -41,15 +41,14 @@ EXPECTED = {
 }
 
 
-def name_of(job):
-    """Rule and wildcards of a job, as `predict val`, from its comment."""
-    return job_name_in_comment(job["Comment"]).replace("_", " ")
-
-
 @pytest.fixture
 def by_name(runs):
     """The jobs of the whole DAG by name, each with sacct's facts about its last attempt."""
-    return {name_of(job): {"gres/gpu": "0"} | job for job in runs["whole"]["jobs"]}
+    return {
+        # The comment is as `rule_predict_wildcards_val`, and the name as `predict val`.
+        job_name_in_comment(job["Comment"]).replace("_", " "): {"gres/gpu": "0"} | job
+        for job in runs["whole"]["jobs"]
+    }
 
 
 def test_the_whole_dag_ends_with_a_submission_and_figures(runs):

@@ -82,13 +82,15 @@ def test_wrong_predictions_or_lists_leave_no_submission(tmp_path, made, listed, 
     assert not (tmp_path / "submission.pt").exists()
 
 
-AGAIN = r"val\.pt: made with another model than .*model\.pth; make it again with `snakemake -R"
-
-
 @pytest.mark.parametrize(
     "listed, weights, words",
     [
-        pytest.param(FEW, b"other", AGAIN, id="other model"),
+        pytest.param(
+            FEW,
+            b"other",
+            r"val\.pt: made with another model than .*model\.pth; make it again with `snakemake -R",
+            id="other model",
+        ),
         pytest.param(
             [*FEW, "P01_11_99"],
             b"",
@@ -164,14 +166,17 @@ def test_a_submission_without_a_prediction_is_a_problem_with_reasons(folder, cap
     assert "12 of 12 segments (100.0%) without a prediction; exp" in capsys.readouterr().out
 
 
-HINT = "hint: all scores are the same in 3 of 12 segments (25.0%) without a prediction: 2 video"
-
-
 @pytest.mark.parametrize(
     "predicted, option, code, words",
     [
         pytest.param(12, [], 0, "", id="all of 12"),
-        pytest.param(9, [], 0, HINT, id="9 of 12"),
+        pytest.param(
+            9,
+            [],
+            0,
+            "hint: all scores are the same in 3 of 12 segments (25.0%) without a prediction: 2 vid",
+            id="9 of 12",
+        ),
         pytest.param(5, [], 1, "all scores", id="5 of 12"),
         pytest.param(0, ["--allow-prior", "1"], 0, "hint: all scores", id="none, as allowed"),
         pytest.param(5, ["--allow-prior", "0.6"], 0, "hint: all scores", id="5, as allowed"),

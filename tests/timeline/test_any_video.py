@@ -26,7 +26,6 @@ from support.tricky_videos import audio_only, encode, uneven_times
 pytestmark = pytest.mark.slow
 
 NAMES = {"verb": VERBS, "noun": NOUNS}
-WITHOUT_LOADERS = PredictSettings(workers=0, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,13 @@ def named(model, tmp_path_factory):
 def predict(model, out, *files, **settings):
     """Make the timelines of these files in the folder `out`."""
     settings = TimelineSettings(**{"stride": 1.0, "threshold": 0} | settings)
-    make_timelines(files, ModelInUse(model), out, settings=settings, predict=WITHOUT_LOADERS)
+    make_timelines(
+        files,
+        ModelInUse(model),
+        out,
+        settings=settings,
+        predict=PredictSettings(workers=0, device="cpu"),
+    )
 
 
 @pytest.fixture

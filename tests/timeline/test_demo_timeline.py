@@ -8,8 +8,6 @@ import pytest
 from support.checkout import epic100
 from support.tables import rows_of
 
-# A timeline has a clip every 0.2 s.
-STRIDE = 0.2
 # Shorter segments, in seconds, do not count. A clip is about as long as this one.
 SHORTEST = 0.8
 # These are videos of val, and a part of the last one is damaged.
@@ -21,9 +19,7 @@ def timelines(demo, tmp_path_factory):
     """The JSON of each video's timeline, made by one call."""
     out = tmp_path_factory.mktemp("timelines")
     films = [demo / f"videos/{name.split('_')[0]}/{name}.MP4" for name in VIDEOS]
-    epic100(
-        "predict", *films, "--out", out, "--model", demo / "results/model.pth", "--stride", STRIDE
-    )
+    epic100("predict", *films, "--out", out, "--model", demo / "results/model.pth", "--stride", 0.2)
     return {name: json.loads((out / f"{name}.json").read_text()) for name in VIDEOS}
 
 

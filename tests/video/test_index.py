@@ -113,7 +113,6 @@ def test_arrays_of_an_index_with_a_short_column_or_other_facts_are_refused():
             VideoIndex.from_arrays(arrays | {"stream": np.array(facts)})
 
 
-KINDS = ("b_frames", "cut_start", "variable_rate", "paused", "one_picture", "matroska")
 FIRST, SECOND = "videos/P01/b_frames.MP4", "videos/P01/cut_start.MP4"
 
 
@@ -122,7 +121,10 @@ def built(sound, tmp_path):
     """The indexes in the files of P01 and P02, which are the same, by the paths of P01's videos."""
     # Indexes that earlier tests have read are forgotten, and those of this test when it is over.
     load_indexes.cache_clear()
-    built = {kind: build_index(sound[kind]) for kind in KINDS}
+    built = {
+        kind: build_index(sound[kind])
+        for kind in ("b_frames", "cut_start", "variable_rate", "paused", "one_picture", "matroska")
+    }
     for participant in ("P01", "P02"):
         write_indexes(built, tmp_path / f"{participant}.index.npz")
     return {f"videos/P01/{kind}.MP4": index for kind, index in built.items()}

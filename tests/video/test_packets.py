@@ -15,10 +15,8 @@ import pytest
 from epic100.base import disk
 from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
-from epic100.video import kept as kept_things
-from epic100.video import packets as packets_module
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import SharedCaches
+from epic100.video.kept import SharedCaches, new_decoder
 from epic100.video.nal import Bits, SetRecord, escaped
 from epic100.video.packets import DirectPackets
 from epic100.video.reader import FrameError, VideoReader
@@ -106,18 +104,19 @@ def open_descriptors() -> int:
 def test_equal_streams_share_a_decoder_and_few_files_stay_open(
     names, decoder_count, file_count, sound, monkeypatch
 ):
-    monkeypatch.setattr(kept_things, "MOST_FILES", 3)
-    new_decoder = mock.create_autospec(kept_things.new_decoder, side_effect=kept_things.new_decoder)
-    monkeypatch.setattr(kept_things, "new_decoder", new_decoder)
+    monkeypatch.setattr("epic100.video.kept.MOST_FILES", 3)
+    counted = mock.create_autospec(new_decoder, side_effect=new_decoder)
+    monkeypatch.setattr("epic100.video.kept.new_decoder", counted)
+    # The first index starts a process, and leaves a socket to it open.
+    indexes = {name: build_index(sound[name]) for name in names}
     # Files that earlier tests left are closed now, not later.
     gc.collect()
     before, caches = open_descriptors(), SharedCaches()
     for name in names:
-        index = build_index(sound[name])
         # A reader of a container closes its file when it is deleted.
-        for each_index in (index, replace(index, direct=False)):
+        for each_index in (indexes[name], replace(indexes[name], direct=False)):
             VideoReader(sound[name], each_index, caches=caches).get_frames([10, 3])
-    assert new_decoder.call_count == decoder_count
+    assert counted.call_count == decoder_count
     assert open_descriptors() == before + file_count
     caches.files.cache_clear()
     assert open_descriptors() == before
@@ -148,8 +147,8 @@ def test_open_files_take_at_most_half_of_the_descriptors(soft_limit, file_count,
 def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
     between, at_once, is_one_read, sound, monkeypatch
 ):
-    monkeypatch.setattr(packets_module, "MAX_GAP_BYTES", between)
-    monkeypatch.setattr(packets_module, "MAX_READ_BYTES", at_once)
+    monkeypatch.setattr("epic100.video.packets.MAX_GAP_BYTES", between)
+    monkeypatch.setattr("epic100.video.packets.MAX_READ_BYTES", at_once)
     # Packets of the other stream are in between.
     path = sound["two_streams"]
     index = build_index(path)
@@ -183,13 +182,6 @@ def test_a_file_that_changed_since_its_scan_is_an_error_even_while_it_is_open(
     change(path, int(index.group(1)["offset"][0]))
     with pytest.raises(FrameError, match=r"v\.MP4: is not the file that was scanned"):
         VideoReader(path, index, caches=caches).get_frames([45])
-
-
-def test_an_index_whose_packets_end_beyond_the_file_is_an_error(video, index):
-    index = replace(index, packets=index.packets.copy())
-    index.packets["size"] += 1 << 30
-    with pytest.raises(FrameError, match=r"v\.MP4: is not the file that was scanned"):
-        VideoReader(video, index).get_frames([45])
 
 
 @pytest.mark.parametrize("direct", [True, False], ids=["by places", "through the container"])
