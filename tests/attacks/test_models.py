@@ -339,28 +339,30 @@ def test_a_config_that_is_more_than_names_and_values_is_one_clear_error(config):
         parse_config(config, "model.pth", "x")
 
 
+NO_RECOGNIZER = "its `model` is no recognizer"
+
+
 @pytest.mark.parametrize(
-    "config",
+    "config, words",
     [
-        pytest.param("model = None", id="None"),
-        pytest.param("model = []", id="list"),
-        pytest.param("model = dict(5)", id="number"),
-        pytest.param("model = dict(type='X3D', gamma_w=1)", id="backbone alone"),
+        pytest.param("model = None", NO_RECOGNIZER, id="None"),
+        pytest.param("model = []", NO_RECOGNIZER, id="list"),
+        pytest.param("model = dict(5)", NO_RECOGNIZER, id="number"),
+        pytest.param("model = dict(type='X3D', gamma_w=1)", NO_RECOGNIZER, id="backbone alone"),
         # These two are names of MMEngine's own that a config may not set.
-        pytest.param("filename = 'a'", id="no model, but filename"),
-        pytest.param("pretty_text = 1", id="no model, but pretty_text"),
+        pytest.param("filename = 'a'", NO_RECOGNIZER, id="no model, but filename"),
+        pytest.param("pretty_text = 1", NO_RECOGNIZER, id="no model, but pretty_text"),
+        pytest.param(
+            "model = {" + "'a': {" * 90 + "}" * 91,
+            "its config is larger or deeper than any",
+            id="a model within a model 90 times",
+        ),
     ],
 )
-def test_a_config_without_a_recognizer_as_its_model_is_one_clear_error(config):
+def test_a_config_without_a_recognizer_as_its_model_is_one_clear_error(config, words):
     values = parse_config(config, "model.pth", "x")
-    with pytest.raises(EpicError, match=r"^model\.pth: its `model` is no recognizer"):
+    with pytest.raises(EpicError, match=rf"^model\.pth: {words}"):
         clean_model(values.get("model"), "model.pth")
-
-
-def test_a_config_of_a_model_within_a_model_90_times_is_one_clear_error():
-    values = parse_config("model = {" + "'a': {" * 90 + "}" * 91, "model.pth", "x")
-    with pytest.raises(EpicError, match=r"^model\.pth: its config is larger or deeper than any"):
-        clean_model(values["model"], "model.pth")
 
 
 def test_the_user_s_own_modules_are_built_only_if_the_config_names_them(monkeypatch, folder):
