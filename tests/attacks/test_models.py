@@ -187,10 +187,6 @@ def test_a_migrated_model_names_no_modules_to_import(monkeypatch, folder):
     assert "planted" not in str(load_model("out.pth").config)
 
 
-TRN = {"type": "TRNHead", "num_classes": 2, "in_channels": 432, "num_segments": 99_999}
-SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 99)}
-
-
 @pytest.mark.parametrize(
     "key, value",
     [
@@ -204,8 +200,14 @@ SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 
         ("backbone.gamma_d", float("nan")),
         ("backbone.gamma_d", float("inf")),
         ("data_preprocessor.mean", [1.0] * 30_000),
-        ("cls_head", TRN),
-        ("backbone", SWIN),
+        (
+            "cls_head",
+            {"type": "TRNHead", "num_classes": 2, "in_channels": 432, "num_segments": 99_999},
+        ),
+        (
+            "backbone",
+            {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 99)},
+        ),
         ("backbone", {"type": "STGCN", "graph_cfg": {"layout": "coco", "max_hop": 99_999}}),
     ],
     ids=range(13),

@@ -43,11 +43,14 @@ from support.this_process import fork
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
 # The server imports all that the rules need before it forks. If a test asks only for rules of
 # LIGHT, the server imports less, and no torch.
-SCRIPTS = "".join(path.read_text() for path in ROOT.glob("workflow/scripts/*.py"))
 IMPORTS = (
     *("snakemake.cli", "matplotlib.backends.backend_svg", "epic100.mmaction"),
     *("epic100.prediction.worker", "epic100.training.train"),
-    *sorted(set(re.findall(r"^from (epic100\S+)", SCRIPTS, re.MULTILINE))),
+    *{
+        module
+        for script in ROOT.glob("workflow/scripts/*.py")
+        for module in re.findall(r"^from (epic100\S+)", script.read_text(), re.MULTILINE)
+    },
 )
 LIGHT = {
     "annotate": "epic100.segments.annotations",
