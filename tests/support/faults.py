@@ -106,24 +106,20 @@ class Run:
     calls: list[str]
 
 
-class Server:
+class Server(ProcessPoolExecutor):
     """A process that has imported modules, and runs each job in a fork of itself, with the shim."""
 
     def __init__(self, shim: Path, imports: Sequence[str]):
         """Start the process with the shim, and import modules there."""
+        super().__init__(1, multiprocessing.get_context("spawn"))
         self.folder = shim.parent
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         # The process starts with its first task. Only a process that starts reads LD_PRELOAD.
         with mock.patch.dict(os.environ, LD_PRELOAD=str(shim), PYTHONDONTWRITEBYTECODE="1"):
-            self._pool.submit(_import_all, imports).result()
+            self.submit(_import_all, imports).result()
 
     def call(self, function: Callable, *arguments: object, **options: object) -> int:
         """Call a function in a fork as `_work` does; return the exit code, below 0 for a signal."""
-        return self._pool.submit(_work_in_fork, function, arguments, options).result()
-
-    def close(self) -> None:
-        """End the process."""
-        self._pool.shutdown()
+        return self.submit(_work_in_fork, function, arguments, options).result()
 
 
 def _import_all(names: Sequence[str]) -> None:
@@ -326,9 +322,6 @@ def kept_jobs(rules: list[str]) -> Iterator[tuple[Server, Path]]:
         source = Path(__file__).with_name("faults_shim.c")
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
         imports = [LIGHT[rule] for rule in rules] if LIGHT.keys() >= set(rules) else IMPORTS
-        with (
-            contextlib.closing(Server(shim, imports)) as server,
-            faults_jobs.served(store / "served") as url,
-        ):
+        with Server(shim, imports) as server, faults_jobs.served(store / "served") as url:
             record(server, store, url, store / "served", rules)
             yield server, store / "jobs"

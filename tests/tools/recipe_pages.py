@@ -353,8 +353,9 @@ def published() -> str:
             "",
             f"`{path}`. On val: {config.reference.figure or 'no figure'}.",
             "",
+            "| number | there | here | why not as there | file |",
+            "|---|---|---|---|---|",
         ]
-        lines += ["| number | there | here | why not as there | file |", "|---|---|---|---|---|"]
         for key in (key for key in WORDS if key in found or key in differs):
             value, file = found.get(key, (None, "-"))
             why = config.reference.differs[key] if key in differs else ""
