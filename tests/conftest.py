@@ -18,6 +18,7 @@ from filelock import FileLock
 from mmengine.registry import init_default_scope
 from xdist.scheduler import LoadFileScheduling
 
+from support.archive import make_archive, run
 from support.checkout import SHORT_DEMO, python
 from support.decoder_stand_in import FRAMES
 from support.lab import Lab, make_lab
@@ -202,8 +203,6 @@ def rig(tmp_path_factory):
 @pytest.fixture(scope="session")
 def new_archive(once):
     """Copies the archive of tests/support/archive.py, filmed once, into a folder."""
-    from support.archive import make_archive
-
     model = once("archive", make_archive)
     return lambda folder: Path(shutil.copytree(model, folder, dirs_exist_ok=True))
 
@@ -211,7 +210,6 @@ def new_archive(once):
 @pytest.fixture(scope="session")
 def clean_archive(new_archive, once):
     """Copies that archive with its scans and clean lists, made once by the workflow."""
-    from support.archive import run
 
     def make(folder):
         run(new_archive(folder), "results/clean/pairs.tsv")

@@ -12,12 +12,10 @@ from support.fuzzing import TARGETS, attempt
 
 pytestmark = pytest.mark.slow
 
+
 # The readers share so many inputs. The benchmark benchmarks/fuzz.py goes on for hours.
-INPUTS = [1_000, pytest.param(100_000, marks=pytest.mark.weekly)]
-
-
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("inputs", [1_000, pytest.param(100_000, marks=pytest.mark.weekly)])
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_reader_of_strangers_bytes_ends_in_one_error_or_a_result(name, inputs):
     target = TARGETS[name]

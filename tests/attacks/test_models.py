@@ -187,10 +187,6 @@ def test_a_migrated_model_names_no_modules_to_import(monkeypatch, folder):
     assert "planted" not in str(load_model("out.pth").config)
 
 
-TRN = {"type": "TRNHead", "num_classes": 2, "in_channels": 432, "num_segments": 99_999}
-SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 99)}
-
-
 @pytest.mark.parametrize(
     "key, value",
     [
@@ -204,8 +200,14 @@ SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 
         ("backbone.gamma_d", float("nan")),
         ("backbone.gamma_d", float("inf")),
         ("data_preprocessor.mean", [1.0] * 30_000),
-        ("cls_head", TRN),
-        ("backbone", SWIN),
+        (
+            "cls_head",
+            {"type": "TRNHead", "num_classes": 2, "in_channels": 432, "num_segments": 99_999},
+        ),
+        (
+            "backbone",
+            {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 99)},
+        ),
         ("backbone", {"type": "STGCN", "graph_cfg": {"layout": "coco", "max_hop": 99_999}}),
     ],
     ids=range(13),
@@ -339,28 +341,30 @@ def test_a_config_that_is_more_than_names_and_values_is_one_clear_error(config):
         parse_config(config, "model.pth", "x")
 
 
+NO_RECOGNIZER = "its `model` is no recognizer"
+
+
 @pytest.mark.parametrize(
-    "config",
+    "config, words",
     [
-        pytest.param("model = None", id="None"),
-        pytest.param("model = []", id="list"),
-        pytest.param("model = dict(5)", id="number"),
-        pytest.param("model = dict(type='X3D', gamma_w=1)", id="backbone alone"),
+        pytest.param("model = None", NO_RECOGNIZER, id="None"),
+        pytest.param("model = []", NO_RECOGNIZER, id="list"),
+        pytest.param("model = dict(5)", NO_RECOGNIZER, id="number"),
+        pytest.param("model = dict(type='X3D', gamma_w=1)", NO_RECOGNIZER, id="backbone alone"),
         # These two are names of MMEngine's own that a config may not set.
-        pytest.param("filename = 'a'", id="no model, but filename"),
-        pytest.param("pretty_text = 1", id="no model, but pretty_text"),
+        pytest.param("filename = 'a'", NO_RECOGNIZER, id="no model, but filename"),
+        pytest.param("pretty_text = 1", NO_RECOGNIZER, id="no model, but pretty_text"),
+        pytest.param(
+            "model = {" + "'a': {" * 90 + "}" * 91,
+            "its config is larger or deeper than any",
+            id="a model within a model 90 times",
+        ),
     ],
 )
-def test_a_config_without_a_recognizer_as_its_model_is_one_clear_error(config):
+def test_a_config_without_a_recognizer_as_its_model_is_one_clear_error(config, words):
     values = parse_config(config, "model.pth", "x")
-    with pytest.raises(EpicError, match=r"^model\.pth: its `model` is no recognizer"):
+    with pytest.raises(EpicError, match=rf"^model\.pth: {words}"):
         clean_model(values.get("model"), "model.pth")
-
-
-def test_a_config_of_a_model_within_a_model_90_times_is_one_clear_error():
-    values = parse_config("model = {" + "'a': {" * 90 + "}" * 91, "model.pth", "x")
-    with pytest.raises(EpicError, match=r"^model\.pth: its config is larger or deeper than any"):
-        clean_model(values["model"], "model.pth")
 
 
 def test_the_user_s_own_modules_are_built_only_if_the_config_names_them(monkeypatch, folder):

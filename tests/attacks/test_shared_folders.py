@@ -60,22 +60,26 @@ def make_pipe(path, victim):
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to, make_pipe])
-def test_a_link_or_a_pipe_in_the_place_of_a_part_file_is_refused(tmp_path, victim, plant):
+def make_foreign_file(path, victim):
+    path.write_bytes(b"their beginning")
+    os.chown(path, ANOTHER_USER, ANOTHER_USER)
+
+
+@pytest.mark.parametrize(
+    "plant, words",
+    [
+        (Path.symlink_to, "a link or a pipe; .*remove"),
+        (Path.hardlink_to, "a link or a pipe; .*remove"),
+        (make_pipe, "a link or a pipe; .*remove"),
+        pytest.param(make_foreign_file, f"user {ANOTHER_USER} can write it", marks=as_root),
+    ],
+)
+def test_what_another_user_put_in_the_place_of_a_part_file_is_refused(
+    tmp_path, victim, plant, words
+):
     target = tmp_path / "P01_01.MP4"
     plant(part_path(target), victim)
-    words = r"P01_01\.MP4\.part: a link or a pipe; .*remove"
-    with pytest.raises(EpicError, match=words), claim(target):
-        pass
-
-
-@as_root
-def test_a_part_file_of_another_user_is_refused(tmp_path):
-    target = tmp_path / "P01_01.MP4"
-    part_path(target).write_bytes(b"their beginning")
-    os.chown(part_path(target), ANOTHER_USER, ANOTHER_USER)
-    words = rf"\.part: user {ANOTHER_USER} can write it"
-    with pytest.raises(EpicError, match=words), claim(target):
+    with pytest.raises(EpicError, match=rf"P01_01\.MP4\.part: {words}"), claim(target):
         pass
 
 
@@ -183,17 +187,16 @@ def test_a_working_folder_that_others_can_write_gives_a_warning(
     assert re.search(warning, warn_of_other_writers(tmp_path))
 
 
-@as_root
-def test_files_of_snakemake_that_another_user_made_stop_the_run(tmp_path):
-    (tmp_path / ".snakemake").mkdir()
-    os.chown(tmp_path / ".snakemake", ANOTHER_USER, ANOTHER_USER)
-    with pytest.raises(EpicError, match=rf"\.snakemake: user {ANOTHER_USER} can write it"):
-        warn_of_other_writers(tmp_path)
-
-
 def make_foreign_folder(path):
     path.mkdir()
     os.chown(path, ANOTHER_USER, ANOTHER_USER)
+
+
+@as_root
+def test_files_of_snakemake_that_another_user_made_stop_the_run(tmp_path):
+    make_foreign_folder(tmp_path / ".snakemake")
+    with pytest.raises(EpicError, match=rf"\.snakemake: user {ANOTHER_USER} can write it"):
+        warn_of_other_writers(tmp_path)
 
 
 @as_root

@@ -1,10 +1,10 @@
 """A small archive on which the real workflow runs, and readers of the output of a run."""
 
-import os
-import signal
+import contextlib
 import time
 from pathlib import Path
 
+import psutil
 import yaml
 
 from epic100.minikitchen import write_annotations, write_video
@@ -70,17 +70,14 @@ def stop_decoder(video):
     """
     end = time.monotonic() + 300
     while time.monotonic() < end:
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if b"guarded.serve" not in (process / "cmdline").read_bytes():
+        for process in psutil.process_iter():
+            # The process may end while it is looked at.
+            with contextlib.suppress(psutil.Error):
+                is_decoder = "guarded.serve" in " ".join(process.cmdline())
+                if not is_decoder or Path(process.cwd()) != video.parents[2]:
                     continue
-                is_of_this_run = Path(os.readlink(process / "cwd")) == video.parents[2]
-                files = [os.readlink(file) for file in (process / "fd").iterdir()]
-            except OSError:
-                # The process has ended.
-                continue
-            if is_of_this_run and str(video.resolve()) in files:
-                os.kill(int(process.name), signal.SIGSTOP)
-                return
+                if str(video.resolve()) in [file.path for file in process.open_files()]:
+                    process.suspend()
+                    return
         time.sleep(0.005)
     raise AssertionError("no decoder came")

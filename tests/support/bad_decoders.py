@@ -243,13 +243,9 @@ class Orders:
         """
         (self._folder / name).write_text(" ".join(orders))
 
-    def ran(self) -> list[str]:
-        """List the files that were worked on since the last call of `runs`."""
-        return sorted(self._runs.read_text().split()) if self._runs.exists() else []
-
     def runs(self) -> list[str]:
         """List the files that were worked on since the last call of `runs`, and clear the notes."""
-        names = self.ran()
+        names = sorted(self._runs.read_text().split()) if self._runs.exists() else []
         self._runs.unlink(missing_ok=True)
         return names
 

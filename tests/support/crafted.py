@@ -31,8 +31,6 @@ TEXTS = (
     "1/0",
     "1e999999",
 )
-# JSON with lists in lists, 60 levels deep.
-DEEP_JSON = "[" * 60 + "]" * 60
 ARRAY_TYPES = (
     "f2",
     "f4",
@@ -97,7 +95,8 @@ def odd_value(rng: random.Random) -> Any:
             [],
             {},
             [[]] * 3,
-            json.loads(DEEP_JSON),
+            # These are lists in lists, 60 levels deep.
+            json.loads("[" * 60 + "]" * 60),
             {"": 1},
             {"a": {"b": []}},
             [rng.choice(NUMBERS)] * rng.choice((1, 2, 3, 1000)),

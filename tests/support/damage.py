@@ -62,12 +62,6 @@ def packets_of(path: Path) -> list[av.Packet]:
         return [p for p in container.demux(container.streams.best("video")) if p.size]
 
 
-def extradata_of(path: Path) -> bytes:
-    """Read the parameter sets in the head of a file."""
-    with av.open(str(path)) as container:
-        return bytes(container.streams.best("video").codec_context.extradata)
-
-
 def marked(row) -> set[int]:
     """The frames that a row of a scan table marks as damaged."""
     return {frame for start, stop in row.damaged for frame in range(start, stop)}

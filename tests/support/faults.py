@@ -18,6 +18,7 @@ import collections
 import contextlib
 import errno
 import importlib
+import json
 import multiprocessing
 import os
 import random
@@ -39,24 +40,22 @@ from epic100.base.shipped import ROOT
 from support import faults_jobs
 from support.this_process import fork
 
-SHIM = Path(__file__).with_name("faults_shim.c")
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
-# A full disk stops no read. Other calls meet all kinds of faults.
-READ_ERRORS = ("EIO", "killed")
 # The server imports all that the rules need before it forks. If a test asks only for rules of
 # LIGHT, the server imports less, and no torch.
-SCRIPTS = "".join(path.read_text() for path in ROOT.glob("workflow/scripts/*.py"))
 IMPORTS = (
     *("snakemake.cli", "matplotlib.backends.backend_svg", "epic100.mmaction"),
     *("epic100.prediction.worker", "epic100.training.train"),
-    *sorted(set(re.findall(r"^from (epic100\S+)", SCRIPTS, re.MULTILINE))),
+    *{
+        module
+        for script in ROOT.glob("workflow/scripts/*.py")
+        for module in re.findall(r"^from (epic100\S+)", script.read_text(), re.MULTILINE)
+    },
 )
 LIGHT = {
     "annotate": "epic100.segments.annotations",
     "scan": "epic100.scan",
 }
-# The shim shares two numbers of 8 bytes, and the failed call as text, by a file of this size.
-STATE_BYTES = 16 + 4096
 # These files are not compared, since their content depends on place and time, or is Snakemake's
 # own. MMEngine's logs lie in folders named by the time, and diagnosis.txt has speeds.
 NOT_COMPARED = re.compile(
@@ -70,13 +69,11 @@ class Place:
     """A system call of a job, and the fault that it meets.
 
     Attributes:
-        rule: The rule of the job.
         call: The number of the call, counted from 1.
         what: The call and its file, such as "open results/model.pth".
         kind: A key of `ERRORS`.
     """
 
-    rule: str
     call: int
     what: str
     kind: str
@@ -90,7 +87,7 @@ class Fault:
         place: The call that was to fail.
         hit: The call that failed; "" if the job made fewer calls.
         outcome: "clear line", "unclear", "went on", "killed" or "WRONG".
-        words: The last line of the job, and what is wrong.
+        words: The last line and the wrong files of the job, and the same of its second run.
     """
 
     place: Place
@@ -109,31 +106,20 @@ class Run:
     calls: list[str]
 
 
-def build_shim(folder: Path) -> Path:
-    """Compile the shim. Raises FileNotFoundError where there is no gcc."""
-    out = folder / "faults_shim.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", out, SHIM, "-ldl"], check=True)
-    return out
-
-
-class Server:
+class Server(ProcessPoolExecutor):
     """A process that has imported modules, and runs each job in a fork of itself, with the shim."""
 
     def __init__(self, shim: Path, imports: Sequence[str]):
         """Start the process with the shim, and import modules there."""
+        super().__init__(1, multiprocessing.get_context("spawn"))
         self.folder = shim.parent
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         # The process starts with its first task. Only a process that starts reads LD_PRELOAD.
         with mock.patch.dict(os.environ, LD_PRELOAD=str(shim), PYTHONDONTWRITEBYTECODE="1"):
-            self._pool.submit(_import_all, imports).result()
+            self.submit(_import_all, imports).result()
 
     def call(self, function: Callable, *arguments: object, **options: object) -> int:
         """Call a function in a fork as `_work` does; return the exit code, below 0 for a signal."""
-        return self._pool.submit(_work_in_fork, function, arguments, options).result()
-
-    def close(self) -> None:
-        """End the process."""
-        self._pool.shutdown()
+        return self.submit(_work_in_fork, function, arguments, options).result()
 
 
 def _import_all(names: Sequence[str]) -> None:
@@ -164,23 +150,15 @@ def _work(
     function(*arguments)
 
 
-def record(server: Server, store: Path, url: str, files: Path, only: list[str]) -> None:
-    """Record a job of each rule, or of those in `only`, in a folder of its name in `store/jobs`."""
+def record(server: Server, store: Path, url: str, files: Path, rules: list[str]) -> None:
+    """Record a job of each of these rules, in a folder of its name in `store/jobs`."""
     folder, jobs, output = store / "kitchen", store / "jobs", store / "output.txt"
     faults_jobs.write_inputs(folder, files, url)
-    scenes = faults_jobs.scenes(url)
-    asked = set(only or (rule for scene in scenes.values() for rule in scene.makes))
-    for name, scene in scenes.items():
-        missing = sorted(rule for rule in asked if not (jobs / rule).exists())
+    for name, scene in faults_jobs.scenes(url).items():
+        missing = sorted(rule for rule in rules if not (jobs / rule).exists())
         if not missing:
             break
-        if not scene.needed and not asked.intersection(scene.makes):
-            continue
-        if name == "archive":
-            # The rules of this scene download the annotations and videos of the scene before.
-            for path in ("annotations", "videos"):
-                shutil.rmtree(folder / path, ignore_errors=True)
-        arguments = (folder, jobs, scene, missing if only else [])
+        arguments = (folder, jobs, scene, missing)
         code = server.call(faults_jobs.record, *arguments, folder=ROOT, output=output, variables={})
         if code:
             raise RuntimeError(f"the scene {name} fails without a fault:\n{output.read_text()}")
@@ -192,7 +170,8 @@ def run(server: Server, script: Path, folder: Path, at: int = 0, kind: str = "EI
     """Run the script of a job in `folder`, with a fault at call number `at` (0: no fault)."""
     with tempfile.TemporaryDirectory(dir=server.folder) as name:
         state, trace, output = (Path(name) / file for file in ("state", "trace", "output"))
-        state.write_bytes(bytes(STATE_BYTES))
+        # The shim writes two numbers of 8 bytes and the failed call, a text of at most 4096 bytes.
+        state.write_bytes(bytes(16 + 4096))
         trace.touch()
         variables = {
             "FAULT_STATE": str(state),
@@ -255,11 +234,11 @@ class Job:
 
     def __init__(self, server: Server, rule: str, recorded: Path):
         """Run the job twice without a fault, to see its calls, its files and which files vary."""
-        self.server, self.rule = server, rule
+        self.server = server
         self.model, self.script = recorded / "run", recorded / "script.py"
         # Outputs that are there before the job are those that it updates. Snakemake keeps them, so
         # they are left out.
-        named = faults_jobs.outputs_of(self.script)
+        named = json.loads((recorded / "outputs.json").read_text())
         self.outputs = [name for name in named if not (self.model / name).exists()]
         made = []
         for _ in range(2):
@@ -281,10 +260,11 @@ class Job:
         for what, numbers in groups.items():
             step = max(len(numbers) - 1, 1) / max(calls - 1, 1)
             chosen = {numbers[min(round(n * step), len(numbers) - 1)] for n in range(calls)}
-            kinds = READ_ERRORS if what.startswith("read ") else tuple(ERRORS)
+            # A full disk stops no read. Other calls meet all kinds of faults.
+            kinds = ("EIO", "killed") if what.startswith("read ") else tuple(ERRORS)
             for call in sorted(chosen):
                 for kind in kinds:
-                    yield Place(self.rule, call, what, kind)
+                    yield Place(call, what, kind)
 
     def inject(self, place: Place) -> Fault:
         """Let one call fail, remove the outputs as Snakemake does, and run the job again."""
@@ -299,15 +279,9 @@ class Job:
         if first.code:
             # After an error, an output is whole or missing, and other files may be missing too.
             wrong = [name for name in wrong if name in self.outputs and name in made]
-        words = first.last_line
-        if again.code or differing:
-            outcome = "WRONG"
-            words = f"{words} / again: {again.code} {again.last_line} {differing}"
-        elif wrong:
-            outcome = "WRONG"
-            words = f"{words} / {wrong}"
-        else:
-            outcome = self._outcome(place, first)
+        is_wrong = wrong or differing or again.code
+        outcome = "WRONG" if is_wrong else self._outcome(place, first)
+        words = f"{first.last_line} {wrong} / again: {again.last_line} {differing}"
         return Fault(place, first.hit, outcome, words[:600])
 
     def _outcome(self, place: Place, done: Run) -> str:
@@ -340,16 +314,14 @@ def some(places: list[Place], most: int) -> list[Place]:
 
 
 @contextlib.contextmanager
-def kept_jobs(only: list[str]) -> Iterator[tuple[Server, Path]]:
-    """Record a job of each rule, or of those in `only`; yield a server and the folder of jobs."""
+def kept_jobs(rules: list[str]) -> Iterator[tuple[Server, Path]]:
+    """Record a job of each of these rules; yield a server and the folder of jobs."""
     with tempfile.TemporaryDirectory(prefix="faults_") as name:
         store = Path(name)
-        imports: Sequence[str] = IMPORTS
-        if only and LIGHT.keys() >= set(only):
-            imports = sorted({LIGHT[rule] for rule in only})
-        with (
-            contextlib.closing(Server(build_shim(store), imports)) as server,
-            faults_jobs.served(store / "served") as url,
-        ):
-            record(server, store, url, store / "served", only)
+        shim = store / "faults_shim.so"
+        source = Path(__file__).with_name("faults_shim.c")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
+        imports = [LIGHT[rule] for rule in rules] if LIGHT.keys() >= set(rules) else IMPORTS
+        with Server(shim, imports) as server, faults_jobs.served(store / "served") as url:
+            record(server, store, url, store / "served", rules)
             yield server, store / "jobs"

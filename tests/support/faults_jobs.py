@@ -4,11 +4,9 @@ Snakemake itself runs the workflow on videos of a few seconds. Before the first 
 the folder and the script of the job are copied, so that this job can run again and again.
 """
 
-import ast
 import contextlib
+import json
 import os
-import pickle
-import re
 import runpy
 import shutil
 import traceback
@@ -65,13 +63,11 @@ class Scene:
         config: The sections of the config beside those of `KITCHEN`.
         targets: The targets.
         makes: The rules of which a job is recorded here.
-        needed: Whether later scenes need its files.
     """
 
     config: dict
     targets: tuple[str, ...]
     makes: tuple[str, ...]
-    needed: bool = True
 
 
 def scenes(url: str) -> dict[str, Scene]:
@@ -80,12 +76,6 @@ def scenes(url: str) -> dict[str, Scene]:
     copies = {"videos": {**KITCHEN["videos"], "proxy": {"height": 64}}}
     models = ["results/model.pth", "results/runs/second/model.pth"]
     return {
-        "kitchen": Scene(
-            {"minikitchen": {"seed": 1}},
-            (CSVS["train"], "videos/P01/P01_01.MP4"),
-            makes=("minikitchen_annotations", "minikitchen_video"),
-            needed=False,
-        ),
         "archive": Scene(
             {
                 "annotations": {**CSVS, "download": True, "sheet": "pins.tsv"},
@@ -154,6 +144,16 @@ def scenes(url: str) -> dict[str, Scene]:
             ("results/runs/both/predictions/val.pt",),
             makes=("average",),
         ),
+        # Its files are not those that were downloaded.
+        "kitchen": Scene(
+            {
+                "minikitchen": {"seed": 1},
+                "annotations": {split: f"drawn/{path}" for split, path in CSVS.items()},
+                "videos": {**KITCHEN["videos"], "root": "drawn/videos"},
+            },
+            (f"drawn/{CSVS['train']}", "drawn/videos/P01/P01_01.MP4"),
+            makes=("minikitchen_annotations", "minikitchen_video"),
+        ),
     }
 
 
@@ -212,9 +212,10 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
 
     Args:
         folder: The working directory of Snakemake.
-        store: Where a job becomes `{rule}/run`, the folder before it, and `{rule}/script.py`.
+        store: Where a job becomes `{rule}/run`, the folder before it, `{rule}/script.py`, and
+            `{rule}/outputs.json`, the outputs that Snakemake removes before it runs the job again.
         scene: The scene. It runs no further than it must for the rules of `only`.
-        only: The rules to record; none means all.
+        only: The rules to record.
     """
     from snakemake.benchmark import benchmarked
     from snakemake.cli import main
@@ -223,14 +224,11 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
     def execute(script: PythonScript, name: str, edit: bool = False) -> None:
         """Copy the job if it is the first of its rule, and run its script in a fork."""
         place = store / script.rulename
-        suffix = Path(script.output[0]).suffix
-        if place.exists() and suffix != Path(outputs_of(place / "script.py")[0]).suffix:
-            # The rule has outputs of two formats.
-            place = store / f"{script.rulename}{suffix}"
-        if (not only or script.rulename in only) and not place.exists():
+        if script.rulename in only and not place.exists():
             skip = shutil.ignore_patterns("scripts", "locks", "incomplete")
             shutil.copytree(folder, place / "run", symlinks=True, ignore=skip)
             shutil.copyfile(name, place / "script.py")
+            (place / "outputs.json").write_text(json.dumps(list(script.output)))
         child = os.fork()
         if child == 0:
             # The fork ends here, since it must not go on as a second Snakemake.
@@ -265,19 +263,7 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
             "none",
             "--rerun-triggers",
             "mtime",
-            *(["--until", *only] if only and set(scene.makes) >= set(only) else []),
+            *(["--until", *only] if set(scene.makes) >= set(only) else []),
         ]
     )
     raise AssertionError("Snakemake ends this process")
-
-
-def outputs_of(script: Path) -> list[str]:
-    """List the outputs of a recorded job, which Snakemake removes before it runs the job again.
-
-    Snakemake writes its object of the job as a pickle into the first lines of the script.
-    """
-    bytes_literal = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
-    text = script.read_text()
-    job = re.search(rf"snakemake = pickle\.loads\(({bytes_literal})\)", text)
-    assert job, f"{script} is no script of Snakemake"
-    return list(pickle.loads(ast.literal_eval(job[1])).output)

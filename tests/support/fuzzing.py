@@ -29,7 +29,6 @@ from epic100.model.model_file import TrainedModel, load_model, save_model, test_
 from epic100.scan.h264 import slice_header
 from epic100.scan.h264_stream import H264Stream
 from epic100.scoring.predictions import (
-    Predictions,
     complete_scores,
     read_predictions,
     reduction_methods,
@@ -40,7 +39,7 @@ from epic100.segments.official_lists import read_class_names, read_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check
-from epic100.submission.files import build, read_submission, read_zip, write_zip
+from epic100.submission.files import read_submission, read_zip, write_zip
 from epic100.training.run import differences, read_stamp
 from epic100.video.containers import boxes_of, matroska_bytes
 from epic100.video.index import build_index
@@ -54,6 +53,7 @@ from support.checkout import CLASSES
 from support.crafted import broken, members_of, odd_array, saved, zip_of
 from support.decoder_stand_in import FRAMES
 from support.made_index import index_at
+from support.made_up import IDS, SLS, M, V, make_entries, predictions
 from support.scanned import inspect
 from support.tricky_videos import encode
 
@@ -151,21 +151,12 @@ def _write_model(path: Path) -> None:
 
 
 def _write_predictions(path: Path) -> None:
-    scores, made_by = torch.zeros(1, 2), {"split": "train"}
-    write_predictions(Predictions("val", ["P01_01_0"], scores, PAIRS, 97, 300, made_by), path)
-
-
-def _make_entries() -> list[dict]:
-    return build(["P01_01_0", "P01_01_1"], torch.randn(2, 4), torch.randn(2, 5))
+    write_predictions(predictions(["P01_01_0"]), path)
 
 
 def _write_checkpoint(path: Path) -> None:
     meta = {"epoch": 3, "cfg": CONFIG}
     path.write_bytes(saved({"state_dict": {"module.a": torch.ones(3)}, "meta": meta}))
-
-
-def _write_own_checkpoint(path: Path) -> None:
-    write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, path)
 
 
 def _write_index(path: Path) -> None:
@@ -235,7 +226,7 @@ def _use_index(path: Path) -> object:
 
 
 def _read_submission(path: Path) -> object:
-    return check(read_submission(path), ["P01_01_0"], 4, 5)
+    return check(read_submission(path), IDS, V, M)
 
 
 def _read_h264(path: Path) -> object:
@@ -322,27 +313,33 @@ TARGETS: dict[str, Target] = {
         read_checkpoint, made("e.pth", _write_checkpoint), change=in_pickle
     ),
     "own checkpoint": Target(
-        lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _write_own_checkpoint)
+        lambda p: read_tensors(p, "a checkpoint", ""),
+        made(
+            "k.pth",
+            lambda p: write_tensors(
+                {"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, p
+            ),
+        ),
     ),
     "kept result": Target(
         read_stored_result,
         made("k.npz", lambda p: store_result(p, {"md5": ""}, index_at([0, 1], Fraction(1, 30)))),
     ),
     "submission": Target(
-        _read_submission, made("a.pt", lambda p: write_tensors(_make_entries(), p))
+        _read_submission, made("a.pt", lambda p: write_tensors(make_entries(), p))
     ),
     "submission, inside": Target(
         _read_submission,
-        made("f.pt", lambda p: write_tensors(_make_entries(), p)),
+        made("f.pt", lambda p: write_tensors(make_entries(), p)),
         change=in_pickle,
     ),
     "zip": Target(
         read_zip,
-        made("a.zip", lambda p: write_zip(_make_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+        made("a.zip", lambda p: write_zip(make_entries(), p, SLS)),
     ),
     "zip, inside": Target(
         read_zip,
-        made("b.zip", lambda p: write_zip(_make_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+        made("b.zip", lambda p: write_zip(make_entries(), p, SLS)),
         change=inside("test.json"),
     ),
     "index": Target(lambda p: load_index(p, "P01_01"), made("a.npz", _write_index)),
@@ -365,7 +362,7 @@ TARGETS: dict[str, Target] = {
     ),
     "submission, built": Target(
         _read_submission,
-        made("j.pt", lambda p: write_tensors(_make_entries(), p)),
+        made("j.pt", lambda p: write_tensors(make_entries(), p)),
         change=build_tensors,
     ),
     "stamp, built": Target(

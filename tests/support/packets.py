@@ -14,8 +14,6 @@ from pathlib import Path
 import av
 import numpy as np
 
-from support.this_process import no_real_time
-
 
 @dataclass(frozen=True)
 class CodedPicture:
@@ -57,7 +55,7 @@ def write_film(
         coder: Options of the encoder.
         clock: The unit in which the encoder counts time; None means `unit`.
     """
-    with no_real_time(), av.open(str(path), "w", format=container, options=muxer or {}) as out:
+    with av.open(str(path), "w", format=container, options=muxer or {}) as out:
         stream = out.add_stream(codec, rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
@@ -69,6 +67,9 @@ def write_film(
             frame.pts, frame.time_base = time, unit
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
+    # SVT-AV1 gives this process a real-time priority if root runs it.
+    if hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 

@@ -9,6 +9,7 @@ A request is a line of JSON, and the answer is the exit code.
 """
 
 import contextlib
+import functools
 import json
 import os
 import shlex
@@ -65,7 +66,9 @@ def run(*words: str, cwd, timeout: float):
 
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull) as null:
         files = [null.fileno(), out.fileno(), err.fileno()]
-        code = ask(_server(), words, cwd, os.environ, files, timeout)
+        # A process finds its server by its own id, so a fork gets another one.
+        address, *_ = _server(os.getpid())
+        code = ask(address, words, cwd, os.environ, files, timeout)
         out.seek(0)
         err.seek(0)
         texts = [file.read().decode(errors="replace") for file in (out, err)]
@@ -77,21 +80,17 @@ def _python(address: str) -> str:
     return f"{os.path.dirname(address)}/python"
 
 
-# A process finds its server by its own id, so a fork gets another one.
-_servers: dict[int, tuple] = {}
-
-
-def _server() -> str:
-    """Return the address of this process's server, and start the server if there is none."""
+@functools.cache
+def _server(number: int) -> tuple:
+    """Start the server of the process of this number; return its address, folder and process."""
     import subprocess
     import tempfile
 
-    if os.getpid() not in _servers:
-        folder = tempfile.TemporaryDirectory(prefix="epic100-")
-        address = f"{folder.name}/socket"
-        python, this = shlex.quote(sys.executable), shlex.quote(__file__)
-        with open(_python(address), "w") as program:
-            program.write(f"""#!/bin/sh
+    folder = tempfile.TemporaryDirectory(prefix="epic100-")
+    address = f"{folder.name}/socket"
+    python, this = shlex.quote(sys.executable), shlex.quote(__file__)
+    with open(_python(address), "w") as program:
+        program.write(f"""#!/bin/sh
 case "$1" in
 *.py) ;;
 -P) case "$3" in snakemake|epic100.inputs.start_check) ;; *) exec {python} "$@" ;; esac ;;
@@ -99,14 +98,12 @@ case "$1" in
 esac
 exec {python} -IS {this} ask {address} "$@"
 """)
-        os.chmod(program.name, 0o755)
-        command = [sys.executable, __file__, "serve", address]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdout.readline() == b"ready\n"
-        # The server's stdin closes with this process.
-        _servers[os.getpid()] = (address, folder, process)
-    address, *_ = _servers[os.getpid()]
-    return address
+    os.chmod(program.name, 0o755)
+    command = [sys.executable, __file__, "serve", address]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    # The folder goes and the server's stdin closes with this process, since the cache keeps both.
+    return address, folder, process
 
 
 def serve(address: str) -> None:

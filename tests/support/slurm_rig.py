@@ -61,8 +61,6 @@ HOME = Layout(
     nodes={"home": ("node1", "node2")},
     accounting=False,
 )
-# Without accounting, the controller forgets a job two seconds after its end.
-NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nMinJobAge=2"
 # On a busy machine, a daemon or a command may take this many seconds.
 SECONDS = 300.0
 # Bash gets the folder of the settings as its name, and the command as its arguments.
@@ -264,9 +262,6 @@ class Rig:
         sources = [ETC / name for name in ("every", self.layout.site, cluster)]
         for source in {path for folder in sources for path in folder.iterdir()}:
             text = re.sub("@PORT@", lambda _: str(next(self._ports)), source.read_text())
-            if not self.layout.accounting:
-                text = re.sub(r"(?m)^(MinJobAge|Accounting\w+)=.*\n", "", text)
-                text = text.replace("JobSubmitPlugins", f"{NO_ACCOUNTING}\nJobSubmitPlugins")
             for key, value in names.items():
                 text = text.replace(f"@{key}@", str(value))
             (etc / source.name).write_text(text)

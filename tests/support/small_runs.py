@@ -251,16 +251,17 @@ def signal_at(
         of: The rank of the process that sends it.
         tried: Whether to send it in the trial before the training, not in the training.
     """
-    hook = {
-        "type": "SignalHook",
-        "at": iteration,
-        "number": int(number),
-        "to": to,
-        "of": of,
-        "tried": tried,
-    }
     # It is no custom hook, because those make another run.
-    return {"default_hooks.signal": hook}
+    return {
+        "default_hooks.signal": {
+            "type": "SignalHook",
+            "at": iteration,
+            "number": int(number),
+            "to": to,
+            "of": of,
+            "tried": tried,
+        }
+    }
 
 
 # With this hook, steps are read as on a GPU.

@@ -24,16 +24,6 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 @contextmanager
-def no_real_time() -> Iterator[None]:
-    """Take back the real-time priority that SVT-AV1 gives this process if root runs it."""
-    try:
-        yield
-    finally:
-        if hasattr(os, "sched_setscheduler"):
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-@contextmanager
 def records_of(module: str) -> Iterator[list[str]]:
     """Collect the lines that `module` logs during a block."""
     lines: list[str] = []

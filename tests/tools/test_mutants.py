@@ -19,11 +19,6 @@ def first(rows: Rows[2], least: int = 3) -> Table[4]:
 '''
 
 
-def test_a_seed_draws_the_same_mutants_each_time():
-    assert draw(ROOT, count=60, seed=3, part="*") == draw(ROOT, count=60, seed=3, part="*")
-    assert draw(ROOT, count=60, seed=3, part="*") != draw(ROOT, count=60, seed=4, part="*")
-
-
 def test_each_part_of_the_library_has_mutants_that_differ_from_its_code():
     drawn = draw(ROOT, count=60, seed=3, part="*")
     folders = (ROOT / "workflow/epic100").iterdir()
