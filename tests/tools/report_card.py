@@ -10,10 +10,11 @@ slowest tests are those with coverage, which slows Python down.
 """
 
 import argparse
-import io
+import json
 import shutil
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from coverage import Coverage
@@ -29,6 +30,8 @@ source_pkgs = epic100
 patch = subprocess, fork, _exit, execv
 data_file = {folder}/coverage
 """
+# The JSON report of coverage.py has these numbers of each file.
+COUNTS = ("num_statements", "covered_lines", "num_branches", "covered_branches")
 COVERAGE = (sys.executable, "-m", "coverage", "run", "--rcfile", str(RC))
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations", "20")
 # Ruff's rule C901 counts the paths through a function, and reports functions with more than these.
@@ -38,16 +41,23 @@ RUFF += ("--select", "C901", "--config", f"lint.mccabe.max-complexity={MOST_PATH
 
 
 def coverage_table() -> list[str]:
-    """Make a table of the share of lines and branches that ran, by part of the library."""
+    """Make a table of the lines and branches that ran, by part of the library."""
     measured = Coverage(config_file=str(RC))
     # Each process wrote a file. That of a process that was killed meanwhile is left out.
     measured.combine([str(FOLDER)])
-    folders = (path for path in (ROOT / PACKAGE).iterdir() if any(path.glob("*.py")))
-    lines = ["part          lines and branches"]
-    for folder in (*sorted(folders), ROOT / PACKAGE):
-        # Rules do not count, nor do copies that a test has made and removed.
-        share = measured.report(include=[f"{folder}/*"], file=io.StringIO())
-        lines.append(f"{folder.name:14}{share:16.1f} %")
+    figures = FOLDER / "figures.json"
+    # Rules do not count, nor do copies that a test has made and removed.
+    measured.json_report(outfile=str(figures), include=[f"{ROOT}/{PACKAGE}/*"])
+    parts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for name, file in json.loads(figures.read_text())["files"].items():
+        for part in (Path(name).relative_to(PACKAGE).parts[0], "in all"):
+            parts[part].update({key: file["summary"][key] for key in COUNTS})
+    lines = [f"{'part':14}{'lines':>8}{'covered':>9}{'branches':>10}{'covered':>9}"]
+    for part in sorted(parts, key=lambda part: (part == "in all", part)):
+        statements, statements_run, branches, branches_run = (parts[part][key] for key in COUNTS)
+        line_share = f"{100 * statements_run / max(statements, 1):.1f} %"
+        branch_share = f"{100 * branches_run / max(branches, 1):.1f} %"
+        lines.append(f"{part:14}{statements:8,}{line_share:>9}{branches:10,}{branch_share:>9}")
     return lines
 
 
