@@ -64,12 +64,6 @@ def test_text_becomes_a_number_or_a_path_where_the_key_takes_one(key, given, val
     assert attrgetter(key)(settings) == value
 
 
-def test_the_config_of_the_working_folder_replaces_the_shipped_one(tmp_path):
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/config.yaml").write_text("annotations: {val: b.csv}\n")
-    assert layered_settings([], tmp_path).annotations.val == "b.csv"
-
-
 def test_a_further_config_file_replaces_single_keys_of_a_section(tmp_path):
     (tmp_path / "one.yaml").write_text("export: {sls: {pt: 0}}\n")
     (tmp_path / "two.yaml").write_text("export: {sls: {td: 4}}\n")
