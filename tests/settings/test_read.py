@@ -4,6 +4,7 @@ import pickle
 import re
 from operator import attrgetter
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -324,19 +325,15 @@ def test_make_keys_has_renewed_the_readme_and_the_schema():
     assert settings_pages.SCHEMA.read_text(encoding="utf-8") == settings_pages.schema(), "make keys"
 
 
-def values(config, above=""):
-    """(dotted name, value) of each key of a config that holds a value."""
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from values(value, f"{above}{name}.")
-        else:
-            yield above + name, value
+def values(config):
+    """The values of a config by the dotted names of their keys."""
+    return pd.json_normalize(config).to_dict("records")[0]
 
 
 def test_the_shipped_config_shows_defaults_in_comments():
     text = (ROOT / "config/config.yaml").read_text(encoding="utf-8")
     # The test CSV, whose default is null, is the one key that is set.
-    (stated,) = values(yaml.safe_load(text))
-    shown = dict(values(yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:( |$))", r"\1\2", text))))
+    (stated,) = values(yaml.safe_load(text)).items()
+    shown = values(yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:( |$))", r"\1\2", text)))
     defaults = {name: attrgetter(name)(Settings()) for name in shown}
     assert shown.items() - defaults.items() == {stated} and len(shown) > 15
