@@ -36,15 +36,18 @@ def open_segment(lab, **options):
     return OpenSegment(**options).transform({"filename": path, **SEGMENT})
 
 
-def test_an_unknown_decoder_is_refused():
-    with pytest.raises(EpicError, match="'opencv'.*'pyav' or 'decord'"):
-        OpenSegment(decoder="opencv")
-
-
-def test_decord_is_refused_where_it_is_not_installed(monkeypatch):
+@pytest.mark.parametrize(
+    ("decoder", "words"),
+    [
+        ("opencv", "'opencv'.*'pyav' or 'decord'"),
+        ("decord", "'decord', which is not installed.*expected 'pyav'"),
+    ],
+)
+def test_a_decoder_that_is_unknown_or_not_installed_is_refused(monkeypatch, decoder, words):
+    # With None here, an import fails as if the package were not installed.
     monkeypatch.setitem(sys.modules, "decord", None)
-    with pytest.raises(EpicError, match="'decord', which is not installed.*expected 'pyav'"):
-        OpenSegment(decoder="decord")
+    with pytest.raises(EpicError, match=words):
+        OpenSegment(decoder=decoder)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

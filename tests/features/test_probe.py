@@ -139,8 +139,6 @@ def test_a_trial_is_the_same_alone_and_beside_others(lab, made, tmp_path):
 def test_a_stopped_training_resumes_to_identical_weights(lab, made, tmp_path, monkeypatch, stop):
     settings = GRID | {"lr": 3e-3, "epochs": 5}
     uninterrupted, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
-    uninterrupted.mkdir()
-    stopped.mkdir()
     expected = train(lab, made, uninterrupted, **settings).read_bytes()
     monkeypatch.setattr(probe, "SAVE_SECONDS", -1.0)
     saves, write_tensors = [], probe.write_tensors
@@ -169,7 +167,6 @@ def test_a_saved_state_is_not_used_with_another_val_list(lab, made, tmp_path, mo
     train(lab, made, tmp_path, epochs=10)
     found = read_epochs(tmp_path / "training.tsv")
     new_folder = tmp_path / "new"
-    new_folder.mkdir()
     train(lab, made, new_folder, epochs=10)
     expected = read_epochs(new_folder / "training.tsv")
     assert found["action_top1"].equals(expected["action_top1"])
@@ -295,11 +292,8 @@ def test_without_transformers_the_error_names_the_extra_to_install(tmp_path, mon
         HuggingFaceFolder(folder).check()
 
 
-HF_WITHOUT_PATH = {"features": {"encoder": "hf"}}
-HF_IN_MISSING_FOLDER = {"features": {"encoder": "hf", "path": "gone"}}
 # The folder `empty` has no config.json.
 HF_WITHOUT_CONFIG = {"features": {"encoder": "hf", "path": "empty"}}
-ENCODER_OF_COLOURS = {"features": {"encoder": "my_lab:MeanColour"}}
 
 
 @pytest.mark.parametrize(
@@ -316,13 +310,13 @@ ENCODER_OF_COLOURS = {"features": {"encoder": "my_lab:MeanColour"}}
         ),
         pytest.param(
             "submission.pt",
-            HF_WITHOUT_PATH,
+            {"features": {"encoder": "hf"}},
             "`features: encoder: hf` goes with `path:`, a folder",
             id="no path of the encoder",
         ),
         pytest.param(
             "submission.pt",
-            HF_IN_MISSING_FOLDER,
+            {"features": {"encoder": "hf", "path": "gone"}},
             "gone: no folder with files; expected that of a Hugging Face",
             id="missing folder",
         ),
@@ -346,7 +340,7 @@ ENCODER_OF_COLOURS = {"features": {"encoder": "my_lab:MeanColour"}}
         ),
         pytest.param(
             "background.json",
-            ENCODER_OF_COLOURS,
+            {"features": {"encoder": "my_lab:MeanColour"}},
             "a probe with `features: encoder: hf` alone, not my_lab:Mean",
             id="background with an encoder of colours",
         ),

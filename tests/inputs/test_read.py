@@ -64,12 +64,6 @@ def add_val_to_train() -> None:
     pd.concat(both).to_csv(TRAIN, index=False)
 
 
-def swap(one: Path, other: Path) -> None:
-    content = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(content)
-
-
 def list_classes(count: int) -> None:
     """Write a list of verb classes with this many names."""
     names = "".join(f"{number},name{number}\n" for number in range(count))
@@ -119,8 +113,8 @@ def use_a_file_that_is_no_model() -> None:
             id="rows of val in train",
         ),
         pytest.param(
-            partial(swap, TRAIN, VAL),
-            ["EPIC_100_train.csv: line 2", "take the CSV of train"],
+            partial(configure, Path(), annotations={"train": str(VAL), "val": str(TRAIN)}),
+            ["EPIC_100_validation.csv: line 2", "take the CSV of train"],
             id="swapped CSVs",
         ),
         pytest.param(

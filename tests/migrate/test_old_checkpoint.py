@@ -27,10 +27,16 @@ from support.small_runs import SMALL, built, copy_results
 
 pytestmark = pytest.mark.slow
 
-SAMPLE = {"clip_len": 13, "frame_interval": 6, "test_mode": True, "out_of_bound_opt": "repeat_last"}
 LAB_PIPELINE = [
     {"type": "LabSegmentInit"},
-    {"type": "SampleFrames", "num_clips": 10, **SAMPLE},
+    {
+        "type": "SampleFrames",
+        "num_clips": 10,
+        "clip_len": 13,
+        "frame_interval": 6,
+        "test_mode": True,
+        "out_of_bound_opt": "repeat_last",
+    },
     {"type": "DecordDecode"},
     {"type": "Resize", "scale": (-1, 52)},
     {"type": "ThreeCrop", "crop_size": 48},

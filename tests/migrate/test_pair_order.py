@@ -7,8 +7,6 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import pairs_in_output_order, read_pair_order
 
-PAIRS = [(9, 7), (0, 5), (2, 2), (0, 1)]
-
 
 @pytest.mark.parametrize(
     "text",
@@ -21,7 +19,7 @@ PAIRS = [(9, 7), (0, 5), (2, 2), (0, 1)]
 def test_a_pair_order_is_read_in_the_forms_that_labs_write(text, tmp_path):
     path = tmp_path / "pairs.txt"
     path.write_text(text, encoding="utf-8")
-    assert read_pair_order(path) == PAIRS
+    assert read_pair_order(path) == [(9, 7), (0, 5), (2, 2), (0, 1)]
 
 
 @pytest.mark.parametrize(

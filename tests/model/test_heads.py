@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
@@ -46,7 +45,6 @@ def head_of(pairs, heads="pair", **head):
 
 
 def built(pairs, heads="pair", **head):
-    init_default_scope("mmaction")
     torch.manual_seed(0)
     return MODELS.build({"type": "EpicHead", **vars(head_of(pairs, heads, **head))})
 

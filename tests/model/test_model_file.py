@@ -7,6 +7,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, load_model, save_model
+from support.crafted import saved
 
 
 def small_model(**changes):
@@ -74,18 +75,16 @@ NOT_OURS = r"a checkpoint, but not a finished model of this version .*results/wo
     [
         (None, "no such file; expected results/model.pth of the rule train"),
         (b"a model of mine\n", NO_MODEL),
-        ({"state_dict": {"fc.weight": torch.zeros(3, 4)}, "meta": {"epoch": 3}}, NOT_OURS),
-        ({"format": "epic100 model 7"}, NOT_OURS),
-        ([1, 2], NOT_OURS),
+        (saved({"state_dict": {"fc.weight": torch.zeros(3, 4)}, "meta": {"epoch": 3}}), NOT_OURS),
+        (saved({"format": "epic100 model 7"}), NOT_OURS),
+        (saved([1, 2]), NOT_OURS),
     ],
     ids=["missing", "text", "checkpoint of MMEngine", "later format", "list"],
 )
 def test_a_file_that_is_no_model_is_refused_with_what_to_do(path, content, words):
     path.unlink()
-    if isinstance(content, bytes):
+    if content is not None:
         path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
     check_refused(path, words)
 
 

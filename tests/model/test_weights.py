@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
 
 import epic100.model.registered  # noqa: F401
 from epic100.base.errors import EpicError
@@ -35,7 +34,6 @@ def test_weights_of_another_project_get_mmaction2_s_names_and_shapes(
     path = tmp_path / "X3D_S.pyth"
     torch.save({"model_state": published, "cfg": "..."}, path)
     found = {name: value.shape for name, value in read_weights(path).items()}
-    init_default_scope("mmaction")
     head = {"type": "X3DHead", "in_channels": 432, "num_classes": 400, "fc1_bias": False}
     backbone = {"type": "X3D", "gamma_w": 1, "gamma_b": 2.25, "gamma_d": 2.2}
     model = MODELS.build({"type": "Recognizer3D", "backbone": backbone, "cls_head": head})

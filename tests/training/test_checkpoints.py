@@ -20,6 +20,7 @@ from epic100.training.run import (
     remove_older,
     write_checkpoint,
 )
+from support.crafted import saved
 from support.this_process import largest_file
 
 STAMP = {"clean list": "aa", "pair table": "bb", "optim_wrapper.optimizer.lr": "0.1"}
@@ -147,10 +148,12 @@ def test_a_save_that_fills_the_disk_loses_no_earlier_checkpoint(tmp_path):
             "not weights that can be loaded safely .*expected a checkpoint of tensors",
             id="a web page",
         ),
-        pytest.param({"epoch": 3}, "holds no tensors by name", id="no weights"),
-        pytest.param({"state_dict": [1]}, "holds no tensors by name", id="a list as weights"),
+        pytest.param(saved({"epoch": 3}), "holds no tensors by name", id="no weights"),
         pytest.param(
-            nn.Conv2d(1, 1, 3).state_dict(),
+            saved({"state_dict": [1]}), "holds no tensors by name", id="a list as weights"
+        ),
+        pytest.param(
+            saved(nn.Conv2d(1, 1, 3).state_dict()),
             "weights of another model: 0 of its 2 tensors fit the 9 of ",
             id="another model",
         ),
@@ -158,10 +161,7 @@ def test_a_save_that_fills_the_disk_loses_no_earlier_checkpoint(tmp_path):
 )
 def test_start_weights_of_no_model_or_another_one_are_refused(tmp_path, content, words):
     path = tmp_path / "weights.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
+    path.write_bytes(content)
     # This network has 2 + 5 + 2 tensors.
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 5))
     with pytest.raises(EpicError, match=rf"^{path}: {words}") as caught:

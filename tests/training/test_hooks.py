@@ -28,8 +28,6 @@ def test_a_compiled_backbone_gives_the_same_outputs_and_has_the_same_weights():
 
 
 VERBS, NOUNS = 97, 300
-# No train segment has this pair.
-UNTRAINED_PAIR = (90, 290)
 
 
 @pytest.mark.parametrize("reduce", ["max", "logsumexp"])
@@ -38,9 +36,9 @@ def test_the_figures_of_a_validation_are_the_official_ones(lab, reduce):
     pairs = [(verb, noun) for verb, noun, _ in read_pairs(pair_file)]
     generator = torch.Generator().manual_seed(0)
     scores = (3 * torch.randn(30, len(pairs), generator=generator)).softmax(dim=1)
-    # The last 3 of 30 segments have a pair that no score is for.
+    # The last 3 of 30 segments have a pair that no train segment has, so no score is for it.
     pair_ids = [number % len(pairs) for number in range(27)]
-    truth = [*(pairs[pair_id] for pair_id in pair_ids), *[UNTRAINED_PAIR] * 3]
+    truth = [*(pairs[pair_id] for pair_id in pair_ids), *[(90, 290)] * 3]
     samples = [
         {"pred_score": score, "verb": verb, "noun": noun}
         for score, (verb, noun) in zip(scores, truth, strict=True)

@@ -17,8 +17,6 @@ from support.small_runs import built, copy_results, job, run
 
 pytestmark = pytest.mark.slow
 
-DATA = Path(__file__).parent / "data"
-
 
 @pytest.mark.parametrize(
     "kind, outputs_of_classes, last_layers",
@@ -33,7 +31,7 @@ def test_a_head_of_mmaction2_learns_and_predicts_the_same_each_time(
 ):
     results = copy_results(lab, tmp_path, segments=4)
     chosen = {
-        "config": str(DATA / f"{kind.lower()}.py"),
+        "config": str(Path(__file__).parent / f"data/{kind.lower()}.py"),
         "load_from": None,
         "device": "cpu",
         "epochs": 1,

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 
 import epic100.training.hooks  # noqa: F401  (registers the constructor)
@@ -70,7 +69,6 @@ def pair_table(tmp_path_factory):
 def test_a_rate_makes_up_for_the_larger_gradient_of_another_loss(name, pair_table):
     config = recipe(name)
     config.model.cls_head.pairs = str(pair_table)
-    init_default_scope("mmaction")
     torch.manual_seed(0)
     pair_ids = torch.randint(PAIRS, (16,))
     verbs, nouns = torch.tensor(read_pairs(pair_table))[pair_ids, :2].T
@@ -114,7 +112,6 @@ def optimizer_groups(name, rules=None, head_learns=True):
     wrapper = {"type": "OptimWrapper"} | {
         key: config.optim_wrapper.get(key) for key in ("constructor", "optimizer", "paramwise_cfg")
     }
-    init_default_scope("mmaction")
     backbone = MODELS.build(config.model.backbone)
     network = nn.ModuleDict({"backbone": backbone, "cls_head": nn.Linear(8, 4)})
     network.cls_head.requires_grad_(head_learns)

@@ -93,8 +93,7 @@ class RecorderHook(Hook):
 def gradient_norm(optimizer):
     """Compute the norm of all gradients together."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norms = [p.grad.norm() for p in parameters if p.grad is not None]
-    return float(torch.stack(norms).norm())
+    return float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
 from pydantic import ValidationError
 from torch import nn
 
@@ -57,7 +56,6 @@ def test_the_line_that_the_page_gives_for_a_new_setting_works():
 # The pair table has one pair, and there are three verbs and four nouns.
 @pytest.mark.parametrize("heads, outputs", [("pair", 1), ("both", 1 + 3 + 4)])
 def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
-    init_default_scope("mmaction")
     with MODELS.switch_scope_and_registry("mmaction") as registry:
         variables = {"nn": nn, "F": F, "models": models, "MODELS": registry}
         # An earlier call of this test may have registered the class.

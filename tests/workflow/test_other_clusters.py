@@ -6,7 +6,6 @@ import re
 import pytest
 
 from epic100.base import scheduler
-from epic100.base.errors import EpicError
 from epic100.base.scheduler import ClusterJob, Scheduler
 from support.checkout import ROOT, python
 from support.slurm_calls import put_before
@@ -60,13 +59,12 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
     assert (archive / "results/scan/P02.tsv").exists()
 
 
-def test_without_a_scheduler_there_are_no_jobs_no_grant_and_no_nodes():
+def test_without_a_scheduler_there_are_no_jobs_and_no_grant():
+    """That there are no nodes, either, is tested in tests/training/test_plan.py."""
     no_cluster = Scheduler()
     # This does nothing, and raises nothing.
     no_cluster.cancel([ClusterJob("scan", "7", "a/b", "R", pending=False, elapsed="0", user="me")])
     assert no_cluster.jobs() == [] and no_cluster.granted({}) == scheduler.Grant()
-    with pytest.raises(EpicError, match="train.nodes is 2, but this is no job of a cluster"):
-        no_cluster.on_nodes(count=2, wait=60)
 
 
 def test_a_job_s_scheduler_is_recognized_by_its_variables():

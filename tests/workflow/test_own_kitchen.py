@@ -1,6 +1,5 @@
 """The walks of docs/own-kitchen.md and docs/data.md, typed here: the screen is as they show it."""
 
-import csv
 import json
 import re
 import shlex
@@ -13,6 +12,7 @@ from epic100.minikitchen.kitchen import NOUNS, VERBS
 from epic100.video.sheet import Video
 from support.checkout import ROOT, epic100, said
 from support.lab import write_sheet
+from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,16 +49,14 @@ def own_classes(row, verbs, nouns):
 def kitchen(tmp_path):
     """A folder with films, annotations, classes and a config, as the page describes them."""
     write_sheet(FILMS, tmp_path)
-    write_annotations(FILMS, tmp_path, seed=3)
+    write_annotations(FILMS, tmp_path / "official", seed=3)
     verbs, nouns = ({str(c): n for n, c in enumerate(names)} for names in (VERBS, NOUNS))
     for file, name in (("EPIC_100_train.csv", "train"), ("EPIC_100_validation.csv", "val")):
-        with (tmp_path / file).open(newline="") as rows:
-            own = [own_classes(row, verbs, nouns) for row in csv.DictReader(rows)]
+        official = rows_of(tmp_path / "official" / file, ",")
+        own = (own_classes(row, verbs, nouns) for row in official)
         write_table(tmp_path / f"{name}.csv", COLUMNS, own, delimiter=",")
     for names, file in ((VERBS, "verbs.csv"), (NOUNS, "nouns.csv")):
         write_table(tmp_path / file, ("id", "key"), enumerate(names.values()), delimiter=",")
-    for path in tmp_path.glob("EPIC*"):
-        path.unlink()
     for video in FILMS:
         write_video(video, video.path(tmp_path / "films"), seed=3)
     (tmp_path / "mine.yaml").write_text(config_of(OWN_KITCHEN))

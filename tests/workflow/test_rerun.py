@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 
 import psutil
 import pytest
@@ -34,11 +35,6 @@ def remove_the_scan_of_p02(folder):
     (folder / SCAN_OF_P02).unlink()
 
 
-def remove_the_videos_of_p02(folder):
-    """Remove the folder of P02."""
-    shutil.rmtree(folder / "archive/P02")
-
-
 def rename_videos_by_a_pattern(folder):
     """Rename all videos, and set the pattern of the new names."""
     root = folder / "archive"
@@ -61,28 +57,38 @@ def rename_videos_by_a_pattern(folder):
             id="no scan table, asked for",
         ),
         pytest.param(
-            {"scan": {"quick": True}}, [PAIRS], {"scan": 2, "clean": 1}, id="setting of two scans"
+            partial(configure, scan={"quick": True}),
+            [PAIRS],
+            {"scan": 2, "clean": 1},
+            id="setting of two scans",
         ),
         pytest.param(
-            {"participants": {"exclude": ["P01"]}}, [PAIRS], {"clean": 1}, id="participant left out"
+            partial(configure, participants={"exclude": ["P01"]}),
+            [PAIRS],
+            {"clean": 1},
+            id="participant left out",
         ),
-        pytest.param(remove_the_videos_of_p02, [PAIRS], {"clean": 1}, id="no videos of P02"),
         pytest.param(
-            {"train": {"epochs": 3, "seed": 5}},
+            lambda folder: shutil.rmtree(folder / "archive/P02"),
+            [PAIRS],
+            {"clean": 1},
+            id="no videos of P02",
+        ),
+        pytest.param(
+            partial(configure, train={"epochs": 3, "seed": 5}),
             ["results/model.pth"],
             {"train": 1, "weights": 1},
             id="settings of the training",
         ),
         # Without start weights, only a call that trains is refused.
-        pytest.param({"train": {"load_from": None}}, [PAIRS], NOTHING, id="no start weights"),
+        pytest.param(
+            partial(configure, train={"load_from": None}), [PAIRS], NOTHING, id="no start weights"
+        ),
         pytest.param(rename_videos_by_a_pattern, [PAIRS], NOTHING, id="pattern of file names"),
     ],
 )
 def test_a_change_repeats_only_the_jobs_that_depend_on_it(cleaned, change, targets, planned):
-    if isinstance(change, dict):
-        configure(cleaned, **change)
-    else:
-        change(cleaned)
+    change(cleaned)
     done = run(cleaned, *targets, "-n")
     if planned == NOTHING:
         assert "Nothing to be done" in said(done)
