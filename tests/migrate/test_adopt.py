@@ -28,6 +28,8 @@ from support.published_weights import (
     weights,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def adopted(name, folder, change=None, **csvs):
     """Adopt a small checkpoint with the official CSVs, or others in their place.
@@ -42,7 +44,6 @@ def adopted(name, folder, change=None, **csvs):
 
 
 # `avion_b_no_llm` is the network of `avion_b` with other weights.
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in published() if name != "avion_b_no_llm"])
 def test_an_adopted_model_gives_the_scores_of_its_authors_code(name, tmp_path):
     trained, _ = adopted(name, tmp_path)

@@ -26,6 +26,8 @@ from support.hugging_face import (
     processor,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
