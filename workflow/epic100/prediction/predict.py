@@ -279,8 +279,7 @@ def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list
     videos = {}
     for path, lines in lines_of_path.items():
         starts, stops = (table[name].iloc[lines].tolist() for name in ("start", "stop"))
-        stamp = video_stamp(files[path], starts, stops)
-        videos[path] = (stamp, lines.tolist())
+        videos[path] = (video_stamp(files[path], starts, stops), lines.tolist())
     return videos
 
 
