@@ -216,8 +216,9 @@ def _encode(
             "sc_threshold": "0",
             "x264-params": "asm=SSE2",
         }
-        frame_count = round(video.duration * video.fps)
-        for picture in render(sprites, frame_count, video.fps, size, rng, look):
+        for picture in render(
+            sprites, round(video.duration * video.fps), video.fps, size, rng, look
+        ):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         # Without a frame, the encoder gives the packets that it still holds.

@@ -239,9 +239,7 @@ def _decoded(
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
     packet_pts = []
-    times = None
-    if has_no_times(container, stream):
-        times = iter(index.packets["pts"].tolist())
+    times = iter(index.packets["pts"].tolist()) if has_no_times(container, stream) else None
     for packet in timed(container.demux(stream), times):
         if packet.size and packet.pts is not None and not packet.is_discard:
             packet_pts.append(packet.pts)
