@@ -444,7 +444,7 @@ def _make_call(
     global _in_a_call
     _in_a_call = True  # Calls within this one are made here, in the same process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # It is below 0, so that `progress(0)` sets the first limit.
+    # The count begins below 0, so that `progress(0)` sets the first limit.
     frames_so_far = -1
 
     def progress(frames: int) -> None:

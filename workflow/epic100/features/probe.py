@@ -43,7 +43,7 @@ from epic100.settings import ProbeSettings
 
 log = logging.getLogger(__name__)
 
-# This is the number of segments per forward pass in validation and prediction.
+# A forward pass in validation and prediction takes this many segments.
 AT_ONCE = 256
 # One video of this number of train's videos is held back: a tenth. The segments of the videos held
 # back choose among several rates and decays.

@@ -49,7 +49,7 @@ LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
 CLIP_FRAMES, TINY = 13, 10
 # The last segment ends at least this many seconds before the video does.
 MARGIN = 0.05
-# These are arguments of `random_sprite`.
+# The sprites of the easy level are made with these arguments of `random_sprite`.
 FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
 # The period of a motion is in one of these ranges of seconds. A clip of 13x6 frames (1.3 s at
 # 59.94 fps) then shows at least two periods; at 29.97 fps (5 pictures per second) each has two

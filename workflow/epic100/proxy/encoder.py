@@ -199,7 +199,7 @@ def numbered_frames(
     free_numbers_of_pts: dict[int | None, deque[int]] = {}
     for frame_number, pts in enumerate(index.pts.tolist()):
         free_numbers_of_pts.setdefault(pts, deque()).append(frame_number)
-    # They are decoded, but a frame before them is not.
+    # These frames are decoded, but must wait for an earlier frame, which is not.
     waiting: dict[int, av.VideoFrame] = {}
     next_number = 0
     stop = index.frames if stop is None else stop

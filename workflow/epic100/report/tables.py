@@ -27,13 +27,13 @@ CLASS_COLUMNS = {
     "often_taken_for": "often taken for",
 }
 # The report gives advice when a figure reaches one of these. They are judgements, not measurements.
-# This is a gain in accuracy, in percentage points.
+# A gain in accuracy counts from this many percentage points on.
 LEAST_GAIN = 0.5
-# This is a share of the training time that is spent waiting for data.
+# Advice is given if this share of the training time, or more, is spent waiting for data.
 LEAST_WAITING = 0.2
-# This is a share of the loss that the last fifth of the epochs took off.
+# The loss still falls if the last fifth of the epochs took off more than this share of it.
 LEAST_DECREASE = 0.1
-# This is the loss on val, divided by that of the training.
+# The model fits train too closely if its loss on val is over this many times that of train.
 MOST_LOSS_RATIO = 2.0
 # The accuracies of fewer validated epochs give no advice.
 LEAST_EPOCHS = 5

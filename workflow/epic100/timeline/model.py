@@ -234,11 +234,11 @@ def learn_background(
     Raises:
         EpicError: A split has no gaps or no segments that can be read.
     """
-    # This holds the scan table and the frame indexes of each participant.
+    # The scan table and the frame indexes of a participant are found by the participant's id.
     files_of_participant = {
         Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)
     }
-    # These hold, by split, the model's outputs for each clip, and whether the clip is of a gap.
+    # For each clip of a split, `rows` has the model's outputs, and `gaps` whether it is of a gap.
     rows = {}
     gaps = {}
     for split in ("train", "val"):
