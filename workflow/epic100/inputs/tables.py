@@ -44,7 +44,11 @@ def table_lines(
         yield from _shared_id_lines(tables, csvs)
     for key, path in lists.items():
         try:
-            yield from _list_lines(key, path, tables, config, by_id)
+            yield from (
+                _unseen_lines(path, tables, by_id)
+                if key == "unseen_participants"
+                else _class_lines(key, path, tables, config)
+            )
         except EpicError as error:
             yield Line(WRONG, "evaluate", str(error))
 
@@ -111,28 +115,35 @@ def _shared_id_lines(tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str]
         )
 
 
-def _list_lines(
-    key: str,
-    path: str,
-    tables: Mapping[str, pd.DataFrame],
-    config: Settings,
-    videos: Mapping[str, Video],
+def _unseen_lines(
+    path: str, tables: Mapping[str, pd.DataFrame], videos: Mapping[str, Video]
 ) -> Iterator[Line]:
-    """Report where a list differs from the classes or participants of config and annotations."""
+    """Report a list of unseen participants none of whom has a segment of val."""
+    unseen = set(read_list(path, "unseen_participants"))
+    video_ids: Iterable[str] = tables["val"]["video_id"] if "val" in tables else ()
+    participants = {videos[video_id].participant_id for video_id in video_ids}
+    if unseen and participants and not unseen & participants:
+        yield Line(
+            NOTE,
+            "evaluate",
+            f"{path}: none of its participants has a segment of val, so that `unseen` has no "
+            "figure; expected the list of the validation split, unless the archive is a part",
+        )
+
+
+def _class_lines(
+    key: str, path: str, tables: Mapping[str, pd.DataFrame], config: Settings
+) -> Iterator[Line]:
+    """Report where a list of classes differs from the classes of config and annotations.
+
+    Args:
+        key: The key of the list in `evaluate:`, such as `tail_verbs` or `verb_classes`.
+        path: The list.
+        tables: The annotations by split.
+        config: The config of the run.
+    """
     # The key `tail_verbs` or `verb_classes` is about the task `verb`.
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
-    if key == "unseen_participants":
-        unseen = set(read_list(path, key))
-        video_ids: Iterable[str] = tables["val"]["video_id"] if "val" in tables else ()
-        participants = {videos[video_id].participant_id for video_id in video_ids}
-        if unseen and participants and not unseen & participants:
-            yield Line(
-                NOTE,
-                "evaluate",
-                f"{path}: none of its participants has a segment of val, so that `unseen` has no "
-                "figure; expected the list of the validation split, unless the archive is a part",
-            )
-        return
     count = getattr(config.classes, f"{task}s")
     listed = set(read_class_list(path, key) if key in CLASS_LISTS else read_list(path, key))
     if beyond := sorted(listed - set(range(count))):

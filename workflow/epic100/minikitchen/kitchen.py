@@ -261,11 +261,10 @@ def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
             yield pair
 
 
-def _rows(video: Video, seed: int, level: str) -> list[tuple]:
-    """Make the lines of a video in the official CSV, with all columns of `COLUMNS`."""
+def _rows(video: Video, seed: int, level: str) -> Iterator[tuple]:
+    """Yield the lines of a video in the official CSV, with all columns of `COLUMNS`."""
     rate = int(annotation_rate(video.video_id))
     rng = chance(seed, video.video_id, "narration")
-    rows = []
     if level == "hard":
         actions, verbs, nouns = hard.schedule(video, seed), hard.VERBS, hard.NOUNS
     else:
@@ -279,26 +278,23 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
         # Whole hundredths of a second: a product of floats can be just below a whole frame.
         first = max(1, round(action.start * 100) * rate // 100)
         last = max(1, round(action.stop * 100) * rate // 100)
-        rows.append(
-            (
-                action.narration_id,
-                video.participant_id,
-                video.video_id,
-                narrated_at,
-                _timestamp(action.start, 2),
-                _timestamp(action.stop, 2),
-                first,
-                last,
-                f"{verb} {noun}",
-                verb,
-                action.verb,
-                noun,
-                action.noun,
-                f"['{noun}']",
-                f"[{action.noun}]",
-            )
+        yield (
+            action.narration_id,
+            video.participant_id,
+            video.video_id,
+            narrated_at,
+            _timestamp(action.start, 2),
+            _timestamp(action.stop, 2),
+            first,
+            last,
+            f"{verb} {noun}",
+            verb,
+            action.verb,
+            noun,
+            action.noun,
+            f"['{noun}']",
+            f"[{action.noun}]",
         )
-    return rows
 
 
 def _timestamp(seconds: float, digits: int) -> str:
