@@ -44,7 +44,7 @@ from epic100.settings import ProbeSettings
 log = logging.getLogger(__name__)
 
 # A forward pass in validation and prediction takes this many segments.
-AT_ONCE = 256
+SEGMENTS_PER_PASS = 256
 # One video of this number of train's videos is held back: a tenth. The segments of the videos held
 # back choose among several rates and decays.
 ONE_HELD_BACK_OF = 10
@@ -271,7 +271,7 @@ def _in_held_back_videos(paths: pd.Series, seed: int) -> np.ndarray:
 def _log_probs(probe: AttentiveProbe, tokens: Tokens, sizes: dict[str, int]) -> Tensor:
     """Compute the log-probabilities of all outputs for N segments, float32 [N, outputs]."""
     probe.eval()
-    batches = tokens.batches(range(len(tokens.rows)), AT_ONCE, probe.mean.device)
+    batches = tokens.batches(range(len(tokens.rows)), SEGMENTS_PER_PASS, probe.mean.device)
     with torch.inference_mode():
         log_probs = [
             mean_log_probs(probe(feats, padded), sizes, len(numbers))

@@ -127,14 +127,16 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
     """Open the model or encoder of a job, and return its function of clips and its pipeline."""
-    at_once = job.settings.batch_size or 1
+    max_batch_size = job.settings.batch_size or 1
     if not job.own_encoder:
         trained = load_model(job.model)
         # An encoder is named for features alone, and a probe computes scores alone.
         gives_features = bool(job.encoder)
         if not gives_features and (probe := build_probe(trained)):
-            return open_probe(trained, probe, job.model, job.device, at_once, job.settings.encoder)
-        return open_model(trained, job.model, job.device, at_once, modules, gives_features)
+            return open_probe(
+                trained, probe, job.model, job.device, max_batch_size, job.settings.encoder
+            )
+        return open_model(trained, job.model, job.device, max_batch_size, modules, gives_features)
     # `predict_videos` has put the folder of the user's modules on the path already.
     class_or_folder: Any = (
         HuggingFaceFolder(job.model)
@@ -143,6 +145,6 @@ def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]
     )
     encoder = class_or_folder(job.device)
     features_of = partial(
-        encode_clips, encoder, batch_size=at_once, name=job.encoder, grid=job.grid
+        encode_clips, encoder, batch_size=max_batch_size, name=job.encoder, grid=job.grid
     )
     return features_of, clip_pipeline(class_or_folder)
