@@ -138,7 +138,7 @@ def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):
     model = MODELS.build(MODEL).eval()
     torch.manual_seed(0)
     clips = list(torch.randint(0, 255, (4, 1, 3, 4, 32, 32), dtype=torch.uint8))
-    expected = pooled_features(model, clips, at_once=4, frames=None, where="m.pth")
+    expected = pooled_features(model, clips, max_batch_size=4, frames=None, where="m.pth")
     assert len(expected.unique(dim=0)) == 4
     forward = model.cls_head.fc2.forward
 
@@ -149,7 +149,7 @@ def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):
         return forward(inputs)
 
     monkeypatch.setattr(model.cls_head.fc2, "forward", forward_of_two)
-    found = pooled_features(model, clips, at_once=4, frames=None, where="m.pth")
+    found = pooled_features(model, clips, max_batch_size=4, frames=None, where="m.pth")
     torch.testing.assert_close(found, expected)
 
 
@@ -158,4 +158,4 @@ def test_a_head_without_a_linear_layer_is_refused():
     model.cls_head.fc1 = model.cls_head.fc2 = torch.nn.Identity()
     clip = torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)
     with pytest.raises(EpicError, match="m.pth: X3DHead gives no features: no linear layer"):
-        pooled_features(model, [clip], at_once=1, frames=None, where="m.pth")
+        pooled_features(model, [clip], max_batch_size=1, frames=None, where="m.pth")

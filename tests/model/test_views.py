@@ -98,8 +98,8 @@ def clip_of(views: int, seed: int) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-def log_probs(model, clips, at_once=8, dtype=None):
-    scores = torch.cat(list(scores_of_views(model, clips, at_once, FRAMES, dtype)))
+def log_probs(model, clips, max_batch_size=8, dtype=None):
+    scores = torch.cat(list(scores_of_views(model, clips, max_batch_size, FRAMES, dtype)))
     return mean_log_probs(scores, {"pair": CLASSES}, len(clips))
 
 
@@ -112,11 +112,11 @@ def test_scores_are_those_of_mmaction2_s_test_step(model):
     torch.testing.assert_close(log_probs(model, clips).exp(), expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 8])
-def test_the_probabilities_of_views_are_averaged(model, at_once):
+@pytest.mark.parametrize("max_batch_size", [1, 2, 8])
+def test_the_probabilities_of_views_are_averaged(model, max_batch_size):
     views = [clip_of(views=1, seed=3), clip_of(views=1, seed=4)]
-    found = log_probs(model, [torch.cat(views)], at_once)[0]
-    of_each_view = torch.cat([log_probs(model, [view], at_once=1) for view in views])
+    found = log_probs(model, [torch.cat(views)], max_batch_size)[0]
+    of_each_view = torch.cat([log_probs(model, [view], max_batch_size=1) for view in views])
     assert (of_each_view[0] - of_each_view[1]).abs().max() > 0.01
     expected = of_each_view.exp().mean(dim=0)
     torch.testing.assert_close(found.exp(), expected, atol=1e-6, rtol=1e-5)

@@ -17,5 +17,5 @@ with rule_log(snakemake.log[0]):
         indexes=given.indexes,
         predict=settings.predict.model_copy(update={"encoder": params.encoder}),
         modules=settings.modules.model_dump(),
-        asked=snakemake.resources.get("gpu", 0),
+        requested_gpus=snakemake.resources.get("gpu", 0),
     )

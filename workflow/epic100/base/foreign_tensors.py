@@ -385,7 +385,7 @@ class _Placeholder:
         return super().__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
-        """Do nothing with the state."""
+        """Drop the state, since the object only stands for one of a class that is not allowed."""
 
 
 class _Reducer:

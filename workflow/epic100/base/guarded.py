@@ -393,34 +393,50 @@ def serve() -> None:
         # The second item holds the descriptors of three files. It is empty if the caller has closed
         # the socket.
         while descriptors := socket.recv_fds(caller, 1, 3)[1]:
-            order, answers, output = descriptors
-            try:
-                with os.fdopen(order, "rb") as file:
-                    folder, *call_arguments = pickle.load(file)
-            except Exception as error:
-                _send(answers, fault=f"{type(error).__name__}: {error}")
-                raise  # This ends the server.
-            # Without this, the first garbage collection of a fork writes to all objects, and so
-            # copies their memory.
-            gc.freeze()
-            # The fork holds one end for as long as it lives. So the other end becomes readable when
-            # the fork ends.
-            read_end, held_end = os.pipe()
-            child = os.fork()
-            if not child:
-                os.close(read_end)
-                caller.close()
-                os.dup2(output, 2)
-                os.chdir(folder)  # The caller may have changed its folder.
-                _make_call(answers, *call_arguments)  # It ends the fork, and never returns.
-            for descriptor in (held_end, answers, output):
-                os.close(descriptor)
-            readable, _, _ = select.select([caller.fileno(), read_end], [], [])
-            if caller.fileno() in readable:
-                os.kill(child, signal.SIGKILL)  # The call is given up.
-            _, status = os.waitpid(child, 0)
-            os.close(read_end)
-            caller.sendall(EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
+            _serve_call(caller, *descriptors)
+
+
+def _serve_call(caller: socket.socket, order: int, answers: int, output: int) -> None:
+    """Make one call in a fork, wait for its end, and send its exit code.
+
+    Args:
+        caller: The socket to the caller.
+        order: Descriptor of a file with the pickled call: the folder and the arguments of
+            `_make_call` after the first. It is closed here, as the other two are.
+        answers: Descriptor of the pipe for messages.
+        output: Descriptor of the file that takes what the fork writes to stderr.
+
+    Raises:
+        Exception: The call cannot be unpickled. This ends the server.
+        ConnectionError: The caller is gone.
+    """
+    try:
+        with os.fdopen(order, "rb") as file:
+            folder, *call_arguments = pickle.load(file)
+    except Exception as error:
+        _send(answers, fault=f"{type(error).__name__}: {error}")
+        raise
+    # Without this, the first garbage collection of a fork writes to all objects, and so copies
+    # their memory.
+    gc.freeze()
+    # The fork holds one end for as long as it lives. So the other end becomes readable when the
+    # fork ends.
+    read_end, held_end = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(read_end)
+        caller.close()
+        os.dup2(output, 2)
+        os.chdir(folder)  # The caller may have changed its folder.
+        _make_call(answers, *call_arguments)  # It ends the fork, and never returns.
+    for descriptor in (held_end, answers, output):
+        os.close(descriptor)
+    readable, _, _ = select.select([caller.fileno(), read_end], [], [])
+    if caller.fileno() in readable:
+        os.kill(child, signal.SIGKILL)  # The call is given up.
+    _, status = os.waitpid(child, 0)
+    os.close(read_end)
+    caller.sendall(EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
 
 
 def _make_call(
@@ -444,7 +460,7 @@ def _make_call(
     global _in_a_call
     _in_a_call = True  # Calls within this one are made here, in the same process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # It is below 0, so that `progress(0)` sets the first limit.
+    # The count begins below 0, so that `progress(0)` sets the first limit.
     frames_so_far = -1
 
     def progress(frames: int) -> None:

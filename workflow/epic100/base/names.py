@@ -49,8 +49,7 @@ def printable(text: str) -> str:
 
 def shown(path: str | os.PathLike) -> str:
     """Return the path of a file for a message of one line: line breaks and tabs become escapes."""
-    text = printable(os.fspath(path))
-    return text.replace("\n", "\\n").replace("\t", "\\t")
+    return printable(os.fspath(path)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def meant(word: str, known_names: Iterable[str]) -> str:

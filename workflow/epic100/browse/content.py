@@ -257,8 +257,9 @@ def _segments(
     # Lists of a lab have no narrations, and neither has the official CSV of the test split.
     if load_options["format"] == "official":
         for split, path in annotations.items():
-            rows = read_table(path, ("narration_id",), about="an official CSV", delimiter=",")
-            for _, row in rows:
+            for _, row in read_table(
+                path, ("narration_id",), about="an official CSV", delimiter=","
+            ):
                 narrations[split, row["narration_id"]] = row.get("narration", "")
     table = load_splits(annotations, videos, **load_options)
     keys = list(zip(table["split"], table["narration_id"], strict=True))

@@ -21,23 +21,13 @@ from epic100.settings import BASE_CONFIG, Settings, layered_settings, read_layer
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line about every input, and whether the training works.
+    """Print a line about every input, and try each training of the config.
 
     Returns:
         1 if something stops a run, else 0.
     """
-    profile = ["--profile", options.profile] if options.profile else []
-    # The option -n lets `separate_keys` refuse a folder that does not exist, as before a dry run.
-    typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
-    words, keys = separate_keys([*typed, "--configfile", *map(str, options.configfile)])
-    # In `--configfile a.yaml train.epochs=3`, argparse has taken both words for files, and
-    # `separate_keys` has put the second one among the keys. So the words that are left behind the
-    # option are the config files.
-    overlays = words[words.index("--configfile") + 1 :]
-    with contextlib.chdir(options.directory):
-        refuse_foreign_config(BASE_CONFIG, ROOT)
-    config = layered_settings(overlays, options.directory, set_words(keys))
-    remote = bool(profile) and _is_remote(shipped(options.profile))
+    config = _read_config(options)
+    remote = bool(options.profile) and _is_remote(shipped(options.profile))
     with contextlib.chdir(options.directory):
         files = InputFiles.of(config)
         lines = read_inputs(config, files, find_archive(config))
@@ -46,6 +36,25 @@ def run(options: argparse.Namespace) -> int:
         if {WRONG, MISSING} & {line.state for line in lines}:
             return 1
         return _try_trainings(config, files, remote) if config.trains else 0
+
+
+def _read_config(options: argparse.Namespace) -> Settings:
+    """Read the config as a run with the same words would read it.
+
+    Raises:
+        EpicError: A word is wrong, or a key or value of the config; or another user made it.
+    """
+    profile = ["--profile", options.profile] if options.profile else []
+    # With the option -n of a dry run, `separate_keys` refuses a folder that does not exist.
+    typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
+    words, keys = separate_keys([*typed, "--configfile", *map(str, options.configfile)])
+    # In `--configfile a.yaml train.epochs=3`, argparse has taken both words for files, and
+    # `separate_keys` has put the second one among the keys. So the words that are left behind the
+    # option are the config files.
+    overlays = words[words.index("--configfile") + 1 :]
+    with contextlib.chdir(options.directory):
+        refuse_foreign_config(BASE_CONFIG, ROOT)
+    return layered_settings(overlays, options.directory, set_words(keys))
 
 
 def _is_remote(profile: str) -> bool:
@@ -57,6 +66,11 @@ def _is_remote(profile: str) -> bool:
 
 def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
     """Try each training that differs from the others, and print the reports.
+
+    Args:
+        config: The config of the run.
+        files: The input files that the config names.
+        remote: Whether the jobs run on other machines, which may have other GPUs.
 
     Returns:
         1 if a training would fail, else 0.

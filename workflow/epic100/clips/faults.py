@@ -67,8 +67,7 @@ class BrokenClips:
         """
         self._broken[segment] += 1
         log.info(f"broken clip {self.count} of {self.drawn} drawn: {error}")
-        too_many = self.count > max(FEW, self.max_share * self.drawn)
-        if not self.max_share or too_many:
+        if not self.max_share or self.count > max(FEW, self.max_share * self.drawn):
             names = [name_of(index) for index in self.segments()]
             others = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise FrameError(

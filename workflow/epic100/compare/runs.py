@@ -88,9 +88,11 @@ def read_runs(
         )
         action_hits.append(hits["action_at_1"])
         # The first run has no change, since the others are compared with it.
-        change = None
-        if runs:
-            change = difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
+        change = (
+            difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
+            if runs
+            else None
+        )
         runs.append(Run(name, folder, figures, _settings(folder, figures), change))
         log.info("%s: top-1 action %.2f %%", name, figures["overall_action_accuracy_at_1"])
     return runs
@@ -99,13 +101,25 @@ def read_runs(
 def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Find the settings that are not the same in all runs, and their values.
 
-    The settings of a whole part of the config that a run does not have are one entry, with the type
-    of the part: a probe, which has no backbone, differs from another run in `model.backbone`. A run
-    whose model was made elsewhere has no settings of a training, and makes no difference there.
-
     Returns:
         The values, in order of the runs, by name of the setting; "-" for a run without it. Settings
         with the same values are one entry, such as `lr, epochs`.
+    """
+    names_by_values: dict[tuple[str, ...], list[str]] = {}
+    for name, values in _differing_values(runs).items():
+        names_by_values.setdefault(values, []).append(name)
+    return {", ".join(names): list(values) for values, names in names_by_values.items()}
+
+
+def _differing_values(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """Find the settings, or whole parts of the config, that are not the same in all runs.
+
+    A part that a run does not have stands for all settings in it, with the type of the part: a
+    probe, which has no backbone, differs from another run in `model.backbone`. A run whose model
+    was made elsewhere has no settings of a training, and makes no difference there.
+
+    Returns:
+        The values, in order of the runs, by name of the setting or part; "-" for a run without it.
     """
     values_by_name: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(name for run in runs for name in run.settings):
@@ -121,12 +135,10 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
         absent_part = _absent_part(name, runs)
         # The part stands for the setting only if all runs that have the setting agree on its value.
         if absent_part and absent_part != name and len(distinct - {NO_VALUE}) == 1:
-            name, values = absent_part, _types_of_part(absent_part, runs)
-        values_by_name[name] = values
-    names_by_values: dict[tuple[str, ...], list[str]] = {}
-    for name, values in values_by_name.items():
-        names_by_values.setdefault(values, []).append(name)
-    return {", ".join(names): list(values) for values, names in names_by_values.items()}
+            values_by_name[absent_part] = _types_of_part(absent_part, runs)
+        else:
+            values_by_name[name] = values
+    return values_by_name
 
 
 def _has_part(run: Run, part: str) -> bool:

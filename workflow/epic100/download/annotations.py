@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 OWN_DATA = "annotations of our own"
 COLUMNS = ("name", "url", "checksum")
-# It has the official files by their keys in the config's `annotations:` and `evaluate:`.
+# The official files are named by their keys in the config's `annotations:` and `evaluate:`.
 NAMES = {
     "train": "EPIC_100_train.csv",
     "val": "EPIC_100_validation.csv",

@@ -101,21 +101,45 @@ def get(
         if isinstance(callbacks.raised[0], _Enough):
             return
         raise callbacks.raised[0]
-    status, last_url = curl.getinfo(pycurl.RESPONSE_CODE), curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
+    last_url = curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
     if code == pycurl.E_COULDNT_CONNECT and callbacks.private:
         raise EpicError(
             f"{url}: leads to the private address {callbacks.private[0]}, by {last_url!r}; "
             "expected a server of the web; if that is right, add "
             f"{urlsplit(last_url).hostname} to `videos: private_hosts:`"
         )
-    if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT):
-        raise EpicError(f"{url}: leads to {last_url!r}, which is not followed: {message}")
     if code == pycurl.E_FILESIZE_EXCEEDED:
         raise TooLongError(f"{url}: longer than {max_gib:g} GiB, which is the most that is taken")
+    _raise_if_failed(curl, code, message, url=url, is_resumed=start > 0)
+
+
+def _raise_if_failed(curl: Any, code: int, message: str, *, url: str, is_resumed: bool) -> None:
+    """Raise the error of a transfer by the code of libcurl or the status of the server.
+
+    Args:
+        curl: The `pycurl.Curl` that made the transfer.
+        code: The code of its error, 0 if it had none.
+        message: libcurl's text about the error.
+        url: The URL that was asked for.
+        is_resumed: Whether the transfer was to begin within the file.
+
+    Raises:
+        EpicError: The URL leads to another protocol.
+        NoRangeError: The server does not go on from the byte that was asked for.
+        TransferError: The transfer failed for another reason.
+    """
+    import pycurl
+
+    status = curl.getinfo(pycurl.RESPONSE_CODE)
+    if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT):
+        raise EpicError(
+            f"{url}: leads to {curl.getinfo(pycurl.EFFECTIVE_URL)[:200]!r}, which is not followed: "
+            f"{message}"
+        )
     if code == pycurl.E_RANGE_ERROR:
         raise NoRangeError
     # A resumed download gets 206 (partial content), or 416 if no byte is left.
-    if code or status not in ((206, 416) if start else (200,)):
+    if code or status not in ((206, 416) if is_resumed else (200,)):
         reason = f"HTTP {status}" if code in (0, pycurl.E_HTTP_RETURNED_ERROR) else message
         raise TransferError(reason, status, curl.getinfo(pycurl.RETRY_AFTER))
 

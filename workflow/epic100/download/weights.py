@@ -76,9 +76,7 @@ def start_weights(section: TrainSettings, config: str | os.PathLike) -> StartWei
     """
     if section.from_scratch:
         return None
-    source = section.load_from
-    if source == AUTO:
-        source = read_value(config, "load_from")
+    source = read_value(config, "load_from") if section.load_from == AUTO else section.load_from
     if source is None:
         if read_value(config, "from_scratch"):
             return None

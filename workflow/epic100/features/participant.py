@@ -177,7 +177,7 @@ def make_features(
             key=f"{source.encoder} {source.digest}",
             encoder=source.encoder,
             predict=predict,
-            asked=requested_gpus,
+            requested_gpus=requested_gpus,
             label=participant_id,
             modules=modules,
         )

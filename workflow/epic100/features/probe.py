@@ -43,8 +43,8 @@ from epic100.settings import ProbeSettings
 
 log = logging.getLogger(__name__)
 
-# This is the number of segments per forward pass in validation and prediction.
-AT_ONCE = 256
+# A forward pass in validation and prediction takes this many segments.
+SEGMENTS_PER_PASS = 256
 # One video of this number of train's videos is held back: a tenth. The segments of the videos held
 # back choose among several rates and decays.
 ONE_HELD_BACK_OF = 10
@@ -212,9 +212,11 @@ def predict_probe(
             f"{model_path}: a model, but no probe; expected one of the rule probe_train"
         )
     table = read_clean_list(segments)
-    scores = torch.empty(0, sum(trained.outputs.values()))
-    if len(table):
-        scores = _log_probs(probe, read_tokens(table, indexes, source), trained.outputs)
+    scores = (
+        _log_probs(probe, read_tokens(table, indexes, source), trained.outputs)
+        if len(table)
+        else torch.empty(0, sum(trained.outputs.values()))
+    )
     if not scores.isfinite().all():
         raise EpicError(f"{model_path}: gives NaN or infinity; train the probe again")
     ids = table["narration_id"].tolist()
@@ -269,7 +271,7 @@ def _in_held_back_videos(paths: pd.Series, seed: int) -> np.ndarray:
 def _log_probs(probe: AttentiveProbe, tokens: Tokens, sizes: dict[str, int]) -> Tensor:
     """Compute the log-probabilities of all outputs for N segments, float32 [N, outputs]."""
     probe.eval()
-    batches = tokens.batches(range(len(tokens.rows)), AT_ONCE, probe.mean.device)
+    batches = tokens.batches(range(len(tokens.rows)), SEGMENTS_PER_PASS, probe.mean.device)
     with torch.inference_mode():
         log_probs = [
             mean_log_probs(probe(feats, padded), sizes, len(numbers))
@@ -382,11 +384,10 @@ def fit(
         EpicError: A loss is NaN or infinite.
     """
     batches = math.ceil(len(labels) / settings.batch_size)
-    device = settings.device
     # A learner is the probe, the optimizer and the schedule of a trial. They all have `state_dict`.
     learners: list[tuple[Any, ...]] = []
     for trial in trials:
-        weights = trial.probe.to(device).parameters()
+        weights = trial.probe.to(settings.device).parameters()
         optimizer = torch.optim.AdamW(weights, trial.lr, weight_decay=trial.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches * settings.epochs)
         learners.append((trial.probe, optimizer, schedule))
@@ -397,16 +398,10 @@ def fit(
         # Each epoch has its own seed, so the state of the generator need not be saved. No training
         # has 100,003 epochs, so epochs of different settings never get the same seed.
         torch.manual_seed(settings.seed * 100_003 + epoch)
-        started, order = time.monotonic(), torch.randperm(len(labels)).tolist()
-        totals, rate_factor = [0.0] * len(trials), 1.0
-        for segment_rows, feats, padded in tokens.batches(order, settings.batch_size, device):
-            # The rate is read before the schedules change it, so after the loop the factor is that
-            # of the epoch's last batch. It is the same for all trials.
-            _, _, schedule = learners[0]
-            rate_factor = schedule.get_last_lr()[0] / trials[0].lr
-            losses = _step(learners, feats, padded, labels[segment_rows].to(device), loss)
-            totals = [total + value for total, value in zip(totals, losses, strict=True)]
-            bar.update(len(segment_rows))
+        started = time.monotonic()
+        last_rate, totals = _train_epoch(learners, tokens, labels, loss, settings, bar)
+        # All trials have the same schedule, so their rates have fallen to the same share by now.
+        rate_factor = last_rate / trials[0].lr
         seconds = max(time.monotonic() - started, 1e-9)
         is_last = epoch == settings.epochs
         for trial, total in zip(trials, totals, strict=True):
@@ -435,6 +430,41 @@ def fit(
             write_tensors([states, [trial.history for trial in trials]], state)
             last_save = time.monotonic()
     bar.close()
+
+
+def _train_epoch(
+    learners: list[tuple[Any, ...]],
+    tokens: Tokens,
+    labels: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    settings: ProbeSettings,
+    bar: Progress,
+) -> tuple[float, list[float]]:
+    """Train the probes of all learners on all segments once, in random order.
+
+    Args:
+        learners: The probe, the optimizer and the schedule of each trial.
+        tokens: The tokens of N segments.
+        labels: The pair ids of the segments, int64 [N].
+        loss: Computes the loss from logits and labels.
+        settings: The `probe:` section.
+        bar: The progress display of trained segments.
+
+    Returns:
+        The learning rate of the first learner in the last batch; and for each learner, the sum of
+        the losses of all batches.
+    """
+    last_rate = 0.0
+    totals = [0.0] * len(learners)
+    order = torch.randperm(len(labels)).tolist()
+    for segment_rows, feats, padded in tokens.batches(order, settings.batch_size, settings.device):
+        # The rate is read before the schedules change it.
+        _, _, schedule = learners[0]
+        last_rate = schedule.get_last_lr()[0]
+        losses = _step(learners, feats, padded, labels[segment_rows].to(settings.device), loss)
+        totals = [total + value for total, value in zip(totals, losses, strict=True)]
+        bar.update(len(segment_rows))
+    return last_rate, totals
 
 
 def _step(

@@ -112,11 +112,11 @@ def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
     )
 
 
-def title_and_legend(axes: Axes, title: str, columns: int = 3) -> None:
+def title_and_legend(axes: Axes, title: str) -> None:
     """Write a title above the axes, and the legend on a line of its own between both."""
     axes.set_title(title, pad=20)
     axes.legend(
-        ncols=columns,
+        ncols=3,
         loc="lower left",
         bbox_to_anchor=(0, 1),
         borderaxespad=0.2,

@@ -93,8 +93,7 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
         return
     if settings.download and len(on_disk) < len(files):
         first += "; the run fetches the others"
-    for text in (first, *by_split):
-        yield Line(OK, "videos", text)
+    yield from (Line(OK, "videos", text) for text in (first, *by_split))
     yield from _videos_with_two_files(archive)
     yield from _files_that_are_no_films(files, stats)
     yield from _films_of_one_size(stats)

@@ -208,12 +208,13 @@ def outlooks(requests: Sequence[StartCheckRequest]) -> list[str]:
     Returns:
         A text for each training, in the same order.
     """
-    finished_folders = None
     # Only a process that imports torch can say which runs are finished (`finished_runs`). The
     # import takes seconds, so one process answers for all runs. If no training has ended, none is
     # started.
-    if any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages():
-        finished_folders = _answer("finished_runs", requests, subprocess.DEVNULL, on_cpu=True)
+    can_ask = any(Path().glob("results/work_dirs/*/model.pth")) and not missing_packages()
+    finished_folders = (
+        _answer("finished_runs", requests, subprocess.DEVNULL, on_cpu=True) if can_ask else None
+    )
     # A process that did not finish tells nothing, so each training is said to train.
     pairs = zip(requests, finished_folders or [""] * len(requests), strict=True)
     return [_outlook(request, folder) for request, folder in pairs]

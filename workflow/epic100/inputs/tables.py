@@ -15,8 +15,6 @@ from epic100.settings import Settings
 from epic100.settings.config import HEADS_FOR
 from epic100.video.sheet import Video
 
-LABELLED_SPLITS = ("train", "val")
-
 
 def table_lines(
     csvs: Mapping[str, str], lists: Mapping[str, str], config: Settings, archive: Archive
@@ -38,25 +36,27 @@ def table_lines(
             )
         except EpicError as error:
             yield Line(WRONG, "annotations", str(error))
-    yield from _split_lines(tables, csvs, config, archive)
+    if tables:
+        counts = ", ".join(f"{split} {len(table):,}" for split, table in tables.items())
+        yield Line(OK, "annotations", f"segments: {counts}")
+        yield from _late_lines(tables, csvs, config, archive)
+        yield from _empty_split_lines(tables, csvs, config, archive)
+        yield from _shared_id_lines(tables, csvs)
     for key, path in lists.items():
         try:
-            yield from _list_lines(key, path, tables, config, by_id)
+            yield from (
+                _unseen_lines(path, tables, by_id)
+                if key == "unseen_participants"
+                else _class_lines(key, path, tables, config)
+            )
         except EpicError as error:
             yield Line(WRONG, "evaluate", str(error))
 
 
-def _split_lines(
+def _late_lines(
     tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
 ) -> Iterator[Line]:
-    """Report the numbers of segments, and what is wrong with them.
-
-    These are segments that begin after their video, splits with no segment left, and ids that are
-    in two splits.
-    """
-    if tables:
-        counts = ", ".join(f"{split} {len(table):,}" for split, table in tables.items())
-        yield Line(OK, "annotations", f"segments: {counts}")
+    """Report segments that begin after the end of their video."""
     durations = {video.video_id: video.duration for video in archive.videos}
     for split, table in tables.items():
         is_late = table["start_seconds"] >= table["video_id"].map(durations)
@@ -68,8 +68,15 @@ def _split_lines(
                 f"{config.videos.sheet}, such as {table['narration_id'][is_late].iloc[0]}, and "
                 "would be left out; correct their times, or the duration there",
             )
+
+
+def _empty_split_lines(
+    tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
+) -> Iterator[Line]:
+    """Report splits with labels of which the sheet or the config leaves no segment."""
     participant_of = {video.video_id: video.participant_id for video in archive.videos}
-    for split in filter(tables.__contains__, LABELLED_SPLITS):
+    # A run trains and validates on these splits, so each of them needs segments.
+    for split in filter(tables.__contains__, ("train", "val")):
         participants = sorted(set(tables[split]["video_id"].map(participant_of)))
         if not participants:
             yield Line(
@@ -86,47 +93,57 @@ def _split_lines(
                 f"no segment of {split} is left: all of {csvs[split]} are of {some(participants)}, "
                 "whom `participants:` leaves out; keep one of them",
             )
+
+
+def _shared_id_lines(tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str]) -> Iterator[Line]:
+    """Report ids of segments that are in two splits."""
     ids = pd.concat(
         [table[["narration_id"]].assign(split=split) for split, table in tables.items()]
-        or [pd.DataFrame({"narration_id": [], "split": []})]
     )
     twice = ids[ids["narration_id"].duplicated(keep=False)]
     if len(twice):
         name = twice["narration_id"].iloc[0]
-        count = twice["narration_id"].nunique()
         files = " and ".join(
             csvs[split] for split in twice.loc[twice["narration_id"] == name, "split"]
         )
         yield Line(
             WRONG,
             "annotations",
-            f"{files}: narration_id {name} is in both (such ids: {count}); "
-            "expected an id in one split: predictions are found by it",
+            f"{files}: narration_id {name} is in both (such ids: "
+            f"{twice['narration_id'].nunique()}); expected an id in one split: predictions are "
+            "found by it",
         )
 
 
-def _list_lines(
-    key: str,
-    path: str,
-    tables: Mapping[str, pd.DataFrame],
-    config: Settings,
-    videos: Mapping[str, Video],
+def _unseen_lines(
+    path: str, tables: Mapping[str, pd.DataFrame], videos: Mapping[str, Video]
 ) -> Iterator[Line]:
-    """Report where a list differs from the classes or participants of config and annotations."""
+    """Report a list of unseen participants none of whom has a segment of val."""
+    unseen = set(read_list(path, "unseen_participants"))
+    video_ids: Iterable[str] = tables["val"]["video_id"] if "val" in tables else ()
+    participants = {videos[video_id].participant_id for video_id in video_ids}
+    if unseen and participants and not unseen & participants:
+        yield Line(
+            NOTE,
+            "evaluate",
+            f"{path}: none of its participants has a segment of val, so that `unseen` has no "
+            "figure; expected the list of the validation split, unless the archive is a part",
+        )
+
+
+def _class_lines(
+    key: str, path: str, tables: Mapping[str, pd.DataFrame], config: Settings
+) -> Iterator[Line]:
+    """Report where a list of classes differs from the classes of config and annotations.
+
+    Args:
+        key: The key of the list in `evaluate:`, such as `tail_verbs` or `verb_classes`.
+        path: The list.
+        tables: The annotations by split.
+        config: The config of the run.
+    """
     # The key `tail_verbs` or `verb_classes` is about the task `verb`.
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
-    if key == "unseen_participants":
-        unseen = set(read_list(path, key))
-        video_ids: Iterable[str] = tables["val"]["video_id"] if "val" in tables else ()
-        participants = {videos[video_id].participant_id for video_id in video_ids}
-        if unseen and participants and not unseen & participants:
-            yield Line(
-                NOTE,
-                "evaluate",
-                f"{path}: none of its participants has a segment of val, so that `unseen` has no "
-                "figure; expected the list of the validation split, unless the archive is a part",
-            )
-        return
     count = getattr(config.classes, f"{task}s")
     listed = set(read_class_list(path, key) if key in CLASS_LISTS else read_list(path, key))
     if beyond := sorted(listed - set(range(count))):

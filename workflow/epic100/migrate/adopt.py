@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -246,18 +246,16 @@ def _part_beside_encoder(tensor_name: str) -> str:
     return tensor_name.partition(".")[0] if tensor_name.startswith("fc_cls") else ""
 
 
-def describe_published() -> list[str]:
-    """Describe the published models, in four lines each."""
-    lines = []
+def describe_published() -> Iterator[str]:
+    """Yield four lines about each published model."""
     for name, model in published().items():
         md5 = f"md5 {model.md5}..." if model.md5 else "no md5 published"
-        lines += [
+        yield from (
             f"{name}  {model.title}: {figures_of(model)} (top-1 on val: verb, noun, action)",
             f"    {model.url}",
             f"    {md5}; weights of {model.megabytes:,} MB; {model.code}, {model.licence}",
             f"    val: a card of 16 GB, an estimated {model.minutes} min of an A100",
-        ]
-    return lines
+        )
 
 
 def figures_of(model: Published) -> str:

@@ -53,7 +53,7 @@ LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
 # The last segment ends at least this many seconds before the video does.
 MARGIN = 0.05
-# These are arguments of `random_sprite`.
+# The sprites of the hard level are made with these arguments of `random_sprite`.
 FORM: dict[str, Any] = {
     "hue": 0.03,
     "reach": (0.62, 0.12),

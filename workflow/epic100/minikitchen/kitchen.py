@@ -49,7 +49,7 @@ LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
 CLIP_FRAMES, TINY = 13, 10
 # The last segment ends at least this many seconds before the video does.
 MARGIN = 0.05
-# These are arguments of `random_sprite`.
+# The sprites of the easy level are made with these arguments of `random_sprite`.
 FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
 # The period of a motion is in one of these ranges of seconds. A clip of 13x6 frames (1.3 s at
 # 59.94 fps) then shows at least two periods; at 29.97 fps (5 pictures per second) each has two
@@ -216,8 +216,9 @@ def _encode(
             "sc_threshold": "0",
             "x264-params": "asm=SSE2",
         }
-        frame_count = round(video.duration * video.fps)
-        for picture in render(sprites, frame_count, video.fps, size, rng, look):
+        for picture in render(
+            sprites, round(video.duration * video.fps), video.fps, size, rng, look
+        ):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         # Without a frame, the encoder gives the packets that it still holds.
@@ -260,11 +261,10 @@ def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
             yield pair
 
 
-def _rows(video: Video, seed: int, level: str) -> list[tuple]:
-    """Make the lines of a video in the official CSV, with all columns of `COLUMNS`."""
+def _rows(video: Video, seed: int, level: str) -> Iterator[tuple]:
+    """Yield the lines of a video in the official CSV, with all columns of `COLUMNS`."""
     rate = int(annotation_rate(video.video_id))
     rng = chance(seed, video.video_id, "narration")
-    rows = []
     if level == "hard":
         actions, verbs, nouns = hard.schedule(video, seed), hard.VERBS, hard.NOUNS
     else:
@@ -278,26 +278,23 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
         # Whole hundredths of a second: a product of floats can be just below a whole frame.
         first = max(1, round(action.start * 100) * rate // 100)
         last = max(1, round(action.stop * 100) * rate // 100)
-        rows.append(
-            (
-                action.narration_id,
-                video.participant_id,
-                video.video_id,
-                narrated_at,
-                _timestamp(action.start, 2),
-                _timestamp(action.stop, 2),
-                first,
-                last,
-                f"{verb} {noun}",
-                verb,
-                action.verb,
-                noun,
-                action.noun,
-                f"['{noun}']",
-                f"[{action.noun}]",
-            )
+        yield (
+            action.narration_id,
+            video.participant_id,
+            video.video_id,
+            narrated_at,
+            _timestamp(action.start, 2),
+            _timestamp(action.stop, 2),
+            first,
+            last,
+            f"{verb} {noun}",
+            verb,
+            action.verb,
+            noun,
+            action.noun,
+            f"['{noun}']",
+            f"[{action.noun}]",
         )
-    return rows
 
 
 def _timestamp(seconds: float, digits: int) -> str:

@@ -31,7 +31,7 @@ def train_step(
     model: BaseModel | MMDistributedDataParallel,
     data: dict[str, Any],
     optim_wrapper: OptimWrapper,
-    most: int | None = None,
+    micro_batch: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> dict[str, torch.Tensor]:
     """Do one optimizer step on a batch, which is split into pieces that fit into memory.
@@ -43,7 +43,7 @@ def train_step(
         model: The model, or its wrapper for several processes.
         data: The collated batch.
         optim_wrapper: MMEngine's optimizer wrapper.
-        most: The highest number of segments in a piece; None: the batch is one piece.
+        micro_batch: The highest number of segments in a piece; None: the batch is one piece.
         dtype: The type that the pass computes in; None is float32.
 
     Returns:
@@ -51,7 +51,7 @@ def train_step(
     """
     module, total = bare(model), len(data["inputs"])
     # The batch is split into as few pieces as possible, of nearly equal size.
-    pieces = math.ceil(total / (most or total))
+    pieces = math.ceil(total / (micro_batch or total))
     size = math.ceil(total / pieces)
     logged: dict[str, torch.Tensor] = {}
     for start in range(0, total, size):
@@ -76,7 +76,7 @@ def train_step(
 def scores_of_views(
     model: Any,
     clips: Sequence[torch.Tensor],
-    at_once: int,
+    max_batch_size: int,
     frames: int | None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[torch.Tensor]:
@@ -85,8 +85,8 @@ def scores_of_views(
     Args:
         model: A recognizer of MMAction2, in evaluation mode.
         clips: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
-        at_once: Views per forward pass, so that memory does not grow with their number. Each view
-            is a sample of its own: TSM shifts only within it.
+        max_batch_size: Views per forward pass, so that memory does not grow with their number. Each
+            view is a sample of its own: TSM shifts only within it.
         frames: Frames T of a view for a 2D model, else None.
         dtype: The type that the backbone computes in; None is that of the weights. The head
             computes in float32, so that scores do not tie.
@@ -101,9 +101,9 @@ def scores_of_views(
     views = torch.cat([clip.to(device, non_blocking=True) for clip in clips]).contiguous()
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
     # The model stores how many views fitted into memory, so later calls do not try too many again.
-    batch_size = getattr(model, "views_that_fit", at_once)
+    batch_size = getattr(model, "views_that_fit", max_batch_size)
     while len(views):
-        batch_size = min(batch_size, at_once, len(views))
+        batch_size = min(batch_size, max_batch_size, len(views))
         batch = {"inputs": list(views[:batch_size]), "data_samples": None}
         try:
             with computing_in(dtype, device):
@@ -129,7 +129,7 @@ def scores_of_views(
 def pooled_features(
     model: Any,
     clips: Sequence[Tensor],
-    at_once: int,
+    max_batch_size: int,
     frames: int | None,
     where: str,
     dtype: torch.dtype | None = None,
@@ -145,7 +145,7 @@ def pooled_features(
         model: A recognizer of MMAction2, in evaluation mode.
         clips: B tensors of uint8 with one view each: [1, C, T, H, W], or [T, C, H, W] for a 2D
             model.
-        at_once: Clips per forward pass.
+        max_batch_size: Clips per forward pass, at most.
         frames: Frames T of a clip for a 2D model, else None.
         where: The model's file, for errors.
         dtype: The type that the backbone computes in; None is that of the weights.
@@ -167,7 +167,7 @@ def pooled_features(
     hooks.append(model.cls_head.register_forward_pre_hook(lambda *_: layer_inputs.clear()))
     pooled = []
     try:
-        for scores in scores_of_views(model, clips, at_once, frames, dtype):
+        for scores in scores_of_views(model, clips, max_batch_size, frames, dtype):
             # The head of a 2D model gets a row for each frame, so the rows are a multiple of the
             # clips.
             if not layer_inputs or layer_inputs[0].dim() != 2 or len(layer_inputs[0]) % len(scores):
@@ -187,7 +187,7 @@ def open_model(
     trained: TrainedModel,
     path: str,
     device: str,
-    at_once: int,
+    max_batch_size: int,
     modules: Sequence[str] = (),
     features: bool = False,
 ) -> tuple[Compute, list[dict]]:
@@ -197,7 +197,7 @@ def open_model(
         trained: The content of the model file.
         path: The model file.
         device: The torch device.
-        at_once: Views per forward pass.
+        max_batch_size: Views per forward pass.
         modules: Names of the user's own modules, which are imported already.
         features: Whether to compute features instead of scores.
 
@@ -217,7 +217,7 @@ def open_model(
 
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute the log-probabilities of segments from their clips."""
-        logits = torch.cat(list(scores_of_views(model, clips, at_once, frames, dtype)))
+        logits = torch.cat(list(scores_of_views(model, clips, max_batch_size, frames, dtype)))
         expected = sum(outputs.values())
         if logits.shape[1] != expected:
             raise EpicError(
@@ -228,7 +228,7 @@ def open_model(
 
     def pooled(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute the features of segments from their clips."""
-        return pooled_features(model, clips, at_once, frames, path, dtype)
+        return pooled_features(model, clips, max_batch_size, frames, path, dtype)
 
     return (pooled if features else scores), pipeline
 

@@ -55,7 +55,7 @@ IMAGE_MODELS = {
 }
 # These encoders take pictures of any size that is a multiple of the patch.
 ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit")
-# This is the number of frames of a clip for an encoder of pictures.
+# An encoder of pictures gets clips of this many frames.
 FRAMES = 8
 
 

@@ -31,7 +31,7 @@ from epic100.video.sheet import find_files
 
 log = logging.getLogger(__name__)
 WORKERS_ON_CPU = 2
-# These are numbers of segments per batch.
+# A batch has this many segments, unless `predict: batch_size:` is set.
 BATCH_ON_CPU, BATCH_ON_GPU = 8, 32
 # Another process may remove shards while this one uses them, as a timeline does at its end. Missing
 # shards are then made again, at most this often.
@@ -279,8 +279,7 @@ def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list
     videos = {}
     for path, lines in lines_of_path.items():
         starts, stops = (table[name].iloc[lines].tolist() for name in ("start", "stop"))
-        stamp = video_stamp(files[path], starts, stops)
-        videos[path] = (stamp, lines.tolist())
+        videos[path] = (video_stamp(files[path], starts, stops), lines.tolist())
     return videos
 
 

@@ -136,7 +136,7 @@ def open_probe(
     probe: AttentiveProbe,
     path: str,
     device: str,
-    at_once: int,
+    max_batch_size: int,
     folder: str | None,
 ) -> tuple[Callable[[Sequence[Tensor]], Tensor], list[dict[str, Any]]]:
     """Open the encoder of a probe, and return a function that runs both on clips.
@@ -146,7 +146,7 @@ def open_probe(
         probe: The probe of this file.
         path: The model file, for errors.
         device: The torch device.
-        at_once: Clips per call of the encoder.
+        max_batch_size: Clips per call of the encoder.
         folder: The folder of the encoder; None: the folder that the training used.
 
     Returns:
@@ -178,7 +178,7 @@ def open_probe(
     def log_probs(clips: Sequence[Tensor]) -> Tensor:
         """Compute the log-probabilities of segments from their clips."""
         # HF is the name of the encoder in errors.
-        features = encode_clips(encoder, clips, at_once, HF, grid)
+        features = encode_clips(encoder, clips, max_batch_size, HF, grid)
         tokens = pooled_tokens(features, grid).to(device).float()
         # All segments have the same number of tokens, so there is no padding.
         padded = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)

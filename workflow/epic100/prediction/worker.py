@@ -1,6 +1,7 @@
 """Predict videos of a split one after the other, and write a shard for each."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,27 +46,10 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     if job.device != "cpu":
         # Otherwise, pinning batches in memory would start CUDA on the first GPU.
         torch.cuda.set_device(job.device)
-    modules = use_modules(job.modules)
-    compute, pipeline = _open_encoder(job, modules)
+    compute, pipeline = _open_encoder(job, use_modules(job.modules))
     shards = Shards(job.out, job.run)
     batches = _batches(job)
-    dataset = EpicSegmentVideoDataset(
-        job.segments,
-        view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
-        data_root=job.video_root,
-        index_dir=job.index_dir,
-        test_mode=True,
-        # If a segment does not decode, no other one may replace it: its scores would be submitted
-        # for the wrong segment.
-        max_broken=0.0,
-    )
-    loader: DataLoader = DataLoader(
-        dataset,
-        batch_sampler=[row_numbers for _, row_numbers, _ in batches],
-        num_workers=job.settings.workers or 0,
-        collate_fn=collate_in_one,
-        pin_memory=job.device != "cpu",
-    )
+    loader = _loader(job, pipeline, [row_numbers for _, row_numbers, _ in batches])
     video_rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
         for batch, (video, _, is_last) in zip(loader, batches, strict=True):
@@ -81,18 +65,50 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
                 # The tokens of a segment's clips become one sequence.
                 batch_rows = batch_rows.reshape(len(batch["inputs"]), -1, batch_rows.shape[-1])
             video_rows.append(batch_rows)
-            is_finite = batch_rows.isfinite().flatten(1).all(dim=1)
-            if bad_segments := (~is_finite).nonzero().flatten().tolist():
-                raise EpicError(
-                    f"{batch['data_samples'][bad_segments[0]].narration_id}: "
-                    f"{job.own_encoder or job.model} gives NaN or infinity; look at the training's "
-                    "loss and train again"
-                )
+            _refuse_infinite(batch_rows, batch, job)
             report(len(batch_rows))
             if is_last:
                 stamp, _ = job.videos[video]
                 shards.write(video, stamp, torch.cat(video_rows))
                 video_rows = []
+
+
+def _loader(job: Job, pipeline: list[dict], batches: list[list[int]]) -> DataLoader:
+    """Make the loader of a job's clips.
+
+    Args:
+        job: The job of this process.
+        pipeline: The pipeline of one clip of the model or encoder.
+        batches: The line numbers of the segments of each batch.
+    """
+    dataset = EpicSegmentVideoDataset(
+        job.segments,
+        view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
+        data_root=job.video_root,
+        index_dir=job.index_dir,
+        test_mode=True,
+        # If a segment does not decode, no other one may replace it: its scores would be submitted
+        # for the wrong segment.
+        max_broken=0.0,
+    )
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=job.settings.workers or 0,
+        collate_fn=collate_in_one,
+        pin_memory=job.device != "cpu",
+    )
+
+
+def _refuse_infinite(batch_rows: torch.Tensor, batch: dict, job: Job) -> None:
+    """Raise an EpicError that names the first segment of a batch with NaN or infinity."""
+    is_finite = batch_rows.isfinite().flatten(1).all(dim=1)
+    if bad_segments := (~is_finite).nonzero().flatten().tolist():
+        raise EpicError(
+            f"{batch['data_samples'][bad_segments[0]].narration_id}: "
+            f"{job.own_encoder or job.model} gives NaN or infinity; look at the training's "
+            "loss and train again"
+        )
 
 
 def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
@@ -111,14 +127,16 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
     """Open the model or encoder of a job, and return its function of clips and its pipeline."""
-    at_once = job.settings.batch_size or 1
+    max_batch_size = job.settings.batch_size or 1
     if not job.own_encoder:
         trained = load_model(job.model)
         # An encoder is named for features alone, and a probe computes scores alone.
         gives_features = bool(job.encoder)
         if not gives_features and (probe := build_probe(trained)):
-            return open_probe(trained, probe, job.model, job.device, at_once, job.settings.encoder)
-        return open_model(trained, job.model, job.device, at_once, modules, gives_features)
+            return open_probe(
+                trained, probe, job.model, job.device, max_batch_size, job.settings.encoder
+            )
+        return open_model(trained, job.model, job.device, max_batch_size, modules, gives_features)
     # `predict_videos` has put the folder of the user's modules on the path already.
     class_or_folder: Any = (
         HuggingFaceFolder(job.model)
@@ -126,9 +144,7 @@ def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]
         else encoder_class(job.encoder, modules=None)
     )
     encoder = class_or_folder(job.device)
-
-    def features_of(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Compute the features of a batch of clips."""
-        return encode_clips(encoder, clips, at_once, job.encoder, job.grid)
-
+    features_of = partial(
+        encode_clips, encoder, batch_size=max_batch_size, name=job.encoder, grid=job.grid
+    )
     return features_of, clip_pipeline(class_or_folder)

@@ -93,8 +93,8 @@ def cut_clips(
         av.error.FFmpegError: The file cannot be read to its end.
     """
     failed = dict[str, str]()
-    # It has the writers of the clips that have begun and not ended. `_send_picture` removes a clip
-    # that is complete or fails, and adds one that fails to `failed`.
+    # The writers of the clips that have begun and not ended are in here. `_send_picture` removes a
+    # clip that is complete or fails, and adds one that fails to `failed`.
     writers = dict[Clip, ClipWriter]()
     # The list is in reverse order, so that `pop` takes the next clip to begin.
     waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
@@ -113,11 +113,14 @@ def cut_clips(
                     stack.callback(writer.close)  # After an error, this removes its half file.
                     next(writer)  # This opens the file and runs to the first `yield`.
                     writers[clip] = writer
-                picture = None
-                if writers and frame is not None:
-                    picture = scaler.reformat(
+                # Without a clip that has begun, nobody needs the picture.
+                picture = (
+                    scaler.reformat(
                         frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                     )
+                    if writers and frame is not None
+                    else None
+                )
                 _send_picture(writers, picture, failed)
                 if number % PROGRESS_EVERY == 0:
                     progress(number)

@@ -199,7 +199,7 @@ def numbered_frames(
     free_numbers_of_pts: dict[int | None, deque[int]] = {}
     for frame_number, pts in enumerate(index.pts.tolist()):
         free_numbers_of_pts.setdefault(pts, deque()).append(frame_number)
-    # They are decoded, but a frame before them is not.
+    # These frames are decoded, but must wait for an earlier frame, which is not.
     waiting: dict[int, av.VideoFrame] = {}
     next_number = 0
     stop = index.frames if stop is None else stop
@@ -239,9 +239,7 @@ def _decoded(
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
     packet_pts = []
-    times = None
-    if has_no_times(container, stream):
-        times = iter(index.packets["pts"].tolist())
+    times = iter(index.packets["pts"].tolist()) if has_no_times(container, stream) else None
     for packet in timed(container.demux(stream), times):
         if packet.size and packet.pts is not None and not packet.is_discard:
             packet_pts.append(packet.pts)

@@ -40,7 +40,6 @@ from epic100.segments.official_lists import read_list
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
-TEMPLATE = "page.html.j2"
 # These columns of `by_class` hold numbers.
 NUMBERS = ["train_segments", "val_segments", "top1", "top5"]
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
@@ -108,7 +107,7 @@ def write_page(
     saved = int((salvage_rows["kept_by_segment"] - salvage_rows["kept_by_video"]).sum())
     unseen_participants = read_list(str(unseen), "unseen_participants") if unseen else []
     training_loss = None if history is None or history.empty else history["loss"].iloc[-1]
-    page = template(TEMPLATE).render(
+    page = template("page.html.j2").render(
         run=run,
         figures=figures,
         warning=warning(figures, dropped),

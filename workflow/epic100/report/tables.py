@@ -1,7 +1,7 @@
 """The tables of the report, as rows for its template, and what others have published."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,13 +27,13 @@ CLASS_COLUMNS = {
     "often_taken_for": "often taken for",
 }
 # The report gives advice when a figure reaches one of these. They are judgements, not measurements.
-# This is a gain in accuracy, in percentage points.
+# A gain in accuracy counts from this many percentage points on.
 LEAST_GAIN = 0.5
-# This is a share of the training time that is spent waiting for data.
+# Advice is given if this share of the training time, or more, is spent waiting for data.
 LEAST_WAITING = 0.2
-# This is a share of the loss that the last fifth of the epochs took off.
+# The loss still falls if the last fifth of the epochs took off more than this share of it.
 LEAST_DECREASE = 0.1
-# This is the loss on val, divided by that of the training.
+# The model fits train too closely if its loss on val is over this many times that of train.
 MOST_LOSS_RATIO = 2.0
 # The accuracies of fewer validated epochs give no advice.
 LEAST_EPOCHS = 5
@@ -285,11 +285,21 @@ def next_steps(
     gain = gain_by_method.get(best_method, 0.0)
     if gain >= LEAST_GAIN:
         steps.append(f"export: reduce: {best_method} has {gain:+.1f} points of actions on val.")
+    return [*steps, *_training_steps(figures, history)]
+
+
+def _training_steps(figures: Mapping[str, Any], history: pd.DataFrame | None) -> Iterator[str]:
+    """Yield a sentence of advice for each figure of the training that can be improved.
+
+    Args:
+        figures: The content of metrics.json.
+        history: The epochs of the training, if the model was trained here.
+    """
     if history is None or history.empty:
-        return steps
+        return
     waiting = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
     if waiting >= LEAST_WAITING:
-        steps.append(
+        yield (
             f"{100 * waiting:.0f} % of the training waited for data: more workers, a faster disk, "
             "or small copies of the videos."
         )
@@ -298,18 +308,15 @@ def next_steps(
     # The loss at the end is compared with that before the last fifth of the epochs.
     fifth = len(losses) // 5
     if fifth and losses.iloc[-1] < (1 - LEAST_DECREASE) * losses.iloc[-1 - fifth]:
-        steps.append("The training loss still falls at the end: more epochs.")
+        yield "The training loss still falls at the end: more epochs."
     if len(accuracy) >= LEAST_EPOCHS and accuracy.max() - accuracy.iloc[-1] >= LEAST_GAIN:
         first_best = int(history["epoch"][history["action_top1"] == accuracy.max()].iloc[0])
-        steps.append(
-            f"Accuracy on val was {accuracy.max():.1f} at epoch {first_best}: fewer epochs."
-        )
+        yield f"Accuracy on val was {accuracy.max():.1f} at epoch {first_best}: fewer epochs."
     if figures.get("loss") and figures["loss"] > MOST_LOSS_RATIO * losses.iloc[-1]:
-        steps.append(
+        yield (
             f"The loss is {losses.iloc[-1]:.2f} in training and {figures['loss']:.2f} on val: more "
             "augmentation or weight decay, or fewer epochs."
         )
-    return steps
 
 
 def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:

@@ -37,6 +37,7 @@ finds none, but marks 10,593 sound pictures fewer than whole groups would.
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -130,18 +131,17 @@ def blame_back(packets: list[Packet]) -> None:
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
-    """Blame pictures whose time or order is wrong.
+    """Blame pictures that share their time, break the order count, or come after a gap.
 
-    They are at the time of another picture, out of the order in which the stream counts pictures
-    (`Packet.order`), or after a gap.
+    The order count is the number that the stream itself gives a picture (`Packet.order`).
 
     Args:
         by_time: Shown packets in presentation order, whose `fault` is set.
         index: The index of the same packets.
     """
-    for p, before in zip(by_time[1:], by_time, strict=False):
-        if p.pts == before.pts:
-            p.blame(SHARED_TIME)
+    for earlier, later in pairwise(by_time):
+        if earlier.pts == later.pts:
+            later.blame(SHARED_TIME)
     # Between two pictures there is one step, and no other to compare it with.
     if len(by_time) >= 3:
         is_numbered = _blame_jumps(by_time)
@@ -239,7 +239,7 @@ def blame_repeats(packets: list[Packet], still: np.ndarray) -> None:
     """
     group_starts = [n for n, p in enumerate(packets) if p.is_key] + [len(packets)]
     previous_checksums: list[int] = []
-    for start, stop in zip(group_starts, group_starts[1:], strict=False):
+    for start, stop in pairwise(group_starts):
         checksums = [p.checksum for p in packets[start:stop]]
         first_frame = packets[start].frame
         if (
@@ -309,17 +309,6 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     damaged = np.zeros(frames, dtype=bool)
     # These are the damaged frames since the last key frame without a fault.
     stretch: list[int] = []
-
-    def mark_stretch() -> None:
-        """Mark the frames of the stretch and those between near ones, and begin a new stretch."""
-        stretch.sort()
-        # The last frame is paired with itself, so it is marked alone.
-        for frame, following in zip(stretch, stretch[1:] + stretch[-1:], strict=True):
-            # A corrupted index may show a picture far away, and the frames in between are intact.
-            is_near = frame < following <= frame + MAX_REORDERED
-            damaged[frame : following if is_near else frame + 1] = True
-        stretch.clear()
-
     # `tainted` is whether the next picture depends on one with a fault, and `leading_tainted` is
     # whether the next leading picture does.
     tainted = leading_tainted = False
@@ -327,13 +316,12 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     key_pts = None
     for p in packets:
         is_leading = not p.is_key and key_pts is not None and p.pts < key_pts
+        harms_others = p.fault and (p.reference or p.fault not in _FAULTS_OF_ONE_PICTURE)
         if p.is_key and p.fault in ("", GAPS):
             # The key frame ends the damage, except for its leading pictures.
             leading_tainted = tainted
             tainted = False
             key_pts = p.pts
-            if p.fault and p.frame is not None:
-                damaged[p.frame] = True  # No clip may span the gap.
         elif p.is_key:
             # The pictures up to the next key frame may depend on this one.
             tainted = True
@@ -343,16 +331,32 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             if not is_leading and key_pts is not None:
                 key_pts = None
                 if not tainted:
-                    mark_stretch()
-            # This picture alone is damaged, since no other depends on it.
-            if p.fault and not p.reference and p.fault in _FAULTS_OF_ONE_PICTURE:
-                if p.frame is not None:
-                    damaged[p.frame] = True
-            elif p.fault and is_leading:
+                    _mark_stretch(damaged, stretch)
+                    stretch = []
+            if harms_others and is_leading:
                 leading_tainted = True
-            elif p.fault:
+            elif harms_others:
                 tainted = True
-        if (tainted or (is_leading and leading_tainted)) and p.frame is not None:
+        if p.frame is None:
+            continue
+        if tainted or (is_leading and leading_tainted):
             stretch.append(p.frame)
-    mark_stretch()
+        elif p.fault:
+            # This picture harms no other. Or it is a key frame after a gap, which no clip may span.
+            damaged[p.frame] = True
+    _mark_stretch(damaged, stretch)
     return damaged
+
+
+def _mark_stretch(damaged: np.ndarray, stretch: list[int]) -> None:
+    """Mark the frames of a damaged stretch, and those between near ones.
+
+    Args:
+        damaged: bool [F], the frames that are marked so far; changed in place.
+        stretch: Numbers of the frames, in decoding order.
+    """
+    damaged[stretch] = True
+    for frame, following in pairwise(sorted(stretch)):
+        # A corrupted index may show a picture far away, and the frames in between are intact.
+        if following <= frame + MAX_REORDERED:
+            damaged[frame:following] = True

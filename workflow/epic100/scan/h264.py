@@ -297,7 +297,7 @@ class Numbering:
     def _order_count(self, header: SliceHeader) -> int | None:
         """Compute the picture order count of the next picture; None if it is not known."""
         if header.poc_lsb is not None:
-            # It is the number with these low bits that is nearest to the last order count.
+            # The order count is the number with these low bits that is nearest to the last one.
             span = 1 << self._settings.poc_bits
             difference = (header.poc_lsb - self._order + span // 2) % span - span // 2
             return self._order + difference

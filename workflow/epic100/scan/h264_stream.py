@@ -10,6 +10,7 @@ from epic100.scan.damage import BROKEN_UNITS, NUMBERING, Packet
 from epic100.scan.h264 import (
     MAX_REFERENCES,
     Numbering,
+    StreamSettings,
     is_arithmetic,
     parse_sps,
     slice_header,
@@ -78,18 +79,9 @@ class H264Stream(CodedStream):
                 differ.
         """
         record = SetRecord.of("h264", extradata)
-        sps_units = record.of_kind(SPS)
-        if not (record.is_whole and sps_units):
-            raise ValueError("not a whole avcC record, and no parameter sets")
-        self.settings = parse_sps(sps_units[0])
-        if any(parse_sps(sps) != self.settings for sps in sps_units):
-            raise ValueError("several settings in one stream")
+        self.settings = _only_settings(record)
         # In the file, each unit has a length of this many bytes; 0 means start codes.
         self._length_size = record.length_size
-        if not record.head:
-            # The head of an avcC record is its version (1), three bytes of the SPS that state
-            # profile, constraints and level, and a byte that states lengths of four bytes (0xff).
-            record = replace(record, head=b"\1" + sps_units[0][1:4] + b"\xff")
         self._numbering = Numbering(self.settings)
         # Each PPS must state CABAC: `_note_set` sets this to False for one that does not.
         self.is_arithmetic = bool(record.of_kind(PPS))
@@ -97,7 +89,7 @@ class H264Stream(CodedStream):
         self.rows = 2 * math.ceil(MACROBLOCKS_BELOW / self.settings.width / 2)
         # `_note_set` reads `rows` and `settings`, and may set `is_arithmetic`, so it comes last.
         taller_sets = [self._note_set(unit) for unit in record.sets]
-        self.extradata = replace(record, sets=taller_sets).packed()
+        self.extradata = replace(record, head=_avcc_head(record), sets=taller_sets).packed()
 
     def examine(self, data: bytes, entry: bytes, record: Packet) -> bytes | None:
         """Check the NAL units of a packet before it is decoded.
@@ -166,6 +158,30 @@ class H264Stream(CodedStream):
         self.after_break = self._numbering.since_break <= MAX_REFERENCES
         if not is_consecutive:
             record.blame(NUMBERING)
+
+
+def _only_settings(record: SetRecord) -> StreamSettings:
+    """Read the settings on which all sequence parameter sets of a file agree.
+
+    Raises:
+        ValueError: The record is broken, has no such set, or has sets that differ.
+    """
+    sps_units = record.of_kind(SPS)
+    if not (record.is_whole and sps_units):
+        raise ValueError("the parameter sets break off, or there is no sequence parameter set")
+    settings = parse_sps(sps_units[0])
+    if any(parse_sps(sps) != settings for sps in sps_units):
+        raise ValueError("several settings in one stream")
+    return settings
+
+
+def _avcc_head(record: SetRecord) -> bytes:
+    """Return the bytes of an avcC record before its sets, also for sets with start codes.
+
+    They are the version (1), three bytes of the SPS that state profile, constraints and level, and
+    a byte that states lengths of four bytes (0xff).
+    """
+    return record.head or b"\1" + record.of_kind(SPS)[0][1:4] + b"\xff"
 
 
 def _sets_of(entry: bytes) -> list[bytes]:

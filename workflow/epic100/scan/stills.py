@@ -23,9 +23,9 @@ class Stills:
     def __init__(self) -> None:
         """Start before the first picture of a video."""
         self._count = 0
-        # It holds the pts and the luma samples of the picture that was checked last.
+        # The pts and the luma samples of the last checked picture are compared with the next one.
         self._last_checked: tuple[int, np.ndarray] | None = None
-        # It holds (first pts, last pts) of each stretch of pictures that look the same.
+        # A stretch of pictures that look the same is noted as (first pts, last pts).
         self._stretches: list[tuple[int, int]] = []
 
     def see(self, frame: av.VideoFrame, height: int) -> None:

@@ -290,7 +290,7 @@ def _descending(scores: np.ndarray) -> np.ndarray:
 
 def _softmax_of_all(scores: np.ndarray) -> np.ndarray:
     """Divide exp(score) by the sum over all segments together, as the official evaluator does."""
-    # It keeps the dtype of the scores, so float16 underflows as in the official evaluator.
+    # The result has the dtype of the scores, so float16 underflows as in the official evaluator.
     exp = np.exp(scores - scores.max())
     return exp / exp.sum()
 

@@ -72,10 +72,11 @@ class EpicPairMetric(BaseMetric):
         scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
         scores_of_head = split_outputs(scores, self.sizes)
         head_scores = {head: rows.log_softmax(dim=1) for head, rows in scores_of_head.items()}
-        if "pair" in scores_of_head:
-            folded = fold_pairs(scores_of_head["pair"], self.pairs, *self.classes, self.reduce)
-        else:
-            folded = head_scores["verb"], head_scores["noun"]
+        folded = (
+            fold_pairs(scores_of_head["pair"], self.pairs, *self.classes, self.reduce)
+            if "pair" in scores_of_head
+            else (head_scores["verb"], head_scores["noun"])
+        )
         pairs = [(int(sample["verb"]), int(sample["noun"])) for sample in intact]
         true_pairs = torch.tensor([self.row_of_pair.get(pair, -1) for pair in pairs])
         losses = losses_of_heads(head_scores, self.pairs, true_pairs).tolist()

@@ -206,13 +206,9 @@ def clean_split(
                 f"video {video_id} is in the annotations, but no scan table has it; scan its "
                 "participant again, with this sheet"
             )
-        if not scan_row.readable:
+        if reason_of_video := _reason_against_video(scan_row):
             for reasons in policy_reasons.values():
-                reasons[row_numbers] = REASON_OF_STATUS[scan_row.status].sentence(scan_row.reason)
-            continue
-        if scan_row.finding:
-            for reasons in policy_reasons.values():
-                reasons[row_numbers] = DropReason.HELD_BACK.sentence(video_id, scan_row.finding)
+                reasons[row_numbers] = reason_of_video
             continue
         start, stop = frames["start"][row_numbers], frames["stop"][row_numbers]
         clock_fault = _clock_fault(videos[video_id], scan_row)
@@ -234,6 +230,14 @@ def clean_split(
             video_reason if scan_row.status == DAMAGED else segment_reasons
         )
     return segments.assign(**frames, **policy_reasons), retimed
+
+
+def _reason_against_video(scan_row: ScanRow) -> str:
+    """Return why both policies drop all segments of a video; "" if each segment is judged."""
+    if not scan_row.readable:
+        return REASON_OF_STATUS[scan_row.status].sentence(scan_row.reason)
+    finding = scan_row.finding
+    return DropReason.HELD_BACK.sentence(scan_row.video_id, finding) if finding else ""
 
 
 def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataFrame:

@@ -266,8 +266,7 @@ def runs_to_compare(
         for run in (None, *run_names)
         if all((Path(folder) / home_of(run) / name).is_file() for name in FILES_OF_FINISHED_RUN)
     ]
-    to_make = list(own)
     # Whoever trained only named runs does not want the default run trained for the comparison.
-    if to_make == [None] and finished and None not in finished:
-        to_make = []
+    only_named_runs = list(own) == [None] and finished and None not in finished
+    to_make = [] if only_named_runs else list(own)
     return to_make, [run for run in finished if run not in to_make]

@@ -171,30 +171,40 @@ def unknown_key(section: "type[Section]", name: str) -> str:
     """Return what is wrong with the dotted name of a key, or "" if there is such a key.
 
     A name below a key with a plain value, such as an option of `train.options`, is not checked.
+
+    Args:
+        section: The section in which the name begins, such as the whole config.
+        name: The name as typed, such as `train.epochs`.
+
+    Returns:
+        A message with the most similar name, or with where such keys belong, or with all known
+        keys.
     """
     inner: type[Section] | None = section
     above = ""
     for key_name in name.split("."):
         if inner is None:
+            # The name goes on below a plain value.
             return ""
         fields = inner.fields_by_key()
         if key_name not in fields:
-            # A name with as many dots may be meant, whatever its section is.
-            same_depth = [
-                other for other in names_of(section) if other.count(".") == name.count(".")
-            ]
             # In a known section, a key of this section is meant. If the first part is unknown, the
             # section itself may have another name, so whole names are compared.
-            hint = (
+            similar = (
                 did_you_mean(key_name, fields, above + "{}")
                 if above
-                else did_you_mean(name, same_depth)
+                else did_you_mean(name, _names_of_depth(section, name.count(".")))
             )
-            # If no name is near, the section may say where such keys belong (`elsewhere`).
-            hint = hint or inner.elsewhere or f" (known here: {', '.join(fields)})"
+            hint = similar or inner.elsewhere or f" (known here: {', '.join(fields)})"
             return f"unknown key {name!r}{hint}"
-        inner, above = section_of(fields[key_name]), f"{above}{key_name}."
+        inner = section_of(fields[key_name])
+        above = f"{above}{key_name}."
     return ""
+
+
+def _names_of_depth(section: "type[Section]", dots: int) -> list[str]:
+    """List the dotted names of all keys of a section that have this number of dots."""
+    return [name for name in names_of(section) if name.count(".") == dots]
 
 
 def checked(

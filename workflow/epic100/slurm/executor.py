@@ -139,8 +139,11 @@ class Executor(plugin.Executor):
             submitted = record_path.stat().st_mtime
             unchanged = all(Path(path).stat().st_mtime < submitted for path in job.input)
             # The token is the id of the newest job for these outputs.
-            is_newest_job = record["token"] == leftover.id
-            return unchanged and is_newest_job and record["asks"] == digest_of_request(job)
+            return (
+                unchanged
+                and record["token"] == leftover.id
+                and record["asks"] == digest_of_request(job)
+            )
         return False
 
     def run_job(self, job: Any) -> None:
@@ -217,14 +220,9 @@ class Executor(plugin.Executor):
                 # An unclear answer may hide a success, so the queue is asked before the next try.
                 job_id = self._id_in_queue(cluster_of(resources), _comment(job), deadline)
             if job_id:
-                self._submitted_ids.add(job_id)
                 if excluded:
                     self._excluded[job_id] = excluded, *where
-                # The job is in the queue already, so a fault of the disk must not fail it.
-                with contextlib.suppress(EpicError):
-                    write_text(
-                        record_path, json.dumps({"token": job_id, "asks": digest_of_request(job)})
-                    )
+                self._record_submission(job, job_id, record_path)
                 if shown_message:
                     self.logger.warning(f"{name} is submitted")
                 return job_id
@@ -232,6 +230,19 @@ class Executor(plugin.Executor):
                 raise NotSubmittedError(f"{message}, for {patience} minutes")
             self.stopped.wait(RETRY_SECONDS)
         raise NotSubmittedError("not submitted, since the workflow has ended", never=True)
+
+    def _record_submission(self, job: Any, job_id: str, record_path: Path) -> None:
+        """Note that a job is in the queue: for this run, and in a file for the runs after it.
+
+        Args:
+            job: Snakemake's job.
+            job_id: Slurm's id of it.
+            record_path: The record of the newest job for the same outputs.
+        """
+        self._submitted_ids.add(job_id)
+        # The job is in the queue already, so a fault of the disk must not fail it.
+        with contextlib.suppress(EpicError):
+            write_text(record_path, json.dumps({"token": job_id, "asks": digest_of_request(job)}))
 
     def _request(self, resources: Mapping[str, Any], job: Any) -> tuple[str, str]:
         """The call of sbatch for a job, and the text for its stdin."""

@@ -56,22 +56,7 @@ def check(
     # The log-probability of each segment's best class, a tensor for each key without faults.
     best_log_probs: list[torch.Tensor] = []
     for key, size in zip(OUTPUTS, (num_verbs, num_nouns), strict=True):
-        segments_of_fault: defaultdict[str, list[str]] = defaultdict(list)
-        names: list[str] = []
-        # The empty rows make `torch.cat` work if no entry has scores of the right shape.
-        good_rows = [torch.empty(0, size)]
-        for entry in entries:
-            name = str(entry["narration_id"])
-            scores = entry[key].detach().cpu()
-            if tuple(scores.shape) != (size,):
-                segments_of_fault[f"has shape {list(scores.shape)}, expected [{size}]"].append(name)
-            elif scores.dtype != torch.float32:
-                fault = f"is {str(scores.dtype).removeprefix('torch.')}, expected float32"
-                segments_of_fault[fault].append(name)
-            else:
-                names.append(name)
-                good_rows.append(scores[None])
-        rows = torch.cat(good_rows)
+        names, rows, segments_of_fault = _rows_of(entries, key, size)
         is_tied = (rows == rows.amax(dim=1, keepdim=True)).sum(dim=1) > 1
         if size > 1 and is_tied.any():
             equal_count = int((rows[is_tied] == rows[is_tied][:, :1]).all(dim=1).sum())
@@ -99,6 +84,38 @@ def check(
             " one softmax over all rows; give row-normalised log-probabilities"
         )
     return sorted(problems, key=lambda line: line.startswith(HINT))
+
+
+def _rows_of(
+    entries: Sequence[Mapping[str, Any]], key: str, size: int
+) -> tuple[list[str], torch.Tensor, dict[str, list[str]]]:
+    """Stack the scores of those entries that have the right shape and dtype.
+
+    Args:
+        entries: One dict per segment.
+        key: `verb_output` or `noun_output`.
+        size: Scores that each entry must have.
+
+    Returns:
+        The ids of the entries with good scores; their scores, float32 [N, size]; and the ids of the
+        other entries by their fault.
+    """
+    segments_of_fault: defaultdict[str, list[str]] = defaultdict(list)
+    names: list[str] = []
+    # The empty rows make `torch.cat` work if no entry has scores of the right shape.
+    good_rows = [torch.empty(0, size)]
+    for entry in entries:
+        name = str(entry["narration_id"])
+        scores = entry[key].detach().cpu()
+        if tuple(scores.shape) != (size,):
+            segments_of_fault[f"has shape {list(scores.shape)}, expected [{size}]"].append(name)
+        elif scores.dtype != torch.float32:
+            fault = f"is {str(scores.dtype).removeprefix('torch.')}, expected float32"
+            segments_of_fault[fault].append(name)
+        else:
+            names.append(name)
+            good_rows.append(scores[None])
+    return names, torch.cat(good_rows), segments_of_fault
 
 
 def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> list[str]:

@@ -205,7 +205,7 @@ def rows_of_clips(
     encoder: str = "",
     outputs: int = 0,
     predict: PredictSettings,
-    asked: int,
+    requested_gpus: int,
     label: str,
     modules: Mapping[str, Any] | None = None,
 ) -> list[torch.Tensor]:
@@ -223,7 +223,7 @@ def rows_of_clips(
         encoder: As in `Job`: "" for scores, else features.
         outputs: Number of columns if there is no clip at all.
         predict: The `predict:` section. A clip always has one view.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
         label: What is predicted, for the progress display.
         modules: The config's `modules` section.
 
@@ -260,7 +260,7 @@ def rows_of_clips(
             encoder=encoder,
         )
         # A long video has several shards, so the log counts parts of videos, and not videos.
-        rows = predict_rows(job, asked, outputs, label, noun_for_keys="parts")
+        rows = predict_rows(job, requested_gpus, outputs, label, noun_for_keys="parts")
     return list(rows.split(clip_counts))
 
 

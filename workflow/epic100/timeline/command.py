@@ -26,11 +26,11 @@ def run(options: argparse.Namespace) -> int:
     timeline = checked(TimelineSettings, _options_of(options, "timeline."), prefix="--")
     predict = checked(PredictSettings, _options_of(options, "predict."), prefix="--")
     # Without lists, the model file itself names its classes.
-    names = None
-    if options.class_lists:
-        names = read_class_names(
-            csvs=[], lists=dict(zip(CLASS_LISTS, options.class_lists, strict=True))
-        )
+    names = (
+        read_class_names(csvs=[], lists=dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
+        if options.class_lists
+        else None
+    )
     log_to_stdout()
     try:
         # The option `--background` is the background.json of the model's run, or None.

@@ -256,11 +256,8 @@ def build_timeline(
             clip["background"] = float(score_of_step[step])
         if sound:
             clip["actions"] = _best_actions(pairs[step], classes_of_pair, names)
-            for task, rows in (("verb", verbs), ("noun", nouns)):
-                clip[f"{task}s"] = [
-                    {task: class_id, "name": names(task, class_id), "probability": chance}
-                    for class_id, chance in _best(rows[step])
-                ]
+            clip["verbs"] = _best_classes("verb", verbs[step], names)
+            clip["nouns"] = _best_classes("noun", nouns[step], names)
         else:
             clip["damaged"] = True
         clips.append(clip)
@@ -286,6 +283,14 @@ def _for_all_steps(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
     rows = np.zeros((len(sound), log_probs.shape[1]), np.float32)
     rows[sound] = log_probs.exp().numpy()
     return rows
+
+
+def _best_classes(task: str, row: np.ndarray, names: ClassNames) -> list[dict[str, Any]]:
+    """List the `TOP` most probable verbs or nouns of a clip, by its row of their probabilities."""
+    return [
+        {task: class_id, "name": names(task, class_id), "probability": chance}
+        for class_id, chance in _best(row)
+    ]
 
 
 def _best_actions(

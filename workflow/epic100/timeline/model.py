@@ -215,7 +215,7 @@ def learn_background(
     indexes: Sequence[str],
     predict: PredictSettings,
     modules: Mapping[str, Any] | None = None,
-    asked: int = 0,
+    requested_gpus: int = 0,
 ) -> None:
     """Learn from train in which clips nothing happens, and choose the threshold on val.
 
@@ -229,16 +229,16 @@ def learn_background(
         indexes: The frame indexes of the same participants' files below `root`, in the same order.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: A split has no gaps or no segments that can be read.
     """
-    # It holds the scan table and the frame indexes of each participant.
+    # The scan table and the frame indexes of a participant are found by the participant's id.
     files_of_participant = {
         Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)
     }
-    # They hold, by split, the model's outputs for each clip, and whether the clip is of a gap.
+    # For each clip of a split, `rows` has the model's outputs, and `gaps` whether it is of a gap.
     rows = {}
     gaps = {}
     for split in ("train", "val"):
@@ -247,12 +247,7 @@ def learn_background(
                 model, segments[split], clean[split], root, files_of_participant
             )
         )
-        gaps[split] = np.array([is_gap for _, _, labels in examples for is_gap in labels], bool)
-        if gaps[split].all() or not gaps[split].any():
-            raise EpicError(
-                f"{segments[split]}: {gaps[split].sum()} gaps of {SHORTEST_GAP} frames or more and "
-                f"{(~gaps[split]).sum()} segments in videos that can be read; expected some of both"
-            )
+        gaps[split] = _gap_labels([labels for _, _, labels in examples], segments[split])
         shards = Path(out).with_suffix(f".{split}.pt")
         rows[split] = torch.cat(
             rows_of_clips(
@@ -262,18 +257,19 @@ def learn_background(
                 key=model.digest,
                 outputs=sum(model.trained.outputs.values()),
                 predict=predict,
-                asked=asked,
+                requested_gpus=requested_gpus,
                 label=f"gaps of {split}",
                 modules=modules,
             )
         )
-    weights, bias = fit(rows["train"], gaps["train"])
-    learned = Background(FORMAT, model.digest, weights, bias)
-    threshold, gaps_found, segments_kept = best_threshold(learned.scores(rows["val"]), gaps["val"])
-    learned = replace(
-        learned, threshold=threshold, gaps_found=gaps_found, segments_kept=segments_kept
+    regression = Background(FORMAT, model.digest, *fit(rows["train"], gaps["train"]))
+    threshold, gaps_found, segments_kept = best_threshold(
+        regression.scores(rows["val"]), gaps["val"]
     )
-    write_text(out, json.dumps(vars(learned), indent=1) + "\n")
+    background = replace(
+        regression, threshold=threshold, gaps_found=gaps_found, segments_kept=segments_kept
+    )
+    write_text(out, json.dumps(vars(background), indent=1) + "\n")
     # The rows of both splits are needed until the file is there, so their shards go only now.
     for split in rows:
         forget_rows(Path(out).with_suffix(f".{split}.pt"))
@@ -281,6 +277,28 @@ def learn_background(
         f"{out}: of {gaps['train'].sum()} gaps; on val it finds {100 * gaps_found:.0f} % of "
         f"{gaps['val'].sum()} gaps and leaves {100 * segments_kept:.0f} % of the segments"
     )
+
+
+def _gap_labels(labels_of_videos: Sequence[list[bool]], segments: str) -> np.ndarray:
+    """Join the labels of the clips of all videos of a split.
+
+    Args:
+        labels_of_videos: For each video, whether each of its clips is of a gap.
+        segments: The list of all segments of the split, for the message.
+
+    Returns:
+        bool [N]: whether each clip is of a gap.
+
+    Raises:
+        EpicError: All clips are of gaps, or none is.
+    """
+    is_gap = np.array([label for labels in labels_of_videos for label in labels], bool)
+    if is_gap.all() or not is_gap.any():
+        raise EpicError(
+            f"{segments}: {is_gap.sum()} gaps of {SHORTEST_GAP} frames or more and "
+            f"{(~is_gap).sum()} segments in videos that can be read; expected some of both"
+        )
+    return is_gap
 
 
 def _clips_of_actions_and_gaps(

@@ -43,7 +43,7 @@ def make_timeline(
     settings: TimelineSettings,
     predict: PredictSettings,
     modules: Mapping[str, Any] | None = None,
-    asked: int = 0,
+    requested_gpus: int = 0,
 ) -> None:
     """Predict a whole video and write its timeline.
 
@@ -57,7 +57,7 @@ def make_timeline(
         settings: The `timeline:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
-        asked: Number of GPUs that the rule requests.
+        requested_gpus: Number of GPUs that the rule requests.
 
     Raises:
         EpicError: The video has fewer than two pictures, or a frame that the scan passed does not
@@ -82,7 +82,7 @@ def make_timeline(
         key=model.digest,
         outputs=sum(model.trained.outputs.values()),
         predict=predict,
-        asked=asked,
+        requested_gpus=requested_gpus,
         label=video.name,
         modules=modules,
     )

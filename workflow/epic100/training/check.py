@@ -359,7 +359,7 @@ def _predict(
 ) -> None:
     """Predict one segment with the trial's model file, as the start of a real prediction does."""
     compute, pipeline = open_model(
-        load_model(file), str(file), plan.placement.device, at_once=1, modules=modules
+        load_model(file), str(file), plan.placement.device, max_batch_size=1, modules=modules
     )
     train_dataset = plan.config.train_dataloader.dataset
     segment = FewSamples(

@@ -189,7 +189,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner.call_hook("before_train_iter", batch_idx=batch_index, data_batch=batch)
         began = Mark(self.device)
         outputs = train_step(
-            runner.model, batch, runner.optim_wrapper, most=self.micro_batch, dtype=self.dtype
+            runner.model,
+            batch,
+            runner.optim_wrapper,
+            micro_batch=self.micro_batch,
+            dtype=self.dtype,
         )
         # `clip_without_reading` sets the norm, if gradients are clipped.
         if hasattr(runner.optim_wrapper, "norm"):

@@ -334,9 +334,11 @@ def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> st
     It is channels-last, except for fp32 on a GPU: docs/evidence/layout.md says why. The setting
     overrides this. A model of any other type keeps its type.
     """
-    channels_last = settings.channels_last
-    if channels_last is None:
-        channels_last = lies_channels_last(dtype_of(config), placement.device)
+    channels_last = (
+        lies_channels_last(dtype_of(config), placement.device)
+        if settings.channels_last is None
+        else settings.channels_last
+    )
     is_replaced = config.model.type == CHANNELS_LAST and not channels_last
     return "Recognizer3D" if is_replaced else config.model.type
 

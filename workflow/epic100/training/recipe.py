@@ -288,7 +288,7 @@ def _paths_and_values(
             "dataset.index_dir": index_dir,
             "dataset.seed": settings.seed,
             "dataset.max_broken": settings.max_broken,
-            # It is the number of segments of a validation.
+            # A validation may take a part of val, this many segments.
             "dataset.part": settings.validation.segments if name == "val_dataloader" else None,
         }
         values |= {f"{name}.{key}": value for key, value in loader_values.items()}

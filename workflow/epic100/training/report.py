@@ -61,8 +61,8 @@ class Report:
         self._run_lines: list[str] = []
         self._bar: Progress | None = None
         self._val_bar: Progress | None = None
-        # This is a copy of the history after the first batch of the epoch. The share of waiting is
-        # that since then.
+        # The first batch of an epoch starts the loader, so its waiting does not count: waiting is
+        # measured from this copy of the history on, which is made after it.
         self._after_first_batch: History | None = None
         self._warned = False
         self.epochs = 0

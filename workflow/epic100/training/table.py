@@ -262,11 +262,9 @@ def _val_text(plan: TrainingPlan) -> str:
     """Describe the validations: `50 of 200 segments, every 2 epochs`."""
     if plan.val is None:
         return f"none: {plan.no_val}"
-    count_text = f"{len(plan.val)} segments"
-    if plan.validated < len(plan.val):
-        count_text = f"{plan.validated} of {count_text}"
+    part = f"{plan.validated} of " if plan.validated < len(plan.val) else ""
     every = plan.config.train_cfg.get("val_interval", 1)
-    return f"{count_text}, every {'epoch' if every == 1 else f'{every} epochs'}"
+    return f"{part}{len(plan.val)} segments, every {'epoch' if every == 1 else f'{every} epochs'}"
 
 
 def _model_text(result: TrialResult) -> str:

@@ -301,17 +301,18 @@ class PacketRecorder:
         context = stream.codec_context
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
         self._stream = facts_of(file.name, stream, self._sets.length_size)
-        # It has the columns `RECORDED` of each packet, one packet after another.
+        # The array is flat: for each packet, it has the values of the columns `RECORDED`.
         self._rows = array("q")
-        # These rows are key frames that do not bring the parameter sets that changed before them.
+        # The numbers of the rows of key frames that do not bring the parameter sets that changed
+        # before them are in this list.
         self._bare_keys = list[int]()
         self._file, self._direct = file, True
         # These are the bytes that were read last, and their offset in the file.
         self._buffer, self._buffer_start = b"", 0
         self.part, self.shown = 0, False
-        # It is the offset of the last packet.
+        # The offset of the last packet tells whether the next one is further up in the file.
         self._last_offset = -1
-        # These are the latest shown pts so far, and the latest one before the current part.
+        # A picture is hidden if it is not later than all shown ones before its part.
         self._latest_pts, self._pts_before_part = min(TIMES), min(TIMES)
         container: Any = stream.container
         # A player of a broadcast starts its clock where the stream begins, not at time 0.
@@ -345,7 +346,7 @@ class PacketRecorder:
         dts = packet.pts if packet.dts is None else packet.dts
         crc, sets = (zlib.crc32(data), self._sets.entry) if is_key else (0, -1)
         if is_key and self._sets.change and not brings_sets and self._rows:
-            # The array of rows is flat, so this is the number of the row that comes next.
+            # The array of rows is flat, so this quotient is the number of the row that comes next.
             self._bare_keys.append(len(self._rows) // len(RECORDED))
         # Hidden packets that end a part have later times than its shown pictures. So a hidden one
         # that is not later begins another part, and so does one that is further up in the file.

@@ -14,13 +14,13 @@ _FIELDS = [
     # Times of presentation and of decoding are in units of the stream's time base.
     ("pts", "<i8"),
     ("dts", "<i8"),
-    # It is the number of the coded bytes.
+    # The packet has this many coded bytes.
     ("size", "<i4"),
     # For a key frame it is the CRC-32 of its bytes, else 0.
     ("crc", "<u4"),
     # For a key frame it is the number of its parameter sets in `VideoIndex.sets`, else -1.
     ("sets", "<i2"),
-    # It is 0 if an edit list hides the picture, else 1.
+    # The value is 0 if an edit list hides the picture, else 1.
     ("shown", "<i1"),
     # Row i has the number of the packet with frame i; rows after the last frame have -1.
     ("frame", "<i4"),

@@ -33,7 +33,7 @@ Place = tuple[int, int, int, int, int, int]
 # takes 52 MB.
 OPENING = 2**29
 
-# It is a packet and its presentation time, or None if the container states none.
+# A packet comes with its presentation time, or with None if the container states none.
 Timed = tuple[av.Packet, int | None]
 
 

@@ -115,7 +115,7 @@ class VideoReader:
         # `_store` uses these two during this call.
         self._window = window
         self._converter = self._caches.converters(self._picture_format, window_size, size)
-        # It has the times of the frames that are missing. `_store` removes those that it converts.
+        # The times of the missing frames are in here. `_store` removes those that it converts.
         row_of_time = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
             group_times = set(pts[keys == key].tolist())

@@ -256,7 +256,7 @@ def on_disk_lines(
 
 def _by_participant(videos: Sequence[Video], there: Collection[str]) -> str:
     """Count the available videos: `5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`."""
-    # It has a flag for each video of a participant: whether the video is available.
+    # Each participant has a flag for each of its videos: whether the video is available.
     presence = {
         name: [video.video_id in there for video in videos if video.participant_id == name]
         for name in dict.fromkeys(video.participant_id for video in videos)

@@ -54,7 +54,7 @@ class PictureConverter:
         # A new reformatter for each frame would rebuild its tables and start threads.
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._crop: av.filter.context.FilterContext | None = None
-        # It holds the arguments that the graph of the crop filter was made with.
+        # A graph of the crop filter is made anew only if it needs other arguments than these.
         self._graph_arguments = ""
 
     def write(
