@@ -172,10 +172,14 @@ def test_the_dataset_of_mmaction2_reads_labels_and_frames_of_the_list(decoder, c
         assert item["inputs"].shape == (1, 3, 4, 64, 64) and item["inputs"].float().std() > 5
 
 
-def test_a_pair_that_is_not_in_train_has_the_label_minus_1(cut, first, tmp_path):
+def test_a_pair_that_is_not_in_train_has_the_label_minus_1_and_is_reported(cut, first, tmp_path):
     other_pair = pd.DataFrame({"verb": [96], "noun": [299]})
     write_pairs(pair_table(other_pair), tmp_path / "pairs.tsv")
-    assert cut.listed(tmp_path / "pairs.tsv") == [f"P01/{row[0]}.mp4 -1" for row in first.rows]
+    with records_of("epic100.proxy.precut") as lines:
+        assert cut.listed(tmp_path / "pairs.tsv") == [f"P01/{row[0]}.mp4 -1" for row in first.rows]
+        assert f"{len(first.rows)} of them have the label -1" in lines[-1]
+        cut.listed()
+    assert "of them have the label -1" not in lines[-1]
 
 
 def test_a_segment_that_is_in_no_table_of_clips_is_an_error(kitchen, tmp_path):
