@@ -120,16 +120,21 @@ def test_the_loss_of_shares_equals_that_of_ids_and_is_linear_in_them(heads, outp
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 20, 10), (8, 3, 20, 10)], ids=["3D", "2D"])
 @pytest.mark.parametrize(
-    "cutmix_share, share, labels",
+    "cutmix_share, alpha, share, labels",
     [
-        pytest.param(0.0, 0.75, [[0, 0.75, 0, 0.25], [0, 0, 1, 0], [0, 0.25, 0, 0.75]], id="Mixup"),
         pytest.param(
-            1.0, 0.36, [[0, 0.36, 0, 0.64], [0, 0, 1, 0], [0, 0.64, 0, 0.36]], id="CutMix"
+            0.0, 0.8, 0.75, [[0, 0.75, 0, 0.25], [0, 0, 1, 0], [0, 0.25, 0, 0.75]], id="Mixup"
+        ),
+        pytest.param(
+            1.0, 1.0, 0.36, [[0, 0.36, 0, 0.64], [0, 0, 1, 0], [0, 0.64, 0, 0.36]], id="CutMix"
         ),
     ],
 )
-def test_a_batch_is_mixed_with_itself_in_reverse(shape, cutmix_share, share, labels, monkeypatch):
-    monkeypatch.setattr(np.random, "beta", lambda *_: share)
+def test_a_batch_is_mixed_with_itself_in_reverse(
+    shape, cutmix_share, alpha, share, labels, monkeypatch
+):
+    # Unless a recipe states another alpha, it is that of VideoMAE and AVION.
+    monkeypatch.setattr(np.random, "beta", lambda *alphas: {(alpha, alpha): share}[alphas])
     monkeypatch.setattr(np.random, "randint", lambda length: length // 2)
     mix = MODELS.build({"type": "MixClips", "num_classes": 4, "cutmix_share": cutmix_share})
     # The pixels of the three clips are all 0, all 1 and all 2; their pair ids are 1, 2 and 3.
