@@ -1,4 +1,8 @@
-"""Data that several tests look at, made once a session: real videos, a small lab, the demo."""
+"""Data that several tests look at, made once a session: real videos, a small lab, the demo.
+
+The process that only hands tests to workers reads this file too. So what takes seconds to import is
+imported by the fixtures that need it.
+"""
 
 import os
 
@@ -13,16 +17,10 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
-from mmengine.registry import init_default_scope
 from xdist.scheduler import LoadFileScheduling
 
-from support.archive import make_archive, run
 from support.checkout import SHORT_DEMO, python
-from support.decoder_stand_in import FRAMES
-from support.lab import Lab, make_lab
-from support.tricky_videos import encode, sound_videos
 
 SLOW_FIXTURES = {"demo", "rig", "new_archive"}
 DEMO_FILES = {
@@ -68,10 +66,6 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
-# MMEngine's Runner does this for a config.
-init_default_scope("mmaction")
-
-
 class ByFile(LoadFileScheduling):
     """A worker of pytest-xdist takes a file as a whole, and one takes all that looks at the demo.
 
@@ -109,9 +103,19 @@ def pytest_collection_modifyitems(items):
         items.sort(key=lambda item: -ranks[item.nodeid.partition("::")[0]])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def mmaction_scope():
+    """Models are looked up in MMAction2's registry, as MMEngine's Runner does for a config."""
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("mmaction")
+
+
 @pytest.fixture(autouse=True)
 def same_threads():
     """Torch's thread count as before: a prediction sets it, and bits depend on it."""
+    import torch
+
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -135,7 +139,10 @@ def once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def lab(once) -> Lab:
+def lab(once):
+    """A small lab (tests/support/lab.py); to be read only."""
+    from support.lab import make_lab
+
     return once("lab", make_lab)
 
 
@@ -150,6 +157,9 @@ def model(lab, once) -> Path:
 @pytest.fixture(scope="session")
 def short_video(once) -> bytes:
     """A sound file of three seconds."""
+    from support.decoder_stand_in import FRAMES
+    from support.tricky_videos import encode
+
     path = once("short", lambda folder: encode(folder / "v.MP4", FRAMES, movflags="faststart"))
     return path.read_bytes()
 
@@ -157,6 +167,8 @@ def short_video(once) -> bytes:
 @pytest.fixture(scope="session")
 def sound(once) -> dict[str, Path]:
     """Sound files of every kind, by name; to be read only."""
+    from support.tricky_videos import sound_videos
+
     return once("sound", sound_videos)
 
 
@@ -203,6 +215,8 @@ def rig(tmp_path_factory):
 @pytest.fixture(scope="session")
 def new_archive(once):
     """Copies the archive of tests/support/archive.py, filmed once, into a folder."""
+    from support.archive import make_archive
+
     model = once("archive", make_archive)
     return lambda folder: Path(shutil.copytree(model, folder, dirs_exist_ok=True))
 
@@ -210,6 +224,7 @@ def new_archive(once):
 @pytest.fixture(scope="session")
 def clean_archive(new_archive, once):
     """Copies that archive with its scans and clean lists, made once by the workflow."""
+    from support.archive import run
 
     def make(folder):
         run(new_archive(folder), "results/clean/pairs.tsv")

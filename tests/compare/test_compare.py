@@ -84,7 +84,7 @@ def test_a_missing_or_the_same_file_cannot_be_compared(folder, capsys, second, w
 
 # With so few segments, intervals are wide: percentiles of 3.5 in place of 2.5 would move an end by
 # 0.5. With so many samples, random numbers move it by less than 0.35.
-SEGMENTS, VIDEOS, SAMPLES = 400, 40, 10_000
+SEGMENTS, VIDEOS, SAMPLES = 400, 40, 4000
 
 
 @pytest.fixture
