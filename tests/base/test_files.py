@@ -160,7 +160,7 @@ def fill_the_disk(temporary):
             partial(stop_half_way, error=ValueError("torn")), ValueError, "^torn$", id="an error"
         ),
         pytest.param(
-            partial(stop_half_way, error=KeyboardInterrupt()), KeyboardInterrupt, "", id="Ctrl-C"
+            partial(stop_half_way, error=KeyboardInterrupt()), KeyboardInterrupt, "^$", id="Ctrl-C"
         ),
         pytest.param(lambda temporary: sys.exit(3), SystemExit, "3", id="an exit before a write"),
         pytest.param(

@@ -148,6 +148,7 @@ def test_a_batch_equals_that_of_pseudo_collate_before_and_after_pickling(sides):
             assert torch.equal(sample.gt_label, expected_sample.gt_label)
 
 
+@pytest.mark.slow
 def test_a_batch_is_pinned_in_one_piece_and_moved_in_two(monkeypatch):
     pinned, moved, move = [], [], torch.Tensor.to
     # Without a GPU nothing can be pinned, so a copy stands for the pinned tensor.

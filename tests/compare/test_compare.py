@@ -111,6 +111,7 @@ def interval_of(first, second, in_group, samples):
     return pytest.approx(np.percentile(means, (2.5, 97.5)), abs=0.35)
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_drawing_segments_or_videos_one_by_one(hits):
     first, second, in_group, videos = hits
     found = difference(first, second, in_group, videos)

@@ -87,6 +87,7 @@ def test_two_validations_make_a_curve_of_accuracy(tmp_path):
     assert {"accuracy on val in %", "verb", "action", "val"} <= set(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rows, text",
     [
@@ -114,6 +115,7 @@ def test_a_wrong_line_of_training_tsv_is_named(tmp_path, row, error):
         read_epochs(write_history(tmp_path, row))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 300])
 def test_ticks_are_whole_epochs_in_a_small_picture(tmp_path, count):
     path = draw(tmp_path, [validated(epoch) for epoch in range(1, count + 1)])

@@ -139,6 +139,7 @@ def test_a_video_has_a_key_frame_every_250_frames_and_b_frames_between(short_fil
     assert any(later.pts < earlier.pts for earlier, later in pairwise(packets))
 
 
+@pytest.mark.slow
 def test_an_object_is_visible_in_all_frames_of_its_segment_and_no_other(short_file):
     with av.open(short_file) as container:
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

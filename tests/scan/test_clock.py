@@ -24,6 +24,7 @@ def original(tmp_path_factory) -> Path:
     return encode(tmp_path_factory.mktemp("clock") / "v.MP4", FRAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("box", "bits"),
     [

@@ -32,6 +32,7 @@ def test_each_number_has_a_source_and_each_difference_a_reason(name):
     assert config.reference.numbers and ("differs" in config.reference)
 
 
+@pytest.mark.slow
 def test_docstrings_and_pages_are_printed_from_the_recipes():
     for name, path in RECIPES.items():
         text = (ROOT / path).read_text()
