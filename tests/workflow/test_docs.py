@@ -17,7 +17,9 @@ from tools import error_list, settings_pages
 
 pytestmark = pytest.mark.slow
 
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("[A-Z]*.md"), *ROOT.glob("*/README.md")])
+PAGES = sorted(
+    [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("[A-Z]*.md"), *ROOT.glob("[a-z]*/README.md")]
+)
 EVIDENCE = sorted((ROOT / "docs/evidence").glob("[!R]*.md"))
 WITH_BIN = os.environ | {"PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"}
 
