@@ -1,5 +1,6 @@
 """Which jobs of the real DAG run again after a change, a fault, a signal or a kill."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -186,6 +187,13 @@ def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(archive):
     assert f"\n{line}\n" in (archive / "results/logs/scan/P01.log").read_text()
 
 
+def kill_all(processes):
+    """Kill processes, some of which may end by themselves when another is killed."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(archive):
     with halted_scan(archive) as killed:
         jobs_left = psutil.Process(killed.pid).children(recursive=True)
@@ -194,8 +202,7 @@ def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(a
         done = run(archive, SCAN_OF_P01, well=False)
         assert "jobs of it are still active (scan.py, process " in said(done)
     finally:
-        for process in jobs_left:
-            process.kill()
+        kill_all(jobs_left)
     psutil.wait_procs(jobs_left)
     assert "was killed; this one goes on" in said(run(archive, SCAN_OF_P01))
     assert not list((archive / ".snakemake").glob("epic100-run*"))
@@ -205,7 +212,6 @@ def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(a
 def test_a_job_that_fails_after_a_newer_one_wrote_its_file_leaves_that_file(archive):
     with halted_scan(archive, "--retries", "0") as process:
         (archive / SCAN_OF_P01).write_text("of the newer job\n")
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
+        kill_all(psutil.Process(process.pid).children(recursive=True))
     assert process.returncode != 0
     assert (archive / SCAN_OF_P01).read_text() == "of the newer job\n"
