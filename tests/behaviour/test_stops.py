@@ -29,8 +29,8 @@ TRAIN = {
     "from_scratch": True,
     "epochs": 2,
     "batch_size": 1,
-    # It saves a checkpoint after each batch, and keeps them all.
-    "checkpoint": {"seconds": 0.001, "keep": 1000},
+    # It saves a checkpoint after each of the 22 batches, and keeps them all.
+    "checkpoint": {"seconds": 0.001, "keep": 22},
     "options": {"default_hooks.stopper": {"type": "Stopper"}},
 }
 # Each row has the batch (of 22, in two epochs) in which a stop comes, the signal, and who gets it.
