@@ -32,7 +32,7 @@ from epic100.base.folders import keep_private, refuse_foreign_config, warn_of_ot
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
-from epic100.settings import ANNOTATION_KEYS, PREDICTION_KEYS, home_of, read_settings
+from epic100.settings import ANNOTATION_KEYS, BASE_CONFIG, PREDICTION_KEYS, home_of, read_settings
 
 # The folder of this workflow, also when another workflow uses it as a module. If Snakemake reads
 # the rules from a repository's host, it is the folder of the installed package.
@@ -44,14 +44,14 @@ if not HERE.is_dir():
 PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
 
 # The config of the working folder replaces the one of this workflow.
-BASE_CONFIG = "config/config.yaml"
-if not os.path.exists(BASE_CONFIG):
-    BASE_CONFIG = workflow.source_path(f"../{BASE_CONFIG}")
-else:
+if os.path.exists(BASE_CONFIG):
     refuse_foreign_config(BASE_CONFIG, HERE)
+    CONFIG_FILE = BASE_CONFIG
+else:
+    CONFIG_FILE = workflow.source_path(f"../{BASE_CONFIG}")
 
 
-configfile: BASE_CONFIG
+configfile: CONFIG_FILE
 
 
 keep_private()
