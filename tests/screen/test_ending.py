@@ -1,5 +1,6 @@
 """The last lines on the screen of a run of Snakemake that is stopped, or that fails."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -85,29 +86,33 @@ def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, num
     assert lines[-3:] == [failure, "  log: slow.log", next_step]
 
 
-# Snakemake removes a log before it tries its job again, and the screen reads it after the failure.
-# Here the second try waits for another job, which leaves the screen seconds for that.
 RETRIED = """
 rule all:
-    input: "out.txt", "other.txt"
+    input: "out.txt"
     retries: 0
 rule works:
     output: "out.txt"
     log: "works.log"
     retries: 1
-    resources: slots=lambda wildcards, attempt: attempt
-    shell: "echo 'error: no such shelf' >> {log}; exit 3"
-rule waits:
-    output: "other.txt"
-    resources: slots=1
-    shell: "sleep 4; touch {output}"
+    shell: "echo 'error: no such shelf' > {log}; echo >> tries.txt; exit 3"
 """
 
 
-def test_a_failure_is_shown_at_its_retry_and_at_the_end(tmp_path):
+def test_a_failure_is_shown_at_its_retry_and_at_the_end_on_a_terminal_that_was_paused(tmp_path):
     (tmp_path / "Snakefile").write_text(RETRIED)
-    command = [*COMMAND, "--cores", "2", "--resources", "slots=2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    lines = done.stderr.splitlines()
+    # A full pipe takes no line until it is read, as a terminal at Ctrl-S. Snakemake goes on, and
+    # removes the log of the first try.
+    reading, writing = os.pipe()
+    size = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writing, b"\n" * size)
+    process = subprocess.Popen(COMMAND, cwd=tmp_path, stderr=writing)
+    os.close(writing)
+    tries = tmp_path / "tries.txt"
+    while not tries.exists() or tries.read_text() != "\n\n":
+        assert process.poll() is None
+        time.sleep(0.05)
+    with os.fdopen(reading) as screen:
+        lines = screen.read().splitlines()
+    assert process.wait(60) == 1
     assert lines.count("FAILED works: no such shelf") == 2 and "  works is tried again" in lines
     assert lines[-3:-1] == ["FAILED works: no such shelf", "  log: works.log"]

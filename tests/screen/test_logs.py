@@ -50,14 +50,15 @@ def logs(tmp_path):
 def test_the_reason_of_a_failure_is_read_from_the_logs_and_the_status(
     logs, rule, slurm, status, error
 ):
-    assert failure_of("scan P01", logs(rule, slurm), status).error == error
+    paths = logs(rule, slurm)
+    assert failure_of("scan P01", paths, lines_of(paths[0]), status).error == error
 
 
 def test_a_refused_submission_is_reported_in_the_words_of_slurm(logs):
     # This error is of an earlier attempt.
     old, _ = logs("error: of the first try\n")
     message = "sbatch: error: no such partition\n"
-    assert failure_of("scan P01", [old], message, state_of(old)).lines() == [
+    assert failure_of("scan P01", [old], lines_of(old, state_of(old)), message).lines() == [
         "FAILED scan P01: sbatch: error: no such partition",
         f"  log: {old}",
     ]

@@ -12,13 +12,14 @@ from logging import WARNING, LogRecord
 from pathlib import Path
 from textwrap import dedent
 
-from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter, logger
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_epic100.board import Board
 from snakemake_logger_plugin_epic100.ending import ending
+from snakemake_logger_plugin_epic100.logs import LogReader
 from snakemake_logger_plugin_epic100.plan import plan
 from snakemake_logger_plugin_epic100.status import Status
 
@@ -70,6 +71,9 @@ class LogHandler(LogHandlerBase):
             ),
             formatter=DefaultFormatter(quiet, common.show_failed_logs),
         )
+        # A filter of the logger is called where a record is sent, before the handler's queue.
+        self._log_reader = LogReader()
+        logger.addFilter(self._log_reader)
         self._call_folder = Path.cwd()  # Snakemake goes to --directory later.
         self._status: Status | None = None
         # Snakemake's records of the jobs of a dry run, or None before the first of them.
@@ -125,6 +129,7 @@ class LogHandler(LogHandlerBase):
         """Show how the run ended, and give the screen back."""
         for line in plan(self._planned_jobs or ()):
             self._own_handler.stream.write(f"{line}\n")
+        logger.removeFilter(self._log_reader)
         # Python may call this twice, and the second call must show nothing.
         self._planned_jobs = None
         if self._status is not None:

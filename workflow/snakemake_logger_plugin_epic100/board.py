@@ -14,7 +14,6 @@ from snakemake_logger_plugin_epic100.logs import (
     LogState,
     failure_of,
     lines_of,
-    state_of,
 )
 
 # A message of the executor with the id of a job at its scheduler: `Job 3 has been submitted with
@@ -114,7 +113,7 @@ class Board:
             wildcards=" ".join(str(value) for value in (values["wildcards"] or {}).values()),
             logs=logs,
             outputs=[str(path) for path in values["output"] or []],
-            log_before=state_of(logs[0]) if logs else None,
+            log_before=values["log_before"],
             begun=time.time(),
             attempt=earlier.attempt + 1 if earlier else 1,
             local=bool(values.get("local")),
@@ -156,9 +155,8 @@ class Board:
         if job is None:
             return []
         logs = [str(path) for path in values["log"] or []]
-        failure = failure_of(
-            job.name, logs, str(values["rule_msg"] or ""), job.log_before, self.stopped
-        )
+        message = str(values["rule_msg"] or "")
+        failure = failure_of(job.name, logs, values["log_lines"], message, self.stopped)
         if failure.log:
             failure.log = self.path_from_here(failure.log)
         if job.state == "again":

@@ -1,9 +1,13 @@
 """Read the logs of a job: the last line while it runs, and the reason if it failed."""
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from logging import Filter, LogRecord
 from pathlib import Path
+
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
@@ -31,6 +35,34 @@ LAST_LINES = 5
 LogState = tuple[int, int] | None
 
 
+class LogReader(Filter):
+    """Read the log of a job in the moment in which its start or its failure is reported.
+
+    The screen gets the reports later, in a thread of its own. By then a short job may have written
+    its log, or Snakemake has removed the log, since it tries the job again.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any job."""
+        super().__init__()
+        # The state of the log at the start of the last try, by the number of the job.
+        self._states_before: dict[int, LogState] = {}
+
+    def filter(self, record: LogRecord) -> bool:
+        """Add `log_before` to the report of a start, and `log_lines` to that of a failure.
+
+        Args:
+            record: A record of Snakemake. All are let through.
+        """
+        values = vars(record)
+        log = str((values.get("log") or [""])[0])
+        if values.get("event") == LogEvent.JOB_INFO:
+            values["log_before"] = self._states_before[values["jobid"]] = state_of(log)
+        elif values.get("event") == LogEvent.JOB_ERROR:
+            values["log_lines"] = lines_of(log, self._states_before.get(values["jobid"]))
+        return True
+
+
 @dataclass
 class Failure:
     """The failure of a job, or its stop by a signal or a key.
@@ -54,21 +86,20 @@ class Failure:
 
 
 def failure_of(
-    job: str, logs: list[str], message: str, before: LogState = None, stopped: str = ""
+    job: str, logs: Sequence[str], lines: Sequence[str], message: str, stopped: str = ""
 ) -> Failure:
     """Find the reason of a failure in the logs of the job and in the executor's message.
 
     Args:
         job: Rule and wildcards.
         logs: The job's logs: the rule's first, the cluster's last.
+        lines: The lines of the rule's log that are of this try.
         message: The executor's message; its first line is the reason.
-        before: The state of the rule's log when this try began.
         stopped: The signal or key that stopped the run before this failure, or "".
     """
     # The list has the first line of the executor's message, or nothing.
     reasons = message.partition(FURTHER)[0].strip().splitlines()[:1]
     shown_log = logs[0] if logs else ""
-    lines = lines_of(shown_log, before)
     errors = [match[1] for line in lines if (match := CLEAR.match(line))]
     errors = errors or [match[1] for line in lines if (match := RAISED.match(line))]
     if errors:
