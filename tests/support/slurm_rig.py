@@ -375,9 +375,12 @@ def _reserve_ports(count: int) -> tuple[socket.socket, Iterator[int]]:
         try:
             reservation.bind(f"\0epic100-slurm-ports-{first}")
         except OSError:
+            # Another rig has these ports.
+            reservation.close()
             continue
         if not any(map(_listens, ports)):
             return reservation, iter(ports)
+        reservation.close()
     raise RuntimeError("no ports are free for a rig of Slurm")
 
 

@@ -15,7 +15,7 @@ from epic100.video.kept import SharedCaches
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
-from support.damage import packets_of
+from support.damage import overwrite, packets_of
 from support.packets import decoded
 from support.scanned import inspect
 from support.tricky_videos import (
@@ -139,6 +139,24 @@ def test_a_change_of_picture_size_is_an_error_that_names_the_frame(tmp_path):
     path = join(parts_of(tmp_path, *kinds), tmp_path / "v.MP4")
     with pytest.raises(FrameError, match=r"v\.MP4: the picture changes its size at frame 60"):
         VideoReader(path).get_frames([0, 60])
+
+
+def test_frames_behind_a_damaged_leading_picture_are_those_of_the_sound_file(tmp_path):
+    path = encode(tmp_path / "v.mp4", codec="mpeg4", g=10, bf=2)
+    index = build_index(path)
+    packets = packets_of(path)
+    keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    # The packet behind a key frame is of a picture that is shown before it.
+    key_pts = packets[keys[1]].pts
+    damaged = packets[keys[1] + 1]
+    assert damaged.pts < key_pts
+    frames = np.flatnonzero(index.pts >= key_pts)[:5]
+    sound = VideoReader(path, index).get_frames(frames)
+    overwrite(path, damaged.pos, bytes(damaged.size))
+    reader = VideoReader(path, index)
+    assert np.array_equal(reader.get_frames(frames), sound)
+    with pytest.raises(FrameError, match=r"v\.mp4: decoding failed: "):
+        reader.get_frames(np.flatnonzero(index.pts == damaged.pts))
 
 
 def test_a_video_that_was_replaced_by_an_audio_file_of_its_size_is_an_error(sound, tmp_path):

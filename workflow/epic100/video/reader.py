@@ -16,7 +16,6 @@ import numpy as np
 from epic100.video.index import FrameError as FrameError  # Every reader raises it.
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import SharedCaches, new_decoder
-from epic100.video.packet_table import TIMES
 from epic100.video.packets import ContainerPackets, DirectPackets
 from epic100.video.window import Window
 
@@ -153,8 +152,6 @@ class VideoReader:
             DiskError: The disk fails.
         """
         key_time = int(self.index.key_pts[key])
-        # Pictures before this time are not used. No time is earlier than this one, so all are.
-        first_time = min(TIMES)
         try:
             packets = self._packets.from_key(key, wanted)
             # The first packet is read before the decoder is used, since a seek may reopen the file,
@@ -175,15 +172,14 @@ class VideoReader:
                 except av.error.InvalidDataError:
                     if time is None or time >= key_time:
                         raise
-                    # This leading picture, shown before the key frame, is corrupted, and others may
-                    # refer to it. Pictures shown after the key frame do not.
-                    first_time = key_time
+                    # This leading picture, shown before the key frame, is corrupted. Pictures shown
+                    # after the key frame do not refer to it.
                     continue
-                self._store(frames, first_time, row_of_time, pictures)
+                self._store(frames, row_of_time, pictures)
                 if not wanted:
                     break
             # The decoder has got all wanted packets, but holds back some pictures.
-            self._store(decoder.decode(None), first_time, row_of_time, pictures)
+            self._store(decoder.decode(None), row_of_time, pictures)
         # An OSError comes from the file: a disk that fails raises DiskError.
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
@@ -202,16 +198,15 @@ class VideoReader:
     def _store(
         self,
         frames: Iterable[av.VideoFrame],
-        first_time: int,
         row_of_time: dict[int, int],
         pictures: np.ndarray,
     ) -> None:
         """Convert wanted frames into their rows of `pictures`; remove them from `row_of_time`.
 
-        Frames before `first_time` and corrupted ones are left out.
+        Corrupted frames are left out.
         """
         for frame in frames:
-            if frame.pts not in row_of_time or frame.pts < first_time or frame.is_corrupt:
+            if frame.pts not in row_of_time or frame.is_corrupt:
                 continue
             if (frame.height, frame.width) != self._coded_size:
                 # The number of a frame is the count of frames that are shown before it.
