@@ -88,11 +88,9 @@ def read_runs(
         )
         action_hits.append(hits["action_at_1"])
         # The first run has no change, since the others are compared with it.
-        change = (
-            difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
-            if runs
-            else None
-        )
+        change = None
+        if runs:
+            change = difference(action_hits[0], action_hits[-1], all_segments, truth.videos)
         runs.append(Run(name, folder, figures, _settings(folder, figures), change))
         log.info("%s: top-1 action %.2f %%", name, figures["overall_action_accuracy_at_1"])
     return runs

@@ -212,11 +212,9 @@ def predict_probe(
             f"{model_path}: a model, but no probe; expected one of the rule probe_train"
         )
     table = read_clean_list(segments)
-    scores = (
-        _log_probs(probe, read_tokens(table, indexes, source), trained.outputs)
-        if len(table)
-        else torch.empty(0, sum(trained.outputs.values()))
-    )
+    scores = torch.empty(0, sum(trained.outputs.values()))
+    if len(table):
+        scores = _log_probs(probe, read_tokens(table, indexes, source), trained.outputs)
     if not scores.isfinite().all():
         raise EpicError(f"{model_path}: gives NaN or infinity; train the probe again")
     ids = table["narration_id"].tolist()

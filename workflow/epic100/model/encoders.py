@@ -43,11 +43,9 @@ class FusedAttention(models.backbones.vit_mae.Attention):
     def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute query, key and value of tokens [B, N, C], each [B, heads, N, C / heads]."""
         # The keys have no bias (see the docstring of this module), so theirs is 0.
-        bias = (
-            torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-            if hasattr(self, "q_bias")
-            else None
-        )
+        bias = None
+        if hasattr(self, "q_bias"):
+            bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
         qkv = F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         return query, key, value

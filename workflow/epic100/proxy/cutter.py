@@ -113,14 +113,12 @@ def cut_clips(
                     stack.callback(writer.close)  # After an error, this removes its half file.
                     next(writer)  # This opens the file and runs to the first `yield`.
                     writers[clip] = writer
+                picture = None
                 # Without a clip that has begun, nobody needs the picture.
-                picture = (
-                    scaler.reformat(
+                if writers and frame is not None:
+                    picture = scaler.reformat(
                         frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                     )
-                    if writers and frame is not None
-                    else None
-                )
                 _send_picture(writers, picture, failed)
                 if number % PROGRESS_EVERY == 0:
                     progress(number)
