@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from epic100.base.jobs import NEWEST
 from support.slurm_calls import Call, no_work, put_before, run
 
 SCAN = "results/scan/P01.tsv"
@@ -79,6 +80,17 @@ def test_a_job_of_a_killed_run_is_found_in_a_folder_that_is_mounted_elsewhere(
         call.ends()
     assert rig.submitted(archive) == [job]
     assert rig.submitted(elsewhere) == []
+
+
+@pytest.mark.usefixtures("held")
+def test_a_job_of_a_killed_run_whose_record_is_gone_is_not_taken_over(rig, archive):
+    job = leave_a_job(rig, archive)
+    (record,) = (archive / NEWEST).iterdir()
+    record.unlink()
+    with Call(rig, archive, SCAN) as call:
+        call.until(f"scan P01: job {job} of root on wice/batch, pending")
+        call.until("Waiting for them")
+        assert "go on:" not in call.said()
 
 
 def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archive, held, tmp_path):
