@@ -194,11 +194,10 @@ class Stage:
         """
         alone, renames = self.alone(job)
         situation = WAYS[way]
-        # A job is halted before this rename; 0 means that it is not.
-        halts = {"start": 0, "middle": random.randint(1, renames), "end": renames}
+        # The first job is halted before this rename. With its first one, a training has begun.
+        halts = {"start": min(2, renames), "middle": random.randint(1, renames), "end": renames}
         first = self._begin(job, halt=halts[situation.begins])
-        if situation.begins != "start":
-            _wait_for(first)
+        _wait_for(first)
         if situation.removes:
             self._remove(job)
         halt = 0 if situation.first_waits else random.randint(1, renames)
