@@ -82,6 +82,12 @@ def test_a_typing_mistake_is_refused_in_one_line_before_snakemake_starts(
     assert not os.path.exists("nowhere")
 
 
+def test_the_beginning_of_an_option_is_no_option():
+    # With `--version`, the exit status is 0.
+    with pytest.raises(SystemExit, match="2"):
+        main(["--vers"])
+
+
 def test_an_unknown_site_is_refused_before_snakemake_starts(folder, monkeypatch):
     monkeypatch.setenv("EPIC100_SITE", "geniu")
     with pytest.raises(ValueError, match="no Slurm site 'geniu' in .*; did you mean genius?"):

@@ -34,7 +34,7 @@ def outcomes_of(segments, wrong=()):
         verb_guess=outcomes["verb"].where(right, 9),
         noun_guess=outcomes["noun"],
         action_confidence=0.75,
-        action_truth_score=np.where(right, 0.75, 0.03),
+        action_truth_score=np.where(right, 0.75, 0.0344),
         action_at_1=right,
         predicted=True,
     )
@@ -61,7 +61,7 @@ def test_an_example_has_segment_truth_and_guess(write, segments):
     assert first["narration_id"] == outcomes["narration_id"][0]
     assert first["right"] and first["guess"] == first["truth"] and first["guess_percent"] == 75
     assert not second["right"] and second["truth"] == "take spoon"
-    assert second["truth_percent"] == 3 and second["guess"].startswith("pour")
+    assert second["truth_percent"] == 3.4 and second["guess"].startswith("pour")
 
 
 def test_the_frames_are_from_the_first_to_the_last_of_the_segment(write, segments, lab):

@@ -175,7 +175,9 @@ def test_damaged_frames_are_grey_and_no_frame_number_changes(tmp_path):
     # From 40 % of the coded pictures on, 6000 bytes become 0.
     zero_block(original, 0.4, 6000)
     row, index = inspect(original, "v")
-    notes, copy_index = write_proxy(original, copy, SMALL, index)
+    progress = []
+    notes, copy_index = write_proxy(original, copy, SMALL, index, progress.append)
+    assert progress == [0, 64, 128, 192, 200]
     assert seconds(copy_index) == seconds(index)
     is_damaged = np.isin(np.arange(200), list(marked(row)))
     # The codec changes the other frames a little.

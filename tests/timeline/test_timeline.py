@@ -12,7 +12,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import PredictSettings, Settings, TimelineSettings
-from epic100.timeline.clips import clip_frames, place_clips
+from epic100.timeline.clips import clip_frames, place_clips, scanned_video
 from epic100.timeline.content import (
     SUFFIXES,
     Segment,
@@ -32,6 +32,7 @@ from epic100.timeline.model import (
     read_background,
 )
 from epic100.timeline.run import make_timelines
+from epic100.video.scan_table import read_scan_table
 from support.made_index import index_at
 from support.tables import rows_of
 
@@ -232,6 +233,16 @@ def test_the_activitynet_file_has_the_keys_of_actionformer_and_opentad(tsv):
 
 
 PREDICT = PredictSettings(workers=0, device="cpu")
+
+
+def test_a_video_has_its_own_row_and_frame_index(lab):
+    table = lab.folder / "results/scan/P01.tsv"
+    index = table.with_suffix(".index.npz")
+    first, *_, last = [row for row in read_scan_table(table) if row.readable]
+    assert first != last
+    for row in (first, last):
+        video = scanned_video(row.video_id, "P01", lab.root, table, index)
+        assert video.row == row and video.index.frames == row.pictures
 
 
 def learn(lab, model, out, segments="segments"):

@@ -187,8 +187,8 @@ def nearest(root: Path, path: Path) -> list[str]:
 # This file is a plugin of pytest, too. The hook is the last, when all tests have their marks.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Put the quick tests before the slow ones, and leave out the demo, which takes minutes."""
-    items[:] = [item for item in items if "demo" not in item.fixturenames]
+    """Put the quick tests before the slow ones, and leave out what begins with minutes of runs."""
+    items[:] = [item for item in items if not {"demo", "runs"} & set(item.fixturenames)]
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 

@@ -65,7 +65,6 @@ class Report:
         # measured from this copy of the history on, which is made after it.
         self._after_first_batch: History | None = None
         self._warned = False
-        self.epochs = 0
 
     def write_page_to(self, path: Path, run_lines: list[str]) -> None:
         """Set the path of the page, which is written at the start, after each epoch and at the end.
