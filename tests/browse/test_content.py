@@ -52,6 +52,11 @@ def test_segments_have_the_fields_of_the_csv_and_why_they_were_dropped(data):
     assert (data["tail_verbs"], data["tail_nouns"], data["unseen"]) == ([2], [2], ["P18"])
 
 
+def test_the_page_states_the_license_of_epic_kitchens_on_its_own_data_alone(run, data):
+    assert data["license"].startswith("CC BY-NC")
+    assert gather(VIDEOS, **run, data="my kitchen")["license"] == ""
+
+
 @pytest.fixture
 def figures(run, tmp_path):
     """The figures of metrics.json of this run."""

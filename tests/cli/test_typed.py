@@ -6,6 +6,7 @@ from functools import partial
 from operator import attrgetter
 
 import pytest
+import torch
 
 from epic100.cli.program import main
 from epic100.cli.workflow import snakemake_command
@@ -26,6 +27,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.pth").touch()
     (tmp_path / "config").mkdir()
+    entry = {"narration_id": "P01_11_0", "verb_output": torch.ones(97)}
+    torch.save([entry], tmp_path / "scores.pt")
     (tmp_path / "model.py").write_text('model = dict(type="a")\n')
     (tmp_path / "bad.yaml").write_text("train:\n  epochs: ten\nvidoes: {}\n")
     return tmp_path
@@ -71,6 +74,7 @@ def folder(tmp_path, monkeypatch):
         ("check --configfile model.py", "an MMEngine config goes into `train: config:`"),
         ("test modl.pth", "modl.pth: no such file; did you mean model.pth?"),
         ("test config", "config: is a folder; expected a model"),
+        ("test scores.pt", "scores.pt: holds scores, and is no model; for their figures: "),
     ],
 )
 def test_a_typing_mistake_is_refused_in_one_line_before_snakemake_starts(

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import load_model, save_model
+from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.prediction.predict import predictions_of
 from epic100.prediction.shards import Shards
 from epic100.segments.segment_list import read_segments, write_segments
 from support.dying import kill_after_a_shard
@@ -141,6 +142,16 @@ def test_rows_depend_on_the_views_but_not_on_the_batch_size(lab, model, listed, 
     assert not torch.allclose(found.log_probs, expected.log_probs)
     again = run(lab, model, listed, tmp_path / "again.pt", clips=2, crops=3, batch_size=1)
     torch.testing.assert_close(again.log_probs, found.log_probs, atol=1e-4, rtol=1e-4)
+
+
+def test_without_outputs_for_pairs_a_pair_has_the_product_of_its_verb_and_noun():
+    pairs = [(2, 0, 5), (0, 1, 1)]
+    trained = TrainedModel({}, pairs, 3, 2, {}, {}, heads="verb_noun")
+    verbs, nouns = torch.tensor([[0.5, 0.2, 0.3]]), torch.tensor([[0.6, 0.4]])
+    rows = torch.cat([verbs, nouns], dim=1).log()
+    made = predictions_of("val", ["P01_11_0"], rows, trained, "digest")
+    products = torch.tensor([[0.3 * 0.6, 0.5 * 0.4]])
+    assert torch.allclose(made.log_probs.exp(), products / products.sum())
 
 
 def test_a_split_whose_segments_were_all_dropped_gives_an_empty_file(lab, model, tmp_path):

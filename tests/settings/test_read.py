@@ -199,6 +199,11 @@ def test_keys_that_contradict_each_other_are_one_line(config, words):
     assert line.startswith("config: ") and words in line
 
 
+@pytest.mark.parametrize("annotations", [{"download": True}, {"format": "lab_list"}])
+def test_either_a_download_or_another_format_contradicts_nothing(annotations):
+    assert read_settings({"annotations": annotations}).annotations
+
+
 def test_all_mistakes_are_reported_at_once_with_file_and_line(tmp_path):
     base = tmp_path / "base.yaml"
     base.write_text("clean:\n  policy: 3\n")
