@@ -13,7 +13,7 @@ from epic100.base.errors import EpicError
 from epic100.features import probe
 from epic100.features.probe import predict_probe, train_probe
 from epic100.features.tokens import read_tokens
-from epic100.model.model_file import load_model
+from epic100.model.model_file import load_model, save_model
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.probe_model import FORMS, AttentiveProbe
 from epic100.report.tables import warning
@@ -244,6 +244,16 @@ def test_a_probe_refuses_tokens_of_another_encoder(lab, own, tmp_path):
         change_source(path, model="another")
     with pytest.raises(EpicError, match="model another.*; expected those of .*, which the probe"):
         predict(lab, own, model, "val")
+
+
+def test_a_probe_with_broken_weights_gives_no_predictions(lab, made, tmp_path):
+    path = train(lab, made, tmp_path, epochs=1)
+    trained = load_model(path)
+    for weight in trained.state_dict.values():
+        weight.fill_(torch.nan)
+    save_model(trained, path)
+    with pytest.raises(EpicError, match="gives NaN or infinity; train the probe again"):
+        predict(lab, made, path, "val")
 
 
 def test_a_model_that_is_no_probe_is_refused(lab, model):

@@ -17,7 +17,7 @@ from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
 from epic100.inputs.read import STORED_LINES, InputFiles, read_inputs
 from epic100.minikitchen import write_video
 from epic100.model.model_file import TrainedModel, save_model
-from epic100.settings import layered_settings
+from epic100.settings import layered_settings, read_settings
 from support.archive import VIDEOS, configure, run
 from support.checkout import ROOT, epic100, run_snakemake, said
 
@@ -373,3 +373,11 @@ def test_a_call_names_its_differences_from_the_run_that_made_the_results(here, s
     screen = said(run_snakemake("-n", "results/scan/P01.tsv", "--directory", str(here)))
     assert "results/ was made with --configfile config.yaml, this call has no" in screen
     assert json.loads(Path("results/run.json").read_text()) == segments_made
+
+
+@pytest.mark.parametrize(
+    "config, is_official",
+    [({}, True), ({"minikitchen": {}}, False), ({"annotations": {"format": "lab_list"}}, False)],
+)
+def test_official_checksums_are_expected_of_official_annotations_alone(config, is_official):
+    assert bool(InputFiles.of(read_settings(config)).pins) == is_official
