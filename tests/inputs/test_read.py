@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
 
@@ -354,7 +355,8 @@ def segments_made(here) -> dict:
 
 
 @pytest.mark.slow
-def test_run_json_has_config_files_settings_and_inputs(segments_made):
+def test_run_json_has_version_config_files_settings_and_inputs(segments_made):
+    assert segments_made["workflow"] == version("epic100")
     assert segments_made["configfiles"] == ["config.yaml"]
     assert segments_made["settings"]["videos"] == {"sheet": "sheet.tsv", "root": "archive"}
     assert {str(TRAIN), str(VAL)} < set(segments_made["inputs"])

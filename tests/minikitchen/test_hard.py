@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from epic100.minikitchen import hard, write_annotations, write_video
-from epic100.minikitchen.drawing import Action, Sprite, chance, random_sprite, render
+from epic100.minikitchen.drawing import SHAPES, Action, Sprite, chance, random_sprite, render
 from epic100.video.sheet import read_sheet
 
 SHEET = read_sheet(Path(__file__).parents[2] / "config/hard_videos.tsv")
@@ -95,6 +95,13 @@ def test_a_tremble_hides_the_direction_from_a_short_clip():
     # This is one second of the segment of four.
     heights = [height_and_area(0, at)[0] for at in np.linspace(0.25, 0.5, 11)]
     assert {-1, 1} <= set(np.sign(np.diff(heights)))
+
+
+@pytest.mark.parametrize("shape", SHAPES.values())
+def test_an_object_is_around_its_middle(shape):
+    u, v = np.meshgrid(np.linspace(-4, 4, 81), np.linspace(-4, 4, 81))
+    is_inside = shape(u, v) > 0
+    assert is_inside.any() and np.hypot(u, v)[is_inside].max() < 1.6
 
 
 def test_each_participant_has_a_kitchen_with_its_own_look():
