@@ -9,12 +9,7 @@ from pathlib import Path
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_epic100.logs import (
-    Failure,
-    LogState,
-    failure_of,
-    lines_of,
-)
+from snakemake_logger_plugin_epic100.logs import Failure, LogState, failure_of, lines_of
 
 # A message of the executor with the id of a job at its scheduler: `Job 3 has been submitted with
 # ... jobid 4711`.

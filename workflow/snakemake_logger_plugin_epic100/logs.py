@@ -55,11 +55,13 @@ class LogReader(Filter):
             record: A record of Snakemake. All are let through.
         """
         values = vars(record)
-        log = str((values.get("log") or [""])[0])
-        if values.get("event") == LogEvent.JOB_INFO:
-            values["log_before"] = self._states_before[values["jobid"]] = state_of(log)
-        elif values.get("event") == LogEvent.JOB_ERROR:
-            values["log_lines"] = lines_of(log, self._states_before.get(values["jobid"]))
+        event = values.get("event")
+        if event in (LogEvent.JOB_INFO, LogEvent.JOB_ERROR):
+            log = str((values["log"] or [""])[0])
+            if event == LogEvent.JOB_INFO:
+                values["log_before"] = self._states_before[values["jobid"]] = state_of(log)
+            else:
+                values["log_lines"] = lines_of(log, self._states_before.get(values["jobid"]))
         return True
 
 
