@@ -100,8 +100,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="EpicPairMetric", heads="both", pairs=pairs)
 test_evaluator = val_evaluator
 
-train_cfg = dict(type="ResumableEpochLoop", max_epochs=epochs, val_interval=5)
-val_cfg = dict(type="ClipValLoop")
+train_cfg = dict(type="ResumableTrainLoop", max_epochs=epochs, val_interval=5)
+val_cfg = dict(type="PrecisionValLoop")
 test_cfg = dict(type="TestLoop")
 
 optim_wrapper = dict(
@@ -131,12 +131,19 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=20, ignore_last=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    checkpoint=dict(type="SafeCheckpointHook", seconds=600, keep=2),
-    telemetry=dict(type="TelemetryHook"),
+    seeds=dict(type="SampleSeedHook"),
+    # It saves after each epoch, and the best by val action top-1.
+    checkpoint=dict(
+        type="SaveHook",
+        seconds=600,
+        max_keep_ckpts=2,
+        save_best="epic/overall_action_accuracy_at_1",
+        rule="greater",
+    ),
+    epoch=dict(type="EpochHook"),
 )
 # These hooks can change the weights, so with other ones it is another run.
 custom_hooks = [
-    dict(type="SampleSeedHook"),
     # Once an epoch, BatchNorm statistics become the mean over all processes.
     dict(type="SyncBuffersHook"),
 ]

@@ -80,10 +80,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(
-    accumulate=dict(type="AccumulateHook", most=16),
-    recompute=dict(type="RecomputeHook", blocks="backbone.blocks", on=False),
-)
+most_at_once = 16
 load_from = "weights/avion_b.pth"
 
 reference = dict(

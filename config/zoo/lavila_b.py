@@ -47,7 +47,7 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-default_hooks = dict(accumulate=dict(most=7), recompute=dict(blocks="backbone.blocks"))
+most_at_once = 7
 load_from = "weights/lavila_b.pth"
 
 reference = dict(

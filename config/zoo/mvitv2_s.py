@@ -60,10 +60,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(
-    accumulate=dict(type="AccumulateHook", most=16),
-    recompute=dict(type="RecomputeHook", blocks="backbone.blocks", on=False),
-)
+most_at_once = 16
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth"
 
 reference = dict(

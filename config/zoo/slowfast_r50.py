@@ -90,7 +90,7 @@ param_scheduler = [
 ]
 # With `bn: frozen` the workflow adds the same hook.
 custom_hooks = [dict(type="SampleSeedHook"), dict(type="FrozenBatchNormHook")]
-default_hooks = dict(accumulate=dict(type="AccumulateHook", most=16))
+most_at_once = 16
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth"
 
 reference = dict(

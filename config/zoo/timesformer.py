@@ -84,10 +84,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(
-    accumulate=dict(type="AccumulateHook", most=16),
-    recompute=dict(type="RecomputeHook", blocks="backbone.transformer_layers.layers", on=False),
-)
+most_at_once = 16
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/timesformer/timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb/timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb_20220815-a4d0d01f.pth"
 
 reference = dict(

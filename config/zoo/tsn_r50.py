@@ -77,7 +77,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=128)
 param_scheduler = [dict(type="MultiStepLR", by_epoch=True, milestones=[20, 40], gamma=0.1)]
-default_hooks = dict(accumulate=dict(type="AccumulateHook", most=32))
+most_at_once = 32
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb_20220906-2692d16c.pth"
 
 reference = dict(

@@ -73,10 +73,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(
-    accumulate=dict(type="AccumulateHook", most=32),
-    recompute=dict(type="RecomputeHook", blocks="backbone.blocks", on=False),
-)
+most_at_once = 32
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth"
 
 reference = dict(

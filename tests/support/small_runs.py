@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,20 +16,18 @@ from mmaction.registry import HOOKS
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from mmengine.runner import amp
-from torch.utils._python_dispatch import TorchDispatchMode
+from mmengine.runner import amp, loops
 
-from epic100.base import foreign_tensors, ranks
-from epic100.base.log import log_to_stdout, rule_log
+from epic100.base import foreign_tensors
+from epic100.base.log import rule_log
 from epic100.base.stop import until_the_last_line
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
-from epic100.training.launch import TIMEOUT_MINUTES, Job, train_rank
+from epic100.training.launch import launch
 from epic100.training.recipe import build_config
-from epic100.training.run import attempts
 from epic100.training.train import train
-from support.checkout import CLASSES
+from support.checkout import CLASSES, ROOT
 
 DEMO = "tests/support/small_recipe.py"
 SMALL = {
@@ -51,7 +47,7 @@ LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
 # of what a training imports.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
-    ["epic100.mmaction", "epic100.training.train", "torch._dynamo", "torch.utils.tensorboard"]
+    ["epic100.mmaction", "epic100.training.launch", "torch._dynamo", "torch.utils.tensorboard"]
 )
 
 
@@ -99,57 +95,25 @@ def run(lab, results: Path, options: dict | None = None, **chosen) -> dict[str, 
     return dict(load_model(results / "model.pth").state_dict)
 
 
-def start(
-    lab,
-    results: Path,
-    options: dict | None = None,
-    of_several=(),
-    autocast=False,
-    patience=TIMEOUT_MINUTES,
-    **chosen,
-):
+def start(lab, results: Path, options: dict | None = None, autocast=False, **chosen):
     """Start a training in another process, the leader of a process group of its own.
 
-    Its output goes to `said.txt` in `results`. If it is one of several processes, it goes to
-    `said_0.txt` and so on.
+    Its output goes to `said.txt` in `results`.
 
     Args:
         lab: The lab.
         results: The folder of the results.
         options: Options of the MMEngine config.
-        of_several: (rank, number of processes, file in which they meet) if it is one of several.
         autocast: Whether to use autocast and gradient scaling on the CPU, as a GPU does.
-        patience: Minutes that one of several processes waits for another.
         **chosen: Other settings.
     """
     arguments = job(lab, results) | {
         "settings": settings(options=options or {}, **chosen).model_dump(by_alias=True)
     }
     cache = foreign_tensors.CACHE
-    process = processes.Process(
-        target=_child, args=(arguments, results, of_several, autocast, patience, cache)
-    )
+    process = processes.Process(target=_child, args=(arguments, results, autocast, cache))
     process.start()
     return process
-
-
-def ends_of_two(lab, results: Path, options: dict | None = None, **chosen) -> list[int]:
-    """Train in two processes that no launcher starts, and return their exit codes."""
-    store = f"{tempfile.mkdtemp(dir=results)}/store"
-    both = [start(lab, results, options, (n, 2, store), **chosen) for n in (0, 1)]
-    return [end_of(process) for process in both]
-
-
-def node(number: int, results: Path) -> None:
-    """Be a node of the training in the file `results/job`, as srun would start it.
-
-    Call it in a process of its own. The output of the node and its ranks goes to `said_0.txt` and
-    so on.
-    """
-    said = os.open(results / f"said_{number}.txt", os.O_WRONLY | os.O_CREAT)
-    os.dup2(said, 1)
-    os.environ["SLURM_PROCID"] = str(number)
-    ranks.main(str(results / "job"))
 
 
 def end_of(process) -> int:
@@ -170,14 +134,9 @@ def said(results: Path) -> str:
 
 
 def run_dir(results: Path) -> Path:
-    """The folder of the only run in the results."""
-    (folder,) = (results / "work_dirs").iterdir()
-    return folder
-
-
-def work_dir(results: Path) -> Path:
-    """The folder of the newest attempt of the only run."""
-    return attempts(run_dir(results))[0]
+    """The folder of the only training in the results."""
+    (stamp,) = (results / "work_dirs").glob("*/fingerprint.json")
+    return stamp.parent
 
 
 def same(first: dict, second: dict) -> bool:
@@ -185,35 +144,20 @@ def same(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def _child(
-    arguments: dict, results: Path, of_several: tuple, autocast: bool, patience: float, cache: Path
-) -> None:
+def _child(arguments: dict, results: Path, autocast: bool, cache: Path) -> None:
     """Be the process that `start` starts."""
     os.setpgid(0, 0)
     keep_tried_models(setattr, cache)
     if autocast:
         autocast_on_cpu(setattr)
-    if of_several:
-        return _rank(arguments, results, patience, *of_several)
     with open(os.devnull, "w") as nothing:
         sys.stdout = sys.stderr = nothing
         with until_the_last_line(), rule_log(results / "said.txt"):
-            train(TrainSettings.model_validate(arguments.pop("settings")), **arguments)
-
-
-def _rank(
-    arguments: dict, results: Path, patience: float, number: int, world: int, store: str
-) -> None:
-    """Be one of several processes of a training, as a launcher would start it."""
-    # A rank ignores this signal.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
-    variables = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
-    os.environ.update({name: str(value) for name, value in variables.items()})
-    log_to_stdout()
-    chosen = TrainSettings.model_validate(arguments.pop("settings"))
-    job = Job(chosen, arguments, timeout_minutes=patience, init_method=f"file://{store}")
-    ranks.be_rank(0, train_rank, job)
+            # The processes of a training import the hooks of this module, too.
+            modules = {"folder": str(ROOT / "tests"), "imports": ["support.small_runs"]}
+            chosen = TrainSettings.model_validate(arguments.pop("settings"))
+            start_training = launch if chosen.gpus else train
+            start_training(chosen, modules=modules if chosen.gpus else None, **arguments)
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
@@ -222,10 +166,16 @@ def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
     Args:
         put: `setattr`, or a monkeypatch's.
     """
-    put(plan, "refuse_device", lambda config, device: None)
+    put(plan, "require_device", lambda config, device: None)
     put(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
     put(amp_optimizer_wrapper, "GradScaler", partial(torch.amp.GradScaler, "cpu"))
     put(amp, "autocast", partial(torch.autocast, "cpu"))
+    put(loops, "autocast", _autocast_of_validation)
+
+
+def _autocast_of_validation(enabled: bool) -> torch.autocast:
+    """Start autocast as MMEngine's ValLoop does, to the type that is set for CUDA."""
+    return torch.autocast("cpu", torch.get_autocast_dtype("cuda"), enabled=enabled)
 
 
 def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> None:
@@ -239,9 +189,7 @@ def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> Non
     put(foreign_tensors, "KEPT", 100)
 
 
-def signal_at(
-    iteration: int, number: int, to: str = "itself", of: int = 0, tried: bool = False
-) -> dict:
+def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0, **more) -> dict:
     """Make options with which a process of a training sends a signal in an iteration.
 
     Args:
@@ -249,79 +197,11 @@ def signal_at(
         number: The signal.
         to: The receiver: `itself`, its whole `group` of processes or its `parent`.
         of: The rank of the process that sends it.
-        tried: Whether to send it in the trial before the training, not in the training.
+        **more: `point`, the method of a hook in which it is sent.
     """
-    # It is no custom hook, because those make another run.
-    return {
-        "default_hooks.signal": {
-            "type": "SignalHook",
-            "at": iteration,
-            "number": int(number),
-            "to": to,
-            "of": of,
-            "tried": tried,
-        }
-    }
-
-
-# With this hook, steps are read as on a GPU.
-LATE = {"default_hooks.late": {"type": "LateHook"}}
-
-
-@HOOKS.register_module()
-class LateHook(Hook):
-    """Reads the steps on a CPU one step late, as on a GPU, and lists the reads within a step."""
-
-    # All trainings of this process add to it.
-    reads: list[str] = []
-
-    def before_train(self, runner) -> None:
-        """Let the loop have one pending step, and count the reads in each step."""
-        loop, step = runner.train_loop, runner.train_loop.step
-
-        def counted(batch, waited) -> None:
-            with Reads(self.reads):
-                step(batch, waited)
-
-        loop.max_pending, loop.step = 1, counted
-
-
-class Reads(TorchDispatchMode):
-    """Lists where Python reads a tensor: by `float`, `item`, `if`, or a copy to the CPU."""
-
-    def __init__(self, found: list[str]):
-        """Begin to add the places of reads, as texts of the stack, to this list."""
-        super().__init__()
-        self.found = found
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Be called by PyTorch in place of each operation, and carry it out."""
-        to_host = str((kwargs or {}).get("device")) == "cpu" and not getattr(
-            args[0], "is_cpu", True
-        )
-        if func is torch.ops.aten._local_scalar_dense.default or to_host:
-            self.found.append("".join(traceback.format_stack(limit=12)))
-        return func(*args, **kwargs or {})
-
-
-@HOOKS.register_module()
-class RaisingHook(Hook):
-    """A hook of a user's own that raises in the iteration `at`, counted from 1."""
-
-    def __init__(self, at: int, tried: bool = False):
-        """Take the options of the hook in an MMEngine config.
-
-        Args:
-            at: The iteration, counted from 1.
-            tried: Whether to raise in the trial before the training, and not in the training.
-        """
-        self.at = at
-        self.tried = tried
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Raise in the iteration `at`, of the trial if `tried`, else of the training."""
-        if runner.iter + 1 == self.at and runner.work_dir.endswith("preflight") == self.tried:
-            raise KeyError("my_figure")
+    # It is no custom hook, because those make another training.
+    hook = {"type": "SignalHook", "at": iteration, "number": int(number), "to": to, "of": of}
+    return {"default_hooks.signal": hook | more}
 
 
 @HOOKS.register_module()
@@ -331,20 +211,13 @@ class SignalHook(Hook):
     # So the signal is sent before other hooks see the iteration.
     priority = "VERY_HIGH"
 
-    def __init__(self, at: int, number: int, to: str, of: int, tried: bool):
+    def __init__(self, at: int, number: int, to: str, of: int, point: str = "before_train_iter"):
         """Take the options that `signal_at` makes."""
-        self.at = at
-        self.number = number
-        self.of = of
-        self.tried = tried
-        # The receiver is found when the signal is sent.
-        self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
+        receivers = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}
+        self.at, self.number, self.of, self.to = at, number, of, receivers[to]
+        setattr(self, point, self._send)
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Send the signal in the iteration `at`, of the trial if `tried`, from the rank `of`."""
-        if (
-            runner.iter + 1 == self.at
-            and runner.work_dir.endswith("preflight") == self.tried
-            and int(os.environ.get("RANK", 0)) == self.of
-        ):
+    def _send(self, runner, *_, **__) -> None:
+        """Send the signal if this is the iteration and the rank."""
+        if runner.iter + 1 == self.at and int(os.environ.get("RANK", 0)) == self.of:
             os.kill(self.to(), self.number)

@@ -1,5 +1,6 @@
-"""The files that a training leaves behind, and trainings with other settings after it."""
+"""The folder of a training: its fingerprint, its files, and its finished model."""
 
+import json
 import re
 import runpy
 import shutil
@@ -12,223 +13,186 @@ import mmaction
 import pandas as pd
 import pytest
 import torch
-from mmengine.logging import MessageHub
-from mmengine.runner import Runner
 
-from epic100.base.errors import EpicError
-from epic100.model.model_file import load_model
+from epic100.base.own_modules import code_digests
 from epic100.scoring.epoch_table import COLUMNS
-from epic100.segments.cleaning import join_train_and_val
-from epic100.segments.pairs import read_pairs
-from epic100.training import loop
+from epic100.settings import TrainSettings
+from epic100.settings.section import extras_of
+from epic100.training.run import fingerprint
 from support.checkout import python, said
-from support.small_runs import (
-    DEMO,
-    SMALL,
-    WHOLE,
-    built,
-    copy_results,
-    run,
-    run_dir,
-    same,
-    work_dir,
-)
+from support.small_runs import DEMO, SMALL, WHOLE, built, copy_results, run, run_dir, same
 
 pytestmark = pytest.mark.slow
 
 TOOLS = Path(mmaction.__file__).parent / ".mim/tools"
+MY_LOSS = "from my_parts import scale\n"
 
 
-def test_each_batch_is_counted_on_the_screen(straight):
-    lines = [line for line in straight.said if re.match(r"train: \d+/18 segments, ", line)]
-    # Three epochs have 9 batches of 2 segments. The fifth batch is the second of epoch 2.
-    assert len(lines) == 9
-    form = r"train: 10/18 segments, [\d.]+/s, [\d:]+ left, epoch 2/3, loss [\d.]+, data \d+ %"
-    assert re.fullmatch(form, lines[4])
+@pytest.fixture
+def print_of(lab, tmp_path):
+    """Make the fingerprint of a training with these settings."""
+    results = copy_results(lab, tmp_path)
+    # A split `trainval` has lists of its own; any lists serve here.
+    shutil.copy(results / "clean/val.txt", results / "clean/trainval.txt")
+    shutil.copy(results / "clean/pairs.tsv", results / "clean/trainval_pairs.tsv")
+    return lambda **settings: fingerprint(built(lab, results, **settings), {})
 
 
-def test_each_epoch_is_a_line_on_the_screen(straight):
-    first, second, _ = (line for line in straight.said if line.startswith("epoch "))
-    # A validation follows the second epoch and the last one.
-    assert first.startswith("epoch 1/3: loss ") and "top-1" not in first
-    assert re.search(r"action top-1 [\d.]+ %, [\d.]+ segments/s, \d+ % of the time waiting", second)
+# Each of these settings makes another training.
+ANOTHER = {
+    "config": "config/slowonly_demo.py",
+    "split": "trainval",
+    "load_from": __file__,  # Any file serves here.
+    "epochs": 3,
+    "batch_size": 4,
+    "seed": 1,
+    "options": {"optim_wrapper.optimizer.lr": 0.5},
+    "scale_lr": False,
+    "label_smoothing": 0.2,
+    "ema": 0.9,
+    "dropout": 0.3,
+    "heads": "both",
+    "precision": "bf16",
+    "bn": "frozen",
+}
+# These say how it is loaded, computed, saved and validated, and not what it learns.
+HARMLESS = {
+    "workers": 3,
+    "max_broken": 0.5,
+    "checkpoint": {"seconds": 5, "keep": 9},
+    "validate": {"every": 3, "segments": 2},
+    "device": "cpu",
+    "gpus": 0,
+    "nodes": 2,
+    "channels_last": False,
+    "compile": True,
+    "accumulate": 2,
+}
 
 
-def test_mmengine_writes_its_lines_to_its_own_file(straight):
-    assert not any("mmengine - INFO" in line for line in straight.said)
-    (log,) = work_dir(straight.results).glob("*/*.log")
-    assert f"MMEngine's own log: {log}" in straight.said
-    assert "Epoch(train)" in log.read_text()
-    assert list(log.parent.glob("vis_data/events.out.tfevents.*"))
+def test_each_setting_is_in_one_of_the_two_tables():
+    # Like `load_from`, these two decide which start weights are read.
+    names = set(TrainSettings.fields_by_key()) - {"load_from_sha256", "from_scratch"}
+    assert {*ANOTHER, *HARMLESS} == names
+    fields = TrainSettings.model_fields.items()
+    assert {n for n, f in fields if extras_of(f)["sweep"]} == {*ANOTHER} - {"split", "load_from"}
+
+
+@pytest.mark.parametrize("name", [*ANOTHER, *HARMLESS])
+def test_a_setting_that_is_learned_is_in_the_fingerprint(print_of, name):
+    chosen = {name: (ANOTHER | HARMLESS)[name]}
+    assert TrainSettings.model_validate(chosen) != TrainSettings()
+    assert (print_of() != print_of(**chosen)) == (name in ANOTHER)
+
+
+@pytest.mark.parametrize("file", ["clean/train.txt", "clean/pairs.tsv"])
+def test_other_lists_make_another_training(print_of, tmp_path, file):
+    before = print_of()
+    with (tmp_path / "results" / file).open("ab") as changed:
+        changed.write(b"\n")
+    assert before != print_of()
+
+
+@pytest.mark.parametrize("file, words", [("my_loss.py", "MORE = 1\n"), ("my_parts.py", "")])
+def test_an_edited_module_makes_another_training(tmp_path, monkeypatch, file, words):
+    """An edited loss was answered with the old model."""
+    (tmp_path / "my_loss.py").write_text(MY_LOSS)
+    (tmp_path / "my_parts.py").write_text("scale = 2\n")
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text('custom_imports = dict(imports=["epic100.mmaction", "my_loss"])\n')
+    top = tmp_path / "top.py"
+    top.write_text('_base_ = ["recipe.py"]\n')
+    digests = [code_digests(top, {"folder": str(tmp_path)})]
+    (tmp_path / file).write_text(words)
+    digests.append(code_digests(top, {"folder": str(tmp_path)}))
+    assert digests[0].keys() == {"my_loss", "my_parts"} and digests[0] != digests[1]
 
 
 def test_each_epoch_is_a_row_of_the_table(straight):
-    folder = work_dir(straight.results)
     text = (straight.results / "training.tsv").read_text()
-    assert text == (folder / "training.tsv").read_text()
-    contract = (
-        "epoch iter lr loss val_loss verb_top1 verb_top5 noun_top1 noun_top5 action_top1 "
-        "action_top5 samples_per_s data_share seconds"
-    )
-    assert text.splitlines()[0].split("\t") == contract.split() == list(COLUMNS)
+    assert text == (run_dir(straight.results) / "training.tsv").read_text()
+    assert tuple(text.splitlines()[0].split("\t")) == COLUMNS
     rows = pd.read_csv(straight.results / "training.tsv", sep="\t")
     # An epoch has 3 iterations of 2 segments.
     assert rows["epoch"].tolist() == [1, 2, 3] and rows["iter"].tolist() == [3, 6, 9]
     assert (rows["samples_per_s"] * rows["seconds"]).round(3).tolist() == [6, 6, 6]
     assert rows["data_share"].between(0, 1).all()
-    # The rate of the recipe, 0.003 for a batch of 8, is scaled to a batch of 2. It falls after an
-    # epoch.
+    # The rate of the recipe, 0.003 for a batch of 8, is scaled to a batch of 2, then falls.
     assert rows["lr"][0] == pytest.approx(0.003 * 2 / 8) and rows["lr"][2] < rows["lr"][0]
     # The first epoch is not validated.
-    figures = rows.loc[:, "val_loss":"action_top5"]
-    assert figures.iloc[0].isna().all()
-    assert ((figures.iloc[1:] >= 0) & (figures.iloc[1:] <= 100)).all(axis=None)
+    metrics = rows.loc[:, "val_loss":"action_top5"]
+    assert metrics.iloc[0].isna().all() and metrics.iloc[1:].notna().all(axis=None)
 
 
-def test_mmengine_s_own_log_has_the_losses_of_the_table(straight):
-    folder = work_dir(straight.results)
-    (log,) = folder.glob("*/vis_data/scalars.json")
-    lines = pd.read_json(log, lines=True)
-    # The log averages over the 3 iterations of an epoch.
-    means = lines[lines["step"].isin([3, 6, 9]) & lines["loss"].notna()]["loss"]
-    losses = pd.read_csv(folder / "training.tsv", sep="\t")["loss"]
-    assert losses.tolist() == pytest.approx(means.tolist(), abs=1e-4)
-
-
-def test_mmaction2_s_analyze_logs_reads_the_time_of_each_epoch(straight, monkeypatch, capsys):
-    (log,) = work_dir(straight.results).glob("*/vis_data/scalars.json")
+def test_the_log_and_its_tools_are_mmengine_s(straight, monkeypatch, capsys):
+    assert re.search(r"Epoch\(train\) +\[2\]\[3/3\] .*eta: .*loss: ", straight.said)
+    (log,) = run_dir(straight.results).glob("*/vis_data/scalars.json")
+    assert list(log.parent.glob("events.out.tfevents.*"))
     # The tool needs seaborn for its curves only.
     monkeypatch.setitem(sys.modules, "seaborn", ModuleType("seaborn"))
     tool = runpy.run_path(str(TOOLS / "analysis_tools/analyze_logs.py"))
     arguments = Namespace(json_logs=[log], include_outliers=True)
     tool["cal_train_time"](tool["load_json_logs"]([log]), arguments)
-    text = capsys.readouterr().out
-    assert re.search(r"slowest epoch \d, average time is \d+\.\d+", text)
-    assert re.search(r"average iter time: \d+\.\d+ s/iter", text)
+    assert re.search(r"average iter time: \d+\.\d+ s/iter", capsys.readouterr().out)
 
 
-def test_the_best_checkpoint_is_that_of_the_best_val_action_top1(straight):
-    folder = work_dir(straight.results)
+def test_the_average_is_the_model_and_the_best_epoch_is_kept(straight):
+    folder, key = run_dir(straight.results), "backbone.conv1_s.conv.weight"
+    state = torch.load(folder / "epoch_3.pth", weights_only=True)
+    # EMAHook saves the average as the model, and the last weights beside it.
+    assert torch.equal(straight.weights[key], state["state_dict"][key])
+    assert not torch.equal(straight.weights[key], state["ema_state_dict"][f"module.{key}"])
+    (best,) = folder.glob("best_*.pth")
     scores = pd.read_csv(folder / "training.tsv", sep="\t")["action_top1"]
-    best = torch.load(folder / "best.pth", weights_only=True)
     # The index of the first row is 0, its epoch 1.
-    assert best["meta"]["epoch"] == scores.idxmax() + 1
+    epoch = torch.load(best, weights_only=True)["meta"]["epoch"]
+    assert epoch == scores.idxmax() + 1
+    assert sorted(path.name for path in folder.glob("epoch_*")) == ["epoch_2.pth", "epoch_3.pth"]
 
 
-@pytest.fixture
-def results(straight, tmp_path):
-    """A copy of the results of the finished training."""
-    return shutil.copytree(straight.results, tmp_path / "results")
-
-
-def test_the_finished_model_of_the_same_settings_is_taken_without_a_training(
-    lab, straight, results, caplog
-):
-    folder = run_dir(results)
+def test_a_finished_model_is_taken_and_another_seed_trains(lab, straight, tmp_path, caplog):
+    results = shutil.copytree(straight.results, tmp_path / "results")
     outputs = [results / "model.pth", results / "training.tsv"]
     contents = [path.read_bytes() for path in outputs]
-    # Snakemake removes outputs, and a user may also write over them.
-    for path in outputs:
-        path.write_bytes(b"of other settings")
-    # The number of workers makes no other run.
+    for path in outputs:  # Snakemake removes outputs.
+        path.unlink()
+    # The number of workers makes no other training.
     assert same(run(lab, results, workers=0, **WHOLE), straight.weights)
     assert [path.read_bytes() for path in outputs] == contents
-    assert f"{folder} has the finished model of these settings and lists: taken" in caplog.text
-    assert len(list(folder.rglob("*.log"))) == 1
-
-
-@pytest.mark.parametrize(
-    "lost_files",
-    [
-        pytest.param([], id="killed while it wrote the model"),
-        # The checkpoint of iteration 6 is the best one, and is not copied yet.
-        pytest.param(["iter_9.pth", "best.pth"], id="killed between two checkpoints"),
-    ],
-)
-def test_a_training_without_an_intact_model_goes_on_to_the_same_weights(
-    lab, straight, results, lost_files
-):
-    (results / "model.pth").unlink()
     folder = run_dir(results)
-    finished = folder / "model.pth"
-    finished.write_bytes(finished.read_bytes()[:-100])
-    for name in lost_files:
-        (work_dir(results) / name).unlink()
-    assert same(run(lab, results, **WHOLE), straight.weights)
-    assert (folder / "model.broken").is_file() and (work_dir(results) / "best.pth").is_file()
-    assert [path.name for path in folder.glob("attempt_*")] == ["attempt_2"]
-    assert finished.read_bytes() == (results / "model.pth").read_bytes()
-
-
-def test_another_seed_makes_another_run_and_is_named(lab, straight, results, caplog):
-    before = run_dir(results)
+    assert f"{folder} has the finished model" in caplog.text
     assert not same(run(lab, results, seed=1, **WHOLE), straight.weights)
-    other = f"starting from the first batch: {before} is another run, which differs in "
-    assert other in caplog.text and "randomness.seed (0 there, 1 here)" in caplog.text
+    assert f"a new training; {folder} differs in " in caplog.text
+    assert "randomness.seed" in caplog.text
 
 
-def test_a_slow_loader_is_warned_of_once_an_epoch(lab, tmp_path, monkeypatch, caplog):
-    # With these values, any share of waiting is too large after one iteration.
-    options = {"default_hooks.telemetry.enough": 1, "default_hooks.telemetry.limit": 0}
-    monkeypatch.setattr(loop, "LOG_VALUES", 4)
+def test_a_slow_loader_is_said_once_an_epoch(lab, tmp_path, caplog):
+    options = {"default_hooks.epoch.enough": 2, "default_hooks.epoch.limit": 0}
     run(lab, copy_results(lab, tmp_path, segments=6), options, epochs=2)
-    assert caplog.text.count("the loader is the limit: of ") == 2
-    # A run must not copy all that it ever logged: 630,000 values of one figure take 14 ms.
-    logged = MessageHub.get_current_instance().log_scalars
-    assert max(len(buffer.data[0]) for buffer in logged.values()) == 4
-
-
-def test_a_training_on_train_and_val_with_frozen_batch_norm_is_not_validated(lab, tmp_path):
-    results = copy_results(lab, tmp_path)
-    clean = results / "clean"
-    val_lines = (clean / "val.txt").read_text().splitlines(keepends=True)
-    (clean / "val.txt").write_text("".join(val_lines[:2]))
-    pairs = clean / "trainval_pairs.tsv"
-    join_train_and_val(clean / "train.txt", clean / "val.txt", clean / "trainval.txt", str(pairs))
-    weights = run(lab, results, split="trainval", bn="frozen", epochs=1, validate={"every": 1})
-    model = load_model(results / "model.pth")
-    # The lists have 8 segments of train and 2 of val.
-    assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 10
-    assert model.pairs == read_pairs(pairs)
-    (log,) = work_dir(results).glob("*/*.log")
-    assert "Epoch(train)" in log.read_text() and "Epoch(val)" not in log.read_text()
-    # BatchNorm is as it was made, and the last layer learned.
-    frozen = [value for key, value in weights.items() if key.endswith(("running_mean", "bn.bias"))]
-    assert len(frozen) > 40 and not any(value.any() for value in frozen)
-    assert weights["cls_head.fc2.bias"].any()
+    assert caplog.text.count("loading is the limit: ") == 2 and "clips/s come" in caplog.text
 
 
 @pytest.mark.thorough
-def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, tmp_path):
+def test_mmaction2_s_own_tool_trains_and_resumes_the_recipe(lab, tmp_path):
     """The tool knows nothing of the workflow: its process imports only what the config names."""
     # The config finds `videos` and `results` in the folder of the call.
     copy_results(lab, tmp_path)
     (tmp_path / "videos").symlink_to(lab.root)
     folder = tmp_path / "own"
-    options = {
-        **SMALL,
-        "train_dataloader.batch_size": 2,
-        "train_cfg.max_epochs": 1,
-        "train_cfg.val_interval": 1,
-        "default_hooks.checkpoint.iterations": 2,
-    }
+    options = SMALL | {"train_dataloader.batch_size": 2, "train_cfg.max_epochs": 2}
     chosen = [f"{key}={value}".replace(" ", "") for key, value in options.items()]
     command = [TOOLS / "train.py", Path(DEMO).absolute(), "--work-dir", folder]
 
     def train(*more):
         done = python(*command, *more, "--cfg-options", *chosen, cwd=tmp_path)
-        return torch.load(folder / "iter_4.pth", weights_only=True)["state_dict"], said(done)
+        return torch.load(folder / "epoch_2.pth", weights_only=True)["state_dict"], said(done)
 
     whole, _ = train()
-    (folder / "iter_4.pth").unlink()
+    (folder / "last_checkpoint").write_text(str(folder / "epoch_1.pth"))
     resumed, output = train("--resume")
-    assert "resumed epoch: 0, iter: 2" in output
-    assert same(resumed, whole)
+    assert "resumed epoch: 1, iter: 4" in output and same(resumed, whole)
 
 
-def test_a_runner_that_does_not_resume_writes_over_no_checkpoint(lab, results):
-    config = built(lab, results, options=SMALL, **WHOLE)
-    config.default_hooks.checkpoint.go_on = False
-    config.work_dir = str(work_dir(results))
-    with pytest.raises(EpicError, match="holds checkpoints already; resume them"):
-        Runner.from_cfg(config).train()
+def test_a_fingerprint_can_be_read_in_the_folder(straight):
+    content = json.loads((run_dir(straight.results) / "fingerprint.json").read_text())
+    assert content["randomness.seed"] == "0" and len(content["clean list"]) == 64

@@ -2,14 +2,15 @@
 
 Use it in an MMEngine config: `custom_imports = dict(imports=["epic100.mmaction"])`. Model files
 contain this name, so it must not change. No module of the library imports this one. What training
-builds by name is in `epic100.training.loop` or imported there. What prediction builds by name is in
-`clips.dataset` and `model.registered`.
+builds by name is in `training.loops` and `training.hooks`, or imported there. What prediction
+builds by name is in `clips.dataset` and `model.registered`.
 """
 
 from typing import Any
 
 import epic100.clips.dataset
-import epic100.training.loop  # noqa: F401
+import epic100.training.hooks
+import epic100.training.loops  # noqa: F401
 from epic100.model.foreign import open_foreign
 from epic100.model.mmaction_import import Config
 from epic100.model.model_file import load_model

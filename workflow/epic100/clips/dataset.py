@@ -263,7 +263,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
 
 
 class TensorsInOne(list[Tensor]):
-    """A list of tensors that are views of one tensor, which is sent, pinned and moved in one piece.
+    """A list of tensors that are views of one tensor, which is sent to a process in one piece.
 
     MMAction2's preprocessor needs a list, and makes another one of the same class.
 
@@ -277,10 +277,6 @@ class TensorsInOne(list[Tensor]):
         """Tell pickle to send the one tensor, and to split it again."""
         return _unbind, (self.whole,)
 
-    def pin_memory(self) -> "TensorsInOne":
-        """Return a copy in pinned memory. PyTorch calls this method of a batch's values."""
-        return _unbind(self.whole.pin_memory())
-
 
 class SamplesByValue(list[BaseDataElement]):
     """A list of data samples whose labels are sent between processes as NumPy arrays.
@@ -291,10 +287,6 @@ class SamplesByValue(list[BaseDataElement]):
     def __reduce__(self) -> tuple:
         """Tell pickle to send the samples with NumPy labels, and to make tensors of them again."""
         return _as_tensors, ([sample.numpy() for sample in self],)
-
-    def pin_memory(self) -> "SamplesByValue":
-        """Return self: labels are too small for pinned memory to matter."""
-        return self
 
 
 @FUNCTIONS.register_module()
@@ -322,48 +314,6 @@ def _unbind(whole: Tensor) -> TensorsInOne:
     tensors = TensorsInOne(whole.unbind())
     tensors.whole = whole
     return tensors
-
-
-class Mover:
-    """Moves batches to a device: all clips in one transfer, all labels in another.
-
-    On a GPU the transfers run in a CUDA stream of their own. So the transfers of a batch overlap
-    with the training step of the batch before, and the process does not wait for them.
-
-    Args:
-        device: The device.
-    """
-
-    def __init__(self, device: torch.device):
-        """Make the stream of the transfers, if the device is a GPU."""
-        self.device = device
-        # Other devices than those of CUDA have neither streams nor pinned memory.
-        self.copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return the batch on the device.
-
-        Args:
-            batch: A result of `collate_in_one`. Clips of several shapes stay where they are.
-        """
-        clips, samples = batch["inputs"], batch["data_samples"]
-        if self.device.type == "cpu" or not isinstance(clips, TensorsInOne):
-            return batch
-        labels = torch.stack([sample.gt_label for sample in samples])
-        pinned = labels.pin_memory() if self.copy_stream is not None else labels
-        with torch.cuda.stream(self.copy_stream):  # Without a stream this does nothing.
-            moved_clips = clips.whole.to(self.device, non_blocking=True)
-            moved_labels = pinned.to(self.device, non_blocking=True)
-        if self.copy_stream is not None:
-            step_stream = torch.cuda.current_stream(self.device)
-            step_stream.wait_stream(self.copy_stream)
-            for tensor in (moved_clips, moved_labels):
-                # PyTorch may reuse the memory of a tensor after its last use in its own stream. So
-                # it must know that the training step uses the tensor in another stream.
-                tensor.record_stream(step_stream)
-        for sample, label in zip(samples, moved_labels, strict=True):
-            sample.set_gt_label(label)
-        return {**batch, "inputs": _unbind(moved_clips)}
 
 
 def _as_tensors(samples: list[BaseDataElement]) -> SamplesByValue:

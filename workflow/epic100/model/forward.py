@@ -1,17 +1,14 @@
-"""The forward pass of a recognizer: in training steps, validation, predictions and features.
+"""The forward pass of a recognizer in predictions and features.
 
 Only this module and `model.precision` decide on the precision, the memory layout of the weights,
 and the number of views that are computed at a time.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
-from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -25,51 +22,6 @@ from epic100.model.views import frames_of_2d, mean_log_probs
 # A function of this type takes the clips of B segments. It returns a row of scores or of features
 # for each segment, [B, columns].
 Compute = Callable[[Sequence[Tensor]], Tensor]
-
-
-def train_step(
-    model: BaseModel | MMDistributedDataParallel,
-    data: dict[str, Any],
-    optim_wrapper: OptimWrapper,
-    micro_batch: int | None = None,
-    dtype: torch.dtype | None = None,
-) -> dict[str, torch.Tensor]:
-    """Do one optimizer step on a batch, which is split into pieces that fit into memory.
-
-    The gradient is that of the mean loss over the whole batch. Several processes exchange their
-    gradients once, after the last piece.
-
-    Args:
-        model: The model, or its wrapper for several processes.
-        data: The collated batch.
-        optim_wrapper: MMEngine's optimizer wrapper.
-        micro_batch: The highest number of segments in a piece; None: the batch is one piece.
-        dtype: The type that the pass computes in; None is float32.
-
-    Returns:
-        The logged figures, as a mean over the batch.
-    """
-    module, total = bare(model), len(data["inputs"])
-    # The batch is split into as few pieces as possible, of nearly equal size.
-    pieces = math.ceil(total / (micro_batch or total))
-    size = math.ceil(total / pieces)
-    logged: dict[str, torch.Tensor] = {}
-    for start in range(0, total, size):
-        piece = {key: values[start : start + size] for key, values in data.items()}
-        # The mean over the batch is the sum of the means over pieces, each weighted by its size.
-        weight = len(piece["inputs"]) / total
-        is_last = start + size >= total
-        # Without `no_sync`, the wrapper exchanges the gradients in each backward pass.
-        with model.no_sync() if is_model_wrapper(model) and not is_last else nullcontext():
-            with computing_in(dtype, module.data_preprocessor.device):
-                losses = model._run_forward(module.data_preprocessor(piece, True), mode="loss")
-            loss, figures = module.parse_losses(losses)
-            optim_wrapper.backward(loss * weight)
-        for key, value in figures.items():
-            logged[key] = logged.get(key, 0) + weight * value.detach()
-    optim_wrapper.step()
-    optim_wrapper.zero_grad()
-    return logged
 
 
 @torch.inference_mode()

@@ -1,55 +1,44 @@
-"""The hooks that MMEngine calls in a training, and the rules for which parameters decay.
+"""What MMEngine calls in a training: hooks, rules for groups of parameters, and whole files.
 
-The seeds let a run resume at any batch. Compilation and micro-batches change time and memory but
-not what is learned, except for rounding. Two hooks only pass the recipe's settings of saves and
-reports on to the loop, which makes these itself; one of the hooks also chooses the checkpoint that
-a run resumes.
+MMEngine calls the hook with the lowest priority first. Its own have these: RuntimeInfoHook 10,
+IterTimerHook, SyncBuffersHook and EMAHook 50, LoggerHook 60, ParamSchedulerHook 70, CheckpointHook
+90.
 """
 
+import logging
+import math
 import re
-from functools import partial
-from operator import attrgetter
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmaction.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.hooks import Hook
+from mmengine.dist import all_reduce
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
+from torch.utils._pytree import tree_map_only
 
+from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.ranks import on_rank_0, rank, world
+from epic100.base.ranks import rank, world
+from epic100.base.stop import Stopped, StopSignals
 from epic100.model.forward import bare
-from epic100.model.weights import read_weights, tensors_of
-from epic100.training.report import Report
-from epic100.training.run import checkpoints, pick_up, read_stamp, run_stamp
-from epic100.training.state import Saves, take_own_state
+from epic100.model.weights import read_weights
+from epic100.scoring.epoch_table import FILE, write_epochs
+from epic100.scoring.pair_metric import FIGURES
+from epic100.training.run import INSIDE_EPOCH, newest_checkpoint
 
-# MMEngine reads a path with this prefix through `load_from_guarded`.
-GUARDED = "guarded:"
-# `RuledOptimWrapperConstructor` reads these keys of `paramwise_cfg`.
-RULES = ("decay_from", "no_decay", "layer_decay")
-# The parameters of a transformer's blocks and embeddings have these names.
-BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.")
-EMBEDDING = re.compile(r"backbone\.(cls_token|pos_embed|time_embed|patch_embed)")
+log = logging.getLogger(__name__)
 
-# MMEngine calls the hook with the lowest number first. Its own hooks have these numbers:
-# RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
-# 60; ParamSchedulerHook 70. If two numbers are equal, the default hook runs first.
-PRIORITIES = {
-    "SampleSeedHook": 10,  # It runs before any random number is drawn.
-    "FrozenBatchNormHook": 12,
-    "CompileHook": 51,
-    "AccumulateHook": 52,
-    "RecomputeHook": 53,
-    "TelemetryHook": 71,
-    "SafeCheckpointHook": 90,
-}
+# A row of `training.tsv` has this column if its epoch was validated.
+ACTION = "action_top1"
 
 
 @HOOKS.register_module()
@@ -60,18 +49,219 @@ class SampleSeedHook(Hook):
     With these seeds nothing needs restoring, and the number of workers does not change the result.
     """
 
-    priority = PRIORITIES["SampleSeedHook"]
+    # It runs before any random number is drawn.
+    priority = 10
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Pass the epoch to the dataset, also in workers that are already running."""
+        """Pass the epoch to the data set, also in workers that are already running."""
         runner.train_dataloader.dataset.set_epoch(runner.epoch)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
-        # Rank and iteration have bits of their own: there are up to 2**8 ranks and 2**24
-        # iterations.
+        # Rank and iteration have bits of their own: up to 2**8 ranks and 2**24 iterations.
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + rank())
         np.random.seed([runner.seed, runner.iter, rank()])  # TRN's head draws from NumPy.
+
+
+@register_backend("whole")
+class WholeFiles(LocalBackend):
+    """MMEngine's files on a disk, but a file gets its name only when all of it is written."""
+
+    def put(self, obj: bytes, filepath: str) -> None:
+        """Write bytes to a file."""
+        with atomic_path(filepath) as temporary:
+            temporary.write_bytes(obj)
+
+
+@HOOKS.register_module()
+class SaveHook(CheckpointHook):
+    """MMEngine's CheckpointHook, which also saves inside an epoch: by time, and on a signal.
+
+    After an epoch MMEngine writes `epoch_{n}.pth`. Inside an epoch this hook writes
+    `inside_epoch.pth`, always the same file.
+
+    Args:
+        seconds: Save this many seconds after the last save.
+        **kwargs: The arguments of CheckpointHook.
+
+    Raises:
+        Stopped: A signal asked to stop, and the state is saved.
+    """
+
+    def __init__(self, seconds: float = 600.0, **kwargs: Any) -> None:
+        """Store the time between two saves; the class describes it."""
+        super().__init__(**{"interval": 1, "backend_args": {"backend": "whole"}, **kwargs})
+        self.seconds = seconds
+        self.signals = StopSignals()
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin to count the seconds; validate if a kill came before the end of a validation."""
+        super().before_train(runner)
+        self.last_save = time.monotonic()
+        loop, rows = runner.train_loop, runner.message_hub.runtime_info.get("rows") or [{}]
+        is_due = loop.epoch >= loop.val_begin and (
+            loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
+        )
+        if runner.val_loop and loop.epoch and is_due and ACTION not in rows[-1]:
+            runner.val_loop.run()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save if the time has come or a signal asked to stop."""
+        # After the last batch the epoch is saved anyway. Gradients that wait for more batches are
+        # in no checkpoint.
+        is_last = self.end_of_epoch(runner.train_dataloader, batch_idx)
+        if is_last or not runner.optim_wrapper.should_update():
+            return
+        stops = self._all_stop()
+        if stops or time.monotonic() - self.last_save >= self.seconds:
+            runner.save_checkpoint(
+                self.out_dir, INSIDE_EPOCH, by_epoch=False, backend_args=self.backend_args
+            )
+            self.last_save = time.monotonic()
+        if stops:
+            self._stop(runner, runner.iter + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save the epoch, and stop if a signal asked to."""
+        super().after_train_epoch(runner)
+        self.last_save = time.monotonic()
+        if self._all_stop():
+            self._stop(runner, runner.iter)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Stop if a signal asked to; the epoch was saved before its validation."""
+        if self._all_stop():
+            self._stop(runner, runner.iter)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint one that `weights_only=True` reads, and refuse NaN in its weights."""
+        # MMEngine's logs are objects with NumPy arrays. No resume needs them.
+        checkpoint["message_hub"]["log_scalars"] = {}
+        for key in ("message_hub", "param_schedulers"):
+            checkpoint[key] = tree_map_only(np.generic, np.generic.item, checkpoint.get(key))
+        bad = [name for name, value in checkpoint["state_dict"].items() if not is_finite(value)]
+        if bad:
+            raise EpicError(
+                f"epoch {runner.epoch + 1}, iteration {runner.iter + 1}: {len(bad)} weights have "
+                f"NaN or infinite values, {bad[0]} first, and are not saved; "
+                f"{last_saved(runner)}; lower the learning rate"
+            )
+
+    def _all_stop(self) -> bool:
+        """Whether a signal has asked any of the processes to stop; all get the same answer."""
+        requested = torch.tensor(float(self.signals.requested is not None))
+        all_reduce(requested, "max")
+        return bool(requested)
+
+    def _stop(self, runner: Runner, iterations: int) -> None:
+        """Raise Stopped after this number of finished iterations."""
+        signal_name = self.signals.requested or "a signal to another process"
+        raise Stopped(
+            f"{signal_name} came: saved after {iterations} of {runner.max_iters} iterations in "
+            f"{runner.work_dir} and stopped; the same command goes on from there"
+        )
+
+
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor has no NaN and no infinite value."""
+    # The sum is NaN or infinite if one of its terms is.
+    return math.isfinite(value.sum(dtype=torch.float64))
+
+
+def last_saved(runner: Runner) -> str:
+    """Name the newest checkpoint of a training, for an error message."""
+    path = newest_checkpoint(Path(runner.work_dir))
+    return f"the last good checkpoint is {path}" if path else "nothing was saved before"
+
+
+@HOOKS.register_module()
+class EpochHook(Hook):
+    """Writes `training.tsv`, stops at a loss that is no number, and says if loading is too slow.
+
+    The rows, and the sums of the present epoch, are in MMEngine's message hub, which each
+    checkpoint has. So a resumed training counts no batch twice.
+
+    Args:
+        limit: Loading is too slow above this share (0 to 1) of an iteration's time.
+        enough: Iterations of an epoch after which the share is judged.
+    """
+
+    priority = 61
+
+    def __init__(self, limit: float = 0.5, enough: int = 50) -> None:
+        """Store the settings, which the class describes."""
+        self.limit = limit
+        self.enough = enough
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Add the iteration to the sums of the epoch.
+
+        Raises:
+            EpicError: The loss is NaN or infinite; the error names the segments of the batch.
+        """
+        hub, samples = runner.message_hub, data_batch["data_samples"]
+        loss = outputs["loss"].detach().double().cpu()
+        all_reduce(loss, "mean")
+        if not math.isfinite(loss):
+            ids = ", ".join(sample.metainfo["narration_id"] for sample in samples)
+            raise EpicError(
+                f"epoch {runner.epoch + 1}, iteration {runner.iter + 1}: the loss is {float(loss)};"
+                f" the batch of this process is {ids}; {last_saved(runner)}; the same command ends "
+                "here again, so lower the learning rate or look at these segments"
+            )
+        sums = hub.runtime_info.get("sums") or dict.fromkeys(("iters", "segments", "loss"), 0.0)
+        added = {"iters": 1, "segments": len(samples) * world(), "loss": float(loss)}
+        added |= {name: hub.get_scalar(f"train/{name}").current() for name in ("time", "data_time")}
+        sums = {name: sums.get(name, 0.0) + float(value) for name, value in added.items()}
+        hub.update_info("sums", sums)
+        if sums["iters"] == self.enough:
+            self._judge_loading(sums)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Add the row of the epoch."""
+        hub = runner.message_hub
+        sums = hub.get_info("sums")
+        row = {
+            "epoch": runner.epoch + 1,
+            "iter": runner.iter,
+            "lr": hub.get_scalar("train/lr").current(),
+            "loss": sums["loss"] / sums["iters"],
+            "samples_per_s": sums["segments"] / sums["time"],
+            "data_share": sums["data_time"] / sums["time"],
+            "seconds": sums["time"],
+        }
+        row = {column: float(value) for column, value in row.items()}
+        hub.update_info("rows", [*hub.runtime_info.get("rows", []), row])
+        hub.update_info("sums", None)
+        self._write(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Add the metrics of a validation to the row of its epoch."""
+        *rows, last = runner.message_hub.get_info("rows")
+        values = {column: (metrics or {}).get(name) for column, name in FIGURES.items()}
+        runner.message_hub.update_info("rows", [*rows, last | values])
+        self._write(runner)
+
+    def _write(self, runner: Runner) -> None:
+        """Write the table of epochs."""
+        if rank() == 0:
+            write_epochs(runner.message_hub.get_info("rows"), Path(runner.work_dir, FILE))
+
+    def _judge_loading(self, sums: Mapping[str, float]) -> None:
+        """Warn if loading takes more than its share of the time."""
+        share = sums["data_time"] / sums["time"]
+        if share > self.limit and rank() == 0:
+            log.warning(
+                f"loading is the limit: {100 * share:.0f} % of the time waits for clips, "
+                f"{sums['segments'] / sums['time']:.0f} clips/s come; small copies of the videos "
+                "(`videos: proxy:`) or more cores make it faster"
+            )
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -79,27 +269,15 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
-def freeze_scales(model: nn.Module) -> None:
-    """Freeze scale and shift of every BatchNorm layer.
-
-    Call it before DistributedDataParallel wraps the model, which waits for the gradients of all
-    trainable parameters.
-    """
-    for layer in batch_norms(model):
-        for parameter in layer.parameters():
-            parameter.requires_grad_(False)
-
-
 @HOOKS.register_module()
 class FrozenBatchNormHook(Hook):
-    """Keeps the statistics, scale and shift of BatchNorm at their start values.
+    """Keeps the statistics of BatchNorm at their start values, as `BN.FREEZE` of PySlowFast does.
 
-    It does what epic-kitchens-slowfast does with `BN.FREEZE` (`freeze_fn` in
-    video_model_builder.py). Scale and shift are frozen when the model is built (`QuietRunner`), the
-    statistics here.
+    Scale and shift are frozen when the model is built (`training.train`), since MMEngine wraps the
+    model for several processes before any hook runs.
     """
 
-    priority = PRIORITIES["FrozenBatchNormHook"]
+    priority = 12
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set BatchNorm to evaluation mode again: each epoch begins with `model.train()`."""
@@ -111,163 +289,26 @@ class FrozenBatchNormHook(Hook):
 class CompileHook(Hook):
     """Compiles the backbone with `torch.compile` for training.
 
-    Validation is not compiled: its other picture size and batch size would each need another
-    compilation. MMEngine's own `compile` is not used, because it compiles the whole step. There the
-    optimizer wrapper counts the steps, so torch compiles each of the first eight steps anew, and
-    then no more.
+    MMEngine's own `compile` compiles the whole step. There the optimizer wrapper counts the steps,
+    so torch compiles each of the first eight steps anew, and then no more.
     """
 
-    priority = PRIORITIES["CompileHook"]
-
     def before_train(self, runner: Runner) -> None:
-        """Replace the backbone's forward pass by a compiled one; names of weights do not change.
-
-        Torch compiles at the first batch of each shape.
-        """
+        """Replace the backbone's forward pass by a compiled one; names of weights do not change."""
         backbone = bare(runner.model).backbone
         eager = backbone.forward
         # With dynamic sizes, a second shape would recompile for any size. A resumed run meets the
         # shapes in another order and would then use other kernels.
         compiled = torch.compile(eager, dynamic=False)
+        # Validation has other sizes, and each would be compiled again.
         backbone.forward = lambda clips: compiled(clips) if backbone.training else eager(clips)
 
 
-@HOOKS.register_module()
-class AccumulateHook(Hook):
-    """Splits each batch into micro-batches, whose gradients are summed for one optimizer step.
-
-    It needs the memory of one micro-batch only. The split is inside the iteration (MMEngine's own
-    accumulation counts iterations). So no step spans a checkpoint or the end of an epoch, and a
-    resumed run stays exact.
-
-    Args:
-        most: Largest number of segments in a micro-batch. All have the same size, but for the last.
-    """
-
-    priority = PRIORITIES["AccumulateHook"]
-
-    def __init__(self, most: int) -> None:
-        """Store the largest size; recipes name it `most`."""
-        self.most = most
-
-    def before_train(self, runner: Runner) -> None:
-        """Set the size of the loop's micro-batches."""
-        runner.train_loop.micro_batch = self.most
-
-
-@HOOKS.register_module()
-class RecomputeHook(Hook):
-    """Saves memory: drops the values inside each block, and computes them again for the gradients.
-
-    The gradients are the same, dropout included. It costs one more forward pass. Micro-batches save
-    as much memory at no cost, so this only helps where a single segment does not fit.
-
-    Args:
-        blocks: Name of the list of blocks in the model, such as `backbone.blocks`.
-        on: Whether the hook does anything.
-    """
-
-    priority = PRIORITIES["RecomputeHook"]
-
-    def __init__(self, blocks: str, on: bool = False) -> None:
-        """Store the settings, which the class describes."""
-        self.blocks = blocks
-        self.on = on
-
-    def before_train(self, runner: Runner) -> None:
-        """Let the backward pass compute the values inside each block again (torch's checkpoint).
-
-        Only `forward` of a block is replaced. A module around it would rename its weights.
-        """
-        if self.on:
-            for block in attrgetter(self.blocks)(bare(runner.model)):
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-
-
-@HOOKS.register_module()
-class TelemetryHook(Hook):
-    """Passes a recipe's settings of the reports on to the loop, which makes the reports.
-
-    Args:
-        limit: Warn if at least this share (0 to 1) of the time is spent waiting for data.
-        enough: Iterations needed before this share is judged.
-        bar: Whether to show the bar, and to log each epoch's row as a sentence.
-    """
-
-    priority = PRIORITIES["TelemetryHook"]
-
-    def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
-        """Make the report, which the loop takes over and fills."""
-        self.report = Report(limit, enough, bar)
-
-
-@HOOKS.register_module()
-class SafeCheckpointHook(Hook):
-    """Passes a recipe's settings of checkpoints on to the loop, and chooses what a run resumes.
-
-    It replaces MMEngine's CheckpointHook. ResumableEpochLoop saves: after and during epochs, and on
-    a signal.
-
-    Args:
-        iterations: Save after this many batches within an epoch; None means never.
-        seconds: Save this many seconds after the last save; None means never.
-        keep: Number of newest checkpoints to keep.
-        go_on: True in the workflow: the work directory belongs to one attempt (`begin_attempt`),
-            and its checkpoints are resumed. If False, only a Runner with `resume` set resumes.
-    """
-
-    priority = PRIORITIES["SafeCheckpointHook"]
-
-    def __init__(
-        self,
-        iterations: int | None = None,
-        seconds: float | None = 600.0,
-        keep: int = 2,
-        go_on: bool = False,
-    ) -> None:
-        """Make the settings of saves, which the loop takes over."""
-        self.saves = Saves(iterations, seconds, keep)
-        self.resumes_by_itself = go_on
-
-    def before_run(self, runner: Runner) -> None:
-        """Choose the checkpoint or start weights that the Runner loads next, on all ranks alike."""
-        work_dir = Path(runner.work_dir)
-        # `--resume FILE` of MMEngine's own tool sets both of these.
-        if runner._resume and runner._load_from is not None:
-            raise EpicError(
-                f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
-                f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
-            )
-        make_stamp = (
-            partial(read_stamp, work_dir.parent)
-            if self.resumes_by_itself
-            else partial(run_stamp, runner.cfg, world())
-        )
-        # The loop writes this stamp into each checkpoint.
-        self.saves.stamp = on_rank_0(make_stamp)
-        if runner._resume or self.resumes_by_itself:
-            path = on_rank_0(lambda: pick_up(work_dir, self.saves.stamp))
-            runner._resume = path is not None
-            runner._load_from = path or runner._load_from
-        elif checkpoints(work_dir):
-            raise EpicError(
-                f"{work_dir} holds checkpoints already; resume them (tools/train.py --resume), or "
-                "take another work directory"
-            )
-        # Start weights may come from anyone. The prefix makes MMEngine read them through
-        # `load_from_guarded`, which runs no code from the file.
-        if not runner._resume and Path(runner._load_from or "").is_file():
-            runner._load_from = f"{GUARDED}{runner._load_from}"
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Make a checkpoint what this rank loads: its own state, or the tensors of start weights.
-
-        This changes `checkpoint` in place, before the Runner loads it.
-        """
-        if runner._resume:
-            runner.train_loop.history = take_own_state(checkpoint)
-        else:
-            checkpoint["state_dict"] = tensors_of(checkpoint)
+# `paramwise_cfg` may have these keys.
+RULES = ("decay_from", "no_decay", "layer_decay")
+# The parameters of a transformer's blocks and embeddings have these names.
+BLOCK = re.compile(r"backbone\.(?:blocks|transformer_layers\.layers)\.(\d+)\.")
+EMBEDDING = re.compile(r"backbone\.(cls_token|pos_embed|time_embed|patch_embed)")
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -299,15 +340,27 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
-        """Add the groups of the parameters of `module` to the list `params`, in place."""
+        """Add the groups of the parameters of `module` to the list `params`, in place.
+
+        Raises:
+            EpicError: `layer_decay` is set, but the backbone has no blocks of a known name.
+        """
         min_ndim = self.paramwise_cfg.get("decay_from") or 0
         undecayed = self.paramwise_cfg.get("no_decay") or ()
         layer_decay = self.paramwise_cfg.get("layer_decay")
         trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+
         # The embeddings are layer 0, block n is layer n + 1, and the head comes after the blocks.
-        layers = {name: 0 for name in trainable if EMBEDDING.match(name)}
-        layers |= {name: int(match[1]) + 1 for name in trainable if (match := BLOCK.match(name))}
+        blocks = {name: int(match[1]) + 1 for name in trainable if (match := BLOCK.match(name))}
+        layers = {name: 0 for name in trainable if EMBEDDING.match(name)} | blocks
         head_layer = max(layers.values(), default=0) + 1
+        if layer_decay and not blocks:
+            raise EpicError(
+                f"`optim_wrapper.paramwise_cfg.layer_decay` is {layer_decay}, but no parameter "
+                f"of the backbone is in a block (`{BLOCK.pattern}`), the first is "
+                f"{next(iter(trainable), 'none')}; set it to None"
+            )
+
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
         for name, parameter in trainable.items():
             decays = parameter.ndim >= min_ndim and not any(part in name for part in undecayed)
@@ -321,7 +374,11 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         params += groups.values()
 
 
-@CheckpointLoader.register_scheme(prefixes=GUARDED)
-def load_from_guarded(path: str, map_location: object = None) -> dict[str, dict[str, Tensor]]:
-    """Read start weights safely; MMEngine calls this for a path that begins with `GUARDED`."""
-    return {"state_dict": read_weights(path.removeprefix(GUARDED))}
+# MMEngine reads a path with this prefix through `load_start_weights`.
+START_WEIGHTS = "start_weights:"
+
+
+@CheckpointLoader.register_scheme(prefixes=START_WEIGHTS)
+def load_start_weights(path: str, map_location: object = None) -> dict[str, dict[str, Tensor]]:
+    """Read start weights, which may come from anyone, so that no code in the file runs."""
+    return {"state_dict": read_weights(path.removeprefix(START_WEIGHTS))}

@@ -2,8 +2,8 @@
 
 The MMEngine file is the recipe: it states what is trained. A run adds only the paths of its files
 and the keys of `train:` that are set. Functions copy a config and do not change the one that they
-get. The stamp of a run is computed from this config; `training.plan` then adds how a machine trains
-it.
+get. The fingerprint of a training is computed from this config; `training.plan` then adds how a
+machine trains it.
 """
 
 import copy
@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import mmaction.registry
 import torch
+from mmaction.registry import DATASETS, HOOKS, LOOPS, METRICS
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import Registry, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
@@ -41,6 +41,7 @@ AUTOCAST: dict[str, Changes] = {
 }
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
+METRIC = "EpicPairMetric"
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
 # The pipeline steps of MMAction2 that open or decode a video, each with the workflow's step to use
 # instead: MMAction2's would read the whole video as the segment.
@@ -59,14 +60,12 @@ RUNNER_KEYS = {
     "efficient_conv_bn_eval",
     "find_unused_parameters",
     "model_wrapper_cfg",
+    "most_at_once",
     "sync_bn",
 } | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
-# MMEngine takes these keys out of a dict before it builds the class.
-BUILD_KEYS = {"type", "constructor", "paramwise_cfg", "priority"}
-# A known name that is at least this similar (0 to 1) is suggested for a name that nothing reads.
-SUGGESTED_SIMILARITY = 0.6
-# If any name is possible, a name this similar to a known one counts as a typo.
-TYPO_SIMILARITY = 0.85
+# A known name that is at least this similar (0 to 1) is suggested for one that nothing reads. Where
+# any name is possible, a name that is `TYPO` similar to a known one counts as a typo.
+SIMILAR, TYPO = 0.6, 0.85
 
 
 def build_config(
@@ -95,7 +94,6 @@ def build_config(
     # A recipe may then name classes of MMAction2 without the prefix `mmaction.`.
     init_default_scope("mmaction")
     config = read_config(settings.config)
-    _require_workflow_classes(config, settings.config)
     # The hooks that are added here change what is learned.
     hooks = custom_hooks(config)
     if settings.bn == "frozen":
@@ -120,8 +118,7 @@ def build_config(
                 config, settings, results, video_root, index_dir or f"{results}/scan"
             ),
             "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
-            "default_hooks.checkpoint.keep": settings.checkpoint.keep,
-            "default_hooks.checkpoint.go_on": True,
+            "default_hooks.checkpoint.max_keep_ckpts": settings.checkpoint.keep,
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
             "custom_hooks": hooks,
             "randomness.seed": settings.seed,
@@ -135,6 +132,7 @@ def build_config(
         config.merge_from_dict({key: _like_config(config, key, options[key]) for key in options})
     except TypeError as error:  # An option sets a key below a value that is no dict.
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
+    _require_workflow_classes(config, settings.config)
     if config.optim_wrapper.get("accumulative_counts", 1) != 1:
         raise EpicError("`optim_wrapper.accumulative_counts` is set; expected `train: accumulate:`")
     table = {
@@ -175,13 +173,10 @@ def model_config(config: Recipe) -> dict[str, Any]:
     """Make the config in a model file, from which alone the model can be built again.
 
     Args:
-        config: The result of `build_config`, or of `training.plan` on top of it.
+        config: The result of `build_config`.
     """
     head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
-    content = changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
-    # The folder names the attempt, and a training that went on is to give the same file.
-    content.pop("work_dir", None)
-    return content
+    return changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
 
 
 def schedule_for(config: Recipe, epochs: int) -> Changes:
@@ -203,33 +198,50 @@ def schedule_for(config: Recipe, epochs: int) -> Changes:
 
 
 def _require_workflow_classes(config: Recipe, path: str) -> None:
-    """Raise EpicError with the lines to change if a config has loop, hooks or data of MMAction2."""
+    """Raise EpicError if a config, options included, lacks classes that the workflow needs.
+
+    A subclass of a needed class is as good. The error names each key, and the class to put there.
+    """
+    needed = {"train_cfg": "ResumableTrainLoop", "default_hooks.checkpoint": "SaveHook"}
+    needed |= {"default_hooks.epoch": "EpochHook", "default_hooks.seeds": "SampleSeedHook"}
+    needed |= dict.fromkeys(present(config, "val_cfg"), "PrecisionValLoop")
+    needed |= {f"{name}.dataset": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)}
     values = dict(items_of(tree_of(config.to_dict())))
-    # The workflow needs these values at these dotted keys.
-    required = {
-        "train_cfg.type": "ResumableEpochLoop",
-        **({"val_cfg.type": "ClipValLoop"} if present(config, "val_cfg") else {}),
-        "default_hooks.checkpoint.type": "SafeCheckpointHook",
-        "default_hooks.telemetry.type": "TelemetryHook",
-        **{f"{name}.dataset.type": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)},
-        **{f"{name}.type": "EpicPairMetric" for name in present(config, *EVALUATORS)},
-        **{
-            key: STEPS_TO_REPLACE[value]
-            for key, value in values.items()
-            if key.startswith(LOADERS) and value in STEPS_TO_REPLACE
-        },
-    }
-    lines = [f"{key} = {value!r}" for key, value in required.items() if values.get(key) != value]
-    if "SampleSeedHook" not in [hook.type for hook in custom_hooks(config)]:
-        lines.append("custom_hooks = [dict(type='SampleSeedHook')]")
+    lines = [
+        f"{key}.type = {name!r}"
+        for key, name in needed.items()
+        if not _is_subclass(values.get(f"{key}.type"), name)
+    ]
+    for name in present(config, *EVALUATORS):
+        if not any(_is_subclass(metric.type, METRIC) for metric in listed(config[name])):
+            lines.append(f"{name} = [dict(type={METRIC!r}, ...), ...]")
+    lines += [
+        f"{key} = {STEPS_TO_REPLACE[value]!r}"
+        for key, value in values.items()
+        if key.startswith(LOADERS) and value in STEPS_TO_REPLACE
+    ]
     if "model.cls_head.type" not in values:
         lines.append(f"model.cls_head = dict(type={HEAD!r}, head=...)")
     if lines:
         raise EpicError(
-            f"{path}: the workflow cannot train this MMEngine config as it is; expected "
-            f"{', '.join(lines)}; a config on top of {DEFAULT} (`_base_`) has all of them, and "
-            "states its own model and pipelines alone"
+            f"{path}: the workflow cannot train this MMEngine config, with `train: options:`, as "
+            f"it is; expected {', '.join(lines)}, or a subclass; a config on top of {DEFAULT} "
+            "(`_base_`) has all of them, and states its own model and pipelines alone"
         )
+
+
+def _is_subclass(name: Any, needed: str) -> bool:
+    """Whether the class that is registered as `name` is `needed` or a subclass of it."""
+    for registry in (LOOPS, HOOKS, DATASETS, METRICS):
+        if base := registry.get(needed):
+            found = registry.get(name) if isinstance(name, str) else None
+            return inspect.isclass(found) and issubclass(found, base)
+    return False
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list as it is, and anything else as a list of one item."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _epic_head(head: ConfigDict) -> dict[str, Any]:
@@ -251,7 +263,11 @@ def _class_counts(config: Recipe, table: Mapping[str, Any]) -> Changes:
     head = {**_epic_head(model.cls_head), **table}
     changes: Changes = {"model.cls_head": head}
     for name in present(config, *EVALUATORS):
-        changes |= {f"{name}.{key}": head[key] for key in (*table, "heads")}
+        metrics = listed(copy.deepcopy(config[name]))
+        for metric in metrics:
+            if _is_subclass(metric.type, METRIC):
+                metric.update({key: head[key] for key in (*table, "heads")})
+        changes[name] = metrics
     trees = {name: tree_of(model[name]) for name in present(model, "neck", "data_preprocessor")}
     count_keys = [key for key, _ in items_of(trees, "model.") if key.endswith(CLASS_COUNT_KEYS)]
     changes |= {key: len(read_pairs(table["pairs"])) for key in count_keys}
@@ -373,92 +389,34 @@ def items_of(
 
 
 def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
-    """Raise EpicError if nothing reads one of the options, because MMEngine takes any key.
+    """Raise EpicError if an option is probably a typo, because MMEngine takes any key.
 
-    A key is read if the config has it, or if the class that the `type` beside it names takes it. A
-    dict without a class takes any key, unless it looks like a typo of a key beside it. The Runner
-    reads some keys at the top. The others there are variables of the config's file, which nothing
-    reads any more.
+    At the top, the Runner reads only its own keys; the others there are variables of the config's
+    file. Below, a name may be new, unless it is similar to one beside it: the class that is built
+    there refuses what it does not take.
 
     Args:
         config: The config before the options are applied.
         options: Values by dotted key.
-
-    Raises:
-        EpicError: Nothing reads a key. The error names the key that was probably meant.
     """
     tree = tree_of(config.to_dict())
     for key in options:
-        # This goes down the tree, a name of the key at a time. `node` is the dict that the names so
-        # far lead to, `readable` has the names that may follow, and `is_closed` says that no other
-        # name may.
-        node = tree
-        prefix = ""
-        readable = RUNNER_KEYS
-        is_closed = True
+        # `node` is what the names of the key so far lead to.
+        node, known, similarity = tree, RUNNER_KEYS, SIMILAR
         for name in key.split("."):
+            similar = difflib.get_close_matches(name, known, n=1, cutoff=similarity)
             # Names such as `_delete_` tell MMEngine how to merge.
-            if name not in readable and not name.startswith("_"):
-                similarity = SUGGESTED_SIMILARITY if is_closed else TYPO_SIMILARITY
-                similar_names = difflib.get_close_matches(name, readable, n=1, cutoff=similarity)
-                if is_closed or similar_names:
-                    similar_keys = [prefix + similar for similar in similar_names]
-                    raise EpicError(_unread_option(key, prefix + name, tree, similar_keys))
-                break
+            is_new = name not in known and not name.startswith("_")
+            if is_new and (similar or known is RUNNER_KEYS):
+                elsewhere = [other for other, _ in items_of(tree) if other.endswith(f".{name}")]
+                meant = [key.replace(name, similar[0])] if similar else elsewhere
+                raise EpicError(
+                    f"config: `train: options:` sets {key}, but nothing reads {name}"
+                    + (f"; did you mean {meant[0]}?" if meant else "")
+                    + "; expected a dotted key of the MMEngine config, such as "
+                    "optim_wrapper.optimizer.lr"
+                )
             node = node.get(name)
-            prefix += f"{name}."
             if not isinstance(node, dict):
                 break
-            built_class = _class_of(options.get(f"{prefix}type", node.get("type")))
-            readable = {*node, *(BUILD_KEYS | _arguments(built_class) if built_class else ())}
-            # A dict whose keys are all numbers is a list of the config.
-            is_list = bool(readable) and all(map(str.isdigit, readable))
-            is_closed = built_class is not None or is_list
-
-
-def _unread_option(key: str, wrong: str, tree: dict[str, Any], similar_keys: list[str]) -> str:
-    """Write the message about an option whose key nothing in the config reads.
-
-    Args:
-        key: The dotted key, such as `optim_wraper.optimizer.lr`.
-        wrong: The beginning of the key, up to the name that nothing reads: `optim_wraper`.
-        tree: The config, as a result of `tree_of`.
-        similar_keys: Known keys with a similar name at the same place: `optim_wrapper`.
-    """
-    *_, wrong_name = wrong.split(".")
-    # The name may also be right, but at another place.
-    keys_elsewhere = [
-        known_key
-        for known_key, _ in items_of(tree)
-        if known_key.endswith(f".{wrong_name}") and known_key.split(".")[0] in RUNNER_KEYS
-    ]
-    suggestions = [*similar_keys, *keys_elsewhere]
-    hint = f"; did you mean {suggestions[0]}?" if suggestions else ""
-    return (
-        f"config: `train: options:` sets {key}, but nothing reads {wrong}{hint}; expected a dotted "
-        "key of the MMEngine config, such as optim_wrapper.optimizer.lr"
-    )
-
-
-def _arguments(built_class: Any) -> set[str]:
-    """List the names of the arguments that a class, its bases included, or a function takes."""
-    # `__mro__` has a class and its bases. A function has none, and its own arguments count.
-    bases = getattr(built_class, "__mro__", ())
-    functions = [vars(base).get("__init__") for base in bases] or [built_class]
-    return {
-        name
-        for function in functions
-        if function
-        for name in inspect.signature(function).parameters
-    }
-
-
-def _class_of(type_name: Any) -> Any:
-    """Find the class or function that is registered with MMEngine under this name, or None."""
-    for registry in vars(mmaction.registry).values():
-        # `mmaction.registry` also has other values; a registry's parent is MMEngine's own.
-        while isinstance(registry, Registry):
-            if type_name in registry.module_dict:
-                return registry.module_dict[type_name]
-            registry = registry.parent
-    return None
+            known, similarity = set(node), TYPO

@@ -1,40 +1,44 @@
-"""Train the recognizer, from settings to one model file.
+"""Train the recognizer with MMEngine's Runner, from settings to one model file.
 
 | part of a training | module |
 |---|---|
 | the config: the MMEngine file and the settings | recipe.py |
-| the folder of the run: attempts, checkpoints, the finished model | run.py |
-| the plan for this machine: processes, shares of a batch, loaders | plan.py |
-| a trial of a few steps, and the table of its results | check.py, table.py |
-| a batch: segments of whole videos, in an order from seed and epoch | clips/dataset.py |
-| epochs and batches after the last saved one; validations; the times of saves | loop.py |
-| a step: forward, loss, backward, in micro-batches; validation too | model/forward.py |
-| the loss, for pairs, verbs and nouns | model/registered.py: `OutputsLoss` |
-| the contents of a checkpoint | state.py |
-| rows of training.tsv, the bar, diagnosis.txt | report.py |
-| the hooks that MMEngine calls: seeds, BatchNorm, the checkpoint to resume | hooks.py |
+| what this machine adds to it: processes, loaders, memory layout | plan.py |
+| several processes and nodes, by torchrun | launch.py |
+| an epoch that begins in its middle; validation | loops.py |
+| seeds, saves, training.tsv, frozen BatchNorm, rules for parameters | hooks.py |
+| the folder of a training, and which checkpoint it resumes | run.py |
+| a batch: segments of whole videos | clips/dataset.py |
+| the loss, for pairs, verbs and nouns | model/registered.py |
 """
 
 import logging
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
-from epic100.base.own_modules import use_modules
+from epic100.base.own_modules import code_digests, use_modules
 from epic100.base.ranks import rank
+from epic100.base.stop import end_workers
+from epic100.clips.faults import ended_workers_are_errors
+from epic100.model.forward import bare
+from epic100.model.model_file import TrainedModel, save_model
+from epic100.model.weights import fit_weights, read_weights
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.check import check
-from epic100.training.loop import QuietRunner
+from epic100.training.hooks import START_WEIGHTS, SaveHook, batch_norms
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.recipe import build_config
-from epic100.training.report import PAGE
-from epic100.training.run import open_run
-from epic100.training.state import trained_model
+from epic100.training.recipe import Recipe, build_config, custom_hooks, model_config
+from epic100.training.run import EPOCHS, MODEL, is_finished, newest_checkpoint, open_run
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +58,9 @@ def train(
 ) -> None:
     """Train on `{results}/clean/{split}.txt` and write the finished model.
 
-    Logs and checkpoints are written to a folder below `{results}/work_dirs`. Its name depends on
-    the data and settings of the run. If the same run is started again, it resumes its newest
-    undamaged checkpoint; if it was finished, its model is copied. An anonymous page about the run,
-    `diagnosis.txt`, is written beside the model file.
+    Logs and checkpoints are in a folder below `{results}/work_dirs`, whose name depends on the data
+    and settings of the training. The same training resumes its newest checkpoint there; if it was
+    finished, its model is copied.
 
     Args:
         settings: The `train:` section.
@@ -75,41 +78,98 @@ def train(
         EpicError: The data or settings cannot be trained with.
         Stopped: A signal asked to stop, and the state is saved.
     """
-    module_names = use_modules(modules)
-    placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
-    if placement.device == "cuda" and (reason := unusable()):
-        raise EpicError(f"torch cannot compute on this GPU: {reason}")
-    classes = (num_verbs, num_nouns)
-    pairs = read_pairs(pairs_path(results, settings.split))
-    segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
-
-    recipe = build_config(settings, results, video_root, index_dir, classes)
-    run = open_run(Path(results) / "work_dirs", recipe)
-    if run.attempt is None:
+    use_modules(modules)
+    recipe = build_config(settings, results, video_root, index_dir, (num_verbs, num_nouns))
+    run = open_run(Path(results) / "work_dirs", recipe, code_digests(settings.config, modules))
+    if is_finished(run):
+        log.info(f"{run} has the finished model of these settings, lists and modules: taken")
+    else:
+        placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
+        if placement.device == "cuda" and (reason := unusable()):
+            raise EpicError(f"torch cannot compute on this GPU: {reason}")
+        runner = run_training(plan_run(recipe, settings, placement, work_dir=run), run)
+        model = TrainedModel(
+            state_dict=final_weights(runner),
+            pairs=read_pairs(pairs_path(results, settings.split)),
+            num_verbs=num_verbs,
+            num_nouns=num_nouns,
+            config=model_config(recipe),
+            trained_on={
+                "split": settings.split,
+                "segments": len(read_clean_list(f"{results}/clean/{settings.split}.txt")),
+                "epochs": runner.max_epochs,
+                "seed": settings.seed,
+                "load_from": settings.load_from or recipe.load_from,
+            },
+            heads=recipe.model.cls_head.heads,
+            names=names or {},
+        )
         if rank() == 0:
-            log.info(f"{run.folder} has the finished model of these settings and lists: taken")
-            run.take_model(model_path, history_path)
-        return
-    plan = plan_run(recipe, settings, placement, work_dir=run.attempt)
-
-    table = check(plan, segments, pairs, classes, modules=module_names)
-    runner = QuietRunner.from_cfg(plan.config)
-    # This property builds the loop and its data loader.
-    loop = runner.train_loop
+            save_model(model, run / MODEL)
     if rank() == 0:
-        log.info(table.text())
-        log.info(f"MMEngine's own log: {runner.logger.log_file}")
-        loop.report.write_page_to(Path(model_path).parent / PAGE, table.without_paths())
+        copy_file(run / MODEL, model_path)
+        if history_path is not None:
+            copy_file(run / EPOCHS, history_path)
 
-    # This resumes the newest checkpoint that loads, and calls `ResumableEpochLoop.run`.
-    runner.train()
-    if rank() == 0:
-        trained_on = {
-            "split": settings.split,
-            "segments": len(segments),
-            "epochs": loop.max_epochs,
-            "seed": settings.seed,
-            "load_from": settings.load_from or recipe.load_from,
-        }
-        run.finish(trained_model(runner, plan.config, pairs, classes, trained_on, names))
-        run.take_model(model_path, history_path)
+
+def run_training(config: Recipe, run: Path) -> Runner:
+    """Train with a complete MMEngine config, from the newest checkpoint of the run or the start.
+
+    Args:
+        config: The result of `plan_run`.
+        run: The folder of the training.
+
+    Returns:
+        MMEngine's Runner at the end of the training.
+
+    Raises:
+        EpicError: As `train`.
+    """
+    checkpoint, weights = newest_checkpoint(run), config.get("load_from")
+    config.resume = checkpoint is not None
+    # Runners of one name share their messages in MMEngine.
+    config.experiment_name = f"{run.name}_{time.time_ns()}"
+    if checkpoint:
+        config.load_from = str(checkpoint)
+        log.info(f"going on from {checkpoint}")
+    runner = TrainRunner.from_cfg(config)
+    if not checkpoint and weights and Path(weights).is_file():
+        runner._load_from = START_WEIGHTS + weights
+        log.info(f"{weights}: {fit_weights(weights, read_weights(weights), bare(runner.model))}")
+    (save_hook,) = (hook for hook in runner.hooks if isinstance(hook, SaveHook))
+    try:
+        with save_hook.signals.noting(), ended_workers_are_errors():
+            runner.train()
+    finally:
+        for loop in (runner._train_loop, runner._val_loop):
+            if hasattr(loop, "dataloader"):
+                end_workers(loop.dataloader)
+    return runner
+
+
+class TrainRunner(Runner):
+    """MMEngine's Runner, which freezes BatchNorm's scale and shift if the recipe says so.
+
+    No hook can do it: MMEngine wraps the model for several processes right after it is built.
+    """
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model."""
+        built = super().build_model(model)
+        if any(hook.type == "FrozenBatchNormHook" for hook in custom_hooks(self.cfg)):
+            for layer in batch_norms(built):
+                layer.requires_grad_(False)
+        return built
+
+
+def final_weights(runner: Runner) -> dict[str, Tensor]:
+    """Copy the final weights to the CPU: those of the moving average if there is one.
+
+    Buffers (BatchNorm's statistics) are always the model's, which the processes share at the end of
+    an epoch. The buffers of the average belong to one process only.
+    """
+    weights = bare(runner.model).state_dict()
+    for hook in runner.hooks:
+        if hasattr(hook, "ema_model"):  # MMEngine's EMAHook has it.
+            weights |= dict(hook.ema_model.module.named_parameters())
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}

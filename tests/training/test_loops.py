@@ -1,0 +1,204 @@
+"""Trainings that are killed, stopped or broken off, and how the same command goes on."""
+
+import os
+import re
+import shutil
+import signal
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.base.log import rule_log
+from epic100.base.stop import SIGNALS, StopSignals
+from epic100.model.model_file import load_model
+from epic100.segments.segment_list import read_segments
+from epic100.training.run import INSIDE_EPOCH, newest_checkpoint
+from support.small_runs import (
+    WHOLE,
+    autocast_on_cpu,
+    copy_results,
+    end_of,
+    run,
+    run_dir,
+    said,
+    same,
+    signal_at,
+    start,
+)
+
+pytestmark = pytest.mark.slow
+
+# It saves after each batch.
+OFTEN = {"default_hooks.checkpoint.seconds": 0.0}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A signal that cuts the training `straight` (three epochs of three batches) short.
+
+    Attributes:
+        signal: The signal.
+        iteration: The iteration in which it comes, counted from 1.
+        resumed: The iteration after which the same command goes on.
+        point: The method of a hook in which it comes.
+        settings: Settings of the training.
+    """
+
+    signal: signal.Signals
+    iteration: int
+    resumed: int
+    point: str = "before_train_iter"
+    settings: dict = field(default_factory=dict)
+
+
+KILL, TERM, USR1, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
+CUTS = {
+    "killed inside an epoch": Cut(KILL, 5, 4),
+    "killed inside a save": Cut(KILL, 5, 4, "before_save_checkpoint"),
+    "killed in the last batch of an epoch": Cut(KILL, 6, 5),
+    "killed in a validation": Cut(KILL, 7, 6, "before_val_iter"),
+    "killed after the last epoch": Cut(KILL, 10, 9, "after_val_epoch"),
+    "stopped with workers": Cut(TERM, 7, 7, settings={"workers": 2}),
+    "stopped in its last batch": Cut(INT, 3, 3),
+    "stopped before its limit": Cut(USR1, 2, 2, settings={"workers": 1}),
+}
+COLUMNS = ["epoch", "iter", "lr", "loss", "val_loss", "verb_top1", "action_top5"]
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_training_that_is_cut_short_ends_equal(lab, straight, tmp_path, name):
+    cut = CUTS[name]
+    results = copy_results(lab, tmp_path, segments=6)
+    receiver = "itself" if cut.signal == KILL else "group"
+    sent = signal_at(cut.iteration, cut.signal, to=receiver, point=cut.point)
+    code = end_of(start(lab, results, OFTEN | sent, **WHOLE | cut.settings))
+    assert code == (-KILL if cut.signal == KILL else 1), said(results)
+    if cut.signal != KILL:
+        words = f"{cut.signal.name} came: saved after {cut.resumed} of 9 iterations in "
+        assert words in said(results).splitlines()[-1]
+
+    with rule_log(results / "resumed.txt"):
+        weights = run(lab, results, OFTEN, **WHOLE)
+    epoch = cut.resumed // 3
+    assert f"resumed epoch: {epoch}, iter: {cut.resumed}" in (results / "resumed.txt").read_text()
+    assert same(weights, straight.weights)
+    rows, expected = (
+        pd.read_csv(folder / "training.tsv", sep="\t")[COLUMNS]
+        for folder in (results, straight.results)
+    )
+    pd.testing.assert_frame_equal(rows, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("broken", ["model.pth", "epoch_3.pth", INSIDE_EPOCH])
+def test_a_file_that_was_cut_short_is_named_and_made_again(lab, straight, tmp_path, caplog, broken):
+    results = shutil.copytree(straight.results, tmp_path / "results")
+    folder = run_dir(results)
+    # Without the model the training goes on from its newest checkpoint.
+    (folder / "model.pth").rename(folder / "whole")
+    shutil.copy(folder / "epoch_3.pth", folder / INSIDE_EPOCH)
+    content = (folder / ("whole" if broken == "model.pth" else broken)).read_bytes()
+    (folder / broken).write_bytes(content[:-100])
+    assert same(run(lab, results, **WHOLE), straight.weights)
+    assert f"{folder / broken}: " in caplog.text and "going on from " in caplog.text
+
+
+def test_parts_of_a_batch_learn_what_the_batch_learns(lab, tmp_path):
+    # BatchNorm keeps its statistics, and no Adam makes large differences from rounding.
+    options = {
+        "model.backbone.norm_eval": True,
+        "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.05},
+        "param_scheduler": [],
+    }
+    # Six segments are a batch of four, and a smaller one that ends the epoch.
+    whole, parts = (
+        run(
+            lab,
+            copy_results(lab, tmp_path / str(count), segments=6),
+            options,
+            epochs=2,
+            batch_size=4,
+            accumulate=count,
+        )
+        for count in (1, 2)
+    )
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, atol=1e-6, rtol=0)
+
+
+def test_mixing_and_fp16_resume_to_the_same_weights(lab, tmp_path, monkeypatch):
+    """The mix of clips is drawn from NumPy, and no checkpoint has NumPy's state."""
+    autocast_on_cpu(monkeypatch.setattr)
+    options = OFTEN | {"model.data_preprocessor.blending": {"type": "MixClips", "num_classes": 0}}
+    chosen = {"precision": "fp16", "epochs": 3, "batch_size": 4}
+    straight = run(lab, copy_results(lab, tmp_path / "straight"), options, **chosen)
+    results = copy_results(lab, tmp_path / "killed")
+    killed = options | signal_at(4, KILL)
+    assert end_of(start(lab, results, killed, autocast=True, **chosen)) == -KILL
+    state = torch.load(newest_checkpoint(run_dir(results)), weights_only=True)
+    assert state["optimizer"]["loss_scaler"]["scale"] > 1 and state["meta"]["iter"] == 3
+    assert same(run(lab, results, options, **chosen), straight)
+
+
+# The error names both segments of the batch.
+BAD_LOSS = r"iteration \d: the loss is (?:nan|inf); .* is (?P<first>\S+), (?P<second>\S+); "
+DIVERGING = {"optim_wrapper.optimizer.lr": 1e30, "param_scheduler": []}
+BAD_WEIGHTS = DIVERGING | {
+    "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 1e20, "weight_decay": 1e30}
+}
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        pytest.param(OFTEN | DIVERGING, f"{BAD_LOSS}the last good checkpoint is ", id="loss"),
+        pytest.param(DIVERGING, f"{BAD_LOSS}nothing was saved before;", id="before a save"),
+        pytest.param(
+            OFTEN | BAD_WEIGHTS, "1: .* NaN or infinite .*; nothing was saved before;", id="weights"
+        ),
+    ],
+)
+def test_what_is_not_finite_ends_a_training_unsaved(lab, tmp_path, options, words):
+    results = copy_results(lab, tmp_path)
+    with pytest.raises(EpicError, match=words) as error:
+        run(lab, results, options)
+    if named := re.search(BAD_LOSS, str(error.value)):
+        segments = read_segments(results / "clean/train.txt")["narration_id"]
+        assert named["first"] != named["second"]
+        assert {named["first"], named["second"]} < set(segments)
+    for path in run_dir(results).glob("*.pth"):
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_frozen_batch_norm_trains_on_train_and_val(lab, tmp_path):
+    results = copy_results(lab, tmp_path)
+    clean = results / "clean"
+    shutil.copy(clean / "train.txt", clean / "trainval.txt")
+    shutil.copy(clean / "pairs.tsv", clean / "trainval_pairs.tsv")
+    weights = run(lab, results, split="trainval", bn="frozen", epochs=1, validate={"every": 1})
+    assert load_model(results / "model.pth").trained_on["split"] == "trainval"
+    assert pd.read_csv(results / "training.tsv", sep="\t")["action_top1"].isna().all()
+    # BatchNorm is as it was made, and the last layer learned.
+    frozen = [value for key, value in weights.items() if key.endswith(("running_mean", "bn.bias"))]
+    assert len(frozen) > 40 and not any(value.any() for value in frozen)
+    assert weights["cls_head.fc2.bias"].any()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_is_noted(number):
+    handlers = [signal.getsignal(one) for one in SIGNALS]
+    signals = StopSignals()
+    with signals.noting():
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.requested == signal.Signals(number).name
+    assert [signal.getsignal(one) for one in SIGNALS] == handlers
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    with pytest.raises(KeyboardInterrupt), StopSignals().noting():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
