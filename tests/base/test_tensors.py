@@ -102,6 +102,25 @@ def test_the_weights_alone_are_read_without_objects_of_other_classes():
     assert same(expected, read("a.pt", weights_alone=True))
 
 
+NOT_THE_FILE = {
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e",
+        r"a git-lfs pointer, not the file: run `git lfs pull`",
+    ),
+    "page": (b"<!DOCTYPE html><html>", r"a web page \(HTML\), not the file: sign in there, and "),
+    "blank lines": (b"\xef\xbb\xbf\r\n\n <HTML lang=en>", r"a web page \(HTML\), not the file"),
+    "comment": (b"<!-- sign in -->\n<html>", r"a web page \(HTML\), not the file"),
+}
+
+
+@pytest.mark.parametrize("reader", [read, read_ours], ids=["foreign", "ours"])
+@pytest.mark.parametrize("content, words", NOT_THE_FILE.values(), ids=NOT_THE_FILE)
+def test_what_a_download_left_in_the_file_s_place_is_named(reader, content, words):
+    Path("a.pt").write_bytes(content)
+    with pytest.raises(BrokenFile, match=rf"^a\.pt: not a thing \({words}.*\); do it again$"):
+        reader("a.pt")
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """A run's folder, and a mock of the guard that counts its calls."""
