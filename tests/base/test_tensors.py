@@ -5,7 +5,7 @@ import os
 import re
 import resource
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
@@ -100,6 +100,46 @@ def test_the_weights_alone_are_read_without_objects_of_other_classes():
     torch.save(CHECKPOINT, "a.pt")
     expected = {"state_dict": {"a": torch.ones(3)}, "meta": {"share": None, "epoch": 3}}
     assert same(expected, read("a.pt", weights_alone=True))
+
+
+class OwnDict(dict):
+    """A dict subclass of a user, which has an attribute, too."""
+
+
+class OwnOrderedDict(OrderedDict):
+    """A subclass that is called when it is read, not made by `__new__`."""
+
+
+class OwnList(list):
+    """A list subclass of a user."""
+
+
+def filled():
+    """Make objects of subclasses of dict and list."""
+    own = OwnDict(a=1, b=[2])
+    own.note = "an attribute"
+    counts = defaultdict(list, {"x": [1]})
+    return {
+        "own": own,
+        "twice": [OwnDict(c=own), OwnList()],
+        "ordered": OwnOrderedDict(d=4),
+        "default": counts,
+        "one": OwnList([1]),
+        "list": OwnList([1, OwnDict(e=5)]),
+    }
+
+
+@pytest.mark.slow
+def test_subclasses_of_dict_and_list_are_read_as_plain_ones_beside_weights():
+    """Torch refuses to fill an object that is no plain dict or list."""
+    state = OwnDict(a=torch.ones(3))
+    torch.save({"state_dict": state, "meta": filled(), "hooks": filled()}, "a.pt")
+    content = read("a.pt", weights_alone=True)
+    assert same(content, {"state_dict": {"a": torch.ones(3)}, "meta": content["meta"]})
+    meta = content["meta"]
+    assert meta["list"] == [1, {"e": 5}] and meta["one"] == [1]
+    assert meta["ordered"] == {"d": 4} and meta["default"] == {"x": [1]}
+    assert meta["own"] == {"a": 1, "b": [2]} and meta["twice"] == [{"c": meta["own"]}, []]
 
 
 NOT_THE_FILE = {
