@@ -25,6 +25,7 @@ from epic100.base.foreign_tensors import (
     call,
     limited_call,
     read_foreign,
+    require_finite,
 )
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 from support.crafted import members_of, saved, zip_of
@@ -159,6 +160,15 @@ def test_what_a_download_left_in_the_file_s_place_is_named(reader, content, word
     Path("a.pt").write_bytes(content)
     with pytest.raises(BrokenFile, match=rf"^a\.pt: not a thing \({words}.*\); do it again$"):
         reader("a.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_weight_that_is_no_number_is_named(value):
+    numbers = {"a": torch.ones(2, dtype=torch.float8_e4m3fn), "b": torch.ones(2, dtype=torch.int64)}
+    require_finite("a.pt", numbers)
+    words = r"^a\.pt: c has NaN or infinite weights, .*; take an earlier checkpoint, or download"
+    with pytest.raises(BrokenFile, match=words):
+        require_finite("a.pt", numbers | {"c": torch.tensor([1.0, value])})
 
 
 @pytest.fixture

@@ -154,6 +154,25 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
     }
 
 
+def require_finite(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise if a weight is NaN or infinite.
+
+    Args:
+        path: The file of the weights, for the error.
+        tensors: The weights that are used. A mask beside them may be infinite.
+
+    Raises:
+        BrokenFile: A weight is NaN or infinite.
+    """
+    for name, tensor in tensors.items():
+        # `isfinite` does not know all types of 8 bits.
+        if not tensor.float().isfinite().all():
+            raise BrokenFile(
+                f"{path}: {name} has NaN or infinite weights, as if its training had diverged; "
+                "take an earlier checkpoint, or download it again"
+            )
+
+
 def limited_call(
     function: Callable[..., Any], *arguments: Any, file: str | os.PathLike, size: int
 ) -> Any:
