@@ -10,6 +10,7 @@ model = dict(
             type="I3DHead",
             in_channels=512,
             spatial_type="avg",
+            dropout_ratio=0.0,
             average_clips="prob",
         ),
     ),

@@ -2,17 +2,19 @@
 
 Where MMAction2's two recipes are not the same, that of Something-Something V2, another data set of
 hands and objects, says the length and the frames, and that of Kinetics-400, which has a log and
-weights, says the rest.
+weights, says the rest. The dropout is that of its authors' code.
 
-Numbers: open-mmlab/mmaction2 at 4d6c934, each with its file in `reference` below. On val of
-EPIC-100: none was published with this model alone. Not as there: loss (one head there, sum of pair,
-verb, noun here): that data set has one kind of class; batch (512 there, 64 here): a batch of 64 is
-for one GPU; the rate is in proportion, as there; augmentation (RandAugment 4 x 7, erasing 0.25
-there, RandAugment 2 x 7, erasing 0.25 here): another RandAugment, of two changes; precision (fp32
-there, bf16 here): bf16 takes less memory and time on a GPU; crop (0.08-1 of the area, 224 there,
-0.5-1 of the area, 224 here): LaViLa's and AVION's on EPIC-KITCHENS, whose objects are small; views
-(3 there, 1 here): three crops of a picture cut its objects less than one: `predict: crops: 3`;
-start (nothing there, Kinetics-400 here): Kinetics-400, the weights that the first file learned.
+Numbers: open-mmlab/mmaction2 at 4d6c934 and facebookresearch/SlowFast at 287ec00, each with its
+file in `reference` below. On val of EPIC-100: none was published with this model alone. Not as
+there: loss (one head there, sum of pair, verb, noun here): that data set has one kind of class;
+batch (512 there, 64 here): a batch of 64 is for one GPU; the rate is in proportion, as there; clips
+of a segment in a batch (2 there, 1 here): every clip of a batch is of another segment, as there on
+Something-Something V2; augmentation (RandAugment 4 x 7, erasing 0.25 there, RandAugment 2 x 7,
+erasing 0.25 here): another RandAugment, of two changes; precision (fp32 there, bf16 here): bf16
+takes less memory and time on a GPU; crop (0.08-1 of the area, 224 there, 0.5-1 of the area, 224
+here): LaViLa's and AVION's on EPIC-KITCHENS, whose objects are small; views (3 there, 1 here):
+three crops of a picture cut its objects less than one: `predict: crops: 3`; start (nothing there,
+Kinetics-400 here): Kinetics-400, the weights that the first file learned.
 """
 
 _base_ = ["./base.py"]
@@ -26,6 +28,7 @@ model = dict(
             _delete_=True,
             type="MViTHead",
             in_channels=768,
+            dropout_ratio=0.5,
             label_smooth_eps=0.1,
             average_clips="prob",
         ),
@@ -73,6 +76,7 @@ reference = dict(
                 rate=1.6e-3,
                 rate_batch=512,
                 batch=512,
+                repeats=2,
                 betas=[0.9, 0.999],
                 decay=0.05,
                 no_decay="fewer than 2 dimensions",
@@ -96,13 +100,18 @@ reference = dict(
                 views=3,
             ),
             "configs/_base_/models/mvit_small.py": dict(
-                loss="one head", smoothing=0.1, drop_path=0.2, dropout=0.0, head_init=0.02
+                loss="one head", smoothing=0.1, drop_path=0.2
             ),
+            "mmaction/models/heads/mvit_head.py": dict(head_init=0.02),
+        },
+        "facebookresearch/SlowFast@287ec00": {
+            "configs/Kinetics/MVITv2_S_16x4.yaml": dict(dropout=0.5),
         },
     },
     differs=dict(
         loss="that data set has one kind of class",
         batch="a batch of 64 is for one GPU; the rate is in proportion, as there",
+        repeats="every clip of a batch is of another segment, as there on Something-Something V2",
         precision="bf16 takes less memory and time on a GPU",
         views="three crops of a picture cut its objects less than one: `predict: crops: 3`",
         crop="LaViLa's and AVION's on EPIC-KITCHENS, whose objects are small",

@@ -86,6 +86,7 @@ reference = dict(
                 rate=5e-4,
                 rate_batch=256,
                 batch=512,
+                repeats=1,
                 betas=[0.9, 0.999],
                 decay=0.05,
                 epochs=50,

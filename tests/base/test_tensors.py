@@ -5,7 +5,7 @@ import os
 import re
 import resource
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
@@ -25,6 +25,7 @@ from epic100.base.foreign_tensors import (
     call,
     limited_call,
     read_foreign,
+    require_finite,
 )
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 from support.crafted import members_of, saved, zip_of
@@ -100,6 +101,74 @@ def test_the_weights_alone_are_read_without_objects_of_other_classes():
     torch.save(CHECKPOINT, "a.pt")
     expected = {"state_dict": {"a": torch.ones(3)}, "meta": {"share": None, "epoch": 3}}
     assert same(expected, read("a.pt", weights_alone=True))
+
+
+class OwnDict(dict):
+    """A dict subclass of a user, which has an attribute, too."""
+
+
+class OwnOrderedDict(OrderedDict):
+    """A subclass that is called when it is read, not made by `__new__`."""
+
+
+class OwnList(list):
+    """A list subclass of a user."""
+
+
+def filled():
+    """Make objects of subclasses of dict and list."""
+    own = OwnDict(a=1, b=[2])
+    own.note = "an attribute"
+    counts = defaultdict(list, {"x": [1]})
+    return {
+        "own": own,
+        "twice": [OwnDict(c=own), OwnList()],
+        "ordered": OwnOrderedDict(d=4),
+        "default": counts,
+        "one": OwnList([1]),
+        "list": OwnList([1, OwnDict(e=5)]),
+    }
+
+
+@pytest.mark.slow
+def test_subclasses_of_dict_and_list_are_read_as_plain_ones_beside_weights():
+    """Torch refuses to fill an object that is no plain dict or list."""
+    state = OwnDict(a=torch.ones(3))
+    torch.save({"state_dict": state, "meta": filled(), "hooks": filled()}, "a.pt")
+    content = read("a.pt", weights_alone=True)
+    assert same(content, {"state_dict": {"a": torch.ones(3)}, "meta": content["meta"]})
+    meta = content["meta"]
+    assert meta["list"] == [1, {"e": 5}] and meta["one"] == [1]
+    assert meta["ordered"] == {"d": 4} and meta["default"] == {"x": [1]}
+    assert meta["own"] == {"a": 1, "b": [2]} and meta["twice"] == [{"c": meta["own"]}, []]
+
+
+NOT_THE_FILE = {
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e",
+        r"a git-lfs pointer, not the file: run `git lfs pull`",
+    ),
+    "page": (b"<!DOCTYPE html><html>", r"a web page \(HTML\), not the file: sign in there, and "),
+    "blank lines": (b"\xef\xbb\xbf\r\n\n <HTML lang=en>", r"a web page \(HTML\), not the file"),
+    "comment": (b"<!-- sign in -->\n<html>", r"a web page \(HTML\), not the file"),
+}
+
+
+@pytest.mark.parametrize("reader", [read, read_ours], ids=["foreign", "ours"])
+@pytest.mark.parametrize("content, words", NOT_THE_FILE.values(), ids=NOT_THE_FILE)
+def test_what_a_download_left_in_the_file_s_place_is_named(reader, content, words):
+    Path("a.pt").write_bytes(content)
+    with pytest.raises(BrokenFile, match=rf"^a\.pt: not a thing \({words}.*\); do it again$"):
+        reader("a.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_weight_that_is_no_number_is_named(value):
+    numbers = {"a": torch.ones(2, dtype=torch.float8_e4m3fn), "b": torch.ones(2, dtype=torch.int64)}
+    require_finite("a.pt", numbers)
+    words = r"^a\.pt: c has NaN or infinite weights, .*; take an earlier checkpoint, or download"
+    with pytest.raises(BrokenFile, match=words):
+        require_finite("a.pt", numbers | {"c": torch.tensor([1.0, value])})
 
 
 @pytest.fixture

@@ -134,6 +134,29 @@ def test_a_checkpoint_of_another_network_is_refused(name, change, words, tmp_pat
     assert not (tmp_path / "ours.pth").exists()
 
 
+def with_nan(name):
+    """A change of tensors: one value of the one with this name is NaN."""
+
+    def change(tensors):
+        tensors[name].view(-1)[-1] = float("nan")
+        return tensors
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "name, ours",
+    [
+        pytest.param("fc_cls.weight", "cls_head.fc_cls.weight", id="of the classifier"),
+        pytest.param("visual.conv1.weight", "backbone.patch_embed.projection.weight", id="below"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(name, ours, tmp_path):
+    with pytest.raises(EpicError, match=rf"theirs\.pt: {ours} has NaN or infinite weights, .*; "):
+        adopted("avion_b", tmp_path, with_nan(name))
+    assert not (tmp_path / "ours.pth").exists()
+
+
 @pytest.mark.parametrize("file", ["missing.pt", "page.pt"])
 def test_a_file_that_is_no_checkpoint_is_refused_with_the_address(file, tmp_path):
     """What else such a file may be is in tests/attacks/test_tensor_files.py."""
@@ -257,6 +280,12 @@ def test_embeddings_of_the_time_are_interpolated(name, embedding, tmp_path):
 def test_the_screen_counts_the_tensors_that_are_left_out(tmp_path):
     _, text = adopted_encoder("avion_b", tmp_path)
     assert "textual (1)" in text and "fc_cls (1)" in text and "logit_scale (1)" in text
+
+
+def test_an_encoder_has_no_nan_and_what_is_left_out_may_have(tmp_path):
+    adopted_encoder("avion_b", tmp_path, change=lambda t: as_encoder(with_nan("fc_cls.weight")(t)))
+    with pytest.raises(EpicError, match=r"theirs\.pt: backbone\.pos_embed has NaN or infinite"):
+        adopted_encoder("avion_b", tmp_path, change=with_nan("visual.positional_embedding"))
 
 
 def test_an_encoder_that_is_not_complete_is_refused(tmp_path):

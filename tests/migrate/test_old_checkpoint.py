@@ -192,6 +192,15 @@ def test_weights_that_are_not_of_the_config_s_model_are_named(old, tmp_path):
         migrated(old, tmp_path, checkpoint=rewritten(old, tmp_path, change))
 
 
+def test_weights_of_a_training_that_diverged_are_refused(old, tmp_path):
+    def change(content):
+        content["state_dict"]["cls_head.fc2.bias"][0] = float("inf")
+        return content
+
+    with pytest.raises(EpicError, match=r"changed\.pth: cls_head\.fc2\.bias has NaN or infinite"):
+        migrated(old, tmp_path, checkpoint=rewritten(old, tmp_path, change))
+
+
 def test_without_counts_all_pairs_are_as_likely_and_it_is_said(old, tmp_path, capsys):
     order, out = tmp_path / "pairs.txt", str(tmp_path / "model.pth")
     order.write_text("".join(f"{verb} {noun}\n" for verb, noun in old.pairs))

@@ -51,6 +51,8 @@ def test_start_weights_that_fit_in_part_name_the_tensors_that_do_not():
     assert fit_weights("w.pth", tensors, model) == (
         "2 of 4 tensors; trained anew: 1.weight (5x2 there, 2x2 here); not in the file: 1.bias"
     )
+    with pytest.raises(EpicError, match=r"w\.pth: 0\.weight has NaN or infinite weights, as if"):
+        fit_weights("w.pth", tensors | {"0.weight": torch.full((2, 3), torch.inf)}, model)
     del tensors["0.bias"]
     with pytest.raises(EpicError, match="w.pth: weights of another model: 1 of its 2 tensors fit"):
         fit_weights("w.pth", tensors, model)

@@ -6,23 +6,28 @@ A recipe (a file of config/zoo, or one of X3D-S) states in `reference` what its 
 their `figure` on val of EPIC-KITCHENS-100; `numbers` such as the learning rate, by the file and
 commit that state them; and in `differs` why a number is another one in the recipe. Where two files
 state a number, the later one counts. `stated` reads the same numbers from a config as it is
-trained, so that a test finds every difference that has no reason.
+trained, so that a test finds every difference that has no reason. It takes no default for a number
+that a recipe does not state: it builds the object and asks it, or fails.
 """
 
+import ast
 import re
 import textwrap
 from collections import defaultdict
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from mmaction.registry import MODELS
+from mmaction.registry import MODELS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import epic100.model.registered  # noqa: F401  (registers what the recipes name)
+from epic100.model.registered import HeadOf
 from epic100.model.views import chosen_views, sampling_of
 from epic100.training.recipe import precision_of
 
@@ -43,7 +48,7 @@ SOURCE = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{7}:\S+")
 # The official train CSV has this many segments.
 SEGMENTS = 67_217
 # A `reference` states these numbers only if they differ from the recipe's.
-SAME_UNLESS_STATED = ("warm_up_ends", "dropout_of", "cutmix_of")
+SAME_UNLESS_STATED = ("repeats", "warm_up_ends", "dropout_of", "cutmix_of")
 # The pages have these words for the numbers, in this order. `rate` is for a batch of `rate_batch`
 # segments.
 WORDS = {
@@ -53,6 +58,7 @@ WORDS = {
     "rate": "rate",
     "rate_batch": "for a batch of",
     "batch": "batch",
+    "repeats": "clips of a segment in a batch",
     "momentum": "momentum",
     "betas": "betas",
     "nesterov": "Nesterov's",
@@ -105,9 +111,14 @@ def numbers(config: Config) -> dict[str, tuple[Any, str]]:
 
 def stated(config: Config) -> dict[str, Any]:
     """Read the numbers of a config as it is trained, by the names of `WORDS`; None means none."""
+    init_default_scope(config.default_scope)
     model, wrapper = config.model, config.optim_wrapper
-    head, optimizer = model.cls_head.head, wrapper.optimizer
-    rules = wrapper.get("paramwise_cfg") or {}
+    head = MODELS.build({**model.cls_head.head, "num_classes": 1})
+    backbone = built_backbone(config)
+    drop_path = max((getattr(part, "drop_prob", 0) for part in backbone.modules()), default=0)
+    optimizer = built_optimizer(config).defaults
+    # These are rules of our own, and one that is absent does not apply.
+    rules = wrapper.paramwise_cfg or {}
     undecayed = rules.get("no_decay", [])
     if undecayed == [".bn."]:
         undecayed = ["norms"]
@@ -115,38 +126,39 @@ def stated(config: Config) -> dict[str, Any]:
         undecayed = ["fewer than 2 dimensions", *undecayed]
     warm_up = [part for part in config.param_scheduler if part.type == "LinearLR"]
     blending = model.data_preprocessor.get("blending")
-    heads = HEADS[model.cls_head.heads]
-    loss = model.cls_head.get("loss", "sum")
+    outputs = HeadOf(**{key: value for key, value in model.cls_head.items() if key != "type"})
+    heads = HEADS[outputs.heads]
     hooks = [hook.type for hook in config.custom_hooks]
     dropped = {"TSNHead": "the mean of the frames", "TSMHead": "each frame"}
-    # These are the defaults of MMAction2's heads.
-    init_std = {"TimeSformerHead": 0.02, "MViTHead": 0.02, "TSMHead": 0.001}
-    partial = "first alone" if model.backbone.get("partial_bn") else None
+    partial = "first alone" if getattr(backbone, "partial_bn", False) else None
     return {
-        "loss": heads if heads == "one head" else f"{loss} of {heads}",
-        "smoothing": head.get("label_smooth_eps", 0.0),
-        "optimizer": optimizer.type,
-        "rate": optimizer.lr,
+        "loss": heads if heads == "one head" else f"{outputs.loss} of {heads}",
+        # `OutputsLoss` smooths by this, too.
+        "smoothing": head.label_smooth_eps,
+        "optimizer": wrapper.optimizer.type,
+        "rate": optimizer["lr"],
         "rate_batch": config.auto_scale_lr.base_batch_size,
         "batch": config.train_dataloader.batch_size,
+        # Our data set has each segment once in an epoch.
+        "repeats": 1,
+        # SGD has no betas, and Adam no momentum.
         "momentum": optimizer.get("momentum"),
         "betas": optimizer.get("betas"),
         "nesterov": optimizer.get("nesterov"),
-        "decay": optimizer.weight_decay,
+        "decay": optimizer["weight_decay"],
         "no_decay": ", ".join(undecayed) or "nothing",
         "layer_decay": rules.get("layer_decay"),
-        "clip": (wrapper.get("clip_grad") or {}).get("max_norm"),
+        "clip": wrapper.clip_grad and wrapper.clip_grad.max_norm,
         "epochs": config.train_cfg.max_epochs,
         "warm_up": [warm_up[0].end, warm_up[0].start_factor] if warm_up else None,
         "warm_up_ends": "with it" if warm_up else None,
         "schedule": schedule(config),
         "last_batch": "kept",
-        "dropout": head.get("dropout_ratio", 0.0),
-        "dropout_of": dropped.get(head.type, "features"),
-        "drop_path": 0.1
-        if model.backbone.type == "TimeSformer"
-        else model.backbone.get("drop_path_rate"),
-        "head_init": head.get("init_std", init_std.get(head.type, 0.01)),
+        "dropout": head.dropout_ratio,
+        "dropout_of": dropped.get(head.__class__.__name__, "features"),
+        # Some rates are computed in float32.
+        "drop_path": round(float(drop_path), 6) or None,
+        "head_init": head.init_std,
         "batch_norm": "frozen" if "FrozenBatchNormHook" in hooks else partial,
         "mixing": blending and f"Mixup {blending.mixup:g}, CutMix {blending.cutmix:g}",
         "cutmix_of": blending and "height and width",
@@ -159,21 +171,48 @@ def stated(config: Config) -> dict[str, Any]:
     }
 
 
+def built_backbone(config: Config) -> nn.Module:
+    """Build the backbone of a config, without values of its weights."""
+    return _backbone_of(repr(config.model.backbone.to_dict()))
+
+
+@cache
+def _backbone_of(spec: str) -> nn.Module:
+    """Build a backbone from its config as text. Some take seconds, and are asked for several times.
+
+    Their drop path makes lists of tensors, so they cannot be built on the device "meta".
+    """
+    # To draw the weights takes most of the time.
+    with patch.object(nn.Linear, "reset_parameters"):
+        return MODELS.build(ast.literal_eval(spec)).to("meta")
+
+
+def built_optimizer(config: Config) -> torch.optim.Optimizer:
+    """Build the optimizer of a config, for one weight."""
+    weight = nn.Parameter(torch.zeros(1))
+    return OPTIMIZERS.build({**config.optim_wrapper.optimizer, "params": [weight]})
+
+
 def schedule(config: Config) -> str:
     """Describe the learning rates after the warm-up: `steps at 20, 40 by 0.1`, `cosine to 0.01`."""
     last = config.param_scheduler[-1]
     if last.type == "MultiStepLR":
         return f"steps at {', '.join(map(str, last.milestones))} by {last.gamma:g}"
     # A cosine may be longer than the training, which then ends on the way down.
-    is_whole = last.T_max == last.end - last.get("begin", 0)
-    length = "" if is_whole else f" of {last.T_max} epochs"
-    return f"cosine{length} to {shown(last.get('eta_min_ratio', 0))}"
+    length = "" if last.T_max == last.end - last.begin else f" of {last.T_max} epochs"
+    optimizer = built_optimizer(config)
+    by_epoch = {**last, "convert_to_iter_based": False, "optimizer": optimizer}
+    built = PARAM_SCHEDULERS.build(by_epoch)
+    ratio = built.eta_min_ratio
+    if ratio is None:
+        ratio = built.eta_min / optimizer.defaults["lr"]
+    return f"cosine{length} to {shown(ratio)}"
 
 
 def augmentation(config: Config) -> str | None:
     """Describe RandAugment and erasing: `RandAugment 4 x 7, erasing 0.25`; None without them."""
     steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
-    if "TorchVisionWrapper" not in steps:
+    if not steps.keys() & {"TorchVisionWrapper", "RandomErasing"}:
         return None
     wrapped = steps["TorchVisionWrapper"]
     erasing = steps["RandomErasing"].erase_prob
@@ -191,6 +230,7 @@ def pictures(config: Config) -> dict[str, Any]:
     if sampling.kind == "dense":
         frames = f"{sampling.frames} x {sampling.interval} at {sampling.fps}"
     crop = steps["DecodeSegment"]
+    flipping = TRANSFORMS.build(steps.get("Flip", crop))
     if "MultiScaleCrop" in steps:
         scales = ", ".join(f"{scale:g}" for scale in steps["MultiScaleCrop"].scales)
         shape = f"of {scales} of the short side, {steps['MultiScaleCrop'].input_size}"
@@ -202,7 +242,8 @@ def pictures(config: Config) -> dict[str, Any]:
     return {
         "frames": frames,
         "crop": shape,
-        "flip": steps.get("Flip", crop).get("flip_ratio", 0.0),
+        # `DecodeSegment` flips by its crop.
+        "flip": getattr(flipping, "crop", flipping).flip_ratio,
         "test_crop": f"{test_steps['DecodeSegment'].short_side}, {size}",
         "views": chosen_views(test, None, 1)[0],
     }
@@ -210,10 +251,11 @@ def pictures(config: Config) -> dict[str, Any]:
 
 def start(config: Config) -> str:
     """Name the data that the start weights were trained on."""
-    weights = config.load_from or ""
-    if "kinetics" in weights:
-        return "Kinetics-400"
-    return "Ego4D" if "weights/" in weights else "nothing"
+    if config.load_from is None:
+        return "nothing"
+    data_by_part = {"kinetics": "Kinetics-400", "weights/": "Ego4D"}
+    (data,) = (data for part, data in data_by_part.items() if part in config.load_from)
+    return data
 
 
 def differences(config: Config) -> dict[str, tuple[Any, Any]]:
@@ -304,7 +346,7 @@ def gflops(config: Config) -> float:
     frames = sampling_of(config.train_dataloader.dataset.pipeline).frames
     is_2d = config.model.type == "Recognizer2D"
     init_default_scope(config.default_scope)
-    backbone = MODELS.build(config.model.backbone).to("meta")
+    backbone = built_backbone(config)
     backbone.eval()
     # The device "meta" has shapes and no data, so that the pass takes no time.
     with torch.device("meta"), FlopCounterMode(display=False) as counted:

@@ -32,6 +32,37 @@ def test_each_number_has_a_source_and_each_difference_a_reason(name):
     assert config.reference.numbers and ("differs" in config.reference)
 
 
+@pytest.mark.parametrize(
+    "name, parts, key, here",
+    [
+        # The default of MMAction2's head.
+        ("mvitv2_s", "model.cls_head.head.dropout_ratio", "dropout", 0.5),
+        ("tsn_r50", "model.cls_head.head.init_std", "head_init", 0.01),
+        ("slowfast_r50", "model.cls_head.loss", "loss", "sum of verb, noun"),
+        ("videomae_b", "model.backbone.drop_path_rate", "drop_path", None),
+        ("mvitv2_s", "optim_wrapper.optimizer.betas", "betas", (0.9, 0.999)),
+        ("mvitv2_s", "optim_wrapper.optimizer.weight_decay", "decay", 0.01),
+        ("mvitv2_s", "param_scheduler.1.eta_min_ratio", "schedule", "cosine of 100 epochs to 0"),
+        ("tsn_r50", "train_dataloader.dataset.pipeline.5.flip_ratio", "flip", 0.5),
+    ],
+)
+def test_a_number_that_a_recipe_does_not_state_is_that_of_the_built_object(name, parts, key, here):
+    config = recipe(name)
+    *path, last = parts.split(".")
+    section = config
+    for part in path:
+        section = section[int(part) if part.isdigit() else part]
+    del section[last]
+    assert stated(config)[key] == here
+
+
+def test_start_weights_of_unknown_data_are_an_error_of_a_page():
+    config = recipe(DEFAULT)
+    config.load_from = "https://download.openmmlab.com/x3d_s_something.pth"
+    with pytest.raises(ValueError, match="not enough values"):
+        stated(config)
+
+
 @pytest.mark.slow
 def test_docstrings_and_pages_are_printed_from_the_recipes():
     for name, path in RECIPES.items():

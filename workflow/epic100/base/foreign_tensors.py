@@ -17,6 +17,7 @@ import json
 import os
 import pickle
 import pkgutil
+import re
 import resource
 import tempfile
 import zipfile
@@ -151,6 +152,25 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
         for name, value in (state.items() if isinstance(state, dict) else ())
         if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
+
+
+def require_finite(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise if a weight is NaN or infinite.
+
+    Args:
+        path: The file of the weights, for the error.
+        tensors: The weights that are used. A mask beside them may be infinite.
+
+    Raises:
+        BrokenFile: A weight is NaN or infinite.
+    """
+    for name, tensor in tensors.items():
+        # `isfinite` does not know all types of 8 bits.
+        if not tensor.float().isfinite().all():
+            raise BrokenFile(
+                f"{path}: {name} has NaN or infinite weights, as if its training had diverged; "
+                "take an earlier checkpoint, or download it again"
+            )
 
 
 def limited_call(
@@ -352,9 +372,22 @@ def _load_foreign(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
         for member in old.infolist():
             new.writestr(member.filename, old.read(member))
     class_names = torch.serialization.get_unsafe_globals_in_checkpoint(copy) if drop_objects else []
-    placeholders = [(_Placeholder, name) for name in class_names if name not in NUMPY]
-    with torch.serialization.safe_globals([*numpy_globals, *placeholders]):
-        return torch.load(copy, map_location="cpu", weights_only=True, mmap=True)
+    replacement_by_name = {name: object for name in class_names if name not in NUMPY}
+    while True:
+        placeholders = [
+            (type(name, (_Placeholder,), {"replacement": replacement}), name)
+            for name, replacement in replacement_by_name.items()
+        ]
+        try:
+            with torch.serialization.safe_globals([*numpy_globals, *placeholders]):
+                return torch.load(copy, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError as error:
+            # Torch fills only plain dicts and lists. Which classes are subclasses of them is not
+            # known before it says so, once for each class.
+            found = re.search(rf"Can only (.*), but got <class '{__name__}\.(.+?)'>", str(error))
+            if not found or found[2] not in replacement_by_name:
+                raise
+            replacement_by_name[found[2]] = list if "lists" in found[1] else OrderedDict
 
 
 class _Unpickler(pickle.Unpickler):
@@ -378,11 +411,22 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Placeholder:
-    """Replace an object of a foreign class: take any arguments, store nothing, run nothing."""
+    """Replace an object of a foreign class: take any arguments, store nothing, run nothing.
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "_Placeholder":
+    Attributes:
+        replacement: The plain class whose objects take the place of those of the class.
+    """
+
+    replacement: type = object
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Return an empty object, whatever the arguments."""
-        return super().__new__(cls)
+        is_filled = cls.replacement is not object
+        return cls.replacement() if is_filled else super().__new__(cls)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Refuse an item, as torch 2.13 does by itself; torch 2.7.1 calls this."""
+        raise pickle.UnpicklingError(f"Can only fill dicts, but got {type(self)}")
 
     def __setstate__(self, state: Any) -> None:
         """Drop the state, since the object only stands for one of a class that is not allowed."""

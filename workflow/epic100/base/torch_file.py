@@ -20,6 +20,10 @@ from epic100.base.errors import BrokenFile, DiskError, EpicError
 NEEDS_CODE = "which only running the file's code loads"
 # The first bytes of a zip. Torch tells its formats apart by these bytes alone.
 ZIP = b"PK\x03\x04"
+# A download may leave one of these in the file's place. A page may begin with blanks, a byte order
+# mark or a comment.
+GIT_LFS = b"version https://git-lfs"
+HTML = re.compile(rb"[\s\xef\xbb\xbf]*<.*html", re.IGNORECASE | re.DOTALL)
 
 
 class Fault(Exception):
@@ -75,14 +79,21 @@ def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: boo
 def require_whole(file: IO[bytes]) -> bool:
     """Check that a file of torch.save is neither cut short nor altered; then go to its start.
 
+    All readers of tensor files call this first.
+
     Returns:
         Whether the file is a zip. Before torch 1.6, files had another form without checksums, so
         they are not checked.
 
     Raises:
-        Fault: The file is cut short or altered.
+        Fault: The file is cut short or altered, or something else is in its place.
     """
-    is_zip = file.read(len(ZIP)) == ZIP
+    beginning = file.read(1024)
+    if beginning.startswith(GIT_LFS):
+        raise Fault("a git-lfs pointer, not the file: run `git lfs pull`")
+    if HTML.match(beginning):
+        raise Fault("a web page (HTML), not the file: sign in there, and download it again")
+    is_zip = beginning.startswith(ZIP)
     if is_zip:
         if not zipfile.is_zipfile(file):
             raise Fault("cut short, its end is missing")

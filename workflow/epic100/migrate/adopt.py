@@ -21,6 +21,7 @@ import epic100.clips.published_frames
 import epic100.model.registered  # noqa: F401  (registers what the recipes name)
 from epic100.base.disk import digest
 from epic100.base.errors import BrokenFile, EpicError
+from epic100.base.foreign_tensors import require_finite
 from epic100.base.shipped import ROOT
 from epic100.base.text_table import read_own_table
 from epic100.base.torch_file import write_tensors
@@ -413,7 +414,7 @@ def _require_same_tensors(
     built: nn.Module,
     state: Mapping[str, Tensor],
 ) -> None:
-    """Raise if a tensor of the network is missing, left over or of another shape."""
+    """Raise if a tensor of the network is missing, left over, of another shape or not finite."""
     network_tensors = built.state_dict()
     faults = [
         *(f"{key} is missing" for key in network_tensors if key not in state),
@@ -430,3 +431,4 @@ def _require_same_tensors(
             f"{path}: not the network of {name}: {', '.join(faults[:MAX_SHOWN])}{more}; expected "
             f"the file of {model.title}, {model.url}"
         )
+    require_finite(path, state)

@@ -18,7 +18,7 @@ from typing import Any
 import epic100.clips.dataset  # noqa: F401  (registers the steps in `OURS`)
 from epic100.base.disk import read_text
 from epic100.base.errors import BrokenFile, EpicError
-from epic100.base.foreign_tensors import named_tensors, read_foreign
+from epic100.base.foreign_tensors import named_tensors, read_foreign, require_finite
 from epic100.base.names import whole_number
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.mmaction_import import Config
@@ -96,9 +96,10 @@ def migrate_model(
         Lines for the screen about the model file.
 
     Raises:
-        EpicError: Weights, config and pairs are not of the same model.
+        EpicError: Weights, config and pairs are not of the same model, or a weight is not finite.
     """
     weights, meta = read_checkpoint(checkpoint)
+    require_finite(checkpoint, weights)
     if config is None and not isinstance(meta.get("cfg"), str):
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
     where = str(config or f"config in {checkpoint}")

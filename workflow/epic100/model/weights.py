@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import named_tensors, read_foreign
+from epic100.base.foreign_tensors import named_tensors, read_foreign, require_finite
 
 # These modules are outside the residual blocks. Names with `blocks` are pytorchvideo's, and the
 # others are PySlowFast's.
@@ -127,7 +127,8 @@ def fit_weights(
 
     Raises:
         EpicError: The file provides less than half of the model's tensors, so it belongs to another
-            model. MMEngine would load almost nothing from it and train on.
+            model. MMEngine would load almost nothing from it and train on. Or a tensor that the
+            model has is NaN or infinite.
     """
     model_tensors = model.state_dict()
     of_other_shape = [
@@ -143,6 +144,7 @@ def fit_weights(
             f"{len(model_tensors)} of {type(model).__name__} (the file's first: "
             f"{next(iter(tensors))}); expected MMAction2's checkpoint of the same backbone"
         )
+    require_finite(path, {name: tensors[name] for name in model_tensors if name in tensors})
     text = f"{fitting} of {len(model_tensors)} tensors"
     if of_other_shape:
         text += f"; trained anew: {', '.join(of_other_shape)}"
