@@ -14,16 +14,18 @@ from typing import NamedTuple
 import mmaction
 import pytest
 import torch
+from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
 import epic100.clips.dataset
-import epic100.model.registered  # noqa: F401
+import epic100.model.registered
 from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import migrate_model
 from epic100.model.foreign import (
     build_foreign,
+    clean_dataset,
     clean_model,
     clean_pipeline,
     parse_config,
@@ -401,3 +403,27 @@ def test_a_model_of_the_zoo_passes_but_for_what_it_would_load(family):
     cleaned = clean_model(model, family)
     assert all(re.search("pretrained|init_cfg", key) for key in cleaned.dropped), cleaned.dropped
     assert cleaned.spec["backbone"]["type"] == model["backbone"]["type"]
+
+
+@pytest.mark.parametrize("named", ["VideoDataset", "RepeatDataset", "planted.Dataset", ["x"], None])
+def test_a_data_set_that_is_none_of_ours_is_one_clear_error(named):
+    loader = {"dataset": {"type": named, "pipeline": STEP_LIST}}
+    with pytest.raises(EpicError, match=r"model.pth: test_dataloader.dataset .*expected"):
+        predict_with(config_with(test_dataloader=loader))
+
+
+@DATASETS.register_module()
+class CountingDataset(epic100.clips.dataset.EpicSegmentVideoDataset):
+    def __init__(self, step=1, **rest):
+        super().__init__(**rest)
+
+
+def test_a_data_set_of_the_user_s_modules_keeps_its_own_arguments_alone():
+    base = epic100.clips.dataset.EpicSegmentVideoDataset
+    dataset = {"type": "CountingDataset", "step": 3, "data_root": "/etc", "table": "/etc/passwd"}
+    assert clean_dataset(dataset, base, "m", [__name__]) == {"type": "CountingDataset", "step": 3}
+    with pytest.raises(EpicError, match="none of those"):
+        clean_dataset(dataset, base, "m")
+    # A path is no argument of a file's.
+    hostile = clean_dataset(dataset | {"step": "/etc/passwd"}, base, "m", [__name__])
+    assert hostile["step"] is None

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
+from epic100.base.text_table import write_table
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.minikitchen.damage import zero_block
@@ -55,6 +56,26 @@ def test_a_sample_has_the_frames_and_the_pair_of_its_segment(lab):
         assert (info["start_index"], info["total_frames"]) == (row.start, row.stop - row.start)
         assert pairs[info["label"]][:2] == (row.verb, row.noun)
         assert info["narration_id"] == row.narration_id
+
+
+@pytest.mark.parametrize("suffix, delimiter", [("csv", ","), ("tsv", "\t")])
+def test_a_sample_has_the_columns_of_one_s_own_table(lab, tmp_path, suffix, delimiter):
+    names = read_segments(f"{lab.results}/clean/train.txt")["narration_id"].tolist()
+    table = tmp_path / f"hands.{suffix}"
+    # The rows of the table stand in another order.
+    rows = [[name, i, i / 4, f"hand {i}"] for i, name in enumerate(names)][::-1]
+    write_table(table, ["narration_id", "hand", "share", "words"], rows, delimiter)
+    columns = ["hand", "share", "words"]
+    data = dataset(lab, table=str(table), columns=columns)
+    assert data.get_data_info(3)["hand"] == 3
+    sample = data[3]["data_samples"]
+    assert [sample.get(name) for name in columns] == [3, 0.75, "hand 3"]
+    assert [type(sample.get(name)) for name in columns] == [int, float, str]
+    with pytest.raises(EpicError, match=rf"hands.{suffix}: line 1: column contact missing"):
+        dataset(lab, table=str(table), columns=["contact"])
+    write_table(table, ["narration_id", "hand"], [row[:2] for row in rows[1:]], delimiter)
+    with pytest.raises(EpicError, match=rf"hands.{suffix}: no row for {names[-1]} \(1 of 1 seg"):
+        dataset(lab, table=str(table), columns=["hand"])
 
 
 def test_indexes_are_read_once_wherever_the_videos_are(lab, tmp_path):

@@ -1,16 +1,19 @@
 """Heads for pairs, verbs and nouns: their outputs, their losses, and the mixing of clips."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from torch import nn
 
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
 from epic100.model.model_file import OUTPUTS
-from epic100.model.registered import BaseHead, HeadOf, OutputsLoss
+from epic100.model.registered import LOSS_FIELD, BaseHead, HeadOf, OutputsLoss
 from support.small_runs import Reads
 
 # Verb, noun and count of three pairs.
@@ -81,18 +84,87 @@ def test_a_head_has_the_outputs_of_its_tasks_and_the_sum_of_their_losses(pairs, 
 OWN_LOSS = {"loss_cls": {"type": "BCELossWithLogits"}}
 
 
+@MODELS.register_module()
+class LossWithWeights(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+
 @pytest.mark.parametrize(
     "heads, head, words",
     [
         ("both", {"num_classes": 400}, "has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "),
         ("nouns", {}, "`heads` is 'nouns'; expected one of pair, verb_noun"),
-        ("verb_noun", OWN_LOSS, r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"),
+        (
+            "verb_noun",
+            {"loss_cls": {"type": "LossWithWeights"}},
+            r"\(LossWithWeights\) has weights",
+        ),
     ],
-    ids=["stated number of outputs", "unknown heads", "own loss with two heads"],
+    ids=["stated number of outputs", "unknown heads", "loss with weights and two heads"],
 )
 def test_a_head_that_contradicts_its_tasks_is_refused(pairs, heads, head, words):
     with pytest.raises(EpicError, match=words):
         built(pairs, heads, **head)
+
+
+@MODELS.register_module()
+class SquaredLoss(nn.Module):
+    """A loss of a user's own, of ids or shares; `named` makes it return a dict."""
+
+    def __init__(self, named=False):
+        super().__init__()
+        self.named = named
+
+    def forward(self, scores, labels):
+        if labels.dim() == 1:
+            labels = F.one_hot(labels, scores.shape[1])
+        loss = ((scores - labels) ** 2).sum()
+        return {"loss_square": loss, "largest": scores.max()} if self.named else loss
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("heads", OUTPUTS)
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_a_loss_of_one_s_own_is_applied_to_each_task(pairs, heads, reduce, smoothing):
+    own = {"type": "SquaredLoss"}
+    described = head_of(pairs, heads, loss_cls=own, label_smooth_eps=smoothing)
+    head = replace(described, loss=reduce).build()
+    sizes = [{"pair": len(PAIRS), "verb": VERBS, "noun": NOUNS}[task] for task in OUTPUTS[heads]]
+    table = torch.tensor([(pair, verb, noun) for pair, (verb, noun, _) in enumerate(PAIRS)])
+    scores, ids = torch.randn(3, sum(sizes)), torch.tensor([2, 0, 1])
+    expected = []
+    for task, logits in zip(OUTPUTS[heads], scores.split(sizes, dim=1), strict=True):
+        classes = table[ids, ["pair", "verb", "noun"].index(task)]
+        shares = F.one_hot(classes, logits.shape[1]) * (1 - smoothing) + smoothing / logits.shape[1]
+        expected.append(((logits - shares) ** 2).sum())
+    total = torch.stack(expected).sum() if reduce == "sum" else torch.stack(expected).mean()
+    found = head.loss_by_feat(scores, samples(ids.tolist()))
+    torch.testing.assert_close(found["loss_cls"], total)
+    # The labels of mixed clips are shares.
+    mixed = head.loss_by_feat(scores, samples(F.one_hot(ids, len(PAIRS)).float()))
+    torch.testing.assert_close(mixed["loss_cls"], total)
+    # A loss may return several values by name.
+    named = replace(head_of(pairs, heads, loss_cls=own | {"named": True}), loss=reduce).build()
+    assert {"loss_square", "largest"} <= named.loss_by_feat(scores, samples([2, 0, 1])).keys()
+
+
+@pytest.mark.parametrize("loss_cls", [{}, {"loss_cls": {"type": "SquaredLoss"}}])
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_a_validation_computes_the_loss_of_the_training(pairs, reduce, loss_cls):
+    described = head_of(pairs, "both", label_smooth_eps=0.1, average_clips="prob", **loss_cls)
+    head = replace(described, loss=reduce).build().eval()
+    # There are two views of each of four samples; the second one's pair is not in training.
+    features = torch.randn(8, 8, 2, 3, 3)
+    validated = head.predict(features, samples([2, -1, 0, 1]))
+    fields = [sample.get(LOSS_FIELD) for sample in validated]
+    assert fields[1] is None and fields[0] == fields[2] == fields[3]
+    trained = head.loss(features[[0, 1, 4, 5, 6, 7]], samples([2, 2, 0, 0, 1, 1]))["loss_cls"]
+    assert fields[0]["loss"] == pytest.approx(trained.item())
+    assert all(sample.pred_score.shape == (3 + 7,) for sample in validated)
+    # A prediction calls the head itself, which computes no loss.
+    assert head(features).shape == (8, 3 + 7)
+    assert head.predict(features[:2], samples([-1]))[0].get(LOSS_FIELD) is None
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -5,13 +5,8 @@ from textwrap import dedent
 
 import pytest
 import torch
-import torch.nn.functional as F
-from mmaction.registry import MODELS
 from pydantic import ValidationError
-from torch import nn
 
-from epic100.model.mmaction_import import models
-from epic100.model.registered import HEAD
 from epic100.prediction.encoder import encoder_class
 from epic100.settings import training
 from epic100.slurm.site import choose
@@ -51,34 +46,6 @@ def test_the_line_that_the_page_gives_for_a_new_setting_works():
     # The line states `gt=0`, so the new setting must be larger than 0.
     with pytest.raises(ValidationError, match=name):
         section.model_validate({name: -3})
-
-
-# The pair table has one pair, and there are three verbs and four nouns.
-@pytest.mark.parametrize("heads, outputs", [("pair", 1), ("both", 1 + 3 + 4)])
-def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
-    with MODELS.switch_scope_and_registry("mmaction") as registry:
-        variables = {"nn": nn, "F": F, "models": models, "MODELS": registry}
-        # An earlier call of this test may have registered the class.
-        registry.module_dict.pop("CosineHead", None)
-        exec(code_in(RECIPES["A head"]), variables)
-        (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
-        head = registry.build(
-            {
-                "type": HEAD,
-                "head": {"type": "CosineHead", "in_channels": 8},
-                "heads": heads,
-                "pairs": str(tmp_path / "pairs.tsv"),
-                "num_verbs": 3,
-                "num_nouns": 4,
-            }
-        )
-    shapes_of_features = []
-    assert isinstance(head.fc_cls, nn.Linear)
-    head.fc_cls.register_forward_pre_hook(
-        lambda module, inputs: shapes_of_features.append(inputs[0].shape)
-    )
-    assert head(torch.ones(2, 8, 1, 1, 1)).shape == (2, outputs)
-    assert shapes_of_features == [(2, 8)]
 
 
 def test_the_encoder_that_the_page_shows_can_be_used(tmp_path):

@@ -25,8 +25,10 @@ WITH_BIN = os.environ | {"PATH": f"{Path(os.sys.executable).parent}:{os.environ[
 
 
 def commands(page: Path) -> list[str]:
-    """Lines of the page's `sh` blocks, without comments."""
+    """Commands of the page's `sh` blocks, a line each, without comments."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    # The value of a key may be quoted over several lines.
+    blocks = [re.sub(r"='[^']*'", lambda v: v[0].replace("\n", " "), block) for block in blocks]
     lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 

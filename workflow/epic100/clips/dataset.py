@@ -15,6 +15,7 @@ import math
 import os
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from torch.utils.data import default_collate
 
 import epic100.clips.published_frames  # noqa: F401  (registers its step)
 from epic100.base.errors import DiskError, EpicError
+from epic100.base.text_table import read_table
 from epic100.clips.faults import BrokenClips, time_limit
 from epic100.clips.transforms import OpenSegment
 from epic100.segments.pairs import read_pairs
@@ -70,10 +72,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             error.
         clip_seconds: A clip that takes longer counts as a failure; 0 means no limit.
         part: Use only this many segments, always the same, evenly spaced in the list. None: all.
+        table: A CSV or TSV file with a row per narration_id. Each sample has the values of its
+            `columns`, as keys for the pipeline and as metainfo of the data sample.
+        columns: Columns of `table`.
         **kwargs: Passed on to `BaseActionDataset`.
 
     Raises:
-        EpicError: The list is empty, or has pairs that are not in the table (in `full_init`).
+        EpicError: The list is empty, or has pairs that are not in the table of pairs, or segments
+            or columns that are not in `table` (in `full_init`).
     """
 
     _fully_initialized: bool  # MMEngine sets it.
@@ -90,6 +96,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         max_broken: float = 0.01,
         clip_seconds: float = 600.0,
         part: int | None = None,
+        table: str | None = None,
+        columns: Sequence[str] = (),
         **kwargs: Any,
     ):
         """Store the arguments, which the class describes; the base class then calls `full_init`."""
@@ -99,6 +107,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self.max_broken = max_broken
         self.clip_seconds = clip_seconds
         self.max_segments = part
+        self.table, self.columns = table, columns
         # The epoch is in shared memory, because the main process sets it and persistent workers
         # must see it.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -144,6 +153,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             [table[["start", "stop", "verb", "noun"]], self._labels(table)]
         )
         self._seconds = table[list(SECONDS)].to_numpy()
+        self._values = self._columns_of(table["narration_id"])
         self.broken = BrokenClips(len(table), self.max_broken)
         self._load_indexes()
         self._fully_initialized = True
@@ -192,6 +202,31 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             )
         return labels
 
+    def _columns_of(self, narration_ids: pd.Series) -> dict[str, np.ndarray]:
+        """Return the values of the columns of `table`, by column, in the order of these ids."""
+        if self.table is None:
+            return {}
+        needed = ("narration_id", *self.columns)
+        delimiter = "," if self.table.endswith(".csv") else "\t"
+        about = "the `table` of a data set: CSV or TSV, with narration_id and its `columns`"
+        rows = read_table(self.table, needed, about=about, delimiter=delimiter)
+        row_of_segment = {row["narration_id"]: row for _, row in rows}
+        unknown = [name for name in narration_ids if name not in row_of_segment]
+        if unknown:
+            raise EpicError(
+                f"{self.table}: no row for {unknown[0]} (1 of {len(unknown)} segments of "
+                f"{self.ann_file}); expected one for each narration_id"
+            )
+        # A column of numbers becomes an array of numbers, any other an array of texts.
+        return {
+            name: np.array([_value(row_of_segment[segment][name]) for segment in narration_ids])
+            for name in self.columns
+        }
+
+    def columns_of(self, idx: int) -> dict[str, Any]:
+        """Return the values of one segment in the columns of `table`, by column."""
+        return {name: values[idx : idx + 1].tolist()[0] for name, values in self._values.items()}
+
     def __len__(self) -> int:
         """Return the number of segments."""
         return len(self._numbers)
@@ -211,6 +246,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             "narration_id": self.narration_id(idx),
             "modality": self.modality,
             "sample_idx": idx,
+            **self.columns_of(idx),
         }
 
     def prepare_data(self, idx: int) -> dict:
@@ -243,6 +279,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                     for step in self._openers():
                         step.forget()
             else:
+                if self.columns:
+                    sample["data_samples"].set_metainfo(self.columns_of(segment))
                 if segment != idx and self.test_mode:
                     sample["data_samples"].set_metainfo({"broken": True})
                 return sample
@@ -260,6 +298,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     def narration_ids(self) -> list[str]:
         """The narration_ids of all segments, in order."""
         return [self.narration_id(idx) for idx in range(len(self))]
+
+
+def _value(text: str) -> int | float | str:
+    """Return the number that a text states, or else the text."""
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
 
 
 class TensorsInOne(list[Tensor]):

@@ -5,7 +5,8 @@ URLs in their arguments. So a config must be plain data (a config in Python is p
 it is checked before anything is built from it:
 
 - `type` must be the name of a registered class from the modules in `TRUSTED`, or from modules in
-  the user's config (`modules: imports:`). Pipeline steps must be in the table `STEPS`;
+  the user's config (`modules: imports:`). Pipeline steps must be in the table `STEPS`, and the data
+  set must be that of this project or a subclass;
 - a `_scope_` other than `mmaction` is an error;
 - keys that would load weights (`init_cfg`, `pretrained`, ...) are removed, and text that looks like
   a path or a URL becomes None. Both are reported, not refused: harmless configs have them too;
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
@@ -201,6 +202,33 @@ def clean_pipeline(
             f"side; expected at most {MOST_PIXELS:.0e} values in all"
         )
     return Cleaned(cleaned, copier.dropped)
+
+
+def clean_dataset(
+    dataset: Mapping[str, Any], base: type, where: str, modules: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Copy the type of a foreign config's data set, and the arguments that only its class takes.
+
+    Args:
+        dataset: The value of `test_dataloader.dataset` in the config. Without a type it is `base`.
+        base: The class that the data set must be, or be a subclass of. What it takes is left out,
+            since a prediction states that itself.
+        where: Start of error messages: the file.
+        modules: Modules that the user trusts. They must be imported already.
+
+    Raises:
+        EpicError: The class is no such class, or not from this project or `modules`.
+    """
+    name = "test_dataloader.dataset"
+    spec = {"type": base.__name__, **dataset}
+    copier = _SafeCopier(DATASETS, where, trusted_modules=("epic100.", *_module_prefixes(modules)))
+    named_class = copier.allowed_class(spec, name)
+    if not issubclass(named_class, base):
+        raise EpicError(
+            f"{where}: {name} is a {spec['type']}; expected a subclass of {base.__name__}"
+        )
+    own = set(inspect.signature(named_class).parameters) - set(inspect.signature(base).parameters)
+    return copier.copy({key: spec[key] for key in spec if key in {"type", *own}}, name)
 
 
 def _largest(value: Any) -> float:

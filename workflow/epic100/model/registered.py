@@ -2,7 +2,8 @@
 
 - `ChannelsLastRecognizer3D`: a recognizer with channels-last weights;
 - `EpicHead`: any head of MMAction2, with outputs for pairs, verbs and nouns, and their loss. The
-  last layer has one output per pair, verb or noun, and the scores are split by position;
+  last layer has one output per pair, verb or noun, and the scores are split by position. In a
+  validation, its `predict` also computes the loss;
 - `MixClips`: Mixup and CutMix of a batch, on the device of the model.
 """
 
@@ -17,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import epic100.model.encoders
 import epic100.model.slowfast  # noqa: F401  (registers what they define)
@@ -28,8 +31,9 @@ from epic100.segments.pairs import read_pairs
 
 BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"
-# `OutputsLoss` replaces the loss of a head whose config states no loss, or this one.
-OWN_LOSSES = (None, "CrossEntropyLoss")
+# In a validation, each sample whose pair is in training has this field: the mean loss of these
+# samples of its batch, and all other figures that the head's `loss` returns, by name.
+LOSS_FIELD = "head_figures"
 # These functions reduce the losses of several tasks to one.
 REDUCE_BY_NAME: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
@@ -107,18 +111,19 @@ class HeadOf:
         The head is not wrapped in another module, so its weights have their usual names.
 
         Raises:
-            EpicError: As for `config`; or the recipe states a loss of its own with several `heads`,
-                or another `loss` than sum and mean.
+            EpicError: As for `config`; or `loss` is neither sum nor mean, or the loss has weights
+                and there are several `heads`.
         """
         built = MODELS.build(self.config())
         if self.loss not in REDUCE_BY_NAME:
             raise EpicError(f"`loss` of the head is {self.loss!r}; expected sum or mean")
         if self.heads != "pair":
-            if (loss_type := self.head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
+            own = None if is_default_loss(built.loss_cls) else built.loss_cls
+            # Prediction builds the head without the tasks, so weights would have other names there.
+            if isinstance(own, nn.Module) and own.state_dict():
                 raise EpicError(
-                    f"the head of the model has a loss of its own ({loss_type}), which is for "
-                    f"pairs alone, but `heads` is {self.heads!r}; set `train: heads: pair`, or "
-                    "take `loss_cls` out"
+                    f"the loss of the head ({type(own).__name__}) has weights, which works for "
+                    f"pairs alone, but `heads` is {self.heads!r}; set `train: heads: pair`"
                 )
             # `OutputsLoss` smooths the labels itself, so the head must not smooth them, too.
             smoothing = built.label_smooth_eps
@@ -130,7 +135,9 @@ class HeadOf:
                 self.num_nouns,
                 smoothing=smoothing,
                 loss=self.loss,
+                own=own,
             )
+        built.predict = MethodType(predict_with_loss, built)
         # MMAction2's function would make a GPU wait for the CPU in each step. A head class with its
         # own way to compute the loss keeps it.
         if type(built).loss_by_feat is BaseHead.loss_by_feat:
@@ -148,8 +155,14 @@ def epic_head(**arguments: Any) -> nn.Module:
 MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))
 
 
+def is_default_loss(loss: Any) -> bool:
+    """Whether a head's loss is the one that heads of MMAction2 have if their config names none."""
+    is_cross_entropy = type(loss) is models.losses.CrossEntropyLoss
+    return is_cross_entropy and loss.loss_weight == 1 and loss.class_weight is None
+
+
 class OutputsLoss(nn.Module):
-    """The sum or the mean of the softmax cross-entropies of pairs, verbs and nouns.
+    """The sum or the mean of the losses of pairs, verbs and nouns; by default cross-entropies.
 
     LaViLa is trained with the sum of three losses. epic-kitchens-slowfast, and the TSN and TSM of
     EPIC-KITCHENS' authors, are trained with the mean of two. With SGD, the choice between sum and
@@ -162,6 +175,13 @@ class OutputsLoss(nn.Module):
         num_nouns: Number of noun classes.
         smoothing: Share of each label that is spread evenly over all pairs, verbs or nouns.
         loss: A key of `REDUCE_BY_NAME`.
+        own: The loss of each task in place of the cross-entropy: a function of logits [B, classes],
+            and labels int64 [B] or, of smoothed labels and mixed clips, shares [B, classes]. It
+            returns a scalar, or scalars by name.
+
+    Attributes:
+        sizes: The number of outputs by task.
+        classes: For each task, the class of every pair, int64 [P].
     """
 
     def __init__(
@@ -172,6 +192,7 @@ class OutputsLoss(nn.Module):
         num_nouns: int,
         smoothing: float = 0.0,
         loss: str = "sum",
+        own: Callable[[Tensor, Tensor], Any] | None = None,
     ) -> None:
         """Count the outputs of each task, and list the verb and the noun of each pair."""
         super().__init__()
@@ -179,11 +200,11 @@ class OutputsLoss(nn.Module):
         self.reduce = REDUCE_BY_NAME[loss]
         self.sizes = output_sizes(heads, len(pairs), num_verbs, num_nouns)
         self.smoothing = smoothing
+        self.own = own
         verbs, nouns, _ = torch.tensor(pairs).unbind(1)
-        # For each task, this is the class of every pair, int64 [P].
-        self._classes = {"pair": torch.arange(len(pairs)), "verb": verbs, "noun": nouns}
+        self.classes = {"pair": torch.arange(len(pairs)), "verb": verbs, "noun": nouns}
 
-    def forward(self, scores: Tensor, label: Tensor) -> Tensor:
+    def forward(self, scores: Tensor, label: Tensor) -> Any:
         """Compute the loss of a batch.
 
         Args:
@@ -192,20 +213,29 @@ class OutputsLoss(nn.Module):
                 verb is the sum of the shares of its pairs, and so is the share of a noun.
 
         Returns:
-            The loss, a scalar.
+            The loss, a scalar; or scalars by name, if the own loss returns such.
         """
         losses = []
         for task, logits in split_outputs(scores.float(), self.sizes).items():
             # The copy on the device is stored, so that the classes are copied only once.
-            classes = self._classes[task] = self._classes[task].to(scores.device)
+            classes = self.classes[task] = self.classes[task].to(scores.device)
             if label.is_floating_point():
-                shares = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
-                losses.append(mixed_cross_entropy(logits, shares, self.smoothing))
+                labels = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
             else:
-                losses.append(
-                    F.cross_entropy(logits, classes[label], label_smoothing=self.smoothing)
-                )
+                labels = classes[label]
+            losses.append(self.loss_of_task(logits, labels))
+        if isinstance(losses[0], dict):
+            tables = {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
+            return {name: self.reduce(values) for name, values in tables.items()}
         return self.reduce(torch.stack(losses))
+
+    def loss_of_task(self, logits: Tensor, labels: Tensor) -> Any:
+        """Compute the loss of one task from its logits [B, classes] and its labels."""
+        if self.own is not None:
+            return self.own(logits, smoothed(labels, logits.shape[1], self.smoothing))
+        if labels.is_floating_point():
+            return mixed_cross_entropy(logits, labels, self.smoothing)
+        return F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
 
 
 def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Tensor:
@@ -248,12 +278,61 @@ def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -
     if not labels.is_floating_point():
         labels = labels.flatten()
         figures |= _top_k(scores.detach(), labels, head.topk)
-    if smoothing := head.label_smooth_eps:
-        if labels.dim() == 1:
-            labels = F.one_hot(labels, num_classes=head.num_classes)
-        labels = (1 - smoothing) * labels + smoothing / head.num_classes
-    loss = head.loss_cls(scores, labels)
+    loss = head.loss_cls(scores, smoothed(labels, head.num_classes, head.label_smooth_eps))
     return figures | (loss if isinstance(loss, dict) else {"loss_cls": loss})
+
+
+def smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
+    """Spread a share of each label evenly over all classes, as MMAction2's heads do.
+
+    Args:
+        labels: int64 [B], or shares [B, classes].
+        classes: Number of classes.
+        smoothing: The share that is spread; with 0, the labels are returned as they are.
+    """
+    if not smoothing:
+        return labels
+    if labels.dim() == 1:
+        labels = F.one_hot(labels, num_classes=classes)
+    return (1 - smoothing) * labels + smoothing / classes
+
+
+def predict_with_loss(
+    head: Any, feats: Any, data_samples: list[ActionDataSample], **arguments: Any
+) -> list[ActionDataSample]:
+    """Predict as the head's class does, and give samples with a known pair the field `LOSS_FIELD`.
+
+    The loss is computed by the head's `loss`, so it is what a training with this head minimises.
+    MMEngine's validation calls this function; a prediction calls the head itself.
+
+    Args:
+        head: The head.
+        feats: Features of V views of each of B samples: tensors [B * V, ...], also nested in lists.
+            A 2D model has V frames.
+        data_samples: B samples. The label of an unknown pair is negative.
+        **arguments: The other arguments of the head's `forward`, such as `num_segs`.
+    """
+    predicted = type(head).predict(head, feats, data_samples, **arguments)
+    labels = torch.cat([sample.gt_label for sample in data_samples]).tolist()
+    is_intact = [not sample.get("broken") for sample in data_samples]
+    known = [row for row, label in enumerate(labels) if label >= 0 and is_intact[row]]
+    if not known:
+        return predicted
+
+    def of_known(rows: Tensor) -> Tensor:
+        """Select the rows of samples whose loss is defined."""
+        return rows.unflatten(0, (len(data_samples), -1))[known].flatten(0, 1)
+
+    feats = tree_map_only(Tensor, of_known, feats)
+    # The head makes one row of scores from the `num_segs` frames of a view of a 2D model.
+    views = max(1, len(tree_leaves(feats)[0]) // len(known) // (arguments.get("num_segs") or 1))
+    samples_of_views = [data_samples[row] for row in known for _ in range(views)]
+    # The sum of what is called a loss is taken as in a training step; the method uses no `self`.
+    _, figures = BaseModel.parse_losses(head, head.loss(feats, samples_of_views, **arguments))
+    values = {name: value.item() for name, value in figures.items()}
+    for row in known:
+        data_samples[row].set_metainfo({LOSS_FIELD: values})
+    return predicted
 
 
 def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, Tensor]:

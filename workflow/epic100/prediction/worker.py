@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
@@ -14,6 +15,7 @@ from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
 from epic100.clips.faults import ended_workers_are_errors
+from epic100.model.foreign import clean_dataset
 from epic100.model.forward import Compute, open_model
 from epic100.model.model_file import load_model
 from epic100.model.views import view_pipeline
@@ -46,10 +48,10 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     if job.device != "cpu":
         # Otherwise, pinning batches in memory would start CUDA on the first GPU.
         torch.cuda.set_device(job.device)
-    compute, pipeline = _open_encoder(job, use_modules(job.modules))
+    compute, pipeline, dataset = _open_encoder(job, use_modules(job.modules))
     shards = Shards(job.out, job.run)
     batches = _batches(job)
-    loader = _loader(job, pipeline, [row_numbers for _, row_numbers, _ in batches])
+    loader = _loader(job, dataset, pipeline, [row_numbers for _, row_numbers, _ in batches])
     video_rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
         for batch, (video, _, is_last) in zip(loader, batches, strict=True):
@@ -73,26 +75,30 @@ def predict_videos(job: Job, report: Callable[[int], object]) -> None:
                 video_rows = []
 
 
-def _loader(job: Job, pipeline: list[dict], batches: list[list[int]]) -> DataLoader:
+def _loader(
+    job: Job, dataset: dict[str, Any], pipeline: list[dict], batches: list[list[int]]
+) -> DataLoader:
     """Make the loader of a job's clips.
 
     Args:
         job: The job of this process.
+        dataset: The type of the data set, and the arguments that only this class takes.
         pipeline: The pipeline of one clip of the model or encoder.
         batches: The line numbers of the segments of each batch.
     """
-    dataset = EpicSegmentVideoDataset(
-        job.segments,
-        view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
-        data_root=job.video_root,
-        index_dir=job.index_dir,
-        test_mode=True,
+    segments = {
+        **dataset,
+        "ann_file": job.segments,
+        "pipeline": view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
+        "data_root": job.video_root,
+        "index_dir": job.index_dir,
+        "test_mode": True,
         # If a segment does not decode, no other one may replace it: its scores would be submitted
         # for the wrong segment.
-        max_broken=0.0,
-    )
+        "max_broken": 0.0,
+    }
     return DataLoader(
-        dataset,
+        DATASETS.build(segments),
         batch_sampler=batches,
         num_workers=job.settings.workers or 0,
         collate_fn=collate_in_one,
@@ -125,18 +131,30 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     ]
 
 
-def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
-    """Open the model or encoder of a job, and return its function of clips and its pipeline."""
+def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict], dict[str, Any]]:
+    """Open the model or encoder of a job.
+
+    Args:
+        job: The job of this process.
+        modules: Names of the user's own modules, which are imported already.
+
+    Returns:
+        Its function of clips, its pipeline, and the type and the own arguments of its data set.
+    """
+    dataset: dict[str, Any] = {"type": EpicSegmentVideoDataset.__name__}
     max_batch_size = job.settings.batch_size or 1
     if not job.own_encoder:
         trained = load_model(job.model)
         # An encoder is named for features alone, and a probe computes scores alone.
         gives_features = bool(job.encoder)
         if not gives_features and (probe := build_probe(trained)):
-            return open_probe(
+            opened = open_probe(
                 trained, probe, job.model, job.device, max_batch_size, job.settings.encoder
             )
-        return open_model(trained, job.model, job.device, max_batch_size, modules, gives_features)
+            return *opened, dataset
+        opened = open_model(trained, job.model, job.device, max_batch_size, modules, gives_features)
+        named = trained.config["test_dataloader"]["dataset"]
+        return *opened, clean_dataset(named, EpicSegmentVideoDataset, job.model, modules)
     # `predict_videos` has put the folder of the user's modules on the path already.
     class_or_folder: Any = (
         HuggingFaceFolder(job.model)
@@ -147,4 +165,4 @@ def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]
     features_of = partial(
         encode_clips, encoder, batch_size=max_batch_size, name=job.encoder, grid=job.grid
     )
-    return features_of, clip_pipeline(class_or_folder)
+    return features_of, clip_pipeline(class_or_folder), dataset

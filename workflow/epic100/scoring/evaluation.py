@@ -50,8 +50,10 @@ def evaluate(
     - `action_head_accuracy_at_1`: top-1 of the pair head alone over the predicted segments, as
       LaViLa and AVION report it; null without a pair head. The leaderboard's figure,
       `overall_action_accuracy_at_1`, multiplies verb and noun scores;
-    - `loss`: what training minimises, over the predicted segments with a pair of training: the sum
-      of the cross-entropies of the heads, without label smoothing; null without such a segment;
+    - `loss`: over the predicted segments with a pair of training, the sum of the cross-entropies of
+      the heads; null without such a segment. It compares models, so it is the same for all: without
+      label smoothing, and not the mean of the heads, nor a loss of one's own, that a training
+      minimises (`val_loss` of training.tsv);
     - `diagnostics`: the result of `diagnose`;
     - `beside_published`: the result of `published.beside_published`, for an adopted model;
     - `data`: what the annotations are called;

@@ -171,7 +171,7 @@ def percent(right: np.ndarray | pd.Series) -> float | None:
 def losses_of_heads(
     scores: Mapping[str, torch.Tensor], pairs: torch.Tensor, true_pairs: torch.Tensor
 ) -> torch.Tensor:
-    """Compute the loss of each segment, as training does but without label smoothing.
+    """Compute the sum of the cross-entropies of the heads for each segment.
 
     Args:
         scores: Log-probabilities [N, classes] of each head of a model: `pair`, `verb`, `noun`.

@@ -3,7 +3,6 @@
 The class is registered as a metric of MMEngine, so that a recipe can name it.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,10 @@ from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from epic100.model.model_file import output_sizes, split_outputs
+from epic100.model.registered import LOSS_FIELD
 from epic100.scoring.epoch_table import VAL_LOSS
 from epic100.scoring.folding import fold_pairs
-from epic100.scoring.metrics import TASKS, losses_of_heads, official_metrics
+from epic100.scoring.metrics import TASKS, official_metrics
 from epic100.segments.pairs import read_pairs
 
 PREFIX = "epic"
@@ -29,8 +29,9 @@ ACTION_TOP1 = FIGURES["action_top1"]
 class EpicPairMetric(BaseMetric):
     """Top-1 and top-5 accuracy of verb, noun and action, in percent, and the loss.
 
-    The loss is what the training minimises, without label smoothing: the sum of the heads'
-    cross-entropies. It is the mean over the segments whose pair is in training.
+    The loss is what the training minimises, computed by the model's own head. It is the mean over
+    the segments whose pair is in training, and so are the other figures of the head's `loss`, such
+    as those of one more label. None if no segment has such a pair.
 
     Args:
         pairs: Path of the pair table.
@@ -54,15 +55,12 @@ class EpicPairMetric(BaseMetric):
         """Read the pair table, and compute the sizes of the heads."""
         super().__init__(**kwargs)
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
-        self.row_of_pair = {
-            (verb, noun): row for row, (verb, noun) in enumerate(self.pairs.tolist())
-        }
         self.classes = (num_verbs, num_nouns)
         self.reduce = reduce
         self.sizes = output_sizes(heads, len(self.pairs), num_verbs, num_nouns)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Add a result per sample: scores of verbs and nouns (1.6 kB), true classes, and loss."""
+        """Add a result per sample: scores of verbs and nouns (1.6 kB), true classes, and losses."""
         # Another segment replaces one that does not decode, so its scores must not count.
         intact = [sample for sample in data_samples if not sample.get("broken")]
         if not intact:
@@ -77,17 +75,15 @@ class EpicPairMetric(BaseMetric):
             if "pair" in scores_of_head
             else (head_scores["verb"], head_scores["noun"])
         )
-        pairs = [(int(sample["verb"]), int(sample["noun"])) for sample in intact]
-        true_pairs = torch.tensor([self.row_of_pair.get(pair, -1) for pair in pairs])
-        losses = losses_of_heads(head_scores, self.pairs, true_pairs).tolist()
-        for verb, noun, pair, loss in zip(*folded, pairs, losses, strict=True):
+        for verb, noun, sample in zip(*folded, intact, strict=True):
             # Processes send each other their results. A view of the scores would be sent with those
             # of its whole batch, so each result has a copy.
-            self.results.append((verb.clone(), noun.clone(), *pair, loss))
+            classes = (int(sample["verb"]), int(sample["noun"]))
+            self.results.append((verb.clone(), noun.clone(), *classes, sample.get(LOSS_FIELD)))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:
         """Compute the official overall figures over all samples, and the loss."""
-        verb_scores, noun_scores, true_verbs, true_nouns, losses = zip(*results, strict=True)
+        verb_scores, noun_scores, true_verbs, true_nouns, head_figures = zip(*results, strict=True)
         figures = official_metrics(
             torch.stack(verb_scores),
             torch.stack(noun_scores),
@@ -95,9 +91,12 @@ class EpicPairMetric(BaseMetric):
             true_nouns,
             participant_ids=[""] * len(true_verbs),
         )
-        # The loss of a segment is NaN if its pair is not in training.
-        known_losses = [loss for loss in losses if not math.isnan(loss)]
-        loss = sum(known_losses) / len(known_losses) if known_losses else None
-        return {name: figure for name, figure in figures.items() if name.startswith("overall_")} | {
-            "loss": loss
-        }
+        # A segment whose pair is not in training has no loss.
+        known = [of_segment for of_segment in head_figures if of_segment]
+        # The official accuracies replace the head's own.
+        names = (
+            ["loss", *(name for name in known[0] if not name.startswith("top"))] if known else []
+        )
+        means = {name: sum(row[name] for row in known) / len(known) for name in names}
+        overall = {name: value for name, value in figures.items() if name.startswith("overall_")}
+        return {"loss": None} | means | overall

@@ -188,6 +188,13 @@ def marginals(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
     return fold_pairs(predictions.log_probs, pairs, predictions.num_verbs, predictions.num_nouns)
 
 
+def probabilities_by_segment(path: PathLike, split: str) -> dict[str, torch.Tensor]:
+    """Read the probabilities of verbs, then of nouns, [V + N], by narration_id: a teacher's."""
+    predictions = read_predictions(path, split)
+    rows = torch.cat(marginals(predictions), dim=1).exp()
+    return dict(zip(predictions.narration_ids, rows, strict=True))
+
+
 def complete_scores(
     predictions: Predictions, narration_ids: list[str], reduce: str | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
