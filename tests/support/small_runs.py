@@ -239,9 +239,7 @@ def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> Non
     put(foreign_tensors, "KEPT", 100)
 
 
-def signal_at(
-    iteration: int, number: int, to: str = "itself", of: int = 0, tried: bool = False
-) -> dict:
+def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0) -> dict:
     """Make options with which a process of a training sends a signal in an iteration.
 
     Args:
@@ -249,7 +247,6 @@ def signal_at(
         number: The signal.
         to: The receiver: `itself`, its whole `group` of processes or its `parent`.
         of: The rank of the process that sends it.
-        tried: Whether to send it in the trial before the training, not in the training.
     """
     # It is no custom hook, because those make another run.
     return {
@@ -259,7 +256,6 @@ def signal_at(
             "number": int(number),
             "to": to,
             "of": of,
-            "tried": tried,
         }
     }
 
@@ -305,46 +301,21 @@ class Reads(TorchDispatchMode):
 
 
 @HOOKS.register_module()
-class RaisingHook(Hook):
-    """A hook of a user's own that raises in the iteration `at`, counted from 1."""
-
-    def __init__(self, at: int, tried: bool = False):
-        """Take the options of the hook in an MMEngine config.
-
-        Args:
-            at: The iteration, counted from 1.
-            tried: Whether to raise in the trial before the training, and not in the training.
-        """
-        self.at = at
-        self.tried = tried
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Raise in the iteration `at`, of the trial if `tried`, else of the training."""
-        if runner.iter + 1 == self.at and runner.work_dir.endswith("preflight") == self.tried:
-            raise KeyError("my_figure")
-
-
-@HOOKS.register_module()
 class SignalHook(Hook):
     """Sends a signal inside the iteration `at`, counted from 1, as `signal_at` asks for."""
 
     # So the signal is sent before other hooks see the iteration.
     priority = "VERY_HIGH"
 
-    def __init__(self, at: int, number: int, to: str, of: int, tried: bool):
+    def __init__(self, at: int, number: int, to: str, of: int):
         """Take the options that `signal_at` makes."""
         self.at = at
         self.number = number
         self.of = of
-        self.tried = tried
         # The receiver is found when the signal is sent.
         self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Send the signal in the iteration `at`, of the trial if `tried`, from the rank `of`."""
-        if (
-            runner.iter + 1 == self.at
-            and runner.work_dir.endswith("preflight") == self.tried
-            and int(os.environ.get("RANK", 0)) == self.of
-        ):
+        """Send the signal in the iteration `at`, from the rank `of`."""
+        if runner.iter + 1 == self.at and int(os.environ.get("RANK", 0)) == self.of:
             os.kill(self.to(), self.number)

@@ -188,18 +188,6 @@ def test_a_step_does_not_wait_for_the_device(lab, tmp_path, caplog):
     assert "the loader is the limit" not in caplog.text
 
 
-def test_a_signal_while_the_run_is_tried_names_no_file(lab, tmp_path):
-    """The message said that preflight/iter_1.pth was saved, but this file was removed at once."""
-    results = copy_results(lab, tmp_path, segments=4)
-    ended = signal_at(1, signal.SIGTERM, to="group", tried=True)
-    assert end_of(start(lab, results, ended, epochs=1)) == 1
-    assert said(results).strip().splitlines()[-1] == (
-        "error: SIGTERM came while the run was tried: stopped before its first step; the same "
-        "command goes on from what is done"
-    )
-    assert not list(results.glob("work_dirs/*/*/*.pth"))
-
-
 @pytest.mark.thorough
 def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab, tmp_path):
     """A second signal ended the process between its save and its message."""

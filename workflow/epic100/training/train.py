@@ -5,13 +5,13 @@
 | the config: the MMEngine file and the settings | recipe.py |
 | the folder of the run: attempts, checkpoints, the finished model | run.py |
 | the plan for this machine: processes, shares of a batch, loaders | plan.py |
-| a trial of a few steps, and the table of its results | check.py, table.py |
+| a trial of the whole way before the first job | trial.py |
 | a batch: segments of whole videos, in an order from seed and epoch | clips/dataset.py |
 | epochs and batches after the last saved one; validations; the times of saves | loop.py |
 | a step: forward, loss, backward, in micro-batches; validation too | model/forward.py |
 | the loss, for pairs, verbs and nouns | model/registered.py: `OutputsLoss` |
 | the contents of a checkpoint | state.py |
-| rows of training.tsv, the bar, diagnosis.txt | report.py |
+| rows of training.tsv, the bar | report.py |
 | the hooks that MMEngine calls: seeds, BatchNorm, the checkpoint to resume | hooks.py |
 """
 
@@ -25,14 +25,14 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.own_modules import use_modules
 from epic100.base.ranks import rank
+from epic100.model.forward import bare
+from epic100.model.weights import fit_weights, read_weights
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.check import check
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import build_config
-from epic100.training.report import PAGE
 from epic100.training.run import open_run
 from epic100.training.state import trained_model
 
@@ -56,8 +56,7 @@ def train(
 
     Logs and checkpoints are written to a folder below `{results}/work_dirs`. Its name depends on
     the data and settings of the run. If the same run is started again, it resumes its newest
-    undamaged checkpoint; if it was finished, its model is copied. An anonymous page about the run,
-    `diagnosis.txt`, is written beside the model file.
+    undamaged checkpoint; if it was finished, its model is copied.
 
     Args:
         settings: The `train:` section.
@@ -75,7 +74,7 @@ def train(
         EpicError: The data or settings cannot be trained with.
         Stopped: A signal asked to stop, and the state is saved.
     """
-    module_names = use_modules(modules)
+    use_modules(modules)
     placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
     if placement.device == "cuda" and (reason := unusable()):
         raise EpicError(f"torch cannot compute on this GPU: {reason}")
@@ -92,14 +91,13 @@ def train(
         return
     plan = plan_run(recipe, settings, placement, work_dir=run.attempt)
 
-    table = check(plan, segments, pairs, classes, modules=module_names)
     runner = QuietRunner.from_cfg(plan.config)
+    if weights := recipe.load_from:
+        log.info(f"{weights}: {fit_weights(weights, read_weights(weights), bare(runner.model))}")
     # This property builds the loop and its data loader.
     loop = runner.train_loop
     if rank() == 0:
-        log.info(table.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
-        loop.report.write_page_to(Path(model_path).parent / PAGE, table.without_paths())
 
     # This resumes the newest checkpoint that loads, and calls `ResumableEpochLoop.run`.
     runner.train()
