@@ -13,7 +13,6 @@ include: "rules/inputs.smk"
 # This must come before the first rule: it changes the resources of the profile, and Snakemake reads
 # these only once, at the first rule.
 include: "rules/run.smk"
-include: "rules/before_start.smk"
 include: "rules/weights.smk"
 include: "rules/verify.smk"
 include: "rules/annotate.smk"

@@ -5,14 +5,18 @@
 
 import signal
 import sys
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from snakemake.resources import Resources
+from snakemake.settings.enums import Quietness
 
+from epic100.base.folders import refuse_links, remove_folder
 from epic100.base.hold import Hold
 from epic100.base.jobs import end_if_not_newest, settled
 from epic100.base.scheduler import in_charge
+from epic100.download.weights import fault_of, probe
 from epic100.inputs.record import write_record
+from epic100.inputs.trials import request_of, try_training
 
 HOLD = Hold(Path.cwd(), logger.warning)
 
@@ -71,6 +75,90 @@ def retry_no_short_rules():
             definition.restart_times = 0
 
 
+@contextmanager
+def errors_stop_the_run():
+    """Turn an EpicError in this block into an error by which Snakemake stops the run."""
+    try:
+        yield
+    except EpicError as error:
+        # With `--quiet all` Snakemake prints no error either.
+        if Quietness.ALL in (workflow.output_settings.quiet or ()):
+            print(error, file=sys.stderr)
+        raise WorkflowError(str(error)) from error
+
+
+def refuse_links_of_others():
+    """Stop a run if an output, a log or a benchmark lies in a folder that is another user's link.
+
+    Snakemake would remove the file behind the link before a job could look."""
+    jobs = workflow.dag.needrun_jobs()
+    files = [file for job in jobs for file in (*job.output, *job.log, job.benchmark) if file]
+    refuse_links(os.path.dirname(file) for file in files)
+
+
+def refuse_missing_videos_and_weights():
+    """Stop a run that reads videos, but has none, or that trains, but whose start weights are wrong
+    or cannot be fetched."""
+    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if "weights" in planned:
+        for weights, _ in TO_FETCH.values():
+            probe(weights)
+    if "train" in planned:
+        for weights, _ in START_WEIGHTS.values():
+            if weights and not weights.needs_download and (fault := fault_of(weights)):
+                raise EpicError(fault)
+    readers = {"scan", "proxy"}
+    # With small copies, only the scan and the copying read the videos themselves.
+    if not PROXY:
+        readers |= PREDICTING | {"train", "clips"}
+    if readers & planned and NO_VIDEOS:
+        raise EpicError(NO_VIDEOS)
+
+
+def refuse_other_encoders():
+    """Stop a run whose encoder cannot work.
+
+    A probe that reads whole videos needs an encoder of Hugging Face, and the model of a folder of
+    Hugging Face must be one that can be built here."""
+    jobs = list(workflow.dag.needrun_jobs())
+    reads_whole_videos = {"timeline", "background"} & {job.rule.name for job in jobs}
+    if PROBE and ENCODER != "hf" and reads_whole_videos:
+        raise EpicError(
+            f"whole videos can be shown to a probe with `features: encoder: hf` alone, not {ENCODER}; "
+            "set it, or take a model of the rule train"
+        )
+    # A job names the folder by its parameter `encoder`.
+    folders = {job.params.get("encoder") for job in jobs} - {None}
+    # With `--sdm conda`, only the jobs have torch.
+    if folders and importlib.util.find_spec("torch"):
+        from epic100.prediction.hugging_face import HuggingFaceFolder
+
+        for folder in folders:
+            HuggingFaceFolder(folder).check()
+
+
+def forget_scans_to_repeat():
+    """Remove the cached results of scans that `-R` repeats, so that these decode the files again."""
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "scan" and workflow.dag.reason(job).forced:
+            remove_folder(f"results/scan/cache/{job.wildcards.participant}")
+
+
+def try_trainings():
+    """Stop a run whose training would fail. The demo's training is known to work."""
+    trainings = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
+    try:
+        for job in [] if MINIKITCHEN else trainings:
+            try_training(trial_of(job.wildcards_dict.get("run")), logger.info)
+    except KeyboardInterrupt:
+        raise EpicError("stopped by Ctrl-C in the trial; no job was started") from None
+
+
+def trial_of(run):
+    """The request for the trial of a run's training."""
+    return request_of(CONFIG, run, HERE, remote=not workflow.local_exec)
+
+
 if workflow.is_main_process:
     settle_resources()
     HOLD.clear_locks()
@@ -101,7 +189,7 @@ onstart:
             adopt = getattr(executor, "adopt", lambda scheduler, leftovers: leftovers)
             leftovers = getattr(workflow.executor_settings, "leftovers", "")
             HOLD.take(adopt, cancels=leftovers == "cancel")
-            refuse_hopeless_training()
+            try_trainings()
         forget_scans_to_repeat()
         if workflow.executor_plugin.common_settings.local_exec:
             HOLD.forward_signals()

@@ -30,8 +30,7 @@ rule train:
         settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
         # New names of classes alone must not train again.
         names=unrecorded(NAME_FILES),
-        outlook=lambda wildcards, input: outlook_of(wildcards),
     message:
-        f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}{{params.outlook}}"
+        f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}"
     script:
         "../workflow/scripts/train.py"

@@ -1,5 +1,5 @@
-# The start weights of trainings are fetched once, where `snakemake` runs, and tried with the start
-# check.
+# The start weights of trainings are fetched once, where `snakemake` runs, and a trial is made with
+# them.
 #
 # An existing file is no output of a rule, as with videos: Snakemake would remove it before a job.
 
@@ -20,7 +20,7 @@ if TO_FETCH:
             download=1,
         params:
             weights=[vars(weights) for weights, _ in TO_FETCH.values()],
-            checks=lambda wildcards: [vars(request_of(run)) for _, run in TO_FETCH.values()],
+            trials=lambda wildcards: [trial_of(run) for _, run in TO_FETCH.values()],
         message:
             "Fetch the start weights "
             + ", ".join(weights.source for weights, _ in TO_FETCH.values())

@@ -51,7 +51,7 @@ THOROUGH = {
     "timeline": ["demo_timeline"],
     "training": ["launch", "models", "reference_steps"],
     "workflow": [
-        *("adopted", "before_start", "environment", "faults", "own_kitchen", "runs"),
+        *("adopted", "environment", "faults", "own_kitchen", "refusals", "runs"),
         *("two_writers", "zoo"),
     ],
 }

@@ -7,8 +7,8 @@ import torch
 from mmaction.registry import MODELS
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
-from epic100.training.check import saved_for_backward
 from epic100.training.hooks import RecomputeHook
+from support.memory import saved_for_backward
 
 SMALL = {"embed_dims": 48, "depth": 3, "num_heads": 4, "img_size": 32, "num_frames": 8}
 

@@ -57,10 +57,10 @@ LIGHT = {
     "scan": "epic100.scan",
 }
 # These files are not compared, since their content depends on place and time, or is Snakemake's
-# own. MMEngine's logs lie in folders named by the time, and diagnosis.txt has speeds.
+# own. MMEngine's logs lie in folders named by the time.
 NOT_COMPARED = re.compile(
     r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache)/|.*\.details$|"
-    r"results/work_dirs/.*/\d{8}_\d{6}/|results/(.*/)?diagnosis\.txt$"
+    r"results/work_dirs/.*/\d{8}_\d{6}/"
 )
 
 

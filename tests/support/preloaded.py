@@ -2,7 +2,7 @@
 
 `run` does what `subprocess.run([sys.executable, ...], capture_output=True)` does, in such a fork.
 Snakemake starts its scripts and itself with `sys.executable`. In a fork this is a small program: it
-asks the server for another fork for Snakemake, scripts and the start check, and else it is Python.
+asks the server for another fork for Snakemake, scripts and the trial, and else it is Python.
 Use it only for programs that run to their end. Programs that a test kills are started plainly.
 
 A request is a line of JSON, and the answer is the exit code.
@@ -28,7 +28,7 @@ PRELOADED = (
     "requests",
     "pydantic",
     "pandas",
-    "epic100.training.check",
+    "epic100.training.trial",
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -93,7 +93,7 @@ def _server(number: int) -> tuple:
         program.write(f"""#!/bin/sh
 case "$1" in
 *.py) ;;
--P) case "$3" in snakemake|epic100.inputs.start_check) ;; *) exec {python} "$@" ;; esac ;;
+-P) case "$3" in snakemake|epic100.training.trial) ;; *) exec {python} "$@" ;; esac ;;
 *) exec {python} "$@" ;;
 esac
 exec {python} -IS {this} ask {address} "$@"

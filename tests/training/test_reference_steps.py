@@ -30,7 +30,6 @@ from torch.optim import SGD, AdamW
 
 from epic100.segments.pairs import read_pairs
 from epic100.settings import TrainSettings
-from epic100.training.table import StartTable
 from epic100.training.train import train
 from support.small_runs import copy_results, job
 from support.zoo import DEFAULT, shrunk
@@ -100,10 +99,8 @@ def gradient_norm(optimizer):
 def record_training(lab, tmp_path, monkeypatch):
     """Train two steps of a recipe, made small, in float32; return its pair table.
 
-    The fixture is a function of the name of the recipe. It leaves out the check before a training,
-    whose steps would be recorded, too.
+    The fixture is a function of the name of the recipe.
     """
-    monkeypatch.setattr("epic100.training.train.check", lambda *_, **__: StartTable())
     results = copy_results(lab, tmp_path, SEGMENTS)
 
     def recorded(name):

@@ -106,6 +106,7 @@ PLACES = {
         "video/ffmpeg.py": "the opener: its containers, and limits",
         "minikitchen/kitchen.py": "writes",
         "proxy/encoder.py": "writes",
+        "training/trial.py": "writes, from a source inside FFmpeg",
     },
     # These calls read tensors, arrays and zips.
     "torch.load": {
@@ -126,7 +127,6 @@ PLACES = {
     "zipfile.is_zipfile": {"base/torch_file.py": "in the guard, or a file of ours"},
     "pickle.load": {
         "base/guarded.py": "an order to the guard, by an unnamed file",
-        "inputs/start_check.py": "an order of the process that started it",
     },
     "_Unpickler": {"base/foreign_tensors.py": "in the guard, of listed classes alone"},
     "pickle.loads": {"base/ranks.py": "an order, in a folder of mode 0700"},
@@ -140,8 +140,8 @@ PLACES = {
         "video/index.py": "within `opened_arrays`",
         "video/jobs.py": "within `opened_arrays`",
         "settings/files.py": "our own command's words",
-        "inputs/before_start.py": "a line of our own process",
         "training/launch.py": "a line of our own process",
+        "training/trial.py": "an order of the process that started it",
     },
     "*.validate_json": {
         "features/tokens.py": "of `read_text`",
@@ -166,7 +166,6 @@ PLACES = {
     "ast.parse": {
         "download/weights.py": "of `read_text`",
         "model/foreign.py": "the text of a config, of a limited length",
-        "inputs/before_start.py": "a config of the user, which is trusted",
     },
     "pd.read_csv": {
         "base/text_table.py": "the opener",
@@ -177,7 +176,6 @@ PLACES = {
         "cli/program.py": "a file that ships",
         "report/template.py": "a file that ships",
         "settings/files.py": "a config of the user, which is trusted",
-        "inputs/before_start.py": "a config of the user, which is trusted",
     },
     "*.read_bytes": {
         "base/foreign_tensors.py": "what the guard wrote",
@@ -187,7 +185,7 @@ PLACES = {
     "open": {
         "base/atomic.py": "writes, never through a link",
         "download/part.py": "of `open_plain`",
-        "inputs/before_start.py": "of `open_plain`",
+        "inputs/trials.py": "of `open_plain`",
         "video/index_file.py": "a lock in a folder of this run",
     },
     "*.open": {
@@ -209,11 +207,9 @@ PLACES = {
     "*.mkdir": {
         "base/folders.py": "beside its target after a look at links, or of mode 0700",
         "training/run.py": "in the folder of a run, which `atomic_path` made",
-        "inputs/start_check.py": "in a folder of mode 0700",
     },
     "shutil.rmtree": {
         "base/folders.py": "after a look at links",
-        "training/check.py": "in the folder of a run, which `atomic_path` made",
         "training/run.py": "in the folder of a run, which `atomic_path` made",
     },
     "shutil.copytree": {"browse/folder.py": "into a folder that `new_folder` made"},

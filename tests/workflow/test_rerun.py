@@ -154,8 +154,8 @@ def test_after_a_failed_job_the_same_command_makes_only_the_missing_files(archiv
     done = run(archive, PAIRS)
     assert jobs(done) == {"scan": 1, "clean": 1}
     assert "WARNING: P01: none of its 1 videos is readable" in said(done)
-    # The start check is for runs that train.
-    assert "Start check" not in said(done)
+    # A trial is for runs that train.
+    assert "Trial:" not in said(done)
     assert "P02_102\tmissing" in (archive / SCAN_OF_P02).read_text()
     assert "video missing" in (archive / "results/clean/dropped.tsv").read_text()
 

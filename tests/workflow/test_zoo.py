@@ -10,12 +10,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from epic100.migrate.adopt import adopt, adopt_encoder
 from epic100.model.published import published
-from epic100.training.check import saved_for_backward
 from epic100.training.recipe import precision_of
-from epic100.training.table import HEADS_TEXT
 from support import published_weights
 from support.archive import configure, run
 from support.checkout import ROOT
+from support.memory import saved_for_backward
 from support.zoo import DEFAULT, SHRUNK, shrunk
 
 # TimeSformer is tested each time, the others once a week.
@@ -95,7 +94,4 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
     assert f"{clips} clips x 3 crops of each of {figures['segments']} segments" in log
     assert f"segments: {3 * clips} times the cost of one view" in log
     log = (folder / "results/logs/train.log").read_text()
-    assert f"head: {HEADS_TEXT[heads]}dropout" in log
-    assert not started or re.search(r"weights: .*ours\.pth: \d+ of \d+ tensors", log)
-    assert ("clips mixed by MixClips" in log) == ("blending" in config.model.data_preprocessor)
-    assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense
+    assert not started or re.search(r"ours\.pth: \d+ of \d+ tensors", log)

@@ -47,7 +47,7 @@ NOISE = (
     "Using shell",
 )
 # Messages that begin like this are shown although they are no warnings.
-WORTH_SHOWING = ("Nothing to be done", "Start check", "Terminating processes", "Will exit after")
+WORTH_SHOWING = ("Nothing to be done", "Trial: ", "Terminating processes", "Will exit after")
 
 
 class LogHandler(LogHandlerBase):

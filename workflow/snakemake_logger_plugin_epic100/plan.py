@@ -42,11 +42,6 @@ def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         all_wildcards = " ".join(filter(None, sorted(map(_wildcards, jobs_of_rule))))
         line += f": {all_wildcards}" if all_wildcards else ""
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
-    for job in jobs_by_rule.get("train", []):
-        # The message of this rule says behind a colon whether it trains.
-        _, _, outlook = str(job["rule_msg"]).partition(": ")
-        if outlook:
-            lines.append(f"{f'train {_wildcards(job)}'.rstrip()}: {outlook}")
     return [*lines, "Nothing was run. Each job with its files: --verbose"]
 
 

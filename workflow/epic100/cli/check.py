@@ -6,17 +6,13 @@ from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.base.folders import refuse_foreign_config
-from epic100.base.shipped import ROOT
+from epic100.base.shipped import ROOT, existing_path
 from epic100.cli.typed import separate_keys, shipped
+from epic100.download.weights import check_weights, start_weights
 from epic100.inputs.archive import find_archive
-from epic100.inputs.before_start import (
-    StartCheckRequest,
-    distinct_requests,
-    missing_packages,
-    run_start_check,
-)
-from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
+from epic100.inputs.lines import MISSING, OK, WRONG, Line
 from epic100.inputs.read import InputFiles, read_inputs
+from epic100.inputs.trials import request_of, try_training
 from epic100.settings import BASE_CONFIG, Settings, layered_settings, read_layer, set_words
 
 
@@ -35,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{line.state:8}{line.topic:13}{line.words}", flush=True)
         if {WRONG, MISSING} & {line.state for line in lines}:
             return 1
-        return _try_trainings(config, files, remote) if config.trains else 0
+        return _try_trainings(config, remote) if config.trains else 0
 
 
 def _read_config(options: argparse.Namespace) -> Settings:
@@ -64,30 +60,27 @@ def _is_remote(profile: str) -> bool:
     return executor not in (None, "local")
 
 
-def _try_trainings(config: Settings, files: InputFiles, remote: bool) -> int:
-    """Try each training that differs from the others, and print the reports.
+def _try_trainings(config: Settings, remote: bool) -> int:
+    """Make the trial of each training that differs from the others, and print how they ended.
 
     Args:
         config: The config of the run.
-        files: The input files that the config names.
         remote: Whether the jobs run on other machines, which may have other GPUs.
 
     Returns:
         1 if a training would fail, else 0.
     """
-    if files.made and not set(files.csvs) <= set(files.tables):
-        print(f"{NOTE:8}{'train':13}is tried by the run, once the annotations are there")
-        return 0
-    if missing_packages():
-        print(f"{NOTE:8}{'train':13}is tried by the training job, whose packages are not here")
-        return 0
-    requests = [StartCheckRequest.of(config, run, remote=remote) for run in config.runs or [None]]
-    for request in distinct_requests(requests):
-        try:
-            if request.fault:
-                raise EpicError(request.fault)
-            print(request.earlier_report() or run_start_check(request))
-        except EpicError as error:
-            print(error)
-            return 1
+    try:
+        works = []
+        for run in config.runs or [None]:
+            section = config.of_run(run).train
+            weights = start_weights(section, existing_path(section.config))
+            if weights and not weights.needs_download:
+                check_weights(weights)
+            works.append(try_training(request_of(config, run, remote=remote), print))
+        if all(works):
+            print(f"{OK:8}{'train':13}works, in a trial with these settings")
+    except EpicError as error:
+        print(error)
+        return 1
     return 0

@@ -3,7 +3,6 @@
 from epic100.settings.config import (
     ANNOTATION_KEYS,
     PREDICTION_KEYS,
-    START_CHECK_KEYS,
     Settings,
     home_of,
     runs_to_compare,
@@ -33,7 +32,6 @@ __all__ = [
     "ANNOTATION_KEYS",
     "SET",
     "PREDICTION_KEYS",
-    "START_CHECK_KEYS",
     "Annotations",
     "BrowseSettings",
     "CheckpointSettings",

@@ -40,19 +40,9 @@ HEADS_FOR: dict[str | None, tuple[str, ...]] = {"heads": ("verb_noun", "both"), 
 # A run with these files is finished, and can be compared.
 FILES_OF_FINISHED_RUN = ("metrics.json", "predictions/val.pt")
 # Several rules pass these names of sections and keys to `Settings.only`: those that decide how
-# annotations are read, how a model predicts, and what the start check tries.
+# annotations are read, and how a model predicts.
 ANNOTATION_KEYS = ("classes", "annotations.format", "videos.subset")
 PREDICTION_KEYS = ("predict", "modules")
-START_CHECK_KEYS = (
-    "annotations",
-    "classes",
-    "videos",
-    "participants",
-    "train",
-    "modules",
-    "predict",
-    "minikitchen",
-)
 
 
 def home_of(run: str | None) -> str:

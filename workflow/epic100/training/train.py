@@ -5,6 +5,7 @@
 | the config: the MMEngine file and the settings | recipe.py |
 | what this machine adds to it: processes, loaders, memory layout | plan.py |
 | several processes and nodes, by torchrun | launch.py |
+| a trial of the whole way before the first job | trial.py |
 | an epoch that begins in its middle; validation | loops.py |
 | seeds, saves, training.tsv, frozen BatchNorm, rules for parameters | hooks.py |
 | the folder of a training, and which checkpoint it resumes | run.py |

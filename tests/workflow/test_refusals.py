@@ -1,4 +1,4 @@
-"""What stops a run before any scan: the start check, start weights, slips of a new user."""
+"""What stops a run before any scan: a failed trial, start weights, slips of a new user."""
 
 import hashlib
 import sys
@@ -19,15 +19,15 @@ DEMO = "config/x3d_demo.py"
 MODEL = "results/model.pth"
 
 
-def test_the_start_check_stops_a_hopeless_training_before_any_job(archive):
+def test_a_trial_stops_a_hopeless_training_before_any_job(archive):
     wrong = {"model.cls_head.head.in_channels": 7}
     configure(archive, train={"config": DEMO, "from_scratch": True, "options": wrong})
     done = run(archive, MODEL, "--quiet", "all", well=False)
     (line,) = errors(done)
-    assert "a training step with these settings fails (RuntimeError: " in line
+    assert "a training with these settings fails in its trial (RuntimeError: " in line
     assert line in done.stderr
     assert not (archive / "results/segments").exists() and not (archive / "results/scan").exists()
-    assert "Traceback" in (archive / "results/logs/start_check.log").read_text()
+    assert "Traceback" in (archive / "results/logs/trial.log").read_text()
 
 
 def test_an_environment_whose_path_has_a_space_is_refused_with_what_to_do(archive, tmp_path):
@@ -73,7 +73,7 @@ def test_start_weights_are_fetched_once_and_compared_with_the_hash_in_their_name
     # The first run fetches the weights.
     run(archive, path)
     assert (archive / path).read_bytes() == content
-    assert f"weights: {path}: " in (archive / "results/start_check.txt").read_text()
+    assert f"{path}: 226 of 226 tensors" in (archive / "results/logs/trial.log").read_text()
     # The file is there, so the next run has no job for it.
     done = run(archive, MODEL, "-n")
     assert "weights" not in jobs(done) and f"from {path}" in said(done)
