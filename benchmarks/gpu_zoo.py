@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import epic100.training.loop  # noqa: F401
 import torch
+from epic100.training.loop import ShortRunner
 from mmaction.registry import DATA_SAMPLERS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import Sampler
 
-import epic100.training.loop  # noqa: F401
 from epic100.base.gpu import Gpus
 from epic100.base.machine import usable_cores, workers_for
 from epic100.settings import TrainSettings
-from epic100.training.loop import ShortRunner
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import Changes, build_config, changed, model_config
 

@@ -2,8 +2,8 @@
 
 Each model is a file beside this one. It takes 16 frames over the segment, as here, or has pipelines
 of its own, put together from the steps that have names here. A batch goes through it in parts of
-at most `most_at_once` segments, which keep at most 30 GiB for the backward pass in float32. MMEngine's
-`activation_checkpointing` makes a transformer keep less, for a forward pass more.
+at most `most_at_once` segments, which keep at most 30 GiB for the backward pass in float32. With
+MMEngine's `activation_checkpointing` a transformer keeps less, for a forward pass more.
 """
 
 _base_ = ["../x3d_s_epic_rgb_segments.py"]

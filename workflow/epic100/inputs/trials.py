@@ -6,18 +6,17 @@ Snakemake imports this module, so nothing here needs torch. `training.trial` is 
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import distributions
-from pathlib import Path
 from typing import Any
 
 from epic100.base.atomic import open_plain, write_text
 from epic100.base.disk import digest, read_text
 from epic100.base.errors import EpicError
+from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
 from epic100.download.weights import start_weights
 from epic100.settings import Settings
@@ -130,18 +129,11 @@ def _answer(request: dict[str, Any]) -> str:
 
 def _fingerprint(request: dict[str, Any]) -> str:
     """Compute a digest of all that decides whether a trial passes: settings, files and versions."""
-    recipes = [request["recipe"]]
-    for recipe in recipes:  # The loop also walks the bases that it adds.
-        text = read_text(recipe, errors="replace") if os.path.isfile(recipe) else ""
-        bases = re.search(r"(?ms)^_base_ *= *(\[.*?\]|.*?$)", text)
-        names = re.findall(r"[\"'](.+?)[\"']", bases[1] if bases else "")
-        paths = [os.path.normpath(Path(recipe).parent / name) for name in names]
-        recipes += [path for path in paths if path not in recipes]
-    modules = sorted(Path(request["settings"]["modules"].get("folder") or os.devnull).rglob("*.py"))
-    files = [*recipes, *modules, request["weights"] or ""]
+    files = [*recipe_files(request["recipe"]), request["weights"] or ""]
     decisive = {
         **request,
-        "sources": [digest(path, "sha256").value for path in files if os.path.isfile(path)],
+        "files": [digest(path, "sha256").value for path in files if os.path.isfile(path)],
+        "code": code_digests(request["recipe"], request["settings"]["modules"]),
         "versions": sorted(
             f"{package.name} {package.version}"
             for package in distributions()
