@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import stat
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from epic100.cli.workflow import snakemake_command
 from epic100.download.part import claim, part_path
 from epic100.figures.style import drawing
 from epic100.slurm.site import read_partitions
-from epic100.training import launch
-from epic100.training.launch import Nodes, open_store
 from support.archive import make_archive, run
 from support.checkout import ROOT, epic100, python, said
 
@@ -237,18 +234,6 @@ def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing
         figure.text(0, 0, "words")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert not list(tmp_path.rglob("ran"))
-
-
-@pytest.mark.parametrize("listens", [True, False], ids=["port in use", "no other node"])
-def test_nodes_that_do_not_meet_are_one_error(monkeypatch, listens):
-    monkeypatch.setattr(launch, "WAIT_SECONDS", 2)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        if not listens:
-            other.close()
-        words = f"process 0 of 2 cannot use 127.0.0.1:{port}, where the nodes of this training meet"
-        with pytest.raises(EpicError, match=words):
-            open_store(Nodes("127.0.0.1", port, "run"), rank=0, processes=2)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from epic100.model.weights import read_weights
 from epic100.scoring import predictions
 from epic100.submission.check import check
 from epic100.submission.files import read_submission
-from epic100.training.run import read_checkpoint
 from support.crafted import Unpickled, members_of, saved, zip_of
 from support.own_process import measured
 
@@ -35,7 +34,6 @@ READERS = {
     "a lab's checkpoint": checkpoint.read_checkpoint,
     "an encoder's checkpoint": partial(adopt.adopt_encoder, "avion_b", out="ours.pth"),
     "start weights": read_weights,
-    "checkpoint": read_checkpoint,
 }
 VALUES = torch.arange(500.0)
 WHOLE = saved({"state_dict": {"a": VALUES}})

@@ -40,7 +40,6 @@ from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check
 from epic100.submission.files import read_submission, read_zip, write_zip
-from epic100.training.run import differences, read_stamp
 from epic100.video.containers import boxes_of, matroska_bytes
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
@@ -205,11 +204,6 @@ def _use_predictions(path: Path) -> object:
     return [
         complete_scores(predictions, ["P01_01_0"], way) for way in reduction_methods(predictions)
     ]
-
-
-def _use_stamp(path: Path) -> object:
-    path.rename(path.parent / "stamp.json")
-    return differences(read_stamp(path.parent), {"clean list": "ab"})
 
 
 def _use_index(path: Path) -> object:

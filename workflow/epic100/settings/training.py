@@ -56,7 +56,7 @@ class OnDevice(Section):
 class CheckpointSettings(Section):
     """Checkpoints of a training, which are saved after each epoch and more often."""
 
-    seconds: float | None = key(600, "so long after the last save; null: never", gt=0)
+    seconds: float = key(600, "seconds after the last save, at most ten minutes", gt=0, le=600)
     keep: int = key(2, "how many of the newest stay, besides the best by val action top-1", ge=2)
 
 
