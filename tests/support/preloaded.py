@@ -28,7 +28,8 @@ PRELOADED = (
     "requests",
     "pydantic",
     "pandas",
-    "epic100.training.trial",
+    "epic100.prediction.predict",
+    "epic100.training.train",
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

@@ -9,6 +9,7 @@ It reads a request as JSON from stdin, works in the folder, and prints the answe
 """
 
 import json
+import logging
 import sys
 import traceback
 from contextlib import redirect_stdout
@@ -49,6 +50,7 @@ def trial(request: dict[str, Any], folder: Path) -> None:
         train(
             training,
             model,
+            history_path=folder / "training.tsv",
             results=str(folder),
             num_verbs=settings.classes.verbs,
             num_nouns=settings.classes.nouns,
@@ -93,6 +95,7 @@ def write_lists(folder: Path, split: str, classes: Classes) -> None:
 
 def main(folder: str) -> None:
     """Make the trial of the request on stdin, and print the answer."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     request, answer = json.loads(sys.stdin.read()), "passed"
     with redirect_stdout(sys.stderr):  # Libraries print, but stdout is for the answer.
         try:
