@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.registry import TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
@@ -18,7 +18,6 @@ from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
 from epic100.clips.dataset import (
     EpicSegmentVideoDataset,
-    Mover,
     SamplesByValue,
     collate_in_one,
 )
@@ -146,24 +145,6 @@ def test_a_batch_equals_that_of_pseudo_collate_before_and_after_pickling(sides):
             assert type(sample) is ActionDataSample
             assert sample.metainfo == expected_sample.metainfo
             assert torch.equal(sample.gt_label, expected_sample.gt_label)
-
-
-@pytest.mark.slow
-def test_a_batch_is_pinned_in_one_piece_and_moved_in_two(monkeypatch):
-    pinned, moved, move = [], [], torch.Tensor.to
-    # Without a GPU nothing can be pinned, so a copy stands for the pinned tensor.
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: pinned.append(t) or t.clone())
-    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **k: moved.append(t) or move(t, *a, **k))
-    batch = pickle.loads(pickle.dumps(collate_in_one(random_samples(6))))
-    assert all(map(torch.equal, batch["inputs"].pin_memory(), batch["inputs"]))
-    assert len(pinned) == 1 and pinned[0] is batch["inputs"].whole
-    on_device = Mover(torch.device("meta"))(batch)
-    # The clips are one tensor, and the labels another.
-    assert len(moved) == 2 and moved[0] is batch["inputs"].whole
-    preprocessor = MODELS.build({"type": "ActionDataPreprocessor", "format_shape": "NCTHW"})
-    inputs = preprocessor.to("meta")(on_device, training=True)["inputs"]
-    assert inputs.is_meta and inputs.dtype == torch.float32 and len(inputs) == 6
-    assert all(sample.gt_label.is_meta for sample in on_device["data_samples"])
 
 
 def count_open_files():

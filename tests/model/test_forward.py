@@ -1,9 +1,11 @@
 """The precision of forward passes: in training, validation, predictions, timelines and features."""
 
+import inspect
 from functools import partial
 
 import pytest
 import torch
+from mmaction.models import Recognizer3D
 from torch.nn.modules.module import register_module_forward_hook
 
 from epic100.model import forward
@@ -11,7 +13,6 @@ from epic100.model.model_file import load_model
 from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
-from epic100.training import loop
 from support.models import predicted
 from support.small_features import make
 from support.small_runs import autocast_on_cpu, copy_results, run
@@ -42,12 +43,15 @@ def test_all_passes_compute_in_the_precision_of_the_recipe(
 
         with register_module_forward_hook(note):
             result = function(*args, **kwargs)
-            # The scores come from a generator, which must run as long as the hook is there.
-            return result if pass_name == "step" else iter(list(result))
+            # Scores come from a generator, which must run as long as the hook is there.
+            return iter(list(result)) if inspect.isgenerator(result) else result
 
     scores = partial(call_and_note, forward.scores_of_views)
-    monkeypatch.setattr(loop, "train_step", partial(call_and_note, forward.train_step, "step"))
-    monkeypatch.setattr(loop, "scores_of_views", partial(scores, "validation"))
+    for method, pass_name in (("train_step", "step"), ("val_step", "validation")):
+        noting = partial(call_and_note, getattr(Recognizer3D, method), pass_name)
+        monkeypatch.setattr(
+            Recognizer3D, method, lambda self, *args, of=noting, **kwargs: of(self, *args, **kwargs)
+        )
     results = copy_results(lab, tmp_path, segments=4)
     run(lab, results, epochs=1, precision=precision, validate={"segments": 2})
     model = results / "model.pth"

@@ -14,7 +14,6 @@ from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
 from epic100.model.model_file import OUTPUTS
 from epic100.model.registered import LOSS_FIELD, BaseHead, HeadOf, OutputsLoss
-from support.small_runs import Reads
 
 # Verb, noun and count of three pairs.
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
@@ -273,17 +272,15 @@ def test_a_training_step_of_a_head_never_waits_for_the_device(many, heads, head)
     def labelled():
         return [sample.to("meta") for sample in samples(range(6))]
 
-    # MMAction2's own loss reads values, so such reads are really noticed.
-    with Reads([]) as theirs, pytest.raises(NotImplementedError):
+    # A tensor on this device has no values, so a read is an error: MMAction2's own loss reads some.
+    with pytest.raises(NotImplementedError):
         BaseHead.loss_by_feat(built_head, built_head(features), labelled())
-    assert theirs.found
-    with Reads([]) as ours:
-        losses = built_head.loss(features, labelled())
-        losses["loss_cls"].backward()
-        # Chance chooses Mixup or CutMix each time.
-        for _ in range(4):
-            built_head.loss(*mix(features, labelled()))["loss_cls"].backward()
-    assert not ours.found and set(losses) == {"loss_cls", "top1_acc", "top5_acc"}
+    losses = built_head.loss(features, labelled())
+    losses["loss_cls"].backward()
+    # Chance chooses Mixup or CutMix each time.
+    for _ in range(4):
+        built_head.loss(*mix(features, labelled()))["loss_cls"].backward()
+    assert set(losses) == {"loss_cls", "top1_acc", "top5_acc"}
 
 
 def test_a_head_keeps_a_loss_of_its_own(pairs):

@@ -57,10 +57,11 @@ LIGHT = {
     "scan": "epic100.scan",
 }
 # These files are not compared, since their content depends on place and time, or is Snakemake's
-# own. MMEngine's logs lie in folders named by the time.
+# own. MMEngine's logs lie in folders named by the time, which its checkpoints and its copy of the
+# config have, too.
 NOT_COMPARED = re.compile(
     r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache)/|.*\.details$|"
-    r"results/work_dirs/.*/\d{8}_\d{6}/"
+    r"results/work_dirs/.*/(\d{8}_\d{6}/|.*\.py$|last_checkpoint$|(epoch|best|inside).*\.pth$)"
 )
 
 
@@ -201,15 +202,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
     """Read the files of a run's folder, by name, but those of `NOT_COMPARED` and logs."""
     contents = {}
     for path in sorted(folder.rglob("*")):
-        # A training that is begun again has another folder, and the same files in it.
-        name = re.sub(r"attempt_\d+", "attempt_N", str(path.relative_to(folder)))
+        name = str(path.relative_to(folder))
         if path.is_symlink():
             contents[name] = f"a link to {os.readlink(path)}".encode()
         elif path.is_file() and not NOT_COMPARED.match(name) and path.suffix != ".log":
-            content = path.read_bytes()
-            if path.suffix == ".py":  # It is the config, which names its folder.
-                content = re.sub(rb"attempt_\d+", b"attempt_N", content)
-            contents[name] = content
+            contents[name] = path.read_bytes()
     return contents
 
 

@@ -359,9 +359,6 @@ TARGETS: dict[str, Target] = {
         made("j.pt", lambda p: write_tensors(make_entries(), p)),
         change=build_tensors,
     ),
-    "stamp, built": Target(
-        _use_stamp, text('{"clean list": "ab", "model.type": "X"}'), change=build_json
-    ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _encode_index),
 }

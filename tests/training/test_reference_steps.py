@@ -96,7 +96,7 @@ def gradient_norm(optimizer):
 
 
 @pytest.fixture
-def record_training(lab, tmp_path, monkeypatch):
+def record_training(lab, tmp_path):
     """Train two steps of a recipe, made small, in float32; return its pair table.
 
     The fixture is a function of the name of the recipe.

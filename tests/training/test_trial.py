@@ -43,7 +43,7 @@ def test_a_training_that_works_passes_once(requested, tmp_path):
     assert try_training(requested(), lines.append) and "works" in lines[1]
     assert files(tmp_path) == [LOG, PASSED]
     # The second training goes on from the first of two checkpoints.
-    assert "iter_1.pth" in (tmp_path / LOG).read_text()
+    assert "epoch_1.pth" in (tmp_path / LOG).read_text()
     # These only change what a trial sets by itself.
     assert try_training(requested(seed=3, epochs=9, batch_size=4), lines.append)
     assert len(lines) == 2
@@ -108,7 +108,7 @@ HEAD = {
         pytest.param(
             {"options": {"default_hooks.timer.every": 2}},
             "",
-            ["nothing reads default_hooks.timer.every"],
+            ["IterTimerHook", "correct `train: options:` or "],
             id="an option that nothing reads",
         ),
         pytest.param(

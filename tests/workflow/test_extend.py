@@ -220,7 +220,7 @@ def test_a_student_learns_from_the_predictions_of_a_teacher(lab, model, tmp_path
     door = Door(lab, tmp_path, "Distillation", number=1, **{in_command: teacher})
     door.train()
     figures = door.logged()
-    assert figures["loss_teacher"] > 1 and figures["epic/loss_teacher"] == 0
+    assert figures["loss_kd"] > 1 and figures["epic/loss_kd"] == 0
     # The teacher's file is not needed any more.
     teacher.unlink()
     door.predict()

@@ -8,6 +8,8 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from epic100.training.hooks import SaveHook
+
 
 @HOOKS.register_module()
 class Stopper(Hook):
@@ -27,6 +29,7 @@ class Stopper(Hook):
                     os.kill(os.getpid() if whom == "training" else os.getsid(0), number)
                     # Snakemake passes the signal on, and the batch lasts until it comes here.
                     while whom == "snakemake":
-                        if runner.train_loop.signals.requested:
+                        (save,) = (hook for hook in runner.hooks if isinstance(hook, SaveHook))
+                        if save.signals.requested:
                             break
                         time.sleep(0.05)
