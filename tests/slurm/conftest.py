@@ -48,7 +48,7 @@ def runs(rig, new_archive, once):
             list_variables = ("--precommand", f"env >> {whole}/env.txt")
             with Call(rig, whole, "all", *list_variables, env=env) as call:
                 made = whole / "results/work_dirs"
-                rig.wait(lambda: list(made.glob("*/*/*.pth")), "a checkpoint", 600)
+                rig.wait(lambda: list(made.glob("*/*.pth")), "a checkpoint", 600)
                 # The signal goes to every process of the job's step, as with `--signal=USR1@300`.
                 rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
                 call.ends()

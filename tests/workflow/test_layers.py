@@ -96,7 +96,8 @@ WORDS = {
     },
     r"cv2\.VideoCapture": set(),
     r"import decord|from decord": {"clips/transforms.py"},
-    r'(?<!"-P", )"-m"': set(),
+    # Its ranks get PYTHONSAFEPATH.
+    r'(?<!"-P", )"-m"': {"training/launch.py"},
 }
 # These calls open, parse, make or remove what others may have put there. Only the named modules may
 # make them. Where a module is neither the guard nor an opener, the reason is beside it.
@@ -110,6 +111,7 @@ PLACES = {
     },
     # These calls read tensors, arrays and zips.
     "torch.load": {
+        "training/run.py": "its own checkpoint, weights only",
         "base/foreign_tensors.py": "in the guard",
         "base/torch_file.py": "our own files, after their checksums",
     },
@@ -129,10 +131,14 @@ PLACES = {
         "base/guarded.py": "an order to the guard, by an unnamed file",
     },
     "_Unpickler": {"base/foreign_tensors.py": "in the guard, of listed classes alone"},
-    "pickle.loads": {"base/ranks.py": "an order, in a folder of mode 0700"},
+    "pickle.loads": {
+        "base/ranks.py": "an order, in a folder of mode 0700",
+        "training/launch.py": "its own request",
+    },
     "*.from_pretrained": {"prediction/hugging_face.py": "first in the guard, from known files"},
     # These calls read texts.
     "json.loads": {
+        "training/run.py": "its own fingerprint",
         "base/disk.py": "the opener",
         "base/foreign_tensors.py": "what the guard wrote",
         "base/guarded.py": "lines of the guard",
@@ -140,12 +146,10 @@ PLACES = {
         "video/index.py": "within `opened_arrays`",
         "video/jobs.py": "within `opened_arrays`",
         "settings/files.py": "our own command's words",
-        "training/launch.py": "a line of our own process",
         "training/trial.py": "an order of the process that started it",
     },
     "*.validate_json": {
         "features/tokens.py": "of `read_text`",
-        "training/run.py": "of `read_text`",
     },
     "*.model_validate_json": {
         "prediction/hugging_face.py": "of `read_text`",
@@ -164,6 +168,7 @@ PLACES = {
         "training/recipe.py": "a config of the user, which is trusted: it runs",
     },
     "ast.parse": {
+        "base/own_modules.py": "the code of the user, which is not run",
         "download/weights.py": "of `read_text`",
         "model/foreign.py": "the text of a config, of a limited length",
     },
@@ -172,12 +177,16 @@ PLACES = {
         "migrate/lists.py": "of `reading`, after `read_annotations` has checked it",
     },
     "*.read_text": {
+        "training/launch.py": "its own message",
+        "training/run.py": "its own fingerprint",
+        "base/own_modules.py": "the code of the user",
         "base/machine.py": "files of the system",
         "cli/program.py": "a file that ships",
         "report/template.py": "a file that ships",
         "settings/files.py": "a config of the user, which is trusted",
     },
     "*.read_bytes": {
+        "training/launch.py": "its own request",
         "base/foreign_tensors.py": "what the guard wrote",
         "base/ranks.py": "an order, in a folder of mode 0700",
         "minikitchen/damage.py": "a film of the demo",
@@ -205,18 +214,16 @@ PLACES = {
     # These calls change folders and names.
     "os.makedirs": {"base/folders.py": "after a look at links"},
     "*.mkdir": {
+        "training/launch.py": "in the folder of results",
         "base/folders.py": "beside its target after a look at links, or of mode 0700",
-        "training/run.py": "in the folder of a run, which `atomic_path` made",
     },
     "shutil.rmtree": {
         "base/folders.py": "after a look at links",
-        "training/run.py": "in the folder of a run, which `atomic_path` made",
     },
     "shutil.copytree": {"browse/folder.py": "into a folder that `new_folder` made"},
     "os.replace": {
         "base/atomic.py": "the last step of every output",
         "download/part.py": "the last step of a download",
-        "training/run.py": "a broken checkpoint, in its folder",
     },
     "os.link": {
         "base/folders.py": "into a folder of ours",
