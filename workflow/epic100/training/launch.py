@@ -109,7 +109,7 @@ def torchrun(placement: Placement) -> list[str]:
 
 
 def _environment(placement: Placement) -> dict[str, str]:
-    """Make the variables of the processes of a training."""
+    """Make the environment variables of the processes of a training."""
     # Snakemake sets OMP_NUM_THREADS to the threads of the rule, and torch reads it.
     threads = min(torch.get_num_threads(), usable_cores())
     return {

@@ -101,14 +101,14 @@ def plan_run(
             hook.interval = parts
     if settings.compile:
         hooks.append({"type": "CompileHook"})
-    scale = config.get("auto_scale_lr") or {}
+    scale = config.get("auto_scale_lr")
     changes: Changes = {
         "work_dir": str(Path(work_dir)),
         "custom_hooks": hooks,
         "model.type": _layout(config, settings, placement),
         "optim_wrapper.accumulative_counts": parts,
-        # MMEngine compares it with a part of the batch.
-        "auto_scale_lr.base_batch_size": scale.get("base_batch_size", 1) / parts,
+        # MMEngine compares the base with a part of the batch.
+        "auto_scale_lr": scale and {**scale, "base_batch_size": scale.base_batch_size / parts},
         **_loaders(config, settings, placement, parts),
         **({} if _has_val(config, settings) else NO_VALIDATION),
     }

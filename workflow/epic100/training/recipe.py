@@ -337,16 +337,17 @@ def read_config(path: str | os.PathLike) -> Recipe:
 
 
 def changed(config: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """Copy a config and replace the value of each dotted key as a whole."""
+    """Copy a config and replace the value of each dotted key as a whole.
+
+    MMEngine's `merge_from_dict` joins dicts, and leaves a `_delete_` in those that are new.
+    """
     copied = copy.deepcopy(config)
     for key, value in changes.items():
         *parents, last = key.split(".")
         node: Any = copied
         for name in parents:
-            if isinstance(node, (list, tuple)):
-                node = node[int(name)]
-            else:
-                node = node.setdefault(name, ConfigDict())
+            is_list = isinstance(node, (list, tuple))
+            node = node[int(name)] if is_list else node.setdefault(name, ConfigDict())
         index = int(last) if isinstance(node, list) else last
         node[index] = ConfigDict(value) if isinstance(value, dict) else value
     return copied
