@@ -122,43 +122,6 @@ def world() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def on_rank_0(task: Callable[[], Result]) -> Result:
-    """Run `task` on rank 0 only and give its result to all ranks.
-
-    All ranks must call it together.
-
-    Raises:
-        EpicError: The task raised it on rank 0; every rank then raises it.
-    """
-    # The result, and the message of an error or None.
-    outcome: list[Any] = [None, None]
-    if rank() == 0:
-        try:
-            outcome = [task(), None]
-        except EpicError as error:
-            if world() == 1:
-                raise
-            outcome = [None, str(error)]
-    if world() > 1:
-        # This replaces the items of the list on each other rank by those of rank 0.
-        distributed.broadcast_object_list(outcome)
-    result, message = outcome
-    if message is not None:
-        raise EpicError(message)
-    return result
-
-
-def from_all(value: Any) -> list[Any]:
-    """Gather a value from each rank, and return all values in the order of the ranks.
-
-    All ranks must call it together.
-    """
-    values = [value] * world()
-    if world() > 1:
-        distributed.all_gather_object(values, value)
-    return values
-
-
 def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
     """Make a temporary folder that only this user can enter, in `parent` if that is writable."""
     usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)

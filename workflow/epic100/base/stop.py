@@ -21,7 +21,6 @@ from epic100.base.machine import wait_for_signal_of
 # The end of messages about a stop.
 GO_ON = "the same command goes on from what is done"
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextmanager
@@ -95,15 +94,6 @@ class StopSignals:
             raise KeyboardInterrupt
         self.requested = self.requested or signal.Signals(number).name
         _stopping.append(self.requested)
-
-
-def forwarding(send: Callable[[int], None]) -> AbstractContextManager[None]:
-    """Return a block that forwards SIGUSR1 and SIGUSR2, which ask the training for a save.
-
-    Args:
-        send: Sends the signal with this number to the processes that train.
-    """
-    return handling(FORWARDED, lambda number, frame: send(number))
 
 
 def shelter_workers(loader: DataLoader) -> None:

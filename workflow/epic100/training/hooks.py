@@ -37,9 +37,6 @@ from epic100.training.run import INSIDE_EPOCH, newest_checkpoint
 
 log = logging.getLogger(__name__)
 
-# A row of `training.tsv` has this column if its epoch was validated.
-ACTION = "action_top1"
-
 
 @HOOKS.register_module()
 class SampleSeedHook(Hook):
@@ -95,14 +92,10 @@ class SaveHook(CheckpointHook):
         self.signals = StopSignals()
 
     def before_train(self, runner: Runner) -> None:
-        """Begin to count the seconds; validate if a kill came before the end of a validation."""
+        """Begin to count the seconds; make up for a validation that a kill has cut short."""
         super().before_train(runner)
         self.last_save = time.monotonic()
-        loop, rows = runner.train_loop, runner.message_hub.runtime_info.get("rows") or [{}]
-        is_due = loop.epoch >= loop.val_begin and (
-            loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
-        )
-        if runner.val_loop and loop.epoch and is_due and ACTION not in rows[-1]:
+        if runner.val_loop and misses_validation(runner):
             runner.val_loop.run()
 
     def after_train_iter(
@@ -164,6 +157,17 @@ class SaveHook(CheckpointHook):
             f"{signal_name} came: saved after {iterations} of {runner.max_iters} iterations in "
             f"{runner.work_dir} and stopped; the same command goes on from there"
         )
+
+
+def misses_validation(runner: Runner) -> bool:
+    """Whether the epoch that a training resumes after should have been validated and was not.
+
+    MMEngine saves an epoch before its validation, and does not validate it on a resume.
+    """
+    loop, rows = runner.train_loop, runner.message_hub.runtime_info.get("rows")
+    if not rows or "action_top1" in rows[-1] or loop.epoch < loop.val_begin:
+        return False
+    return loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
 
 
 def is_finite(value: Tensor) -> bool:
