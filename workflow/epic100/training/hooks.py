@@ -252,6 +252,18 @@ class EpochHook(Hook):
         runner.message_hub.update_info("rows", [*rows, last | values])
         self._write(runner)
 
+    def after_train(self, runner: Runner) -> None:
+        """Log the last row as a sentence, which the screen shows."""
+        row = runner.message_hub.get_info("rows")[-1]
+        top1 = row.get("action_top1")
+        accuracy = "" if top1 is None else f", action top-1 {top1:.2f} %"
+        if rank() == 0:
+            log.info(
+                f"epoch {row['epoch']:.0f}/{runner.max_epochs}: loss {row['loss']:.4g}{accuracy}, "
+                f"{row['samples_per_s']:.1f} segments/s, {100 * row['data_share']:.0f} % of the "
+                "time waiting for data"
+            )
+
     def _write(self, runner: Runner) -> None:
         """Write the table of epochs."""
         if rank() == 0:
