@@ -25,11 +25,7 @@ from support.packets import CodedPicture, later, write_film
 
 RATES = (Fraction(60000, 1001), Fraction(50))
 # Each folder to train in has videos of one size; None makes small copies of the videos before.
-SOURCES: dict[str, tuple[int, int] | None] = {
-    "640x360": (640, 360),
-    "copies": None,
-    "1920x1080": (1920, 1080),
-}
+SOURCES: dict[str, tuple[int, int] | None] = {"640x360": (640, 360), "small copies": None}
 VIDEOS, PAIRS = 12, 40
 
 

@@ -1,225 +1,229 @@
-"""Measure the training on a node with a GPU: speed, memory, loader, waiting, kill and resume.
+"""Measure the training on a node with a GPU: speed, loading, reading of metrics, memory, a kill.
 
     python benchmarks/gpu.py            # one GPU, at most ten minutes, no network, no data
     python benchmarks/gpu.py --zoo      # each default of the zoo for 50 steps, beside MMAction2's
                                         # own training of that config: an hour at most
-    python benchmarks/gpu.py --small    # the same on a CPU, in miniature: no figure of it counts
+    python benchmarks/gpu.py --small    # all of it on a CPU, in miniature: no figure of it counts
 
-Prints a table for docs/evidence/gpu.md; the last line is one JSON object. Videos are made here
-(benchmarks/archive_files.py). A part that its time does not reach is named as not measured.
+Prints a table for docs/evidence/gpu.md as soon as it is measured, what matters most first; the last
+line is one JSON object. A row that its time does not reach says so. Videos are made here
+(benchmarks/archive_files.py). fp32 is torch's, whose convolutions compute in TF32.
 """
 
 import argparse
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 from archive_files import SOURCES, make_kitchens
-from gpu_zoo import zoo
-from mmaction.registry import DATASETS, MODELS
+from gpu_zoo import SMALL_X3D, train_apart, zoo
+from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 from tables import markdown
-from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
-from epic100.base.errors import EpicError
-from epic100.base.machine import usable_cores, workers_for
-from epic100.clips.dataset import collate_in_one
+from epic100.base.log import log_to_stdout
+from epic100.base.machine import usable_cores
 from epic100.settings import TrainSettings
 from epic100.training.launch import launch
 from epic100.training.recipe import build_config
 
-PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-LAYOUTS = {"channels-last": "ChannelsLastRecognizer3D", "plain": "Recognizer3D"}
-SECONDS = 600.0
-# Each table has the figures of its columns.
-TABLES = {
-    "steps": ("layout", "precision", "batch", "clips_s", "gib"),
-    "loader": ("source", "workers", "clips_s"),
-    "zoo": ("model", "way", "batch", "clips_s", "gib", "waiting"),
-}
-SMALL = {
-    "model.backbone.gamma_d": 1.0,
-    "train_dataloader.dataset.pipeline.2.short_side": [36, 40],
-    "train_dataloader.dataset.pipeline.2.size": 32,
+# After this many seconds, nothing new is begun.
+SECONDS = 500
+LAYOUTS = {"plain": "Recognizer3D", "channels-last": "ChannelsLastRecognizer3D"}
+PRECISIONS = ("fp32", "bf16")
+# Loops of steps: whether each step reads its metrics, and whether it waits for its clips to come.
+LOOPS = {
+    "as MMEngine: reads them, waits for its clips": (True, True),
+    "does not read them": (False, True),
+    "neither reads nor waits": (False, False),
 }
 
 
 class Bench:
-    """A run of the benchmark: its device, sizes and start."""
+    """A run of the benchmark: its device, its sizes, its folders to train in, and its start."""
 
-    def __init__(self, small: bool):
-        self.small = small
+    def __init__(self, small: bool, folder: Path):
+        self.small, self.began = small, time.monotonic()
         self.device = "cpu" if small else "cuda"
-        self.options: dict[str, Any] = dict(SMALL) if small else {}
-        self.size = 32 if small else 160
-        self.batches = (2,) if small else (8, 32, 128)
-        self.began = time.monotonic()
+        self.batch, self.others = (4, (2,)) if small else (32, (8, 128))
+        self.kitchens = make_kitchens(folder, SOURCES, seconds=2.5 if small else 20)
+        self.kitchen = self.kitchens[next(iter(SOURCES))]
 
-    def left(self, share: float) -> bool:
-        """Whether less than this share of `SECONDS` is over."""
-        return self.small or time.monotonic() - self.began < share * SECONDS
+    def is_over(self) -> bool:
+        """Whether nothing new should begin."""
+        return not self.small and time.monotonic() - self.began > SECONDS
 
-    def settings(self, **more: Any) -> TrainSettings:
-        """Make the settings of a training by the default recipe, in the size of this run."""
-        options = {**self.options, **more.pop("options", {})}
-        return TrainSettings(
-            config="config/x3d_s_epic_rgb_segments.py",
-            load_from=None,
-            options=options,
-            device=self.device,
-            **more,
-        )
-
-    def train(self, folder: Path, **more: Any) -> subprocess.Popen:
-        """Train in `folder` in a process of its own."""
-        job = {"settings": self.settings(**more).model_dump(by_alias=True), "folder": str(folder)}
-        command = [sys.executable, __file__, "--train", json.dumps(job)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-
-
-def steps(bench: Bench, kitchen: Path) -> Iterator[dict[str, Any]]:
-    """Measure clips a second and GiB of training steps, by layout, precision and batch."""
-    torch.backends.cudnn.benchmark = True
-    spec = build_config(bench.settings(), str(kitchen / "results"), str(kitchen)).model
-    for layout, precision, batch in product(LAYOUTS, PRECISIONS, bench.batches):
-        row = {"layout": layout, "precision": precision, "batch": batch}
-        if not bench.left(0.6):
-            yield row | {"why_not": "out of time"}
-            continue
-        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-        matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    def row(self, names: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Measure a row of a table, unless its time is over; a failure is `why_not` in it."""
+        if self.is_over():
+            return names | {"why_not": "out of time"}
         try:
-            yield row | _steps(bench, {**spec, "type": LAYOUTS[layout]}, precision, batch)
+            return names | measure()
         # The GPU has too little memory, or no kernel for it.
         except RuntimeError as error:
-            yield row | {"why_not": str(error).splitlines()[0][:80]}
+            return names | {"why_not": str(error).splitlines()[0][:80]}
         finally:
-            if bench.device == "cuda":
+            if not self.small:
                 torch.cuda.empty_cache()
 
+    def settings(self, **chosen: Any) -> TrainSettings:
+        """Make the settings of a training by the default recipe, in the size of this run."""
+        options = SMALL_X3D if self.small else {}
+        return TrainSettings(load_from=None, options=options, device=self.device, **chosen)
 
-def _steps(bench: Bench, spec: dict[str, Any], precision: str, batch: int) -> dict[str, Any]:
-    torch.manual_seed(0)
-    model = MODELS.build(spec).to(bench.device).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    scaler = torch.amp.GradScaler(bench.device, enabled=precision == "fp16")
-    shape = (1, 3, 13, bench.size, bench.size)
-    labels = [ActionDataSample().set_gt_label(0) for _ in range(batch)]
-    inputs = [torch.randint(0, 256, shape, dtype=torch.uint8) for _ in range(batch)]
-    on_gpu = bench.device == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    times: list[float] = []
-    until = time.monotonic() + (0 if bench.small else 4)
-    while len(times) < 3 or (time.monotonic() < until and len(times) < 40):
+    def train(self, **chosen: Any) -> subprocess.Popen:
+        """Train as a rule does, in a process of its own."""
+        job = {"settings": self.settings(**chosen).model_dump(by_alias=True)}
+        command = [sys.executable, __file__, "--train", json.dumps(job | {"at": str(self.kitchen)})]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+class Steps:
+    """X3D-S of the default recipe, which learns from one batch again and again."""
+
+    def __init__(self, bench: Bench, layout: str, precision: str, batch: int):
+        torch.manual_seed(0)
+        config = build_config(bench.settings(), f"{bench.kitchen}/results", str(bench.kitchen))
+        self.device, self.is_bf16, self.batch = bench.device, precision == "bf16", batch
+        self.model = MODELS.build({**config.model, "type": LAYOUTS[layout]}).to(bench.device)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9)
+        side = config.train_dataloader.dataset.pipeline[2].size
+        clips = torch.randint(0, 256, (batch, 1, 3, 13, side, side), dtype=torch.uint8)
+        self.clips = list(clips if bench.small else clips.pin_memory())
+        self.labels = [ActionDataSample().set_gt_label(0) for _ in range(batch)]
+        self.rounds = 2 if bench.small else 10
+        self.run(3)
+
+    def step(self, reads: bool) -> None:
+        """Make a step as MMEngine does."""
+        batch = {"inputs": self.clips, "data_samples": self.labels}
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.is_bf16):
+            losses = self.model(**self.model.data_preprocessor(batch, True), mode="loss")
+        loss, metrics = self.model.parse_losses(losses)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 40)
+        if reads:
+            norm.item()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        _ = [value.item() for value in metrics.values() if reads]
+
+    def run(self, count: int, reads: bool = True, waits: bool = True) -> float:
+        """Make some steps, and return the ms of each."""
+        self.model.data_preprocessor._non_blocking = not waits
         began = time.perf_counter()
-        data = model.data_preprocessor({"inputs": inputs, "data_samples": labels}, True)
-        dtype = getattr(torch, PRECISIONS[precision])
-        with torch.autocast(bench.device, dtype, enabled=dtype != torch.float32):
-            losses = model(**data, mode="loss")
-        scaler.scale(model.parse_losses(losses)[0]).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        if on_gpu:
+        for _ in range(count):
+            self.step(reads)
+        if self.device == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    rate = batch / float(np.median(times[2:]))
-    gib = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
-    return {"clips_s": round(rate, 3 if bench.small else 1), "gib": gib and round(gib, 1)}
+        return 1e3 * (time.perf_counter() - began) / count
+
+    def speed(self) -> dict[str, Any]:
+        """Measure clips a second, and GiB."""
+        rate = 1e3 * self.batch / statistics.median(self.run(self.rounds) for _ in range(3))
+        is_gpu = self.device == "cuda"
+        gib = round(torch.cuda.max_memory_allocated() / 2**30, 1) if is_gpu else None
+        return {"clips_s": round(rate, 1), "gib": gib}
 
 
-def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    """Measure clips a second of the training's pipeline on all cores, by source."""
-    workers = workers_for(usable_cores(), 1)
-    for source, kitchen in kitchens.items():
-        config = build_config(bench.settings(), str(kitchen / "results"), str(kitchen))
-        data = DATASETS.build(config.train_dataloader.dataset)
-        batches = iter(DataLoader(data, 8, num_workers=workers, collate_fn=collate_in_one))
-        next(batches)
-        count, began = 0, time.perf_counter()
-        for batch in batches:
-            count += len(batch["inputs"])
-            if time.perf_counter() - began > (1 if bench.small else 20):
-                break
-        rate = count / (time.perf_counter() - began)
-        yield {
-            "source": source,
-            "workers": workers,
-            "clips_s": round(rate, 3 if bench.small else 1),
-        }
+def steps(bench: Bench, batch: int) -> Iterator[dict[str, Any]]:
+    """Measure steps by layout and precision."""
+    for precision, layout in product(PRECISIONS, LAYOUTS):
+        names = {"precision": precision, "layout": layout, "batch": batch}
+        if not bench.small:
+            torch.cuda.reset_peak_memory_stats()
+        yield bench.row(names, lambda p=precision, n=layout: Steps(bench, n, p, batch).speed())
 
 
-def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
-    """Train for two epochs with a kill in between; return the rate, the waiting and the end."""
-    chosen = {
-        "epochs": 2,
-        "batch_size": bench.batches[min(1, len(bench.batches) - 1)],
-        "options": {"default_hooks.checkpoint.iterations": 1},
-    }
-    process = bench.train(kitchen, **chosen)
-    while process.poll() is None and not list(kitchen.glob("results/work_dirs/*/*/iter_*.pth")):
-        time.sleep(0.1)
-    killed = process.poll() is None
-    if killed:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    code = bench.train(kitchen, **chosen).wait()
-    figures: dict[str, Any] = {"killed": killed, "resumed_and_finished": code == 0}
-    if code == 0:
-        row = pd.read_csv(kitchen / "results/training.tsv", sep="\t").iloc[-1]
-        figures |= {
-            "clips_s": round(row["samples_per_s"], 1),
-            "waiting": round(row["data_share"], 2),
-        }
-    if bench.device == "cuda" and torch.cuda.device_count() > 1:
-        code = bench.train(kitchen, epochs=1, gpus=2, seed=1, batch_size=32).wait()
-        figures["two_processes_over_nccl"] = code == 0
-    return figures
+def loading(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Measure how long trainings wait for their clips, by number of workers and source."""
+    options = SMALL_X3D if bench.small else {}
+    for workers, source in product((1,) if bench.small else (4, 8, 16), SOURCES):
+        job = {"workers": workers, "steps": 6 * workers, "skipped": 2 * workers, "options": options}
+        names, kitchen = {"source": source, "workers": workers}, bench.kitchens[source]
+        yield bench.row(names, lambda k=kitchen, j=job: train_apart(k, bench.small, **j))
 
 
-def train_here(job: dict[str, Any]) -> int:
-    """Train as a rule does."""
-    folder = Path(job["folder"])
-    try:
-        launch(
-            TrainSettings.model_validate(job["settings"]),
-            model_path=folder / "results/model.pth",
-            history_path=folder / "results/training.tsv",
-            results=str(folder / "results"),
-            video_root=str(folder),
-            num_verbs=97,
-            num_nouns=300,
-        )
-    except EpicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+def reading(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Measure what it costs that each step reads its loss and metrics; the loops take turns."""
+    made, found = Steps(bench, "plain", "bf16", bench.batch), {name: [] for name in LOOPS}
+    for _, (name, how) in product(range(5), LOOPS.items()):
+        found[name].append(made.run(made.rounds, *how))
+    ms = {name: statistics.median(times) for name, times in found.items()}
+    first = ms[next(iter(LOOPS))]
+    for name in LOOPS:
+        less = f"{100 * (1 - ms[name] / first):.1f}"
+        yield {"a step": name, "ms": round(ms[name], 2), "less, %": less}
 
 
-def report(found: dict[str, Any]) -> str:
-    """Write the tables as Markdown."""
-    node = found["about"]
-    blocks = [f"{node['device']}, torch {node['torch']}, {node['cores']} cores"]
-    for name, columns in TABLES.items():
-        rows = [{"clips_s": row.get("why_not"), **row} for row in found[name]]
-        head = " | ".join(columns).replace("clips_s", "clips/s")
-        blocks.append(markdown(head, (map(row.get, columns) for row in rows)))
-    blocks.append("\n".join(f"- {key}: {value}" for key, value in found["training"].items()))
-    return "\n\n".join(blocks)
+def ends(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Kill a training and resume it; train in two processes, if there are two GPUs."""
+    # It saves after each step.
+    chosen = {"epochs": 1, "batch_size": bench.batch, "checkpoint": {"seconds": 1e-3}}
+    first = bench.train(**chosen)
+    while first.poll() is None and not list(bench.kitchen.rglob("inside_epoch.pth")):
+        time.sleep(0.02)
+    if first.poll() is None:
+        os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    second = bench.train(**chosen)
+    resumed = "going on from" in second.communicate()[0] and first.returncode == -signal.SIGKILL
+    yield {"what": "killed inside an epoch, goes on", "works": resumed and not second.returncode}
+    if bench.small or torch.cuda.device_count() > 1:
+        both = bench.train(epochs=1, gpus=2, seed=1)
+        both.communicate()
+        how = "gloo" if bench.small else "NCCL"
+        yield {"what": f"two processes over {how}", "works": not both.returncode}
+
+
+# Each question has a table, with these columns.
+TABLES: dict[str, tuple[str, Callable[[Bench], Iterator[dict[str, Any]]], tuple[str, ...]]] = {
+    "steps": (
+        "How fast is a step of X3D-S?",
+        lambda bench: steps(bench, bench.batch),
+        ("precision", "layout", "batch", "clips_s", "gib"),
+    ),
+    "loading": (
+        "Which share of a training waits for clips?",
+        loading,
+        ("source", "workers", "clips_s", "waiting", "gib"),
+    ),
+    "reading": (
+        "Does reading the metrics of each step cost more than 3 % (bf16, plain)?",
+        reading,
+        ("a step", "ms", "less, %"),
+    ),
+    "memory": (
+        "What do other batches take?",
+        lambda bench: (row for b in bench.others for row in steps(bench, b)),
+        ("precision", "layout", "batch", "clips_s", "gib"),
+    ),
+    "ends": ("Does it go on, and on two GPUs?", ends, ("what", "works")),
+    "zoo": (
+        "How does the zoo train, beside MMAction2?",
+        lambda bench: zoo(bench.kitchen, bench.small),
+        ("model", "way", "batch", "clips_s", "gib", "waiting"),
+    ),
+}
+
+
+def train_here(settings: dict[str, Any], at: str) -> None:
+    """Train as a rule does, in this process."""
+    log_to_stdout()
+    lists = {"results": f"{at}/results", "video_root": at, "num_verbs": 97, "num_nouns": 300}
+    launch(TrainSettings.model_validate(settings), model_path=f"{at}/results/model.pth", **lists)
 
 
 def main() -> int:
@@ -230,27 +234,27 @@ def main() -> int:
     parser.add_argument("--train", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
-        return train_here(json.loads(options.train))
+        train_here(**json.loads(options.train))
+        return 0
     if not options.small and not torch.cuda.is_available():
         print("error: torch sees no GPU here; --small runs in miniature on a CPU", file=sys.stderr)
         return 1
-    bench = Bench(options.small)
     init_default_scope("mmaction")
+    torch.backends.cudnn.benchmark = True
     device = "CPU, in miniature" if options.small else torch.cuda.get_device_name()
+    found: dict[str, Any] = {"device": device, "torch": torch.__version__, "cores": usable_cores()}
+    print(f"{device}, torch {torch.__version__}, {usable_cores()} cores", flush=True)
+    asked = TABLES if options.small else {n for n in TABLES if (n == "zoo") == options.zoo}
     with tempfile.TemporaryDirectory() as name:
-        sources = dict(list(SOURCES.items())[:1]) if options.small else SOURCES
-        kitchens = make_kitchens(Path(name), sources, seconds=2.5 if options.small else 30)
-        first = next(iter(kitchens.values()))
-        results = {
-            "about": {"device": device, "torch": torch.__version__, "cores": usable_cores()},
-            "steps": [] if options.zoo else list(steps(bench, first)),
-            "loader": [] if options.zoo else list(loader(bench, kitchens)),
-            "training": {} if options.zoo else trainings(bench, first),
-            "zoo": list(zoo(first, options.small)) if options.zoo or options.small else [],
-        }
-    results["about"]["seconds"] = round(time.monotonic() - bench.began)
-    print(report(results))
-    print(json.dumps(results))
+        bench = Bench(options.small, Path(name))
+        for table in asked:
+            question, measure, columns = TABLES[table]
+            found[table] = [] if bench.is_over() and not options.zoo else list(measure(bench))
+            rows = ({columns[-1]: row.get("why_not"), **row} for row in found[table])
+            cells = [[row.get(column) for column in columns] for row in rows]
+            head = " | ".join(columns).replace("clips_s", "clips/s").replace("gib", "GiB")
+            print(f"\n{question}\n\n{markdown(head, cells)}", flush=True)
+    print(f"\n{json.dumps(found | {'seconds': round(time.monotonic() - bench.began)})}")
     return 0
 
 

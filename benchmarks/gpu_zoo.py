@@ -1,8 +1,8 @@
-"""Train each model of the zoo for some steps, by this workflow and by MMAction2 itself.
+"""Short trainings, each in a process of its own: what a GPU computes, and how long it waits.
 
-benchmarks/gpu.py --zoo starts a process for each training, since memory that one leaves on a GPU
-would count for the next. Both read the same videos through the same pipeline and take the same
-steps.
+benchmarks/gpu.py measures loading with them, and with --zoo each model of the zoo beside MMAction2
+itself: the same videos, pipeline and steps. Memory that one training leaves on a GPU would count
+for the next in the same process.
 """
 
 import itertools
@@ -13,31 +13,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import epic100.training.loop  # noqa: F401
 import torch
-from epic100.training.loop import ShortRunner
 from mmaction.registry import DATA_SAMPLERS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from torch.utils.data import Sampler
 
+import epic100.mmaction  # noqa: F401
 from epic100.base.gpu import Gpus
 from epic100.base.machine import usable_cores, workers_for
 from epic100.settings import TrainSettings
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.recipe import Changes, build_config, changed, model_config
+from epic100.training.recipe import DEFAULT, Changes, build_config, changed, model_config
+from epic100.training.train import TrainRunner
 
 # The first steps choose kernels and start the loader, so they do not count.
 STEPS, SKIPPED = 50, 10
 # A training may take this many seconds.
 SECONDS = 300
 WAYS = ("this workflow", "MMAction2")
-MODEL_FILES = [
-    "config/x3d_s_epic_rgb_segments.py",
-    *sorted(map(str, Path("config/zoo").glob("*.py"))),
-]
+ZOO = sorted(str(path) for path in Path("config/zoo").glob("*.py") if path.stem != "base")
 # With these options, a small run trains its model in miniature.
-SHRUNK: dict[str, Any] = {
+SMALL_X3D: dict[str, Any] = {
+    "model.backbone.gamma_d": 1.0,
+    "train_dataloader.dataset.pipeline.2.short_side": [36, 40],
+    "train_dataloader.dataset.pipeline.2.size": 32,
+    "train_dataloader.batch_size": 4,
+}
+SMALL_VIDEOMAE: dict[str, Any] = {
     "model.backbone.embed_dims": 48,
     "model.backbone.num_heads": 4,
     "model.backbone.img_size": 32,
@@ -63,70 +67,72 @@ class SomeSteps(Sampler):
 
 
 def zoo(kitchen: Path, small: bool) -> Iterator[dict[str, Any]]:
-    """Measure each model and way: clips a second, GiB, and the share of the time spent waiting."""
-    files = ["config/zoo/videomae_b.py"] if small else MODEL_FILES
+    """Measure each model of the zoo in each way."""
+    files = ["config/zoo/videomae_b.py"] if small else [DEFAULT, *ZOO]
     for file, way in itertools.product(files, WAYS):
-        if Path(file).stem == "base":
-            continue
-        job = {"config": file, "ours": way == WAYS[0], "kitchen": str(kitchen), "small": small}
-        command = [sys.executable, __file__, json.dumps(job)]
-        row = {"model": Path(file).stem, "way": way}
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            yield row | {"why_not": f"not done in {SECONDS} s"}
-            continue
-        if done.returncode:
-            yield row | {"why_not": done.stderr.strip().splitlines()[-1][:80]}
-        else:
-            yield row | json.loads(done.stdout.splitlines()[-1])
+        job = {"config": file, "way": way, "options": SMALL_VIDEOMAE if small else {}}
+        yield {"model": Path(file).stem, "way": way} | train_apart(kitchen, small, **job)
 
 
-def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Train some steps in this process."""
-    kitchen, small = Path(job["kitchen"]), job["small"]
+def train_apart(kitchen: Path, small: bool, **job: Any) -> dict[str, Any]:
+    """Do `measure` in a process of its own; a failure is `why_not` in the row."""
+    job |= {"kitchen": str(kitchen), "small": small}
+    command = [sys.executable, __file__, json.dumps(job)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"why_not": f"not done in {SECONDS} s"}
+    if done.returncode:
+        return {"why_not": done.stderr.strip().splitlines()[-1][:80]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(
+    kitchen: str,
+    small: bool,
+    config: str = DEFAULT,
+    way: str = WAYS[0],
+    options: dict[str, Any] | None = None,
+    workers: int | None = None,
+    steps: int = STEPS,
+    skipped: int = SKIPPED,
+) -> dict[str, Any]:
+    """Train some steps in this process.
+
+    Returns:
+        The segments that are computed at once, clips a second, GiB, and the share of the time in
+        which a step waits for its clips: the `data_share` of training.tsv, from step `skipped` on.
+    """
     settings = TrainSettings(
-        config=job["config"],
+        config=config,
         load_from=None,
         device="cpu" if small else "cuda",
         epochs=1,
         precision="fp32" if small else None,
-        options=SHRUNK if small else {},
-        validate={"every": 9},
+        workers=workers,
+        options=options or {},
     )
-    config = build_config(settings, str(kitchen / "results"), str(kitchen))
-    placement = choose_device(settings.device, None, Gpus(torch.cuda.device_count()))
-    work_dir = kitchen / "results/work_dirs" / f"{Path(job['config']).stem}_{job['ours']}"
-    if job["ours"]:
-        config = plan_run(config, settings, placement, work_dir=work_dir / "attempt_1").config
+    recipe = build_config(settings, f"{kitchen}/results", kitchen)
+    ours = way == WAYS[0]
+    if ours:
+        placement = choose_device(settings.device, None, Gpus(torch.cuda.device_count()))
+        recipe = plan_run(recipe, settings, placement, work_dir="")
+        never = {"seconds": float("inf"), "interval": -1, "save_last": False}
+        recipe.default_hooks.checkpoint.update(never)
     else:
-        config = changed(config, _as_mmaction2(config))
-    steps, batch = 4 if small else STEPS, config.train_dataloader.batch_size
-    config = changed(
-        config,
+        recipe = changed(recipe, _as_mmaction2(recipe))
+    batch = recipe.train_dataloader.batch_size
+    nothing = itertools.product(("val", "test"), ("dataloader", "cfg", "evaluator"))
+    recipe = changed(
+        recipe,
         {
             "train_dataloader.sampler": {"type": "SomeSteps", "number": steps * batch},
-            "work_dir": str(work_dir / "attempt_1"),
-            "experiment_name": work_dir.name,
-            **{
-                f"{name}_{suffix}": None
-                for name in ("val", "test")
-                for suffix in ("dataloader", "cfg", "evaluator")
-            },
-            **(
-                {
-                    "default_hooks.checkpoint.go_on": False,
-                    "default_hooks.checkpoint.seconds": None,
-                    "default_hooks.telemetry.bar": False,
-                }
-                if job["ours"]
-                else {}
-            ),
+            "work_dir": f"{kitchen}/results/work_dirs/{Path(config).stem}_{ours}_{workers}",
+            **{f"{name}_{suffix}": None for name, suffix in nothing},
         },
     )
-    runner = ShortRunner.from_cfg(config)
+    runner = (TrainRunner if ours else Runner).from_cfg(recipe)
     runner.train()
-    skipped = 1 if small else SKIPPED
     whole, waiting = (
         runner.message_hub.get_scalar(f"train/{name}").data[0][skipped:]
         for name in ("time", "data_time")
@@ -134,8 +140,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     gib = torch.cuda.max_memory_allocated() / 2**30
     return {
         "batch": batch,
-        "clips_s": round(batch / float(whole.mean()), 2),
-        "gib": round(gib, 1) if torch.cuda.is_available() else None,
+        "clips_s": round(batch / float(whole.mean()), 1),
+        "gib": None if small else round(gib, 1),
         "waiting": round(float(waiting.sum() / whole.sum()), 2),
     }
 
@@ -174,4 +180,4 @@ def _as_mmaction2(config: Config) -> Changes:
 
 if __name__ == "__main__":
     init_default_scope("mmaction")
-    print(json.dumps(measure(json.loads(sys.argv[1]))))
+    print(json.dumps(measure(**json.loads(sys.argv[1]))))

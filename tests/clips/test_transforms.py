@@ -8,19 +8,16 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from mmaction.registry import TRANSFORMS
+from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
+from torch.utils.data._utils.pin_memory import pin_memory
 
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
-from epic100.clips.dataset import (
-    EpicSegmentVideoDataset,
-    SamplesByValue,
-    collate_in_one,
-)
+from epic100.clips.dataset import EpicSegmentVideoDataset, SamplesByValue, collate_in_one
 from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS
@@ -145,6 +142,34 @@ def test_a_batch_equals_that_of_pseudo_collate_before_and_after_pickling(sides):
             assert type(sample) is ActionDataSample
             assert sample.metainfo == expected_sample.metainfo
             assert torch.equal(sample.gt_label, expected_sample.gt_label)
+
+
+@pytest.mark.parametrize("sides", [[4, 4, 4], [4, 6]], ids=["one shape", "two shapes"])
+def test_each_clip_of_a_batch_is_pinned_and_what_is_pinned_reaches_the_model(sides, monkeypatch):
+    # Without a GPU nothing can be pinned, so a copy stands for a pinned tensor.
+    pinned = []
+
+    def keep_copy(clip):
+        pinned.append(clip.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", keep_copy)
+    samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]
+    batch = pickle.loads(pickle.dumps(collate_in_one(samples)))
+    # torch 2.13 first asks whether an object pins itself, 2.7.1 first whether it is a sequence; see
+    # torch/utils/data/_utils/pin_memory.py. A list that does not pin itself is equal to both.
+    assert not any(hasattr(part, "pin_memory") for part in (batch, *batch.values()))
+    got = pin_memory(batch)
+    assert len(pinned) == len(sides)
+    assert all(clip is copy for clip, copy in zip(got["inputs"], pinned, strict=True))
+    # MMEngine moves the clips of the list that it gets.
+    moved, move = [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **k: moved.append(t) or move(t, *a, **k))
+    preprocessor = MODELS.build({"type": "ActionDataPreprocessor", "format_shape": "NCTHW"})
+    on_device = preprocessor.to("meta").cast_data(got)
+    assert all(any(clip is copy for clip in moved) for copy in pinned)
+    assert all(clip.is_meta for clip in on_device["inputs"])
+    assert all(sample.gt_label.is_meta for sample in on_device["data_samples"])
 
 
 def count_open_files():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+from mmengine.runner import turn_on_activation_checkpointing
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
 from support.memory import saved_for_backward
@@ -47,16 +47,36 @@ def test_dropout_of_attention_is_random_in_training_alone():
     torch.testing.assert_close(fused.eval()(clips()), own(clips()), atol=1e-6, rtol=0)
 
 
-def test_recomputed_blocks_give_the_same_gradients_and_hold_less_for_the_backward_pass():
+def with_recomputed(blocks, **options):
+    """Return a small VideoMAE with blocks, by number, that MMEngine lets compute again.
+
+    The model around the backbone gives the names that `activation_checkpointing` has in a recipe.
+    """
+    model = backbone("FusedVisionTransformer", **options)
+    names = [f"backbone.blocks.{number}" for number in blocks]
+    turn_on_activation_checkpointing(torch.nn.ModuleDict({"backbone": model}), names)
+    return model
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
+def test_recomputed_blocks_give_the_same_gradients_and_keep_less_for_the_backward_pass(autocast):
     gradients_found, saved_bytes = [], []
-    for blocks in ([], ["blocks.0", "blocks.1", "blocks.2"]):
-        model = backbone("FusedVisionTransformer", drop_path_rate=0.5, drop_rate=0.3)
-        # MMEngine calls it for the key `activation_checkpointing` of a config.
-        turn_on_activation_checkpointing(model, blocks)
-        with saved_for_backward(model) as saved:
-            model(clips())
+    for blocks in ((), (0, 1, 2)):
+        model = with_recomputed(blocks, drop_path_rate=0.5, drop_rate=0.3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            with saved_for_backward(model) as saved:
+                model(clips())
+            gradients_found.append(gradients(model))
         saved_bytes.append(sum(saved.values()))
-        gradients_found.append(gradients(model))
     stored, recomputed = gradients_found
     assert all(torch.equal(stored[name], recomputed[name]) for name in stored)
     assert saved_bytes[1] < saved_bytes[0] / 2
+
+
+def test_a_recomputed_block_learns_only_if_what_it_gets_requires_gradients():
+    """With frozen embeddings, the first block that is computed again has no gradients at all."""
+    model = with_recomputed((0, 1, 2))
+    model.patch_embed.requires_grad_(False)
+    with pytest.warns(UserWarning, match="None of the inputs have requires_grad"):
+        model(clips()).square().sum().backward()
+    assert all(value.grad is None for value in model.blocks[0].parameters())

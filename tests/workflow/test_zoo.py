@@ -32,8 +32,9 @@ def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
     """The model has its full size, in float32. Its tensors have shapes and no values."""
     _, config, _ = shrunk(name)
     loader = config.train_dataloader
-    # A batch goes through the model in parts.
-    part = min(loader.batch_size, config.get("most_at_once", loader.batch_size))
+    # A batch goes through the model in equal parts of at most this many segments.
+    most = config.get("most_at_once", loader.batch_size)
+    part = max(count for count in range(1, most + 1) if loader.batch_size % count == 0)
     steps = {step.type: step for step in loader.dataset.pipeline}
     sample = steps.get("UniformSample") or steps["SampleFrames"]
     side = steps["DecodeSegment"].get("size") or steps["Resize"].scale[0]
@@ -44,6 +45,8 @@ def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
     backbone.train()
     attends = any("Attention" in type(module).__name__ for module in backbone.modules())
     assert attends == (precision_of(config) == "bf16")
+    # The count below leaves out that blocks are computed again, so none may be.
+    assert not config.get("activation_checkpointing")
     with FakeTensorMode(allow_non_fake_inputs=True), saved_for_backward(backbone) as saved:
         backbone(torch.rand(shape))
     # The weights are counted too. Of 40 GB, 10 are left for gradients, the optimizer and the head.
