@@ -49,6 +49,17 @@ def test_a_training_that_works_passes_once(requested, tmp_path):
     assert len(lines) == 2
 
 
+def test_a_weight_for_each_pair_of_the_run_is_no_error(requested, tmp_path):
+    """A trial has two pairs, so a loss with weights for more was refused."""
+    (tmp_path / "results/clean").mkdir(parents=True)
+    rows = [f"{pair}\t{pair}\t{pair}\t1\n" for pair in range(5)]
+    (tmp_path / "results/clean/pairs.tsv").write_text(
+        "".join(["pair_id\tverb\tnoun\tcount\n", *rows])
+    )
+    loss = {"type": "CrossEntropyLoss", "class_weight": [1.0] * 5}
+    assert try_training(requested({"model.cls_head.head.loss_cls": loss}), print)
+
+
 def module(tmp_path, text):
     """Write a module of the user, and return the section `modules:` that imports it."""
     (tmp_path / "mine").mkdir(exist_ok=True)

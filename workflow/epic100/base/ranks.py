@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 if __name__ == "__main__":  # A request to save must not end it before a training listens.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-from torch import distributed
 from torch.distributed.elastic.multiprocessing import (
     DefaultLogsSpecs,
     SignalException,
@@ -110,16 +109,6 @@ def run_ranks(
     look()
     if failures := sorted(ended.failures.values(), key=lambda failure: failure.timestamp):
         raise cause_of(error_of(first + failed.local_rank, failed) for failed in failures)
-
-
-def rank() -> int:
-    """Return the number of this process among those that train together; 0 if it is alone."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def world() -> int:
-    """Return the number of processes that train together; 1 if this one is alone."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:

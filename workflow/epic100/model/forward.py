@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -183,8 +182,3 @@ def open_model(
         return pooled_features(model, clips, max_batch_size, frames, path, dtype)
 
     return (pooled if features else scores), pipeline
-
-
-def bare(model: BaseModel | MMDistributedDataParallel) -> BaseModel:
-    """Unwrap a model from MMEngine's wrapper for several processes, if it has one."""
-    return model.module if is_model_wrapper(model) else model

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmaction.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_rank, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
@@ -27,9 +28,7 @@ from torch.utils._pytree import tree_map_only
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.ranks import rank, world
 from epic100.base.stop import Stopped, StopSignals
-from epic100.model.forward import bare
 from epic100.model.weights import read_weights
 from epic100.scoring.epoch_table import FILE, write_epochs
 from epic100.scoring.pair_metric import FIGURES
@@ -56,8 +55,8 @@ class SampleSeedHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
         # Rank and iteration have bits of their own: up to 2**8 ranks and 2**24 iterations.
-        torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + rank())
-        np.random.seed([runner.seed, runner.iter, rank()])  # TRN's head draws from NumPy.
+        torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
+        np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy.
 
 
 @register_backend("whole")
@@ -220,7 +219,7 @@ class EpochHook(Hook):
                 "here again, so lower the learning rate or look at these segments"
             )
         sums = hub.runtime_info.get("sums") or dict.fromkeys(("iters", "segments", "loss"), 0.0)
-        added = {"iters": 1, "segments": len(samples) * world(), "loss": float(loss)}
+        added = {"iters": 1, "segments": len(samples) * get_world_size(), "loss": float(loss)}
         added |= {name: hub.get_scalar(f"train/{name}").current() for name in ("time", "data_time")}
         sums = {name: sums.get(name, 0.0) + float(value) for name, value in added.items()}
         hub.update_info("sums", sums)
@@ -257,7 +256,7 @@ class EpochHook(Hook):
         row = runner.message_hub.get_info("rows")[-1]
         top1 = row.get("action_top1")
         accuracy = "" if top1 is None else f", action top-1 {top1:.2f} %"
-        if rank() == 0:
+        if is_main_process():
             log.info(
                 f"epoch {row['epoch']:.0f}/{runner.max_epochs}: loss {row['loss']:.4g}{accuracy}, "
                 f"{row['samples_per_s']:.1f} segments/s, {100 * row['data_share']:.0f} % of the "
@@ -266,18 +265,23 @@ class EpochHook(Hook):
 
     def _write(self, runner: Runner) -> None:
         """Write the table of epochs."""
-        if rank() == 0:
+        if is_main_process():
             write_epochs(runner.message_hub.get_info("rows"), Path(runner.work_dir, FILE))
 
     def _judge_loading(self, sums: Mapping[str, float]) -> None:
         """Warn if loading takes more than its share of the time."""
         share = sums["data_time"] / sums["time"]
-        if share > self.limit and rank() == 0:
+        if share > self.limit and is_main_process():
             log.warning(
                 f"loading is the limit: {100 * share:.0f} % of the time waits for clips, "
                 f"{sums['segments'] / sums['time']:.0f} clips/s come; small copies of the videos "
                 "(`videos: proxy:`) or more cores make it faster"
             )
+
+
+def bare(model: Any) -> Any:
+    """Unwrap a model from MMEngine's wrapper for several processes, if it has one."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -27,16 +28,14 @@ from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.own_modules import code_digests, use_modules
-from epic100.base.ranks import rank
 from epic100.base.stop import end_workers
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.model.forward import bare
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.model.weights import fit_weights, read_weights
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.hooks import START_WEIGHTS, SaveHook, batch_norms
+from epic100.training.hooks import START_WEIGHTS, SaveHook, bare, batch_norms
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import Recipe, build_config, custom_hooks, model_config
 from epic100.training.run import EPOCHS, MODEL, is_finished, newest_checkpoint, open_run
@@ -105,9 +104,9 @@ def train(
             heads=recipe.model.cls_head.heads,
             names=names or {},
         )
-        if rank() == 0:
+        if is_main_process():
             save_model(model, run / MODEL)
-    if rank() == 0:
+    if is_main_process():
         copy_file(run / MODEL, model_path)
         if history_path is not None:
             copy_file(run / EPOCHS, history_path)

@@ -20,9 +20,10 @@ from typing import Any
 import av
 import pandas as pd
 
+from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.prediction.predict import predict
-from epic100.segments.pairs import pair_table, pairs_path, write_pairs
+from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import COLUMNS, write_segments
 from epic100.settings import Classes, Settings
 from epic100.training.train import train
@@ -84,13 +85,24 @@ def make_film(path: Path) -> None:
 
 
 def write_lists(folder: Path, split: str, classes: Classes) -> None:
-    """Write clean lists of two segments of the film, and their pairs, as the rule clean does."""
-    first = ("P00/P00_00.MP4", 0, 60, 0, 0, "P00_00_0", 0.0, 2.0)
-    last = ("P00/P00_00.MP4", 30, 90, classes.verbs - 1, classes.nouns - 1, "P00_00_1", 1.0, 3.0)
+    """Write clean lists of two segments of the film, as the rule clean does, and a pair table.
+
+    The table is that of the run if it is there, since a loss of the user may have a weight for each
+    pair.
+    """
+    own, table = (pairs_path(results, split) for results in ("results", str(folder)))
+    is_there = Path(own).is_file()
+    pairs = read_pairs(own) if is_there else [(0, 0, 1), (classes.verbs - 1, classes.nouns - 1, 1)]
+    film = "P00/P00_00.MP4"
+    first = (film, 0, 60, *pairs[0][:2], "P00_00_0", 0.0, 2.0)
+    last = (film, 30, 90, *pairs[-1][:2], "P00_00_1", 1.0, 3.0)
     segments = pd.DataFrame([first, last], columns=list(COLUMNS))
     write_segments(segments, folder / f"clean/{split}.txt")
     write_segments(segments.tail(1), folder / "clean/val.txt")
-    write_pairs(pair_table(segments), pairs_path(str(folder), split))
+    if is_there:
+        copy_file(own, table)
+    else:
+        write_pairs(pair_table(segments), table)
 
 
 def main(folder: str) -> None:
