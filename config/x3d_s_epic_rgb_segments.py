@@ -129,7 +129,7 @@ default_hooks = dict(
     runtime_info=dict(type="RuntimeInfoHook"),
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=20, ignore_last=False),
-    param_scheduler=dict(type="ParamSchedulerHook"),
+    param_scheduler=dict(type="UpdateSchedulerHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     seeds=dict(type="SampleSeedHook"),
     # It saves after each epoch, and the best by val action top-1.

@@ -168,9 +168,9 @@ HEAD = {"type": "UniFormerHead", "num_classes": 2, "in_channels": 4, "channel_ma
 @pytest.mark.parametrize(
     "config, words",
     [
-        # These two are used until the segment list is missing.
+        # It is used until the segment list is missing.
         (PLANTED, "val.txt: no such segment list"),
-        (DATASET, "val.txt: no such segment list"),
+        (DATASET, "has the type 'PoseDataset', which is none of those"),
         (config_with(model=changed("cls_head", HEAD)), "does not fit the model of its config"),
     ],
 )

@@ -72,8 +72,8 @@ def old(lab, tmp_path_factory):
     # A lab's config has MMEngine's own loop and checkpoints, MMAction2's own model and reader.
     config = Config(model_config(config))
     config.model.type = "Recognizer3D"
-    config.custom_hooks = [hook for hook in config.custom_hooks if hook.type == "SampleSeedHook"]
-    del config.default_hooks["telemetry"]
+    del config.default_hooks["epoch"]
+    config.default_hooks.param_scheduler.type = "ParamSchedulerHook"
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
     config.train_cfg.type = "EpochBasedTrainLoop"
     config.val_cfg.type = "ValLoop"

@@ -54,6 +54,11 @@ def test_the_reason_of_a_failure_is_read_from_the_logs_and_the_status(
     assert failure_of("scan P01", paths, lines_of(paths[0]), status).error == error
 
 
+def test_a_line_of_mmengine_is_shown_without_its_time(logs):
+    rule, _ = logs("12/02 08:08:34 - mmengine - INFO - Epoch(train)  [1][2/2]  loss: 3.4\n")
+    assert lines_of(rule) == ["Epoch(train)  [1][2/2]  loss: 3.4"]
+
+
 def test_a_refused_submission_is_reported_in_the_words_of_slurm(logs):
     # This error is of an earlier attempt.
     old, _ = logs("error: of the first try\n")

@@ -125,7 +125,7 @@ def test_a_training_is_warned_before_its_wall_time_saves_and_goes_on_in_its_retr
     assert [job["State"] for job in train] == ["FAILED", "COMPLETED"]
     # The signal comes five minutes before the end.
     assert all("--signal=USR1@300" in job["SubmitLine"] for job in train)
-    assert "resuming from" in (whole["folder"] / "results/logs/train.log").read_text()
+    assert "going on from" in (whole["folder"] / "results/logs/train.log").read_text()
 
 
 def test_a_scan_that_runs_into_its_wall_time_decodes_only_the_other_videos_in_its_retry(runs):

@@ -27,6 +27,8 @@ TRAILER = re.compile(
 )
 # The message of an executor goes on like this behind the reason.
 FURTHER = "For further error details"
+# A line of MMEngine's log begins like this; a status line has no place for it.
+MMENGINE = re.compile(r"^\d\d/\d\d [\d:]+ - mmengine - [A-Z]+ - ")
 # A job that a signal ended says this last: a training that saved, or a Python that was killed.
 SIGNALLED = re.compile(r"(?:stopped by )?(SIG\w+)\b.* came\b|stopped by (SIG\w+)|KeyboardInterrupt")
 # This many lines of the cluster's log are shown.
@@ -143,7 +145,7 @@ def lines_of(log: str, before: LogState = None) -> list[str]:
         with suppress(OSError, EpicError), WatchedFile(log) as file:
             tail = file.read_at(max(file.size - TAIL_BYTES, 0), TAIL_BYTES)
             text = TRAILER.sub("", tail.decode("utf-8", "replace"))
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [MMENGINE.sub("", line) for line in text.splitlines() if line.strip()]
     # The indexes of the lines that follow the heading of an attempt.
     starts = [index + 1 for index, line in enumerate(lines) if ATTEMPT.match(line)]
     return lines[starts[-1] :] if starts else lines

@@ -18,7 +18,7 @@ import torch
 from mmaction.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.dist import all_reduce, get_rank, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import CheckpointLoader, Runner
@@ -57,6 +57,24 @@ class SampleSeedHook(Hook):
         # Rank and iteration have bits of their own: up to 2**8 ranks and 2**24 iterations.
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
         np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy.
+
+
+@HOOKS.register_module()
+class UpdateSchedulerHook(ParamSchedulerHook):
+    """MMEngine's ParamSchedulerHook, which changes no rate between the parts of a batch.
+
+    MMEngine changes rates after each iteration, which is a part if a batch has several
+    (`accumulative_counts`). So an update would see the rate of its last part.
+    """
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """After an update, step the schedules once for each of its parts."""
+        if runner.optim_wrapper.should_update():
+            parts = runner.cfg.optim_wrapper.get("accumulative_counts", 1)
+            for _ in range(batch_idx % parts + 1):
+                super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
 
 @register_backend("whole")
