@@ -144,7 +144,7 @@ default_hooks = dict(
 )
 # These hooks can change the weights, so with other ones it is another run.
 custom_hooks = [
-    # Once an epoch, BatchNorm statistics become the mean over all processes.
+    # At the end of an epoch, BatchNorm statistics become the mean over all processes.
     dict(type="SyncBuffersHook"),
 ]
 env_cfg = dict(

@@ -105,8 +105,12 @@ def test_a_file_that_was_cut_short_is_named_and_made_again(lab, straight, tmp_pa
     assert f"{folder / broken}: " in caplog.text and "going on from " in caplog.text
 
 
+# MMEngine's warm-up ends an iteration earlier, which is a part or a batch, so it is left out.
+FALLING = {"type": "CosineAnnealingLR", "T_max": 2, "end": 2, "convert_to_iter_based": True}
+
+
 # Six segments are a batch of four, and a smaller one that ends the epoch. Eight are two batches,
-# with rates that rise and fall.
+# with rates that fall.
 @pytest.mark.parametrize("segments", [6, 8])
 def test_parts_of_a_batch_learn_what_the_batch_learns(lab, tmp_path, segments):
     """An update saw the rate of its last part."""
@@ -114,7 +118,7 @@ def test_parts_of_a_batch_learn_what_the_batch_learns(lab, tmp_path, segments):
     options = {
         "model.backbone.norm_eval": True,
         "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.05},
-        **({"param_scheduler": []} if segments == 6 else {}),
+        "param_scheduler": [] if segments == 6 else [FALLING],
     }
     whole, parts = (
         run(
@@ -128,7 +132,7 @@ def test_parts_of_a_batch_learn_what_the_batch_learns(lab, tmp_path, segments):
         for count in (1, 2)
     )
     for name, value in whole.items():
-        torch.testing.assert_close(parts[name], value, atol=1e-5, rtol=0)
+        torch.testing.assert_close(parts[name], value, atol=1e-6, rtol=0)
 
 
 def test_mixing_and_fp16_resume_to_the_same_weights(lab, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from epic100.base.own_modules import code_digests
 from epic100.scoring.epoch_table import COLUMNS
 from epic100.settings import TrainSettings
 from epic100.settings.section import extras_of
-from epic100.training.run import fingerprint
+from epic100.training.run import fingerprint, open_run
 from support.checkout import python, said
 from support.small_runs import DEMO, SMALL, WHOLE, built, copy_results, run, run_dir, same
 
@@ -191,6 +191,14 @@ def test_mmaction2_s_own_tool_trains_and_resumes_the_recipe(lab, tmp_path):
     (folder / "last_checkpoint").write_text(str(folder / "epoch_1.pth"))
     resumed, output = train("--resume")
     assert "resumed epoch: 1, iter: 4" in output and same(resumed, whole)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", ""])
+def test_a_spoilt_fingerprint_of_another_training_stops_none(lab, tmp_path, text):
+    other = tmp_path / "other/fingerprint.json"
+    other.parent.mkdir()
+    other.write_text(text)
+    assert open_run(tmp_path, built(lab), {}).is_dir()
 
 
 def test_a_fingerprint_can_be_read_in_the_folder(straight):

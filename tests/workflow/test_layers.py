@@ -138,7 +138,6 @@ PLACES = {
     "*.from_pretrained": {"prediction/hugging_face.py": "first in the guard, from known files"},
     # These calls read texts.
     "json.loads": {
-        "training/run.py": "its own fingerprint",
         "base/disk.py": "the opener",
         "base/foreign_tensors.py": "what the guard wrote",
         "base/guarded.py": "lines of the guard",
@@ -178,7 +177,6 @@ PLACES = {
     },
     "*.read_text": {
         "training/launch.py": "its own message",
-        "training/run.py": "its own fingerprint",
         "base/own_modules.py": "the code of the user",
         "base/machine.py": "files of the system",
         "cli/program.py": "a file that ships",

@@ -128,7 +128,7 @@ class TrainSettings(OnDevice):
     channels_last: bool | None = key(
         None,
         "the layout of the backbone's weights; null: channels-last on a CPU, and on a GPU with "
-        "bf16 or fp16 (docs/training.md)",
+        "bf16 or fp16",
     )
     compile: bool = key(False, "run the backbone through torch.compile")
     bn: Literal["local", "sync", "frozen"] = key(
@@ -139,8 +139,8 @@ class TrainSettings(OnDevice):
     )
     accumulate: int | None = key(
         None,
-        "process each batch in so many parts, so that only one needs memory at a time; null: as in "
-        "the MMEngine config",
+        "equal parts of each batch, of which only one needs memory at a time; null: as few as "
+        "`most_at_once` of the MMEngine config allows",
         ge=1,
     )
     scale_lr: bool | None = key(
@@ -170,7 +170,8 @@ class TrainSettings(OnDevice):
     options: dict[str, Annotated[Any, BeforeValidator(number_of)]] = key(
         {},
         "any other key of the MMEngine config, dotted, applied last: "
-        '`{"optim_wrapper.optimizer.lr": 0.01}`; one that nothing reads is refused',
+        '`{"optim_wrapper.optimizer.lr": 0.01}`; a likely typo is refused, other errors end the '
+        "trial",
         sweep=True,
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from epic100.base.atomic import write_text
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.model.model_file import digest, load_model
 from epic100.scoring.epoch_table import FILE as EPOCHS
@@ -144,9 +145,9 @@ def _log_what_is_new(run: Path, content: Mapping[str, str]) -> None:
     """Log in what a new training differs from the last one in the folder beside it."""
     others = sorted(run.parent.glob(f"*/{FINGERPRINT}"), key=lambda path: path.stat().st_mtime)
     # A fingerprint that cannot be read is that of another training, and stops no new one.
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(EpicError, TypeError):
         for path in others[-1:]:
-            theirs = json.loads(path.read_text(encoding="utf-8"))
+            theirs = read_json(path)
             keys = [key for key in content | theirs if content.get(key) != theirs.get(key)]
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             log.info(f"a new training; {path.parent} differs in {', '.join(keys[:3])}{more}")
