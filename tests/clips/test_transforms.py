@@ -156,7 +156,7 @@ def test_each_clip_of_a_batch_is_pinned_and_what_is_pinned_reaches_the_model(sid
     monkeypatch.setattr(torch.Tensor, "pin_memory", keep_copy)
     samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]
     batch = pickle.loads(pickle.dumps(collate_in_one(samples)))
-    # torch 2.13 first asks whether an object pins itself, 2.7.1 first whether it is a sequence; see
+    # Torch 2.13 first asks whether an object pins itself, 2.7.1 first whether it is a sequence; see
     # torch/utils/data/_utils/pin_memory.py. A list that does not pin itself is equal to both.
     assert not any(hasattr(part, "pin_memory") for part in (batch, *batch.values()))
     got = pin_memory(batch)

@@ -72,8 +72,8 @@ def code_digests(recipe: str | os.PathLike, modules: Mapping[str, Any] | None) -
         names += _assigned(path, "custom_imports")
     finder = ModuleFinder(path=[os.path.abspath(section.get("folder") or "."), os.getcwd()])
     for name in names:
-        # What is not there is installed, or its import says that it is missing; what has wrong
-        # syntax, too.
+        # A module that is not there is an installed one, or its import fails later with a message.
+        # The same is true of wrong syntax.
         with contextlib.suppress(ImportError, SyntaxError):
             finder.import_hook(name)
     files = {name: getattr(module, "__file__", None) for name, module in finder.modules.items()}

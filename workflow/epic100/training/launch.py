@@ -114,7 +114,7 @@ def _environment(placement: Placement) -> dict[str, str]:
     threads = min(torch.get_num_threads(), usable_cores())
     return {
         "OMP_NUM_THREADS": str(max(1, threads // placement.on_node)),
-        # torchrun starts its ranks with the working folder on their import path, but for this.
+        # Without it, torchrun's ranks would have the working folder on their import path.
         "PYTHONSAFEPATH": "1",
         # On these signals torchrun sends its ranks the same. They save before they end.
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGUSR1",

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -87,6 +88,8 @@ def train(
         placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
         if placement.device == "cuda" and (reason := unusable()):
             raise EpicError(f"torch cannot compute on this GPU: {reason}")
+        threads = f"{placement.processes} x {torch.get_num_threads()} threads"
+        log.info(f"training on the {placement.device.upper()}, {threads}")
         runner = run_training(plan_run(recipe, settings, placement, work_dir=run), run)
         model = TrainedModel(
             state_dict=final_weights(runner),
