@@ -29,6 +29,7 @@ if importlib.util.find_spec("epic100") is None:
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.base.folders import keep_private, refuse_foreign_config, warn_of_other_writers
+from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
@@ -159,3 +160,14 @@ def unrecorded(value):
 def config_of(wildcards):
     """The config of the run that a job belongs to: with a sweep, each run has its own."""
     return CONFIG.of_run(wildcards.get("run"))
+
+
+def code_of(wildcards):
+    """Digests of the bases of the recipe and of the user's own modules: an edit trains again."""
+    run = config_of(wildcards)
+    recipe = existing_path(run.train.config, HERE)
+    bases = {
+        os.path.basename(path): path for path in recipe_files(recipe)[1:] if os.path.isfile(path)
+    }
+    digests = {name: digest(path, "sha256").value for name, path in bases.items()}
+    return digests | code_digests(recipe, run.modules.model_dump())

@@ -2,20 +2,6 @@
 # removes the outputs of a job that fails, but the next attempt must resume from the checkpoints.
 
 
-from epic100.base.own_modules import code_digests, recipe_files
-
-
-def code_of(wildcards):
-    """Digests of the bases of the recipe and of the user's own modules: an edit trains again."""
-    run = config_of(wildcards)
-    recipe = existing_path(run.train.config, HERE)
-    bases = {
-        os.path.basename(path): path for path in recipe_files(recipe)[1:] if os.path.isfile(path)
-    }
-    digests = {name: digest(path, "sha256").value for name, path in bases.items()}
-    return digests | code_digests(recipe, run.modules.model_dump())
-
-
 rule train:
     input:
         segments=CLEAN_LIST,
