@@ -8,8 +8,6 @@ import contextlib
 import functools
 import math
 import os
-import platform
-import re
 import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -17,10 +15,8 @@ from pathlib import Path
 
 import psutil
 
-# Files of Linux: the mounted cgroup, the CPU and the driver of NVIDIA.
+# The mounted cgroup of Linux.
 CGROUP = Path("/sys/fs/cgroup")
-CPU = Path("/proc/cpuinfo")
-DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
@@ -53,26 +49,6 @@ def workers_for(cores: int, processes: int) -> int:
         processes: Training or prediction processes on this machine.
     """
     return max(1, cores // processes - 1)
-
-
-def driver_version(path: Path = DRIVER) -> str | None:
-    """Return the version of NVIDIA's kernel driver, such as 550.54.15; None without a driver.
-
-    Args:
-        path: The file in which the driver describes itself.
-    """
-    with contextlib.suppress(OSError):
-        match = re.search(r"\s(\d{3,}(\.\d+)+)\s", path.read_text(errors="replace"))
-        return match[1] if match else None
-    return None
-
-
-def cpu_name() -> str:
-    """Return the model of the CPU, or the architecture if the system does not name the model."""
-    with contextlib.suppress(OSError):
-        if match := re.search(r"^model name\s*: (.*)$", CPU.read_text(), re.M):
-            return match[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def expect_random_reads(descriptor: int) -> None:
