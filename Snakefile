@@ -10,8 +10,6 @@ min_version("9.27")
 include: "rules/common.smk"
 include: "rules/videos.smk"
 include: "rules/inputs.smk"
-# This must come before the first rule: it changes the resources of the profile, and Snakemake reads
-# these only once, at the first rule.
 include: "rules/run.smk"
 include: "rules/weights.smk"
 include: "rules/verify.smk"

@@ -41,9 +41,6 @@ HERE = Path(str(workflow.current_basedir)).parent
 if not HERE.is_dir():
     HERE = ROOT
 
-# These rules read clips and give them to a model, with the resources of `predict:`.
-PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
-
 # The config of the working folder replaces the one of this workflow.
 if os.path.exists(BASE_CONFIG):
     refuse_foreign_config(BASE_CONFIG, HERE)
@@ -62,6 +59,12 @@ if workflow.is_main_process and (warning := warn_of_other_writers(os.getcwd())):
 # another folder.
 os.environ.update(EPIC100_ROOT=str(HERE))
 
+# The shell that starts a job would cut such a path.
+if " " in sys.executable:
+    raise WorkflowError(
+        f"{sys.executable}: the path of this environment has a space: make one without, `make install "
+        "VENV=/a/path/to/.venv`"
+    )
 # An option is `--configfile A` or `--configfile=A`.
 if sum(word.split("=")[0] in ("--configfile", "--configfiles") for word in sys.argv) > 1:
     raise WorkflowError(

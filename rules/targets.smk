@@ -44,7 +44,6 @@ def results_of(rules):
     return set(expand(files, **values, video=video_ids, allow_missing=True))
 
 
-retry_no_short_rules()
 # Another workflow that uses this one as a module may have rules of its own after it.
 if workflow.is_main_process and workflow.modifier.is_main_snakefile():
     if workflow.resource_settings.cores == 0:

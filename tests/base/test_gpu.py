@@ -32,7 +32,7 @@ def gpus(visible=0, granted=None, nodes=False, why_not=None):
         (0, {"CUDA_VISIBLE_DEVICES": "MIG-3f"}, "CUDA_VISIBLE_DEVICES is MIG-3f"),
         (0, {"SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}, SLURM),
         (0, {"SLURM_JOB_ID": "7"}, None),
-        (2, {"SLURM_JOB_ID": "7"}, "the rule's resource `gpu` is 2 in job 7@"),
+        (2, {"SLURM_JOB_ID": "7"}, "the rule's resource `gpu` is 2 in job 7"),
         (2, {}, None),
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from epic100.cli.program import main
-from epic100.cli.workflow import snakemake_command
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import SET, read_settings, set_words
 from support.checkout import ROOT, epic100, run_snakemake, said
@@ -90,12 +89,6 @@ def test_the_beginning_of_an_option_is_no_option():
     # With `--version`, the exit status is 0.
     with pytest.raises(SystemExit, match="2"):
         main(["--vers"])
-
-
-def test_an_unknown_site_is_refused_before_snakemake_starts(folder, monkeypatch):
-    monkeypatch.setenv("EPIC100_SITE", "geniu")
-    with pytest.raises(ValueError, match="no Slurm site 'geniu' in .*; did you mean genius?"):
-        snakemake_command(["--profile", "profiles/vsc"])
 
 
 @pytest.mark.slow

@@ -1,15 +1,13 @@
-"""The causes of failures: the table of docs/vsc.md, and messages that sbatch has printed."""
+"""Messages that sbatch has printed, and the parts of the plugin that the executor uses."""
 
 import re
-import threading
-from collections import Counter
-from itertools import product
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
+import snakemake_executor_plugin_slurm as plugin
 
-from epic100.slurm.executor import Executor
-from epic100.slurm.failures import OF_MACHINES, Fault, fault_of_end, fault_of_request
+from epic100.slurm.executor import OF_MACHINES, PARTS_OF_PLUGIN
+from epic100.slurm.requests import is_never_taken
 from support.checkout import ROOT
 
 FAILED = "sbatch: error: Batch job submission failed:"
@@ -27,7 +25,6 @@ PASSING = (
     f"{FAILED} Unspecified error",
     f"{FAILED} Job/step already completing or completed",
     f"{FAILED} No error",
-    "sbatch: fatal: Could not establish a configuration source",
     "sbatch: error: slurm_receive_msg: Zero Bytes were transmitted or received",
     f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED} Job "
     "violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
@@ -51,58 +48,29 @@ FINAL = (
 )
 
 
-@pytest.mark.parametrize(
-    "message, fault",
-    [*product(PASSING, [Fault.LATER]), *product(FINAL, [Fault.NEVER])],
-    ids=[message or "empty message" for message in (*PASSING, *FINAL)],
-)
-def test_a_refused_request_is_sent_again_unless_it_is_never_granted(message, fault):
-    assert fault_of_request(message) == fault
+@pytest.mark.parametrize("message", PASSING)
+def test_a_submission_is_tried_again_after_these_messages(message):
+    assert not is_never_taken(message)
 
 
-@pytest.mark.parametrize(
-    "state, reason, fault",
-    [
-        ("NODE_FAIL", "", Fault.MACHINES),
-        ("PREEMPTED", "", Fault.MACHINES),
-        ("FAILED", "", Fault.OWN),
-        ("TIMEOUT", "", Fault.OWN),
-        ("SOMETHING_NEW", "", Fault.OWN),
-        ("OUT_OF_MEMORY", "", Fault.MEMORY),
-        ("FAILED", "Detected 1 oom_kill event in StepId=7.0", Fault.MEMORY),
-        ("FAILED", "Step 7.0 exceeded memory limit (9 > 8), being killed", Fault.MEMORY),
-    ],
-    ids=[
-        "failed node",
-        "preempted",
-        "failed",
-        "timeout",
-        "state that is not known here",
-        "state of too little memory",
-        "killed for memory by the system",
-        "killed for memory by Slurm",
-    ],
-)
-def test_the_end_of_a_job_is_its_own_fault_or_lack_of_memory_or_the_machines_fault(
-    state, reason, fault
-):
-    assert fault_of_end(state, reason) == fault
+@pytest.mark.parametrize("message", FINAL)
+def test_a_submission_is_not_tried_again_after_these_messages(message):
+    assert is_never_taken(message)
 
 
-def test_the_page_has_every_fault_and_every_state_of_machines():
+def test_the_page_has_every_state_of_machines():
     page = (ROOT / "docs/vsc.md").read_text()
-    assert [fault.name for fault in Fault if fault.value not in page] == []
-    (row,) = [line for line in page.splitlines() if Fault.MACHINES.value in line]
-    assert set(re.findall(r"`([A-Z_]+)`", row)) == set(OF_MACHINES)
+    (row,) = [line for line in page.splitlines() if "counts as no try" in line]
+    assert set(re.findall(r"`([A-Z_]+)`", row)) == OF_MACHINES
 
 
-def test_of_twenty_ends_by_the_machines_fault_one_counts_as_a_try():
-    # The real constructor needs a workflow and Slurm; `_count_machine_fault` needs only these three
-    # attributes.
-    executor = Executor.__new__(Executor)
-    executor.stopped = threading.Event()
-    executor._machine_faults = Counter()
-    executor.workflow = SimpleNamespace(scheduler=SimpleNamespace(_user_kill=False))
-    submitted_again = [executor._count_machine_fault(job=7) for _ in range(60)]
-    counted = [number for number, again in enumerate(submitted_again, start=1) if not again]
-    assert counted == [20, 40, 60]
+def test_the_plugin_has_the_parts_that_are_used_and_not_documented():
+    assert [name for name in PARTS_OF_PLUGIN if name not in source_of_plugin()] == []
+    ours = (ROOT / "workflow/epic100/slurm/executor.py").read_text()
+    private = set(re.findall(r"self\.(_[a-z]\w*)", source_of_plugin())) | {"_user_kill"}
+    assert private & set(re.findall(r"\b(_[a-z]\w*)", ours)) == set(PARTS_OF_PLUGIN)
+
+
+def source_of_plugin():
+    """The text of the module with the plugin's executor."""
+    return Path(plugin.__file__).read_text()

@@ -6,7 +6,7 @@ from epic100.base.errors import EpicError
 from epic100.slurm.site import (
     Partition,
     choose,
-    limits_of_partition,
+    numbers_of,
     partitions_file,
     read_partitions,
 )
@@ -17,38 +17,38 @@ choices: {home: {cpu: here/batch, gpu: here/batch}}
 
 
 @pytest.mark.parametrize(
-    "fields, limits",
+    "fields, numbers",
     [
         pytest.param(
-            "MaxTime=3-00:00:00 TotalCPUs=144 TotalNodes=2 MaxMemPerCPU=3400 TRES=cpu=144,mem=9M",
+            "MaxTime=3-00:00:00 TotalCPUs=144 TotalNodes=2 MaxMemPerCPU=3400",
             # 144 cores on two nodes are 72 a node, and three days are 72 hours.
             {"cores": 72, "mem_mb_per_core": 3400, "hours": 72},
             id="two nodes",
         ),
         pytest.param(
-            "MaxTime=01:30:00 TotalCPUs=64 TotalNodes=1 MaxCPUsPerNode=8 DefMemPerCPU=7500 "
-            "MaxMemPerNode=UNLIMITED TRES=cpu=64,node=1,billing=64,gres/gpu=4",
-            {"cores": 8, "mem_mb_per_core": 7500, "hours": 1.5, "gpus": 4},
-            id="limited cores, and GPUs",
+            "MaxTime=01:30:00 TotalCPUs=64 TotalNodes=1 MaxCPUsPerNode=8 DefMemPerCPU=7500",
+            {"cores": 8, "mem_mb_per_core": 7500, "hours": 1.5},
+            id="limited cores",
         ),
         pytest.param(
-            "MaxTime=UNLIMITED TotalCPUs=many TotalNodes= MaxMemPerCPU=UNLIMITED TRES=(null) x =",
+            "MaxTime=UNLIMITED TotalCPUs=many TotalNodes=0 MaxMemPerCPU=UNLIMITED",
             {},
             id="no numbers",
         ),
-        pytest.param("", {}, id="nothing but the name"),
+        pytest.param("", {}, id="nothing"),
     ],
 )
-def test_numbers_of_a_partition_are_read_from_scontrol(fields, limits):
-    assert limits_of_partition(f"PartitionName=a {fields}") == ("a", limits)
+def test_numbers_of_a_partition_are_read_from_scontrol(fields, numbers):
+    assert numbers_of(dict(field.split("=") for field in fields.split())) == numbers
 
 
 def test_a_job_asks_for_no_more_than_the_known_limits_of_its_partition():
-    limited = Partition("c", "p", cores=8, hours=1)
-    assert limited.minutes(hours=24) == 60
+    limited = Partition("c", "p", cores=8, hours=30)
+    assert limited.minutes(24, without=72) == 30 * 60
     assert limited.cores_for("2 * attempt") == "min(8, 2 * attempt)"
     unlimited = Partition("c", "p")
-    assert unlimited.minutes(hours=24) == 24 * 60
+    assert unlimited.minutes(24, without=72) == 72 * 60
+    assert Partition("c", "p", cores_per_gpu=8).minutes(24, without=72) == 24 * 60
     assert unlimited.cores_for("16") == "16"
 
 

@@ -10,7 +10,6 @@ from collections import Counter
 
 import pytest
 
-from epic100.slurm.scheduler import job_name_in_comment
 from support.checkout import ROOT
 from support.slurm_calls import Call
 
@@ -44,11 +43,7 @@ EXPECTED = {
 @pytest.fixture
 def by_name(runs):
     """The jobs of the whole DAG by name, each with sacct's facts about its last attempt."""
-    return {
-        # The comment is as `rule_predict_wildcards_val`, and the name as `predict val`.
-        job_name_in_comment(job["Comment"]).replace("_", " "): {"gres/gpu": "0"} | job
-        for job in runs["whole"]["jobs"]
-    }
+    return {job["Comment"]: {"gres/gpu": "0"} | job for job in runs["whole"]["jobs"]}
 
 
 def test_the_whole_dag_ends_with_a_submission_and_figures(runs):
@@ -68,9 +63,7 @@ def test_all_jobs_but_those_of_local_rules_are_submitted(runs, by_name):
     # The screen begins with a line as `18 jobs: all, annotate 2, clean`.
     (line,) = re.findall(r"(?m)^\d+ jobs: (.*)", runs["whole"]["screen"])
     planned = {rule: int(count or 1) for rule, count in re.findall(r"([a-z_]+) ?(\d*)", line)}
-    # A comment is as `rule_annotate_wildcards_val`.
-    names = [job_name_in_comment(job["Comment"]) for job in by_name.values()]
-    submitted = Counter(name.split()[0] for name in names)
+    submitted = Counter(name.split()[0] for name in by_name)
     local = planned.keys() - submitted.keys()
     assert local == {"all", "report"}
     assert submitted == {rule: n for rule, n in planned.items() if rule not in local}
@@ -116,12 +109,12 @@ def shape(line):
 def test_nothing_is_left_of_a_run_but_its_results(runs):
     for each in runs.values():
         left = each["folder"] / ".snakemake"
-        assert not (left / "epic100-run.json").exists() and not list(left.glob("locks/*"))
+        assert not list(left.glob("locks/*"))
 
 
 def test_a_training_is_warned_before_its_wall_time_saves_and_goes_on_in_its_retry(runs):
     whole = runs["whole"]
-    train = [job for job in whole["jobs"] if job["Comment"] == "rule_train"]
+    train = [job for job in whole["jobs"] if job["Comment"] == "train"]
     assert [job["State"] for job in train] == ["FAILED", "COMPLETED"]
     # The signal comes five minutes before the end.
     assert all("--signal=USR1@300" in job["SubmitLine"] for job in train)

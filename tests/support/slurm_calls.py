@@ -183,7 +183,6 @@ def stand_in_profile(folder: Path, profile: str) -> str:
     text = (ROOT / REAL / "config.yaml").read_text()
     for rule in ("train", "predict"):
         text = re.sub(rf"\n  {rule}:( &gpu)?\n", rf"\n  {rule}:\1\n    gpu: 1\n", text)
-        text = re.sub(rf"\n  {rule}_on_cpu:\n(    .*\n)+", "\n", text)
     own = folder / "profile/config.yaml"
     own.parent.mkdir(exist_ok=True)
     own.write_text(text)

@@ -225,7 +225,6 @@ PLACES = {
     },
     "os.link": {
         "base/folders.py": "into a folder of ours",
-        "base/hold.py": "the hold, in .snakemake, which a start looks at",
     },
     "*.symlink_to": {
         "prediction/hugging_face.py": "in a folder of mode 0700",

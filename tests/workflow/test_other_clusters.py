@@ -1,12 +1,10 @@
-"""Clusters without Slurm: the profile of docs/other-clusters.md for PBS, and the library's part."""
+"""Clusters without Slurm: the profile of docs/other-clusters.md for PBS."""
 
 import os
 import re
 
 import pytest
 
-from epic100.base import scheduler
-from epic100.base.scheduler import ClusterJob, Scheduler
 from support.checkout import ROOT, python
 from support.slurm_calls import put_before
 
@@ -57,29 +55,3 @@ def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archi
     # The walltime is in seconds, and the scan asks for ten minutes.
     assert "-l walltime=600 " in options
     assert (archive / "results/scan/P02.tsv").exists()
-
-
-def test_without_a_scheduler_there_are_no_jobs_and_no_grant():
-    """That there are no nodes, either, is tested in tests/training/test_plan.py."""
-    no_cluster = Scheduler()
-    # This does nothing, and raises nothing.
-    no_cluster.cancel([ClusterJob("scan", "7", "a/b", "R", pending=False, elapsed="0", user="me")])
-    assert no_cluster.jobs() == [] and no_cluster.granted({}) == scheduler.Grant()
-
-
-def test_a_job_s_scheduler_is_recognized_by_its_variables():
-    assert set(scheduler.known_schedulers()) == {"none", "slurm"}
-    slurm = scheduler.here({"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "wice"})
-    # A job is `id@cluster`, and these variables do not name the cluster.
-    assert slurm.granted({"SLURM_JOB_ID": "7"}).job == "7@" and slurm.name == "slurm"
-    assert scheduler.here({}).name == "none" == scheduler.in_charge().name
-
-
-def test_only_the_folder_slurm_names_slurm():
-    named = re.compile(r"slurm|sbatch|squeue|sacct|srun", re.IGNORECASE)
-    files = [
-        *(ROOT / "workflow/epic100").rglob("*.py"),
-        *(ROOT / "workflow/snakemake_logger_plugin_epic100").glob("*.py"),
-    ]
-    outside = [path for path in files if path.parent.name != "slurm"]
-    assert [path for path in outside if named.search(path.read_text())] == []

@@ -194,23 +194,20 @@ def kill_all(processes):
             process.kill()
 
 
-def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(archive):
+def test_after_kill_9_the_same_command_goes_on_beside_a_job_that_is_left(archive):
     with halted_scan(archive) as killed:
         jobs_left = psutil.Process(killed.pid).children(recursive=True)
         killed.kill()
     try:
-        done = run(archive, SCAN_OF_P01, well=False)
-        assert "jobs of it are still active (scan.py, process " in said(done)
+        run(archive, SCAN_OF_P01)
     finally:
         kill_all(jobs_left)
-    psutil.wait_procs(jobs_left)
-    assert "was killed; this one goes on" in said(run(archive, SCAN_OF_P01))
-    assert not list((archive / ".snakemake").glob("epic100-run*"))
+    assert not list((archive / ".snakemake").glob("locks/*"))
     assert "P01_01\tok" in (archive / SCAN_OF_P01).read_text()
 
 
 def test_a_job_that_fails_after_a_newer_one_wrote_its_file_leaves_that_file(archive):
-    with halted_scan(archive, "--retries", "0") as process:
+    with halted_scan(archive) as process:
         (archive / SCAN_OF_P01).write_text("of the newer job\n")
         kill_all(psutil.Process(process.pid).children(recursive=True))
     assert process.returncode != 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.scheduler import here
+from epic100.base.jobs import JOB_ID
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +58,14 @@ def look_for_gpus(requested: int = 0, environment: Mapping[str, str] = os.enviro
             cluster's job.
         environment: Environment variables.
     """
-    grant = here(environment).granted(environment)
-    variable = "CUDA_VISIBLE_DEVICES"
-    device_list = environment.get(variable, "").strip()
-    first_device, _, _ = device_list.partition(",")
-    granted = grant.gpus or (f"{variable} is {device_list}" if first_device not in NONE else None)
-    if granted is None and requested and grant.job:
-        granted = f"the rule's resource `gpu` is {requested} in job {grant.job}"
+    granted = None
+    # Slurm sets both, and the first one also where the site does not bind GPUs to jobs.
+    for variable in ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"):
+        device_list = environment.get(variable, "").strip()
+        if granted is None and device_list.split(",")[0] not in NONE:
+            granted = f"{variable} is {device_list}"
+    if granted is None and requested and JOB_ID in environment:
+        granted = f"the rule's resource `gpu` is {requested} in job {environment[JOB_ID]}"
     return Gpus(
         visible=torch.cuda.device_count(),
         granted=granted,

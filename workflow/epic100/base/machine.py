@@ -10,6 +10,7 @@ import math
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def expect_random_reads(descriptor: int) -> None:
     """Tell the system not to read ahead in an open file, since it is read at random places."""
     if hasattr(os, "posix_fadvise"):  # On macOS, the system's own guess is good enough.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+
+
+def handle_in_thread(number: int) -> None:
+    """Let the present handler of a signal run in a thread of its own from now on.
+
+    Snakemake's handler of SIGTERM waits for a lock that the interrupted thread may hold (9.27,
+    `JobScheduler.exit_gracefully`; it hung so on 28 November 2026).
+    """
+    handler = signal.getsignal(number)
+    if callable(handler):
+        signal.signal(
+            number, lambda *words: threading.Thread(target=handler, args=words, daemon=True).start()
+        )
 
 
 def _quota_cores(cgroup: Path) -> float:

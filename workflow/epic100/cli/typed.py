@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from epic100.base import scheduler
 from epic100.base.errors import EpicError
 from epic100.base.folders import refuse_foreign_config
 from epic100.base.names import did_you_mean, nearest_file
@@ -155,8 +154,6 @@ def _refuse_option(option: str, word: str) -> None:
 def _refuse_value(option: str, value: str, is_dry: bool) -> None:
     """Raise if an option names a config, profile or folder that is not there or not usable.
 
-    With a profile, the site that the environment names must be known, too.
-
     Args:
         option: The option without its value.
         value: The value, or one of its values.
@@ -171,10 +168,6 @@ def _refuse_value(option: str, value: str, is_dry: bool) -> None:
             raise EpicError(
                 f"{option} {value}: no such profile{meant}; expected a folder with config.yaml"
             )
-        if site := os.environ.get("EPIC100_SITE"):
-            # The profile checks it, too, but Snakemake prints that error below its long usage.
-            for scheduler_class in scheduler.known_schedulers().values():
-                scheduler_class.look_up_site(site)
     elif option in ("--directory", "-d") and is_dry and not os.path.isdir(value):
         raise EpicError(
             f"{option} {value}: no such folder, and a dry run makes none{nearest_file(value)}"

@@ -1,4 +1,4 @@
-"""Run the workflow on Slurm: a site's partitions, limits of jobs, and recovery from failures.
+"""Run the workflow on Slurm: a site's partitions, checks of requests, and nights that end well.
 
-These modules call Slurm's commands; rules/run.smk calls the modules at the right moments.
+`executor` is a subclass of snakemake-executor-plugin-slurm; the other modules serve it.
 """

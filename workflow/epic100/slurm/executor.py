@@ -1,27 +1,27 @@
-"""The executor of Slurm jobs: it submits them, watches them, and reports their ends.
+"""The executor of Slurm jobs: that of snakemake-executor-plugin-slurm, made to last a bad night.
 
-It is a subclass of the executor of snakemake-executor-plugin-slurm. That one hangs if sacct does
-not answer or a job is cancelled by hand, and fails a job if sbatch fails once (contrib/upstream).
-The command of sbatch, the options and the clean-up stay the plugin's. The modules `answers` and
-`failures` have the meanings of Slurm's answers and errors.
+The plugin's own (2.8.0) waits for ever if sacct does not answer or a job is cancelled by hand, and
+fails a job if sbatch fails once (snakemake/snakemake-executor-plugin-slurm, threads 207, 313, 320).
+Its command of sbatch, options and logs are used as they are. What changes: the submission, which is
+asked for again until it is clear; the polling, in which no answer is no end; and the jobs that an
+earlier run of this folder has left, which are waited for.
 """
 
 import asyncio
-import contextlib
-import hashlib
 import json
 import os
 import re
-import signal
-import subprocess
-import tempfile
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+import psutil
 import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
@@ -31,12 +31,16 @@ from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
 from epic100.base.folders import make_folder
 from epic100.base.jobs import newest_file
-from epic100.base.scheduler import ClusterJob, NoAnswerError, Scheduler, take_charge
-from epic100.slurm.answers import ANSWER_SECONDS, Asker, Meaning
-from epic100.slurm.commands import TIMED_OUT, clusters_option, message_of, run, squeue
-from epic100.slurm.failures import NO_NAME, NO_NODE, NO_PLACE, Fault, fault_of_end, fault_of_request
-from epic100.slurm.limits import check_requests, cluster_of, command_of, nodes_up, resources_of
-from epic100.slurm.scheduler import Slurm, job_name_in_comment, job_name_in_row
+from epic100.base.lock import note_lock
+from epic100.slurm.queue import (
+    SlurmJob,
+    jobs_in_accounts,
+    jobs_in_queue,
+    message_of,
+    option_of,
+    run,
+)
+from epic100.slurm.requests import QUEUE_FULL, Request, cluster_of, is_never_taken, refusals
 from epic100.slurm.site import partitions_file, read_partitions
 
 # A call of sbatch may take this long. After that, it is unknown whether its request arrived.
@@ -45,13 +49,53 @@ SBATCH_SECONDS = 120.0
 RETRY_SECONDS = 15.0
 # After this long, a request without an answer is in the queue or lost.
 ARRIVAL_SECONDS = 30.0
-# The longest pause between two questions about the states of jobs.
+# The longest pause between two polls of the jobs.
 LONGEST_PAUSE_SECONDS = 180.0
-# A machine fault costs a job none of its tries, but every 20th one costs it a try. So even a job
-# that kills its nodes runs out of tries.
-FAULTS_PER_TRY = 20
+# If neither squeue nor sacct knows a job in this many polls, its files tell how it has ended.
+POLLS = 3
+ENDED = {"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "CANCELLED"}
+# Ends by the machines. They cost a job none of its tries, but every 20th, so that a job that kills
+# its nodes runs out of tries.
+OF_MACHINES = {"NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
+ENDS_PER_TRY = 20
+# The states and messages of a job that needed more memory than it had.
+MEMORY = re.compile(r"exceeded memory limit|oom.?kill|out.of.memory", re.IGNORECASE)
 # This pattern finds Slurm's own error messages in the log of a job.
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
+# The name of this folder's jobs, the clusters that they were sent to, and the number of the folder
+# on its disk, which a copy of the folder does not have.
+NAME_FILE = Path(".snakemake/epic100-slurm.json")
+# The parts of the plugin that are used here and are not documented (tests/slurm/test_plugin.py).
+PARTS_OF_PLUGIN = (
+    "_job_submission_executor",
+    "_report_job_submission_threadsafe",
+    "_report_job_error_threadsafe",
+)
+
+
+@dataclass
+class ExecutorSettings(plugin.ExecutorSettings):
+    """The plugin's options, as `--epic100-...`, and the patience of a submission."""
+
+    patience: int = field(
+        default=30,
+        metadata={
+            "help": "Minutes for which a submission is tried again that fails for no reason of "
+            "its own; a full queue is waited for without limit."
+        },
+    )
+    status_command: Optional[str] = field(  # noqa: UP045 (the registry of options reads no `|`)
+        default=None,
+        metadata={"help": "Not used: squeue is asked, and sacct for the jobs that it lacks."},
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse array jobs."""
+        super().__post_init__()
+        if self.array_jobs:
+            raise WorkflowError(
+                "--epic100-array-jobs: the plugin mixes up the states of array jobs; leave it out"
+            )
 
 
 class Executor(plugin.Executor):
@@ -61,266 +105,171 @@ class Executor(plugin.Executor):
     next_seconds_between_status_checks: Any
 
     def __post_init__(self, test_mode: bool = False) -> None:
-        """Check the requests of all jobs, and become the scheduler in charge of this run.
+        """Wait for the jobs of an earlier run here, and ask Slurm about all requests of this one.
 
         Raises:
             WorkflowError: Slurm would refuse a request.
         """
-        # The plugin logs details of itself here, which tell the user nothing.
-        self.logger.disabled = True
-        try:
-            super().__post_init__(test_mode)
-        finally:
-            self.logger.disabled = False
-        self.stopped = threading.Event()
-        self._shown_warnings: set[str] = set()
-        # Slurm's ids of the jobs that this run submitted.
-        self._submitted_ids: set[str] = set()
-        # The jobs of a killed run that this run goes on with, by their names (`ClusterJob.about`).
-        self._adopted: dict[str, ClusterJob] = {}
-        # The node that has just failed under a job, or "", by Snakemake's number of the job. The
-        # next request of the job excludes this node.
-        self._failed_node: dict[int, str] = {}
-        # Node, cluster and partition of each request that excludes a node, by Slurm's id.
-        self._excluded: dict[str, tuple[str, str, str]] = {}
-        # How often a machine fault ended a job, by Snakemake's number of the job.
-        self._machine_faults: Counter[int] = Counter()
-        settings = self.workflow.executor_settings
-        self._site = read_partitions(partitions_file(self.workflow.rundir))
-        clusters = check_requests(self.workflow, settings, self._site)
-        self.slurm = Slurm([self.run_uuid], clusters)
-        self._asker = Asker(self.slurm.facts, self._warn_once, settings.status_command == "sacct")
-        take_charge(self.slurm)
+        note_lock()
+        super().__post_init__(test_mode)
+        self._stopped = threading.Event()
+        self._said: set[str] = set()
+        # Slurm's ids of the jobs that this run has submitted.
+        self._submitted: set[str] = set()
+        # The polls in a row in which no command knew a job, by its id.
+        self._absences: Counter[str] = Counter()
+        # By Snakemake's number of a job: its ends by machines, and the memory that was too little.
+        self._ends_by_machines: Counter[int] = Counter()
+        self._too_little: dict[int, float] = {}
+        jobs = [job for job in self.workflow.dag.needrun_jobs() if not job.is_local]
+        self._name_jobs(sorted({cluster_of(job.resources) for job in jobs} - {""}))
+        self._wait_for_remaining_jobs()
+        requests = [self._request(job, os.devnull) for job in jobs]
+        if lines := refusals(requests, read_partitions(partitions_file(self.workflow.rundir))):
+            raise WorkflowError("\n".join(["Nothing was submitted.", *lines]))
 
-    def stop(self) -> None:
-        """End the waiting of all submissions, as on Ctrl-C."""
-        self.stopped.set()
+    def _name_jobs(self, clusters: Sequence[str]) -> None:
+        """Give the jobs of all runs in this folder one name, by which each run finds them."""
+        self._clusters, self._is_first_run = list(clusters), True
+        folder = NAME_FILE.parent.stat().st_ino
+        # A file that is missing, of a copied folder or not to be read names no jobs of this one.
+        with suppress(OSError, EpicError, KeyError, TypeError):
+            known = read_json(NAME_FILE)
+            if known["folder"] == folder:
+                self.run_uuid, self._is_first_run = known["name"], False
+                self._clusters = sorted({*clusters, *known["clusters"]})
+        names = {"name": self.run_uuid, "clusters": self._clusters, "folder": folder}
+        write_text(NAME_FILE, json.dumps(names))
 
-    def _warn_once(self, message: str) -> None:
-        """Show the user a warning, unless it was shown before."""
-        if message not in self._shown_warnings:
-            self._shown_warnings.add(message)
-            self.logger.warning(message)
-
-    def adopt(self, scheduler: Scheduler, leftovers: Sequence[ClusterJob]) -> list[ClusterJob]:
-        """Take over the jobs of a killed run that this run would submit in the same way.
-
-        Args:
-            scheduler: The scheduler of the killed run.
-            leftovers: The jobs of the killed run that have not ended.
-
-        Returns:
-            The jobs that are not taken over.
-        """
-        if self.workflow.executor_settings.leftovers == "adopt" and scheduler.name == Slurm.name:
-            # The attribute `about` is the name of a job: its rule and wildcards, as `scan P01`.
-            leftover_by_name = {job.about: job for job in leftovers}
-            for job in self.workflow.dag.needrun_jobs():
-                leftover = leftover_by_name.get(_job_name(job))
-                if leftover and self._is_same_job(job, leftover):
-                    self._adopted[leftover.about] = leftover
-        if self._adopted:
-            # The facts are the run's name and clusters, by which squeue finds its jobs. From now on
-            # this run also asks for jobs by the other run's name, on the other run's clusters.
-            for key, values in scheduler.facts.items():
-                self.slurm.facts[key] += [v for v in values if v not in self.slurm.facts[key]]
-        return [job for job in leftovers if job not in self._adopted.values()]
-
-    def _is_same_job(self, job: Any, leftover: ClusterJob) -> bool:
-        """Whether a leftover job makes what `job` would make, from the present input files.
-
-        It must be the newest job for these outputs, since an older one ends without a result.
-        """
-        # Without a readable record, the leftover is not known to be the same job.
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, WorkflowError):
-            record_path = newest_file([self.format_job_exec(job)])
-            record = read_json(record_path)
-            # The record was written at the time of the submission.
-            submitted = record_path.stat().st_mtime
-            unchanged = all(Path(path).stat().st_mtime < submitted for path in job.input)
-            # The token is the id of the newest job for these outputs.
-            return (
-                unchanged
-                and record["token"] == leftover.id
-                and record["asks"] == digest_of_request(job)
-            )
-        return False
-
-    def run_job(self, job: Any) -> None:
-        """Submit a job, or go on with its adopted one. Snakemake calls this in a thread."""
-        adopted = self._adopted.pop(_job_name(job), None)
-        # The display reads the id of the job from this message.
-        how = "goes on as" if adopted else "has been submitted with"
-        try:
-            job_id = adopted.id if adopted else self._submit(job)
-            log = self._log_of(job, job_id)
-            self.logger.info(f"Job {job.jobid} {how} SLURM jobid {job_id} (log: {log}).")
-            info = SubmittedJobInfo(job, external_jobid=job_id, aux={"slurm_logfile": log})
-            self._report_job_submission_threadsafe(info)
-        except NotSubmittedError as error:
-            if error.never:
-                _without_retry(job)
-            self._report_job_error_threadsafe(SubmittedJobInfo(job), str(error))
-        except Exception as error:
-            # An error in this thread would be lost, and Snakemake would wait for the job for ever.
-            self.logger.error(f"{_job_name(job)} is not submitted: {error}", exc_info=True)
-            self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}")
-
-    def _log_of(self, job: Any, job_id: str) -> Path:
-        """The path of Slurm's log of a job, as `.../rule_scan/P01/4711.log`; makes its folder."""
-        rule = f"group_{job.name}" if job.is_group() else f"rule_{job.name}"
-        log = self.slurm_logdir / rule / plugin.get_job_wildcards(job) / f"{job_id}.log"
-        make_folder(log.parent)
-        return log
-
-    def _submit(self, job: Any) -> str:
-        """Call sbatch until the job is surely in the queue, and never submit it twice.
-
-        Returns:
-            Slurm's id of the job.
+    def _wait_for_remaining_jobs(self) -> None:
+        """Wait for the jobs of an earlier run, then start anew, so that this run sees their files.
 
         Raises:
-            NotSubmittedError: The request is never granted, the patience has ended, or the run has.
+            WorkflowError: Ctrl-C.
         """
-        patience = self.workflow.executor_settings.patience
-        deadline = time.monotonic() + 60 * patience
-        resources = resources_of(job, job.attempt, self._site)
-        where = cluster_of(resources), str(resources.get("slurm_partition", ""))
-        excluded = self._failed_node.pop(job.jobid, "")
-        # If no other node is up, the job may run on this one again.
-        if excluded and not nodes_up(*where) - {excluded}:
-            excluded = ""
-        sbatch_call, script = self._request(resources, job)
-        record_path = newest_file([self.format_job_exec(job)])
-        name = _job_name(job)
-        shown_message = ""
-        while not self.stopped.is_set():
-            # An old record would name another job as the newest for these outputs. The file only
-            # saves work, so a fault of the disk does no harm.
-            with contextlib.suppress(OSError):
-                record_path.unlink(missing_ok=True)
-            command = f"sbatch --exclude={excluded} " if excluded else "sbatch "
-            done = self._sbatch(sbatch_call.replace("sbatch ", command, 1), script)
-            message = message_of(done)
-            # The excluded node is the only one, or one of another cluster.
-            if done.returncode and excluded and (NO_NAME in message or NO_NODE in message):
-                excluded = ""
-                continue
-            if done.returncode and fault_of_request(message) == Fault.NEVER:
-                raise NotSubmittedError(message, never=True)
-            if done.returncode and message != shown_message:
-                self.logger.warning(f"{name} cannot be submitted now, trying on: {message}")
-                shown_message = message
-            # A site may accept a job with a warning.
-            elif not done.returncode and done.stderr.strip():
-                self.logger.warning(f"{name}: {message}")
-            job_id = "" if done.returncode else job_id_in(done.stdout)
-            queue_is_full = bool(NO_PLACE.search(message))
-            if not job_id and not queue_is_full:
-                # An unclear answer may hide a success, so the queue is asked before the next try.
-                job_id = self._id_in_queue(cluster_of(resources), _comment(job), deadline)
-            if job_id:
-                if excluded:
-                    self._excluded[job_id] = excluded, *where
-                self._record_submission(job, job_id, record_path)
-                if shown_message:
-                    self.logger.warning(f"{name} is submitted")
-                return job_id
-            if time.monotonic() > deadline and not queue_is_full:
-                raise NotSubmittedError(f"{message}, for {patience} minutes")
-            self.stopped.wait(RETRY_SECONDS)
-        raise NotSubmittedError("not submitted, since the workflow has ended", never=True)
+        try:
+            waited = False
+            # A first run has no earlier one. Without an answer, squeue is asked again.
+            while not self._is_first_run and (jobs := self._queue()) != []:
+                for job in jobs or ():
+                    self._say(f"{job}, is of an earlier run here: waiting for its end")
+                    self._say(f"(`scancel --name {self.run_uuid}` on its cluster ends all of them)")
+                waited = waited or bool(jobs)
+                time.sleep(RETRY_SECONDS)
+        except KeyboardInterrupt:
+            raise WorkflowError("stopped by Ctrl-C; the jobs of the earlier run go on") from None
+        if waited:
+            self.logger.warning("The jobs of the earlier run have ended; this one begins.")
+            # The screen shows this line in a thread, which ends now.
+            time.sleep(1)
+            # Paths of the command are from the folder of the call.
+            os.chdir(self.workflow.rundir)
+            os.execv(sys.executable, sys.orig_argv)
 
-    def _record_submission(self, job: Any, job_id: str, record_path: Path) -> None:
-        """Note that a job is in the queue: for this run, and in a file for the runs after it.
+    def _say(self, text: str) -> None:
+        """Show a warning, unless it was shown before."""
+        if text not in self._said:
+            self._said.add(text)
+            self.logger.warning(text)
 
-        Args:
-            job: Snakemake's job.
-            job_id: Slurm's id of it.
-            record_path: The record of the newest job for the same outputs.
-        """
-        self._submitted_ids.add(job_id)
-        # The job is in the queue already, so a fault of the disk must not fail it.
-        with contextlib.suppress(EpicError):
-            write_text(record_path, json.dumps({"token": job_id, "asks": digest_of_request(job)}))
+    def _queue(self, *options: str) -> list[SlurmJob] | None:
+        """This folder's jobs in the queue, or None if squeue does not tell."""
+        jobs, trouble = jobs_in_queue(self.run_uuid, self._clusters, *options)
+        if trouble:
+            self._say(f"{trouble}; asking again, and jobs run on")
+        return jobs
 
-    def _request(self, resources: Mapping[str, Any], job: Any) -> tuple[str, str]:
-        """The call of sbatch for a job, and the text for its stdin."""
-        sbatch_call = command_of(
-            resources,
-            job.threads,
-            self.workflow.executor_settings,
-            run_uuid=self.run_uuid,
-            comment_str=_comment(job),
-            slurm_logfile=self._log_of(job, "%j"),
-            workdir=self.workflow.workdir_init,
-            partition=self.get_partition_arg(job),
-        )
-        command = self.format_job_exec(job)
-        if self.workflow.executor_settings.pass_command_as_script:
-            return f"{sbatch_call} /dev/stdin", f"#!/bin/sh\n{command}"
-        escaped = command.replace('"', '\\"')
-        return f'{sbatch_call} --wrap="{escaped}"', ""
+    def _request(self, job: Any, log: str | Path) -> Request:
+        """The call of sbatch for a job, as the plugin makes it."""
+        resources = job.resources
+        plugin.validate_slurm_extra(job)
+        parameters = {
+            "run_uuid": self.run_uuid,
+            "slurm_logfile": log,
+            "comment_str": _comment(job),
+            # The plugin would ask the database of accounts, which may be away.
+            "account": f"-A {resources.slurm_account}" if resources.get("slurm_account") else "",
+            "partition": self.get_partition_arg(job),
+            "workdir": self.workflow.workdir_init,
+        }
+        call = plugin.get_submit_command(job, parameters, self.workflow.executor_settings)
+        return Request(_comment(job), call + plugin.set_gres_string(job), resources)
 
-    def _sbatch(self, sbatch_call: str, script: str) -> subprocess.CompletedProcess[str]:
-        """Call sbatch once; exit status 124 if it does not answer, or if the run is stopped."""
-        with tempfile.TemporaryFile("w+") as stdin:
-            stdin.write(script)
-            stdin.seek(0)
-            process = subprocess.Popen(
-                sbatch_call,
-                shell=True,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
+    def run_job(self, job: Any) -> None:
+        """Submit a job. The plugin calls this in a thread, so all errors are reported."""
+        try:
+            kind = "group" if job.is_group() else "rule"
+            folder = self.slurm_logdir / f"{kind}_{job.name}" / plugin.get_job_wildcards(job)
+            make_folder(folder)
+            if self._too_little.get(job.jobid, 0) >= _memory(job):
+                # Snakemake does not try a job again after its last attempt.
+                job.attempt = max(job.attempt, job.restart_times + 1)
+                raise WorkflowError("this try would get no more memory: give it more")
+            job_id = self._submit(job, self._request(job, folder / "%j.log"))
+            log = folder / f"{job_id}.log"
+            # The screen reads the id from this message, as it is the plugin's.
+            self.logger.info(
+                f"Job {job.jobid} has been submitted with SLURM jobid {job_id} (log: {log})."
             )
-        deadline = time.monotonic() + SBATCH_SECONDS
-        while True:
-            try:
-                # The short timeout lets the loop notice a stop of the run.
-                out, err = process.communicate(timeout=0.5)
-                return subprocess.CompletedProcess(sbatch_call, process.returncode, out, err)
-            except subprocess.TimeoutExpired:
-                if self.stopped.is_set() or time.monotonic() > deadline:
-                    # The process may end just before the signal.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGKILL)
-                    process.communicate()
-                    error = f"sbatch: no answer in {SBATCH_SECONDS:.0f} s"
-                    return subprocess.CompletedProcess(sbatch_call, TIMED_OUT, "", error)
+            info = SubmittedJobInfo(job, external_jobid=job_id, aux={"slurm_logfile": log})
+            self._report_job_submission_threadsafe(info)
+        except Exception as error:
+            self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}\n")
 
-    def _id_in_queue(self, cluster: str, comment: str, deadline: float) -> str:
-        """Find the job of a request that sbatch did not answer; "" if the request did not arrive.
+    def _submit(self, job: Any, request: Request) -> str:
+        """Call sbatch until the job is surely in the queue, once; return Slurm's id of it.
 
-        A controller may answer squeue before it handles a request that it got earlier, so it is
-        asked once more after `ARRIVAL_SECONDS`. A job that has ended since then is found as well; a
-        job of an earlier request is not taken.
+        Raises:
+            WorkflowError: The request is never taken, the patience has ended, or the run has.
+        """
+        minutes = self.workflow.executor_settings.patience
+        deadline = time.monotonic() + 60 * minutes
+        command = self.format_job_exec(job)
+        newest = newest_file([command])
+        while not self._stopped.is_set():
+            # An older note would end the job as one that was replaced.
+            newest.unlink(missing_ok=True)
+            done = run(f"exec {request.call} /dev/stdin", SBATCH_SECONDS, f"#!/bin/sh\n{command}")
+            message = message_of(done)
+            # Slurm's line is `4711` or `4711;wice`. A site's own sbatch may print others before it.
+            ids = re.findall(r"(?m)^\s*(\d+)(?:;[\w.-]+)?\s*$", done.stdout)
+            job_id = ids[-1] if ids and not done.returncode else ""
+            is_full = bool(QUEUE_FULL.search(message))
+            if done.returncode and is_never_taken(message):
+                raise WorkflowError(message)
+            if not job_id:
+                self._say(f"{request.job} cannot be submitted now, trying on: {message}")
+            # A site may take a job with a warning.
+            elif done.stderr.strip():
+                self._say(f"{request.job}: {message}")
+            # An unclear answer may hide a success.
+            if not job_id and not is_full:
+                job_id = self._id_in_queue(request)
+            if job_id:
+                self._submitted.add(job_id)
+                # The note only saves work, so a full disk must not fail the job.
+                with suppress(OSError, EpicError):
+                    write_text(newest, json.dumps({"token": job_id}))
+                return job_id
+            if time.monotonic() > deadline and not is_full:
+                raise WorkflowError(f"{message}, for {minutes} minutes")
+            self._stopped.wait(RETRY_SECONDS)
+        raise WorkflowError("the workflow has ended")
 
-        Args:
-            cluster: The cluster of the request, or "" for this machine's own.
-            comment: The comment of the job.
-            deadline: The time, by `time.monotonic`, until which an answer of squeue is waited for.
+    def _id_in_queue(self, request: Request) -> str:
+        """Find the job of a request that sbatch did not answer; "" if it did not arrive.
+
+        A controller may answer squeue before it handles a request that it got earlier, so squeue is
+        asked twice.
         """
         for pause in (0.0, ARRIVAL_SECONDS):
-            rows = None
-            while rows is None and not self.stopped.wait(pause) and time.monotonic() < deadline:
-                pause = RETRY_SECONDS
-                # A squeue that does not answer is asked again after this pause.
-                with contextlib.suppress(NoAnswerError):
-                    rows = squeue(
-                        ("JobID", "Comment", "StdOut"),
-                        filter(None, [cluster]),
-                        [self.run_uuid],
-                        "--states",
-                        "all",
-                    )
-            for row in rows or []:
-                is_this_job = job_name_in_row(row) == job_name_in_comment(comment)
-                if is_this_job and row["JobID"] not in self._submitted_ids:
-                    return row["JobID"]
+            self._stopped.wait(pause)
+            # Without an answer, nothing is known, and a second request might be a second job.
+            while (jobs := self._queue("--states", "all")) is None and not self._stopped.is_set():
+                self._stopped.wait(RETRY_SECONDS)
+            for job in jobs or ():
+                if job.comment == request.job and job.id not in self._submitted:
+                    return job.id
         return ""
 
     async def check_active_jobs(
@@ -328,187 +277,92 @@ class Executor(plugin.Executor):
     ) -> AsyncIterator[SubmittedJobInfo]:
         """Report the jobs that have ended, and yield the others.
 
-        Each question without an end of a job makes the pause before the next question longer.
+        Each poll without an end of a job makes the pause before the next one longer.
         """
-        first_pause = self.workflow.executor_settings.init_seconds_before_status_checks
-        pause = first_pause
-        unfinished = []
-        # Snakemake may call this before the executor is complete; then there are no jobs.
+        pause = first_pause = self.workflow.executor_settings.init_seconds_before_status_checks
+        known: dict[str, SlurmJob] = {}
         if active_jobs:
             pause = min(self.next_seconds_between_status_checks + 10, LONGEST_PAUSE_SECONDS)
             async with self.status_rate_limiter:
-                states = await asyncio.to_thread(self._states, active_jobs)
+                ids = [info.external_jobid or "" for info in active_jobs]
+                known = await asyncio.to_thread(self._poll, ids)
         for info in active_jobs:
-            meaning, state = states.get(info.external_jobid or "", (Meaning.SUBMITTED, ""))
-            if meaning in (Meaning.ENDED, Meaning.UNKNOWN):
+            slurm_job = known.get(info.external_jobid or "")
+            if slurm_job and slurm_job.state in ENDED | OF_MACHINES:
                 pause = first_pause
-                await asyncio.to_thread(self._report_end, info, state)
+                self._report_end(info, slurm_job)
+            elif self._absences[info.external_jobid or ""] >= POLLS:
+                # Snakemake itself looks whether the outputs are there.
+                self.report_job_success(info)
             else:
-                unfinished.append(info)
+                yield info
         self.next_seconds_between_status_checks = pause
-        for info in unfinished:
-            yield info
 
-    def _states(self, infos: Sequence[SubmittedJobInfo]) -> Mapping[str, tuple[Meaning, str]]:
-        """The meaning and the state of each job, by Slurm's id; {} if asking failed.
+    def _poll(self, ids: Sequence[str]) -> dict[str, SlurmJob]:
+        """Ask Slurm for these jobs; return those that it knows, by their ids.
 
-        A pending job that excludes a failed node gets it back once no other node is up.
+        The word of squeue counts before that of sacct: after an end by the machines, Slurm may have
+        queued the job again, despite `--no-requeue`.
         """
-        jobs = [info.external_jobid or "" for info in infos]
-        try:
-            states = self._asker.states(jobs)
-            for job in self._excluded.keys() & states.keys():
-                node, cluster, partition = self._excluded[job]
-                meaning, _ = states[job]
-                if meaning == Meaning.PENDING and not nodes_up(cluster, partition) - {node}:
-                    del self._excluded[job]
-                    clusters = clusters_option(filter(None, [cluster]))
-                    run(["scontrol", *clusters, "update", f"JobId={job}", "ExcNodeList="])
-            return states
-        except Exception as error:
-            # An error here would end the run, though its jobs run on.
-            self._warn_once(f"nothing is known of jobs now ({error!r}); they run on")
-            return {}
+        queue = self._queue("--states", "all")
+        known = {job.id: job for job in queue or ()}
+        if missing := [job_id for job_id in ids if job_id not in known]:
+            found = jobs_in_accounts(self.run_uuid, self._clusters, missing)
+            known |= {job.id: job for job in found}
+        # A squeue that does not answer proves nothing about a job.
+        for job_id in missing if queue is not None else ():
+            self._absences[job_id] = 0 if job_id in known else self._absences[job_id] + 1
+        # The screen reads this attribute of the record.
+        active = {job.id: job.shown() for job in queue or () if job.state not in ENDED}
+        pending = sum(job["state"] == "PENDING" for job in active.values())
+        text = f"Slurm: {len(active) - pending} running, {pending} pending"
+        self.logger.info(text, extra={"slurm_jobs": active})
+        return known
 
-    def _report_end(self, info: SubmittedJobInfo, state: str) -> None:
-        """Report the end of a job to Snakemake, or submit the job again if the machines failed.
-
-        Args:
-            info: The job.
-            state: Slurm's state of it, or "" if Slurm has forgotten the job.
-        """
-        job, log = info.job, info.aux["slurm_logfile"]
-        job_id = info.external_jobid or ""
-        if state in ("", "COMPLETED"):
-            # Snakemake itself then checks whether the outputs are there.
+    def _report_end(self, info: SubmittedJobInfo, ended: SlurmJob) -> None:
+        """Report the end of a job to Snakemake, or submit it again if the machines ended it."""
+        job = info.job
+        if ended.state == "COMPLETED":
             self.report_job_success(info)
             return
-        reason, node = self._reason_and_node(job_id, log)
-        fault = fault_of_end(state, reason)
-        message = f"{state}, {reason}" if reason else state
-        if fault == Fault.MACHINES and self._count_machine_fault(job.jobid):
-            self._failed_node[job.jobid] = node if state == "NODE_FAIL" else ""
-            where = f" on {node}" if node else ""
-            self.logger.warning(
-                f"{_job_name(job)}: job {job_id} ended by {state}{where}; it "
-                "is submitted again, which counts as no try"
-            )
-            # Snakemake gets no report of this end, so it does not count a try of the job.
-            self._job_submission_executor.submit(self.run_job, job)
-            return
-        if fault == Fault.MEMORY and not self._gets_more_memory(job):
-            message += "; a retry would ask for no more memory: give it more in the profile"
-            # Each retry would fail in the same way.
-            _without_retry(job)
-        self.report_job_error(info, msg=f"{message}\n", aux_logs=[str(log)])
-
-    def _gets_more_memory(self, job: Any) -> bool:
-        """Whether the next try of a job asks for more memory; True if no try is left."""
-        now = _memory(resources_of(job, job.attempt, self._site))
-        next_time = _memory(resources_of(job, job.attempt + 1, self._site))
-        return job.attempt > job.restart_times or next_time > now
-
-    def _count_machine_fault(self, job: int) -> bool:
-        """Count a machine fault; return True if the job is submitted again without using up a try.
-
-        Args:
-            job: Snakemake's number of the job.
-
-        Returns:
-            False if the run is ending, and after every 20th machine fault of the job, which uses up
-            a try (`FAULTS_PER_TRY`).
-        """
-        self._machine_faults[job] += 1
-        # Snakemake sets `_user_kill` when it gets SIGTERM.
-        is_stopping = self.stopped.is_set() or self.workflow.scheduler._user_kill
-        return not is_stopping and self._machine_faults[job] % FAULTS_PER_TRY > 0
-
-    def _reason_and_node(self, job: str, log: Path) -> tuple[str, str]:
-        """Find out why a job failed, and on which node.
-
-        Args:
-            job: Slurm's id.
-            log: Slurm's log of the job.
-
-        Returns:
-            The reason, with its duration and Slurm's messages in the log, as `it ran 00:05:12 of
-            00:05:00; Exceeded job memory limit`, and the name of its node, or "".
-        """
-        options = ["-X", "-n", "-P", "--format=Elapsed,Timelimit,NodeList", "-j", job]
-        options += clusters_option(self.slurm.facts["clusters"])
-        done = run(["sacct", *options], ANSWER_SECONDS)
-        reasons: list[str] = []
-        node = ""
-        row = done.stdout.strip().split("|")
-        if len(row) == 3:
-            elapsed, limit, node = row
-            reasons = [f"it ran {elapsed} of {limit}"]
+        if ended.state in OF_MACHINES and not self._stopped.is_set():
+            self._ends_by_machines[job.jobid] += 1
+            if self._ends_by_machines[job.jobid] % ENDS_PER_TRY:
+                self.logger.warning(
+                    f"{ended.comment}: job {ended.id} ended by {ended.state} on {ended.nodes}; it "
+                    "is submitted again, which counts as no try"
+                )
+                self._job_submission_executor.submit(self.run_job, job)
+                return
+        log = info.aux["slurm_logfile"]
+        reason = f"{ended.state}, it ran {ended.elapsed} of {ended.limit} on {ended.nodes}"
         # A job that ended early has no log.
-        with contextlib.suppress(OSError, EpicError):
-            reasons += dict.fromkeys(SLURM_MESSAGE.findall(read_text(log, errors="replace")))
-        # Names of nodes are ASCII, so any other text is no name of a node.
-        return "; ".join(reasons), (node if node.isascii() else "")
+        with suppress(OSError, EpicError):
+            messages = SLURM_MESSAGE.findall(read_text(log, errors="replace"))
+            reason = "; ".join([reason, *dict.fromkeys(messages)])
+        if MEMORY.search(reason):
+            self._too_little[job.jobid] = _memory(job)
+        self.report_job_error(info, msg=f"{reason}\n", aux_logs=[str(log)])
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Cancel all jobs of the run, also those whose submission was not answered yet."""
-        try:
-            self.slurm.cancel(self.slurm.jobs())
-        except (EpicError, NoAnswerError) as error:
-            self.logger.warning(f"jobs are not cancelled: {error}")
-
-
-class NotSubmittedError(RuntimeError):
-    """A job could not be submitted.
-
-    Args:
-        message: The reason.
-        never: Whether a retry would fail as well.
-    """
-
-    def __init__(self, message: str, never: bool = False):
-        """Keep the message, and whether a retry would fail as well."""
-        super().__init__(message)
-        self.never = never
-
-
-def _without_retry(job: Any) -> None:
-    """Set the attempt of a job to its last one, after which Snakemake does not try it again."""
-    job.attempt = max(job.attempt, job.restart_times + 1)
+        """Cancel all jobs of this folder, also those whose submission was not answered yet."""
+        self._stopped.set()
+        # A call of sbatch that hangs must not keep the run.
+        for child in psutil.Process().children():
+            child.terminate()
+        self._job_submission_executor.shutdown(wait=True)
+        done = run(["scancel", *option_of(self._clusters), "--name", self.run_uuid])
+        if done.returncode:
+            self.logger.warning(f"jobs may not be cancelled: {message_of(done)}")
 
 
 def _comment(job: Any) -> str:
-    """The comment with which the plugin submits a job, as `rule_scan_wildcards_P01`."""
-    wildcards = plugin.get_job_wildcards(job)
-    return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"
+    """The comment with which a job is submitted: its rule and wildcards, as `scan P01`."""
+    return f"{job.name} {plugin.get_job_wildcards(job)}".strip()
 
 
-def _job_name(job: Any) -> str:
-    """The rule and the wildcards of a job, as `scan P01`, which is also `ClusterJob.about`."""
-    return job_name_in_comment(_comment(job))
-
-
-def digest_of_request(job: Any) -> str:
-    """A digest of a job's inputs, outputs and parameters, by which equal jobs are recognized."""
-    work = [list(map(str, job.input)), list(map(str, job.output)), dict(job.params.items())]
-    return hashlib.sha256(json.dumps(work, default=str, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _memory(resources: Mapping[str, Any]) -> float:
-    """The memory of a request in MiB for each node or each GPU, to compare the tries of a job.
-
-    It is not multiplied by the number of GPUs, which is the same for each try.
-    """
-    per_core = resources.get("mem_mb_per_cpu")
-    cores = resources.get("cpus_per_task") or resources.get("cpus_per_gpu") or 1
-    return float(per_core * cores if per_core else resources.get("mem_mb") or 0)
-
-
-def job_id_in(printed: str) -> str:
-    """Find the job's id in the output of `sbatch --parsable`, as `4711` or `4711;wice`; "" if none.
-
-    A site's own sbatch may print more lines, also with numbers.
-    """
-    # Only Slurm prints a line with a cluster. Without such a line, the last number is the id.
-    with_cluster = re.findall(r"(?m)^\s*(\d+);[\w.-]+\s*$", printed)
-    ids = with_cluster or re.findall(r"(?m)^\s*(\d+)\s*$", printed)
-    return ids[-1] if ids else ""
+def _memory(job: Any) -> float:
+    """The memory that a job asks for in MiB, for each node or GPU, to compare its tries."""
+    get = job.resources.get
+    cores = get("cpus_per_task") or get("cpus_per_gpu") or job.threads
+    return float(get("mem_mb_per_cpu") * cores if get("mem_mb_per_cpu") else get("mem_mb") or 0)

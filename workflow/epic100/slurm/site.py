@@ -1,25 +1,27 @@
 """Slurm partitions: their cores, GPUs and limits, and the choice of those that a run uses.
 
-`scontrol show partition` gives most of it. The rest is in profiles/partitions.yaml, of the folder
-where snakemake is called or else of this repository. profiles/vsc/config.yaml calls `choose`.
+`scontrol show partition` gives most of it, as the plugin reads it. The rest is in
+profiles/partitions.yaml, of the folder where snakemake is called or else of this repository.
+profiles/vsc/config.yaml calls `choose`.
 """
 
 import functools
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake_executor_plugin_slurm import partitions as plugin
+from snakemake_executor_plugin_slurm.utils import parse_time_to_minutes
 
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
 from epic100.base.folders import refuse_foreign
 from epic100.base.names import did_you_mean
 from epic100.base.shipped import ROOT
-from epic100.slurm.commands import clusters_option, run
+from epic100.slurm.queue import option_of, run
 
 PARTITIONS_FILE = Path("profiles/partitions.yaml")
 # These two keys of the file list the clusters whose jobs take no `--clusters`, or no account.
@@ -45,7 +47,6 @@ class Partition:
     cores: int = 0
     mem_mb_per_core: int = 0
     hours: float = 0
-    gpus: int = 0
     cores_per_gpu: int = 0
     # The compute capability of the GPUs: 70 means 7.0.
     sm: int = 0
@@ -53,16 +54,20 @@ class Partition:
     pays: bool = True
 
     def __str__(self) -> str:
+        per_gpu = f"{self.cores_per_gpu} a GPU, " if self.cores_per_gpu else ""
         return (
-            f"{self.cluster}/{self.name} has {self.cores} cores and {self.gpus or 'no'} GPUs a "
-            f"node, {self.mem_mb_per_core} MiB a core, {self.hours:g} hours"
+            f"{self.cluster}/{self.name}, which has {self.cores} cores a node, {per_gpu}"
+            f"{self.mem_mb_per_core} MiB a core and {self.hours:g} hours"
         )
 
-    def minutes(self, hours: float) -> int:
-        """Wall time in minutes of a job that needs `hours`, at most the partition's limit.
+    def minutes(self, with_gpu: float, without: float) -> int:
+        """Wall time in minutes of a job that needs this many hours, at most the partition's limit.
 
-        A limit of 0 is unknown, so it limits nothing.
+        Args:
+            with_gpu: Hours on a partition with GPUs.
+            without: Hours on any other.
         """
+        hours = with_gpu if self.cores_per_gpu else without
         return round(60 * min(hours, self.hours or hours))
 
     def cores_for(self, wanted: str) -> str:
@@ -180,50 +185,29 @@ def _limits_from_slurm(cluster: str) -> dict[str, dict[str, Any]]:
         cluster: The cluster's name, or "" for this machine's own.
 
     Returns:
-        The fields of each partition by its name, as `limits_of_partition` reads them.
+        The known numbers of each partition by the fields of `Partition`, by the partition's name.
     """
-    done = run(
-        ["scontrol", *clusters_option(filter(None, [cluster])), "--oneliner", "show", "partition"],
-        ASK_SECONDS,
-    )
-    return dict(limits_of_partition(line) for line in done.stdout.splitlines() if line.strip())
+    done = run(["scontrol", *option_of([cluster]), "show", "partition"], ASK_SECONDS)
+    partitions = plugin.parse_scontrol_partition_output(done.stdout)
+    return {name: numbers_of(partition) for name, partition in partitions.items()}
 
 
-def limits_of_partition(line: str) -> tuple[str, dict[str, Any]]:
-    """Read a partition from a line of `scontrol --oneliner show partition`.
+def numbers_of(partition: dict[str, str]) -> dict[str, Any]:
+    """The cores, memory and hours of a partition of Slurm, those that are known.
 
-    Returns:
-        The partition's name, and its known numbers by the fields of `Partition`, as `("batch",
-        {"cores": 72, "mem_mb_per_core": 3400, "hours": 72})`.
+    Args:
+        partition: The words of scontrol by their names, such as {"MaxTime": "3-00:00:00"}.
     """
-    fields = _pairs(line.split())
-    # TRES are the trackable resources of all nodes together, as `cpu=144,mem=9M,gres/gpu=8`.
-    trackable = _pairs(fields.get("TRES", "").split(","))
-    nodes = _number(fields.get("TotalNodes")) or 1
-    limits = [_number(fields.get("TotalCPUs")) // nodes, _number(fields.get("MaxCPUsPerNode"))]
-    # A limit of 0 is unknown, so it limits nothing.
-    cores_per_node = min(filter(None, limits), default=0)
-    memory = _number(fields.get("MaxMemPerCPU")) or _number(fields.get("DefMemPerCPU"))
-    # MaxTime is `3-00:00:00`, `01:30:00` or UNLIMITED.
-    days, _, clock = fields.get("MaxTime", "").rpartition("-")
-    time = re.fullmatch(r"(?P<hours>\d+):(?P<minutes>\d+):\d+", clock)
+    limits = plugin.extract_partition_limits(partition)
+    # The plugin takes no notice of these two limits.
+    limited = [partition.get(key, "") for key in ("MaxCPUsPerNode", "MaxMemPerCPU")]
+    cores, memory = (int(text) if text.isdecimal() else 0 for text in limited)
     numbers = {
-        "cores": cores_per_node,
-        "mem_mb_per_core": memory,
-        "hours": 24 * _number(days) + int(time["hours"]) + int(time["minutes"]) / 60 if time else 0,
-        "gpus": _number(trackable.get("gres/gpu")) // nodes,
+        "cores": min(filter(None, [cores, limits.get("max_threads")]), default=0),
+        "mem_mb_per_core": memory or limits.get("max_mem_mb_per_cpu", 0),
+        "hours": parse_time_to_minutes(limits.get("max_runtime", "0")) / 60,
     }
-    return fields.get("PartitionName", ""), {key: value for key, value in numbers.items() if value}
-
-
-def _pairs(fields: list[str]) -> dict[str, str]:
-    """Split each field `key=value` into key and value; the value of a field without `=` is ""."""
-    return {key: value for key, _, value in (field.partition("=") for field in fields)}
-
-
-def _number(text: str | None) -> int:
-    """Read a whole number of Slurm; 0 for UNLIMITED, other words and None."""
-    return int(text) if text and text.isdecimal() else 0
+    return {key: number for key, number in numbers.items() if number}
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -21,9 +21,9 @@ import torch
 from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus
+from epic100.base.jobs import JOB_ID
 from epic100.base.log import log_to_stdout
 from epic100.base.machine import usable_cores
-from epic100.base.scheduler import here
 from epic100.base.stop import GO_ON, SIGNALS, handling
 from epic100.settings import TrainSettings
 from epic100.training.plan import Placement, choose_device
@@ -94,18 +94,28 @@ def launch(settings: TrainSettings, *, requested_gpus: int = 0, **arguments: Any
 def torchrun(placement: Placement) -> list[str]:
     """Make the command that starts the processes of a training, without the program they run.
 
-    On several nodes the scheduler starts torchrun on each, and they meet at the first one.
+    On several nodes Slurm starts torchrun on each, and they meet at the first one.
+
+    Raises:
+        EpicError: Several nodes are asked for outside a job of Slurm.
     """
     words = [sys.executable, "-u", "-P", "-m", "torch.distributed.run"]
     words.append(f"--nproc-per-node={placement.on_node}")
     if placement.nodes == 1:
         return [*words, "--standalone"]
-    on_nodes, _ = here().on_nodes(placement.nodes, wait=SAVE_SECONDS)
+    if JOB_ID not in os.environ:
+        raise EpicError(
+            f"train.nodes is {placement.nodes}, but this is no job of Slurm; expected one of that "
+            "many nodes, with `--profile profiles/vsc`; set `train: nodes: 1` to train here"
+        )
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
     meeting = f"{socket.gethostname()}:{port}"
     words += [f"--nnodes={placement.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}"]
-    return [*on_nodes, *words]
+    # A task on each node, with all cores of the job there. When one has ended, the others have time
+    # to save.
+    tasks = [f"--nodes={placement.nodes}", f"--ntasks={placement.nodes}", "--ntasks-per-node=1"]
+    return ["srun", *tasks, "--cpu-bind=none", f"--wait={SAVE_SECONDS}", *words]
 
 
 def _environment(placement: Placement) -> dict[str, str]:

@@ -1,0 +1,58 @@
+"""A killed run's lock of a folder opens by itself; any other lock stays, with a line about it."""
+
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from epic100.base.lock import LOCKS, note_lock, open_lock_of_killed_run
+from epic100.base.machine import process_space
+
+HOST, (BOOT, NAMESPACE) = socket.gethostname(), process_space().split()
+# No process has this id, which is the largest that Linux gives.
+NO_PROCESS = 2**22 - 1
+
+
+@pytest.fixture
+def lock(tmp_path, monkeypatch):
+    """A lock of Snakemake in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    LOCKS.mkdir(parents=True)
+    (LOCKS / "0.output.lock").touch()
+    return LOCKS / "0.output.lock"
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "space", "opens"),
+    [
+        pytest.param(HOST, NO_PROCESS, f"{BOOT} {NAMESPACE}", True, id="its process has ended"),
+        pytest.param(HOST, 1, f"before {NAMESPACE}", True, id="it ran before a reboot"),
+        pytest.param(HOST, os.getpid(), f"{BOOT} {NAMESPACE}", True, id="this run, begun anew"),
+        pytest.param(HOST, 1, f"{BOOT} {NAMESPACE}", False, id="it is at work"),
+        pytest.param(HOST, NO_PROCESS, f"{BOOT} pid:[1]", False, id="in another container"),
+        pytest.param("login2", NO_PROCESS, "b n", False, id="on another machine"),
+    ],
+)
+def test_only_the_lock_of_a_run_that_is_surely_gone_opens(lock, host, pid, space, opens):
+    note = LOCKS / f"{host}_{pid}.run"
+    note.write_text(f"{space} ann")
+    said = []
+    assert open_lock_of_killed_run(said.append) is opens
+    assert lock.exists() is note.exists() is not opens
+    words = f"process {pid} of ann on {host} holds this folder; once it has ended: "
+    assert said == ([] if opens else [f"{words}`snakemake --unlock`"])
+
+
+def test_of_many_calls_at_once_one_opens_a_lock(lock):
+    note_lock()
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: open_lock_of_killed_run(print), range(8)))
+    assert opened.count(True) == 1
+
+
+@pytest.mark.parametrize("text", ["", "boot", "\0", "b n"])
+def test_a_note_that_cannot_be_read_opens_nothing(lock, text):
+    (LOCKS / f"{HOST}_{NO_PROCESS}.run").write_text(text)
+    (LOCKS / f"{HOST}_x.run").write_text(text)
+    assert not open_lock_of_killed_run(print) and lock.exists()

@@ -1,0 +1,73 @@
+"""What a run needs before its first job: videos, start weights, an encoder that can work."""
+
+import importlib.util
+from collections.abc import Collection, Iterable
+
+from epic100.base.errors import EpicError
+from epic100.download.weights import StartWeights, fault_of, probe
+
+# These rules read clips of videos, or of their small copies.
+READ_CLIPS = {"train", "predict", "timeline", "background", "features", "tokens", "clips"}
+
+
+def refuse_missing_videos(rules: Collection[str], missing: str, *, has_copies: bool) -> None:
+    """Stop a run that reads videos, but has none.
+
+    Args:
+        rules: The rules that have jobs.
+        missing: The message about missing videos, or "".
+        has_copies: Whether clips are read from small copies, and only scans from the videos.
+
+    Raises:
+        EpicError: As said.
+    """
+    readers = {"scan", "proxy"} | (set() if has_copies else READ_CLIPS)
+    if missing and not readers.isdisjoint(rules):
+        raise EpicError(missing)
+
+
+def refuse_missing_weights(rules: Collection[str], weights: Iterable[StartWeights | None]) -> None:
+    """Stop a run whose start weights are wrong or cannot be fetched.
+
+    Args:
+        rules: The rules that have jobs.
+        weights: The start weights of each training; None for random ones.
+
+    Raises:
+        EpicError: As said.
+    """
+    for start in filter(None, weights):
+        if start.needs_download and "weights" in rules:
+            probe(start)
+        if not start.needs_download and "train" in rules and (error := fault_of(start)):
+            raise EpicError(error)
+
+
+def refuse_other_encoders(
+    rules: Collection[str], folders: Iterable[str], *, is_probe: bool, encoder: str
+) -> None:
+    """Stop a run whose encoder cannot work.
+
+    A probe that reads whole videos needs an encoder of Hugging Face, and the model of a folder of
+    Hugging Face must be one that can be built here.
+
+    Args:
+        rules: The rules that have jobs.
+        folders: The folders of encoders that jobs read.
+        is_probe: Whether the model of this run is a probe.
+        encoder: The kind of its encoder.
+
+    Raises:
+        EpicError: As said.
+    """
+    if is_probe and encoder != "hf" and not {"timeline", "background"}.isdisjoint(rules):
+        raise EpicError(
+            f"whole videos can be shown to a probe with `features: encoder: hf` alone, not "
+            f"{encoder}; set it, or take a model of the rule train"
+        )
+    # With `--sdm conda`, only the jobs have torch.
+    if folders and importlib.util.find_spec("torch"):
+        from epic100.prediction.hugging_face import HuggingFaceFolder
+
+        for folder in folders:
+            HuggingFaceFolder(folder).check()
