@@ -15,11 +15,11 @@ CUDA ?= $(HAS)
 # For pytest-xdist. tests/conftest.py states what one process takes, and the order.
 PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: help demo test test-slow test-all quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
+.PHONY: help demo test test-slow test-all test-snakemake quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
 
 demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/submission.pt
 	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --logger epic100
@@ -31,7 +31,10 @@ test-slow: $(DEV) ## Every kind of a fault, Slurm, attacks, all models
 	$(BIN)/python tests/tools/side_by_side.py thorough slurm $(PARALLEL)
 
 test-all: $(DEV) ## All tests, the weekly ones too: the wheel, the docs site, three demos
-	$(BIN)/python tests/tools/side_by_side.py lint all slurm $(PARALLEL)
+	$(BIN)/python tests/tools/side_by_side.py lint all slurm snakemake $(PARALLEL)
+
+test-snakemake: $(DEV) ## Tests of rules on the lowest Snakemake; SNAKEMAKE=9.25.2: on that (needs the index)
+	$(BIN)/python tests/tools/lowest_snakemake.py $(if $(SNAKEMAKE),--snakemake $(SNAKEMAKE)) $(PARALLEL)
 
 quick: $(DEV) ## The tests of the parts that take seconds: at every save
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow and not weekly" --ignore tests/slurm

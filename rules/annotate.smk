@@ -9,6 +9,7 @@ rule annotate:
         segments="results/segments/{split}.txt",
     log:
         "results/logs/annotate/{split}.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

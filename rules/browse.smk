@@ -30,6 +30,7 @@ rule browse:
         html=f"{'results' if SHOWN_RUNS else HOME}/browse/index.html",
     log:
         f"{'results' if SHOWN_RUNS else HOME}/logs/browse.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

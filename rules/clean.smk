@@ -14,6 +14,7 @@ rule clean:
         dropped=table("results/clean/dropped.tsv", "dropped segments"),
     log:
         "results/logs/clean.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:
@@ -38,6 +39,7 @@ rule trainval:
         pairs="results/clean/trainval_pairs.tsv",
     log:
         "results/logs/trainval.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

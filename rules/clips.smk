@@ -47,6 +47,7 @@ rule clips_list:
         out="results/clips/{split}/list.txt",
     log:
         "results/logs/clips/{split}.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

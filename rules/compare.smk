@@ -17,6 +17,7 @@ rule compare:
         page="results/compare.html",
     log:
         "results/logs/compare.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

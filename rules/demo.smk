@@ -9,6 +9,7 @@ rule minikitchen_annotations:
         **OFFICIAL_LISTS,
     log:
         "results/logs/minikitchen/annotations.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:
@@ -31,6 +32,7 @@ rule minikitchen_video:
         path=f"{VIDEO_ROOT}/{{participant}}/{{video_id}}.MP4",
     log:
         "results/logs/minikitchen/{participant}.{video_id}.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

@@ -55,6 +55,7 @@ if ANNOTATIONS_TO_COME:
             **ANNOTATIONS_TO_COME,
         log:
             "results/logs/download/annotations.log",
+        retries: 0
         localrule: True
         conda:
             "../envs/epic100.yaml"

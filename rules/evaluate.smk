@@ -17,6 +17,7 @@ rule evaluate:
         summary=table(f"{HOME}/summary.txt", "summary"),
     log:
         f"{HOME}/logs/evaluate.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:
@@ -47,6 +48,7 @@ rule model_card:
         metafile=f"{HOME}/metafile.yml",
     log:
         f"{HOME}/logs/model_card.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

@@ -16,6 +16,7 @@ rule export:
         f"{HOME}/logs/export/{{kind}}.log",
     wildcard_constraints:
         kind="pt|zip",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

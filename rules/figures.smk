@@ -15,6 +15,7 @@ rule figures_archive:
         close_up=figure("damage", "close_up"),
     log:
         "results/logs/figures/archive.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:
@@ -40,6 +41,7 @@ rule figures_training:
         training=figure("training", "training"),
     log:
         f"{HOME}/logs/figures/training.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:
@@ -64,6 +66,7 @@ rule figures_results:
         classes=table(f"{HOME}/figures/results/per_class.tsv", "every class"),
     log:
         f"{HOME}/logs/figures/results.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

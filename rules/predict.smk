@@ -17,6 +17,7 @@ if MODELS:
             out=f"{HOME}/predictions/{{split}}.pt",
         log:
             f"{HOME}/logs/predict/average.{{split}}.log",
+        retries: 0
         conda:
             "../envs/epic100.yaml"
         resources:

@@ -43,6 +43,7 @@ rule report:
         html=f"{HOME}/report.html",
     log:
         f"{HOME}/logs/report.log",
+    retries: 0
     # The job takes seconds, which is not worth a place in a queue.
     localrule: True
     conda:

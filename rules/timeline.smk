@@ -79,6 +79,7 @@ rule detections:
         out=f"{HOME}/detections.json",
     log:
         f"{HOME}/logs/detections.log",
+    retries: 0
     # The job takes seconds, which is not worth a place in a queue.
     localrule: True
     conda:

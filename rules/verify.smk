@@ -9,6 +9,7 @@ rule videos_ok:
         out="results/videos.ok",
     log:
         "results/logs/videos_ok.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:
@@ -33,6 +34,7 @@ rule annotations_ok:
         out="results/annotations.ok",
     log:
         "results/logs/annotations_ok.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     resources:

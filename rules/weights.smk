@@ -11,6 +11,7 @@ if TO_FETCH:
         log:
             "results/logs/weights.log",
         priority: 100
+        retries: 0
         localrule: True
         conda:
             "../envs/epic100.yaml"

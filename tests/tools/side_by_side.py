@@ -1,7 +1,7 @@
-"""Linters and tests, side by side: `lint tests`, `thorough slurm`, or `lint all slurm`.
+"""Linters and tests, side by side: `lint tests`, `thorough slurm`, or `lint all slurm snakemake`.
 
-Tests are on the screen; what the linters and Slurm's tests said, which mostly wait, follows at the
-end, with the minutes that all took. Other arguments go to pytest.
+Tests are on the screen. At the end follows what the linters, the tests on Slurm and those on the
+lowest Snakemake said, with the minutes that all took. Other arguments go to pytest.
 
 Where files differ from the last commit, `tests` begins with the quick tests that reach them, and
 ends there if one fails.
@@ -19,11 +19,12 @@ PYTEST = [sys.executable, "-m", "pytest", "--durations", "10"]
 COMMANDS = {
     "lint": ["make", "--no-print-directory", "lint"],
     "slurm": [*PYTEST, "tests/slurm"],
+    "snakemake": [sys.executable, "tests/tools/lowest_snakemake.py"],
     "tests": [*PYTEST, "--ignore", "tests/slurm", "-m", "not thorough and not weekly"],
     "thorough": [*PYTEST, "--ignore", "tests/slurm", "-m", "thorough and not weekly"],
     "all": [*PYTEST, "--ignore", "tests/slurm", "-m", ""],
 }
-QUIET = ("lint", "slurm")
+QUIET = ("lint", "slurm", "snakemake")
 # This is pytest's exit code if no test was chosen.
 NO_TESTS = 5
 # The number is from linux/prctl.h.

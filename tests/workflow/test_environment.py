@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from support.checkout import ROOT, call, said
 from support.slurm_calls import put_before
+from tools.lowest_snakemake import lowest_snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +51,10 @@ def test_every_package_asked_for_is_locked_at_one_plain_version():
             assert pin.operator == "==" and requirement.specifier.contains(pin.version), name
             # One version serves CPU and CUDA.
             assert "+" not in pin.version
+
+
+def test_the_snakefile_asks_for_the_lowest_snakemake_that_pyproject_allows():
+    assert f'min_version("{lowest_snakemake()}")' in (ROOT / "Snakefile").read_text()
 
 
 def test_each_lock_has_hashes_and_no_package_of_another_lock():

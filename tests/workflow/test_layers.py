@@ -305,3 +305,12 @@ def test_the_function_of_a_rule_takes_the_names_of_its_files(rule):
     arguments = signature(function).parameters.values()
     assert {each.name for each in arguments if each.default is each.empty} <= names
     assert set(outputs) <= {each.name for each in arguments}
+
+
+def test_a_rule_is_retried_only_if_its_jobs_take_more_than_seconds():
+    """A short job would fail again for the same reason; a long one has a benchmark."""
+    # A rule without a script is a target without a job.
+    rules = [text for text in re.split(r"(?m)^ *rule ", RULES) if "script:" in text]
+    is_long = {rule.partition(":")[0]: "benchmark:" in rule for rule in rules}
+    is_retried = {rule.partition(":")[0]: "retries: 0" not in rule for rule in rules}
+    assert is_retried == is_long and set(is_long.values()) == {True, False}
