@@ -1,7 +1,8 @@
 """The plan that a dry run shows: a line for each rule, in place of two for each job."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
+
+from snakemake_logger_plugin_epic100.board import wildcards_of
 
 # Snakemake's reason of a job contains the words on the left; those on the right are shown. If a job
 # has several reasons, the first one in this order is shown.
@@ -20,7 +21,7 @@ REASONS = {
 WIDTH = 96
 
 
-def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+def plan(jobs: list[Any]) -> list[str]:
     """The lines that a dry run shows: for each rule its number of jobs, reasons and wildcards.
 
     An example is `  scan      2  no result yet: P01 P02`.
@@ -28,28 +29,20 @@ def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         jobs: Snakemake's records of the jobs that would run.
     """
-    if not jobs:
-        return []
-    jobs_by_rule: dict[str, list[Mapping[str, Any]]] = {}
-    for job in jobs:
-        jobs_by_rule.setdefault(job["rule_name"], []).append(job)
-    width = max(map(len, jobs_by_rule))
+    rules = dict.fromkeys(job.rule_name for job in jobs)
     lines = [f"{len(jobs)} jobs would run:"]
-    for rule, jobs_of_rule in jobs_by_rule.items():
+    for rule in rules:
+        jobs_of_rule = [job for job in jobs if job.rule_name == rule]
         # A dictionary has each reason once, in the order of the jobs.
         reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, jobs_of_rule))))
-        line = f"  {rule:{width}} {len(jobs_of_rule):4}  {reasons}"
-        all_wildcards = " ".join(filter(None, sorted(map(_wildcards, jobs_of_rule))))
-        line += f": {all_wildcards}" if all_wildcards else ""
+        wildcards = " ".join(filter(None, sorted(map(wildcards_of, jobs_of_rule))))
+        texts = ": ".join(filter(None, [reasons, wildcards]))
+        line = f"  {rule:{max(map(len, rules))}} {len(jobs_of_rule):4}  {texts}"
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
-    return [*lines, "Nothing was run. Each job with its files: --verbose"]
+    lines.append("Nothing was run. Each job with its files: --verbose")
+    return [f"{line}\n" for line in lines] if jobs else []
 
 
-def _wildcards(job: Mapping[str, Any]) -> str:
-    """The values of a job's wildcards, as `P01 val`."""
-    return " ".join(str(value) for value in (job["wildcards"] or {}).values())
-
-
-def _reason(job: Mapping[str, Any]) -> str:
+def _reason(job: Any) -> str:
     """The first of `REASONS` for which a job runs, or ""."""
-    return next((shown for words, shown in REASONS.items() if words in str(job["reason"])), "")
+    return next((shown for words, shown in REASONS.items() if words in str(job.reason)), "")
