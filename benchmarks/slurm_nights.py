@@ -37,7 +37,7 @@ def slow_sacct(rig: Rig, folder: Path) -> tuple[Call, str]:
 def drain(rig: Rig, folder: Path) -> tuple[Call, str]:
     """Both nodes are drained while the scans run, and come back a minute later."""
     nodes = "NodeName=m28c27n[1-2]"
-    shorter = {"SHORTER": "status.LINE_SECONDS=5 status.ASK_SECONDS=5"}
+    shorter = {"SHORTER": "screen.LINE_SECONDS=5"}
     with Call(rig, folder, TARGET, env=shorter) as call:
         call.until("has been submitted with SLURM jobid", times=4)
         rig.at("wice", "scontrol", "update", nodes, "State=DRAIN", "Reason=benchmark")

@@ -1,6 +1,6 @@
 """A program that tests start: Snakemake, with shorter waits in the library's code of clusters.
 
-The environment variable SHORTER sets more waits: `hold.JUDGE_SECONDS=3 status.LINE_SECONDS=20`.
+The environment variable SHORTER sets more waits: `hold.JUDGE_SECONDS=3 screen.LINE_SECONDS=20`.
 """
 
 import os
@@ -8,11 +8,11 @@ import sys
 
 from snakemake.cli import main
 
+import snakemake_logger_plugin_epic100 as screen
 from epic100.base import hold
 from epic100.slurm import answers, executor
-from snakemake_logger_plugin_epic100 import status
 
-MODULES = {"executor": executor, "hold": hold, "status": status, "answers": answers}
+MODULES = {"executor": executor, "hold": hold, "screen": screen, "answers": answers}
 SHORT = (
     "executor.RETRY_SECONDS=2 executor.ARRIVAL_SECONDS=6 hold.ARRIVAL_SECONDS=6 hold.LOOK_SECONDS=2"
 )

@@ -77,9 +77,6 @@ def test_a_job_s_scheduler_is_recognized_by_its_variables():
 
 def test_only_the_folder_slurm_names_slurm():
     named = re.compile(r"slurm|sbatch|squeue|sacct|srun", re.IGNORECASE)
-    files = [
-        *(ROOT / "workflow/epic100").rglob("*.py"),
-        *(ROOT / "workflow/snakemake_logger_plugin_epic100").glob("*.py"),
-    ]
+    files = (ROOT / "workflow/epic100").rglob("*.py")
     outside = [path for path in files if path.parent.name != "slurm"]
     assert [path for path in outside if named.search(path.read_text())] == []

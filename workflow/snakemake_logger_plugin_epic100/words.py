@@ -18,7 +18,7 @@ RESULT_FILES = {
     "model": ("model.pth",),
     "report": ("report.html",),
 }
-# What to do after a run, by the last of these words that was shown.
+# The last of these words that was shown decides the next step.
 NEXT_STEPS = {
     "submission": " Next: `snakemake all` makes figures and report.",
     "report": " Next: look at the report.",
