@@ -25,8 +25,6 @@ from snakemake_logger_plugin_epic100.logs import OUTPUT, read_log
 from snakemake_logger_plugin_epic100.plan import plan
 from snakemake_logger_plugin_epic100.words import block, ending
 
-# The pause between two updates of the block on a terminal.
-POLL_SECONDS = 2.0
 # The pause between two lines if the output is no terminal.
 LINE_SECONDS = 300.0
 # Programs that a rule starts write to this file descriptor.
@@ -79,61 +77,62 @@ class LogHandler(LogHandlerBase):
         # A filter of the logger is called where a record is sent, before the handlers' queue.
         logger.addFilter(read_log)
         self._call_folder = os.getcwd()  # Snakemake goes to --directory later.
+        self._console = Console(file=self._own_handler.stream)
         self._board: Board | None = None
-        # Snakemake's records of the jobs of a dry run, or None before the first of them.
-        self._planned_jobs: list[LogRecord] | None = None
         self._end = threading.Event()
 
     def emit(self, record: LogRecord) -> None:
-        """Print a record as Snakemake would, give it to the board or to the plan, or drop it."""
+        """Print a record as Snakemake would, give it to the board, or drop it."""
         event, common = getattr(record, "event", None), self.common_settings
+        has_screen = self._board is not None and not common.dryrun
         # An error of this code must not end Snakemake's thread.
         try:
             if getattr(record, "exception", "") in CLEAR and not common.verbose:
                 record.msg, record.args = dedent(PLACES.sub("", record.getMessage())).rstrip(), ()
-            if self._board is not None:
-                self._say(self._board.update(event, record))
-                self._live.refresh()
-            elif common.verbose or record.levelno >= WARNING:
+            if common.verbose or (record.levelno >= WARNING and not has_screen):
                 self._own_handler.handle(record)
-            elif self._planned_jobs is not None:
-                self._planned_jobs += [record] if event == LogEvent.JOB_INFO else []
-            elif event == LogEvent.RUN_INFO and common.dryrun:
-                self._planned_jobs = []
+            elif self._board is not None:
+                self._say(self._board.update(event, record))
             elif event == LogEvent.RUN_INFO:
-                self._start(Board(record, self._call_folder))
+                self._board = Board(record, self._call_folder)
+                if not common.dryrun:
+                    self._take_screen(self._board)
             elif event != LogEvent.WORKFLOW_STARTED and not record.getMessage().startswith(NOISE):
                 self._own_handler.handle(record)
         except Exception:
             self.handleError(record)
 
     def close(self) -> None:
-        """Show the plan, or how the run ended, and give the screen back. It may come twice."""
+        """Show the plan, or how the run ended, and give the screen back."""
         logger.removeFilter(read_log)
-        self._own_handler.stream.writelines(plan(self._planned_jobs or []))
-        if self._board is not None:
+        # Python may call this twice, and the second call must show nothing.
+        board, self._board = self._board, None
+        if board is not None and self.common_settings.dryrun:
+            self._say(plan(board.jobs_that_are("active")))
+        elif board is not None:
             self._end.set()
             self._live.stop()
-            self._say(ending(self._board))
-            os.dup2(self._stream.fileno(), STDERR)
-            self._stream.close()
-        self._board, self._planned_jobs = None, None
+            self._say(ending(board))
+            os.dup2(self._console.file.fileno(), STDERR)
+            self._console.file.close()
         super().close()
 
-    def _start(self, board: Board) -> None:
-        """Take over the screen, and show the state of the run from now on.
+    def _take_screen(self, board: Board) -> None:
+        """Show the state of the run on the screen from now on.
 
         Rules write to stderr while they run, which would break the block. So stderr goes to a file.
         """
         # The new descriptor still leads to the screen after stderr leads to the file.
-        self._stream = os.fdopen(os.dup(STDERR), "w", encoding="utf-8")
+        stream = os.fdopen(os.dup(STDERR), "w", encoding="utf-8")
         with open(OUTPUT, "ab") as file:
             os.dup2(file.fileno(), STDERR)
-        # The block is drawn on a terminal only.
+        self._console = Console(file=stream, force_terminal=stream.isatty())
+        has_block = self._console.is_interactive
         self._live = Live(
-            console=Console(file=self._stream, force_terminal=self._stream.isatty()),
+            console=self._console,
             get_renderable=lambda: Text("\n".join(block(board))),
-            auto_refresh=False,
+            auto_refresh=has_block,
+            refresh_per_second=0.5,
             redirect_stdout=False,
             redirect_stderr=False,
             transient=True,
@@ -141,19 +140,15 @@ class LogHandler(LogHandlerBase):
         counts = (f"{rule} {n}" if n > 1 else rule for rule, n in sorted(board.stats.items()))
         self._say([f"{board.total} jobs: {', '.join(counts)}"])
         self._live.start()
-        self._board = board
-        threading.Thread(target=self._renew, args=(board,), daemon=True).start()
+        if not has_block:
+            threading.Thread(target=self._print_status, args=(board,), daemon=True).start()
 
-    def _renew(self, board: Board) -> None:
-        """Renew the block, or print it as one line now and then, until the end of the run."""
-        is_terminal = self._live.console.is_interactive
-        while not self._end.wait(POLL_SECONDS if is_terminal else LINE_SECONDS):
-            if is_terminal:
-                self._live.refresh()
-            else:
-                self._say([" | ".join(map(str.strip, block(board)))])
+    def _print_status(self, board: Board) -> None:
+        """Print the status as one line now and then, until the end of the run."""
+        while not self._end.wait(LINE_SECONDS):
+            self._say([" | ".join(map(str.strip, block(board)))])
 
     def _say(self, lines: list[str]) -> None:
-        """Print lines that stay, above the block."""
+        """Print lines that stay, on a terminal above the block."""
         for line in lines:
-            self._live.console.out(line, highlight=False)
+            self._console.out(line, highlight=False)

@@ -89,8 +89,11 @@ class Board:
 
     def jobs_that_are(self, state: str, rule: str | None = None) -> list[Job]:
         """The jobs in this state, of one rule or of all rules, in the order of their start."""
-        jobs = [job for job in list(self.jobs.values()) if job.state == state]
-        return [job for job in jobs if rule in (None, job.record.rule_name)]
+        return [
+            job
+            for job in list(self.jobs.values())
+            if job.state == state and rule in (None, job.record.rule_name)
+        ]
 
     def _begin(self, record: Any) -> list[str]:
         """Note the start of a job, which may be another attempt."""
@@ -114,8 +117,8 @@ class Board:
         rule = job.record.rule_name
         lines = lines_of(job.record.rule_log, job.record.log_state)
         # The warnings of a scan are about a video as a whole, so they are shown.
-        prefixes = ("WARNING: ",) if rule == "scan" else ()
-        shown = [f"{job.name}: {line}" for line in lines if line.startswith(prefixes)]
+        warnings = [line for line in lines if rule == "scan" and line.startswith("WARNING: ")]
+        shown = [f"{job.name}: {line}" for line in warnings]
         jobs = self.jobs_that_are("done", rule)
         if rule in STAGES and len(jobs) == self.stats[rule]:
             # Jobs of a rule run side by side, so this is the time from the first to the last.

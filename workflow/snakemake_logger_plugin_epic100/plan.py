@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from snakemake_logger_plugin_epic100.board import wildcards_of
+from snakemake_logger_plugin_epic100.board import Job, wildcards_of
 
 # Snakemake's reason of a job contains the words on the left; those on the right are shown. If a job
 # has several reasons, the first one in this order is shown.
@@ -21,28 +21,27 @@ REASONS = {
 WIDTH = 96
 
 
-def plan(jobs: list[Any]) -> list[str]:
+def plan(jobs: list[Job]) -> list[str]:
     """The lines that a dry run shows: for each rule its number of jobs, reasons and wildcards.
 
     An example is `  scan      2  no result yet: P01 P02`.
 
     Args:
-        jobs: Snakemake's records of the jobs that would run.
+        jobs: The jobs that would run.
     """
-    rules = dict.fromkeys(job.rule_name for job in jobs)
+    rules = dict.fromkeys(job.record.rule_name for job in jobs)
     lines = [f"{len(jobs)} jobs would run:"]
     for rule in rules:
-        jobs_of_rule = [job for job in jobs if job.rule_name == rule]
+        records = [job.record for job in jobs if job.record.rule_name == rule]
         # A dictionary has each reason once, in the order of the jobs.
-        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, jobs_of_rule))))
-        wildcards = " ".join(filter(None, sorted(map(wildcards_of, jobs_of_rule))))
+        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, records))))
+        wildcards = " ".join(filter(None, sorted(map(wildcards_of, records))))
         texts = ": ".join(filter(None, [reasons, wildcards]))
-        line = f"  {rule:{max(map(len, rules))}} {len(jobs_of_rule):4}  {texts}"
+        line = f"  {rule:{max(map(len, rules))}} {len(records):4}  {texts}"
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
-    lines.append("Nothing was run. Each job with its files: --verbose")
-    return [f"{line}\n" for line in lines] if jobs else []
+    return [*lines, "Nothing was run. Each job with its files: --verbose"]
 
 
-def _reason(job: Any) -> str:
+def _reason(record: Any) -> str:
     """The first of `REASONS` for which a job runs, or ""."""
-    return next((shown for words, shown in REASONS.items() if words in str(job.reason)), "")
+    return next((shown for words, shown in REASONS.items() if words in str(record.reason)), "")

@@ -50,7 +50,9 @@ def ending(board: Board) -> list[str]:
     outputs = [path for job in done for path in job.record.output]
     lines: list[str] = []
     # A sweep makes several summaries, for which there is no place.
-    summaries = [path for path in outputs if path.endswith("summary.txt")]
+    summaries = [
+        path for path in outputs if Path(path).name == "summary.txt" and Path(path).exists()
+    ]
     if len(summaries) == 1:
         lines += Path(summaries[0]).read_text(encoding="utf-8").rstrip().splitlines()
     step = ""
