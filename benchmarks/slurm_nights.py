@@ -249,7 +249,7 @@ def preemption(rig: Rig, folder: Path) -> Night:
 def drain(rig: Rig, folder: Path) -> Night:
     """Both nodes are drained while the scans run, and come back half a minute later."""
     nodes = "NodeName=m28c27n[1-2]"
-    with Call(rig, folder, TARGET, env={"SHORTER": "status.LINE_SECONDS=5"}) as call:
+    with Call(rig, folder, TARGET, env={"SHORTER": "screen.LINE_SECONDS=5"}) as call:
         call.until(SUBMITTED, times=4)
         rig.at("wice", "scontrol", "update", nodes, "State=DRAIN", "Reason=benchmark")
         call.until("its nodes are down, reserved or closed now")

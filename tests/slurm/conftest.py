@@ -37,7 +37,7 @@ def runs(rig, new_archive, once):
         configure(scan, scan={"stall_seconds": 600, "min_seconds": 600})
         # This stands for a site that passes no environment on to jobs.
         bare = 'exec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"'
-        env = {"EPIC100_SITE": "genius", "SHORTER": "status.LINE_SECONDS=20"}
+        env = {"EPIC100_SITE": "genius", "SHORTER": "screen.LINE_SECONDS=20"}
         env |= put_before("sbatch", bare, whole / "bin")
         # The first attempt gets one minute, and the second one five.
         minutes = ("--set-resources", "scan:runtime=4 * attempt - 3")

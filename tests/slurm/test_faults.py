@@ -135,7 +135,7 @@ def test_a_submission_waits_for_a_place_in_the_queue_for_munge_and_for_nodes(rig
     rig.at("wice", "scontrol", "update", nodes, "State=DRAIN", "Reason=test")
     rig.login(*limits_of_user, "MaxSubmitJobs=1")
     try:
-        shorter = {"SHORTER": "status.LINE_SECONDS=2"}
+        shorter = {"SHORTER": "screen.LINE_SECONDS=2"}
         with Call(rig, archive, SCAN, "results/scan/P02.tsv", env=shorter) as call:
             call.until(f"{waits}AssocMaxSubmitJobLimit")
             call.until("0 of 2 jobs done, 1 pending, 1 submitted, ")

@@ -1,6 +1,6 @@
 """A program that tests start: Snakemake, with shorter waits in the library's code of clusters.
 
-The variable SHORTER sets more waits: `executor.SBATCH_SECONDS=3 status.LINE_SECONDS=20`.
+The variable SHORTER sets more waits: `executor.SBATCH_SECONDS=3 screen.LINE_SECONDS=20`.
 """
 
 import os
@@ -8,10 +8,10 @@ import sys
 
 from snakemake.cli import main
 
+import snakemake_logger_plugin_epic100 as screen
 from epic100.slurm import executor, queue
-from snakemake_logger_plugin_epic100 import status
 
-MODULES = {"executor": executor, "queue": queue, "status": status}
+MODULES = {"executor": executor, "queue": queue, "screen": screen}
 SHORT = "executor.RETRY_SECONDS=2 executor.ARRIVAL_SECONDS=6"
 
 if __name__ == "__main__":

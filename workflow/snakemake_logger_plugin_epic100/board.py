@@ -1,187 +1,161 @@
-"""The state of the run: its jobs, their progress, and what has failed."""
+"""The state of a run: its jobs, where they are, and what has failed."""
 
-import os
 import re
 import time
 from dataclasses import dataclass
-from logging import LogRecord
-from pathlib import Path
+from datetime import timedelta
+from logging import WARNING
+from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_epic100.logs import Failure, LogState, failure_of, lines_of
+from snakemake_logger_plugin_epic100.logs import Failure, failure_of, lines_of
 
-# A message of the executor with the id of a job at its scheduler: `Job 3 has been submitted with
-# ... jobid 4711`.
-SUBMITTED = re.compile(r"Job (\d+) (?:goes on as|has been submitted with) \w+ jobid '?([\w.-]+)")
-# The logs of these rules have their result in a line that begins like this. It is shown at the end
-# of the job.
-RESULTS = {"clean": "", "train": "epoch "}
-# The warnings of these rules are about a video as a whole, so they are shown.
-FINDINGS = ("scan",)
+# When the last job of such a rule is done, a line tells so, since the work takes long or has a
+# result. A result is a line of the log that begins like the second text.
+STAGES = {
+    "minikitchen_video": (),
+    "proxy": (),
+    "scan": (),
+    "clean": ("train ",),
+    "features": (),
+    "train": ("epoch ",),
+    "predict": (),
+}
+# An executor reports the id of a job in its queue like this.
+SUBMITTED = re.compile(r"Job (\d+) has been submitted with \w+ jobid '?([\w.-]+)")
+# Snakemake tries a job again.
+RETRIED = re.compile(r"Trying to restart job (\d+)")
 # A message of Snakemake that begins like this says that it stops; the values are the causes.
 STOP_CAUSES = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
-# A message of Snakemake with the number of a job that it tries again.
-RETRIED = re.compile(r"Trying to restart job (\d+)")
+# Messages that begin like this are shown although they are no warnings.
+WORTH_SHOWING = (*STOP_CAUSES, "Nothing to be done", "Trial: ")
+# These errors only repeat the command of a job that failed.
+BANNERS = ("RuleException", "CalledProcessError")
 
 
 @dataclass
-class BoardJob:
-    """A job of this run that has started; `id` is its id at the scheduler, or "".
+class Job:
+    """A job of this run that has started.
 
-    `log_before` is the state of its log at the start. A log that is still in this state is of an
-    earlier try. The time of the log is not compared with the time of the start, since the clock of
-    a node may be wrong.
+    Attributes:
+        record: Snakemake's record of its start, with what `read_log` adds.
+        name: Rule and wildcards, as `scan P01`.
+        state: active, done, failed, or again.
+        id: The id in the cluster's queue, or "".
+        failure: What to show if it failed.
     """
 
-    rule: str
-    wildcards: str
-    logs: list[str]
-    outputs: list[str]
-    log_before: LogState
-    begun: float
-    attempt: int
-    local: bool  # It runs where snakemake runs.
-    # The state is active, done, failed, or again if Snakemake tries the job again.
+    record: Any
+    name: str
     state: str = "active"
     id: str = ""
-    submitted: float = 0.0
-    ended: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """Rule and wildcards, as `scan P01`."""
-        return f"{self.rule} {self.wildcards}".rstrip()
+    failure: Failure = Failure([], "")
 
 
 class Board:
-    """The state of the run, built from Snakemake's events.
+    """The state of a run, built from Snakemake's records.
 
     Args:
         record: Snakemake's record with the number of jobs of each rule.
-        here: The folder in which the user gave the command. The run may be in another folder.
+        folder: The folder in which the user gave the command, to which paths are relative.
     """
 
-    def __init__(self, record: LogRecord, here: Path):
+    def __init__(self, record: Any, folder: str):
         """Read the numbers of jobs, before any job has started."""
-        self.here = here
-        stats = getattr(record, "stats", {})
-        self.stats = {rule: int(count) for rule, count in stats.items() if rule != "total"}
-        self.total = sum(self.stats.values())
+        self.folder = folder
+        self.stats = {rule: int(count) for rule, count in record.stats.items()}
+        self.total = self.stats.pop("total")
         self.started = time.time()
-        self.done = 0
-        self.jobs: dict[int, BoardJob] = {}
-        # The failures of jobs that have not succeeded since, by the name of the job.
-        self.failures: dict[str, Failure] = {}
-        # Whether an error ended the run that the same command would meet again.
-        self.refused = False
+        self.jobs: dict[int, Job] = {}
+        # Errors of Snakemake that are shown at the end if no job failed.
+        self.errors: list[str] = []
         # The signal or key that stops the run, or "".
         self.stopped = ""
+        # The jobs in the cluster's queue by id, or None if no executor has reported any.
+        self.queue: dict[str, dict[str, str]] | None = None
+        self._handlers = {
+            LogEvent.JOB_INFO: self._begin,
+            LogEvent.JOB_FINISHED: self._finish,
+            LogEvent.JOB_ERROR: self._fail,
+            LogEvent.ERROR: self._read,
+            None: self._read,
+        }
 
-    def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
+    def update(self, event: LogEvent | None, record: Any) -> list[str]:
+        """Update the state with a record of Snakemake and return the lines to show for it."""
+        handler = self._handlers.get(event)
+        return handler(record) if handler else []
+
+    def jobs_that_are(self, state: str, rule: str | None = None) -> list[Job]:
         """The jobs in this state, of one rule or of all rules, in the order of their start."""
-        jobs = list(self.jobs.values())
-        return [job for job in jobs if job.state == state and rule in (None, job.rule)]
+        return [
+            job
+            for job in list(self.jobs.values())
+            if job.state == state and rule in (None, job.record.rule_name)
+        ]
 
-    def path_from_here(self, path: str) -> str:
-        """The path of a file, relative to the folder in which the user gave the command."""
-        return os.path.abspath(path).removeprefix(f"{self.here}/")
-
-    def update(self, event: LogEvent | None, record: LogRecord) -> list[str]:
-        """Update the state with an event and return the lines to show for it."""
-        if event == LogEvent.JOB_INFO:
-            self._begin(vars(record))
-        elif event == LogEvent.JOB_FINISHED:
-            return self._finish(vars(record)["job_id"])
-        elif event == LogEvent.JOB_ERROR:
-            return self._fail(vars(record))
-        elif event is None:
-            return self._read(record.getMessage())
-        return []
-
-    def _begin(self, values: dict) -> None:
+    def _begin(self, record: Any) -> list[str]:
         """Note the start of a job, which may be another attempt."""
-        earlier = self.jobs.get(values["jobid"])
-        logs = [str(path) for path in values["log"] or []]
-        self.jobs[values["jobid"]] = BoardJob(
-            rule=values["rule_name"],
-            wildcards=" ".join(str(value) for value in (values["wildcards"] or {}).values()),
-            logs=logs,
-            outputs=[str(path) for path in values["output"] or []],
-            log_before=values["log_before"],
-            begun=time.time(),
-            attempt=earlier.attempt + 1 if earlier else 1,
-            local=bool(values.get("local")),
-        )
-
-    def _finish(self, number: str | int) -> list[str]:
-        """Note that a job is done, and return the lines of its log that are shown."""
-        self.done += 1
-        job = self.jobs.get(int(number))
-        if job is None:
-            return []
-        job.state = "done"
-        job.ended = time.time()
-        self.failures.pop(job.name, None)
-        if job.rule in FINDINGS:
-            lines = lines_of(job.logs[0], job.log_before)
-            return [f"{job.name}: {line}" for line in lines if line.startswith("WARNING: ")]
-        if job.rule in RESULTS and self.stats.get(job.rule, 0) <= 1:
-            lines = lines_of(job.logs[0], job.log_before)
-            # An indented line continues the line before, so it is no result.
-            results = [line for line in lines if re.match(rf"(?! ){RESULTS[job.rule]}", line)]
-            return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in results[-1:]]
+        name = f"{record.rule_name} {wildcards_of(record)}".rstrip()
+        self.jobs[record.jobid] = Job(record, name)
         return []
 
-    def durations(self) -> list[str]:
-        """The duration of each rule with outputs, as `scan 1:02:03`, the longest first."""
-        times = []
-        for rule in {job.rule for job in self.jobs_that_are("done") if job.outputs}:
-            jobs = self.jobs_that_are("done", rule)
-            # Jobs of a rule run side by side, so this is the time from the first to the last.
-            seconds = max(job.ended for job in jobs) - min(job.begun for job in jobs)
-            # A clock that was set back must not make the duration negative.
-            times.append((seconds, f"{rule} {duration(max(seconds, 0))}"))
-        return [text for _, text in sorted(times, reverse=True)]
-
-    def _fail(self, values: dict) -> list[str]:
-        """Note that a job failed, and return the lines to show now: none at the last attempt."""
-        job = self.jobs.get(values["jobid"])
-        if job is None:
-            return []
-        logs = [str(path) for path in values["log"] or []]
-        message = str(values["rule_msg"] or "")
-        failure = failure_of(job.name, logs, values["log_lines"], message, self.stopped)
-        if failure.log:
-            failure.log = self.path_from_here(failure.log)
-        if job.state == "again":
-            # Snakemake announced the retry before. A run that is being stopped shows no failures.
-            return [] if self.stopped else failure.lines()
+    def _fail(self, record: Any) -> list[str]:
+        """Note the failure of a job. It is shown when the job is tried again, or at the end."""
+        job = self.jobs[record.jobid]
+        # A log that did not change since the start is of an earlier try.
+        lines = [] if record.log_state == job.record.log_state else record.log_lines
+        job.failure = failure_of(job.name, record, lines, self.stopped, self.folder)
         job.state = "failed"
-        self.failures[job.name] = failure
         return []
 
-    def _read(self, message: str) -> list[str]:
-        """Find a stop, a submission or a retry in a message, and return the lines to show."""
+    def _finish(self, record: Any) -> list[str]:
+        """Note that a job is done; return its warnings, and a line if its rule is complete."""
+        job = self.jobs[int(record.job_id)]
+        job.state = "done"
+        rule = job.record.rule_name
+        lines = lines_of(job.record.rule_log, job.record.log_state)
+        # The warnings of a scan are about a video as a whole, so they are shown.
+        warnings = [line for line in lines if rule == "scan" and line.startswith("WARNING: ")]
+        shown = [f"{job.name}: {line}" for line in warnings]
+        jobs = self.jobs_that_are("done", rule)
+        if rule in STAGES and len(jobs) == self.stats[rule]:
+            # Jobs of a rule run side by side, so this is the time from the first to the last.
+            duration = since(min(job.record.created for job in jobs))
+            results = [line for line in lines if line.startswith(STAGES[rule])]
+            if len(jobs) > 1:
+                shown.append(f"{rule}: {len(jobs)} jobs in {duration}")
+            elif results:
+                shown.append(f"{rule}: {results[-1]}, {duration}")
+        return shown
+
+    def _read(self, record: Any) -> list[str]:
+        """Find the queue, a submission, a stop or a retry in a message; return lines to show."""
+        text = record.getMessage().strip()
+        self.queue = getattr(record, "slurm_jobs", self.queue)
         for beginning, cause in STOP_CAUSES.items():
-            if message.startswith(beginning):
+            if text.startswith(beginning):
                 self.stopped = cause
-        if match := SUBMITTED.match(message):
-            if job := self.jobs.get(int(match[1])):
-                job.id = match[2]
-                job.submitted = time.time()
-        elif (match := RETRIED.match(message)) and (job := self.jobs.get(int(match[1]))):
+        if match := SUBMITTED.match(text):
+            self.jobs[int(match[1])].id = match[2]
+        if match := RETRIED.match(text):
+            job = self.jobs[int(match[1])]
             job.state = "again"
-            # Snakemake reports the retry before the failure or after it. If after, the failure is
-            # shown now; if before, `_fail` will show it.
-            failure = self.failures.pop(job.name, None)
-            lines = failure.lines() if failure else []
-            return [] if self.stopped else [*lines, f"  {job.name} is tried again"]
+            # A run that is being stopped tries nothing again.
+            return [] if self.stopped else [*job.failure.lines, f"  {job.name} is tried again"]
+        if getattr(record, "exception", "") in BANNERS:
+            self.errors.append(text)
+        elif text and (record.levelno >= WARNING or text.startswith(WORTH_SHOWING)):
+            return [text]
         return []
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `1:02:03`, or `2:03` below one hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def wildcards_of(record: Any) -> str:
+    """The values of a job's wildcards, as `P01 val`."""
+    return " ".join(map(str, (record.wildcards or {}).values()))
+
+
+def since(start: float) -> str:
+    """The time since `start`, as `1:02:03`; a clock that was set back makes it no less than 0."""
+    return str(timedelta(seconds=max(round(time.time() - start), 0)))

@@ -1,7 +1,8 @@
 """The plan that a dry run shows: a line for each rule, in place of two for each job."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
+
+from snakemake_logger_plugin_epic100.board import Job, wildcards_of
 
 # Snakemake's reason of a job contains the words on the left; those on the right are shown. If a job
 # has several reasons, the first one in this order is shown.
@@ -20,36 +21,27 @@ REASONS = {
 WIDTH = 96
 
 
-def plan(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+def plan(jobs: list[Job]) -> list[str]:
     """The lines that a dry run shows: for each rule its number of jobs, reasons and wildcards.
 
     An example is `  scan      2  no result yet: P01 P02`.
 
     Args:
-        jobs: Snakemake's records of the jobs that would run.
+        jobs: The jobs that would run.
     """
-    if not jobs:
-        return []
-    jobs_by_rule: dict[str, list[Mapping[str, Any]]] = {}
-    for job in jobs:
-        jobs_by_rule.setdefault(job["rule_name"], []).append(job)
-    width = max(map(len, jobs_by_rule))
+    rules = dict.fromkeys(job.record.rule_name for job in jobs)
     lines = [f"{len(jobs)} jobs would run:"]
-    for rule, jobs_of_rule in jobs_by_rule.items():
+    for rule in rules:
+        records = [job.record for job in jobs if job.record.rule_name == rule]
         # A dictionary has each reason once, in the order of the jobs.
-        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, jobs_of_rule))))
-        line = f"  {rule:{width}} {len(jobs_of_rule):4}  {reasons}"
-        all_wildcards = " ".join(filter(None, sorted(map(_wildcards, jobs_of_rule))))
-        line += f": {all_wildcards}" if all_wildcards else ""
+        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, records))))
+        wildcards = " ".join(filter(None, sorted(map(wildcards_of, records))))
+        texts = ": ".join(filter(None, [reasons, wildcards]))
+        line = f"  {rule:{max(map(len, rules))}} {len(records):4}  {texts}"
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rstrip()} ...")
     return [*lines, "Nothing was run. Each job with its files: --verbose"]
 
 
-def _wildcards(job: Mapping[str, Any]) -> str:
-    """The values of a job's wildcards, as `P01 val`."""
-    return " ".join(str(value) for value in (job["wildcards"] or {}).values())
-
-
-def _reason(job: Mapping[str, Any]) -> str:
+def _reason(record: Any) -> str:
     """The first of `REASONS` for which a job runs, or ""."""
-    return next((shown for words, shown in REASONS.items() if words in str(job["reason"])), "")
+    return next((shown for words, shown in REASONS.items() if words in str(record.reason)), "")

@@ -108,6 +108,11 @@ def clean(
     log.info("\n".join(salvage_lines(kept_counts)))
     write_frame(kept_counts, salvage)
     write_frame(dropped_rows, dropped)
+    # The screen shows this line.
+    counts = [
+        f"{split} {len(kept)} of {len(tables[split])}" for split, kept in kept_of_split.items()
+    ]
+    log.info(f"{', '.join(counts)} segments kept")
 
 
 def _read_scans(scans: Sequence[str]) -> tuple[dict[str, ScanRow], dict[str, str]]:
