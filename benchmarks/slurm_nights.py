@@ -288,9 +288,11 @@ def clock_4_minutes_ahead(rig: Rig, folder: Path) -> Night:
 
 
 def quota(rig: Rig, folder: Path) -> Night:
-    """The first job may write no more than two kilobytes to a file."""
-    small = f"mkdir {folder}/tried 2>/dev/null && ulimit -f 2"
-    return play(rig, folder, *SCANS, "--precommand", f"{small}; true", cause="make room")
+    """The first scan finds a full disk, and the others find room."""
+    scans = folder / "results/scan"
+    full = f"mkdir -p {scans}; mount -t tmpfs -o size=4k none {scans}"
+    either = f"if mkdir {folder}/tried; then {full}; else umount -l {scans}; fi 2>/dev/null; true"
+    return play(rig, folder, SCANS[0], "--precommand", either, cause="make room")
 
 
 def _two_calls(rig: Rig, folder: Path, env: dict | None = None) -> Night:

@@ -39,8 +39,7 @@ def open_lock_of_killed_run(show: Callable[[str], None]) -> bool:
     """
     opened = False
     for note in LOCKS.glob("*.run"):
-        # Another call may read the same note. Only the one that removes it opens the lock. A note of
-        # any other form opens nothing.
+        # Another call may read the same note. Only the one that removes it opens the lock.
         with suppress(FileNotFoundError, ValueError, EpicError):
             host, _, pid = note.stem.rpartition("_")
             boot, namespace, user = read_text(note).split(maxsplit=2)
