@@ -89,7 +89,7 @@ def test_an_sbatch_that_hangs_blocks_neither_its_job_nor_ctrl_c(rig, new_archive
     env = put_before("sbatch", sbatch, tmp_path / "bin")
     short = env | {"SHORTER": "executor.SBATCH_SECONDS=3"}
     said = run(rig, goes_on, SCAN, *no_work(goes_on), env=short)
-    assert "cannot be submitted now, trying on: sbatch: no answer in 3 s" in said
+    assert "cannot be submitted now, trying on: no answer in 3 s" in said
     assert len(rig.submitted(goes_on)) == 1
     (tmp_path / "once").unlink()
     with Call(rig, stopped, SCAN, env=env) as call:

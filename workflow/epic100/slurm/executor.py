@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import sys
 import threading
 import time
@@ -181,19 +182,19 @@ class Executor(plugin.Executor):
 
     def _request(self, job: Any, log: str | Path) -> Request:
         """The call of sbatch for a job, as the plugin makes it."""
-        resources = job.resources
+        account = shlex.quote(str(job.resources.get("slurm_account") or ""))
         plugin.validate_slurm_extra(job)
         parameters = {
             "run_uuid": self.run_uuid,
             "slurm_logfile": log,
             "comment_str": _comment(job),
             # The plugin would ask the database of accounts, which may be away.
-            "account": f"-A {resources.slurm_account}" if resources.get("slurm_account") else "",
+            "account": f"-A {account}" if job.resources.get("slurm_account") else "",
             "partition": self.get_partition_arg(job),
             "workdir": self.workflow.workdir_init,
         }
         call = plugin.get_submit_command(job, parameters, self.workflow.executor_settings)
-        return Request(_comment(job), call + plugin.set_gres_string(job), resources)
+        return Request(_comment(job), call + plugin.set_gres_string(job), job.resources)
 
     def run_job(self, job: Any) -> None:
         """Submit a job. The plugin calls this in a thread, so all errors are reported."""
@@ -348,7 +349,7 @@ class Executor(plugin.Executor):
         """Cancel all jobs of this folder, also those whose submission was not answered yet."""
         self._stopped.set()
         # A call of sbatch that hangs must not keep the run.
-        for child in psutil.Process().children():
+        for child in psutil.Process().children(recursive=True):
             child.terminate()
         self._job_submission_executor.shutdown(wait=True)
         done = run(["scancel", *option_of(self._clusters), "--name", self.run_uuid])

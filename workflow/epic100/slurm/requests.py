@@ -75,7 +75,8 @@ def refusals(requests: Iterable[Request], partitions: Partitions) -> list[str]:
     with ThreadPoolExecutor(8) as pool:
         by_slurm = [text for text in pool.map(_refusal, longest.values()) if text]
     wasted = filter(None, (_waste(request, partitions) for request in longest.values()))
-    return by_slurm or [*wasted, *partitions_without_kernels(longest.values(), partitions)]
+    without_kernels = partitions_without_kernels(longest.values(), partitions)
+    return [*by_slurm, *wasted, *without_kernels]
 
 
 def _minutes(request: Request) -> float:
