@@ -35,7 +35,7 @@ def faults(rig, new_archive, tmp_path_factory):
     options = (
         *("--retries", "0"),
         "--precommand",
-        r"[ \$SLURM_JOB_ACCOUNT != lp_poor ] || { echo the node has no such module; exit 1; }",
+        "[ $SLURM_JOB_ACCOUNT != lp_poor ] || { echo the node has no such module; exit 1; }",
         "--set-resources",
         "scan:slurm_account={'P04': 'lp_poor'}.get(wildcards.participant, 'lp_epic')",
         "scan:mem_mb_per_cpu={'P03': 30}.get(wildcards.participant, 3400)",

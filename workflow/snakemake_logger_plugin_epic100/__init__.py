@@ -46,6 +46,7 @@ NOISE = (
     "Config file",
     "Provided",
     "Rules claiming",
+    "SLURM run ID",
     "Using shell",
 )
 

@@ -30,6 +30,13 @@ RETRIED = re.compile(r"Trying to restart job (\d+)")
 STOP_CAUSES = {"Will exit after": "SIGTERM", "Terminating processes": "Ctrl-C"}
 # Messages that begin like this are shown although they are no warnings.
 WORTH_SHOWING = (*STOP_CAUSES, "Nothing to be done", "Trial: ")
+# Warnings and errors that begin like this only say what the last lines say better.
+NOISE = (
+    "--keep-incomplete",
+    "Exiting because a job",
+    "At least one job did not",
+    "WorkflowError:\nAt",
+)
 # These errors only repeat the command of a job that failed.
 BANNERS = ("RuleException", "CalledProcessError")
 
@@ -146,6 +153,8 @@ class Board:
             return [] if self.stopped else [*job.failure.lines, f"  {job.name} is tried again"]
         if getattr(record, "exception", "") in BANNERS:
             self.errors.append(text)
+        elif text.startswith(NOISE):
+            return []
         elif text and (record.levelno >= WARNING or text.startswith(WORTH_SHOWING)):
             return [text]
         return []
