@@ -8,6 +8,7 @@ plays some of them.
 
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -95,7 +96,8 @@ def scancel_of_one_job(rig: Rig, folder: Path) -> Night:
     """Somebody cancels a scan by hand."""
     with Call(rig, folder, TARGET) as call:
         call.until(SUBMITTED, times=4)
-        rig.login("scancel", "-M", "wice", call.submitted()[0])
+        (scan,) = re.findall(r"rule_scan/P01/(\d+)\.log", call.said())
+        rig.login("scancel", "-M", "wice", scan)
         call.end()
     return Night(call, cause="CANCELLED")
 
