@@ -150,7 +150,8 @@ def test_a_training_on_two_gpus_gets_the_cores_and_memory_of_two_and_never_runs_
 def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, again):
     folder = again(nodes=2, gpus=1)
     # The profile of the other tests would ask for a GPU, since the config says CPU.
-    with Call(rig, folder, "results/model.pth", profile="./profiles/vsc") as call:
+    on_cores = {"EPIC100_SITE": "wice_cpu"}
+    with Call(rig, folder, "results/model.pth", profile="./profiles/vsc", env=on_cores) as call:
         call.ends()
     (job,) = call.jobs()
     # The profile asks for 16 cores on each node.
