@@ -9,6 +9,7 @@ plays some of them.
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -24,7 +25,10 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from epic100.minikitchen import write_annotations, write_video  # noqa: E402
+from epic100.video.sheet import Video  # noqa: E402
 from support.archive import configure, make_archive  # noqa: E402
+from support.lab import write_sheet  # noqa: E402
 from support.slurm_calls import Call, put_before  # noqa: E402
 from support.slurm_rig import ACCOUNT, VSC, Rig, running  # noqa: E402
 
@@ -90,6 +94,23 @@ def plain(rig: Rig, folder: Path) -> Night:
     """The whole DAG over both clusters."""
     configure(folder, train=SMALL, predict={"device": "cpu"})
     return play(rig, folder, "all", env={"EPIC100_SITE": "genius"}, cause="report:")
+
+
+def two_hundred_scans(rig: Rig, folder: Path) -> Night:
+    """200 participants with a video each: what a long run costs on the login node."""
+    splits = ["val", *["train"] * 199]
+    videos = [
+        Video(f"P{number}_101", f"P{number}", split, 50.0, 8.0)
+        for number, split in enumerate(splits, start=101)
+    ]
+    scans = [f"results/scan/{video.participant_id}.tsv" for video in videos]
+    write_annotations(videos, folder / "csv", seed=2)
+    write_sheet(videos, folder)
+    write_video(videos[0], folder / "one.MP4", seed=2)
+    for video in videos:
+        video.path(folder / "archive").parent.mkdir(parents=True)
+        os.link(folder / "one.MP4", video.path(folder / "archive"))
+    return play(rig, folder, *scans, cause="200 jobs done")
 
 
 def scancel_of_one_job(rig: Rig, folder: Path) -> Night:
@@ -374,6 +395,7 @@ def one_rank_of_two_killed(rig: Rig, folder: Path) -> Night:
 
 NIGHTS: tuple[Callable[[Rig, Path], Night], ...] = (
     plain,
+    two_hundred_scans,
     scancel_of_one_job,
     sacct_empty,
     answers_are_nonsense,
@@ -415,11 +437,18 @@ def second_writers(jobs: list[dict]) -> int:
     return sum(any(one[1] > other[0] for one, other in pair) for pair in pairs)
 
 
+def cpu_seconds() -> float:
+    """The CPU time of the calls that have ended, with all that they started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def figures_of(night: Callable[[Rig, Path], Night], rig: Rig, folder: Path) -> dict:
     """Let a night happen to a new archive, and return its figures."""
     make_archive(folder)
-    started = time.monotonic()
+    started, cpu = time.monotonic(), cpu_seconds()
     played = night(rig, folder)
+    cpu = cpu_seconds() - cpu
     jobs = rig.jobs(fields="Comment,State,Start,End,SubmitLine")
     own = [job for job in jobs if f"{folder}/" in job["SubmitLine"]]
     return {
@@ -431,6 +460,7 @@ def figures_of(night: Callable[[Rig, Path], Night], rig: Rig, folder: Path) -> d
         "cause_on_screen": played.cause in played.call.screen(),
         "lines": played.call.screen().count("\n"),
         "seconds": round(time.monotonic() - started),
+        "cpu_seconds_on_the_login_node": round(cpu, 1),
     }
 
 
