@@ -28,7 +28,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.base.folders import keep_private, refuse_foreign_config, warn_of_other_writers
+from epic100.base.folders import refuse_foreign_config
 from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
@@ -52,9 +52,6 @@ else:
 configfile: CONFIG_FILE
 
 
-keep_private()
-if workflow.is_main_process and (warning := warn_of_other_writers(os.getcwd())):
-    logger.warning(warning)
 # The script envs/epic100.post-deploy.sh reads this variable, since Snakemake runs a copy of it in
 # another folder.
 os.environ.update(EPIC100_ROOT=str(HERE))

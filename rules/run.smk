@@ -1,8 +1,8 @@
 # What Snakemake does before the first job of a run. Jobs read this file too.
 
+import shutil
 import signal
 
-from epic100.base.folders import refuse_links, remove_folder
 from epic100.base.jobs import end_if_not_newest
 from epic100.base.lock import note_lock, open_lock_of_killed_run
 from epic100.base.machine import handle_in_thread
@@ -18,8 +18,6 @@ from epic100.inputs.trials import request_of, try_training
 def refuse_what_would_fail(planned):
     """Stop a run that lacks what its jobs need, before hours have gone into other jobs."""
     rules = {job.rule.name for job in planned}
-    # Snakemake would remove the file behind such a link before a job could look.
-    refuse_links(os.path.dirname(file) for job in planned for file in (*job.output, *job.log))
     refuse_missing_videos(rules, NO_VIDEOS, has_copies=bool(PROXY))
     refuse_missing_weights(rules, [weights for weights, _ in START_WEIGHTS.values()])
     # A job names the folder of its encoder by its parameter `encoder`.
@@ -40,7 +38,8 @@ def forget_scans_to_repeat(planned):
     """Remove the cached results of scans that `-R` repeats, so that these decode the files again."""
     for job in planned:
         if job.rule.name == "scan" and workflow.dag.reason(job).forced:
-            remove_folder(f"results/scan/cache/{job.wildcards.participant}")
+            cache = f"results/scan/cache/{job.wildcards.participant}"
+            shutil.rmtree(cache, ignore_errors=True)
 
 
 if workflow.is_main_process:

@@ -20,7 +20,7 @@ from mmengine.dataset import Compose
 
 import epic100.clips.dataset
 import epic100.model.registered
-from epic100.base import foreign_tensors
+from epic100.base import untrusted_tensors
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import migrate_model
 from epic100.model.foreign import (
@@ -63,7 +63,7 @@ def changed(key: str, value, model=MODEL) -> dict:
 
 def build(model) -> None:
     """Build the model of a file that has small weights, for 2 s and not for 20 s."""
-    foreign_tensors.SECONDS = 2.0
+    untrusted_tensors.SECONDS = 2.0
     build_foreign(clean_model(model, "model.pth"), small_weights(), "its config", "model.pth")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from epic100.base import foreign_tensors
+from epic100.base import untrusted_tensors
 from epic100.base.errors import EpicError
 from epic100.migrate import adopt, checkpoint
 from epic100.model.model_file import FORMAT, load_model
@@ -158,7 +158,7 @@ def attacks() -> dict[str, bytes]:
 def messages(read, contents: dict[str, bytes]) -> dict[str, str]:
     """Return the message of the error for each content of `a.pth`."""
     # An attack that never ends is stopped after 2 s here, not after 20 s.
-    foreign_tensors.SECONDS = 2.0
+    untrusted_tensors.SECONDS = 2.0
     found = {}
     for name, content in contents.items():
         Path("a.pth").write_bytes(content)

@@ -18,13 +18,13 @@ import torch
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import (
+from epic100.base.untrusted_tensors import (
     CACHE,
     KEPT,
     _rewrite_as_safetensors,
     call,
     limited_call,
-    read_foreign,
+    read_untrusted,
     require_finite,
 )
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
@@ -47,7 +47,7 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-read = partial(read_foreign, what="a thing", remedy="do it again")
+read = partial(read_untrusted, what="a thing", remedy="do it again")
 read_ours = partial(read_tensors, what="a thing", remedy="do it again")
 
 
@@ -176,7 +176,7 @@ def calls(monkeypatch):
     """A run's folder, and a mock of the guard that counts its calls."""
     CACHE.parent.mkdir()
     calls = Mock(wraps=call)
-    monkeypatch.setattr("epic100.base.foreign_tensors.call", calls)
+    monkeypatch.setattr("epic100.base.untrusted_tensors.call", calls)
     return calls
 
 
@@ -242,7 +242,7 @@ def test_a_machine_without_memory_is_no_fault_of_a_foreign_file(monkeypatch):
     # 2**24 numbers of 4 bytes are 64 MiB.
     write_tensors(torch.zeros(2**24), "large.pt")
     monkeypatch.setattr(
-        "epic100.base.foreign_tensors._rewrite_as_safetensors", rewrite_with_little_memory
+        "epic100.base.untrusted_tensors._rewrite_as_safetensors", rewrite_with_little_memory
     )
     words = r"^large\.pt: cannot be read: too little memory for its 64\.0 MiB"
     with pytest.raises(EpicError, match=words):

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import CACHE
+from epic100.base.untrusted_tensors import CACHE
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
 from epic100.prediction.encoder import clip_pipeline, pooled_tokens

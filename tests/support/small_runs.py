@@ -18,7 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp, loops
 
-from epic100.base import foreign_tensors
+from epic100.base import untrusted_tensors
 from epic100.base.log import rule_log
 from epic100.base.stop import until_the_last_line
 from epic100.model.model_file import load_model
@@ -110,7 +110,7 @@ def start(lab, results: Path, options: dict | None = None, autocast=False, **cho
     arguments = job(lab, results) | {
         "settings": settings(options=options or {}, **chosen).model_dump(by_alias=True)
     }
-    cache = foreign_tensors.CACHE
+    cache = untrusted_tensors.CACHE
     process = processes.Process(target=_child, args=(arguments, results, autocast, cache))
     process.start()
     return process
@@ -185,8 +185,8 @@ def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> Non
         put: `setattr`, or a monkeypatch's.
         folder: The folder of the notes.
     """
-    put(foreign_tensors, "CACHE", folder)
-    put(foreign_tensors, "KEPT", 100)
+    put(untrusted_tensors, "CACHE", folder)
+    put(untrusted_tensors, "KEPT", 100)
 
 
 def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0, **more) -> dict:

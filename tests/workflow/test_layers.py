@@ -112,17 +112,17 @@ PLACES = {
     # These calls read tensors, arrays and zips.
     "torch.load": {
         "training/run.py": "its own checkpoint, weights only",
-        "base/foreign_tensors.py": "in the guard",
+        "base/untrusted_tensors.py": "in the guard",
         "base/torch_file.py": "our own files, after their checksums",
     },
-    "safetensors.torch.load": {"base/foreign_tensors.py": "what the guard wrote"},
+    "safetensors.torch.load": {"base/untrusted_tensors.py": "what the guard wrote"},
     "np.load": {
         "base/checked.py": "the opener",
         "video/index_file.py": "a copy that this run wrote into a folder of its own",
     },
     "zipfile.ZipFile": {
         "base/checked.py": "the opener, sizes first",
-        "base/foreign_tensors.py": "in the guard",
+        "base/untrusted_tensors.py": "in the guard",
         "base/torch_file.py": "checksums of a file of ours",
         "submission/files.py": "the opener of a submission, sizes first; and writes",
     },
@@ -130,7 +130,7 @@ PLACES = {
     "pickle.load": {
         "base/guarded.py": "an order to the guard, by an unnamed file",
     },
-    "_Unpickler": {"base/foreign_tensors.py": "in the guard, of listed classes alone"},
+    "_Unpickler": {"base/untrusted_tensors.py": "in the guard, of listed classes alone"},
     "pickle.loads": {
         "base/ranks.py": "an order, in a folder of mode 0700",
         "training/launch.py": "its own request",
@@ -139,7 +139,7 @@ PLACES = {
     # These calls read texts.
     "json.loads": {
         "base/disk.py": "the opener",
-        "base/foreign_tensors.py": "what the guard wrote",
+        "base/untrusted_tensors.py": "what the guard wrote",
         "base/guarded.py": "lines of the guard",
         "features/participant.py": "within `opened_arrays`",
         "video/index.py": "within `opened_arrays`",
@@ -185,7 +185,7 @@ PLACES = {
     },
     "*.read_bytes": {
         "training/launch.py": "its own request",
-        "base/foreign_tensors.py": "what the guard wrote",
+        "base/untrusted_tensors.py": "what the guard wrote",
         "base/ranks.py": "an order, in a folder of mode 0700",
         "minikitchen/damage.py": "a film of the demo",
     },

@@ -6,14 +6,13 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
-from epic100.base.folders import LINKED, lock, make_folder
+from epic100.base.folders import lock
 
 # This environment variable is `FILE=TOKEN`. A later job for the same files writes its own token
 # into FILE.
@@ -31,8 +30,7 @@ class DiskFullError(DiskError):
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it on success, remove it on failure.
 
-    The temporary file is new, empty and has a random name. A predictable name would be unsafe in a
-    folder that others can write to: they could place a link there and redirect the output. The
+    The temporary file is new, empty and has a random name, so that two writers do not meet. The
     suffix is kept, because writers (PyAV, torch) choose the format by it.
 
     The file is synced to disk before the rename, and the folder is synced before this returns.
@@ -49,8 +47,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         others that it is no leftover.
 
     Raises:
-        EpicError: The path leads through a link of another user, or a later job is at work for the
-            same files (`require_newest`).
+        EpicError: A later job is at work for the same files (`require_newest`).
         DiskError: The file cannot be written (`writing`). In nested calls, the message of a full
             disk names the outermost file.
     """
@@ -125,41 +122,13 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
         shutil.copyfile(source, temporary)
 
 
-def open_plain(path: str | os.PathLike, flags: int) -> int:
-    """Open a plain file whose name others can guess, and refuse a link or a pipe in its place.
-
-    Args:
-        path: The file. It and its folder are created if they do not exist.
-        flags: As for `os.open`.
-
-    Returns:
-        The file descriptor.
-
-    Raises:
-        EpicError: The name is a link or a pipe, so the data would be written somewhere else.
-    """
-    make_folder(Path(path).parent)
-    try:
-        handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        # A link gives ELOOP or EMLINK, a pipe gives ENXIO.
-        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
-            raise EpicError(f"{path}: {LINKED}") from error
-        raise
-    state = os.fstat(handle)
-    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
-        os.close(handle)
-        raise EpicError(f"{path}: {LINKED}")
-    return handle
-
-
 @contextmanager
 def _new_beside(target: Path) -> Iterator[Path]:
     """Yield a new, locked file beside `target`, and remove it after the block.
 
     The lock shows other processes that the writer is still running.
     """
-    make_folder(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     while True:
         temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")

@@ -1,15 +1,10 @@
-"""Folders that are shared with others: what is made, run or removed there is this user's own.
-
-Folders on clusters are often shared. A link that another user put above an output would lead what
-is written or removed to files of this user elsewhere, and a file that they planted would run.
-"""
+"""Whole folders, links between files, locks, and configs of other users, which are not run."""
 
 import fcntl
 import os
 import secrets
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -17,34 +12,6 @@ from typing import IO, Any, TypeVar
 from epic100.base.errors import EpicError
 
 Name = TypeVar("Name")
-LINKED = "a link or a pipe; expected a plain file; see who put it there, then remove it"
-
-
-def refuse_links(folders: Iterable[str | os.PathLike]) -> None:
-    """Raise EpicError if a folder, or a parent of it, is a link that another user made."""
-    paths = {_absolute(folder) for folder in folders}
-    for path in paths.union(*(folder.parents for folder in paths)):
-        if path.is_symlink() and path.lstat().st_uid not in (os.getuid(), 0):
-            raise EpicError(f"{path}: {LINKED}, or name another folder")
-
-
-def make_folder(folder: str | os.PathLike) -> None:
-    """Make a folder and its missing parents. Raises EpicError for links as `refuse_links` does."""
-    refuse_links([folder])
-    os.makedirs(folder, exist_ok=True)
-
-
-def remove_folder(folder: str | os.PathLike) -> None:
-    """Remove a folder as far as possible, or a link in its place.
-
-    Raises:
-        EpicError: A folder above it is a link of another user (`refuse_links`).
-    """
-    refuse_links([_absolute(folder).parent])
-    if os.path.islink(folder):
-        os.unlink(folder)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -55,15 +22,14 @@ def new_folder(target: Path) -> Iterator[Path]:
     Folders that killed writers left behind are removed first.
 
     Raises:
-        EpicError: A folder above `target` is a link of another user (`refuse_links`).
         OSError: The system cannot make or rename the folder.
     """
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
     old = target.with_name(f".{target.name}.{secrets.token_hex(8)}.old")
-    make_folder(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.callback(remove_folder, old)
-        stack.callback(remove_folder, new)
+        stack.callback(shutil.rmtree, old, ignore_errors=True)
+        stack.callback(shutil.rmtree, new, ignore_errors=True)
         with _locked(target.parent):
             _remove_leftovers(target)
             new.mkdir()
@@ -75,45 +41,6 @@ def new_folder(target: Path) -> Iterator[Path]:
             if os.path.lexists(target):
                 target.rename(old)
             new.rename(target)
-
-
-def keep_private() -> None:
-    """Set environment variables so that PyTorch and matplotlib use caches of this user alone.
-
-    Processes that this one starts inherit them. PyTorch's own choice is `/tmp/torchinductor_USER`,
-    even if another user made it, and PyTorch unpickles the files there. A `matplotlibrc` of the
-    working folder may name code, as the backend.
-    """
-    os.environ["MPLBACKEND"] = "agg"
-    folder = Path(tempfile.gettempdir(), f"epic100-{os.getuid()}")
-    # An earlier process of this user may have made the folder already. A folder of another user is
-    # found by the check below.
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    if folder.is_symlink() or not folder.is_dir() or other_writers(folder):
-        folder = Path(tempfile.mkdtemp(prefix="epic100-"))
-    # A folder that the user has chosen stays.
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
-        os.environ.setdefault(name, str(folder / name.lower()))
-
-
-def warn_of_other_writers(folder: str | os.PathLike) -> str:
-    """Check who else can write to a working folder, and return a warning about them.
-
-    Returns:
-        A warning in one line, for the caller to show; "" if nobody else can write there.
-
-    Raises:
-        EpicError: Another user can write into `.snakemake`, and Snakemake would run files of it.
-    """
-    refuse_foreign(Path(folder, ".snakemake"))
-    other_users = other_writers(folder)
-    if not other_users:
-        return ""
-    return (
-        f"{folder}: {other_users} can write to this folder, and so replace results and settings; "
-        "if that is not meant, `chmod go-w` it, or work in another folder"
-    )
 
 
 def refuse_foreign_config(path: str, workflow: str | os.PathLike) -> None:
@@ -134,30 +61,18 @@ def refuse_foreign_config(path: str, workflow: str | os.PathLike) -> None:
 
 
 def refuse_foreign(path: str | os.PathLike) -> None:
-    """Raise EpicError if another user made this path, or every user can write to it."""
-    if os.path.lexists(path) and (other_users := other_writers(path, group=False)):
-        raise EpicError(
-            f"{path}: {other_users} can write it, and what is in it runs; expected a place of "
-            "yours: look at it, then move it away, or work in another folder"
-        )
-
-
-def other_writers(path: str | os.PathLike, group: bool = True) -> str:
-    """Name who besides this user and root can write to a path: `user 1001`, `every user`, or "".
-
-    Args:
-        path: A file, a folder or a link.
-        group: Whether the path's group counts. A private group, whose number is that of this user,
-            does not count: only this user is in it.
-    """
+    """Raise EpicError if another user than root made this path, or every user can write to it."""
+    if not os.path.lexists(path):
+        return
     state = os.lstat(path)
-    if state.st_uid not in (os.getuid(), 0):
-        return f"user {state.st_uid}"
+    is_others = state.st_uid not in (os.getuid(), 0)
     # The mode of a link always has this bit, and nobody can write to a link.
-    if state.st_mode & 0o002 and not os.path.islink(path):
-        return "every user"
-    group_can_write = group and state.st_mode & 0o020 and state.st_gid not in (os.getuid(), 0)
-    return f"group {state.st_gid}" if group_can_write else ""
+    if is_others or state.st_mode & 0o002 and not os.path.islink(path):
+        raise EpicError(
+            f"{path}: {f'user {state.st_uid}' if is_others else 'every user'} can write it, and "
+            "what is in it runs; expected a place of yours: look at it, then move it away, or work "
+            "in another folder"
+        )
 
 
 def lock(file: int | IO[Any], waits: bool) -> bool:
@@ -214,7 +129,7 @@ def _remove_leftovers(target: Path) -> None:
     for leftover in target.parent.glob(f".{target.name}.*"):
         if leftover.suffix in (".new", ".old") and not leftover.is_symlink():
             with suppress(OSError), _locked(leftover, waits=False):
-                remove_folder(leftover)
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager
@@ -235,8 +150,3 @@ def _locked(folder: Path, waits: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _absolute(folder: str | os.PathLike) -> Path:
-    """Return the absolute path without `..`; links are not followed."""
-    return Path(os.path.abspath(folder))

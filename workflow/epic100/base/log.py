@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from epic100.base.atomic import open_plain
 from epic100.base.errors import EpicError
 from epic100.base.names import printable
 
@@ -133,9 +132,11 @@ class _TerminalHandler(_LineHandler):
 
 def _open_log(path: str | os.PathLike[str]) -> TextIO:
     """Open a rule's log to append to, unbuffered: a forked worker must not write a line twice."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     try:
-        file = open_plain(path, os.O_WRONLY | os.O_APPEND)
-    except (OSError, EpicError):  # The work goes on, and the terminal shows all records.
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        file = os.open(path, flags, 0o666)
+    except OSError:  # The work goes on, and the terminal shows all records.
         file = os.open(os.devnull, os.O_WRONLY)
     return io.TextIOWrapper(
         io.FileIO(file, "w"), encoding="utf-8", errors="backslashreplace", write_through=True

@@ -2,7 +2,7 @@
 
 `torch.save` writes a zip with a pickle of the structure and one member per storage.
 `torch.load(weights_only=True)` runs no code of the file, but looks at no checksum: here they are
-checked first. `foreign_tensors` reads the files of others.
+checked first. `untrusted_tensors` reads the files of others.
 """
 
 import io

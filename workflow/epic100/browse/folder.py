@@ -13,7 +13,7 @@ import pandas as pd
 
 from epic100.base.atomic import copy_file, writing
 from epic100.base.disk import read_text
-from epic100.base.folders import link_or_copy, make_folder, new_folder
+from epic100.base.folders import link_or_copy, new_folder
 from epic100.browse.content import PREDICTED
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _place_clips(
     bytes_so_far = np.cumsum([(source / clip).stat().st_size for clip in order["clip"]])
     fitting = order[bytes_so_far <= max_mb * 10**6]
     for clip in fitting["clip"]:
-        make_folder((target / clip).parent)
+        (target / clip).parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(source / clip, target / clip)
     left_out = len(order) - len(fitting)
     if left_out:

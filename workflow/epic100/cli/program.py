@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from epic100.base.errors import EpicError
-from epic100.base.folders import keep_private
 from epic100.base.names import did_you_mean
 from epic100.base.shipped import ROOT
 
@@ -65,7 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 if the input is wrong, after a line on stderr for each mistake; or that
         of Snakemake.
     """
-    keep_private()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser, commands = build_parser(arguments)
     # The parser of a command sets `run`, and `passes_on` if it has one (`COMMANDS`).

@@ -11,7 +11,6 @@ from yte import process_yaml
 
 from epic100.base.disk import read_text, reading
 from epic100.base.errors import EpicError
-from epic100.base.folders import make_folder
 from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT
 from epic100.cli.typed import separate_keys, shipped
@@ -26,7 +25,7 @@ def run(given: argparse.Namespace) -> int:
 def run_demo(given: argparse.Namespace) -> int:
     """Run the workflow on the mini kitchen."""
     # `separate_keys` refuses a missing folder before a dry run, but the user did not type this one.
-    make_folder(given.directory)
+    os.makedirs(given.directory, exist_ok=True)
     demo = ["--configfile", str(ROOT / "config/demo.yaml"), "--directory", given.directory]
     return run_snakemake([*demo, *given.rest])
 

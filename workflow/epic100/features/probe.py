@@ -9,6 +9,7 @@ import itertools
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
-from epic100.base.folders import remove_folder
 from epic100.base.gpu import unusable
 from epic100.base.log import Progress
 from epic100.base.torch_file import read_tensors, write_tensors
@@ -172,7 +172,7 @@ def train_probe(
     save_model(model, model_path)
     write_trials({str(trial): trial.history for trial in trials}, trials_path)
     write_epochs(best.history, history_path)
-    remove_folder(states_folder)
+    shutil.rmtree(states_folder, ignore_errors=True)
 
 
 def _how_trained(settings: ProbeSettings, chosen_on: str, trials: int) -> dict[str, Any]:

@@ -67,6 +67,9 @@ def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
     if not path.is_file():
         return
     before = read_json(path)
+    if not _is_record(before):
+        yield f"{path}: no record of a run; what is made goes on as without one"
+        return
     if before["configfiles"] != record["configfiles"]:
         yield (
             f"{home}/ was made with {_option(before['configfiles'])}, this call has "
@@ -87,6 +90,15 @@ def changes_since(home: str, record: Mapping[str, Any]) -> Iterator[str]:
                 f"{METADATA} is not here, so Snakemake cannot tell what these changes put out of "
                 f"date: remove it from {home}/, or make all again with -F"
             )
+
+
+def _is_record(content: Any) -> bool:
+    """Whether the content of a JSON file has what `changes_since` reads."""
+    if not isinstance(content, dict):
+        return False
+    files, settings = content.get("configfiles"), content.get("settings")
+    is_list_of_text = isinstance(files, list) and all(isinstance(file, str) for file in files)
+    return is_list_of_text and isinstance(settings, dict)
 
 
 def _short_path(path: str | os.PathLike, folder: str | os.PathLike) -> str:

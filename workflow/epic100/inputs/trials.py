@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import distributions
 from typing import Any
 
-from epic100.base.atomic import open_plain, write_text
+from epic100.base.atomic import write_text
 from epic100.base.disk import digest, read_text
 from epic100.base.errors import EpicError
 from epic100.base.own_modules import code_digests, recipe_files
@@ -104,13 +104,13 @@ def try_training(request: dict[str, Any], say: Callable[[str], None]) -> bool:
 
 def _answer(request: dict[str, Any]) -> str:
     """Return the last line of the trial's process; "" if it takes too long or crashes."""
+    os.makedirs(os.path.dirname(LOG), exist_ok=True)
     with (
-        open(open_plain(LOG, os.O_WRONLY), "wb", buffering=0) as log,
+        open(LOG, "wb", buffering=0) as log,
         tempfile.TemporaryDirectory(
             prefix=".trial_", dir="results", ignore_cleanup_errors=True
         ) as folder,
     ):
-        log.truncate(0)
         try:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", "epic100.training.trial", folder],

@@ -1,8 +1,8 @@
 """Convert published checkpoints of EPIC-KITCHENS-100 models to our model files: `epic100 adopt`.
 
 The checkpoints hold pickled arguments beside the weights. Only the weights are read, as data
-(`foreign_tensors`). They get the names and shapes that they have in the recipe of config/zoo; each
-tensor of the network must be there, and none may be left over. The names of the tensors are from
+(`untrusted_tensors`). They get the names and shapes that they have in the recipe of config/zoo;
+each tensor of the network must be there, and none may be left over. The names of the tensors are from
 the code that config/published.yaml lists; none of that code is here.
 """
 
@@ -21,10 +21,10 @@ import epic100.clips.published_frames
 import epic100.model.registered  # noqa: F401  (registers what the recipes name)
 from epic100.base.disk import digest
 from epic100.base.errors import BrokenFile, EpicError
-from epic100.base.foreign_tensors import require_finite
 from epic100.base.shipped import ROOT
 from epic100.base.text_table import read_own_table
 from epic100.base.torch_file import write_tensors
+from epic100.base.untrusted_tensors import require_finite
 from epic100.migrate.checkpoint import Pair, config_of, read_checkpoint
 from epic100.model.mmaction_import import Config, build
 from epic100.model.model_file import TrainedModel, output_sizes, save_model

@@ -18,8 +18,8 @@ from typing import Any
 import epic100.clips.dataset  # noqa: F401  (registers the steps in `OURS`)
 from epic100.base.disk import read_text
 from epic100.base.errors import BrokenFile, EpicError
-from epic100.base.foreign_tensors import named_tensors, read_foreign, require_finite
 from epic100.base.names import whole_number
+from epic100.base.untrusted_tensors import named_tensors, read_untrusted, require_finite
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.mmaction_import import Config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
@@ -60,7 +60,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict]:
     Raises:
         EpicError: The file is not a checkpoint.
     """
-    content = read_foreign(
+    content = read_untrusted(
         path, "readable as a checkpoint", "expected a .pth of MMAction2", weights_alone=True
     )
     tensors = named_tensors(content)

@@ -4,26 +4,20 @@ MMEngine imports and calls whatever a dotted `type` names, and registered classe
 URLs in their arguments. So a config must be plain data (a config in Python is parsed, not run), and
 it is checked before anything is built from it:
 
-- `type` must be the name of a registered class from the modules in `TRUSTED`, or from modules in
-  the user's config (`modules: imports:`). Pipeline steps must be in the table `STEPS`, and the data
-  set must be that of this project or a subclass;
+- `type` must be the name of a registered class, without a dot: one of MMAction2, this project, or
+  modules in the user's config (`modules: imports:`). Pipeline steps must be in the table `STEPS`,
+  or of the user's modules, and the data set must be that of this project or a subclass;
 - a `_scope_` other than `mmaction` is an error;
 - keys that would load weights (`init_cfg`, `pretrained`, ...) are removed, and text that looks like
   a path or a URL becomes None. Both are reported, not refused: harmless configs have them too;
 - numbers must be in the range of real video models.
-
-A short config could still ask for a layer of terabytes, or for a million layers. But a model is not
-larger than its weights in the file. So it is first built in a process with limits of memory and
-time that follow from the size of the weights.
 """
 
 import ast
-import hashlib
 import inspect
 import logging
 import os
 import re
-import sys
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +28,6 @@ from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import fault_of_building, limit_memory
-from epic100.base.own_modules import use_modules
 from epic100.model.foreign_steps import LARGEST, STEPS, checked_step
 from epic100.model.mmaction_import import build
 from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, test_pipeline_of
@@ -43,29 +35,11 @@ from epic100.model.registered import models
 
 log = logging.getLogger(__name__)
 
-TRUSTED = (
-    "epic100.",
-    "mmaction.models.backbones.",
-    "mmaction.models.common.",
-    "mmaction.models.data_preprocessors.",
-    "mmaction.models.heads.",
-    "mmaction.models.losses.",
-    "mmaction.models.necks.",
-    "mmaction.models.recognizers.",
-    "mmaction.models.utils.",
-    "mmcv.cnn.",
-    "mmengine.model.",
-    "mmengine.utils.dl_utils.",
-    "torch.nn.modules.",
-)
 # MMAction2 itself interprets these values of `type`, so no registry looks them up.
 WORDS = ("AvgConsensus", "resnet3d")
 # The values of these keys are files or URLs of weights, which a class would load.
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
 LARGEST_NUMBER = 100_000
-# These are the limits of the number of values of a config, and of the levels of nested values.
-MOST_VALUES = 20_000
-DEEPEST = 30
 # This is the limit of frames x height x width x colours of all clips of a segment.
 MOST_PIXELS = 2**30
 # No argument of MMAction2's classes has a text that is longer than this.
@@ -81,12 +55,10 @@ class Cleaned:
     Attributes:
         spec: The part of the config.
         dropped: The values that were removed from it, as text: `model.init_cfg = ...`.
-        modules: The user's own modules, whose classes may be built.
     """
 
     spec: Any
     dropped: list[str]
-    modules: tuple[str, ...] = ()
 
 
 def parse_config(text: str, where: str | os.PathLike, instead: str) -> dict[str, Any]:
@@ -140,28 +112,26 @@ class _Literals(ast.NodeTransformer):
         return node
 
 
-def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
+def clean_model(model: Any, where: str) -> Cleaned:
     """Make the `model` of a foreign config safe to build.
 
     The nested config is copied. Keys that would load files, such as `pretrained`, are left out, and
-    classes that are not trusted are errors.
+    classes that are not registered are errors.
 
     Args:
         model: The value of `model` in the config. It must be a recognizer.
         where: Start of error messages: the file.
-        modules: Modules that the user trusts. They must be imported already.
 
     Raises:
-        EpicError: The model has a class that is not from MMAction2, this project or `modules`, or
-            it is not a recognizer.
+        EpicError: The model has a class that is not registered, or it is not a recognizer.
     """
-    copier = _SafeCopier(MODELS, where, trusted_modules=(*TRUSTED, *_module_prefixes(modules)))
+    copier = _SafeCopier(MODELS, where)
     spec = copier.copy(model, "model")
     if not isinstance(spec, dict) or not issubclass(
-        copier.allowed_class(spec, "model"), models.BaseRecognizer
+        copier.registered_class(spec, "model"), models.BaseRecognizer
     ):
         raise EpicError(f"{where}: its `model` is no recognizer; expected one of MMAction2")
-    return Cleaned(spec, copier.dropped, tuple(modules))
+    return Cleaned(spec, copier.dropped)
 
 
 def clean_pipeline(
@@ -178,20 +148,18 @@ def clean_pipeline(
         EpicError: A step is neither in `STEPS` nor from `modules`, has a wrong argument, or asks
             for too many pixels.
     """
-    copier = _SafeCopier(
-        TRANSFORMS,
-        where,
-        trusted_modules=_module_prefixes(modules),
-        trusted_classes=tuple(STEPS),
-        largest=LARGEST,
-    )
+    copier = _SafeCopier(TRANSFORMS, where, LARGEST)
     cleaned = [copier.copy(step, f"step {index}") for index, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for index, step in enumerate(cleaned):
-        # This call only raises the error: the class itself is not needed here.
-        copier.allowed_class(step, f"step {index}")
+        module = copier.registered_class(step, f"step {index}").__module__
         if step["type"] in STEPS:
             cleaned[index] = step = checked_step(step, where)
+        elif not f"{module}.".startswith(tuple(f"{name}." for name in modules)):
+            raise EpicError(
+                f"{where}: step {index} is {step['type']}; expected one of {', '.join(STEPS)}, or "
+                "one of a module that the workflow's config names (`modules: imports:`)"
+            )
         # The steps together give at most the product of their numbers of frames.
         frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
         side = max(side, *(_largest(step.get(name)) for name in SIDES))
@@ -204,9 +172,7 @@ def clean_pipeline(
     return Cleaned(cleaned, copier.dropped)
 
 
-def clean_dataset(
-    dataset: Mapping[str, Any], base: type, where: str, modules: Sequence[str] = ()
-) -> dict[str, Any]:
+def clean_dataset(dataset: Mapping[str, Any], base: type, where: str) -> dict[str, Any]:
     """Copy the type of a foreign config's data set, and the arguments that only its class takes.
 
     Args:
@@ -214,15 +180,14 @@ def clean_dataset(
         base: The class that the data set must be, or be a subclass of. What it takes is left out,
             since a prediction states that itself.
         where: Start of error messages: the file.
-        modules: Modules that the user trusts. They must be imported already.
 
     Raises:
-        EpicError: The class is no such class, or not from this project or `modules`.
+        EpicError: The class is not registered, or no subclass of `base`.
     """
     name = "test_dataloader.dataset"
     spec = {"type": base.__name__, **dataset}
-    copier = _SafeCopier(DATASETS, where, trusted_modules=("epic100.", *_module_prefixes(modules)))
-    named_class = copier.allowed_class(spec, name)
+    copier = _SafeCopier(DATASETS, where)
+    named_class = copier.registered_class(spec, name)
     if not issubclass(named_class, base):
         raise EpicError(
             f"{where}: {name} is a {spec['type']}; expected a subclass of {base.__name__}"
@@ -241,61 +206,36 @@ def _largest(value: Any) -> float:
     return max(1, abs(value)) if isinstance(value, int | float) else 1
 
 
-def _module_prefixes(modules: Sequence[str]) -> tuple[str, ...]:
-    """Return the prefixes of all names in these modules: `my_models` gives `my_models.`."""
-    return tuple(f"{name}." for name in modules)
-
-
 class _SafeCopier:
     """Copies a config without the values that could open files.
 
     Args:
         registry: MMEngine's registry of the classes that the config may name.
         where: Start of error messages: the file.
-        trusted_modules: Prefixes of modules whose classes are allowed.
-        trusted_classes: Names of classes that are allowed, whatever their module.
         largest: The largest number that is allowed.
 
     Attributes:
         dropped: The values that were left out, as text.
     """
 
-    def __init__(
-        self,
-        registry: Any,
-        where: str,
-        trusted_modules: tuple[str, ...],
-        trusted_classes: Sequence[str] = (),
-        largest: int = LARGEST_NUMBER,
-    ) -> None:
+    def __init__(self, registry: Any, where: str, largest: int = LARGEST_NUMBER) -> None:
         """Store what is allowed. The docstring of the class describes the arguments."""
         # MMEngine's own classes are in the parent of MMAction2's registry.
         self._classes = ChainMap(registry.module_dict, registry.parent.module_dict)
         self._where, self._largest = where, largest
-        self._trusted_modules, self._trusted_classes = trusted_modules, trusted_classes
-        self._values_left = MOST_VALUES
         self.dropped: list[str] = []
 
-    def copy(self, value: Any, name: str, depth: int = 0) -> Any:
+    def copy(self, value: Any, name: str) -> Any:
         """Copy a value of the config, and check it.
 
         Args:
             value: The value.
             name: Its name for errors: `model.backbone.depth`.
-            depth: The number of values that it is nested in.
         """
-        # All values count, over all calls, so that the size of the whole config is limited.
-        self._values_left -= 1
-        if self._values_left < 0 or depth > DEEPEST:
-            raise EpicError(
-                f"{self._where}: its config is larger or deeper than any model's; correct it"
-            )
         if isinstance(value, Mapping):
-            return self._copy_mapping(value, name, depth)
+            return self._copy_mapping(value, name)
         if isinstance(value, list | tuple):
-            items = [
-                self.copy(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)
-            ]
+            items = [self.copy(item, f"{name}[{index}]") for index, item in enumerate(value)]
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, str):
             return self._text_or_none(value, name)
@@ -308,22 +248,22 @@ class _SafeCopier:
             f"{self._largest}"
         )
 
-    def allowed_class(self, spec: Mapping[str, Any], name: str) -> type:
-        """Return the class that is the `type` of `spec`; raise EpicError if it is not allowed."""
+    def registered_class(self, spec: Mapping[str, Any], name: str) -> type:
+        """Return the class that is the `type` of `spec`; raise EpicError if none is registered.
+
+        The names of registered classes have no dot, so no module is imported.
+        """
         type_name = spec.get("type")
         named_class = self._classes.get(type_name) if isinstance(type_name, str) else None
-        if not inspect.isclass(named_class) or not (
-            type_name in self._trusted_classes
-            or f"{named_class.__module__}.".startswith(self._trusted_modules)
-        ):
+        if not inspect.isclass(named_class):
             raise EpicError(
-                f"{self._where}: {name} has the type {str(type_name)[:60]!r}, which is none of "
-                "those that a file may have built here; expected classes of MMAction2 1.2, or of "
-                "modules that the workflow's config names (`modules: imports:`)"
+                f"{self._where}: {name} has the type {str(type_name)[:60]!r}, which is not "
+                "registered; expected classes of MMAction2 1.2, or of modules that the workflow's "
+                "config names (`modules: imports:`)"
             )
         return named_class
 
-    def _copy_mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+    def _copy_mapping(self, value: Mapping[Any, Any], name: str) -> dict[str, Any]:
         """Copy a dict of the config without the keys that would load files."""
         copy = {}
         for key, item in value.items():
@@ -339,13 +279,13 @@ class _SafeCopier:
                 copy[key] = item
                 if item not in WORDS:
                     # This call only raises the error: the class itself is not needed here.
-                    self.allowed_class(copy, name)
+                    self.registered_class(copy, name)
             elif key in LOADS:
                 # The key itself is left out, since some classes do not accept None for it.
                 if item:
                     self._report(item, item_name)
             else:
-                copy[key] = self.copy(item, item_name, depth + 1)
+                copy[key] = self.copy(item, item_name)
         return copy
 
     def _text_or_none(self, text: str, name: str) -> str | None:
@@ -380,7 +320,7 @@ def open_foreign(
     Raises:
         EpicError: The model cannot be built from the file.
     """
-    cleaned = clean_model(trained.config.get("model"), path, modules)
+    cleaned = clean_model(trained.config.get("model"), path)
     built = build_foreign(cleaned, trained.state_dict, where="its config", file=path)
     steps = clean_pipeline(test_pipeline_of(trained.config, path), path, modules).spec
     return built.eval(), steps
@@ -390,8 +330,6 @@ def build_foreign(
     cleaned: Cleaned, weights: Mapping[str, Tensor], where: str, file: str | os.PathLike
 ) -> nn.Module:
     """Build the model of a foreign config and load its weights, which must match exactly.
-
-    The model is first built in a process with limits, unless this run has done so before.
 
     Args:
         cleaned: The result of `clean_model`.
@@ -404,25 +342,13 @@ def build_foreign(
     """
     if cleaned.dropped:
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
-    size = sum(value.nbytes for value in weights.values())
-    key = hashlib.sha256(repr((cleaned.spec, cleaned.modules, size)).encode()).hexdigest()
-    fault = fault_of_building(
-        key,
-        _build_with_limits,
-        cleaned.spec,
-        cleaned.modules,
-        # An empty entry of `sys.path` means the current folder. It is left out, since it may be
-        # anyone's.
-        [folder for folder in sys.path if folder],
-        size,
-        file=file,
-        size=size,
-    )
-    if fault:
+    try:
+        built = build(cleaned.spec)
+    except Exception as error:  # Constructors raise all kinds of errors for wrong values.
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EpicError(
-            f"{where}: model cannot be built here ({fault}); expected classes of MMAction2 1.2"
-        )
-    built = build(cleaned.spec)
+            f"{where}: model cannot be built here ({why}); expected classes of MMAction2 1.2"
+        ) from error
     try:
         built.load_state_dict(dict(weights))
     except RuntimeError as error:
@@ -430,20 +356,3 @@ def build_foreign(
             f"{file}: does not fit the model of {where}: {' '.join(str(error).split())[:400]}"
         ) from error
     return built
-
-
-def _build_with_limits(
-    spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int
-) -> None:
-    """Build a model, in a process of its own, to see whether the limits suffice.
-
-    Args:
-        spec: The config of the model.
-        modules: The user's own modules.
-        path: The value of `sys.path` in the main process.
-        size: The size of the weights in bytes, from which the limit of memory follows.
-    """
-    sys.path[:] = path
-    use_modules({"imports": modules})
-    limit_memory(size)
-    build(spec)

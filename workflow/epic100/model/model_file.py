@@ -16,8 +16,8 @@ from torch import Tensor
 from epic100.base import disk
 from epic100.base.checked import STRICT, Count, conforming
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
+from epic100.base.untrusted_tensors import read_untrusted
 
 FORMAT = "epic100 model 2"
 # For each value of `train: heads:`, the outputs of the last layer score these tasks, in order.
@@ -151,7 +151,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     Raises:
         EpicError: The file is not a model of this version.
     """
-    content = read_foreign(
+    content = read_untrusted(
         path,
         what="a model that this workflow wrote",
         remedy="expected results/model.pth of the rule train, whole; train again or restore the "

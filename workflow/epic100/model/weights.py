@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import named_tensors, read_foreign, require_finite
+from epic100.base.untrusted_tensors import named_tensors, read_untrusted, require_finite
 
 # These modules are outside the residual blocks. Names with `blocks` are pytorchvideo's, and the
 # others are PySlowFast's.
@@ -71,7 +71,9 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
             refuses it).
     """
     expected = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
-    content = read_foreign(path, "weights that can be loaded safely", expected, weights_alone=True)
+    content = read_untrusted(
+        path, "weights that can be loaded safely", expected, weights_alone=True
+    )
     tensors = tensors_of(content)
     if not tensors:
         raise EpicError(f"{path}: holds no tensors by name; {expected}")

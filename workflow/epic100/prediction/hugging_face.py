@@ -2,8 +2,7 @@
 
 Nothing is downloaded, no code of the folder runs, and no pickle is read. The folder's own files
 determine the clips: `config.json` the number of frames, and the processor's file the size of
-pictures. Scale, mean and std are left to transformers' own processor. A model is first built in a
-process with limits that follow from the size of its weights.
+pictures. Scale, mean and std are left to transformers' own processor.
 
 An encoder of single pictures sees the frames of a clip as a batch, and its tokens are stacked in
 time.
@@ -33,7 +32,6 @@ from torch import Tensor
 
 from epic100.base.disk import WatchedFile, digest, read_json, read_text
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import fault_of_building, limit_memory
 from epic100.model.precision import computing_in, usable
 
 HF = "hf"
@@ -202,36 +200,30 @@ class HuggingFaceFolder:
         return licenses[0] if is_plain else "not stated in its README.md"
 
     def check(self) -> None:
-        """Build the model once in a process with limits, unless this run has done so.
-
-        Raises:
-            EpicError: transformers is not installed, or the model cannot be built.
-        """
+        """Raise EpicError if transformers is not installed."""
         if importlib.util.find_spec("transformers") is None:
             raise EpicError(
                 f"{self.folder}: a model of transformers, which is not installed; install the "
                 "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
             )
-        size = sum(path.stat().st_size for path in self.weights)
-        fault = fault_of_building(
-            self.fingerprint,
-            _open_with_limits,
-            str(self.folder),
-            self.model_type,
-            size,
-            file=self.folder,
-            size=size,
-        )
-        if fault:
-            raise EpicError(
-                f"{self.folder}: its model cannot be built ({fault}); expected config and weights "
-                "of one model, whole; download them again"
-            )
 
     def __call__(self, device: str) -> Callable[[Tensor], Tensor]:
-        """Load the weights onto a torch device, after `check`."""
+        """Load the weights onto a torch device.
+
+        Raises:
+            EpicError: transformers is not installed, or the model cannot be built.
+        """
         self.check()
-        processor, model = open_folder(self.folder, self.model_type)
+        try:
+            processor, model = open_folder(self.folder, self.model_type)
+        except EpicError:
+            raise
+        except Exception as error:  # transformers raises all kinds of errors for wrong files.
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise EpicError(
+                f"{self.folder}: its model cannot be built ({why}); expected config and weights of "
+                "one model, whole; download them again"
+            ) from error
         return partial(self._compute_tokens, processor, model.to(device))
 
     def _compute_tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
@@ -359,18 +351,3 @@ def _folder_of_used_files(folder: Path) -> Iterator[str]:
             WatchedFile(path).close()
             Path(used_folder, path.name).symlink_to(path.resolve())
         yield used_folder
-
-
-def _open_with_limits(folder: str, model_type: str, size: int) -> None:
-    """Open the model of a folder, in a process of its own, to see whether the limits suffice.
-
-    Args:
-        folder: The folder.
-        model_type: The `model_type` of its `config.json`.
-        size: The size of the weights in bytes, from which the limit of memory follows.
-    """
-    # The import takes much address space, which must not count, so it comes before the limit.
-    import transformers.modeling_utils  # noqa: F401
-
-    limit_memory(size)
-    open_folder(folder, model_type)

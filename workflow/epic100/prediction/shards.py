@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any
 
 import torch
 
-from epic100.base.folders import remove_folder
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 from epic100.prediction.encoder import MODEL
 from epic100.settings import PredictSettings
@@ -126,8 +126,8 @@ class Shards:
         other_folders = [path for path in self.folder.glob("*") if path.name != self.run]
         other_folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in other_folders[OTHERS_KEPT:]:
-            # `remove_folder` also works if another process removes the same folder.
-            remove_folder(path)
+            # Another process may remove the same folder.
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def run_key(model: str, clips: int, crops: int | str) -> str:

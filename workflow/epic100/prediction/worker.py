@@ -154,7 +154,7 @@ def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]
             return *opened, dataset
         opened = open_model(trained, job.model, job.device, max_batch_size, modules, gives_features)
         named = trained.config["test_dataloader"]["dataset"]
-        return *opened, clean_dataset(named, EpicSegmentVideoDataset, job.model, modules)
+        return *opened, clean_dataset(named, EpicSegmentVideoDataset, job.model)
     # `predict_videos` has put the folder of the user's modules on the path already.
     class_or_folder: Any = (
         HuggingFaceFolder(job.model)

@@ -20,7 +20,6 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.folders import make_folder
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.text_table import write_table
 from epic100.proxy.encoder import copy_video, same_clock
@@ -117,7 +116,7 @@ def make_proxies(
     for video in videos:
         source, copy = video.file(root), video.path(copies)
         try:
-            make_folder(copy.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EpicError(
                 f"{copy.parent}: {error.strerror}; copies go there, see `videos: proxy: root:` in "

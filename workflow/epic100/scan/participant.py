@@ -24,7 +24,6 @@ from typing import Any
 
 from epic100.base.disk import digest, retry_disk
 from epic100.base.errors import EpicError
-from epic100.base.folders import make_folder
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.clock import clock_finding
 from epic100.scan.worker import scan_file
@@ -108,7 +107,7 @@ def scan_participant(
         EpicError: The disk or the machine failed during the scan of a video.
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
-    make_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(video, video.file(root), folder, limits, quick, scan) for video in videos]
     results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
     indexes = {name: result.index for name, result in results.items() if result.index}

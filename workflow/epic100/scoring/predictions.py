@@ -12,8 +12,8 @@ from pydantic import FailFast
 
 from epic100.base.checked import STRICT, Array, Id
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
+from epic100.base.untrusted_tensors import read_untrusted
 from epic100.model.model_file import Classes, Name, Pairs, Plain, checked, digest_of, joint_digest
 from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_logprobs
 from epic100.segments.segment_list import read_clean_list
@@ -90,7 +90,9 @@ def read_predictions(
         EpicError: The file is not a predictions file, or is of another split, model or list.
     """
     advice = _advice(path)
-    predictions = predictions_of(read_foreign(path, "readable as predictions", advice), path, split)
+    predictions = predictions_of(
+        read_untrusted(path, "readable as predictions", advice), path, split
+    )
     if model is not None and predictions.model != digest_of(model):
         raise EpicError(f"{path}: made with another model than {model}; {advice}")
     if clean is not None:
@@ -110,7 +112,7 @@ def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
     """Build predictions from the content of a file, after checking it.
 
     Args:
-        content: The content, from `read_foreign`.
+        content: The content, from `read_untrusted`.
         path: The file, for errors.
         split: The split that the predictions must be of.
 

@@ -30,7 +30,6 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
-from epic100.base.folders import make_folder
 from epic100.base.jobs import newest_file
 from epic100.base.lock import note_lock
 from epic100.slurm.queue import (
@@ -201,7 +200,7 @@ class Executor(plugin.Executor):
         try:
             kind = "group" if job.is_group() else "rule"
             folder = self.slurm_logdir / f"{kind}_{job.name}" / plugin.get_job_wildcards(job)
-            make_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             if self._too_little.get(job.jobid, 0) >= _memory(job):
                 # Snakemake does not try a job again after its last attempt.
                 job.attempt = max(job.attempt, job.restart_times + 1)

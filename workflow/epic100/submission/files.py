@@ -19,8 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import read_foreign
 from epic100.base.text_table import read_table
+from epic100.base.untrusted_tensors import read_untrusted
 from epic100.segments.official_lists import TASKS
 from epic100.submission.check import OUTPUTS, shortened, some_of
 
@@ -154,7 +154,7 @@ def read_content(path: PathLike) -> Any:
     if Path(path).suffix.lower() not in (".pt", ".pth", ".pkl"):
         suffix = Path(path).suffix
         raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt, .pkl or .zip")
-    return read_foreign(path, "scores of segments, or damaged", "copy or write it again")
+    return read_untrusted(path, "scores of segments, or damaged", "copy or write it again")
 
 
 def expected_ids(annotations: PathLike) -> list[str]:

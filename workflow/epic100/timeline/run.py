@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
-from epic100.base.folders import make_folder, remove_folder
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.names import CONTROL, shown
 from epic100.prediction.predict import predictions_of
@@ -175,7 +175,7 @@ def make_timelines(
         work = beside(tsv, ".work")
         try:
             make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
-            remove_folder(work)
+            shutil.rmtree(work, ignore_errors=True)
         # This error is about one file, so the next one is tried. Any other error would come with
         # each file.
         except FrameError as error:
@@ -234,7 +234,7 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         duration=float(index.times[-1]) + 1 / index.fps,
     )
     link = video.path(work)
-    make_folder(link.parent)
+    link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(path.resolve())
     (row,) = scan_participant(
