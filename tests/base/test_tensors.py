@@ -2,33 +2,27 @@
 
 import multiprocessing
 import os
+import pickle
 import re
 import resource
-import zipfile
 from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from unittest.mock import Mock
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 from epic100.base.untrusted_tensors import (
-    CACHE,
-    KEPT,
-    _rewrite_as_safetensors,
-    call,
-    limited_call,
     read_untrusted,
     require_finite,
 )
-from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
-from support.crafted import members_of, saved, zip_of
+from support.crafted import saved
 
 SHARED = torch.arange(12.0).reshape(3, 4)
 CONTENT = {
@@ -171,82 +165,74 @@ def test_a_weight_that_is_no_number_is_named(value):
         require_finite("a.pt", numbers | {"c": torch.tensor([1.0, value])})
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """A run's folder, and a mock of the guard that counts its calls."""
-    CACHE.parent.mkdir()
-    calls = Mock(wraps=call)
-    monkeypatch.setattr("epic100.base.untrusted_tensors.call", calls)
-    return calls
+class Array:
+    """An array of NumPy in a pickle, with a data type of this name and this state."""
+
+    def __init__(self, name, state, data):
+        self.type, self.data = Type(name, state), data
+
+    def __reduce__(self):
+        state = (1, (2,), self.type, False, self.data)
+        return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), state
+
+
+class Type:
+    """A data type of NumPy, whose state in a pickle may be anything."""
+
+    def __init__(self, name, state):
+        self.name, self.state = name, state
+
+    def __reduce__(self):
+        return np.dtype, (self.name,), self.state
+
+
+OBJECT = np.dtype("O")
+PAIR = {"a": (OBJECT, 0), "b": (OBJECT, 8)}
+# With each of these NumPy takes bytes of the file as addresses.
+CRAFTED_ARRAYS = {
+    "objects without their flag": Array("O8", (3, "|", None, None, None, -1, -1, 0), b"A" * 16),
+    "objects": Array("O", (3, "|", None, None, None, -1, -1, 63), [Fraction(1, 3), 2]),
+    "fields": Array("V16", (3, "|", None, ("a", "b"), PAIR, 16, 1, 0), b"A" * 32),
+    "an array in an array": Array("V16", (3, "|", (OBJECT, (2,)), None, None, 16, 1, 0), b"A" * 32),
+    "fields in numbers": Array("f4", (3, "|", None, ("a", "b"), PAIR, 16, 1, 0), b"A" * 32),
+}
 
 
 @pytest.mark.slow
-def test_a_run_reads_each_content_once_whatever_its_name(calls):
-    write_tensors([1], "a.pt")
-    read("a.pt")
-    os.rename("a.pt", "b.pt")
-    assert read("b.pt") == [1]
-    assert calls.call_count == 1
-    write_tensors(["changed"], "b.pt")
-    assert read("b.pt") == ["changed"]
+@pytest.mark.parametrize("pack", [pickle.dumps, saved], ids=["pickle", "torch"])
+@pytest.mark.parametrize("array", CRAFTED_ARRAYS.values(), ids=CRAFTED_ARRAYS)
+def test_an_array_of_more_than_numbers_and_text_is_refused(array, pack):
+    Path("a.pkl").write_bytes(pack({"scores": array}))
+    with pytest.raises(BrokenFile, match=r"^a\.pkl: not a thing \(.*\); do it again$"):
+        read("a.pkl")
 
 
 @pytest.mark.slow
-def test_a_damaged_result_is_made_anew(calls):
-    write_tensors([1], "a.pt")
-    read("a.pt")
-    (result,) = CACHE.iterdir()
-    result.write_bytes(b"damaged")
-    assert read("a.pt") == [1]
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_arrays_of_numbers_and_text_are_read_from_a_pickle(protocol):
+    arrays = {
+        "numbers": np.arange(6.0).reshape(2, 3).T,
+        "other order of bytes": np.array([1.5], dtype=">f8"),
+        "text": np.array(["P01_01_0", "P02"]),
+        "one": np.float32(3),
+    }
+    Path("a.pkl").write_bytes(pickle.dumps(arrays, protocol))
+    expected = {
+        "numbers": torch.arange(6.0, dtype=torch.float64).reshape(2, 3).T,
+        "other order of bytes": torch.tensor([1.5], dtype=torch.float64),
+        "text": ["P01_01_0", "P02"],
+        "one": 3.0,
+    }
+    assert same(read("a.pkl"), expected)
 
 
 @pytest.mark.slow
-def test_the_newest_results_stay(calls):
-    for number in range(KEPT + 2):
-        write_tensors([number], "a.pt")
+@pytest.mark.parametrize("name", ["bits8", "float4_e2m1fn_x2"])
+def test_a_type_without_plain_numbers_is_refused(name):
+    dtype = getattr(torch, name, None) or pytest.skip(f"this torch has no {name}")
+    torch.save({"a": torch.zeros(2, dtype=torch.uint8).view(dtype)}, "a.pt")
+    with pytest.raises(BrokenFile, match=f"holds a tensor of torch.{name}; expected plain numbers"):
         read("a.pt")
-    assert len(list(CACHE.iterdir())) == KEPT
-    # The last result is among them, so the guard is not called again.
-    assert read("a.pt") == [KEPT + 1]
-    assert calls.call_count == KEPT + 2
-
-
-@pytest.mark.slow
-def test_a_result_is_written_into_the_file_that_is_locked():
-    """Another job that read the same file took a new file for a leftover, and removed it."""
-    write_tensors([1], "1.pt")
-    with atomic_path("result") as temporary:
-        before = temporary.stat().st_ino
-        limited_call(_rewrite_as_safetensors, "1.pt", str(temporary), False, file="1.pt", size=2000)
-        assert temporary.stat().st_ino == before
-
-
-@pytest.mark.slow
-def test_a_small_zip_of_large_members_is_refused_before_they_are_written():
-    """One of 8 MiB once wrote 1.8 GiB below `.snakemake` first."""
-    members = members_of(saved({"a": torch.zeros(2**22)}))
-    Path("a.pth").write_bytes(zip_of(*members, method=zipfile.ZIP_DEFLATED))
-    with pytest.raises(BrokenFile, match="a zip whose members are much larger than it is"):
-        read("a.pth")
-
-
-def rewrite_with_little_memory(*arguments, progress):
-    """Rewrite a file on a machine whose own limit leaves 16 MiB, less than the file needs."""
-    low = psutil.Process().memory_info().vms + 16 * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (low, low))
-    return _rewrite_as_safetensors(*arguments, progress)
-
-
-@pytest.mark.slow
-def test_a_machine_without_memory_is_no_fault_of_a_foreign_file(monkeypatch):
-    # 2**24 numbers of 4 bytes are 64 MiB.
-    write_tensors(torch.zeros(2**24), "large.pt")
-    monkeypatch.setattr(
-        "epic100.base.untrusted_tensors._rewrite_as_safetensors", rewrite_with_little_memory
-    )
-    words = r"^large\.pt: cannot be read: too little memory for its 64\.0 MiB"
-    with pytest.raises(EpicError, match=words):
-        read("large.pt")
 
 
 def test_a_file_does_not_depend_on_its_name():

@@ -72,7 +72,7 @@ def _number(plain_type: PlainType, data: bytes) -> PlainArray:
     return _from_buffer(data, plain_type, (), "C")
 
 
-# What stands in place of each name. NumPy 1 has another name for some modules.
+# This table has the stand-in of each name. NumPy 1 has another name for some modules.
 NUMPY: dict[str, Any] = {
     "_codecs.encode": codecs.encode,
     "numpy.ndarray": PlainArray,

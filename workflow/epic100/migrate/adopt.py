@@ -2,8 +2,8 @@
 
 The checkpoints hold pickled arguments beside the weights. Only the weights are read, as data
 (`untrusted_tensors`). They get the names and shapes that they have in the recipe of config/zoo;
-each tensor of the network must be there, and none may be left over. The names of the tensors are from
-the code that config/published.yaml lists; none of that code is here.
+each tensor of the network must be there, and none may be left over. The names of the tensors are
+from the code that config/published.yaml lists; none of that code is here.
 """
 
 import math

@@ -218,7 +218,7 @@ class HuggingFaceFolder:
             processor, model = open_folder(self.folder, self.model_type)
         except EpicError:
             raise
-        except Exception as error:  # transformers raises all kinds of errors for wrong files.
+        except Exception as error:  # The package raises many kinds of errors for wrong files.
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise EpicError(
                 f"{self.folder}: its model cannot be built ({why}); expected config and weights of "

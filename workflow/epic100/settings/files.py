@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import yaml
 
+from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
 from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT, existing_path
@@ -19,6 +20,8 @@ from epic100.settings.section import checked
 BASE_CONFIG = "config/config.yaml"
 # The command line puts its words KEY=VALUE into this key of Snakemake's config. No file has it.
 SET = "set"
+# The maximum number of values of a config. The largest of a sweep has a few hundred.
+MOST_VALUES = 100_000
 
 
 def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Settings:
@@ -89,7 +92,11 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
     if path.suffix == ".py":
         raise EpicError(f"{path}: expected YAML; an MMEngine config goes into `train: config:`")
     try:
-        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
+        layer = yaml.safe_load(read_text(path))
+    except EpicError:
+        raise
+    except RecursionError as error:
+        raise EpicError(f"{path}: too deep for a config; expected YAML, key by key") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         hint = "" if path.exists() else nearest_file(path, ROOT)
@@ -100,7 +107,23 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
         raise EpicError(f"{path}: no key in it; expected a config, key by key, or remove the file")
     if not isinstance(layer, dict):
         raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
+    _require_size_of_config(layer, path)
     return layer
+
+
+def _require_size_of_config(layer: dict[str, Any], path: Path) -> None:
+    """Raise EpicError if a config has too many values, by aliases within aliases of YAML."""
+    values: list[Any] = [layer]
+    count = 0
+    while values:
+        value = values.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise EpicError(
+                f"{path}: its aliases make over {MOST_VALUES} values; expected a config"
+            )
+        if isinstance(value, dict | list):
+            values += value.values() if isinstance(value, dict) else value
 
 
 def _merge(config: dict[str, Any], over: dict[str, Any]) -> None:
