@@ -80,14 +80,6 @@ def old(pickled: bytes) -> bytes:
     return b"".join(pickle.dumps(head, 2) for head in heads) + pickled + pickle.dumps([], 2)
 
 
-def with_member_twice() -> bytes:
-    """Return `WHOLE` with another member for its values in front, whose checksum is wrong."""
-    values = b"the altered weights!"
-    with pytest.warns(UserWarning, match="Duplicate"):
-        both = zip_of(("archive/data/0", values * 100), *members_of(WHOLE))
-    return both.replace(values, values[::-1])
-
-
 def lists(levels: int) -> list:
     """Return a list of 2 ** levels items, of which a file has one for each level."""
     items: list = [1]
@@ -126,7 +118,6 @@ def attacks() -> dict[str, bytes]:
         "1 MB that unpacks to 600": zipped(
             b"", ("archive/data/0", bytes(600 * 2**20)), method=zipfile.ZIP_DEFLATED
         ),
-        "one of two members of a name is altered": with_member_twice(),
         "a storage that reads beyond its member": zip_of(
             *(
                 (name, data[:16] if name[-6:] == "data/0" else data)

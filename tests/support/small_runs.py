@@ -18,7 +18,6 @@ from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp, loops
 
-from epic100.base import untrusted_tensors
 from epic100.base.log import rule_log
 from epic100.base.stop import until_the_last_line
 from epic100.model.model_file import load_model
@@ -110,8 +109,7 @@ def start(lab, results: Path, options: dict | None = None, autocast=False, **cho
     arguments = job(lab, results) | {
         "settings": settings(options=options or {}, **chosen).model_dump(by_alias=True)
     }
-    cache = untrusted_tensors.CACHE
-    process = processes.Process(target=_child, args=(arguments, results, autocast, cache))
+    process = processes.Process(target=_child, args=(arguments, results, autocast))
     process.start()
     return process
 
@@ -144,10 +142,9 @@ def same(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def _child(arguments: dict, results: Path, autocast: bool, cache: Path) -> None:
+def _child(arguments: dict, results: Path, autocast: bool) -> None:
     """Be the process that `start` starts."""
     os.setpgid(0, 0)
-    keep_tried_models(setattr, cache)
     if autocast:
         autocast_on_cpu(setattr)
     with open(os.devnull, "w") as nothing:
@@ -176,17 +173,6 @@ def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
 def _autocast_of_validation(enabled: bool) -> torch.autocast:
     """Start autocast as MMEngine's ValLoop does, to the type that is set for CUDA."""
     return torch.autocast("cpu", torch.get_autocast_dtype("cuda"), enabled=enabled)
-
-
-def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> None:
-    """Keep notes of the models that can be built, as a run does: each trial of one takes seconds.
-
-    Args:
-        put: `setattr`, or a monkeypatch's.
-        folder: The folder of the notes.
-    """
-    put(untrusted_tensors, "CACHE", folder)
-    put(untrusted_tensors, "KEPT", 100)
 
 
 def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0, **more) -> dict:

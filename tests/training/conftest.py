@@ -5,15 +5,7 @@ import pytest
 import torch
 
 from epic100.base.log import rule_log
-from support.small_runs import LOGGED, WHOLE, copy_results, keep_tried_models, run
-
-
-@pytest.fixture(autouse=True, scope="module")
-def within_a_run(tmp_path_factory):
-    """Let all trainings of a module share the notes on which models can be built."""
-    with pytest.MonkeyPatch.context() as patch:
-        keep_tried_models(patch.setattr, tmp_path_factory.getbasetemp() / "tried_models")
-        yield
+from support.small_runs import LOGGED, WHOLE, copy_results, run
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def read_untrusted(
         EpicError: The file is missing, or the machine is at fault. The file itself may be fine.
     """
     try:
-        size = os.path.getsize(path)
+        with reading(path) as file:
+            size = file.seek(0, os.SEEK_END)
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
     # A longer file has more to check.
