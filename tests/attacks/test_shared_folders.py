@@ -1,7 +1,6 @@
 """Links, pipes and code that other users put into folders and nodes that they share with a run."""
 
 import os
-import re
 import stat
 from pathlib import Path
 
@@ -9,15 +8,10 @@ import pytest
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.folders import keep_private, warn_of_other_writers
-from epic100.base.log import rule_log
 from epic100.base.ranks import private_folder
 from epic100.cli.workflow import snakemake_command
-from epic100.download.part import claim, part_path
-from epic100.figures.style import drawing
 from epic100.slurm.site import read_partitions
-from support.archive import make_archive, run
-from support.checkout import ROOT, epic100, python, said
+from support.checkout import ROOT, epic100, said
 
 pytestmark = pytest.mark.slow
 
@@ -51,62 +45,6 @@ def test_a_new_file_is_as_open_as_the_umask_says(tmp_path):
     os.umask(before)
     # 0o666 without the bits of 0o027.
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
-
-
-def make_pipe(path, victim):
-    os.mkfifo(path)
-
-
-def make_foreign_file(path, victim):
-    path.write_bytes(b"their beginning")
-    os.chown(path, ANOTHER_USER, ANOTHER_USER)
-
-
-@pytest.mark.parametrize(
-    "plant, words",
-    [
-        (Path.symlink_to, "a link or a pipe; .*remove"),
-        (Path.hardlink_to, "a link or a pipe; .*remove"),
-        (make_pipe, "a link or a pipe; .*remove"),
-        pytest.param(make_foreign_file, f"user {ANOTHER_USER} can write it", marks=as_root),
-    ],
-)
-def test_what_another_user_put_in_the_place_of_a_part_file_is_refused(
-    tmp_path, victim, plant, words
-):
-    target = tmp_path / "P01_01.MP4"
-    plant(part_path(target), victim)
-    with pytest.raises(EpicError, match=rf"P01_01\.MP4\.part: {words}"), claim(target):
-        pass
-
-
-@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
-def test_a_link_in_the_place_of_a_rule_s_log_is_not_written_through(
-    tmp_path, victim, plant, capsys
-):
-    plant(tmp_path / "scan.log", victim)
-    with rule_log(tmp_path / "scan.log"):
-        print("all is well")
-    assert "all is well" in capsys.readouterr().err
-
-
-@as_root
-@pytest.mark.parametrize("output", ["results", "results/scan", "results/logs/scan"])
-def test_a_run_removes_nothing_behind_another_user_s_link(tmp_path, output):
-    lab = make_archive(tmp_path / "lab")
-    home = tmp_path / "home"
-    # Snakemake would remove these before the scan, as the rule's outputs and log.
-    names = ["P01.tsv", "P01.index.npz", "P01.log", "scan/P01.tsv", "scan/P01.index.npz"]
-    (home / "scan").mkdir(parents=True)
-    for name in names:
-        (home / name).write_text("years of work")
-    link = lab / output
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(home)
-    os.lchown(link, ANOTHER_USER, ANOTHER_USER)
-    done = run(lab, "results/scan/P01.tsv", "--forcerun", "scan", well=False)
-    assert f"{output}: a link or a pipe; expected a plain file; see who put it there" in said(done)
-    assert {(home / name).read_text() for name in names} == {"years of work"}
 
 
 def uses_the_profile_here() -> bool:
@@ -152,88 +90,6 @@ def test_epic100_run_reads_no_folder_default_of_the_working_folder(tmp_path, mon
     Path("default").mkdir()
     command = snakemake_command(["-n"])
     assert command[command.index("--workflow-profile") + 1] == "none"
-
-
-@as_root
-@pytest.mark.parametrize(
-    "user, group, mode, warning",
-    [
-        pytest.param(0, 0, 0o755, "^$", id="nobody else"),
-        pytest.param(0, 0, 0o777, "every user can write to this folder", id="everybody"),
-        pytest.param(
-            0,
-            ANOTHER_USER,
-            0o775,
-            f"group {ANOTHER_USER} can write to this folder",
-            id="another group",
-        ),
-        pytest.param(
-            ANOTHER_USER,
-            0,
-            0o755,
-            f"user {ANOTHER_USER} can write to this folder",
-            id="another user",
-        ),
-    ],
-)
-def test_a_working_folder_that_others_can_write_gives_a_warning(
-    tmp_path, user, group, mode, warning
-):
-    os.chown(tmp_path, user, group)
-    tmp_path.chmod(mode)
-    assert re.search(warning, warn_of_other_writers(tmp_path))
-
-
-def make_foreign_folder(path):
-    path.mkdir()
-    os.chown(path, ANOTHER_USER, ANOTHER_USER)
-
-
-@as_root
-def test_files_of_snakemake_that_another_user_made_stop_the_run(tmp_path):
-    make_foreign_folder(tmp_path / ".snakemake")
-    with pytest.raises(EpicError, match=rf"\.snakemake: user {ANOTHER_USER} can write it"):
-        warn_of_other_writers(tmp_path)
-
-
-@as_root
-@pytest.mark.parametrize(
-    "plant, is_usual",
-    [
-        pytest.param(lambda path: None, True, id="nothing"),
-        pytest.param(Path.touch, False, id="a file"),
-        pytest.param(make_foreign_folder, False, id="a folder"),
-        pytest.param(lambda path: path.symlink_to("."), False, id="a link"),
-    ],
-)
-def test_caches_of_libraries_are_where_no_other_user_can_write(
-    tmp_path, monkeypatch, plant, is_usual
-):
-    usual_folder = tmp_path / f"epic100-{os.getuid()}"
-    plant(usual_folder)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    # `monkeypatch` puts back all variables after the test.
-    monkeypatch.setattr(os, "environ", {})
-    keep_private()
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
-        folder = Path(os.environ[name]).parent
-        assert (stat.S_IMODE(folder.stat().st_mode), folder.owner()) == (0o700, "root")
-        assert (folder == usual_folder) is is_usual
-
-
-def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing(tmp_path):
-    (tmp_path / "matplotlibrc").write_text("backend: module://planted\nfont.size: 40\n")
-    (tmp_path / "planted.py").write_text("open('ran', 'w')\n")
-    draw = (
-        "from epic100.base.folders import keep_private; keep_private()\n"
-        "import sys, matplotlib.pyplot; from epic100.figures.style import drawing\n"
-        "with drawing(sys.argv[1], 'A figure') as figure: figure.text(0, 0, 'words')\n"
-    )
-    python("-P", "-c", draw, tmp_path / "a.svg", cwd=tmp_path)
-    with drawing(tmp_path / "b.svg", "A figure") as figure:
-        figure.text(0, 0, "words")
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    assert not list(tmp_path.rglob("ran"))
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def test_without_transformers_the_error_names_the_extra_to_install(tmp_path, mon
     # With None here, an import fails as if the package were not installed.
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(EpicError, match=r"not installed; install the extra: .*epic100\[hf\]"):
-        HuggingFaceFolder(folder).check()
+        HuggingFaceFolder(folder)("cpu")
 
 
 # The folder `empty` has no config.json.

@@ -202,7 +202,7 @@ def main(path: str) -> None:
     """Make the call that `run_ranks` pickled into a file."""
     log_to_stdout()
     try:
-        be_rank(*pickle.loads(Path(path).read_bytes()))
+        be_rank(*pickle.loads(Path(path).read_bytes()))  # noqa: S301
     except EpicError:
         # The launcher reports the error, so that it is reported once.
         sys.exit(1)

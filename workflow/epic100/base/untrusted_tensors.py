@@ -74,6 +74,8 @@ def read_untrusted(
     """
     try:
         with reading(path) as file:
+            # A disk that fails shows it at the first read.
+            file.peek()
             size = file.seek(0, os.SEEK_END)
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error

@@ -70,4 +70,4 @@ def refuse_other_encoders(
         from epic100.prediction.hugging_face import HuggingFaceFolder
 
         for folder in folders:
-            HuggingFaceFolder(folder).check()
+            HuggingFaceFolder(folder)("cpu")

@@ -199,21 +199,17 @@ class HuggingFaceFolder:
         is_plain = licenses and re.fullmatch(r"[\w .+-]{1,60}", licenses[0])
         return licenses[0] if is_plain else "not stated in its README.md"
 
-    def check(self) -> None:
-        """Raise EpicError if transformers is not installed."""
-        if importlib.util.find_spec("transformers") is None:
-            raise EpicError(
-                f"{self.folder}: a model of transformers, which is not installed; install the "
-                "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
-            )
-
     def __call__(self, device: str) -> Callable[[Tensor], Tensor]:
         """Load the weights onto a torch device.
 
         Raises:
             EpicError: transformers is not installed, or the model cannot be built.
         """
-        self.check()
+        if importlib.util.find_spec("transformers") is None:
+            raise EpicError(
+                f"{self.folder}: a model of transformers, which is not installed; install the "
+                "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
+            )
         try:
             processor, model = open_folder(self.folder, self.model_type)
         except EpicError:

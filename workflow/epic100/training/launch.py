@@ -149,7 +149,7 @@ def be_rank(file: Path) -> None:
     Args:
         file: The file with the `Request`.
     """
-    request: Request = pickle.loads(file.read_bytes())
+    request: Request = pickle.loads(file.read_bytes())  # noqa: S301
     number, on_gpu = int(os.environ["RANK"]), torch.cuda.is_available()
     if request.launcher:
         threading.Thread(target=_end_without, args=(request.launcher,), daemon=True).start()
