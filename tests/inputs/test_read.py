@@ -16,6 +16,7 @@ import torch
 from epic100.inputs.archive import archive_lines, find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
 from epic100.inputs.read import STORED_LINES, InputFiles, read_inputs
+from epic100.inputs.record import changes_since
 from epic100.minikitchen import write_video
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import layered_settings, read_settings
@@ -375,6 +376,13 @@ def test_a_call_names_its_differences_from_the_run_that_made_the_results(here, s
     screen = said(run_snakemake("-n", "results/scan/P01.tsv", "--directory", str(here)))
     assert "results/ was made with --configfile config.yaml, this call has no" in screen
     assert json.loads(Path("results/run.json").read_text()) == segments_made
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"configfiles": 1, "settings": {}}'])
+def test_a_run_json_that_is_no_record_is_one_line_and_the_run_goes_on(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    (line,) = changes_since(str(tmp_path), {"configfiles": [], "settings": {"train": {}}})
+    assert line == f"{tmp_path}/run.json: no record of a run; what is made goes on as without one"
 
 
 @pytest.mark.parametrize(

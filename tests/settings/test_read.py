@@ -342,3 +342,30 @@ def test_the_shipped_config_shows_defaults_in_comments():
     shown = values(yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:( |$))", r"\1\2", text)))
     defaults = {name: attrgetter(name)(Settings()) for name in shown}
     assert shown.items() - defaults.items() == {stated} and len(shown) > 15
+
+
+ALIASES = "\n".join(
+    ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 25))]
+)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (ALIASES, "its aliases make over 100000 values; expected a config"),
+        (f"train: {'[' * 3000}{']' * 3000}", "too deep for a config; expected YAML, key by key"),
+    ],
+    ids=["aliases of aliases", "3,000 brackets"],
+)
+def test_a_config_that_would_never_end_is_one_line_at_once(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(EpicError, match=f"^{path}: {words}$"):
+        layered_settings([str(path)])
+
+
+def test_a_device_as_config_is_one_line_at_once(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(EpicError, match="mine.yaml: a pipe or a device; expected a file"):
+        layered_settings([str(path)])
