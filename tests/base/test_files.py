@@ -3,7 +3,6 @@
 import gc
 import gzip
 import hashlib
-import multiprocessing
 import os
 import re
 import subprocess
@@ -17,14 +16,14 @@ import av
 import pytest
 import torch
 
-from epic100.base.atomic import DiskFullError, atomic_path
+from epic100.base.atomic import LEFTOVER_SECONDS, DiskFullError, atomic_path
 from epic100.base.disk import WAITS, Checksum, HashedFile, WatchedFile, digest, read_text
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.text_table import read_frame, read_table
 from epic100.minikitchen.damage import coded_data
 from epic100.segments.segment_list import read_segments
 from support.packets import rewrite
-from support.this_process import fork, largest_file
+from support.this_process import largest_file
 from support.tricky_videos import encode
 
 # Nothing is mapped at the start of this file, so reads there fail with "Input/output error".
@@ -228,36 +227,18 @@ def test_the_file_and_then_its_new_name_are_synced_to_the_disk(tmp_path, monkeyp
     assert synced == [(target.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
-def write_until_killed(target, temporaries):
-    with atomic_path(target) as outer, atomic_path(outer) as inner:
-        inner.write_text("half")
-        temporaries.send([outer, inner])
-        time.sleep(60)
-
-
-def start_writer(target):
-    """Start a process that writes `target` and does not end; return it and its temporary files."""
-    ours, theirs = multiprocessing.Pipe()
-    writer = fork.Process(target=write_until_killed, args=(target, theirs))
-    writer.start()
-    return writer, ours.recv()
-
-
-def test_a_writer_removes_temporary_files_of_killed_writers_of_the_same_file_only(tmp_path):
+def test_a_writer_removes_day_old_temporary_files_of_killed_writers(tmp_path):
     target = tmp_path / "a [1].txt"
-    killed, _ = start_writer(target)
-    killed.kill()
-    killed.join()
-    # Earlier versions named temporary files like this.
-    (tmp_path / ".a [1].4711.tmp.txt").touch()
-    of_another_file = tmp_path / ".b.4711.tmp.txt"
-    of_another_file.touch()
-    living, files_of_living = start_writer(target)
+    yesterday = time.time() - LEFTOVER_SECONDS - 60
+    names = [".a [1].0123456789abcdef.tmp.txt", "..a [1].01.tmp.23.tmp.txt", ".b.01.tmp.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (yesterday, yesterday))
+    of_living_writer = tmp_path / ".a [1].4567.tmp.txt"
+    of_living_writer.touch()
     with atomic_path(target) as temporary:
         temporary.write_text("complete")
-    living.kill()
-    assert target.read_text() == "complete"
-    assert sorted(tmp_path.iterdir()) == sorted([target, of_another_file, *files_of_living])
+    assert set(tmp_path.iterdir()) == {target, of_living_writer, tmp_path / ".b.01.tmp.txt"}
 
 
 ABOUT = "a table of mine"

@@ -1,26 +1,12 @@
-"""Folders with several writers, and with leftovers of a killed one."""
+"""Folders with several writers."""
 
-import errno
-import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import Mock
-
-import pytest
 
 from epic100.base.folders import new_folder
 
 
-@pytest.mark.parametrize(
-    "flock",
-    [
-        pytest.param(fcntl.flock, id="locks"),
-        pytest.param(Mock(side_effect=OSError(errno.ENOLCK, "No locks available")), id="no locks"),
-    ],
-)
-def test_the_folder_of_the_last_of_two_writers_stays(tmp_path, monkeypatch, flock):
-    """Without locks, a writer once took the folder of the other for a leftover."""
-    monkeypatch.setattr(fcntl, "flock", flock)
+def test_the_folder_of_the_last_of_two_writers_stays(tmp_path):
     folder = tmp_path / "browse"
     with new_folder(folder) as first:
         (first / "first").touch()

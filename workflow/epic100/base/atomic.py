@@ -1,18 +1,17 @@
 """Atomic writes: an output file appears complete or not at all."""
 
 import errno
-import fcntl
+import glob
 import os
-import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
-from epic100.base.folders import lock
 
 # This environment variable is `FILE=TOKEN`. A later job for the same files writes its own token
 # into FILE.
@@ -20,6 +19,8 @@ FENCE = "EPIC100_FENCE"
 # These errors mean that no more can be written: the disk is full, or the quota or the limit on the
 # size of a file is reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A temporary file without a change for so long is one that a killed process left.
+LEFTOVER_SECONDS = 24 * 3600
 
 
 class DiskFullError(DiskError):
@@ -36,15 +37,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     The file is synced to disk before the rename, and the folder is synced before this returns.
     After a power cut, either the old file or the new one is there.
 
-    Files left behind by a killed process for the same `path` are removed. If a later job is at work
-    for the same files, this one replaces no file (`require_newest`).
+    Files that a killed process left for the same `path` a day ago are removed. If a later job is at
+    work for the same files, this one replaces no file (`require_newest`).
 
     Args:
         path: The final path. Missing parent folders are created.
 
     Yields:
-        The temporary path to write to. What is written goes into this very file: its lock tells
-        others that it is no leftover.
+        The temporary path to write to.
 
     Raises:
         EpicError: A later job is at work for the same files (`require_newest`).
@@ -124,58 +124,22 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 @contextmanager
 def _new_beside(target: Path) -> Iterator[Path]:
-    """Yield a new, locked file beside `target`, and remove it after the block.
-
-    The lock shows other processes that the writer is still running.
-    """
+    """Yield a new file beside `target`, and remove it after the block if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    while True:
-        temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
-        handle = os.open(temporary, flags, 0o666)
-        lock(handle, waits=True)
-        if os.fstat(handle).st_nlink:
-            break
-        # Another writer took the file for a leftover before it was locked, and removed it.
-        os.close(handle)
+    # Names of files may have brackets, which mean something to `glob`. A writer within a writer adds
+    # another dot in front.
+    names = f".*{glob.escape(target.stem)}.*.tmp{glob.escape(target.suffix)}"
+    for old in target.parent.glob(names):
+        with suppress(FileNotFoundError):  # Another process may remove it at the same time.
+            if time.time() - old.stat().st_mtime > LEFTOVER_SECONDS:
+                old.unlink()
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
+    temporary.touch(exist_ok=False)
     try:
-        _remove_leftovers(target, temporary)
         yield temporary
     finally:
-        with suppress(OSError):  # After a success, the file has its final name.
-            temporary.unlink()
-        with suppress(OSError):  # Nothing was written through this handle.
-            os.close(handle)
-
-
-def _remove_leftovers(target: Path, temporary: Path) -> None:
-    """Remove temporary files that killed processes left for `target`, but not `temporary`.
-
-    A file is a leftover if no process holds a lock on it. On a file system without locks, none is
-    removed.
-    """
-    names = _temporary_names(target)
-    # A folder that cannot be listed keeps its leftovers.
-    with suppress(OSError), os.scandir(target.parent) as entries:
-        for entry in entries:
-            if entry.name != temporary.name and names.fullmatch(entry.name):
-                # The lock fails if a living writer holds it, or if the file system has no locks.
-                with (
-                    suppress(OSError),
-                    open(os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW), "rb+") as leftover,
-                ):
-                    fcntl.flock(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(entry.path)
-
-
-def _temporary_names(target: Path) -> re.Pattern[str]:
-    """Return a pattern of the temporary files for `target`: `.clip.0123abcd.tmp.mp4`.
-
-    Nested writers add another `.0123abcd.tmp`, and another dot in front.
-    """
-    return re.compile(
-        rf"\.+{re.escape(target.stem)}(\.[0-9a-f]+\.tmp)+{re.escape(target.suffix)}", re.ASCII
-    )
+        # After a success, the file has its final name.
+        temporary.unlink(missing_ok=True)
 
 
 def _system_error_behind(error: BaseException, target: Path) -> OSError | None:
@@ -192,8 +156,9 @@ def _system_error_behind(error: BaseException, target: Path) -> OSError | None:
     # Some errors of FFmpeg are OSErrors too, but of its own module. The system did not raise them.
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
         path = target if error.filename is None else Path(os.fsdecode(error.filename))
-        is_temporary = _temporary_names(target).fullmatch(path.name)
-        if path in (target, target.parent) or (path.parent == target.parent and is_temporary):
+        # The temporary file's name has that of the target in it.
+        is_this_file = path.parent == target.parent and target.stem in path.name
+        if is_this_file or path == target.parent:
             return error
     return None
 

@@ -1,11 +1,13 @@
 """Whole folders, links between files, locks, and configs of other users, which are not run."""
 
+import errno
 import fcntl
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -19,28 +21,26 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target`, which replaces `target` if the block succeeds.
 
     Each of several writers has a folder of its own, and the folder of the last writer stays.
-    Folders that killed writers left behind are removed first.
 
     Raises:
         OSError: The system cannot make or rename the folder.
     """
-    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
-    old = target.with_name(f".{target.name}.{secrets.token_hex(8)}.old")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, old, ignore_errors=True)
-        stack.callback(shutil.rmtree, new, ignore_errors=True)
-        with _locked(target.parent):
-            _remove_leftovers(target)
-            new.mkdir()
-            # The lock tells other writers that `new` is in use, so that they do not remove it.
-            stack.enter_context(_locked(new))
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        # The outer folder is for this user alone, and the new one is as open as the umask says.
+        new = Path(folder, "new")
+        new.mkdir()
         yield new
-        # The lock keeps two writers from renaming at once. `old` is removed at the end.
-        with _locked(target.parent):
-            if os.path.lexists(target):
-                target.rename(old)
-            new.rename(target)
+        # Another writer may put its folder there between the two steps.
+        while True:
+            with suppress(FileNotFoundError):
+                target.rename(Path(folder, secrets.token_hex(8)))
+            try:
+                new.rename(target)
+                break
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
 
 
 def refuse_foreign_config(path: str, workflow: str | os.PathLike) -> None:
@@ -118,35 +118,3 @@ def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
         os.link(os.path.realpath(source), target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove folders `.NAME.*.new` and `.NAME.*.old` that killed writers of `target` left behind.
-
-    A folder is a leftover if no process holds a lock on it. On a file system without locks, none is
-    removed, since its writer may be at work.
-    """
-    for leftover in target.parent.glob(f".{target.name}.*"):
-        if leftover.suffix in (".new", ".old") and not leftover.is_symlink():
-            with suppress(OSError), _locked(leftover, waits=False):
-                shutil.rmtree(leftover, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path, waits: bool = True) -> Iterator[None]:
-    """Lock a folder during the block.
-
-    Args:
-        folder: The folder.
-        waits: Wait for a process that holds the lock, and do without on a file system without
-            locks. If False, both raise OSError.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if waits:
-            lock(descriptor, waits=True)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
