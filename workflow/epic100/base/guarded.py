@@ -273,7 +273,8 @@ def _outcome(report: Report, code: int, order: Order) -> Any:
         case "machine":
             raise ProcessError(report.content)
         case "file" if report.frames >= 0:
-            raise FileError(" ".join(str(report.content).split()))  # One line.
+            # The message of an error is one line.
+            raise FileError(" ".join(str(report.content).split()))
     if code == 0 or report.frames < 0:
         raise ProcessError(f"its process left no result: {report.content or f'exit code {code}'}")
     if -code == signal.SIGXCPU:
