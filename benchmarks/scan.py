@@ -27,7 +27,6 @@ from pathlib import Path
 from archive_files import repeated
 from tables import machine
 
-from epic100.base.guarded import end_servers
 from epic100.minikitchen import write_video
 from epic100.scan import scan_participant
 from epic100.video.index import build_index
@@ -81,8 +80,6 @@ def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False)
             threads=threads,
             quick=quick,
         )
-    # The time of a child process counts only after its end.
-    end_servers()
     bad = [row for row in rows if row.status != OK]
     if bad:
         print(f"note: {bad[0]}")

@@ -1,9 +1,12 @@
 """Bad behaviour of decoders, as functions for `guarded.call`, and orders to show it."""
 
+import contextlib
+import importlib
 import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -41,10 +44,10 @@ def spin(progress) -> None:
 
 
 def repeat(count: int, progress) -> None:
-    """Report the same number of frames again and again."""
+    """Report the same number of frames again and again, and sleep between."""
     while True:
         progress(count)
-        time.sleep(0.05)
+        time.sleep(1)
 
 
 def sleep(progress) -> None:
@@ -150,9 +153,10 @@ def tell_folder(progress) -> str:
     return os.getcwd()
 
 
-def tell_threads_of_the_server(progress) -> int:
-    """Return the number of threads of the server that this process was forked from."""
-    return len(os.listdir(f"/proc/{os.getppid()}/task"))
+def tell_threads(progress) -> int:
+    """Return the number of threads of this process once it has loaded NumPy."""
+    importlib.import_module("numpy")
+    return len(os.listdir("/proc/self/task"))
 
 
 def refuse(kind: str, *words: object, progress) -> None:
@@ -188,28 +192,19 @@ def leave_a_child(progress) -> None:
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
-# Each fork adds its id, and the next fork must not see it.
-SEEN: list[int] = []
-
-
-def be_new(progress) -> None:
-    """Check that no earlier call left anything in this process."""
-    assert not SEEN
-    SEEN.append(os.getpid())
+def forge(text: str, progress) -> None:
+    """Write a line to each pipe of this process, as a file that owns the decoder may, and crash."""
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(number).st_mode):
+                os.write(number, text.encode() + b"\n")
+    get("SIGSEGV", progress)
 
 
 def note(path: Path, name: str, *words: object, progress) -> object:
-    """Note the ids of the server and of this fork in a file, then call the function `name`."""
-    with open(path, "a") as file:
-        print(os.getppid(), os.getpid(), file=file)
+    """Note the id of this process in a file, then call the function `name`."""
+    path.write_text(str(os.getpid()))
     return globals()[name](*words, progress=progress)
-
-
-def kill_after_a_while(whom: str, progress) -> None:
-    """Kill the `server` or this `fork` after a second."""
-    time.sleep(1)
-    os.kill({"server": os.getppid(), "fork": os.getpid()}[whom], signal.SIGKILL)
-    time.sleep(60)
 
 
 def find_the_disk_full(progress) -> None:

@@ -4,7 +4,6 @@ import resource
 from concurrent.futures import ProcessPoolExecutor
 
 from epic100.base.errors import EpicError
-from epic100.base.guarded import end_servers
 from support.small_runs import processes
 
 # A measured process may take this address space, torch's libraries included.
@@ -40,6 +39,4 @@ def _measure(function, arguments):
     except EpicError as error:
         result = error
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    # Only processes that have ended count among the children.
-    end_servers()
     return result, growth, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

@@ -1,7 +1,7 @@
-"""Call a function on a file that may be damaged, in a process with limits on time and memory.
+"""Call a function on a file that may be damaged, in a process of its own with limits.
 
-Faults of the file are kept apart from faults of the machine. The file is at fault (`FileError`) in
-these cases; each text is the reason of an `unreadable` row:
+Errors of the file are kept apart from errors of the machine. These are the file's (`FileError`);
+each text is the reason of an `unreadable` row:
 
 no progress in N s                              it computes or waits without an end
 not read within N s                             it is far slower than any decoder should be
@@ -10,74 +10,63 @@ reading it crashed (SIGSEGV)                    or another signal
 reading it failed: ...                          what FFmpeg says, or what the function says
 
 The seconds are those in which the process computes. The kernel counts them, and ends the process;
-each report of progress allows some more. So a machine that is far too busy is no fault of a file.
-Only a process that is silent for `PATIENCE` times as long is looked at: one that sleeps has hung,
-and one that has no core, memory or disk to go on shows that the machine is at fault.
+each report of progress allows some more. So a machine that is far too busy is no error of a file.
+A process that is silent for `PATIENCE` times as long on the clock is looked at, once. If it sleeps,
+it hangs on the file. If not, it gets no core, memory or disk: an error of the machine
+(`ProcessError`).
 
-The file is not at fault (`ProcessError`) if the disk fails or is full, if the process does not
-start, or if something else ends it. Any other exception is a bug of ours, and is shown with its
-traceback.
-
-To start Python and to import PyAV, NumPy and the scan takes as much computing as 5 s of a small
-video: 4 % of the scans of an archive at 640x360. A server does it once for the functions of a
-module, and each call is a fork of it. It has one thread and nothing open but its socket, so a fork
-of it is as good as a new process. It ends with whoever started it, and a fork ends with its
-server's caller. After a fork that crashed, the next call has a new server.
+So it is if the disk fails or is full, if the process does not start, or if something else ends it.
+Any other exception is a bug of ours, and is shown with its traceback.
 
 A call travels as a pickle, in a file. What comes back is lines of JSON on a pipe that this call
-alone has: nothing is unpickled that comes from a process that read a stranger's file, and an answer
-that comes late reaches nobody. What libraries print goes to another file, and is not read.
+alone has: nothing is unpickled that comes from a process that read a stranger's file. The exit code
+is the kernel's. What libraries print is not read.
 """
 
-import atexit
-import contextlib
-import gc
 import json
 import os
 import pickle
 import resource
 import select
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any, NoReturn, Protocol
 
 import av
-import numpy as np
-import psutil
 
 from epic100.base.errors import DiskError, EpicError
-from epic100.base.machine import limit_process, thread_states
+from epic100.base.machine import end_with_parent, is_asleep, limit_process
 
-POLL_SECONDS = 0.2
-# The limits count computing time, which the kernel measures. A process that waits computes nothing.
-# So when PATIENCE times a limit has passed on the clock, its state is looked up LOOKS times.
+# The limits count computing time. On the clock, a call may take PATIENCE times as long.
 PATIENCE = 10
-LOOKS = 20
 START_SECONDS = 600.0  # A start waits for the disk that has the packages, not for the file.
-END_SECONDS = 5.0  # A server has this long to end its fork and itself.
 # A result has at most so many bytes. The index of an hour of video takes some MiB.
 LARGEST = 2**28
 # No decoder sends these signals. SIGBUS means that a page of a program or library cannot be read
 # from the disk.
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
-EXIT_CODE = struct.Struct("i")  # The server sends the exit code of a fork as a C integer.
-COMMAND = (sys.executable, "-P", "-c", "from epic100.base import guarded; guarded.serve()")
+# The process can import what its caller can. (PYTHONPATH cannot hold a path with a colon.)
+COMMAND = (
+    *(sys.executable, "-P", "-c"),
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from epic100.base import guarded; guarded.serve()",
+)
+_in_a_call = COMMAND[-1] in sys.orig_argv  # Whether this process is one that a call has started.
 
 
 class FileError(EpicError):
-    """The file is at fault. The text says how, without its path."""
+    """It is the file's error. The text says what is wrong, without the path."""
 
 
 class ProcessError(EpicError):
-    """The call failed for a reason that is not the file's fault."""
+    """The call failed, and not because of the file."""
 
 
 class Limits(Protocol):
@@ -85,6 +74,32 @@ class Limits(Protocol):
 
     stall_seconds: float
     memory_mib: int
+
+
+@dataclass
+class Order:
+    """A call, as its process gets it: the function with its arguments, and the limits on time."""
+
+    function: Callable[..., Any]
+    stall_seconds: float
+    total_seconds: float
+
+
+@dataclass
+class Report:
+    """What the process of a call says; each of its messages is a whole report.
+
+    Attributes:
+        frames: The number of frames done; -1 before the function is called.
+        is_last: Whether the limit on the whole time ends the process next, not that on stalling.
+        outcome: "value", or whose error it is: "file" or "machine"; "" before the end.
+        content: The value that the function has returned, or the text of the error.
+    """
+
+    frames: int = -1
+    is_last: bool = False
+    outcome: str = ""
+    content: Any = None
 
 
 def call(
@@ -110,407 +125,221 @@ def call(
         The function's result: values that JSON can hold, with lists in place of arrays.
 
     Raises:
-        FileError: The file is at fault.
-        ProcessError: The call failed and the file is not at fault.
+        FileError: It is the file's error.
+        ProcessError: The call failed, and not because of the file.
     """
     if _in_a_call:  # The limits of the outer call hold.
         return function(*arguments, progress=progress)
-    with tempfile.TemporaryFile() as order, tempfile.TemporaryFile() as output:
-        # `serve` takes the folder, and gives the other items to `_make_call`.
-        pickle.dump(
-            (
-                os.getcwd(),
-                limits.stall_seconds,
-                seconds,
-                limits.memory_mib,
-                function,
-                arguments,
-            ),
-            order,
-        )
-        order.seek(0)
-        server = _free_server(function.__module__)
-        report: dict[str, Any] = {}
+    order = Order(partial(function, *arguments), limits.stall_seconds, seconds)
+    answers, far_end = os.pipe()
+    with (
+        open(answers, "rb", buffering=0) as pipe,
+        _started(order, far_end, limits.memory_mib) as process,
+    ):
         try:
-            report = _wait_for_report(server, server.give(order, output), limits, seconds, progress)
+            report = _last_report(process, pipe, order, progress)
         finally:
-            # After an error the state of the server is unknown, so only a good one is used again.
-            if report.get("code") == 0:
-                _idle[function.__module__].append(server)
-            else:
-                server.end()
-    return _outcome(report, limits, seconds)
+            process.kill()
+    return _outcome(report, process.returncode, order)
 
 
-def _wait_for_report(
-    server: "_Server",
-    pipe: int,
-    limits: Limits,
-    seconds: float,
-    progress: Callable[[int], None],
-) -> dict[str, Any]:
-    """Collect the messages of a call until its process has ended, and raise if it is overdue.
+def _started(order: Order, far_end: int, memory_mib: int) -> subprocess.Popen[bytes]:
+    """Start the process of a call.
 
-    Returns:
-        The messages as one dict, such as {"pid": 71, "frames": 64, "value": [1, 2], "code": 0}. A
-        key is missing if its message did not come:
+    Args:
+        order: The call.
+        far_end: Descriptor of the end of the pipe to which the process writes. It is closed here.
+        memory_mib: MiB of address space that the process may have; 0: no limit.
 
-        `pid`       The id of the fork, once it has started.
-        `frames`    The number of frames done.
-        `last`      Whether the limit on the whole time ends the fork next, not that on stalling.
-        `value`     The result of the function.
-        `fault`     A text in place of a result.
-        `fault_of`  "file", "disk", "memory" or "us": whose fault it is.
-        `code`      The exit code of the fork, or of a server that has ended.
+    Raises:
+        ProcessError: Python does not start.
     """
-    report: dict[str, Any] = {}
-    buffer = bytearray()
-    frames = 0
+    with open(far_end, "wb"), tempfile.TemporaryFile() as file:
+        file.write(pickle.dumps([entry for entry in sys.path if entry]) + pickle.dumps(order))
+        file.seek(0)
+        try:
+            return subprocess.Popen(
+                [*COMMAND, str(far_end), str(os.getpid()), str(memory_mib)],
+                stdin=file,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # NumPy's library OpenBLAS would start a thread for each core, each with memory of
+                # its own, and would not use them. Snakemake sets this to the threads of the rule.
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+                pass_fds=[far_end],
+            )
+        except OSError as error:
+            raise ProcessError(f"{COMMAND[0]} does not start: {error.strerror}") from error
+
+
+def _last_report(
+    process: subprocess.Popen[bytes],
+    pipe: IO[bytes],
+    order: Order,
+    progress: Callable[[int], None],
+) -> Report:
+    """Read what the process of a call reports until it has ended, and raise if it is overdue.
+
+    Raises:
+        FileError: The process hangs on the file, or what it says is no report.
+        ProcessError: The process did not start, or the machine is too busy.
+    """
+    report, unread, data = Report(), bytearray(), b""
     begun = last_progress = time.monotonic()
-    with os.fdopen(pipe, "rb", buffering=0) as answers:
-        os.set_blocking(pipe, False)
-        while "code" not in report:
-            channel = server.socket.fileno()
-            readable, _, _ = select.select([pipe, channel], [], [], POLL_SECONDS)
-            if channel in readable:  # The loop below still reads what the fork has written.
-                report["code"] = server.code()
-            while data := answers.read(1 << 20) or b"":
-                buffer += data
-                if len(buffer) > LARGEST:
-                    raise FileError(
-                        f"reading it failed: its result has more than {LARGEST >> 20} MiB"
-                    )
-            # An incomplete line stays in the buffer. Splitting copies the buffer, so this is done
-            # only if it holds the end of a line.
-            *lines, buffer = buffer.split(b"\n") if b"\n" in buffer else [buffer]
-            for line in lines:
-                report |= _read_message(line)
-            # The start of the fork, which sends its pid first, counts as progress.
-            if report.get("frames", 0) > frames or ("pid" in report and last_progress == begun):
-                frames = max(report.get("frames", 0), frames)
-                last_progress = time.monotonic()
-            progress(frames)
-            if "code" not in report:
-                now = time.monotonic()
-                _raise_if_overdue(report, limits, seconds, now - begun, now - last_progress)
+    while data or process.returncode is None:
+        process.poll()  # This sets `returncode`. What it wrote before its end is still read below.
+        is_readable, _, _ = select.select([pipe], [], [], 0.2)
+        data = pipe.read(1 << 20) if is_readable else b""
+        if not data:  # If it has closed its end, `select` does not wait.
+            time.sleep(0.01)
+        unread += data
+        if len(unread) > LARGEST:
+            raise FileError(f"reading it failed: its result has more than {LARGEST >> 20} MiB")
+        now = time.monotonic()
+        if unread.endswith(b"\n"):
+            earlier, report, unread = report, _newest_report(unread), bytearray()
+            if report.frames > earlier.frames:
+                last_progress = now
+        progress(max(report.frames, 0))
+        if process.returncode is None:
+            _raise_if_overdue(process.pid, report, order, now - begun, now - last_progress)
     return report
 
 
-def _raise_if_overdue(
-    report: dict[str, Any], limits: Limits, seconds: float, passed: float, silent: float
-) -> None:
-    """Raise an error if a process had far more time than it may need; it names whose fault that is.
+def _newest_report(lines: bytearray) -> Report:
+    """Read the last of some lines of JSON, `[frames, is_last, outcome, content]`.
+
+    Raises:
+        FileError: It is no report, and what the process has read may have made it so.
+    """
+    try:
+        frames, is_last, outcome, content = json.loads(lines.splitlines()[-1])
+        return Report(int(frames), bool(is_last), str(outcome), content)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise FileError("reading it failed: its result cannot be read") from error
+
+
+def _raise_if_overdue(pid: int, report: Report, order: Order, passed: float, silent: float) -> None:
+    """Look at a process that had far more time than it may need, and raise whose error that is.
 
     Args:
-        report: The messages of the call so far (`_wait_for_report`).
-        limits: Limits on stalling and memory.
-        seconds: Limit on the seconds of computing in all.
+        pid: The process.
+        report: What it has said so far.
+        order: Its call.
         passed: Seconds on the clock since the call.
         silent: Seconds on the clock since the last progress.
 
     Raises:
-        FileError: The process hangs on the file.
-        ProcessError: The process did not start, or the machine is too busy.
+        FileError: The process sleeps, so it hangs on the file.
+        ProcessError: The process did not start, or it gets no core, memory or disk.
     """
-    if "pid" not in report:
-        if passed > START_SECONDS:
-            raise ProcessError(f"its process did not start: not within {START_SECONDS:g} s")
-        return
-    stalled = silent > PATIENCE * limits.stall_seconds
-    if not stalled and passed <= PATIENCE * seconds:
-        return
-    asleep_count = 0
-    # A process that hangs may still wake for a moment, again and again, so one look is not enough.
-    for _ in range(LOOKS):
-        states, computed = thread_states(report["pid"])
-        asleep_count += states == {psutil.STATUS_SLEEPING}
-        time.sleep(POLL_SECONDS / LOOKS)
-    # A process that sleeps most of the time could compute but hangs on the file. Any other one
-    # wants to compute, and only gets no core, memory or disk.
-    if 2 * asleep_count > LOOKS:
-        raise FileError(_too_long(limits, seconds, is_total=not stalled))
-    raise ProcessError(
-        f"its process had {computed:.0f} s of the last {passed:.0f} s to work: the cores, the "
-        "memory or the disk of this machine are too busy"
+    has_started = report.frames >= 0
+    is_stalled = has_started and silent > PATIENCE * order.stall_seconds
+    if is_stalled or passed > (PATIENCE * order.total_seconds if has_started else START_SECONDS):
+        if has_started and is_asleep(pid):
+            raise _too_long(order, is_total=not is_stalled)
+        raise ProcessError(
+            f"its process had too little of {passed:.0f} s to start or to work: the cores, the "
+            "memory or the disk of this machine are too busy"
+        )
+
+
+def _too_long(order: Order, is_total: bool) -> FileError:
+    """Make the error for the limit on the whole time (`is_total`), or for that on stalling."""
+    return FileError(
+        f"not read within {order.total_seconds:g} s"
+        if is_total
+        else f"no progress in {order.stall_seconds:g} s"
     )
 
 
-def _too_long(limits: Limits, seconds: float, is_total: bool) -> str:
-    """Say which limit was exceeded: the one on the whole time, or the one on stalling."""
-    total_text = f"not read within {seconds:g} s"
-    return total_text if is_total else f"no progress in {limits.stall_seconds:g} s"
-
-
-def _outcome(report: dict[str, Any], limits: Limits, seconds: float) -> Any:
+def _outcome(report: Report, code: int, order: Order) -> Any:
     """Return the result of a call that has ended, or raise the error that it ended with.
 
     Args:
-        report: All messages of the call (`_wait_for_report`).
-        limits: Limits on stalling and memory, for messages.
-        seconds: Limit on the seconds of computing in all, for messages.
+        report: The last report of its process.
+        code: The exit code of its process, below 0 for a signal.
+        order: The call.
     """
-    # The surest sign comes first: a result, then what the process itself has sent. The exit code is
-    # asked last. A signal from outside may also come before the process has sent its `pid`.
-    code = report["code"]
-    # The message of an error is one line.
-    fault = " ".join(report.get("fault", "").split())
-    if code == 0 and "value" in report:
-        return report["value"]
-    match report.get("fault_of"):
-        case "us":
-            raise ProcessError(
-                f"an error of ours, not of the file; please report it:\n{report['fault']}"
-            )
-        case "file":
-            raise FileError(fault)
-        case "disk":
-            raise ProcessError(fault)
-        case "memory":
-            raise FileError(f"reading it asks for more than {limits.memory_mib} MiB of memory")
+    if report.outcome == "value" and code == 0:
+        return report.content
+    # A real-time signal has no name.
+    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
     if -code in FOREIGN:
         raise ProcessError(
-            f"its process was ended from outside ({_signal_name(-code)}): out of memory, or by hand"
+            f"its process was ended from outside ({name}): out of memory, or by hand"
         )
-    if "pid" not in report:
-        raise ProcessError(f"its process did not start: {fault or f'exit code {code}'}")
+    match report.outcome:
+        case "machine":
+            raise ProcessError(report.content)
+        case "file" if report.frames >= 0:
+            # The message of an error is one line.
+            raise FileError(" ".join(str(report.content).split()))
+    if code == 0 or report.frames < 0:
+        raise ProcessError(f"its process left no result: {report.content or f'exit code {code}'}")
     if -code == signal.SIGXCPU:
-        raise FileError(_too_long(limits, seconds, is_total=report.get("last", False)))
-    if code < 0:
-        raise FileError(f"reading it crashed ({_signal_name(-code)})")
-    if code > 0:
-        raise FileError(f"reading it failed: exit code {code}")
-    raise ProcessError("its process left no result")
+        raise _too_long(order, report.is_last)
+    raise FileError(
+        f"reading it crashed ({name})" if code < 0 else f"reading it failed: exit code {code}"
+    )
 
 
-def _signal_name(number: int) -> str:
-    """Return the name of a signal, such as SIGSEGV; real-time signals have none: `signal 40`."""
-    names = {member.value: member.name for member in signal.Signals}
-    return names.get(number, f"signal {number}")
-
-
-class _Server:
-    """A process that runs `serve`, and this side of the socket to it.
-
-    Attributes:
-        socket: This side of the socket.
-        process: The process.
-
-    Raises:
-        ProcessError: The process does not start.
-    """
-
-    def __init__(self) -> None:
-        """Start the process, with one end of the socket as its stdin."""
-        self.socket, server_end = socket.socketpair()
-        # The server can import what this process can. NumPy's library OpenBLAS would start a thread
-        # for each core, each with memory of its own, and would not use them. Snakemake
-        # sets the variable for this to the threads of the rule, so it is set anew.
-        path = os.pathsep.join(filter(None, sys.path))
-        env = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
-        try:
-            with server_end:
-                self.process = subprocess.Popen(
-                    COMMAND,
-                    stdin=server_end.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env=env,
-                )
-        except OSError as error:
-            # Nothing else closes it, as no server is returned.
-            self.socket.close()
-            raise ProcessError(f"{COMMAND[0]} does not start: {error.strerror}") from error
-
-    def give(self, order: IO[bytes], output: IO[bytes]) -> int:
-        """Send a call to the server; return the pipe on which the call is answered.
-
-        Args:
-            order: A file with the pickled call.
-            output: A file for what libraries print during the call.
-        """
-        answers, server_end = os.pipe()
-        with contextlib.suppress(OSError):  # If the server has ended, `code` reports it next.
-            socket.send_fds(self.socket, [b"!"], [order.fileno(), server_end, output.fileno()])
-        os.close(server_end)
-        return answers
-
-    def code(self) -> int:
-        """Return the exit code of the fork, or of the server itself if it has ended."""
-        # A server that has ended may have left the connection broken.
-        with contextlib.suppress(ConnectionError):
-            if data := self.socket.recv(EXIT_CODE.size):
-                (exit_code,) = EXIT_CODE.unpack(data)
-                return int(exit_code)
-        return self.process.wait()
-
-    def end(self) -> None:
-        """End the server and its fork: the closed socket tells the server to do so."""
-        self.socket.close()
-        with self.process as process:
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:  # It hangs, or its fork waits for a disk.
-                process.kill()
-
-
-# Servers are kept by the module of the functions that they call. A server of another module may
-# have imported so much that the limit on memory is reached before a call begins.
-_idle: dict[str, list[_Server]] = defaultdict(list)
-_in_a_call = False
-os.register_at_fork(after_in_child=_idle.clear)  # A server is for one process.
-
-
-def _free_server(module: str) -> _Server:
-    """Take an idle server for functions of this module out of `_idle`, or start a new one."""
-    while _idle[module]:
-        with contextlib.suppress(IndexError):  # Another thread took the last one.
-            server = _idle[module].pop()
-            if server.process.poll() is None:
-                return server
-            server.end()
-    return _Server()
-
-
-@atexit.register
-def end_servers() -> None:
-    """End all idle servers; this also happens when this process ends."""
-    for servers in _idle.values():
-        while servers:
-            servers.pop().end()
-
-
-def serve() -> None:
-    """Run as a server: make each call that comes through the socket on stdin, in a fork.
-
-    The server ends when the caller closes the socket.
-    """
-    # Ctrl-C is for the caller, which ends this server.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    av.logging.set_level(None)
-    caller = socket.socket(fileno=os.dup(0))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    with contextlib.suppress(ConnectionError):  # The caller is gone.
-        # The second item holds the descriptors of three files. It is empty if the caller has closed
-        # the socket.
-        while descriptors := socket.recv_fds(caller, 1, 3)[1]:
-            _serve_call(caller, *descriptors)
-
-
-def _serve_call(caller: socket.socket, order: int, answers: int, output: int) -> None:
-    """Make one call in a fork, wait for its end, and send its exit code.
-
-    Args:
-        caller: The socket to the caller.
-        order: Descriptor of a file with the pickled call: the folder and the arguments of
-            `_make_call` after the first. It is closed here, as the other two are.
-        answers: Descriptor of the pipe for messages.
-        output: Descriptor of the file that takes what the fork writes to stderr.
-
-    Raises:
-        Exception: The call cannot be unpickled. This ends the server.
-        ConnectionError: The caller is gone.
-    """
+def serve() -> NoReturn:
+    """Be the process of a call: make the call on stdin, and report to the pipe that argv names."""
+    pipe, parent, memory_mib = map(int, sys.argv[1:])
+    end_with_parent(parent)
+    report = Report()
     try:
-        with os.fdopen(order, "rb") as file:
-            folder, *call_arguments = pickle.load(file)
-    except Exception as error:
-        _send(answers, fault=f"{type(error).__name__}: {error}")
-        raise
-    # Without this, the first garbage collection of a fork writes to all objects, and so copies
-    # their memory.
-    gc.freeze()
-    # The fork holds one end for as long as it lives. So the other end becomes readable when the
-    # fork ends.
-    read_end, held_end = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(read_end)
-        caller.close()
-        os.dup2(output, 2)
-        os.chdir(folder)  # The caller may have changed its folder.
-        _make_call(answers, *call_arguments)  # It ends the fork, and never returns.
-    for descriptor in (held_end, answers, output):
-        os.close(descriptor)
-    readable, _, _ = select.select([caller.fileno(), read_end], [], [])
-    if caller.fileno() in readable:
-        os.kill(child, signal.SIGKILL)  # The call is given up.
-    _, status = os.waitpid(child, 0)
-    os.close(read_end)
-    caller.sendall(EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
-
-
-def _make_call(
-    answers: int,
-    stall_seconds: float,
-    total_seconds: float,
-    memory_mib: int,
-    function: Callable[..., Any],
-    arguments: tuple,
-) -> NoReturn:
-    """Make a call in the fork, send the result or the fault, and end the fork.
-
-    Args:
-        answers: The pipe for messages.
-        stall_seconds: Limit on the seconds of computing without progress.
-        total_seconds: Limit on the seconds of computing in all.
-        memory_mib: Limit on the address space; 0 means none.
-        function: The function to call.
-        arguments: Its arguments.
-    """
-    global _in_a_call
-    _in_a_call = True  # Calls within this one are made here, in the same process.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # The count begins below 0, so that `progress(0)` sets the first limit.
-    frames_so_far = -1
-
-    def progress(frames: int) -> None:
-        """Allow `stall_seconds` more of computing after progress, up to `total_seconds`."""
-        nonlocal frames_so_far
-        if frames > frames_so_far:
-            frames_so_far = int(frames)
-            cpu_deadline = time.process_time() + stall_seconds
-            # The limit is in whole seconds of CPU time since the process began, so it is moved on
-            # at each progress and rounded up.
-            limit_process({resource.RLIMIT_CPU: int(min(cpu_deadline, total_seconds)) + 1})
-            # The caller learns which limit ends the process if it makes no further progress.
-            _send(answers, frames=frames_so_far, last=cpu_deadline > total_seconds)
-
-    limit_process({resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib * 2**20 or sys.maxsize})
-    _send(answers, pid=os.getpid())
-    try:
+        order = pickle.load(sys.stdin.buffer)
+        order.total_seconds += time.process_time()  # The imports do not count.
+        limit_process(
+            {resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib << 20 or sys.maxsize}
+        )
+        progress = partial(_allow_more, order, pipe, report)
         progress(0)
-        _send(answers, value=function(*arguments, progress=progress))
-    except av.error.FFmpegError as error:  # This comes first, since some are an OSError too.
-        if isinstance(error, MemoryError):
-            _send(answers, fault_of="memory")
-        else:
-            why = error.strerror or type(error).__name__
-            _send(answers, fault=f"reading it failed: {why}", fault_of="file")
+        _send(pipe, report, "value", order.function(progress=progress))
+    except MemoryError:  # FFmpeg's error of memory is one, too.
+        _send(pipe, report, "file", f"reading it asks for more than {memory_mib} MiB of memory")
+    except av.error.FFmpegError as error:  # This comes before OSError, since some are one.
+        _send(pipe, report, "file", f"reading it failed: {error.strerror or type(error).__name__}")
     except (DiskError, OSError) as error:
-        _send(answers, fault=str(error), fault_of="disk")
+        _send(pipe, report, "machine", str(error))
     except EpicError as error:
-        _send(answers, fault=str(error), fault_of="file")
-    except MemoryError:
-        _send(answers, fault_of="memory")
+        _send(pipe, report, "file", str(error))
     except Exception:
-        _send(answers, fault=traceback.format_exc(), fault_of="us")
-    os._exit(0)  # The fork must not go on with the server's loop.
+        _send(
+            pipe,
+            report,
+            "machine",
+            f"an error of ours, not of the file; please report it:\n{traceback.format_exc()}",
+        )
+    os._exit(0)  # No thread and no handler of a library goes on.
 
 
-def _send(answers: int, **message: object) -> None:
-    """Write a message of plain values and arrays to the pipe, as one line of JSON."""
-    text = memoryview(json.dumps(message, default=np.ndarray.tolist).encode() + b"\n")
-    while text:
-        text = text[os.write(answers, text) :]
+def _allow_more(order: Order, pipe: int, report: Report, frames: int) -> None:
+    """Allow `stall_seconds` more of computing after progress, up to `total_seconds`, and report it.
 
-
-def _read_message(line: bytes | bytearray) -> dict[str, Any]:
-    """Read one line of JSON.
-
-    Raises:
-        FileError: The line is no message, and what the process has read may have made it so.
+    Args:
+        order: The call.
+        pipe: Descriptor of the pipe for reports.
+        report: The report so far, which is changed.
+        frames: The number of frames done.
     """
-    try:
-        return dict(json.loads(line))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise FileError("reading it failed: its result cannot be read") from error
+    if frames > report.frames:
+        stall_limit = time.process_time() + order.stall_seconds
+        # The limit is in whole seconds of CPU time since the process began, rounded up.
+        limit_process({resource.RLIMIT_CPU: int(min(stall_limit, order.total_seconds)) + 1})
+        report.frames, report.is_last = int(frames), stall_limit > order.total_seconds
+        _send(pipe, report, "", None)
+
+
+def _send(pipe: int, report: Report, outcome: str, content: object) -> None:
+    """Write a report to a pipe; its content may hold plain values and arrays."""
+    with open(pipe, "wb", closefd=False) as file:
+        file.write(
+            json.dumps(
+                [report.frames, report.is_last, outcome, content],
+                default=lambda array: array.tolist(),
+            ).encode()
+            + b"\n"
+        )

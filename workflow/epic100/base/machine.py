@@ -5,19 +5,21 @@ uses of these go through this module.
 """
 
 import contextlib
+import ctypes
 import functools
 import math
 import os
 import resource
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
 # The mounted cgroup of Linux.
 CGROUP = Path("/sys/fs/cgroup")
+PR_SET_PDEATHSIG = 1  # From <sys/prctl.h> of Linux.
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
@@ -135,18 +137,31 @@ def note(words: str, tell: Callable[[str], None] = print) -> None:
     tell(f"note: {words}")
 
 
-def thread_states(pid: int) -> tuple[Set[str], float]:
-    """Return the states of a process's threads, as psutil names them, and their CPU seconds.
+def is_asleep(pid: int) -> bool:
+    """Whether no thread of a process computes, or waits for a core or a disk; each only sleeps.
 
-    If the system does not tell (macOS), or a thread has just ended, the answer is "sleeping" and
-    0 s.
+    If the system does not tell (macOS), or a thread has just ended, the answer is True.
     """
     try:
         threads = psutil.Process(pid).threads()
         states = {psutil.Process(thread.id).status() for thread in threads}
     except psutil.Error:
-        return {psutil.STATUS_SLEEPING}, 0.0
-    return states, sum(thread.user_time + thread.system_time for thread in threads)
+        return True
+    return states == {psutil.STATUS_SLEEPING}
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the system kill this process when its parent ends.
+
+    macOS cannot: there, the process ends when it next writes to its parent.
+
+    Args:
+        parent: The id of the process that started this one. It may have ended already.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def process_space() -> str:
