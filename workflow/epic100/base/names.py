@@ -15,7 +15,7 @@ NAME_WORDS = "a name of up to 100 letters, digits, _ and - that begins with a le
 # The characters of RFC 3986, but no user name and no apostrophe. All other characters must be
 # written as %XX. A host is an IPv6 address in brackets, or labels with dots between them.
 URL = re.compile(
-    r"https?://(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|LABEL(\.LABEL)*\.?)"
+    r"https?://(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)*\.?)"
     r"(:(?P<port>[0-9]{1,5}))?([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?"
 )
 URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or brackets"
