@@ -33,7 +33,7 @@ if VIDEOS_TO_COME:
             "../envs/epic100.yaml"
         resources:
             mem_mb=1000,
-            runtime="12h",
+            runtime="24h",
             download=1,
         params:
             function="epic100.download.videos:download_video",

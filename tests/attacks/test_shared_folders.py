@@ -13,7 +13,6 @@ from epic100.base.folders import keep_private, warn_of_other_writers
 from epic100.base.log import rule_log
 from epic100.base.ranks import private_folder
 from epic100.cli.workflow import snakemake_command
-from epic100.download.part import claim, part_path
 from epic100.figures.style import drawing
 from epic100.slurm.site import read_partitions
 from support.archive import make_archive, run
@@ -51,33 +50,6 @@ def test_a_new_file_is_as_open_as_the_umask_says(tmp_path):
     os.umask(before)
     # 0o666 without the bits of 0o027.
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
-
-
-def make_pipe(path, victim):
-    os.mkfifo(path)
-
-
-def make_foreign_file(path, victim):
-    path.write_bytes(b"their beginning")
-    os.chown(path, ANOTHER_USER, ANOTHER_USER)
-
-
-@pytest.mark.parametrize(
-    "plant, words",
-    [
-        (Path.symlink_to, "a link or a pipe; .*remove"),
-        (Path.hardlink_to, "a link or a pipe; .*remove"),
-        (make_pipe, "a link or a pipe; .*remove"),
-        pytest.param(make_foreign_file, f"user {ANOTHER_USER} can write it", marks=as_root),
-    ],
-)
-def test_what_another_user_put_in_the_place_of_a_part_file_is_refused(
-    tmp_path, victim, plant, words
-):
-    target = tmp_path / "P01_01.MP4"
-    plant(part_path(target), victim)
-    with pytest.raises(EpicError, match=rf"P01_01\.MP4\.part: {words}"), claim(target):
-        pass
 
 
 @pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])

@@ -116,19 +116,6 @@ def refusal(url: str, seconds: int) -> str:
     return "" if code == pycurl.E_WRITE_ERROR else reason
 
 
-def pause(failures: int) -> float:
-    """Draw the seconds to wait before the next attempt.
-
-    The longest pause doubles with each failure. A random part of it is left out, so that clients
-    which failed together do not come back together.
-
-    Args:
-        failures: Number of failures in a row, 1 or more.
-    """
-    longest_pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
-    return longest_pause * random.uniform(0.5, 1.0)
-
-
 class _Download:
     """The attempts to get all bytes of a file into its part.
 
@@ -173,14 +160,17 @@ class _Download:
             size = self.file.tell()
             failures = 1 if size >= furthest + PROGRESS else failures + 1
             furthest = max(furthest, size)
-            wait = max(pause(failures), wait)
+            # The pause doubles with each failure. A random part of it is left out, so that clients
+            # which failed together do not come back together.
+            pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
+            wait = max(pause * random.uniform(0.5, 1.0), wait)
             spent = time.monotonic() - started
             if wrong >= WHOLE_TRIES or failures >= TRIES or spent + wait > HOURS * 3600:
                 raise EpicError(
-                    f"{self.url}: {reason}; given up after {spent / 3600:.1f} of {HOURS:g} hours, "
-                    f"attempt {failures} of {TRIES} without progress; {size} bytes are kept for "
-                    "the next run; check the url and the checksum that were given, or put the "
-                    f"file at {self.target} by other means"
+                    f"{self.url}: {reason}; given up after attempt {failures} of {TRIES} without "
+                    f"progress, {spent / 3600:.1f} of {HOURS:g} hours; {self.file.name} keeps "
+                    f"{size} bytes; check url and checksum and run again, or put the file at "
+                    f"{self.target} by other means"
                 )
             log.info(f"{self.target.name}: {reason}; once more from {size} bytes in {wait:.1f} s")
             time.sleep(wait)
