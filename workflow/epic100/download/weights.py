@@ -97,7 +97,7 @@ def kept_at(url: str) -> str:
     Raises:
         EpicError: The URL is not http(s) or names no file.
     """
-    # What is no URL cannot be split into parts.
+    # A text that is no URL may be one that cannot be split into parts.
     url_parts = urlsplit(url if is_url(url) else "")
     names = [
         quote(name, safe="") for name in (url_parts.netloc, *url_parts.path.split("/")) if name
