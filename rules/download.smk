@@ -33,13 +33,12 @@ if VIDEOS_TO_COME:
             "../envs/epic100.yaml"
         resources:
             mem_mb=1000,
-            runtime="12h",
+            runtime="24h",
             download=1,
         params:
             function="epic100.download.videos:download_video",
             row=lambda wildcards: vars(video_at(wildcards)),
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
-            private_hosts=CONFIG.videos.private_hosts,
         message:
             "Download {wildcards.video_id} from {params.row[url]}"
         script:
@@ -66,7 +65,6 @@ if ANNOTATIONS_TO_COME:
         params:
             function="epic100.download.annotations:download_annotations",
             files=ANNOTATIONS_TO_COME,
-            private_hosts=CONFIG.videos.private_hosts,
         message:
             "Download the annotations that {input.sheet} names"
         script:

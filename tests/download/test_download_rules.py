@@ -10,7 +10,7 @@ import pytest
 from epic100.base.disk import digest
 from epic100.base.text_table import write_table
 from epic100.download.annotations import COLUMNS, NAMES
-from epic100.download.part import part_path
+from epic100.download.fetch import part_path
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import Video
 from support.archive import configure, errors, jobs, run, said
@@ -59,12 +59,7 @@ class Lab:
     def configure(self, download=True, annotations=()):
         """Write the config; `annotations` are more keys of this section."""
         csvs = {"train": "csv/EPIC_100_train.csv", "val": "csv/EPIC_100_validation.csv"}
-        videos = {
-            "sheet": "sheet.tsv",
-            "root": "videos",
-            "download": download,
-            "private_hosts": ["127.0.0.1"],
-        }
+        videos = {"sheet": "sheet.tsv", "root": "videos", "download": download}
         configure(self.folder, annotations=csvs | dict(annotations), videos=videos)
 
     def path(self, name):

@@ -30,7 +30,7 @@ from epic100.download.weights import (
     start_weights,
 )
 from epic100.segments.official_lists import DATA_SET
-from epic100.settings import TrainSettings
+from epic100.settings import TrainSettings, read_settings
 from support.checkout import ROOT
 from support.crafted import saved
 from support.fault_server import cut
@@ -109,11 +109,20 @@ def test_each_url_has_its_own_path_below_the_folder_of_weights():
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a.org/m.pth", "file:///etc/passwd", "https://a.org", "https://a.org/../m"]
+    "url",
+    [
+        *("ftp://a.org/m.pth", "file:///etc/passwd", "http://?a=b", "http://a.org:99999/m.pth"),
+        *("https://a.org", "https://a.org/../m", "https://a.org/..?a=b"),
+    ],
 )
 def test_weights_at_a_url_of_no_file_or_another_protocol_are_refused(url):
     with pytest.raises(EpicError, match="expected a file, or the http"):
         kept_at(url)
+
+
+def test_the_config_is_refused_if_its_weights_are_at_no_url():
+    with pytest.raises(EpicError, match="config: train.load_from is .*expected a file, or the URL"):
+        read_settings({"train": {"load_from": "http://?a=b"}})
 
 
 PAGE = b"<!DOCTYPE html><title>Not found</title>"
@@ -209,6 +218,11 @@ def test_the_sheet_of_the_repository_pins_all_files_to_one_commit():
         ),
         pytest.param(
             lambda lines: [*lines[:2], lines[2][:-1]], "line 3: checksum is", id="a short checksum"
+        ),
+        pytest.param(
+            lambda lines: [*lines[:2], lines[2].replace("a.org", "a.org:99999")],
+            "line 3: url is .*; expected http",
+            id="no URL",
         ),
     ],
 )

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.download.part import claim
+from epic100.download.fetch import part_path
 from epic100.download.videos import download_video, write_videos_ok
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video
@@ -21,44 +21,30 @@ def download(server, tmp_path):
     def download(name, md5):
         url = server.put(f"{name}.MP4", CONTENT)
         video = Video(name, "P01", "train", 50.0, 60.0, url, md5)
-        download_video(video, tmp_path, private_hosts=["127.0.0.1"])
+        download_video(video, tmp_path)
         assert video.path(tmp_path).read_bytes() == CONTENT
 
     return download
 
 
 @pytest.mark.parametrize(
-    ("md5", "verdict"),
-    [
-        pytest.param(MD5, "md5 as the sheet says", id="md5"),
-        pytest.param("", "the sheet has no md5 to hold it to", id="no md5"),
-    ],
+    ("md5", "verdict"), [(MD5, "md5 as the sheet says"), ("", "the sheet has no md5 to hold it to")]
 )
-def test_the_log_says_whether_a_download_was_compared_with_an_md5(download, caplog, md5, verdict):
-    download("P01_01", md5)
-    # The file has 1.024 MB.
-    assert "P01_01: 1 MB in" in caplog.text
-    assert verdict in caplog.text
-
-
-def test_an_existing_file_is_not_overwritten(download, server, tmp_path):
-    path = tmp_path / "P01/P01_01.MP4"
-    path.parent.mkdir()
-    path.write_bytes(b"of the lab")
-    with pytest.raises(EpicError, match=r"P01_01\.MP4: there already; .*writes over nothing"):
-        download("P01_01", MD5)
-    assert path.read_bytes() == b"of the lab"
-    assert server.asked == []
-
-
-def test_the_progress_of_a_resumed_download_counts_the_bytes_of_the_whole_file(
-    download, tmp_path, caplog, monkeypatch
+def test_the_log_has_the_progress_of_the_whole_file_and_whether_its_md5_was_compared(
+    download, tmp_path, caplog, monkeypatch, md5, verdict
 ):
     monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
-    with claim(tmp_path / "P01/P01_01.MP4") as part:
-        part.write(CONTENT[: len(CONTENT) // 2])
-    download("P01_01", MD5)
+    part = part_path(tmp_path / "P01/P01_01.MP4")
+    part.parent.mkdir()
+    part.write_bytes(CONTENT[: len(CONTENT) // 2])
+    download("P01_01", md5)
+    # The file has 1.024 MB.
     assert any(line.startswith("P01_01: 1/1 MB, ") and " left" in line for line in caplog.messages)
+    assert "P01_01: 1 MB in" in caplog.text
+    assert verdict in caplog.text
+    # The next one writes over nothing.
+    with pytest.raises(EpicError, match=r"P01_01\.MP4: there already; .*writes over nothing"):
+        download("P01_01", MD5)
 
 
 @pytest.fixture

@@ -117,17 +117,20 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def sending(after: int | None = None, extra: int = 0, then=lambda handler: None) -> Fault:
+def sending(
+    after: int | None = None, extra: int = 0, then=lambda handler: None, **headers: str
+) -> Fault:
     """Return a fault: send some of the content, and hang up.
 
     Args:
         after: The number of bytes that are sent; None means all.
         extra: The number of bytes that Content-Length has too many; below 0, too few.
         then: Called with the handler before the server hangs up.
+        **headers: Other headers, with `_` for `-` in their names.
     """
 
     def fault(handler, content, start):
-        handler.head(content, start, len(content) - start + extra)
+        handler.head(content, start, len(content) - start + extra, **headers)
         handler.wfile.write(content[start:][:after])
         handler.wfile.flush()
         then(handler)
@@ -168,14 +171,18 @@ def stall(after: int) -> Fault:
     return sending(after, then=lambda handler: handler.server.closing.wait(20))
 
 
-def drip(handler: Handler, content: bytes, start: int) -> None:
-    """Send a byte now and then, so that no read ever times out."""
-    handler.head(content, start)
-    for byte in range(start, len(content)):
-        handler.wfile.write(content[byte : byte + 1])
-        handler.wfile.flush()
-        if handler.server.closing.wait(0.05):
-            return
+def drip(count: int) -> Fault:
+    """Return a fault: send so many bytes 20 times a second, so that no read ever times out."""
+
+    def fault(handler, content, start):
+        handler.head(content, start)
+        for byte in range(start, len(content), count):
+            handler.wfile.write(content[byte : byte + count])
+            handler.wfile.flush()
+            if handler.server.closing.wait(0.05):
+                return
+
+    return fault
 
 
 def without_length(handler: Handler, content: bytes, start: int) -> None:
@@ -189,11 +196,11 @@ def wrong_bytes(handler: Handler, content: bytes, start: int) -> None:
     honest(handler, bytes(byte ^ 1 for byte in content), start)
 
 
-def status(code: int, sends: bool = False, **headers: str) -> Fault:
-    """Return a fault: this status and these headers, with the content only if `sends`."""
+def status(code: int, sends: bool | bytes = False, **headers: str) -> Fault:
+    """Return a fault: this status and these headers, with the content, or `sends`, only if true."""
 
     def fault(handler, content, start):
-        body = content if sends else b""
+        body = content if sends is True else sends or b""
         handler.send_response(code)
         handler.end_with({"Content_Length": str(len(body)), **headers})
         handler.wfile.write(body)

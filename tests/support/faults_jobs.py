@@ -83,7 +83,6 @@ def scenes(url: str) -> dict[str, Scene]:
                     "sheet": "urls/sheet.tsv",
                     "root": "videos",
                     "download": True,
-                    "private_hosts": ["127.0.0.1"],
                 },
                 "train": {**TRAINING, "from_scratch": False, "load_from": f"{url}/start.pth"},
             },

@@ -290,7 +290,7 @@ def serve() -> NoReturn:
     end_with_parent(parent)
     report = Report()
     try:
-        order = pickle.load(sys.stdin.buffer)
+        order = pickle.load(sys.stdin.buffer)  # noqa: S301
         order.total_seconds += time.process_time()  # The imports do not count.
         limit_process(
             {resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib << 20 or sys.maxsize}

@@ -5,6 +5,7 @@ passes to a shell. URLs are shown in a browser. So an id is a plain name, and a 
 with a special meaning in a shell or an HTML page.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterable
@@ -12,10 +13,10 @@ from collections.abc import Iterable
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 NAME_WORDS = "a name of up to 100 letters, digits, _ and - that begins with a letter or digit"
 # The characters of RFC 3986, but no user name and no apostrophe. All other characters must be
-# written as %XX.
+# written as %XX. A host is an IPv6 address in brackets, or labels with dots between them.
 URL = re.compile(
-    r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
-    r"([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?"
+    r"https?://(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)*\.?)"
+    r"(:(?P<port>[0-9]{1,5}))?([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?"
 )
 URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or brackets"
 # Control characters, line breaks among them: no name of a file should have one.
@@ -25,7 +26,14 @@ MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 
 def is_url(text: str) -> bool:
     """Whether `text` is a URL that this workflow may download from (at most 2000 characters)."""
-    return len(text) <= 2000 and URL.fullmatch(text) is not None
+    match = URL.fullmatch(text) if len(text) <= 2000 else None
+    if match is None or int(match["port"] or 80) not in range(1, 1 << 16):
+        return False
+    try:
+        ipaddress.IPv6Address(match["ipv6"] or "::")
+    except ValueError:
+        return False
+    return True
 
 
 def whole_number(text: str) -> int | None:

@@ -2,13 +2,14 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
+from epic100.base.names import URL_WORDS, is_url
 from epic100.base.text_table import read_table
 from epic100.download.fetch import fetch
 from epic100.segments.official_lists import CLASS_LISTS, DATA_SET, LISTS
@@ -31,7 +32,7 @@ class Pinned:
 
     Attributes:
         name: The name of the official file, such as `EPIC_100_train.csv`.
-        url: The URL of the pinned version of the file.
+        url: The URL of the pinned version of the file, or "".
         checksum: The checksum of this version.
     """
 
@@ -55,6 +56,10 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
     )
     pins = {}
     for line, row in read_table(path, COLUMNS, about=about):
+        if row["url"] and not is_url(row["url"]):
+            raise EpicError(
+                f"{path}: line {line}: url is {row['url']!r}; expected {URL_WORDS}, or nothing"
+            )
         checksum = Checksum.parse(row["checksum"], f"{path}: line {line}")
         pins[row["name"]] = Pinned(row["name"], row["url"], checksum)
     missing = [name for name in NAMES.values() if name not in pins]
@@ -83,30 +88,19 @@ def data_name(
     return DATA_SET if digest(val_csv, checksum.kind) == checksum else OWN_DATA
 
 
-def download_annotations(
-    files: Mapping[str, str],
-    sheet: str | os.PathLike,
-    *,
-    private_hosts: Sequence[str] = (),
-) -> None:
+def download_annotations(files: Mapping[str, str], sheet: str | os.PathLike) -> None:
     """Download annotation files from the URLs of the sheet.
 
     Args:
         files: The path of each file, by key of `NAMES`.
         sheet: The sheet of annotation files.
-        private_hosts: Hosts whose address may be private.
 
     Raises:
         EpicError: The sheet is wrong (`read_pins`), or a download fails (`fetch`).
     """
     pins = read_pins(sheet)
     for key, path in files.items():
-        fetch(
-            pins[key].url,
-            Path(path),
-            pins[key].checksum,
-            private_hosts=private_hosts,
-        )
+        fetch(pins[key].url, Path(path), pins[key].checksum)
         log.info(f"{path}: {pins[key].checksum}, as {sheet} says")
 
 

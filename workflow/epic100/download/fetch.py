@@ -1,53 +1,51 @@
-"""Download a file over HTTP: it is resumed after any interruption, and verified before it is named.
+"""Download a file over HTTP by libcurl: it is resumed after any interruption, and verified.
 
 Snakemake's HTTP storage plugin (0.3) does none of this. It requests the header of every URL when
 the DAG is built, and copies a body without time limit, resumption or checksum.
+
+pycurl is imported only when a request begins, since the rules and other jobs import this module.
 """
 
 import logging
+import math
+import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any, BinaryIO
 
+from epic100.base.atomic import writing
 from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
+from epic100.base.folders import lock
 from epic100.base.log import Progress
 from epic100.base.names import URL_WORDS, is_url
-from epic100.download.part import Part, claim
-from epic100.download.transfer import NoRangeError, TooLongError, TransferError, get
 
 log = logging.getLogger(__name__)
 
-# A download is given up after TRIES attempts in a row that brought fewer than PROGRESS bytes.
+# A download is given up after so many hours, pauses included.
+HOURS = 24.0
+# It is given up after TRIES attempts in a row that brought fewer than PROGRESS bytes.
 TRIES, PROGRESS = 8, 1 << 20
-# A connection is dropped after so many seconds with less than 1 KiB/s.
-STALL_SECONDS = 60.0
-# These are the first pause between attempts, and the longest one.
-PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 120.0
+# It is given up after this many complete files with a wrong checksum.
+WHOLE_TRIES = 2
 # A file that is longer, or announced as longer, is refused.
 MAX_GIB = 64.0
-# A download is given up after this many complete files with a wrong checksum.
-WHOLE_TRIES = 2
+# A connection is dropped after so many seconds with fewer bytes per second.
+STALL_SECONDS, MIN_BYTES_PER_SECOND = 60, 1024
+# The first pause between attempts, and the longest one, in seconds.
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 120.0
 # A longer Retry-After is shortened to this many seconds.
 PATIENCE = 3600
 # These HTTP statuses mean "too slow", "too early" and "too many requests". They are tried again, as
 # all 5xx are.
 BUSY = {408, 425, 429}
-
-
-def pause(failures: int) -> float:
-    """Draw the seconds to wait before the next attempt.
-
-    The longest pause doubles with each failure. A random part of it is left out, so that clients
-    which failed together do not come back together.
-
-    Args:
-        failures: Number of failures in a row, 1 or more.
-    """
-    longest_pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
-    return longest_pause * random.uniform(0.5, 1.0)
+# These environment variables may name a file of certificate authorities, as for other programs.
+CA_BUNDLE_VARIABLES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+# The number of libcurl's option CURLOPT_DISALLOW_USERNAME_IN_URL, for which pycurl has no name.
+DISALLOW_USERNAME_IN_URL = 278
 
 
 def fetch(
@@ -55,7 +53,6 @@ def fetch(
     target: Path,
     checksum: Checksum | None,
     *,
-    private_hosts: Sequence[str] = (),
     seal: Callable[[Path], None] = lambda part: None,
 ) -> None:
     """Download a file, and resume from `{target}.part` if an earlier attempt has left it.
@@ -66,119 +63,242 @@ def fetch(
         url: The http(s) URL.
         target: The path of the file.
         checksum: Checksum of the whole file; None: only its length is checked.
-        private_hosts: Hosts whose address may be private.
         seal: Called with the path of the verified part just before it is renamed to `target`. If it
             raises an EpicError, the file is refused and removed.
 
     Raises:
-        EpicError: The host is private and not named, the server refuses the file or sends another
-            one, or `TRIES` attempts in a row make no progress. The part is kept for the
-            next run, unless its checksum was wrong.
+        EpicError: Another process downloads the file, the server refuses it or sends another one,
+            `TRIES` attempts in a row make no progress, or `HOURS` are over. The part is kept for
+            the next run, unless its checksum was wrong.
+        DiskError: The bytes cannot be written to the disk. Those written before are kept.
     """
     if not is_url(url):
         raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")
-    with claim(target) as part:
-        _complete(url, part, checksum, private_hosts)
+    part = part_path(target)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with writing(part), open(part, "ab") as file:
+        # If another process has finished in the meantime, this file has its final name by now.
+        if not (
+            lock(file, waits=False) and part.exists() and os.path.samefile(part, file.fileno())
+        ):
+            raise EpicError(f"{part}: another process downloads this file; run again when it ended")
+        with closing(Progress(target.stem, 0, "MB")) as progress:
+            _Download(url, target, checksum, file, progress).complete()
         try:
-            seal(part.path)
+            seal(part)
         except EpicError:
-            part.path.unlink()  # All bytes are there but wrong, so resuming would not help.
+            part.unlink()  # All bytes are there but wrong, so resuming would not help.
             raise
-        part.finish()
+        os.replace(part, target)
 
 
-def _complete(
-    url: str, part: Part, checksum: Checksum | None, private_hosts: Sequence[str]
-) -> None:
-    """Repeat attempts until the part has all bytes of the file, with the right checksum.
-
-    Raises:
-        EpicError: See `fetch`.
-    """
-    # `failures` counts attempts in a row without progress, and `wrong` complete downloads with a
-    # wrong checksum. `furthest` is the largest size that the part had.
-    failures = wrong = 0
-    furthest = part.size
-    while True:
-        if not checksum:
-            part.restart()
-        reason, wait = _attempt(url, part, private_hosts)
-        part.flush()
-        # After a failed attempt without new bytes, the file may still be complete: the server may
-        # have announced too many bytes.
-        if not reason or (checksum and 0 < part.size <= furthest):
-            actual = digest(part.path, checksum.kind) if checksum else None
-            if actual == checksum:
-                return
-            if checksum and not reason:
-                reason = f"{actual} of {part.size} bytes, expected {checksum.value}"
-                wrong += 1
-                part.restart()
-        failures = 1 if part.size >= furthest + PROGRESS else failures + 1
-        furthest = max(furthest, part.size)
-        if wrong >= WHOLE_TRIES:
-            raise EpicError(
-                f"{url}: {reason}, {wrong} times; nothing was kept of it; the server has "
-                "another file than the sheet says: correct the sheet, or put the right "
-                f"file at {part.target}"
-            )
-        if failures >= TRIES:
-            raise EpicError(
-                f"{url}: {reason}; given up after {failures} attempts that got nowhere; "
-                f"{part.path} keeps {part.size} bytes, and the next run goes on from there"
-            )
-        wait = max(pause(failures), wait)
-        log.info(f"{part.target.name}: {reason}; once more from {part.size} bytes in {wait:.1f} s")
-        time.sleep(wait)
+def part_path(target: Path) -> Path:
+    """Return the path `{name}.part` that keeps the bytes of `target` until they are verified."""
+    return target.with_name(f"{target.name}.part")
 
 
-def _attempt(url: str, part: Part, private_hosts: Sequence[str]) -> tuple[str, float]:
-    """Request the missing bytes once; if the server sends no range, request the whole file.
+def refusal(url: str, seconds: int) -> str:
+    """Ask a server for a file, and end as soon as its first byte comes.
+
+    Args:
+        url: The http(s) URL.
+        seconds: The time in which the first byte must come.
 
     Returns:
-        The reason why the attempt failed, and the seconds for which the server asks to wait;
-        ("", 0.0) if the server has nothing more to send.
-
-    Raises:
-        EpicError: The server will not send the file to any other attempt either.
+        Why the server does not send the file; "" if it does.
     """
+    import pycurl
+
+    # A piece of which no byte is taken ends the request.
+    code, reason, _ = _request(
+        url, {pycurl.TIMEOUT: seconds, pycurl.WRITEFUNCTION: lambda piece: 0}
+    )
+    return "" if code == pycurl.E_WRITE_ERROR else reason
+
+
+class _Download:
+    """The attempts to get all bytes of a file into its part.
+
+    Attributes:
+        start: Number of bytes that the part had before the last request.
+        headers: The headers of its answer, with their names in lower case.
+        version: ETag, Last-Modified and total length of the file that the bytes in the part are of;
+            () if they are of an earlier run, or there are none.
+        disk_error: The error that ended the request, since its bytes could not be written.
+    """
+
+    def __init__(
+        self, url: str, target: Path, checksum: Checksum | None, file: BinaryIO, progress: Progress
+    ):
+        """Prepare the first attempt; `file` is the open part, the rest as for `fetch`."""
+        self.url, self.target, self.checksum = url, target, checksum
+        self.file, self.progress, self.start = file, progress, 0
+        self.headers, self.version = dict[str, str](), tuple[str, ...]()
+        self.disk_error: OSError | None = None
+
+    def complete(self) -> None:
+        """Repeat attempts until the part has all bytes of the file, with the right checksum.
+
+        Raises:
+            EpicError, OSError: See `fetch`.
+        """
+        # `failures` counts attempts in a row without progress, and `wrong` complete downloads with
+        # a wrong checksum. `furthest` is the largest size that the part had.
+        failures, wrong, furthest = 0, 0, self.file.tell()
+        started = time.monotonic()
+        while True:
+            if not self.checksum:
+                self._restart()
+            reason, wait = self._attempt(HOURS * 3600 - (time.monotonic() - started))
+            if not reason:
+                actual = digest(self.file.name, self.checksum.kind) if self.checksum else None
+                if actual == self.checksum:
+                    return
+                reason = f"{actual} of {self.file.tell()} bytes, expected {self.checksum}"
+                wrong += 1
+                self._restart()
+            size = self.file.tell()
+            failures = 1 if size >= furthest + PROGRESS else failures + 1
+            furthest = max(furthest, size)
+            # The pause doubles with each failure. A random part of it is left out, so that clients
+            # which failed together do not come back together.
+            pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
+            wait = max(pause * random.uniform(0.5, 1.0), wait)
+            spent = time.monotonic() - started
+            if wrong >= WHOLE_TRIES or failures >= TRIES or spent + wait > HOURS * 3600:
+                raise EpicError(
+                    f"{self.url}: {reason}; given up after attempt {failures} of {TRIES} without "
+                    f"progress, {spent / 3600:.1f} of {HOURS:g} hours; {self.file.name} keeps "
+                    f"{size} bytes; check url and checksum and run again, or put the file at "
+                    f"{self.target} by other means"
+                )
+            log.info(f"{self.target.name}: {reason}; once more from {size} bytes in {wait:.1f} s")
+            time.sleep(wait)
+
+    def _attempt(self, seconds: float) -> tuple[str, float]:
+        """Request the missing bytes once, and append them to the part.
+
+        Args:
+            seconds: The time that the request may take.
+
+        Returns:
+            The reason why the attempt failed, "" if the server has nothing more to send; and the
+            seconds to wait before the next one, infinite if it would fail too.
+
+        Raises:
+            OSError: The bytes cannot be written.
+        """
+        import pycurl
+
+        self.start = self.file.tell()
+        options = {
+            pycurl.TIMEOUT_MS: max(1, int(1000 * seconds)),
+            pycurl.RESUME_FROM_LARGE: self.start,
+            pycurl.MAXFILESIZE_LARGE: max(1, int(MAX_GIB * 2**30) - self.start),
+            pycurl.HEADERFUNCTION: self._note,
+            pycurl.WRITEFUNCTION: self._take,
+            pycurl.XFERINFOFUNCTION: self._show,
+        }
+        code, reason, wait = _request(self.url, options)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        if self.disk_error:
+            raise self.disk_error
+        # A reason without a code is an answer that is no file, such as a page.
+        begin_anew = (0, pycurl.E_WRITE_ERROR, pycurl.E_RANGE_ERROR, pycurl.E_FILESIZE_EXCEEDED)
+        if reason and code in begin_anew:
+            self._restart()
+        return reason, wait
+
+    def _note(self, line: bytes) -> None:
+        """Note a header of the answer."""
+        if line.startswith(b"HTTP/"):  # Another answer begins, such as one after a redirect.
+            self.headers.clear()
+        name, _, value = line.decode("latin-1").partition(":")
+        self.headers[name.lower()] = value.strip()
+
+    def _take(self, piece: bytes) -> int:
+        """Append a piece of the body; return how many bytes were taken: 0 ends the request."""
+        # Content-Range is `bytes 100-199/200` if a part of the file comes.
+        length = self.headers.get("content-range", self.headers.get("content-length", ""))
+        names = self.headers.get("etag", ""), self.headers.get("last-modified", "")
+        version = (*names, length.rpartition("/")[2])
+        self.version = self.version or version
+        try:
+            return self.file.write(piece) if self.version == version else 0
+        except OSError as error:  # A callback that raises it would end in a printed traceback.
+            self.disk_error = error
+            return 0
+
+    def _show(self, total: int, *_: int) -> None:
+        """Move the progress bar; libcurl calls this each second with the bytes that it expects."""
+        self.progress.expect((self.start + total) / 1e6)
+        self.progress.update(self.file.tell() / 1e6 - self.progress.done)
+
+    def _restart(self) -> None:
+        """Discard all received bytes."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.version = ()
+
+
+def _request(url: str, options: Mapping[int, Any]) -> tuple[int, str, float]:
+    """Make a GET request by libcurl, following redirects.
+
+    Args:
+        url: The http(s) URL.
+        options: Options of libcurl besides those that each request has.
+
+    Returns:
+        libcurl's number of the error, 0 if there was none; why the request failed, "" if it did
+        not; and the seconds for which the server asks to wait (Retry-After), infinite if the next
+        request would fail too.
+    """
+    import certifi
+    import pycurl
+
+    protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+    bundles = [os.environ[name] for name in CA_BUNDLE_VARIABLES if os.environ.get(name)]
+    common_options = {
+        pycurl.URL: url,
+        pycurl.PROTOCOLS: protocols,
+        # A redirect must not lead from https to http, where the content could be replaced.
+        pycurl.REDIR_PROTOCOLS: pycurl.PROTO_HTTPS if url.startswith("https:") else protocols,
+        DISALLOW_USERNAME_IN_URL: True,
+        pycurl.FOLLOWLOCATION: True,
+        pycurl.FAILONERROR: True,
+        pycurl.CAINFO: [*bundles, certifi.where()][0],
+        pycurl.USERAGENT: "epic100-workflow (EPIC-KITCHENS-100 action recognition)",
+        pycurl.CONNECTTIMEOUT: STALL_SECONDS,
+        pycurl.LOW_SPEED_LIMIT: MIN_BYTES_PER_SECOND,
+        pycurl.LOW_SPEED_TIME: STALL_SECONDS,
+        pycurl.NOSIGNAL: True,
+        pycurl.NOPROGRESS: False,  # With False, XFERINFOFUNCTION is called.
+    }
+    curl, code, reason = pycurl.Curl(), 0, ""
+    for option, value in (common_options | dict(options)).items():
+        curl.setopt(option, value)
     try:
-        _request(url, part, private_hosts)
-    except NoRangeError:
-        log.info(f"{part.target.name}: the server does not go on from {part.size} bytes")
-        part.restart()
-        return _attempt(url, part, private_hosts)
-    except TooLongError:
-        part.restart()
-        raise
-    except TransferError as error:
-        # With such a status, the server will refuse the next request too.
-        if 400 <= error.status < 500 and error.status not in BUSY:
-            raise EpicError(
-                f"{url}: {error}; expected the file; check the `url` of the sheet, or put "
-                f"the file at {part.target} by other means"
-            ) from error
-        return str(error), min(error.wait, PATIENCE)
-    return "", 0.0
-
-
-def _request(url: str, part: Part, private_hosts: Sequence[str]) -> None:
-    """Request the missing bytes of a part, and append them with a progress bar."""
-    start = part.size
-    with closing(Progress(part.target.stem, 0, "MB")) as progress:
-
-        def watch(total: int, received: int) -> None:
-            """Check that the disk has room for the rest, and move the progress bar."""
-            part.require_room(total - received)
-            progress.expect((start + total) / 1e6)
-            progress.update(part.size / 1e6 - progress.done)
-
-        get(
-            url,
-            part.write,
-            start=start,
-            private_hosts=private_hosts,
-            stall_seconds=STALL_SECONDS,
-            max_gib=MAX_GIB,
-            watch=watch,
-        )
+        curl.perform()
+    except pycurl.error as error:
+        code, reason = error.args
+    status = curl.getinfo(pycurl.RESPONSE_CODE)
+    last_url = curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
+    # A resumed download gets 206 (partial content), or 416 if no byte is left.
+    expected = (206, 416) if options.get(pycurl.RESUME_FROM_LARGE) else (200,)
+    not_followed = f"leads to {last_url!r}, which is not followed: {reason}"
+    # These errors come again with the next request.
+    final = {
+        pycurl.E_FILESIZE_EXCEEDED: f"longer than {MAX_GIB:g} GiB",
+        pycurl.E_UNSUPPORTED_PROTOCOL: not_followed,
+        pycurl.E_URL_MALFORMAT: not_followed,
+        pycurl.E_LOGIN_DENIED: not_followed,
+    }
+    words = final | {
+        pycurl.E_HTTP_RETURNED_ERROR: f"HTTP {status}",
+        pycurl.E_WRITE_ERROR: "the server has another version of the file by now",
+        0: "" if status in expected else f"HTTP {status}",
+    }
+    is_refused = code == pycurl.E_HTTP_RETURNED_ERROR and status < 500 and status not in BUSY
+    wait = min(curl.getinfo(pycurl.RETRY_AFTER), PATIENCE)
+    return code, words.get(code, reason), math.inf if is_refused or code in final else wait

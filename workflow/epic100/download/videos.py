@@ -23,18 +23,12 @@ VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
 NAMED = 5  # An error names at most this many videos.
 
 
-def download_video(
-    video: Video,
-    root: str | os.PathLike,
-    *,
-    private_hosts: Sequence[str] = (),
-) -> None:
+def download_video(video: Video, root: str | os.PathLike) -> None:
     """Download a video into the folder of its participant, and compare its md5 with the sheet's.
 
     Args:
         video: The row of the sheet, with a URL.
         root: Folder of the videos.
-        private_hosts: Hosts whose address may be private.
 
     Raises:
         EpicError: A file of that name exists, which a download must not overwrite; or the download
@@ -47,7 +41,7 @@ def download_video(
             "verified, or remove it to have it fetched"
         )
     checksum = Checksum("md5", video.md5.lower()) if video.md5 else None
-    fetch(video.url, path, checksum, private_hosts=private_hosts)
+    fetch(video.url, path, checksum)
     verdict = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
     log.info(f"{video.video_id}: {verdict}")
 

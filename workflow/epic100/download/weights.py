@@ -16,8 +16,7 @@ from urllib.parse import quote, urlsplit
 from epic100.base.disk import Checksum, digest, read_text, reading
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
-from epic100.download.fetch import fetch
-from epic100.download.transfer import TransferError, get
+from epic100.download.fetch import fetch, refusal
 from epic100.settings import TrainSettings
 from epic100.settings.values import AUTO
 
@@ -98,16 +97,17 @@ def kept_at(url: str) -> str:
     Raises:
         EpicError: The URL is not http(s) or names no file.
     """
-    url_parts = urlsplit(url)
+    # A text that is no URL may be one that cannot be split into parts.
+    url_parts = urlsplit(url if is_url(url) else "")
     names = [
         quote(name, safe="") for name in (url_parts.netloc, *url_parts.path.split("/")) if name
     ]
-    if url_parts.query:
-        names[-1] += quote(f"?{url_parts.query}", safe="")
-    if not is_url(url) or len(names) < 2 or {".", ".."} & set(names):
+    if len(names) < 2 or {".", ".."} & set(names):
         raise EpicError(
             f"config: `train: load_from:` is {url!r}; expected a file, or the http(s) URL of one"
         )
+    if url_parts.query:
+        names[-1] += quote(f"?{url_parts.query}", safe="")
     return "/".join(("weights", *names))
 
 
@@ -166,14 +166,8 @@ def fetch_weights(weights: StartWeights) -> None:
         weights.source,
         Path(weights.path),
         checksum,
-        private_hosts=_hosts_that_may_be_private(weights),
         seal=lambda part: check_weights(weights, part),
     )
-
-
-def _hosts_that_may_be_private(weights: StartWeights) -> list[str]:
-    """List the hosts whose address may be private: the one that the config itself names."""
-    return [urlsplit(weights.source).hostname or ""]
 
 
 def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) -> None:
@@ -235,17 +229,9 @@ def probe(weights: StartWeights) -> None:
         EpicError: The server does not answer, or refuses; the message says where to put the file by
             hand.
     """
-    try:
-        # With None, the transfer ends when the body begins.
-        get(
-            weights.source,
-            None,
-            private_hosts=_hosts_that_may_be_private(weights),
-            stall_seconds=PROBE_SECONDS,
-        )
-    except TransferError as error:
+    if reason := refusal(weights.source, PROBE_SECONDS):
         raise EpicError(
-            f"{weights.source}: the start weights cannot be fetched here ({error}); fetch the "
+            f"{weights.source}: the start weights cannot be fetched here ({reason}); fetch the "
             f"file where there is a network and put it at {weights.path}, or set `train: "
             "load_from:` to a file"
-        ) from error
+        )

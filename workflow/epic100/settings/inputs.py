@@ -66,9 +66,6 @@ class Videos(Section):
         False, "fetch missing videos from the sheet's `url`, verify all by its `md5`"
     )
     accept: Names = key([], "videos to use although their length is in doubt (docs/damage.md)")
-    private_hosts: Names = key(
-        [], "hosts of a private network that urls of the sheets may name; others are not asked"
-    )
     proxy: ProxySettings | None = key(None, "small copies to read clips from; {}: these defaults")
 
     @property

@@ -19,7 +19,7 @@ from epic100.settings.section import (
     sentence_of,
     similar_or_known,
 )
-from epic100.settings.values import AUTO, FilePath, Heads, Module, Share, unique
+from epic100.settings.values import AUTO, FileOrUrl, FilePath, Heads, Module, Share, unique
 
 
 class OnDevice(Section):
@@ -84,7 +84,7 @@ class TrainSettings(OnDevice):
     split: Literal["train", "trainval"] = key(
         "train", "`trainval`: on train and val together, with their own pair table (below)"
     )
-    load_from: FilePath | None = key(
+    load_from: FileOrUrl | None = key(
         AUTO,
         "weights to start from: a path or URL; `auto`: those that the MMEngine config names. "
         "Another head size is allowed, and reported",

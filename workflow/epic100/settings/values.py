@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from epic100.base.names import URL_WORDS, is_url
 from epic100.settings.section import form
 
 AUTO = "auto"
@@ -19,6 +20,13 @@ def _expanded(path: str) -> str:
     return expanded
 
 
+def _file_or_url(text: str) -> str:
+    """Return a path or URL as it is, or raise if it is a URL that nothing can be fetched from."""
+    if "://" in text and not is_url(text):
+        raise ValueError(f"expected a file, or the URL of one: {URL_WORDS}")
+    return text
+
+
 def unique(values: list[Any]) -> list[Any]:
     """Return a list as it is, or raise if it has a value twice."""
     if any(value in values[:index] for index, value in enumerate(values)):
@@ -27,6 +35,7 @@ def unique(values: list[Any]) -> list[Any]:
 
 
 FilePath = Annotated[str, AfterValidator(_expanded)]
+FileOrUrl = Annotated[FilePath, AfterValidator(_file_or_url)]
 Names = Annotated[list[str], AfterValidator(unique)]
 Files = Annotated[list[FilePath], AfterValidator(unique)]
 Module = Annotated[

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from epic100.base.disk import retry_disk
 from epic100.base.errors import EpicError
-from epic100.base.names import MD5, NAME, NAME_WORDS, URL, URL_WORDS
+from epic100.base.names import MD5, NAME, NAME_WORDS, URL_WORDS, is_url
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
@@ -39,6 +39,13 @@ EXPECTED = {
 Listed = TypeVar("Listed", str, Path)
 
 
+def _url_or_nothing(text: str) -> str:
+    """Return a text as it is, or raise if it is neither a URL nor ""."""
+    if text and not is_url(text):
+        raise ValueError(f"expected {EXPECTED['url']}")
+    return text
+
+
 @dataclass(frozen=True)
 class Video:
     """A row of the video sheet.
@@ -58,7 +65,7 @@ class Video:
     split: Annotated[str, Field(pattern=f"^({'|'.join(SPLITS)})$")]
     fps: Annotated[float, Field(gt=0, le=MOST_FPS)]
     duration: Annotated[float, Field(gt=0, le=MOST_SECONDS)]
-    url: Annotated[str, Field(max_length=2000, pattern=f"^({URL.pattern})?$")] = ""
+    url: Annotated[str, AfterValidator(_url_or_nothing)] = ""
     md5: Annotated[str, Field(pattern=f"^({MD5.pattern})?$")] = ""
 
     def path(self, root: str | os.PathLike = "") -> Path:
