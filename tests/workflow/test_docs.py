@@ -108,7 +108,7 @@ def test_evidence_says_what_made_it_when_and_where_and_is_in_the_list(page):
     [
         # The head begins the table, which has at least so many rows.
         ("docs/evidence/attacks.md", "| from others |", 20),
-        ("SECURITY.md", "| who hands over what |", 10),
+        ("SECURITY.md", "| what comes from others |", 8),
     ],
     ids=["attacks", "security"],
 )

@@ -126,8 +126,8 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
 def _new_beside(target: Path) -> Iterator[Path]:
     """Yield a new file beside `target`, and remove it after the block if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Names of files may have brackets, which mean something to `glob`. A writer within a writer adds
-    # another dot in front.
+    # Names of files may have brackets, which mean something to `glob`. A writer within a writer
+    # adds another dot in front.
     names = f".*{glob.escape(target.stem)}.*.tmp{glob.escape(target.suffix)}"
     for old in target.parent.glob(names):
         with suppress(FileNotFoundError):  # Another process may remove it at the same time.
