@@ -1,4 +1,4 @@
-# What Snakemake does before the first job of a run. Jobs read this file too.
+# These lines run before the first job of a run. Jobs read this file too.
 
 import signal
 

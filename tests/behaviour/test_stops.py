@@ -38,7 +38,7 @@ TRAIN = {
 # Each row has the batch (of 22, in two epochs) in which a stop comes, the signal, and who gets it.
 STOPS = (
     (3, signal.SIGINT, "group"),
-    (8, signal.SIGTERM, "snakemake"),
+    (8, signal.SIGTERM, "training"),
     (14, signal.SIGUSR1, "training"),
     (18, signal.SIGKILL, "group"),
 )

@@ -153,5 +153,5 @@ def test_the_error_of_a_process_is_the_error(lab, tmp_path):
 
 def test_several_nodes_need_a_cluster(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no job of a cluster"):
+    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no job of Slurm"):
         launch(settings(nodes=2), results="results")

@@ -2,18 +2,15 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from epic100.training.hooks import SaveHook
-
 
 @HOOKS.register_module()
 class Stopper(Hook):
-    """Sends a signal inside a batch, counted from 1: to this process, its group, or Snakemake."""
+    """Sends a signal inside a batch, counted from 1: to this process, or its group."""
 
     priority = "VERY_HIGH"
 
@@ -25,11 +22,5 @@ class Stopper(Hook):
                 plan.unlink()
                 if whom == "group":
                     os.killpg(0, number)
-                else:  # Snakemake leads the session.
-                    os.kill(os.getpid() if whom == "training" else os.getsid(0), number)
-                    # Snakemake passes the signal on, and the batch lasts until it comes here.
-                    while whom == "snakemake":
-                        (save,) = (hook for hook in runner.hooks if isinstance(hook, SaveHook))
-                        if save.signals.requested:
-                            break
-                        time.sleep(0.05)
+                else:
+                    os.kill(os.getpid(), number)
