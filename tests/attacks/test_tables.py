@@ -101,3 +101,17 @@ def test_a_text_that_a_spreadsheet_would_run_is_written_as_text_and_read_back(tm
     expected = [{"text": text, "number": -1.5} for text in CELL_OF_TEXT]
     assert read_own_table(path, {"text": str, "number": float}, about="a table") == expected
     assert read_frame(path, keep_default_na=False).to_dict("records") == expected
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_table,
+        lambda path, columns, rows: write_frame(pd.DataFrame(rows, columns=columns), path),
+    ],
+    ids=["rows", "frame"],
+)
+def test_a_text_begins_no_row_of_a_spreadsheet(tmp_path, write):
+    path = tmp_path / "a.tsv"
+    write(path, ["text"], [["film\r=HYPERLINK(1)"], ["film\r\n=1"]])
+    assert path.read_bytes() == b'text\n"film\n=HYPERLINK(1)"\n"film\n=1"\n'

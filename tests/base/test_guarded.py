@@ -99,7 +99,7 @@ def test_a_decoder_without_an_error_ends_by_itself(decoder, limits, monkeypatch)
         (("refuse", "MemoryError", "bad"), {}, 60, ASKS_FOR_MEMORY),
         (("eat",), {}, 60, ASKS_FOR_MEMORY),
         (("give", "x" * 2**21), {}, 60, "reading it failed: its result has more than 1 MiB"),
-        # What owns the decoder may write anything to the pipe.
+        # A file that owns the decoder may write anything to the pipe.
         (("forge", '[1, false, "value", "forged"]'), {}, 60, "reading it crashed (SIGSEGV)"),
         (
             ("forge", '{"value": 1, "code": 0}'),
@@ -228,7 +228,7 @@ def test_an_error_of_the_caller_ends_the_process(notes):
 def test_a_process_that_computes_for_ever_ends_with_the_scan(end, notes):
     scan = fork.Process(target=run, args=("note", notes, "ignore_signals"))
     scan.start()
-    os.setpgid(scan.pid, scan.pid)  # As a shell starts a command.
+    os.setpgid(scan.pid, scan.pid)  # A shell starts a command like this.
     assert wait_until(notes.exists)
     time.sleep(0.5)  # Then it has set its signals, and computes.
     end(scan.pid)

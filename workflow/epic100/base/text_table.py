@@ -219,6 +219,9 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
 
 def _cell(value: Any) -> Any:
     """Return a value as a cell: a text that a spreadsheet would run gets an apostrophe in front."""
+    if isinstance(value, str):
+        # A spreadsheet begins a row after this sign, for which no writer quotes a cell.
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
     if isinstance(value, str) and FORMULA.match(value):
         # A negative number such as -1 begins like a formula but is none. It stays.
         with suppress(ValueError):
