@@ -56,11 +56,6 @@ def test_each_url_of_the_model_zoo_in_configs_and_docs_is_in_its_metafiles():
     assert start_weights(TrainSettings(), RECIPE).source in named <= known
 
 
-def test_a_random_start_with_a_schedule_for_fine_tuning_is_an_error():
-    with pytest.raises(EpicError, match="schedule for fine-tuning.*from_scratch.py.*`train: from_"):
-        start_weights(TrainSettings(load_from=None), RECIPE)
-
-
 @pytest.mark.parametrize(
     ("settings", "config"),
     [
@@ -70,8 +65,10 @@ def test_a_random_start_with_a_schedule_for_fine_tuning_is_an_error():
         (TrainSettings(), "slowonly_demo.py"),
     ],
 )
-def test_a_random_start_may_be_asked_for_by_settings_or_config(settings, config):
+def test_a_random_start_is_by_settings_or_a_config_for_it(settings, config):
     assert start_weights(settings, ROOT / "config" / config) is None
+    with pytest.raises(EpicError, match="schedule for fine-tuning.*from_scratch.py.*`train: from_"):
+        start_weights(TrainSettings(load_from=None), RECIPE)
 
 
 def test_weights_are_those_of_the_settings_or_else_of_the_config_and_its_bases(tmp_path):
