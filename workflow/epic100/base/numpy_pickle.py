@@ -50,8 +50,8 @@ class PlainArray:
     def __setstate__(self, state: Any) -> None:
         """Take the version, the shape, the type, whether columns come first, and the bytes."""
         _, shape, plain_type, columns_first, data = state
-        order = "F" if columns_first else "C"
-        self._array = np.frombuffer(data, plain_type.dtype).reshape(shape, order=order)
+        values = np.frombuffer(data, plain_type.dtype)
+        self._array = values.reshape(shape, order="F" if columns_first else "C")
 
     def content(self) -> Any:
         """Return a tensor of the numbers, or nested lists of the text; of no axis, one value."""
