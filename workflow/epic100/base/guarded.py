@@ -20,7 +20,7 @@ Any other exception is a bug of ours, and is shown with its traceback.
 
 A call travels as a pickle, in a file. What comes back is lines of JSON on a pipe that this call
 alone has: nothing is unpickled that comes from a process that read a stranger's file. The exit code
-is the kernel's. What libraries print is not read.
+is the kernel's. What libraries print is not read. The process ends with its caller.
 """
 
 import json
