@@ -86,7 +86,7 @@ def first_time(folder: Path, name: str, text: str, then: str = "exit 1") -> str:
 def play(rig: Rig, folder: Path, *arguments: str, env: dict | None = None, **how) -> Night:
     """Make a call, by default for the clean lists, and wait for its end."""
     with Call(rig, folder, *(arguments or [TARGET]), env=env) as call:
-        call.end()
+        call.end(seconds=1800)
     return Night(call, **how)
 
 

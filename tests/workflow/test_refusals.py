@@ -22,7 +22,7 @@ MODEL = "results/model.pth"
 def test_a_trial_stops_a_hopeless_training_before_any_job(archive):
     wrong = {"model.cls_head.head.in_channels": 7}
     configure(archive, train={"config": DEMO, "from_scratch": True, "options": wrong})
-    done = run(archive, MODEL, "--quiet", "all", well=False)
+    done = run(archive, MODEL, well=False)
     (line,) = [line for line in said(done).splitlines() if line.startswith("config: ")]
     assert "a training with these settings fails in its trial (RuntimeError: " in line
     assert line in done.stderr
