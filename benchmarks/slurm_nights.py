@@ -86,7 +86,7 @@ def first_time(folder: Path, name: str, text: str, then: str = "exit 1") -> str:
 def play(rig: Rig, folder: Path, *arguments: str, env: dict | None = None, **how) -> Night:
     """Make a call, by default for the clean lists, and wait for its end."""
     with Call(rig, folder, *(arguments or [TARGET]), env=env) as call:
-        call.end(seconds=1800)
+        call.end()
     return Night(call, **how)
 
 
@@ -110,7 +110,9 @@ def two_hundred_scans(rig: Rig, folder: Path) -> Night:
     for video in videos:
         video.path(folder / "archive").parent.mkdir(parents=True)
         os.link(folder / "one.MP4", video.path(folder / "archive"))
-    return play(rig, folder, *scans, cause="200 jobs done")
+    with Call(rig, folder, *scans) as call:
+        call.end(seconds=1800)
+    return Night(call, cause="200 jobs done")
 
 
 def scancel_of_one_job(rig: Rig, folder: Path) -> Night:
