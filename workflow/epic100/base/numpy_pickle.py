@@ -1,4 +1,4 @@
-"""Arrays and numbers of NumPy in a pickle of others, of numbers and text alone.
+"""Arrays and numbers of NumPy in a pickle of others: of numbers and text, or lists of objects.
 
 NumPy's own classes take from a pickle what no file may say: a data type whose state turns bytes of
 the file into pointers. So these classes stand in their place (numpy/_core/src/multiarray/
@@ -18,7 +18,11 @@ PLAIN_KINDS = "biufUS"
 
 
 class PlainType:
-    """The data type of an array. Its state says the order of bytes alone."""
+    """The data type of an array. Its state says the order of bytes alone.
+
+    Attributes:
+        dtype: The type; that of objects means that the array is a list of them (`PlainArray`).
+    """
 
     def __init__(self, name: Any, *flags: Any) -> None:
         """Take the name of a plain data type, such as `f4`.
@@ -27,8 +31,8 @@ class PlainType:
             name: The name.
             *flags: Whether to align and to copy, which means nothing for plain types.
         """
-        self.dtype = np.dtype(name) if isinstance(name, str) else np.dtype(object)
-        if self.dtype.kind not in PLAIN_KINDS:
+        self.dtype = np.dtype(name if isinstance(name, str) else "V")
+        if self.dtype.kind not in PLAIN_KINDS + "O":
             raise Fault(f"holds an array of {str(name)[:20]}; expected plain numbers or text")
 
     def __setstate__(self, state: Any) -> None:
@@ -46,15 +50,24 @@ class PlainArray:
             *empty: The class, shape and type of an empty array, which are not used.
         """
         self._array = np.zeros(0)
+        self._objects: list | None = None
 
     def __setstate__(self, state: Any) -> None:
         """Take the version, the shape, the type, whether columns come first, and the bytes."""
         _, shape, plain_type, columns_first, data = state
+        if plain_type.dtype.kind == "O":
+            # PySlowFast has texts as objects. The list is checked value by value, as any other.
+            if not isinstance(data, list) or len(shape) != 1:
+                raise Fault("holds an array of objects; expected one list of texts")
+            self._objects = data
+            return
         values = np.frombuffer(data, plain_type.dtype)
         self._array = values.reshape(shape, order="F" if columns_first else "C")
 
     def content(self) -> Any:
         """Return a tensor of the numbers, or nested lists of the text; of no axis, one value."""
+        if self._objects is not None:
+            return self._objects
         if self._array.dtype.kind in "US" or self._array.ndim == 0:
             return self._array.tolist()
         return torch.from_numpy(self._array.astype(self._array.dtype.newbyteorder("=")))
