@@ -2,20 +2,16 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from epic100.video import ffmpeg
-from epic100.video.reader import VideoReader
 from support.damage import harmed, marked, overwrite, packets_of
-from support.packets import CodedPicture, rewrite
 from support.scanned import inspect
 from support.tricky_videos import PYRAMID, encode
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("suffix", ["ts", "avi"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -25,8 +21,8 @@ pytestmark = pytest.mark.slow
         pytest.param({"cqm": "jvt"}, id="scaling lists"),
     ],
 )
-def test_h264_with_start_codes_is_judged_in_full(options, suffix, tmp_path):
-    path = encode(tmp_path / f"v.{suffix}", 90, **options)
+def test_h264_of_other_encoders_is_judged_in_full(options, tmp_path):
+    path = encode(tmp_path / "v.MP4", 90, **options)
     row, index = inspect(path, "v")
     assert (row.status, row.damaged, row.judged) == ("ok", [], "full")
     assert row.frames == index.frames == 90
@@ -37,49 +33,6 @@ def test_h264_with_start_codes_is_judged_in_full(options, suffix, tmp_path):
     overwrite(path, start, bytes(byte ^ 0x55 for byte in data[start : start + 8]))
     row, _ = inspect(path, "v")
     assert row.status == "damaged"
-
-
-VOP_START = b"\0\0\1\xb6"  # These bytes begin a picture of MPEG-4. Its type is in the next 2 bits.
-TYPE_I, TYPE_B = 0, 2
-NOT_CODED = VOP_START + b"\x50\0\0"
-
-
-def pack(packets):
-    """MPEG-4 as Xvid packs it: a picture and the B-picture shown before it share a packet.
-
-    The packets I P B B, for example, become I PB B N, where N is a picture that is not coded.
-    """
-    coded = [packet.data for packet in packets]
-    types = [data[data.index(VOP_START) + 4] >> 6 for data in coded]
-    packed, packed_types = [], []
-    for data, picture_type, before, after in zip(
-        coded, types, [None, *types], [*types[1:], None], strict=False
-    ):
-        if picture_type == TYPE_B and before != TYPE_B:
-            packed[-1] += data
-        else:
-            packed.append(data)
-            packed_types.append(picture_type)
-        if picture_type == TYPE_B and after != TYPE_B:
-            packed.append(NOT_CODED)
-            packed_types.append(None)
-    # A note of the encoder before the first picture says that pictures are packed.
-    packed[0] = packed[0].replace(VOP_START, b"\0\0\1\xb2DivX503b1393p" + VOP_START, 1)
-    clock = sorted(packet.dts for packet in packets)
-    is_key = [picture_type == TYPE_I for picture_type in packed_types]
-    return [CodedPicture(*row) for row in zip(packed, clock, clock, is_key, strict=True)]
-
-
-def test_clips_of_packed_mpeg_4_are_the_pictures_of_one_pass(tmp_path):
-    path = rewrite(encode(tmp_path / "v.avi", 60, codec="mpeg4", bf=2, g=12), pack)
-    row, index = inspect(path, "v")
-    assert (row.status, index.frames) == ("ok", 60)
-    reader = VideoReader(path, index)
-    whole = reader.get_frames(range(60))
-    for step in (2, 3, 5, 6, 7):
-        for first in range(0, 30, 3):
-            frames = list(range(first, 60, step))
-            assert np.array_equal(reader.get_frames(frames), whole[frames]), (first, step)
 
 
 # HEVC and VP9 have a slice or frame header in these bytes of a packet, behind its length and type.

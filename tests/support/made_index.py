@@ -15,14 +15,13 @@ def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:
     They are decoded in this order, and each `every`-th picture is a key frame.
     """
     packets = np.zeros(len(times), PACKET)
-    packets["pts"] = packets["dts"] = times
+    packets["pts"] = times
     packets["frame"] = np.argsort(times, kind="stable")
     numbers = np.arange(len(times))
     packets["offset"] = numbers
     packets["size"] = 1
     packets["shown"] = True
-    # A packet with parameter sets (number 0) is a key frame, and -1 means no sets.
-    packets["sets"] = np.where(numbers % every, -1, 0)
-    stream = StreamFacts("h264", 320, 240, "yuv420p", unit, 4, (2, 2, 2, 2))
+    packets["key"] = numbers % every == 0
+    stream = StreamFacts("h264", 320, 240, "yuv420p", unit, (2, 2, 2, 2))
     rate = measured_rate(np.sort(packets["pts"]), unit)
-    return VideoIndex(packets, stream, (b"",), len(times), True, rate)
+    return VideoIndex(packets, stream, b"", len(times), rate)

@@ -16,7 +16,6 @@ def inspect(
     path: Path,
     video_id: str,
     progress: Callable[[int], None] = lambda frames: None,
-    quick: bool = False,
     seconds: float = 0.0,
     fps: float = 0.0,
     max_pixels: int = MAX_PIXELS,
@@ -24,7 +23,7 @@ def inspect(
     """Scan a file, and return its row of the scan table and its index (None: unreadable)."""
     video = Video(video_id, "", "", fps, seconds)
     try:
-        result = Result.of(scan_file(path, video, quick, max_pixels, progress))
+        result = Result.of(scan_file(path, video, max_pixels, progress))
     except FileError as error:
         return ScanRow(video_id, UNREADABLE, reason=str(error)), None
     return result.row, result.index

@@ -264,7 +264,7 @@ def uneven_times(count: int) -> list[int]:
 
 
 PYRAMID = {"b-pyramid": "normal", "ref": 4}
-# Each kind of undamaged file has options of `encode`, and its name may state the container.
+# Each kind of undamaged file has options of `encode`.
 KINDS: dict[str, dict] = {
     "b_frames": PYRAMID,
     "open_gop": {"open-gop": 1, "b-pyramid": "normal"},
@@ -292,7 +292,6 @@ KINDS: dict[str, dict] = {
     "two_rates": {"times": [i * 1001 - max(i - 60, 0) * 501 for i in range(120)]},
     "paused": {"times": [i * 1001 + (30000 if i > 57 else 0) for i in range(200)]},
     "late_start": {"times": [20000 + i * 1001 for i in range(120)]},
-    "matroska.mkv": {},
     "mpeg4": {"codec": "mpeg4"},
     "hevc": {"codec": "libx265", "count": 40, "x265": {}},
     "other": {"seed": 5, **PYRAMID},
@@ -304,9 +303,7 @@ KINDS: dict[str, dict] = {
 def sound_videos(folder: Path) -> dict[str, Path]:
     """Encode an undamaged file of every kind; return their paths by name."""
     made = {
-        name.partition(".")[0]: encode(
-            (folder / name).with_suffix(Path(name).suffix or ".MP4"), **{"count": 120, **options}
-        )
+        name: encode(folder / f"{name}.MP4", **{"count": 120, **options})
         for name, options in KINDS.items()
     }
 

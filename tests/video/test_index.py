@@ -1,26 +1,19 @@
 """The index of a video file, and the files of indexes, which a process reads once each."""
 
-import multiprocessing
 import zipfile
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.video.index import VideoIndex, build_index
-from epic100.video.index_file import (
-    FOLDER,
-    find_index,
-    load_index,
-    load_indexes,
-    write_indexes,
-)
+from epic100.video.index import FrameError, build_index
+from epic100.video.index_file import find_index, load_index, load_indexes, write_indexes
 from epic100.video.reader import VideoReader
 from support.made_index import index_at
 from support.packets import decoded
 from support.scanned import inspect
+from support.tricky_videos import parts_of, show_parts, two_entries
 
 
 def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_picture(sound):
@@ -77,42 +70,6 @@ def test_a_segment_after_the_last_picture_starts_at_the_number_of_frames():
     assert start == 3
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "words"),
-    [
-        pytest.param("frame", 3, r"not 0 to 2, the first is number 1", id="frame of no packet"),
-        pytest.param("frame", 0, "that is two frames", id="a packet for two frames"),
-        pytest.param("frame", -1, r"\[frame\] hold .* not 0 to 2", id="negative frame"),
-        pytest.param("sets", 1, r"\[sets\] hold .* not -1 to 0", id="unknown parameter sets"),
-        pytest.param("shown", 0, "that is no picture", id="a frame of a hidden packet"),
-        pytest.param("shown", 2, r"\[shown\]", id="neither shown nor hidden"),
-        pytest.param("offset", 3, r"\[end\]", id="beyond the end of the file"),
-        pytest.param("offset", -1, r"\[offset\]", id="before the file"),
-        pytest.param("size", -1, r"\[size\]", id="negative size"),
-        pytest.param("size", 3, r"\[end\] .* 3, ", id="longer than the file"),
-        pytest.param("pts", 2**62, r"\[pts\]", id="pts too large"),
-        pytest.param("pts", -1, "values do not rise", id="frames out of order"),
-        pytest.param("dts", -(2**63), r"\[dts\]", id="dts too small"),
-    ],
-)
-def test_an_index_file_with_an_impossible_value_is_refused(tmp_path, column, value, words):
-    # The index is of a file of 3 bytes with 3 packets of one byte each.
-    index = index_at([0, 1, 2], Fraction(1, 30))
-    index.packets[column][1] = value
-    write_indexes({"P01_01": index}, tmp_path / "P01.index.npz")
-    with pytest.raises(EpicError, match=rf"not a whole frame index .*{words}"):
-        load_index(tmp_path / "P01.index.npz", "P01_01")
-
-
-def test_arrays_of_an_index_with_a_short_column_or_other_facts_are_refused():
-    arrays = index_at([0, 1, 2], Fraction(1, 30)).to_arrays()
-    with pytest.raises(EpicError, match="values for 3 packets"):
-        VideoIndex.from_arrays(arrays | {"pts": arrays["pts"][:2]})
-    for facts in ("{", "{}", "[]", str(arrays["stream"]).replace("colours", "colors")):
-        with pytest.raises(EpicError, match="no frame index of this version"):
-            VideoIndex.from_arrays(arrays | {"stream": np.array(facts)})
-
-
 FIRST, SECOND = "videos/P01/b_frames.MP4", "videos/P01/cut_start.MP4"
 
 
@@ -123,7 +80,7 @@ def built(sound, tmp_path):
     load_indexes.cache_clear()
     built = {
         kind: build_index(sound[kind])
-        for kind in ("b_frames", "cut_start", "variable_rate", "paused", "one_picture", "matroska")
+        for kind in ("b_frames", "cut_start", "variable_rate", "paused", "one_picture")
     }
     for participant in ("P01", "P02"):
         write_indexes(built, tmp_path / f"{participant}.index.npz")
@@ -156,6 +113,41 @@ def test_a_file_of_indexes_that_is_written_later_is_found(tmp_path, built):
     assert find_index(tmp_path, "videos/P03/b_frames.MP4").frames == built[FIRST].frames
 
 
+def test_a_video_without_an_index_is_an_error_that_says_how_to_make_it(tmp_path, built):
+    with pytest.raises(EpicError, match="no frame index of no_such; .*snakemake -R"):
+        load_index(tmp_path / "P01.index.npz", "no_such")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(
+            lambda parts, out: two_entries(parts, out),
+            id="two entries",
+        ),
+        pytest.param(
+            lambda parts, out: show_parts(parts[0], [(30, 20), (0, 20)], out),
+            id="parts in another order",
+        ),
+        pytest.param(
+            lambda parts, out: show_parts(parts[0], [(0, 20), (0, 20)], out),
+            id="a part twice",
+        ),
+    ],
+)
+def test_a_film_of_several_films_or_parts_is_refused_with_the_command_that_encodes_it(
+    make, tmp_path
+):
+    parts = parts_of(tmp_path, {}, {"ref": 1, "cabac": 0})
+    path = make(parts, tmp_path / "v.MP4")
+    with pytest.raises(
+        FrameError, match="joins several films or parts; .*make one: `ffmpeg -i FILE -c:v libx264"
+    ):
+        build_index(path)
+    row, index = inspect(path, "v")
+    assert (row.status, index) == ("unreadable", None)
+
+
 def write_zip_with_a_long_name(path) -> None:
     """Write a zip whose error message has 5000 characters: it repeats both names of a member."""
     with zipfile.ZipFile(path, "w") as archive:
@@ -170,7 +162,7 @@ def write_zip_with_a_long_name(path) -> None:
         pytest.param(write_zip_with_a_long_name, id="long name"),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:100]), id="truncated"),
         pytest.param(
-            lambda path: np.savez(path, format="epic100 frame indexes 7"), id="other version"
+            lambda path: np.savez(path, format="epic100 frame indexes 5"), id="other version"
         ),
     ],
 )
@@ -185,24 +177,3 @@ def test_a_spoilt_file_of_indexes_is_an_error_until_it_is_made_again(spoil, tmp_
     assert len(str(caught.value)) < len(str(path)) + 350
     path.write_bytes(whole)
     assert find_index(tmp_path, FIRST).frames == built[FIRST].frames
-
-
-def test_processes_of_a_node_map_one_shared_copy_of_the_packets(tmp_path, built, monkeypatch):
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    monkeypatch.setenv(FOLDER, str(shared))
-    # A spawned process shares no memory with this one, but gets this environment.
-    other = multiprocessing.get_context("spawn").Process(target=find_index, args=(tmp_path, FIRST))
-    other.start()
-    other.join()
-    (copy,) = shared.glob("*.npy")
-    inode = copy.stat().st_ino
-    assert_same(tmp_path, built)
-    assert copy.stat().st_ino == inode
-    assert str(copy) in Path("/proc/self/maps").read_text()
-
-
-def test_a_process_does_without_a_shared_copy_that_cannot_be_written(tmp_path, built, monkeypatch):
-    # It is a file, so it can hold no copy.
-    monkeypatch.setenv(FOLDER, str(tmp_path / "P02.index.npz"))
-    assert_same(tmp_path, built)

@@ -1,4 +1,4 @@
-"""Packets that are read by their places give the frames that the container gives."""
+"""Packets are read by their places, many at once, from the file that was scanned."""
 
 import errno
 import gc
@@ -16,11 +16,11 @@ from epic100.base import disk
 from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import SharedCaches, new_decoder
+from epic100.video.kept import SharedCaches
 from epic100.video.nal import Bits, SetRecord, escaped
 from epic100.video.packets import DirectPackets
 from epic100.video.reader import FrameError, VideoReader
-from support.damage import flip, overwrite, packets_of
+from support.damage import flip, overwrite
 from support.packets import decoded
 from support.scanned import inspect
 from support.tricky_videos import encode, join, parts_of
@@ -53,18 +53,18 @@ SETS = {
 
 
 @pytest.mark.parametrize("codec", SETS)
-def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(codec, tmp_path):
+def test_pictures_behind_other_parameter_sets_than_the_header_has_are_damaged(codec, tmp_path):
     path = join(parts_of(tmp_path, *SETS[codec]), tmp_path / "v.MP4")
     row, index = inspect(path, "v")
-    assert row.status == "ok"
-    assert index.direct and index.changes_sets
-    assert len(index.keys) == sum(p.is_keyframe for p in packets_of(path))
+    # Each part has 60 pictures.
+    assert row.damaged == [(60, index.frames)]
+    assert "have other parameter sets" in row.reason
     expected = decoded(path)
-    for each_index in (index, replace(index, direct=False)):
-        reader = VideoReader(path, each_index)
-        for frame in np.random.default_rng(0).permutation(index.frames)[:40].tolist():
-            (picture,) = reader.get_frames([frame])
-            assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
+    # The later parts are read between, so they must change nothing.
+    for frame in (30, 100, 50, index.frames - 1, 10):
+        (picture,) = VideoReader(path, index).get_frames([frame])
+        if frame < 60:
+            assert np.array_equal(picture, expected[int(index.pts[frame])])
 
 
 @pytest.mark.parametrize(
@@ -89,35 +89,16 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize(
-    ("names", "decoder_count", "file_count"),
-    [
-        pytest.param(["b_frames", "joined"] * 3, 1, 2, id="equal streams"),
-        pytest.param(
-            ["cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"],
-            7,
-            3,  # It is the limit that this test sets.
-            id="other streams",
-        ),
-    ],
-)
-def test_equal_streams_share_a_decoder_and_few_files_stay_open(
-    names, decoder_count, file_count, sound, monkeypatch
-):
+def test_few_files_stay_open(sound, monkeypatch):
     monkeypatch.setattr("epic100.video.kept.MOST_FILES", 3)
-    counted = mock.create_autospec(new_decoder, side_effect=new_decoder)
-    monkeypatch.setattr("epic100.video.kept.new_decoder", counted)
-    # The first index starts a process, and leaves a socket to it open.
+    names = ["b_frames", "cavlc", "b_frames", "hevc", "444", "10_bit"]
     indexes = {name: build_index(sound[name]) for name in names}
     # Files that earlier tests left are closed now, not later.
     gc.collect()
     before, caches = open_descriptors(), SharedCaches()
     for name in names:
-        # A reader of a container closes its file when it is deleted.
-        for each_index in (indexes[name], replace(indexes[name], direct=False)):
-            VideoReader(sound[name], each_index, caches=caches).get_frames([10, 3])
-    assert counted.call_count == decoder_count
-    assert open_descriptors() == before + file_count
+        VideoReader(sound[name], indexes[name], caches=caches).get_frames([10, 3])
+    assert open_descriptors() == before + 3
     caches.files.cache_clear()
     assert open_descriptors() == before
 
@@ -152,7 +133,7 @@ def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
     # Packets of the other stream are in between.
     path = sound["two_streams"]
     index = build_index(path)
-    expected = VideoReader(path, replace(index, direct=False)).get_frames(range(10))
+    expected = [decoded(path)[pts] for pts in index.pts[:10].tolist()]
     read_at = mock.create_autospec(disk.WatchedFile.read_at, side_effect=disk.WatchedFile.read_at)
     monkeypatch.setattr(disk.WatchedFile, "read_at", read_at)
     assert np.array_equal(VideoReader(path, index).get_frames(range(10)), expected)
@@ -184,11 +165,8 @@ def test_a_file_that_changed_since_its_scan_is_an_error_even_while_it_is_open(
         VideoReader(path, index, caches=caches).get_frames([45])
 
 
-@pytest.mark.parametrize("direct", [True, False], ids=["by places", "through the container"])
-def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(
-    direct, video, index, monkeypatch
-):
-    index, caches = replace(index, direct=direct), SharedCaches()
+def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(video, index, monkeypatch):
+    caches = SharedCaches()
     expected = VideoReader(video, index, caches=caches).get_frames([40])
     with monkeypatch.context() as patched:
         error = OSError(errno.EIO, os.strerror(errno.EIO))
@@ -205,19 +183,18 @@ def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(
 
 def without_reorder_depth(extradata: bytes) -> bytes:
     """Remove the VUI from the sequence parameter set, as encoders that write none do."""
-    record = SetRecord.of("h264", extradata)
-    sps, *others = record.sets
+    record = SetRecord.of(extradata)
+    (sps,) = record.sps
     _, height_stop = parse_sps(sps).height_at
     # Three flags follow the height if a video is progressive and not cropped (clause 7.3.2.1.1).
     bits = Bits(sps).digits[: height_stop + 3]
     # The first bit says that no VUI follows, the second one ends the set.
-    return replace(record, sets=[escaped(bits + "01"), *others]).packed()
+    return replace(record, sps=[escaped(bits + "01")]).packed()
 
 
 def test_no_picture_is_lost_from_a_stream_that_states_no_reorder_depth(sound):
     index = build_index(sound["b_frames"])
     frames = range(index.frames)
-    expected = VideoReader(sound["b_frames"], replace(index, direct=False)).get_frames(frames)
-    (extradata,) = index.sets
-    silent = replace(index, sets=(without_reorder_depth(extradata),))
+    expected = VideoReader(sound["b_frames"], index).get_frames(frames)
+    silent = replace(index, extradata=without_reorder_depth(index.extradata))
     assert np.array_equal(VideoReader(sound["b_frames"], silent).get_frames(frames), expected)

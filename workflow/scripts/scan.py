@@ -15,5 +15,4 @@ with rule_log(snakemake.log[0]):
         snakemake.output.index,
         limits=settings,
         threads=snakemake.threads,
-        quick=settings.quick,
     )

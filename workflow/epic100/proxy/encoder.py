@@ -27,7 +27,6 @@ from epic100.base.guarded import FileError
 from epic100.settings import PictureSettings, ProxySettings
 from epic100.video.ffmpeg import error_text, opened
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.untimed import has_no_times, timed
 
 # A function of this type is called with the number of pictures done.
 Report = Callable[[int], None]
@@ -239,8 +238,7 @@ def _decoded(
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
     packet_pts = []
-    times = iter(index.packets["pts"].tolist()) if has_no_times(container, stream) else None
-    for packet in timed(container.demux(stream), times):
+    for packet in container.demux(stream):
         if packet.size and packet.pts is not None and not packet.is_discard:
             packet_pts.append(packet.pts)
         if not is_wanted():

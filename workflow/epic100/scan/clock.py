@@ -1,4 +1,4 @@
-"""Compare the length of a video by its pictures, by its header and by the sheet: they must agree.
+"""Compare the length of a video by its pictures with the sheet, or else with its header.
 
 A damaged table of times, or a trim, makes intact pictures appear at another time. Nothing tells
 which pictures these are, so no frame is marked: the whole file is a finding, and `clean` holds its
@@ -14,7 +14,10 @@ FAR_SECONDS = 0.5
 
 
 def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 0.0) -> str:
-    """Describe how the length of a video differs from that in its header or in the sheet.
+    """Describe how the length of a video differs from that in the sheet.
+
+    If the sheet gives none, the header of the file is asked. It may be off in a sound file: an edit
+    list may begin with nothing, and some muxers count hidden pictures.
 
     Args:
         row: The row of the scan table, as measured in the file. `row.pictures` also counts those
@@ -34,14 +37,13 @@ def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 
     # The last picture is shown for one step, and each lost picture would have lasted one more step.
     if index.fps:
         measured += (1 + lost_pictures) / index.fps
-    lengths = {"its header says": row.stated, "the sheet says": seconds}
-    stated_lengths = {phrase: length for phrase, length in lengths.items() if length}
-    differences = [length - measured for length in stated_lengths.values()]
-    if any(phrase in row.reason for phrase in BREAKS_OFF):
-        differences = [difference for difference in differences if difference < 0]
-    if any(abs(difference) > FAR_SECONDS for difference in differences):
-        clauses = [f"{phrase} {length:.2f} s" for phrase, length in stated_lengths.items()]
-        return ", ".join([f"its pictures last {measured:.2f} s", *clauses])
+    expected = seconds or row.stated or measured
+    is_cut_short = expected > measured and any(phrase in row.reason for phrase in BREAKS_OFF)
+    if abs(expected - measured) > FAR_SECONDS and not is_cut_short:
+        clauses = [f"its pictures last {measured:.2f} s"]
+        clauses += [f"its header says {row.stated:.2f} s"] if row.stated else []
+        clauses += [f"the sheet says {seconds:.2f} s"] if seconds else []
+        return ", ".join(clauses)
     return _hidden_pictures(row, sheet_pictures=seconds * fps, far_pictures=FAR_SECONDS * fps)
 
 

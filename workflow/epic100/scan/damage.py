@@ -14,6 +14,8 @@ N pictures are flagged corrupt                by container or decoder; or a slic
                                               not end where its picture ends (`epic100.scan.h264`)
 N pictures do not come out of the decoder     a packet went in, no picture came out
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
+N packets have other parameter sets           than the header of the file, from which the reader
+                                              takes them
 N pictures break the numbering                `frame_num` or order count jumps: pictures are lost,
                                               swapped, or have a corrupted header
 N pictures share their time with another      the same presentation time twice
@@ -21,9 +23,8 @@ N gaps between pictures                       a step over 1.5 times the usual, u
                                               numbering, or the decoder of HEVC, shows that no
                                               picture is lost
 N pictures are of another size                than most; a clip cannot contain both
-N groups of pictures are repeated             byte for byte the previous group
-N groups have a fault that is reported late   a decoder of another codec than H.264 may notice a
-                                              spoilt picture only where a later one refers to it
+N groups have a fault that is reported late   without CABAC, a decoder may notice a spoilt picture
+                                              only where a later one refers to it
 
 A damaged range runs from the first doubtful picture to the next key frame that decodes cleanly,
 because whatever is decoded in between may depend on it. A doubtful picture that no other depends on
@@ -31,8 +32,8 @@ because whatever is decoded in between may depend on it. A doubtful picture that
 
 A check stays for what it finds alone. In 269 damaged files of H.264 (docs/evidence/ablation.md)
 these harmed pictures are missed without it: taller picture 204, numbering 14, gaps and shared times
-162, the look at the clock 654 (`clock`); repeats 90, where the sheet gives no length. Exact spread
-finds none, but marks 10,593 sound pictures fewer than whole groups would.
+162, the look at the clock 654 (`clock`). Exact spread finds none, but marks 10,593 sound pictures
+fewer than whole groups would.
 """
 
 from collections import Counter
@@ -47,11 +48,11 @@ from epic100.video.scan_table import ranges_of
 UNDECODED, CORRUPT = "packets do not decode cleanly", "pictures are flagged corrupt"
 SILENT = "pictures do not come out of the decoder"
 BROKEN_UNITS = "packets are not whole NAL units"
+OTHER_SETS = "packets have other parameter sets"
 NUMBERING = "pictures break the numbering"
 SHARED_TIME = "pictures share their time with another"
 GAPS = "gaps between pictures"
 OTHER_SIZE = "pictures are of another size"
-REPEATED = "groups of pictures are repeated"
 BEFORE_FAULT = "groups have a fault that is reported late"
 TRUNCATED, READ_ERRORS = "truncated: ", "input errors while reading: "
 # A file that ends too early has one of these reasons.
@@ -66,8 +67,6 @@ FEW_SHARE = 0.01
 # With up to this share, a long step is a gap only beside a faulty packet. An unusual step of the
 # order count is a jump if at most this share of its steps is unusual.
 OTHER_SHARE = 0.1
-# A still scene may repeat a group by chance, so shorter groups prove nothing.
-REPEAT_PACKETS = 8
 # These faults affect the picture itself. If it is not a reference picture, no other is affected.
 _FAULTS_OF_ONE_PICTURE = {UNDECODED, CORRUPT, SILENT}
 
@@ -83,7 +82,6 @@ class Packet:
         pts: Presentation time, in units of the stream's time base.
         is_key: Whether decoding can begin at this packet.
         shown: Whether the picture is shown, and not hidden by an edit list.
-        checksum: CRC-32 of the packet's bytes.
         fault: The first fault that was found, such as `UNDECODED`; "" if there is none.
         reference: Whether other pictures may depend on this one.
         sequence: Number of the coded video sequence, within which order counts are comparable.
@@ -91,13 +89,11 @@ class Packet:
         decoded: Whether the decoder gave the picture, or a quick look did not ask for it.
         size: (width, height) of the decoded picture; None if it did not come out.
         frame: Number of the picture in presentation order; None if it is hidden.
-        part: Number of the edit, the part of the file that an edit list shows (`PacketRecorder`).
     """
 
     pts: int
     is_key: bool
     shown: bool
-    checksum: int = 0
     fault: str = ""
     reference: bool = True
     sequence: int = 0
@@ -105,7 +101,6 @@ class Packet:
     decoded: bool = False
     size: tuple[int, int] | None = None
     frame: int | None = None
-    part: int = 0
 
     def blame(self, fault: str) -> None:
         """Set `fault`, unless an earlier fault is there."""
@@ -116,8 +111,8 @@ def blame_back(packets: list[Packet]) -> None:
     """Set the fault `BEFORE_FAULT` of the key frame of each group with a later picture that fails.
 
     A decoder may report an error only at a later picture that refers to a damaged one. So the whole
-    group is in doubt. H.264 does not need this: the bytes of each picture tell whether it is
-    damaged (`h264_stream`).
+    group is in doubt. H.264 with CABAC does not need this: the bytes of each picture tell whether
+    it is damaged (`h264_stream`).
 
     Args:
         packets: All packets in decoding order.
@@ -213,8 +208,6 @@ def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarra
     # nothing before it.
     if index.stream.codec == "hevc":
         gaps &= (steps <= PAUSE * usual_step) | has_fault[1:] | [p.is_key for p in by_time[1:]]
-    # The time from one edit to the next, another part of the file, tells nothing.
-    gaps &= np.diff([p.part for p in by_time]) == 0
     for earlier in np.flatnonzero(gaps):
         by_time[earlier + 1].blame(GAPS)
 
@@ -229,33 +222,8 @@ def blame_sizes(by_time: list[Packet]) -> None:
             p.blame(OTHER_SIZE)
 
 
-def blame_repeats(packets: list[Packet], still: np.ndarray) -> None:
-    """Set the fault `REPEATED` of key frames whose group repeats the previous one byte for byte.
-
-    Args:
-        packets: All packets in decoding order.
-        still: bool [F]: frames that look like the one before. A still scene may repeat bytes
-            without damage.
-    """
-    group_starts = [n for n, p in enumerate(packets) if p.is_key] + [len(packets)]
-    previous_checksums: list[int] = []
-    for start, stop in pairwise(group_starts):
-        checksums = [p.checksum for p in packets[start:stop]]
-        first_frame = packets[start].frame
-        if (
-            checksums == previous_checksums
-            # An edit list may show the same group again, in another edit.
-            and packets[start].part == packets[start - 1].part
-            and len(checksums) >= REPEAT_PACKETS
-            and first_frame is not None
-            and not still[first_frame + 1 : first_frame + len(checksums)].all()
-        ):
-            packets[start].blame(REPEATED)
-        previous_checksums = checksums
-
-
 def judge(
-    packets: list[Packet], index: VideoIndex, lost: int, still: np.ndarray
+    packets: list[Packet], index: VideoIndex, lost: int
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
 
@@ -265,7 +233,6 @@ def judge(
         packets: All packets in decoding order.
         index: The index of the same packets.
         lost: Number of pictures that the container promises after the last one.
-        still: bool [F]: frames that look like the one before.
 
     Returns:
         Half-open ranges of damaged file frames, lost ones after the last picture included; and the
@@ -278,7 +245,6 @@ def judge(
         if not p.decoded:
             p.blame(SILENT)
     blame_times(by_time, index)
-    blame_repeats(packets, still)
     blame_sizes(by_time)
     damaged = spread(packets, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)

@@ -48,7 +48,6 @@ class StreamSettings:
         poc_bits: Number of bits of the order count in a slice header; 0 if it has none.
         gaps_allowed: Whether `frame_num` may skip numbers without a loss.
         progressive: Whether all pictures are frames, and none is split into two fields.
-        colour_planes: Whether each colour has slices of its own.
         height_at: First bit of the height within the set, and the bit after its last one.
     """
 
@@ -59,7 +58,6 @@ class StreamSettings:
     poc_bits: int
     gaps_allowed: bool
     progressive: bool
-    colour_planes: bool
     height_at: tuple[int, int]
 
 
@@ -75,18 +73,20 @@ def parse_sps(sps: bytes) -> StreamSettings:
     profile = bits.u(8)
     bits.at = _LEVEL_AT + _LEVEL_BITS
     bits.ue()  # The number of the set is not needed.
-    colour_planes = profile in _HIGH_PROFILES and _read_colour_planes(bits)
+    if profile in _HIGH_PROFILES:
+        is_444 = bits.ue() == 3  # This field is chroma_format_idc.
+        if is_444 and bits.u(1):
+            raise ValueError("each colour has slices of its own")
+        bits.ue(), bits.ue()  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
+        # The first of these two bits, qpprime_y_zero_transform_bypass_flag, is not needed. The
+        # second, seq_scaling_matrix_present_flag, says that scaling lists follow.
+        if bits.u(2) & 1:
+            _skip_scaling_lists(bits, count=12 if is_444 else 8)
     frame_num_bits = bits.ue() + 4
     poc_type = bits.ue()
     poc_bits = 0
     if poc_type == 0:
         poc_bits = bits.ue() + 4
-    elif poc_type == 1:
-        # The order follows from a cycle of offsets, which is not needed: a flag, two offsets, and a
-        # list after its length.
-        bits.u(1)
-        bits.skip_codes(2)
-        bits.skip_codes(bits.ue())
     bits.ue()  # The number of reference pictures is not needed.
     gaps_allowed = bool(bits.u(1))
     # Both lengths are in macroblocks. The place of the height is stored for `with_more_rows`.
@@ -95,7 +95,7 @@ def parse_sps(sps: bytes) -> StreamSettings:
     height = bits.ue() + 1
     height_stop = bits.at
     progressive = bool(bits.u(1))
-    if poc_type > 2 or frame_num_bits > 16 or poc_bits > 16:
+    if poc_type not in (0, 2) or frame_num_bits > 16 or poc_bits > 16:
         raise ValueError("broken sequence parameter set")
     return StreamSettings(
         width=width,
@@ -105,21 +105,8 @@ def parse_sps(sps: bytes) -> StreamSettings:
         poc_bits=poc_bits,
         gaps_allowed=gaps_allowed,
         progressive=progressive,
-        colour_planes=colour_planes,
         height_at=(height_start, height_stop),
     )
-
-
-def _read_colour_planes(bits: Bits) -> bool:
-    """Read the fields of high profiles; return whether each colour has slices of its own."""
-    is_444 = bits.ue() == 3  # This field is chroma_format_idc.
-    has_planes = is_444 and bool(bits.u(1))  # This bit is separate_colour_plane_flag.
-    bits.skip_codes(2)  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
-    # The first of these two bits, qpprime_y_zero_transform_bypass_flag, is not needed. The second,
-    # seq_scaling_matrix_present_flag, says that scaling lists follow.
-    if bits.u(2) & 1:
-        _skip_scaling_lists(bits, count=12 if is_444 else 8)
-    return has_planes
 
 
 def is_arithmetic(pps: bytes) -> bool:
@@ -129,7 +116,7 @@ def is_arithmetic(pps: bytes) -> bool:
         ValueError: The set is too short.
     """
     bits = Bits(pps, at=8)  # The NAL header has 8 bits.
-    bits.skip_codes(2)  # The numbers of this set and of its sequence parameter set are not needed.
+    bits.ue(), bits.ue()  # The numbers of this set and of its sequence parameter set.
     return bool(bits.u(1))
 
 
@@ -206,19 +193,18 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
     Returns:
         The header, or None if no valid slice begins like this.
     """
-    idr = kind_of("h264", nal) == IDR
+    idr = kind_of(nal) == IDR
     reference = bool(nal[0] & 0x60)  # These two bits are nal_ref_idc.
     bits = Bits(nal[1:_HEADER_BYTES])
     try:
         first_macroblock, slice_type, set_number = bits.ue(), bits.ue(), bits.ue()
-        # Two bits name the colour plane of the slice.
-        bits.at += 2 if stream.colour_planes else 0
         frame_num = bits.u(stream.frame_num_bits)
         # A flag says whether an interlaced picture is a field. A field has one more bit, which
         # tells the top field from the bottom one.
         is_field = not stream.progressive and bool(bits.u(1))
         bits.at += 1 if is_field else 0
-        bits.skip_codes(1 if idr else 0)  # The number of an IDR picture among IDR pictures follows.
+        if idr:
+            bits.ue()  # The number of an IDR picture among IDR pictures.
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
     except ValueError:
         return None

@@ -35,7 +35,6 @@ from epic100.video.scan_table import (
     DECODER_ONLY,
     MISSING,
     OK,
-    QUICK,
     STATES,
     UNREADABLE,
     ScanRow,
@@ -84,7 +83,6 @@ def scan_participant(
     limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
     threads: int = 1,
     cache: str | os.PathLike | None = None,
-    quick: bool = False,
     scan: Callable[..., dict[str, Any]] = scan_file,
 ) -> list[ScanRow]:
     """Scan the videos of a participant; write their scan table and their frame indexes.
@@ -97,7 +95,6 @@ def scan_participant(
         limits: Limits on time, memory and picture size for the scan of one file.
         threads: Number of videos that are scanned at once.
         cache: Folder of the kept results; None: one beside the table.
-        quick: Read packets and decode key frames only; every row reports it.
         scan: The function that scans a file; it is called in a process of its own.
 
     Returns:
@@ -108,7 +105,7 @@ def scan_participant(
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [_Job(video, video.file(root), folder, limits, quick, scan) for video in videos]
+    jobs = [_Job(video, video.file(root), folder, limits, scan) for video in videos]
     results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
     indexes = {name: result.index for name, result in results.items() if result.index}
     rows = [
@@ -175,12 +172,6 @@ def _report(
             f"{len(by_decoder)} videos are judged by their decoder only, which misses some spoilt "
             f"bits: {', '.join(by_decoder)}"
         )
-    if through_container := [name for name, index in indexes.items() if not index.direct]:
-        log.info(
-            f"{len(through_container)} videos are read through their container, since their "
-            "packets cannot be read by their places in the file; a clip takes longer: "
-            f"{', '.join(through_container)}"
-        )
     counts = Counter(row.status for row in rows)
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     log.info(f"{len(rows)} videos: {summary}; {decoded_count} of them decoded now")
@@ -218,14 +209,13 @@ def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any])
 
 
 def kept_result(
-    result_path: Path, file_seen: Mapping[str, Any], quick: bool, file: Path | None = None
+    result_path: Path, file_seen: Mapping[str, Any], file: Path | None = None
 ) -> Result | None:
     """Read the scan result that `keep_result` wrote, if it is valid for the file as it is now.
 
     Args:
         result_path: The file of the result.
         file_seen: The path, size and modification time of the video file now (`seen_at`).
-        quick: Whether the result of a quick look is enough.
         file: The video file, which is read for its md5 if it was moved or copied anew. None: the
             result of a file that was moved is not used.
 
@@ -238,8 +228,7 @@ def kept_result(
     except (ValueError, KeyError):
         # No result is stored, so `facts` is empty; or the row has other columns.
         return None
-    # The result of a quick look does not replace that of a full scan.
-    if facts["version"] != VERSION or (result.row.judged == QUICK and not quick):
+    if facts["version"] != VERSION:
         return None
     if facts["seen"] == file_seen:
         return result
@@ -264,7 +253,6 @@ class _Job:
         path: The video file.
         folder: The folder of the kept results.
         limits: Limits on time, memory and picture size.
-        quick: Whether only key frames are decoded.
         scan: The function that scans the file.
         state: The `stat` of the file at the last call of `settled_result`; None if it is no regular
             file.
@@ -276,7 +264,6 @@ class _Job:
     path: Path
     folder: Path
     limits: ScanLimits
-    quick: bool
     scan: Callable[..., dict[str, Any]]
     state: os.stat_result | None = None
     is_decoded: bool = False
@@ -294,7 +281,7 @@ class _Job:
         status, reason, self.state = _state(self.path)
         if self.state is None:
             return Result(ScanRow(self.video.video_id, status, reason=reason))
-        return kept_result(self.result_path, seen_at(self.path, self.state), self.quick)
+        return kept_result(self.result_path, seen_at(self.path, self.state))
 
     def work(self, progress: Callable[[int], None]) -> Result:
         """Return the kept result of the video if there is one; else scan it and keep the result.
@@ -315,7 +302,7 @@ class _Job:
         file_seen = seen_at(self.path, self.state)
         # Given the file itself, `kept_result` also compares its md5. To read it is slow, so
         # `settled_result`, which plans the jobs, does without it.
-        if result_of_moved_file := kept_result(self.result_path, file_seen, self.quick, self.path):
+        if result_of_moved_file := kept_result(self.result_path, file_seen, self.path):
             return result_of_moved_file
         self.is_decoded = True
         try:
@@ -324,7 +311,6 @@ class _Job:
                     self.scan,
                     self.path,
                     self.video,
-                    self.quick,
                     self.limits.max_pixels,
                     limits=self.limits,
                     seconds=self.limits.total(self.video.duration),

@@ -2,19 +2,15 @@
 
 import errno
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import av
 
 from epic100.base.disk import HashedFile
 from epic100.scan.damage import CORRUPT, UNDECODED, Packet, blame_back
-from epic100.scan.h264 import MACROBLOCK
 from epic100.scan.h264_stream import CodedStream, H264Stream
-from epic100.scan.stills import Stills
-from epic100.video.ffmpeg import decoder_limit, demuxed, new_extradata, packet_of
+from epic100.video.ffmpeg import decoder_limit, demuxed, packet_of
 from epic100.video.index import PacketRecorder, VideoIndex
-from epic100.video.untimed import timed
 
 # Progress is reported once in so many seconds.
 PROGRESS_SECONDS = 0.5
@@ -28,7 +24,6 @@ class StreamPass:
 
     Attributes:
         packets: The packets that have a presentation time, in decoding order.
-        stills: Finds still scenes.
         lost: Number of packets that the container lists and that are not in the file.
         broke_off: Text of the last error of the container while it was read, or "".
         coded: Checks the coded bytes of each packet.
@@ -39,9 +34,7 @@ class StreamPass:
         file: HashedFile,
         container: av.container.InputContainer,
         stream: av.VideoStream,
-        quick: bool,
         max_pixels: int,
-        times: Iterator[int] | None = None,
     ):
         """Prepare the pass over an open file; `run` makes it.
 
@@ -49,22 +42,17 @@ class StreamPass:
             file: The video file.
             container: The container of the file.
             stream: Its video stream.
-            quick: Whether only key frames are decoded.
             max_pixels: Larger pictures are refused.
-            times: Presentation times of the packets; None: the container states them.
         """
         self.packets: list[Packet] = []
-        self.stills = Stills()
         self.lost = 0
         self.broke_off = ""
         self._container = container
         self._stream = stream
-        self._quick = quick
-        self._times = times
         self._packet_of_pts: dict[int | None, Packet] = {}
-        self._count_without_time = 0
+        context = stream.codec_context
         # `_open_decoder` replaces it if the stream is H.264.
-        self.coded = CodedStream()
+        self.coded = CodedStream(context.codec.canonical_name, context.extradata or b"")
         self._recorder = PacketRecorder(file, stream)
         self._decoder = self._open_decoder(max_pixels)
 
@@ -95,14 +83,12 @@ class StreamPass:
 
     def _read_stream(self, progress: Callable[[int], None]) -> None:
         """Record and decode every packet of the stream, and count the missing ones."""
-        # The header of an MP4 lists all packets. If the file is fragmented, the list only has those
-        # that have been read.
-        is_mp4 = "mp4" in self._container.format.name
-        listed_count = len(self._stream.index_entries) if is_mp4 else 0
+        # The header lists all packets. If the file is fragmented, the list only has those that have
+        # been read.
+        listed_count = len(self._stream.index_entries)
         read_count = 0
         last_report = time.monotonic()
-        packets = demuxed(self._container, self._stream, self._note_break)
-        for packet in timed(packets, self._times):
+        for packet in demuxed(self._container, self._stream, self._note_break):
             if not packet.size:
                 continue
             read_count += 1
@@ -110,24 +96,20 @@ class StreamPass:
             if time.monotonic() - last_report > PROGRESS_SECONDS:
                 last_report = time.monotonic()
                 progress(read_count)
-        if not self._quick:
-            # The decoder gives the pictures that it holds back.
-            self._decode(packet=None, record=None)
-        if not isinstance(self.coded, H264Stream):
+        # The decoder gives the pictures that it holds back.
+        self._decode(packet=None, record=None)
+        if not self.coded.is_arithmetic:
             blame_back(self.packets)
         progress(read_count)
         self.lost = max(listed_count - read_count, 0)
 
     def why_nothing(self) -> str:
         """Explain why no picture of the file can be used; "" if one can be used."""
-        if not self.packets and self._count_without_time:
-            return f"no picture has a time of presentation (in {self._container.format.name})"
         if not self.packets:
             return f"no picture in the file ({self.broke_off or 'it ends before the first'})"
         if not any(p.shown for p in self.packets):
             return "its edit list hides every picture"
-        # A quick pass decodes key frames alone.
-        if not any(p.decoded for p in self.packets if p.is_key or not self._quick):
+        if not any(p.decoded for p in self.packets):
             return f"no picture decodes ({self.broke_off or 'no error given'})"
         return ""
 
@@ -137,41 +119,19 @@ class StreamPass:
 
     def _add(self, packet: av.Packet) -> None:
         """Record a packet, check its bytes, and decode it."""
-        data, entry = bytes(packet), new_extradata(packet)
-        part_before = self._recorder.part
-        self._recorder.add(packet, data, entry)
-        if packet.pts is None:
-            self._count_without_time += 1
-            return
-        # Nothing in a new edit depends on the pictures before, so the decoder starts anew.
-        if self._recorder.part != part_before:
-            self._decode(packet=None, record=None)
-            self._decoder.flush_buffers()
-            self.coded.restart()
-        record = Packet(
-            pts=packet.pts,
-            is_key=packet.is_keyframe,
-            shown=self._recorder.shown,
-            checksum=zlib.crc32(data),
-            part=self._recorder.part,
-        )
+        data = bytes(packet)
+        self._recorder.add(packet, data)
+        assert packet.pts is not None, "the recorder refuses a packet without a time"
+        record = Packet(pts=packet.pts, is_key=packet.is_keyframe, shown=self._recorder.shown)
         self.packets.append(record)
         # The decoder gives a picture later than its packet, and the pts tells whose it is.
         self._packet_of_pts[record.pts] = record
         if packet.is_corrupt:
             record.blame(CORRUPT)
-        other_data = self.coded.examine(data, entry, record)
+        other_data = self.coded.examine(data, record)
         if other_data is not None or not record.shown:
             packet = _unhidden_copy(packet, other_data or data)
-        if not self._quick:
-            self._decode(packet, record)
-        elif record.is_key:
-            # No other packet follows that would make the decoder give this picture.
-            self._decode(packet, record)
-            self._decode(packet=None, record=record)
-            self._decoder.flush_buffers()
-        else:
-            record.decoded = True  # A quick look takes other pictures for intact.
+        self._decode(packet, record)
 
     def _open_decoder(self, max_pixels: int) -> av.VideoCodecContext:
         """Make a decoder that reports as many errors as it can; set `coded` for H.264."""
@@ -188,12 +148,11 @@ class StreamPass:
         context.thread_type = "NONE"
         context.thread_count = 1
         # Errors are reported only if concealment is on, and its cheapest kind is enough. Deblocking
-        # finds no errors, and neither do transforms, which a quick look does not need.
+        # finds no errors.
         context.options = decoder_limit(max_pixels) | {
             "ec": "favor_inter",
             "skip_bottom": str(self.coded.rows),
             "skip_loop_filter": "all",
-            "skip_idct": "all" if self._quick else "default",
         }
         return context
 
@@ -227,8 +186,6 @@ class StreamPass:
             source.is_key &= frame.pict_type == av.video.frame.PictureType.I
             if frame.is_corrupt:
                 source.blame(CORRUPT)
-            if not self._quick:
-                self.stills.see(frame, frame.height - MACROBLOCK * self.coded.rows)
         for level, _, text in self._decoder_log:
             # After a cut, references that are to be released may be missing, which is harmless.
             is_harmless = SEI_WORD in text or (self.coded.after_break and RELEASE_FAILED in text)

@@ -3,8 +3,8 @@
 Some damaged files make decoders hang, take all memory or crash: `guarded.call` does this in a
 process that it can kill.
 
-A video is `unreadable` if it cannot be opened, or has no video stream, no times, or no picture that
-decodes. `epic100.scan.damage` lists what marks pictures as damaged.
+A video is `unreadable` if it cannot be opened, or has no video stream or no picture that decodes.
+`epic100.scan.damage` lists what marks pictures as damaged.
 """
 
 from collections.abc import Callable
@@ -12,33 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
-from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
-from epic100.scan.damage import READ_ERRORS, TRUNCATED, judge
+from epic100.scan.damage import READ_ERRORS, judge
 from epic100.scan.stream_pass import StreamPass
-from epic100.video.containers import Box, boxes_of, matroska_bytes
-from epic100.video.ffmpeg import opened
-from epic100.video.index import VideoIndex
-from epic100.video.scan_table import (
-    DAMAGED,
-    DECODER_ONLY,
-    FULL,
-    OK,
-    QUICK,
-    ScanRow,
-    outside,
-)
+from epic100.video.ffmpeg import ENCODE, make_mp4, opened
+from epic100.video.index import FrameError, VideoIndex
+from epic100.video.reader import VideoReader
+from epic100.video.scan_table import DAMAGED, DECODER_ONLY, FULL, OK, ScanRow, outside
 from epic100.video.sheet import Video
-from epic100.video.untimed import own_times
-
-# Pictures are missing if the last one comes this much before the length in the header. In an MP4,
-# more than this share of the media data must also belong to no packet.
-SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02
 
 
 def scan_file(
-    path: Path, video: Video, quick: bool, max_pixels: int, progress: Callable[[int], None]
+    path: Path, video: Video, max_pixels: int, progress: Callable[[int], None]
 ) -> dict[str, Any]:
     """Scan a video file: decode it to its end, and find its damaged frames and its frame index.
 
@@ -47,7 +34,6 @@ def scan_file(
     Args:
         path: The video file.
         video: The row of the sheet.
-        quick: Read all packets but decode key frames only.
         max_pixels: Larger pictures are not decoded.
         progress: Called with the number of packets read so far.
 
@@ -60,20 +46,15 @@ def scan_file(
         DiskError: The disk fails.
     """
     with opened(path, max_pixels) as (file, container, stream):
-        times = own_times(path, container, stream, max_pixels, progress)
-        stream_pass = StreamPass(file, container, stream, quick, max_pixels, times)
+        stream_pass = StreamPass(file, container, stream, max_pixels)
         stream_pass.run(progress)
-        row, index = _judged(video, file, container, stream, stream_pass, quick)
+        row, index = _judged(video, stream, stream_pass)
+    _read_one(path, index, row)
     return {"row": vars(row), "arrays": index.to_arrays()}
 
 
 def _judged(
-    video: Video,
-    file: WatchedFile,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    stream_pass: StreamPass,
-    quick: bool,
+    video: Video, stream: av.VideoStream, stream_pass: StreamPass
 ) -> tuple[ScanRow, VideoIndex]:
     """Make the scan row and the frame index of a file that `stream_pass` has read to its end.
 
@@ -83,27 +64,11 @@ def _judged(
     if reason := stream_pass.why_nothing():
         raise FileError(reason)
     index = stream_pass.index()
-    boxes = list(boxes_of(file.read_at, 0, file.size))
-    is_short = matroska_bytes(file.read_at) > file.size
-    lost = stream_pass.lost
-    if not lost and (is_short or _has_unused_data(boxes, container)):
-        lost = _missing_at_end(container, stream, index)
-    ranges, reasons = judge(stream_pass.packets, index, lost, stream_pass.stills.frames(index))
-    # A fragmented MP4 was cut inside a box if the last one goes on beyond the file. A cut between
-    # fragments is not detected.
-    if not lost and any(box.name == "moof" for box in boxes) and boxes[-1].stop != file.size:
-        reasons.insert(0, f"{TRUNCATED}the file ends inside a fragment")
-    elif not lost and is_short:
-        reasons.insert(0, f"{TRUNCATED}the file is shorter than its header states")
+    ranges, reasons = judge(stream_pass.packets, index, stream_pass.lost)
     if stream_pass.broke_off:
         reasons.insert(0, f"{READ_ERRORS}{stream_pass.broke_off}")
     status = DAMAGED if reasons else OK
     judged = FULL if stream_pass.coded.is_arithmetic else DECODER_ONLY
-    if quick:
-        judged = QUICK
-        # A quick look takes other pictures for decoded, but only a key frame has a size.
-        decoded_count = sum(p.size is not None for p in stream_pass.packets)
-        reasons.insert(0, f"quick look: {decoded_count} of {index.frames} pictures decoded")
     row = ScanRow(
         video.video_id,
         status,
@@ -123,22 +88,21 @@ def _judged(
     return row, index
 
 
-def _missing_at_end(
-    container: av.container.InputContainer, stream: av.VideoStream, index: VideoIndex
-) -> int:
-    """Count the pictures that are missing at the end of a file, by the length in its header."""
-    stated_seconds = max(
-        float((stream.duration or 0) * (stream.time_base or 0)),
-        (container.duration or 0) / av.time_base,
-    )
-    missing_seconds = stated_seconds - index.times[-1]
-    # `times[-1]` is the start of the last picture, which is there. So one step of the difference is
-    # the length of that picture.
-    return 0 if missing_seconds < SHORT_SECONDS else max(0, round(missing_seconds * index.fps) - 1)
+def _read_one(path: Path, index: VideoIndex, row: ScanRow) -> None:
+    """Read one undamaged frame as a training does.
 
+    Some codecs need more of the header than an index has, and some pixels cannot become RGB.
 
-def _has_unused_data(boxes: list[Box], container: av.container.InputContainer) -> bool:
-    """Whether much of the media data of an MP4 belongs to no packet, so that its index is short."""
-    data_size = sum(box.stop - box.start for box in boxes if box.name == "mdat")
-    used_size = sum(entry.size for stream in container.streams for entry in stream.index_entries)
-    return used_size < (1 - UNUSED_SHARE) * data_size
+    Raises:
+        FileError: The frame cannot be read.
+    """
+    undamaged = np.flatnonzero(outside(row.damaged, index.frames))
+    if not len(undamaged):
+        return
+    try:
+        VideoReader(path, index).get_frames(undamaged[:1].tolist())
+    except (FrameError, ValueError) as error:
+        stream = index.stream
+        raise FileError(
+            f"pictures ({stream.pix_fmt}) of {stream.codec} that cannot be read; {make_mp4(ENCODE)}"
+        ) from error

@@ -24,7 +24,6 @@ from epic100.settings.videos import (
     PictureSettings,
     ProxySettings,
     ScanLimits,
-    ScanSettings,
 )
 
 __all__ = [
@@ -44,7 +43,7 @@ __all__ = [
     "ProbeSettings",
     "ProxySettings",
     "ScanLimits",
-    "ScanSettings",
+    "ScanLimits",
     "Settings",
     "TimelineSettings",
     "TrainSettings",

@@ -30,7 +30,7 @@ from epic100.settings.results import BrowseSettings, ExportSettings
 from epic100.settings.section import Section, extras_of, key
 from epic100.settings.training import Modules, Sweep, TrainSettings
 from epic100.settings.values import RunName
-from epic100.settings.videos import Cleaning, ClipSettings, ScanSettings
+from epic100.settings.videos import Cleaning, ClipSettings, ScanLimits
 
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
@@ -59,7 +59,7 @@ class Settings(Section):
     classes: Classes = key(Classes(), "number of classes")
     videos: Videos = key(Videos(), "which videos there are")
     participants: Participants = key(Participants(), "who takes part")
-    scan: ScanSettings = key(ScanSettings(), "how videos are scanned")
+    scan: ScanLimits = key(ScanLimits(), "how videos are scanned")
     clean: Cleaning = key(Cleaning(), "what to do with damage")
     train: TrainSettings = key(TrainSettings(), "training")
     modules: Modules = key(Modules(), "models of your own")

@@ -22,16 +22,6 @@ class ScanLimits(Section):
         return self.min_seconds + self.seconds_per_second * seconds
 
 
-class ScanSettings(ScanLimits):
-    """How videos are scanned."""
-
-    quick: bool = key(
-        False,
-        "read all packets but decode key frames only: a first look that misses damage between "
-        "them. Its results are never taken for a full scan's",
-    )
-
-
 class Cleaning(Section):
     """What to do with damaged videos."""
 

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 # A function of this type takes a position and a number of bytes, and reads these bytes of a file.
 ReadAt = Callable[[int, int], bytes]
-# These are the ids of the two elements at the top level of a Matroska file.
-_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 # The header of a box has this many bytes, without and with a length of 8 bytes.
 _BOX_HEADER, _LONG_BOX_HEADER = 8, 16
@@ -55,27 +53,3 @@ def boxes_of(read_at: ReadAt, start: int, stop: int) -> Iterator[Box]:
             return
         yield Box(name, start, start + header_size, start + length)
         start += length
-
-
-def matroska_bytes(read_at: ReadAt) -> int:
-    """Read the size in bytes that a Matroska or WebM file should have, from its header.
-
-    Returns:
-        The end of the segment, the element with all pictures; 0 if the header does not state it, as
-        in a live recording, or if the file is of another kind.
-    """
-    position = 0
-    for element_id in (_EBML, _SEGMENT):
-        # An element is an id of 4 bytes, a size in 1 to 8 bytes, and its content.
-        head = read_at(position, 12)
-        # If the first byte of the size is 0, the size would take more than 8 bytes.
-        if head[:4] != element_id.to_bytes(4) or len(head) < 5 or not head[4]:
-            return 0
-        # The zero bits before the first one bit tell how many bytes the size takes.
-        width = 9 - head[4].bit_length()
-        # The first one bit is no part of the size, which has 7 bits for each byte.
-        size = int.from_bytes(head[4 : 4 + width]) & ~(1 << 7 * width)
-        if size == (1 << 7 * width) - 1:  # A size whose bits are all ones is unknown.
-            return 0
-        position += 4 + width + size
-    return position

@@ -5,10 +5,9 @@ import itertools
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Any
 
 import av
-from pydantic import Field
 
 from epic100.base.guarded import FileError
 from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
@@ -19,9 +18,6 @@ TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
 FIRST_PACKETS = 100
 # These attributes of PyAV's codec context describe the colours.
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
-Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
-Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
-Side = Annotated[int, Field(ge=0, le=2**16)]
 
 
 @dataclass(frozen=True)
@@ -34,19 +30,17 @@ class StreamFacts:
         height: Height in pixels.
         pix_fmt: FFmpeg's pixel format, such as `yuv420p`; "" if it is unknown.
         time_base: Seconds per unit of time.
-        length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
         colours: The values of `COLOURS` that the container states.
         turns: Number of quarter turns clockwise before a picture is shown.
     """
 
-    codec: Word
-    width: Side
-    height: Side
-    pix_fmt: Word
-    time_base: Annotated[Fraction, Field(gt=0, lt=2**31)]
-    length_size: Annotated[int, Field(ge=0, le=4)]
-    colours: Annotated[tuple[Side, ...], Field(min_length=4, max_length=4)]
-    turns: Annotated[int, Field(ge=0, le=3)] = 0
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    time_base: Fraction
+    colours: tuple[int, ...]
+    turns: int = 0
 
     @property
     def most_pixels(self) -> int:
@@ -54,13 +48,12 @@ class StreamFacts:
         return max(MAX_PIXELS, self.width * self.height)
 
 
-def facts_of(path: str, stream: av.VideoStream, length_size: int) -> StreamFacts:
+def facts_of(path: str, stream: av.VideoStream) -> StreamFacts:
     """Collect the parameters of a video stream.
 
     Args:
         path: The video file.
         stream: Its video stream, which is open.
-        length_size: Bytes of the length before each NAL unit; 0 if there is none.
 
     Raises:
         FileError: Players mirror the pictures, or turn them by another angle than quarter turns.
@@ -72,7 +65,6 @@ def facts_of(path: str, stream: av.VideoStream, length_size: int) -> StreamFacts
         height=context.height,
         pix_fmt=context.pix_fmt or "",
         time_base=Fraction(stream.time_base or 0),
-        length_size=length_size,
         colours=tuple(int(getattr(context, name)) for name in COLOURS),
         turns=quarter_turns(path, max(MAX_PIXELS, context.width * context.height)),
     )

@@ -15,15 +15,26 @@ from epic100.video.containers import boxes_of
 MAX_PIXELS = 2**24
 # Reading is given up after this number of input errors in a row.
 READ_TRIES = 8
-# These containers hold all their data. FFmpeg also opens playlists, descriptions of network
-# sessions, lists of files and patterns of names, whatever the file is called, and follows them to
-# other files and addresses.
-KINDS = "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF"
+# FFmpeg makes an MP4 of another file with these options: without loss, or by encoding it again.
+COPY, ENCODE = "-c copy", "-c:v libx264 -crf 12"
+# Other containers by their first bytes, and the options. AVI and MPEG-PS do not state when each
+# picture is shown, so their packets cannot be copied.
+_OTHER_TYPES = {
+    b"\x1a\x45\xdf\xa3": ("Matroska or WebM", COPY),
+    b"RIFF": ("AVI", ENCODE),
+    b"\0\0\1\xba": ("MPEG-PS", ENCODE),
+    b"FLV": ("FLV", COPY),
+    b"DKIF": ("IVF", COPY),
+}
+# MPEG-TS has this byte at the start of each packet of 188 bytes, before which a camera may write 4.
+_TS_SYNC, _TS_SIZES = 0x47, ((0, 188), (4, 192))
 # FFmpeg gives this name to the side data with the extradata of a new sample entry.
 _NEW_ENTRY = "new_extradata"
-# With these options, FFmpeg opens only containers of `KINDS` in local files.
+# With these options, FFmpeg opens only MP4 and MOV in local files. It would also open playlists,
+# descriptions of network sessions, lists of files and patterns of names, whatever the file is
+# called, and follow them to other files and addresses.
 _ALLOWED = {
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ivf",
+    "format_whitelist": "mov",
     "protocol_whitelist": "file",
 }
 
@@ -41,7 +52,7 @@ def open_media(
         The container, and its video stream; if there are several, the one that FFmpeg picks.
 
     Raises:
-        FileError: It is none of `KINDS`, is spoilt, or has no video stream that can be decoded.
+        FileError: It is no MP4 or MOV, is spoilt, or has no video stream that can be decoded.
         DiskError: The disk fails.
     """
     try:
@@ -138,20 +149,31 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1].stop > file.size):
         return "truncated: its index (moov box) is not there, or not all of it"
     if names[:1] != ["ftyp"]:
-        return f"not a video file; expected {KINDS}"
+        return _other_type(file.read_at(0, 200)) or "not a video file; expected MP4 or MOV"
     return f"its index is spoilt ({error_text(error)})"
 
 
-def new_extradata(packet: av.Packet) -> bytes:
-    """Return the extradata of the sample entry that begins at a packet; b"" if none begins there.
+def _other_type(head: bytes) -> str:
+    """Name the container that begins with these bytes, and how to make an MP4 of it; "" if none."""
+    for magic, (name, options) in _OTHER_TYPES.items():
+        if head.startswith(magic):
+            return f"it is {name}; {make_mp4(options)}"
+    for start, size in _TS_SIZES:
+        if head[start : start + 1] == head[start + size : start + size + 1] == bytes([_TS_SYNC]):
+            return f"it is MPEG-TS; {make_mp4(COPY)}"
+    return ""
 
-    A sample entry of an MP4 describes how the packets after it are coded.
+
+def make_mp4(options: str) -> str:
+    """Say how FFmpeg makes an MP4 that can be read of a file that cannot."""
+    return f"expected MP4 or MOV; make one: `ffmpeg -i FILE {options} NEW.mp4`"
+
+
+def begins_entry(packet: av.Packet) -> bool:
+    """Whether another sample entry of an MP4 begins at a packet: the packets after it are coded
+    in another way.
     """
-    # Most packets have no side data. To iterate over none is faster than `packet.get_sidedata`.
-    for side in packet.iter_sidedata():
-        if side.data_type == _NEW_ENTRY:
-            return bytes(side)
-    return b""
+    return any(side.data_type == _NEW_ENTRY for side in packet.iter_sidedata())
 
 
 def packet_of(data: bytes | memoryview) -> av.Packet:

@@ -20,21 +20,18 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from epic100.base.checked import STRICT, Amount, Count, conforming
 from epic100.base.disk import HashedFile
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, call
 from epic100.base.names import shown
 from epic100.settings import ScanLimits
-from epic100.video.facts import Hex, StreamFacts, facts_of
-from epic100.video.ffmpeg import MAX_PIXELS, demuxed, new_extradata, opened
-from epic100.video.nal import ParameterSets
-from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
-from epic100.video.untimed import own_times, timed
+from epic100.video.facts import StreamFacts, facts_of
+from epic100.video.ffmpeg import COPY, ENCODE, begins_entry, demuxed, make_mp4, opened
+from epic100.video.packet_table import COLUMNS, PACKET, RECORDED
 
 # A file of indexes states this format, and a file of another one is not read. Raise the number when
 # `to_arrays` changes.
-FORMAT = "epic100 frame indexes 5"
+FORMAT = "epic100 frame indexes 6"
 # These are the limits for the index of one file, for which no packet is decoded.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
 # To index a file may take so many seconds of computing. They grow with the size of the file.
@@ -59,12 +56,8 @@ class VideoIndex:
     Attributes:
         packets: `PACKET` [P]: the packets in decoding order.
         stream: The parameters of the stream that a decoder needs.
-        sets: Extradata with parameter sets. Number 0 is that in the header of the file. Others are
-            those of its sample entries, if parameter sets change in the file.
+        extradata: The parameter sets in the header of the file.
         file_size: Size of the file in bytes.
-        direct: Whether the file can be read by the offsets of its packets: the bytes at each offset
-            were equal to the demuxer's packet. If not (lacing, start codes, headers that change),
-            the file must be read through its container.
         fps: Measured frames per second: the mean over all steps that are not gaps; 0 if unknown.
         late: Seconds on the clock of a player when it shows the first picture.
         md5: MD5 of the file, 32 digits in lower case. Files that are made from a video name the
@@ -73,14 +66,11 @@ class VideoIndex:
 
     packets: np.ndarray
     stream: StreamFacts
-    sets: tuple[bytes, ...]
-    file_size: Count
-    direct: bool
-    fps: Amount
-    late: Amount = 0.0
-    md5: Hex = ""
-
-    __pydantic_config__ = STRICT
+    extradata: bytes
+    file_size: int
+    fps: float
+    late: float = 0.0
+    md5: str = ""
 
     @property
     def time_base(self) -> Fraction:
@@ -95,17 +85,12 @@ class VideoIndex:
     @cached_property
     def keys(self) -> np.ndarray:
         """int64 [K]: the numbers of the key frames among the packets, those of hidden ones too."""
-        return np.flatnonzero(self.packets["sets"] >= 0)
+        return np.flatnonzero(self.packets["key"])
 
     @cached_property
     def key_pts(self) -> np.ndarray:
         """int64 [K]: the presentation times of the key frames (`keys`)."""
         return self.packets["pts"][self.keys]
-
-    @cached_property
-    def changes_sets(self) -> bool:
-        """Whether parameter sets change in the file, so that each group needs a new decoder."""
-        return bool(self.packets["sets"].max(initial=0) > 0)
 
     @cached_property
     def pts(self) -> np.ndarray:
@@ -222,9 +207,8 @@ class VideoIndex:
         columns = {f"{prefix}{name}": self.packets[name] for name in COLUMNS}
         facts = vars(self.stream) | {
             "time_base": self.time_base.as_integer_ratio(),
-            "sets": [extradata.hex() for extradata in self.sets],
+            "extradata": self.extradata.hex(),
             "file_size": self.file_size,
-            "direct": self.direct,
             "fps": self.fps,
             "late": self.late,
             "md5": self.md5,
@@ -232,62 +216,32 @@ class VideoIndex:
         return columns | {f"{prefix}stream": np.array(json.dumps(facts))}
 
     @classmethod
-    def from_arrays(
-        cls,
-        arrays: Mapping[str, Any],
-        prefix: str = "",
-        packets: np.ndarray | None = None,
-    ) -> "VideoIndex":
+    def from_arrays(cls, arrays: Mapping[str, Any], prefix: str = "") -> "VideoIndex":
         """Make an index of the arrays that `to_arrays` returned.
 
         Args:
             arrays: The arrays by name, or lists in their place.
             prefix: Start of their names, such as `P01_01/`.
-            packets: `PACKET` [P] of these arrays, if they are unpacked already.
-
-        Raises:
-            FileError: `to_arrays` cannot have written these arrays.
         """
-        try:
-            if packets is None:
-                packets = unpacked(arrays, [prefix])
-            facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
-            file_facts = {
-                name: facts.pop(name) for name in ("file_size", "direct", "fps", "late", "md5")
-            }
-            sets = tuple(map(bytes.fromhex, facts.pop("sets")))
-            facts |= {
-                "time_base": Fraction(*facts["time_base"]),
-                "colours": tuple(facts["colours"]),
-            }
-            index = conforming(cls(packets, StreamFacts(**facts), sets, **file_facts))
-            # These two calls raise an error if FFmpeg does not know the name.
-            av.Codec(index.stream.codec, "r")
-            av.VideoFormat(index.stream.pix_fmt or "gray")
-        except DiskError:
-            raise
-        # Missing values and values of other types raise many kinds of errors.
-        except Exception as error:
-            raise FileError(f"no frame index of this version: {error!r}") from error
-        return index
+        packets = np.empty(len(arrays[f"{prefix}key"]), PACKET)
+        for name in COLUMNS:
+            packets[name] = arrays[f"{prefix}{name}"]
+        facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
+        file_facts = {name: facts.pop(name) for name in ("file_size", "fps", "late", "md5")}
+        extradata = bytes.fromhex(facts.pop("extradata"))
+        facts["time_base"] = Fraction(*facts["time_base"])
+        facts["colours"] = tuple(facts["colours"])
+        return cls(packets, StreamFacts(**facts), extradata, **file_facts)
 
 
 class PacketRecorder:
     """Collects the packets of a stream in decoding order, and makes a frame index of them.
 
-    Packets without a presentation time are not pictures.
-
     The file is read a second time, without the demuxer, and each packet is compared with the bytes
     at its offset. Only this proves that a reader may do the same. It takes little time, since the
     bytes are still in the system's cache.
 
-    An edit list may show parts of a track in any order, and more than once. Each part begins with a
-    key frame, which is hidden unless the part begins to be shown there. The clock of the list is
-    coarse, so the last picture of a part and the first one of the next may get the same time. Then
-    the second one is hidden, since pictures are told apart by their times.
-
     Attributes:
-        part: Number of the part to which the last packet belongs.
         shown: Whether the picture of the last packet is shown.
     """
 
@@ -298,68 +252,43 @@ class PacketRecorder:
             file: The video file.
             stream: The video stream of the file, which FFmpeg has open.
         """
-        context = stream.codec_context
-        self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
-        self._stream = facts_of(file.name, stream, self._sets.length_size)
+        self._extradata = bytes(stream.codec_context.extradata or b"")
+        self._stream = facts_of(file.name, stream)
         # The array is flat: for each packet, it has the values of the columns `RECORDED`.
         self._rows = array("q")
-        # The numbers of the rows of key frames that do not bring the parameter sets that changed
-        # before them are in this list.
-        self._bare_keys = list[int]()
-        self._file, self._direct = file, True
+        self._file = file
         # These are the bytes that were read last, and their offset in the file.
         self._buffer, self._buffer_start = b"", 0
-        self.part, self.shown = 0, False
-        # The offset of the last packet tells whether the next one is further up in the file.
-        self._last_offset = -1
-        # A picture is hidden if it is not later than all shown ones before its part.
-        self._latest_pts, self._pts_before_part = min(TIMES), min(TIMES)
-        container: Any = stream.container
-        # A player of a broadcast starts its clock where the stream begins, not at time 0.
-        is_broadcast = "mpeg" in container.format.name
-        self._clock_start = (container.start_time or 0) / av.time_base if is_broadcast else 0.0
+        self.shown = False
+        self._last_offset, self._latest_pts = -1, -(2**62)
 
-    def add(self, packet: "av.Packet", data: bytes, entry: bytes) -> None:
-        """Record a packet; set `part` and `shown`.
+    def add(self, packet: "av.Packet", data: bytes) -> None:
+        """Record a packet; set `shown`.
 
         Args:
             packet: The packet, as the demuxer returns it.
             data: Its bytes, at least one.
-            entry: The extradata of a sample entry that begins here (`new_extradata`), or b"".
 
         Raises:
+            FileError: The packet is not at its place, or is not coded as the ones before.
             DiskError: The file cannot be read.
         """
-        if entry:
-            self._sets.new_entry(entry)
-            self._direct = False  # A packet that is read by its offset does not have the entry.
-        brings_sets = self._sets.see(data) or bool(entry)
-        if packet.pts is None:
-            self._direct = False
-            return
         offset = -1 if packet.pos is None else packet.pos
-        # If one packet is not at its offset, the file is read through its container.
-        if self._direct:
-            self._direct = offset >= 0 and self._is_at(offset, data)
-        # Nothing comes before the first packet, so decoding can begin there whatever it is.
-        is_key = packet.is_keyframe or not self._rows
-        dts = packet.pts if packet.dts is None else packet.dts
-        crc, sets = (zlib.crc32(data), self._sets.entry) if is_key else (0, -1)
-        if is_key and self._sets.change and not brings_sets and self._rows:
-            # The array of rows is flat, so this quotient is the number of the row that comes next.
-            self._bare_keys.append(len(self._rows) // len(RECORDED))
-        # Hidden packets that end a part have later times than its shown pictures. So a hidden one
-        # that is not later begins another part, and so does one that is further up in the file.
-        is_before_shown = packet.is_discard and packet.pts <= self._latest_pts
-        if packet.is_keyframe and (is_before_shown or 0 <= offset < self._last_offset):
-            self.part += 1
-            self._pts_before_part = self._latest_pts
-        self._last_offset = offset
-        # A picture at a time of the part before is hidden, since its time must be its own.
-        self.shown = not packet.is_discard and packet.pts > self._pts_before_part
+        if packet.pts is None or offset < 0 or not self._is_at(offset, data):
+            raise FileError(f"its packets are not whole at their places; {make_mp4(COPY)}")
+        # If an edit list shows several parts of the track, each part begins with a key frame that
+        # is further up in the file, or hidden and not later than the pictures before it.
+        is_earlier = packet.is_discard and packet.pts <= self._latest_pts
+        is_part = packet.is_keyframe and (offset < self._last_offset or is_earlier)
+        if is_part or begins_entry(packet):
+            raise FileError(f"it joins several films or parts; {make_mp4(ENCODE)}")
+        self._last_offset, self.shown = offset, not packet.is_discard
         if self.shown:
             self._latest_pts = max(self._latest_pts, packet.pts)
-        self._rows.extend((offset, packet.pts, dts, len(data), crc, sets, self.shown))
+        # Nothing comes before the first packet, so decoding can begin there whatever it is.
+        is_key = packet.is_keyframe or not self._rows
+        crc = zlib.crc32(data) if is_key else 0
+        self._rows.extend((offset, packet.pts, len(data), crc, is_key, self.shown))
 
     def _is_at(self, offset: int, data: bytes) -> bool:
         """Whether the bytes of a packet are in the file at an offset."""
@@ -383,33 +312,20 @@ class PacketRecorder:
             packets[name] = column
         if keys is not None:
             # Decoding can begin at the first packet, whatever it is.
-            is_no_key = ~np.asarray(keys, bool)
-            is_no_key[:1] = False
-            packets["crc"][is_no_key], packets["sets"][is_no_key] = 0, -1
-        entries = self._sets.entries
-        if self._sets.change:
-            # Decoding cannot begin at a key frame without its parameter sets.
-            packets["sets"][self._bare_keys] = -1
-            # A number above 0 tells a reader that the sets change in this file, so that it begins
-            # with a new decoder (`changes_sets`). So all numbers grow by one. The first entry now
-            # has number 1, and stays number 0 as well, which is that in the header of the file.
-            packets["sets"][packets["sets"] >= 0] += 1
-            entries = [entries[0], *entries]
+            packets["key"][1:] = keys[1:]
         shown = np.flatnonzero(packets["shown"])
         pts = packets["pts"][shown]
         in_order = np.argsort(pts, kind="stable")
         # Row i of this column names the packet of frame i, so it has no more than F entries.
         packets["frame"] = -1
         packets["frame"][: len(shown)] = shown[in_order]
-        first_seconds = float(pts.min() * self._stream.time_base) if len(pts) else 0.0
         return VideoIndex(
             packets=packets,
             stream=self._stream,
-            sets=tuple(entries),
+            extradata=self._extradata,
             file_size=self._file.size,
-            direct=self._direct,
             fps=measured_rate(pts[in_order], self._stream.time_base),
-            late=max(0.0, first_seconds - self._clock_start),
+            late=max(0.0, float(pts.min() * self._stream.time_base)) if len(pts) else 0.0,
             md5=self._file.md5(),
         )
 
@@ -443,10 +359,9 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
     """
     with opened(path) as (file, container, stream):
         recorder = PacketRecorder(file, stream)
-        times = own_times(path, container, stream, MAX_PIXELS, progress)
-        for number, packet in enumerate(timed(demuxed(container, stream, _refuse), times)):
+        for number, packet in enumerate(demuxed(container, stream, _refuse)):
             if packet.size:
-                recorder.add(packet, bytes(packet), new_extradata(packet))
+                recorder.add(packet, bytes(packet))
             if number % PROGRESS_EVERY == 0:
                 progress(number)
         index = recorder.index()

@@ -1,8 +1,7 @@
-"""Caches of open files, decoders and converters, which the video readers of a process share.
+"""Caches of open files and converters, which the video readers of a process share; new decoders.
 
-Opening a file costs a round trip to the disk, and a new decoder or converter computes tables. A
-training draws clips from hundreds of files at random, so without caches nearly each clip would need
-all three.
+Opening a file costs a round trip to the disk, and a new converter computes tables. A training draws
+clips from hundreds of files at random, so without caches nearly each clip would need both.
 """
 
 import resource
@@ -18,7 +17,7 @@ from epic100.video.ffmpeg import decoder_limit
 from epic100.video.window import PictureConverter
 
 # EPIC-KITCHENS-100 has 495 training videos, with few different streams.
-MOST_FILES, MOST_DECODERS = 512, 4
+MOST_FILES = 512
 # A converter takes 140 kB. Training draws one of 47 sizes for each clip.
 MOST_CONVERTERS = 64
 
@@ -41,15 +40,13 @@ def _open_file(path: str) -> WatchedFile:
 
 
 class SharedCaches:
-    """Caches of open files, decoders and converters for the video readers of one process.
+    """Caches of open files and converters for the video readers of one process.
 
     Each attribute is a function with a cache (`functools.lru_cache`).
 
     Attributes:
         files: Opens a file by its path. Forked processes may share the descriptors, since a read at
             an offset moves no position. A file that leaves the cache is closed.
-        decoders: Makes a decoder by the arguments of `new_decoder`. Streams of equal parameters
-            share one, which they flush.
         converters: Makes a converter of pictures by the stream, the size of the windows and the
             size that they are scaled to. Streams with equal keys describe their colours alike.
     """
@@ -57,50 +54,34 @@ class SharedCaches:
     def __init__(self) -> None:
         """Make empty caches."""
         self.files = lru_cache(_most_files())(_open_file)
-        self.decoders = lru_cache(MOST_DECODERS)(new_decoder)
         # All converters are made alike, and only the cache needs the key.
         self.converters = lru_cache(MOST_CONVERTERS)(lambda *key: PictureConverter())
 
 
-def prepare(decoder: av.VideoCodecContext) -> None:
-    """Configure a new decoder to use one thread, crop exactly, and refuse huge pictures.
+def new_decoder(stream: StreamFacts, extradata: bytes) -> av.VideoCodecContext:
+    """Make a decoder for a group of pictures: one thread, exact crops, and no huge pictures.
+
+    Even when it is flushed, a decoder keeps the parameter sets of what it has decoded last. So each
+    group gets a new one.
 
     Args:
-        decoder: A decoder that is not open yet. Its size is that of the file, which a scan or
-            `build_index` has accepted.
-    """
-    # Each clip gets one core: workers run in parallel, and threads would only add latency.
-    decoder.thread_type, decoder.thread_count = "NONE", 1
-    decoder.flags |= (
-        av.codec.context.Flags.unaligned
-    )  # Without it, a crop from the left is rounded.
-    decoder.options = {**decoder.options, **decoder_limit(decoder.width * decoder.height)}
-
-
-def new_decoder(
-    stream: StreamFacts, extradata: bytes, uses_container_facts: bool
-) -> av.VideoCodecContext:
-    """Make a decoder for a video stream.
-
-    Args:
-        stream: The parameters of the stream.
+        stream: The parameters of the stream. A scan or `build_index` has accepted its size.
         extradata: Its parameter sets.
-        uses_container_facts: Whether to set size and colours as the container states them. A stream
-            whose parameter sets change states them itself.
     """
     decoder = cast(av.VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
     if extradata:
         decoder.extradata = extradata
-    if uses_container_facts:
-        decoder.width, decoder.height = stream.width, stream.height
-        if stream.pix_fmt:
-            decoder.pix_fmt = stream.pix_fmt
-        for name, value in zip(COLOURS, stream.colours, strict=True):
-            setattr(decoder, name, value)
-    if stream.codec == "h264":
-        # FFmpeg's demuxer measures how far pictures are out of order. Without it, pictures are lost
-        # if the stream does not state this. "Strict" assumes the most that the level of the stream
-        # allows, which does not change the pictures.
-        decoder.options = {"strict": "strict"}
-    prepare(decoder)
+    decoder.width, decoder.height = stream.width, stream.height
+    if stream.pix_fmt:
+        decoder.pix_fmt = stream.pix_fmt
+    for name, value in zip(COLOURS, stream.colours, strict=True):
+        setattr(decoder, name, value)
+    # Each clip gets one core: workers run in parallel, and threads would only add latency.
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    # Without this flag, a crop from the left is rounded.
+    decoder.flags |= av.codec.context.Flags.unaligned
+    # Pictures are lost if a stream of H.264 does not state how far they are out of order. "Strict"
+    # assumes the most that the level of the stream allows, which does not change the pictures.
+    decoder.options = {"strict": "strict"} if stream.codec == "h264" else {}
+    decoder.options = {**decoder.options, **decoder_limit(stream.width * stream.height)}
     return decoder

@@ -1,11 +1,10 @@
 """Read exact frames of an untrimmed video: seek to the key frame before, decode, stop.
 
 The frames are bit for bit those of a full sequential decode. Packets are read by their offsets in
-the file where the index allows it, else through the container (`packets`). MMAction2's `DecordInit`
-reads the whole file into memory for every clip; docs/evidence/archive.md compares the cost.
+the file (`packets`). MMAction2's `DecordInit` reads the whole file into memory for every clip;
+docs/evidence/archive.md compares the cost.
 """
 
-import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from epic100.video.index import FrameError as FrameError  # Every reader raises it.
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import SharedCaches, new_decoder
-from epic100.video.packets import ContainerPackets, DirectPackets
+from epic100.video.packets import DirectPackets
 from epic100.video.window import Window
 
 # These decoders can be told packet by packet what to skip. Packets of other codecs may hold several
@@ -57,12 +56,8 @@ class VideoReader:
         self._caches = caches or SharedCaches()
         self._owns_caches = caches is None
         # Streams with the same value describe their pictures alike, so they share converters.
-        self._picture_format = (self.index.stream, *self.index.sets)
-        self._packets: ContainerPackets | DirectPackets = (
-            DirectPackets(self.path, self.index, self._caches)
-            if self.index.direct
-            else ContainerPackets(self.path, self.index)
-        )
+        self._picture_format = (self.index.stream, self.index.extradata)
+        self._packets = DirectPackets(self.path, self.index, self._caches)
         height, width = self.index.stream.height, self.index.stream.width
         self._coded_size = (height, width)
         # An odd number of quarter turns exchanges height and width.
@@ -75,7 +70,6 @@ class VideoReader:
 
     def close(self) -> None:
         """Close what is this reader's own; open files that other readers share stay open."""
-        self._packets.close()
         if self._owns_caches:
             self._caches.files.cache_clear()
 
@@ -154,15 +148,9 @@ class VideoReader:
         key_time = int(self.index.key_pts[key])
         try:
             packets = self._packets.from_key(key, wanted)
-            # The first packet is read before the decoder is used, since a seek may reopen the file,
-            # which replaces its decoder.
-            first = next(packets, None)
-            if first is None:
-                return
-            decoder = self._decoder(key)
-            decoder.flush_buffers()
-            # A hidden picture may have a time and a packet without a pts.
-            for packet, time in itertools.chain([first], packets):
+            decoder = new_decoder(self.index.stream, self.index.extradata)
+            # A hidden picture has a time, and a packet without a pts.
+            for packet, time in packets:
                 # The decoder skips unwanted pictures that are not reference pictures.
                 if decoder.name in _SKIPPING:
                     decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
@@ -170,7 +158,7 @@ class VideoReader:
                 try:
                     frames = decoder.decode(packet)
                 except av.error.InvalidDataError:
-                    if time is None or time >= key_time:
+                    if time >= key_time:
                         raise
                     # This leading picture, shown before the key frame, is corrupted. Pictures shown
                     # after the key frame do not refer to it.
@@ -183,17 +171,6 @@ class VideoReader:
         # An OSError comes from the file: a disk that fails raises DiskError.
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
-
-    def _decoder(self, key: int) -> av.VideoCodecContext:
-        """Get the decoder for the pictures from key frame number `key` on.
-
-        If parameter sets change in the file, it is a new one: even when it is flushed, a decoder
-        keeps the sets of the part of the file that it has decoded last.
-        """
-        if not self.index.changes_sets:
-            return self._packets.decoder
-        sets = self.index.sets[self.index.group(key)["sets"][0]]
-        return new_decoder(self.index.stream, sets, uses_container_facts=False)
 
     def _store(
         self,
