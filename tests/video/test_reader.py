@@ -16,7 +16,7 @@ from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
 from support.damage import overwrite, packets_of
-from support.packets import decoded
+from support.packets import decoded, in_decoder_order
 from support.scanned import inspect
 from support.tricky_videos import (
     MIRROR,
@@ -164,12 +164,6 @@ def test_a_video_that_was_replaced_by_an_audio_file_of_its_size_is_an_error(soun
     index = replace(build_index(sound["b_frames"]), file_size=path.stat().st_size, direct=False)
     with pytest.raises(FrameError, match=r"a\.MP4: no video stream in this file"):
         VideoReader(path, index)
-
-
-def in_decoder_order(path) -> np.ndarray:
-    """Decode all pictures of a file, in the order in which the decoder gives them."""
-    with av.open(str(path)) as container:
-        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
 @pytest.mark.parametrize(
