@@ -123,6 +123,15 @@ def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
     return dict(sorted(shown.items()))
 
 
+def in_decoder_order(path: Path) -> np.ndarray:
+    """Decode all pictures of a file, in the order in which the decoder gives them.
+
+    It needs no times, which some containers do not have.
+    """
+    with av.open(str(path)) as container:
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+
+
 def later(packets: list[CodedPicture], by: int) -> list[CodedPicture]:
     """Delay packets by this many units of the time base."""
     return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
