@@ -17,7 +17,7 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
-from epic100.segments.annotations import annotation_rate
+from epic100.video.sheet import annotation_rate
 
 
 @TRANSFORMS.register_module()

@@ -11,6 +11,7 @@ from stat import S_ISREG
 from epic100.base.shipped import ROOT, existing_path
 from epic100.inputs.lines import MISSING, NOTE, OK, SHOWN, WRONG, Line, some
 from epic100.settings import Settings
+from epic100.video.frames import is_frames
 from epic100.video.sheet import (
     LAYOUTS,
     Video,
@@ -109,17 +110,29 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
 
 
 def _videos_with_two_files(archive: Archive) -> Iterator[Line]:
-    """Report videos with two files, because nobody can tell which one is meant."""
+    """Report videos with two files, because nobody can tell which one is meant.
+
+    Extracted frames beside a film are another form of it, so the film is read.
+    """
+    with_frames = 0
     for video in archive.needed:
         first, *others = archive.every_file[video.path()]
+        with_frames += not is_frames(first) and any(map(is_frames, others))
         for other in others:
-            if not first.samefile(other):
+            if is_frames(first) == is_frames(other) and not first.samefile(other):
                 yield Line(
                     WRONG,
                     "videos",
                     f"{video.video_id}: there are two files, {first} and {other}; expected one: "
                     "remove or rename the other",
                 )
+    if with_frames:
+        yield Line(
+            NOTE,
+            "videos",
+            f"{with_frames} have a film and extracted frames: the film is read; for the frames, "
+            "set `videos: pattern: '{participant}/rgb_frames/{video}.tar'`",
+        )
 
 
 def _files_that_are_no_films(
@@ -130,6 +143,7 @@ def _files_that_are_no_films(
         file.as_posix()
         for video, file in files.items()
         if file in stats
+        and not is_frames(file)
         and not (
             S_ISREG(stats[file].st_mode)
             and stats[file].st_size >= MIN_BYTES_PER_SECOND * video.duration
@@ -140,7 +154,7 @@ def _files_that_are_no_films(
         yield Line(
             NOTE,
             "videos",
-            f"a folder, not readable by you, or too small for a film: {some(odd)}; their segments "
+            f"not readable by you, or too small for a film: {some(odd)}; their segments "
             "would be left out: correct the permissions, or copy or download them again",
         )
 

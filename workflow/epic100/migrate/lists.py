@@ -18,7 +18,6 @@ from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import (
-    annotation_rate,
     index_segments,
     read_annotations,
     read_lab_list,
@@ -29,7 +28,7 @@ from epic100.segments.segment_list import write_segments
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import index_path, load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
-from epic100.video.sheet import Video
+from epic100.video.sheet import Video, annotation_rate
 
 # A list has `start_frame` as published, which is off by one in some rows, or counted from 0. So the
 # start and the end of a segment may each differ by this number of frames.

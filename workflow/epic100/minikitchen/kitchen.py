@@ -32,8 +32,7 @@ from epic100.minikitchen.drawing import (
     random_sprite,
     render,
 )
-from epic100.segments.annotations import annotation_rate
-from epic100.video.sheet import Video
+from epic100.video.sheet import Video, annotation_rate
 
 VERBS = {0: "take", 2: "wash", 9: "pour", 10: "mix"}
 NOUNS = {1: "spoon", 2: "plate", 5: "pan", 7: "bowl"}

@@ -13,6 +13,7 @@ N packets do not decode cleanly               the decoder refuses, or logs an er
 N pictures are flagged corrupt                by container or decoder; or a slice of H.264 does
                                               not end where its picture ends (`epic100.scan.h264`)
 N pictures do not come out of the decoder     a packet went in, no picture came out
+N frames have no file, or an empty one        among extracted frames, a number is missing
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
 N packets have other parameter sets           than the header of the file, from which the reader
                                               takes them
@@ -47,6 +48,7 @@ from epic100.video.scan_table import ranges_of
 
 UNDECODED, CORRUPT = "packets do not decode cleanly", "pictures are flagged corrupt"
 SILENT = "pictures do not come out of the decoder"
+NO_FILE = "frames have no file, or an empty one"
 BROKEN_UNITS = "packets are not whole NAL units"
 OTHER_SETS = "packets have other parameter sets"
 NUMBERING = "pictures break the numbering"

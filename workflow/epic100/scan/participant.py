@@ -33,6 +33,7 @@ from epic100.video.index_file import write_indexes
 from epic100.video.jobs import complete, read_stored_result, store_result
 from epic100.video.scan_table import (
     DECODER_ONLY,
+    FRAMES,
     MISSING,
     OK,
     STATES,
@@ -151,7 +152,7 @@ def _report(
     if other_files := [
         row.video_id
         for video, row in zip(videos, rows, strict=True)
-        if row.md5 and video.md5 and row.md5 != video.md5.lower()
+        if row.judged != FRAMES and row.md5 and video.md5 and row.md5 != video.md5.lower()
     ]:
         log.info(
             f"{len(other_files)} videos are other files than those of the sheet, by their md5: "
@@ -339,8 +340,8 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
     """Look up the `stat` of a video file.
 
     Returns:
-        ("", "", stat) for a regular file; else the status and reason for the scan table and None,
-        such as ("missing", "no file P01_01.MP4", None).
+        ("", "", stat) for a file or a folder of frames; else the status and reason for the scan
+        table and None, such as ("missing", "no file P01_01.MP4", None).
     """
     try:
         state = retry_disk(path, "asking for its state", path.stat)
@@ -350,7 +351,6 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return MISSING, f"no file {path}", None
         return UNREADABLE, f"cannot open: {error.strerror}", None
-    if not stat.S_ISREG(state.st_mode):
-        file_type = "a directory" if stat.S_ISDIR(state.st_mode) else "not a regular file"
-        return UNREADABLE, f"cannot open: {file_type}", None
+    if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+        return UNREADABLE, "cannot open: neither a file nor a folder of frames", None
     return "", "", state

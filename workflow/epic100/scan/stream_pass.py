@@ -9,7 +9,7 @@ import av
 from epic100.base.disk import HashedFile
 from epic100.scan.damage import CORRUPT, UNDECODED, Packet, blame_back
 from epic100.scan.h264_stream import CodedStream, H264Stream
-from epic100.video.ffmpeg import decoder_limit, demuxed, packet_of
+from epic100.video.ffmpeg import decoder_errors, decoder_limit, demuxed, packet_of
 from epic100.video.index import PacketRecorder, VideoIndex
 
 # Progress is reported once in so many seconds.
@@ -69,17 +69,8 @@ class StreamPass:
         Raises:
             MemoryError: The decoder asks for too much memory.
         """
-        level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-        # The decoder logs the errors that it conceals: corrupted headers, lost references.
-        av.logging.set_level(av.logging.ERROR)
-        av.logging.set_skip_repeated(False)
-        try:
-            with av.logging.Capture() as self._decoder_log:
-                self._read_stream(progress)
-        finally:
-            # The log of FFmpeg is shared by the whole process.
-            av.logging.set_level(level)
-            av.logging.set_skip_repeated(skips)
+        with decoder_errors() as self._decoder_log:
+            self._read_stream(progress)
 
     def _read_stream(self, progress: Callable[[int], None]) -> None:
         """Record and decode every packet of the stream, and count the missing ones."""

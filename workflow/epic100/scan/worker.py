@@ -16,8 +16,10 @@ import numpy as np
 
 from epic100.base.guarded import FileError
 from epic100.scan.damage import READ_ERRORS, judge
+from epic100.scan.frames import scan_frames
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.ffmpeg import ENCODE, make_mp4, opened
+from epic100.video.frames import is_frames
 from epic100.video.index import FrameError, VideoIndex
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import DAMAGED, DECODER_ONLY, FULL, OK, ScanRow, outside
@@ -27,12 +29,12 @@ from epic100.video.sheet import Video
 def scan_file(
     path: Path, video: Video, max_pixels: int, progress: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Scan a video file: decode it to its end, and find its damaged frames and its frame index.
+    """Scan a video: decode it to its end, and find its damaged frames and its frame index.
 
     It is decoded on one thread, so that each error belongs to the packet that caused it.
 
     Args:
-        path: The video file.
+        path: The video file, or its extracted frames.
         video: The row of the sheet.
         max_pixels: Larger pictures are not decoded.
         progress: Called with the number of packets read so far.
@@ -45,10 +47,13 @@ def scan_file(
         MemoryError: The decoder asks for too much memory.
         DiskError: The disk fails.
     """
-    with opened(path, max_pixels) as (file, container, stream):
-        stream_pass = StreamPass(file, container, stream, max_pixels)
-        stream_pass.run(progress)
-        row, index = _judged(video, stream, stream_pass)
+    if is_frames(path):
+        row, index = scan_frames(path, video, max_pixels, progress)
+    else:
+        with opened(path, max_pixels) as (file, container, stream):
+            stream_pass = StreamPass(file, container, stream, max_pixels)
+            stream_pass.run(progress)
+            row, index = _judged(video, stream, stream_pass)
     _read_one(path, index, row)
     return {"row": vars(row), "arrays": index.to_arrays()}
 

@@ -20,7 +20,7 @@ from epic100.base.errors import EpicError
 from epic100.base.names import NAME, NAME_WORDS
 from epic100.base.text_table import read_table
 from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments
-from epic100.video.sheet import Video
+from epic100.video.sheet import Video, annotation_rate
 
 TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)\Z")
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
@@ -190,16 +190,6 @@ def read_lab_list(
         start_seconds=segments["start"] / rate, stop_seconds=segments["stop"] / rate
     )
     return segments[list(ANNOTATED)].reset_index(drop=True)
-
-
-def annotation_rate(video_id: str) -> float:
-    """Return the frames per second of a video's annotation clock, whatever the file's own rate.
-
-    It is 60 for EPIC-55 (`P01_01`) and 50 for the extension, whose ids end in three digits
-    (`P01_101`). All official CSVs were checked for this.
-    """
-    _, _, number = video_id.rpartition("_")
-    return 50.0 if len(number) == 3 else 60.0
 
 
 def frames_between(

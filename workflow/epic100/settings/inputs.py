@@ -45,12 +45,13 @@ class Videos(Section):
     root: FilePath = key(
         "videos",
         "files are at {root}/{participant}/{video}.MP4, {root}/{participant}/videos/{video}.MP4 or "
-        "{root}/{video}.MP4; `.mp4` will do",
+        "{root}/{video}.MP4; `.mp4` will do; or extracted frames at "
+        "{root}/{participant}/rgb_frames/{video}.tar, or in a folder of that name without `.tar`",
     )
     pattern: str | None = key(
         None,
         "where each file is below `root` if it is at none of these: a path with {video} and, where "
-        "wanted, {participant} in it, such as `all/{participant}/{video}_small.mkv`",
+        "wanted, {participant} in it, such as `all/{participant}/{video}_small.mp4`",
         pattern=form(
             r"^([^{}]|\{participant\})*\{video\}([^{}]|\{participant\}|\{video\})*$",
             "a path with {video} in it, and besides it at most {participant} in braces",

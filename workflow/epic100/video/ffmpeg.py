@@ -193,6 +193,25 @@ def decoder_limit(max_pixels: int) -> dict[str, str]:
     return {"max_pixels": str(max(MAX_PIXELS, 2 * max_pixels))}
 
 
+@contextmanager
+def decoder_errors() -> Iterator[list[tuple[int, str, str]]]:
+    """Capture the log of decoders in this process, which has the errors that they conceal.
+
+    Yields:
+        The list of (level, name, text), which grows. Some entries may be of lower levels.
+    """
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as log:
+            yield log
+    finally:
+        # The log of FFmpeg is shared by the whole process.
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
+
+
 def error_text(error: Exception) -> str:
     """Return the text of an FFmpeg error without number and path; else the name of the error."""
     return getattr(error, "strerror", None) or type(error).__name__

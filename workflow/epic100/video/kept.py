@@ -4,6 +4,7 @@ Opening a file costs a round trip to the disk, and a new converter computes tabl
 clips from hundreds of files at random, so without caches nearly each clip would need both.
 """
 
+import os
 import resource
 from functools import lru_cache
 from typing import cast
@@ -14,6 +15,7 @@ from epic100.base.disk import WatchedFile
 from epic100.base.machine import expect_random_reads
 from epic100.video.facts import COLOURS, StreamFacts
 from epic100.video.ffmpeg import decoder_limit
+from epic100.video.frames import FrameFolder
 from epic100.video.window import PictureConverter
 
 # EPIC-KITCHENS-100 has 495 training videos, with few different streams.
@@ -32,8 +34,10 @@ def _most_files() -> int:
     )
 
 
-def _open_file(path: str) -> WatchedFile:
+def _open_file(path: str) -> WatchedFile | FrameFolder:
     """Open a video file, and tell the system not to read ahead: clips are at random places."""
+    if os.path.isdir(path):
+        return FrameFolder(path)
     file = WatchedFile(path)
     expect_random_reads(file.descriptor)
     return file

@@ -12,6 +12,7 @@ import av
 
 from epic100.base.disk import WatchedFile
 from epic100.video.ffmpeg import packet_of
+from epic100.video.frames import FrameFolder
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import SharedCaches
 from epic100.video.nal import length_size_of
@@ -77,7 +78,8 @@ class DirectPackets:
                 # The CRC of a key frame tells whether the file was replaced.
                 if len(data) < count or (is_key and zlib.crc32(coded) != crc):
                     raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-                if pts not in wanted and _is_skipped(coded, length_size):
+                # A frame without a file has no bytes.
+                if not size or (pts not in wanted and _is_skipped(coded, length_size)):
                     continue
                 packet = packet_of(coded)
                 # A hidden picture gets no time, so it is never taken for a wanted one.
@@ -102,7 +104,7 @@ class DirectPackets:
                         return places
         return places[:stop]
 
-    def _open_file(self) -> WatchedFile:
+    def _open_file(self) -> WatchedFile | FrameFolder:
         """Open the file if it is not open yet, and check that its size is that of the scan."""
         try:
             file = self._caches.files(str(self.path))

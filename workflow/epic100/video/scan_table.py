@@ -11,7 +11,7 @@ from epic100.base.text_table import read_own_table, write_table
 
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
 STATES = (OK, DAMAGED, UNREADABLE, MISSING)
-FULL, DECODER_ONLY = "full", "decoder only"
+FULL, DECODER_ONLY, FRAMES = "full", "decoder only", "frames"
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class ScanRow:
         timing: `constant`; or `variable` if only the index tells when a frame is shown.
         pictures: Number of pictures that the file has or promises; frames are 0 to `pictures`.
         judged: How damage was looked for. `full`: in the errors of the decoder, and in the numbers
-            and slices of an H.264 stream. `decoder only`: in the errors of the decoder. "": not at
-            all, since the file cannot be read.
+            and slices of an H.264 stream. `decoder only`: in the errors of the decoder. `frames`:
+            in extracted frames, each by itself. "": not at all, since the file cannot be read.
         md5: MD5 of the file, 32 digits in lower case; "" if it cannot be read.
         coded: Number of pictures, including those that an edit list hides.
         stated: Seconds that the container says the pictures last; 0 if it does not say.
@@ -148,5 +148,5 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "status": _one_of(STATES),
     "damaged": _ranges,
     "timing": _one_of(("constant", "variable")),
-    "judged": _one_of(("", FULL, DECODER_ONLY)),
+    "judged": _one_of(("", FULL, DECODER_ONLY, FRAMES)),
 }

@@ -21,7 +21,14 @@ from epic100.base.text_table import read_table
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
 # A video may have any of these paths below the root. A download is saved at the first one, which is
 # also the path of the video in lists of segments.
-LAYOUTS = ("{participant}/{video}.MP4", "{participant}/videos/{video}.MP4", "{video}.MP4")
+# Extracted frames (`video.frames`) come last, so that a film beside them is read.
+LAYOUTS = (
+    "{participant}/{video}.MP4",
+    "{participant}/videos/{video}.MP4",
+    "{video}.MP4",
+    "{participant}/rgb_frames/{video}.tar",
+    "{participant}/rgb_frames/{video}",
+)
 FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 SPLITS = ("train", "val", "test")
 MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # Their product, a number of frames, fits into int64.
@@ -78,6 +85,16 @@ class Video:
 
 
 _ROW = TypeAdapter(Video)
+
+
+def annotation_rate(video_id: str) -> float:
+    """Return the frames per second of a video's annotation clock, whatever the file's own rate.
+
+    It is 60 for EPIC-55 (`P01_01`) and 50 for the extension, whose ids end in three digits
+    (`P01_101`). All official CSVs were checked for this.
+    """
+    _, _, number = video_id.rpartition("_")
+    return 50.0 if len(number) == 3 else 60.0
 
 
 def read_sheet(path: str | os.PathLike) -> list[Video]:

@@ -1,0 +1,209 @@
+"""Extracted frames are scanned and read as the video is: a tar of JPEGs, or a folder of them."""
+
+import os
+import shutil
+import tarfile
+from functools import partial
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from epic100.minikitchen.damage import truncate
+from epic100.scan.clock import clock_finding
+from epic100.scan.participant import Result, scan_participant
+from epic100.scan.worker import scan_file
+from epic100.video.frames import list_frames
+from epic100.video.index_file import load_index
+from epic100.video.reader import FrameError, VideoReader
+from epic100.video.scan_table import ScanRow
+from epic100.video.sheet import Video
+from support.damage import overwrite
+from support.frame_files import frame_file, pack, write_frames
+from support.this_process import records_of
+from support.tricky_videos import pictures
+
+# The frames of these tests last a second at the official 60 frames a second.
+FRAMES, SIZE = 60, (114, 64)
+VIDEO = Video("P01_01", "P01", "train", fps=60000 / 1001, duration=1.0)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_frames(tmp_path / "P01/rgb_frames/P01_01", pictures(FRAMES, SIZE))
+
+
+def scan(path: Path, video: Video = VIDEO) -> Result:
+    """Scan frames in this process."""
+    return Result.of(scan_file(path, video, 2**24, lambda count: None))
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        pytest.param(lambda folder: folder, id="folder"),
+        pytest.param(pack, id="tar"),
+        pytest.param(partial(pack, order=-1), id="tar in another order"),
+    ],
+)
+def test_frames_are_read_as_each_jpeg_decodes(store, folder):
+    path = store(folder)
+    result = scan(path)
+    assert (result.row.status, result.row.frames, result.row.fps) == ("ok", FRAMES, 60.0)
+    assert (result.row.judged, result.row.timing) == ("frames", "constant")
+    reader = VideoReader(path, result.index)
+    for frame in np.random.default_rng(0).permutation(FRAMES)[:20].tolist():
+        (decoded,) = av.open(str(frame_file(folder, frame))).decode(video=0)
+        (read,) = reader.get_frames([frame])
+        assert np.array_equal(read, decoded.to_ndarray(format="rgb24"))
+    assert reader.get_frames([7, 7, 3], (32, 57)).shape == (3, 32, 57, 3)
+
+
+def remove(folder: Path) -> Path:
+    """Remove frames 10 and 11."""
+    frame_file(folder, 10).unlink()
+    frame_file(folder, 11).unlink()
+    return folder
+
+
+def grow(folder: Path) -> Path:
+    """Replace frames 10 and 11 by pictures of another size."""
+    for frame in (10, 11):
+        cv2.imwrite(str(frame_file(folder, frame)), np.zeros((128, 228, 3), np.uint8))
+    return folder
+
+
+def each(change) -> object:
+    """Change the files of frames 10 and 11."""
+
+    def change_both(folder: Path) -> Path:
+        for frame in (10, 11):
+            change(frame_file(folder, frame))
+        return folder
+
+    return change_both
+
+
+@pytest.mark.parametrize("store", [lambda folder: folder, pack], ids=["folder", "tar"])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        pytest.param(remove, "2 frames have no file", id="numbers missing"),
+        pytest.param(
+            each(lambda path: path.write_bytes(b"")), "2 frames have no file, or an", id="empty"
+        ),
+        pytest.param(each(partial(truncate, fraction=0.5)), "2 packets do not decode", id="cut"),
+        pytest.param(each(lambda path: path.write_text("404")), "2 p", id="no picture"),
+        pytest.param(
+            each(lambda path: overwrite(path, 0, bytes(path.stat().st_size))), "2 p", id="zeros"
+        ),
+        pytest.param(grow, "2 pictures are of another size", id="another size"),
+    ],
+)
+def test_damaged_frames_are_marked_and_keep_their_numbers(spoil, reason, store, folder):
+    path = store(spoil(folder))
+    result = scan(path)
+    assert (result.row.status, result.row.damaged) == ("damaged", [(10, 12)])
+    assert reason in result.row.reason
+    reader = VideoReader(path, result.index)
+    assert reader.get_frames([9, 12]).any()
+    if not result.index.packets[10]["size"]:
+        with pytest.raises(FrameError, match="P01_01.*: frame 10 does not decode"):
+            reader.get_frames([10])
+
+
+def test_a_tar_that_breaks_off_has_damaged_frames_from_there_on(folder):
+    path = truncate_tar(pack(folder), 0.5)
+    result = scan(path)
+    ((start, stop),) = result.row.damaged
+    assert 20 < start == result.index.frames < stop == FRAMES
+    assert f"truncated: {start} of {FRAMES} pictures are in the file" in result.row.reason
+    assert VideoReader(path, result.index).get_frames([start - 1]).any()
+    assert clock_finding(result.row, result.index, VIDEO.duration) == ""
+
+
+def truncate_tar(path: Path, fraction: float) -> Path:
+    """Cut a tar, and return its path."""
+    truncate(path, fraction)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        pytest.param(
+            lambda path: path.write_bytes(b"\1" * 5000), "no plain tar of frames", id="no tar"
+        ),
+        pytest.param(
+            lambda path: tarfile.open(path, "w:gz").close(),
+            "no plain tar of frames",
+            id="compressed",
+        ),
+        pytest.param(lambda path: tarfile.open(path, "w").close(), "no frames in it", id="empty"),
+    ],
+)
+def test_a_tar_without_frames_is_unreadable(write, words, tmp_path):
+    path = tmp_path / "P01/rgb_frames/P01_01.tar"
+    path.parent.mkdir(parents=True)
+    write(path)
+    (row,), _ = scan_lab(tmp_path)
+    assert row.status == "unreadable"
+    assert words in row.reason
+
+
+def scan_lab(root: Path) -> tuple[list[ScanRow], list[str]]:
+    """Scan the participant of a lab; return the rows, and the lines of the log."""
+    with records_of("epic100.scan.participant") as lines:
+        rows = scan_participant([VIDEO], root, root / "P01.tsv", root / "P01.index.npz")
+    return rows, lines
+
+
+def test_other_names_are_no_frames(folder):
+    for name in ("frame_0000000000.jpg", "frame_1.jpg", "img_0000000001.jpg", "notes.txt"):
+        shutil.copy(frame_file(folder, 0), folder / name)
+    assert len(list_frames(folder).packets) == len(list_frames(pack(folder)).packets) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("fps", "duration", "rate", "finding"),
+    [
+        pytest.param(60000 / 1001, 1.0, 60.0, "", id="official"),
+        pytest.param(30.0, 2.0, 30.0, "", id="the sheet's"),
+        pytest.param(
+            60000 / 1001,
+            9.0,
+            60.0,
+            "its pictures last 1.00 s, the sheet says 9.00 s",
+            id="neither",
+        ),
+    ],
+)
+def test_frames_have_the_official_rate_or_that_of_the_sheet_if_only_it_fits(
+    fps, duration, rate, finding, folder
+):
+    result = scan(folder, Video("P01_01", "P01", "train", fps, duration))
+    assert result.index.fps == rate
+    assert clock_finding(result.row, result.index, duration, fps) == finding
+
+
+def test_a_scan_finds_frames_in_their_layout_and_keeps_the_result(folder, tmp_path):
+    pack(folder)
+    shutil.rmtree(folder)
+    first, lines = scan_lab(tmp_path)
+    assert first[0].status == "ok"
+    assert load_index(tmp_path / "P01.index.npz", "P01_01").frames == FRAMES
+    assert lines == ["1 videos: 1 ok; 1 of them decoded now"]
+    _, lines = scan_lab(tmp_path)
+    assert lines == ["1 videos: 1 ok; 0 of them decoded now"]
+
+
+def test_a_frame_that_was_replaced_since_the_scan_is_an_error(folder):
+    result = scan(folder)
+    os.replace(frame_file(folder, 20), frame_file(folder, 30))
+    reader = VideoReader(folder, result.index)
+    with pytest.raises(FrameError, match="is not the file that was scanned"):
+        reader.get_frames([30])
+    with pytest.raises(FrameError, match="No such file"):
+        reader.get_frames([20])
