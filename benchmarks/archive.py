@@ -11,8 +11,7 @@ lengths distributed like EPIC-100's.
 Each way reads the same frames in a process of its own, which may take 6 GB. The ways take turns,
 clip by clip, so that all see the machine's load. Full-size frames must have equal checksums.
 "Ours" reads packets by their places in the file, and opens each file first, as the first epoch
-does. "Ours, containers" reads files whose packets cannot be read by their places; it keeps eight
-open, as other libraries do, but decord keeps one. The floor decodes the same packets from memory
+does. Other libraries keep eight files open, but decord keeps one. The floor decodes the same packets from memory
 and converts nothing. "Training size" is scaled, cropped, flipped and formatted. Bytes are those of
 /proc/self/io; "KB beyond" counts those that are read beyond the packets from the key frame to the
 last wanted one. Prints a Markdown table and one JSON line.
@@ -122,7 +121,7 @@ def ours(scan: Path, paths: list[str], steps: list[dict]) -> Read:
     opening = {"type": "OpenSegment", "index_dir": str(scan), "keep_open": KEPT}
     opened, *others = [TRANSFORMS.build(step) for step in (opening, *steps)]
     # The first epoch of a training opens each file, so the figures leave this cost out.
-    for path in () if scan.name.endswith("container") else paths:
+    for path in paths:
         opened.transform(Clip(path, 0, 1, []).sample())
     return by_steps(opened, others)
 
@@ -319,17 +318,16 @@ def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
     files = json.loads((folder / "files.json").read_text())["archive"]
     ways: dict[str, tuple[str, dict, Callable[[], Read]]] = {}
     for version in ("original", "copy"):
-        scan, old = folder / "scan" / version, folder / "scan" / f"{version}-container"
+        scan = folder / "scan" / version
         paths = [str(folder / version / name) for name, _, _ in files]
         ways[f"{version}: floor"] = version, DENSE, partial(Floor, scan)
         ways[f"{version}: floor, whole segment"] = version, SEGMENT, partial(Floor, scan)
-        for name, where, step, steps in (
-            ("ours", scan, DENSE, FULL),
-            ("ours, containers", old, DENSE, FULL),
-            ("ours, training size", scan, DENSE, [*CROPPED, FORMAT]),
-            ("ours, whole segment", scan, SEGMENT, [*CROPPED, FORMAT]),
+        for name, step, steps in (
+            ("ours", DENSE, FULL),
+            ("ours, training size", DENSE, [*CROPPED, FORMAT]),
+            ("ours, whole segment", SEGMENT, [*CROPPED, FORMAT]),
         ):
-            ways[f"{version}: {name}"] = version, step, partial(ours, where, paths, steps)
+            ways[f"{version}: {name}"] = version, step, partial(ours, scan, paths, steps)
     ways |= {
         "original: decord, kept": ("original", DENSE, decord_kept),
         "original: torchcodec, kept": ("original", DENSE, torchcodec_kept),
@@ -386,7 +384,7 @@ def _require_equal_frames(rows: dict[str, list[dict]]) -> None:
     others = {"original": ["decord, kept", "MMAction2 stock"], "copy": []}
     for version, more in others.items():
         ours = [row["sum"] for row in rows.get(f"{version}: ours", [])]
-        for way in ("ours, containers", *more):
+        for way in more:
             sums = [row["sum"] for row in rows.get(f"{version}: {way}", [])]
             assert sums == ours[: len(sums)], f"{version}, {way}: other frames"
 

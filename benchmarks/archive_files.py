@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,15 +94,12 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
 
 
 def write_scan(folder: Path, files: int) -> list[int]:
-    """Write the frame indexes, with and without the places of packets; return lengths in frames."""
+    """Write the frame indexes; return the lengths of the files in frames."""
     for version in ("original", "copy"):
         built = [build_index(path) for path in sorted((folder / version / "P01").glob("*"))[:2]]
         indexes = {f"P01_{n + 1:03d}": built[n % len(built)] for n in range(files)}
-        for name in (version, f"{version}-container"):
-            (folder / "scan" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "scan" / version).mkdir(parents=True, exist_ok=True)
         write_indexes(indexes, folder / "scan" / version / "P01.index.npz")
-        without = {name: replace(index, direct=False) for name, index in indexes.items()}
-        write_indexes(without, folder / "scan" / f"{version}-container" / "P01.index.npz")
     return [index.frames for index in built]
 
 

@@ -45,7 +45,6 @@ from support.tricky_videos import (
     pictures,
     sound_videos,
     turn,
-    two_entries,
     uneven_times,
 )
 
@@ -132,8 +131,6 @@ ENCODED: dict[str, list[dict[str, Any]]] = {
         {"codec": "libvpx-vp9"},
         {"codec": "libsvtav1"},
         {"codec": "prores", "suffix": "mov", "pix_fmt": "yuv422p10le"},
-        {"codec": "ffv1", "suffix": "mkv"},
-        {"codec": "libvpx", "suffix": "webm"},
     ],
     "HEVC": [
         {"codec": "libx265", "x265": more}
@@ -189,12 +186,6 @@ def joined(folder: Path, count: int) -> Path:
     return join(videos, folder / "v.MP4")
 
 
-def two_encodes(folder: Path, **second: Any) -> Path:
-    """Join two files that keep their sample entries; `second` has options of the second file."""
-    videos = [encode(folder / "a.MP4", COUNT), encode(folder / "b.MP4", COUNT, seed=1, **second)]
-    return two_entries(videos, folder / "v.MP4")
-
-
 def late_keys(folder: Path) -> Path:
     """Make a file whose table of key frames begins a picture late."""
     path = rewrite(made(folder))
@@ -206,17 +197,13 @@ def late_keys(folder: Path) -> Path:
 CHANGED: dict[str, list[Callable[[Path], Path]]] = {
     **{
         f"container {suffix}": [partial(in_container, suffix=suffix, bframes=b) for b in (0, 3)]
-        for suffix in ("mkv", "mov", "m4v", "ts", "3gp")
+        for suffix in ("mov", "m4v", "3gp")
     },
     "cut starts": [partial(cut_at, frames=frames) for frames in (1, 7, 13, 20, 29, 31)],
     "cut ends": [lambda f, share=share: cut_end(made(f), share) for share in (0.3, 0.6, 0.9)],
     "rotations": [partial(turned, quarter=quarter) for quarter in (1, 2, 3)],
     "with sound": [partial(with_sound, rate=rate) for rate in (8000, 16000, 48000)],
     "joined": [partial(joined, count=count) for count in (2, 3, 5)],
-    "several sample entries": [
-        partial(two_encodes, **more)
-        for more in ({"ref": 1}, {"cabac": 0, "bframes": 0}, {"weightp": 2, "qp": 20})
-    ],
     "late table of key frames": [late_keys],
 }
 

@@ -69,7 +69,7 @@ def bare(path: Path) -> None:
     subprocess.run([sys.executable, "-c", BARE, str(path)], check=True)
 
 
-def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False) -> None:
+def scan(videos: list[Video], root: Path, threads: int = 1) -> None:
     """Scan the videos from nothing, with `threads` at once."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         rows = scan_participant(
@@ -78,7 +78,6 @@ def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False)
             Path(folder) / "P01.tsv",
             Path(folder) / "P01.index.npz",
             threads=threads,
-            quick=quick,
         )
     bad = [row for row in rows if row.status != OK]
     if bad:
@@ -103,7 +102,6 @@ def compare(videos: list[Video], root: Path, repeats: int) -> dict[str, float]:
     ways: dict[str, Callable[[], object]] = {
         "bare": lambda: [bare(video.path(root)) for video in videos],
         "scan": lambda: scan(videos, root),
-        "quick": lambda: scan(videos, root, quick=True),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
@@ -116,7 +114,6 @@ def compare(videos: list[Video], root: Path, repeats: int) -> dict[str, float]:
         "videos": len(videos),
         "seconds of each": round(videos[0].duration, 1),
         "scan / bare": round(least["scan"] / least["bare"], 3),
-        "scan / quick": round(least["scan"] / least["quick"], 1),
         "frames a second": round(seconds * videos[0].fps / least["scan"]),
         "frames a second, bare": round(seconds * videos[0].fps / least["bare"]),
         **{f"{name} s": round(value, 2) for name, value in least.items()},

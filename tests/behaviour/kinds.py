@@ -46,10 +46,8 @@ UNDAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda path: rewrite(film(path), hidden_start, avoid_negative_ts="disabled"),
     ),
     "late_start": ("50", partial(film, rate="50", times=list(range(33, 153)))),
-    "matroska": ("59.94", partial(film, container="matroska")),
-    "transport": ("50", partial(film, rate="50", container="mpegts")),
     "hevc": ("59.94", partial(film, codec="libx265", coder=X265)),
-    "vp9": ("50", partial(film, rate="50", codec="libvpx-vp9", container="webm", coder=VP9)),
+    "vp9": ("50", partial(film, rate="50", codec="libvpx-vp9", coder=VP9)),
     "av1": ("59.94", partial(film, codec="libsvtav1", coder={"preset": "11", "g": "25"})),
     "mpeg4": ("50", partial(film, rate="50", codec="mpeg4", coder={"g": "25", "bf": "2"})),
 }

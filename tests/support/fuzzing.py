@@ -10,8 +10,7 @@ import json
 import random
 import struct
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,12 +39,11 @@ from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check
 from epic100.submission.files import read_submission, read_zip, write_zip
-from epic100.video.containers import boxes_of, matroska_bytes
+from epic100.video.containers import boxes_of
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import read_stored_result, store_result
-from epic100.video.nal import ParameterSets, SetRecord, nal_units
-from epic100.video.reader import VideoReader
+from epic100.video.nal import nal_units
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
@@ -206,29 +204,14 @@ def _use_predictions(path: Path) -> object:
     ]
 
 
-def _use_index(path: Path) -> object:
-    """Use an index as clips, timelines and cleaning do, and read frames by it."""
-    index, film = load_index(path, "P01_01"), path.parent / "v.MP4"
-    if not film.exists():
-        _encode_film(path.parent)
-    for each in (index, replace(index, direct=False)):
-        with closing(VideoReader(film, each)) as reader:
-            first = each.frames_between(0.1, 0.2)[0]
-            wanted = [0, min(int(first), each.frames - 1), each.frames - 1]
-            reader.get_frames(wanted, size=(16, 16))
-    return index.times[-1], index.is_constant(), index.part(0, 2).fps
-
-
 def _read_submission(path: Path) -> object:
     return check(read_submission(path), IDS, V, M)
 
 
 def _read_h264(path: Path) -> object:
     data = path.read_bytes()
-    for codec in ("h264", "hevc"):
-        ParameterSets(codec, data).see(data)
     stream = H264Stream(data)
-    list(nal_units(data, SetRecord.of("h264", data).length_size))
+    list(nal_units(data, length_size_of("h264", data)))
     return slice_header(data[6:], stream.settings)
 
 
@@ -238,7 +221,7 @@ def _read_boxes(path: Path) -> object:
     def read_at(start: int, count: int) -> bytes:
         return data[start : start + count]
 
-    return list(boxes_of(read_at, 0, len(data))), matroska_bytes(read_at)
+    return list(boxes_of(read_at, 0, len(data)))
 
 
 def _encode_film(path: Path) -> list[bytes]:
@@ -340,7 +323,6 @@ TARGETS: dict[str, Target] = {
     "index, inside": Target(
         lambda p: load_index(p, "P01_01"), made("b.npz", _write_index), change=inside(".npy")
     ),
-    "index, built": Target(_use_index, made("c.npz", _write_index), change=build_arrays),
     "features": Target(_use_features, made("e.npz", write_small_features)),
     "features, built": Target(
         _use_features, made("f.npz", write_small_features), change=build_arrays

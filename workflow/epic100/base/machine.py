@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -83,24 +83,6 @@ def _quota_cores(cgroup: Path) -> float:
         return math.inf if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf
-
-
-@contextlib.contextmanager
-def memory_for(extra_bytes: int) -> Iterator[None]:
-    """Limit how much more memory this process may allocate inside the block.
-
-    A lower limit that is there already stays. macOS ignores the limit.
-    """
-    old_soft, old_hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = psutil.Process().memory_info().vms + extra_bytes
-    if old_soft == resource.RLIM_INFINITY or limit < old_soft:
-        limit_process({resource.RLIMIT_AS: limit})
-    try:
-        yield
-    finally:
-        # The system may refuse: macOS takes no limit on memory.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (old_soft, old_hard))
 
 
 def limit_process(limits: Mapping[int, int]) -> None:
