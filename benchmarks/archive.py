@@ -11,10 +11,10 @@ lengths distributed like EPIC-100's.
 Each way reads the same frames in a process of its own, which may take 6 GB. The ways take turns,
 clip by clip, so that all see the machine's load. Full-size frames must have equal checksums.
 "Ours" reads packets by their places in the file, and opens each file first, as the first epoch
-does. Other libraries keep eight files open, but decord keeps one. The floor decodes the same packets from memory
-and converts nothing. "Training size" is scaled, cropped, flipped and formatted. Bytes are those of
-/proc/self/io; "KB beyond" counts those that are read beyond the packets from the key frame to the
-last wanted one. Prints a Markdown table and one JSON line.
+does. Other libraries keep eight files open, but decord keeps one. The floor decodes the same
+packets from memory and converts nothing. "Training size" is scaled, cropped, flipped and formatted.
+Bytes are those of /proc/self/io; "KB beyond" counts those that are read beyond the packets from the
+key frame to the last wanted one. Prints a Markdown table and one JSON line.
 """
 
 import argparse

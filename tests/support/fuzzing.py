@@ -43,7 +43,7 @@ from epic100.video.containers import boxes_of
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import read_stored_result, store_result
-from epic100.video.nal import nal_units
+from epic100.video.nal import length_size_of, nal_units
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
