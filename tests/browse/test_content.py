@@ -171,8 +171,6 @@ def test_only_as_many_clips_are_placed_as_fit_into_max_mb(tmp_path, caplog, coun
 def test_the_old_folder_stays_if_the_new_one_is_not_completed(tmp_path):
     folder = tmp_path / "browse"
     (folder / "old").mkdir(parents=True)
-    # A process that was killed left this.
-    (tmp_path / ".browse.left.new/clips").mkdir(parents=True)
     with pytest.raises(KeyError), new_folder(folder):
         raise KeyError
     assert (os.listdir(tmp_path), os.listdir(folder)) == (["browse"], ["old"])
