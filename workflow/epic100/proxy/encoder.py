@@ -24,7 +24,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
-from epic100.settings import PictureSettings, ProxySettings
+from epic100.settings import ProxySettings
 from epic100.video.ffmpeg import error_text, opened
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.untimed import has_no_times, timed
@@ -115,7 +115,7 @@ def _encode(
     return stand_ins
 
 
-def check_copy(path: Path, index: VideoIndex, settings: PictureSettings) -> VideoIndex:
+def check_copy(path: Path, index: VideoIndex, settings: ProxySettings) -> VideoIndex:
     """Check a finished copy or clip by its packets, and return its frame index.
 
     Args:
