@@ -55,7 +55,7 @@ LARGE = (
     "work_dirs/**/*",
     "features/**/*",
     "proxy/**/*",
-    "clips/**/*",
+    "browse_clips/**/*",
     "browse/clips/**/*",
 )
 BUDGETS = {

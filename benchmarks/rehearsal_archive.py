@@ -95,7 +95,6 @@ SMALL = Size(
         },
         "predict": {"clips": 1, "workers": 0},
         "export": {"sls": {"pt": 0, "tl": 3, "td": 3}},
-        "clips": {"height": 32},
     },
 )
 

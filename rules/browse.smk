@@ -10,6 +10,37 @@ SHOWN_HOMES = [home_of(run) for run in SHOWN_RUNS] or [HOME]
 SHOWN_ARE_OWN = [run in (SWEEP or [CONFIG.run]) for run in SHOWN_RUNS] or [True]
 
 
+# The clips are not outputs: Snakemake would remove them before the job runs again, but a clip of the
+# same frames is kept.
+rule browse_clips:
+    input:
+        segments="results/clean/val.txt",
+        index=f"{CLIP_INDEXES}/{{participant}}.index.npz",
+    output:
+        table="results/browse_clips/{participant}.tsv",
+    log:
+        "results/logs/browse_clips/{participant}.log",
+    benchmark:
+        "results/benchmarks/browse_clips/{participant}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 4
+    resources:
+        mem_mb=decoder_memory,
+        # A core needs 20 minutes for an hour of 1080p, 37 if segments cover all of it twice, so 60
+        # leave a margin, even for one thread. Ten minutes are added for the rest.
+        runtime=lambda wildcards: 10 + round(60 * hours_of(wildcards.participant, "val")),
+    params:
+        function="epic100.browse.clips:make_clips",
+        root=unrecorded(CLIP_ROOT),
+        settings=CONFIG.only("scan"),
+        rows=lambda wildcards: rows_of(wildcards.participant, "val"),
+    message:
+        "Clips of {wildcards.participant} for the page to look at"
+    script:
+        "../workflow/scripts/call.py"
+
+
 rule browse:
     input:
         **OFFICIAL_LISTS,
@@ -21,7 +52,10 @@ rule browse:
         predictions=predictions_shown,
         dropped="results/clean/dropped.tsv",
         scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
-        clips="results/clips/val/list.txt",
+        clips=expand(
+            "results/browse_clips/{participant}.tsv",
+            participant=[name for name in PARTICIPANTS if videos_of(name, "val")],
+        ),
         timelines=made_or_asked(
             [] if MODELS else [f"{home}/timeline" for home in SHOWN_HOMES],
             [video.video_id for video in VIDEOS if video.split in SHOWN_SPLITS],

@@ -234,20 +234,27 @@ def damaged(short_video, tmp_path) -> Copies:
     return Copies(originals, tmp_path)
 
 
-def test_damaged_frames_are_grey_in_the_copy(damaged):
+def test_a_damaged_video_is_read_from_the_original(damaged):
+    damaged.first.parent.mkdir(parents=True)
+    damaged.first.write_bytes(b"a copy of an earlier version")
     first, second = damaged.make()
-    assert (first.state, second.state, second.stand_ins) == ("copied", "copied", 0)
-    assert f"P01_01: {first.stand_ins} damaged frames are grey in its copy" in damaged.log
-    assert len(damaged.frames()) == 90
+    assert (first.state, first.reason, second.state) == ("original", "damaged", "copied")
+    assert damaged.videos_encoded() == ["P01_02"]
+    assert damaged.log[0] == "1 damaged videos are read from the originals: P01_01"
+    assert damaged.log[1].startswith("2 videos: 1 copied, 1 original; 1 of them worked on now; ")
+    sound = list(range(10))
+    original = VideoReader(damaged.originals.paths[0])
+    assert np.array_equal(damaged.frames(sound), original.get_frames(sound))
 
 
-def test_a_link_replaces_a_copy_with_grey_frames_that_the_scan_calls_sound(damaged):
+def test_damage_that_the_scan_did_not_see_leaves_a_link_to_the_original(damaged):
     # A quick scan may have seen no damage, or a person may have edited the table.
     sound = [replace(row, status="ok", damaged=[]) for row in damaged.originals.rows]
     write_scan_table(sound, damaged.originals.table)
-    first, _ = damaged.make()
-    assert first.state == "original" and damaged.first.is_symlink()
-    assert first.reason.endswith("frames that the scan calls sound do not decode")
+    first, second = damaged.make()
+    assert (first.state, second.state) == ("original", "copied") and damaged.first.is_symlink()
+    assert first.reason.startswith("frame ") and first.reason.endswith(" does not decode")
+    assert f"P01_01: no copy, the original is read: {first.reason}" in damaged.log
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, wo
         ),
         (with_key("train.lr", 0.1), "'train.lr'; a key of the MMEngine config goes into `options`"),
         ({"colour": 1}, "unknown key 'colour' (known here: annotations, classes,"),
+        ({"clips": {"height": 144}}, "key 'clips' is gone: FFmpeg cuts segments into files"),
         (with_key("sweep.train.workers", [1]), "sweep.train: unknown key 'workers'"),
         (with_key("sweep.predict", {}), "unknown key 'sweep.predict'"),
     ],

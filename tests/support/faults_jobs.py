@@ -130,7 +130,7 @@ def scenes(url: str) -> dict[str, Scene]:
         "page": Scene(
             copies,
             ("results/browse/index.html",),
-            makes=("clips", "clips_list", "browse"),
+            makes=("browse_clips", "browse"),
         ),
         "probe": Scene(
             {**copies, "run": "probe", "probe": {"epochs": 1}},

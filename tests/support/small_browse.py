@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from epic100.base.text_table import write_table
+from epic100.browse.clips import KINDS
 from epic100.browse.content import ShownRun, gather
 from epic100.browse.folder import write_folder
 from epic100.scoring.predictions import Predictions, write_predictions
@@ -118,20 +120,16 @@ def two_runs(folder: Path) -> list[ShownRun]:
 
 def make_browse(folder: Path, clip: bytes, max_mb: int = 500, two: bool = False) -> Path:
     """Write the page of one run or two; all predicted segments but the first have a clip."""
-    with_clip = rows()[1:-3]
-    for name, video, *_ in with_clip:
-        path = folder / f"clips/val/{VIDEOS[video].participant_id}/{name}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(clip)
-    lines = [
-        f"{VIDEOS[video].participant_id}/{name}.mp4 {verb}\n"
-        for name, video, _, verb, _ in with_clip
-    ]
-    (folder / "clips/val/list.txt").write_text("".join(lines))
+    (folder / "made/all").mkdir(parents=True, exist_ok=True)
+    lines = []
+    for name, *_ in rows()[1:-3]:
+        (folder / f"made/all/{name}.v0.mp4").write_bytes(clip)
+        lines.append((name, f"{name}.v0.mp4", ""))
+    write_table(folder / "made/all.tsv", tuple(KINDS), lines)
     (folder / "P01_11.MP4").write_bytes(clip)
     arguments = sources(folder)
     if two:
         arguments["runs"] = two_runs(folder)
     data = gather(VIDEOS, **arguments)
-    write_folder(arguments["page"], data, folder / "clips/val", max_mb)
+    write_folder(arguments["page"], data, [folder / "made/all.tsv"], max_mb)
     return arguments["page"]

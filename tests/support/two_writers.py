@@ -20,9 +20,9 @@ import av
 import psutil
 import torch
 
+from epic100.browse.clips import make_clips
 from epic100.features.probe import train_probe
 from epic100.proxy.copies import make_proxies
-from epic100.proxy.precut import cut_participant
 from epic100.scan import scan_participant
 from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings, read_settings
 from epic100.timeline.clips import scanned_video
@@ -69,15 +69,15 @@ def proxy(lab: Lab, made: Path, out: Path) -> None:
     )
 
 
-def clips(lab: Lab, made: Path, out: Path) -> None:
-    """Do the work of the rule clips."""
-    cut_participant(
+def browse_clips(lab: Lab, made: Path, out: Path) -> None:
+    """Do the work of the rule browse_clips."""
+    make_clips(
         videos_of(lab),
         lab.root,
-        out / "clips/train/P01.tsv",
+        out / "browse_clips/P01.tsv",
         segments=f"{lab.results}/clean/train.txt",
         index=f"{lab.results}/scan/P01.index.npz",
-        settings=read_settings({"clips": {"height": 48, "crf": 30}}),
+        settings=read_settings({}),
     )
 
 
@@ -128,7 +128,7 @@ def train(lab: Lab, made: Path, out: Path) -> None:
 JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
     "scan": (scan, ("scan/P01.*",)),
     "proxy": (proxy, ("proxies/*", "copies/*/*.MP4")),
-    "clips": (clips, ("clips/train/P01.tsv", "clips/train/P01/*")),
+    "browse_clips": (browse_clips, ("browse_clips/P01.tsv", "browse_clips/P01/*")),
     "features": (features, ("features/*",)),
     "timeline": (timeline, ("timeline/*",)),
     "predict": (predict, ("predictions/*.pt",)),
@@ -243,7 +243,7 @@ class Stage:
     def _remove(self, job: str) -> None:
         """Remove the outputs that rules name: not the clips, copies and features themselves."""
         for path in self._paths(job):
-            if job not in ("clips", "features", "proxy") or path.suffix == ".tsv":
+            if job not in ("browse_clips", "features", "proxy") or path.suffix == ".tsv":
                 path.unlink(missing_ok=True)
 
     def _made(self, job: str) -> dict[str, bytes]:

@@ -68,7 +68,7 @@ def test_a_job_asks_for_the_memory_that_its_four_decoders_may_take(mib):
     variables = {"CONFIG": read_settings({"scan": {"memory_mib": mib}})}
     exec(function, variables)
     assert variables["decoder_memory"]({}, threads=4) >= 4 * mib + 1000
-    for rule in ("scan", "proxy", "clips"):
+    for rule in ("scan", "proxy", "browse"):
         assert "mem_mb=decoder_memory," in (ROOT / f"rules/{rule}.smk").read_text("utf-8")
 
 

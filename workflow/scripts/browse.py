@@ -1,7 +1,5 @@
 """Rule browse: segments, predictions, clips and timelines of one or two runs -> a folder."""
 
-import os
-
 from epic100.base.log import rule_log
 from epic100.browse.content import gather, shown_runs
 from epic100.browse.folder import write_folder
@@ -33,4 +31,4 @@ with rule_log(snakemake.log[0]):
         data=data_name(val, given.pins, settings.annotations.name),
         **settings.annotation_arguments,
     )
-    write_folder(page, data, os.path.dirname(given.clips), settings.browse.max_mb)
+    write_folder(page, data, given.clips, settings.browse.max_mb)

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.atomic import copy_file, writing
-from epic100.base.disk import read_text
 from epic100.base.folders import link_or_copy, new_folder
+from epic100.browse.clips import read_clips
 from epic100.browse.content import PREDICTED
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,9 @@ SITE = Path(__file__).parent / "site"
 DATA = "data.js"
 
 
-def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_mb: int) -> None:
+def write_folder(
+    page: PathLike, data: Mapping[str, Any], clips: Sequence[PathLike], max_mb: int
+) -> None:
     """Write the folder of the page with its data and clips, in place of the old folder.
 
     The old folder is replaced when the new one is complete.
@@ -31,7 +33,7 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     Args:
         page: The page to write, index.html in the folder.
         data: The result of `content.gather`.
-        clips: Folder of val's clips, `{participant}/{narration_id}.mp4`, and of their `list.txt`.
+        clips: The tables of val's clips.
         max_mb: The clips in the folder take at most this many megabytes.
 
     Raises:
@@ -42,16 +44,8 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
         # By default, copytree collects the errors of all files and loses their causes. `copy_file`
         # raises a DiskError at the first one.
         shutil.copytree(SITE, folder, copy_function=copy_file, dirs_exist_ok=True)
-        linked, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
-        script = as_script(
-            {
-                **data,
-                "clips": linked,
-                "left_out": left_out,
-                "max_mb": max_mb,
-                "labels": _labels(data, Path(clips) / "list.txt"),
-            }
-        )
+        linked, left_out = _place_clips(data, read_clips(clips), folder / "clips", max_mb)
+        script = as_script({**data, "clips": linked, "left_out": left_out, "max_mb": max_mb})
         (folder / DATA).write_text(script, encoding="utf-8")
     log.info(
         f"{page}: {len(data['segments']['id'])} segments, {len(linked)} clips; open it in a browser"
@@ -68,12 +62,18 @@ def as_script(data: Mapping[str, Any]) -> str:
 
 
 def _place_clips(
-    data: Mapping[str, Any], source: Path, target: Path, max_mb: int
+    data: Mapping[str, Any], clips: Mapping[str, Path], target: Path, max_mb: int
 ) -> tuple[list[int], int]:
     """Link as many of val's clips into the folder of the page as fit.
 
     Segments with a wrong guess come first. Within these, and within the others, everybody's first
     clip comes before anybody's second one, so that no participant takes all the room.
+
+    Args:
+        data: The result of `content.gather`.
+        clips: The file of each clip by the segment's narration_id.
+        target: The folder for `{participant}/{narration_id}.mp4`.
+        max_mb: The clips take at most this many megabytes.
 
     Returns:
         The numbers of the segments whose clips are there, and how many clips do not fit.
@@ -83,6 +83,7 @@ def _place_clips(
     table = pd.DataFrame(
         {
             "participant": participant,
+            "source": [clips.get(narration_id) for narration_id in segments["id"]],
             "clip": participant + "/" + segments["id"] + ".mp4",
             "right": True,
         }
@@ -94,33 +95,19 @@ def _place_clips(
             best_guesses = np.array(run[task])[::guess_count]
             table.loc[run["segment"], "right"] &= best_guesses == truth
     table = table[np.array(segments["split"]) == data["splits"].index(PREDICTED)]
-    table = table[[(source / clip).is_file() for clip in table["clip"]]]
+    table = table[table["source"].notna()]
     # The turn of a clip is its place among the participant's own: 0 for everybody's first clip.
     turn = table.groupby(["right", "participant"]).cumcount()
     # False comes before True, so wrong guesses are first.
     order = table.assign(turn=turn).sort_values(["right", "turn"], kind="stable")
-    bytes_so_far = np.cumsum([(source / clip).stat().st_size for clip in order["clip"]])
+    bytes_so_far = np.cumsum([source.stat().st_size for source in order["source"]])
     fitting = order[bytes_so_far <= max_mb * 10**6]
-    for clip in fitting["clip"]:
+    for source, clip in zip(fitting["source"], fitting["clip"], strict=True):
         (target / clip).parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(source / clip, target / clip)
+        link_or_copy(source, target / clip)
     left_out = len(order) - len(fitting)
     if left_out:
         log.warning(
             f"{left_out} of {len(order)} clips do not fit into {max_mb} MB (`browse: max_mb:`)"
         )
     return sorted(fitting.index.tolist()), left_out
-
-
-def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
-    """Read the label of each segment that has a clip, by the segment's number in the data.
-
-    A line of the list is `{participant}/{narration_id}.mp4 LABEL`.
-    """
-    lines = (line.rsplit(" ", 1) for line in read_text(path).splitlines())
-    label_of_id = {Path(clip).stem: int(label) for clip, label in lines}
-    return {
-        number: label_of_id[narration_id]
-        for number, narration_id in enumerate(data["segments"]["id"])
-        if narration_id in label_of_id
-    }

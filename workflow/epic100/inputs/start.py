@@ -7,7 +7,7 @@ from epic100.base.errors import EpicError
 from epic100.download.weights import StartWeights, fault_of, probe
 
 # These rules read clips of videos, or of their small copies.
-READ_CLIPS = {"train", "predict", "timeline", "background", "features", "tokens", "clips"}
+READ_CLIPS = {"train", "predict", "timeline", "background", "features", "tokens", "browse_clips"}
 
 
 def refuse_missing_videos(rules: Collection[str], missing: str, *, has_copies: bool) -> None:

@@ -1,8 +1,9 @@
 """Make small copies of a participant's videos, each in its own process, which can be killed.
 
 A file of notes beside each copy says what it was made from, so that a run that was interrupted
-makes only the missing copies. A failure does not stop the others: if a copy cannot be made, a link
-to the original takes its place, with the original's index, and this is logged.
+makes only the missing copies. A damaged video is read from the original: a link to it takes the
+place of the copy, with the original's index. So it is if a copy cannot be made, which does not stop
+the others.
 """
 
 import json
@@ -16,8 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, ProcessError, call
@@ -27,13 +26,13 @@ from epic100.settings import ProxySettings, ScanLimits, Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import complete, read_stored_result, store_result
-from epic100.video.scan_table import ScanRow, outside, read_scan_table
+from epic100.video.scan_table import DAMAGED, FRAMES, ScanRow, read_scan_table
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
 # Increase this number when copies change, so that old ones are not used.
-VERSION = 2
+VERSION = 3
 
 
 class State(StrEnum):
@@ -54,10 +53,9 @@ class ProxyRow:
         width: Width of the copy in pixels.
         height: Height of the copy in pixels.
         frames: Number of frames.
-        stand_ins: Number of frames that are grey because the original gives no picture.
         bytes: Size of the copy.
         original_bytes: Size of the original.
-        reason: The reason for which there is no copy.
+        reason: Why there is no copy; `damaged` if the scan says so.
     """
 
     video_id: str
@@ -65,7 +63,6 @@ class ProxyRow:
     width: int = 0
     height: int = 0
     frames: int = 0
-    stand_ins: int = 0
     bytes: int = 0
     original_bytes: int = 0
     reason: str = ""
@@ -90,8 +87,8 @@ def make_proxies(
 ) -> list[ProxyRow]:
     """Make the missing small copies of a participant's videos, and write a table and their indexes.
 
-    A copy has the same path below `copies` as the original below `root`. A video that the scan
-    found unreadable gets no copy.
+    A copy has the same path below `copies` as the original below `root`. Only a video that the scan
+    calls ok gets one. A damaged one gets a link to the original, any other one nothing.
 
     Args:
         videos: The participant's videos.
@@ -159,12 +156,13 @@ def make_proxies(
 
 
 def _log_rows(rows: Sequence[ProxyRow], worked_count: int) -> None:
-    """Log each video without a whole copy, and a summary: `2 videos: 2 copied; 1 of them ...`."""
+    """Log which videos have no copy, and a summary: `2 videos: 2 copied; 1 of them worked ...`."""
+    for reason, words in ((DAMAGED, "damaged videos"), (FRAMES, "videos of extracted frames")):
+        if names := [row.video_id for row in rows if row.reason == reason]:
+            log.info(f"{len(names)} {words} are read from the originals: {', '.join(names)}")
     for row in rows:
-        if row.state == State.ORIGINAL:
+        if row.state == State.ORIGINAL and row.reason not in (DAMAGED, FRAMES):
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
-        elif row.stand_ins:
-            log.info(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
     counts = Counter(row.state for row in rows)
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     log.info(
@@ -207,15 +205,19 @@ class _Job:
         return self.copy.with_suffix(".npz")
 
     def settled_result(self) -> Result | None:
-        """Return the result if nothing is left to do: the copy is up to date, or cannot be made.
+        """Return the result if nothing is left to do: the copy is up to date, or there is none.
 
-        A copy that is worse than the original is replaced by a link to the original here.
+        The link to a damaged original, or to extracted frames, is made here.
 
         Returns:
             None if the copy is missing, not whole, or made from something else.
         """
         if not self.scan_row.readable:
             return ProxyRow(self.video.video_id, State.NONE, reason=self.scan_row.reason), None
+        # Extracted frames are small, and each is a key frame.
+        is_frames = self.scan_row.judged == FRAMES
+        if is_frames or self.scan_row.status == DAMAGED:
+            return self._link_original(FRAMES if is_frames else DAMAGED), self.index
         notes, copy_index = read_stored_result(self.notes_path)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
         # The file's time is not compared, because a copy that was touched is still valid.
@@ -223,20 +225,12 @@ class _Job:
             return None
         if not same_clock(self.index, copy_index):
             return None
-        # The notes list the stand-ins: frames of the copy that are grey, since the original gave no
-        # picture. If the scan could decode such a frame, the copy is worse than the original, which
-        # is linked instead.
-        is_undamaged = outside(self.scan_row.damaged, self.index.frames)
-        if grey_count := np.count_nonzero(is_undamaged[notes["stand_ins"]]):
-            reason = f"{grey_count} frames that the scan calls sound do not decode"
-            return self._link_original(reason), self.index
         row = ProxyRow(
             self.video.video_id,
             State.COPIED,
-            width=notes["width"],
-            height=notes["height"],
-            frames=notes["frames"],
-            stand_ins=len(notes["stand_ins"]),
+            width=copy_index.stream.width,
+            height=copy_index.stream.height,
+            frames=copy_index.frames,
             bytes=size,
             original_bytes=self.source.stat().st_size,
         )
@@ -249,7 +243,7 @@ class _Job:
             ProcessError: The copy is missing, and the original is not at fault.
         """
         try:
-            output = call(
+            arrays = call(
                 self.encode,
                 self.source,
                 self.copy,
@@ -259,12 +253,12 @@ class _Job:
                 seconds=self.limits.total(self.video.duration),
                 progress=progress,
             )
-            copy_index = VideoIndex.from_arrays(output["arrays"])
+            copy_index = VideoIndex.from_arrays(arrays)
         except FileError as error:
             # Another run at the same time may have made the copy meanwhile. A link in its place
             # would take it away.
             return self.settled_result() or (self._link_original(str(error)), self.index)
-        notes = output["notes"] | {"key": self.key, "bytes": self.copy.stat().st_size}
+        notes = {"key": self.key, "bytes": self.copy.stat().st_size}
         store_result(self.notes_path, notes, copy_index)
         if (result := self.settled_result()) is None:
             raise ProcessError("the encoder left no copy")

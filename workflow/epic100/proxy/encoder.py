@@ -1,7 +1,7 @@
-"""Make and check the copy of one video, and encode the pictures of a copy or a clip.
+"""Make and check the copy of one video.
 
 Frame i of the copy is frame i of the original, shown at the same time after the first picture. If
-the original gives no picture, the copy has a grey one, so that no frame number shifts.
+one frame of the original does not decode, there is no copy.
 
 The copy is H.264 in closed groups of `gop` pictures: a key frame, and every `b_frames` + 1 pictures
 one that refers to those before; no picture depends on those between. It is coded on one thread with
@@ -10,11 +10,9 @@ is on, so copies of one video may differ in bytes; `asm=0` prevents that but tak
 """
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -24,19 +22,14 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
-from epic100.settings import PictureSettings, ProxySettings
+from epic100.settings import ProxySettings
 from epic100.video.ffmpeg import error_text, opened
-from epic100.video.index import VideoIndex, build_index
+from epic100.video.index import ANOTHER_FILE, VideoIndex, build_index
 
 # A function of this type is called with the number of pictures done.
 Report = Callable[[int], None]
 # Progress is reported every 64 pictures, so that the reports cost no time.
 PROGRESS_EVERY = 64
-# At most this many pictures may be decoded before one with a smaller frame number: H.264 and HEVC
-# allow no more.
-MAX_REORDERED = 16
-# Half of 255. As luma it is half bright, and as a colour difference it means no colour.
-MIDDLE_GREY = 128
 
 
 def write_proxy(
@@ -45,7 +38,7 @@ def write_proxy(
     settings: ProxySettings,
     index: VideoIndex | None = None,
     progress: Report = lambda frames: None,
-) -> tuple[dict[str, Any], VideoIndex]:
+) -> VideoIndex:
     """Write a small copy of a video; the file is whole and checked, or not written at all.
 
     Args:
@@ -56,70 +49,83 @@ def write_proxy(
         progress: Called with the number of pictures done.
 
     Returns:
-        The notes on the copy, and its frame index. The notes are `width`, `height`, `frames`, and
-        `stand_ins`: the numbers of the frames that are grey because the original gives no picture.
+        The frame index of the copy.
 
     Raises:
-        FileError: The copy does not pass the check.
+        FileError: A frame does not decode, or the copy does not pass the check.
         DiskError: The disk fails.
         av.error.FFmpegError: The original cannot be read.
     """
     index = index or build_index(source)
     with atomic_path(target) as temporary:
-        stand_ins = _encode(source, temporary, index, settings, progress)
+        _encode(source, temporary, index, settings, progress)
         copy_index = check_copy(temporary, index, settings)
     progress(index.frames)
-    notes = {
-        "width": copy_index.stream.width,
-        "height": copy_index.stream.height,
-        "frames": copy_index.frames,
-        "stand_ins": stand_ins,
-    }
-    return notes, copy_index
+    return copy_index
 
 
 def copy_video(
     source: Path, target: Path, settings: ProxySettings, index: VideoIndex, progress: Report
-) -> dict[str, Any]:
-    """Write a small copy of a video, and return its `notes` and its index as `arrays`.
+) -> dict[str, np.ndarray]:
+    """Write a small copy of a video, and return the arrays of its index.
 
-    `guarded.call` can send this dict to another process, but no `VideoIndex`.
+    `guarded.call` can send them to another process, but no `VideoIndex`.
     """
-    notes, copy_index = write_proxy(source, target, settings, index, progress)
-    return {"notes": notes, "arrays": copy_index.to_arrays()}
+    return write_proxy(source, target, settings, index, progress).to_arrays()
 
 
 def _encode(
     source: Path, target: Path, index: VideoIndex, settings: ProxySettings, progress: Report
-) -> list[int]:
-    """Encode all frames of a video into a new file; return the numbers of the grey frames."""
-    stand_ins = list[int]()
+) -> None:
+    """Encode all frames of a video into a new file.
+
+    Raises:
+        FileError: A frame does not decode, or has the same time as another one.
+    """
+    number_of_time = {time: number for number, time in enumerate(index.pts.tolist())}
+    next_number = 0
     with contextlib.ExitStack() as stack:
-        _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
-        original = stream.codec_context
-        size = settings.size(original.width, original.height)
-        add = stack.enter_context(open_output(target, original, size, index, settings.options()))
+        file, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
+        if file.size != index.file_size:
+            raise FileError(f"it {ANOTHER_FILE}")
+        size = settings.size(stream.codec_context.width, stream.codec_context.height)
+        add = stack.enter_context(_output(target, stream.codec_context, size, index, settings))
         scaler = VideoReformatter()
-        for number, frame in numbered_frames(container, stream, index):
-            if frame is None:
-                picture = _grey_picture(size)
-                stand_ins.append(number)
-            else:
-                picture = scaler.reformat(
+        for frame in _decoded(container, stream):
+            number = number_of_time.get(frame.pts, -1)
+            # Players hide this picture: it has no time of the index, or that of an earlier one.
+            if number < next_number:
+                continue
+            if number > next_number or frame.is_corrupt:
+                break
+            add(
+                scaler.reformat(
                     frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                 )
-            add(picture)
+            )
             if number % PROGRESS_EVERY == 0:
                 progress(number)
-    return stand_ins
+            next_number += 1
+        if next_number < index.frames:
+            raise FileError(f"frame {next_number} does not decode")
 
 
-def check_copy(path: Path, index: VideoIndex, settings: PictureSettings) -> VideoIndex:
-    """Check a finished copy or clip by its packets, and return its frame index.
+def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Decode the pictures of a video on one thread, and skip those that do not decode."""
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    for packet in container.demux(stream):
+        # Hidden pictures of undamaged files need not decode.
+        with contextlib.suppress(av.error.InvalidDataError):
+            yield from packet.decode()
+
+
+def check_copy(path: Path, index: VideoIndex, settings: ProxySettings) -> VideoIndex:
+    """Check a finished copy by its packets, and return its frame index.
 
     Args:
         path: The copy.
-        index: The frame index of the original, or of the part that is copied.
+        index: The frame index of the original.
         settings: The settings of the encoder; `gop` is the distance of key frames.
 
     Raises:
@@ -145,115 +151,18 @@ def _has_closed_groups(index: VideoIndex) -> bool:
 
 def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
     """Whether a copy has as many frames as the original, and at exactly the same times."""
-    ticks, time_base = clock(index)
     # A tick of the original must be a whole number of ticks of the copy.
-    copy_ticks = time_base / copy.time_base
+    copy_ticks = index.time_base / copy.time_base
+    ticks = (index.pts - index.pts[0]) * copy_ticks.numerator
     return (
         copy.frames == index.frames
         and copy_ticks.denominator == 1
-        and np.array_equal(copy.pts - copy.pts[0], ticks * copy_ticks.numerator)
+        and np.array_equal(copy.pts - copy.pts[0], ticks)
     )
 
 
-def _grey_picture(size: tuple[int, int]) -> av.VideoFrame:
-    """Make a grey picture in yuv420p, of an even (width, height)."""
-    width, height = size
-    # In this format, half as many rows with the two colour differences follow the rows of luma.
-    pixels = np.full((height * 3 // 2, width), MIDDLE_GREY, np.uint8)
-    return av.VideoFrame.from_ndarray(pixels, "yuv420p")
-
-
-def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
-    """Compute the times at which a copy shows its frames, counted from the first one.
-
-    They equal the original's times exactly, but frames that have the same time (a kind of damage)
-    follow each other. The unit is then a fraction of the original's time base.
-
-    Returns:
-        Ticks, int64 [F], strictly ascending; and their unit in seconds.
-    """
-    ticks = index.pts - index.pts[0]
-    # A run is a row of frames with the same time. In undamaged files, each frame is a run.
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(ticks)) + 1])
-    lengths = np.diff(np.append(starts, len(ticks)))
-    # With this many units per tick, all frames of the longest run come before the next tick.
-    divisor = int(lengths.max())
-    offsets = np.arange(len(ticks)) - np.repeat(starts, lengths)
-    return ticks * divisor + offsets, index.time_base / divisor
-
-
-def numbered_frames(
-    container: InputContainer, stream: av.VideoStream, index: VideoIndex, stop: int | None = None
-) -> Iterator[tuple[int, av.VideoFrame | None]]:
-    """Decode a video in order on one thread, and yield (frame number, picture) for each frame.
-
-    A picture is None if it does not decode or is flagged corrupt; `VideoReader` refuses those too.
-    Frames from `stop` on are not decoded, but their packets are read and compared with `index`.
-
-    Raises:
-        FileError: The file's packets are not those of `index`.
-        av.error.FFmpegError: The file cannot be read to its end.
-    """
-    # In a damaged file, several frames may have the same time. They are numbered in their order.
-    free_numbers_of_pts: dict[int | None, deque[int]] = {}
-    for frame_number, pts in enumerate(index.pts.tolist()):
-        free_numbers_of_pts.setdefault(pts, deque()).append(frame_number)
-    # These frames are decoded, but must wait for an earlier frame, which is not.
-    waiting: dict[int, av.VideoFrame] = {}
-    next_number = 0
-    stop = index.frames if stop is None else stop
-    # `_decoded` asks before each packet whether to decode it, or only to compare its time with the
-    # index. The lambda reads the current `next_number`, which grows with each frame.
-    for frame in _decoded(container, stream, index, lambda: next_number < stop):  # noqa: B023
-        frame_numbers = free_numbers_of_pts.get(frame.pts)
-        if not frame_numbers or frame.is_corrupt:
-            continue
-        waiting[frame_numbers.popleft()] = frame
-        # A frame that is still missing when so many later ones have come will not come any more.
-        while next_number < stop and (next_number in waiting or len(waiting) > MAX_REORDERED):
-            yield next_number, waiting.pop(next_number, None)
-            next_number += 1
-    for frame_number in range(next_number, stop):
-        yield frame_number, waiting.pop(frame_number, None)
-
-
-def _decoded(
-    container: InputContainer,
-    stream: av.VideoStream,
-    index: VideoIndex,
-    is_wanted: Callable[[], bool],
-) -> Iterator[av.VideoFrame]:
-    """Decode the pictures of a video in the decoder's order, and skip those that do not decode.
-
-    Args:
-        container: The open video.
-        stream: The video stream.
-        index: The frame index, with which the times of all packets are compared at the end.
-        is_wanted: Returns whether the next packet must be decoded. It is called before each packet.
-            The others are only read, so that their times can be compared.
-
-    Raises:
-        FileError: The packets are not those of `index`.
-    """
-    stream.thread_type = "NONE"
-    stream.codec_context.thread_count = 1
-    packet_pts = []
-    for packet in container.demux(stream):
-        if packet.size and packet.pts is not None and not packet.is_discard:
-            packet_pts.append(packet.pts)
-        if not is_wanted():
-            continue
-        try:
-            yield from packet.decode()
-        except av.error.FFmpegError as error:
-            if isinstance(error, MemoryError):
-                raise  # Too little memory is not a fault of the file.
-    if sorted(packet_pts) != index.pts.tolist():
-        raise FileError("its packets are not those that were scanned; scan it again")
-
-
 @contextlib.contextmanager
-def writing() -> Iterator[None]:
+def _writing() -> Iterator[None]:
     """Turn an error of FFmpeg or the system within the block into a DiskError."""
     try:
         yield
@@ -262,14 +171,12 @@ def writing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_output(
+def _output(
     path: Path,
     original: av.VideoCodecContext,
     size: tuple[int, int],
     index: VideoIndex,
-    x264: Mapping[str, str],
-    mp4: Mapping[str, str] | None = None,
-    comment: str = "",
+    settings: ProxySettings,
 ) -> Iterator[Callable[[av.VideoFrame], None]]:
     """Open an H.264 file in MP4 for new pictures, which are shown at the times of `index`.
 
@@ -280,28 +187,23 @@ def open_output(
         path: The file.
         original: The decoder of the pictures; the file gets its colour description.
         size: (width, height).
-        index: The frame index of the original, or the part of it that is written.
-        x264: Options of libx264.
-        mp4: Options of FFmpeg's MP4 muxer.
-        comment: Text that the file carries as metadata.
+        index: The frame index of the original.
+        settings: The settings of the encoder.
 
     Yields:
         A function that takes the next picture, in yuv420p.
     """
-    ticks, time_base = clock(index)
-    times = iter(ticks.tolist())
+    times = iter((index.pts - index.pts[0]).tolist())
     rate = Fraction(index.fps).limit_denominator(1001) if index.fps else Fraction(30)
-    with writing():
-        out = av.open(str(path), "w", format="mp4", options=dict(mp4 or {}))
+    with _writing():
+        out = av.open(str(path), "w", format="mp4")
     try:
-        if comment:
-            out.metadata["comment"] = comment
-        stream = out.add_stream("libx264", rate=rate, options=dict(x264))
+        stream = out.add_stream("libx264", rate=rate, options=settings.options())
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         if index.stream.turns:
             stream.set_display_rotation(-90 * index.stream.turns)
-        stream.codec_context.time_base = time_base
+        stream.codec_context.time_base = index.time_base
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(stream.codec_context, name, getattr(original, name))
 
@@ -309,11 +211,11 @@ def open_output(
             """Encode and write the next picture; None writes what the encoder still holds."""
             if picture is not None:
                 picture.pts = next(times)
-                picture.time_base = time_base
+                picture.time_base = index.time_base
                 # Otherwise the original's key frames would be key frames here too.
                 picture.pict_type = 0
             packets = stream.encode(picture)
-            with writing():
+            with _writing():
                 out.mux(packets)
 
         yield add
@@ -323,5 +225,5 @@ def open_output(
         with contextlib.suppress(av.error.FFmpegError, OSError):
             out.close()
         raise
-    with writing():
+    with _writing():
         out.close()

@@ -19,12 +19,7 @@ from epic100.settings.results import BrowseSettings
 from epic100.settings.section import checked
 from epic100.settings.training import CheckpointSettings, TrainSettings, ValidateSettings
 from epic100.settings.typed import set_words
-from epic100.settings.videos import (
-    ClipSettings,
-    PictureSettings,
-    ProxySettings,
-    ScanLimits,
-)
+from epic100.settings.videos import ProxySettings, ScanLimits
 
 __all__ = [
     "BASE_CONFIG",
@@ -35,10 +30,8 @@ __all__ = [
     "BrowseSettings",
     "CheckpointSettings",
     "Classes",
-    "ClipSettings",
     "FeatureSettings",
     "Minikitchen",
-    "PictureSettings",
     "PredictSettings",
     "ProbeSettings",
     "ProxySettings",

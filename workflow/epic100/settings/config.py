@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationInfo, model_validator
 
@@ -30,7 +30,7 @@ from epic100.settings.results import BrowseSettings, ExportSettings
 from epic100.settings.section import Section, extras_of, key
 from epic100.settings.training import Modules, Sweep, TrainSettings
 from epic100.settings.values import RunName
-from epic100.settings.videos import Cleaning, ClipSettings, ScanLimits
+from epic100.settings.videos import Cleaning, ScanLimits
 
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
@@ -55,6 +55,11 @@ class Settings(Section):
     directory (`snakemake --directory`); a file that is missing there is looked for in the
     workflow's own folder."""
 
+    gone: ClassVar[Mapping[str, str]] = {
+        "clips": "FFmpeg cuts segments into files (docs/data.md), and the clips of the page to "
+        "browse have one size",
+    }
+
     annotations: Annotations = key(Annotations(), "official CSVs")
     classes: Classes = key(Classes(), "number of classes")
     videos: Videos = key(Videos(), "which videos there are")
@@ -64,7 +69,6 @@ class Settings(Section):
     train: TrainSettings = key(TrainSettings(), "training")
     modules: Modules = key(Modules(), "models of your own")
     predict: PredictSettings = key(PredictSettings(), "prediction")
-    clips: ClipSettings = key(ClipSettings(), "a file for each segment")
     timeline: TimelineSettings = key(TimelineSettings(), "whole videos")
     features: FeatureSettings = key(FeatureSettings(), "features of whole videos")
     browse: BrowseSettings = key(BrowseSettings(), "the page to look at")

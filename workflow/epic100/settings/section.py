@@ -90,6 +90,8 @@ class Section(BaseModel):
 
     # A message about an unknown key in this section ends with this hint.
     elsewhere: ClassVar[str] = ""
+    # These keys were in the section in an earlier version. The texts say what is there instead.
+    gone: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def fields_by_key(cls) -> dict[str, FieldInfo]:
@@ -186,6 +188,8 @@ def unknown_key(section: "type[Section]", name: str) -> str:
         if inner is None:
             # The name goes on below a plain value.
             return ""
+        if key_name in inner.gone:
+            return f"key {above + key_name!r} is gone: {inner.gone[key_name]}"
         fields = inner.fields_by_key()
         if key_name not in fields:
             # In a known section, a key of this section is meant. If the first part is unknown, the

@@ -1,4 +1,4 @@
-"""How videos are scanned, cleaned, copied and cut."""
+"""How videos are scanned, cleaned and copied."""
 
 from typing import Literal
 
@@ -30,44 +30,12 @@ class Cleaning(Section):
     )
 
 
-class PictureSettings(Section):
-    """The encoding of a copy or a clip."""
+class ProxySettings(Section):
+    """Small copies with key frames close together, to read clips from (docs/data.md)."""
 
     height: int = key(
         256, "pixels (of upright pictures, the width); a smaller original keeps its own", ge=16
     )
-    gop: int = key(60, "frames from key frame to key frame", ge=1)
-    crf: float = key(23, "x264's rate factor, lower is better and larger", ge=0, le=51)
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return (width, height) of a copy: in proportion, even, never above the original's.
-
-        A side that is 1 pixel long or rounds to 0 becomes 2, the smallest even number.
-        """
-        scale = min(1.0, self.height / min(width, height))
-        copy_width = max(2, 2 * round(width * scale / 2))
-        copy_height = max(2, 2 * round(height * scale / 2))
-        return copy_width, copy_height
-
-    def options(self) -> dict[str, str]:
-        """Return the options of libx264."""
-        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:{self._b_frames()}:open-gop=0"
-        return {
-            "preset": "veryfast",
-            "crf": str(self.crf),
-            "threads": "1",
-            "a53cc": "0",
-            "x264-params": x264,
-        }
-
-    def _b_frames(self) -> str:
-        """Return the options of x264 about B-frames; clips have none."""
-        return "bframes=0"
-
-
-class ProxySettings(PictureSettings):
-    """Small copies with key frames close together, to read clips from (docs/data.md)."""
-
     gop: int = key(30, "frames from key frame to key frame", ge=1)
     crf: float = key(18, "x264's rate factor, lower is better and larger", ge=0, le=51)
     b_frames: int = key(
@@ -82,32 +50,28 @@ class ProxySettings(PictureSettings):
         of_inputs=True,
     )
 
-    def options(self) -> dict[str, str]:
-        """Return the options of libx264: those of clips, but fast to decode."""
-        return super().options() | {"tune": "fastdecode"}
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return (width, height) of a copy: in proportion, even, never above the original's.
 
-    def _b_frames(self) -> str:
-        """Return the options of x264 about B-frames.
-
-        There are always as many as set (b-adapt=0), and none depends on another (b-pyramid=none).
+        A side that is 1 pixel long or rounds to 0 becomes 2, the smallest even number.
         """
-        return f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
-
-
-class ClipSettings(PictureSettings):
-    """A file for each segment, `results/clips/{split}/list.txt` (docs/clips.md)."""
-
-    max_kbit: int | None = key(
-        None,
-        "most kilobits a second of a clip, half a second of them more in all; 90 keeps those of "
-        "val below 500 MB; null: no limit",
-        ge=16,
-    )
+        scale = min(1.0, self.height / min(width, height))
+        copy_width = max(2, 2 * round(width * scale / 2))
+        copy_height = max(2, 2 * round(height * scale / 2))
+        return copy_width, copy_height
 
     def options(self) -> dict[str, str]:
-        """Return the options of libx264."""
-        options = super().options()
-        if self.max_kbit is not None:
-            # The buffer holds half a second, so that a clip may have so much more in all.
-            options |= {"maxrate": f"{self.max_kbit}k", "bufsize": f"{max(1, self.max_kbit // 2)}k"}
-        return options
+        """Return the options of libx264.
+
+        There are always as many B-frames as set (b-adapt=0), and none depends on another
+        (b-pyramid=none).
+        """
+        b_frames = f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
+        return {
+            "preset": "veryfast",
+            "tune": "fastdecode",
+            "crf": str(self.crf),
+            "threads": "1",
+            "a53cc": "0",
+            "x264-params": f"keyint={self.gop}:min-keyint=1:scenecut=0:{b_frames}:open-gop=0",
+        }

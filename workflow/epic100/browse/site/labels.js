@@ -51,12 +51,8 @@ epic.labels = (() => {
     return `${[Object.keys(columns).join("\t"), ...lines].join("\n")}\n`;
   }
   const listed = () => s.inOrder.filter(epic.page.isShown);
-  // The list that MMAction2's VideoDataset reads, below the folder clips/.
-  const asClips = (list) => list.filter((i) => s.hasClip(i) && i in s.data.labels)
-    .map((i) => `${s.clipName(i)} ${s.data.labels[i]}\n`).join("");
 
   at("save-table").addEventListener("click", () => epic.download("segments.tsv", asTable(listed())));
-  at("save-clips").addEventListener("click", () => epic.download("clips.txt", asClips(listed())));
   at("save-marks").addEventListener("click", () => epic.download("labels.tsv", asTable(s.inOrder.filter(isMarked))));
 
   return { show, isMarked };
