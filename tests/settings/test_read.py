@@ -227,7 +227,7 @@ def test_a_job_stores_changed_values_and_no_input_file():
                 "validate": {"every": 2},
             },
             "videos": {"subset": True, "proxy": {}},
-            "scan": {"quick": True},
+            "scan": {"stall_seconds": 50},
         }
     )
     stored = settings.only(
@@ -235,7 +235,7 @@ def test_a_job_stores_changed_values_and_no_input_file():
     )
     assert stored == {
         "train": {"epochs": 3, "validate": {"every": 2}},
-        "scan": {"quick": True},
+        "scan": {"stall_seconds": 50},
         "classes": {},
         "videos.subset": True,
         "videos.proxy": {},

@@ -58,7 +58,7 @@ def rename_videos_by_a_pattern(folder):
             id="no scan table, asked for",
         ),
         pytest.param(
-            partial(configure, scan={"quick": True}),
+            partial(configure, scan={"stall_seconds": 50}),
             [PAIRS],
             {"scan": 2, "clean": 1},
             id="setting of two scans",
