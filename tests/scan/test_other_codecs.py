@@ -8,7 +8,7 @@ import pytest
 from epic100.video import ffmpeg
 from epic100.video.reader import VideoReader
 from support.damage import harmed, marked, overwrite, packets_of
-from support.packets import CodedPicture, rewrite
+from support.packets import packed_mpeg_4, rewrite
 from support.scanned import inspect
 from support.tricky_videos import PYRAMID, encode
 
@@ -39,39 +39,8 @@ def test_h264_with_start_codes_is_judged_in_full(options, suffix, tmp_path):
     assert row.status == "damaged"
 
 
-VOP_START = b"\0\0\1\xb6"  # These bytes begin a picture of MPEG-4. Its type is in the next 2 bits.
-TYPE_I, TYPE_B = 0, 2
-NOT_CODED = VOP_START + b"\x50\0\0"
-
-
-def pack(packets):
-    """MPEG-4 as Xvid packs it: a picture and the B-picture shown before it share a packet.
-
-    The packets I P B B, for example, become I PB B N, where N is a picture that is not coded.
-    """
-    coded = [packet.data for packet in packets]
-    types = [data[data.index(VOP_START) + 4] >> 6 for data in coded]
-    packed, packed_types = [], []
-    for data, picture_type, before, after in zip(
-        coded, types, [None, *types], [*types[1:], None], strict=False
-    ):
-        if picture_type == TYPE_B and before != TYPE_B:
-            packed[-1] += data
-        else:
-            packed.append(data)
-            packed_types.append(picture_type)
-        if picture_type == TYPE_B and after != TYPE_B:
-            packed.append(NOT_CODED)
-            packed_types.append(None)
-    # A note of the encoder before the first picture says that pictures are packed.
-    packed[0] = packed[0].replace(VOP_START, b"\0\0\1\xb2DivX503b1393p" + VOP_START, 1)
-    clock = sorted(packet.dts for packet in packets)
-    is_key = [picture_type == TYPE_I for picture_type in packed_types]
-    return [CodedPicture(*row) for row in zip(packed, clock, clock, is_key, strict=True)]
-
-
 def test_clips_of_packed_mpeg_4_are_the_pictures_of_one_pass(tmp_path):
-    path = rewrite(encode(tmp_path / "v.avi", 60, codec="mpeg4", bf=2, g=12), pack)
+    path = rewrite(encode(tmp_path / "v.avi", 60, codec="mpeg4", bf=2, g=12), packed_mpeg_4)
     row, index = inspect(path, "v")
     assert (row.status, index.frames) == ("ok", 60)
     reader = VideoReader(path, index)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import av
 
@@ -15,33 +16,51 @@ from epic100.video.containers import boxes_of
 MAX_PIXELS = 2**24
 # Reading is given up after this number of input errors in a row.
 READ_TRIES = 8
-# These containers hold all their data. FFmpeg also opens playlists, descriptions of network
-# sessions, lists of files and patterns of names, whatever the file is called, and follows them to
-# other files and addresses.
-KINDS = "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF"
+
+
+class Containers(NamedTuple):
+    """Some containers of video that FFmpeg may open; each holds all its data.
+
+    FFmpeg also opens playlists, descriptions of network sessions, lists of files and patterns of
+    names, whatever the file is called, and follows them to other files and addresses.
+
+    Attributes:
+        names: Their names, for messages.
+        whitelist: FFmpeg's names of them, with commas between.
+    """
+
+    names: str
+    whitelist: str
+
+
+# Frames are read from these.
+IN_PLACE = Containers(
+    "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF", "mov,matroska,avi,mpegts,mpeg,ivf"
+)
+# A film in one of these can be copied into an MP4 (`mp4_copy`).
+COPIED = Containers(
+    "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS, FLV or IVF",
+    "mov,matroska,avi,mpegts,mpeg,flv,ivf",
+)
 # FFmpeg gives this name to the side data with the extradata of a new sample entry.
 _NEW_ENTRY = "new_extradata"
-# With these options, FFmpeg opens only containers of `KINDS` in local files.
-_ALLOWED = {
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ivf",
-    "protocol_whitelist": "file",
-}
 
 
 def open_media(
-    file: WatchedFile, max_pixels: int = MAX_PIXELS
+    file: WatchedFile, max_pixels: int = MAX_PIXELS, containers: Containers = IN_PLACE
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a video file for reading. Every video that this project reads goes through here.
 
     Args:
         file: The file, through which FFmpeg gets its bytes.
         max_pixels: Larger pictures are refused.
+        containers: A file of another container is refused.
 
     Returns:
         The container, and its video stream; if there are several, the one that FFmpeg picks.
 
     Raises:
-        FileError: It is none of `KINDS`, is spoilt, or has no video stream that can be decoded.
+        FileError: It is none of `containers`, is spoilt, or has no video that can be decoded.
         DiskError: The disk fails.
     """
     try:
@@ -49,12 +68,15 @@ def open_media(
             file,
             "r",
             options=decoder_limit(max_pixels),
-            # A copy is given, so that no library can loosen the limits for later files.
-            container_options=_ALLOWED.copy(),
+            # Only local files are opened.
+            container_options={
+                "format_whitelist": containers.whitelist,
+                "protocol_whitelist": "file",
+            },
             metadata_errors="replace",  # Old cameras write text tags in Latin-1.
         )
     except av.error.FFmpegError as error:
-        raise FileError(f"cannot open: {_why_closed(file, error)}") from error
+        raise FileError(f"cannot open: {_why_closed(file, containers, error)}") from error
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.time_base is None:
         raise FileError("no video stream in this file")
@@ -71,13 +93,14 @@ def open_media(
 
 @contextmanager
 def opened(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, containers: Containers = IN_PLACE
 ) -> Iterator[tuple[HashedFile, av.container.InputContainer, av.VideoStream]]:
     """Open a video file for a `with` block, and close it at its end.
 
     Args:
         path: The video file.
         max_pixels: Larger pictures are refused.
+        containers: A file of another container is refused.
 
     Yields:
         The file, its container and its video stream, as `open_media` gives them.
@@ -91,7 +114,7 @@ def opened(
     except OSError as error:
         raise FileError(f"cannot open: {error.strerror}") from error
     with file:
-        container, stream = open_media(file, max_pixels)
+        container, stream = open_media(file, max_pixels, containers)
         with container:
             yield file, container, stream
 
@@ -129,7 +152,7 @@ def demuxed(
             errors_in_a_row += 1
 
 
-def _why_closed(file: WatchedFile, error: Exception) -> str:
+def _why_closed(file: WatchedFile, containers: Containers, error: Exception) -> str:
     """Explain why FFmpeg cannot open a file: it is empty, truncated, corrupted or no video."""
     if not file.size:
         return "the file is empty"
@@ -138,7 +161,7 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1].stop > file.size):
         return "truncated: its index (moov box) is not there, or not all of it"
     if names[:1] != ["ftyp"]:
-        return f"not a video file; expected {KINDS}"
+        return f"not a video file; expected {containers.names}"
     return f"its index is spoilt ({error_text(error)})"
 
 
