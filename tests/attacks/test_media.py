@@ -13,6 +13,7 @@ from epic100.clips.transforms import READERS, OpenSegment
 from epic100.scan import scan_participant
 from epic100.settings import ScanLimits
 from epic100.video.index import FrameError, build_index
+from epic100.video.mp4_copy import make_copy
 from epic100.video.sheet import Video
 from support.checkout import call, lacks
 from support.damage import overwrite, place_of
@@ -97,6 +98,8 @@ def test_only_containers_that_hold_their_data_are_opened(lures, tmp_path, name):
     assert row.reason.startswith(words)
     with pytest.raises(EpicError, match=f"{re.escape(name)}: {words}"):
         build_index(lures[name])
+    with pytest.raises(EpicError, match=f"{re.escape(name)}: {words}"):
+        make_copy(lures[name], tmp_path / "copy.MP4")
 
 
 def try_all(out: str, *lures: str) -> None:
@@ -107,6 +110,8 @@ def try_all(out: str, *lures: str) -> None:
                 OpenSegment(decoder).transform({"filename": lure})
         with pytest.raises(EpicError):
             build_index(lure)
+        with pytest.raises(EpicError):
+            make_copy(Path(lure), Path(out, "copy.MP4"))
         scan_in_place_of_a_video(Path(lure), Path(out, str(number)))
 
 

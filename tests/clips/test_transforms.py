@@ -19,9 +19,11 @@ from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
 from epic100.clips.dataset import EpicSegmentVideoDataset, SamplesByValue, collate_in_one
 from epic100.clips.transforms import DecodeSegment, OpenSegment
+from epic100.video.index import build_index
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS
 from support.own_process import apart
+from support.tricky_videos import encode
 
 SEGMENT = {"start_index": 0, "total_frames": 50, "modality": "RGB", "narration_id": "P02_101_7"}
 
@@ -84,6 +86,75 @@ def test_a_picture_is_scaled_to_a_short_side_drawn_from_a_closed_interval(lab, d
     height, width = sizes[0]
     full_height, full_width = result["original_shape"]
     assert width == pytest.approx(height * full_width / full_height, abs=1)
+
+
+@pytest.fixture(scope="module")
+def gap_film(tmp_path_factory):
+    """A film of 160 frames at 29.97 a second, with a gap of 40 frames after frame 99.
+
+    Frame i is all grey i.
+    """
+    path = tmp_path_factory.mktemp("gap") / "P01_01.MP4"
+    greys = [np.full((64, 96, 3), number, np.uint8) for number in range(160)]
+    times = [1001 * (number + 40 * (number > 99)) for number in range(160)]
+    return encode(path, source=greys, times=times, qp=1)
+
+
+def open_gap_film(gap_film, decoder, start, stop):
+    """Open the frames [start, stop) of the film with a gap."""
+    segment = {**SEGMENT, "start_index": start, "total_frames": stop - start}
+    return OpenSegment(decoder).transform({"filename": str(gap_film), **segment})
+
+
+def greys_of(sample):
+    """Decode a sample of the film with a gap; return the numbers of the frames, by their greys."""
+    pictures = DecodeSegment().transform(sample)["imgs"]
+    # The greys of a file go from 16 to 235, so the encoder may change a grey by 1.
+    return np.array([picture.mean() for picture in pictures])
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("cut", [0, 10, 30], ids="narrowed by {}".format)
+def test_a_segment_that_is_narrowed_after_it_was_opened_shows_its_own_frames(
+    gap_film, decoder, cut
+):
+    sample = open_gap_film(gap_film, decoder, 80, 120)
+    # The segment lasts as long as 80 frames: 20 before the gap, 40 in it and 20 after it.
+    assert sample["total_frames"] == 80
+    sample["start_index"] += cut
+    sample["total_frames"] -= 2 * cut
+    moments = sample["start_index"] + np.arange(sample["total_frames"])
+    sample["frame_inds"] = moments
+    greys = greys_of(sample)
+    # Frame 99 is shown during the gap.
+    expected = np.where(moments < 140, np.minimum(moments, 99), moments - 40)
+    assert np.abs(greys - expected).max() <= 1.5
+    assert sample["frame_inds"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("change", [-1, 1], ids=["before its start", "after its end"])
+def test_a_frame_that_the_opened_segment_with_a_gap_lacks_is_an_error(gap_film, decoder, change):
+    sample = open_gap_film(gap_film, decoder, 80, 120)
+    sample["start_index"] += change
+    sample["frame_inds"] = sample["start_index"] + np.array([0, sample["total_frames"] - 1])
+    with pytest.raises(EpicError, match=r"P02_101_7: frames 79-158|P02_101_7: frames 81-160"):
+        DecodeSegment().transform(sample)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("start", [0, 60, 100, 130])
+def test_frames_are_converted_only_where_the_segment_has_a_gap(gap_film, decoder, start):
+    sample = open_gap_film(gap_film, decoder, start, start + 30)
+    assert (sample["start_index"], sample["total_frames"]) == (start, 30)
+    frames = np.arange(start, start + 30, 7)
+    assert np.abs(greys_of(sample | {"frame_inds": frames}) - frames).max() <= 1.5
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_gap_does_not_lower_the_rate(gap_film, decoder):
+    rate = open_gap_film(gap_film, decoder, 0, 10)["avg_fps"]
+    assert rate == build_index(gap_film).fps == pytest.approx(30000 / 1001)
 
 
 def test_a_pickled_step_has_no_open_files(lab):

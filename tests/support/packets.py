@@ -190,3 +190,34 @@ def _keys(packets: list[CodedPicture]) -> list[int]:
 def _step(packets: list[CodedPicture]) -> int:
     """Return the usual time from one picture to the next."""
     return int(np.median(np.diff(sorted(p.pts for p in packets))))
+
+
+VOP_START = b"\0\0\1\xb6"  # These bytes begin a picture of MPEG-4. Its type is in the next 2 bits.
+TYPE_I, TYPE_B = 0, 2
+NOT_CODED = VOP_START + b"\x50\0\0"
+
+
+def packed_mpeg_4(packets: list[CodedPicture]) -> list[CodedPicture]:
+    """Pack MPEG-4 as Xvid does: a picture and the B-picture shown before it share a packet.
+
+    The packets I P B B, for example, become I PB B N, where N is a picture that is not coded.
+    """
+    coded = [packet.data for packet in packets]
+    types = [data[data.index(VOP_START) + 4] >> 6 for data in coded]
+    packed, packed_types = [], []
+    for data, picture_type, before, after in zip(
+        coded, types, [None, *types], [*types[1:], None], strict=False
+    ):
+        if picture_type == TYPE_B and before != TYPE_B:
+            packed[-1] += data
+        else:
+            packed.append(data)
+            packed_types.append(picture_type)
+        if picture_type == TYPE_B and after != TYPE_B:
+            packed.append(NOT_CODED)
+            packed_types.append(None)
+    # A note of the encoder before the first picture says that pictures are packed.
+    packed[0] = packed[0].replace(VOP_START, b"\0\0\1\xb2DivX503b1393p" + VOP_START, 1)
+    clock = sorted(packet.dts for packet in packets)
+    is_key = [picture_type == TYPE_I for picture_type in packed_types]
+    return [CodedPicture(*row) for row in zip(packed, clock, clock, is_key, strict=True)]

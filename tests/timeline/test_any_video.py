@@ -20,6 +20,7 @@ from epic100.timeline.content import SUFFIXES
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
 from support.dying import kill_after_a_shard
+from support.packets import rewrite
 from support.tables import rows_of
 from support.tricky_videos import audio_only, encode, uneven_times
 
@@ -62,14 +63,25 @@ def call(tmp_path, monkeypatch):
     return run
 
 
-def test_a_killed_run_is_resumed_with_the_same_files(model, sound, tmp_path, monkeypatch, caplog):
+# Each way in which a film is read has a maker of a film of 120 frames.
+WAYS = {
+    "in place": lambda sound, folder: shutil.copyfile(sound["b_frames"], folder / "film.MP4"),
+    "by a copy": lambda sound, folder: rewrite(sound["no_b_frames"], out=folder / "film.flv"),
+    "encoded anew": lambda sound, folder: encode(folder / "film.flv", codec="flv"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_killed_run_is_resumed_with_the_same_files(
+    model, sound, way, tmp_path, monkeypatch, caplog
+):
     # The 11 clips of the video, which lasts 4.004 s, are two shards.
     monkeypatch.setattr("epic100.timeline.clips.CLIPS_PER_SHARD", 6)
-    killed = tmp_path / "killed"
+    killed, film = tmp_path / "killed", WAYS[way](sound, tmp_path)
 
     def make(out):
-        predict(model, out, sound["b_frames"], stride=0.4, threshold=0.3)
-        return [(out / f"b_frames{suffix}").read_bytes() for suffix in SUFFIXES]
+        predict(model, out, film, stride=0.4, threshold=0.3)
+        return [(out / f"film{suffix}").read_bytes() for suffix in SUFFIXES]
 
     expected = make(tmp_path / "not killed")
     assert "11 clips of 78 frames every 0.4 s; 0 steps are damaged and skipped" in caplog.text
@@ -114,6 +126,38 @@ def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
     for clip in found["clips"]:
         best = [action["probability"] for action in clip["actions"]]
         assert best == sorted(best, reverse=True) and len(best) == 5
+
+
+def test_a_film_that_is_copied_gets_the_timeline_of_an_mp4(model, sound, tmp_path):
+    films = [shutil.copyfile(sound["no_b_frames"], tmp_path / "mp4.MP4")]
+    films.append(rewrite(sound["no_b_frames"], out=tmp_path / "flv.flv"))
+    predict(model, tmp_path, *films, stride=0.5)
+    found = [json.loads((tmp_path / f"{film.stem}.json").read_text()) for film in films]
+    clips, clips_of_copy = (content["clips"] for content in found)
+    assert len(clips) == len(clips_of_copy) == 9
+    for clip, other in zip(clips, clips_of_copy, strict=True):
+        # FLV counts milliseconds.
+        assert clip["start"] == pytest.approx(other["start"], abs=0.001)
+        assert clip["actions"] == other["actions"]
+
+
+@pytest.mark.parametrize("way", ["by a copy", "encoded anew"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EpicError], ids=["Ctrl-C", "an error"])
+def test_the_copy_of_a_film_is_removed_at_its_end(
+    model, sound, way, error, tmp_path, monkeypatch, caplog
+):
+    film = WAYS[way](sound, tmp_path)
+
+    def fail(video, *arguments, **options):
+        assert [copy.name for copy in tmp_path.glob("out/film.work/copy/*")] == ["film.MP4"]
+        assert video.row.judged == ("full" if way == "by a copy" else "decoder only")
+        raise error("stop")
+
+    monkeypatch.setattr("epic100.timeline.run.make_timeline", fail)
+    with pytest.raises(error, match="stop"):
+        predict(model, tmp_path / "out", film)
+    assert not list(tmp_path.glob("out/film.work/copy"))
+    assert ("encoded anew for reading; 0 frames" in caplog.text) == (way == "encoded anew")
 
 
 def test_no_clip_is_made_of_damage(model, lab, tmp_path):

@@ -58,12 +58,15 @@ class PublishedFrames(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add `frame_inds`: the chosen frames of the file, one clip after the other."""
         fps, first, length = results["avg_fps"], results["start_index"], results["total_frames"]
-        start = results.get("start_seconds", first / fps)
-        stop = results.get("stop_seconds", (first + length) / fps)
+        # After a gap in the file, a frame is shown later than its number says.
+        shift = results.get("clock_shift", 0)
+        start = results.get("start_seconds", (first + shift) / fps)
+        stop = results.get("stop_seconds", (first + shift + length) / fps)
         # LaViLa counts the frames of the file, and the other rules count official frames.
         clock = fps if self.rule == "lavila" else annotation_rate(Path(results["filename"]).stem)
         times = RULES[self.rule](start, stop, clock, self)
-        frames = np.rint(times * fps).astype(np.int64).clip(first, first + length - 1)
+        numbers = np.rint(times * fps).astype(np.int64) - shift
+        frames = numbers.clip(first, first + length - 1)
         results |= {
             "frame_inds": frames.ravel(),
             "clip_len": self.clip_len,

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import cv2
@@ -52,7 +52,7 @@ class DecordReader:
     Use it only on scanned files: decord can hang on damaged ones (decord issues 269, 373, 375).
 
     Attributes:
-        fps: Mean frame rate.
+        fps: Frames per second of the index. Decord's own rate counts gaps in, so it is lower.
         frames: Number of frames.
         size: (height, width) of the frames.
     """
@@ -69,7 +69,7 @@ class DecordReader:
         with opened(path):
             pass
         self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
-        self.fps = float(self._reader.get_avg_fps())
+        self.fps = self.index.fps
         self.frames = len(self._reader)
         self.size = self._reader[0].shape[:2]
 
@@ -114,6 +114,35 @@ READERS: dict[str, Callable[[str, VideoIndex | None, SharedCaches], Reader]] = {
     "pyav": lambda path, index, caches: VideoReader(path, index, caches=caches),
     "decord": lambda path, index, caches: DecordReader(path, index),
 }
+
+
+class FramesByTime(NamedTuple):
+    """The frames of the file that a video of constant rate would show in a segment with a gap.
+
+    Attributes:
+        first: The number of the segment's first frame in the video of constant rate.
+        frames: int64: the frame of the file for each number from `first` on.
+        segment: The name of the segment, for errors.
+    """
+
+    first: int
+    frames: np.ndarray
+    segment: str
+
+    def of(self, numbers: np.ndarray) -> np.ndarray:
+        """Look up the frames of the file for some numbers in the video of constant rate.
+
+        Raises:
+            EpicError: A number is outside the segment that was opened.
+        """
+        places = numbers - self.first
+        if places.min() < 0 or places.max() >= len(self.frames):
+            raise EpicError(
+                f"{self.segment}: frames {numbers.min()}-{numbers.max()} were sampled outside the "
+                f"segment that was opened, [{self.first}, {self.first + len(self.frames)}); a step "
+                "may narrow a segment, and not move it"
+            )
+        return self.frames[places]
 
 
 @TRANSFORMS.register_module()
@@ -172,9 +201,11 @@ class OpenSegment(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the reader of the segment's video to `results`.
 
-        Steps that sample frames assume a constant rate. So for a file of variable rate, they get
-        `start_index` and `total_frames` of a video of constant rate, and `file_frames` has the
-        frame of the file for each frame of that video.
+        Steps that sample frames assume a constant rate. So for a segment with a gap in its times,
+        they get `start_index` and `total_frames` of a video of constant rate, and `by_time` has the
+        frames of the file. Any other segment keeps the numbers of the file. `clock_shift` is then
+        what has to be added to a number to get that in a video of constant rate: an earlier gap
+        makes it differ.
 
         Raises:
             FrameError: The video cannot be opened.
@@ -194,9 +225,14 @@ class OpenSegment(BaseTransform):
         results |= {"video_reader": reader, "avg_fps": reader.fps}
         results.setdefault("total_frames", reader.frames)
         if not reader.index.is_steady:
-            start = results.get("start_index", 0)
-            first, frames = reader.index.steady_part(start, start + results["total_frames"])
-            results |= {"start_index": first, "total_frames": len(frames), "file_frames": frames}
+            start = results.setdefault("start_index", 0)
+            stop = start + results["total_frames"]
+            first, frames = reader.index.steady_part(start, stop)
+            if np.array_equal(frames, np.arange(start, stop)):
+                results["clock_shift"] = first - start
+            else:
+                results |= {"start_index": first, "total_frames": len(frames)}
+                results["by_time"] = FramesByTime(first, frames, results["narration_id"])
         return results
 
     def forget(self) -> None:
@@ -253,8 +289,8 @@ class DecodeSegment(BaseTransform):
                 f"{results['narration_id']}: frames {indices.min()}-{indices.max()} were sampled "
                 f"outside the segment [{start}, {start + length}); correct the step that samples"
             )
-        if "file_frames" in results:
-            indices = results["frame_inds"] = results["file_frames"][indices - start]
+        if "by_time" in results:
+            indices = results["frame_inds"] = results["by_time"].of(indices)
         size, window = self.crop.draw(reader.size)
         try:
             frames = reader.get_frames(indices, size, window)

@@ -36,6 +36,7 @@ class ScannedVideo:
         index_dir: Folder of the frame indexes, for the loader processes.
         index: The video's frame index.
         row: The video's row of the scan table.
+        source: The user's file, if that at `path` is a temporary copy of it.
     """
 
     name: str
@@ -44,11 +45,12 @@ class ScannedVideo:
     index_dir: Path
     index: VideoIndex
     row: ScanRow
+    source: Path | None = None
 
     @cached_property
     def file(self) -> Path:
-        """The path of the video file on the disk."""
-        return find_files([self.path], self.root)[self.path]
+        """The path of the user's video file on the disk."""
+        return self.source or find_files([self.path], self.root)[self.path]
 
 
 def scanned_video(

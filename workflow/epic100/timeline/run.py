@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,10 @@ from epic100.timeline.clips import (
 )
 from epic100.timeline.content import SUFFIXES, beside, build_timeline, write_timeline
 from epic100.timeline.model import ModelInUse
-from epic100.video.index import FrameError, build_index
+from epic100.video.index import FrameError, VideoIndex, build_index
 from epic100.video.index_file import index_path, load_index
+from epic100.video.mp4_copy import make_copy
+from epic100.video.scan_table import DECODER_ONLY
 from epic100.video.sheet import Video
 
 # A video whose name ends like this would share a file with another one (`SUFFIXES`).
@@ -174,7 +178,9 @@ def make_timelines(
             continue
         work = beside(tsv, ".work")
         try:
-            make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
+            with _readable(path, work / "copy") as film:
+                video = _scanned(film, work)
+                make_timeline(video, model, tsv, settings=settings, predict=predict)
             shutil.rmtree(work, ignore_errors=True)
         # This error is about one file, so the next one is tried. Any other error would come with
         # each file.
@@ -210,16 +216,62 @@ def _video_path(file: str | os.PathLike) -> Path:
     return path
 
 
-def _scanned(path: Path, work: Path) -> ScannedVideo:
-    """Scan a video file outside the sheet, through a link with a name that a sheet allows.
+@dataclass(frozen=True)
+class _Film:
+    """A film whose frames can be read.
+
+    Attributes:
+        source: The user's file.
+        file: The file to read: that of the user, or an MP4 copy.
+        index: The frame index of `file`.
+        is_encoded: Whether the frames of the copy are encoded anew.
+    """
+
+    source: Path
+    file: Path
+    index: VideoIndex
+    is_encoded: bool = False
+
+
+@contextmanager
+def _readable(path: Path, folder: Path) -> Iterator[_Film]:
+    """Give a film for reading: as it is, or as an MP4 copy if frames cannot be read from it.
+
+    Args:
+        path: The film.
+        folder: Folder for the copy. It is removed at the end.
+
+    Raises:
+        FrameError: The film has no video that can be decoded.
+        ProcessError: The disk has no room for the copy, or the machine fails.
+    """
+    film = None
+    with suppress(FrameError):
+        film = _Film(path, path, build_index(path))
+    if film:
+        yield film
+        return
+    copy = folder / "film.MP4"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        index, left_out = make_copy(path, copy)
+        if left_out is not None:
+            log.info(
+                f"{path}: encoded anew for reading; {left_out} frames are left out, since they do "
+                "not decode cleanly"
+            )
+        yield _Film(path, copy, index, left_out is not None)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scanned(film: _Film, work: Path) -> ScannedVideo:
+    """Scan a film outside the sheet, through a link with a name that a sheet allows.
 
     Raises:
         FrameError: The file is no video that can be decoded.
     """
-    try:
-        index = build_index(path)
-    except EpicError as error:
-        raise FrameError(f"{error}; if it was cut or only half copied, copy it again") from error
+    path, index = film.source, film.index
     if index.frames < 2 or not index.fps:
         raise FrameError(
             f"{path}: {index.frames} picture in it; expected a video, with two or more"
@@ -236,7 +288,7 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     link = video.path(work)
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
-    link.symlink_to(path.resolve())
+    link.symlink_to(film.file.resolve())
     (row,) = scan_participant(
         [video],
         root=work,
@@ -246,6 +298,8 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     )
     if not row.readable:
         raise FrameError(f"{path}: {row.reason}; expected a video that can be decoded")
+    # The scan of a film that was encoded anew says nothing of the bits of the film itself.
+    row = replace(row, judged=DECODER_ONLY) if film.is_encoded else row
     return ScannedVideo(
         name=path.stem,
         root=work,
@@ -253,6 +307,7 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         index_dir=work,
         index=load_index(index_path(work, safe_name), safe_name),
         row=row,
+        source=path.resolve(),
     )
 
 

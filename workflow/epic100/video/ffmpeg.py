@@ -30,23 +30,23 @@ _OTHER_TYPES = {
 _TS_SYNC, _TS_SIZES = 0x47, ((0, 188), (4, 192))
 # FFmpeg gives this name to the side data with the extradata of a new sample entry.
 _NEW_ENTRY = "new_extradata"
-# With these options, FFmpeg opens only MP4 and MOV in local files. It would also open playlists,
-# descriptions of network sessions, lists of files and patterns of names, whatever the file is
-# called, and follow them to other files and addresses.
-_ALLOWED = {
-    "format_whitelist": "mov",
-    "protocol_whitelist": "file",
-}
+# FFmpeg's names of the containers that are read in place, and of those from which it can make an
+# MP4. Each holds all its data. FFmpeg also opens playlists, descriptions of network sessions, lists
+# of files and patterns of names, whatever the file is called, and follows them to other files and
+# addresses.
+IN_PLACE = "mov"
+COPIED = "mov,matroska,avi,mpegts,mpeg,flv,ivf"
 
 
 def open_media(
-    file: WatchedFile, max_pixels: int = MAX_PIXELS
+    file: WatchedFile, max_pixels: int = MAX_PIXELS, containers: str = IN_PLACE
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a video file for reading. Every video that this project reads goes through here.
 
     Args:
         file: The file, through which FFmpeg gets its bytes.
         max_pixels: Larger pictures are refused.
+        containers: FFmpeg's names of the containers that it may open; others are refused.
 
     Returns:
         The container, and its video stream; if there are several, the one that FFmpeg picks.
@@ -60,12 +60,15 @@ def open_media(
             file,
             "r",
             options=decoder_limit(max_pixels),
-            # A copy is given, so that no library can loosen the limits for later files.
-            container_options=_ALLOWED.copy(),
+            # Only local files are opened.
+            container_options={
+                "format_whitelist": containers,
+                "protocol_whitelist": "file",
+            },
             metadata_errors="replace",  # Old cameras write text tags in Latin-1.
         )
     except av.error.FFmpegError as error:
-        raise FileError(f"cannot open: {_why_closed(file, error)}") from error
+        raise FileError(f"cannot open: {_why_closed(file, containers, error)}") from error
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.time_base is None:
         raise FileError("no video stream in this file")
@@ -82,13 +85,14 @@ def open_media(
 
 @contextmanager
 def opened(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, containers: str = IN_PLACE
 ) -> Iterator[tuple[HashedFile, av.container.InputContainer, av.VideoStream]]:
     """Open a video file for a `with` block, and close it at its end.
 
     Args:
         path: The video file.
         max_pixels: Larger pictures are refused.
+        containers: FFmpeg's names of the containers that it may open; others are refused.
 
     Yields:
         The file, its container and its video stream, as `open_media` gives them.
@@ -102,7 +106,7 @@ def opened(
     except OSError as error:
         raise FileError(f"cannot open: {error.strerror}") from error
     with file:
-        container, stream = open_media(file, max_pixels)
+        container, stream = open_media(file, max_pixels, containers)
         with container:
             yield file, container, stream
 
@@ -140,7 +144,7 @@ def demuxed(
             errors_in_a_row += 1
 
 
-def _why_closed(file: WatchedFile, error: Exception) -> str:
+def _why_closed(file: WatchedFile, containers: str, error: Exception) -> str:
     """Explain why FFmpeg cannot open a file: it is empty, truncated, corrupted or no video."""
     if not file.size:
         return "the file is empty"
@@ -149,7 +153,8 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1].stop > file.size):
         return "truncated: its index (moov box) is not there, or not all of it"
     if names[:1] != ["ftyp"]:
-        return _other_type(file.read_at(0, 200)) or "not a video file; expected MP4 or MOV"
+        other_type = _other_type(file.read_at(0, 200)) if containers == IN_PLACE else ""
+        return other_type or "not a video file; expected MP4 or MOV"
     return f"its index is spoilt ({error_text(error)})"
 
 
