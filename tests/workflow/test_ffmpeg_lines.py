@@ -7,6 +7,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from epic100.video.ffmpeg import COPY, ENCODE, ENCODE_STEADY
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 from support.checkout import ROOT, call
@@ -69,6 +70,11 @@ def difference(pictures, others):
 
 def test_the_films_below_are_those_of_the_page():
     assert list(FILMS) == list(ROWS)
+
+
+def test_the_lines_that_a_scan_advises_are_those_of_the_page():
+    words = [re.sub(r"^ffmpeg -i \S+ | \S+$", "", line) for line, _ in ROWS.values()]
+    assert words == [COPY, ENCODE, ENCODE_STEADY]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.clock import clock_finding
 from epic100.scan.worker import scan_file
 from epic100.settings import ScanLimits
+from epic100.video.frames import is_frames
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.jobs import complete, read_stored_result, store_result
@@ -351,6 +352,7 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return MISSING, f"no file {path}", None
         return UNREADABLE, f"cannot open: {error.strerror}", None
-    if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
-        return UNREADABLE, "cannot open: neither a file nor a folder of frames", None
+    if not (stat.S_ISREG(state.st_mode) or is_frames(path)):
+        file_type = "a directory" if stat.S_ISDIR(state.st_mode) else "not a regular file"
+        return UNREADABLE, f"cannot open: {file_type}", None
     return "", "", state

@@ -15,14 +15,18 @@ from epic100.video.containers import boxes_of
 MAX_PIXELS = 2**24
 # Reading is given up after this number of input errors in a row.
 READ_TRIES = 8
-# FFmpeg makes an MP4 of another file with these options: without loss, or by encoding it again.
-COPY, ENCODE = "-c copy", "-c:v libx264 -crf 12"
+# FFmpeg makes an MP4 of another film with these options (docs/own-kitchen.md): without loss; or by
+# encoding it again, at the times of the film, or at a constant rate.
+COPY = "-an -sn -c copy"
+_X264 = "-fps_mode passthrough -enc_time_base 1:90000 -c:v libx264 -crf 12 -pix_fmt yuv420p"
+ENCODE = f"-an -sn {_X264}"
+ENCODE_STEADY = f"-an -sn -vf setpts=N/FRAME_RATE/TB {_X264}"
 # Other containers by their first bytes, and the options. AVI and MPEG-PS do not state when each
 # picture is shown, so their packets cannot be copied.
 _OTHER_TYPES = {
     b"\x1a\x45\xdf\xa3": ("Matroska or WebM", COPY),
     b"RIFF": ("AVI", ENCODE),
-    b"\0\0\1\xba": ("MPEG-PS", ENCODE),
+    b"\0\0\1\xba": ("MPEG-PS", ENCODE_STEADY),
     b"FLV": ("FLV", COPY),
     b"DKIF": ("IVF", COPY),
 }

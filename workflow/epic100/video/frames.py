@@ -31,8 +31,9 @@ _TAR_BLOCK = 512
 
 
 def is_frames(path: str | os.PathLike) -> bool:
-    """Whether a path is that of extracted frames: a tar, or a folder."""
-    return os.fspath(path).lower().endswith(".tar") or os.path.isdir(path)
+    """Whether a path is that of extracted frames: a tar, or a folder without a suffix."""
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix == ".tar" or (not suffix and os.path.isdir(path))
 
 
 @dataclass(frozen=True)
