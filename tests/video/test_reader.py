@@ -139,9 +139,7 @@ def test_a_film_that_decodes_but_cannot_be_read_by_its_places_is_unreadable(tmp_
     path = encode(tmp_path / "v.mov", 10, codec="qtrle", pix_fmt="rgb555be")
     row, _ = inspect(path, "v")
     assert row.status == "unreadable"
-    assert re.search(
-        "pictures .* of qtrle .*make one: `ffmpeg -i FILE -an -sn -fps_mode", row.reason
-    )
+    assert re.search("pictures .* of qtrle .*make one: `ffmpeg .* -fps_mode", row.reason)
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def _files_that_are_no_films(
         yield Line(
             NOTE,
             "videos",
-            f"not readable by you, or too small for a film: {some(odd)}; their segments "
+            f"a folder, not readable by you, or too small for a film: {some(odd)}; their segments "
             "would be left out: correct the permissions, or copy or download them again",
         )
 
