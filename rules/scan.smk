@@ -2,6 +2,8 @@
 #
 # Videos on disk are inputs, so a replaced file causes a new scan of its participant only.
 
+from epic100.video.scan_table import SCAN_VERSION
+
 
 rule scan:
     input:
@@ -26,6 +28,8 @@ rule scan:
         # Snakemake records the inputs. Their names contain the root, so it is not recorded again.
         root=unrecorded(VIDEO_PLACE),
         settings=CONFIG.only("scan"),
+        # The results of an earlier version of the scan are made again.
+        version=SCAN_VERSION,
         rows=lambda wildcards: rows_of(wildcards.participant),
         # If the size or the time of a file changes, Snakemake scans again.
         states=states_of,

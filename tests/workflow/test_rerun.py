@@ -1,6 +1,7 @@
 """Which jobs of the real DAG run again after a change, a fault, a signal or a kill."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import zero_block
+from epic100.video.scan_table import SCAN_VERSION
 from support.archive import VIDEOS, configure, jobs, run, said, stop_decoder
 from support.checkout import ROOT, call, run_snakemake
 
@@ -34,6 +36,15 @@ def damage_a_video(folder):
 def remove_the_scan_of_p02(folder):
     """Remove the scan table of P02."""
     (folder / SCAN_OF_P02).unlink()
+
+
+def scan_by_an_earlier_version(folder):
+    """Let Snakemake's records of the scans have no version, as those of earlier versions."""
+    for record in (folder / ".snakemake/metadata").iterdir():
+        content = json.loads(record.read_text())
+        if content["rule"] == "scan":
+            content["params"] = [p for p in content["params"] if p != repr(SCAN_VERSION)]
+            record.write_text(json.dumps(content))
 
 
 def rename_videos_by_a_pattern(folder):
@@ -56,6 +67,9 @@ def rename_videos_by_a_pattern(folder):
             [PAIRS, "-R", SCAN_OF_P02],
             {"scan": 1, "clean": 1},
             id="no scan table, asked for",
+        ),
+        pytest.param(
+            scan_by_an_earlier_version, [PAIRS], {"scan": 2, "clean": 1}, id="scanned before"
         ),
         pytest.param(
             partial(configure, scan={"stall_seconds": 50}),

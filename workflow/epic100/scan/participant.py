@@ -37,6 +37,7 @@ from epic100.video.scan_table import (
     FRAMES,
     MISSING,
     OK,
+    SCAN_VERSION,
     STATES,
     UNREADABLE,
     ScanRow,
@@ -45,9 +46,6 @@ from epic100.video.scan_table import (
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
-
-# Raise it when the scan finds more, so that every file is scanned again.
-VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,7 @@ def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any])
     if result.index:
         store_result(
             result_path,
-            {"version": VERSION, "seen": file_seen, "row": vars(result.row)},
+            {"version": SCAN_VERSION, "seen": file_seen, "row": vars(result.row)},
             result.index,
         )
 
@@ -230,7 +228,7 @@ def kept_result(
     except (ValueError, KeyError):
         # No result is stored, so `facts` is empty; or the row has other columns.
         return None
-    if facts["version"] != VERSION:
+    if facts["version"] != SCAN_VERSION:
         return None
     if facts["seen"] == file_seen:
         return result
