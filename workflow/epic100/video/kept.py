@@ -63,10 +63,10 @@ class SharedCaches:
 
 
 def new_decoder(stream: StreamFacts, extradata: bytes) -> av.VideoCodecContext:
-    """Make a decoder for a group of pictures: one thread, exact crops, and no huge pictures.
+    """Make a decoder for the frames of one call: one thread, exact crops, and no huge pictures.
 
-    Even when it is flushed, a decoder keeps the parameter sets of what it has decoded last. So each
-    group gets a new one.
+    Even when it is flushed, a decoder keeps the parameter sets of what it has decoded last. So no
+    decoder is kept for another place or file.
 
     Args:
         stream: The parameters of the stream. A scan or `build_index` has accepted its size.

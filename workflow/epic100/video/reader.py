@@ -105,7 +105,8 @@ class VideoReader:
         keys = np.maximum(keys - (pts < self.index.key_pts[keys]), 0)
         window_size = self.size if window is None else (window.height, window.width)
         pictures = np.empty((len(frames), *(size or window_size), 3), np.uint8)
-        # `_store` uses these two during this call.
+        # `_decode_group` and `_store` use these during this call.
+        self._decoder = new_decoder(self.index.stream, self.index.extradata)
         self._window = window
         self._converter = self._caches.converters(self._picture_format, window_size, size)
         # The times of the missing frames are in here. `_store` removes those that it converts.
@@ -148,7 +149,8 @@ class VideoReader:
         key_time = int(self.index.key_pts[key])
         try:
             packets = self._packets.from_key(key, wanted)
-            decoder = new_decoder(self.index.stream, self.index.extradata)
+            decoder = self._decoder
+            decoder.flush_buffers()
             # A hidden picture has a time, and a packet without a pts.
             for packet, time in packets:
                 # The decoder skips unwanted pictures that are not reference pictures.
