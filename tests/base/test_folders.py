@@ -1,6 +1,7 @@
 """Folders with several writers."""
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from epic100.base.folders import new_folder
@@ -31,3 +32,12 @@ def test_a_folder_holds_the_files_of_one_of_many_simultaneous_writers(tmp_path):
         list(pool.map(write_often, range(4)))
     assert (folder / "a").read_text() == (folder / "b").read_text()
     assert os.listdir(tmp_path) == ["browse"]
+
+
+def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / f".browse.new-{name}/new").mkdir(parents=True)
+    os.utime(tmp_path / ".browse.new-old", (time.time() - 2 * 24 * 3600,) * 2)
+    with new_folder(tmp_path / "browse"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == [".browse.new-new", "browse"]

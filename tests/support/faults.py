@@ -274,7 +274,7 @@ class Job:
                 (folder / name).unlink(missing_ok=True)
             # A writer removes the temporary files of killed ones a day after. Before that, a file
             # may be one that a living process writes.
-            for file in folder.rglob(".*.tmp*"):
+            for file in [*folder.rglob(".*.tmp*"), *folder.rglob(".*.new-*")]:
                 os.utime(file, (time.time() - TWO_DAYS,) * 2)
             again = run(self.server, self.script, folder)
             differing = different(settled(files_of(folder), self.varying), self.expected)

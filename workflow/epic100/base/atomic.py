@@ -122,6 +122,17 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
         shutil.copyfile(source, temporary)
 
 
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Remove the files and folders of these names (a pattern) that are older than a day.
+
+    A process that was killed has left them. A newer one may be that of a living process.
+    """
+    for old in folder.glob(names):
+        with suppress(FileNotFoundError):  # Another process may remove it at the same time.
+            if time.time() - old.stat().st_mtime > LEFTOVER_SECONDS:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
 @contextmanager
 def _new_beside(target: Path) -> Iterator[Path]:
     """Yield a new file beside `target`, and remove it after the block if it is still there."""
@@ -129,13 +140,10 @@ def _new_beside(target: Path) -> Iterator[Path]:
     # Names of files may have brackets, which mean something to `glob`. A writer within a writer
     # adds another dot in front.
     names = f".*{glob.escape(target.stem)}.*.tmp{glob.escape(target.suffix)}"
-    for old in target.parent.glob(names):
-        with suppress(FileNotFoundError):  # Another process may remove it at the same time.
-            if time.time() - old.stat().st_mtime > LEFTOVER_SECONDS:
-                old.unlink()
+    remove_leftovers(target.parent, names)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
-    temporary.touch(exist_ok=False)
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
     finally:
         # After a success, the file has its final name.

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from epic100.base.atomic import remove_leftovers
 from epic100.base.errors import EpicError
 
 Name = TypeVar("Name")
@@ -26,7 +28,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         OSError: The system cannot make or rename the folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+    prefix = f".{target.name}.new-"
+    remove_leftovers(target.parent, f"{glob.escape(prefix)}*")
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
         # The outer folder is for this user alone, and the new one is as open as the umask says.
         new = Path(folder, "new")
         new.mkdir()
