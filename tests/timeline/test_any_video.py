@@ -101,7 +101,6 @@ def test_a_killed_run_is_resumed_with_the_same_files(
         ("variable_rate", uneven_times(1)[0] / 30000),
         ("late_start", 20000 / 30000),
         ("paused", 0),
-        ("matroska", 0),
     ],
 )
 def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(

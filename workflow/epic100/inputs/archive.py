@@ -11,13 +11,13 @@ from stat import S_ISREG
 from epic100.base.shipped import ROOT, existing_path
 from epic100.inputs.lines import MISSING, NOTE, OK, SHOWN, WRONG, Line, some
 from epic100.settings import Settings
-from epic100.video.frames import is_frames
 from epic100.video.sheet import (
     LAYOUTS,
     Video,
     every_file,
     films_not_listed,
     found_instead,
+    is_frames,
     on_disk_lines,
     participants_of,
     read_sheet,

@@ -28,7 +28,7 @@ from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.clock import clock_finding
 from epic100.scan.worker import scan_file
 from epic100.settings import ScanLimits
-from epic100.video.frames import is_frames
+from epic100.settings.videos import SCAN_VERSION
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.jobs import complete, read_stored_result, store_result
@@ -37,13 +37,12 @@ from epic100.video.scan_table import (
     FRAMES,
     MISSING,
     OK,
-    SCAN_VERSION,
     STATES,
     UNREADABLE,
     ScanRow,
     write_scan_table,
 )
-from epic100.video.sheet import Video
+from epic100.video.sheet import Video, is_frames
 
 log = logging.getLogger(__name__)
 

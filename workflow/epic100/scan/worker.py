@@ -19,11 +19,10 @@ from epic100.scan.damage import READ_ERRORS, judge
 from epic100.scan.frames import scan_frames
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.ffmpeg import ENCODE, make_mp4, opened
-from epic100.video.frames import is_frames
 from epic100.video.index import FrameError, VideoIndex
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import DAMAGED, DECODER_ONLY, FULL, OK, ScanRow, outside
-from epic100.video.sheet import Video
+from epic100.video.sheet import Video, is_frames
 
 
 def scan_file(

@@ -5,6 +5,9 @@ from typing import Literal
 from epic100.settings.section import Section, key
 from epic100.settings.values import FilePath
 
+# Raise it when the scan finds more, or its index changes, so that every video is scanned again.
+SCAN_VERSION = 7
+
 
 class ScanLimits(Section):
     """Limits on the time and memory for one video, so that no file can hang a scan."""

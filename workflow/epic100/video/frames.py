@@ -30,12 +30,6 @@ _FOLDER_STEP = 1 << 32
 _TAR_BLOCK = 512
 
 
-def is_frames(path: str | os.PathLike) -> bool:
-    """Whether a path is that of extracted frames: a tar, or a folder without a suffix."""
-    suffix = os.path.splitext(path)[1].lower()
-    return suffix == ".tar" or (not suffix and os.path.isdir(path))
-
-
 @dataclass(frozen=True)
 class FrameFiles:
     """Where the frames of a video are.

@@ -9,8 +9,6 @@ import numpy as np
 
 from epic100.base.text_table import read_own_table, write_table
 
-# Raise it when the scan finds more, or its index changes, so that every video is scanned again.
-SCAN_VERSION = 7
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
 STATES = (OK, DAMAGED, UNREADABLE, MISSING)
 FULL, DECODER_ONLY, FRAMES = "full", "decoder only", "frames"

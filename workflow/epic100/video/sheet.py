@@ -87,6 +87,12 @@ class Video:
 _ROW = TypeAdapter(Video)
 
 
+def is_frames(path: str | os.PathLike) -> bool:
+    """Whether a path is that of extracted frames: a tar, or a folder without a suffix."""
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix == ".tar" or (not suffix and os.path.isdir(path))
+
+
 def annotation_rate(video_id: str) -> float:
     """Return the frames per second of a video's annotation clock, whatever the file's own rate.
 
