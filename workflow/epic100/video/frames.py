@@ -100,14 +100,26 @@ class FrameFolder:
     size = 0
 
     def __init__(self, path: str | os.PathLike):
-        """Open the folder; begin an MD5 of what is read."""
+        """Take the folder; each file is opened when it is read."""
         self._path = Path(path)
-        self._md5 = hashlib.md5(usedforsecurity=False)
 
     def read_at(self, position: int, count: int) -> bytes:
         """Read at most `count` bytes of the frame at this offset."""
         with WatchedFile(self._path / f"frame_{position // _FOLDER_STEP + 1:010d}.jpg") as file:
-            data = file.read_at(0, count)
+            return file.read_at(0, count)
+
+
+class HashedFolder(FrameFolder):
+    """A folder of frames whose MD5 is computed from what a scan reads anyway."""
+
+    def __init__(self, path: str | os.PathLike):
+        """Take the folder, and begin the MD5."""
+        super().__init__(path)
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def read_at(self, position: int, count: int) -> bytes:
+        """Read at most `count` bytes of the frame at this offset, and add them to the MD5."""
+        data = super().read_at(position, count)
         self._md5.update(data)
         return data
 
@@ -119,6 +131,6 @@ class FrameFolder:
         """Do nothing: each file is closed when it is read."""
 
 
-def open_frames(path: str | os.PathLike) -> HashedFile | FrameFolder:
-    """Open a tar or a folder of frames, to read frames at the offsets of their packets."""
-    return FrameFolder(path) if os.path.isdir(path) else HashedFile(path)
+def open_frames(path: str | os.PathLike) -> HashedFile | HashedFolder:
+    """Open a tar or a folder of frames for a scan, which reads them at the offsets of packets."""
+    return HashedFolder(path) if os.path.isdir(path) else HashedFile(path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from epic100.base.guarded import FileError
 from epic100.video.facts import COLOURS
+from epic100.video.ffmpeg import decoder_errors
 
 # A key frame comes often, so that a clip is read fast. The number of threads is fixed, so that the
 # copy and the memory that it takes are alike on all machines.
@@ -79,8 +80,7 @@ def _decoded(
     # "Strict" lets the decoder wait for all frames that may be shown before one, whatever the
     # stream says of their number.
     decoder.options = {**decoder.options, "strict": "strict"}
-    av.logging.set_level(av.logging.ERROR)
-    with av.logging.Capture() as errors:
+    with decoder_errors() as errors:
         # At the end, None makes the decoder give the frames that it holds back.
         for number, packet in enumerate(itertools.chain(packets, [None])):
             errors.clear()

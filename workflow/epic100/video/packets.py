@@ -38,7 +38,7 @@ class DirectPackets:
         Args:
             path: The video file.
             index: Its frame index.
-            caches: The open files and decoders that readers of this process share.
+            caches: The open files that readers of this process share.
 
         Raises:
             FrameError: The file is not the one that was scanned, or cannot be opened.
