@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from epic100.features.participant import read_features
-from epic100.prediction.hugging_face import HuggingFaceFolder
+from epic100.prediction.hugging_face import HuggingFaceEncoder
 from epic100.scoring.epoch_table import read_trials
 from epic100.segments.segment_list import read_segments
 from support.checkout import ROOT, SHORT_DEMO, call, epic100, run_snakemake
@@ -53,7 +53,7 @@ def test_the_lines_of_the_docs_lead_from_a_downloaded_encoder_to_a_submission(de
     listed = read_segments(folder / "results/segments/val.txt")["narration_id"].tolist()
     assert [entry["narration_id"] for entry in entries] == listed
     card = (made / "model_card.md").read_text()
-    fingerprint = HuggingFaceFolder(folder / "encoder").fingerprint
+    fingerprint = HuggingFaceEncoder(folder / "encoder").fingerprint
     assert fingerprint in card and "apache-2.0" in card and "the best of 6 on train" in card
     assert "hf encoder" in card and "MMAction2" not in card
     assert len(read_trials(made / "trials.tsv")) == 6

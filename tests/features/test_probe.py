@@ -14,7 +14,7 @@ from epic100.features import probe
 from epic100.features.probe import predict_probe, train_probe
 from epic100.features.tokens import read_tokens
 from epic100.model.model_file import load_model, save_model
-from epic100.prediction.hugging_face import HuggingFaceFolder
+from epic100.prediction.hugging_face import HuggingFaceEncoder
 from epic100.prediction.probe_model import FORMS, AttentiveProbe
 from epic100.report.tables import warning
 from epic100.scoring.epoch_table import read_epochs, read_trials
@@ -289,7 +289,7 @@ def test_a_probe_on_a_hugging_face_encoder_makes_timelines_with_that_encoder_alo
         make_timelines([film], ModelInUse(model), tmp_path, settings=settings, predict=with_other)
     caplog.clear()
     tokens(lab.folder, tmp_path, "hf", other, grid, splits=("val",))
-    assert f"by hf {HuggingFaceFolder(other).fingerprint[:12]}" in caplog.text
+    assert f"by hf {HuggingFaceEncoder(other).fingerprint[:12]}" in caplog.text
     # The tokens of the first encoder are not used again.
     assert "going on" not in caplog.text
 
@@ -299,7 +299,7 @@ def test_without_transformers_the_error_names_the_extra_to_install(tmp_path, mon
     # With None here, an import fails as if the package were not installed.
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(EpicError, match=r"not installed; install the extra: .*epic100\[hf\]"):
-        HuggingFaceFolder(folder)("cpu")
+        HuggingFaceEncoder(folder)("cpu")
 
 
 # The folder `empty` has no config.json.

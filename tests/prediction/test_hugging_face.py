@@ -11,8 +11,9 @@ from safetensors import safe_open
 from epic100.base.errors import EpicError
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
+from epic100.model.hugging_face_folder import IMAGE_MODELS, open_folder, pixels
 from epic100.prediction.encoder import clip_pipeline, pooled_tokens
-from epic100.prediction.hugging_face import IMAGE_MODELS, HuggingFaceFolder, open_folder, pixels
+from epic100.prediction.hugging_face import HuggingFaceEncoder
 from epic100.video.sheet import Video
 from support.hugging_face import (
     FRAMES,
@@ -75,7 +76,7 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kin
         (values,) = pixels(own_processor, clip).values()
         return values
 
-    pipeline = clip_pipeline(HuggingFaceFolder(folders[kind]))
+    pipeline = clip_pipeline(HuggingFaceEncoder(folders[kind]))
     ours = pixels_of(clip_of(pipeline))
     whole_pictures = [*pipeline[:2], {"type": "DecodeSegment"}, *pipeline[3:]]
     pictures = clip_of(whole_pictures)[0].transpose(0, 1)
@@ -95,7 +96,7 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_token_of_a_changed_patch_changes_most(folders, kind):
-    folder = HuggingFaceFolder(folders[kind])
+    folder = HuggingFaceEncoder(folders[kind])
     encoder = folder("cpu")
     shape = (2, 3, folder.clip_len, SIZE, SIZE)
     clips = torch.randint(0, 255, shape, generator=torch.Generator()).byte()
@@ -117,7 +118,7 @@ def test_keys_that_a_config_of_pictures_leaves_out_have_transformers_defaults(fo
     part = {"model_type": "siglip_vision_model"}
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": part}))
     change_keys(folder, IMAGE_PROCESSOR, size={"height": 224, "width": 224})
-    about = HuggingFaceFolder(folder)
+    about = HuggingFaceEncoder(folder)
     assert (about.size, about.clip_len, about.grid) == (224, 8, (8, 14, 14))
 
 
@@ -323,7 +324,7 @@ def test_a_folder_without_a_complete_safe_model_is_refused(folders, tmp_path, ki
     folder = shutil.copytree(folders[kind], tmp_path / "encoder")
     change(folder)
     with pytest.raises(EpicError, match=words) as caught:
-        HuggingFaceFolder(folder)("cpu")
+        HuggingFaceEncoder(folder)("cpu")
     assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
 
 
@@ -331,13 +332,13 @@ def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_car
     folders, tmp_path
 ):
     folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
-    first = HuggingFaceFolder(folder).fingerprint
+    first = HuggingFaceEncoder(folder).fingerprint
     (folder / "README.md").write_text("another card")
-    assert HuggingFaceFolder(folder).fingerprint == first
+    assert HuggingFaceEncoder(folder).fingerprint == first
     make_encoder(folder, "vjepa2", seed=1)
-    with_other_weights = HuggingFaceFolder(folder).fingerprint
+    with_other_weights = HuggingFaceEncoder(folder).fingerprint
     change_keys(folder, VIDEO_PROCESSOR, image_std=[0.2, 0.2, 0.2])
-    assert len({first, with_other_weights, HuggingFaceFolder(folder).fingerprint}) == 3
+    assert len({first, with_other_weights, HuggingFaceEncoder(folder).fingerprint}) == 3
 
 
 # A regular expression once took minutes to search such a head.
@@ -357,14 +358,14 @@ LONG_HEAD = "---\n" + 200_000 * "x: y\n"
 def test_the_license_is_read_from_the_head_of_the_card(folders, tmp_path, card, license):
     folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
     (folder / "README.md").write_text(card)
-    assert HuggingFaceFolder(folder).license == (license or "not stated in its README.md")
+    assert HuggingFaceEncoder(folder).license == (license or "not stated in its README.md")
 
 
 def test_dinov2_sees_pictures_of_the_size_of_its_processor(folders, tmp_path):
     # Published folders are like this: config.json says 518 pixels, and the processor 224.
     folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")
     change_keys(folder, IMAGE_PROCESSOR, size=56, crop_size=48)
-    about = HuggingFaceFolder(folder)
+    about = HuggingFaceEncoder(folder)
     assert (about.size, about.short_side, about.grid) == (48, 56, (8, 6, 6))
     own_processor, model = open_folder(folder, "dinov2")
     with torch.inference_mode():

@@ -31,7 +31,7 @@ from epic100.model.model_file import TrainedModel, digest, load_model, output_si
 from epic100.model.registered import OutputsLoss
 from epic100.model.views import mean_log_probs
 from epic100.prediction.encoder import clip_pipeline
-from epic100.prediction.hugging_face import HuggingFaceFolder
+from epic100.prediction.hugging_face import HuggingFaceEncoder
 from epic100.prediction.predict import predictions_of
 from epic100.prediction.probe_model import PROBE_TYPE, AttentiveProbe, build_probe
 from epic100.scoring.epoch_table import ACCURACIES, Row, write_epochs, write_trials
@@ -167,7 +167,7 @@ def train_probe(
     trained_on = {"split": split, "segments": len(table), "load_from": tokens.source["load_from"]}
     trained_on |= _how_trained(settings, chosen_on, len(trials))
     weights = {name: value.detach().cpu() for name, value in best.probe.state_dict().items()}
-    config = _config(settings, tokens.source, best, HuggingFaceFolder(folder) if folder else None)
+    config = _config(settings, tokens.source, best, HuggingFaceEncoder(folder) if folder else None)
     model = TrainedModel(weights, pair_table, *classes, config, trained_on, settings.heads, names)
     save_model(model, model_path)
     write_trials({str(trial): trial.history for trial in trials}, trials_path)
@@ -316,7 +316,7 @@ def _accuracies(
 
 
 def _config(
-    settings: ProbeSettings, source: dict[str, Any], best: Trial, folder: HuggingFaceFolder | None
+    settings: ProbeSettings, source: dict[str, Any], best: Trial, folder: HuggingFaceEncoder | None
 ) -> dict[str, Any]:
     """Write the settings as an MMEngine config, whose differences `epic100 compare` can list."""
     config: dict[str, Any] = {

@@ -67,7 +67,7 @@ def refuse_other_encoders(
         )
     # With `--sdm conda`, only the jobs have torch.
     if folders and importlib.util.find_spec("torch"):
-        from epic100.prediction.hugging_face import HuggingFaceFolder
+        from epic100.prediction.hugging_face import HuggingFaceEncoder
 
         for folder in folders:
-            HuggingFaceFolder(folder)("cpu")
+            HuggingFaceEncoder(folder)("cpu")

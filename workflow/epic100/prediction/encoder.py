@@ -20,7 +20,7 @@ from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import digest, load_model
 from epic100.model.views import one_view_pipeline
-from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+from epic100.prediction.hugging_face import HF, HuggingFaceEncoder
 
 # This is the name of the encoder that is the recognizer of a model file.
 MODEL = "model"
@@ -164,7 +164,7 @@ def source_of(
         EpicError: The model or the encoder cannot be used.
     """
     if encoder == HF and model is not None:
-        folder = HuggingFaceFolder(model)
+        folder = HuggingFaceEncoder(model)
         return Source(
             encoder=HF,
             path=os.fspath(model),

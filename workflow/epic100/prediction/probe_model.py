@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel
 from epic100.model.views import mean_log_probs
 from epic100.prediction.encoder import clip_pipeline, encode_clips, pooled_tokens
-from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+from epic100.prediction.hugging_face import HF, HuggingFaceEncoder
 
 # The config of a probe in a model file has this `type`.
 PROBE_TYPE = "AttentiveProbe"
@@ -163,7 +163,7 @@ def open_probe(
             f"{path}: a probe on tokens of {source.get('encoder')!r}; whole videos can be shown to "
             "one with `features: encoder: hf` alone"
         )
-    encoder_folder = HuggingFaceFolder(folder or trained.config["encoder"]["path"])
+    encoder_folder = HuggingFaceEncoder(folder or trained.config["encoder"]["path"])
     if encoder_folder.fingerprint != source["model"]:
         raise EpicError(
             f"{encoder_folder.folder}: its fingerprint is {encoder_folder.fingerprint[:12]}, "

@@ -25,7 +25,7 @@ from epic100.prediction.encoder import (
     encoder_class,
     pooled_tokens,
 )
-from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+from epic100.prediction.hugging_face import HF, HuggingFaceEncoder
 from epic100.prediction.probe_model import build_probe, open_probe
 from epic100.prediction.shards import Job, Shards
 
@@ -157,7 +157,7 @@ def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]
         return *opened, clean_dataset(named, EpicSegmentVideoDataset, job.model)
     # `predict_videos` has put the folder of the user's modules on the path already.
     class_or_folder: Any = (
-        HuggingFaceFolder(job.model)
+        HuggingFaceEncoder(job.model)
         if job.encoder == HF
         else encoder_class(job.encoder, modules=None)
     )
