@@ -27,6 +27,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from epic100.model.hugging_face import BACKBONE
 from epic100.model.registered import HeadOf
 from epic100.model.views import chosen_views, sampling_of
 from epic100.training.recipe import precision_of
@@ -172,8 +173,18 @@ def stated(config: Config) -> dict[str, Any]:
 
 
 def built_backbone(config: Config) -> nn.Module:
-    """Build the backbone of a config, without values of its weights."""
+    """Build the backbone of a config, without values of its weights.
+
+    An encoder of Hugging Face is a folder of the user's, so nothing takes its place.
+    """
+    if has_encoder(config):
+        return nn.Identity()
     return _backbone_of(repr(config.model.backbone.to_dict()))
+
+
+def has_encoder(config: Config) -> bool:
+    """Whether the backbone of a config is an encoder of Hugging Face."""
+    return config.model.backbone.type == BACKBONE
 
 
 @cache
@@ -252,7 +263,7 @@ def pictures(config: Config) -> dict[str, Any]:
 def start(config: Config) -> str:
     """Name the data that the start weights were trained on."""
     if config.load_from is None:
-        return "nothing"
+        return "the encoder" if has_encoder(config) else "nothing"
     data_by_part = {"kinetics": "Kinetics-400", "weights/": "Ego4D"}
     (data,) = (data for part, data in data_by_part.items() if part in config.load_from)
     return data
@@ -372,7 +383,9 @@ def costs(flops: bool = True) -> str:
         link = f"[{path.removeprefix('config/')}](../{path})"
         names = [WORDS[key] for key in differences(config) if key not in EVERYWHERE]
         rate = f"{here['optimizer']} {shown(here['rate'])} for {here['rate_batch']}"
-        cost = f"{short(gflops(config))}; {short(hours(config))}" if flops else ""
+        cost = "the encoder's" if has_encoder(config) else ""
+        if flops and not cost:
+            cost = f"{short(gflops(config))}; {short(hours(config))}"
         cells = [link, f"{here['loss']}; {rate}; {here['epochs']}", ", ".join(names), cost]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -9,7 +9,8 @@ it is checked before anything is built from it:
   or of the user's modules, and the data set must be that of this project or a subclass;
 - a `_scope_` other than `mmaction` is an error;
 - keys that would load weights (`init_cfg`, `pretrained`, ...) are removed, and text that looks like
-  a path or a URL becomes None. Both are reported, not refused: harmless configs have them too;
+  a path or a URL becomes None. Both are reported, not refused: harmless configs have them too.
+  Only the folder of a `HuggingFaceBackbone` stays: it reads safetensors with the model's digest;
 - numbers must be in the range of real video models.
 """
 
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
 from epic100.model.foreign_steps import LARGEST, STEPS, checked_step
+from epic100.model.hugging_face import BACKBONE
 from epic100.model.mmaction_import import build
 from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, test_pipeline_of
 from epic100.model.registered import models
@@ -280,6 +282,8 @@ class _SafeCopier:
                 if item not in WORDS:
                     # This call only raises the error: the class itself is not needed here.
                     self.registered_class(copy, name)
+            elif key == "encoder_folder" and value.get("type") == BACKBONE:
+                copy[key] = str(item)
             elif key in LOADS:
                 # The key itself is left out, since some classes do not accept None for it.
                 if item:
@@ -344,6 +348,8 @@ def build_foreign(
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
     try:
         built = build(cleaned.spec)
+    except EpicError:
+        raise
     except Exception as error:  # Constructors raise all kinds of errors for wrong values.
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EpicError(

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import epic100.model.encoders
+import epic100.model.hugging_face
+import epic100.model.pooling
 import epic100.model.slowfast  # noqa: F401  (registers what they define)
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models

@@ -17,6 +17,7 @@ from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
 from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.foreign import clean_dataset
 from epic100.model.forward import Compute, open_model
+from epic100.model.hugging_face import with_encoder
 from epic100.model.model_file import load_model
 from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import (
@@ -144,7 +145,7 @@ def _open_encoder(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]
     dataset: dict[str, Any] = {"type": EpicSegmentVideoDataset.__name__}
     max_batch_size = job.settings.batch_size or 1
     if not job.own_encoder:
-        trained = load_model(job.model)
+        trained = with_encoder(load_model(job.model), job.settings.encoder)
         # An encoder is named for features alone, and a probe computes scores alone.
         gives_features = bool(job.encoder)
         if not gives_features and (probe := build_probe(trained)):

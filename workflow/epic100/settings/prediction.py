@@ -40,7 +40,7 @@ class PredictSettings(OnDevice):
         ge=1,
     )
     encoder: FilePath | None = key(
-        None, "the folder of a probe's encoder; null: where it was when the probe was trained"
+        None, "the folder of the encoder of a probe or of `hf_*.py`; null: where it was in training"
     )
     workers: int | None = key(
         None,

@@ -96,6 +96,11 @@ class TrainSettings(OnDevice):
         pattern=form("^[0-9a-f]{64}$", "64 hexadecimal digits"),
         of_inputs=True,
     )
+    encoder: FilePath | None = key(
+        None,
+        "the folder of an encoder of Hugging Face, for `config/zoo/hf_*.py` (docs/training.md)",
+        sweep=True,
+    )
     from_scratch: bool = key(
         False, "start from random weights, even if the schedule is for fine-tuning", of_inputs=True
     )

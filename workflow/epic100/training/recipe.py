@@ -21,6 +21,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
+from epic100.model.hugging_face import BACKBONE, backbone_config
+from epic100.model.hugging_face_folder import HuggingFaceFolder
 from epic100.model.precision import dtype_of
 from epic100.model.registered import HEAD, HeadOf
 from epic100.segments.pairs import pairs_path, read_pairs
@@ -135,12 +137,51 @@ def build_config(
     _require_workflow_classes(config, settings.config)
     if config.optim_wrapper.get("accumulative_counts", 1) != 1:
         raise EpicError("`optim_wrapper.accumulative_counts` is set; expected `train: accumulate:`")
+    config = changed(config, _sizes_of_encoder(config, settings))
     table = {
         "pairs": pairs_path(results, settings.split),
         "num_verbs": classes[0],
         "num_nouns": classes[1],
     }
     return changed(config, _class_counts(config, table))
+
+
+def _sizes_of_encoder(config: Recipe, settings: TrainSettings) -> Changes:
+    """Return the changes that make model and pipelines fit an encoder of Hugging Face.
+
+    The folder's files say how many frames and pixels it sees, and how many channels it gives.
+
+    Raises:
+        EpicError: No folder is named, or it holds no encoder that works; or one is named, but the
+            recipe has another backbone.
+    """
+    backbone, recipe = config.model.backbone, settings.config
+    folder = settings.encoder or backbone.get("encoder_folder")
+    if backbone.type != BACKBONE and settings.encoder is None:
+        return {}
+    if backbone.type != BACKBONE or folder is None:
+        raise EpicError(
+            f"config: `train: encoder:` is {folder}, and the backbone of {recipe} is "
+            f"{backbone.type}; expected the folder of an encoder and {BACKBONE}, such as "
+            "train.config=config/zoo/hf_attentive.py train.encoder=FOLDER"
+        )
+    encoder, spec = HuggingFaceFolder(folder), backbone_config(folder, backbone.frozen)
+    changes: Changes = {
+        "model.backbone": {"type": BACKBONE, **spec},
+        "model.cls_head.head.in_channels": spec["channels"],
+        # Some encoders have weights that their tokens do not depend on.
+        "find_unused_parameters": not backbone.frozen,
+    }
+    if "channels" in (config.model.get("neck") or {}):
+        changes["model.neck.channels"] = spec["channels"]
+    sizes = {"clip_len": encoder.clip_len, "size": encoder.size}
+    for name in present(config, *LOADERS):
+        for index, step in enumerate(config[name].dataset.pipeline):
+            fitting = {key: sizes[key] for key in sizes if key in step}
+            if step.get("crop") == "centre":
+                fitting["short_side"] = encoder.short_side
+            changes[f"{name}.dataset.pipeline.{index}"] = {**step, **fitting}
+    return changes
 
 
 def at_precision(config: Recipe, precision: str) -> Changes:

@@ -42,13 +42,14 @@ FINGERPRINTED_KEYS = (
     "auto_scale_lr",
     "sync_bn",
 )
-# It leaves these out, at any depth. They say where files are (it has digests of the lists), how
+# It leaves these out, at any depth. They say where files are (it has digests of them), how
 # they are loaded, and when a validation is due.
 LEFT_OUT = {
     "ann_file",
     "pairs",
     "data_root",
     "index_dir",
+    "encoder_folder",
     "keep_open",
     "max_broken",
     "num_workers",

@@ -102,7 +102,7 @@ def train(
                 "segments": len(read_clean_list(f"{results}/clean/{settings.split}.txt")),
                 "epochs": runner.max_epochs,
                 "seed": settings.seed,
-                "load_from": settings.load_from or recipe.load_from,
+                "load_from": settings.load_from or recipe.load_from or settings.encoder,
             },
             heads=recipe.model.cls_head.heads,
             names=names or {},
