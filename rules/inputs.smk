@@ -161,6 +161,12 @@ def weights_to_train_from(wildcards):
     return [weights.path] if weights else []
 
 
+def encoder_files(wildcards):
+    """The files of a run's encoder of Hugging Face, so that others train again; [] without one."""
+    folder = Path(config_of(wildcards).train.encoder or os.devnull)
+    return sorted(str(path) for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+
+
 def decoder_memory(wildcards, threads):
     """The memory of a job that runs a decoder per thread, as the resource `mem_mb`.
 

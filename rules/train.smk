@@ -10,6 +10,7 @@ rule train:
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
         config=lambda wildcards: shipped(config_of(wildcards).train.config),
         weights=weights_to_train_from,
+        encoder=encoder_files,
     output:
         model=f"{HOME}/model.pth",
         history=f"{HOME}/training.tsv",

@@ -108,7 +108,7 @@ class HuggingFaceBackbone(nn.Module):
         self.sees_pictures = model_type in IMAGE_MODELS
         # The predictor of V-JEPA 2 guesses hidden tokens, which only its pretraining needs.
         self.options = {"skip_predictor": True} if model_type == "vjepa2" else {}
-        # torch saves and trains the modules that are attributes. One in a list is neither.
+        # Modules that are attributes are saved and trained. One in a list is neither.
         self.unsaved: list[nn.Module] = []
         if frozen:
             self.unsaved.append(self._encoder_of_folder().requires_grad_(False))
@@ -195,7 +195,7 @@ def with_encoder(trained: TrainedModel, folder: str | None) -> TrainedModel:
         trained: The content of a model file.
         folder: The folder, which must have the same files.
     """
-    model = trained.config.get("model")
+    model: Any = trained.config.get("model")
     backbone = model.get("backbone") if isinstance(model, dict) else None
     if folder is None or not isinstance(backbone, dict) or backbone.get("type") != BACKBONE:
         return trained
