@@ -164,7 +164,9 @@ def weights_to_train_from(wildcards):
 def encoder_files(wildcards):
     """The files of a run's encoder of Hugging Face, so that others train again; [] without one."""
     folder = Path(config_of(wildcards).train.encoder or os.devnull)
-    return sorted(str(path) for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+    return sorted(
+        str(path) for path in folder.glob("*") if path.suffix in (".json", ".safetensors")
+    )
 
 
 def decoder_memory(wildcards, threads):

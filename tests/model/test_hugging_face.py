@@ -1,5 +1,6 @@
 """Encoders of Hugging Face as backbones: their tokens, what is frozen, saved and refused."""
 
+import json
 import shutil
 
 import pytest
@@ -139,3 +140,27 @@ def test_kinds_of_pictures_are_seen_frame_by_frame(folders):
         spec = backbone_config(folders[kind], frozen=True)
         backbone = build({"type": "HuggingFaceBackbone", **spec})
         assert backbone.sees_pictures == (kind in PICTURES)
+
+
+@pytest.mark.parametrize(
+    "kind, name, changes, words",
+    [
+        ("videomae", None, None, "has no .*safetensors, and no other form of weights is read"),
+        ("clip", "config.json", {"model_type": "clip_text_model"}, "its model_type is clip_text"),
+        ("videomae", "config.json", {"image_size": 64}, "crops to 32 pixels, .* sees 64"),
+        ("siglip", "preprocessor_config.json", {"size": 384}, "crops to 384 pixels, .* sees 32"),
+    ],
+    ids=["pickles alone", "head of texts", "other size", "384 pixels"],
+)
+def test_a_folder_that_is_no_encoder_is_refused_in_one_line(
+    folders, tmp_path, kind, name, changes, words
+):
+    folder = shutil.copytree(folders[kind], tmp_path / "encoder")
+    if name is None:
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    else:
+        content = json.loads((folder / name).read_text()) | changes
+        (folder / name).write_text(json.dumps(content))
+    with pytest.raises(EpicError, match=words) as caught:
+        backbone_config(folder, frozen=True)
+    assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
