@@ -6,6 +6,7 @@ import runpy
 import shutil
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,7 @@ from epic100.settings import TrainSettings
 from epic100.settings.section import extras_of
 from epic100.training.run import fingerprint, open_run
 from support.checkout import python, said
+from support.hugging_face import make_encoder
 from support.small_runs import DEMO, SMALL, WHOLE, built, copy_results, run, run_dir, same
 
 pytestmark = pytest.mark.slow
@@ -71,11 +73,14 @@ HARMLESS = {
 
 
 def test_each_setting_is_in_one_of_the_two_tables():
-    # Like `load_from`, these two decide which start weights are read.
-    names = set(TrainSettings.fields_by_key()) - {"load_from_sha256", "from_scratch"}
+    # Like `load_from`, two of these decide which start weights are read. An encoder has a test of
+    # its own, since only its own recipes take one.
+    left_out = {"load_from_sha256", "from_scratch", "encoder"}
+    names = set(TrainSettings.fields_by_key()) - left_out
     assert {*ANOTHER, *HARMLESS} == names
     fields = TrainSettings.model_fields.items()
-    assert {n for n, f in fields if extras_of(f)["sweep"]} == {*ANOTHER} - {"split", "load_from"}
+    in_a_sweep = {*ANOTHER, "encoder"} - {"split", "load_from"}
+    assert {n for n, f in fields if extras_of(f)["sweep"]} == in_a_sweep
 
 
 @pytest.mark.parametrize("name", [*ANOTHER, *HARMLESS])
@@ -83,6 +88,15 @@ def test_a_setting_that_is_learned_is_in_the_fingerprint(print_of, name):
     chosen = {name: (ANOTHER | HARMLESS)[name]}
     assert TrainSettings.model_validate(chosen) != TrainSettings()
     assert (print_of() != print_of(**chosen)) == (name in ANOTHER)
+
+
+def test_an_encoder_that_moves_is_the_same_training_and_another_one_is_not(print_of, tmp_path):
+    folder = make_encoder(tmp_path / "encoder", "clip")
+    other = make_encoder(tmp_path / "other", "clip", seed=1)
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    of_encoder = partial(print_of, config="config/zoo/hf_linear.py")
+    assert of_encoder(encoder=str(folder)) == of_encoder(encoder=str(moved))
+    assert of_encoder(encoder=str(folder)) != of_encoder(encoder=str(other))
 
 
 @pytest.mark.parametrize("file", ["clean/train.txt", "clean/pairs.tsv"])
