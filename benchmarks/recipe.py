@@ -9,9 +9,6 @@ command goes on where it was cut; `--minutes` ends it after so long. Prints a Ma
 over the readable val segments in percent, mean and standard deviation over the seeds, and the
 difference to `base` of the same seeds with its 95 % interval (Student's t). The last line is JSON.
 
-"probe" is an attentive probe on tokens of the model of "both"; its difference is to that model with
-as many clips of a segment ("both, 8 clips"), folded the same way.
-
 "shuffled labels" deals the labels of the train segments out anew for each seed. Its chance is that
 of its own answers: how often they would be right if they were given to the val segments at random.
 
@@ -34,10 +31,7 @@ from typing import Any
 from mmengine.config import Config
 from tables import markdown
 
-from epic100.features.probe import predict_probe, train_probe
-from epic100.features.tokens import make_tokens
 from epic100.minikitchen import write_annotations, write_video
-from epic100.prediction.encoder import source_of
 from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
 from epic100.scoring.evaluation import evaluate
@@ -46,9 +40,7 @@ from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import (
-    FeatureSettings,
     PredictSettings,
-    ProbeSettings,
     Settings,
     TrainSettings,
 )
@@ -86,8 +78,6 @@ class Choice:
         predict: Settings of `predict:`.
         of: The choice whose trained model is predicted with, where nothing is trained anew.
         shuffled: Train on labels that are dealt out anew.
-        probe: Train a probe on tokens of that model, and predict with it.
-        beside: The choice that it is compared with, folded the same way; None: "base", by `max`.
     """
 
     heads: str = "pair"
@@ -96,8 +86,6 @@ class Choice:
     predict: dict[str, Any] = field(default_factory=dict)
     of: str | None = None
     shuffled: bool = False
-    probe: bool = False
-    beside: str | None = None
 
     def pipelines(self) -> dict[str, list[dict[str, Any]]]:
         """Make the pipelines of the demo with this change, as options of its MMEngine config."""
@@ -112,9 +100,6 @@ class Choice:
         return changed
 
 
-# A probe has this many tokens in time, each from a dense clip. Its model is compared with as many
-# clips.
-PROBE_CLIPS = FeatureSettings().grid[0]
 OVER_THE_SEGMENT = {"type": "UniformSample", "clip_len": 13}
 RESIZED = {"type": "DecodeSegment", "crop": "resized", "size": SIDE, "flip_ratio": 0.5}
 CHOICES = {
@@ -128,8 +113,6 @@ CHOICES = {
     "resized crop": Choice(crop=RESIZED),
     "target_fps 60": Choice(sample={"target_fps": 60}),
     "segment, both": Choice("both", OVER_THE_SEGMENT),
-    "both, 8 clips": Choice("both", predict={"clips": PROBE_CLIPS}, of="both"),
-    "probe": Choice("both", of="both", probe=True, beside="both, 8 clips"),
     "shuffled labels": Choice("both", OVER_THE_SEGMENT, shuffled=True),
 }
 
@@ -197,18 +180,15 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "val.pt"
         views = {"clips": 1, "batch_size": 8, **choice.predict}
-        if choice.probe:
-            probe(folder, kept, Path(temporary), seed)
-        else:
-            predict(
-                kept,
-                results / "clean/val.txt",
-                out,
-                split="val",
-                video_root=str(folder / "videos"),
-                index_dir=str(results / "scan"),
-                settings=PredictSettings(**views),
-            )
+        predict(
+            kept,
+            results / "clean/val.txt",
+            out,
+            split="val",
+            video_root=str(folder / "videos"),
+            index_dir=str(results / "scan"),
+            settings=PredictSettings(**views),
+        )
         figures = evaluate(
             out,
             results / "segments/val.txt",
@@ -219,40 +199,6 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
         chance = chance_of(read_predictions(out, "val"), results / "segments/val.txt")
     head = figures["action_head_accuracy_at_1"]
     return {"action_head": head, "chance": chance, **figures["by_reduce"]}
-
-
-def probe(folder: Path, model: Path, out: Path, seed: int) -> None:
-    """Train a probe on tokens of a model, and write `val.pt`."""
-    clean, indexes = folder / "results/clean", []
-    for split in CSVS:
-        indexes.append(out / f"{split}.tokens.json")
-        make_tokens(
-            clean / f"{split}.txt",
-            indexes[-1],
-            source_of("model", model),
-            video_root=str(folder / "videos"),
-            index_dir=folder / "results/scan",
-            settings=FeatureSettings(),
-            predict=PredictSettings(),
-        )
-    started = time.monotonic()
-    train_probe(
-        ProbeSettings(seed=seed),
-        out / "probe.pth",
-        out / "training.tsv",
-        out / "trials.tsv",
-        split="train",
-        segments=clean / "train.txt",
-        val=clean / "val.txt",
-        pairs=clean / "pairs.tsv",
-        indexes=indexes,
-        classes=(97, 300),
-        names={},
-    )
-    print(f"the probe of seed {seed}: {time.monotonic() - started:.0f} s")
-    predict_probe(
-        out / "probe.pth", clean / "val.txt", out / "val.pt", split="val", indexes=indexes
-    )
 
 
 def shuffle_labels(path: Path, seed: int) -> None:
@@ -280,12 +226,10 @@ def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             w for run in of_choice.values() for w in WAYS if w in run["figures"]
         ):
             values = {s: run["figures"][way] for s, run in of_choice.items()}
-            beside = CHOICES[name].beside
-            other, fold = (beside, way) if beside else ("base", "max")
-            base = {run["seed"]: run for run in runs if run["choice"] == other}
+            base = {run["seed"]: run for run in runs if run["choice"] == "base"}
             gains = [
                 values[s]["readable_action_accuracy_at_1"]
-                - base[s]["figures"][fold]["readable_action_accuracy_at_1"]
+                - base[s]["figures"]["max"]["readable_action_accuracy_at_1"]
                 for s in values.keys() & base.keys()
             ]
             table_rows.append(

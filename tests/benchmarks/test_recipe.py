@@ -37,14 +37,6 @@ def test_a_gain_of_one_seed_has_no_interval_and_a_row_for_each_reduction_method(
     assert gains == [("max", 1, None), ("heads", 1, None)]
 
 
-def test_a_probe_is_compared_with_its_model_on_as_many_clips():
-    """It saw eight clips of a segment, and the model one."""
-    one_clip = [run("base", 0, 10.0), run("both", 0, 20.0)]
-    *_, probe = recipe.rows([*one_clip, run("both, 8 clips", 0, 25.0), run("probe", 0, 26.0)])
-    # The model has 25 with eight clips, and 20 with one.
-    assert probe["choice"] == "probe" and probe["gain"] == 26 - 25
-
-
 @pytest.mark.parametrize("name", recipe.CHOICES)
 def test_the_small_model_of_a_choice_takes_the_clips_of_its_pipelines(lab, name):
     choice = recipe.CHOICES[name]
