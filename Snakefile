@@ -24,17 +24,8 @@ include: "rules/report.smk"
 include: "rules/compare.smk"
 include: "rules/browse.smk"
 include: "rules/timeline.smk"
-
-
-# The model of a run learns from clips, or with `probe:` from the tokens of an encoder.
-if PROBE is None:
-
-    include: "rules/train.smk"
-    include: "rules/predict.smk"
-
-else:
-
-    include: "rules/probe.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
 
 
 # With `videos: proxy:`, clips are read from small copies.
@@ -60,7 +51,7 @@ RESULTS_OF_RUN = [
     f"{HOME}/metrics.json",
     f"{HOME}/report.html",
     f"{HOME}/summary.txt",
-    *([f"{HOME}/model_card.md"] if TRAINED_HERE or PROBE is not None else []),
+    *([f"{HOME}/model_card.md"] if TRAINED_HERE else []),
 ]
 
 

@@ -100,16 +100,13 @@ DOWNLOAD_ANNOTATIONS = CONFIG.annotations.download
 # The folder of what a run trains and predicts; with a sweep, its name has the wildcard {run}.
 HOME = CONFIG.home
 SWEEP = CONFIG.runs
-# With a probe, the model of this run learns from the features of another one.
-PROBE = CONFIG.probe
-FEATURES = f"{HOME if PROBE is None else home_of(PROBE.of)}/features"
-# A probe sees clips through this folder of Hugging Face; None means where it was in training.
-PROBE_ENCODER = CONFIG.predict.encoder or (CONFIG.features.path if PROBE else None)
+FEATURES = f"{HOME}/features"
+# Where the encoder of Hugging Face is now that a model learned on; None: where it was in training.
+MOVED_ENCODER = CONFIG.predict.encoder
 # Several models predict if the config averages their predictions. Otherwise one model does: the one
-# that the config names, or else the one that this run trains. A probe is always trained by the run.
+# that the config names, or else the one that this run trains.
 MODELS = CONFIG.predict.models
-NAMED_MODEL = CONFIG.predict.model if PROBE is None else None
-MODEL = MODELS or NAMED_MODEL or f"{HOME}/model.pth"
+MODEL = MODELS or CONFIG.predict.model or f"{HOME}/model.pth"
 TRAINED_HERE = CONFIG.trains
 
 # Clips are read from the small copies (proxies) if the config sets them, else from the originals.

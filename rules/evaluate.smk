@@ -41,8 +41,7 @@ rule model_card:
         annotations=ANNOTATIONS["train"],
         segments=CLEAN_LIST,
         pairs=PAIRS,
-        # A probe starts from random weights.
-        weights=weights_to_train_from if PROBE is None else [],
+        weights=weights_to_train_from,
     output:
         card=f"{HOME}/model_card.md",
         metafile=f"{HOME}/metafile.yml",

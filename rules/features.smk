@@ -1,5 +1,5 @@
-# These rules make features of whole videos, in the form that ActionFormer reads, and of segments,
-# for a probe. Only a probe needs them.
+# These rules make features of whole videos, in the form that ActionFormer reads. No other rule needs
+# them.
 #
 # The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it
 # makes one again. The job keeps those that are still right.
@@ -7,7 +7,7 @@
 ENCODER = CONFIG.features.encoder
 # These files give the features. The job decides whether other content makes other features.
 ENCODER_FILES = {
-    "model": ONE_MODEL if PROBE is None else model_of_features,
+    "model": ONE_MODEL,
     "hf": files_of_folder,
 }.get(ENCODER, [])
 
@@ -33,41 +33,12 @@ rule features:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(CONFIG.features.path),
+        encoder=unrecorded(CONFIG.features.path or MOVED_ENCODER),
         settings=CONFIG.only("features", *PREDICTION_KEYS),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
     script:
         "../workflow/scripts/features.py"
-
-
-# The tokens are no outputs either, for the same reason: the index names them.
-rule tokens:
-    input:
-        model=ENCODER_FILES,
-        segments="results/clean/{split}.txt",
-        indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
-    output:
-        index=f"{FEATURES}/{{split}}.tokens.json",
-    log:
-        f"{HOME}/logs/tokens/{{split}}.log",
-    benchmark:
-        f"{HOME}/benchmarks/tokens/{{split}}.tsv"
-    conda:
-        "../envs/epic100.yaml"
-    threads: 16
-    resources:
-        mem_mb=32000,
-        runtime="12h",
-        gpu=CONFIG.predict.gpus_to_ask,
-    params:
-        root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(CONFIG.features.path),
-        settings=CONFIG.only("features", *PREDICTION_KEYS),
-    message:
-        f"Tokens of the segments of {{wildcards.split}}, by {ENCODER}"
-    script:
-        "../workflow/scripts/tokens.py"
 
 
 if not SWEEP:

@@ -34,10 +34,7 @@ rule figures_archive:
 rule figures_training:
     input:
         history=f"{HOME}/training.tsv",
-        # Only a probe is trained with several settings, which are its trials.
-        trials=f"{HOME}/trials.tsv" if PROBE is not None else [],
     output:
-        **({"trials": figure("training", "trials")} if PROBE is not None else {}),
         training=figure("training", "training"),
     log:
         f"{HOME}/logs/figures/training.log",

@@ -52,17 +52,6 @@ def refuse_average(wildcards):
 ONE_MODEL = refuse_average if MODELS else MODEL
 
 
-def model_of_features(wildcards):
-    """The model file that gives a probe its features; no rule of the probe's run makes it."""
-    path = CONFIG.predict.model or f"{os.path.dirname(FEATURES)}/model.pth"
-    if not os.path.exists(path):
-        raise WorkflowError(
-            f"{path}: no such model; the probe learns from its features: train it first, without "
-            "`probe:`, or set `features: encoder:` to `hf` or to an encoder of your own"
-        )
-    return path
-
-
 def files_of_folder(wildcards):
     """The files of a Hugging Face model, in the folder that `features: path:` names."""
     files = sorted(str(path) for path in Path(CONFIG.features.path).glob("*") if path.is_file())

@@ -53,7 +53,7 @@ rule predict:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(PROBE_ENCODER),
+        encoder=unrecorded(MOVED_ENCODER),
         settings=CONFIG.only(*PREDICTION_KEYS),
     message:
         "Predict {wildcards.split} with {input.model}"

@@ -6,14 +6,10 @@ PICTURES = {
     **{name: figure("damage", name) for name in ("archive", "close_up")},
 }
 TRAINING_FILES = {}
-if not (CONFIG.predict.model or MODELS):
+if TRAINED_HERE:
     PICTURES["training"] = figure("training", "training")
-    if PROBE is not None:
-        PICTURES["trials"] = figure("training", "trials")
-    TRAINING_FILES = {"history": f"{HOME}/training.tsv"}
-if TRAINED_HERE or PROBE is not None:
     # The card is made before the report, which links it.
-    TRAINING_FILES["card"] = f"{HOME}/model_card.md"
+    TRAINING_FILES = {"history": f"{HOME}/training.tsv", "card": f"{HOME}/model_card.md"}
 
 # The sections of the config that the report shows.
 SHOWN_SETTINGS = {
@@ -22,7 +18,6 @@ SHOWN_SETTINGS = {
     "clean",
     "train",
     "features",
-    "probe",
     "predict",
     "export",
 }

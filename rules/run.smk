@@ -22,7 +22,7 @@ def refuse_what_would_fail(planned):
     refuse_missing_weights(rules, [weights for weights, _ in START_WEIGHTS.values()])
     # A job names the folder of its encoder by its parameter `encoder`.
     folders = {job.params.get("encoder") for job in planned} - {None}
-    refuse_other_encoders(rules, folders, is_probe=PROBE is not None, encoder=ENCODER)
+    refuse_other_encoders(folders)
     for run in {job.wildcards_dict.get("run") for job in planned if job.rule.name == "train"}:
         # The demo's training is known to work.
         if not MINIKITCHEN:

@@ -30,7 +30,7 @@ rule background:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(PROBE_ENCODER),
+        encoder=unrecorded(MOVED_ENCODER),
         settings=CONFIG.only(*PREDICTION_KEYS),
     message:
         "Learn from gaps of {input.train} where nothing happens"
@@ -62,7 +62,7 @@ rule timeline:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(PROBE_ENCODER),
+        encoder=unrecorded(MOVED_ENCODER),
         participant=participant_of,
         settings=CONFIG.only("timeline", *PREDICTION_KEYS),
     message:

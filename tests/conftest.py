@@ -43,7 +43,7 @@ THOROUGH = {
     "behaviour": ["rehearsal"],
     "browse": ["clips", "views"],
     "download": ["download_rules"],
-    "features": ["demo_features", "probe"],
+    "features": ["demo_features"],
     "migrate": ["old_checkpoint"],
     "model": ["forward"],
     "proxy": ["copies", "proxy_dag"],

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -164,3 +165,10 @@ def test_a_folder_that_is_no_encoder_is_refused_in_one_line(
     with pytest.raises(EpicError, match=words) as caught:
         backbone_config(folder, frozen=True)
     assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
+
+
+def test_without_transformers_the_error_names_the_extra_to_install(folders, monkeypatch):
+    # With None here, an import fails as if the package were not installed.
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(EpicError, match=r"not installed; install the extra: .*epic100\[hf\]"):
+        HuggingFaceFolder(folders["videomae"]).open()

@@ -73,7 +73,7 @@ def test_a_further_config_file_replaces_single_keys_of_a_section(tmp_path):
     assert settings.export.sls.model_dump() == {"pt": 0, "tl": 3, "td": 4}
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "hard", "probe", "trainval"])
+@pytest.mark.parametrize("name", ["config", "demo", "hard", "trainval"])
 def test_the_shipped_configs_are_valid(name):
     assert layered_settings([ROOT / f"config/{name}.yaml"])
 
@@ -110,6 +110,12 @@ def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, wo
         (with_key("train.lr", 0.1), "'train.lr'; a key of the MMEngine config goes into `options`"),
         ({"colour": 1}, "unknown key 'colour' (known here: annotations, classes,"),
         ({"clips": {"height": 144}}, "key 'clips' is gone: FFmpeg cuts segments into files"),
+        (
+            {"probe": {"lr": [0.001]}},
+            "key 'probe' is gone: a frozen encoder is a recipe now; set `train: config: config/zoo/"
+            "hf_attentive.py` and `train: encoder: FOLDER`",
+        ),
+        (with_key("features.grid", [8, 4]), "key 'features.grid' is gone: a frozen encoder is a"),
         (with_key("sweep.train.workers", [1]), "sweep.train: unknown key 'workers'"),
         (with_key("sweep.predict", {}), "unknown key 'sweep.predict'"),
     ],
@@ -184,12 +190,7 @@ def test_a_value_that_the_key_does_not_take_is_one_line(config, words):
         ({"annotations": {"train": "a.csv", "val": "./a.csv"}}, "are the same file"),
         ({"run": "a", "sweep": {"train": {"seed": [0]}}}, "`run:` and `sweep:` are both set"),
         ({"predict": {"model": "m"}, "sweep": {"train": {"seed": [0]}}}, "names finished ones"),
-        (
-            {"run": "a", "probe": {}, "predict": {"models": ["m"]}},
-            "`probe:` and `predict: models:`",
-        ),
-        ({"probe": {}}, "needs a run of its own, since the model of results gives the features"),
-        ({"run": "a", "probe": {"of": "a"}}, "the model of results/runs/a gives the features"),
+        ({"features": {"encoder": "hf"}}, "`features: encoder: hf` goes with `path:`, a folder"),
         ({"train": {"from_scratch": True, "load_from": "a.pth"}}, "expected one of the two"),
         ({"train": {"device": "cuda", "gpus": 0}}, "gpus is 0 and device is cuda"),
         ({"sweep": {"train": {"options": {"a.x": ["b c", "b/c"]}}}}, "two runs with the name xb-c"),
@@ -244,10 +245,10 @@ def test_a_job_stores_changed_values_and_no_input_file():
 
 
 def test_a_job_reads_its_stored_settings_with_the_other_defaults():
-    stored = {"train": {"validate": {"every": 2}}, "classes": {}, "videos.proxy": {}, "probe": {}}
+    stored = {"train": {"validate": {"every": 2}}, "classes": {}, "videos.proxy": {}}
     settings = Settings.part(stored)
     assert settings.train.validation.every == 2 and settings.classes.verbs == 97
-    assert settings.videos.proxy.height == 256 and settings.probe is not None
+    assert settings.videos.proxy.height == 256
 
 
 @pytest.mark.parametrize(

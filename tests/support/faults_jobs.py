@@ -132,11 +132,6 @@ def scenes(url: str) -> dict[str, Scene]:
             ("results/browse/index.html",),
             makes=("browse_clips", "browse"),
         ),
-        "probe": Scene(
-            {**copies, "run": "probe", "probe": {"epochs": 1}},
-            ("results/runs/probe/predictions/val.pt",),
-            makes=("tokens", "probe_train", "probe_predict"),
-        ),
         "second run": Scene(second, ("results/compare.tsv",), makes=("compare",)),
         "both": Scene(
             {"run": "both", "predict": {"clips": 1, "models": models}},

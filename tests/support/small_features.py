@@ -1,9 +1,8 @@
-"""Make features and tokens by the library, as the rules do. No test is here."""
+"""Make features by the library, as the rules do. No test is here."""
 
 from pathlib import Path
 
 from epic100.features.participant import make_features
-from epic100.features.tokens import make_tokens
 from epic100.prediction.encoder import source_of
 from epic100.settings import FeatureSettings, PredictSettings
 
@@ -26,21 +25,3 @@ def make(
         predict=PredictSettings(workers=0, device="cpu", batch_size=batch),
     )
     return table.parent
-
-
-def tokens(
-    folder: Path, out: Path, encoder=COLOURS, model=None, grid=(4, 4), splits=("train", "val")
-) -> list[Path]:
-    """Make the tokens of splits of the lab in `folder`; return the paths of their indexes."""
-    indexes = [out / f"{split}.tokens.json" for split in splits]
-    for split, index in zip(splits, indexes, strict=True):
-        make_tokens(
-            folder / f"results/clean/{split}.txt",
-            index,
-            source_of(encoder, model),
-            video_root=str(folder / "videos"),
-            index_dir=folder / "results/scan",
-            settings=FeatureSettings(encoder=encoder, grid=list(grid)),
-            predict=PredictSettings(workers=0, device="cpu", batch_size=32),
-        )
-    return indexes

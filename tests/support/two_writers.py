@@ -21,10 +21,9 @@ import psutil
 import torch
 
 from epic100.browse.clips import make_clips
-from epic100.features.probe import train_probe
 from epic100.proxy.copies import make_proxies
 from epic100.scan import scan_participant
-from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings, read_settings
+from epic100.settings import PredictSettings, TimelineSettings, read_settings
 from epic100.timeline.clips import scanned_video
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timeline
@@ -32,7 +31,7 @@ from epic100.video.index_file import load_indexes
 from epic100.video.sheet import Video
 from support.lab import Lab
 from support.models import predicted, save_random_model
-from support.small_features import make, tokens
+from support.small_features import make
 from support.small_runs import copy_results, processes, run
 
 PROXY = {"height": 48, "gop": 12, "crf": 30}
@@ -47,8 +46,8 @@ def videos_of(lab: Lab) -> list[Video]:
     return [video for video in lab.videos.values() if video.participant_id == "P01"]
 
 
-# Each of these functions does the work of a rule. It reads results of the lab, and a model and
-# tokens in `made`, and writes to `out`.
+# Each of these functions does the work of a rule. It reads results of the lab, and a model in
+# `made`, and writes to `out`.
 def scan(lab: Lab, made: Path, out: Path) -> None:
     """Do the work of the rule scan."""
     index = out / "scan/P01.index.npz"
@@ -104,22 +103,6 @@ def predict(lab: Lab, made: Path, out: Path) -> None:
     predicted(lab, made / "model.pth", segments, out / "predictions/val.pt", clips=1, device="cpu")
 
 
-def probe(lab: Lab, made: Path, out: Path) -> None:
-    train_probe(
-        ProbeSettings(epochs=5),
-        out / "model.pth",
-        out / "training.tsv",
-        out / "trials.tsv",
-        split="train",
-        segments=f"{lab.results}/clean/train.txt",
-        val=f"{lab.results}/clean/val.txt",
-        pairs=f"{lab.results}/clean/pairs.tsv",
-        indexes=sorted(made.glob("features/*.tokens.json")),
-        classes=(97, 300),
-        names={},
-    )
-
-
 def train(lab: Lab, made: Path, out: Path) -> None:
     run(lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
 
@@ -132,7 +115,6 @@ JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
     "features": (features, ("features/*",)),
     "timeline": (timeline, ("timeline/*",)),
     "predict": (predict, ("predictions/*.pt",)),
-    "probe": (probe, ("model.pth", "training.tsv")),
     "train": (train, ("results/model.pth", "results/training.tsv")),
 }
 
@@ -169,12 +151,11 @@ class Stage:
     """A folder in which two jobs work, to compare their files with those of one job alone."""
 
     def __init__(self, lab: Lab, folder: Path):
-        """Make a model and tokens, which are inputs of the jobs."""
+        """Make a model, which is an input of the jobs."""
         self.lab = lab
         self.kitchen = folder / "kitchen"
         self.folder = folder / "stage"
         save_random_model(lab, self.kitchen / "model.pth")
-        tokens(lab.folder, self.kitchen / "features")
         self._alone: dict[str, tuple[dict[str, bytes], int]] = {}
 
     def alone(self, job: str) -> tuple[dict[str, bytes], int]:

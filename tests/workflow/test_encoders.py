@@ -17,6 +17,7 @@ TARGETS = [
     f"results/{name}"
     for name in ("submission.pt", "metrics.json", "timeline/P02_102.tsv", "features/P02.tsv")
 ]
+THEIRS_ELSEWHERE = {"predict": {"model": "theirs.pth", "encoder": "empty"}}
 SMALL = {"encoder": "encoder", "epochs": 1, "batch_size": 4, "workers": 0}
 
 
@@ -45,7 +46,12 @@ def test_attention_over_a_frozen_encoder_goes_to_a_submission(clean_archive, tmp
     done = run(folder, "results/predictions/val.pt", well=False)
     assert f"{folder / 'encoder'}: moved or changed" in said(done)
     configure(folder, predict=theirs | {"encoder": "moved"})
-    assert jobs(run(folder, "results/predictions/val.pt")) == {"predict": 1}
+    made = ("results/predictions/val.pt", "results/features/P02.tsv")
+    assert jobs(run(folder, *made)) == {"predict": 1, "features": 1}
+    # The same encoder in another folder repeats nothing.
+    (folder / "moved").rename(folder / "again")
+    configure(folder, predict=theirs | {"encoder": "again"})
+    assert "Nothing to be done" in said(run(folder, *made))
 
 
 def test_linear_heads_on_an_encoder_that_is_fine_tuned(clean_archive, tmp_path):
@@ -79,3 +85,36 @@ def test_a_run_without_a_folder_or_a_recipe_for_it_ends_before_its_first_job(
     configure(folder, train=train)
     done = run(folder, "results/model.pth", well=False)
     assert re.search(words, said(done)) and not (folder / "results/logs/train.log").exists()
+
+
+@pytest.mark.parametrize(
+    "target, changes, words",
+    [
+        (
+            "features/P02.tsv",
+            {"features": {"encoder": "hf", "path": "gone"}},
+            "gone: no folder with files; expected that of a Hugging Face",
+        ),
+        (
+            "features/P02.tsv",
+            {"features": {"encoder": "hf", "path": "empty"}},
+            "empty/config.json: cannot be read",
+        ),
+        ("predictions/val.pt", THEIRS_ELSEWHERE, "empty/config.json: cannot be read"),
+        ("background.json", THEIRS_ELSEWHERE, "empty/config.json: cannot be read"),
+        ("timeline/P02_102.tsv", THEIRS_ELSEWHERE, "empty/config.json: cannot be read"),
+    ],
+)
+def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
+    clean_archive, model, tmp_path, target, changes, words
+):
+    folder = clean_archive(tmp_path / "archive")
+    (folder / "empty").mkdir()
+    # The folder has a file, but no config.json.
+    (folder / "empty/README.md").touch()
+    shutil.copy(model, folder / "theirs.pth")
+    configure(folder, **changes)
+    done = run(folder, f"results/{target}", well=False)
+    assert words in said(done)
+    job = target.split("/")[0].removesuffix(".json").replace("predictions", "predict")
+    assert not list(folder.glob(f"results/logs/{job}*"))

@@ -9,19 +9,17 @@ with rule_log(snakemake.log[0]):
     params = snakemake.params
     settings = Settings.part(params.settings)
     modules = settings.modules.model_dump()
+    encoder = settings.features.encoder
+    folder_or_model = params.encoder if encoder == "hf" else snakemake.input.get("model")
     make_features(
         snakemake.wildcards.participant,
         snakemake.output.table,
-        source_of(
-            settings.features.encoder,
-            params.encoder or snakemake.input.get("model") or None,
-            modules,
-        ),
+        source_of(encoder, folder_or_model or None, modules),
         root=params.root,
         scan=snakemake.input.scan,
         index=snakemake.input.index,
         settings=settings.features,
-        predict=settings.predict,
+        predict=settings.predict.model_copy(update={"encoder": params.encoder}),
         modules=modules,
         requested_gpus=snakemake.resources.get("gpu", 0),
     )

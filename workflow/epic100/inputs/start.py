@@ -7,7 +7,7 @@ from epic100.base.errors import EpicError
 from epic100.download.weights import StartWeights, fault_of, probe
 
 # These rules read clips of videos, or of their small copies.
-READ_CLIPS = {"train", "predict", "timeline", "background", "features", "tokens", "browse_clips"}
+READ_CLIPS = {"train", "predict", "timeline", "background", "features", "browse_clips"}
 
 
 def refuse_missing_videos(rules: Collection[str], missing: str, *, has_copies: bool) -> None:
@@ -43,31 +43,18 @@ def refuse_missing_weights(rules: Collection[str], weights: Iterable[StartWeight
             raise EpicError(error)
 
 
-def refuse_other_encoders(
-    rules: Collection[str], folders: Iterable[str], *, is_probe: bool, encoder: str
-) -> None:
-    """Stop a run whose encoder cannot work.
-
-    A probe that reads whole videos needs an encoder of Hugging Face, and the model of a folder of
-    Hugging Face must be one that can be built here.
+def refuse_other_encoders(folders: Iterable[str]) -> None:
+    """Stop a run with an encoder of Hugging Face that cannot be built here.
 
     Args:
-        rules: The rules that have jobs.
         folders: The folders of encoders that jobs read.
-        is_probe: Whether the model of this run is a probe.
-        encoder: The kind of its encoder.
 
     Raises:
         EpicError: As said.
     """
-    if is_probe and encoder != "hf" and not {"timeline", "background"}.isdisjoint(rules):
-        raise EpicError(
-            f"whole videos can be shown to a probe with `features: encoder: hf` alone, not "
-            f"{encoder}; set it, or take a model of the rule train"
-        )
     # With `--sdm conda`, only the jobs have torch.
     if folders and importlib.util.find_spec("torch"):
-        from epic100.prediction.hugging_face import HuggingFaceEncoder
+        from epic100.model.hugging_face_folder import HuggingFaceFolder
 
         for folder in folders:
-            HuggingFaceEncoder(folder)("cpu")
+            HuggingFaceFolder(folder).open()

@@ -9,12 +9,7 @@ from epic100.settings.config import (
 )
 from epic100.settings.files import BASE_CONFIG, SET, layered_settings, read_layer, read_settings
 from epic100.settings.inputs import Annotations, Classes, Minikitchen
-from epic100.settings.prediction import (
-    FeatureSettings,
-    PredictSettings,
-    ProbeSettings,
-    TimelineSettings,
-)
+from epic100.settings.prediction import FeatureSettings, PredictSettings, TimelineSettings
 from epic100.settings.results import BrowseSettings
 from epic100.settings.section import checked
 from epic100.settings.training import CheckpointSettings, TrainSettings, ValidateSettings
@@ -33,7 +28,6 @@ __all__ = [
     "FeatureSettings",
     "Minikitchen",
     "PredictSettings",
-    "ProbeSettings",
     "ProxySettings",
     "ScanLimits",
     "ScanLimits",

@@ -20,12 +20,7 @@ from epic100.settings.inputs import (
     Participants,
     Videos,
 )
-from epic100.settings.prediction import (
-    FeatureSettings,
-    PredictSettings,
-    ProbeSettings,
-    TimelineSettings,
-)
+from epic100.settings.prediction import FeatureSettings, PredictSettings, TimelineSettings
 from epic100.settings.results import BrowseSettings, ExportSettings
 from epic100.settings.section import Section, extras_of, key
 from epic100.settings.training import Modules, Sweep, TrainSettings
@@ -58,6 +53,8 @@ class Settings(Section):
     gone: ClassVar[Mapping[str, str]] = {
         "clips": "FFmpeg cuts segments into files (docs/data.md), and the clips of the page to "
         "browse have one size",
+        "probe": "a frozen encoder is a recipe now; set `train: config: "
+        "config/zoo/hf_attentive.py` and `train: encoder: FOLDER` (docs/training.md)",
     }
 
     annotations: Annotations = key(Annotations(), "official CSVs")
@@ -72,9 +69,6 @@ class Settings(Section):
     timeline: TimelineSettings = key(TimelineSettings(), "whole videos")
     features: FeatureSettings = key(FeatureSettings(), "features of whole videos")
     browse: BrowseSettings = key(BrowseSettings(), "the page to look at")
-    probe: ProbeSettings | None = key(
-        None, "a model that is a probe on features (docs/features.md); {}: these defaults"
-    )
     export: ExportSettings = key(ExportSettings(), "the submission")
     evaluate: OfficialLists = key(OfficialLists(), "official lists")
     run: RunName | None = key(
@@ -96,8 +90,8 @@ class Settings(Section):
 
     @property
     def trains(self) -> bool:
-        """Whether the model of this config is trained from clips, by the rule `train`."""
-        return not (self.predict.models or self.predict.model or self.probe)
+        """Whether the model of this config is trained, by the rule `train`."""
+        return not (self.predict.models or self.predict.model)
 
     @property
     def home(self) -> str:
@@ -204,8 +198,7 @@ class Settings(Section):
             )
         if self.annotations.download and self.annotations.format != "official":
             yield "`annotations: download: true` goes with `format: official` only"
-        heads = self.probe.heads if self.probe else self.train.heads
-        reduce = self.export.reduce
+        heads, reduce = self.train.heads, self.export.reduce
         if heads and not finished_models and heads not in HEADS_FOR.get(reduce, (heads,)):
             yield (
                 f"`export: reduce: {reduce}` folds heads that `heads: {heads}` does not have; "
@@ -224,13 +217,6 @@ class Settings(Section):
             yield "a `sweep:` trains its models, but `predict:` names finished ones; remove one"
         if (self.features.encoder == "hf") != (self.features.path is not None):
             yield "`features: encoder: hf` goes with `path:`, a folder, and no other encoder does"
-        if self.probe and self.predict.models:
-            yield "`probe:` and `predict: models:` are both set; expected one"
-        if self.probe and (not self.run or self.run == self.probe.of):
-            yield (
-                f"`probe:` needs a run of its own, since the model of {home_of(self.probe.of)} "
-                "gives the features; set `run:` to another name, as config/probe.yaml does"
-            )
 
 
 def _as_name(value: Any) -> str:

@@ -1,12 +1,11 @@
-"""Settings of prediction on segments and whole videos, of features and of probes."""
+"""Settings of prediction on segments and whole videos, and of features."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from epic100.settings.section import Section, form, key
 from epic100.settings.training import OnDevice
-from epic100.settings.values import FilePath, Files, Grid, Heads, RunName, Seconds, Share, Some
+from epic100.settings.values import FilePath, Files, Seconds
 
 
 class PredictSettings(OnDevice):
@@ -40,7 +39,9 @@ class PredictSettings(OnDevice):
         ge=1,
     )
     encoder: FilePath | None = key(
-        None, "the folder of the encoder of a probe or of `hf_*.py`; null: where it was in training"
+        None,
+        "where the folder of an `hf_*.py` model's encoder is now; null: where it was in training",
+        of_inputs=True,
     )
     workers: int | None = key(
         None,
@@ -74,7 +75,11 @@ class TimelineSettings(Windows):
 
 
 class FeatureSettings(Windows):
-    """Features of whole videos or of segments, in `results/features/` (docs/features.md)."""
+    """Features of whole videos, in `results/features/` (docs/features.md)."""
+
+    gone: ClassVar[Mapping[str, str]] = {
+        "grid": "a frozen encoder is a recipe now, whose head sees all tokens; remove the key",
+    }
 
     encoder: str = key(
         "model",
@@ -86,36 +91,3 @@ class FeatureSettings(Windows):
         ),
     )
     path: FilePath | None = key(None, "the folder of `encoder: hf`", of_inputs=True)
-    grid: Grid = key(
-        [8, 4],
-        "`[time, side]`: for a probe, up to time x side x side tokens of each segment",
-    )
-
-
-class ProbeSettings(Section):
-    """The model of this run is a probe on features of another run (docs/features.md)."""
-
-    of: RunName | None = key(
-        None, "the run whose model gives the features; null: the default run", of_inputs=True
-    )
-    kind: Literal["small", "attentive"] = key(
-        "small", "`attentive`: four blocks of 16 heads, as in V-JEPA 2's evaluation"
-    )
-    device: Literal["cpu", "cuda"] = key("cpu", "where it is trained; `cuda`: on one GPU")
-    heads: Heads = key("both", "what the last layer predicts, as `train.heads`")
-    epochs: int = key(30, "passes over the training segments", ge=1)
-    batch_size: int = key(64, "segments a step", ge=1)
-    lr: Annotated[float, Field(gt=0)] | Some = key(
-        0.001, "learning rate at the start, which falls to zero as a cosine, or a list to try"
-    )
-    weight_decay: Annotated[float, Field(ge=0)] | Some = key(
-        0.05, "weight decay of AdamW, or a list to try"
-    )
-    choose: Literal["train", "val"] = key(
-        "train",
-        "what chooses among several rates and decays: a tenth of train's videos, held back, or "
-        "`val`, as V-JEPA 2's evaluation does; the report says so",
-    )
-    dropout: Share = key(0.5, "dropout on the features and before the last layer")
-    label_smoothing: Share = key(0.1, "share of each label that is spread over its head's classes")
-    seed: int = key(0, "decides the first weights, the order and the dropout", ge=0)

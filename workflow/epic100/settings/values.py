@@ -51,7 +51,5 @@ RunName = Annotated[
     ),
 ]
 Heads = Literal["pair", "verb_noun", "both"]
-Some = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1), AfterValidator(unique)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Grid = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=2, max_length=2)]
 Seconds = Annotated[float, Field(ge=0.01, le=3600)]

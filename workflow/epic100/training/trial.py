@@ -67,7 +67,8 @@ def trial(request: dict[str, Any], folder: Path) -> None:
         folder / "val.pt",
         split="val",
         index_dir=str(folder / "scan"),
-        settings=settings.predict,
+        # An encoder of Hugging Face is where it was in this training.
+        settings=settings.predict.model_copy(update={"encoder": None}),
         **job,
     )
 
