@@ -180,7 +180,7 @@ def truth(tmp_path, monkeypatch):
             "optim_wrapper": {"optimizer": {"lr": number / 100}},
             "randomness": {"seed": 5 - number},
         }
-        # The last run is like a probe, which has no data set of clips.
+        # The last run has a data set that states no seed.
         if number < 2:
             config |= {"train_dataloader": {"dataset": {"seed": 5 - number}}}
         about = {"split": "train", "epochs": number, "seed": 5 - number}
@@ -232,20 +232,20 @@ def run_with(settings):
 
 BACKBONE = {"model.backbone.type": "X3D", "model.backbone.gamma_w": "1"}
 X3D = run_with(BACKBONE | {"custom_hooks.0.type": "A", "custom_hooks.1.type": "B"})
-PROBE = run_with({"model.type": "Probe"})
+WITHOUT_BACKBONE = run_with({"model.type": "Mine"})
 
 
-def test_a_part_of_the_config_that_a_probe_has_not_is_one_setting():
-    assert what_differs([X3D, PROBE]) == {
+def test_a_part_of_the_config_that_a_run_has_not_is_one_setting():
+    assert what_differs([X3D, WITHOUT_BACKBONE]) == {
         "model.backbone": ["X3D", "-"],
         "custom_hooks": ["set", "-"],
-        "model.type": ["-", "Probe"],
+        "model.type": ["-", "Mine"],
     }
 
 
 def test_a_setting_that_differs_between_the_other_runs_is_not_left_to_its_part():
     wider = run_with(BACKBONE | {"model.backbone.gamma_w": "2"})
-    differing = what_differs([X3D, wider, PROBE])
+    differing = what_differs([X3D, wider, WITHOUT_BACKBONE])
     assert differing["model.backbone.gamma_w"] == ["1", "2", "-"]
     assert differing["model.backbone"] == ["X3D", "X3D", "-"]
 

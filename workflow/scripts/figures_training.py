@@ -1,11 +1,9 @@
 """Rule figures_training: history of the training -> its curves."""
 
 from epic100.base.log import rule_log
-from epic100.figures.training import plot_runs, plot_training
-from epic100.scoring.epoch_table import read_epochs, read_trials
+from epic100.figures.training import plot_training
+from epic100.scoring.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
     history = read_epochs(snakemake.input.history)
     plot_training(history, snakemake.output.training)
-    if trials := snakemake.input.get("trials"):
-        plot_runs(read_trials(trials), snakemake.output.trials, "the segments that chose, or val")

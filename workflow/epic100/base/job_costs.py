@@ -7,8 +7,6 @@ import pandas as pd
 
 from epic100.base.text_table import read_frame
 
-# Rules whose jobs train.
-TRAININGS = ("train", "probe_train")
 # Columns of Snakemake's benchmark files, with the names that they get here.
 COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 
@@ -37,7 +35,7 @@ def read_benchmarks(folder: str | os.PathLike, epochs: pd.DataFrame | None = Non
     columns = ["rule", "job", *COLUMNS.values()]
     jobs = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     if epochs is not None:
-        is_training = jobs["rule"].isin(TRAININGS)
+        is_training = jobs["rule"] == "train"
         # `clip` raises smaller values to the sum of all epochs.
         jobs["seconds"] = jobs["seconds"].mask(
             is_training, jobs["seconds"].clip(epochs["seconds"].sum())

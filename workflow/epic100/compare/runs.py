@@ -113,8 +113,8 @@ def _differing_values(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """Find the settings, or whole parts of the config, that are not the same in all runs.
 
     A part that a run does not have stands for all settings in it, with the type of the part: a
-    probe, which has no backbone, differs from another run in `model.backbone`. A run whose model
-    was made elsewhere has no settings of a training, and makes no difference there.
+    model without a neck differs from another one in `model.neck`. A run whose model was made
+    elsewhere has no settings of a training, and makes no difference there.
 
     Returns:
         The values, in order of the runs, by name of the setting or part; "-" for a run without it.

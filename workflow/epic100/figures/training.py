@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from epic100.base.durations import in_words, time_unit
-from epic100.base.job_costs import TRAININGS
 from epic100.figures.style import (
     BLACK,
     BLUE,
@@ -31,8 +30,8 @@ from epic100.figures.style import (
 COLOURS = (BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 # A curve of more epochs has no dots.
 MOST_DOTS = 40
-# These rules make up each stage of a run.
-RULES_OF_STAGE = {"training": TRAININGS, "prediction": ("predict", "probe_predict")}
+# The rule of each stage of a run.
+RULE_OF_STAGE = {"training": "train", "prediction": "predict"}
 
 
 def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -81,15 +80,12 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
             _set_axis_of_epochs(axes, len(history))
 
 
-def plot_runs(
-    histories: Mapping[str, pd.DataFrame], path: str | os.PathLike, validated_on: str = "val"
-) -> None:
+def plot_runs(histories: Mapping[str, pd.DataFrame], path: str | os.PathLike) -> None:
     """Draw the training loss and the top-1 actions of several runs over epochs.
 
     Args:
         histories: From `read_epochs`, by the name of the run.
         path: The picture to write.
-        validated_on: The segments that the runs were validated on, in words for the title.
     """
     hint = (
         "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
@@ -109,7 +105,7 @@ def plot_runs(
             )
             _draw_line(accuracy, validated, "action_top1", colour, linestyle=line)
         loss.set(ylim=(0, None), title="training loss, mean of the epoch")
-        accuracy.set(ylim=(0, 103), title=f"top-1 actions on {validated_on} in %")
+        accuracy.set(ylim=(0, 103), title="top-1 actions on val in %")
         legend_on_top(figure)
         last_epoch = max(history["epoch"].max() for history in histories.values())
         for axes in (loss, accuracy):
@@ -159,7 +155,6 @@ def cost_in_words(jobs: pd.DataFrame) -> dict[str, str]:
         jobs: The result of `job_costs.read_benchmarks`.
     """
     seconds = {
-        stage: jobs.loc[jobs["rule"].isin(rules), "seconds"]
-        for stage, rules in RULES_OF_STAGE.items()
+        stage: jobs.loc[jobs["rule"] == rule, "seconds"] for stage, rule in RULE_OF_STAGE.items()
     }
     return {stage: in_words(column.sum()) for stage, column in seconds.items() if len(column)}

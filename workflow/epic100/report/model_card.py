@@ -127,16 +127,12 @@ def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
     """Describe how a model was trained, by label of the line in the card."""
     trained_on, optimizer = trained.trained_on, config.optim_wrapper.optimizer
     options = {key: value for key, value in optimizer.items() if key != "type"}
-    # Rate and weight decay of a probe are the best of several that were tried: `chosen_of` is their
-    # number, and `chosen_on` the split that chose. Other models have neither.
-    split = trained_on.get("chosen_on")
-    choice = f", the best of {trained_on['chosen_of']} on {split}" if split else ""
     return {
         "trained on": f"{trained_on.get('split')}, {trained_on.get('segments')} segments",
         "start": trained_on.get("load_from") or "random weights",
         "epochs": trained_on.get("epochs"),
         "batch": config.train_dataloader.batch_size,
-        "optimizer": f"{optimizer.type} {json.dumps(options)}{choice}",
+        "optimizer": f"{optimizer.type} {json.dumps(options)}",
         "heads": trained.heads,
         "training pipeline": " -> ".join(
             step["type"] for step in config.train_dataloader.dataset.pipeline

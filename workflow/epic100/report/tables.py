@@ -332,6 +332,4 @@ def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
         return f"These figures are worth little: {words}."
     if figures["trained_on"].get("split") == "trainval":
         return "The model learned from these segments too (train: split: trainval)."
-    if figures["trained_on"].get("chosen_on") == "val":
-        return f"These segments chose among {figures['trained_on']['chosen_of']} probes."
     return ""

@@ -24,8 +24,6 @@ COLUMNS = (
     "data_share",
     "seconds",
 )
-# The name of a training, in a table of several.
-TRIAL = "trial"
 # An empty field is read as NaN.
 _READERS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
 
@@ -48,28 +46,6 @@ def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
         DiskError: The file cannot be written.
     """
     write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), path, float_format="%.6g")
-
-
-def write_trials(histories: Mapping[str, Sequence[Row]], path: str | os.PathLike) -> None:
-    """Write the epochs of several trainings as one table, whose first column names the training.
-
-    Raises:
-        DiskError: The file cannot be written.
-    """
-    rows = [{TRIAL: name, **row} for name, history in histories.items() for row in history]
-    write_frame(pd.DataFrame(rows, columns=[TRIAL, *COLUMNS]), path, float_format="%.6g")
-
-
-def read_trials(path: str | os.PathLike) -> dict[str, pd.DataFrame]:
-    """Read a table of `write_trials` as one table of epochs for each training, by its name.
-
-    Raises:
-        EpicError: As for `read_epochs`.
-    """
-    expected = f"the table of the rule probe_train, tab-separated {TRIAL} {' '.join(COLUMNS)}"
-    rows = read_own_table(path, {TRIAL: str, **_READERS}, about=expected, optional=[VAL_LOSS])
-    epochs_by_trial = pd.DataFrame(rows).set_index(TRIAL).groupby(TRIAL, sort=False)
-    return {str(name): epochs.reset_index(drop=True) for name, epochs in epochs_by_trial}
 
 
 def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
