@@ -10,7 +10,7 @@ import torch
 import epic100.mmaction  # noqa: F401  (registers backbone and necks)
 from epic100.base.errors import EpicError
 from epic100.model.hugging_face import backbone_config
-from epic100.model.hugging_face_folder import HuggingFaceFolder, open_folder, pixels
+from epic100.model.hugging_face_folder import HuggingFaceFolder, license_of, open_folder, pixels
 from epic100.model.mmaction_import import build
 from support.hugging_face import KINDS, PICTURES, SIZE, WIDTH, make_encoder
 
@@ -172,3 +172,22 @@ def test_without_transformers_the_error_names_the_extra_to_install(folders, monk
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(EpicError, match=r"not installed; install the extra: .*epic100\[hf\]"):
         HuggingFaceFolder(folders["videomae"]).open()
+
+
+# A regular expression once took minutes to search such a head.
+LONG_HEAD = "---\n" + 200_000 * "x: y\n"
+
+
+@pytest.mark.parametrize(
+    "card, license",
+    [
+        pytest.param("---\nlicense: apache-2.0\n---\n", "apache-2.0", id="stated"),
+        pytest.param(LONG_HEAD + "license: mit\n---\n", "mit", id="long head"),
+        pytest.param(LONG_HEAD + "license: mit\n", None, id="head without an end"),
+        pytest.param("license: mit\n", None, id="no head"),
+        pytest.param("---\nlicense: <script>alert(1)</script>\n---\n", None, id="markup"),
+    ],
+)
+def test_the_license_is_read_from_the_head_of_the_card(tmp_path, card, license):
+    (tmp_path / "README.md").write_text(card)
+    assert license_of(tmp_path) == (license or "not stated in its README.md")

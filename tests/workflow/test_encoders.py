@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 TARGETS = [
     f"results/{name}"
-    for name in ("submission.pt", "metrics.json", "timeline/P02_102.tsv", "features/P02.tsv")
+    for name in ("submission.pt", "model_card.md", "timeline/P02_102.tsv", "features/P02.tsv")
 ]
 THEIRS_ELSEWHERE = {"predict": {"model": "theirs.pth", "encoder": "empty"}}
 SMALL = {"encoder": "encoder", "epochs": 1, "batch_size": 4, "workers": 0}
@@ -30,6 +30,9 @@ def test_attention_over_a_frozen_encoder_goes_to_a_submission(clean_archive, tmp
     assert "Trial: the training works" in said(done)
     figures = json.loads((folder / "results/metrics.json").read_text())
     assert figures["predicted"] == figures["segments"] > 0
+    card = (folder / "results/model_card.md").read_text()
+    assert "- weights: frozen, and not in the file\n" in card
+    assert "- license, as its folder states it: apache-2.0\n" in card
 
     model = load_model(folder / "results/model.pth")
     assert not any(name.startswith("backbone.encoder") for name in model.state_dict)

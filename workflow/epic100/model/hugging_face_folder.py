@@ -8,6 +8,7 @@ pictures. Scale, mean and std are left to transformers' own processor.
 import hashlib
 import importlib.util
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,6 +196,20 @@ class HuggingFaceFolder:
                 f"{self.folder}: its model cannot be built ({why}); expected config and weights of "
                 "one model, whole; download them again"
             ) from error
+
+
+def license_of(folder: str | os.PathLike) -> str:
+    """Return the license of a model, from the head of its folder's README.md: `license: mit`."""
+    card = Path(folder, "README.md")
+    text = read_text(card) if card.is_file() else ""
+    first, *lines = text.splitlines() or [""]
+    # The head is between two lines `---`, the first of which is the first line of the file.
+    head = lines[: lines.index("---")] if first == "---" and "---" in lines else []
+    licenses = [
+        line.removeprefix("license:").strip() for line in head if line.startswith("license:")
+    ]
+    is_plain = licenses and re.fullmatch(r"[\w .+-]{1,60}", licenses[0])
+    return licenses[0] if is_plain else "not stated in its README.md"
 
 
 def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from mmengine.config import ConfigDict
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
 from epic100.base.text_table import read_frame
+from epic100.model.hugging_face_folder import license_of
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.report.tables import dropped_counts
 from epic100.report.template import template
@@ -55,7 +56,8 @@ def write_model_card(
         out: The card, in Markdown.
         metafile: The file with the same content in the format of MMAction2's metafiles.
     """
-    trained = shared(load_model(model))
+    own = load_model(model)
+    trained = shared(own)
     config = ConfigDict(trained.config)
     installed = {package.name: package.version for package in distributions()}
     content = {
@@ -69,7 +71,8 @@ def write_model_card(
             if not name.endswith(STATISTICS)
         ),
         "outputs": trained.outputs,
-        "encoder": _encoder(config),
+        # The shared config has lost the path of the folder.
+        "encoder": _encoder(ConfigDict(own.config).model.backbone),
         "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
         "dropped": dropped_counts(dropped),
         "caution": caution(read_frame(salvage)),
@@ -112,15 +115,17 @@ def without_folders(value: Any, key: str = "") -> Any:
     return os.path.basename(value.rstrip("/")) if is_path else value
 
 
-def _encoder(config: ConfigDict) -> dict[str, Any]:
-    """Describe the frozen encoder of a probe, by label of the line; empty for another model."""
-    lines = dict(config.get("features", {}))
-    if lines:
-        lines["fingerprint"] = lines.pop("model")
-        lines["license, as its folder states it"] = config.get("encoder", {}).get(
-            "license", "not known"
-        )
-    return lines
+def _encoder(backbone: ConfigDict) -> dict[str, str]:
+    """Describe an encoder of Hugging Face, by label of the line; empty for another backbone."""
+    folder = backbone.get("encoder_folder")
+    if folder is None:
+        return {}
+    return {
+        "folder": Path(folder).name,
+        "fingerprint": backbone.fingerprint,
+        "weights": "frozen, and not in the file" if backbone.frozen else "fine-tuned",
+        "license, as its folder states it": license_of(folder),
+    }
 
 
 def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
