@@ -23,8 +23,9 @@ from torch.utils.data import Sampler
 import epic100.mmaction  # noqa: F401
 from epic100.base.gpu import Gpus
 from epic100.base.machine import usable_cores, workers_for
+from epic100.base.processes import choose_device
 from epic100.settings import TrainSettings
-from epic100.training.plan import choose_device, plan_run
+from epic100.training.plan import plan_run
 from epic100.training.recipe import DEFAULT, Changes, build_config, changed, model_config
 from epic100.training.train import TrainRunner
 
@@ -116,7 +117,7 @@ def measure(
     recipe = build_config(settings, f"{kitchen}/results", kitchen)
     ours = way == WAYS[0]
     if ours:
-        placement = choose_device(settings.device, None, Gpus(torch.cuda.device_count()))
+        placement = choose_device("train", settings.device, None, Gpus(torch.cuda.device_count()))
         recipe = plan_run(recipe, settings, placement, work_dir="")
         never = {"seconds": float("inf"), "interval": -1, "save_last": False}
         recipe.default_hooks.checkpoint.update(never)

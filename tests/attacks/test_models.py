@@ -32,8 +32,9 @@ from epic100.model.foreign import (
 from epic100.model.foreign_steps import STEPS
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.model.views import view_pipeline
-from epic100.prediction.shards import Job
-from epic100.prediction.worker import predict_videos
+from epic100.prediction.encoder import source_of_model
+from epic100.prediction.work import Job, WorkItem
+from epic100.prediction.worker import predict_items
 from epic100.report.model_card import LOADING
 from epic100.settings import PredictSettings
 from support.crafted import Unpickled
@@ -73,9 +74,9 @@ def save_with(config: dict) -> None:
 def predict_with(config: dict) -> None:
     """Do what the rule predict does with a model file that has this config."""
     save_with(config)
-    videos = {"P01/P01_01.MP4": ("stamp", [0])}
-    job = Job("model.pth", "val.txt", "val.pt", "run", ".", ".", PredictSettings(), videos)
-    predict_videos(job, lambda count: None)
+    source = source_of_model("model.pth", load_model("model.pth"))
+    items = [WorkItem("P01_01", "fingerprint", [0])]
+    predict_items(Job(source, "val.txt", "val.pt", ".", ".", PredictSettings(), items), "val")
 
 
 def migrate_with(config: dict) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.ranks import private_folder
 from epic100.cli.workflow import snakemake_command
 from epic100.slurm.site import read_partitions
 from support.checkout import ROOT, epic100, said
@@ -90,20 +89,6 @@ def test_epic100_run_reads_no_folder_default_of_the_working_folder(tmp_path, mon
     Path("default").mkdir()
     command = snakemake_command(["-n"])
     assert command[command.index("--workflow-profile") + 1] == "none"
-
-
-@pytest.mark.parametrize(
-    "parent, is_used",
-    [
-        ("/dev/shm", True),
-        (None, False),
-        ("/no/such/folder", False),
-    ],
-)
-def test_the_ranks_of_a_node_meet_in_a_folder_that_others_may_not_enter(parent, is_used):
-    with private_folder(parent) as folder:
-        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
-        assert (str(Path(folder).parent) == parent) is is_used
 
 
 @as_root

@@ -127,11 +127,19 @@ def test_an_encoder_that_cannot_be_used_is_refused(lab, tmp_path, encoder, words
         make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (8, 4, 5)], ids=["a clip too few", "tokens"])
-def test_an_encoder_that_gives_no_vector_for_each_clip_is_refused(shape):
+def test_an_encoder_with_a_vector_too_few_is_refused():
     clips = [torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8)] * 8
     with pytest.raises(EpicError, match=r"mine: gives .* for 8 clips; expected features \[8, C\]"):
-        encode_clips(lambda batch: torch.zeros(shape), clips, batch_size=8, name="mine")
+        encode_clips(lambda batch: torch.zeros(7, 5), clips, batch_size=8, name="mine")
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 4, 5), (2, 2, 3, 3, 5)], ids=str)
+def test_the_features_of_a_clip_are_the_mean_of_its_tokens(shape):
+    output = torch.randn(shape)
+    clips = [torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8)] * 2
+    features = encode_clips(lambda batch: output, clips, batch_size=8, name="mine")
+    tokens = output.reshape(2, -1, 5)
+    torch.testing.assert_close(features, tokens.sum(dim=1) / tokens.shape[1])
 
 
 def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):

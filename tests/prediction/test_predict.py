@@ -10,8 +10,11 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.predict import predictions_of
+from epic100.prediction.encoder import Source
 from epic100.prediction.shards import Shards
+from epic100.prediction.work import Job, WorkItem
 from epic100.segments.segment_list import read_segments, write_segments
+from epic100.settings import PredictSettings
 from support.dying import kill_after_a_shard
 from support.models import predicted, save_random_model
 
@@ -84,7 +87,7 @@ def test_a_killed_prediction_goes_on_with_the_videos_that_have_no_shard(
     # Hidden files are shards that were not finished.
     assert len(list(tmp_path.glob("val.shards/*/[!.]*.pt"))) == 1 and not out.exists()
     resumed = run(lab, model, listed, out)
-    assert "going on: 1 of 3 videos are predicted already" in caplog.text
+    assert "going on: 1 of 3 parts are predicted already" in caplog.text
     assert torch.equal(resumed.log_probs, expected.log_probs)
 
 
@@ -100,7 +103,7 @@ def test_shards_are_used_again_for_the_same_model_and_views_alone(
     assert out.read_bytes() != first
     assert "are predicted already" not in caplog.text
     run(lab, model, listed, out)
-    assert "going on: 3 of 3 videos are predicted already" in caplog.text
+    assert "going on: 3 of 3 parts are predicted already" in caplog.text
     assert out.read_bytes() == first
 
 
@@ -128,12 +131,17 @@ def test_a_shard_is_made_again_if_it_is_cut_or_its_video_or_segments_changed(
 
 
 def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
+    item = WorkItem("P01_P01_01.MP4.0000000", "fingerprint", [0])
     for seconds, name in enumerate(["first", "second", "third", "first", "last"]):
-        shards = Shards(tmp_path / "val.pt", name)
+        source = Source("mine:Encoder", "", name, [], None)
+        shards = Shards(
+            Job(source, "val.txt", f"{tmp_path}/val.pt", ".", ".", PredictSettings(), [item])
+        )
         shards.keep_newest()
-        shards.write("P01/P01_01.MP4", "stamp", torch.zeros(1, 2))
-        os.utime(shards.folder / name, (seconds, seconds))
-    assert sorted(path.name for path in shards.folder.iterdir()) == ["first", "last", "third"]
+        shards.write(item, torch.full((1, 2), float(seconds)))
+        os.utime(shards.folder, (seconds, seconds))
+    kept = [torch.load(path)["rows"][0, 0] for path in tmp_path.glob("val.shards/*/*.pt")]
+    assert sorted(map(int, kept)) == [2, 3, 4]
 
 
 def test_rows_depend_on_the_views_but_not_on_the_batch_size(lab, model, listed, expected, tmp_path):

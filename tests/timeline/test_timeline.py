@@ -43,7 +43,7 @@ STEADY = index_at(range(0, 10_000, 40), MILLISECOND)
 
 def test_each_step_has_a_clip_around_its_middle_inside_the_video():
     placed = place_clips(STEADY, [], 0.5, 20)
-    assert len(placed.start) == 20 and placed.sound.all() and placed.duration == 10
+    assert len(placed.start) == 20 and placed.undamaged.all() and placed.duration == 10
     assert (placed.stop - placed.start == 20).all()
     assert placed.start[0] == 0 and placed.stop[-1] == 250
     middle = (placed.start + placed.stop)[2:-2] / 2 / 25
@@ -74,10 +74,10 @@ def test_each_step_has_a_clip_around_its_middle_inside_the_video():
 )
 def test_no_clip_touches_damage(damaged, stride, frames, steps, seconds, length):
     placed = place_clips(STEADY, damaged, stride, frames)
-    assert "".join("01"[int(step)] for step in placed.sound) == steps
+    assert "".join("01"[int(step)] for step in placed.undamaged) == steps
     assert placed.duration == pytest.approx(len(steps) * stride)
     assert placed.damaged == [pytest.approx(stretch) for stretch in seconds]
-    starts, stops = placed.start[placed.sound], placed.stop[placed.sound]
+    starts, stops = placed.start[placed.undamaged], placed.stop[placed.undamaged]
     assert (stops - starts == length).all()
     assert all(((stops <= first) | (starts >= after)).all() for first, after in damaged)
 
@@ -88,7 +88,7 @@ def seconds_of_clips(frame_numbers, damage):
     start, stop = map(int, index.frames_between(*damage))
     placed = place_clips(index, [(start, stop)], 0.5, 30)
     times = np.append(index.times, index.times[-1] + 0.04)
-    return np.stack([times[placed.start], times[placed.stop]]), placed.sound
+    return np.stack([times[placed.start], times[placed.stop]]), placed.undamaged
 
 
 def test_a_clip_lasts_as_long_at_a_variable_rate_as_at_a_constant_one():
@@ -303,7 +303,7 @@ def test_steps_in_which_nothing_happens_are_in_no_segment(settings, idle, segmen
 def test_a_timeline_has_no_segment_of_background(lab, model, tmp_path, threshold, has_segments):
     path = learn(lab, model, tmp_path / "background.json")
     assert [*tmp_path.iterdir()] == [path], "shards are left"
-    background = replace(read_background(path, ModelInUse(model).digest), threshold=threshold)
+    background = replace(read_background(path, ModelInUse(model).source.digest), threshold=threshold)
     path.write_text(json.dumps(vars(background)))
     film, user = lab.videos["P01_02"].path(lab.root), ModelInUse(model, background=path)
     make_timelines([film], user, tmp_path, settings=BARE, predict=PREDICT)

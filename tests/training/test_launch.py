@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.base.processes import PROCESS, Request
 from epic100.model.model_file import load_model
-from epic100.training.launch import Request, launch
+from epic100.training.launch import launch
+from epic100.training.train import train
 from support.checkout import ROOT
 from support.small_runs import (
     copy_results,
@@ -57,7 +59,7 @@ def ranks() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "epic100.training.launch" in words and "torch.distributed.run" not in words:
+        if PROCESS in words and "torch.distributed.run" not in words:
             found.append(process)
     return found
 
@@ -78,11 +80,13 @@ def test_two_nodes_meet_and_learn(lab, tmp_path):
     alone, results = (copy_results(lab, tmp_path / name) for name in ("one", "two"))
     expected = run(lab, alone, batch_size=4, epochs=1, options=PLAIN)
     request = results / "request"
-    request.write_bytes(pickle.dumps(Request(chosen, job(lab, results), None)))
+    request.write_bytes(
+        pickle.dumps(Request(train, {"settings": chosen, **job(lab, results)}, None))
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         meeting = f"127.0.0.1:{server.getsockname()[1]}"
     words = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
-    words += [f"--rdzv-endpoint={meeting}", "-m", "epic100.training.launch", str(request)]
+    words += [f"--rdzv-endpoint={meeting}", "-m", PROCESS, str(request)]
     nodes = [
         subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *words]) for _ in "12"
     ]

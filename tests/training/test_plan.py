@@ -6,9 +6,10 @@ from mmengine.config import Config
 import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus
+from epic100.base.processes import Placement, choose_device
 from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
-from epic100.training.plan import Placement, choose_device, plan_run
+from epic100.training.plan import plan_run
 from epic100.training.recipe import AUTOCAST
 
 CHANNELS_LAST = {"type": "ChannelsLastRecognizer3D"}
@@ -87,7 +88,7 @@ def plan(tmp_path):
 )
 def test_the_settings_device_and_gpus_choose_where_to_train(device, gpus, gpus_there, expected):
     found = Gpus(gpus_there, why_not=lambda: None)
-    assert choose_device(device, gpus, found) == expected
+    assert choose_device("train", device, gpus, found) == expected
 
 
 def test_a_batch_is_shared_among_processes_and_parts(plan):

@@ -99,7 +99,7 @@ WORDS = {
     # Torch runs the code of a file that it loads without this argument.
     r"torch\.load\((?!(?s:.{0,120})weights_only=True)": set(),
     # Its ranks get PYTHONSAFEPATH.
-    r'(?<!"-P", )"-m"': {"training/launch.py"},
+    r'(?<!"-P", )"-m"': {"base/processes.py"},
 }
 
 

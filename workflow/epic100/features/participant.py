@@ -21,12 +21,13 @@ from epic100.base.checked import STRICT, Amount, Array, conforming, opened_array
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.text_table import write_table
 from epic100.prediction.encoder import Source
+from epic100.prediction.shards import remove_shards
 from epic100.settings import FeatureSettings, PredictSettings
 from epic100.timeline.clips import (
-    Placed,
+    ClipPlan,
     ScannedVideo,
+    VideoClips,
     clip_frames,
-    forget_rows,
     place_clips,
     rows_of_clips,
     scanned_video,
@@ -146,46 +147,41 @@ def make_features(
     shards_base = Path(table).with_suffix(".pt")
     # The reason why a video has no features is "" for one that has some.
     reasons: dict[str, str] = {}
-    videos: list[tuple[ScannedVideo, Placed]] = []
+    videos_to_make: list[VideoClips] = []
     for row in read_scan_table(scan):
-        video_and_clips, reason = _video_and_clips(
-            row, participant_id, source, settings, root=root, scan=scan, index=index
-        )
-        # The reason becomes one line, as the table needs it.
-        reasons[row.video_id] = " ".join(reason.split())
-        if video_and_clips is None:
+        path = folder / f"{row.video_id}.npz"
+        reasons[row.video_id] = ""
+        try:
+            clips = _clips_of(row, participant_id, source, settings, root, scan, index)
+        except EpicError as error:
+            # The reason becomes one line, as the table needs it.
+            reasons[row.video_id] = " ".join(str(error).split())
             # Features with this name would be of an earlier file of the video.
-            (folder / f"{row.video_id}.npz").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         else:
-            videos.append(video_and_clips)
-    videos_to_make = [
-        (video, placed)
-        for video, placed in videos
-        if not has_features_made_from(
-            folder / f"{video.name}.npz", _made_from(video, source, settings)
-        )
-    ]
+            if not has_features_made_from(path, _made_from(clips.video, source, settings)):
+                videos_to_make.append(clips)
+    there = list(reasons.values()).count("") - len(videos_to_make)
     log.info(
         f"{participant_id}: features of {len(videos_to_make)} videos to make; "
-        f"{len(videos) - len(videos_to_make)} are there already"
+        f"{there} are there already"
     )
     if videos_to_make:
         rows_of_videos = rows_of_clips(
             videos_to_make,
+            source,
             shards_base,
-            model=source.path,
-            key=f"{source.encoder} {source.digest}",
-            encoder=source.encoder,
             predict=predict,
             requested_gpus=requested_gpus,
             label=participant_id,
             modules=modules,
+            gives_features=True,
         )
-        for (video, placed), valid_rows in zip(videos_to_make, rows_of_videos, strict=True):
-            features = _features(video, placed, valid_rows, _made_from(video, source, settings))
+        for (video, plan), rows in zip(videos_to_make, rows_of_videos, strict=True):
+            features = _features(video, plan, rows, _made_from(video, source, settings))
             write_features(features, folder / f"{video.name}.npz")
     # All features are stored, so the shards of the clips are no longer needed.
-    forget_rows(shards_base)
+    remove_shards(shards_base)
     _write_table(table, reasons, settings.stride)
 
 
@@ -216,34 +212,24 @@ def _write_table(table: str | os.PathLike, reasons: Mapping[str, str], stride: f
     )
 
 
-def _video_and_clips(
+def _clips_of(
     row: ScanRow,
     participant_id: str,
     source: Source,
     settings: FeatureSettings,
-    *,
     root: str | os.PathLike,
     scan: str | os.PathLike,
     index: str | os.PathLike,
-) -> tuple[tuple[ScannedVideo, Placed] | None, str]:
-    """Place the clips of a scanned video, if it can have features.
-
-    Returns:
-        The video with its clips, and ""; or None, and the reason why the video has no features.
-    """
+) -> VideoClips:
+    """Place the clips of a scanned video; raise EpicError, with the reason, if it has none."""
     if not row.readable:
-        return None, f"{row.status}: {row.reason or 'no reason'}"
+        raise EpicError(f"{row.status}: {row.reason or 'no reason'}")
     video = scanned_video(row.video_id, participant_id, root, scan, index)
     frames = clip_frames(source.pipeline, video.index.fps, settings.window)
-    try:
-        placed = place_clips(video.index, row.damaged, settings.stride, frames)
-    except EpicError as error:
-        # A video of a single frame has no clip.
-        return None, str(error)
-    # Only an undamaged step, which `sound` marks, has a clip.
-    if not placed.sound.any():
-        return None, "every step touches damage"
-    return (video, placed), ""
+    plan = place_clips(video.index, row.damaged, settings.stride, frames)
+    if not plan.undamaged.any():
+        raise EpicError("every step touches damage")
+    return VideoClips(video, plan)
 
 
 def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -> dict[str, Any]:
@@ -262,20 +248,20 @@ def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -
 
 
 def _features(
-    video: ScannedVideo, placed: Placed, valid_rows: Tensor, made_from: dict[str, Any]
+    video: ScannedVideo, plan: ClipPlan, valid_rows: Tensor, made_from: dict[str, Any]
 ) -> Features:
     """Make the features of a video from the rows of its undamaged steps; others get zeros."""
-    feats = np.zeros((len(placed.sound), valid_rows.shape[1]), np.float32)
-    feats[placed.sound] = valid_rows.numpy()
-    times = (np.arange(len(feats)) + 0.5) * placed.stride
+    feats = np.zeros((len(plan.undamaged), valid_rows.shape[1]), np.float32)
+    feats[plan.undamaged] = valid_rows.numpy()
+    times = (np.arange(len(feats)) + 0.5) * plan.stride
     middle, _ = video.index.frames_between(times, times)
     return Features(
         feats=feats,
-        valid=placed.sound,
+        valid=plan.undamaged,
         times=times,
         middle=np.minimum(middle, video.index.frames - 1),
-        frames=np.stack([placed.start, placed.stop], axis=1),
+        frames=np.stack([plan.start, plan.stop], axis=1),
         fps=video.index.fps,
-        duration=placed.duration,
+        duration=plan.duration,
         made_from=made_from,
     )

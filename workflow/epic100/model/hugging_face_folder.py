@@ -81,8 +81,6 @@ class ModelConfig(BaseModel):
     frames: Number = Field(validation_alias=AliasChoices("num_frames", "frames_per_clip"))
     size: Side = Field(validation_alias=AliasChoices("image_size", "crop_size"))
     patch_size: Side = 0
-    tubelet_size: Number | tuple[Number, Number, Number] = 1
-    num_register_tokens: int = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -121,10 +119,13 @@ class HuggingFaceFolder:
         clip_len: Frames of a clip.
         short_side: What the shorter side of a picture is scaled to, in pixels.
         size: Side of the square crop, in pixels.
+        frame_interval: None, since the frames are spread evenly over the time of a clip.
 
     Raises:
         EpicError: The folder holds no such model, or its files contradict each other.
     """
+
+    frame_interval = None
 
     def __init__(self, folder: str | os.PathLike):
         """Read the config and the processor of a folder, and check that they match."""

@@ -1,7 +1,6 @@
 """Views of a segment: the crops of clips spread over it. Their probabilities are averaged."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import split_outputs, test_pipeline_of
+from epic100.model.model_file import split_outputs
 
 # SlowFast is tested with this number of clips on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS).
 DENSE_CLIPS = 10
@@ -123,14 +122,6 @@ def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
         f"{clips} clips x {crops_text} of each of {segments} segments: {clips * crop_count} times "
         "the cost of one view"
     )
-
-
-def one_view_pipeline(config: Mapping[str, Any], where: str | os.PathLike) -> Pipeline:
-    """Return the test pipeline of a config; raise EpicError if it cannot give a single view."""
-    pipeline = test_pipeline_of(config, where)
-    # This call only raises the error, since its result would be a single clip and crop.
-    chosen_views(pipeline, clips=1, crops=1)
-    return pipeline
 
 
 def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict]:

@@ -1,6 +1,7 @@
-"""Encoders, which compute features: a recognizer without its head, or a class of the user's.
+"""What computes a row for each clip: the model of a model file, or an encoder of features.
 
-A `Source` names the encoder of features, with a digest of all that they depend on.
+An encoder is a folder of Hugging Face, or a class of the user's. A `Source` names the model or
+encoder, with a digest of all that its rows depend on.
 """
 
 import hashlib
@@ -13,17 +14,90 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from epic100.base import disk
 from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
-from epic100.model.model_file import digest, load_model
-from epic100.model.views import one_view_pipeline
-from epic100.prediction.hugging_face import HF, HuggingFaceEncoder
+from epic100.model.hugging_face_folder import HuggingFaceFolder
+from epic100.model.model_file import TrainedModel, digest, load_model, test_pipeline_of
+from epic100.model.precision import computing_in, usable
+from epic100.model.views import chosen_views
 
-# This is the name of the encoder that is the recognizer of a model file.
-MODEL = "model"
+# The names of the encoder that is the model of a model file, and of one in a folder of Hugging
+# Face. Any other name is that of a class of the user's.
+MODEL, HF = "model", "hf"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What computes the rows of a prediction or of features.
+
+    Attributes:
+        encoder: "model", "hf", or `module:Class` for an encoder of the user's.
+        path: The model file, or the folder of `hf`; "" for an encoder of the user's.
+        digest: SHA-256 of the model file, or the encoder's fingerprint.
+        pipeline: The pipeline steps that make the clips.
+        load_from: The start weights of the training of a model file, if any; the name of another
+            encoder.
+        trained: The content of a model file; None for an encoder.
+    """
+
+    encoder: str
+    path: str
+    digest: str
+    pipeline: Any
+    load_from: str | None
+    trained: TrainedModel | None = None
+
+    @property
+    def name(self) -> str:
+        """The model file or the encoder, for messages."""
+        return self.path if self.encoder == MODEL else self.encoder
+
+    @property
+    def outputs(self) -> int:
+        """Number of all outputs of a model; 0 for an encoder, whose number is not known."""
+        return sum(self.trained.outputs.values()) if self.trained else 0
+
+
+def source_of(
+    encoder: str, path: str | os.PathLike | None, modules: Mapping[str, Any] | None = None
+) -> Source:
+    """Describe the source of features that the config names.
+
+    Args:
+        encoder: The `encoder` of `FeatureSettings`.
+        path: The model file, or the folder of `hf`; None for an encoder of the user's.
+        modules: The config's `modules` section.
+
+    Raises:
+        EpicError: The model or the encoder cannot be used.
+    """
+    # Without a path, "model" and "hf" are taken for names of classes, and `encoder_class` refuses
+    # them.
+    if encoder == MODEL and path is not None:
+        source = source_of_model(path, load_model(path))
+        # The result is not needed: the call refuses a model that cannot take a single clip.
+        chosen_views(source.pipeline, clips=1, crops=1)
+        return source
+    if encoder == HF and path is not None:
+        folder = HuggingFaceFolder(path)
+        name = f"{HF} {folder.folder.resolve().name}"
+        return Source(HF, os.fspath(path), folder.fingerprint, clip_pipeline(folder), name)
+    named_class = encoder_class(encoder, modules)
+    return Source(encoder, "", fingerprint(named_class), clip_pipeline(named_class), encoder)
+
+
+def source_of_model(path: str | os.PathLike, trained: TrainedModel) -> Source:
+    """Describe a model file, whose content has been read, as a source."""
+    return Source(
+        encoder=MODEL,
+        path=os.fspath(path),
+        digest=digest(path),
+        pipeline=test_pipeline_of(trained.config, path),
+        load_from=trained.trained_on.get("load_from"),
+        trained=trained,
+    )
 
 
 class Encoder(Protocol):
@@ -56,8 +130,7 @@ class Encoder(Protocol):
             clips: uint8 [B, 3, clip_len, size, size], RGB, on the CPU.
 
         Returns:
-            Floats in one of three shapes: one vector per clip [B, C]; with `features: grid:`,
-            tokens in order of time [B, G, C]; or tokens by place [B, time, rows, columns, C].
+            Floats: one vector per clip [B, C], or tokens [B, ..., C], whose mean is the vector.
         """
         ...
 
@@ -108,17 +181,15 @@ def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
     Args:
         encoder: A class as `Encoder` describes it, or another object with these attributes.
     """
-    dense = {"frame_interval": encoder.frame_interval, "target_fps": encoder.fps}
-    is_spread = encoder.frame_interval is None
+    sampler = {"clip_len": encoder.clip_len, "num_clips": 1, "test_mode": True}
+    if encoder.frame_interval is None:
+        sampler["type"] = "UniformSample"
+    else:
+        rate = {"frame_interval": encoder.frame_interval, "target_fps": encoder.fps}
+        sampler |= {"type": "SampleFrames", **rate}
     return [
         {"type": "OpenSegment"},
-        {
-            "type": "UniformSample" if is_spread else "SampleFrames",
-            "clip_len": encoder.clip_len,
-            "num_clips": 1,
-            "test_mode": True,
-            **({} if is_spread else dense),
-        },
+        sampler,
         {
             "type": "DecodeSegment",
             "short_side": getattr(encoder, "short_side", encoder.size),
@@ -130,124 +201,57 @@ def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
-class Source:
-    """The encoder that computes features, with all that they depend on.
-
-    Attributes:
-        encoder: "model", "hf", or `module:Class` for an encoder of the user's.
-        path: The model file, or the folder of `hf`; "" for an encoder of the user's.
-        digest: SHA-256 of the model file, or the encoder's fingerprint.
-        pipeline: The pipeline steps that make the clips.
-        load_from: The start weights of the training of a model file, if any; the name of another
-            encoder.
-    """
-
-    encoder: str
-    path: str
-    digest: str
-    pipeline: Any
-    load_from: str | None
-
-
-def source_of(
-    encoder: str, model: str | os.PathLike | None, modules: Mapping[str, Any] | None = None
-) -> Source:
-    """Describe the encoder that the config names as a `Source`.
+def open_encoder(source: Source, device: str) -> Callable[[Tensor], Tensor]:
+    """Load an encoder onto a torch device.
 
     Args:
-        encoder: The `encoder` of `FeatureSettings`.
-        model: The model file, or the folder of `hf`; None for an encoder of the user's.
-        modules: The config's `modules` section.
-
-    Raises:
-        EpicError: The model or the encoder cannot be used.
+        source: The encoder, of a folder of Hugging Face or of the user's. The user's modules can
+            be imported already.
+        device: The device.
     """
-    if encoder == HF and model is not None:
-        folder = HuggingFaceEncoder(model)
-        return Source(
-            encoder=HF,
-            path=os.fspath(model),
-            digest=folder.fingerprint,
-            pipeline=clip_pipeline(folder),
-            load_from=f"{HF} {folder.folder.resolve().name}",
-        )
-    # Without a path, "model" and "hf" are taken for names of classes, and `encoder_class` refuses
-    # them.
-    if encoder != MODEL or model is None:
-        named_class = encoder_class(encoder, modules)
-        return Source(
-            encoder=encoder,
-            path="",
-            digest=fingerprint(named_class),
-            pipeline=clip_pipeline(named_class),
-            load_from=encoder,
-        )
-    trained = load_model(model)
-    return Source(
-        encoder=MODEL,
-        path=os.fspath(model),
-        digest=digest(model),
-        pipeline=one_view_pipeline(trained.config, model),
-        load_from=trained.trained_on.get("load_from"),
-    )
+    if source.encoder != HF:
+        return encoder_class(source.encoder, modules=None)(device)
+    # The import takes a second.
+    from epic100.model.hugging_face import HuggingFaceBackbone, backbone_config
+
+    backbone = HuggingFaceBackbone(**backbone_config(source.path, frozen=True)).eval().to(device)
+    dtype = usable(torch.bfloat16, device)
+
+    def tokens(clips: Tensor) -> Tensor:
+        """Compute the tokens [B, N, C] of clips."""
+        with computing_in(dtype, torch.device(device)):
+            return backbone(clips.to(device).float())
+
+    return tokens
 
 
 @torch.inference_mode()
 def encode_clips(
-    encoder: Callable[[Tensor], Tensor],
-    clips: Sequence[Tensor],
-    batch_size: int,
-    name: str,
-    grid: Sequence[int] | None = None,
+    encoder: Callable[[Tensor], Tensor], clips: Sequence[Tensor], batch_size: int, name: str
 ) -> Tensor:
-    """Compute the features of clips with an encoder that is no recognizer.
+    """Compute the features of clips with an encoder.
 
     Args:
         encoder: The encoder.
         clips: B tensors, uint8 [1, 3, T, H, W].
         batch_size: Clips per call of the encoder.
         name: The encoder's name, for errors.
-        grid: The grid to which `pooled_tokens` pools the result later; None: one vector per clip.
 
     Returns:
-        float32 [B, C], [B, G, C] or [B, time, rows, columns, C] on the CPU.
+        float32 [B, C] on the CPU.
 
     Raises:
         EpicError: The encoder returns another shape.
     """
-    # Vectors [B, C] are kept as they are, and `pooled_tokens` averages tokens by place [B, time,
-    # rows, columns, C]. Tokens [B, G, C] have no place to average over, so they need a grid.
-    allowed_ndims = (2, 3, 5) if grid else (2, 5)
     features = []
     for batch in torch.cat(list(clips)).split(batch_size):
         output = encoder(batch)
         shape = list(getattr(output, "shape", []))
-        if len(shape) not in allowed_ndims or shape[0] != len(batch):
+        if len(shape) < 2 or shape[0] != len(batch):
             raise EpicError(
                 f"{name}: gives {shape or type(output).__name__} for {len(batch)} clips; expected "
-                f"features [{len(batch)}, C]; tokens [{len(batch)}, G, C] are for a probe alone"
+                f"features [{len(batch)}, C] or tokens [{len(batch)}, ..., C]"
             )
-        features.append(output.float().cpu())
+        tokens = output.float().reshape(len(batch), -1, shape[-1])
+        features.append(tokens.mean(dim=1).cpu())
     return torch.cat(features)
-
-
-def pooled_tokens(rows: Tensor, grid: Sequence[int] | None) -> Tensor:
-    """Pool an encoder's output for clips to a grid of tokens, or to one vector per clip.
-
-    Args:
-        rows: Floats [B, C], [B, G, C] or by place [B, time, rows, columns, C].
-        grid: The highest number of tokens in time, and in rows and columns each; None: one vector
-            for each clip.
-
-    Returns:
-        float32 [B, C] without a grid, else float16 [B, G, C], in order of time, row and column.
-    """
-    if rows.dim() == 5:
-        max_time, max_side = (1, 1) if grid is None else grid
-        time, height, width = rows.shape[1:4]
-        sides = (min(max_time, time), min(max_side, height), min(max_side, width))
-        pooled = functional.adaptive_avg_pool3d(rows.permute(0, 4, 1, 2, 3), sides)
-        rows = pooled.flatten(2).transpose(1, 2)
-        return rows[:, 0] if grid is None else rows.half()
-    return rows if grid is None else rows.reshape(len(rows), -1, rows.shape[-1]).half()

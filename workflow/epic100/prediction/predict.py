@@ -1,31 +1,33 @@
-"""Predict a split: divide its videos among processes, then collect their shards into one file."""
+"""Predict segments: the items of a split or of whole videos, in one or several processes.
+
+| part of a prediction | module |
+|---|---|
+| what computes a row: a model, or an encoder | encoder.py |
+| which segments, in items of one video each | work.py |
+| the pass over the clips of the items | worker.py |
+| files of finished items, so that a stop loses little | shards.py |
+"""
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import gpus_to_use, look_for_gpus
-from epic100.base.log import Progress
+from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores, workers_for
-from epic100.base.ranks import private_folder, run_ranks
-from epic100.model.model_file import (
-    TrainedModel,
-    digest,
-    load_model,
-    split_outputs,
-    test_pipeline_of,
-)
+from epic100.base.processes import Placement, choose_device, run_processes
+from epic100.model.model_file import TrainedModel, load_model, split_outputs
 from epic100.model.views import chosen_views, cost_of_views
-from epic100.prediction.shards import Job, Shards, run_key, video_stamp
+from epic100.prediction.encoder import MODEL, source_of_model
+from epic100.prediction.shards import Shards
+from epic100.prediction.work import Job, work_items
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.segments.segment_list import read_clean_list, row_numbers_by
+from epic100.segments.segment_list import read_clean_list
 from epic100.settings import PredictSettings
 from epic100.video.sheet import find_files
 
@@ -36,46 +38,6 @@ BATCH_ON_CPU, BATCH_ON_GPU = 8, 32
 # Another process may remove shards while this one uses them, as a timeline does at its end. Missing
 # shards are then made again, at most this often.
 TRIES = 3
-
-
-def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
-    """Run all jobs of a prediction, each in a process of its own if there are several.
-
-    If one process fails, the others are ended. The shards of finished videos stay.
-
-    Args:
-        jobs: The jobs.
-        bar: The progress display of finished segments.
-
-    Raises:
-        EpicError: A job or its process failed.
-    """
-    if len(jobs) == 1:
-        # The import of MMAction2 takes seconds, and several processes import it themselves. So it
-        # is not at the top of this module.
-        from epic100.prediction.worker import predict_videos
-
-        predict_videos(jobs[0], bar.update)
-        return
-    with private_folder() as folder:
-        # All processes append one byte per finished segment, so the file's size is the count.
-        finished_count_file = Path(folder, "done")
-        finished_count_file.touch()
-        run_ranks(
-            [(predict_part, job, finished_count_file) for job in jobs],
-            environments=[{}] * len(jobs),
-            look=lambda: bar.update(finished_count_file.stat().st_size - bar.done),
-        )
-
-
-def predict_part(job: Job, finished_count_file: Path) -> None:
-    """Run the job of one process of several, and append a byte to the file per finished segment."""
-    from epic100.prediction.worker import predict_videos
-
-    # In append mode, processes do not overwrite each other's bytes. Without a buffer, the file
-    # grows at once.
-    with finished_count_file.open("ab", buffering=0) as file:
-        predict_videos(job, lambda count: file.write(bytes(count)))
 
 
 def predict(
@@ -92,7 +54,7 @@ def predict(
 ) -> None:
     """Predict every segment of a clean list and write the predictions file.
 
-    The scores of finished videos stay in `{split}.shards` beside the file. So an interrupted
+    The scores of finished items stay in `{split}.shards` beside the file. So an interrupted
     prediction resumes where it was, and one of the last three predictions is not computed again.
     Scores do not depend on the number of processes or workers, or on interruptions. On a CPU, the
     number of torch's threads changes their last digits (by 1e-6). If all segments of a split were
@@ -112,119 +74,88 @@ def predict(
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested, or a process fails.
     """
-    trained, model_digest = load_model(model_path), digest(model_path)
+    trained = load_model(model_path)
+    source = source_of_model(model_path, trained)
     table = read_clean_list(segments)
-    pipeline = test_pipeline_of(trained.config, model_path)
-    clips, crops = chosen_views(pipeline, settings.clips, settings.crops)
+    clips, crops = chosen_views(source.pipeline, settings.clips, settings.crops)
     log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
-        model=str(model_path),
-        segments=str(segments),
-        out=str(out),
-        run=run_key(model_digest, clips, crops),
+        source,
+        segments=os.fspath(segments),
+        out=os.fspath(out),
         video_root=video_root,
         index_dir=index_dir,
         settings=settings.model_copy(update={"clips": clips}),
-        videos=videos_of(table, video_root),
+        items=work_items(table, find_files(table["path"].unique(), video_root)),
         modules=modules,
     )
-    log_probs = predict_rows(job, requested_gpus, sum(trained.outputs.values()), split)
-    predictions = predictions_of(
-        split, table["narration_id"].tolist(), log_probs, trained, model_digest
-    )
-    write_predictions(predictions, out)
+    rows = predict_rows(job, requested_gpus, split)
+    ids = table["narration_id"].tolist()
+    write_predictions(predictions_of(split, ids, rows, trained, source.digest), out)
 
 
-def predict_rows(
-    job: Job, requested_gpus: int, outputs: int, label: str, noun_for_keys: str = "videos"
-) -> torch.Tensor:
-    """Predict the segments of a job in one or several processes, and join their rows in order.
+def predict_rows(job: Job, requested_gpus: int, label: str) -> torch.Tensor:
+    """Compute the rows of a job's segments that have no shard yet, and read all of them.
 
-    Shards of earlier runs are used. All shards stay; the caller may remove them once it has stored
-    the result.
+    All shards stay; the caller may remove them once it has stored the result.
 
     Args:
-        job: The whole work. A key of its `videos` is the path of a video, or the name of a part of
-            a video's clips. Each key has a shard; together they have every line of the list once.
-        requested_gpus: Number of GPUs that the rule requests.
-        outputs: Number of outputs of the model, for a list without segments.
-        label: Name of the predicted split or video, for the progress display.
-        noun_for_keys: The log calls the keys of `videos` by this noun: "videos" or "parts".
-
-    Returns:
-        float32 [lines of the list, outputs], log-probabilities or features.
-
-    Raises:
-        EpicError: A process fails, or shards disappear.
-    """
-    rows_of_key = complete_shards(job, requested_gpus, label, noun_for_keys)
-    if not rows_of_key:
-        return torch.empty(0, outputs)
-    lines = [line for _, lines_of_key in job.videos.values() for line in lines_of_key]
-    rows = torch.cat([rows_of_key[key] for key in job.videos])
-    # The rows are in the order of the shards, and each one is moved to its line in the list.
-    return torch.empty_like(rows).index_copy_(0, torch.tensor(lines), rows)
-
-
-def complete_shards(
-    job: Job, requested_gpus: int, label: str, noun_for_keys: str = "videos"
-) -> dict[str, torch.Tensor]:
-    """Predict the videos of a job that have no shard, in one or several processes; read all shards.
-
-    Args:
-        job: As for `predict_rows`. A shard whose stamp is not that in `job.videos` is missing.
+        job: The whole work. Its items together have every line of the segment list once.
         requested_gpus: Number of GPUs that the rule requests.
         label: Name of the predicted split or video, for the progress display.
-        noun_for_keys: The log calls the keys of `videos` by this noun: "videos" or "parts".
 
     Returns:
-        The rows of each shard by its key. Tokens, which may be larger than the memory, stay on the
-        disk.
+        float32 [lines of the list, columns], log-probabilities or features.
 
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested; a process fails; or shards
             disappear.
     """
-    gpus = gpus_to_use(
-        "predict", job.settings.device, job.settings.gpus, look_for_gpus(requested_gpus)
-    )
-    shards = Shards(job.out, job.run)
+    settings = job.settings
+    gpus = look_for_gpus(requested_gpus)
+    placement = choose_device("predict", settings.device, settings.gpus, gpus)
+    shards = Shards(job)
     shards.keep_newest()
-    rows_of_key: dict[str, torch.Tensor] = {}
-    # Another process may remove a shard while others are predicted. Missing shards are therefore
-    # predicted up to `TRIES` times, and the round after the last try only reads.
-    for attempt in range(TRIES + 1):
-        _read_new_shards(shards, job, rows_of_key)
-        work_left = {
-            key: stamp_and_numbers
-            for key, stamp_and_numbers in job.videos.items()
-            if key not in rows_of_key
-        }
-        if attempt == 0 and rows_of_key:
-            log.info(
-                f"going on: {len(rows_of_key)} of {len(job.videos)} {noun_for_keys} are predicted "
-                "already"
-            )
-        if not work_left:
-            return rows_of_key
-        if attempt < TRIES:
-            segments_left = sum(len(row_numbers) for _, row_numbers in work_left.values())
-            bar = Progress(f"predict {label}", segments_left, "segments")
-            run_jobs(_divide(replace(job, videos=work_left), gpus), bar)
-            bar.close()
-    raise EpicError(f"{shards.path(min(work_left))}: gone or changed since it was made; run again")
+    rows_of = shards.read(job.items)
+    if rows_of:
+        log.info(f"going on: {len(rows_of)} of {len(job.items)} parts are predicted already")
+
+    for _ in range(TRIES):
+        items_left = [item for item in job.items if item.name not in rows_of]
+        if not items_left:
+            break
+        _compute(replace(job, items=items_left), placement, label)
+        rows_of |= shards.read(items_left)
+    if len(rows_of) < len(job.items):
+        raise EpicError(f"{shards.folder}: shards in it are gone; run the same command again")
+
+    if not job.items:
+        return torch.empty(0, job.source.outputs)
+    # The rows are in the order of the items, and each one is moved to its line in the list.
+    rows = torch.cat([rows_of[item.name] for item in job.items])
+    lines = [line for item in job.items for line in item.lines]
+    return torch.empty_like(rows).index_copy_(0, torch.tensor(lines), rows)
 
 
-def _read_new_shards(shards: Shards, job: Job, rows_of_key: dict[str, torch.Tensor]) -> None:
-    """Add the rows of those shards that can be read, and were not yet, to `rows_of_key`.
+def _compute(job: Job, placement: Placement, label: str) -> None:
+    """Compute the rows of all items of a job, in this process or in several."""
+    # The import of MMAction2 takes seconds, so it waits until there is something to compute.
+    from epic100.prediction.worker import predict_items
 
-    A shard is not read twice, since another process may have removed it in between.
-    """
-    for key, (stamp, _) in job.videos.items():
-        if key not in rows_of_key:
-            rows = shards.read(key, stamp, mapped=bool(job.grid))
-            if rows is not None:
-                rows_of_key[key] = rows
+    on_gpu = placement.device == "cuda"
+    defaults = {
+        "workers": workers_for(usable_cores(), placement.processes) if on_gpu else WORKERS_ON_CPU,
+        # The memory that an encoder needs is not known, so it gets small batches.
+        "batch_size": BATCH_ON_GPU if on_gpu and job.source.encoder == MODEL else BATCH_ON_CPU,
+    }
+    unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}
+    settings = job.settings.model_copy(update=unset)
+    job = replace(job, settings=settings, device=placement.device)
+    if placement.processes == 1:
+        predict_items(job, label)
+    else:
+        arguments = {"job": job, "label": label}
+        run_processes(predict_items, arguments, placement, folder=Path(job.out).parent)
 
 
 def predictions_of(
@@ -262,51 +193,3 @@ def predictions_of(
         noun_log_probs=log_probs.get("noun"),
         pair_head="pair" in log_probs,
     )
-
-
-def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
-    """Find the line numbers of each video of a segment list, and the stamp of its shard.
-
-    Args:
-        table: The segment list.
-        video_root: The folder of the videos.
-
-    Returns:
-        By the video's path in the list: the stamp of its shard, and its line numbers in the list.
-    """
-    lines_of_path = row_numbers_by(table, "path")
-    files = find_files(lines_of_path, video_root)
-    videos = {}
-    for path, lines in lines_of_path.items():
-        starts, stops = (table[name].iloc[lines].tolist() for name in ("start", "stop"))
-        videos[path] = (video_stamp(files[path], starts, stops), lines.tolist())
-    return videos
-
-
-def _divide(job: Job, gpus: int) -> list[Job]:
-    """Split a job into one per process, with similar numbers of segments and a device each."""
-    # With `predict: device: cpu`, the key `gpus` is the number of processes on the CPU.
-    processes_on_cpu = job.settings.gpus if job.settings.device == "cpu" else None
-    count = min(gpus or processes_on_cpu or 1, len(job.videos))
-    videos_of_process: list[dict] = [{} for _ in range(count)]
-    segments_of_process = [0] * count
-    # Videos with many segments come first, and each goes to the process with the fewest segments.
-    segment_counts = {video: len(lines) for video, (_, lines) in job.videos.items()}
-    for video in sorted(segment_counts, key=segment_counts.__getitem__, reverse=True):
-        process = segments_of_process.index(min(segments_of_process))
-        videos_of_process[process][video] = job.videos[video]
-        segments_of_process[process] += segment_counts[video]
-    threads = max(1, torch.get_num_threads() // count)
-    defaults = {
-        "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
-        # Other encoders than a recognizer get small batches, since the memory that they need is not
-        # known.
-        "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH_ON_CPU,
-    }
-    unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}
-    settings = job.settings.model_copy(update=unset)
-    job_of_process = replace(job, settings=settings, threads=threads)
-    return [
-        replace(job_of_process, videos=videos, device=f"cuda:{number % gpus}" if gpus else "cpu")
-        for number, videos in enumerate(videos_of_process)
-    ]

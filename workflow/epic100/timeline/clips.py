@@ -1,13 +1,12 @@
 """The clips of whole videos: their places, and the outputs of a model or an encoder for them."""
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,9 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.views import sampling_of
+from epic100.prediction.encoder import Source
 from epic100.prediction.predict import predict_rows
-from epic100.prediction.shards import Job, Shards, run_key, video_stamp
+from epic100.prediction.work import Job, work_items
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import PredictSettings
 from epic100.video.index import VideoIndex
@@ -95,7 +95,7 @@ Ranges = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Placed:
+class ClipPlan:
     """The clips of a video, one for each step. Step i is the time [i * stride, (i + 1) * stride).
 
     Attributes:
@@ -103,7 +103,7 @@ class Placed:
         duration: Length of the video in seconds, with the frames that are cut off at its end.
         start: int64 [N], first frame of each step's clip.
         stop: int64 [N], frame after the last one of each step's clip.
-        sound: bool [N], whether the step is undamaged. Only such steps have a clip.
+        undamaged: bool [N], whether the step is undamaged. Only such steps have a clip.
         damaged: Damaged stretches in seconds, in order.
     """
 
@@ -111,7 +111,7 @@ class Placed:
     duration: float
     start: np.ndarray
     stop: np.ndarray
-    sound: np.ndarray
+    undamaged: np.ndarray
     damaged: list[tuple[float, float]]
 
     def seconds(self, step: int) -> float:
@@ -122,7 +122,7 @@ class Placed:
         return min(step * self.stride, self.duration)
 
 
-def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) -> Placed:
+def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) -> ClipPlan:
     """Place a clip around the middle of each step.
 
     A clip at the edge of the video or of a damaged stretch is moved until it lies in undamaged
@@ -151,11 +151,11 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     middle, _ = index.frames_between((step_begins + step_ends) / 2, step_ends)
     middle = np.clip(middle, 0, index.frames - 1)
     # A step after the last frame is cut off.
-    sound = step_start < index.frames
+    undamaged = step_start < index.frames
     # The clip of each step may use the frames from `low` up to, but not with, `high`.
     low, high = np.zeros(steps, np.int64), np.full(steps, index.frames)
     for start, stop in damaged:
-        sound &= (step_stop <= start) | (step_start >= stop)
+        undamaged &= (step_stop <= start) | (step_start >= stop)
         low = np.where(step_start >= stop, np.maximum(low, stop), low)
         high = np.where(step_stop <= start, np.minimum(high, start), high)
     if index.is_steady:
@@ -169,12 +169,12 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         begins = np.maximum(np.minimum(begins, times[high] - frames / index.fps), times[low])
         clip_start = np.maximum(index.at_steps(begins), low)
         clip_stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
-    return Placed(
+    return ClipPlan(
         stride=stride,
         duration=duration,
         start=clip_start,
         stop=np.minimum(clip_stop, high),
-        sound=sound,
+        undamaged=undamaged,
         damaged=[(index.time_of(start), index.time_of(stop)) for start, stop in damaged],
     )
 
@@ -194,40 +194,37 @@ def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float
     return max(1, round((SPREAD_SECONDS if window is None else window) * fps))
 
 
-# A shard has at most this many clips. A process that is killed loses only its unfinished shard.
-CLIPS_PER_SHARD = 64
+class VideoClips(NamedTuple):
+    """A video, and where its clips are."""
+
+    video: ScannedVideo
+    plan: ClipPlan
 
 
 def rows_of_clips(
-    videos: Sequence[tuple[ScannedVideo, Placed]],
+    videos: Sequence[VideoClips],
+    source: Source,
     out: str | os.PathLike,
     *,
-    model: str | os.PathLike,
-    key: str,
-    encoder: str = "",
-    outputs: int = 0,
     predict: PredictSettings,
     requested_gpus: int,
     label: str,
     modules: Mapping[str, Any] | None = None,
+    gives_features: bool = False,
 ) -> list[torch.Tensor]:
-    """Compute the model's outputs for the clip of every undamaged step of some videos.
+    """Compute a row for the clip of every undamaged step of some videos.
 
-    Finished clips are kept beside `out` in `.shards` until `forget_rows`, so an interrupted run is
-    resumed and ends in the same rows.
+    Shards of the rows stay, so that an interrupted run resumes; `remove_shards(out)` removes them.
 
     Args:
-        videos: The videos and their clips. All videos share `root` and `index_dir`.
-        out: A path that the names of the shards are derived from.
-        model: The model file; "" for an encoder of the user's.
-        key: A text for the model or encoder, such as the model's digest. Shards of another key are
-            not used.
-        encoder: As in `Job`: "" for scores, else features.
-        outputs: Number of columns if there is no clip at all.
+        videos: The videos and their clips. All have the same folders of videos and indexes.
+        source: The model or the encoder.
+        out: A path that names the folder of shards.
         predict: The `predict:` section. A clip always has one view.
         requested_gpus: Number of GPUs that the rule requests.
         label: What is predicted, for the progress display.
         modules: The config's `modules` section.
+        gives_features: Whether a row has features. Else it has scores, as log-probabilities.
 
     Returns:
         For each video its rows, float32 [undamaged steps, columns].
@@ -235,80 +232,40 @@ def rows_of_clips(
     Raises:
         EpicError: A frame that the scan passed does not decode.
     """
-    clip_lists = [_clip_list(video, placed) for video, placed in videos]
-    clip_counts = [len(clip_list) for clip_list in clip_lists]
-    shards: dict[str, tuple[str, list[int]]] = {}
-    # The clips of all videos are one list, in which each video's begin behind those before it. The
-    # last sum is the number of all clips, where no video begins.
-    first_lines = np.cumsum([0, *clip_counts]).tolist()[:-1]
-    for (video, _), clip_list, first_line in zip(videos, clip_lists, first_lines, strict=True):
-        shards |= _shards(video, clip_list, first_line)
-    first_video, _ = videos[0]
-    # The list has a folder of its own, since another attempt at the same time may have other clips
-    # left to compute.
+    lists = [_clip_list(video, plan) for video, plan in videos]
+    table = pd.concat(lists, ignore_index=True)
+    first, _ = videos[0]
+    # The list is in a temporary folder of this process, since another attempt at the same time may
+    # have other clips.
     with tempfile.TemporaryDirectory() as folder:
-        all_clips = Path(folder) / "clips.txt"
-        write_segments(pd.concat(clip_lists, ignore_index=True), all_clips)
+        segments = os.path.join(folder, "clips.txt")
+        write_segments(table, segments)
         job = Job(
-            model=str(model),
-            segments=str(all_clips),
-            out=str(out),
-            run=run_key(key, clips=1, crops=1),
-            video_root=str(first_video.root),
-            index_dir=str(first_video.index_dir),
+            source,
+            segments=segments,
+            out=os.fspath(out),
+            video_root=os.fspath(first.root),
+            index_dir=os.fspath(first.index_dir),
             settings=predict.model_copy(update={"clips": 1, "crops": 1}),
-            videos=shards,
+            items=work_items(table, {video.path: video.file for video, _ in videos}),
             modules=modules,
-            encoder=encoder,
+            gives_features=gives_features,
         )
-        # A long video has several shards, so the log counts parts of videos, and not videos.
-        rows = predict_rows(job, requested_gpus, outputs, label, noun_for_keys="parts")
-    return list(rows.split(clip_counts))
+        rows = predict_rows(job, requested_gpus, label)
+    return list(rows.split([len(clips) for clips in lists]))
 
 
-def forget_rows(out: str | os.PathLike) -> None:
-    """Remove the shards that `rows_of_clips` keeps, once their rows are stored."""
-    folder = Shards(out, "").folder
-    # A file whose name begins with a dot is being written by another attempt.
-    for shard in folder.glob("*/[!.]*"):
-        shard.unlink(missing_ok=True)
-    for directory in (*folder.glob("*"), folder):
-        # A folder that still holds a file of another attempt stays.
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-
-
-def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
+def _clip_list(video: ScannedVideo, plan: ClipPlan) -> pd.DataFrame:
     """List the clips of undamaged steps as segments without labels, for the dataset to read."""
-    steps = placed.sound.nonzero()[0].tolist()
+    steps = plan.undamaged.nonzero()[0].tolist()
+    name = Path(video.path).stem
     return pd.DataFrame(
         {
             "path": video.path,
-            "start": placed.start[placed.sound],
-            "stop": placed.stop[placed.sound],
+            "start": plan.start[plan.undamaged],
+            "stop": plan.stop[plan.undamaged],
             "verb": NO_LABEL,
             "noun": NO_LABEL,
-            "narration_id": [
-                f"{Path(video.path).stem}_at_{placed.seconds(step):.2f}_s" for step in steps
-            ],
+            "narration_id": [f"{name}_at_{plan.seconds(step):.2f}_s" for step in steps],
         }
     )
-
-
-def _shards(
-    video: ScannedVideo, clip_list: pd.DataFrame, first_line: int
-) -> dict[str, tuple[str, list[int]]]:
-    """Divide the clips of a video among shards.
-
-    Returns:
-        By name of the shard, such as `P01_01.0000064` with the number of its first clip: its stamp,
-        a digest by which a shard of other clips is recognized; and its line numbers in the list of
-        all videos' clips, where this video's begin at `first_line`.
-    """
-    shards = {}
-    for first in range(0, len(clip_list), CLIPS_PER_SHARD):
-        clips = clip_list.iloc[first : first + CLIPS_PER_SHARD]
-        stamp = video_stamp(video.file, clips["start"].tolist(), clips["stop"].tolist())
-        lines = range(first_line + first, first_line + first + len(clips))
-        shards[f"{Path(video.path).stem}.{first:07d}"] = (stamp, list(lines))
-    return shards

@@ -18,7 +18,7 @@ from epic100.base.text_table import write_table
 from epic100.scoring.predictions import Predictions, marginals
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import Settings, TimelineSettings
-from epic100.timeline.clips import Placed
+from epic100.timeline.clips import ClipPlan
 from epic100.video.scan_table import ranges_of
 
 # This many classes of each clip are listed.
@@ -59,7 +59,7 @@ class Run:
 
 def merge(
     probabilities: np.ndarray,
-    sound: np.ndarray,
+    undamaged: np.ndarray,
     settings: TimelineSettings,
     background_scores: np.ndarray | None = None,
     background_threshold: float = 1.0,
@@ -83,7 +83,7 @@ def merge(
     Args:
         probabilities: Probability of each pair at each step, [N, P]. Rows of damaged steps are not
             used.
-        sound: Whether a step is undamaged, bool [N].
+        undamaged: Whether a step is undamaged, bool [N].
         settings: stride, smooth, threshold, min_seconds.
         background_scores: [N], the background score of each step, 0 to 1; None: something always
             happens.
@@ -94,11 +94,11 @@ def merge(
     """
     reach = round(settings.smooth / settings.stride / 2)
     runs = []
-    for sound_start, sound_stop in ranges_of(sound):
-        smooth = moving_mean(probabilities[sound_start:sound_stop], reach)
+    for stretch_start, stretch_stop in ranges_of(undamaged):
+        smooth = moving_mean(probabilities[stretch_start:stretch_stop], reach)
         best_pair, best_probability = smooth.argmax(axis=1), smooth.max(axis=1)
         if background_scores is not None:
-            scores = background_scores[sound_start:sound_stop, None]
+            scores = background_scores[stretch_start:stretch_stop, None]
             is_idle = moving_mean(scores, reach)[:, 0] >= background_threshold
             # Idle steps get a pair of their own, which ends a run before them, and a probability
             # below any threshold, so that they make no run.
@@ -113,8 +113,8 @@ def merge(
                 # The borders count from the beginning of the undamaged stretch.
                 runs.append(
                     Run(
-                        start=sound_start + start,
-                        stop=sound_start + stop,
+                        start=stretch_start + start,
+                        stop=stretch_start + stop,
                         pair=int(best_pair[start]),
                         probability=mean,
                     )
@@ -192,7 +192,7 @@ class Timeline:
 def build_timeline(
     video: str,
     fps: float,
-    placed: Placed,
+    plan: ClipPlan,
     predictions: Predictions,
     names: ClassNames,
     settings: TimelineSettings,
@@ -207,7 +207,7 @@ def build_timeline(
     Args:
         video: Name of the video.
         fps: Mean frames per second.
-        placed: The clips, one for each step.
+        plan: The clips, one for each step.
         predictions: Predictions of the clips of undamaged steps, in order.
         names: Class names.
         settings: How steps are merged into segments.
@@ -218,21 +218,21 @@ def build_timeline(
         judged: How the scan looked for damage, as in `ScanRow`.
     """
     # The clips begin at 0 with the first picture, and the clock of a player may begin earlier.
-    times = [first_picture_seconds + placed.seconds(step) for step in range(len(placed.sound) + 1)]
+    times = [first_picture_seconds + plan.seconds(step) for step in range(len(plan.undamaged) + 1)]
     damaged = [
         (first_picture_seconds + start, first_picture_seconds + stop)
-        for start, stop in placed.damaged
+        for start, stop in plan.damaged
     ]
     classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
-    pairs = _for_all_steps(predictions.log_probs, placed.sound)
-    verbs, nouns = (_for_all_steps(rows, placed.sound) for rows in marginals(predictions))
+    pairs = _for_all_steps(predictions.log_probs, plan.undamaged)
+    verbs, nouns = (_for_all_steps(rows, plan.undamaged) for rows in marginals(predictions))
     segments = []
     score_of_step = None
     if background_scores is not None:
         # A damaged step is in no segment either, so it counts as one in which nothing happens.
-        score_of_step = np.ones(len(placed.sound))
-        score_of_step[placed.sound] = background_scores
-    for run in merge(pairs, placed.sound, settings, score_of_step, background_threshold):
+        score_of_step = np.ones(len(plan.undamaged))
+        score_of_step[plan.undamaged] = background_scores
+    for run in merge(pairs, plan.undamaged, settings, score_of_step, background_threshold):
         verb, noun = classes_of_pair[run.pair]
         steps = slice(run.start, run.stop)
         segments.append(
@@ -250,11 +250,11 @@ def build_timeline(
             )
         )
     clips: list[dict[str, Any]] = []
-    for step, sound in enumerate(placed.sound.tolist()):
+    for step, undamaged in enumerate(plan.undamaged.tolist()):
         clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
-        if sound and score_of_step is not None:
+        if undamaged and score_of_step is not None:
             clip["background"] = float(score_of_step[step])
-        if sound:
+        if undamaged:
             clip["actions"] = _best_actions(pairs[step], classes_of_pair, names)
             clip["verbs"] = _best_classes("verb", verbs[step], names)
             clip["nouns"] = _best_classes("noun", nouns[step], names)
@@ -275,13 +275,13 @@ def build_timeline(
     )
 
 
-def _for_all_steps(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
+def _for_all_steps(log_probs: torch.Tensor, undamaged: np.ndarray) -> np.ndarray:
     """Make probabilities for all steps, float32 [N, classes], from rows of the undamaged steps.
 
     A damaged step has zeros.
     """
-    rows = np.zeros((len(sound), log_probs.shape[1]), np.float32)
-    rows[sound] = log_probs.exp().numpy()
+    rows = np.zeros((len(undamaged), log_probs.shape[1]), np.float32)
+    rows[undamaged] = log_probs.exp().numpy()
     return rows
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,16 +23,18 @@ from epic100.base.atomic import write_text
 from epic100.base.checked import STRICT, conforming
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
-from epic100.model.model_file import TrainedModel, digest, load_model
-from epic100.model.views import one_view_pipeline
+from epic100.model.model_file import TrainedModel, load_model
+from epic100.model.views import chosen_views
+from epic100.prediction.encoder import source_of_model
+from epic100.prediction.shards import remove_shards
 from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import read_segments
 from epic100.settings import PredictSettings
 from epic100.timeline.clips import (
-    Placed,
+    ClipPlan,
     ScannedVideo,
+    VideoClips,
     clip_frames,
-    forget_rows,
     rows_of_clips,
     scanned_video,
 )
@@ -186,9 +188,10 @@ class ModelInUse:
         """Read the model file and the background, and check the class names."""
         self.path = Path(path)
         self.trained: TrainedModel = load_model(path)
-        self.digest = digest(path)
-        self.pipeline = one_view_pipeline(self.trained.config, path)
-        self.background = read_background(background, self.digest) if background else None
+        self.source = source_of_model(path, self.trained)
+        # The result is not needed: the call refuses a model that cannot take a single clip.
+        chosen_views(self.source.pipeline, clips=1, crops=1)
+        self.background = read_background(background, self.source.digest) if background else None
         self.names = names or ClassNames(self.trained.names)
         for task, classes in (("verb", self.trained.num_verbs), ("noun", self.trained.num_nouns)):
             last_class = max(self.names.by_task.get(task, {}), default=-1)
@@ -247,22 +250,20 @@ def learn_background(
                 model, segments[split], clean[split], root, files_of_participant
             )
         )
-        gaps[split] = _gap_labels([labels for _, _, labels in examples], segments[split])
+        gaps[split] = _gap_labels([example.is_gap for example in examples], segments[split])
         shards = Path(out).with_suffix(f".{split}.pt")
         rows[split] = torch.cat(
             rows_of_clips(
-                [(video, clips) for video, clips, _ in examples],
+                [example.clips for example in examples],
+                model.source,
                 shards,
-                model=model.path,
-                key=model.digest,
-                outputs=sum(model.trained.outputs.values()),
                 predict=predict,
                 requested_gpus=requested_gpus,
                 label=f"gaps of {split}",
                 modules=modules,
             )
         )
-    regression = Background(FORMAT, model.digest, *fit(rows["train"], gaps["train"]))
+    regression = Background(FORMAT, model.source.digest, *fit(rows["train"], gaps["train"]))
     threshold, gaps_found, segments_kept = best_threshold(
         regression.scores(rows["val"]), gaps["val"]
     )
@@ -272,11 +273,18 @@ def learn_background(
     write_text(out, json.dumps(vars(background), indent=1) + "\n")
     # The rows of both splits are needed until the file is there, so their shards go only now.
     for split in rows:
-        forget_rows(Path(out).with_suffix(f".{split}.pt"))
+        remove_shards(Path(out).with_suffix(f".{split}.pt"))
     log.info(
         f"{out}: of {gaps['train'].sum()} gaps; on val it finds {100 * gaps_found:.0f} % of "
         f"{gaps['val'].sum()} gaps and leaves {100 * segments_kept:.0f} % of the segments"
     )
+
+
+class Example(NamedTuple):
+    """Clips of segments and of gaps of a video, and whether each of them is of a gap."""
+
+    clips: VideoClips
+    is_gap: list[bool]
 
 
 def _gap_labels(labels_of_videos: Sequence[list[bool]], segments: str) -> np.ndarray:
@@ -307,7 +315,7 @@ def _clips_of_actions_and_gaps(
     clean: str,
     root: str | os.PathLike,
     files_of_participant: Mapping[str, Sequence[str]],
-) -> Iterator[tuple[ScannedVideo, Placed, list[bool]]]:
+) -> Iterator[Example]:
     """Choose clips of segments and of gaps in each video of a split.
 
     Args:
@@ -318,8 +326,7 @@ def _clips_of_actions_and_gaps(
         files_of_participant: The scan table and the frame indexes of each participant.
 
     Yields:
-        A video, its clips, and whether each clip is of a gap. Videos that are excluded or cannot be
-        read are left out.
+        The clips of a video. Videos that are excluded or cannot be read are left out.
     """
     clean_rows = read_segments(clean)
     for path, rows in read_segments(segments).groupby("path"):
@@ -334,19 +341,20 @@ def _clips_of_actions_and_gaps(
             continue
         clean_spans = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]]
         action_clips = _thinned(clean_spans.to_numpy().tolist())
-        length = clip_frames(model.pipeline, scanned.index.fps, window=None)
+        length = clip_frames(model.source.pipeline, scanned.index.fps, window=None)
         gap_clips = _thinned(_clips_of_gaps(scanned, rows, length))
         starts, stops = np.array([*action_clips, *gap_clips], np.int64).reshape(-1, 2).T
         # These clips are no steps of a timeline, so stride and duration mean nothing here.
-        placed = Placed(
+        plan = ClipPlan(
             stride=1.0,
             duration=np.inf,
             start=starts,
             stop=stops,
-            sound=np.ones(len(starts), bool),
+            undamaged=np.ones(len(starts), bool),
             damaged=[],
         )
-        yield scanned, placed, [False] * len(action_clips) + [True] * len(gap_clips)
+        is_gap = [False] * len(action_clips) + [True] * len(gap_clips)
+        yield Example(VideoClips(scanned, plan), is_gap)
 
 
 def _clips_of_gaps(scanned: ScannedVideo, segments: pd.DataFrame, length: int) -> list[list[int]]:

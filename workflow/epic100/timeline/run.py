@@ -17,12 +17,13 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.names import CONTROL, shown
 from epic100.prediction.predict import predictions_of
+from epic100.prediction.shards import remove_shards
 from epic100.scan import scan_participant
 from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.clips import (
     ScannedVideo,
+    VideoClips,
     clip_frames,
-    forget_rows,
     place_clips,
     rows_of_clips,
 )
@@ -67,24 +68,22 @@ def make_timeline(
         EpicError: The video has fewer than two pictures, or a frame that the scan passed does not
             decode; torch cannot use a GPU that was granted or requested.
     """
-    frames = clip_frames(model.pipeline, video.index.fps, settings.window)
+    frames = clip_frames(model.source.pipeline, video.index.fps, settings.window)
     try:
-        placed = place_clips(video.index, video.row.damaged, settings.stride, frames)
+        plan = place_clips(video.index, video.row.damaged, settings.stride, frames)
     except EpicError as error:
         raise EpicError(f"{video.name}: {error}") from error
-    clip_count = int(placed.sound.sum())
+    clip_count = int(plan.undamaged.sum())
     log.info(
-        f"{video.name}: {placed.duration:.1f} s, {clip_count} clips of {frames} frames every "
-        f"{settings.stride:g} s; {len(placed.sound) - clip_count} steps are damaged and skipped"
+        f"{video.name}: {plan.duration:.1f} s, {clip_count} clips of {frames} frames every "
+        f"{settings.stride:g} s; {len(plan.undamaged) - clip_count} steps are damaged and skipped"
     )
     # Only shards are written, into a folder that is named after this path.
     out = beside(tsv, ".pt")
     (rows,) = rows_of_clips(
-        [(video, placed)],
+        [VideoClips(video, plan)],
+        model.source,
         out,
-        model=model.path,
-        key=model.digest,
-        outputs=sum(model.trained.outputs.values()),
         predict=predict,
         requested_gpus=requested_gpus,
         label=video.name,
@@ -92,11 +91,11 @@ def make_timeline(
     )
     ids = [str(number) for number in range(clip_count)]
     # The predictions are of one video, and of no split.
-    predictions = predictions_of("", ids, rows, model.trained, model.digest)
+    predictions = predictions_of("", ids, rows, model.trained, model.source.digest)
     timeline = build_timeline(
         video=video.name,
         fps=video.index.fps,
-        placed=placed,
+        plan=plan,
         predictions=predictions,
         names=model.names,
         settings=settings,
@@ -107,7 +106,7 @@ def make_timeline(
         judged=video.row.judged,
     )
     write_timeline(timeline, tsv)
-    forget_rows(out)
+    remove_shards(out)
     log.info(f"{tsv}: {len(timeline.segments)} actions, {len(timeline.damaged)} damaged stretches")
     if video.row.caution:
         log.info(f"{video.name}: {video.row.caution}: spoilt bits may go unseen")
@@ -123,7 +122,7 @@ def made_from(
     """
     file_status = Path(file).stat()
     return {
-        "model": model.digest,
+        "model": model.source.digest,
         "background": model.background and sha256(repr(model.background).encode()).hexdigest()[:16],
         "names": sha256(repr(model.names.by_task).encode()).hexdigest()[:16],
         "bytes": file_status.st_size,

@@ -6,14 +6,13 @@ processes. So it is not in the fingerprint, and a training may resume with anoth
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import Gpus, gpus_to_use
 from epic100.base.machine import usable_cores, workers_for
+from epic100.base.processes import Placement
 from epic100.model.precision import dtype_of, lies_channels_last
 from epic100.segments.segment_list import NO_LABEL, read_clean_list
 from epic100.settings import TrainSettings
@@ -34,46 +33,6 @@ from epic100.training.recipe import (
 CLIPS_AHEAD = 2048
 # A model of this type is a `Recognizer3D` whose backbone has its weights channels-last.
 CHANNELS_LAST = "ChannelsLastRecognizer3D"
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The device, processes and nodes of a training.
-
-    Args:
-        device: "cuda" or "cpu".
-        processes: Number of processes that train together, over all nodes; on CUDA each has its
-            own GPU.
-        nodes: Number of nodes, which have equally many processes.
-    """
-
-    device: str
-    processes: int
-    nodes: int = 1
-
-    @property
-    def on_node(self) -> int:
-        """Number of processes on each node."""
-        return self.processes // self.nodes
-
-
-def choose_device(device: str, gpus: int | None, visible: Gpus, nodes: int = 1) -> Placement:
-    """Choose the device and the number of processes of a training.
-
-    Args:
-        device: `train: device:`, auto, cuda or cpu.
-        gpus: `train: gpus:`, the number of GPUs on each node, or of processes on the CPU. None
-            means one GPU if there is one, otherwise the CPU.
-        visible: The GPUs that this process sees.
-        nodes: `train: nodes:`.
-
-    Raises:
-        EpicError: A GPU was granted or requested, but torch cannot use it.
-    """
-    used_gpus = gpus_to_use("train", device, gpus, visible)
-    # On the CPU, `gpus` is a number of processes.
-    processes = (used_gpus or gpus or 1) * nodes
-    return Placement("cuda" if used_gpus else "cpu", processes, nodes)
 
 
 def plan_run(

@@ -4,7 +4,7 @@
 |---|---|
 | the config: the MMEngine file and the settings | recipe.py |
 | what this machine adds to it: processes, loaders, memory layout | plan.py |
-| several processes and nodes, by torchrun | launch.py |
+| several processes and nodes, by torchrun | launch.py, base/processes.py |
 | a trial of the whole way before the first job | trial.py |
 | an epoch that begins in its middle; validation | loops.py |
 | seeds, saves, training.tsv, frozen BatchNorm, rules for parameters | hooks.py |
@@ -29,6 +29,7 @@ from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.own_modules import code_digests, use_modules
+from epic100.base.processes import choose_device
 from epic100.base.stop import end_workers
 from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.model_file import TrainedModel, save_model
@@ -37,7 +38,7 @@ from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
 from epic100.training.hooks import START_WEIGHTS, SaveHook, bare, batch_norms
-from epic100.training.plan import choose_device, plan_run
+from epic100.training.plan import plan_run
 from epic100.training.recipe import Recipe, build_config, custom_hooks, model_config
 from epic100.training.run import EPOCHS, MODEL, is_finished, newest_checkpoint, open_run
 
@@ -85,7 +86,9 @@ def train(
     if is_finished(run):
         log.info(f"{run} has the finished model of these settings, lists and modules: taken")
     else:
-        placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
+        placement = choose_device(
+            "train", settings.device, settings.gpus, look_for_gpus(), settings.nodes
+        )
         if placement.device == "cuda" and (reason := unusable()):
             raise EpicError(f"torch cannot compute on this GPU: {reason}")
         threads = f"{placement.processes} x {torch.get_num_threads()} threads"

@@ -1,4 +1,4 @@
-"""Encoders of Hugging Face: the files of their folders, their pixels, and their tokens by place."""
+"""Folders of Hugging Face's encoders: their files, their pixels, and what is refused."""
 
 import json
 import shutil
@@ -11,14 +11,13 @@ from safetensors import safe_open
 from epic100.base.errors import EpicError
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
-from epic100.model.hugging_face_folder import IMAGE_MODELS, open_folder, pixels
-from epic100.prediction.encoder import clip_pipeline, pooled_tokens
-from epic100.prediction.hugging_face import HuggingFaceEncoder
+from epic100.model.hugging_face import HuggingFaceBackbone, backbone_config
+from epic100.model.hugging_face_folder import IMAGE_MODELS, HuggingFaceFolder, open_folder, pixels
+from epic100.prediction.encoder import clip_pipeline
 from epic100.video.sheet import Video
 from support.hugging_face import (
     FRAMES,
     KINDS,
-    PATCH,
     PICTURES,
     SIZE,
     WIDTH,
@@ -76,7 +75,7 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kin
         (values,) = pixels(own_processor, clip).values()
         return values
 
-    pipeline = clip_pipeline(HuggingFaceEncoder(folders[kind]))
+    pipeline = clip_pipeline(HuggingFaceFolder(folders[kind]))
     ours = pixels_of(clip_of(pipeline))
     whole_pictures = [*pipeline[:2], {"type": "DecodeSegment"}, *pipeline[3:]]
     pictures = clip_of(whole_pictures)[0].transpose(0, 1)
@@ -94,53 +93,14 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kin
     assert ((ours - theirs) / (white - black)).abs().mean() <= (3 if is_squeezed else 2) / 255
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_token_of_a_changed_patch_changes_most(folders, kind):
-    folder = HuggingFaceEncoder(folders[kind])
-    encoder = folder("cpu")
-    shape = (2, 3, folder.clip_len, SIZE, SIZE)
-    clips = torch.randint(0, 255, shape, generator=torch.Generator()).byte()
-    changed = clips.clone()
-    # This patch is the upper right one of the last frame.
-    changed[:, :, -1, :PATCH, -PATCH:] = 255 - changed[:, :, -1, :PATCH, -PATCH:]
-    with torch.inference_mode():
-        differences = (encoder(clips) - encoder(changed)).norm(dim=4)[0]
-    # Encoders of pictures and timesformer have tokens of each frame, the others of two frames.
-    frames_of_token = 1 if kind in (*PICTURES, "timesformer") else 2
-    side = SIZE // PATCH
-    assert differences.shape == (folder.clip_len // frames_of_token, side, side)
-    assert differences.flatten().argmax() == (len(differences) - 1) * side**2 + side - 1
-
-
 def test_keys_that_a_config_of_pictures_leaves_out_have_transformers_defaults(folders, tmp_path):
     folder = shutil.copytree(folders["siglip"], tmp_path / "encoder")
     # The files of google/siglip-base-patch16-224 are like these.
     part = {"model_type": "siglip_vision_model"}
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": part}))
     change_keys(folder, IMAGE_PROCESSOR, size={"height": 224, "width": 224})
-    about = HuggingFaceEncoder(folder)
-    assert (about.size, about.clip_len, about.grid) == (224, 8, (8, 14, 14))
-
-
-def test_tokens_are_pooled_to_a_grid_in_order_of_time_row_and_column():
-    # The value of a token is made of its time, row and column: 312 is time 3, row 1, column 2.
-    places = torch.cartesian_prod(torch.arange(4.0), torch.arange(6.0), torch.arange(6.0))
-    values = (places * torch.tensor([100, 10, 1])).sum(dim=1)
-    tokens = values.reshape(1, 4, 6, 6, 1).expand(2, 4, 6, 6, 3)
-    pooled = pooled_tokens(tokens, (2, 3))
-    assert pooled.shape == (2, 18, 3) and pooled.dtype == torch.float16
-    expected = [t + r + c for t in (50, 250) for r in (5, 25, 45) for c in (0.5, 2.5, 4.5)]
-    assert pooled[1, :, 2].tolist() == expected
-    # A grid with more places than the tokens have changes nothing.
-    assert torch.equal(pooled_tokens(tokens, (9, 9)), tokens.flatten(1, 3).half())
-    assert torch.allclose(pooled_tokens(tokens, None), tokens.mean(dim=(1, 2, 3)))
-
-
-@pytest.mark.parametrize("grid, shape", [(None, (2, 5)), ((8, 4), (2, 1, 5))])
-def test_a_vector_of_a_clip_is_not_pooled(grid, shape):
-    vectors = torch.randn(2, 5)
-    pooled = pooled_tokens(vectors, grid)
-    assert torch.equal(pooled, vectors.reshape(shape).to(pooled.dtype))
+    about = HuggingFaceFolder(folder)
+    assert (about.size, about.clip_len) == (224, 8)
 
 
 def change_keys(folder, name, **changes):
@@ -324,7 +284,7 @@ def test_a_folder_without_a_complete_safe_model_is_refused(folders, tmp_path, ki
     folder = shutil.copytree(folders[kind], tmp_path / "encoder")
     change(folder)
     with pytest.raises(EpicError, match=words) as caught:
-        HuggingFaceEncoder(folder)("cpu")
+        HuggingFaceFolder(folder).open()
     assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
 
 
@@ -332,13 +292,13 @@ def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_car
     folders, tmp_path
 ):
     folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
-    first = HuggingFaceEncoder(folder).fingerprint
+    first = HuggingFaceFolder(folder).fingerprint
     (folder / "README.md").write_text("another card")
-    assert HuggingFaceEncoder(folder).fingerprint == first
+    assert HuggingFaceFolder(folder).fingerprint == first
     make_encoder(folder, "vjepa2", seed=1)
-    with_other_weights = HuggingFaceEncoder(folder).fingerprint
+    with_other_weights = HuggingFaceFolder(folder).fingerprint
     change_keys(folder, VIDEO_PROCESSOR, image_std=[0.2, 0.2, 0.2])
-    assert len({first, with_other_weights, HuggingFaceEncoder(folder).fingerprint}) == 3
+    assert len({first, with_other_weights, HuggingFaceFolder(folder).fingerprint}) == 3
 
 
 # A regular expression once took minutes to search such a head.
@@ -358,16 +318,17 @@ LONG_HEAD = "---\n" + 200_000 * "x: y\n"
 def test_the_license_is_read_from_the_head_of_the_card(folders, tmp_path, card, license):
     folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
     (folder / "README.md").write_text(card)
-    assert HuggingFaceEncoder(folder).license == (license or "not stated in its README.md")
+    assert HuggingFaceFolder(folder).license == (license or "not stated in its README.md")
 
 
 def test_dinov2_sees_pictures_of_the_size_of_its_processor(folders, tmp_path):
     # Published folders are like this: config.json says 518 pixels, and the processor 224.
     folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")
     change_keys(folder, IMAGE_PROCESSOR, size=56, crop_size=48)
-    about = HuggingFaceEncoder(folder)
-    assert (about.size, about.short_side, about.grid) == (48, 56, (8, 6, 6))
-    own_processor, model = open_folder(folder, "dinov2")
+    about = HuggingFaceFolder(folder)
+    assert (about.size, about.short_side) == (48, 56)
+    backbone = HuggingFaceBackbone(**backbone_config(folder, frozen=True))
     with torch.inference_mode():
-        tokens = about._compute_tokens(own_processor, model, torch.zeros(1, 3, 8, 48, 48).byte())
-    assert tokens.shape == (1, 8, 6, 6, WIDTH)
+        tokens = backbone(torch.zeros(1, 3, 8, 48, 48))
+    # Each of eight frames has a class token and 6 x 6 places.
+    assert tokens.shape == (1, 8 * (1 + 6 * 6), WIDTH)

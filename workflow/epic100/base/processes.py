@@ -1,0 +1,226 @@
+"""Call a function in several processes, which torchrun starts: on one node, or on all of a job."""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from epic100.base.atomic import write_text
+from epic100.base.errors import EpicError
+from epic100.base.gpu import Gpus, gpus_to_use
+from epic100.base.jobs import JOB_ID
+from epic100.base.log import log_to_stdout
+from epic100.base.machine import usable_cores
+from epic100.base.stop import GO_ON, SIGNALS, handling
+
+# The name of this module, which each process runs.
+PROCESS = "epic100.base.processes"
+# A process waits this long for another. A step takes seconds, but a slow disk may come back.
+TIMEOUT = timedelta(minutes=30)
+# The processes of the other nodes have this long to save when those of one node have ended.
+SAVE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The device, processes and nodes of a training or a prediction.
+
+    Args:
+        device: "cuda" or "cpu".
+        processes: Number of processes that work together, over all nodes; on CUDA each has its
+            own GPU.
+        nodes: Number of nodes, which have equally many processes.
+    """
+
+    device: str
+    processes: int
+    nodes: int = 1
+
+    @property
+    def on_node(self) -> int:
+        """Number of processes on each node."""
+        return self.processes // self.nodes
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call that each of several processes makes, and reads from a file.
+
+    Args:
+        function: A function of a module.
+        arguments: Its arguments by name.
+        launcher: Id of the process that started torchrun; None if the others may be on other nodes.
+    """
+
+    function: Callable[..., None]
+    arguments: Mapping[str, Any]
+    launcher: int | None
+
+
+def choose_device(
+    section: str, device: str, gpus: int | None, visible: Gpus, nodes: int = 1
+) -> Placement:
+    """Choose the device and the number of processes of a training or a prediction.
+
+    Args:
+        section: `train` or `predict`, for messages.
+        device: The section's key `device`: auto, cuda or cpu.
+        gpus: The section's key `gpus`, the number of GPUs on each node, or of processes on the CPU.
+            None means one GPU if there is one, otherwise the CPU.
+        visible: The GPUs that this process sees.
+        nodes: `train: nodes:`.
+
+    Raises:
+        EpicError: A GPU was granted or requested, but torch cannot use it.
+    """
+    used_gpus = gpus_to_use(section, device, gpus, visible)
+    # On the CPU, `gpus` is a number of processes.
+    processes = (used_gpus or gpus or 1) * nodes
+    return Placement("cuda" if used_gpus else "cpu", processes, nodes)
+
+
+def run_processes(
+    function: Callable[..., None],
+    arguments: Mapping[str, Any],
+    placement: Placement,
+    folder: str | os.PathLike,
+) -> None:
+    """Call a function in each of several processes, and wait until all have ended.
+
+    If one fails, the others are ended. A signal to this process is sent to all.
+
+    Args:
+        function: A function of a module.
+        arguments: Its arguments by name.
+        placement: The processes.
+        folder: A folder that all nodes see.
+
+    Raises:
+        EpicError: A process failed, with its own message.
+    """
+    command, launcher = torchrun(placement), os.getpid() if placement.nodes == 1 else None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".ranks_", dir=folder) as private_folder:
+        request = Path(private_folder, "request")
+        request.write_bytes(pickle.dumps(Request(function, arguments, launcher)))
+        process = subprocess.Popen(
+            [*command, "-m", PROCESS, str(request)],
+            env=os.environ | _environment(placement),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # Ctrl-C reaches it through this process alone, so once.
+            start_new_session=True,
+        )
+        with process, handling(SIGNALS, lambda number, _: process.send_signal(number)):
+            for line in process.stdout or ():
+                sys.stdout.write(line)
+        if process.returncode:
+            raise _error_of(Path(private_folder), process.returncode)
+
+
+def torchrun(placement: Placement) -> list[str]:
+    """Make the command that starts several processes, without the program they run.
+
+    On several nodes Slurm starts torchrun on each, and they meet at the first one.
+
+    Raises:
+        EpicError: Several nodes are asked for outside a job of Slurm.
+    """
+    words = [sys.executable, "-u", "-P", "-m", "torch.distributed.run"]
+    words.append(f"--nproc-per-node={placement.on_node}")
+    if placement.nodes == 1:
+        return [*words, "--standalone"]
+    if JOB_ID not in os.environ:
+        raise EpicError(
+            f"train.nodes is {placement.nodes}, but this is no job of Slurm; expected one of that "
+            "many nodes, with `--profile profiles/vsc`; set `train: nodes: 1` to train here"
+        )
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+    meeting = f"{socket.gethostname()}:{port}"
+    words += [f"--nnodes={placement.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}"]
+    # A task on each node, with all cores of the job there. When one has ended, the others have time
+    # to save.
+    tasks = [f"--nodes={placement.nodes}", f"--ntasks={placement.nodes}", "--ntasks-per-node=1"]
+    return ["srun", *tasks, "--cpu-bind=none", f"--wait={SAVE_SECONDS}", *words]
+
+
+def _environment(placement: Placement) -> dict[str, str]:
+    """Make the environment variables of the processes."""
+    # Snakemake sets OMP_NUM_THREADS to the threads of the rule, and torch reads it.
+    threads = min(torch.get_num_threads(), usable_cores())
+    return {
+        "OMP_NUM_THREADS": str(max(1, threads // placement.on_node)),
+        # Without it, torchrun's ranks would have the working folder on their import path.
+        "PYTHONSAFEPATH": "1",
+        # On these signals torchrun sends its ranks the same. They save before they end.
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGUSR1",
+        **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
+    }
+
+
+def _error_of(folder: Path, code: int) -> EpicError:
+    """Make the error of a call from the first message that a process has left in a folder."""
+    messages = sorted(folder.glob("error_*"), key=lambda path: path.stat().st_mtime_ns)
+    if messages:
+        return EpicError(messages[0].read_text(encoding="utf-8"))
+    # It was killed, or a library failed; torchrun has printed which process, and why.
+    return EpicError(f"stopped, because torchrun ended with exit code {code}; {GO_ON}")
+
+
+def be_rank(file: Path) -> None:
+    """Connect to the other processes, and make the call; torchrun starts this in each process.
+
+    The message of an error is left beside the file, for `run_processes`.
+
+    Args:
+        file: The file with the `Request`.
+    """
+    request: Request = pickle.loads(file.read_bytes())  # noqa: S301
+    number, on_gpu = int(os.environ["RANK"]), torch.cuda.is_available()
+    if request.launcher:
+        threading.Thread(target=_end_without, args=(request.launcher,), daemon=True).start()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # MMEngine would call `torch.cuda.set_device` here, which fails in a CPU build of torch.
+    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    try:
+        request.function(**request.arguments)
+    except Exception as error:
+        text = str(error)
+        if not isinstance(error, EpicError):
+            traceback.print_exc()
+            text = (
+                f"process {number} failed with {type(error).__name__}: {text[:150]}; if it lost "
+                "its connection, another process was killed (out of memory, or by hand; torchrun's "
+                f"table above names it); {GO_ON}"
+            )
+        write_text(file.with_name(f"error_{number}"), text)
+        sys.exit(1)
+    torch.distributed.destroy_process_group()
+
+
+def _end_without(launcher: int) -> None:
+    """End this process when the launcher has ended: an orphan would keep its GPU."""
+    while psutil.pid_exists(launcher):
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    log_to_stdout()
+    be_rank(Path(sys.argv[1]))
