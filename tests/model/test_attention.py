@@ -80,3 +80,15 @@ def test_a_recomputed_block_learns_only_if_what_it_gets_requires_gradients():
     with pytest.warns(UserWarning, match="None of the inputs have requires_grad"):
         model(clips()).square().sum().backward()
     assert all(value.grad is None for value in model.blocks[0].parameters())
+
+
+@pytest.mark.parametrize("kind", ["AvionVisionTransformer", "LavilaVisionTransformer"])
+def test_a_frozen_encoder_only_computes(kind):
+    learning, frozen = (
+        backbone(kind, frozen=value, drop_path_rate=0.5).train() for value in (False, True)
+    )
+    assert learning(clips()).requires_grad and not frozen(clips()).requires_grad
+    assert not any(value.requires_grad for value in frozen.parameters())
+    # No branch is left out, though the model is in training.
+    assert torch.equal(frozen(clips()), frozen(clips()))
+    torch.testing.assert_close(frozen(clips()), learning.eval()(clips()))

@@ -301,26 +301,6 @@ def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_car
     assert len({first, with_other_weights, HuggingFaceFolder(folder).fingerprint}) == 3
 
 
-# A regular expression once took minutes to search such a head.
-LONG_HEAD = "---\n" + 200_000 * "x: y\n"
-
-
-@pytest.mark.parametrize(
-    "card, license",
-    [
-        pytest.param("---\nlicense: apache-2.0\n---\n", "apache-2.0", id="stated"),
-        pytest.param(LONG_HEAD + "license: mit\n---\n", "mit", id="long head"),
-        pytest.param(LONG_HEAD + "license: mit\n", None, id="head without an end"),
-        pytest.param("license: mit\n", None, id="no head"),
-        pytest.param("---\nlicense: <script>alert(1)</script>\n---\n", None, id="markup"),
-    ],
-)
-def test_the_license_is_read_from_the_head_of_the_card(folders, tmp_path, card, license):
-    folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
-    (folder / "README.md").write_text(card)
-    assert HuggingFaceFolder(folder).license == (license or "not stated in its README.md")
-
-
 def test_dinov2_sees_pictures_of_the_size_of_its_processor(folders, tmp_path):
     # Published folders are like this: config.json says 518 pixels, and the processor 224.
     folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")

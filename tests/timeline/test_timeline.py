@@ -303,7 +303,9 @@ def test_steps_in_which_nothing_happens_are_in_no_segment(settings, idle, segmen
 def test_a_timeline_has_no_segment_of_background(lab, model, tmp_path, threshold, has_segments):
     path = learn(lab, model, tmp_path / "background.json")
     assert [*tmp_path.iterdir()] == [path], "shards are left"
-    background = replace(read_background(path, ModelInUse(model).source.digest), threshold=threshold)
+    background = replace(
+        read_background(path, ModelInUse(model).source.digest), threshold=threshold
+    )
     path.write_text(json.dumps(vars(background)))
     film, user = lab.videos["P01_02"].path(lab.root), ModelInUse(model, background=path)
     make_timelines([film], user, tmp_path, settings=BARE, predict=PREDICT)

@@ -12,7 +12,7 @@ adds the same number to all scores of a query, so it changes nothing, and is lef
 `migrate.adopt` converts their weights.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +99,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
             block.
         quick_gelu: Whether to compute CLIP's approximation of GELU. AVION's script asks for it, but
             AVION's model ignores this and computes GELU itself.
+        frozen: Whether the weights stay as they are, without gradients and dropout.
         **arguments: Further arguments of MMAction2's VisionTransformer: `depth`, `num_heads`.
     """
 
@@ -110,6 +111,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
         embed_dims: int = 768,
         drop_path_rate: float = 0.0,
         quick_gelu: bool = False,
+        frozen: bool = False,
         **arguments: Any,
     ) -> None:
         """Build MMAction2's transformer, and replace the parts in which AVION differs from it."""
@@ -145,6 +147,12 @@ class AvionVisionTransformer(FusedVisionTransformer):
             if quick_gelu:
                 # This is the activation between the two linear layers.
                 block.mlp.layers[0][1] = QuickGELU()
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; a frozen encoder stays in that of evaluation."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute one vector of features for each clip.
@@ -262,3 +270,4 @@ class LavilaVisionTransformer(AvionVisionTransformer):
         )
         for block in self.blocks:
             block.mlp.layers[0][1] = QuickGELU()
+        self.requires_grad_(not self.frozen)
