@@ -228,7 +228,7 @@ def _clips_of(
     frames = clip_frames(source.pipeline, video.index.fps, settings.window)
     plan = place_clips(video.index, row.damaged, settings.stride, frames)
     if not plan.undamaged.any():
-        raise EpicError("every step touches damage")
+        raise EpicError("every step touches damage; expected an undamaged one")
     return VideoClips(video, plan)
 
 
