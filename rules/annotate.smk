@@ -17,6 +17,7 @@ rule annotate:
         runtime=10,
     params:
         settings=CONFIG.only(*ANNOTATION_KEYS),
+        contents=lambda wildcards: contents_of(wildcards.split, "sheet"),
     message:
         "Segments of {wildcards.split} from {input.annotations}"
     script:

@@ -73,6 +73,7 @@ rule browse:
     params:
         settings=CONFIG.only(*ANNOTATION_KEYS, "annotations.name", "browse.max_mb", "export.reduce"),
         splits=SHOWN_SPLITS,
+        contents=lambda wildcards: contents_of("sheet", *ANNOTATIONS, *OFFICIAL_LISTS, *CLASS_LISTS),
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],
         names=lambda wildcards: CONFIG.browse.runs or [wildcards.get("run", CONFIG.run or "")],
         homes=lambda wildcards: [home.format(run=wildcards.get("run")) for home in SHOWN_HOMES],

@@ -21,8 +21,9 @@ rule clean:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only("videos.accept", "participants", "clean"),
+        settings=CONFIG.only("videos.accept", "videos.subset", "participants", "clean"),
         splits=list(ANNOTATIONS),
+        contents=lambda wildcards: contents_of("sheet"),
         absent=[name for name in CHOSEN if name not in PARTICIPANTS],
     message:
         f"Clean lists, policy {CONFIG.clean.policy}"

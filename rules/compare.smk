@@ -25,6 +25,7 @@ rule compare:
         runtime=15,
     params:
         lists=list(OFFICIAL_LISTS),
+        contents=lambda wildcards: contents_of(*OFFICIAL_LISTS),
         settings=CONFIG.only("classes"),
         others=[home_of(run) for run in OTHER_RUNS],
         # With this parameter, the page is made again when one of the other runs changes.

@@ -25,6 +25,7 @@ rule evaluate:
         runtime=15,
     params:
         lists=list(OFFICIAL_LISTS),
+        contents=lambda wildcards: contents_of("val", *OFFICIAL_LISTS),
         settings=CONFIG.only("export.reduce", "annotations.name"),
     message:
         "Official figures from {input.predictions}"
@@ -54,6 +55,7 @@ rule model_card:
         mem_mb=2000,
         runtime=5,
     params:
+        contents=lambda wildcards: contents_of("train"),
         # The card lists these inputs, in these words, with their checksums.
         files={
             "annotations": "official train annotations",

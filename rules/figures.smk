@@ -23,6 +23,7 @@ rule figures_archive:
         runtime=10,
     params:
         splits=list(ANNOTATIONS),
+        contents=lambda wildcards: contents_of("sheet", *ANNOTATIONS, *CLASS_LISTS),
         class_lists=list(CLASS_LISTS),
         settings=CONFIG.only(*ANNOTATION_KEYS),
     message:
@@ -72,6 +73,7 @@ rule figures_results:
     params:
         root=unrecorded(CLIP_ROOT),
         settings=CONFIG.only("export.reduce", "annotations.format"),
+        contents=lambda wildcards: contents_of("train", "val", *CLASS_LISTS),
         class_lists=list(CLASS_LISTS),
     message:
         "Classes and examples of the results"

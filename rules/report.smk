@@ -48,6 +48,7 @@ rule report:
         runtime=10,
     params:
         pictures=list(PICTURES),
+        contents=lambda wildcards: contents_of(*OFFICIAL_LISTS),
         # The report shows the benchmarks that exist. They are no inputs, since a missing input would
         # start the training again.
         benchmarks=f"{HOME}/benchmarks",

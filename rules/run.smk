@@ -18,7 +18,7 @@ from epic100.inputs.trials import request_of, try_training
 def refuse_what_would_fail(planned):
     """Stop a run that lacks what its jobs need, before hours have gone into other jobs."""
     rules = {job.rule.name for job in planned}
-    refuse_missing_videos(rules, NO_VIDEOS, has_copies=bool(PROXY))
+    refuse_missing_videos(rules, NO_VIDEOS, NO_VAL, has_copies=bool(PROXY))
     refuse_missing_weights(rules, [weights for weights, _ in START_WEIGHTS.values()])
     # A job names the folder of its encoder by its parameter `encoder`.
     folders = {job.params.get("encoder") for job in planned} - {None}

@@ -42,6 +42,7 @@ rule annotations_ok:
         runtime=5,
     params:
         function="epic100.download.annotations:verify_annotations",
+        contents=lambda wildcards: contents_of(*ANNOTATION_FILES),
         files=ANNOTATION_FILES,
     message:
         "Check that the annotations are the pinned ones"

@@ -3,7 +3,8 @@
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG
 from epic100.inputs.read import InputFiles, read_inputs
-from epic100.inputs.record import changes_since, record_of
+from epic100.inputs.record import record_of
+from epic100.inputs.where import where_am_i
 from epic100.settings.section import similar_or_known
 
 SHEET = shipped(CONFIG.videos.sheet)
@@ -14,21 +15,37 @@ VIDEOS, CHOSEN, FILES = ARCHIVE.videos, ARCHIVE.chosen, ARCHIVE.files
 
 # The main process reads and checks all inputs once, before any job.
 INPUT_FILES = InputFiles.of(CONFIG, HERE)
-INPUTS = read_inputs(CONFIG, INPUT_FILES, ARCHIVE) if workflow.is_main_process else []
+INPUTS = []
+if workflow.is_main_process:
+    RECORD = record_of(CONFIG, workflow.overwrite_configfiles, INPUT_FILES, HERE)
+    INPUTS += where_am_i(CONFIG, workflow.overwrite_configfiles, HERE)
+    INPUTS += read_inputs(CONFIG, INPUT_FILES, ARCHIVE)
 if wrong := [line.words for line in INPUTS if line.state == WRONG]:
     raise WorkflowError("\n".join(wrong))
 for line in INPUTS:
-    if line.state == NOTE:
+    if line.state == NOTE or (line.state, line.topic) == (MISSING, "folder"):
         logger.warning(line.words)
-if workflow.is_main_process:
-    RECORD = record_of(CONFIG, workflow.overwrite_configfiles, INPUT_FILES, HERE)
-    for sentence in changes_since("results" if SWEEP else HOME, RECORD):
-        logger.warning(sentence)
-NO_VIDEOS = "\n".join(
-    line.words for line in INPUTS if line.state == MISSING and line.topic == "videos"
-)
-if NO_VIDEOS:
-    logger.warning(f"{NO_VIDEOS}; a run that reads videos will not start")
+
+
+def missing(topic):
+    """The message about what is missing of `videos` or `val`, also as a warning; "" for nothing."""
+    text = "\n".join(line.words for line in INPUTS if line.state == MISSING and line.topic == topic)
+    if text:
+        logger.warning(f"{text}; a run that reads them will not start")
+    return text
+
+
+# With these messages, a run that needs the videos stops before its first job.
+NO_VIDEOS, NO_VAL = missing("videos"), missing("val")
+
+
+def contents_of(*keys):
+    """The digests of CSVs, lists and the sheet, by their keys in the config, as a parameter.
+
+    With it, a job runs again after a change of a file, whatever the date. A rule of the demo makes
+    the CSVs and lists, so they have no digest before it has run."""
+    made = ANNOTATION_FILES if MINIKITCHEN else ()
+    return INPUT_FILES.contents(*(key for key in keys if key not in made))
 
 
 def videos_of(participant, split=None):

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 import torch
 
+from epic100.cli.program import main
 from epic100.inputs.archive import archive_lines, find_archive
 from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
 from epic100.inputs.read import STORED_LINES, InputFiles, read_inputs
-from epic100.inputs.record import changes_since
+from epic100.inputs.where import where_am_i
 from epic100.minikitchen import write_video
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import layered_settings, read_settings
@@ -289,7 +290,8 @@ def use_the_classes_of_epic_55() -> None:
         ),
         pytest.param(
             partial(shutil.copy, FILM, "archive/P01/P01_77.MP4"),
-            "sheet.tsv has no row for 1 of the films: archive/P01/P01_77.MP4",
+            "archive: 1 of its files are used by no row of sheet.tsv (P01/P01_77.MP4: the sheet has "
+            "P01_01): ",
             id="a film that the sheet does not list",
         ),
         pytest.param(
@@ -363,26 +365,54 @@ def test_run_json_has_version_config_files_settings_and_inputs(segments_made):
     assert {str(TRAIN), str(VAL)} < set(segments_made["inputs"])
 
 
+def where(*configfiles: str) -> list[str]:
+    """What is said about the working folder of a call with these config files."""
+    config = layered_settings(configfiles)
+    return [line.words for line in where_am_i(config, configfiles)]
+
+
 @pytest.mark.slow
-def test_a_call_names_its_differences_from_the_run_that_made_the_results(here, segments_made):
-    dry_run = partial(run, here, "-n", "results/segments/val.txt")
-    assert "-> " not in said(dry_run())
-    configure(here, train={"epochs": 3})
-    screen = said(dry_run())
-    assert "since the last run into results/: train.epochs (default) -> 3" in screen
-    assert "Snakemake cannot tell" not in screen
-    shutil.rmtree(".snakemake")
-    assert "Snakemake cannot tell" in said(dry_run())
+def test_a_call_with_another_config_file_or_without_snakemakes_records_is_told(here, segments_made):
+    assert where("config.yaml") == []
+    (line,) = where()
+    assert line.startswith("results/ was made with --configfile config.yaml, this call has no --c")
     screen = said(run_snakemake("-n", "results/scan/P01.tsv", "--directory", str(here)))
-    assert "results/ was made with --configfile config.yaml, this call has no" in screen
+    assert line in screen
     assert json.loads(Path("results/run.json").read_text()) == segments_made
+    shutil.rmtree(".snakemake")
+    (line,) = where("config.yaml")
+    assert line.startswith(".snakemake/metadata is not here") and "-F" in line
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", '{"configfiles": 1, "settings": {}}'])
-def test_a_run_json_that_is_no_record_is_one_line_and_the_run_goes_on(tmp_path, content):
-    (tmp_path / "run.json").write_text(content)
-    (line,) = changes_since(str(tmp_path), {"configfiles": [], "settings": {"train": {}}})
-    assert line == f"{tmp_path}/run.json: no record of a run; what is made goes on as without one"
+@pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"configfiles": 1}', "\xff"])
+def test_a_run_json_that_is_no_record_changes_nothing(content):
+    Path("results").mkdir()
+    Path("results/run.json").write_text(content, encoding="latin-1")
+    assert where("config.yaml") == []
+
+
+@pytest.mark.parametrize(
+    "folder, texts",
+    [
+        pytest.param("results", ["is inside results/; first: cd "], id="in the results"),
+        pytest.param("results/logs/scan", ["is inside results/"], id="deep in the results"),
+        pytest.param("elsewhere", ["no folder of a project", "--directory"], id="elsewhere"),
+    ],
+)
+def test_a_call_outside_a_folder_of_a_project_is_told_so_first(
+    folder, texts, here, monkeypatch, capsys
+):
+    Path("results/logs/scan").mkdir(parents=True)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir(folder)
+    (line,) = where()
+    assert line.startswith(f"{here / folder}: ") and all(text in line for text in texts)
+    for command in (["score", "a.zip"], ["submission", "check", "a.zip", "--split", "val"]):
+        assert main(command) == 1
+        assert f"error: {line}" in capsys.readouterr().err
+    assert main(["check"]) == 1
+    _, first, *_ = capsys.readouterr().out.splitlines()
+    assert line in first
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def test_every_segment_is_in_its_clean_list_or_in_dropped_tsv_with_a_reason(kitc
         counts = f"{split}: {len(kept_ids)} segments kept, {len(dropped_ids)} dropped"
         assert counts in caplog.text
         # The last line, which the screen shows, has the counts of all splits.
-        assert f"{split} {len(kept_ids)} of {len(kept_ids + dropped_ids)}" in caplog.messages[-1]
+        counts = f"{split} {len(kept_ids)} kept, {len(dropped_ids)} dropped"
+        assert counts in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("clean/dropped.tsv has the reasons)")
     assert dict(zip(dropped["video_id"], dropped["reason"], strict=True)) == {
         "P01_02": "video missing",
         "P05_102": "video unreadable: cannot open: Invalid data",

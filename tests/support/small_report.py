@@ -39,6 +39,7 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     rows = [f"s{i}\tval\tvideo missing" for i in range(35, 40)]
     rows.append(f"t0\ttrain\t{text}")
     (folder / "dropped.tsv").write_text("\n".join(["narration_id\tsplit\treason", *rows, ""]))
+    (folder / "train.txt").write_text("a segment\n" * 3)
     common = {"truth_percent": 3.0, "guess_percent": 75.0, "picture": "", "problem": text}
     examples = [
         {"narration_id": text, "truth": text, "guess": text, "right": right, **common}

@@ -67,8 +67,14 @@ def row_with(old: str, new: str) -> str:
         (row_with("59.94", "fast"), r"line 2: fps is 'fast'; expected a positive number"),
         (row_with("59.94", "0"), r"line 2: fps is '0'; expected a positive number"),
         (row_with("59.94", "nan"), r"line 2: fps is 'nan'; expected a positive number"),
-        (row_with("40.5", "-3"), r"line 2: duration is '-3'; expected a positive number"),
-        (row_with("40.5", "inf"), r"line 2: duration is 'inf'; expected a positive number"),
+        (
+            row_with("40.5", "-3"),
+            r"line 2: duration is '-3'; expected a positive number of seconds",
+        ),
+        (
+            row_with("40.5", "inf"),
+            r"line 2: duration is 'inf'; expected a positive number of seconds",
+        ),
         (row_with("train", "Train"), r"line 2: split is 'Train'; .*train, val, test"),
         (HEADER + "P01_01\tP01\n", r"line 2: split is ''; expected one of train, val, test"),
         (row_with("P01_01\t", "P01 01\t"), r"line 2: video_id is 'P01 01'; .*letters"),

@@ -16,6 +16,7 @@ import pytest
 
 from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import zero_block
+from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings.videos import SCAN_VERSION
 from support.archive import VIDEOS, configure, jobs, run, said, stop_decoder
 from support.checkout import ROOT, call, run_snakemake
@@ -226,3 +227,49 @@ def test_a_job_that_fails_after_a_newer_one_wrote_its_file_leaves_that_file(arch
         kill_all(psutil.Process(process.pid).children(recursive=True))
     assert process.returncode != 0
     assert (archive / SCAN_OF_P01).read_text() == "of the newer job\n"
+
+
+CSV = "csv/EPIC_100_{}.csv".format
+VERB_CLASSES = CSV("verb_classes")
+FIGURES = ["results/metrics.json", "results/figures/results/per_class.tsv"]
+
+
+@pytest.fixture
+def figures_made(cleaned):
+    """The cleaned archive with a list of classes, and with records of figures that are made."""
+    (cleaned / VERB_CLASSES).write_text("id,key\n" + "".join(f"{n},verb{n}\n" for n in range(97)))
+    model = {"state_dict": {}, "config": {}, "trained_on": {}, "pairs": [(0, 1, 1)]}
+    save_model(TrainedModel(num_verbs=97, num_nouns=300, **model), cleaned / "model.pth")
+    configure(cleaned, predict={"model": str(cleaned / "model.pth")})
+    for name in ("predictions/val.pt", "metrics.json", "summary.txt"):
+        path = cleaned / "results" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    folder = cleaned / "results/figures/results"
+    folder.mkdir(parents=True)
+    for name in ("examples.json", "per_class.tsv"):
+        (folder / name).touch()
+    # Snakemake records the parameters of what it touches.
+    run(cleaned, *FIGURES, "--touch", "-R", "evaluate", "figures_results")
+    return cleaned
+
+
+@pytest.mark.parametrize(
+    "file, planned",
+    [
+        (CSV("train"), {"annotate"}),
+        ("sheet.tsv", {"annotate", "clean"}),
+        (CSV("validation"), {"annotate", "evaluate", "figures_results"}),
+        (CSV("tail_verbs"), {"evaluate"}),
+        (VERB_CLASSES, {"figures_results"}),
+    ],
+)
+def test_a_changed_input_with_an_older_date_is_read_again(figures_made, file, planned):
+    assert "Nothing to be done" in said(run(figures_made, PAIRS, *FIGURES, "-n"))
+    path = figures_made / file
+    state = path.stat()
+    # A line break becomes two characters, as some editors write them.
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns - 10**15))
+    done = run(figures_made, PAIRS, *FIGURES, "-n")
+    assert planned <= set(jobs(done))

@@ -13,6 +13,7 @@ from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, OK, WRONG, Line
 from epic100.inputs.read import InputFiles, read_inputs
 from epic100.inputs.trials import request_of, try_training
+from epic100.inputs.where import where_am_i
 from epic100.settings import BASE_CONFIG, Settings, layered_settings, read_layer, set_words
 
 
@@ -24,9 +25,14 @@ def run(options: argparse.Namespace) -> int:
     """
     config = _read_config(options)
     remote = bool(options.profile) and _is_remote(shipped(options.profile))
+    # argparse has taken words KEY=VALUE behind `--configfile` for files.
+    overlays = [path.resolve() for path in options.configfile if "=" not in str(path)]
     with contextlib.chdir(options.directory):
         files = InputFiles.of(config)
-        lines = read_inputs(config, files, find_archive(config))
+        lines = [
+            *where_am_i(config, overlays),
+            *read_inputs(config, files, find_archive(config)),
+        ]
         for line in [Line(OK, "config", "is valid"), *lines]:
             print(f"{line.state:8}{line.topic:13}{line.words}", flush=True)
         if {WRONG, MISSING} & {line.state for line in lines}:

@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             known = re.findall(r"--[\w-]+", commands[options.command].format_usage())
             meant = did_you_mean(options.rest[0], known)
             parser.error(f"unrecognized arguments: {' '.join(options.rest)}{meant}")
+        if options.command in ("score", "compare", "submission") and not options.annotations:
+            pkgutil.resolve_name("epic100.inputs.where:refuse_other_folder")(options)
         return pkgutil.resolve_name(options.run)(options)
     except EpicError as error:
         for line in str(error).splitlines():

@@ -15,13 +15,13 @@ from epic100.video.sheet import (
     LAYOUTS,
     Video,
     every_file,
-    films_not_listed,
     found_instead,
     is_frames,
     on_disk_lines,
     participants_of,
     read_sheet,
 )
+from epic100.video.unused import unused_files, why_unused
 
 # A video file has at least so many bytes per second, even if it is a small copy of a still scene.
 MIN_BYTES_PER_SECOND = 100
@@ -70,7 +70,7 @@ def find_archive(config: Settings, folder: str | os.PathLike = ROOT) -> Archive:
 
 
 def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
-    """Report which videos have a file, and files that are doubled, odd or not in the sheet."""
+    """Report which videos have a file, and files that are doubled, odd or not used."""
     settings = config.videos
     if config.minikitchen:
         yield Line(OK, "videos", "and annotations are made by the demo")
@@ -82,6 +82,7 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
         with contextlib.suppress(OSError):  # The file is missing, or its folder cannot be entered.
             stats[file] = file.stat()
     on_disk = {video.video_id: file for video, file in files.items() if file in stats}
+    yield from _unused_lines(archive, config)
     first, *by_split = on_disk_lines(archive.needed, on_disk, settings.root)
     if not on_disk and not settings.download:
         yield Line(
@@ -98,14 +99,41 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
     yield from _videos_with_two_files(archive)
     yield from _files_that_are_no_films(files, stats)
     yield from _films_of_one_size(stats)
-    listed_whole = not (settings.pattern or settings.subset)
-    if listed_whole and (films := films_not_listed(archive.videos, settings.root)):
+    of_val = {video.video_id for video in archive.needed if video.split == "val"}
+    if of_val and not (of_val & set(on_disk) or settings.download or settings.subset):
+        yield Line(
+            MISSING,
+            "val",
+            f"{settings.root}: none of the {len(of_val)} videos of val is there, such as "
+            f"{min(of_val)}, and a model without validation has no figures; put one there, or set "
+            "`videos: subset: true` if that is meant",
+        )
+
+
+def _unused_lines(archive: Archive, config: Settings) -> Iterator[Line]:
+    """Report the files below the root that are not used, with the reason of the first few.
+
+    If the sheet is smaller than the archive on purpose, those of its own videos are reported.
+    """
+    settings = config.videos
+    used = {file for files in archive.every_file.values() for file in files}
+    copies = [Path(settings.proxy.root)] if settings.proxy else []
+    unused = unused_files(settings.root, used, [Path("results"), *copies])
+    if settings.subset:
+        ids = {video.video_id.lower() for video in archive.videos}
+        unused = [path for path in unused if path.name.partition(".")[0].lower() in ids]
+    if settings.download:  # Downloads of this workflow end so, and the next run goes on with them.
+        unused = [path for path in unused if path.suffix != ".part"]
+    if unused:
+        names = [path.relative_to(settings.root).as_posix() for path in unused[:SHOWN]]
+        reasons = [why_unused(path, archive.videos, settings.root) for path in unused[:SHOWN]]
+        listed = [f"{name}: {why}" for name, why in zip(names, reasons, strict=True)]
+        more = f"; and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
         yield Line(
             NOTE,
             "videos",
-            f"{settings.sheet} has no row for {len(films)} of the films: "
-            f"{some([path.as_posix() for path in films])}; they are not used: name them as a "
-            "video_id of the sheet, or add rows",
+            f"{settings.root}: {len(unused)} of its files are used by no row of {settings.sheet} "
+            f"({'; '.join(listed)}{more}): rename or copy them again, or add rows",
         )
 
 

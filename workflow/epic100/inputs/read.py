@@ -34,6 +34,7 @@ class InputFiles:
     Attributes:
         csvs: The annotations by split.
         lists: The official lists by the keys of `LISTS` and `CLASS_LISTS`.
+        sheet: The video sheet.
         models: Finished models to predict with.
         recipes: MMEngine configs of trainings.
         made: Whether the run makes or fetches the CSVs and lists that are missing.
@@ -43,6 +44,7 @@ class InputFiles:
 
     csvs: Mapping[str, str]
     lists: Mapping[str, str]
+    sheet: str
     models: Sequence[str]
     recipes: Sequence[str]
     made: bool
@@ -65,6 +67,7 @@ class InputFiles:
                 to_be_made=made,
                 lists={**LISTS, **CLASS_LISTS},
             ),
+            sheet=existing_path(config.videos.sheet, folder),
             models=models,
             recipes=[existing_path(train.config, folder) for train in trainings],
             made=made,
@@ -80,11 +83,27 @@ class InputFiles:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each existing CSV and list, of the same kind as the official checksum."""
+        """The digest of each existing CSV and list, of the same kind as the official checksum.
+
+        The official CSVs are hashed in a hundredth of a second, so no digest is stored: it would be
+        found by the date of a file, which may be anything.
+        """
         return {
             key: str(digest(path, self.pins[key].checksum.kind if key in self.pins else "sha256"))
             for key, path in self.tables.items()
         }
+
+    def contents(self, *keys: str) -> dict[str, str]:
+        """Return the digests of files that a job reads, by key; the one of the sheet is `sheet`.
+
+        As a parameter, they make Snakemake run the job again after a change, whatever the date of
+        the file. A file that the run fetches has the official digest before it is there.
+        """
+        pinned = {key: str(pin.checksum) for key, pin in self.pins.items()} if self.made else {}
+        known = pinned | self.digests
+        if "sheet" in keys:
+            known["sheet"] = str(digest(self.sheet, "sha256"))
+        return {key: known.get(key, "") for key in keys}
 
 
 def read_inputs(config: Settings, files: InputFiles, archive: Archive) -> list[Line]:

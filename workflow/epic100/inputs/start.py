@@ -10,12 +10,15 @@ from epic100.download.weights import StartWeights, fault_of, probe
 READ_CLIPS = {"train", "predict", "timeline", "background", "features", "browse_clips"}
 
 
-def refuse_missing_videos(rules: Collection[str], missing: str, *, has_copies: bool) -> None:
-    """Stop a run that reads videos, but has none.
+def refuse_missing_videos(
+    rules: Collection[str], missing: str, missing_val: str, *, has_copies: bool
+) -> None:
+    """Stop a run that reads videos, but has none, or one that cleans without any of val.
 
     Args:
         rules: The rules that have jobs.
         missing: The message about missing videos, or "".
+        missing_val: The message if no video of val is there, or "".
         has_copies: Whether clips are read from small copies, and only scans from the videos.
 
     Raises:
@@ -24,6 +27,8 @@ def refuse_missing_videos(rules: Collection[str], missing: str, *, has_copies: b
     readers = {"scan", "proxy"} | (set() if has_copies else READ_CLIPS)
     if missing and not readers.isdisjoint(rules):
         raise EpicError(missing)
+    if missing_val and "clean" in rules:
+        raise EpicError(missing_val)
 
 
 def refuse_missing_weights(rules: Collection[str], weights: Iterable[StartWeights | None]) -> None:

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup, escape
 
+from epic100.base.disk import read_text
 from epic100.base.durations import in_words
 from epic100.base.text_table import read_frame
 from epic100.model.published import published
 from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
 from epic100.submission.check import MAX_PRIOR_SHARE, prior_words
+from epic100.video.sheet import SPLITS
 
 # The report shows at most this many mistakes of verbs, and as many of nouns.
 MISTAKES = 12
@@ -124,6 +127,18 @@ def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:
     counts = table.groupby([table["reason"].map(kind_of), "split"]).size().unstack(fill_value=0)
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
     return counts.loc[order, table["split"].unique()].to_dict("index")
+
+
+def kept_counts(salvage: str | os.PathLike) -> dict[str, int]:
+    """Count the kept segments by split: the lines of the clean lists in the folder of a table.
+
+    Args:
+        salvage: results/clean/salvage.tsv.
+    """
+    lists = {split: Path(salvage).with_name(f"{split}.txt") for split in SPLITS}
+    return {
+        split: len(read_text(path).splitlines()) for split, path in lists.items() if path.is_file()
+    }
 
 
 def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:

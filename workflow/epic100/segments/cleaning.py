@@ -99,6 +99,11 @@ def clean(
     # This raises an error if no train segment is left, so it comes before anything is written.
     train_pairs = pair_table(kept_of_split["train"])
     log.info(f"{len(train_pairs)} verb-noun pairs in train")
+    if not (len(kept_of_split.get("val", "-")) or settings.videos.subset):
+        raise EpicError(
+            f"{segments['val']}: no segment of val is left, and a model without validation has no "
+            "figures; see the reasons above, or set `videos: subset: true` if that is meant"
+        )
     for split, kept in kept_of_split.items():
         write_segments(kept, lists[split])
     write_pairs(train_pairs, pairs)
@@ -110,9 +115,11 @@ def clean(
     write_frame(dropped_rows, dropped)
     # The screen shows this line.
     counts = [
-        f"{split} {len(kept)} of {len(tables[split])}" for split, kept in kept_of_split.items()
+        f"{split} {len(kept)} kept, {len(tables[split]) - len(kept)} dropped"
+        for split, kept in kept_of_split.items()
     ]
-    log.info(f"{', '.join(counts)} segments kept")
+    place = f" ({dropped} has the reasons)" if len(dropped_rows) else ""
+    log.info(f"{'; '.join(counts)}{place}")
 
 
 def _read_scans(scans: Sequence[str]) -> tuple[dict[str, ScanRow], dict[str, str]]:

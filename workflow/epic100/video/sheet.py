@@ -29,7 +29,7 @@ LAYOUTS = (
     "{participant}/rgb_frames/{video}.tar",
     "{participant}/rgb_frames/{video}",
 )
-FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mts", ".mpg")
 SPLITS = ("train", "val", "test")
 MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # Their product, a number of frames, fits into int64.
 # These words of error messages say what each column that is read may hold.
@@ -38,7 +38,7 @@ EXPECTED = {
     "participant_id": NAME_WORDS,
     "split": f"one of {', '.join(SPLITS)}",
     "fps": f"a positive number, at most {MOST_FPS:g}",
-    "duration": f"a positive number, at most {MOST_SECONDS:g}",
+    "duration": f"a positive number of seconds, at most {MOST_SECONDS:g}",
     "url": f"{URL_WORDS}, or nothing",
     "md5": "32 hexadecimal digits, or nothing",
 }
@@ -207,20 +207,6 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
         ]
         files[path] = existing or [Path(*candidates[0])]
     return files
-
-
-def films_not_listed(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
-    """List the video files in folders of `LAYOUTS` that are in no row of the sheet, by path."""
-    ids = {video.video_id for video in videos}
-    folders = [Path(root, name) for name in {video.participant_id for video in videos}]
-    folders = [Path(root), *folders, *(folder / "videos" for folder in folders)]
-    return sorted(
-        file
-        for folder in folders
-        for files in _files_in(str(folder)).values()
-        for file in files
-        if file.suffix.lower() in FILMS and file.stem not in ids
-    )
 
 
 def _files_in(folder: str) -> dict[str, list[Path]]:
