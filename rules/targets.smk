@@ -3,6 +3,7 @@
 
 from epic100.base.names import did_you_mean
 from epic100.cli.program import COMMANDS
+from epic100.settings.section import similar_or_known
 
 
 def refuse_unknown_targets():
@@ -16,9 +17,27 @@ def refuse_unknown_targets():
         elif target in COMMANDS:
             raise WorkflowError(f"{target}: is a command and no target; expected epic100 {target}")
         elif not os.path.exists(target):
-            if not any(one.is_producer(os.path.normpath(target)) for one in rules.values()):
-                hint = hint_for(target, rules.values())
-                raise WorkflowError(f"{target}: no rule makes this{hint}")
+            refuse_unmade(target, rules.values())
+
+
+def refuse_unmade(target, rules):
+    """Stop a call for a file that no rule makes, or one of a participant, video or split that the
+    sheet or the config does not have."""
+    path = os.path.normpath(target)
+    makers = [rule for rule in rules if rule.is_producer(path)]
+    if not makers:
+        raise WorkflowError(f"{target}: no rule makes this{hint_for(target, rules)}")
+    known = {
+        "participant": (dict.fromkeys(video.participant_id for video in VIDEOS), SHEET),
+        "video": ({video.video_id: None for video in VIDEOS}, SHEET),
+        "split": (ANNOTATIONS, "the config, in `annotations:`,"),
+    }
+    for name, value in makers[0].get_wildcards(path).items():
+        names, place = known.get(name, ((value,), ""))
+        if value not in names:
+            raise WorkflowError(
+                f"{target}: {place} has no {name} {value}{similar_or_known(value, names)}"
+            )
 
 
 def hint_for(target, rules):

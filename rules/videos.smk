@@ -5,7 +5,6 @@ from epic100.inputs.lines import MISSING, NOTE, WRONG
 from epic100.inputs.read import InputFiles, read_inputs
 from epic100.inputs.record import record_of
 from epic100.inputs.where import where_am_i
-from epic100.settings.section import similar_or_known
 
 SHEET = shipped(CONFIG.videos.sheet)
 ARCHIVE = find_archive(CONFIG, HERE)
@@ -50,14 +49,11 @@ def contents_of(*keys):
 
 def videos_of(participant, split=None):
     """The videos of one participant in the sheet, of all splits or of one."""
-    videos = [video for video in VIDEOS if video.participant_id == participant]
-    if not videos:
-        participants = dict.fromkeys(video.participant_id for video in VIDEOS)
-        raise WorkflowError(
-            f"results of {participant} were asked for, but {SHEET} has no such participant"
-            f"{similar_or_known(participant, participants)}"
-        )
-    return [video for video in videos if split in (None, video.split)]
+    return [
+        video
+        for video in VIDEOS
+        if video.participant_id == participant and split in (None, video.split)
+    ]
 
 
 def rows_of(participant, split=None):
@@ -77,13 +73,7 @@ def video_at(wildcards):
 
 def video_on_request(wildcards):
     """The video of the sheet whose timeline a job makes."""
-    for video in VIDEOS:
-        if video.video_id == wildcards.video:
-            return video
-    raise WorkflowError(
-        f"results/timeline/{wildcards.video}.tsv: {SHEET} has no such video; expected a video_id of "
-        "it; for other files: epic100 predict VIDEO --model results/model.pth"
-    )
+    return next(video for video in VIDEOS if video.video_id == wildcards.video)
 
 
 def participant_of(wildcards):

@@ -273,7 +273,7 @@ def test_each_row_has_the_number_of_its_first_line(tmp_path, content, rows):
 @pytest.mark.parametrize(
     "content, words",
     [
-        (b"", rf"line 1: column a, b missing \(found: an empty line\); expected {ABOUT}"),
+        (b"", rf"line 1: column a, b missing \(found: nothing, .* is empty\); expected {ABOUT}"),
         (b"a,c\n1,2\n", rf"line 1: column b missing \(found: a, c\); expected {ABOUT}"),
         (b"a,b,a\n1,2,3\n", f"line 1: column a is there twice; expected {ABOUT}"),
         (b"a,b\n1,2\n\n1,2,3\n", f"line 4: 3 fields, the header has 2; expected {ABOUT}"),
@@ -288,7 +288,7 @@ def test_each_row_has_the_number_of_its_first_line(tmp_path, content, rows):
             b"PK\x03\x04\xff",
             r"not UTF-8 text \(a zip or a spreadsheet: unpack it, or save it as .*",
         ),
-        (b"a;b;c\n1;2;3\n", ".*fields separated by `;`.*: save them with commas.*"),
+        (b"a;b;c\n1;2;3\n", ".*found: semicolons between the fields: save it with commas.*"),
         (b"a,b\n1," + b"x" * 200_000 + b"\n", f"line 2: field larger.*; expected {ABOUT}"),
     ],
     ids=[

@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import pandas as pd
 import pytest
-import torch
 
 from epic100.cli.program import main
 from epic100.inputs.archive import archive_lines, find_archive
@@ -19,9 +18,8 @@ from epic100.inputs.lines import MISSING, NOTE, WRONG, Line
 from epic100.inputs.read import STORED_LINES, InputFiles, read_inputs
 from epic100.inputs.where import where_am_i
 from epic100.minikitchen import write_video
-from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import layered_settings, read_settings
-from support.archive import VIDEOS, configure, run
+from support.archive import VIDEOS, run
 from support.checkout import ROOT, epic100, run_snakemake, said
 
 TRAIN = Path("csv/EPIC_100_train.csv")
@@ -62,167 +60,6 @@ def edit(csv: Path, **columns) -> None:
     pd.read_csv(csv, dtype=str).assign(**columns).to_csv(csv, index=False)
 
 
-def add_val_to_train() -> None:
-    both = [pd.read_csv(path, dtype=str) for path in (TRAIN, VAL)]
-    pd.concat(both).to_csv(TRAIN, index=False)
-
-
-def list_classes(count: int) -> None:
-    """Write a list of verb classes with this many names."""
-    names = "".join(f"{number},name{number}\n" for number in range(count))
-    VERB_CLASSES.write_text(f"id,key\n{names}")
-
-
-def write_ids_in_small_letters() -> None:
-    edit(
-        TRAIN,
-        video_id=lambda rows: rows["video_id"].str.lower(),
-        participant_id=lambda rows: rows["participant_id"].str.lower(),
-    )
-    configure(Path(), videos={"sheet": "sheet.tsv", "root": "archive", "subset": True})
-
-
-def give_the_first_of_val(train: pd.DataFrame) -> pd.Series:
-    """The narration_ids of train, but the first one is that of val."""
-    return train["narration_id"].replace(train["narration_id"][0], "P02_102_0")
-
-
-def use_model(verbs: int = 97, **changes) -> None:
-    """Predict with a model of this many verb classes, whose head is over pairs."""
-    model = TrainedModel(
-        state_dict={},
-        pairs=[(0, 1, 1)],
-        num_verbs=verbs,
-        num_nouns=300,
-        config={},
-        trained_on={},
-    )
-    save_model(model, "model.pth")
-    configure(Path(), predict={"model": "model.pth"}, **changes)
-
-
-def use_a_file_that_is_no_model() -> None:
-    use_model()
-    torch.save({"a": torch.zeros(1)}, "model.pth")
-
-
-@pytest.mark.parametrize(
-    "spoil, texts",
-    [
-        pytest.param(
-            add_val_to_train,
-            # The split val has five rows.
-            ["EPIC_100_train.csv: line ", "'P02_102' (5 such rows)", "whose split is train in the"],
-            id="rows of val in train",
-        ),
-        pytest.param(
-            partial(configure, Path(), annotations={"train": str(VAL), "val": str(TRAIN)}),
-            ["EPIC_100_validation.csv: line 2", "take the CSV of train"],
-            id="swapped CSVs",
-        ),
-        pytest.param(
-            partial(TRAIN.write_text, WEB_PAGE),
-            ["EPIC_100_train.csv: is a web page"],
-            id="a web page for a CSV",
-        ),
-        pytest.param(
-            partial(TRAIN.write_text, LFS_POINTER),
-            ["EPIC_100_train.csv: is a pointer of git-lfs", "git lfs pull"],
-            id="a pointer of git-lfs for a CSV",
-        ),
-        pytest.param(
-            partial(shutil.copy, FILM, "archive/P01_01.MP4"),
-            [f"P01_01: there are two files, {FILM} and archive/P01_01.MP4", "remove or rename"],
-            id="one video in two layouts",
-        ),
-        pytest.param(
-            partial(shutil.copy, FILM, FILM.with_suffix(".mp4")),
-            ["P01_01: there are two files"],
-            id="one video with two suffixes",
-        ),
-        pytest.param(
-            partial(configure, Path(), participants={"include": ["P01"]}),
-            ["no segment of val is left", "of P02, whom `participants:`"],
-            id="only participants of train",
-        ),
-        pytest.param(
-            partial(configure, Path(), predict={"model": "csv"}),
-            ["csv: is a folder; expected a finished model"],
-            id="a folder for a model",
-        ),
-        pytest.param(
-            partial(configure, Path(), predict={"model": "results/modle.pth"}),
-            ["results/modle.pth: no such file"],
-            id="no such model",
-        ),
-        pytest.param(use_a_file_that_is_no_model, ["model.pth: "], id="no model in the file"),
-        pytest.param(
-            partial(use_model, verbs=3),
-            ["model.pth: a model of 3 verbs and 300 nouns, but"],
-            id="a model of other classes",
-        ),
-        pytest.param(
-            partial(use_model, export={"reduce": "heads"}),
-            ["`heads: pair`, which `export: reduce: heads` cannot fold"],
-            id="a model without the heads to fold",
-        ),
-        pytest.param(
-            partial(configure, Path(), train={"config": "config/x3d_dmo.py"}),
-            ["config/x3d_dmo.py: no such MMEngine config", "did you mean config/x3d_demo.py?"],
-            id="no such recipe",
-        ),
-        pytest.param(
-            partial(TAIL_VERBS.write_text, WEB_PAGE),
-            ["EPIC_100_tail_verbs.csv: is a web page"],
-            id="a web page for a tail list",
-        ),
-        pytest.param(
-            partial(TAIL_VERBS.write_text, "noun\n1\n"),
-            ["EPIC_100_tail_verbs.csv: line 1: column verb missing"],
-            id="the other tail list",
-        ),
-        pytest.param(
-            partial(list_classes, 300),
-            ["verb 97 is in it, but `classes: verbs:` is 97", "`evaluate: verb_classes:`"],
-            id="the nouns for the verbs",
-        ),
-        pytest.param(
-            partial(list_classes, 1),
-            ["EPIC_100_verb_classes.csv: no name for verb"],
-            id="a class without a name",
-        ),
-        pytest.param(
-            write_ids_in_small_letters,
-            ["EPIC_100_train.csv: none of its rows has a video of sheet.tsv", "capitals too"],
-            id="ids in small letters",
-        ),
-        pytest.param(
-            partial(os.symlink, "/scratch/purged", "results"),
-            ["results: is a file, or a link to a folder that is gone"],
-            id="results on a disk that is gone",
-        ),
-        pytest.param(
-            partial(edit, TRAIN, narration_id=give_the_first_of_val),
-            ["narration_id P02_102_0 is in both"],
-            id="one narration_id in both splits",
-        ),
-    ],
-)
-def test_an_error_in_an_input_is_a_line_that_says_what_to_do(spoil, texts):
-    assert errors() == []
-    spoil()
-    first = errors()
-    assert any(all(text in line for text in texts) for line in first), first
-    assert errors() == first, "the second reading repeats the stored lines"
-
-
-def test_all_errors_are_reported_at_once():
-    add_val_to_train()
-    shutil.copy(FILM, "archive/P01_01.MP4")
-    TAIL_VERBS.write_text(WEB_PAGE)
-    assert len(errors()) == 3
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
@@ -258,73 +95,6 @@ def test_lines_about_contents_are_stored_until_a_file_changes():
     assert added not in changed and changed != first
     Path(STORED_LINES).write_text("{")
     assert read() == changed, "a broken file of stored lines is ignored"
-
-
-def put_a_folder_in_place_of_a_film() -> None:
-    FILM.unlink()
-    FILM.mkdir()
-
-
-def use_the_classes_of_epic_55() -> None:
-    list_classes(97)
-    configure(Path(), classes={"verbs": 125, "nouns": 352})
-
-
-@pytest.mark.parametrize(
-    "spoil, text",
-    [
-        pytest.param(
-            use_the_classes_of_epic_55,
-            "verb_classes.csv: names 97 of the 125 classes of `classes: verbs:`",
-            id="too few class names",
-        ),
-        pytest.param(
-            partial(FILM.write_text, WEB_PAGE),
-            f"or too small for a film: {FILM}; ",
-            id="a web page for a film",
-        ),
-        pytest.param(
-            put_a_folder_in_place_of_a_film,
-            "a folder, not readable by you, or too small for a film: ",
-            id="a folder for a film",
-        ),
-        pytest.param(
-            partial(shutil.copy, FILM, "archive/P01/P01_77.MP4"),
-            "archive: 1 of its files are used by no row of sheet.tsv (P01/P01_77.MP4: the sheet has "
-            "P01_01): ",
-            id="a film that the sheet does not list",
-        ),
-        pytest.param(
-            partial(shutil.copy, "archive/P02/P02_101.MP4", "archive/P02/P02_102.MP4"),
-            "archive/P02/P02_101.MP4 and archive/P02/P02_102.MP4",
-            id="films of one size",
-        ),
-        pytest.param(
-            # The video lasts 8 seconds, and the first of its five segments stays as it is.
-            lambda: edit(
-                VAL,
-                start_timestamp=lambda rows: rows["start_timestamp"].where(
-                    rows.index < 1, "00:01:12.00"
-                ),
-                stop_timestamp=lambda rows: rows["stop_timestamp"].where(
-                    rows.index < 1, "00:01:13.00"
-                ),
-            ),
-            "EPIC_100_validation.csv: 4 segments begin after the end of their video "
-            "by sheet.tsv, such as P02_102_1",
-            id="minutes for seconds",
-        ),
-        pytest.param(
-            partial(UNSEEN.write_text, "participant_id\nP09\nP29\n"),
-            "participant_ids_validation.csv: none of its participants has a segment",
-            id="the unseen participants of test",
-        ),
-    ],
-)
-def test_a_fault_that_costs_only_its_own_segments_or_figures_is_a_note(spoil, text):
-    spoil()
-    (note,) = notes()
-    assert text in note and errors() == []
 
 
 def test_a_hard_link_to_a_film_is_not_a_second_file():

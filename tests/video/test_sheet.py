@@ -69,11 +69,11 @@ def row_with(old: str, new: str) -> str:
         (row_with("59.94", "nan"), r"line 2: fps is 'nan'; expected a positive number"),
         (
             row_with("40.5", "-3"),
-            r"line 2: duration is '-3'; expected a positive number of seconds",
+            r"line 2: duration is '-3'; .* number of seconds",
         ),
         (
             row_with("40.5", "inf"),
-            r"line 2: duration is 'inf'; expected a positive number of seconds",
+            r"line 2: duration is 'inf'; .* number of seconds",
         ),
         (row_with("train", "Train"), r"line 2: split is 'Train'; .*train, val, test"),
         (HEADER + "P01_01\tP01\n", r"line 2: split is ''; expected one of train, val, test"),

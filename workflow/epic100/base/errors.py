@@ -1,9 +1,31 @@
 """The errors that users see."""
 
+import os
+import sys
+import traceback
+
 from epic100.base.names import printable
 
 # The most characters of a message. A longer one is cut.
 LONGEST = 10_000
+
+
+def import_error(error: ImportError) -> str:
+    """Describe in one line a package that is missing or broken, and what to do.
+
+    Args:
+        error: The error, as it was caught.
+    """
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"{error.name}: not installed for {sys.executable}; expected the Python of `make "
+            "install`: .venv/bin/epic100, or activate the environment"
+        )
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return (
+        f"{last.filename}: cannot be imported by {sys.executable}; PYTHONPATH, as modules of a "
+        f"cluster set it, is {os.environ.get('PYTHONPATH', '')!r}: unset it, or `module purge`"
+    )
 
 
 class EpicError(ValueError):

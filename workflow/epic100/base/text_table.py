@@ -27,14 +27,18 @@ PACKED = {
     b"\xff\xfe": "UTF-16: save it as UTF-8",
     b"\xfe\xff": "UTF-16: save it as UTF-8",
     b"PK": "a zip or a spreadsheet: unpack it, or save it as CSV",
+    b"\x80": "a pickle: take the file of this name that ends in .csv",
 }
 # A download may leave another file in a table's place. Its first line begins with one of these, in
 # lower case.
 FILE_TYPE_BY_BEGINNING = {
+    "<?xml": "a web page: fetch the file itself (of GitHub, its raw address)",
     "<!doctype": "a web page: fetch the file itself (of GitHub, its raw address)",
     "<html": "a web page: fetch the file itself (of GitHub, its raw address)",
     "version https://git-lfs": "a pointer of git-lfs in the file's place: run `git lfs pull`",
 }
+# A spreadsheet may write any of these between the fields of a line.
+SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs"}
 # A spreadsheet runs a text that begins so as a formula, unless an apostrophe stands before it. Some
 # spreadsheets skip blanks, or treat the wide signs of East Asian text like the plain ones.
 FORMULA = re.compile(r"['\s]*[=+@\-\uff1d\uff0b\uff20\uff0d]")
@@ -106,12 +110,16 @@ def read_table(
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         with reading(path) as file:
+            beginning = file.peek(1000)[:1000].decode(errors="replace").lstrip().lower()
+            for begin, file_type in FILE_TYPE_BY_BEGINNING.items():
+                if beginning.startswith(begin):
+                    raise EpicError(f"{path}: is {file_type}; expected {about}")
             # Spreadsheets write a byte order mark, which `-sig` skips. It would become part of a
             # column name.
             text = io.TextIOWrapper(file, "utf-8-sig", newline="")
             reader, line = csv.reader(text, delimiter=delimiter, strict=True), 1
             header = next(reader, [])
-            _check_header(path, header, columns, about)
+            _check_header(path, header, columns, about, delimiter)
             # A row may have several lines, if quotes hold line breaks. `line_num` is its last one,
             # so the next row begins one later.
             line = reader.line_num + 1
@@ -187,27 +195,24 @@ def refuse_large(path: Path, about: str) -> None:
         )
 
 
-def _check_header(path: Path, header: list[str], columns: Sequence[str], about: str) -> None:
-    """Raise an error if one of `columns` is missing in the header, or is there twice.
-
-    The message names the kind of the file if it is no table.
-    """
+def _check_header(
+    path: Path, header: list[str], columns: Sequence[str], about: str, delimiter: str
+) -> None:
+    """Raise an error if one of `columns` is missing in the header, or is there twice."""
     if len(header) > MOST_COLUMNS:
         # The caller adds path and line to this error, as to those of the csv module.
         raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
     missing = [name for name in columns if name not in header]
     if missing:
-        first_text = header[0].lstrip().lower() if header else ""
-        for begin, file_type in FILE_TYPE_BY_BEGINNING.items():
-            if first_text.startswith(begin):
-                raise EpicError(f"{path}: is {file_type}; expected {about}")
-        header_text = ", ".join(header)[:1000] or "an empty line"
-        if len(header) == 1 and header[0].count(";") > 1:
-            header_text = (
-                "fields separated by `;`, which a spreadsheet writes: save them with commas"
-            )
+        found = ", ".join(header)[:1000] or "an empty line"
+        others = [sign for sign in SEPARATORS if len(header) == 1 and header[0].count(sign) > 1]
+        if not path.stat().st_size:
+            found = "nothing, the file is empty"
+        elif others:
+            found = f"{SEPARATORS[others[0]]} between the fields: save it with "
+            found += SEPARATORS[delimiter]
         raise EpicError(
-            f"{path}: line 1: column {', '.join(missing)} missing (found: {header_text}); "
+            f"{path}: line 1: column {', '.join(missing)} missing (found: {found}); "
             f"expected {about}"
         )
     duplicates = [name for name in columns if header.count(name) > 1]

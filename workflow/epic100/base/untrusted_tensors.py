@@ -79,6 +79,8 @@ def read_untrusted(
             size = file.seek(0, os.SEEK_END)
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
+    if not size:
+        raise BrokenFile(f"{path}: not {what} (it is empty); {remedy}")
     # A longer file has more to check.
     seconds = SECONDS + size // RATE
     limits = _ProcessLimits(stall_seconds=seconds)

@@ -1,6 +1,7 @@
 """The program `epic100`: its commands, its parser and its exit codes."""
 
 import argparse
+import os
 import pkgutil
 import re
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, import_error
 from epic100.base.names import did_you_mean
 from epic100.base.shipped import ROOT
 
@@ -65,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of Snakemake.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser, commands = build_parser(arguments)
     # The parser of a command sets `run`, and `passes_on` if it has one (`COMMANDS`).
     options = argparse.Namespace(passes_on=False)
     try:
+        parser, commands = build_parser(arguments)
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise EpicError(_no_command(arguments[0]))
         # `options` itself is filled. The unknown words are left over.
@@ -78,9 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             known = re.findall(r"--[\w-]+", commands[options.command].format_usage())
             meant = did_you_mean(options.rest[0], known)
             parser.error(f"unrecognized arguments: {' '.join(options.rest)}{meant}")
+        if os.environ.get("PYTHONPATH"):  # Modules of a cluster may have a NumPy of another Python.
+            pkgutil.resolve_name("numpy")
         if options.command in ("score", "compare", "submission") and not options.annotations:
-            pkgutil.resolve_name("epic100.inputs.where:refuse_other_folder")(options)
-        return pkgutil.resolve_name(options.run)(options)
+            for line in pkgutil.resolve_name("epic100.inputs.where:refuse_other_folder")(options):
+                print(line, file=sys.stderr)
+        code: int = pkgutil.resolve_name(options.run)(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ImportError as error:
+        print("error:", import_error(error), file=sys.stderr)
+        return 1
     except EpicError as error:
         for line in str(error).splitlines():
             print("error:", line, file=sys.stderr)

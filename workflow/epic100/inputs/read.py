@@ -153,12 +153,13 @@ def _absent(files: InputFiles) -> Iterator[Line]:
                 "working folder on; correct `predict:`",
             )
     for path in dict.fromkeys(files.recipes):
-        if not os.path.isfile(path):
+        if not (os.path.isfile(path) and path.endswith(".py")):
+            error = "is no MMEngine config" if os.path.exists(path) else "no such MMEngine config"
             yield Line(
                 WRONG,
                 "train",
-                f"{path}: no such MMEngine config; expected the file of `train: config:`"
-                f"{nearest_file(path, ROOT)}",
+                f"{path}: {error}; expected the .py file of `train: config:`, such as "
+                f"config/x3d_demo.py{nearest_file(path, ROOT)}",
             )
 
 

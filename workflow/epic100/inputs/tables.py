@@ -15,6 +15,11 @@ from epic100.settings import Settings
 from epic100.settings.config import HEADS_FOR
 from epic100.video.sheet import Video
 
+# If more of the segments of a split begin after the end of their video, their times are wrong.
+MOST_LATE = 0.5
+# A video lasts at most so many times as long as its annotated part, unless its unit is another.
+LEAST_RATIO = 200
+
 
 def table_lines(
     csvs: Mapping[str, str], lists: Mapping[str, str], config: Settings, archive: Archive
@@ -56,17 +61,30 @@ def table_lines(
 def _late_lines(
     tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
 ) -> Iterator[Line]:
-    """Report segments that begin after the end of their video."""
+    """Report segments after the end of their video, and durations in another unit."""
     durations = {video.video_id: video.duration for video in archive.videos}
+    sheet = config.videos.sheet
     for split, table in tables.items():
-        is_late = table["start_seconds"] >= table["video_id"].map(durations)
+        lengths = table["video_id"].map(durations)
+        is_late = table["start_seconds"] >= lengths
         if is_late.any():
+            is_most = is_late.mean() > MOST_LATE and not config.videos.subset
             yield Line(
-                NOTE,
+                WRONG if is_most else NOTE,
                 "annotations",
-                f"{csvs[split]}: {is_late.sum()} segments begin after the end of their video by "
-                f"{config.videos.sheet}, such as {table['narration_id'][is_late].iloc[0]}, and "
-                "would be left out; correct their times, or the duration there",
+                f"{csvs[split]}: {is_late.sum()} of {len(table)} segments begin after the end of "
+                f"their video by {sheet}, such as {table['narration_id'][is_late].iloc[0]}, and "
+                "would be left out; correct their times (HH:MM:SS, no minutes for seconds), or "
+                "the duration there (seconds)",
+            )
+        last_stops = table.groupby("video_id")["stop_seconds"].max()
+        ratios = last_stops.index.map(durations) / last_stops
+        if len(ratios) and ratios.median() > LEAST_RATIO:
+            yield Line(
+                WRONG,
+                "videos",
+                f"{sheet}: durations are {ratios.median():,.0f} times the end of the last segment "
+                f"of {split}, such as {last_stops.index[0]}; expected seconds, no milliseconds",
             )
 
 

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -68,11 +67,14 @@ def where_am_i(
         )
 
 
-def refuse_other_folder(options: argparse.Namespace) -> None:
-    """Stop a command that reads the files of a project outside one, and print the other lines.
+def refuse_other_folder(options: argparse.Namespace) -> list[str]:
+    """Stop a command that reads the files of a project outside one.
 
     Args:
         options: The options of the command, with `directory` and `configfile`.
+
+    Returns:
+        What is to be printed before the command runs.
 
     Raises:
         EpicError: The folder is none of a project.
@@ -80,10 +82,10 @@ def refuse_other_folder(options: argparse.Namespace) -> None:
     config = layered_settings(options.configfile, options.directory)
     overlays = [path.resolve() for path in options.configfile]
     with contextlib.chdir(options.directory):
-        for line in where_am_i(config, overlays):
-            if line.state != NOTE:
-                raise EpicError(line.words)
-            print(line.words, file=sys.stderr)
+        lines = list(where_am_i(config, overlays))
+    if wrong := [line.words for line in lines if line.state != NOTE]:
+        raise EpicError("\n".join(wrong))
+    return [line.words for line in lines]
 
 
 def _recorded_config_files(home: str) -> list[str] | None:

@@ -143,12 +143,16 @@ def read_annotations(
     )
     start = _seconds(path, table, "start_timestamp")
     stop = _seconds(path, table, "stop_timestamp")
+    is_late = stop <= start
+    remedy = "correct the line"
+    if is_late.mean() > 0.5:
+        remedy = "the columns start_timestamp and stop_timestamp are swapped: exchange their names"
     _refuse(
         path,
         table,
         "stop_timestamp",
-        bad=stop <= start,
-        expected="a time after start_timestamp; correct the line",
+        bad=is_late,
+        expected=f"a time after start_timestamp; {remedy}",
     )
     table = table.assign(start_seconds=start, stop_seconds=stop, verb=NO_LABEL, noun=NO_LABEL)
     if labelled:
@@ -295,6 +299,8 @@ def _rows_in_sheet(
         EpicError: A row's video has another split in the sheet, or, without `subset`, is not in it.
     """
     in_sheet = table["video_id"].isin(list(videos))
+    if not in_sheet.all():
+        _refuse_other_capitals(path, table, videos, in_sheet)
     if not subset:
         _refuse(
             path,
@@ -318,6 +324,22 @@ def _rows_in_sheet(
             "or correct the sheet",
         )
     return table
+
+
+def _refuse_other_capitals(
+    path: str | os.PathLike, table: pd.DataFrame, videos: Mapping[str, Video], in_sheet: pd.Series
+) -> None:
+    """Raise EpicError if a video_id is that of the sheet but for its capitals: `p01_01`."""
+    by_lower = {name.lower(): name for name in videos}
+    meant = table["video_id"].str.lower().map(by_lower)[~in_sheet].dropna()
+    if len(meant):
+        _refuse(
+            path,
+            table,
+            "video_id",
+            bad=table.index.isin(meant.index),
+            expected=f"{meant.iloc[0]}, as in the video sheet: write ids with the same capitals",
+        )
 
 
 def _refuse(

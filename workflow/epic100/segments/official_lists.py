@@ -47,7 +47,7 @@ def find_lists(
         official_path = Path(val_csv).parent / official_name
         if named_path := named.get(key):
             paths[key] = named_path
-        elif to_be_made or official_path.is_file():
+        elif to_be_made or official_path.exists():
             paths[key] = official_path.as_posix()
     return paths
 

@@ -175,6 +175,11 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
         EpicError: The content has neither layout.
     """
     keys = ("narration_id", *OUTPUTS)
+    if isinstance(content, dict) and "format" in content:
+        raise EpicError(
+            f"{path}: predictions or a model of this workflow ({content['format']!r:.60}), and no "
+            "submission; expected results/submission.pt or .zip; for its figures: epic100 score"
+        )
     try:
         if isinstance(content, dict):
             columns = [content[key] for key in keys]
