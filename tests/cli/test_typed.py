@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from functools import partial
 from operator import attrgetter
 
@@ -11,7 +12,7 @@ import torch
 from epic100.cli.program import main
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import SET, read_settings, set_words
-from support.checkout import ROOT, epic100, run_snakemake, said
+from support.checkout import ROOT, call, epic100, python, run_snakemake, said
 
 # The mistakes in the file `bad.yaml` of the fixture `folder`, as they are reported.
 MISTAKES_IN_BAD_YAML = [
@@ -183,3 +184,53 @@ def test_names_of_models_and_runs_are_not_read_as_yaml(folder):
     words = ["test", "2024 #1.pth", "--name", "2026-11-30", "-n", "--verbose"]
     done = said(epic100(*words, "--configfile", "config/demo.yaml", cwd=folder))
     assert f"{folder}/2024 #1.pth" in done and "results/runs/2026-11-30/metrics.json" in done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "target, answer",
+    [
+        ("results/scan/P99.tsv", "has no participant P99"),
+        ("results/timeline/P01_99.json", "has no video P01_99; did you mean P01_"),
+        ("results/segments/tset.txt", "no rule makes this; did you mean results/segments/t"),
+    ],
+)
+def test_plain_snakemake_ends_with_one_line_for_a_name_that_the_sheet_does_not_have(
+    target, answer, folder
+):
+    demo = ["--configfile", str(ROOT / "config/demo.yaml")]
+    words = ["-s", str(ROOT / "Snakefile"), "-n", target, *demo]
+    screen = said(run_snakemake(*words, cwd=folder, well=False))
+    assert f"{target}: " in screen and answer in screen
+    assert "Exception" not in screen and "Traceback" not in screen
+
+
+def test_a_broken_numpy_of_a_module_is_one_line(tmp_path):
+    broken = tmp_path / "numpy/__init__.py"
+    broken.parent.mkdir()
+    broken.write_text("raise ImportError('built for another Python')\n")
+    path = f"{ROOT / 'workflow'}:{tmp_path}"
+    how = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": path}, "well": False}
+    for words in (["run", "-n"], ["check"]):
+        (line,) = said(python("-m", "epic100", *words, **how)).splitlines()
+        assert line.startswith(f"error: {broken}: cannot be imported") and "module purge" in line
+
+
+def test_the_program_without_its_packages_is_one_line(tmp_path):
+    how = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT / "workflow")}, "well": False}
+    # With -S, Python does not see the installed packages.
+    (line,) = said(python("-S", "-m", "epic100", "check", **how)).splitlines()
+    assert line.startswith("error: epic100: not installed for ") and "`make install`" in line
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = f"{sys.executable} -m epic100 adopt | head -1"
+    done = call("sh", "-c", command, cwd=tmp_path)
+    assert len(done.stdout.splitlines()) == 1 and done.stderr == ""
+
+
+def test_predictions_are_no_submission(tmp_path, capsys):
+    torch.save({"format": "epic100 predictions 3"}, tmp_path / "val.pt")
+    command = ["submission", "check", str(tmp_path / "val.pt"), "--annotations", "a.csv"]
+    assert main(command) == 1
+    assert "and no submission; expected results/submission.pt" in capsys.readouterr().out

@@ -108,10 +108,8 @@ def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, num
     "rules, expected",
     [
         pytest.param(
-            workflow(
-                "clean", "echo train 3 of 4, val 1 of 1 segments kept > {log}; touch {output}"
-            ),
-            r"clean: train 3 of 4, val 1 of 1 segments kept, 0:00:\d+",
+            workflow("clean", "echo 'train 3 kept, 1 dropped; val 1 kept' > {log}; touch {output}"),
+            r"clean: train 3 kept, 1 dropped; val 1 kept, 0:00:\d+",
             id="segments kept by split",
         ),
         pytest.param(

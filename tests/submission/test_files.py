@@ -168,7 +168,7 @@ def test_another_layout_is_reported(content, tmp_path):
             "empty.pkl",
             Path.touch,
             1,
-            "{path}: not scores of segments, or damaged (EOFError); copy or write",
+            "{path}: not scores of segments, or damaged (it is empty); copy or write",
             id="empty file",
         ),
         pytest.param(

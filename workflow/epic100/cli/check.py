@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """
     config = _read_config(options)
     remote = bool(options.profile) and _is_remote(shipped(options.profile))
-    # argparse has taken words KEY=VALUE behind `--configfile` for files.
+    # Words KEY=VALUE behind `--configfile` are no files.
     overlays = [path.resolve() for path in options.configfile if "=" not in str(path)]
     with contextlib.chdir(options.directory):
         files = InputFiles.of(config)
