@@ -119,15 +119,16 @@ def _unused_lines(archive: Archive, config: Settings) -> Iterator[Line]:
     used = {file for files in archive.every_file.values() for file in files}
     copies = [Path(settings.proxy.root)] if settings.proxy else []
     unused = unused_files(settings.root, used, [Path("results"), *copies])
-    if settings.subset:
-        ids = {video.video_id.lower() for video in archive.videos}
-        unused = [path for path in unused if path.name.partition(".")[0].lower() in ids]
-    if settings.download:  # Downloads of this workflow end so, and the next run goes on with them.
-        unused = [path for path in unused if path.suffix != ".part"]
+    ids = {video.video_id.lower() for video in archive.videos}
+    unused = [
+        path
+        for path in unused
+        if not (settings.subset and path.name.partition(".")[0].lower() not in ids)
+        # The next run goes on with a download of this workflow.
+        and not (settings.download and path.suffix == ".part")
+    ]
     if unused:
-        names = [path.relative_to(settings.root).as_posix() for path in unused[:SHOWN]]
-        reasons = [why_unused(path, archive.videos, settings.root) for path in unused[:SHOWN]]
-        listed = [f"{name}: {why}" for name, why in zip(names, reasons, strict=True)]
+        listed = [why_unused(path, archive.videos, settings.root) for path in unused[:SHOWN]]
         more = f"; and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
         yield Line(
             NOTE,

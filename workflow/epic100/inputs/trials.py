@@ -136,8 +136,8 @@ def _fingerprint(request: dict[str, Any]) -> str:
         "code": code_digests(request["recipe"], request["settings"]["modules"]),
         "versions": sorted(
             f"{package.name} {package.version}"
-            for package in distributions()
-            if package.name in ("epic100", "torch", "mmaction2")
+            for name in ("epic100", "torch", "mmaction2")
+            for package in distributions(name=name)
         ),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from epic100.base.names import meant
@@ -40,20 +40,27 @@ def unused_files(
 
 
 def why_unused(path: Path, videos: Sequence[Video], root: str | os.PathLike) -> str:
-    """Say why a file of `unused_files` is not used: `the sheet has P01_01`, if that is near."""
+    """Say why a file of `unused_files` is not used: `Ben/ben_1.MP4: the sheet has ben`."""
+    relative = path.relative_to(root)
     if is_broken(path):
-        return _fault_of_link(path)
-    if path.suffix.lower() in UNFINISHED:
-        return "an unfinished download"
-    *folders, name = path.relative_to(root).parts
+        reason = _where_it_leads(path)
+    elif path.suffix.lower() in UNFINISHED:
+        reason = "an unfinished download"
+    else:
+        reason = _nearest(relative, {video.video_id: video for video in videos})
+    return f"{relative.as_posix()}: {reason}"
+
+
+def _nearest(relative: Path, videos: Mapping[str, Video]) -> str:
+    """Say which participant or video of the sheet is nearest to a path below the root."""
+    *folders, name = relative.parts
     video_id = name.partition(".")[0]
-    participants = {video.participant_id for video in videos}
+    participants = {video.participant_id for video in videos.values()}
     if folders and folders[0] not in participants and (nearest := meant(folders[0], participants)):
         return f"the sheet has {nearest}"
-    by_id = {video.video_id: video for video in videos}
-    if video_id in by_id:
-        return f"expected at {by_id[video_id].path(root)}"
-    nearest = meant(video_id, by_id)
+    if video_id in videos:
+        return f"expected at {videos[video_id].path()}"
+    nearest = meant(video_id, videos)
     return f"the sheet has {nearest}" if nearest else "nothing like it in the sheet"
 
 
@@ -88,7 +95,7 @@ def _is_meant_as_video(path: Path) -> bool:
     return path.suffix.lower() in (*FILMS, *UNFINISHED)
 
 
-def _fault_of_link(path: Path) -> str:
+def _where_it_leads(path: Path) -> str:
     """Say where a broken link leads to."""
     try:
         os.stat(path)
