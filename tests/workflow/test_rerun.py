@@ -156,7 +156,9 @@ def test_after_a_failed_job_the_same_command_makes_only_the_missing_files(archiv
     # The job of P02 makes a folder of this name, so it fails.
     file_in_the_way.touch()
     VIDEOS[0].path(archive / "archive").write_bytes(b"")
+    # This is the only video of val, so the config has to say that it is meant.
     VIDEOS[2].path(archive / "archive").unlink()
+    configure(archive, videos={"sheet": "sheet.tsv", "root": "archive", "subset": True})
     failed = said(run(archive, PAIRS, "--keep-going", "--logger", "epic100", well=False))
     log_of_job = f"  log: {archive}/results/logs/scan/P02.log"
     assert re.findall(r"FAILED scan P02: .*File exists.*\n(.*)", failed) == [log_of_job]
