@@ -16,7 +16,7 @@ rule annotate:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=CONFIG.only(*ANNOTATION_KEYS),
+        reading=CONFIG.annotation_arguments,
         contents=lambda wildcards: contents_of(wildcards.split, "sheet"),
     message:
         "Segments of {wildcards.split} from {input.annotations}"

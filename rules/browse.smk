@@ -31,14 +31,13 @@ rule browse_clips:
         # leave a margin, even for one thread. Ten minutes are added for the rest.
         runtime=lambda wildcards: 10 + round(60 * hours_of(wildcards.participant, "val")),
     params:
-        function="epic100.browse.clips:make_clips",
         root=unrecorded(CLIP_ROOT),
-        settings=CONFIG.only("scan"),
+        limits=CONFIG.scan.stored(),
         rows=lambda wildcards: rows_of(wildcards.participant, "val"),
     message:
         "Clips of {wildcards.participant} for the page to look at"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/browse_clips.py"
 
 
 rule browse:
@@ -71,7 +70,10 @@ rule browse:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only(*ANNOTATION_KEYS, "annotations.name", "browse.max_mb", "export.reduce"),
+        reading=CONFIG.annotation_arguments,
+        name=CONFIG.annotations.name,
+        reduce=CONFIG.export.reduce,
+        max_mb=CONFIG.browse.max_mb,
         splits=SHOWN_SPLITS,
         contents=lambda wildcards: contents_of("sheet", *ANNOTATIONS, *OFFICIAL_LISTS, *CLASS_LISTS),
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],

@@ -21,7 +21,10 @@ rule clean:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG.only("videos.accept", "videos.subset", "participants", "clean"),
+        policy=CONFIG.clean.policy,
+        participants=CONFIG.participants.stored(),
+        accept=CONFIG.videos.accept,
+        subset=CONFIG.videos.subset,
         splits=list(ANNOTATIONS),
         contents=lambda wildcards: contents_of("sheet"),
         absent=[name for name in CHOSEN if name not in PARTICIPANTS],
@@ -36,7 +39,7 @@ rule trainval:
         train="results/clean/train.txt",
         val="results/clean/val.txt",
     output:
-        out="results/clean/trainval.txt",
+        segments="results/clean/trainval.txt",
         pairs="results/clean/trainval_pairs.tsv",
     log:
         "results/logs/trainval.log",
@@ -46,9 +49,7 @@ rule trainval:
     resources:
         mem_mb=2000,
         runtime=10,
-    params:
-        function="epic100.segments.cleaning:join_train_and_val",
     message:
         "Train and val as one list, with the pair table of both"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/trainval.py"

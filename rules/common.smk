@@ -33,7 +33,7 @@ from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
-from epic100.settings import ANNOTATION_KEYS, BASE_CONFIG, PREDICTION_KEYS, home_of, read_settings
+from epic100.settings import BASE_CONFIG, home_of, read_settings
 
 # The folder of this workflow, also when another workflow uses it as a module. If Snakemake reads
 # the rules from a repository's host, it is the folder of the installed package.
@@ -93,6 +93,9 @@ def shipped(path):
 
 
 CONFIG = read_settings(config, [*workflow.configfiles, *workflow.overwrite_configfiles])
+if workflow.is_main_process:
+    for doubt in CONFIG.doubts:
+        logger.warning(f"config: {doubt}")
 MINIKITCHEN = CONFIG.minikitchen
 DOWNLOAD = CONFIG.videos.download
 DOWNLOAD_ANNOTATIONS = CONFIG.annotations.download

@@ -26,7 +26,7 @@ rule compare:
     params:
         lists=list(OFFICIAL_LISTS),
         contents=lambda wildcards: contents_of(*OFFICIAL_LISTS),
-        settings=CONFIG.only("classes"),
+        classes=CONFIG.classes.model_dump(),
         others=[home_of(run) for run in OTHER_RUNS],
         # With this parameter, the page is made again when one of the other runs changes.
         digests=[digest(f"{home_of(run)}/metrics.json", "sha256").value for run in OTHER_RUNS],

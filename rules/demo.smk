@@ -16,7 +16,6 @@ rule minikitchen_annotations:
         mem_mb=1000,
         runtime=5,
     params:
-        function="epic100.minikitchen.kitchen:write_annotations",
         rows=[vars(video) for video in VIDEOS],
         folder=lambda wildcards, output: os.path.dirname(output.train),
         seed=MINIKITCHEN.seed,
@@ -24,12 +23,12 @@ rule minikitchen_annotations:
     message:
         "Annotations of the mini kitchen"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/minikitchen_annotations.py"
 
 
 rule minikitchen_video:
     output:
-        path=f"{VIDEO_ROOT}/{{participant}}/{{video_id}}.MP4",
+        film=f"{VIDEO_ROOT}/{{participant}}/{{video_id}}.MP4",
     log:
         "results/logs/minikitchen/{participant}.{video_id}.log",
     retries: 0
@@ -39,7 +38,6 @@ rule minikitchen_video:
         mem_mb=1000,
         runtime=5,
     params:
-        function="epic100.minikitchen.kitchen:write_video",
         row=lambda wildcards: vars(video_at(wildcards)),
         seed=MINIKITCHEN.seed,
         level=MINIKITCHEN.level,
@@ -47,4 +45,4 @@ rule minikitchen_video:
     message:
         "Film {wildcards.video_id} of the mini kitchen"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/minikitchen_video.py"

@@ -36,13 +36,12 @@ if VIDEOS_TO_COME:
             runtime="24h",
             download=1,
         params:
-            function="epic100.download.videos:download_video",
             row=lambda wildcards: vars(video_at(wildcards)),
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
         message:
             "Download {wildcards.video_id} from {params.row[url]}"
         script:
-            "../workflow/scripts/call.py"
+            "../workflow/scripts/download_video.py"
 
 
 if ANNOTATIONS_TO_COME:
@@ -63,9 +62,8 @@ if ANNOTATIONS_TO_COME:
             runtime=30,
             download=1,
         params:
-            function="epic100.download.annotations:download_annotations",
             files=ANNOTATIONS_TO_COME,
         message:
             "Download the annotations that {input.sheet} names"
         script:
-            "../workflow/scripts/call.py"
+            "../workflow/scripts/download_annotations.py"

@@ -26,7 +26,8 @@ rule evaluate:
     params:
         lists=list(OFFICIAL_LISTS),
         contents=lambda wildcards: contents_of("val", *OFFICIAL_LISTS),
-        settings=CONFIG.only("export.reduce", "annotations.name"),
+        reduce=CONFIG.export.reduce,
+        name=CONFIG.annotations.name,
     message:
         "Official figures from {input.predictions}"
     script:

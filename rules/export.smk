@@ -24,7 +24,7 @@ rule export:
         runtime=15,
     params:
         split=lambda wildcards: exported_split(wildcards.kind),
-        settings=CONFIG.only("export"),
+        export=CONFIG.export.stored(),
     message:
         "Submission of {params.split}"
     script:

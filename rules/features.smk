@@ -34,7 +34,9 @@ rule features:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(CONFIG.features.path or MOVED_ENCODER),
-        settings=CONFIG.only("features", *PREDICTION_KEYS),
+        features=CONFIG.features.stored(),
+        predict=CONFIG.predict.stored(),
+        modules=CONFIG.modules.stored(),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
     script:

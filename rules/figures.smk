@@ -25,7 +25,7 @@ rule figures_archive:
         splits=list(ANNOTATIONS),
         contents=lambda wildcards: contents_of("sheet", *ANNOTATIONS, *CLASS_LISTS),
         class_lists=list(CLASS_LISTS),
-        settings=CONFIG.only(*ANNOTATION_KEYS),
+        reading=CONFIG.annotation_arguments,
     message:
         "Pictures of the annotations and of the damage"
     script:
@@ -53,8 +53,9 @@ rule figures_training:
 
 rule figures_results:
     input:
-        **{f"{split}_annotations": ANNOTATIONS[split] for split in ("train", "val")},
         **CLASS_LISTS,
+        train_annotations=ANNOTATIONS["train"],
+        val_annotations=ANNOTATIONS["val"],
         predictions=f"{HOME}/predictions/val.pt",
         segments="results/segments/val.txt",
         clean="results/clean/val.txt",
@@ -72,7 +73,8 @@ rule figures_results:
         runtime=15,
     params:
         root=unrecorded(CLIP_ROOT),
-        settings=CONFIG.only("export.reduce", "annotations.format"),
+        format=CONFIG.annotations.format,
+        reduce=CONFIG.export.reduce,
         contents=lambda wildcards: contents_of("train", "val", *CLASS_LISTS),
         class_lists=list(CLASS_LISTS),
     message:

@@ -14,7 +14,7 @@ if MODELS:
             ),
             models=MODELS,
         output:
-            out=f"{HOME}/predictions/{{split}}.pt",
+            predictions=f"{HOME}/predictions/{{split}}.pt",
         log:
             f"{HOME}/logs/predict/average.{{split}}.log",
         retries: 0
@@ -23,13 +23,10 @@ if MODELS:
         resources:
             mem_mb=8000,
             runtime=15,
-        params:
-            function="epic100.scoring.predictions:average_files",
-            split="{split}",
         message:
             "Average {input.parts}"
         script:
-            "../workflow/scripts/call.py"
+            "../workflow/scripts/average.py"
 
 
 rule predict:
@@ -54,7 +51,8 @@ rule predict:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(MOVED_ENCODER),
-        settings=CONFIG.only(*PREDICTION_KEYS),
+        predict=CONFIG.predict.stored(),
+        modules=CONFIG.modules.stored(),
     message:
         "Predict {wildcards.split} with {input.model}"
     script:

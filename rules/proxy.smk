@@ -25,14 +25,14 @@ rule proxy:
         # minutes are added for the rest.
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:
-        function="epic100.proxy.copies:make_proxies",
         root=unrecorded(VIDEO_PLACE),
         # Unlike `root`, this is recorded: for another folder, the copies are made again.
         copies=lambda wildcards: CLIP_ROOT,
-        settings=CONFIG.only("videos.proxy", "scan"),
+        proxy=PROXY.stored(),
+        limits=CONFIG.scan.stored(),
         rows=lambda wildcards: rows_of(wildcards.participant),
         total=lambda wildcards, input: len(input.videos),
     message:
         "Copies of {wildcards.participant}: {params.total} videos"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/proxy.py"

@@ -27,7 +27,7 @@ rule scan:
     params:
         # Snakemake records the inputs. Their names contain the root, so it is not recorded again.
         root=unrecorded(VIDEO_PLACE),
-        settings=CONFIG.only("scan"),
+        limits=CONFIG.scan.stored(),
         # The results of an earlier version of the scan are made again.
         version=SCAN_VERSION,
         rows=lambda wildcards: rows_of(wildcards.participant),

@@ -3,7 +3,8 @@
 
 from epic100.base.names import did_you_mean
 from epic100.cli.program import COMMANDS
-from epic100.settings.section import similar_or_known
+from epic100.settings import Settings
+from epic100.settings.section import names_of, similar_or_known
 
 
 def refuse_unknown_targets():
@@ -16,6 +17,8 @@ def refuse_unknown_targets():
                 raise WorkflowError(f"{target}: makes several files; name them, as {files[0]}")
         elif target in COMMANDS:
             raise WorkflowError(f"{target}: is a command and no target; expected epic100 {target}")
+        elif target in names_of(Settings):
+            raise WorkflowError(f"{target}: is a key of the config; expected {target}=VALUE")
         elif not os.path.exists(target):
             refuse_unmade(target, rules.values())
 
@@ -48,6 +51,9 @@ def hint_for(target, rules):
         return (
             f" without the config of that run; give run={of_run['name']} too, or its --configfile"
         )
+    keys = [key for key in names_of(Settings) if key.endswith("." + target.partition("=")[0])]
+    if "=" in target and keys:
+        return f"; did you mean {keys[0]}=VALUE?"
     nearest = did_you_mean(target, {rule.name for rule in rules} | results_of(rules))
     return nearest or "; `snakemake --list-rules` names the rules, README.md the files"
 

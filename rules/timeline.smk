@@ -31,7 +31,8 @@ rule background:
     params:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(MOVED_ENCODER),
-        settings=CONFIG.only(*PREDICTION_KEYS),
+        predict=CONFIG.predict.stored(),
+        modules=CONFIG.modules.stored(),
     message:
         "Learn from gaps of {input.train} where nothing happens"
     script:
@@ -64,7 +65,9 @@ rule timeline:
         root=unrecorded(CLIP_ROOT),
         encoder=unrecorded(MOVED_ENCODER),
         participant=participant_of,
-        settings=CONFIG.only("timeline", *PREDICTION_KEYS),
+        timeline=CONFIG.timeline.stored(),
+        predict=CONFIG.predict.stored(),
+        modules=CONFIG.modules.stored(),
     message:
         "Timeline of {wildcards.video} with {input.model}"
     script:
@@ -76,7 +79,7 @@ rule detections:
     input:
         timelines=timelines_of(exported_split("pt")),
     output:
-        out=f"{HOME}/detections.json",
+        detections=f"{HOME}/detections.json",
     log:
         f"{HOME}/logs/detections.log",
     retries: 0
@@ -88,9 +91,8 @@ rule detections:
         mem_mb=2000,
         runtime=10,
     params:
-        function="epic100.timeline.content:write_detections",
-        settings=CONFIG.only("export"),
+        export=CONFIG.export.stored(),
     message:
         "Detections of {output.out}"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/detections.py"

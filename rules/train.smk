@@ -28,7 +28,9 @@ rule train:
         gpu=CONFIG.train.gpus_to_ask,
     params:
         root=unrecorded(CLIP_ROOT),
-        settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
+        train=lambda wildcards: config_of(wildcards).train.stored(),
+        classes=CONFIG.classes.model_dump(),
+        modules=CONFIG.modules.stored(),
         code=code_of,
         # New names of classes alone must not train again.
         names=unrecorded(NAME_FILES),

@@ -6,7 +6,7 @@ rule videos_ok:
     input:
         tables=expand("results/scan/{participant}.tsv", participant=CHOSEN),
     output:
-        out="results/videos.ok",
+        ok="results/videos.ok",
     log:
         "results/logs/videos_ok.log",
     retries: 0
@@ -16,22 +16,21 @@ rule videos_ok:
         mem_mb=1000,
         runtime=5,
     params:
-        function="epic100.download.videos:write_videos_ok",
         # With this parameter, the files are compared again when a row of the sheet changes.
         rows=[vars(video) for video in VIDEOS if video.participant_id in CHOSEN],
     message:
         "Check that all videos are there and whole"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/videos_ok.py"
 
 
 rule annotations_ok:
     input:
-        # The job waits for these files. The function gets them in one dictionary, `params.files`.
+        # The job waits for these files. The script reads them from `params.files`.
         **ANNOTATION_FILES,
         sheet=ANNOTATION_SHEET,
     output:
-        out="results/annotations.ok",
+        ok="results/annotations.ok",
     log:
         "results/logs/annotations_ok.log",
     retries: 0
@@ -41,10 +40,9 @@ rule annotations_ok:
         mem_mb=1000,
         runtime=5,
     params:
-        function="epic100.download.annotations:verify_annotations",
         contents=lambda wildcards: contents_of(*ANNOTATION_FILES),
         files=ANNOTATION_FILES,
     message:
         "Check that the annotations are the pinned ones"
     script:
-        "../workflow/scripts/call.py"
+        "../workflow/scripts/annotations_ok.py"

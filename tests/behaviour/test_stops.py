@@ -32,8 +32,10 @@ TRAIN = {
     "epochs": 2,
     "batch_size": 1,
     # It saves a checkpoint after each of the 22 batches.
-    "checkpoint": {"seconds": 0.001},
-    "options": {"default_hooks.stopper": {"type": "Stopper"}},
+    "options": {
+        "default_hooks.stopper": {"type": "Stopper"},
+        "default_hooks.checkpoint.seconds": 0.001,
+    },
 }
 # Each row has the batch (of 22, in two epochs) in which a stop comes, the signal, and who gets it.
 STOPS = (

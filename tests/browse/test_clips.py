@@ -11,7 +11,7 @@ from epic100.browse.clips import make_clips, read_clips
 from epic100.browse.cutter import cut_video
 from epic100.minikitchen.damage import zero_block
 from epic100.segments.segment_list import read_segments, write_segments
-from epic100.settings import read_settings
+from epic100.settings import ScanLimits
 from support.archive import jobs, run
 from support.bad_decoders import Orders
 from support.lab import Lab
@@ -43,7 +43,7 @@ class Kitchen:
                 self.table,
                 segments=segments,
                 index=self.results / "scan/P01.index.npz",
-                settings=read_settings({"scan": {"stall_seconds": stall_seconds}}),
+                limits=ScanLimits(stall_seconds=stall_seconds),
                 cut=self.orders.function,
             )
 

@@ -3,11 +3,13 @@
 import re
 import sys
 from importlib.metadata import version
+from operator import attrgetter
 
 import pytest
 from snakemake.cli import get_argument_parser, parse_config
 
 from epic100.cli.program import COMMANDS, main
+from epic100.cli.words import TARGETS
 from epic100.cli.workflow import snakemake_command
 from epic100.settings import read_settings
 from support.checkout import ROOT, call, epic100, python, said
@@ -30,6 +32,16 @@ def test_the_help_of_the_program_and_of_the_command_name_each_command(name, prin
     assert printed(name, "--help").startswith(f"usage: epic100 {name}")
     line = rf"^    {name} +{re.escape(COMMANDS[name][0])}$"
     assert re.search(line, printed("--help"), re.MULTILINE)
+
+
+def test_the_help_of_run_lists_targets_that_rules_make(printed):
+    rules = "".join(path.read_text("utf-8") for path in (ROOT / "rules").glob("*.smk"))
+    rules += (ROOT / "Snakefile").read_text("utf-8")
+    targets = printed("run", "--help").partition("`all`):\n")[2].partition("\n\n")[0].splitlines()
+    assert len(targets) == len(TARGETS) > 12
+    for target in TARGETS:
+        name = re.sub("P01(_01)?", "{", target.removeprefix("results"))
+        assert name.partition("{")[0].replace("submission.pt", "submission.") in rules
 
 
 def test_the_version_is_that_of_the_package(printed):
@@ -89,22 +101,64 @@ def test_a_default_profile_of_the_folder_is_read_in_place_of_ours(tmp_path, monk
     assert snakemake_command([])[6:8] == ["--workflow-profile", "profiles/default"]
 
 
-def test_a_word_key_value_sets_a_key_of_any_depth_over_the_config_files(tmp_path):
-    over = tmp_path / "over.yaml"
-    over.write_text("train: {epochs: 3, ema: 0.5}")
-    words = ["all", "train.ema=0.9", "--configfile", str(over), "run=long", "-n"]
-    words += ["train.options={optim_wrapper.optimizer.lr: 1e-3}"]
-    words += ["--config", "export.sls.pt=0", "videos.root=/a b/'c"]
-    command = snakemake_command(words)
-    # The words for Snakemake come first, then the keys as one value, then the logger.
-    assert command[-8:-4] == ["all", "--configfile", str(over), "-n"]
-    option, keys, *_ = command[-4:]
-    assert option == "--config"
-    config = parse_config([keys]) | {"train": {"epochs": 3, "ema": 0.5}}
-    settings = read_settings(config, [over])
-    assert (settings.train.epochs, settings.train.ema, settings.run) == (3, 0.9, "long")
-    assert settings.train.options == {"optim_wrapper.optimizer.lr": 0.001}
-    assert settings.export.sls.pt == 0 and settings.videos.root == "/a b/'c"
+def config_of(*words):
+    """The config that Snakemake reads from the command with these words."""
+    return parse_config(get_argument_parser().parse_args(snakemake_command(words)[4:]).config)
+
+
+def test_a_word_key_value_is_a_value_of_the_option_config():
+    command = snakemake_command(["all", "train.epochs=3", "-n", "train.ema=0.9", "run=long"])
+    words = ["--config", 'train={"epochs": "3", "ema": "0.9"}', "run=!!str long"]
+    assert command[-7:] == ["all", "-n", *words, "--logger", "epic100"]
+
+
+def test_keys_may_stand_behind_the_option_config_too():
+    words = ["--config", "train.epochs=3", "train={ema: 0.9}", "-n"]
+    assert config_of(*words) == {"train": {"epochs": "3", "ema": "0.9"}}
+
+
+@pytest.mark.parametrize(
+    "word, value",
+    [
+        pytest.param("run=2026-11-30", "2026-11-30", id="date"),
+        pytest.param("run=1e3", "1e3", id="name like a number"),
+        pytest.param("run=on", "on", id="name like a boolean"),
+        pytest.param("run='a'", "a", id="quotes"),
+        pytest.param("run=null", None, id="null"),
+        pytest.param(
+            "videos.pattern={participant}/{video}.mkv", "{participant}/{video}.mkv", id="braces"
+        ),
+        pytest.param("videos.root=/a #b", "/a #b", id="no comment"),
+        pytest.param("videos.root=a: b", "a: b", id="no section"),
+        pytest.param("videos.root=/a b/'c", "/a b/'c", id="apostrophe"),
+        pytest.param("annotations.test=null", None, id="no file"),
+        pytest.param("train.load_from=", None, id="nothing"),
+        pytest.param("train.ema=1e-3", 0.001, id="number"),
+        pytest.param("train.precision=bf16", "bf16", id="word"),
+        pytest.param("predict.models=[a.pth, 'b #c.pth']", ["a.pth", "b #c.pth"], id="list"),
+        pytest.param("predict.crops=3", 3, id="number of a choice"),
+        pytest.param("predict.crops=whole", "whole", id="word of a choice"),
+        pytest.param("export.sls.pt=0", 0, id="three levels"),
+        pytest.param("train.options={a.b: [1, {c: true}]}", {"a.b": [1, {"c": True}]}, id="option"),
+    ],
+)
+def test_a_typed_value_has_the_type_of_its_key(word, value):
+    settings = read_settings(config_of(word))
+    assert attrgetter(word.partition("=")[0])(settings) == value
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["--set-threads", "train=4"], id="threads"),
+        pytest.param(["--resources", "download=2", "mem_mb=max(2, 3.5)"], id="resources"),
+        pytest.param(["--set-resources", "train:slurm_partition=gpu.a100"], id="of a rule"),
+        pytest.param(["--default-resources", "slurm_extra='--qos=a.b'"], id="default"),
+        pytest.param(["--storage-s3-endpoint-url=https://a.b?c=d"], id="URL"),
+    ],
+)
+def test_values_of_snakemakes_own_options_are_no_keys(words):
+    assert snakemake_command(words)[-2 - len(words) :] == [*words, "--logger", "epic100"]
 
 
 @pytest.mark.slow

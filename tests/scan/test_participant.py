@@ -10,6 +10,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.settings import ScanLimits
+from epic100.settings.videos import SECONDS_PER_SECOND
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
 from epic100.video.jobs import read_stored_result, store_result
@@ -56,9 +57,9 @@ def test_the_scan_writes_a_row_and_an_index_of_each_video(make_videos):
         ),
         pytest.param(
             "creep",
-            ScanLimits(min_seconds=0.5, seconds_per_second=0.2),
+            ScanLimits(min_seconds=0.5),
             # The limit grows with the length in the sheet.
-            f"not read within {0.5 + 0.2 * SECONDS:g} s",
+            f"not read within {0.5 + SECONDS_PER_SECOND * SECONDS:g} s",
             id="it is too slow",
         ),
     ],

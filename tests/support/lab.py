@@ -10,7 +10,7 @@ from epic100.scan import scan_participant
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
-from epic100.settings import read_settings
+from epic100.settings import Participants
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES, ROOT
 
@@ -70,19 +70,15 @@ def clean_lists(
     """Clean the lists of these splits with all scan tables in `results`."""
     clean(
         {video.video_id: video for video in videos},
-        read_settings(
-            {
-                "clean": {"policy": policy},
-                "participants": {"include": list(include)},
-                "videos": {"accept": list(accept)},
-            }
-        ),
         segments={split: str(results / f"segments/{split}.txt") for split in splits},
         scans=[str(path) for path in sorted(results.glob("scan/*.tsv"))],
         lists={split: str(results / f"clean/{split}.txt") for split in splits},
         pairs=str(results / "clean/pairs.tsv"),
         dropped=str(results / "clean/dropped.tsv"),
         salvage=str(results / "clean/salvage.tsv"),
+        policy=policy,
+        participants=Participants(include=list(include)),
+        accept=accept,
         absent=absent,
     )
 

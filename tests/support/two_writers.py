@@ -23,7 +23,7 @@ import torch
 from epic100.browse.clips import make_clips
 from epic100.proxy.copies import make_proxies
 from epic100.scan import scan_participant
-from epic100.settings import PredictSettings, TimelineSettings, read_settings
+from epic100.settings import PredictSettings, ProxySettings, ScanLimits, TimelineSettings
 from epic100.timeline.clips import scanned_video
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timeline
@@ -64,7 +64,8 @@ def proxy(lab: Lab, made: Path, out: Path) -> None:
         **tables,
         scan_table=f"{lab.results}/scan/P01.tsv",
         scan_index=f"{lab.results}/scan/P01.index.npz",
-        settings=read_settings({"videos": {"proxy": PROXY}}),
+        settings=ProxySettings(**PROXY),
+        limits=ScanLimits(),
     )
 
 
@@ -76,7 +77,7 @@ def browse_clips(lab: Lab, made: Path, out: Path) -> None:
         out / "browse_clips/P01.tsv",
         segments=f"{lab.results}/clean/train.txt",
         index=f"{lab.results}/scan/P01.index.npz",
-        settings=read_settings({}),
+        limits=ScanLimits(),
     )
 
 
@@ -104,7 +105,7 @@ def predict(lab: Lab, made: Path, out: Path) -> None:
 
 
 def train(lab: Lab, made: Path, out: Path) -> None:
-    run(lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
+    run(lab, out / "results", workers=0, options={"default_hooks.checkpoint.seconds": 0.001})
 
 
 # Each job has a function, and patterns of the files that are compared.

@@ -11,7 +11,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.segments.segment_list import read_segments, write_segments
-from epic100.settings import PredictSettings, Settings, TimelineSettings
+from epic100.settings import ExportSettings, PredictSettings, TimelineSettings
 from epic100.timeline.clips import clip_frames, place_clips, scanned_video
 from epic100.timeline.content import (
     SUFFIXES,
@@ -355,7 +355,7 @@ def test_timelines_of_a_split_become_one_file_of_detections(tmp_path):
         whole = Timeline(name, 25.0, 10.0, [(4.0, 5.0)], segments, [], {})
         write_timeline(whole, tmp_path / f"{name}.tsv")
     files = [tmp_path / f"{name}.json" for name in ("P01_11", "P02_101")]
-    write_detections(files, tmp_path / "detections.json", Settings())
+    write_detections(files, tmp_path / "detections.json", ExportSettings().sls.model_dump())
     detection = {"verb": 3, "noun": 12, "action": "3,12", "score": 0.75, "segment": [1.0, 2.5]}
     assert json.loads((tmp_path / "detections.json").read_text()) == {
         "version": "0.2",

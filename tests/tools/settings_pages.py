@@ -16,7 +16,7 @@ SCHEMA = ROOT / "config/config.schema.json"
 README = ROOT / "config/README.md"
 HEAD = "| key | default | meaning |\n|---|---|---|\n"
 # The schema for editors leaves out these names, which only the library reads.
-LIBRARY_ONLY = ("at_first", "of_inputs", "sweep")
+LIBRARY_ONLY = ("of_inputs", "sweep")
 
 
 def schema() -> str:

@@ -55,14 +55,6 @@ def value_at(config, key):
             id="batch size",
         ),
         pytest.param(
-            {"checkpoint": {"keep": 4}},
-            {
-                "default_hooks.checkpoint.max_keep_ckpts": 4,
-                "default_hooks.checkpoint.seconds": 600,
-            },
-            id="checkpoints",
-        ),
-        pytest.param(
             {"validate": {"every": 3, "segments": 2}},
             {"train_cfg.val_interval": 3, "val_dataloader.dataset.part": 2},
             id="validation",

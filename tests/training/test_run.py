@@ -60,8 +60,6 @@ ANOTHER = {
 # These say how it is loaded, computed, saved and validated, and not what it learns.
 HARMLESS = {
     "workers": 3,
-    "max_broken": 0.5,
-    "checkpoint": {"seconds": 5, "keep": 9},
     "validate": {"every": 3, "segments": 2},
     "device": "cpu",
     "gpus": 0,

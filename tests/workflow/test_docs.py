@@ -91,6 +91,26 @@ def test_keys_that_the_pages_name_are_keys_of_the_config():
     assert [pair for pair in named if pair[0] in sections and pair not in keys] == []
 
 
+@pytest.mark.thorough
+def test_the_first_commands_of_the_readme_do_what_it_says(demo, tmp_path):
+    activate, everything, one_file, graph, again = commands(ROOT / "README.md")[1:6]
+    assert activate == ". .venv/bin/activate" and one_file in again
+    folder = shutil.copytree(demo, tmp_path / "demo")
+    options = shlex.join(["--directory", str(folder), "--configfile", *SHORT_DEMO])
+
+    def said_by(command: str, more: str = "") -> str:
+        words, pipe, rest = command.partition("  #")[0].partition(" |")
+        return call("sh", "-c", f"{words} {options} {more}{pipe}{rest}", env=WITH_BIN).stdout
+
+    assert "Nothing to be done" in said_by(everything, "-n")
+    assert "Nothing to be done" in said_by(one_file, "-n")
+    assert said_by(graph.partition(" |")[0]).startswith("digraph")
+    # A participant whose scan failed has no table. What follows from the same table stays.
+    (folder / "results/scan/P02.tsv").unlink()
+    planned = said_by(again, "-n")
+    assert re.findall(r"(?m)^scan +(\d+)", planned) == ["1"]
+
+
 @pytest.mark.parametrize("page", EVIDENCE, ids=lambda page: page.name)
 def test_evidence_says_what_made_it_when_and_where_and_is_in_the_list(page):
     head = page.read_text(encoding="utf-8").split("\n\n")[1]

@@ -5,7 +5,6 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import mlflow
 import pytest
@@ -13,13 +12,14 @@ import torch
 import wandb
 
 from epic100.base.text_table import write_table
+from epic100.cli.workflow import separate_keys
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.predict import predict
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.segment_list import read_segments
 from epic100.settings import PredictSettings, TrainSettings
-from epic100.settings.typed import set_words
+from epic100.settings.section import value_of
 from epic100.training.train import train
 from support.checkout import ROOT
 from support.small_runs import copy_results, job, settings
@@ -39,8 +39,13 @@ def blocks(section: str, language: str) -> list[str]:
 
 def typed(command: str) -> dict[str, Any]:
     """Read the keys that a command `epic100 run KEY=VALUE ...` sets, by dotted name."""
-    words = [word for word in shlex.split(command.replace("\\\n", " ")) if "=" in word]
-    return {".".join(place): value for place, value in json.loads(unquote(set_words(words)))}
+    _, config = separate_keys(shlex.split(command.replace("\\\n", " ")))
+    return {
+        f"{section}.{key}": value_of(value)
+        for section, keys in config.items()
+        if isinstance(keys, dict)
+        for key, value in keys.items()
+    }
 
 
 class Door:

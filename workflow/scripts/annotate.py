@@ -3,17 +3,15 @@
 from epic100.base.log import log, rule_log
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.segment_list import write_segments
-from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}
-    settings = Settings.part(snakemake.params.settings)
     annotations = load_annotations(
         snakemake.input.annotations,
         videos,
         split=snakemake.wildcards.split,
-        **settings.annotation_arguments,
+        **snakemake.params.reading,
     )
     segments = index_segments(annotations, videos)
     write_segments(segments, snakemake.output.segments)

@@ -4,12 +4,10 @@ from epic100.base.log import rule_log
 from epic100.browse.content import gather, shown_runs
 from epic100.browse.folder import write_folder
 from epic100.download.annotations import data_name
-from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     given, params, page = snakemake.input, snakemake.params, snakemake.output.html
-    settings = Settings.part(params.settings)
     val = given.annotations[params.splits.index("val")]
     data = gather(
         {video.video_id: video for video in read_sheet(given.sheet)},
@@ -22,13 +20,13 @@ with rule_log(snakemake.log[0]):
             own=params.own,
             predictions=given.predictions,
             timelines=given.timelines,
-            reduce=settings.export.reduce,
+            reduce=params.reduce,
         ),
         dropped=given.dropped,
         scans=given.scans,
         name_csvs=given.csvs,
         lists={key: given[key] for key in params.lists},
-        data=data_name(val, given.pins, settings.annotations.name),
-        **settings.annotation_arguments,
+        data=data_name(val, given.pins, params.name),
+        **params.reading,
     )
-    write_folder(page, data, given.clips, settings.browse.max_mb)
+    write_folder(page, data, given.clips, params.max_mb)

@@ -2,19 +2,22 @@
 
 from epic100.base.log import rule_log
 from epic100.segments.cleaning import clean
-from epic100.settings import Settings
+from epic100.settings import Participants
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
-    splits = snakemake.params.splits
+    params = snakemake.params
     clean(
         {video.video_id: video for video in read_sheet(snakemake.input.sheet)},
-        Settings.part(snakemake.params.settings),
-        segments={split: snakemake.input[f"{split}_segments"] for split in splits},
+        segments={split: snakemake.input[f"{split}_segments"] for split in params.splits},
         scans=snakemake.input.scans,
-        lists={split: snakemake.output[split] for split in splits},
+        lists={split: snakemake.output[split] for split in params.splits},
         pairs=snakemake.output.pairs,
         dropped=snakemake.output.dropped,
         salvage=snakemake.output.salvage,
-        absent=snakemake.params.absent,
+        policy=params.policy,
+        participants=Participants(**params.participants),
+        accept=params.accept,
+        absent=params.absent,
+        subset=params.subset,
     )

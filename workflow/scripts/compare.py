@@ -11,15 +11,13 @@ from epic100.report.compare_page import write_compare_page
 from epic100.report.page import read_picture
 from epic100.scoring.epoch_table import FILE, read_epochs
 from epic100.scoring.outcomes import read_truth
-from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]), tempfile.TemporaryDirectory() as temporary:
     lists = {key: snakemake.input[key] for key in snakemake.params.lists}
-    settings = Settings.part(snakemake.params.settings)
     truth = read_truth(snakemake.input.segments, lists)
     folders = [os.path.dirname(path) for path in snakemake.input.metrics]
     folders += snakemake.params.others
-    runs = read_runs(sorted(folders), truth, settings.classes.model_dump())
+    runs = read_runs(sorted(folders), truth, snakemake.params.classes)
     histories = {}
     costs = {}
     for run in runs:

@@ -6,18 +6,16 @@ from epic100.base.log import log, rule_log
 from epic100.download.annotations import data_name
 from epic100.report.page import write_summary
 from epic100.scoring.evaluation import evaluate
-from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
     given, made = snakemake.input, snakemake.output
-    settings = Settings.part(snakemake.params.settings)
     evaluate(
         given.predictions,
         given.segments,
         made.metrics,
         lists={key: given[key] for key in snakemake.params.lists},
-        data=data_name(given.annotations, given.pins, settings.annotations.name),
-        reduce=settings.export.reduce,
+        data=data_name(given.annotations, given.pins, snakemake.params.name),
+        reduce=snakemake.params.reduce,
         clean=given.clean,
         model=given.model,
     )

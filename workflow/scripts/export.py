@@ -1,11 +1,11 @@
 """Rule export: pair scores -> submission.pt or submission.zip."""
 
 from epic100.base.log import rule_log
-from epic100.settings import Settings
+from epic100.settings import ExportSettings
 from epic100.submission.export import export
 
 with rule_log(snakemake.log[0]):
-    settings = Settings.part(snakemake.params.settings).export
+    settings = ExportSettings(**snakemake.params.export)
     export(
         snakemake.input.predictions,
         snakemake.input.segments,

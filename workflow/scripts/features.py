@@ -3,23 +3,23 @@
 from epic100.base.log import rule_log
 from epic100.features.participant import make_features
 from epic100.prediction.encoder import source_of
-from epic100.settings import Settings
+from epic100.settings import FeatureSettings, Modules, PredictSettings
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
-    settings = Settings.part(params.settings)
-    modules = settings.modules.model_dump()
-    encoder = settings.features.encoder
-    folder_or_model = params.encoder if encoder == "hf" else snakemake.input.get("model")
+    settings = FeatureSettings(**params.features)
+    predict = PredictSettings(**params.predict)
+    modules = Modules(**params.modules).model_dump()
+    folder_or_model = params.encoder if settings.encoder == "hf" else snakemake.input.get("model")
     make_features(
         snakemake.wildcards.participant,
         snakemake.output.table,
-        source_of(encoder, folder_or_model or None, modules),
+        source_of(settings.encoder, folder_or_model or None, modules),
         root=params.root,
         scan=snakemake.input.scan,
         index=snakemake.input.index,
-        settings=settings.features,
-        predict=settings.predict.model_copy(update={"encoder": params.encoder}),
+        settings=settings,
+        predict=predict.model_copy(update={"encoder": params.encoder}),
         modules=modules,
         requested_gpus=snakemake.resources.get("gpu", 0),
     )

@@ -8,18 +8,16 @@ from epic100.figures.damage import plot_archive, plot_close_up
 from epic100.figures.data import annotated_segments, plot_lengths
 from epic100.segments.official_lists import read_class_names
 from epic100.segments.segment_list import read_segments
-from epic100.settings import Settings
 from epic100.video.scan_table import read_scan_table
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
-    settings = Settings.part(params.settings)
     csvs = {split: given[split] for split in params.splits}
     videos = {video.video_id: video for video in read_sheet(given.sheet)}
-    annotated = annotated_segments(csvs, videos, **settings.annotation_arguments)
+    annotated = annotated_segments(csvs, videos, **params.reading)
     names = read_class_names(
-        csvs.values() if settings.annotations.format == "official" else (),
+        csvs.values() if params.reading["format"] == "official" else (),
         {key: given[key] for key in params.class_lists},
     )
     plot_lengths(annotated, names, made.lengths)

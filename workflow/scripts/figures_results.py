@@ -8,19 +8,17 @@ from epic100.figures.results import at_random, by_class, surest, write_examples
 from epic100.scoring.outcomes import outcomes, read_truth
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.official_lists import read_class_names
-from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
-    settings = Settings.part(params.settings)
     # Other formats have no names of classes, so these come from lists of classes alone.
-    has_names = settings.annotations.format == "official"
+    has_names = params.format == "official"
     names = read_class_names(
         (given.train_annotations, given.val_annotations) if has_names else (),
         {key: given[key] for key in params.class_lists},
     )
     predictions = read_predictions(given.predictions, "val")
-    outcome = outcomes(predictions, read_truth(given.segments, {}), settings.export.reduce)
+    outcome = outcomes(predictions, read_truth(given.segments, {}), params.reduce)
     classes = by_class(outcome, predictions.pairs, names)
     write_frame(classes, made.classes, float_format="%.2f")
     # These are drawn first, and from all segments, so that they represent all.

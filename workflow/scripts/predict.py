@@ -4,11 +4,10 @@ import os
 
 from epic100.base.log import rule_log
 from epic100.prediction.predict import predict
-from epic100.settings import Settings
+from epic100.settings import Modules, PredictSettings
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
-    settings = Settings.part(params.settings)
     predict(
         snakemake.input.model,
         snakemake.input.segments,
@@ -17,6 +16,6 @@ with rule_log(snakemake.log[0]):
         video_root=params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
         requested_gpus=snakemake.resources.get("gpu", 0),
-        settings=settings.predict.model_copy(update={"encoder": params.encoder}),
-        modules=settings.modules.model_dump(),
+        settings=PredictSettings(**params.predict | {"encoder": params.encoder}),
+        modules=Modules(**params.modules).model_dump(),
     )

@@ -2,17 +2,16 @@
 
 from epic100.base.log import rule_log
 from epic100.scan import scan_participant
-from epic100.settings import Settings
+from epic100.settings import ScanLimits
 from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):
-    settings = Settings.part(snakemake.params.settings).scan
     videos = [Video(**row) for row in snakemake.params.rows]
     scan_participant(
         videos,
         snakemake.params.root,
         snakemake.output.table,
         snakemake.output.index,
-        limits=settings,
+        limits=ScanLimits(**snakemake.params.limits),
         threads=snakemake.threads,
     )

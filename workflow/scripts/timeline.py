@@ -1,14 +1,13 @@
 """Rule timeline: a whole video of the sheet -> the actions that the model predicts along it."""
 
 from epic100.base.log import rule_log
-from epic100.settings import Settings
+from epic100.settings import Modules, PredictSettings, TimelineSettings
 from epic100.timeline.clips import scanned_video
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timeline
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
-    settings = Settings.part(params.settings)
     make_timeline(
         scanned_video(
             snakemake.wildcards.video,
@@ -19,8 +18,8 @@ with rule_log(snakemake.log[0]):
         ),
         ModelInUse(snakemake.input.model, background=snakemake.input.background or None),
         snakemake.output.tsv,
-        settings=settings.timeline,
-        predict=settings.predict.model_copy(update={"encoder": params.encoder}),
-        modules=settings.modules.model_dump(),
+        settings=TimelineSettings(**params.timeline),
+        predict=PredictSettings(**params.predict | {"encoder": params.encoder}),
+        modules=Modules(**params.modules).model_dump(),
         requested_gpus=snakemake.resources.get("gpu", 0),
     )

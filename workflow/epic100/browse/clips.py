@@ -19,7 +19,7 @@ from epic100.base.guarded import FileError, call
 from epic100.base.text_table import read_own_table, write_table
 from epic100.browse.cutter import VERSION, Clip, cut_video
 from epic100.segments.segment_list import read_segments, row_numbers_by
-from epic100.settings import ScanLimits, Settings
+from epic100.settings import ScanLimits
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.jobs import complete
@@ -40,7 +40,7 @@ def make_clips(
     *,
     segments: PathLike,
     index: PathLike,
-    settings: Settings,
+    limits: ScanLimits,
     threads: int = 1,
     cut: Callable[..., dict[str, str]] = cut_video,
 ) -> dict[str, str]:
@@ -53,7 +53,7 @@ def make_clips(
             into the folder of the same name without the suffix.
         segments: A clean list.
         index: Frame indexes of the participant's files below `root`.
-        settings: The settings; the limits in `scan:` are used.
+        limits: Limits on the time and memory for one video.
         threads: Number of videos that are cut at once.
         cut: The function that cuts the clips of a video, called in a process of its own.
 
@@ -74,7 +74,7 @@ def make_clips(
             index=load_index(index, video.video_id),
             segments=clean_list.iloc[row_numbers_of_path[video.path().as_posix()]],
             folder=folder,
-            limits=settings.scan,
+            limits=limits,
             cut=cut,
         )
         for video in videos

@@ -2,19 +2,20 @@
 
 import argparse
 import contextlib
+import os
 from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.base.folders import refuse_foreign_config
 from epic100.base.shipped import ROOT, existing_path
-from epic100.cli.typed import separate_keys, shipped
+from epic100.cli.workflow import refuse_missing, separate_keys, shipped
 from epic100.download.weights import check_weights, start_weights
 from epic100.inputs.archive import find_archive
-from epic100.inputs.lines import MISSING, OK, WRONG, Line
+from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
 from epic100.inputs.read import InputFiles, read_inputs
 from epic100.inputs.trials import request_of, try_training
 from epic100.inputs.where import where_am_i
-from epic100.settings import BASE_CONFIG, Settings, layered_settings, read_layer, set_words
+from epic100.settings import BASE_CONFIG, Settings, layered_settings, read_layer
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         files = InputFiles.of(config)
         lines = [
             *where_am_i(config, overlays),
+            *(Line(NOTE, "config", doubt) for doubt in config.doubts),
             *read_inputs(config, files, find_archive(config)),
         ]
         for line in [Line(OK, "config", "is valid"), *lines]:
@@ -46,17 +48,14 @@ def _read_config(options: argparse.Namespace) -> Settings:
     Raises:
         EpicError: A word is wrong, or a key or value of the config; or another user made it.
     """
-    profile = ["--profile", options.profile] if options.profile else []
-    # With the option -n of a dry run, `separate_keys` refuses a folder that does not exist.
-    typed = [*profile, "-n", "--directory", str(options.directory), "--config", *options.keys]
-    words, keys = separate_keys([*typed, "--configfile", *map(str, options.configfile)])
-    # In `--configfile a.yaml train.epochs=3`, argparse has taken both words for files, and
-    # `separate_keys` has put the second one among the keys. So the words that are left behind the
-    # option are the config files.
-    overlays = words[words.index("--configfile") + 1 :]
+    # In `--configfile a.yaml train.epochs=3`, argparse has taken both words for files.
+    overlays, typed = separate_keys([*map(str, options.configfile), *options.keys])
+    refuse_missing(["--configfile", *overlays])
+    if not os.path.isdir(options.directory):
+        raise EpicError(f"--directory {options.directory}: no such folder")
     with contextlib.chdir(options.directory):
         refuse_foreign_config(BASE_CONFIG, ROOT)
-    return layered_settings(overlays, options.directory, set_words(keys))
+    return layered_settings(overlays, options.directory, typed)
 
 
 def _is_remote(profile: str) -> bool:

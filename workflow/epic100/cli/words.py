@@ -6,10 +6,31 @@ from pathlib import Path
 from epic100.base.shipped import ROOT
 
 RUN_EPILOG = """\
+targets (a file, or a rule that makes one; without any, `all`):
+{targets}
+
 KEY=VALUE sets a key of the config: train.epochs=3, videos.root=/scratch/videos, run=long
 Every other word is Snakemake's own: results/submission.pt, -n, --configfile, --profile ...
 A file of config/ or profiles/ that this folder does not have is the one that ships.
 """
+TARGETS = {
+    "all": "the submission, and all that is known of it",
+    "results/submission.pt": "scores of val, for the official tools",
+    "results/submission.zip": "scores of test, for the server",
+    "results/metrics.json": "the official figures on val",
+    "results/report.html": "the report",
+    "results/model.pth": "the trained model",
+    "results/scan/P01.tsv": "what is damaged in the videos of a participant",
+    "results/clean/dropped.tsv": "each lost segment, with its reason",
+    "results/browse/index.html": "a page with each segment and its clip",
+    "results/timeline/P01_01.tsv": "actions along a whole video",
+    "results/features/P01.tsv": "features of whole videos; all_features: of all participants",
+    "results/detections.json": "timelines of a split, for the official tools",
+    "results/compare.html": "all runs side by side",
+    "results/clean/trainval.txt": "train and val as one list",
+    "results/videos.ok": "are all videos those of the sheet?",
+    "results/annotations.ok": "are all annotations the official ones?",
+}
 PREDICT_EPILOG = """\
 For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
 NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
@@ -49,7 +70,8 @@ def fill_demo(parser: argparse.ArgumentParser) -> None:
 def fill_run(parser: argparse.ArgumentParser) -> None:
     """Set usage and function of `run`. It has no options: its words are Snakemake's or keys."""
     parser.usage = "epic100 run [-h] [TARGET ...] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
-    parser.epilog = RUN_EPILOG
+    rows = [f"  {target:30}{meaning}" for target, meaning in TARGETS.items()]
+    parser.epilog = RUN_EPILOG.format(targets="\n".join(rows))
     parser.set_defaults(passes_on=True, run="epic100.cli.workflow:run")
 
 

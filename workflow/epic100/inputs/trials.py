@@ -61,9 +61,14 @@ def request_of(
         changes |= {"precision": None, "compile": False, "bn": train.bn.replace("sync", "local")}
     tried = train.model_copy(update=changes)
     place = {"device": tried.device, "gpus": tried.gpus, "workers": 0}
-    own = {"train": tried, "predict": config.predict.model_copy(update=place)}
+    predict = config.predict.model_copy(update=place)
     return {
-        "settings": config.model_copy(update=own).only("train", "classes", "modules", "predict"),
+        "settings": {
+            "train": tried.stored(),
+            "predict": predict.stored(),
+            "classes": config.classes.stored(),
+            "modules": config.modules.stored(),
+        },
         "recipe": recipe,
         "weights": weights.path if weights else None,
         # MMEngine uses any GPU that it sees, so a process that works on the CPU sees none.

@@ -22,7 +22,7 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.text_table import write_table
 from epic100.proxy.encoder import copy_video, same_clock
-from epic100.settings import ProxySettings, ScanLimits, Settings
+from epic100.settings import ProxySettings, ScanLimits
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import complete, read_stored_result, store_result
@@ -81,7 +81,8 @@ def make_proxies(
     scan_index: str | os.PathLike,
     table: str | os.PathLike,
     index: str | os.PathLike,
-    settings: Settings,
+    settings: ProxySettings,
+    limits: ScanLimits,
     threads: int = 1,
     encode: Callable[..., dict[str, Any]] = copy_video,
 ) -> list[ProxyRow]:
@@ -98,7 +99,8 @@ def make_proxies(
         scan_index: The frame indexes of the originals.
         table: The table to write, one row per video, for people.
         index: The .npz to write with the frame indexes of the copies.
-        settings: The settings; `videos: proxy:` and the limits in `scan:` are used.
+        settings: How copies are made.
+        limits: Limits on the time and memory for one video.
         threads: Number of copies that are made at once.
         encode: The function that makes a copy, called in a process of its own.
 
@@ -137,8 +139,8 @@ def make_proxies(
                 source=source,
                 copy=copy,
                 scan_index=Path(scan_index),
-                settings=settings.videos.proxy or ProxySettings(),
-                limits=settings.scan,
+                settings=settings,
+                limits=limits,
                 encode=encode,
             )
         )

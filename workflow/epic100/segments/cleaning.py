@@ -21,7 +21,7 @@ from epic100.segments.drop_reasons import COLUMNS as DROPPED_COLUMNS
 from epic100.segments.drop_reasons import DropReason, is_damage, kind_of
 from epic100.segments.pairs import pair_table, write_pairs
 from epic100.segments.segment_list import SECONDS, read_segments, row_numbers_by, write_segments
-from epic100.settings import Settings
+from epic100.settings import Participants
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
@@ -46,7 +46,6 @@ DRIFT_FRAMES = 0.5
 
 def clean(
     videos: Mapping[str, Video],
-    settings: Settings,
     *,
     segments: Mapping[str, str],
     scans: Sequence[str],
@@ -54,7 +53,11 @@ def clean(
     pairs: str,
     dropped: str,
     salvage: str,
+    policy: str,
+    participants: Participants,
+    accept: Sequence[str] = (),
     absent: Sequence[str] = (),
+    subset: bool = False,
 ) -> None:
     """Write the clean lists of all splits, and tables of their pairs and of the dropped segments.
 
@@ -62,26 +65,29 @@ def clean(
 
     Args:
         videos: Rows of the video sheet by video_id.
-        settings: The config: the policy, the participants, and the videos to accept.
         segments: Segment lists of the rule annotate by split.
         scans: Scan tables, one per participant, with the frame indexes in the same folder.
         lists: The clean lists to write, by split.
         pairs: The pair table to write.
         dropped: The table `narration_id split reason` to write.
         salvage: The table of `salvage_table` to write.
+        policy: `clean: policy:` of the config.
+        participants: Who takes part.
+        accept: Videos to use although their length is in doubt.
         absent: Participants without any video file.
+        subset: Whether val may be left without a segment.
 
     Raises:
         EpicError: A list, a table or an id of the config is wrong, or a video was not scanned.
     """
-    if unknown := [name for name in settings.videos.accept if name not in videos]:
+    if unknown := [name for name in accept if name not in videos]:
         raise EpicError(
             f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
         )
     scan_rows, index_paths = _read_scans(scans)
-    rows = _rows_without_scan(videos, settings, absent) | scan_rows
+    rows = _rows_without_scan(videos, participants, absent) | scan_rows
     # A video that the config accepts is not held back, so the finding of the scan is removed.
-    for name in settings.videos.accept:
+    for name in accept:
         if name in rows:
             rows[name] = replace(rows[name], finding="")
     tables: dict[str, pd.DataFrame] = {}
@@ -93,13 +99,13 @@ def clean(
             lambda video_id: load_index(index_paths[video_id], video_id),
         )
         # The config's policy decides. The columns of both policies stay, to be counted below.
-        tables[split] = table.assign(reason=table[settings.clean.policy], split=split)
+        tables[split] = table.assign(reason=table[policy], split=split)
         _log_split(split, tables[split]["reason"], retimed)
     kept_of_split = {split: table[table["reason"] == ""] for split, table in tables.items()}
     # This raises an error if no train segment is left, so it comes before anything is written.
     train_pairs = pair_table(kept_of_split["train"])
     log.info(f"{len(train_pairs)} verb-noun pairs in train")
-    if not (len(kept_of_split.get("val", "-")) or settings.videos.subset):
+    if not (len(kept_of_split.get("val", "-")) or subset):
         raise EpicError(
             f"{segments['val']}: no segment of val is left, and a model without validation has no "
             "figures; see the reasons above, or set `videos: subset: true` if that is meant"
@@ -335,20 +341,19 @@ def caution(table: pd.DataFrame) -> str:
 
 
 def _rows_without_scan(
-    videos: Mapping[str, Video], settings: Settings, absent: Sequence[str]
+    videos: Mapping[str, Video], participants: Participants, absent: Sequence[str]
 ) -> dict[str, ScanRow]:
     """Make the scan rows of videos that are not scanned, by video_id.
 
     These are the videos of participants whom the config leaves out, or who are in `absent`.
     """
-    section = settings.participants
     rows = {}
     for video_id, video in videos.items():
         participant = video.participant_id
         # The reason is the key of the config that leaves the participant out.
-        if participant in section.exclude:
+        if participant in participants.exclude:
             rows[video_id] = ScanRow(video_id, EXCLUDED, reason="exclude")
-        elif section.include and participant not in section.include:
+        elif participants.include and participant not in participants.include:
             rows[video_id] = ScanRow(video_id, EXCLUDED, reason="include")
         elif participant in absent:
             rows[video_id] = ScanRow(

@@ -6,11 +6,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import ValidationInfo, model_validator
+from pydantic import ValidationError, model_validator
 
 from epic100.settings.inputs import (
     Annotations,
@@ -22,7 +21,7 @@ from epic100.settings.inputs import (
 )
 from epic100.settings.prediction import FeatureSettings, PredictSettings, TimelineSettings
 from epic100.settings.results import BrowseSettings, ExportSettings
-from epic100.settings.section import Section, extras_of, key
+from epic100.settings.section import Section, key, sentence_of
 from epic100.settings.training import Modules, Sweep, TrainSettings
 from epic100.settings.values import RunName
 from epic100.settings.videos import Cleaning, ScanLimits
@@ -34,10 +33,6 @@ DEFAULT = "default"  # Pages that compare runs show the run in `results/` under 
 HEADS_FOR: dict[str | None, tuple[str, ...]] = {"heads": ("verb_noun", "both"), "joint": ("both",)}
 # A run with these files is finished, and can be compared.
 FILES_OF_FINISHED_RUN = ("metrics.json", "predictions/val.pt")
-# Several rules pass these names of sections and keys to `Settings.only`: those that decide how
-# annotations are read, and how a model predicts.
-ANNOTATION_KEYS = ("classes", "annotations.format", "videos.subset")
-PREDICTION_KEYS = ("predict", "modules")
 
 
 def home_of(run: str | None) -> str:
@@ -81,7 +76,7 @@ class Settings(Section):
 
     @property
     def annotation_arguments(self) -> dict[str, Any]:
-        """The arguments of `load_annotations` that the config decides."""
+        """The arguments of `load_annotations` that the config decides, as plain values."""
         return {
             "classes": self.classes.model_dump(),
             "format": self.annotations.format,
@@ -92,6 +87,22 @@ class Settings(Section):
     def trains(self) -> bool:
         """Whether the model of this config is trained, by the rule `train`."""
         return not (self.predict.models or self.predict.model)
+
+    @property
+    def doubts(self) -> list[str]:
+        """A sentence about each value that is allowed, but hardly meant."""
+        doubts = []
+        td, split = self.export.sls.td, self.train.split
+        if self.trains and (td == 4) != (split == "trainval"):
+            expected = 4 if split == "trainval" else "3 or less"
+            doubts.append(f"export.sls.td is {td}, and train.split is {split}; expected {expected}")
+        is_official = os.path.basename(self.annotations.val) == "EPIC_100_validation.csv"
+        if is_official and not self.annotations.name and self.classes != Classes():
+            doubts.append(
+                f"classes.verbs is {self.classes.verbs}, and classes.nouns {self.classes.nouns}; "
+                "EPIC-KITCHENS-100 has 97 and 300"
+            )
+        return doubts
 
     @property
     def home(self) -> str:
@@ -125,61 +136,21 @@ class Settings(Section):
                     f"`sweep:` has two runs with the name {name}; remove a value that is listed "
                     "twice, or train one of them with `run:`"
                 )
-            runs[name] = TrainSettings.model_validate(section)
+            try:
+                runs[name] = TrainSettings.model_validate(section)
+            except ValidationError as error:
+                raise ValueError(
+                    f"sweep.train: {sentence_of(error.errors()[0], TrainSettings)}"
+                ) from error
         return runs
 
     def of_run(self, run: str | None) -> "Settings":
         """Return the config of one run of a sweep; without a sweep, this config."""
         return self.model_copy(update={"train": self.runs[run]}) if run and self.sweep else self
 
-    def only(self, *names: str) -> dict[str, Any]:
-        """Return the part of the config that a job uses and stores; `Settings.part` reads it.
-
-        Args:
-            names: The sections that the job uses, or single keys of them: `videos.subset`.
-
-        Returns:
-            The part by these names: the value of a key, and those values of a section that differ
-            from the first defaults (`Section.stored`), so that a new key makes no job run again.
-        """
-        values = {name: attrgetter(name)(self) for name in names}
-        return {
-            name: value.stored() if isinstance(value, Section) else value
-            for name, value in values.items()
-        }
-
-    @classmethod
-    def part(cls, stored: Mapping[str, Any]) -> "Settings":
-        """Make the config of a job from what `only` returned.
-
-        To read any other key of it raises an AttributeError, since its default may be wrong.
-        """
-        config: dict[str, Any] = {}
-        for name, value in stored.items():
-            section, _, key_name = name.partition(".")
-            config[section] = config.get(section, {}) | {key_name: value} if key_name else value
-        part = cls.model_validate(config, context="part")
-        part.forget(cls.model_fields.keys() - part.model_fields_set)
-        for name, section in part:
-            if isinstance(section, Section):
-                fields = type(section).model_fields
-                # A job stores a whole section without the keys that name input files.
-                section.forget(
-                    {
-                        field_name
-                        for field_name in fields
-                        if extras_of(fields[field_name])["of_inputs"]
-                    }
-                    if name in stored
-                    else fields.keys() - section.model_fields_set
-                )
-        return part
-
     @model_validator(mode="after")
-    def _agrees(self, info: ValidationInfo) -> Self:
+    def _agrees(self) -> Self:
         """Refuse keys that contradict each other."""
-        if info.context == "part":
-            return self  # The whole config was checked before a part of it was stored.
         if contradictions := list(self._contradictions()):
             raise ValueError("\n".join(contradictions))
         # The property is read for its exception: a combination of `sweep:` may contradict itself.

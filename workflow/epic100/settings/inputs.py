@@ -1,10 +1,13 @@
 """Settings of annotations, videos, participants and official lists, and of the demo."""
 
 import os
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
-from epic100.settings.section import Section, form, key
-from epic100.settings.values import FilePath, Names
+from pydantic import AfterValidator
+
+from epic100.settings.section import Section, key
+from epic100.settings.values import FilePath, Names, like
 from epic100.settings.videos import ProxySettings
 
 
@@ -39,6 +42,17 @@ class Classes(Section):
     nouns: int = key(300, "noun classes", ge=1)
 
 
+Pattern = Annotated[
+    str,
+    AfterValidator(
+        like(
+            r"([^{}]|\{participant\})*\{video\}([^{}]|\{participant\}|\{video\})*",
+            "a path with {video} in it, and besides it at most {participant} in braces",
+        )
+    ),
+]
+
+
 class Videos(Section):
     """Which videos there are, and in which folder."""
 
@@ -48,14 +62,10 @@ class Videos(Section):
         "{root}/{video}.MP4; `.mp4` will do; or extracted frames at "
         "{root}/{participant}/rgb_frames/{video}.tar, or in a folder of that name without `.tar`",
     )
-    pattern: str | None = key(
+    pattern: Pattern | None = key(
         None,
         "where each file is below `root` if it is at none of these: a path with {video} and, where "
         "wanted, {participant} in it, such as `all/{participant}/{video}_small.mp4`",
-        pattern=form(
-            r"^([^{}]|\{participant\})*\{video\}([^{}]|\{participant\}|\{video\})*$",
-            "a path with {video} in it, and besides it at most {participant} in braces",
-        ),
     )
     sheet: FilePath = key("config/videos.tsv", "the list of videos (below)")
     subset: bool = key(
@@ -85,13 +95,13 @@ class Participants(Section):
 
 
 class OfficialLists(Section):
-    """Lists behind some figures; null: the file with the official name beside the val CSV."""
+    """Names of classes; null: the file with the official name beside the val CSV."""
 
-    tail_verbs: FilePath | None = key(None, "EPIC_100_tail_verbs.csv")
-    tail_nouns: FilePath | None = key(None, "EPIC_100_tail_nouns.csv")
-    unseen_participants: FilePath | None = key(
-        None, "EPIC_100_unseen_participant_ids_validation.csv (not the test split's list)"
+    gone: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("tail_verbs", "tail_nouns", "unseen_participants"),
+        "put the list, or a link to it, beside the val CSV under its official name (docs/data.md)",
     )
+
     verb_classes: FilePath | None = key(
         None, "EPIC_100_verb_classes.csv, the report's names; absent: the annotators' words"
     )

@@ -1,11 +1,13 @@
 """Settings of prediction on segments and whole videos, and of features."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from epic100.settings.section import Section, form, key
+from pydantic import AfterValidator
+
+from epic100.settings.section import Section, key
 from epic100.settings.training import OnDevice
-from epic100.settings.values import FilePath, Files, Seconds
+from epic100.settings.values import FilePath, Files, Seconds, like
 
 
 class PredictSettings(OnDevice):
@@ -74,6 +76,14 @@ class TimelineSettings(Windows):
     )
 
 
+Encoder = Annotated[
+    str,
+    AfterValidator(
+        like("model|hf|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*", "model, hf or module:Class")
+    ),
+]
+
+
 class FeatureSettings(Windows):
     """Features of whole videos, in `results/features/` (docs/features.md)."""
 
@@ -81,13 +91,9 @@ class FeatureSettings(Windows):
         "grid": "a frozen encoder is a recipe now, whose head sees all tokens; remove the key",
     }
 
-    encoder: str = key(
+    encoder: Encoder = key(
         "model",
         "`model` (the trained one), `hf` (a folder of Hugging Face), or `module:Class`, an "
         "encoder of your own",
-        pattern=form(
-            "^(model|hf|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
-            "model, hf or module:Class",
-        ),
     )
     path: FilePath | None = key(None, "the folder of `encoder: hf`", of_inputs=True)

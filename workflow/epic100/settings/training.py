@@ -1,11 +1,11 @@
 """Settings of the training and its device, and the values that a sweep tries."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -13,13 +13,11 @@ from pydantic import (
 from epic100.settings.section import (
     Section,
     extras_of,
-    form,
     key,
-    number_of,
-    sentence_of,
     similar_or_known,
+    value_of,
 )
-from epic100.settings.values import AUTO, FileOrUrl, FilePath, Heads, Module, Share, unique
+from epic100.settings.values import AUTO, FileOrUrl, FilePath, Heads, Module, Share, like, unique
 
 
 class OnDevice(Section):
@@ -53,18 +51,22 @@ class OnDevice(Section):
         return 1 if self.gpus is None else self.gpus
 
 
-class CheckpointSettings(Section):
-    """Checkpoints of a training, which are saved after each epoch and more often."""
-
-    seconds: float = key(600, "seconds after the last save, at most ten minutes", gt=0, le=600)
-    keep: int = key(2, "how many of the newest stay, besides the best by val action top-1", ge=2)
-
-
 class ValidateSettings(Section):
     """Validation during training; null: as in the MMEngine config."""
 
     every: int | None = key(None, "after so many epochs, and after the last", ge=1)
     segments: int | None = key(None, "on so many segments, spread evenly over the val list", ge=1)
+
+
+def _python(path: str) -> str:
+    """Return the path of an MMEngine config, or raise if it is that of a config in YAML."""
+    if path.endswith((".yaml", ".yml")):
+        raise ValueError(f"expected an MMEngine config, NAME.py; YAML: --configfile {path}")
+    return path
+
+
+Recipe = Annotated[FilePath, AfterValidator(_python)]
+Sha256 = Annotated[str, AfterValidator(like("[0-9a-f]{64}", "64 hexadecimal digits"))]
 
 
 class TrainSettings(OnDevice):
@@ -74,8 +76,13 @@ class TrainSettings(OnDevice):
         "; a key of the MMEngine config goes into `options`: "
         "train.options={optim_wrapper.optimizer.lr: 0.01}"
     )
+    gone: ClassVar[Mapping[str, str]] = {
+        "checkpoint": "set `train: options:`, default_hooks.checkpoint.seconds or "
+        "default_hooks.checkpoint.max_keep_ckpts",
+        "max_broken": "set `train: options:`, train_dataloader.dataset.max_broken",
+    }
 
-    config: FilePath = key(
+    config: Recipe = key(
         "config/x3d_s_epic_rgb_segments.py",
         "MMEngine config: model, pipelines, schedule",
         sweep=True,
@@ -90,10 +97,9 @@ class TrainSettings(OnDevice):
         "Another head size is allowed, and reported",
         of_inputs=True,
     )
-    load_from_sha256: str | None = key(
+    load_from_sha256: Sha256 | None = key(
         None,
         "the digest of those weights, if their name has none or another one",
-        pattern=form("^[0-9a-f]{64}$", "64 hexadecimal digits"),
         of_inputs=True,
     )
     encoder: FilePath | None = key(
@@ -115,13 +121,6 @@ class TrainSettings(OnDevice):
         "loader processes of each training process; null: on a CPU as in the MMEngine config, on "
         "GPUs the job's cores divided by its processes, minus one",
         ge=0,
-    )
-    max_broken: float = key(
-        0.01,
-        "share of clips that may fail to decode, although the scan passed their video, before the "
-        "run stops with a list; others stand in for them",
-        ge=0,
-        le=1,
     )
     nodes: int = key(1, "nodes of one job, each with `gpus` GPUs (docs/training.md)", ge=1)
     precision: Literal["fp32", "bf16", "fp16"] | None = key(
@@ -169,10 +168,9 @@ class TrainSettings(OnDevice):
         None, "what the last layer predicts: `pair`, `verb_noun`, or `both` (below)", sweep=True
     )
     seed: int = key(0, "seed of initial weights, order, augmentation and dropout", sweep=True, ge=0)
-    checkpoint: CheckpointSettings = key(CheckpointSettings(), "when the state is saved")
     # The field has an alias, since a model of pydantic has a method called `validate`.
     validation: ValidateSettings = key(ValidateSettings(), "on what, and when", alias="validate")
-    options: dict[str, Annotated[Any, BeforeValidator(number_of)]] = key(
+    options: dict[str, Annotated[Any, BeforeValidator(value_of)]] = key(
         {},
         "any other key of the MMEngine config, dotted, applied last: "
         '`{"optim_wrapper.optimizer.lr": 0.01}`; a likely typo is refused, other errors end the '
@@ -240,48 +238,28 @@ class Sweep(Section):
         "for each key",
     )
 
-    @field_validator("train", mode="after")
+    @field_validator("train")
     @classmethod
     def _lists(cls, grid: dict[str, Any]) -> dict[str, Any]:
-        """Check the lists of values, and give each value the type of its key: `"1e-3"` is 0.001.
+        """Refuse unknown keys, and values that are no list. `options` has a list for each option.
 
-        `options` holds keys of its own, so it has a list for each of them.
+        The values themselves are checked with the training of each run.
         """
         known = [
             name for name, field in TrainSettings.model_fields.items() if extras_of(field)["sweep"]
         ]
-        checked: dict[str, Any] = {}
         for name, values in grid.items():
             if name not in known:
                 raise ValueError(f"unknown key {name!r}{similar_or_known(name, known)}")
-            if name == "options" and isinstance(values, dict):
-                checked[name] = {
-                    option: [number_of(value) for value in _values_to_try(name, values[option])]
-                    for option in values
-                }
-            else:
-                checked[name] = [
-                    _value_of_train(name, value) for value in _values_to_try(name, values)
-                ]
-        return checked
+            has_options = name == "options" and isinstance(values, dict)
+            for each in values.values() if has_options else [values]:
+                if not isinstance(each, list) or not each:
+                    raise ValueError(f"{name} is {each!r}; expected a list of values")
+                unique(each)
+        return grid
 
     def axes(self) -> dict[str, list[Any]]:
         """Return the values of each key and option, in alphabetical order of their last names."""
         keys = {name: values for name, values in self.train.items() if name != "options"}
-        axes = keys | self.train.get("options", {})
+        axes = value_of(keys | self.train.get("options", {}))
         return dict(sorted(axes.items(), key=lambda axis: (axis[0].rpartition(".")[2], axis[0])))
-
-
-def _values_to_try(name: str, values: Any) -> list[Any]:
-    """Return the values to try for a key, or raise if they are no list of different values."""
-    if not isinstance(values, list) or not values:
-        raise ValueError(f"{name} is {values!r}; expected a list of values")
-    return unique(values)
-
-
-def _value_of_train(name: str, value: Any) -> Any:
-    """Return a value as the key of `train` with this name takes it."""
-    try:
-        return getattr(TrainSettings.model_validate({name: value}), name)
-    except ValidationError as error:
-        raise ValueError(sentence_of(error.errors()[0], TrainSettings)) from error

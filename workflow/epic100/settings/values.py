@@ -2,12 +2,12 @@
 
 import os
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from epic100.base.names import URL_WORDS, is_url
-from epic100.settings.section import form
 
 AUTO = "auto"
 
@@ -34,18 +34,27 @@ def unique(values: list[Any]) -> list[Any]:
     return values
 
 
+def like(pattern: str, words: str) -> Callable[[str], str]:
+    """Return a validator for a text that matches a pattern, which a message writes in words."""
+
+    def matching(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {words}")
+        return text
+
+    return matching
+
+
 FilePath = Annotated[str, AfterValidator(_expanded)]
 FileOrUrl = Annotated[FilePath, AfterValidator(_file_or_url)]
 Names = Annotated[list[str], AfterValidator(unique)]
 Files = Annotated[list[FilePath], AfterValidator(unique)]
-Module = Annotated[
-    str, Field(pattern=form("^[A-Za-z_][A-Za-z0-9_.]*$", "a module, such as my_lab.models"))
-]
+Module = Annotated[str, AfterValidator(like(r"[A-Za-z_][A-Za-z0-9_.]*", "a module: my_lab.models"))]
 RunName = Annotated[
     str,
-    Field(
-        pattern=form(
-            "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+    AfterValidator(
+        like(
+            r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
             "up to 100 letters, digits, '.', '_' and '-', the first a letter or digit",
         )
     ),

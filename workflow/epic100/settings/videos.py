@@ -1,6 +1,7 @@
 """How videos are scanned, cleaned and copied."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from epic100.settings.section import Section, key
 from epic100.settings.values import FilePath
@@ -8,13 +9,18 @@ from epic100.settings.values import FilePath
 # Raise it when the scan finds more, or its index changes, so that every video is scanned again.
 SCAN_VERSION = 7
 
+SECONDS_PER_SECOND = 2
+
 
 class ScanLimits(Section):
     """Limits on the time and memory for one video, so that no file can hang a scan."""
 
+    gone: ClassVar[Mapping[str, str]] = {"seconds_per_second": "raise `scan: min_seconds:`"}
+
     stall_seconds: float = key(60, "a video is given up after so long without a frame", gt=0)
-    min_seconds: float = key(300, "every video may take so long, and more by its length", gt=0)
-    seconds_per_second: float = key(2, "seconds allowed for each second of video, on top", ge=0)
+    min_seconds: float = key(
+        300, "every video may take so long, and two seconds more for each of its own", gt=0
+    )
     memory_mib: int = key(3072, "address space of one decoder in MiB; 0: no limit", ge=0)
     max_pixels: int = key(
         16777216, "pixels of the largest picture that is decoded; larger ones are unreadable", ge=1
@@ -22,7 +28,7 @@ class ScanLimits(Section):
 
     def total(self, seconds: float) -> float:
         """Return how many seconds the work on a video of this length may take."""
-        return self.min_seconds + self.seconds_per_second * seconds
+        return self.min_seconds + SECONDS_PER_SECOND * seconds
 
 
 class Cleaning(Section):
@@ -33,20 +39,20 @@ class Cleaning(Section):
     )
 
 
+# Frames of a copy on which no other depends, in a row. Those that are not wanted are not decoded.
+B_FRAMES = 5
+
+
 class ProxySettings(Section):
     """Small copies with key frames close together, to read clips from (docs/data.md)."""
+
+    gone: ClassVar[Mapping[str, str]] = {"b_frames": "copies have five B-frames in a row"}
 
     height: int = key(
         256, "pixels (of upright pictures, the width); a smaller original keeps its own", ge=16
     )
     gop: int = key(30, "frames from key frame to key frame", ge=1)
     crf: float = key(18, "x264's rate factor, lower is better and larger", ge=0, le=51)
-    b_frames: int = key(
-        5,
-        "frames on which no other depends, in a row; those that are not wanted are not decoded",
-        ge=0,
-        le=16,
-    )
     root: FilePath = key(
         "results/proxies",
         "copies are at {root}/{participant_id}/{video_id}.MP4",
@@ -66,10 +72,10 @@ class ProxySettings(Section):
     def options(self) -> dict[str, str]:
         """Return the options of libx264.
 
-        There are always as many B-frames as set (b-adapt=0), and none depends on another
+        There are always that many B-frames (b-adapt=0), and none depends on another
         (b-pyramid=none).
         """
-        b_frames = f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
+        b_frames = f"bframes={B_FRAMES}:b-adapt=0:b-pyramid=none"
         return {
             "preset": "veryfast",
             "tune": "fastdecode",

@@ -17,7 +17,7 @@ from epic100.base.disk import read_json
 from epic100.base.text_table import write_table
 from epic100.scoring.predictions import Predictions, marginals
 from epic100.segments.official_lists import ClassNames
-from epic100.settings import Settings, TimelineSettings
+from epic100.settings import TimelineSettings
 from epic100.timeline.clips import ClipPlan
 from epic100.video.scan_table import ranges_of
 
@@ -389,7 +389,7 @@ def as_activitynet(timeline: Timeline) -> dict[str, Any]:
 
 
 def write_detections(
-    timelines: Sequence[str | os.PathLike], out: str | os.PathLike, settings: Settings
+    timelines: Sequence[str | os.PathLike], out: str | os.PathLike, levels: Mapping[str, int]
 ) -> None:
     """Write the timelines of a split in one file, as the official tools for detection read it.
 
@@ -399,7 +399,7 @@ def write_detections(
     Args:
         timelines: The JSON file of each video's timeline (`as_json`), named after its video_id.
         out: The file to write, results/detections.json.
-        settings: The config. Its `export: sls:` has the supervision levels, as for a submission.
+        levels: The supervision levels `pt`, `tl` and `td`, as for a submission.
     """
     contents = [read_json(path) for path in timelines]
     results = {
@@ -416,7 +416,6 @@ def write_detections(
         for content in contents
     }
     head: dict[str, Any] = {"version": "0.2", "challenge": "action_detection"}
-    levels = settings.export.sls.model_dump()
     head |= {f"sls_{key}": levels[key] for key in ("pt", "tl", "td")}
     write_text(out, json.dumps(head | {"results": results}) + "\n")
 

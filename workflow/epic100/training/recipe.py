@@ -119,8 +119,6 @@ def build_config(
             **_paths_and_values(
                 config, settings, results, video_root, index_dir or f"{results}/scan"
             ),
-            "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
-            "default_hooks.checkpoint.max_keep_ckpts": settings.checkpoint.keep,
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
             "custom_hooks": hooks,
             "randomness.seed": settings.seed,
@@ -344,7 +342,6 @@ def _paths_and_values(
             "dataset.data_root": video_root,
             "dataset.index_dir": index_dir,
             "dataset.seed": settings.seed,
-            "dataset.max_broken": settings.max_broken,
             # A validation may take a part of val, this many segments.
             "dataset.part": settings.validation.segments if name == "val_dataloader" else None,
         }

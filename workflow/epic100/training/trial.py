@@ -25,7 +25,7 @@ from epic100.base.errors import EpicError
 from epic100.prediction.predict import predict
 from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import COLUMNS, write_segments
-from epic100.settings import Classes, Settings
+from epic100.settings import Classes, Modules, PredictSettings, TrainSettings
 from epic100.training.train import train
 
 
@@ -39,13 +39,15 @@ def trial(request: dict[str, Any], folder: Path) -> None:
     Raises:
         Exception: The training does not work. Any library may raise any error.
     """
-    settings = Settings.part(request["settings"])
+    settings = request["settings"]
+    classes = Classes(**settings["classes"])
     weights = request["weights"] if Path(request["weights"] or "").is_file() else None
-    training = settings.train.begun_with(request["recipe"], weights)
+    training = TrainSettings(**settings["train"]).begun_with(request["recipe"], weights)
     model = folder / "model.pth"
-    job: dict[str, Any] = {"video_root": str(folder), "modules": settings.modules.model_dump()}
+    modules = Modules(**settings["modules"]).model_dump()
+    job: dict[str, Any] = {"video_root": str(folder), "modules": modules}
     make_film(folder / "P00_00.MP4")
-    write_lists(folder, training.split, settings.classes)
+    write_lists(folder, training.split, classes)
 
     for _ in range(2):
         train(
@@ -53,8 +55,8 @@ def trial(request: dict[str, Any], folder: Path) -> None:
             model,
             history_path=folder / "training.tsv",
             results=str(folder),
-            num_verbs=settings.classes.verbs,
-            num_nouns=settings.classes.nouns,
+            num_verbs=classes.verbs,
+            num_nouns=classes.nouns,
             **job,
         )
         # Without the finished model and the last checkpoint, the second training resumes the first.
@@ -67,8 +69,7 @@ def trial(request: dict[str, Any], folder: Path) -> None:
         folder / "val.pt",
         split="val",
         index_dir=str(folder / "scan"),
-        # An encoder of Hugging Face is where it was in this training.
-        settings=settings.predict.model_copy(update={"encoder": None}),
+        settings=PredictSettings(**settings["predict"]),
         **job,
     )
 
