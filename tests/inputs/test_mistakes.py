@@ -334,7 +334,7 @@ MISTAKES = [
     ),
     pytest.param(
         partial(configure, Path(), train={"config": "config.yaml"}),
-        ["config.yaml: is no MMEngine config; expected the .py file of `train: config:`"],
+        ["train.config is 'config.yaml'; expected an MMEngine config, NAME.py"],
         id="YAML for a recipe",
     ),
     pytest.param(
