@@ -127,12 +127,8 @@ OFFICIAL_LISTS = find_lists(ANNOTATIONS["val"], EVALUATE, to_be_made=ANNOTATIONS
 CLASS_LISTS = find_lists(
     ANNOTATIONS["val"], EVALUATE, to_be_made=DOWNLOAD_ANNOTATIONS, lists=CLASS_LIST_FILES
 )
-OFFICIAL = CONFIG.annotations.format == "official"
-# The files with names of classes: the official CSVs, or else lists of classes.
-NAME_FILES = {
-    "csvs": [ANNOTATIONS["train"], ANNOTATIONS["val"]] if OFFICIAL else [],
-    "lists": CLASS_LISTS,
-}
+# The files with names of classes. Those of the lists go before those of the CSVs.
+NAME_FILES = {"csvs": [ANNOTATIONS["train"], ANNOTATIONS["val"]], "lists": CLASS_LISTS}
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS, **CLASS_LISTS}
 ANNOTATION_SHEET = shipped(CONFIG.annotations.sheet)
 

@@ -73,7 +73,6 @@ rule figures_results:
         runtime=15,
     params:
         root=unrecorded(CLIP_ROOT),
-        format=CONFIG.annotations.format,
         reduce=CONFIG.export.reduce,
         contents=lambda wildcards: contents_of("train", "val", *CLASS_LISTS),
         class_lists=list(CLASS_LISTS),

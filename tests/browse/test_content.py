@@ -62,7 +62,7 @@ def figures(run, tmp_path):
     """The figures of metrics.json of this run."""
     path, predictions = tmp_path / "val.txt", run["runs"][0].predictions
     csv = run["annotations"]["val"]
-    table = read_annotations(csv, VIDEOS, split=None, num_verbs=4, num_nouns=3)
+    table = read_annotations(csv, VIDEOS, split=None, classes={"verbs": 4, "nouns": 3})
     write_segments(index_segments(table, VIDEOS), path)
     return evaluate(predictions, path, tmp_path / "metrics.json", lists={}, reduce=None)
 

@@ -71,7 +71,6 @@ def test_a_mistyped_call_ends_with_one_sentence(arguments, words, capsys):
     "words, answer",
     [
         ("submission check none.pt --annotations none.csv", "none.pt"),
-        ("migrate list none.txt --annotations none.csv --out a.txt", "error: none.txt: "),
         # The class lists are read before the model, which takes seconds.
         ("predict v.mp4 --model m.pth --class-lists none.csv nouns.csv", "error: none.csv: "),
     ],

@@ -187,7 +187,7 @@ def test_a_call_outside_a_folder_of_a_project_is_told_so_first(
 
 @pytest.mark.parametrize(
     "config, is_official",
-    [({}, True), ({"minikitchen": {}}, False), ({"annotations": {"format": "lab_list"}}, False)],
+    [({}, True), ({"minikitchen": {}}, False)],
 )
 def test_official_checksums_are_expected_of_official_annotations_alone(config, is_official):
     assert bool(InputFiles.of(read_settings(config)).pins) == is_official

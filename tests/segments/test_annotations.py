@@ -15,7 +15,7 @@ from epic100.segments.annotations import (
     LABEL_COLUMNS,
     frames_between,
     index_segments,
-    load_annotations,
+    read_annotations,
 )
 from epic100.video.sheet import Video
 from support.checkout import CLASSES
@@ -31,7 +31,7 @@ def csvs(tmp_path_factory):
 
 
 def load(path, split="train", videos=VIDEOS, **options):
-    return load_annotations(path, videos, split=split, classes=CLASSES, **options)
+    return read_annotations(path, videos, split=split, classes=CLASSES, **options)
 
 
 # The sheet rounds the first and the last rate to 59.94 and 29.97 fps.
@@ -99,40 +99,16 @@ def test_a_segment_that_starts_after_its_video_keeps_its_frames(tmp_path):
     assert segments[["start", "stop"]].values.tolist() == [[3640.5 * 50, 3641 * 50]]
 
 
-def lab_list(csvs, folder):
-    """Write a lab's five-field list, with the frames of the official CSV."""
-    rows = pd.read_csv(csvs["train"])
-    path = folder / "lab.txt"
-    paths = rows["participant_id"] + "/" + rows["video_id"] + ".MP4"
-    fields = rows[["start_frame", "stop_frame", "verb_class", "noun_class"]]
-    fields.set_index(paths).to_csv(path, sep=" ", header=False)
-    return path
-
-
-@pytest.mark.parametrize("format", ["official", "lab_list"])
-def test_with_subset_rows_of_videos_outside_the_sheet_are_skipped(csvs, tmp_path, format):
-    path = csvs["train"] if format == "official" else lab_list(csvs, tmp_path)
-    all_rows = load(path, format=format)
+def test_with_subset_rows_of_videos_outside_the_sheet_are_skipped(csvs):
+    path = csvs["train"]
+    all_rows = load(path)
     small_sheet = {name: VIDEOS[name] for name in ("P02_101", "P03_07")}
     expected = all_rows[all_rows["video_id"].isin(small_sheet)].reset_index(drop=True)
-    found = load(path, format=format, videos=small_sheet, subset=True)
+    found = load(path, videos=small_sheet, subset=True)
     pd.testing.assert_frame_equal(found, expected)
     foreign_sheet = {"P99_01": Video("P99_01", "P99", "train", 50.0, 9.0)}
-    nothing = load(path, format=format, videos=foreign_sheet, subset=True)
+    nothing = load(path, videos=foreign_sheet, subset=True)
     assert nothing.empty and index_segments(nothing, foreign_sheet).empty
-
-
-def test_a_lab_list_gives_the_segments_of_the_official_csv(csvs, tmp_path):
-    annotations = load(lab_list(csvs, tmp_path), format="lab_list")
-    # The list has no ids, so they are made from the line: this is line 7.
-    assert annotations["narration_id"].iloc[6] == f"{annotations['video_id'].iloc[6]}_line7"
-    assert annotations["narration_id"].is_unique
-    found = index_segments(annotations, VIDEOS)
-    official = index_segments(load(csvs["train"]), VIDEOS)
-    assert found[["path", "verb", "noun"]].equals(official[["path", "verb", "noun"]])
-    # A frame number of the annotation clock is a time that was rounded to a whole frame, and then
-    # it is rounded again to a frame of the file. Each rounding moves an end by up to a frame.
-    assert (found[["start", "stop"]] - official[["start", "stop"]]).abs().max(axis=None) <= 2
 
 
 HEADER = "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
@@ -324,44 +300,13 @@ def test_errors_count_blank_lines_line_breaks_in_quotes_and_skipped_rows(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "format", "words"),
+    ("name", "words"),
     [
-        ("", "official", "is a folder; expected an official.*`annotations:` in the"),
-        ("train.csv", "official", r"train\.csv: no such file; .*`annotations:` in the conf"),
-        ("train.txt", "lab_list", r"train\.txt: no such segment list; the rules annotate and c"),
+        ("", "is a folder; expected an official.*`annotations:` in the"),
+        ("train.csv", r"train\.csv: no such file; .*`annotations:` in the conf"),
     ],
-    ids=["folder", "missing CSV", "missing lab list"],
+    ids=["folder", "missing CSV"],
 )
-def test_a_missing_file_or_a_folder_is_refused(tmp_path, name, format, words):
+def test_a_missing_file_or_a_folder_is_refused(tmp_path, name, words):
     with pytest.raises(EpicError, match=words):
-        load(tmp_path / name, format=format)
-
-
-@pytest.mark.parametrize(
-    "line, words",
-    [
-        pytest.param(
-            "P01/P01_01.MP4 0 60 97 2",
-            r"line 2 .*column verb: '97'; expected a class id up to 96",
-            id="verb beyond the classes",
-        ),
-        pytest.param(
-            "P01/P01_01.MP4 0 60 1 300",
-            r"line 2 .*column noun: '300'; expected a class id up to 299",
-            id="noun beyond the classes",
-        ),
-        pytest.param(
-            "P09/P09_07.MP4 0 60 1 2",
-            r"line 2 .*column video_id: 'P09_07'; expected a video_id of the vid",
-            id="video outside the sheet",
-        ),
-        pytest.param(
-            "P01/P01_01.MP4 60 60 1 2",
-            r"line 2: 'P01/P01_01\.MP4 60 60 1 2'; expected `path start",
-            id="no frame",
-        ),
-    ],
-)
-def test_a_bad_lab_list_is_refused_with_its_line(tmp_path, line, words):
-    text = f"P01/P01_01.MP4 0 60 1 2\n{line}\n"
-    check_refused(tmp_path / "lab.txt", text, words, format="lab_list")
+        load(tmp_path / name)

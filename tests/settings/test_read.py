@@ -124,6 +124,7 @@ def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, wo
         ),
         (with_key("features.grid", [8, 4]), "key 'features.grid' is gone: a frozen encoder is a"),
         ({"epochs": 3}, "unknown key 'epochs'; did you mean train.epochs?"),
+        (with_key("annotations.format", "lab_list"), "lists are made from the official CSVs"),
         (with_key("scan.seconds_per_second", 3), "is gone: raise `scan: min_seconds:`"),
         (with_key("train.checkpoint", {}), "is gone: set `train: options:`, default_hooks."),
         (with_key("train.max_broken", 1), "is gone: set `train: options:`, train_dataloader."),
@@ -202,7 +203,6 @@ def test_a_value_that_the_key_does_not_take_is_one_line(config, words):
             "`videos: pattern:` is set, but `download: true`",
         ),
         ({"minikitchen": {}, "videos": {"download": True}}, "`minikitchen` makes its own files"),
-        ({"annotations": {"download": True, "format": "lab_list"}}, "goes with `format: official`"),
         (
             {"predict": {"model": "a", "models": ["b"]}},
             "`predict: model:` and `models:` are both set",
@@ -246,11 +246,6 @@ def test_a_value_that_is_hardly_meant_is_a_doubt(config, words):
     doubts = read_settings(config).doubts
     assert len(doubts) == len(words)
     assert all(word in doubt for word, doubt in zip(words, doubts, strict=True))
-
-
-@pytest.mark.parametrize("annotations", [{"download": True}, {"format": "lab_list"}])
-def test_either_a_download_or_another_format_contradicts_nothing(annotations):
-    assert read_settings({"annotations": annotations}).annotations
 
 
 def test_all_mistakes_are_reported_at_once():

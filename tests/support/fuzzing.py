@@ -33,7 +33,7 @@ from epic100.scoring.predictions import (
     reduction_methods,
     write_predictions,
 )
-from epic100.segments.annotations import load_annotations
+from epic100.segments.annotations import read_annotations
 from epic100.segments.official_lists import read_class_names, read_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
@@ -170,7 +170,7 @@ def _write_scan_table(path: Path) -> None:
 def read_csv(path: Path) -> object:
     """Read the annotations of P01_01 in a train CSV."""
     videos = {"P01_01": Video("P01_01", "P01", "train", 50.0, 60.0)}
-    return load_annotations(path, videos, split="train", classes=CLASSES)
+    return read_annotations(path, videos, split="train", classes=CLASSES)
 
 
 def _parse_config(text: str = CONFIG) -> Config:

@@ -7,7 +7,7 @@ from pathlib import Path
 from epic100.base.text_table import write_table
 from epic100.minikitchen import write_annotations, write_video
 from epic100.scan import scan_participant
-from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
 from epic100.settings import Participants
@@ -53,7 +53,7 @@ def annotate(videos: Sequence[Video], folder: Path, results: Path, seed: int) ->
     write_annotations(videos, folder, seed=seed)
     csvs = {split: str(folder / FILES[split]) for split in ("train", "val")}
     for split, path in csvs.items():
-        table = load_annotations(path, by_id, split=split, classes=CLASSES)
+        table = read_annotations(path, by_id, split=split, classes=CLASSES)
         write_segments(index_segments(table, by_id), results / f"segments/{split}.txt")
     return csvs
 

@@ -91,8 +91,7 @@ def convert(folder, script=SCRIPT, config=CONFIG):
             folder / f"{split}.csv",
             videos,
             split=split,
-            num_verbs=classes["verbs"],
-            num_nouns=classes["nouns"],
+            classes=classes,
         )
         for split in ("train", "val")
     }

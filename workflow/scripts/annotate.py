@@ -1,13 +1,13 @@
 """Rule annotate: official CSV -> segment list."""
 
 from epic100.base.log import log, rule_log
-from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.segment_list import write_segments
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}
-    annotations = load_annotations(
+    annotations = read_annotations(
         snakemake.input.annotations,
         videos,
         split=snakemake.wildcards.split,

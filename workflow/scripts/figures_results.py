@@ -11,10 +11,8 @@ from epic100.segments.official_lists import read_class_names
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
-    # Other formats have no names of classes, so these come from lists of classes alone.
-    has_names = params.format == "official"
     names = read_class_names(
-        (given.train_annotations, given.val_annotations) if has_names else (),
+        (given.train_annotations, given.val_annotations),
         {key: given[key] for key in params.class_lists},
     )
     predictions = read_predictions(given.predictions, "val")

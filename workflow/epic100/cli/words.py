@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from epic100.base.shipped import ROOT
-
 RUN_EPILOG = """\
 targets (a file, or a rule that makes one; without any, `all`):
 {targets}
@@ -147,45 +145,12 @@ def fill_adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_migrate(parser: argparse.ArgumentParser) -> None:
-    """Add the commands `list`, `check` and `model` of `migrate` (docs/migration.md)."""
-    classes = argparse.ArgumentParser(add_help=False)
-    classes.add_argument("--num-verbs", type=int, default=97, metavar="N")
-    classes.add_argument("--num-nouns", type=int, default=300, metavar="N")
-    of_list = argparse.ArgumentParser(add_help=False, parents=[classes])
-    of_list.add_argument("list", type=Path, metavar="LIST", help="path start stop verb noun")
-    of_list.add_argument(
-        "--annotations",
-        type=Path,
-        required=True,
-        metavar="CSV",
-        help="the official CSV that it was made from",
-    )
-    of_list.add_argument(
-        "--sheet", type=Path, default=ROOT / "config/videos.tsv", metavar="TSV", help="video sheet"
-    )
+    """Add the command `model` of `migrate` (docs/migration.md)."""
     commands = parser.add_subparsers(dest="part", required=True)
-
-    command = commands.add_parser(
-        "list", help="five fields on the annotation clock -> ours", parents=[of_list]
-    )
-    command.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help=".csv: official rows; else a segment list",
-    )
-    command.set_defaults(run="epic100.migrate.command:convert")
-
-    command = commands.add_parser("check", help="hold a list to the scans", parents=[of_list])
-    command.add_argument("--scans", type=Path, default=Path("results/scan"), metavar="DIR")
-    command.add_argument("--out", type=Path, required=True, metavar="TSV")
-    command.set_defaults(run="epic100.migrate.command:check")
-
-    command = commands.add_parser(
-        "model", help="an MMAction2 checkpoint -> model.pth", parents=[classes]
-    )
+    command = commands.add_parser("model", help="an MMAction2 checkpoint -> model.pth")
     command.add_argument("checkpoint", type=Path, metavar="PTH")
+    command.add_argument("--num-verbs", type=int, default=97, metavar="N")
+    command.add_argument("--num-nouns", type=int, default=300, metavar="N")
     command.add_argument("--pairs", type=Path, metavar="FILE", help="the pair of each output")
     command.add_argument(
         "--train-list",

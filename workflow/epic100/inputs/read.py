@@ -55,7 +55,6 @@ class InputFiles:
         """List the files that a config names; `folder` has those that ship with the workflow."""
         annotations = config.annotations
         made = bool(config.minikitchen or annotations.download)
-        is_unofficial = config.minikitchen or annotations.format != "official"
         splits = {split: getattr(annotations, split) for split in ("train", "val", "test")}
         models = [*config.predict.models, *filter(None, [config.predict.model])]
         trainings = [config.train, *config.runs.values()] if config.trains else []
@@ -71,7 +70,7 @@ class InputFiles:
             models=models,
             recipes=[existing_path(train.config, folder) for train in trainings],
             made=made,
-            pins={} if is_unofficial else read_pins(existing_path(annotations.sheet, folder)),
+            pins={} if config.minikitchen else read_pins(existing_path(annotations.sheet, folder)),
         )
 
     @property

@@ -8,7 +8,7 @@ from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.inputs.archive import Archive
 from epic100.inputs.lines import NOTE, OK, WRONG, Line, some
-from epic100.segments.annotations import load_annotations
+from epic100.segments.annotations import read_annotations
 from epic100.segments.official_lists import CLASS_LISTS, read_class_list, read_list
 from epic100.segments.segment_list import NO_LABEL
 from epic100.settings import Settings
@@ -36,7 +36,7 @@ def table_lines(
     by_id = {video.video_id: video for video in archive.videos}
     for split, path in csvs.items():
         try:
-            tables[split] = load_annotations(
+            tables[split] = read_annotations(
                 path, by_id, split=split, **config.annotation_arguments
             )
         except EpicError as error:

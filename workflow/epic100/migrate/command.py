@@ -5,48 +5,11 @@ import difflib
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import existing_path
-from epic100.base.text_table import write_frame
 from epic100.migrate.adopt import adopt, adopt_encoder, describe_published
 from epic100.migrate.checkpoint import migrate_model, pairs_in_output_order, read_pair_order
-from epic100.migrate.lists import LabList, check_list, convert_list, match_list, summarise
 from epic100.model.published import published
 from epic100.segments.official_lists import CLASS_LISTS, find_lists
 from epic100.settings import layered_settings
-from epic100.video.sheet import Video, read_sheet
-
-
-def _read_list(options: argparse.Namespace) -> tuple[LabList, dict[str, Video]]:
-    """Read the lab's list with the official rows of its lines, and the sheet's videos by id."""
-    videos = {video.video_id: video for video in read_sheet(options.sheet)}
-    lab_list = match_list(
-        options.list,
-        options.annotations,
-        videos,
-        num_verbs=options.num_verbs,
-        num_nouns=options.num_nouns,
-    )
-    return lab_list, videos
-
-
-def convert(options: argparse.Namespace) -> int:
-    """Write a lab's list as a segment list of ours, or as official rows; return 0."""
-    lab_list, videos = _read_list(options)
-    convert_list(lab_list, options.annotations, videos, options.out)
-    matched = int(lab_list.matched.sum())
-    print(
-        f"{options.list}: {matched} lines are rows of {options.annotations}, "
-        f"{len(lab_list.rows) - matched} are not\n{options.out} written"
-    )
-    return 0
-
-
-def check(options: argparse.Namespace) -> int:
-    """Write a table of the lines where a lab's list and the scans disagree; return 0."""
-    lab_list, videos = _read_list(options)
-    findings = check_list(lab_list, videos, options.scans)
-    write_frame(findings, options.out)
-    print("\n".join([*summarise(lab_list, findings), f"{options.out} names them"]))
-    return 0
 
 
 def model(options: argparse.Namespace) -> int:

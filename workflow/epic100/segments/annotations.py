@@ -19,8 +19,8 @@ from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.names import NAME, NAME_WORDS
 from epic100.base.text_table import read_table
-from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments
-from epic100.video.sheet import Video, annotation_rate
+from epic100.segments.segment_list import COLUMNS, NO_LABEL
+from epic100.video.sheet import Video
 
 TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)\Z")
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
@@ -32,44 +32,6 @@ ANNOTATED = ("narration_id", "video_id", "start_seconds", "stop_seconds", "verb"
 EPSILON = 1e-6
 
 
-def load_annotations(
-    path: str | os.PathLike,
-    videos: Mapping[str, Video],
-    *,
-    split: str,
-    classes: Mapping[str, int],
-    format: str = "official",
-    subset: bool = False,
-) -> pd.DataFrame:
-    """Read the annotations of a split, from an official CSV or a list of the lab.
-
-    Only the test split may be without labels.
-
-    Args:
-        path: The file.
-        videos: Rows of the video sheet by video_id.
-        split: The split: train, val or test.
-        classes: Number of classes by `verbs` and `nouns`.
-        format: The config's `format`: `official` or `lab_list`.
-        subset: Skip rows of videos that are not in the sheet.
-
-    Returns:
-        The table of `read_annotations`.
-
-    Raises:
-        EpicError: A row is wrong.
-    """
-    read = read_lab_list if format == "lab_list" else read_annotations
-    return read(
-        path,
-        videos,
-        split=split,
-        num_verbs=classes["verbs"],
-        num_nouns=classes["nouns"],
-        subset=subset,
-    )
-
-
 def load_splits(
     csvs: Mapping[str, str | os.PathLike], videos: Mapping[str, Video], **options: Any
 ) -> pd.DataFrame:
@@ -78,10 +40,10 @@ def load_splits(
     Args:
         csvs: Annotation files by split.
         videos: Rows of the video sheet by video_id.
-        **options: Further arguments of `load_annotations`.
+        **options: Further arguments of `read_annotations`.
     """
     tables = [
-        load_annotations(path, videos, split=split, **options).assign(split=split)
+        read_annotations(path, videos, split=split, **options).assign(split=split)
         for split, path in csvs.items()
     ]
     return pd.concat(tables, ignore_index=True)
@@ -92,8 +54,7 @@ def read_annotations(
     videos: Mapping[str, Video],
     *,
     split: str | None,
-    num_verbs: int,
-    num_nouns: int,
+    classes: Mapping[str, int],
     subset: bool = False,
 ) -> pd.DataFrame:
     """Read an official CSV (train, validation, or the test timestamps) and check every row.
@@ -103,8 +64,7 @@ def read_annotations(
         videos: Rows of the video sheet by video_id.
         split: The split that the video of each row must have in the sheet; `test` has no labels.
             None: rows of train and val, whatever the video's split in the sheet.
-        num_verbs: Number of verb classes.
-        num_nouns: Number of noun classes.
+        classes: Number of classes by `verbs` and `nouns`.
         subset: Skip rows of videos that are not in the sheet. Otherwise such a row is an error.
 
     Returns:
@@ -156,44 +116,9 @@ def read_annotations(
     )
     table = table.assign(start_seconds=start, stop_seconds=stop, verb=NO_LABEL, noun=NO_LABEL)
     if labelled:
-        table["verb"] = _class_ids(path, table, "verb_class", num_verbs)
-        table["noun"] = _class_ids(path, table, "noun_class", num_nouns)
+        table["verb"] = _class_ids(path, table, "verb_class", classes["verbs"])
+        table["noun"] = _class_ids(path, table, "noun_class", classes["nouns"])
     return table[list(ANNOTATED)].reset_index(drop=True)
-
-
-def read_lab_list(
-    path: str | os.PathLike,
-    videos: Mapping[str, Video],
-    *,
-    split: str | None,
-    num_verbs: int,
-    num_nouns: int,
-    subset: bool = False,
-) -> pd.DataFrame:
-    """Read a lab's list, `path start stop verb noun`, whose frames are on the annotation clock.
-
-    A lab makes such a list from the CSV's `start_frame`; `annotation_rate` converts its frames to
-    seconds. It has no narration ids, so an id is made of the line number: `P01_01_line7`. Labels
-    may be -1. Arguments, result and errors are those of `read_annotations`.
-    """
-    segments = read_segments(path)
-    segments.index += 1  # Now the index is the line number, which `_refuse` reports.
-    segments["video_id"] = [Path(name).stem for name in segments["path"]]
-    segments["narration_id"] = segments["video_id"] + "_line" + segments.index.astype(str)
-    segments = _rows_in_sheet(path, segments, videos, split, subset)
-    for name, count in (("verb", num_verbs), ("noun", num_nouns)):
-        _refuse(
-            path,
-            segments,
-            name,
-            bad=segments[name] >= count,
-            expected=f"a class id up to {count - 1}, or remove the line",
-        )
-    rate = segments["video_id"].map(annotation_rate).astype(float)
-    segments = segments.assign(
-        start_seconds=segments["start"] / rate, stop_seconds=segments["stop"] / rate
-    )
-    return segments[list(ANNOTATED)].reset_index(drop=True)
 
 
 def frames_between(

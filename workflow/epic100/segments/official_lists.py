@@ -103,8 +103,7 @@ def read_class_names(
     `verb` and `noun` of `csvs`.
 
     Args:
-        csvs: Annotation files. Those without these columns (the test timestamps, a lab's list) are
-            ignored.
+        csvs: Annotation files. Those without these columns (the test timestamps) are ignored.
         lists: Paths of class lists by the keys of `CLASS_LISTS`.
 
     Raises:

@@ -76,10 +76,9 @@ class Settings(Section):
 
     @property
     def annotation_arguments(self) -> dict[str, Any]:
-        """The arguments of `load_annotations` that the config decides, as plain values."""
+        """The arguments of `read_annotations` that the config decides, as plain values."""
         return {
             "classes": self.classes.model_dump(),
-            "format": self.annotations.format,
             "subset": self.videos.subset,
         }
 
@@ -167,8 +166,6 @@ class Settings(Section):
                 "`videos: pattern:` is set, but `download: true` and the demo put their files at "
                 "{root}/{participant}/{video}.MP4; remove one of the two"
             )
-        if self.annotations.download and self.annotations.format != "official":
-            yield "`annotations: download: true` goes with `format: official` only"
         heads, reduce = self.train.heads, self.export.reduce
         if heads and not finished_models and heads not in HEADS_FOR.get(reduce, (heads,)):
             yield (

@@ -14,14 +14,13 @@ from epic100.settings.videos import ProxySettings
 class Annotations(Section):
     """Official CSVs, from github.com/epic-kitchens/epic-kitchens-100-annotations."""
 
+    gone: ClassVar[Mapping[str, str]] = {
+        "format": "lists are made from the official CSVs: remove the key (docs/migration.md)",
+    }
+
     train: FilePath = key("annotations/EPIC_100_train.csv", "official CSV")
     val: FilePath = key("annotations/EPIC_100_validation.csv", "official CSV")
     test: FilePath | None = key(None, "EPIC_100_test_timestamps.csv; null: no test predictions")
-    format: Literal["official", "lab_list"] = key(
-        "official",
-        "`lab_list`: lines `path start stop verb noun` whose frames count on the annotation clock "
-        "(60 a second for P01_01, 50 for P01_101)",
-    )
     name: str | None = key(
         None,
         "what the data is called in card, report, page and published folder; null: "

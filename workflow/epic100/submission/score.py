@@ -40,7 +40,7 @@ def truth_and_hit_arguments(options: argparse.Namespace) -> tuple[Truth, dict[st
 
     Returns:
         The labels of the official CSV; or those of the run's own list of segments, if the run uses
-        a subset of the CSV or a lab's list. Then the keyword arguments.
+        a subset of the CSV. Then the keyword arguments.
     """
     config = layered_settings(options.configfile, options.directory)
     annotations, folder = config.annotations, options.directory
@@ -50,8 +50,8 @@ def truth_and_hit_arguments(options: argparse.Namespace) -> tuple[Truth, dict[st
         # The train CSV is looked for beside the CSV that the option names.
         val = options.annotations
         train = val.with_name(train.name)
-    elif annotations.format != "official" or config.videos.subset:
-        # A run on a lab's list or on a part of the CSV has its segments in a list of its own.
+    elif config.videos.subset:
+        # A run on a part of the CSV has its segments in a list.
         val = folder / "results/segments/val.txt"
     # A key without a path stays None, and `find_lists` then looks beside the train CSV.
     lists = {
