@@ -10,6 +10,11 @@ from epic100.settings.section import names_of, similar_or_known
 def refuse_unknown_targets():
     """Stop a call with a target that is no rule, no result and no file."""
     rules = {rule.name: rule for rule in workflow.rules if not rule.name.startswith("_")}
+    # Snakemake's parser takes long, so it is asked only for the place of a word that is in doubt.
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    known = {name for name in rules if not rules[name].has_wildcards()}
+    if all(word in known or os.path.exists(word) for word in words):
+        return
     for target in getattr(options(), "targets", None) or []:
         if target in rules:
             if rules[target].has_wildcards():

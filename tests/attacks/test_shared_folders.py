@@ -88,7 +88,7 @@ def test_epic100_run_reads_no_folder_default_of_the_working_folder(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     Path("default").mkdir()
     command = snakemake_command(["-n"])
-    assert command[command.index("--workflow-profile") + 1] == "none"
+    assert command[command.index("--workflow-profile") + 1] == str(ROOT / "profiles/default")
 
 
 @as_root

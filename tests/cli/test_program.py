@@ -81,15 +81,14 @@ def test_a_command_ends_with_its_error_and_exit_code_1(words, answer, capsys):
     assert answer in (printed.out + printed.err).splitlines()[-1]
 
 
-def test_words_for_snakemake_come_after_the_default_profile():
+def test_words_for_snakemake_come_after_the_snakefile_and_the_default_profile():
     words = ["results/model.pth", "--cores", "2", "-n", "--set-threads", "train=4"]
     command = snakemake_command(words)
     assert command[:4] == [sys.executable, "-P", "-m", "snakemake"]
-    assert command[-8:] == [*words, "--logger", "epic100"]
     read = get_argument_parser().parse_args(command[4:])
     assert read.snakefile == str(ROOT / "Snakefile") and read.targets == ["results/model.pth"]
-    assert read.cores == 2 and read.rerun_incomplete
-    assert {trigger.name for trigger in read.rerun_triggers} == {"MTIME", "PARAMS", "INPUT"}
+    assert (read.cores, read.workflow_profile) == (2, "profiles/default")
+    assert command[-7:] == [*words, "--logger=epic100"]
 
 
 def test_a_default_profile_of_the_folder_is_read_in_place_of_ours(tmp_path, monkeypatch):
@@ -108,7 +107,7 @@ def config_of(*words):
 def test_a_word_key_value_is_a_value_of_the_option_config():
     command = snakemake_command(["all", "train.epochs=3", "-n", "train.ema=0.9", "run=long"])
     words = ["--config", 'train={"epochs": "3", "ema": "0.9"}', "run=!!str long"]
-    assert command[-7:] == ["all", "-n", *words, "--logger", "epic100"]
+    assert command[-6:] == ["all", "-n", *words, "--logger=epic100"]
 
 
 def test_keys_may_stand_behind_the_option_config_too():
@@ -157,7 +156,7 @@ def test_a_typed_value_has_the_type_of_its_key(word, value):
     ],
 )
 def test_values_of_snakemakes_own_options_are_no_keys(words):
-    assert snakemake_command(words)[-2 - len(words) :] == [*words, "--logger", "epic100"]
+    assert snakemake_command(words)[-1 - len(words) :] == [*words, "--logger=epic100"]
 
 
 @pytest.mark.slow

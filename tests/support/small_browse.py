@@ -89,7 +89,6 @@ def sources(folder: Path) -> dict:
         dropped=folder / "dropped.tsv",
         scans=[folder / "scan.tsv"],
         classes={"verbs": 4, "nouns": 3},
-        format="official",
         name_csvs=[],
         lists={key: str(folder / f"{key}.csv") for key in lists},
     )

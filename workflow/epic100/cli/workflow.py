@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yte import process_yaml
 
-from epic100.base.disk import read_text, reading
+from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.folders import refuse_foreign_config
+from epic100.base.layers import merge, read_layer
 from epic100.base.names import did_you_mean, nearest_file
 from epic100.base.shipped import ROOT, existing_path
-from epic100.settings import merge, read_layer
 
 # A word NAME=VALUE is a key of the config if the name has a dot, as train.epochs. No option of
 # Snakemake has one, and those that take NAME=VALUE (--set-threads train=4) have none there either.
@@ -94,12 +93,11 @@ def snakemake_command(
     if names.isdisjoint({"--snakefile", "-s"}):
         command += ["--snakefile", str(ROOT / "Snakefile")]
     if "--workflow-profile" not in names:
-        command += _defaults()
+        command += ["--workflow-profile", shipped("profiles/default")]
     command += words
     if typed:
         command += ["--config", *(f"{name}={_yaml(value)}" for name, value in typed.items())]
-    # `--logger` comes last, since Snakemake reads every word after it as a logger's name.
-    return command + ([] if "--logger" in names else ["--logger", "epic100"])
+    return command + ([] if "--logger" in names else ["--logger=epic100"])
 
 
 def separate_keys(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -206,23 +204,3 @@ def shipped(argument: str) -> str:
     if path == value:
         refuse_foreign_config(value, ROOT)
     return option + equals + path
-
-
-def _defaults() -> list[str]:
-    """List the options of the default profile.
-
-    The shipped profile becomes words, since Snakemake prints a line about each profile that it
-    reads. A profile in the current folder is named as a profile, so that this line is printed.
-    """
-    folder = shipped("profiles/default")
-    if not (ROOT / "profiles/default").samefile(folder):
-        return ["--workflow-profile", folder]
-    words = []
-    # Expressions in the profile read `sys.argv`, which here has the words of this command.
-    options = process_yaml(read_text(Path(folder, "config.yaml")), require_use_yte=True)
-    for name, value in options.items():
-        if value is None:  # An expression says that the option is not given.
-            continue
-        values = value if isinstance(value, list) else [value]
-        words += [f"--{name}", *(str(item) for item in values if item is not True)]
-    return [*words, "--workflow-profile", "none"]

@@ -5,7 +5,7 @@ from epic100.settings.config import (
     home_of,
     runs_to_compare,
 )
-from epic100.settings.files import BASE_CONFIG, layered_settings, merge, read_layer, read_settings
+from epic100.settings.files import BASE_CONFIG, layered_settings, read_settings
 from epic100.settings.inputs import Annotations, Classes, Minikitchen, Participants
 from epic100.settings.prediction import FeatureSettings, PredictSettings, TimelineSettings
 from epic100.settings.results import BrowseSettings, ExportSettings
@@ -33,8 +33,6 @@ __all__ = [
     "checked",
     "home_of",
     "layered_settings",
-    "merge",
-    "read_layer",
     "read_settings",
     "runs_to_compare",
 ]

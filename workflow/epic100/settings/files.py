@@ -2,22 +2,16 @@
 
 import copy
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from epic100.base.disk import read_text
-from epic100.base.errors import EpicError
-from epic100.base.names import nearest_file
+from epic100.base.layers import merge, read_layer
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings.config import Settings
 from epic100.settings.section import checked
 
 BASE_CONFIG = "config/config.yaml"
-# The maximum number of values of a config. The largest of a sweep has a few hundred.
-MOST_VALUES = 100_000
 
 
 def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Settings:
@@ -60,69 +54,3 @@ def layered_settings(
     for layer in [*map(read_layer, files), copy.deepcopy(typed or {})]:
         merge(config, layer)
     return checked(Settings, config, "config: ")
-
-
-def merge(config: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Replace values of a config by those of another one, key by key in all sections."""
-    for name, value in over.items():
-        if isinstance(value, dict) and isinstance(config.get(name), dict):
-            merge(config[name], value)
-        else:
-            config[name] = value
-
-
-def read_layer(path: str | os.PathLike) -> dict[str, Any]:
-    """Read one config file without checking its keys.
-
-    Raises:
-        EpicError: The file cannot be read, or is not YAML with keys.
-    """
-    if str(path).endswith(".py"):
-        raise EpicError(f"{path}: expected YAML; an MMEngine config goes into `train: config:`")
-    if os.path.isdir(path):
-        raise EpicError(f"{path}: is a folder; expected a config file")
-    try:
-        layer = _Loader(read_text(path)).get_single_data()
-    except RecursionError as error:
-        raise EpicError(f"{path}: too deep for a config; expected YAML, key by key") from error
-    except UnicodeDecodeError as error:
-        raise EpicError(f"{path}: its text is not UTF-8; save it as UTF-8") from error
-    except FileNotFoundError as error:
-        raise EpicError(f"{path}: no such config file{nearest_file(path, ROOT)}") from error
-    except (OSError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        hint = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
-        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{hint}") from error
-    if not isinstance(layer, dict):
-        found = "no key in it" if layer is None else f"is a {type(layer).__name__}"
-        raise EpicError(f"{path}: {found}; expected a config, key by key, or remove the file")
-    _refuse_endless(layer, path)
-    return layer
-
-
-class _Loader(yaml.SafeLoader):
-    """A reader of YAML that refuses a key that is there twice, of which YAML takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Make a dictionary, or raise."""
-        names: set[str] = set()
-        for name, _ in node.value:
-            if name.value in names and name.value != "<<":
-                line = name.start_mark.line + 1
-                raise yaml.YAMLError(
-                    f"line {line}: key {name.value!r} is there twice; join the two"
-                )
-            names.add(str(name.value))
-        return super().construct_mapping(node, deep)
-
-
-def _refuse_endless(layer: dict[str, Any], path: str | os.PathLike) -> None:
-    """Raise EpicError if a config has too many values, by aliases within aliases of YAML."""
-    values: list[Any] = [layer]
-    for value in values:  # The loop also walks the values that it adds.
-        if isinstance(value, dict | list):
-            values += value.values() if isinstance(value, dict) else value
-        if len(values) > MOST_VALUES:
-            raise EpicError(
-                f"{path}: its aliases make over {MOST_VALUES} values; expected a config"
-            )
