@@ -17,7 +17,7 @@ with rule_log(snakemake.log[0]):
     videos = {video.video_id: video for video in read_sheet(given.sheet)}
     annotated = annotated_segments(csvs, videos, **params.reading)
     names = read_class_names(
-        csvs.values() if params.reading["format"] == "official" else (),
+        csvs.values(),
         {key: given[key] for key in params.class_lists},
     )
     plot_lengths(annotated, names, made.lengths)

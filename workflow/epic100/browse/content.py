@@ -167,7 +167,7 @@ def gather(
         name_csvs: CSVs that classes without a list are named after.
         lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
         data: What the annotations are called.
-        **reading: Passed to `load_annotations`: `classes`, `format` and `subset`.
+        **reading: Passed to `read_annotations`: `classes` and `subset`.
 
     Returns:
         Plain lists and numbers, for `data.js`. `verbs` and `nouns` are names by class id;
@@ -254,13 +254,10 @@ def _segments(
         (row["split"], row["narration_id"]): row["reason"] for row in read_dropped(dropped)
     }
     narrations: dict[tuple[str, str], str] = {}
-    # Lists of a lab have no narrations, and neither has the official CSV of the test split.
-    if load_options["format"] == "official":
-        for split, path in annotations.items():
-            for _, row in read_table(
-                path, ("narration_id",), about="an official CSV", delimiter=","
-            ):
-                narrations[split, row["narration_id"]] = row.get("narration", "")
+    # The official CSV of the test split has no narrations.
+    for split, path in annotations.items():
+        for _, row in read_table(path, ("narration_id",), about="an official CSV", delimiter=","):
+            narrations[split, row["narration_id"]] = row.get("narration", "")
     table = load_splits(annotations, videos, **load_options)
     keys = list(zip(table["split"], table["narration_id"], strict=True))
     return table.assign(
