@@ -35,7 +35,9 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise EpicError(f"{path}: its text is not UTF-8; save it as UTF-8") from error
     except FileNotFoundError as error:
-        raise EpicError(f"{path}: no such config file{nearest_file(path, ROOT)}") from error
+        raise EpicError(
+            f"{path}: no such config file; expected YAML{nearest_file(path, ROOT)}"
+        ) from error
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         hint = "; indent with spaces, not tabs" if "'\\t'" in reason else ""

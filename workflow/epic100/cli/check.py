@@ -53,7 +53,9 @@ def _read_config(options: argparse.Namespace) -> Settings:
     overlays, typed = separate_keys([*map(str, options.configfile), *options.keys])
     refuse_missing(["--configfile", *overlays])
     if not os.path.isdir(options.directory):
-        raise EpicError(f"--directory {options.directory}: no such folder")
+        raise EpicError(
+            f"--directory {options.directory}: no such folder; expected that of the run"
+        )
     with contextlib.chdir(options.directory):
         refuse_foreign_config(BASE_CONFIG, ROOT)
     return layered_settings(overlays, options.directory, typed)

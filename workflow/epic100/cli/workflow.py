@@ -171,7 +171,7 @@ def refuse_missing(words: Sequence[str]) -> None:
         if os.sep in path and not os.path.exists(path):
             names = [folder.name for folder in (ROOT / "profiles").iterdir() if folder.is_dir()]
             hint = did_you_mean(Path(path).name, names, "profiles/{}")
-            raise EpicError(f"--profile {path}: no such profile{hint}")
+            raise EpicError(f"--profile {path}: no such profile{hint}; expected its folder")
 
 
 def _behind(words: Sequence[str], *options: str) -> list[str]:
