@@ -110,7 +110,7 @@ def test_the_first_commands_of_the_readme_do_what_it_says(demo, tmp_path):
     (folder / "results/submission.pt").unlink()
     (folder / "results/scan/P02.tsv").unlink()
     planned = said_by(again, "-n")
-    assert re.findall(r"(?m)^scan +(\d+)", planned) == ["1"]
+    assert set(re.findall(r"(?m)^scan +(\d+)", planned)) == {"1"}
 
 
 @pytest.mark.parametrize("page", EVIDENCE, ids=lambda page: page.name)

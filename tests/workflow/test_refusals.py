@@ -98,7 +98,7 @@ def test_start_weights_are_fetched_once_and_compared_with_the_hash_in_their_name
         pytest.param(
             "train: {epochs: 3}\nclean: {policy: video}\ntrain: {epochs: 4}",
             ["--configfile", "config.yaml", "mine.yaml"],
-            ["mine.yaml: ", "line 3: key 'train' is there twice: join them"],
+            ["mine.yaml: ", "line 3: key 'train' is there twice; join the two"],
             id="section twice",
         ),
         pytest.param(
