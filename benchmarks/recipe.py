@@ -36,7 +36,7 @@ from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import Predictions, read_predictions
-from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import (
@@ -127,7 +127,7 @@ def film(folder: Path) -> None:
     csvs = {split: str(folder / "annotations" / name) for split, name in CSVS.items()}
     lists = {split: str(results / f"segments/{split}.txt") for split in CSVS}
     for split in CSVS:
-        table = load_annotations(csvs[split], videos, split=split, classes=CLASSES)
+        table = read_annotations(csvs[split], videos, split=split, classes=CLASSES)
         write_segments(index_segments(table, videos), lists[split])
     scans = []
     for participant in dict.fromkeys(video.participant_id for video in videos.values()):

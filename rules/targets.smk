@@ -56,7 +56,8 @@ def hint_for(target, rules):
         return (
             f" without the config of that run; give run={of_run['name']} too, or its --configfile"
         )
-    keys = [key for key in names_of(Settings) if key.endswith("." + target.partition("=")[0])]
+    name = target.partition("=")[0]
+    keys = [key for key in names_of(Settings) if key.endswith(f".{name}")]
     if "=" in target and keys:
         return f"; did you mean {keys[0]}=VALUE?"
     nearest = did_you_mean(target, {rule.name for rule in rules} | results_of(rules))

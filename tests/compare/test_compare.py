@@ -78,7 +78,7 @@ def test_a_better_model_has_a_positive_difference(folder, capsys):
     ids=["no such file", "same file"],
 )
 def test_a_missing_or_the_same_file_cannot_be_compared(folder, capsys, second, words):
-    assert main(["compare", "a.pt", second]) == 1
+    assert main(["compare", "a.pt", second, "--annotations", CSV]) == 1
     assert capsys.readouterr().err == f"error: {words}\n"
 
 

@@ -69,11 +69,11 @@ def ignore_signals(progress) -> None:
     spin(progress)
 
 
-def creep(seconds: float = 0.02, progress=None) -> None:
+def creep(seconds: object = 0.02, progress=None) -> None:
     """Report one frame after the other, slowly, without an end."""
     for count in range(10**9):
         progress(count)
-        time.sleep(seconds)
+        time.sleep(float(seconds))
 
 
 def eat(progress) -> None:

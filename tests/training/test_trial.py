@@ -178,7 +178,9 @@ def test_a_trial_is_made_again_after_a_change(requested, tmp_path, monkeypatch, 
     if changed == "rate":
         change["options"] = {"optim_wrapper.optimizer.lr": 0.1}
     elif changed == "version":
-        monkeypatch.setattr(trials, "distributions", lambda: [distribution("torch")])
+        monkeypatch.setattr(
+            trials, "distributions", lambda name: [distribution("torch")][: name == "torch"]
+        )
     else:
         (tmp_path / changed).write_text("# changed")
     try_training(requested(**change), print)

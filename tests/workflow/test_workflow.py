@@ -199,10 +199,14 @@ ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`
         ("all", "participants: {exclude: [P2]}", "participants.exclude names P2"),
         ("all", "train: {load_from: null}", "set `train: from_scratch: true`"),
         ("results/model.pth", "run: b", "did you mean results/runs/b/model.pth?"),
-        ("results/segments/test.txt", "annotations: {test: null}", "no `annotations: test:`"),
-        ("results/scan/P99.tsv", "", "no such participant; did you mean P"),
-        ("results/features/P40.tsv", "", "no such participant; did you mean P"),
-        ("results/timeline/P01_99.tsv", "", "no such video; expected a video_id of it"),
+        (
+            "results/segments/test.txt",
+            "annotations: {test: null}",
+            "in `annotations:`, has no split test",
+        ),
+        ("results/scan/P99.tsv", "", "has no participant P99; did you mean P"),
+        ("results/features/P40.tsv", "", "has no participant P40; did you mean P"),
+        ("results/timeline/P01_99.tsv", "", "has no video P01_99; did you mean P01_"),
         ("results/timeline/P01_01.tsv", TWO_MODELS, ONE_MODEL),
         ("results/features/P01.tsv", TWO_MODELS, ONE_MODEL),
         (

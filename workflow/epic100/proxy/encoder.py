@@ -3,8 +3,8 @@
 Frame i of the copy is frame i of the original, shown at the same time after the first picture. If
 one frame of the original does not decode, there is no copy.
 
-The copy is H.264 in closed groups of `gop` pictures: a key frame, and every `b_frames` + 1 pictures
-one that refers to those before; no picture depends on those between. It is coded on one thread with
+The copy is H.264 in closed groups of `gop` pictures: a key frame, and every sixth picture refers to
+those before; no picture depends on the five B-frames between. It is coded on one thread with
 x264's preset `veryfast`, tuned for fast decoding (no CABAC, no deblocking filter). x264's assembly
 is on, so copies of one video may differ in bytes; `asm=0` prevents that but takes 4 times as long.
 """
