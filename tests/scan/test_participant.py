@@ -65,8 +65,10 @@ def test_the_scan_writes_a_row_and_an_index_of_each_video(make_videos):
     ],
 )
 def test_a_video_whose_decoder_fails_is_unreadable_and_tried_again(
-    order, limits, reason, make_videos
+    order, limits, reason, make_videos, monkeypatch
 ):
+    # The slow one is looked at after this many times its limit.
+    monkeypatch.setattr("epic100.base.guarded.PATIENCE", 2)
     lab = make_videos(2)
     lab.order(0, order)
     bad, good = lab.scan(limits=limits)
