@@ -89,7 +89,7 @@ def test_a_killed_run_is_resumed_with_the_same_files(
     assert not (killed / "b_frames.tsv").exists()
     assert make(killed) == expected
     assert "1 of 2 parts are predicted already" in caplog.text
-    assert len(list(killed.iterdir())) == len(SUFFIXES), "another file is left"
+    assert len(list(killed.iterdir())) == len(SUFFIXES) + 2, "more than page and timeline is left"
     assert make(killed) == expected
     assert "is there already, of this model, video and settings" in caplog.text
 
@@ -257,6 +257,28 @@ def test_a_file_that_is_no_video_is_an_error_of_one_line(model, tmp_path, write,
     with pytest.raises(EpicError, match=words) as caught:
         predict(model, tmp_path / "out", file)
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
+
+
+def test_a_page_shows_the_films_with_their_scores_and_why_one_has_none(model, sound, tmp_path):
+    films = [shutil.copyfile(sound["b_frames"], tmp_path / "film.MP4"), text_file(tmp_path)]
+    with pytest.raises(EpicError, match=r"1 of 2 videos have no timeline: .*text.mp4"):
+        predict(model, tmp_path / "out", *films)
+    scripts = sorted((tmp_path / "out/index_files").glob("*.film.js"))
+    film, refused = (
+        json.loads(path.read_text().removeprefix("window.epicData = ").removesuffix(";\n"))
+        for path in scripts
+    )
+    content = json.loads((tmp_path / "out/film.json").read_text())
+    assert film["file"] == "../film.MP4" and film["names"]["verb"][3] == "verb 3"
+    assert [row[4] for row in film["actions"]] == [
+        row["probability"] for row in content["segments"]
+    ]
+    for row, clip in zip(film["clips"], content["clips"], strict=True):
+        assert row[1] == [[a["verb"], a["noun"], a["probability"]] for a in clip["actions"]]
+        assert row[2] == [[verb["verb"], verb["probability"]] for verb in clip["verbs"]]
+    assert film["lacks"][0].startswith("The model has no class names")
+    assert refused["clips"] == [] and refused["lacks"][0].startswith("No timeline: ")
+    assert (tmp_path / "out/index.html").is_file()
 
 
 def test_the_other_videos_get_their_timelines_if_one_fails(

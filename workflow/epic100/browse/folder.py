@@ -52,7 +52,7 @@ def write_folder(
     )
 
 
-def as_script(data: Mapping[str, Any]) -> str:
+def as_script(data: Any) -> str:
     """Write the data as JavaScript, since a page from disk may not read JSON files.
 
     All text is ASCII without `<`, so that no name can end a script element or open another one.

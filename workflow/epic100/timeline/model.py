@@ -206,6 +206,12 @@ class ModelInUse:
                 "--class-lists` names them"
             )
 
+    @property
+    def class_names(self) -> dict[str, list[str]]:
+        """The name of each class, by task and by the class's id."""
+        sizes = {"verb": self.trained.num_verbs, "noun": self.trained.num_nouns}
+        return {task: [self.names(task, i) for i in range(size)] for task, size in sizes.items()}
+
 
 def learn_background(
     model: ModelInUse,

@@ -16,6 +16,7 @@ from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.names import CONTROL, shown
+from epic100.browse.film import add_film
 from epic100.prediction.predict import predictions_of
 from epic100.prediction.shards import remove_shards
 from epic100.scan import scan_participant
@@ -37,6 +38,7 @@ from epic100.video.sheet import Video
 
 # A video whose name ends like this would share a file with another one (`SUFFIXES`).
 TAKEN_ENDING = ".activitynet"
+NO_NAMES = "The model has no class names: `epic100 predict --class-lists` names its classes."
 log = logging.getLogger(__name__)
 
 
@@ -139,7 +141,9 @@ def make_timelines(
     settings: TimelineSettings,
     predict: PredictSettings,
 ) -> None:
-    """Make the timelines of video files, `{out}/{name}.tsv` and the files beside it.
+    """Make the timelines of video files, `{out}/{name}.tsv` and the files beside it, and a page.
+
+    The page `{out}/index.html` shows all films of the folder, also those of other calls.
 
     A timeline that is there already, of the same model, file and settings, is kept. Work of an
     interrupted call is in `{out}/{name}.work` and `{out}/{name}.shards`, and is used again.
@@ -169,27 +173,48 @@ def make_timelines(
     gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus())
     write_text(Path(out) / ".writable", "")
     (Path(out) / ".writable").unlink()
+    page = Path(out) / "index.html"
+    unnamed = [] if model.names.by_task else [NO_NAMES]
     refused = []
     for path in paths:
         tsv = Path(out) / f"{path.stem}.tsv"
-        if _is_made(tsv, made_from(model, path, settings)):
-            log.info(f"{tsv}: is there already, of this model, video and settings")
-            continue
-        work = beside(tsv, ".work")
         try:
-            with _readable(path, work / "copy") as film:
-                video = _scanned(film, work)
-                make_timeline(video, model, tsv, settings=settings, predict=predict)
-            shutil.rmtree(work, ignore_errors=True)
+            _make_missing(path, model, tsv, settings, predict)
         # This error is about one file, so the next one is tried. Any other error would come with
         # each file.
         except FrameError as error:
             refused.append(str(error))
+            add_film(page, path, {}, {}, [f"No timeline: {error}"])
             if len(paths) > 1:
                 log.error(error)
+        else:
+            add_film(page, path, read_json(beside(tsv, ".json")), model.class_names, unnamed)
+    log.info(f"{page}: open it in a browser")
     if refused:
         prefix = f"{len(refused)} of {len(paths)} videos have no timeline: "
         raise EpicError((prefix if len(paths) > 1 else "") + refused[0])
+
+
+def _make_missing(
+    path: Path,
+    model: ModelInUse,
+    tsv: Path,
+    settings: TimelineSettings,
+    predict: PredictSettings,
+) -> None:
+    """Scan a film and make its timeline, unless it is there already.
+
+    Raises:
+        FrameError: The film has no video that can be decoded.
+    """
+    if _is_made(tsv, made_from(model, path, settings)):
+        log.info(f"{tsv}: is there already, of this model, video and settings")
+        return
+    work = beside(tsv, ".work")
+    with _readable(path, work / "copy") as film:
+        video = _scanned(film, work)
+        make_timeline(video, model, tsv, settings=settings, predict=predict)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _video_path(file: str | os.PathLike) -> Path:

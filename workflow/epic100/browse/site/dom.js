@@ -12,6 +12,11 @@ epic.make = (tag, properties = {}, ...children) => {
 epic.choices = (select, list) => {
   select.replaceChildren(...list.map(([value, text]) => epic.make("option", { value }, text)));
 };
+// A list of guesses {name, p} as bars as long as each is probable.
+epic.bars = (title, list, isTruth = () => false) => epic.make("section", {}, epic.make("h3", {}, title),
+  epic.make("ol", {}, ...list.map((each) => epic.make("li", { className: isTruth(each) ? "guess truth" : "guess",
+    style: `--share: ${(100 * each.p).toFixed(1)}%` },
+  epic.make("span", { className: "name" }, isTruth(each) ? `✓ ${each.name}` : each.name), epic.make("span", { className: "p" }, epic.percent(each.p))))));
 epic.percent = (share) => `${(100 * share).toFixed(1)} %`;
 epic.points = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`; // a difference of shares
 epic.clock = (seconds) => {

@@ -78,7 +78,6 @@
   };
   at("clear").addEventListener("click", form.clear);
   at("to-list").addEventListener("click", () => at("lists").scrollIntoView());
-  window.addEventListener("resize", timeline.resized);
 
   function move(by) {
     const next = list.step(by);

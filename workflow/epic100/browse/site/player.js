@@ -1,6 +1,7 @@
 // The clip of a segment, or its moment in the whole video with two seconds around it.
 "use strict";
 
+epic.timeline = epic.makeTimeline(epic.at("timeline"), (i) => epic.viewer.show(i, true));
 epic.player = (() => {
   const { at, segments: s, make, timeline } = epic;
   const AROUND = 2; // seconds

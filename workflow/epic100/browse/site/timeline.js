@@ -1,19 +1,22 @@
-// The timeline of a video under the player: the annotation, what each run sees, damage hatched. With
-// two runs the annotation is between them.
+// The timeline of a video under its player: lanes of blocks, damage hatched, a line where it plays.
 "use strict";
 
-epic.timeline = (() => {
-  const { at, segments: s, runs, make, clock, percent } = epic;
-  const element = at("timeline");
+// A video: {name, seconds, damaged: [[start, stop]], why, lanes()}, where a lane is [name, spans] and a
+// span {id, start, stop, text, tone, more}; one without `id` cannot be chosen. `chosen(id)` is called
+// for a block, `sought(seconds)` for a place beside the blocks.
+epic.makeTimeline = (element, chosen, sought = () => {}) => {
+  const { at, make, clock } = epic;
   const SPAN = 30; // seconds on the screen at first
   const MOST = 400; // pixels of a second
-  let video = -1;
+  const WIDEST = 1e6; // pixels of a video
+  let video = null;
   let selected = -1;
   let scale = 0; // pixels of a second
   let line = null;
   let time = 0; // of the video, where the line is
 
-  const least = () => element.clientWidth / s.videos.seconds[video];
+  const least = () => element.clientWidth / video.seconds;
+  const within = (wanted) => Math.max(least(), Math.min(MOST, WIDEST / video.seconds, wanted));
 
   // Rows for spans that overlap: each goes into the first row that is free at its start.
   function stack(spans) {
@@ -30,67 +33,37 @@ epic.timeline = (() => {
     const width = Math.max((span.stop - span.start) * scale - 1, 3);
     const button = make("button", { type: "button", tabIndex: -1, className: `block ${span.tone}`,
       title: `${span.text}\n${clock(span.start)} – ${clock(span.stop)}${span.more ? `\n${span.more}` : ""}`,
-      style: `left: ${span.start * scale}px; width: ${width}px; top: ${row * 1.65}rem`,
-      onclick() { if (span.i >= 0) epic.viewer.show(span.i, true); } }, span.text);
-    if (span.i >= 0) button.dataset.segment = span.i;
+      style: `left: ${span.start * scale}px; width: ${width}px; top: ${row * 1.65}rem` }, span.text);
+    if (span.id >= 0) button.dataset.segment = span.id;
     else button.ariaDisabled = "true";
     return button;
   }
 
-  function lane(name, spans) {
+  function lane([name, spans]) {
     const rows = stack(spans);
-    const style = `height: ${(Math.max(0, ...rows) + 1) * 1.65}rem`;
+    const style = `height: ${(Math.max(0, ...new Set(rows)) + 1) * 1.65}rem`;
     return [make("div", { className: "lane-name" }, make("span", {}, name)),
       make("div", { className: "lane", role: "group", ariaLabel: name, style }, ...spans.map((span, place) => block(span, rows[place])))];
-  }
-
-  const annotated = () => s.ofVideo[video].map((i) => ({
-    i, start: s.columns.start[i], stop: s.columns.stop[i], text: s.truth(i),
-    tone: s.columns.reason[i] < 0 ? "truth" : "truth dropped",
-    more: s.reason(i) ? `dropped: ${s.reason(i).text}` : s.columns.said[i],
-  }));
-
-  const guessed = (run) => s.ofVideo[video].filter(run.predicted).map((i) => ({
-    i, start: s.columns.start[i], stop: s.columns.stop[i], text: `${run.mark(i)} ${run.guessed(i)}`,
-    tone: run.tone(i), more: `${percent(run.sure.action[i])} sure; truth: ${s.truth(i)}`,
-  }));
-
-  // The segment that a stretch of the whole video's prediction is mostly over.
-  function under(start, stop) {
-    const over = (i) => Math.min(stop, s.columns.stop[i]) - Math.max(start, s.columns.start[i]);
-    const [best] = [...s.ofVideo[video]].sort((a, b) => over(b) - over(a));
-    return best !== undefined && over(best) > 0 ? best : -1;
-  }
-  const seen = (run) => run.timeline(video).map(([start, stop, verb, noun, p]) => {
-    const i = under(start, stop);
-    const isTrue = i >= 0 && verb === s.columns.verb[i] && noun === s.columns.noun[i];
-    return { i, start, stop, tone: "seen", text: `${isTrue ? "✓ " : ""}${s.action(verb, noun)}`, more: `${percent(p)} sure` };
-  });
-  function laneOf(run) {
-    const name = run.timeline(video) ? "prediction over the whole video" : "prediction of each segment";
-    return lane(epic.two ? `${run.letter}, ${run.name}: ${name}` : name, run.timeline(video) ? seen(run) : guessed(run));
   }
 
   function ticks() {
     const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((each) => each * scale >= 56) || 1200;
     const marks = [];
-    for (let at = 0; at < s.videos.seconds[video]; at += step) {
-      marks.push(make("span", { style: `left: ${at * scale}px` }, step < 1 ? clock(at) : clock(at).replace(/\.0$/, "")));
+    for (let each = 0; each < video.seconds; each += step) {
+      marks.push(make("span", { style: `left: ${each * scale}px` }, step < 1 ? clock(each) : clock(each).replace(/\.0$/, "")));
     }
     return make("div", { className: "ticks", ariaHidden: "true" }, ...marks);
   }
 
-  const damage = () => s.videos.damaged[video].map(([start, stop]) => make("div", { className: "damage",
-    title: `damaged: ${clock(start)} – ${clock(stop)}\n${s.videos.why[video]}`,
+  const damage = () => video.damaged.map(([start, stop]) => make("div", { className: "damage",
+    title: `damaged: ${clock(start)} – ${clock(stop)}\n${video.why}`,
     style: `left: ${start * scale}px; width: ${Math.max((stop - start) * scale, 2)}px` }));
 
   function draw() {
-    const [first, second] = runs;
     line = make("div", { className: "line" });
-    const style = `width: ${s.videos.seconds[video] * scale}px`;
-    element.replaceChildren(make("div", { className: "film", style }, ...damage(), ticks(),
-      ...(second ? laneOf(first) : []), ...lane("annotation", annotated()), ...laneOf(second ?? first), line));
-    element.setAttribute("aria-label", `Timeline of ${s.videos.id[video]}`);
+    element.replaceChildren(make("div", { className: "film", style: `width: ${video.seconds * scale}px` },
+      ...damage(), ticks(), ...video.lanes().flatMap(lane), line));
+    element.setAttribute("aria-label", `Timeline of ${video.name}`);
     mark();
     place();
   }
@@ -99,17 +72,26 @@ epic.timeline = (() => {
     line.style.transform = `translateX(${time * scale}px)`;
   }
 
+  // One block is a stop of the Tab key: the selected one, else the first one.
   function mark() {
-    for (const block of element.querySelectorAll(".block")) {
-      const own = block.dataset.segment === String(selected);
-      block.classList.toggle("selected", own);
-      block.ariaPressed = String(own);
-      block.tabIndex = -1;
+    for (const block of element.querySelectorAll(".selected, [tabindex='0']")) {
+      block.classList.remove("selected");
+      Object.assign(block, { ariaPressed: "false", tabIndex: -1 });
     }
-    const stop = element.querySelector(".selected") ?? element.querySelector(".block");
-    if (stop) stop.tabIndex = 0;
+    const own = [...element.querySelectorAll(`[data-segment="${selected}"]`)];
+    for (const block of own) {
+      block.classList.add("selected");
+      block.ariaPressed = "true";
+    }
+    const [stop] = [...own, ...element.querySelectorAll(".block")];
+    (stop ?? element).tabIndex = 0; // Tab reaches also a timeline without blocks
   }
   epic.rove(element, ".block");
+  element.addEventListener("click", ({ target, clientX }) => {
+    const id = target.closest(".block")?.dataset.segment;
+    if (id !== undefined) chosen(Number(id));
+    else sought((clientX - element.firstChild.getBoundingClientRect().left) / scale);
+  });
 
   function centre(seconds) {
     element.scrollLeft = seconds * scale - element.clientWidth / 2;
@@ -117,28 +99,28 @@ epic.timeline = (() => {
 
   function zoom(factor) {
     const middle = (element.scrollLeft + element.clientWidth / 2) / scale;
-    const wanted = factor === 0 ? least() : scale * factor;
-    scale = Math.max(least(), Math.min(MOST, wanted));
+    scale = within(scale * factor);
     draw();
-    centre(factor > 1 && selected >= 0 ? s.columns.start[selected] : middle);
+    centre(factor > 1 ? time : middle);
   }
+  at("in").addEventListener("click", () => zoom(2));
+  at("out").addEventListener("click", () => zoom(0.5));
+  at("whole").addEventListener("click", () => zoom(0));
+  window.addEventListener("resize", () => { if (video && scale < least()) zoom(0); });
 
   return {
-    zoom,
-    // Show the video of a segment, with the segment in sight.
-    show(i) {
-      const changed = s.columns.video[i] !== video;
-      video = s.columns.video[i];
-      selected = i;
+    zoom, draw,
+    // Show a video with a span selected, and that in sight.
+    show(next, id, start, stop) {
+      const changed = next !== video;
+      [video, selected] = [next, id];
       if (changed || !scale) {
-        scale = Math.max(least(), Math.min(MOST, scale || element.clientWidth / SPAN));
+        scale = within(scale || element.clientWidth / SPAN);
         draw();
       }
       mark();
-      const [left, right] = [s.columns.start[i] * scale, s.columns.stop[i] * scale];
-      if (left < element.scrollLeft || right > element.scrollLeft + element.clientWidth) {
-        centre((s.columns.start[i] + s.columns.stop[i]) / 2);
-      }
+      const [left, right] = [start * scale, stop * scale];
+      if (left < element.scrollLeft || right > element.scrollLeft + element.clientWidth) centre((start + stop) / 2);
     },
     // Move the line to a time of the video.
     at(seconds) {
@@ -147,8 +129,5 @@ epic.timeline = (() => {
       const x = time * scale;
       if (x > element.scrollLeft + element.clientWidth) element.scrollLeft = x - 40;
     },
-    resized() {
-      if (video >= 0 && scale < least()) zoom(0);
-    },
   };
-})();
+};

@@ -1,9 +1,36 @@
-// The segment that was chosen: what it is, its place in the video, and the five best of each run.
+// The segment that was chosen: what it is, the lanes of its video, and the five best of each run.
 "use strict";
 
 epic.viewer = (() => {
   const { at, segments: s, runs, make, clock, percent, timeline, player, labels } = epic;
+  const films = []; // of each video, what its timeline is made of
   let now = -1;
+
+  const span = (i, fields) => ({ id: i, start: s.columns.start[i], stop: s.columns.stop[i], ...fields });
+  const annotated = (video) => s.ofVideo[video].map((i) => span(i, { text: s.truth(i),
+    tone: s.columns.reason[i] < 0 ? "truth" : "truth dropped", more: s.reason(i) ? `dropped: ${s.reason(i).text}` : s.columns.said[i] }));
+  const guessed = (video, run) => s.ofVideo[video].filter(run.predicted).map((i) => span(i, { text: `${run.mark(i)} ${run.guessed(i)}`,
+    tone: run.tone(i), more: `${percent(run.sure.action[i])} sure; truth: ${s.truth(i)}` }));
+
+  // A stretch of the whole video's prediction; a click shows the segment that it is mostly over.
+  function seen(video, [start, stop, verb, noun, p]) {
+    const over = (i) => Math.min(stop, s.columns.stop[i]) - Math.max(start, s.columns.start[i]);
+    const id = s.ofVideo[video].reduce((best, i) => (over(i) > (best < 0 ? 0 : over(best)) ? i : best), -1);
+    const isTrue = id >= 0 && verb === s.columns.verb[id] && noun === s.columns.noun[id];
+    return { id, start, stop, tone: "seen", text: `${isTrue ? "✓ " : ""}${s.action(verb, noun)}`, more: `${percent(p)} sure` };
+  }
+  function laneOf(video, run) {
+    const found = run.timeline(video);
+    const name = found ? "prediction over the whole video" : "prediction of each segment";
+    return [epic.two ? `${run.letter}, ${run.name}: ${name}` : name, found ? found.map((row) => seen(video, row)) : guessed(video, run)];
+  }
+  // With two runs the annotation is between them.
+  function lanes(video) {
+    const [first, second] = runs.map((run) => laneOf(video, run));
+    return [...(second ? [first] : []), ["annotation", annotated(video)], second ?? first];
+  }
+  const filmOf = (video) => ({ name: s.videos.id[video], seconds: s.videos.seconds[video], damaged: s.videos.damaged[video],
+    why: s.videos.why[video], lanes: () => lanes(video) });
 
   function badges(i) {
     const { columns } = s;
@@ -19,12 +46,8 @@ epic.viewer = (() => {
     at("badges").replaceChildren(...found);
   }
 
-  const bar = (name, p, isTruth) => make("li", {},
-    make("div", { className: isTruth ? "guess truth" : "guess", style: `--share: ${(100 * p).toFixed(1)}%` },
-      make("span", { className: "name" }, isTruth ? `✓ ${name}` : name), make("span", { className: "p" }, percent(p))));
-
   function group(title, list, isTruth, truth, p) {
-    const part = make("section", {}, make("h3", {}, title), make("ol", {}, ...list.map((each) => bar(each.name, each.p, isTruth(each)))));
+    const part = epic.bars(title, list, isTruth);
     if (!list.some(isTruth)) part.append(make("p", { className: "soft small" }, `truth: ${truth}, ${percent(p)}`));
     return part;
   }
@@ -64,9 +87,11 @@ epic.viewer = (() => {
     badges(i);
     at("guesses").replaceChildren(...runs.map((run) => make("div", { className: "guesses" }, ...guesses(i, run))));
     labels.show(i);
-    timeline.show(i);
+    const video = s.columns.video[i];
+    films[video] ??= filmOf(video);
+    timeline.show(films[video], i, s.columns.start[i], s.columns.stop[i]);
     player.load(i, play);
-    const own = s.ofVideo[s.columns.video[i]];
+    const own = s.ofVideo[video];
     at("before").disabled = own[0] === i;
     at("after").disabled = own[own.length - 1] === i;
     at("legend").textContent = legend(i);
@@ -81,9 +106,6 @@ epic.viewer = (() => {
 
   at("before").addEventListener("click", () => step(-1, true));
   at("after").addEventListener("click", () => step(1, true));
-  at("in").addEventListener("click", () => timeline.zoom(2));
-  at("out").addEventListener("click", () => timeline.zoom(0.5));
-  at("whole").addEventListener("click", () => timeline.zoom(0));
 
   return { show, step, current: () => now };
 })();
