@@ -81,6 +81,7 @@ rule browse:
         homes=lambda wildcards: [home.format(run=wildcards.get("run")) for home in SHOWN_HOMES],
         own=SHOWN_ARE_OWN,
         place=unrecorded(VIDEO_PLACE),
+        call=unrecorded(call_of_this_run()),
     message:
         "Page to look at: {output.html}"
     script:

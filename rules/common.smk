@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import re
+import shlex
 import sys
 from argparse import Namespace
 from contextlib import redirect_stderr, suppress
@@ -151,6 +152,17 @@ def unrecorded(value):
 
     Snakemake records no parameter whose function takes `input`."""
     return lambda wildcards, input: value
+
+
+def call_of_this_run():
+    """The command of this run with its options, as one types it in the folder of the workflow."""
+    typed = lambda path: os.path.relpath(path, HERE) if path.is_relative_to(HERE) else str(path)
+    words = ["epic100", "run"]
+    if not os.path.samefile(".", HERE):
+        words += ["--directory", typed(Path.cwd())]
+    if files := workflow.overwrite_configfiles:
+        words += ["--configfile", *(typed(Path(file).resolve()) for file in files)]
+    return shlex.join(words)
 
 
 def config_of(wildcards):

@@ -44,14 +44,45 @@ def test_a_filter_shows_the_segments_that_it_names(page, name, value, shown):
 
 
 def test_accuracies_are_those_of_the_shown_segments(page):
-    texts = ask(page, "await set('participant', 'P18'); return texts('#summary > span')")
+    texts = ask(page, "await set('participant', 'P18'); return texts('#title, #summary')")
     # 5 of 7 are right.
     assert texts == [
-        "10 of 30 segments",
-        "action 71.4 %\nverb 71.4 %\nnoun 71.4 %",
-        "right, of 7 with a prediction",
+        "71.4 % of 7 actions are right",
+        "10 of 30 segments shown, 7 with a prediction. Verbs: 71.4 %. Nouns: 71.4 %.",
     ]
-    assert ask(page, "return at('official').innerText").endswith("as the leaderboard counts.")
+    assert "as the leaderboard counts" in ask(page, "return at('official').innerText")
+
+
+def test_title_and_counts_are_aligned(page):
+    left = "return ['title', 'summary', 'official', 'segments'].map(id => at(id).offsetLeft)"
+    assert len(set(ask(page, left))) == 1
+
+
+def test_the_calibration_plot_has_scales_and_says_how_many_segments_a_bin_has(page):
+    ask(page, "await open('calibration')")
+    counts = ask(
+        page,
+        "return [...document.querySelectorAll('.bin-number')].map(each =>"
+        " getComputedStyle(each, '::before').content)",
+    )
+    assert counts == 9 * ['"0"'] + ['"27"']
+    assert ask(page, "return texts('#sure-scale span')") == [str(10 * i) for i in range(11)]
+    # The steps of the scale are as high as the bars.
+    ends = """const box = name => document.querySelector(name).getBoundingClientRect();
+    const middle = name => (box(name).top + box(name).bottom) / 2;
+    return [middle('#scale div :first-child') - box('.bin-bars').top,
+        middle('#scale div :last-child') - box('.bin-bars').bottom]"""
+    assert ask(page, ends) == pytest.approx([0, 0], abs=3)
+
+
+def test_no_table_has_a_class_without_segments(page):
+    for kind in ("verb", "noun", "action", "participant"):
+        ask(page, f"await open('classes'); await set('kind', '{kind}'); await set('noun', '0')")
+        numbers = ask(
+            page,
+            "return texts('#class-table .rows .row').map(row => Number(row.split('\\n')[1]))",
+        )
+        assert numbers and min(numbers) > 0
 
 
 def test_a_click_on_a_cell_of_the_confusion_matrix_lists_its_segments(page):
@@ -123,9 +154,11 @@ def test_damage_and_dropped_segments_are_on_the_timeline(page):
 def test_the_timeline_of_a_whole_video_is_shown_or_its_command(page):
     state = "return [texts('.block.seen'), at('legend').innerText]"
     actions, legend = ask(page, "show(10);" + state)
-    assert actions == ["take plate"] and "snakemake" not in legend
+    assert actions == ["take plate"] and "epic100" not in legend
     actions, legend = ask(page, "show(0);" + state)
-    assert actions == [] and "snakemake results/timeline/P01_11.tsv" in legend
+    assert actions == []
+    # The call of `small_browse`, as a run has its own options.
+    assert legend.endswith("epic100 run --directory demo results/timeline/P01_11.tsv")
 
 
 SHOWN = "return [at('player').hidden, at('message').innerText]"

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import re
+import shutil
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -251,6 +252,24 @@ def test_the_whole_video_is_played_from_two_seconds_before_to_after_a_segment(pa
         "await wait(); delete player.play; at('around').click()",
     )
     assert ask(page, "show(12); return at('around').closest('label').hidden")
+
+
+def test_the_folder_shows_every_clip_where_the_videos_are_not(browser, two_runs, tmp_path):
+    shutil.copytree(two_runs.parent, tmp_path / "browse")
+    show(browser, (tmp_path / "browse/index.html").as_uri())
+    # The first tick asks for the whole video, which is not here.
+    shown = ask(
+        browser,
+        "const found = []; show(1); at('around').click();"
+        "for (let i = 1; i < 27; i += 1) { show(i);"
+        "while (!at('player').videoWidth) await wait();"
+        "const isClip = at('player').currentSrc.includes('/clips/');"
+        "found.push(isClip && at('message').hidden && at('around').closest('label').hidden); }"
+        "return found",
+    )
+    assert shown == [True] * 26
+    browser.errors.clear()
+    browser.go("about:blank")
 
 
 def test_the_annotation_is_between_the_predictions_of_both(page):

@@ -88,6 +88,7 @@ def sources(folder: Path) -> dict:
         runs=[ShownRun("", folder / "val.pt", timelines=[folder / "P02_03.tsv"])],
         dropped=folder / "dropped.tsv",
         scans=[folder / "scan.tsv"],
+        call="epic100 run --directory demo",
         classes={"verbs": 4, "nouns": 3},
         name_csvs=[],
         lists={key: str(folder / f"{key}.csv") for key in lists},

@@ -26,6 +26,7 @@ with rule_log(snakemake.log[0]):
         scans=given.scans,
         name_csvs=given.csvs,
         lists={key: given[key] for key in params.lists},
+        call=params.call,
         data=data_name(val, given.pins, params.name),
         **params.reading,
     )

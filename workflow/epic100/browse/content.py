@@ -152,6 +152,7 @@ def gather(
     name_csvs: Sequence[PathLike],
     lists: Mapping[str, str],
     data: str = DATA_SET,
+    call: str = "epic100 run",
     **reading: Any,
 ) -> dict[str, Any]:
     """Collect the data of the page: segments, runs with their guesses, videos and class names.
@@ -167,6 +168,7 @@ def gather(
         name_csvs: CSVs that classes without a list are named after.
         lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
         data: What the annotations are called.
+        call: The command of this run with its options, to which the page adds targets.
         **reading: Passed to `read_annotations`: `classes` and `subset`.
 
     Returns:
@@ -202,6 +204,7 @@ def gather(
     splits = list(annotations)
     return {
         "data": data,
+        "call": call,
         "license": LICENSE if data == DATA_SET else "",
         "unit": UNIT,
         "best": {task: min(BEST, classes[f"{task}s"]) for task in TASKS},

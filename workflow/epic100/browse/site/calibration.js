@@ -18,16 +18,18 @@ epic.calibration = (() => {
     form.set({ sure: `${form.fields.measure.value}:${(100 * low) / BINS}:${(100 * high) / BINS}`, tab: "segments" });
   }
 
-  function bar(bin, run, most) {
-    const share = (part, whole) => `${(100 * part) / (whole || 1)}%`;
+  function bar(bin, run) {
+    const share = (part) => `${(100 * part) / (bin.number || 1)}%`;
     return make("span", { className: `bin-bar ${run.letter} ${bin.number ? "" : "none"}`,
-      style: `--right: ${share(bin.right, bin.number)}; --sure: ${share(bin.sure, bin.number)}; --number: ${share(bin.number, most)}` });
+      style: `--right: ${share(bin.right)}; --sure: ${share(bin.sure)}` });
   }
+  const short = new Intl.NumberFormat("en", { notation: "compact" }).format; // where there is no room for more
+  // No text of the button, since its label says more.
+  const number = (bin) => make("span", { className: "bin-number", style: `--number: "${(bin.number < 1e4 ? thousands : short)(bin.number)}"` });
 
   function draw(shown) {
     const task = form.fields.measure.value;
     const counts = runs.map((run) => count(shown, run, task));
-    const most = Math.max(1, ...counts.flat().map((bin) => bin.number));
     element.replaceChildren(...Array.from({ length: BINS }, (_, place) => {
       const range = `${(100 * place) / BINS}–${(100 * (place + 1)) / BINS} %`;
       const words = runs.map((run, at) => {
@@ -39,8 +41,8 @@ epic.calibration = (() => {
           if (event.shiftKey && from !== null) choose(from, place);
           else if (event.detail === 0) choose(place, place); // by keyboard
         } },
-      make("span", { className: "bin-bars" }, ...runs.map((run, at) => bar(counts[at][place], run, most))),
-      make("span", { className: "bin-name" }, String((100 * place) / BINS)));
+      ...counts.map((bins) => number(bins[place])),
+      make("span", { className: "bin-bars" }, ...runs.map((run, at) => bar(counts[at][place], run))));
       button.dataset.bin = place;
       return button;
     }));
@@ -50,6 +52,11 @@ epic.calibration = (() => {
       return make("span", {}, `${epic.two ? `${run.letter}, ${run.name}: ` : ""}${all ? percent(gap / all) : "–"}. `);
     }));
   }
+
+  const spans = (texts) => texts.map((text) => make("span", {}, text));
+  at("sure-scale").append(...spans(Array.from({ length: BINS + 1 }, (_, edge) => String((100 * edge) / BINS))));
+  at("scale").append(...spans(runs.map((run) => (epic.two ? `${run.letter}, segments` : "segments"))),
+    make("div", {}, ...spans(["100 % right", "75 %", "50 %", "25 %", "0 %"])));
 
   const binAt = (event) => Number(document.elementFromPoint(event.clientX, event.clientY)?.closest(".bin")?.dataset.bin ?? NaN);
   element.addEventListener("pointerdown", (event) => { if (!event.shiftKey) from = binAt(event); });

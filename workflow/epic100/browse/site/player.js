@@ -11,11 +11,13 @@ epic.player = (() => {
   let begin = 0; // seconds of the video at the file's start
   let span = null; // [from, to] to play of a whole video
   let kept = null; // the address of a clip in memory
+  let lost = false; // whether whole videos are not where this page was made
   let turn = 0; // of the last call of `load`, since one may have to wait for its file
 
   const HELP = "Open this page in Firefox, Chrome, Edge or Safari (some builds of Chromium lack H.264), "
     + "or play the file itself, for instance with VLC or mpv: ";
   const plays = () => player.canPlayType('video/mp4; codecs="avc1.42E01E"') !== "";
+  const canBeWhole = (i) => Boolean(s.file(i)) && !lost;
   const whole = (i) => s.file(i).split("/").map(encodeURIComponent).join("/");
   const moment = (i) => `${whole(i)}#t=${s.columns.start[i]},${s.columns.stop[i]}`;
   // A browser may ask for a click first, and another clip may come in between.
@@ -57,13 +59,13 @@ epic.player = (() => {
     player.load();
     if (kept) setTimeout(URL.revokeObjectURL, 1000, kept);
     kept = null;
-    const around = at("around").checked && s.file(i);
+    const around = at("around").checked && canBeWhole(i);
     span = around ? [Math.max(0, s.columns.start[i] - AROUND), s.columns.stop[i] + AROUND] : null;
     begin = around ? 0 : s.columns.start[i];
     timeline.at(s.columns.start[i]);
-    at("around").closest("label").hidden = !s.file(i);
+    at("around").closest("label").hidden = !canBeWhole(i);
     if (!s.hasClip(i) && !around) {
-      say(withoutClip(i), s.file(i) ? " Its moment in the whole video: tick “2 s around”." : "");
+      say(withoutClip(i), canBeWhole(i) ? " Its moment in the whole video: tick “2 s around”." : "");
     } else if (!plays()) {
       say("This browser cannot play H.264. ", HELP, link());
     } else {
@@ -81,8 +83,12 @@ epic.player = (() => {
   player.addEventListener("loadedmetadata", () => { if (span) [player.currentTime] = span; });
   player.addEventListener("error", () => {
     if (!player.hasAttribute("src")) return;
-    say(span ? "The whole video cannot be played: it is not where this page was made, or this browser cannot play it. "
-      : "This clip cannot be played. Either its file is missing or cut (was the whole folder copied?), or this "
+    // A folder that was copied elsewhere has the clips alone.
+    if (span && player.error.code === player.error.MEDIA_ERR_SRC_NOT_SUPPORTED) {
+      lost = true;
+      return epic.viewer.show(now, true);
+    }
+    say(span ? "The whole video cannot be played to here. " : "This clip cannot be played. Either its file is missing or cut (was the whole folder copied?), or this "
       + "browser cannot play H.264. ", HELP, link());
   });
 
@@ -110,7 +116,7 @@ epic.player = (() => {
   at("around").addEventListener("change", () => load(now, true));
 
   return {
-    load, moment,
+    load, moment, canBeWhole,
     toggle() {
       if (player.hidden || !player.hasAttribute("src")) return;
       if (player.paused) start();

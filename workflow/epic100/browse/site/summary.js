@@ -5,18 +5,16 @@ epic.summary = (() => {
   const { at, segments: s, runs, make, percent, points, thousands, statistics, form, confusion } = epic;
   let wait = 0;
 
+  // Title and line count the same segments: those shown that have a prediction.
   function accuracies(shown) {
-    const number = shown.reduce((sum, one) => sum + one, 0);
-    const all = (run, task) => statistics.tally(shown, run, task, () => "").get("") ?? statistics.NONE;
-    const share = (sum) => make("b", {}, sum.number ? percent(sum.right / sum.number) : "–");
-    const rows = runs.map((run) => make("span", { className: "accuracies" },
-      ...(epic.two ? [make("b", {}, run.letter)] : []),
-      ...["action", "verb", "noun"].map((task) => make("span", {}, `${task} `, share(all(run, task))))));
-    const predicted = all(runs[0], "action").number;
-    return [
-      make("span", {}, make("b", {}, thousands(number)), ` of ${thousands(s.count)} segments`), ...rows,
-      make("span", { className: "soft" }, predicted < number ? `right, of ${thousands(predicted)} with a prediction` : "right"),
-    ];
+    const [action, verb, noun] = ["action", "verb", "noun"].map((task) => runs.map((run) => (
+      statistics.tally(shown, run, task, () => "").get("") ?? statistics.NONE)));
+    const shares = (sums) => sums.map(({ right, number }, place) => (
+      `${epic.two ? `${runs[place].letter} ` : ""}${number ? percent(right / number) : "–"}`)).join(", ");
+    const predicted = [...new Set(action.map(({ number }) => number))].map(thousands).join(" and ");
+    at("title").textContent = `${shares(action)} of ${predicted} actions are right`;
+    at("summary").replaceChildren(make("b", {}, thousands(shown.reduce((sum, one) => sum + one, 0))),
+      ` of ${thousands(s.count)} segments shown, ${predicted} with a prediction. Verbs: ${shares(verb)}. Nouns: ${shares(noun)}.`);
   }
 
   // What is most often wrong among those shown; a click lists the segments.
@@ -53,7 +51,7 @@ epic.summary = (() => {
 
   return {
     draw(shown) {
-      at("summary").replaceChildren(...accuracies(shown));
+      accuracies(shown);
       later(shown);
       const { cell, sure } = form.values();
       at("chips").replaceChildren(...(cell ? [chip("cell", confusion.words(cell))] : []), ...(sure ? [chip("sure", SURE(sure))] : []));
@@ -69,7 +67,7 @@ epic.summary = (() => {
       const official = runs.map((run) => `${epic.two ? `${run.letter} ` : ""}${run.official.toFixed(1)} %`).join(", ");
       const all = epic.two ? `, B − A ${points((runs[1].official - runs[0].official) / 100)}` : "";
       at("official").replaceChildren(
-        `${official}${all} of all val actions are right, as the leaderboard counts. `,
+        `All of val as the leaderboard counts, with the training prior where there is no prediction: ${official}${all}. `,
         ...Object.entries(s.data.pages || {}).flatMap(([name, href]) => [make("a", { href }, name), " "]),
       );
       if (!s.data.left_out) return;

@@ -42,7 +42,7 @@ epic.viewer = (() => {
     if (s.isTail(i)) found.push(badge("tail class"));
     if (s.isUnseen(i)) found.push(badge("unseen participant"));
     if (s.reason(i)) found.push(badge(`dropped: ${s.reason(i).text}`, "wrong"));
-    if (s.file(i)) found.push(make("a", { href: player.moment(i), target: "_blank", rel: "noopener" }, "in the whole video"));
+    if (player.canBeWhole(i)) found.push(make("a", { href: player.moment(i), target: "_blank", rel: "noopener" }, "in the whole video"));
     at("badges").replaceChildren(...found);
   }
 
@@ -74,8 +74,8 @@ epic.viewer = (() => {
     if (s.ofVideo[video].some((each) => s.columns.reason[each] >= 0)) parts.push("Dashed: dropped.");
     if (runs.some((run) => !run.timeline(video))) {
       const [name] = runs.filter((run) => !run.timeline(video)).map((run) => run.name);
-      const folder = name === "default" ? "results" : `results/runs/${name}`;
-      parts.push(`For the actions that the model finds by itself: snakemake ${folder}/timeline/${s.videos.id[video]}.tsv`);
+      const target = name === "default" ? "results" : `run=${name} results/runs/${name}`;
+      parts.push(`For the actions that the model finds by itself: ${s.data.call} ${target}/timeline/${s.videos.id[video]}.tsv`);
     }
     return parts.join(" ");
   }
