@@ -47,8 +47,8 @@ def test_accuracies_are_those_of_the_shown_segments(page):
     texts = ask(page, "await set('participant', 'P18'); return texts('#title, #summary')")
     # 5 of 7 are right.
     assert texts == [
-        "71.4 % of 7 actions are right",
-        "10 of 30 segments shown, 7 with a prediction. Verbs: 71.4 %. Nouns: 71.4 %.",
+        "71.4\u00a0% of 7 actions are right",
+        "10 of 30 segments shown, 7 with a prediction. Verbs: 71.4\u00a0%. Nouns: 71.4\u00a0%.",
     ]
     assert "as the leaderboard counts" in ask(page, "return at('official').innerText")
 

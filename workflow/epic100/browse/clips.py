@@ -7,16 +7,20 @@ not stop the others; the table says why it has no clip.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from epic100.base.errors import EpicError
+from epic100.base.folders import link_or_copy
 from epic100.base.guarded import FileError, call
 from epic100.base.text_table import read_own_table, write_table
+from epic100.browse.content import PREDICTED
 from epic100.browse.cutter import VERSION, Clip, cut_video
 from epic100.segments.segment_list import read_segments, row_numbers_by
 from epic100.settings import ScanLimits
@@ -82,12 +86,11 @@ def make_clips(
     ]
     results, worked_count = complete(f"clips {folder.name}", jobs, threads, target=table)
     reasons = {name: reason for missing in results.values() for name, reason in missing.items()}
-    files = {name: clip.target.name for job in jobs for name, clip in job.clips.items()}
-    for path in folder.glob("[!.]*.mp4"):
-        if path.name not in files.values():
-            path.unlink(missing_ok=True)
+    files = {name: clip.target for job in jobs for name, clip in job.clips.items()}
+    for outdated in set(folder.glob("[!.]*.mp4")).difference(files.values()):
+        outdated.unlink(missing_ok=True)
     rows = [
-        (name, "", reasons[name]) if name in reasons else (name, file, "")
+        (name, "" if name in reasons else file.name, reasons.get(name, ""))
         for name, file in files.items()
     ]
     write_table(table, tuple(KINDS), rows)
@@ -111,6 +114,48 @@ def read_clips(tables: Sequence[PathLike]) -> dict[str, Path]:
             if path.is_file():
                 clips[row["narration_id"]] = path
     return clips
+
+
+def place_clips(
+    data: Mapping[str, Any], tables: Sequence[PathLike], target: Path, max_mb: int
+) -> tuple[list[int], int]:
+    """Link as many of val's clips into the folder of the page as fit.
+
+    Segments with a wrong guess come first. Within these, and within the others, everybody's first
+    clip comes before anybody's second one, so that no participant takes all the room.
+
+    Args:
+        data: The result of `content.gather`.
+        tables: The tables of `make_clips`.
+        target: The folder for `{participant}/{narration_id}.mp4`.
+        max_mb: The clips take at most this many megabytes.
+
+    Returns:
+        The numbers of the segments whose clips are there, and how many clips do not fit.
+    """
+    segments, videos = data["segments"], data["videos"]
+    table = pd.DataFrame({"name": segments["id"], "right": True})
+    table["participant"] = [videos["participant"][video] for video in segments["video"]]
+    table["source"] = table["name"].map(read_clips(tables))
+    for run in data["runs"]:
+        table.loc[run["segment"], "right"] &= np.array(run["right"], bool)
+    is_val = np.array(segments["split"]) == data["splits"].index(PREDICTED)
+    table = table[is_val & table["source"].notna()]
+    # The turn of a clip is its place among the participant's own: 0 for everybody's first clip.
+    turn = table.groupby(["right", "participant"]).cumcount()
+    # False comes before True, so wrong guesses are first.
+    order = table.assign(turn=turn).sort_values(["right", "turn"], kind="stable")
+    bytes_so_far = np.cumsum([source.stat().st_size for source in order["source"]])
+    fitting = order[bytes_so_far <= max_mb * 10**6]
+    for clip in fitting.itertuples():
+        (target / clip.participant).mkdir(parents=True, exist_ok=True)
+        link_or_copy(clip.source, target / clip.participant / f"{clip.name}.mp4")
+    left_out = len(order) - len(fitting)
+    if left_out:
+        log.warning(
+            f"{left_out} of {len(order)} clips do not fit into {max_mb} MB (`browse: max_mb:`)"
+        )
+    return sorted(fitting.index.tolist()), left_out
 
 
 @dataclass

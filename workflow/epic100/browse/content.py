@@ -78,13 +78,17 @@ def shown_runs(
         timelines: The timelines of all runs together.
         reduce: The config's `export: reduce:`.
     """
-    runs = []
-    for name, home, is_own, path in zip(names, homes, own, predictions, strict=True):
-        run_reduce = reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"]
-        # A timeline is in a folder of the run's folder, such as results/timeline/P01_01.tsv.
-        tables = [table for table in timelines if Path(table).parent.parent == Path(home)]
-        runs.append(ShownRun(name, path, home, run_reduce, tables))
-    return runs
+    return [
+        ShownRun(
+            name,
+            path,
+            home,
+            reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"],
+            # A timeline is in a folder of the run's folder, such as results/timeline/P01_01.tsv.
+            [table for table in timelines if Path(table).parent.parent == Path(home)],
+        )
+        for name, home, is_own, path in zip(names, homes, own, predictions, strict=True)
+    ]
 
 
 def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int]) -> dict[str, Any]:
@@ -120,6 +124,7 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
     columns: dict[str, Any] = {
         "official": percent(hits["action_at_1"]),
         "segment": segments.index[is_predicted].tolist(),
+        "right": hits["action_at_1"][is_predicted].astype(int).tolist(),
         "near": hits["action_at_5"][is_predicted].astype(int).tolist(),
     }
     for task, scores in (("verb", verb), ("noun", noun)):
@@ -183,7 +188,8 @@ def gather(
         in metrics.json; and columns over the segments of its column `segment`, which have a
         prediction: `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and
         `noun_p` with their probabilities, `verb_truth_p` and `noun_truth_p` with the truth's, in
-        1 / `unit`; `near` is 1 where the true action is in the official top-5. Its `timelines` are
+        1 / `unit`; `right` and `near` are 1 where the true action is the official top-1, and in the
+        top-5. Its `timelines` are
         over the videos: rows [start, stop, verb, noun, probability], or null where none was made.
 
         `videos` has columns: `damaged` with [start, stop] in seconds, `file` with the address of
@@ -322,11 +328,11 @@ def _damaged_seconds(row: ScanRow, seconds: float) -> list[list[float]]:
 
 def _pages(page: PathLike, runs: Sequence[ShownRun]) -> dict[str, str]:
     """Return the addresses of the other pages of the runs that exist, by what they show."""
-    files = {}
-    for run in runs:
-        suffix = f" of {run.name}" if len(runs) > 1 else ""
-        files[f"report{suffix}"] = Path(run.home, "report.html")
-        files[f"model card{suffix}"] = Path(run.home, "model_card.md")
+    files = {
+        f"{name} of {run.name}" if len(runs) > 1 else name: Path(run.home, file)
+        for run in runs
+        for name, file in (("report", "report.html"), ("model card", "model_card.md"))
+    }
     return links(page, files | {"all runs": Path("results/compare.html")})
 
 

@@ -14,7 +14,7 @@ epic.runs = epic.segments.data.runs.map((guesses, place) => {
       right[task][i] = guess(i, task) === s.columns[task][i];
       sure[task][i] = guesses[`${task}_p`][row[i] * widths[task]] / unit;
     }
-    right.action[i] = right.verb[i] & right.noun[i];
+    right.action[i] = guesses.right[row[i]];
     sure.action[i] = sure.verb[i] * sure.noun[i];
   }
 

@@ -10,7 +10,7 @@ epic.summary = (() => {
     const [action, verb, noun] = ["action", "verb", "noun"].map((task) => runs.map((run) => (
       statistics.tally(shown, run, task, () => "").get("") ?? statistics.NONE)));
     const shares = (sums) => sums.map(({ right, number }, place) => (
-      `${epic.two ? `${runs[place].letter} ` : ""}${number ? percent(right / number) : "–"}`)).join(", ");
+      `${epic.two ? `${runs[place].letter} ` : ""}${number ? percent(right / number).replace(" ", "\u00a0") : "–"}`)).join(", ");
     const predicted = [...new Set(action.map(({ number }) => number))].map(thousands).join(" and ");
     at("title").textContent = `${shares(action)} of ${predicted} actions are right`;
     at("summary").replaceChildren(make("b", {}, thousands(shown.reduce((sum, one) => sum + one, 0))),
@@ -64,7 +64,7 @@ epic.summary = (() => {
       document.title = `${data}: what the model sees`;
       at("run").textContent = `Action recognition on ${data}`;
       at("run").textContent += epic.two || runs[0].name !== "default" ? `, ${runs.map((run) => `run ${run.name}`).join(" and ")}` : "";
-      const official = runs.map((run) => `${epic.two ? `${run.letter} ` : ""}${run.official.toFixed(1)} %`).join(", ");
+      const official = runs.map((run) => `${epic.two ? `${run.letter} ` : ""}${run.official.toFixed(1)}\u00a0%`).join(", ");
       const all = epic.two ? `, B − A ${points((runs[1].official - runs[0].official) / 100)}` : "";
       at("official").replaceChildren(
         `All of val as the leaderboard counts, with the training prior where there is no prediction: ${official}${all}. `,
