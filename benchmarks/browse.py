@@ -91,7 +91,6 @@ def main() -> None:
         scores = options.out / f"val{seed}.pt"
         random_predictions(options.folder / CSVS["val"], videos, scores, seed)
         runs.append(ShownRun(f"seed{seed}", scores))
-    (options.out / "list.txt").write_text("")
     dropped.write_text("narration_id\tsplit\treason\n")
     page = options.out / "browse/index.html"
     data = gather(
@@ -107,7 +106,7 @@ def main() -> None:
         format="official",
         lists={key: str(options.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
     )
-    write_folder(page, data, options.out, max_mb=500)
+    write_folder(page, data, (), max_mb=500)
     figures = {
         "data_mb": (page.parent / "data.js").stat().st_size / 1e6,
         "paint_ms": [],

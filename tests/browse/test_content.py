@@ -137,7 +137,7 @@ def test_predictions_of_other_classes_are_refused(run):
 def test_the_folder_has_the_page_and_a_clip_of_each_predicted_segment(tmp_path, monkeypatch):
     page = make_browse(tmp_path, b"clip")
     names = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*")}
-    assert {"index.html", "data.js", "grid.js", "clips/P18/P18_01_0.mp4"} <= names
+    assert {"index.html", "data.js", "page.js", "clips/P18/P18_01_0.mp4"} <= names
     data = in_script((page.parent / "data.js").read_text())
     assert data["clips"] == list(range(1, 27)) and data["left_out"] == 0
     made = page.parent / "clips/P18/P18_01_0.mp4"

@@ -135,16 +135,15 @@ def test_a_click_on_a_bar_of_the_calibration_plot_lists_its_segments(page):
     ]
 
 
-def test_a_drag_over_bars_of_the_calibration_plot_lists_the_segments_of_all(page):
-    # The pointer goes from bar 4 to bar 7, whose segments are none.
-    drag = """
+def test_shift_lists_the_segments_of_all_bars_from_the_last_one(page):
+    # The bars 4 to 7 have no segments.
+    click = """
     await open('calibration');
-    const spot = n => { const box = document.querySelectorAll('.bin')[n].getBoundingClientRect();
-        return {clientX: box.x + 5, clientY: box.y + 50, buttons: 1, bubbles: true}; };
-    for (const [name, n] of [['pointerdown', 4], ['pointermove', 6], ['pointerup', 7]])
-        document.querySelectorAll('.bin')[n].dispatchEvent(new PointerEvent(name, spot(n)));
-    await wait(); return [count(), at('chips').innerText]"""
-    assert ask(page, drag) == [0, "action: 40 to 80 % sure ×"]
+    const press = (n, shiftKey) => document.querySelectorAll('.bin')[n].dispatchEvent(
+        new MouseEvent('click', {bubbles: true, shiftKey}));
+    press(4, false); await wait(); await open('calibration'); press(7, true); await wait();
+    return [count(), at('chips').innerText]"""
+    assert ask(page, click) == [0, "action: 40 to 80 % sure ×"]
 
 
 def test_stars_and_notes_are_kept_and_saved_with_lists(page):

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import copy_file, write_text
-from epic100.browse.folder import SITE, as_script
+from epic100.base.atomic import write_text
+from epic100.browse.folder import as_script, write_site
 
 log = logging.getLogger(__name__)
 
 # The folder of what index.html loads. Browsers name it like this where they save a page.
 FILES = "index_files"
-PARTS = ("browse.css", "dom.js", "grid.js", "timeline.js", "film.js")
+SCRIPTS = ("dom", "grid", "timeline", "film")
 # A page with this line was written here, so it may be replaced.
 MARK = '<meta name="generator" content="epic100 predict">'
 DATA = ".film.js"
@@ -45,8 +45,6 @@ def add_film(
         log.warning(f"{page}: is not a page of films, so it stays, and none is made here")
         return
     files = page.parent / FILES
-    for name in PARTS:
-        copy_file(SITE / name, files / name)
     data = _film_data(os.path.relpath(film, page.parent), timeline, lacks)
     write_text(files / f"{film.stem}{DATA}", as_script(data | {"name": film.stem, "names": names}))
     # Another process may add a film between the list and its writing.
@@ -54,7 +52,7 @@ def add_film(
     while listed != (found := sorted(path.name for path in files.glob(f"*{DATA}"))):
         listed = found
         write_text(files / "films.js", as_script([name.removesuffix(DATA) for name in found]))
-    copy_file(SITE / "film.html", page)
+    write_site(page, "film.html", SCRIPTS, files)
 
 
 def _film_data(file: str, timeline: Mapping[str, Any], lacks: list[str]) -> dict[str, Any]:

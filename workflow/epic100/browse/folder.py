@@ -3,12 +3,11 @@
 import json
 import logging
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import copy_file, writing
+from epic100.base.atomic import copy_file, write_text, writing
 from epic100.base.folders import new_folder
 from epic100.browse.clips import place_clips
 
@@ -17,6 +16,12 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike
 SITE = Path(__file__).parent / "site"
 DATA = "data.js"
+# fmt: off
+SCRIPTS = (
+    "dom", "segments", "runs", "filters", "form", "labels", "statistics", "grid", "lists", "confusion",
+    "classes", "calibration", "timeline", "player", "viewer", "summary", "main",
+)
+# fmt: on
 
 
 def write_folder(
@@ -37,15 +42,28 @@ def write_folder(
     """
     target = Path(page).parent
     with writing(target), new_folder(target) as folder:
-        # By default, copytree collects the errors of all files and loses their causes. `copy_file`
-        # raises a DiskError at the first one.
-        shutil.copytree(SITE, folder, copy_function=copy_file, dirs_exist_ok=True)
+        write_site(folder / "index.html", "index.html", SCRIPTS, folder)
         linked, left_out = place_clips(data, clips, folder / "clips", max_mb)
         script = as_script({**data, "clips": linked, "left_out": left_out, "max_mb": max_mb})
         (folder / DATA).write_text(script, encoding="utf-8")
     log.info(
         f"{page}: {len(data['segments']['id'])} segments, {len(linked)} clips; open it in a browser"
     )
+
+
+def write_site(page: Path, template: str, scripts: Sequence[str], files: Path) -> None:
+    """Write a page, and what it loads: its style, and its scripts as one file.
+
+    Args:
+        page: The page to write.
+        template: The file of `SITE` that becomes the page.
+        scripts: Names of the scripts of `SITE` that it needs, in this order.
+        files: The folder for style and scripts.
+    """
+    parts = [(SITE / f"{name}.js").read_text(encoding="utf-8") for name in scripts]
+    write_text(files / "page.js", "\n".join(parts))
+    copy_file(SITE / "browse.css", files / "browse.css")
+    copy_file(SITE / template, page)
 
 
 def as_script(data: Any) -> str:

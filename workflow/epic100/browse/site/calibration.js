@@ -1,12 +1,11 @@
-// How often a run is right where it is so sure: a bar a tenth, which lists its segments. Dragging
-// over several, or Shift, lists them all.
-"use strict";
+// How often a run is right where it is so sure: a bar a tenth, which lists its segments. Shift lists
+// those of all bars from the last one.
 
 epic.calibration = (() => {
   const { at, segments: s, runs, make, percent, thousands, statistics, form } = epic;
   const BINS = 10;
   const element = at("bins");
-  let from = null; // the bin where the pointer went down
+  let from = null; // the bin of the last choice without Shift
 
   function count(shown, run, task) {
     const sums = statistics.tally(shown, run, task, (i) => Math.min(BINS - 1, Math.floor(run.sure[task][i] * BINS)));
@@ -36,15 +35,13 @@ epic.calibration = (() => {
         const { number, right } = counts[at][place];
         return `${epic.two ? `${run.letter}: ` : ""}${thousands(number)} segments${number ? `, ${percent(right / number)} right` : ""}`;
       });
-      const button = make("button", { type: "button", className: "bin", title: `${range} sure\n${words.join("\n")}`, ariaLabel: `${range} sure; ${words.join("; ")}`,
+      return make("button", { type: "button", className: "bin", title: `${range} sure\n${words.join("\n")}`, ariaLabel: `${range} sure; ${words.join("; ")}`,
         onclick(event) {
-          if (event.shiftKey && from !== null) choose(from, place);
-          else if (event.detail === 0) choose(place, place); // by keyboard
+          if (!event.shiftKey || from === null) from = place;
+          choose(from, place);
         } },
       ...counts.map((bins) => number(bins[place])),
       make("span", { className: "bin-bars" }, ...runs.map((run, at) => bar(counts[at][place], run))));
-      button.dataset.bin = place;
-      return button;
     }));
     at("gap").replaceChildren(...runs.map((run, at) => {
       const all = counts[at].reduce((sum, bin) => sum + bin.number, 0);
@@ -57,21 +54,6 @@ epic.calibration = (() => {
   at("sure-scale").append(...spans(Array.from({ length: BINS + 1 }, (_, edge) => String((100 * edge) / BINS))));
   at("scale").append(...spans(runs.map((run) => (epic.two ? `${run.letter}, segments` : "segments"))),
     make("div", {}, ...spans(["100 % right", "75 %", "50 %", "25 %", "0 %"])));
-
-  const binAt = (event) => Number(document.elementFromPoint(event.clientX, event.clientY)?.closest(".bin")?.dataset.bin ?? NaN);
-  element.addEventListener("pointerdown", (event) => { if (!event.shiftKey) from = binAt(event); });
-  element.addEventListener("pointermove", (event) => {
-    const to = binAt(event);
-    if (!event.buttons || Number.isNaN(to) || from === null) return;
-    for (const each of element.children) {
-      const place = Number(each.dataset.bin);
-      each.classList.toggle("brushed", place >= Math.min(from, to) && place <= Math.max(from, to));
-    }
-  });
-  element.addEventListener("pointerup", (event) => {
-    const to = binAt(event);
-    if (!event.shiftKey && !Number.isNaN(from + to)) choose(from, to);
-  });
 
   return { draw };
 })();

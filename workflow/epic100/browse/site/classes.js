@@ -1,5 +1,4 @@
 // The table of verbs, nouns, actions or participants: how many, how often right, taken for what.
-"use strict";
 
 epic.classes = (() => {
   const { at, segments: s, runs, form, makeGrid, statistics } = epic;

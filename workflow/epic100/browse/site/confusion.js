@@ -1,5 +1,4 @@
 // The confusion matrix of the segments that the filters show.
-"use strict";
 
 epic.confusion = (() => {
   const { at, segments: s, make, statistics, form } = epic;

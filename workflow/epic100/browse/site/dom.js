@@ -1,4 +1,5 @@
-// Elements, numbers as text, downloads, and what a browser keeps.
+// Elements, numbers as text, downloads, and what a browser keeps. It comes first, so its mode is that of
+// all scripts.
 "use strict";
 const epic = {};
 

@@ -1,6 +1,5 @@
 // The page of `epic100 predict`: a film, the actions that the model finds in it, and the five best of
 // each clip where it plays.
-"use strict";
 
 (() => {
   const { at, make, clock, percent, thousands, choices } = epic;

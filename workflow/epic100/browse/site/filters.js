@@ -1,5 +1,4 @@
 // Which segments the fields of the form show.
-"use strict";
 
 epic.filters = (() => {
   const { segments: s, runs } = epic;

@@ -1,6 +1,5 @@
 // The fields of the form are the state of the page, with the segment. The address holds those that
 // are not as at first, so that Back, bookmarks and pasted links work.
-"use strict";
 
 epic.form = (() => {
   const { at, segments: s, make, choices, thousands } = epic;

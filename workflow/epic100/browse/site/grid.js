@@ -1,6 +1,5 @@
 // A table of any length: only the rows on the screen exist. Arrow keys move, Enter chooses, titles
 // sort; position, order and choice are told to screen readers.
-"use strict";
 
 epic.NARROW = 430; // pixels; a table that is narrower has taller rows, of several lines
 

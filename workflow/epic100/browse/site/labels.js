@@ -1,5 +1,4 @@
 // Stars and notes on segments, kept in the browser, and lists to take away.
-"use strict";
 
 epic.labels = (() => {
   const { at, segments: s, runs, store } = epic;

@@ -1,5 +1,4 @@
 // The table of segments and the table of videos.
-"use strict";
 
 epic.lists = (() => {
   const { at, segments: s, runs, make, clock, percent, form, makeGrid, labels } = epic;

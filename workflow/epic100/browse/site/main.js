@@ -1,5 +1,4 @@
 // Puts the views together: filters, tabs, keys.
-"use strict";
 
 (() => {
   const { at, make, segments: s, form, filters, lists, viewer, timeline, player, store, summary } = epic;

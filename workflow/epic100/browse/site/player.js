@@ -1,5 +1,4 @@
 // The clip of a segment, or its moment in the whole video with two seconds around it.
-"use strict";
 
 epic.timeline = epic.makeTimeline(epic.at("timeline"), (i) => epic.viewer.show(i, true));
 epic.player = (() => {

@@ -1,5 +1,4 @@
 // What each run guesses. With two runs, A is the first; `epic.run()` is the one that was chosen.
-"use strict";
 
 epic.runs = epic.segments.data.runs.map((guesses, place) => {
   const s = epic.segments;

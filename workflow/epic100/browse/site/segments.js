@@ -1,5 +1,4 @@
 // The segments and videos of data.js. It has columns; a segment is a number, its place in them.
-"use strict";
 
 epic.segments = (() => {
   const data = window.epicData;

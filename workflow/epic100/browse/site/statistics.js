@@ -1,5 +1,4 @@
 // Accuracies of what is shown, and how sure they are.
-"use strict";
 
 epic.statistics = (() => {
   const { segments: s } = epic;

@@ -1,5 +1,4 @@
 // What is said above the lists: accuracies of the filtered segments, and the choices of the views.
-"use strict";
 
 epic.summary = (() => {
   const { at, segments: s, runs, make, percent, points, thousands, statistics, form, confusion } = epic;

@@ -1,5 +1,4 @@
 // The timeline of a video under its player: lanes of blocks, damage hatched, a line where it plays.
-"use strict";
 
 // A video: {name, seconds, damaged: [[start, stop]], why, lanes()}, where a lane is [name, spans] and a
 // span {id, start, stop, text, tone, more}; one without `id` cannot be chosen. `chosen(id)` is called

@@ -1,5 +1,4 @@
 // The segment that was chosen: what it is, the lanes of its video, and the five best of each run.
-"use strict";
 
 epic.viewer = (() => {
   const { at, segments: s, runs, make, clock, percent, timeline, player, labels } = epic;
