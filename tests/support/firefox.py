@@ -53,7 +53,7 @@ class Firefox:
         self._socket = self._connected(profile / "MarionetteActivePort")
         self._socket.settimeout(PATIENCE)
         self._file = self._socket.makefile("rb")
-        self._answer()  # What it says of itself comes first.
+        self._answer()  # The first one is to no call.
         self._call("WebDriver:NewSession", capabilities={"alwaysMatch": {}})
 
     @property

@@ -16,12 +16,11 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike
 SITE = Path(__file__).parent / "site"
 DATA = "data.js"
-# fmt: off
+# A script comes after those that it uses.
 SCRIPTS = (
-    "dom", "segments", "runs", "filters", "form", "labels", "statistics", "grid", "lists", "confusion",
-    "classes", "calibration", "timeline", "player", "viewer", "summary", "main",
+    *("dom", "segments", "runs", "filters", "form", "labels", "statistics", "grid", "lists"),
+    *("confusion", "classes", "calibration", "timeline", "player", "viewer", "summary", "main"),
 )
-# fmt: on
 
 
 def write_folder(
