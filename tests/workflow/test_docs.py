@@ -166,6 +166,7 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
     assert walked > 8
     page = (tmp_path / "demo/results/browse/data.js").read_text(encoding="utf-8")
     assert '"name":"default"' in page and '"name":"views"' in page
+    assert '"call":"epic100 run --directory ' in page and " --configfile config/demo.yaml" in page
     damaged, mended, views = dry_runs
     assert re.search(r"(?m)^  scan +1 ", damaged) and re.search(r"(?m)^  train +1 ", damaged)
     assert "Nothing to be done" in mended

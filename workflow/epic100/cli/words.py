@@ -31,8 +31,9 @@ TARGETS = {
 }
 PREDICT_EPILOG = """\
 For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
-NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
-is finished and goes on where it was stopped. How clips are merged: docs/timeline.md.
+NAME.vtt (captions for a player) and NAME.activitynet.json; index.html shows all of them. The same
+command, run again, keeps what is finished and goes on where it was stopped. How clips are merged:
+docs/timeline.md.
 """
 # These options of `predict` are keys of the config, with the type to which a typed text is turned.
 TIMELINE_OPTIONS = dict.fromkeys(("stride", "window", "smooth", "threshold", "min_seconds"), float)
