@@ -46,7 +46,6 @@ rule model_card:
         weights=weights_to_train_from,
     output:
         card=f"{HOME}/model_card.md",
-        metafile=f"{HOME}/metafile.yml",
     log:
         f"{HOME}/logs/model_card.log",
     retries: 0

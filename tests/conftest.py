@@ -29,7 +29,6 @@ DEMO_FILES = {
         "behaviour/test_results",
         "features/test_demo_features",
         "report/test_page",
-        "report/test_publish",
         "timeline/test_demo_timeline",
         "workflow/test_demo",
         "workflow/test_docs",

@@ -43,6 +43,11 @@ def folder(tmp_path, monkeypatch):
         ("results/submission.pt", "expected epic100 run results/submission.pt"),
         ("train.epochs=3", "a key of the config; expected epic100 run train.epochs=3"),
         ("chek", "chek: no such command; did you mean epic100 check?"),
+        (
+            "publish",
+            "publish: this command is gone; upload results/model.pth with results/model_card.md as "
+            "README.md (docs/results.md)",
+        ),
         ("bogus", "bogus: no such command; `epic100 --help` lists them"),
         ("run --train.epochs=3", "a key of the config has no dashes; expected KEY=VALUE"),
         ("run --profile profiles/vcs", "no such profile; did you mean profiles/vsc?"),

@@ -1,6 +1,8 @@
 """The report of the demo's run, in a browser, on a wide and a narrow screen; Snakemake's own."""
 
+import getpass
 import json
+import socket
 
 import pytest
 
@@ -115,6 +117,16 @@ def test_the_report_loads_nothing_from_a_network(page, demo):
     assert {url for url in page.asked if not url.startswith("data:")} == {report.as_uri()}
     # A mail can have it as an attachment.
     assert report.stat().st_size < 6e6
+
+
+def test_the_file_for_an_issue_has_figures_but_no_name_of_a_person_or_machine(demo):
+    # The page docs/results.md asks for it.
+    text = (demo / "results/summary.txt").read_text()
+    assert "readable " in text
+    user = getpass.getuser() + "/"
+    # Folders of people begin like the last three.
+    secrets = (str(demo), user, socket.gethostname(), "/home", "/tmp", "/root")
+    assert [secret for secret in secrets if secret in text] == []
 
 
 def test_snakemake_s_own_report_has_the_tables_of_a_run(demo, tmp_path):

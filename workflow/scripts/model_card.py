@@ -1,4 +1,4 @@
-"""Rule model_card: describe the model, for people and in MMAction2's format."""
+"""Rule model_card: describe the model, for people."""
 
 from epic100.base.log import rule_log
 from epic100.report.model_card import write_model_card
@@ -16,5 +16,4 @@ with rule_log(snakemake.log[0]):
             if snakemake.input.get(key)
         },
         out=snakemake.output.card,
-        metafile=snakemake.output.metafile,
     )

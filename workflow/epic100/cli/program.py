@@ -51,7 +51,10 @@ COMMANDS = {
         "say whether one model is better than another",
         "epic100.cli.words:fill_compare",
     ),
-    "publish": ("put a model into a folder for a hub", "epic100.cli.words:fill_publish"),
+}
+# These were commands of earlier versions, with what to do now.
+GONE = {
+    "publish": "upload results/model.pth with results/model_card.md as README.md (docs/results.md)"
 }
 
 
@@ -101,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _no_command(word: str) -> str:
     """Write the message about a word that is no command, with what to type in its place."""
+    if word in GONE:
+        return f"{word}: this command is gone; {GONE[word]}"
     rules = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("rules/*.smk"))
     if "/" in word or word == "all" or re.search(rf"(?m)^ *rule {re.escape(word)}:", rules):
         return f"{word}: no command but a target of the workflow; expected epic100 run {word}"

@@ -209,19 +209,6 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run="epic100.timeline.command:run")
 
 
-def fill_publish(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `publish`."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="results/model.pth of a run")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("published"),
-        metavar="FOLDER",
-        help="a new folder (default: published)",
-    )
-    parser.set_defaults(run="epic100.report.command:run_publish")
-
-
 def fill_submission(parser: argparse.ArgumentParser) -> None:
     """Add the command `check` of `submission`."""
     commands = parser.add_subparsers(dest="part", required=True)

@@ -1,4 +1,4 @@
-"""results/model_card.md and metafile.yml: the training, data and accuracy of a model."""
+"""results/model_card.md: the training, data and accuracy of a model, without a folder's name."""
 
 import json
 import logging
@@ -43,9 +43,8 @@ def write_model_card(
     salvage: PathLike,
     files: Mapping[str, PathLike],
     out: PathLike,
-    metafile: PathLike,
 ) -> None:
-    """Write the model card and the metafile of a trained model.
+    """Write the model card of a trained model.
 
     Args:
         model: The model file.
@@ -54,7 +53,6 @@ def write_model_card(
         salvage: The table of what each participant keeps.
         files: Files that the model was made from, by description; the card lists their SHA-256.
         out: The card, in Markdown.
-        metafile: The file with the same content in the format of MMAction2's metafiles.
     """
     own = load_model(model)
     trained = shared(own)
@@ -83,8 +81,7 @@ def write_model_card(
         "loading": LOADING.format(path=model),
     }
     write_text(out, template("model_card.md.j2").render(content))
-    write_text(metafile, template("metafile.yml.j2").render(content))
-    log.info("%s and %s describe %s", out, metafile, model)
+    log.info("%s describes %s", out, model)
 
 
 def shared(model: TrainedModel) -> TrainedModel:
