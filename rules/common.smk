@@ -170,6 +170,20 @@ def config_of(wildcards):
     return CONFIG.of_run(wildcards.get("run"))
 
 
+def compared_settings(wildcards, input):
+    """The sections of a run's config that its figures depend on, and digests of its recipe's files.
+
+    Snakemake does not record them, since the function takes `input`."""
+    run = config_of(wildcards)
+    sections = {"participants", "clean", "predict", "export"} | ({"train"} if TRAINED_HERE else set())
+    values = run.model_dump(mode="json", by_alias=True, include=sections)
+    if TRAINED_HERE:
+        recipe = existing_path(run.train.config, HERE)
+        digests = {os.path.basename(recipe): digest(recipe, "sha256").value, **code_of(wildcards)}
+        values["content"] = {name: value[:8] for name, value in digests.items()}
+    return values
+
+
 def code_of(wildcards):
     """Digests of the bases of the recipe and of the user's own modules: an edit trains again."""
     run = config_of(wildcards)

@@ -28,6 +28,8 @@ rule evaluate:
         contents=lambda wildcards: contents_of("val", *OFFICIAL_LISTS),
         reduce=CONFIG.export.reduce,
         name=CONFIG.annotations.name,
+        # What a comparison of runs shows of their config.
+        compared=compared_settings,
     message:
         "Official figures from {input.predictions}"
     script:

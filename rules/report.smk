@@ -49,9 +49,6 @@ rule report:
     params:
         pictures=list(PICTURES),
         contents=lambda wildcards: contents_of(*OFFICIAL_LISTS),
-        # The report shows the benchmarks that exist. They are no inputs, since a missing input would
-        # start the training again.
-        benchmarks=f"{HOME}/benchmarks",
         policy=CONFIG.clean.policy,
         settings=lambda wildcards: config_of(wildcards).model_dump(
             mode="json", by_alias=True, exclude_defaults=True, include=SHOWN_SETTINGS

@@ -5,10 +5,9 @@ import re
 import pandas as pd
 import pytest
 
-from epic100.base.job_costs import read_benchmarks
 from epic100.report.tables import (
     class_tables,
-    cost_table,
+    hardware,
     mistakes_table,
     next_steps,
     people_table,
@@ -83,7 +82,7 @@ def test_each_participant_has_dropped_segments_and_accuracy():
             "kept_by_video": [2, 5],
         }
     )
-    people = {"P01": {"segments": 4, "action_accuracy_at_1": 75.0}}
+    people = {"P01": {"segments": 9, "predicted": 4, "readable_action_accuracy_at_1": 75.0}}
     figures = {"diagnostics": {"participants": people}}
     assert cells(people_table(figures, salvage, "segment")) == [
         ["participant", "segments", "dropped", "saved", "val", "% right"],
@@ -95,22 +94,18 @@ def test_each_participant_has_dropped_segments_and_accuracy():
     assert dropped_by_video == "8"
 
 
-def test_the_costliest_rule_comes_first():
-    jobs = pd.DataFrame(
-        [("scan", 60, 512, 390), ("scan", 540, 256, 410), ("train", 3600, 2048, 150)],
-        columns=["rule", "seconds", "memory_mib", "load_percent"],
-    )
-    table = cost_table(jobs)
-    assert "70.0 minutes of jobs" in table
-    # The columns are rule, jobs, minutes, longest job, memory in GiB, cores in use.
-    assert cells(table)[1:] == [
-        ["train", "1", "60.0", "60.0", "2.0", "1.5"],
-        ["scan", "2", "10.0", "9.0", "0.5", "4.0"],
-    ]
-
-
-def test_a_run_without_benchmarks_has_an_empty_table_of_costs(tmp_path):
-    assert len(cells(cost_table(read_benchmarks(tmp_path)))) == 1, "the header alone"
+@pytest.mark.parametrize(
+    "trained_on, words",
+    [
+        ({"gpus": 2, "hardware": "NVIDIA H100"}, "2 x NVIDIA H100"),
+        ({"cores": 4, "hardware": "Xeon"}, "4 cores of Xeon"),
+        # A model that was made elsewhere.
+        ({"split": "train"}, ""),
+    ],
+    ids=["GPU", "CPU", "unknown"],
+)
+def test_the_machine_of_a_training_is_in_words(trained_on, words):
+    assert hardware(trained_on) == words
 
 
 # With these figures and epochs, nothing is left to improve.

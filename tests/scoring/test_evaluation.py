@@ -103,6 +103,18 @@ def test_readable_figures_count_only_segments_that_were_predicted(tmp_path, pred
     assert figures["overall_action_accuracy_at_1"] == pytest.approx(100 * right / 40)
 
 
+def test_mistakes_and_participants_count_what_a_prediction_exists_of(tmp_path):
+    # All 10 predicted segments are wrong. The other 30 get the prior, which is mostly wrong.
+    figures = Validation(tmp_path, right=0, predicted=10).evaluate()["diagnostics"]
+    for task in TASKS:
+        right = 10 - sum(row["count"] for row in figures[f"{task}_confusions"])
+        # Neighbours in `PAIRS` may share the verb or the noun.
+        assert 0 <= right <= (0 if task == "action" else 9)
+    people = figures["participants"].values()
+    assert [row["predicted"] for row in people] == [4, 3, 3]
+    assert {row["readable_action_accuracy_at_1"] for row in people} == {0}
+
+
 @pytest.mark.parametrize("reduce", ["max", "logsumexp"])
 def test_the_main_figures_are_those_of_the_chosen_reduction_method(tmp_path, reduce):
     val = Validation(tmp_path, right=40)

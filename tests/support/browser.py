@@ -157,6 +157,14 @@ class Page:
         return message
 
 
+def violations(page: Page) -> list:
+    """Return what axe finds wrong on the page that is shown: the rule, and the first element."""
+    axe = (Path(__file__).parent / "vendor/axe.min.js").read_text(encoding="utf-8")
+    page.run(f"if (!window.axe) {{ {axe} }}")
+    found = "return (await axe.run()).violations.map(each => [each.id, each.nodes[0].html])"
+    return page.run(found)
+
+
 READY = """
 while (!performance.getEntriesByName('epic-ready').length)
     await new Promise(done => setTimeout(done, 20));

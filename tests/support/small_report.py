@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from epic100.base.text_table import write_frame
 from epic100.figures.results import by_class
 from epic100.figures.style import drawing
@@ -52,13 +50,6 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     outcome = outcomes(predictions, read_truth(folder / "val.txt", {}), "max")
     names = ClassNames({"verb": dict.fromkeys(range(9), text)})
     write_frame(by_class(outcome, PAIRS, names), folder / "per_class.tsv", float_format="%.2f")
-    jobs = {
-        "rule": ["train", text],
-        "job": "",
-        "seconds": 90.0,
-        "memory_mib": 512.0,
-        "load_percent": 150.0,
-    }
     write_page(
         folder / "report.html",
         metrics=folder / "metrics.json",
@@ -68,7 +59,7 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
         pictures=dict.fromkeys(NAMES, folder / "picture.svg"),
         policy="segment",
         classes=folder / "per_class.tsv",
-        jobs=pd.DataFrame(jobs),
+        about=["3 December 2026", "run default", text],
         history=read_epochs(write_history(folder, *ROWS)),
         settings={"train": {"seed": 3, "options": {"lr": text}}},
         pages={"Every segment": "browse/index.html"},

@@ -18,6 +18,7 @@ with rule_log(snakemake.log[0]):
         reduce=snakemake.params.reduce,
         clean=given.clean,
         model=given.model,
+        settings=snakemake.params.compared,
     )
     write_summary(given.salvage, made.metrics, dropped=given.dropped, out=made.summary)
     log.info(Path(made.summary).read_text(encoding="utf-8").rstrip())

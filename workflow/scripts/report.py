@@ -1,22 +1,32 @@
-"""Rule report: figures, pictures, examples and what a run cost -> one HTML page."""
+"""Rule report: figures, pictures and examples of a run -> one HTML page."""
 
+from datetime import date
 from pathlib import Path
 
+from epic100.base.disk import read_json
 from epic100.base.folders import links
-from epic100.base.job_costs import read_benchmarks
 from epic100.base.log import rule_log
+from epic100.base.shipped import own_commit, own_version
 from epic100.report.page import write_page
+from epic100.report.tables import hardware
 from epic100.scoring.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
-    epochs = read_epochs(given.history) if given.get("history") else None
     home = Path(made.html).parent
     others = {
         "Every segment": home / "browse/index.html",
         "Model card": home / "model_card.md",
         "All runs": "results/compare.html",
     }
+    figures = read_json(given.metrics)
+    about = [
+        f"{date.today():%d %B %Y}".removeprefix("0"),
+        f"run {params.run or 'default'}",
+        " at ".join(filter(None, (f"epic100 {own_version()}", own_commit()))),
+        f"trained on {hardware(figures['trained_on']) or 'an unknown machine'}",
+        figures["data"],
+    ]
     write_page(
         made.html,
         metrics=given.metrics,
@@ -29,7 +39,6 @@ with rule_log(snakemake.log[0]):
         pages=links(made.html, others),
         unseen=given.get("unseen_participants"),
         classes=given.classes,
-        jobs=read_benchmarks(params.benchmarks, epochs),
-        history=epochs,
-        run=params.run,
+        about=about,
+        history=read_epochs(given.history) if given.get("history") else None,
     )

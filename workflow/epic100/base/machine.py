@@ -9,6 +9,7 @@ import ctypes
 import functools
 import math
 import os
+import platform
 import resource
 import signal
 import threading
@@ -40,6 +41,16 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
         cores = os.cpu_count() or 1
         note(f"this system knows no affinity: {cores} cores are taken to be free")
     return max(1, math.floor(min(cores, _quota_cores(cgroup))))
+
+
+def processor_name() -> str:
+    """Return the name of the processor, such as `Intel(R) Xeon(R) Platinum 8360Y CPU @ 2.40GHz`."""
+    with contextlib.suppress(OSError):
+        # Linux writes `model name : ...` for each core; other systems have no such file.
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def workers_for(cores: int, processes: int) -> int:

@@ -4,6 +4,7 @@ A clone has them beside the library. A wheel has them inside the package, in the
 """
 
 import os
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +21,19 @@ def own_version() -> str:
         return version("epic100")
     except PackageNotFoundError:
         return "a clone, not installed"
+
+
+def own_commit() -> str:
+    """Return the commit of the clone, with `+` where its files differ; empty without a clone."""
+    # An installed package may lie in a clone of something else.
+    if not (ROOT / ".git").exists():
+        return ""
+    command = ("git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
 
 
 def existing_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] = ROOT) -> str:

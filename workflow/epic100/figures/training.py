@@ -69,7 +69,7 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
             axes.set(ylim=(0, 103))
             title_and_legend(axes, "accuracy on val in %")
         _draw_line(loss, history, "loss", BLACK, label="train")
-        if has_curve:
+        if validated["val_loss"].notna().any():
             _draw_line(loss, validated, "val_loss", ORANGE, label="val")
         loss.set(ylim=(0, None))
         title_and_legend(loss, "loss, mean of the epoch")

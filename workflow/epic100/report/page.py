@@ -9,7 +9,7 @@ import base64
 import logging
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
 from epic100.report.tables import (
     class_tables,
-    cost_table,
     dropped_counts,
     kept_counts,
     mistakes_table,
@@ -73,10 +72,9 @@ def write_page(
     settings: Mapping[str, Any],
     pages: Mapping[str, str],
     classes: PathLike,
-    jobs: pd.DataFrame,
+    about: Sequence[str],
     history: pd.DataFrame | None = None,
     unseen: PathLike | None = None,
-    run: str = "",
 ) -> None:
     """Write the report of a run, results/report.html.
 
@@ -91,10 +89,9 @@ def write_page(
         settings: The settings of the run's config that are no defaults, by section and key.
         pages: Addresses of other pages of the run, by what they show.
         classes: The table of `figures.results.by_class`.
-        jobs: The result of `job_costs.read_benchmarks`.
+        about: When, where and of what the run was made: the first line of the page.
         history: The epochs of the training, if the model was trained here.
         unseen: The official list of participants without a video in train, if there is one.
-        run: The run's name; "" for the default run.
 
     Raises:
         EpicError: An input is wrong.
@@ -107,9 +104,8 @@ def write_page(
     class_rows[NUMBERS] = class_rows[NUMBERS].apply(pd.to_numeric, errors="coerce")
     saved = int((salvage_rows["kept_by_segment"] - salvage_rows["kept_by_video"]).sum())
     unseen_participants = read_list(str(unseen), "unseen_participants") if unseen else []
-    training_loss = None if history is None or history.empty else history["loss"].iloc[-1]
     page = template("page.html.j2").render(
-        run=run,
+        about=about,
         figures=figures,
         warning=warning(figures, dropped),
         official=official_rows(figures, unseen_participants),
@@ -129,8 +125,6 @@ def write_page(
         classes=class_tables(class_rows),
         mistakes=mistakes_table(figures, class_rows),
         people=people_table(figures, salvage_rows, policy),
-        costs=cost_table(jobs),
-        losses=(training_loss, figures.get("loss")),
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")

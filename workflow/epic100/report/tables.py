@@ -9,7 +9,6 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from epic100.base.disk import read_text
-from epic100.base.durations import in_words
 from epic100.base.text_table import read_frame
 from epic100.model.published import published
 from epic100.scoring.metrics import TASKS
@@ -53,6 +52,16 @@ def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float
         k: A segment is right if the truth is among this many best guesses, 1 or 5.
     """
     return [figures.get(f"{group}_{task}_accuracy_at_{k}") for task in TASKS]
+
+
+def hardware(trained_on: Mapping[str, Any]) -> str:
+    """Say on what a model was trained: `2 x NVIDIA H100`, `4 cores of ...`; "" if it is unknown."""
+    if "gpus" in trained_on:
+        return f"{trained_on['gpus']} x {trained_on['hardware']}"
+    if "cores" in trained_on:
+        cores = "1 core" if trained_on["cores"] == 1 else f"{trained_on['cores']} cores"
+        return f"{cores} of {trained_on['hardware']}"
+    return ""
 
 
 def official_rows(
@@ -160,7 +169,7 @@ def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:
 
 
 def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
-    """Make the table of the most frequent mistakes: which class was taken for which.
+    """Make the table of the most frequent mistakes: which class was taken for which, and how often.
 
     Args:
         figures: The content of metrics.json.
@@ -186,6 +195,8 @@ def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
 def people_table(figures: Mapping[str, Any], salvage: pd.DataFrame, policy: str) -> Markup:
     """Make the table of participants: segments, those lost to damage, and accuracy on val.
 
+    The accuracy is over the segments with a prediction, as in the tables of classes.
+
     Args:
         figures: The content of metrics.json.
         salvage: The table results/clean/salvage.tsv, a row for each participant.
@@ -200,46 +211,11 @@ def people_table(figures: Mapping[str, Any], salvage: pd.DataFrame, policy: str)
             "dropped": salvage["segments"] - salvage[f"kept_by_{policy}"],
             "saved": salvage["kept_by_segment"] - salvage["kept_by_video"],
             # This type allows an empty cell, for a participant without a segment in val.
-            "val": val["segments"].astype("Int64"),
-            "% right": val["action_accuracy_at_1"],
+            "val": val["predicted"].astype("Int64"),
+            "% right": val["readable_action_accuracy_at_1"].astype(float),
         }
     )
     return styled(table, "people", f"{len(table)} participants", {"% right": 100})
-
-
-def cost_table(jobs: pd.DataFrame) -> Markup:
-    """Make the table of the jobs' time, memory and cores by rule, the costliest rule first.
-
-    Args:
-        jobs: The result of `job_costs.read_benchmarks`.
-    """
-    rules = (
-        jobs.groupby("rule")
-        .agg(
-            jobs=("seconds", "size"),
-            seconds=("seconds", "sum"),
-            longest_seconds=("seconds", "max"),
-            mib=("memory_mib", "max"),
-            load_percent=("load_percent", "mean"),
-        )
-        .sort_values("seconds", ascending=False)
-        .reset_index()
-    )
-    table = pd.DataFrame(
-        {
-            "rule": rules["rule"],
-            "jobs": rules["jobs"],
-            "minutes": rules["seconds"] / 60,
-            "longest": rules["longest_seconds"] / 60,
-            "GiB": rules["mib"] / 1024,
-            "busy cores": rules["load_percent"] / 100,
-        }
-    )
-    # The full length of a bar must not be 0, as the sum of no minutes is.
-    full_bar = float(table["minutes"].sum()) or 1
-    return styled(
-        table, "rules", f"{in_words(jobs['seconds'].sum())} of jobs", {"minutes": full_bar}
-    )
 
 
 def styled(table: pd.DataFrame, name: str, caption: str, bars: Mapping[str, float]) -> Markup:

@@ -32,6 +32,7 @@ def template(name: str) -> Template:
     environment.globals.update(
         accuracies=accuracies,
         wilson=wilson,
+        interval=lambda percent, count: "{:.1f} to {:.1f}".format(*wilson(percent, count)),
         data_set=DATA_SET,
         sort_script=Markup(script),
         sort_digest=digest,

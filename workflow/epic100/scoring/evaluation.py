@@ -38,6 +38,7 @@ def evaluate(
     data: str = DATA_SET,
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict:
     """Write the official metrics of split val and more diagnostics to a JSON file, in percent.
 
@@ -57,7 +58,8 @@ def evaluate(
     - `diagnostics`: the result of `diagnose`;
     - `beside_published`: the result of `published.beside_published`, for an adopted model;
     - `data`: what the annotations are called;
-    - `trained_on`: as in the model.
+    - `trained_on`: as in the model;
+    - `settings`: the sections of the config that the run was made with, for comparisons.
 
     Args:
         predictions_path: Predictions of split val.
@@ -68,6 +70,7 @@ def evaluate(
         data: What the annotations are called, see `download.annotations.data_name`.
         clean: The clean list that the predictions must be made from; None: not checked.
         model: The model or models that the predictions must be made with; None: not checked.
+        settings: Sections of the config, and `content`: digests of the recipe's files by name.
 
     Returns:
         The content of `out`.
@@ -110,6 +113,7 @@ def evaluate(
         "by_reduce": by_reduce,
         "data": data,
         "trained_on": predictions.trained_on,
+        "settings": dict(settings or {}),
     }
     write_text(out, json.dumps(figures, indent=2) + "\n")
     return figures
@@ -125,9 +129,11 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
     Returns:
         A dict for JSON with the keys `{verb,noun,action}_mean_class_accuracy`, the mean over the
         classes that occur; `{verb,noun,action}_expected_calibration_error`;
-        `{verb,noun,action}_confusions`, the `top` most frequent with their share in percent of the
-        true class's segments, an action as [verb, noun]; and `participants`, with
-        `segments` and `{verb,noun,action}_accuracy_at_{1,5}` by participant id.
+        `{verb,noun,action}_confusions`, the `top` most frequent of the predicted segments, with
+        their share in percent of the true class's predicted segments, an action as [verb, noun];
+        and `participants`, by participant id: `segments`, `predicted`,
+        `{verb,noun,action}_accuracy_at_{1,5}` over all segments, and
+        `readable_action_accuracy_at_1` over the predicted ones.
     """
     report: dict[str, Any] = {}
     for task, keys in CLASSES.items():
@@ -138,16 +144,25 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         report[f"{task}_expected_calibration_error"] = _calibration_error(
             outcome[f"{task}_confidence"], right
         )
-        # Each segment gets the number of segments of its class. Any column would do for "size".
-        class_sizes = outcome.groupby(keys)["predicted"].transform("size")
-        mistakes = outcome.assign(class_size=class_sizes)[~right].groupby([*keys, *guesses])
+        # What the training prior says of a segment without a prediction confuses nothing.
+        is_predicted = outcome["predicted"]
+        # The sum counts the predicted segments of each segment's class.
+        class_sizes = is_predicted.groupby([outcome[key] for key in keys]).transform("sum")
+        mistaken = outcome.assign(class_size=class_sizes)[is_predicted & ~right]
         # All segments of a confusion are of one class, so the first one has the size of its class.
-        counts = mistakes["class_size"].agg(count="size", class_size="first")
+        counts = mistaken.groupby([*keys, *guesses])["class_size"].agg(
+            count="size", class_size="first"
+        )
         report[f"{task}_confusions"] = _confusions(counts)[:top]
     by_participant = outcome.groupby("participant")
     column_names = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
     figures = (100 * by_participant[list(column_names)].mean()).rename(columns=column_names)
     figures.insert(0, "segments", by_participant.size())
+    figures.insert(1, "predicted", by_participant["predicted"].sum())
+    # A participant without a predicted segment has NaN here, which JSON has not.
+    readable = outcome[outcome["predicted"]].groupby("participant")["action_at_1"].mean()
+    figures["readable_action_accuracy_at_1"] = (100 * readable).reindex(figures.index)
+    figures = figures.astype(object).where(figures.notna(), None)
     report["participants"] = figures.to_dict("index")
     return report
 

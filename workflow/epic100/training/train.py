@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
+from epic100.base.machine import processor_name
 from epic100.base.own_modules import code_digests, use_modules
-from epic100.base.processes import choose_device
+from epic100.base.processes import Placement, choose_device
 from epic100.base.stop import end_workers
 from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.model_file import TrainedModel, save_model
@@ -106,6 +107,7 @@ def train(
                 "epochs": runner.max_epochs,
                 "seed": settings.seed,
                 "load_from": settings.load_from or recipe.load_from or settings.encoder,
+                **_hardware(placement),
             },
             heads=recipe.model.cls_head.heads,
             names=names or {},
@@ -116,6 +118,14 @@ def train(
         copy_file(run / MODEL, model_path)
         if history_path is not None:
             copy_file(run / EPOCHS, history_path)
+
+
+def _hardware(placement: Placement) -> dict[str, str | int]:
+    """Say on what a training runs: the name of the processor, and how many `gpus` or `cores`."""
+    if placement.device == "cuda":
+        return {"hardware": torch.cuda.get_device_name(), "gpus": placement.processes}
+    cores = placement.processes * torch.get_num_threads()
+    return {"hardware": processor_name(), "cores": cores}
 
 
 def run_training(config: Recipe, run: Path) -> Runner:
