@@ -175,7 +175,9 @@ def compared_settings(wildcards, input):
 
     Snakemake does not record them, since the function takes `input`."""
     run = config_of(wildcards)
-    sections = {"participants", "clean", "predict", "export"} | ({"train"} if TRAINED_HERE else set())
+    sections = {"participants", "clean", "predict", "export"}
+    if TRAINED_HERE:
+        sections.add("train")
     values = run.model_dump(mode="json", by_alias=True, include=sections)
     if TRAINED_HERE:
         recipe = existing_path(run.train.config, HERE)

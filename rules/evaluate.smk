@@ -28,7 +28,7 @@ rule evaluate:
         contents=lambda wildcards: contents_of("val", *OFFICIAL_LISTS),
         reduce=CONFIG.export.reduce,
         name=CONFIG.annotations.name,
-        # What a comparison of runs shows of their config.
+        # A comparison of runs shows these settings.
         compared=compared_settings,
     message:
         "Official figures from {input.predictions}"

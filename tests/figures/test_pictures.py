@@ -1,4 +1,4 @@
-"""Pictures of the data and of a training, the costs of a run, and the table of classes."""
+"""Pictures of the data and of a training, and the table of classes."""
 
 import re
 
@@ -7,7 +7,6 @@ import pytest
 
 from epic100.base.durations import in_words
 from epic100.base.errors import EpicError
-from epic100.base.job_costs import read_benchmarks
 from epic100.figures.data import annotated_segments, plot_lengths
 from epic100.figures.results import by_class
 from epic100.figures.style import drawing, legend_on_top, name_rows, short
@@ -133,27 +132,6 @@ def test_the_picture_of_lengths_has_the_names_of_verbs(lab, tmp_path):
     median = segments["seconds"].median()
     assert f"Half of all segments are shorter than {median:.1f} s" in texts
     assert {"take", "wash", "pour", "mix"} <= set(texts)
-
-
-# The header and a row of a benchmark file of Snakemake: seconds, memory and load are filled in.
-HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
-ROW = "{}\t0:05:15\t{}\t1813.20\t735.35\t748.29\t23.96\t772.68\t{}\t248.21\n"
-
-
-@pytest.mark.parametrize(
-    "epochs, counted",
-    [
-        # The benchmark is of the last attempt alone, and its epochs are of all attempts.
-        pytest.param([7000, 200], 7200, id="resumed"),
-        pytest.param([300, 200], 3600, id="one attempt"),
-    ],
-)
-def test_a_resumed_training_costs_the_time_of_all_its_epochs(tmp_path, epochs, counted):
-    (tmp_path / "train.tsv").write_text(HEADER + ROW.format(3600, 2048, 150))
-    (tmp_path / "scan").mkdir()
-    (tmp_path / "scan/P02.tsv").write_text(HEADER + ROW.format("0.4", "NA", "NA"))
-    jobs = read_benchmarks(tmp_path, pd.DataFrame({"seconds": epochs}))
-    assert jobs["seconds"].tolist() == [0.4, counted]
 
 
 @pytest.fixture(scope="module", params=["max", "logsumexp"])

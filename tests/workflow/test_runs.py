@@ -41,7 +41,7 @@ def test_a_small_sweep_runs_to_its_page(cleaned):
     assert said(done).count("Trial: two steps") == 1
     assert "2 runs side by side" in (cleaned / "results/compare.html").read_text()
     rows = rows_of(cleaned / "results/compare.tsv")
-    assert [(row["run"], row["trained_on.seed"]) for row in rows] == [
+    assert [(row["run"], row["train.seed"]) for row in rows] == [
         ("seed0", "0"),
         ("seed1", "1"),
     ]

@@ -1,9 +1,12 @@
-"""Paired bootstrap of the difference of two accuracies, over segments and over whole videos.
+"""Paired bootstrap of the difference of two accuracies, over whole videos.
 
-Both models predict the same segments, so each segment has one difference: 1 if only the second
-model is right, -1 if only the first is, else 0. Resampling these differences keeps the pairing.
-Segments of one video are similar to each other. So the interval over videos is the wider one, and
-it is the one that applies to new videos.
+Both models predict the same segments. A resample has all segments of the videos that it draws, for
+both models, which keeps the pairing. Segments of one video are similar to each other, so that an
+interval over single segments would be too narrow for new videos.
+
+The difference in a resample depends on counts alone: of the segments of each video, and of those
+that each model has right. So the page of all runs has these counts and the draws, and computes the
+same interval for any two runs.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentiles).
 """
@@ -13,119 +16,66 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-RESAMPLES = 10_000
+RESAMPLES = 2000
 # These are the ends of a 95 % interval.
 PERCENTILES = (2.5, 97.5)
 
-Interval = tuple[float, float]
-# For each segment, whether a model is right.
-Hits = npt.NDArray[np.bool_]
+# For each segment, whether it is in a group, or whether a model has it right.
+Mask = npt.NDArray[np.bool_]
+# For each video, a number of segments.
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The top-1 accuracies of two models over the same segments, and their difference, in percent.
+    """The accuracy of the second model minus that of the first, in percentage points.
 
     Attributes:
-        first: Accuracy of the first model.
-        second: Accuracy of the second model.
-        over_segments: 95 % interval of the difference, with segments resampled; None for a group
-            of one segment, since a sample of one has no spread.
-        over_videos: 95 % interval of the difference, with whole videos resampled; None for a group
-            in one video.
-        segments: Number of segments.
+        points: The difference.
+        interval: Its 95 % interval; None where all segments are of one video.
     """
 
-    first: float
-    second: float
-    over_segments: Interval | None
-    over_videos: Interval | None
-    segments: int
+    points: float
+    interval: tuple[float, float] | None
 
-    @property
-    def points(self) -> float:
-        """The accuracy of the second model minus that of the first, in percentage points."""
-        return self.second - self.first
+
+def draw_videos(count: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Draw how often each of `count` videos is in each resample, [RESAMPLES, count]."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+
+
+def by_video(mask: Mask, videos: Counts) -> Counts:
+    """Count the chosen segments of each video.
+
+    Args:
+        mask: The chosen segments, bool [N].
+        videos: Number of each segment's video, from 0 on, [N].
+    """
+    return np.bincount(videos[mask], minlength=int(videos.max()) + 1)
 
 
 def difference(
-    first: Hits,
-    second: Hits,
-    in_group: npt.NDArray[np.bool_],
-    videos: npt.NDArray[np.int64],
-    seed: int = 0,
+    first: Counts, second: Counts, sizes: Counts, drawn: npt.NDArray[np.int64]
 ) -> Difference | None:
     """Compare the accuracies of two models over the segments of a group.
 
-    All segments are resampled, so the size of the group varies, as it would in other data.
-
     Args:
-        first: Whether the first model is right, bool [N].
-        second: Whether the second model is right, bool [N].
-        in_group: Whether a segment is in the group, bool [N].
-        videos: Index of each segment's video, from 0 on, [N].
-        seed: Seed of the resampling.
+        first: For each video, the segments of the group that the first model has right.
+        second: The same of the second model.
+        sizes: For each video, the segments of the group.
+        drawn: The result of `draw_videos`.
 
     Returns:
-        The figures, or None for an empty group.
+        The difference, or None for an empty group.
     """
-    if not in_group.any():
+    if not sizes.any():
         return None
-    rng = np.random.default_rng(seed)
-    # A segment outside the group has change 0, and is resampled like the others.
-    change = (second.astype(np.int64) - first) * in_group
-    has_several_videos = len(np.unique(videos[in_group])) > 1
-    return Difference(
-        first=100 * float(first[in_group].mean()),
-        second=100 * float(second[in_group].mean()),
-        over_segments=_over_segments(change, in_group, rng) if in_group.sum() > 1 else None,
-        over_videos=_over_videos(change, in_group, videos, rng) if has_several_videos else None,
-        segments=int(in_group.sum()),
-    )
-
-
-def _over_segments(
-    change: npt.NDArray[np.int64], in_group: npt.NDArray[np.bool_], rng: np.random.Generator
-) -> Interval:
-    """Resample single segments, and return the interval of the difference over the group.
-
-    Args:
-        change: For each segment 1, 0 or -1: the second model is better, equal or worse. It is 0
-            outside the group.
-        in_group: Whether a segment is in the group.
-        rng: Draws the samples.
-    """
-    # The difference depends on four counts only: of the segments that the second model has better,
-    # worse and equal, and of those outside the group. Resampled counts have a multinomial
-    # distribution. Drawing them is equivalent to drawing segments, at a thousandth of the cost.
-    better, worse = int((change > 0).sum()), int((change < 0).sum())
-    equal, others = int(in_group.sum()) - better - worse, int((~in_group).sum())
-    counts = np.array([better, worse, equal, others])
-    drawn = rng.multinomial(len(change), counts / len(change), RESAMPLES)
-    better_drawn, worse_drawn, equal_drawn, _ = drawn.T
-    return _interval(better_drawn - worse_drawn, better_drawn + worse_drawn + equal_drawn)
-
-
-def _over_videos(
-    change: npt.NDArray[np.int64],
-    in_group: npt.NDArray[np.bool_],
-    videos: npt.NDArray[np.int64],
-    rng: np.random.Generator,
-) -> Interval:
-    """Resample whole videos, and return the interval of the difference over the group."""
-    video_count = int(videos.max()) + 1
-    change_of_video = np.bincount(videos, weights=change, minlength=video_count)
-    size_of_video = np.bincount(videos, weights=in_group, minlength=video_count)
-    # The entry [i, j] of `drawn` is how often video j is in resample i.
-    drawn = rng.multinomial(video_count, np.full(video_count, 1 / video_count), RESAMPLES)
-    return _interval(drawn @ change_of_video, drawn @ size_of_video)
-
-
-def _interval(changes: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Interval:
-    """Return the percentiles of changes / sizes over the resamples, in percent.
-
-    Resamples without a segment of the group are ignored.
-    """
-    has_members = sizes > 0
-    low, high = np.percentile(100 * changes[has_members] / sizes[has_members], PERCENTILES)
-    return float(low), float(high)
+    change, interval = second - first, None
+    if np.count_nonzero(sizes) > 1:
+        drawn_sizes = drawn @ sizes
+        # A resample without a segment of the group does not count.
+        filled = drawn_sizes > 0
+        points = 100 * (drawn @ change)[filled] / drawn_sizes[filled]
+        low, high = np.percentile(points, PERCENTILES)
+        interval = float(low), float(high)
+    return Difference(100 * float(change.sum() / sizes.sum()), interval)

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.errors import EpicError
-from epic100.compare.bootstrap import RESAMPLES, Difference, difference
-from epic100.scoring.metrics import TASKS
+from epic100.compare.bootstrap import RESAMPLES, Mask, by_video, difference, draw_videos
+from epic100.scoring.metrics import TASKS, wilson
 from epic100.scoring.outcomes import Truth
 from epic100.submission.files import existing_file
 from epic100.submission.score import PREDICTED, read_hits, truth_and_hit_arguments
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a table that compares two models, and return 0.
+    """Print the numbers of results/compare.html for two models, and return 0.
 
     If a model has no prediction of some segments, the group `readable` is added: the segments that
     both models predict.
@@ -33,12 +33,17 @@ def run(options: argparse.Namespace) -> int:
     second = read_hits(second_file, truth, **settings)
     print(
         f"A: {options.first}\nB: {options.second}\n"
-        f"{len(truth.ids)} segments of {truth.video_count} videos. "
-        "Top-1 in percent, B - A in percentage points,\n"
-        f"95 % intervals of a paired bootstrap with {RESAMPLES} resamples."
+        f"{len(truth.ids)} segments of {truth.video_count} videos. Top-1 in percent with 95 % "
+        "intervals over segments (Wilson);\nB - A in percentage points, with that of a paired "
+        f"bootstrap over videos ({RESAMPLES} resamples)."
     )
-    for line in _table(first, second, truth, options.seed):
-        print(line)
+    # A file that does not tell predictions from the training prior counts as one of predictions.
+    all_segments = np.ones(len(truth.ids), dtype=bool)
+    both_predict = first.get(PREDICTED, all_segments) & second.get(PREDICTED, all_segments)
+    readable = {} if both_predict.all() else {"readable": dict.fromkeys(TASKS, both_predict)}
+    for group, members in (truth.members | readable).items():
+        for line in _table(group, members, (first, second), truth, options.seed):
+            print(line)
     return 0
 
 
@@ -48,31 +53,42 @@ def _predictions(path: Path) -> Path:
 
 
 def _table(
-    first: dict[str, np.ndarray], second: dict[str, np.ndarray], truth: Truth, seed: int
+    group: str,
+    members: dict[str, Mask],
+    hits: tuple[dict[str, Mask], dict[str, Mask]],
+    truth: Truth,
+    seed: int,
 ) -> Iterator[str]:
-    """Yield the lines of the table: a row for each group of segments and each task."""
-    columns = f"{'segments':>8}{'A':>8}{'B':>8}{'B - A':>8}"
-    yield f"{'':17}{columns}   {'over segments':<18}over videos"
-    # A file that does not tell predictions from the training prior counts as one of predictions.
-    all_segments = np.ones(len(truth.ids), dtype=bool)
-    both_predict = first.get(PREDICTED, all_segments) & second.get(PREDICTED, all_segments)
-    readable = {} if both_predict.all() else {"readable": dict.fromkeys(TASKS, both_predict)}
-    for group, members_by_task in (truth.members | readable).items():
-        for task in TASKS:
-            key = f"{task}_at_1"
-            change = difference(first[key], second[key], members_by_task[task], truth.videos, seed)
-            yield f"{group:<9}{task:<8}{_cells(change)}"
+    """Yield the lines of a group of segments: a row for A, B and their difference.
+
+    Args:
+        group: Name of the group.
+        members: By task, which segments are in the group.
+        hits: Which segments A has right, and which B, by `{task}_at_1`.
+        truth: The segments of val.
+        seed: Seed of the resampling.
+    """
+    cells: dict[str, list[str]] = {"A": [], "B": [], "B - A": []}
+    drawn = draw_videos(truth.video_count, seed)
+    for task in TASKS:
+        mask = members[task]
+        right = [hit[f"{task}_at_1"] & mask for hit in hits]
+        for name, model in zip("AB", right, strict=True):
+            cells[name].append(_accuracy(int(model.sum()), int(mask.sum())))
+        first, second, sizes = (by_video(chosen, truth.videos) for chosen in (*right, mask))
+        change = difference(first, second, sizes, drawn)
+        cells["B - A"].append("-" if change is None else f"{change.points:+.2f}")
+        if change and change.interval:
+            cells["B - A"][-1] += " ({:+.2f} to {:+.2f})".format(*change.interval)
+    yield f"\n{group:<10}" + "".join(f"{task:<28}" for task in TASKS).rstrip()
+    yield f"{'segments':<10}" + "".join(f"{members[task].sum():<28}" for task in TASKS).rstrip()
+    for name, texts in cells.items():
+        yield f"{name:<10}" + "".join(f"{text:<28}" for text in texts).rstrip()
 
 
-def _cells(change: Difference | None) -> str:
-    """Write the figures of a row of the table; a group without segments has 0 of them and `-`."""
-    if change is None:
-        return f"{0:>8}{'-':>8}{'-':>8}{'-':>8}   {'-':<18}-"
-    over_segments, over_videos = (
-        "-" if interval is None else "{:+.2f} to {:+.2f}".format(*interval)
-        for interval in (change.over_segments, change.over_videos)
-    )
-    return (
-        f"{change.segments:>8}{change.first:>8.2f}{change.second:>8.2f}{change.points:>+8.2f}"
-        f"   {over_segments:<18}{over_videos}"
-    )
+def _accuracy(right: int, segments: int) -> str:
+    """Write an accuracy in percent with its interval; `-` for no segment."""
+    if not segments:
+        return "-"
+    percent = 100 * right / segments
+    return "{:.2f} ({:.2f} to {:.2f})".format(percent, *wilson(percent, segments))

@@ -1,8 +1,6 @@
-"""The course of the training, and what the run cost: time, memory and cores of every job."""
+"""The course of a training: losses, accuracies, learning rate and time of each epoch."""
 
 import os
-from collections.abc import Mapping
-from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -13,25 +11,15 @@ from epic100.base.durations import in_words, time_unit
 from epic100.figures.style import (
     BLACK,
     BLUE,
-    GREEN,
     ORANGE,
-    PURPLE,
-    SKY,
     TASK_COLOURS,
-    VERMILION,
     drawing,
-    legend_on_top,
     say_nothing_to_show,
-    short,
     title_and_legend,
 )
 
-# Runs have these colours in turn.
-COLOURS = (BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 # A curve of more epochs has no dots.
 MOST_DOTS = 40
-# The rule of each stage of a run.
-RULE_OF_STAGE = {"training": "train", "prediction": "predict"}
 
 
 def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -80,38 +68,6 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
             _set_axis_of_epochs(axes, len(history))
 
 
-def plot_runs(histories: Mapping[str, pd.DataFrame], path: str | os.PathLike) -> None:
-    """Draw the training loss and the top-1 actions of several runs over epochs.
-
-    Args:
-        histories: From `read_epochs`, by the name of the run.
-        path: The picture to write.
-    """
-    hint = (
-        "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
-        "were validated."
-    )
-    # After the last colour, the first one is used again with another kind of line.
-    curve_styles = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
-    # Two panels take 5 inches, and each run takes 0.1 in the legend.
-    with drawing(
-        path, "Loss and accuracy by epoch", hint, height=5 + 0.1 * len(histories)
-    ) as figure:
-        loss, accuracy = figure.subplots(2)
-        for (name, history), (colour, line) in zip(histories.items(), cycle(curve_styles)):
-            validated = history[history["action_top1"].notna()]
-            _draw_line(
-                loss, history, "loss", colour, linestyle=line, label=short(name, 26), marker=""
-            )
-            _draw_line(accuracy, validated, "action_top1", colour, linestyle=line)
-        loss.set(ylim=(0, None), title="training loss, mean of the epoch")
-        accuracy.set(ylim=(0, 103), title="top-1 actions on val in %")
-        legend_on_top(figure)
-        last_epoch = max(history["epoch"].max() for history in histories.values())
-        for axes in (loss, accuracy):
-            _set_axis_of_epochs(axes, last_epoch)
-
-
 def _set_axis_of_epochs(axes: Axes, last_epoch: float) -> None:
     """Set an x axis of epochs, from 1 to the last one."""
     axes.grid(axis="both")
@@ -144,17 +100,3 @@ def _draw_time(axes: Axes, history: pd.DataFrame) -> None:
         label="waiting for data",
     )
     title_and_legend(axes, f"{unit} per epoch")
-
-
-def cost_in_words(jobs: pd.DataFrame) -> dict[str, str]:
-    """Return how long the stages of a run took, such as `{"training": "3.2 hours"}`.
-
-    A stage without a measured job is left out.
-
-    Args:
-        jobs: The result of `job_costs.read_benchmarks`.
-    """
-    seconds = {
-        stage: jobs.loc[jobs["rule"] == rule, "seconds"] for stage, rule in RULE_OF_STAGE.items()
-    }
-    return {stage: in_words(column.sum()) for stage, column in seconds.items() if len(column)}

@@ -11,6 +11,8 @@ from epic100.report.tables import accuracies
 from epic100.scoring.metrics import wilson
 from epic100.segments.official_lists import DATA_SET
 
+FOLDER = Path(__file__).parent
+
 
 def template(name: str) -> Template:
     """Load a template of this folder, with the functions that templates call.
@@ -19,22 +21,22 @@ def template(name: str) -> Template:
         name: The file name of the template, `*.html.j2` for a page.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(FOLDER),
         undefined=StrictUndefined,
         autoescape=select_autoescape(["html.j2"]),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # The content security policy of a page allows this one script by its digest.
-    script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    scripts = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.js")}
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts.values()]
     environment.globals.update(
         accuracies=accuracies,
         wilson=wilson,
         interval=lambda percent, count: "{:.1f} to {:.1f}".format(*wilson(percent, count)),
         data_set=DATA_SET,
-        sort_script=Markup(script),
-        sort_digest=digest,
+        script=lambda name: Markup(scripts[name]),
+        # The content security policy of a page allows these scripts alone.
+        digests=[base64.b64encode(digest).decode() for digest in digests],
     )
     return environment.get_template(name)

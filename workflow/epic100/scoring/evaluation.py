@@ -144,7 +144,7 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         report[f"{task}_expected_calibration_error"] = _calibration_error(
             outcome[f"{task}_confidence"], right
         )
-        # What the training prior says of a segment without a prediction confuses nothing.
+        # A segment without a prediction has the training prior, which is no mistake of the model.
         is_predicted = outcome["predicted"]
         # The sum counts the predicted segments of each segment's class.
         class_sizes = is_predicted.groupby([outcome[key] for key in keys]).transform("sum")
