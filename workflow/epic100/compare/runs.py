@@ -158,7 +158,7 @@ def _read_run(folder: Path, truth: Truth, classes: Mapping[str, int]) -> Run:
     }
     flat = pd.json_normalize(figures.get("settings", {})).to_dict("records")
     settings = {
-        name: value if isinstance(value, str) else json.dumps(value)
+        str(name): value if isinstance(value, str) else json.dumps(value)
         for name, value in (flat[0] if flat else {}).items()
         if value is not None
     }
