@@ -39,19 +39,8 @@ def test_links_lead_to_files(page):
         assert "://" in link or (page.parent / link).exists(), link
 
 
-def test_the_guides_are_short():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
-    guides = [page for page in PAGES if page.parent.name == "docs"]
-    guides += [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
-    text = "".join(page.read_text(encoding="utf-8") for page in guides)
-    # Code does not count, nor do the bars of tables below.
-    prose = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
-    assert 10_000 < len(re.findall(r"\S*[A-Za-z0-9]\S*", prose)) <= 17_000
-
-
 def test_pages_that_the_code_names_are_there():
     found = call("git", "grep", "-hoE", r"docs/[a-z/_-]+\.md").stdout.split()
-    assert len(found) > 30
     assert sorted({page for page in found if not (ROOT / page).exists()}) == []
 
 
@@ -113,33 +102,28 @@ def test_the_first_commands_of_the_readme_do_what_it_says(demo, tmp_path):
     assert set(re.findall(r"(?m)^scan +(\d+)", planned)) == {"1"}
 
 
-@pytest.mark.parametrize("page", EVIDENCE, ids=lambda page: page.name)
-def test_evidence_says_what_made_it_when_and_where_and_is_in_the_list(page):
-    head = page.read_text(encoding="utf-8").split("\n\n")[1]
-    said = dict(re.findall(r"(?m)^\| (\w+) \| (.+) \|$", head))
-    assert set(said) == {"command", "date", "machine"}
-    # A program that was removed later is named as `git show COMMIT:benchmarks/x.py`.
-    scripts = re.findall(r"(\w{7}:)?\b((?:benchmarks|tests)/[\w/]+\.py)", said["command"])
-    for commit, script in scripts:
-        assert commit or (ROOT / script).exists(), script
-    assert f"({page.name})" in (page.parent / "README.md").read_text(encoding="utf-8")
+def test_a_program_that_evidence_names_is_there():
+    for page in EVIDENCE:
+        # A program that was removed later is named as `git show COMMIT:benchmarks/x.py`.
+        named = r"(\w{7}:)?\b((?:benchmarks|tests)/[\w/]+\.py)"
+        for commit, script in re.findall(named, page.read_text(encoding="utf-8")):
+            assert commit or (ROOT / script).exists(), f"{page.name}: {script}"
 
 
 @pytest.mark.parametrize(
-    "name, head, least",
+    "name, head",
     [
-        # The head begins the table, which has at least so many rows.
-        ("docs/evidence/attacks.md", "| from others |", 20),
-        ("SECURITY.md", "| what comes from others |", 8),
+        ("docs/evidence/attacks.md", "| from others |"),
+        ("SECURITY.md", "| what comes from others |"),
     ],
     ids=["attacks", "security"],
 )
-def test_every_row_of_what_is_not_trusted_names_tests_that_are_there(name, head, least):
+def test_every_row_of_what_is_not_trusted_names_tests_that_are_there(name, head):
     page = (ROOT / name).read_text(encoding="utf-8").partition("## What is not promised")[0]
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     tests = set(re.findall(r"^def (test_\w+)", code, re.MULTILINE))
     rows = re.findall(r"^\| .*", page.partition(head)[2], re.MULTILINE)
-    assert len(rows) >= least
+    assert rows
     for row in rows:
         named = set(re.findall(r"`(test_\w+)`", row.rpartition(" | ")[2]))
         assert named and named <= tests, f"{row}: {named - tests}"

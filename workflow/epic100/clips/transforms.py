@@ -59,7 +59,7 @@ class DecordReader:
 
     def __init__(self, path: str, index: VideoIndex | None):
         """Open a video, whose frame index is built if it is None."""
-        import decord
+        import decord  # noqa: TID251
 
         self.path = path
         # Without an index, `build_index` opens the file first, in a process with limits.
