@@ -21,7 +21,7 @@ from epic100.video.index import build_index
 from epic100.video.index_file import write_indexes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from support.packets import CodedPicture, later, write_film
+from support.packets import CodedFrame, later, write_film
 
 RATES = (Fraction(60000, 1001), Fraction(50))
 # Each folder to train in has videos of one size; None makes small copies of the videos before.
@@ -56,7 +56,7 @@ def _photographed(size: tuple[int, int], times: list[float]) -> Iterator[np.ndar
         yield np.clip(picture + noise, 0, 255).astype(np.uint8)
 
 
-def repeated(packets: list[CodedPicture], count: int) -> list[CodedPicture]:
+def repeated(packets: list[CodedFrame], count: int) -> list[CodedFrame]:
     """Repeat the packets of a video up to `count`, each turn after the one before."""
     times = sorted(packet.pts for packet in packets)
     length = times[-1] - times[0] + int(np.median(np.diff(times)))

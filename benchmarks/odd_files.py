@@ -40,15 +40,15 @@ from support.tricky_videos import (
     QUARTERS,
     cut_end,
     cut_start,
+    draw_frames,
     encode,
     join,
-    pictures,
     sound_videos,
     turn,
     uneven_times,
 )
 
-# A file has so many pictures. Their times are in 1/30000 s.
+# Number of frames of a file. Their times are in 1/30000 s.
 COUNT = 48
 
 
@@ -73,7 +73,7 @@ def drawn(seed: int) -> dict[str, list[int]]:
     return {"times": np.cumsum(steps).tolist()}
 
 
-FIRST = next(pictures(1))
+FIRST = next(draw_frames(1))
 NOISE = [*np.random.default_rng(2).integers(0, 255, (COUNT, *FIRST.shape), np.uint8)]
 # These options of `made`, by kind, are what an encoder or its muxer sets.
 ENCODED: dict[str, list[dict[str, Any]]] = {
@@ -163,7 +163,7 @@ def in_container(folder: Path, suffix: str, bframes: int) -> Path:
 
 
 def cut_at(folder: Path, frames: int) -> Path:
-    """Make a file whose first pictures an edit list hides."""
+    """Make a file whose first frames an edit list hides."""
     return cut_start(made(folder, count=90), folder / "cut.MP4", frames)
 
 

@@ -39,7 +39,7 @@ MPD = """<?xml version="1.0"?>
 """
 ADDRESS = "http://127.0.0.1:50741/a.ts"
 PNG = "\x89PNG\r\n\x1a\n"
-# These files hold no pictures that a scan may read: most only point to other files or addresses,
+# These files hold no frames that a scan may read: most only point to other files or addresses,
 # which FFmpeg would open. Each has a name and a text, in which {} stands for the path of a video
 # elsewhere.
 LURES = {
@@ -133,22 +133,20 @@ def test_clips_predictions_and_scans_open_no_socket_and_no_other_file(lures, tmp
     assert not re.findall(r".*open.*(?:secret\.mp4|sub\.m3u8|frame00\d).*", calls)
 
 
-def claiming_pictures(path: Path, pictures: int) -> Path:
-    """Make a video of one picture whose header claims many, each a byte of the same place."""
+def claiming_frames(path: Path, count: int) -> Path:
+    """Make a video of one frame whose header claims many, each a byte of the same place."""
     encode(path, 1)
     sizes, chunks, times = (place_of(path, box) for box in ("stsz", "stsc", "stts"))
     # All samples have the size 1.
     overwrite(path, sizes + 4, 1)
     for place_of_count in (sizes + 8, chunks + 12, times + 8):
-        overwrite(path, place_of_count, pictures)
+        overwrite(path, place_of_count, count)
     return path
 
 
-@pytest.mark.parametrize("pictures", [44_000_000, 89_000_000, 2**32 - 1])
-def test_a_header_that_claims_millions_of_pictures_ends_within_the_limit_of_memory(
-    tmp_path, pictures
-):
-    path = claiming_pictures(tmp_path / "v.MP4", pictures)
+@pytest.mark.parametrize("count", [44_000_000, 89_000_000, 2**32 - 1])
+def test_a_header_that_claims_millions_of_frames_ends_within_the_limit_of_memory(tmp_path, count):
+    path = claiming_frames(tmp_path / "v.MP4", count)
     error, _, kib_of_index = measured(build_index, path)
     assert isinstance(error, FrameError) and str(path) in str(error)
     row, _, kib_of_scan = measured(scan_in_place_of_a_video, path, tmp_path)

@@ -28,7 +28,7 @@ VIDEO = Video("P01_01", "P01", "train", fps=30000 / 1001, duration=2 * 1001 / 30
 
 @pytest.fixture(scope="module")
 def huge(tmp_path_factory) -> Path:
-    """A video of two grey pictures of more than 2^24 pixels in some kilobytes."""
+    """A video of two grey frames of more than 2^24 pixels in some kilobytes."""
     path = tmp_path_factory.mktemp("huge") / "videos/P01/P01_01.MP4"
     path.parent.mkdir(parents=True)
     width, height = SIZE
@@ -39,11 +39,11 @@ def huge(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     "limits, status, reason",
     [
-        (ScanLimits(), "unreadable", "pictures of 4112x4096 are larger than 16777216 pixels"),
+        (ScanLimits(), "unreadable", "frames of 4112x4096 are larger than 16777216 pixels"),
         (ScanLimits(max_pixels=2**25), "ok", ""),
     ],
 )
-def test_a_video_of_pictures_above_the_limit_is_unreadable_with_its_size(
+def test_a_video_of_frames_above_the_limit_is_unreadable_with_its_size(
     huge, tmp_path, limits, status, reason
 ):
     table, index = tmp_path / "P01.tsv", tmp_path / "P01.index.npz"
@@ -51,8 +51,8 @@ def test_a_video_of_pictures_above_the_limit_is_unreadable_with_its_size(
     assert row.status == status and reason in row.reason
 
 
-def test_a_reader_without_a_scan_refuses_huge_pictures_before_it_decodes(huge):
-    with pytest.raises(FrameError, match=r"P01_01\.MP4: its pictures of 4112x4096 are larger"):
+def test_a_reader_without_a_scan_refuses_huge_frames_before_it_decodes(huge):
+    with pytest.raises(FrameError, match=r"P01_01\.MP4: its frames of 4112x4096 are larger"):
         VideoReader(huge)
 
 

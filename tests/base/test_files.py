@@ -73,7 +73,7 @@ def test_a_seek_to_before_the_start_gives_an_error_code_and_moves_nothing(tmp_pa
     [
         pytest.param({}, True, id="index last"),
         pytest.param({"movflags": "faststart"}, False, id="index first"),
-        pytest.param({"moov_size": str(2**18)}, False, id="free box between index and pictures"),
+        pytest.param({"moov_size": str(2**18)}, False, id="free box between index and frames"),
     ],
 )
 def test_an_md5_reads_nothing_a_second_time_but_an_index_at_the_end(

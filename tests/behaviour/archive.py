@@ -24,12 +24,12 @@ from support.tables import rows_of
 
 @dataclass(frozen=True)
 class Film:
-    """A video file of the archive: its participant, name, rate and number of pictures."""
+    """A video file of the archive: its participant, name, rate and number of frames."""
 
     participant: str
     name: str
     rate: str = "59.94"
-    pictures: int = 120
+    frames: int = 120
 
     @property
     def path(self) -> Path:
@@ -51,7 +51,7 @@ class Archive:
         participants = []
         for film in films:
             fps = float(RATES[film.rate])
-            lines.append(f"{film.name}\t{film.participant}\ttrain\t{fps}\t{film.pictures / fps}")
+            lines.append(f"{film.name}\t{film.participant}\ttrain\t{fps}\t{film.frames / fps}")
             participants.append(film.participant)
         (self.folder / "sheet.tsv").write_text("\n".join(lines) + "\n")
         config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
@@ -129,21 +129,21 @@ class Scanned:
     rows: dict[str, dict[str, str]]
 
     def shown(self, film: Film) -> list[np.ndarray | None]:
-        """Decode a film leniently, and return the picture of each frame, or None if it has none."""
+        """Decode a film leniently; return its frames by number, None for one that is missing."""
         path = self.archive.root / film.path
-        pictures = decoded(path)
-        return [pictures.get(time) for time in times_of(path)]
+        frames = decoded(path)
+        return [frames.get(time) for time in times_of(path)]
 
     def expected(self, film: Film) -> tuple[list[int], list[np.ndarray]]:
         """Find the frames of a damaged film in its original.
 
         Returns:
-            The number in the original of each frame, and all pictures of the original.
+            The number in the original of each frame, and all frames of the original.
         """
-        pictures = decoded_once(self.damaged[film])
+        frames = decoded_once(self.damaged[film])
         times = np.array(times_of(self.archive.root / film.path))
-        original_times = np.array(list(pictures))
-        # Times are compared from the first picture on, because a rewritten file may start later.
+        original_times = np.array(list(frames))
+        # Times are compared from the first frame on, because a rewritten file may start later.
         numbers = np.searchsorted(original_times - original_times[0], times - times[0])
         assert np.array_equal((original_times - original_times[0])[numbers], times - times[0])
-        return numbers.tolist(), list(pictures.values())
+        return numbers.tolist(), list(frames.values())

@@ -34,7 +34,7 @@ def film_and_scan(folder: Path) -> Scanned:
     for participant, (kind, options) in enumerate(H264.items(), start=2):
         original = film(folder / f"{kind}.MP4", LENGTH, **options)
         for name, damage in DAMAGES.items():
-            copy = Film(f"P0{participant}", f"{kind}-{name}", pictures=LENGTH)
+            copy = Film(f"P0{participant}", f"{kind}-{name}", frames=LENGTH)
             path = archive.root / copy.path
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, path)

@@ -1,4 +1,4 @@
-"""Make short films with the encoders of PyAV, and list when their pictures are shown.
+"""Make short films with the encoders of PyAV, and list when their frames are shown.
 
 No test is here, and nothing of the library.
 """
@@ -26,8 +26,8 @@ X264 = {
 }
 
 
-def pictures(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterable[np.ndarray]:
-    """Draw pictures of grainy blocks that drift, uint8 [height, width, 3], no two alike."""
+def draw_frames(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterable[np.ndarray]:
+    """Draw frames of grainy blocks that drift, uint8 [height, width, 3], no two alike."""
     rng = np.random.default_rng(seed)
     width, height = size
     blocks = rng.integers(0, 200, (height // 8, width, 3), np.uint8)
@@ -50,16 +50,16 @@ def film(
     coder: dict[str, str] | None = None,
     **x264: int | str,
 ) -> Path:
-    """Encode a film of `count` pictures.
+    """Encode a film of `count` frames.
 
     Args:
         path: The file to write.
-        count: Number of pictures.
+        count: Number of frames.
         rate: A key of `RATES`.
         codec: FFmpeg's name of the encoder.
         container: FFmpeg's name of the container.
-        seed: Determines the pictures.
-        times: When each picture is shown, in pictures of the rate; None means one after the other.
+        seed: Determines the frames.
+        times: When each frame is shown, in frames of the rate; None means one after the other.
         muxer: Options of the muxer.
         coder: Options of the encoder, for all but libx264.
         **x264: Settings of libx264 beside those of `X264`.
@@ -70,11 +70,11 @@ def film(
         settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
         coder = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
     options = {"container": container, "muxer": muxer, "coder": coder}
-    drawn = pictures(count, seed)
+    drawn = draw_frames(count, seed)
     return write_film(path, drawn, SIZE, fps, times or range(count), 1 / fps, codec, **options)
 
 
 def times_of(path: Path) -> list[int]:
-    """List when the pictures of a file are shown, in order, in units of its time base."""
+    """List when the frames of a file are shown, in order, in units of its time base."""
     with av.open(str(path)) as container:
         return sorted({p.pts for p in container.demux(video=0) if p.size and not p.is_discard})

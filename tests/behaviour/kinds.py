@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 
 from behaviour.films import film
-from support.packets import CodedPicture, later, rewrite
+from support.packets import CodedFrame, later, rewrite
 
-# Each kind of H.264 film has settings of libx264. With 27 pictures in a group, two B-frames are
+# Each kind of H.264 film has settings of libx264. With 27 frames in a group, two B-frames are
 # shown before the key frame of each open group.
 H264 = {
     "b_frames": {},
     "open_groups": {"open_gop": 1, "b_pyramid": "normal", "keyint": 27},
     "no_b_frames": {"bframes": 0},
 }
-# This is the number of pictures of each damaged film.
+# This is the number of frames of each damaged film.
 LENGTH = 160
 # These are options of other encoders.
 X265 = {"x265-params": "log-level=none:keyint=25"}
 VP9 = {"g": "25", "deadline": "realtime", "cpu-used": "8"}
 
 
-def hidden_start(packets: list[CodedPicture]) -> list[CodedPicture]:
-    """Drop the packets before the second key frame, and give the next ten pictures negative times.
+def hidden_start(packets: list[CodedFrame]) -> list[CodedFrame]:
+    """Drop the packets before the second key frame, and give the next ten frames negative times.
 
-    The muxer then writes an edit list that hides these ten pictures.
+    The muxer then writes an edit list that hides these ten frames.
     """
     _, second_key, *_ = [number for number, p in enumerate(packets) if p.is_key]
     shown = sorted(p.pts for p in packets[second_key:])[10]
@@ -53,8 +53,8 @@ UNDAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-def _pictures_in(data: bytes) -> tuple[int, int]:
-    """Find the bytes [start, stop) of an MP4 file that hold coded pictures.
+def _frames_in(data: bytes) -> tuple[int, int]:
+    """Find the bytes [start, stop) of an MP4 file that hold coded frames.
 
     They begin after the name of the box `mdat`. They end where the box `moov` begins, four bytes
     before its name, or at the end of the file if `moov` comes first.
@@ -65,9 +65,9 @@ def _pictures_in(data: bytes) -> tuple[int, int]:
 
 
 def flipped(path: Path, rng: np.random.Generator, bits: int) -> None:
-    """Flip bits at random places of the coded pictures."""
+    """Flip bits at random places of the coded frames."""
     data = bytearray(path.read_bytes())
-    start, stop = _pictures_in(data)
+    start, stop = _frames_in(data)
     for bit in rng.choice(8 * (stop - start), bits, replace=False).tolist():
         byte, bit_in_byte = divmod(bit, 8)
         data[start + byte] ^= 1 << bit_in_byte
@@ -75,9 +75,9 @@ def flipped(path: Path, rng: np.random.Generator, bits: int) -> None:
 
 
 def zeroed(path: Path, rng: np.random.Generator, size: int) -> None:
-    """Put zeros over a block of the coded pictures."""
+    """Put zeros over a block of the coded frames."""
     data = bytearray(path.read_bytes())
-    start, stop = _pictures_in(data)
+    start, stop = _frames_in(data)
     first = int(rng.integers(start, stop - size))
     data[first : first + size] = bytes(size)
     path.write_bytes(data)
@@ -90,9 +90,9 @@ def cut(path: Path, rng: np.random.Generator, movflags: str) -> None:
 
 
 def lost(path: Path, rng: np.random.Generator, count: int) -> None:
-    """Leave `count` packets out, or for 0 a whole group of pictures; the rest keep their times."""
+    """Leave `count` packets out, or for 0 a whole group of frames; the rest keep their times."""
 
-    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+    def change(packets: list[CodedFrame]) -> list[CodedFrame]:
         keys = [number for number, p in enumerate(packets) if p.is_key]
         first = int(rng.integers(1, len(packets) - 20))
         group = int(rng.integers(1, len(keys) - 1))

@@ -1,7 +1,7 @@
-"""Damaged films: the scan marks every wrong picture, and its results are those of golden.json.
+"""Damaged films: the scan marks every wrong frame, and its results are those of golden.json.
 
-39 small films of H.264, with and without B-frames, with open and closed groups of pictures, are
-each damaged in one way: flipped bits, zeros, a cut end or lost packets. A picture is wrong if a
+39 small films of H.264, with and without B-frames, with open and closed groups of frames, are
+each damaged in one way: flipped bits, zeros, a cut end or lost packets. A frame is wrong if a
 lenient full decode misses it, or shows a block of it that differs visibly from the undamaged film.
 """
 
@@ -21,12 +21,12 @@ VISIBLE = 8
 READ = 8
 
 
-def is_wrong(picture: np.ndarray | None, true: np.ndarray) -> bool:
-    """Whether a picture is missing, or a block of it differs visibly from the true picture."""
-    if picture is None or picture.shape != true.shape:
+def is_wrong(frame: np.ndarray | None, true: np.ndarray) -> bool:
+    """Whether a frame is missing, or a block of it differs visibly from the true frame."""
+    if frame is None or frame.shape != true.shape:
         return True
     height, width = true.shape[:2]
-    difference = np.abs(picture.astype(np.int16) - true)
+    difference = np.abs(frame.astype(np.int16) - true)
     blocks = difference.reshape(height // 16, 16, width // 16, 16, 3)
     return blocks.mean(axis=(1, 3, 4)).max() > VISIBLE
 
@@ -42,9 +42,9 @@ def readable(scanned):
     }
 
 
-def test_wrong_and_missing_pictures_are_marked(scanned, readable):
+def test_wrong_and_missing_frames_are_marked(scanned, readable):
     for film, marked in readable.items():
-        # The frame of each number shows the picture of this number in the undamaged film.
+        # Frame i of the film is frame `numbers[i]` of the undamaged film.
         numbers, true = scanned.expected(film)
         shown = scanned.shown(film)
         wrong = {
@@ -53,10 +53,10 @@ def test_wrong_and_missing_pictures_are_marked(scanned, readable):
             if is_wrong(shown[number], true[true_number])
         }
         assert wrong <= marked, film.name
-        # A segment over a hole has both pictures beside it.
+        # A segment over a hole has both frames next to it.
         holes = [n for n, step in enumerate(np.diff(numbers).tolist()) if step > 1]
         assert all({n, n + 1} & marked for n in holes), film.name
-        # If pictures are gone at the end, the ranges go on beyond the last frame, or the reason
+        # If frames are gone at the end, the ranges go on beyond the last frame, or the reason
         # cites the sheet.
         row = scanned.rows[film.name]
         is_loss_told = max(marked, default=-1) >= len(numbers) or "the sheet says" in row["reason"]
@@ -67,15 +67,15 @@ def test_unmarked_frames_are_read_as_they_are_in_the_undamaged_film(scanned, rea
     rng = np.random.default_rng(4)
     segments, expected = [], []
     for film, marked in readable.items():
-        numbers, pictures = scanned.expected(film)
+        numbers, frames = scanned.expected(film)
         unmarked = sorted(set(range(len(numbers))) - marked)
         for number in rng.permutation(unmarked)[:READ].tolist():
             segments.append((film, number, number + 1))
-            expected.append(pictures[numbers[number]])
+            expected.append(frames[numbers[number]])
     assert len(segments) > 100
     clips = scanned.archive.read(segments)
-    for (film, number, _), clip, picture in zip(segments, clips, expected, strict=True):
-        assert not is_wrong(clip[number], picture), f"{film.name}, frame {number}"
+    for (film, number, _), clip, frame in zip(segments, clips, expected, strict=True):
+        assert not is_wrong(clip[number], frame), f"{film.name}, frame {number}"
 
 
 def test_the_scan_of_damaged_films_is_that_of_golden_json(scanned):

@@ -33,13 +33,13 @@ def test_the_frames_of_segments_are_those_of_a_full_decode(kind, scanned):
     clips = scanned.archive.read(segments)
     for clip, start, stop in zip(clips, starts, stops, strict=True):
         assert min(clip) >= start and max(clip) < stop
-        assert all(np.array_equal(picture, full[frame]) for frame, picture in clip.items())
+        assert all(np.array_equal(frame, full[number]) for number, frame in clip.items())
 
 
 def test_the_scan_finds_no_damage_and_the_right_rate_and_length(kind, scanned):
     row = scanned.rows[kind.name]
-    pictures = str(len(scanned.shown(kind)))
+    frames = str(len(scanned.shown(kind)))
     assert (row["status"], row["damaged"], row["timing"]) == ("ok", "", "constant")
-    assert row["frames"] == row["pictures"] == pictures
+    assert row["frames"] == row["pictures"] == frames
     # Matroska rounds times to milliseconds, so the rate is not exact.
     assert float(row["fps"]) == pytest.approx(RATES[kind.rate], rel=3e-4)

@@ -117,7 +117,7 @@ def test_the_end_of_a_scan_names_a_trimmed_video(here):
     write_video(replace(VIDEOS[0], duration=4.0), FILM, seed=2)
     words = ["run", "--cores", "1", "results/scan/P01.tsv", "--configfile", "config.yaml"]
     screen = said(epic100(*words, cwd=here))
-    assert "scan P01: WARNING: P01_01: its pictures last " in screen
+    assert "scan P01: WARNING: P01_01: its frames last " in screen
     assert "`videos: accept: [P01_01]`" in screen
 
 

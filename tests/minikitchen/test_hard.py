@@ -51,14 +51,14 @@ def test_segments_do_not_overlap():
 
 
 def height_and_area(verb: int, at: float) -> tuple[float, int]:
-    """Measure the object in a picture of a segment of four seconds.
+    """Measure the object in a frame of a segment of four seconds.
 
     Args:
         verb: The verb class.
-        at: When the picture is shown, as a share of the segment.
+        at: When the frame is shown, as a share of the segment.
 
     Returns:
-        The height of its middle above the bottom of the picture, and its area, in pixels.
+        The height of its middle above the bottom of the frame, and its area, in pixels.
     """
     action = Action("P01_01_0", start=0.0, stop=4.0, verb=verb, noun=2)
     sprite = random_sprite(action, chance(0, "s"), **hard.FORM)
@@ -66,12 +66,12 @@ def height_and_area(verb: int, at: float) -> tuple[float, int]:
     number = round(at * 199)
     width, height = 160, 90
 
-    def picture(sprites: list[Sprite]) -> np.ndarray:
+    def frame(sprites: list[Sprite]) -> np.ndarray:
         look = hard.look(SHEET[0], seed=0)
-        pictures = render(sprites, 201, 50.0, (width, height), chance(0, "p"), look)
-        return list(pictures)[number].astype(int)
+        frames = render(sprites, 201, 50.0, (width, height), chance(0, "p"), look)
+        return list(frames)[number].astype(int)
 
-    is_object = np.abs(picture([sprite]) - picture([])).sum(axis=2) > 60
+    is_object = np.abs(frame([sprite]) - frame([])).sum(axis=2) > 60
     (rows,) = np.nonzero(is_object.any(axis=1))
     return height - rows.mean(), is_object.sum()
 
@@ -117,7 +117,7 @@ def test_csvs_have_the_segments_and_words_of_the_hard_level(tmp_path):
     assert dict(zip(table["narration_id"], table["verb"], strict=True)) == expected
 
 
-def test_pictures_differ_from_those_of_the_easy_level(tmp_path):
+def test_frames_differ_from_those_of_the_easy_level(tmp_path):
     video = replace(SHEET[0], duration=1.001)
     for level in ("easy", "hard"):
         write_video(video, tmp_path / level, seed=0, size=(96, 54), level=level)

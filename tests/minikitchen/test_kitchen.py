@@ -142,10 +142,10 @@ def test_a_video_has_a_key_frame_every_250_frames_and_b_frames_between(short_fil
 @pytest.mark.slow
 def test_an_object_is_visible_in_all_frames_of_its_segment_and_no_other(short_file):
     with av.open(short_file) as container:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     # The background is dull: only an object has saturated colours.
-    visible = [(np.ptp(p.astype(int), axis=2) > 100).mean() > 0.01 for p in pictures]
-    expected = np.zeros(len(pictures), bool)
+    visible = [(np.ptp(p.astype(int), axis=2) > 100).mean() > 0.01 for p in frames]
+    expected = np.zeros(len(frames), bool)
     for action in schedule(SHORT, seed=0):
         first, stop = action.start * SHORT.fps, action.stop * SHORT.fps
         expected[int(first + 1e-6) : int(np.ceil(stop - 1e-6))] = True

@@ -12,7 +12,7 @@ from epic100.base.errors import EpicError
 from epic100.model.hugging_face import backbone_config
 from epic100.model.hugging_face_folder import HuggingFaceFolder, license_of, open_folder, pixels
 from epic100.model.mmaction_import import build
-from support.hugging_face import KINDS, PICTURES, SIZE, WIDTH, make_encoder
+from support.hugging_face import IMAGES, KINDS, SIZE, WIDTH, make_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +140,7 @@ def test_kinds_of_pictures_are_seen_frame_by_frame(folders):
     for kind in KINDS:
         spec = backbone_config(folders[kind], frozen=True)
         backbone = build({"type": "HuggingFaceBackbone", **spec})
-        assert backbone.sees_pictures == (kind in PICTURES)
+        assert backbone.sees_pictures == (kind in IMAGES)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from epic100.prediction.encoder import clip_pipeline
 from epic100.video.sheet import Video
 from support.hugging_face import (
     FRAMES,
+    IMAGES,
     KINDS,
-    PICTURES,
     SIZE,
     WIDTH,
     make_encoder,
@@ -84,7 +84,7 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kin
     if is_squeezed:
         pictures = pictures[..., 140:500]
     (theirs,) = processor(kind)(list(pictures), return_tensors="pt").values()
-    frames = (8,) if kind in PICTURES else (1, FRAMES)
+    frames = (8,) if kind in IMAGES else (1, FRAMES)
     assert ours.shape == theirs.shape == (*frames, 3, SIZE, SIZE)
     black, white = (
         pixels_of(torch.full((1, 3, 1, SIZE, SIZE), value, dtype=torch.uint8)) for value in (0, 255)

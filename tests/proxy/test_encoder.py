@@ -69,7 +69,7 @@ def assert_same_frames(copy, original, name, moving=True) -> None:
 def test_frame_i_of_a_copy_is_frame_i_of_the_original(sound, copies):
     for name, (path, index) in copies.items():
         original = greys(sound[name], (index.stream.width, index.stream.height))
-        moving = name not in ("still", "black", "one_picture")
+        moving = name not in ("still", "black", "one_frame")
         assert_same_frames(greys(path), original, name, moving)
         assert index.frames == len(original), name
 
@@ -123,7 +123,7 @@ def test_the_size_of_a_copy_is_even_and_in_proportion(size, expected):
 @pytest.mark.parametrize("matrix", [1, 5], ids=["BT.709", "BT.601"])
 @pytest.mark.parametrize("color_range", [1, 2], ids=["limited range", "full range"])
 def test_a_copy_has_the_colours_of_the_original(color_range, matrix, tmp_path):
-    # Only a wrong range or matrix can change colours that are the same all over the picture.
+    # Only a wrong range or matrix can change colours that are the same all over the frame.
     colours = [(200, 40, 60), (30, 180, 90), (70, 80, 230), (250, 250, 245), (8, 4, 12)]
     original, copy = tmp_path / "original.MP4", tmp_path / "copy.MP4"
     with av.open(str(original), "w") as out:
@@ -170,7 +170,7 @@ def one_time(tmp_path) -> Path:
 
 @pytest.fixture
 def zeroed(tmp_path) -> Path:
-    """A film with 6000 bytes of 0 from 40 % of the coded pictures on."""
+    """A film with 6000 bytes of 0 from 40 % of the coded frames on."""
     path = encode(tmp_path / "zeroed.MP4", 200, size=(160, 96))
     zero_block(path, 0.4, 6000)
     return path
@@ -201,7 +201,7 @@ def test_progress_is_told_every_64_frames(tmp_path):
             "other times",
             id="last frame late",
         ),
-        pytest.param(list, 10, "key frame every 10 pictures", id="key frames every 12 frames"),
+        pytest.param(list, 10, "key frame every 10 frames", id="key frames every 12 frames"),
     ],
 )
 def test_a_copy_with_other_frames_than_the_original_is_refused(change, gop, text, copies, tmp_path):

@@ -33,7 +33,7 @@ def original(tmp_path_factory) -> Path:
         pytest.param("elst", range(64, 128), id="duration and start of the edit"),
     ],
 )
-def test_each_flipped_bit_that_moves_or_hides_pictures_is_reported(box, bits, original, tmp_path):
+def test_each_flipped_bit_that_moves_or_hides_frames_is_reported(box, bits, original, tmp_path):
     index = build_index(original)
     unreported, reported_count = [], 0
     for bit in bits:
@@ -58,13 +58,13 @@ def test_each_flipped_bit_that_moves_or_hides_pictures_is_reported(box, bits, or
         pytest.param(
             SECONDS,
             13.0,
-            "its pictures last 8.01 s, its header says 8.01 s, the sheet says 13.00 s",
+            "its frames last 8.01 s, its header says 8.01 s, the sheet says 13.00 s",
             id="other length in the sheet",
         ),
         pytest.param(
             9.0,
             0.0,
-            "its pictures last 8.01 s, its header says 9.00 s",
+            "its frames last 8.01 s, its header says 9.00 s",
             id="other length in the header and none in the sheet",
         ),
         pytest.param(9.0, SECONDS, "", id="other length in the header, but not in the sheet"),

@@ -9,7 +9,7 @@ from support.packets import drop_packets
 from support.scanned import inspect
 from support.tricky_videos import cut_start, encode
 
-# Presentation times of 120 pictures in 1/30000 s. After picture 57 the camera pauses for 3 s.
+# Presentation times of 120 frames in 1/30000 s. After frame 57 the camera pauses for 3 s.
 TIMES_WITH_PAUSE = [i * 1001 + (90000 if i > 57 else 0) for i in range(120)]
 
 
@@ -19,7 +19,7 @@ def test_an_undamaged_file_of_each_kind_is_ok(sound):
         row, index = inspect(path, name)
         assert (row.status, row.damaged) == ("ok", []), row
         assert row.pictures == index.frames > 0, name
-        # Without CABAC, a flipped bit may change a picture and break no syntax.
+        # Without CABAC, a flipped bit may change a frame and break no syntax.
         has_cabac = name not in ("cavlc", "hevc", "mpeg4")
         assert row.judged == ("full" if has_cabac else "decoder only"), name
         assert (row.reason, row.frames) == ("", row.pictures), name
@@ -27,19 +27,19 @@ def test_an_undamaged_file_of_each_kind_is_ok(sound):
         assert not clock_finding(row, index, seconds), name
 
 
-def test_leading_pictures_of_a_cut_open_group_are_damaged_only_if_they_are_shown(sound, tmp_path):
+def test_leading_frames_of_a_cut_open_group_are_damaged_only_if_they_are_shown(sound, tmp_path):
     hidden, _ = inspect(sound["cut_at_open_key"], "v")
     assert hidden.status == "ok"
-    # The same cut without the edit list, which shows the leading pictures too.
+    # The same cut without the edit list, which shows the leading frames too.
     path = cut_start(sound["open_gop"], tmp_path / "shown.MP4", 60, hide=False)
     shown, _ = inspect(path, "v")
     assert shown.status == "damaged"
     ((start, stop),) = shown.damaged
-    # At most three B-pictures lead a key frame.
+    # At most three B-frames lead a key frame.
     assert start == 0 and 1 <= stop <= 3
 
 
-of_codecs_that_number_pictures = pytest.mark.parametrize(
+of_codecs_that_number_frames = pytest.mark.parametrize(
     "options",
     [
         pytest.param({"bframes": 0}, id="H.264 with order count type 2"),
@@ -48,16 +48,16 @@ of_codecs_that_number_pictures = pytest.mark.parametrize(
 )
 
 
-@of_codecs_that_number_pictures
-def test_a_pause_without_lost_pictures_is_no_damage_where_pictures_are_numbered(options, tmp_path):
-    """HEVC's pictures name those that they depend on, so the decoder knows of lost ones."""
+@of_codecs_that_number_frames
+def test_a_pause_without_lost_frames_is_no_damage_where_frames_are_numbered(options, tmp_path):
+    """HEVC's frames name those that they depend on, so the decoder knows of lost ones."""
     row, _ = inspect(encode(tmp_path / "v.MP4", 120, times=TIMES_WITH_PAUSE, **options), "v")
     assert (row.status, row.damaged) == ("ok", [])
 
 
-@of_codecs_that_number_pictures
+@of_codecs_that_number_frames
 @pytest.mark.parametrize("close", [False, True], ids=["a gap in time", "the gap closed"])
-def test_lost_pictures_are_damage_where_pictures_are_numbered(close, options, tmp_path):
+def test_lost_frames_are_damage_where_frames_are_numbered(close, options, tmp_path):
     path = encode(tmp_path / "v.MP4", 120, **options)
     drop_packets(path, seed=3, count=5, close=close)
     row, _ = inspect(path, "v")
@@ -66,7 +66,7 @@ def test_lost_pictures_are_damage_where_pictures_are_numbered(close, options, tm
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
 def test_a_step_that_a_coarse_time_base_rounds_up_is_no_gap(codec, tmp_path):
-    # The pictures are 1/30 s apart, and every 40th step is twice as long. A file in units of 1/30 s
+    # The frames are 1/30 s apart, and every 40th step is twice as long. A file in units of 1/30 s
     # has steps of one and two units.
     times = [i * 1000 + 1000 * (i // 40) for i in range(120)]
     path = encode(tmp_path / "v.MP4", 120, times=times, codec=codec, unit=30)
@@ -100,6 +100,6 @@ def test_a_pause_of_a_codec_without_numbers_is_damage_up_to_the_next_key_frame(
     path = encode(tmp_path / "v.MP4", 120, times=TIMES_WITH_PAUSE, codec=codec, pix_fmt=pix_fmt)
     row, index = inspect(path, "v")
     keys = np.searchsorted(index.pts, index.key_pts)
-    # Picture 58 is the first after the pause. A key frame there is damaged alone.
+    # Frame 58 is the first after the pause. A key frame there is damaged alone.
     stop = 59 if 58 in keys else int(keys[keys > 58][0])
     assert row.damaged == [(58, stop)]

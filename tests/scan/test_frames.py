@@ -23,7 +23,7 @@ from epic100.video.sheet import Video
 from support.damage import overwrite
 from support.frame_files import frame_file, pack, write_frames
 from support.this_process import records_of
-from support.tricky_videos import pictures
+from support.tricky_videos import draw_frames
 
 # The frames of these tests last a second at the official 60 frames a second.
 FRAMES, SIZE = 60, (114, 64)
@@ -32,7 +32,7 @@ VIDEO = Video("P01_01", "P01", "train", fps=60000 / 1001, duration=1.0)
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    return write_frames(tmp_path / "P01/rgb_frames/P01_01", pictures(FRAMES, SIZE))
+    return write_frames(tmp_path / "P01/rgb_frames/P01_01", draw_frames(FRAMES, SIZE))
 
 
 def scan(path: Path, video: Video = VIDEO) -> Result:
@@ -69,7 +69,7 @@ def remove(folder: Path) -> Path:
 
 
 def grow(folder: Path) -> Path:
-    """Replace frames 10 and 11 by pictures of another size."""
+    """Replace frames 10 and 11 by frames of another size."""
     for frame in (10, 11):
         cv2.imwrite(str(frame_file(folder, frame)), np.zeros((128, 228, 3), np.uint8))
     return folder
@@ -95,11 +95,11 @@ def each(change) -> object:
             each(lambda path: path.write_bytes(b"")), "2 frames have no file, or an", id="empty"
         ),
         pytest.param(each(partial(truncate, fraction=0.5)), "2 packets do not decode", id="cut"),
-        pytest.param(each(lambda path: path.write_text("404")), "2 p", id="no picture"),
+        pytest.param(each(lambda path: path.write_text("404")), "2 p", id="no frame"),
         pytest.param(
             each(lambda path: overwrite(path, 0, bytes(path.stat().st_size))), "2 p", id="zeros"
         ),
-        pytest.param(grow, "2 pictures are of another size", id="another size"),
+        pytest.param(grow, "2 frames are of another size", id="another size"),
     ],
 )
 def test_damaged_frames_are_marked_and_keep_their_numbers(spoil, reason, store, folder):
@@ -119,7 +119,7 @@ def test_a_tar_that_breaks_off_has_damaged_frames_from_there_on(folder):
     result = scan(path)
     ((start, stop),) = result.row.damaged
     assert 20 < start == result.index.frames < stop == FRAMES
-    assert f"truncated: {start} of {FRAMES} pictures are in the file" in result.row.reason
+    assert f"truncated: {start} of {FRAMES} frames are in the file" in result.row.reason
     assert VideoReader(path, result.index).get_frames([start - 1]).any()
     assert clock_finding(result.row, result.index, VIDEO.duration) == ""
 
@@ -175,7 +175,7 @@ def test_other_names_are_no_frames(folder):
             60000 / 1001,
             9.0,
             60.0,
-            "its pictures last 1.00 s, the sheet says 9.00 s",
+            "its frames last 1.00 s, the sheet says 9.00 s",
             id="neither",
         ),
     ],

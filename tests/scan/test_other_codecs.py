@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
     [
         pytest.param({}, id="plain"),
         pytest.param(PYRAMID, id="B-pyramid"),
-        pytest.param({"slices": 3, "bframes": 0}, id="three slices per picture"),
+        pytest.param({"slices": 3, "bframes": 0}, id="three slices per frame"),
         pytest.param({"cqm": "jvt"}, id="scaling lists"),
     ],
 )
@@ -50,10 +50,10 @@ HEADER = (6, 14)
         pytest.param("libvpx-vp9", {}, HEADER, id="VP9, header of a packet"),
     ],
 )
-def test_the_spoilt_picture_itself_is_marked_if_the_decoder_reports_an_error(
+def test_the_spoilt_frame_itself_is_marked_if_the_decoder_reports_an_error(
     codec, options, place, tmp_path
 ):
-    """The decoders of HEVC and VP9 report spoilt headers, but no pictures spoilt behind them.
+    """The decoders of HEVC and VP9 report spoilt headers, but no frames spoilt behind them.
 
     With half a packet overwritten, 35 of 36 harmed files went unseen (docs/evidence/damage.md).
     """

@@ -117,7 +117,7 @@ def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently
     lab.videos[0] = replace(lab.videos[0], duration=SECONDS + 2)
     truncate(lab.paths[1], 0.6)
     zero_block(lab.paths[2], 0.5, 500)
-    # The bits of MPEG-4 part 2 are not checked one by one. The file has 120 pictures at 29.97
+    # The bits of MPEG-4 part 2 are not checked one by one. The file has 120 frames at 29.97
     # frames per second, which last 4.004 s.
     lab.paths[3].write_bytes(sound["mpeg4"].read_bytes())
     lab.videos[3] = replace(lab.videos[3], duration=4.004)
@@ -125,7 +125,7 @@ def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently
     lab.paths[4].write_bytes(b"\x1a\x45\xdf\xa3" * 99)
     lab.scan()
     patterns = [
-        r"P01_01: its pictures last 3\.00 s, its header says 3\.00 s, the sheet says 5\.00 s; "
+        r"P01_01: its frames last 3\.00 s, its header says 3\.00 s, the sheet says 5\.00 s; "
         r"its segments are held back until the config says `videos: accept: \[P01_01\]`",
         r"P01_02: damaged, \d+ of 90 frames: truncated: .*",
         r"P01_03: damaged, .*",

@@ -35,7 +35,7 @@ from support.tricky_videos import (
 
 pytestmark = pytest.mark.slow
 
-# The video of most tests has six groups of 30 pictures. Each group begins with its key frame.
+# The video of most tests has six groups of 30 frames. Each group begins with its key frame.
 FRAMES, GROUP = 180, 30
 
 
@@ -76,20 +76,20 @@ def video(original, tmp_path) -> Path:
         pytest.param(partial(drop_packets, count=12), "break the numbering", id="12 packets lost"),
     ],
 )
-def test_each_picture_that_is_lost_or_visibly_changed_is_marked(
+def test_each_frame_that_is_lost_or_visibly_changed_is_marked(
     change, reason, seed, original, video
 ):
     change(video, seed)
     row, index = inspect(video, "v")
-    # A lost picture is stood for by the next one in the damaged file.
+    # A lost frame is stood for by the next one in the damaged file.
     frame_at_time = np.searchsorted(index.pts, build_index(original).pts)
     unmarked = {f for f in harmed(original, video) if frame_at_time[f] not in marked(row)}
     assert not unmarked
     assert reason in row.reason
 
 
-def test_damage_to_a_picture_that_is_no_reference_is_marked_alone(video):
-    # Without B-pyramid, the second of three B-frames is such a picture: its nal_ref_idc, the two
+def test_damage_to_a_frame_that_is_no_reference_is_marked_alone(video):
+    # Without B-pyramid, the second of three B-frames is such a frame: its nal_ref_idc, the two
     # bits under the mask 0x60, is 0.
     packets = packets_of(encode(video, 60, size=(160, 96)))
     victim = max((p for p in packets[1:] if bytes(p)[4] & 0x60 == 0), key=lambda p: p.size)
@@ -104,13 +104,13 @@ def test_a_lost_group_is_a_gap_that_marks_the_next_key_frame_alone(count, tmp_pa
     path = encode(tmp_path / "v.MP4", count, keyint=15)
     drop_packets(path, seed=3, count=1, groups=True)
     row, _ = inspect(path, "v")
-    assert (row.reason, row.timing) == ("1 gaps between pictures", "variable")
+    assert (row.reason, row.timing) == ("1 gaps between frames", "variable")
     ((start, stop),) = row.damaged
     assert (start % 15, stop) == (0, start + 1)
 
 
 @pytest.mark.parametrize("lost", [2, 8])
-def test_a_key_frame_after_lost_pictures_is_marked_although_it_decodes(lost, video):
+def test_a_key_frame_after_lost_frames_is_marked_although_it_decodes(lost, video):
     def drop_before_key(packets):
         key = [i for i, p in enumerate(packets) if p.is_key][3]
         return packets[: key - lost] + packets[key:]
@@ -120,7 +120,7 @@ def test_a_key_frame_after_lost_pictures_is_marked_although_it_decodes(lost, vid
     assert int(np.searchsorted(index.pts, index.key_pts[3])) in marked(row)
 
 
-def test_the_second_of_two_pictures_with_one_time_is_marked(video):
+def test_the_second_of_two_frames_with_one_time_is_marked(video):
     def share_time(packets):
         packets[41] = replace(packets[41], pts=packets[40].pts)
         return packets
@@ -132,11 +132,11 @@ def test_the_second_of_two_pictures_with_one_time_is_marked(video):
 
 
 def grey(width: int, height: int, count: int) -> dict:
-    """The options of `encode` for `count` grey pictures of a size."""
-    picture = np.full((height, width, 3), 128, np.uint8)
+    """The options of `encode` for `count` grey frames of a size."""
+    frame = np.full((height, width, 3), 128, np.uint8)
     return {
         "size": (width, height),
-        "source": [picture] * count,
+        "source": [frame] * count,
         "codec": "mjpeg",
         "pix_fmt": "yuvj420p",
     }
@@ -145,11 +145,11 @@ def grey(width: int, height: int, count: int) -> dict:
 @pytest.mark.parametrize(
     ("max_pixels", "decoded_count", "reason"),
     [
-        pytest.param(2**26, 10, "4 pictures are of another size", id="below the limit"),
+        pytest.param(2**26, 10, "4 frames are of another size", id="below the limit"),
         pytest.param(96 * 64, 6, "4 packets do not decode cleanly", id="above the limit"),
     ],
 )
-def test_the_fewer_pictures_of_another_size_are_marked_and_decoded_up_to_a_limit(
+def test_the_fewer_frames_of_another_size_are_marked_and_decoded_up_to_a_limit(
     max_pixels, decoded_count, reason, tmp_path
 ):
     parts = parts_of(tmp_path, grey(96, 64, count=6), grey(4352, 4096, count=4))
@@ -159,14 +159,14 @@ def test_the_fewer_pictures_of_another_size_are_marked_and_decoded_up_to_a_limit
     assert row.reason == reason
 
 
-def test_the_reader_takes_pictures_as_large_as_the_scan_let_pass(tmp_path):
+def test_the_reader_takes_frames_as_large_as_the_scan_let_pass(tmp_path):
     path = encode(tmp_path / "v.MP4", 4, **grey(4352, 4096, count=4))
     _, index = inspect(path, "v", max_pixels=2**26)
-    (picture,) = VideoReader(path, index).get_frames([3])
-    assert picture.shape == (4096, 4352, 3)
+    (frame,) = VideoReader(path, index).get_frames([3])
+    assert frame.shape == (4096, 4352, 3)
 
 
-def zero_pictures(path: Path) -> None:
+def zero_frames(path: Path) -> None:
     """Overwrite all packets of a file with zeros, except the lengths at their beginnings."""
     for packet in packets_of(path):
         overwrite(path, packet.pos + 4, bytes(packet.size - 4))
@@ -185,11 +185,11 @@ def zero_pictures(path: Path) -> None:
             lambda path: path.write_text("404\n" * 99), "cannot open: not a video file", id="text"
         ),
         pytest.param(audio_only, "no video stream in this file", id="audio"),
-        pytest.param(partial(cut_end, share=0.0), "its edit list hides every picture", id="hidden"),
-        pytest.param(zero_pictures, "no picture decodes", id="zeros"),
+        pytest.param(partial(cut_end, share=0.0), "its edit list hides every frame", id="hidden"),
+        pytest.param(zero_frames, "no frame decodes", id="zeros"),
     ],
 )
-def test_a_file_without_a_usable_picture_is_unreadable_for_this_reason(spoil, reason, video):
+def test_a_file_without_a_usable_frame_is_unreadable_for_this_reason(spoil, reason, video):
     spoil(video)
     row, index = inspect(video, "v")
     assert (row.status, index) == ("unreadable", None)
@@ -197,13 +197,13 @@ def test_a_file_without_a_usable_picture_is_unreadable_for_this_reason(spoil, re
 
 
 def late_sync(closed: Path, _: Path, folder: Path) -> Path:
-    """Write a video whose table of key frames begins one picture late."""
+    """Write a video whose table of key frames begins one frame late."""
     place = place_of(closed, "stss") + 8
     return overwrite(closed, place, number_at(closed, place) + 1, folder / "v.MP4")
 
 
 def broken_leading(_: Path, open_gop: Path, folder: Path) -> Path:
-    """Write a video in which one leading picture of an open group does not decode."""
+    """Write a video in which one leading frame of an open group does not decode."""
     packets = packets_of(open_gop)
     key = [n for n, p in enumerate(packets) if p.is_keyframe][1]
     victim = next(p for p in packets[key + 1 :] if p.pts < packets[key].pts)
@@ -214,7 +214,7 @@ def broken_leading(_: Path, open_gop: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> tuple[Path, Path]:
-    """Two undamaged videos of 120 pictures, with closed and with open groups."""
+    """Two undamaged videos of 120 frames, with closed and with open groups."""
     folder = tmp_path_factory.mktemp("originals")
     closed = encode(folder / "closed.MP4", 120, **{"b-pyramid": "normal"})
     return closed, encode(folder / "open.MP4", 120, **{"open-gop": 1, "b-pyramid": "normal"})
@@ -236,10 +236,10 @@ def originals(tmp_path_factory) -> tuple[Path, Path]:
             ),
             id="cropped from the left",
         ),
-        pytest.param(broken_leading, id="a broken leading picture"),
+        pytest.param(broken_leading, id="a broken leading frame"),
     ],
 )
-def test_each_picture_that_is_not_marked_is_read_as_a_full_decode_gives_it(
+def test_each_frame_that_is_not_marked_is_read_as_a_full_decode_gives_it(
     write, originals, tmp_path
 ):
     path = write(*originals, tmp_path)
@@ -248,6 +248,6 @@ def test_each_picture_that_is_not_marked_is_read_as_a_full_decode_gives_it(
     assert len(unmarked) >= 50
     expected, reader = decoded(path), VideoReader(path, index)
     random.Random(0).shuffle(unmarked)
-    for frame in unmarked:
-        (picture,) = reader.get_frames([frame])
-        assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
+    for number in unmarked:
+        (frame,) = reader.get_frames([number])
+        assert np.array_equal(frame, expected[int(index.pts[number])]), number

@@ -90,7 +90,7 @@ def test_a_train_list_that_would_be_empty_is_an_error_after_its_reasons(kitchen,
 
 @pytest.mark.parametrize("policy", ["segment", "video"])
 def test_a_video_with_a_finding_is_held_back_until_the_config_accepts_it(policy, kitchen):
-    finding = "its pictures last 55.00 s, the sheet says 60.00 s"
+    finding = "its frames last 55.00 s, the sheet says 60.00 s"
     kitchen.rows["P01_02"] = replace(kitchen.rows["P01_02"], finding=finding)
     dropped = kitchen.clean(policy)
     assert set(dropped["reason"]) == {

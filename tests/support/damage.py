@@ -1,4 +1,4 @@
-"""Damage files, and find the pictures that are then wrong and those that a scan marks."""
+"""Damage files, and find the frames that are then wrong and those that a scan marks."""
 
 import os
 from functools import cache
@@ -57,7 +57,7 @@ def zero_tail(path: Path, fraction: float) -> None:
 
 
 def packets_of(path: Path) -> list[av.Packet]:
-    """Read all packets with pictures of a file."""
+    """Read all packets of a file that hold frames."""
     with av.open(str(path)) as container:
         return [p for p in container.demux(container.streams.best("video")) if p.size]
 
@@ -69,13 +69,13 @@ def marked(row) -> set[int]:
 
 @cache
 def _by_frame(path: Path) -> list[tuple[int, np.ndarray]]:
-    """Decode an undamaged file: the time since its first picture, and the grey levels, of each.
+    """Decode an undamaged file: the time since its first frame, and the grey levels, of each.
 
     The result is kept, so the file must not change.
     """
     pts = build_index(path).pts.tolist()
-    pictures = decoded(path, "gray")
-    return [(time - pts[0], pictures[time].astype(int)) for time in pts]
+    frames = decoded(path, "gray")
+    return [(time - pts[0], frames[time].astype(int)) for time in pts]
 
 
 def harmed(before: Path, after: Path) -> set[int]:
@@ -86,12 +86,12 @@ def harmed(before: Path, after: Path) -> set[int]:
     new = decoded(after, "gray")
     first = int(build_index(after).pts[0])
     bad = set()
-    for frame, (time, picture) in enumerate(_by_frame(before)):
+    for number, (time, frame) in enumerate(_by_frame(before)):
         if time + first in new:
-            gap = np.abs(picture - new[time + first])
+            gap = np.abs(frame - new[time + first])
             rows, columns = (size // 16 for size in gap.shape)
             blocks = gap[: rows * 16, : columns * 16].reshape(rows, 16, columns, 16).mean((1, 3))
             if blocks.max() <= 8:
                 continue
-        bad.add(frame)
+        bad.add(number)
     return bad

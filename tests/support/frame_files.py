@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 
-def write_frames(folder: Path, pictures: Iterable[np.ndarray]) -> Path:
-    """Write `frame_0000000001.jpg` and so on into a folder, of RGB pictures, and return it."""
+def write_frames(folder: Path, frames: Iterable[np.ndarray]) -> Path:
+    """Write `frame_0000000001.jpg` and so on into a folder, of RGB frames, and return it."""
     folder.mkdir(parents=True)
-    for number, picture in enumerate(pictures, start=1):
-        cv2.imwrite(str(frame_file(folder, number - 1)), picture[..., ::-1])
+    for number, frame in enumerate(frames, start=1):
+        cv2.imwrite(str(frame_file(folder, number - 1)), frame[..., ::-1])
     return folder
 
 

@@ -253,7 +253,7 @@ def build_json(data: bytes, rng: random.Random) -> bytes:
 
 
 def _encode_index(folder: Path) -> list[bytes]:
-    """Make an MP4 that ends where its pictures would begin, behind its index."""
+    """Make an MP4 that ends where its frames would begin, behind its index."""
     data = _encode_film(folder)[0]
     return [data[: data.index(b"mdat") + 4]]
 

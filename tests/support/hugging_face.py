@@ -6,8 +6,8 @@ import torch
 
 SIZE, PATCH, FRAMES, WIDTH = 32, 8, 4, 48
 VIDEO = ("timesformer", "videomae", "vivit", "vjepa2")
-PICTURES = ("clip", "siglip", "dinov2", "dinov3_vit")
-KINDS = (*VIDEO, *PICTURES)
+IMAGES = ("clip", "siglip", "dinov2", "dinov3_vit")
+KINDS = (*VIDEO, *IMAGES)
 CARD = "---\nlicense: apache-2.0\ntags:\n- video\n---\nRandom weights.\n"
 
 
@@ -16,10 +16,10 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
     import transformers
 
     torch.manual_seed(seed)
-    # The options of a video model, of a picture model, of a text tower, and of both towers.
+    # The options of a video model, of an image model, of a text tower, and of both towers.
     numbers = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
     video = numbers | {"image_size": SIZE, "num_frames": FRAMES, "intermediate_size": WIDTH}
-    picture = numbers | {"image_size": SIZE, "patch_size": PATCH, "intermediate_size": WIDTH}
+    image = numbers | {"image_size": SIZE, "patch_size": PATCH, "intermediate_size": WIDTH}
     texts = numbers | {
         "vocab_size": 9,
         "intermediate_size": WIDTH,
@@ -27,12 +27,12 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
         "eos_token_id": 1,
         "pad_token_id": 1,
     }
-    both = {"vision_config": picture, "text_config": texts}
+    both = {"vision_config": image, "text_config": texts}
     model, config, options = {
         "clip": ("CLIPModel", "CLIPConfig", both | {"projection_dim": 8}),
         "siglip": ("SiglipModel", "SiglipConfig", both),
-        "dinov2": ("Dinov2Model", "Dinov2Config", picture | {"image_size": 2 * SIZE}),
-        "dinov3_vit": ("DINOv3ViTModel", "DINOv3ViTConfig", picture | {"num_register_tokens": 3}),
+        "dinov2": ("Dinov2Model", "Dinov2Config", image | {"image_size": 2 * SIZE}),
+        "dinov3_vit": ("DINOv3ViTModel", "DINOv3ViTConfig", image | {"num_register_tokens": 3}),
         "timesformer": ("TimesformerModel", "TimesformerConfig", video | {"patch_size": PATCH}),
         "videomae": ("VideoMAEModel", "VideoMAEConfig", video | {"patch_size": PATCH}),
         "vivit": ("VivitModel", "VivitConfig", video | {"tubelet_size": [2, PATCH, PATCH]}),
@@ -72,6 +72,6 @@ def processor(kind: str):
     crop = {"height": SIZE, "width": SIZE}
     sides = {"size": {"shortest_edge": 36}, "crop_size": crop}
     if kind in ("siglip", "dinov3_vit"):
-        # These processors squeeze a picture into a square.
+        # These processors squeeze an image into a square.
         sides = {"size": crop}
     return getattr(transformers, f"{name}Processor")(**sides)

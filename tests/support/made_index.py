@@ -10,9 +10,9 @@ from epic100.video.packet_table import PACKET
 
 
 def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:
-    """Make the index of a file whose pictures are shown at these times, in units of `unit` seconds.
+    """Make the index of a file whose frames are shown at these times, in units of `unit` seconds.
 
-    They are decoded in this order, and each `every`-th picture is a key frame.
+    They are decoded in this order, and each `every`-th frame is a key frame.
     """
     packets = np.zeros(len(times), PACKET)
     packets["pts"] = times

@@ -1,6 +1,6 @@
-"""Encode pictures, rewrite a video with its packets in another order or with fewer, or decode it.
+"""Encode frames, rewrite a video with its packets in another order or with fewer, or decode it.
 
-A rewrite does not code the pictures again, and keeps only the picture stream. No test is here, and
+A rewrite does not code the frames again, and keeps only the video stream. No test is here, and
 nothing of the library.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class CodedPicture:
+class CodedFrame:
     """A packet: its bytes, its times in units of the stream's time base, its key frame flag."""
 
     data: bytes
@@ -27,7 +27,7 @@ class CodedPicture:
 
 def write_film(
     path: Path,
-    pictures: Iterable[np.ndarray],
+    frames: Iterable[np.ndarray],
     size: tuple[int, int],
     rate: Fraction,
     times: Iterable[int],
@@ -43,10 +43,10 @@ def write_film(
 
     Args:
         path: The file to write.
-        pictures: Pictures [height, width, 3].
+        frames: Frames [height, width, 3].
         size: Width and height in pixels.
-        rate: Pictures per second.
-        times: When each picture is shown, in units of `unit` seconds.
+        rate: Frames per second.
+        times: When each frame is shown, in units of `unit` seconds.
         unit: The unit of `times`.
         codec: FFmpeg's name of the encoder.
         pix_fmt: FFmpeg's name of the format of pixels.
@@ -61,8 +61,8 @@ def write_film(
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = clock or unit
         stream.options = coder or {}
-        for picture, time in zip(pictures, times, strict=False):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        for pixels, time in zip(frames, times, strict=False):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame = frame.reformat(format=pix_fmt)
             frame.pts, frame.time_base = time, unit
             out.mux(stream.encode(frame))
@@ -73,7 +73,7 @@ def write_film(
     return path
 
 
-Change = Callable[[list[CodedPicture]], list[CodedPicture]]
+Change = Callable[[list[CodedFrame]], list[CodedFrame]]
 
 
 def rewrite(path: Path, change: Change = list, out: Path | None = None, **options: str) -> Path:
@@ -90,7 +90,7 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
     with av.open(str(path)) as source:
         stream = source.streams.best("video")
         packets = [
-            CodedPicture(bytes(p), p.pts, p.dts, p.is_keyframe)
+            CodedFrame(bytes(p), p.pts, p.dts, p.is_keyframe)
             for p in source.demux(stream)
             if p.size and p.pts is not None and p.dts is not None
         ]
@@ -108,7 +108,7 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
 
 
 def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
-    """Decode a file with one decoder from the start to the end, and return its pictures by time.
+    """Decode a file with one decoder from the start to the end, and return its frames by time.
 
     Packets that do not decode are left out, and so is the rest of a file that cannot be read.
     """
@@ -124,7 +124,7 @@ def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
 
 
 def in_decoder_order(path: Path) -> np.ndarray:
-    """Decode all pictures of a file, in the order in which the decoder gives them.
+    """Decode all frames of a file, in the order in which the decoder gives them.
 
     It needs no times, which some containers do not have.
     """
@@ -132,15 +132,15 @@ def in_decoder_order(path: Path) -> np.ndarray:
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
-def later(packets: list[CodedPicture], by: int) -> list[CodedPicture]:
+def later(packets: list[CodedFrame], by: int) -> list[CodedFrame]:
     """Delay packets by this many units of the time base."""
     return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
 
 
 def swap_packets(path: Path, seed: int) -> None:
-    """Swap the coded pictures of two packets in a row, no key frames; times and flags stay."""
+    """Swap the coded frames of two packets in a row, no key frames; times and flags stay."""
 
-    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+    def change(packets: list[CodedFrame]) -> list[CodedFrame]:
         pairs = zip(packets, packets[1:], strict=False)
         plain = [i for i, (one, other) in enumerate(pairs) if not (one.is_key or other.is_key)]
         i = int(np.random.default_rng(seed).choice(plain))
@@ -154,13 +154,13 @@ def swap_packets(path: Path, seed: int) -> None:
 def drop_packets(
     path: Path, seed: int, count: int, close: bool = False, groups: bool = False
 ) -> None:
-    """Remove `count` packets or groups of pictures; the first and the last stay.
+    """Remove `count` packets or groups of frames; the first and the last stay.
 
     With `close`, the packets after the gap move forward to close it. Otherwise they keep their
     times.
     """
 
-    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+    def change(packets: list[CodedFrame]) -> list[CodedFrame]:
         places = _keys(packets) if groups else list(range(len(packets)))
         first = int(np.random.default_rng(seed).integers(1, len(places) - count))
         start, stop = places[first], places[first + count]
@@ -171,9 +171,9 @@ def drop_packets(
 
 
 def repeat_group(path: Path, seed: int) -> None:
-    """Write one group of pictures twice; all later packets are delayed by its length."""
+    """Write one group of frames twice; all later packets are delayed by its length."""
 
-    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+    def change(packets: list[CodedFrame]) -> list[CodedFrame]:
         keys = _keys(packets)
         first = int(np.random.default_rng(seed).integers(0, len(keys) - 1))
         start, stop = keys[first], keys[first + 1]
@@ -182,25 +182,25 @@ def repeat_group(path: Path, seed: int) -> None:
     rewrite(path, change)
 
 
-def _keys(packets: list[CodedPicture]) -> list[int]:
+def _keys(packets: list[CodedFrame]) -> list[int]:
     """List the numbers of the packets that are key frames."""
     return [i for i, p in enumerate(packets) if p.is_key]
 
 
-def _step(packets: list[CodedPicture]) -> int:
-    """Return the usual time from one picture to the next."""
+def _step(packets: list[CodedFrame]) -> int:
+    """Return the usual time from one frame to the next."""
     return int(np.median(np.diff(sorted(p.pts for p in packets))))
 
 
-VOP_START = b"\0\0\1\xb6"  # These bytes begin a picture of MPEG-4. Its type is in the next 2 bits.
+VOP_START = b"\0\0\1\xb6"  # These bytes begin a frame of MPEG-4. Its type is in the next 2 bits.
 TYPE_I, TYPE_B = 0, 2
 NOT_CODED = VOP_START + b"\x50\0\0"
 
 
-def packed_mpeg_4(packets: list[CodedPicture]) -> list[CodedPicture]:
-    """Pack MPEG-4 as Xvid does: a picture and the B-picture shown before it share a packet.
+def packed_mpeg_4(packets: list[CodedFrame]) -> list[CodedFrame]:
+    """Pack MPEG-4 as Xvid does: a frame and the B-frame shown before it share a packet.
 
-    The packets I P B B, for example, become I PB B N, where N is a picture that is not coded.
+    The packets I P B B, for example, become I PB B N, where N is a frame that is not coded.
     """
     coded = [packet.data for packet in packets]
     types = [data[data.index(VOP_START) + 4] >> 6 for data in coded]
@@ -216,8 +216,8 @@ def packed_mpeg_4(packets: list[CodedPicture]) -> list[CodedPicture]:
         if picture_type == TYPE_B and after != TYPE_B:
             packed.append(NOT_CODED)
             packed_types.append(None)
-    # A note of the encoder before the first picture says that pictures are packed.
+    # A note of the encoder before the first frame says that frames are packed.
     packed[0] = packed[0].replace(VOP_START, b"\0\0\1\xb2DivX503b1393p" + VOP_START, 1)
     clock = sorted(packet.dts for packet in packets)
     is_key = [picture_type == TYPE_I for picture_type in packed_types]
-    return [CodedPicture(*row) for row in zip(packed, clock, clock, is_key, strict=True)]
+    return [CodedFrame(*row) for row in zip(packed, clock, clock, is_key, strict=True)]

@@ -35,7 +35,7 @@ SLOWFAST = {
     "cls_head.head.window": 1,
 }
 RESNET = {"backbone.depth": 18, "cls_head.head.in_channels": 512}
-# Each rule has the options that make its network small, and the side of its pictures in pixels.
+# Each rule has the options that make its network small, and the side of its frames in pixels.
 CHANGES = {"avion": (VIT, 32), "lavila": (VIT, 32), "slowfast": (SLOWFAST, 64), "c1": (RESNET, 64)}
 
 

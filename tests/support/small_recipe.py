@@ -1,4 +1,4 @@
-"""The recipe of the tests' small trainings: a shallow X3D on 48-pixel pictures."""
+"""The recipe of the tests' small trainings: a shallow X3D on 48-pixel frames."""
 
 _base_ = ["../../config/x3d_s_epic_rgb_segments.py"]
 

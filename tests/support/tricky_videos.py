@@ -10,13 +10,13 @@ import numpy as np
 
 from epic100.minikitchen.damage import coded_data
 from support.damage import number_at, overwrite, packets_of, place_of
-from support.packets import CodedPicture, later, rewrite, write_film
+from support.packets import CodedFrame, later, rewrite, write_film
 
 RATE = Fraction(30000, 1001)
 
 
-def pictures(count: int, size: tuple[int, int] = (96, 64), seed: int = 0):
-    """Draw pictures uint8 [height, width, 3] of a grainy texture that drifts, no two alike."""
+def draw_frames(count: int, size: tuple[int, int] = (96, 64), seed: int = 0):
+    """Draw frames uint8 [height, width, 3] of a grainy texture that drifts, no two alike."""
     rng = np.random.default_rng(seed)
     width, height = size
     base = rng.integers(0, 200, (height // 8 + 2, width // 8 + 40, 3), np.uint8)
@@ -46,14 +46,14 @@ def encode(
 
     Args:
         path: The file to write.
-        count: The number of pictures.
+        count: The number of frames.
         size: Width and height in pixels.
-        times: The times of the pictures in 1/30000 s; None means 29.97 frames a second.
+        times: The times of the frames in 1/30000 s; None means 29.97 frames a second.
         codec: FFmpeg's name of the encoder.
         pix_fmt: FFmpeg's name of the format of pixels.
         movflags: An option of the muxer of MP4.
-        seed: The seed of the pictures.
-        source: Other pictures.
+        seed: The seed of the frames.
+        source: Other frames.
         x265: Options of x265.
         unit: The file counts time in 1/`unit` s; 0 means the muxer's choice.
         **params: Options of x264, with `_` for `-` in their names, or of another encoder.
@@ -82,7 +82,7 @@ def encode(
         coder = {"x265-params": f"log-level=none:{text}"}
     return write_film(
         path,
-        source or pictures(count, size, seed),
+        source or draw_frames(count, size, seed),
         size,
         RATE,
         times or itertools.count(step=1001),
@@ -91,7 +91,7 @@ def encode(
         pix_fmt,
         muxer=options,
         coder=coder,
-        # These codecs count pictures.
+        # These codecs count time in frames.
         clock=1 / RATE if codec in ("mpeg1video", "mpeg2video") else None,
     )
 
@@ -99,11 +99,11 @@ def encode(
 def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
     """Cut without encoding, as `ffmpeg -ss` with `-c copy`: from the key frame before on.
 
-    Pictures before frame number `frames` stay in the file, hidden by an edit list; without `hide`
+    Frames before frame number `frames` stay in the file, hidden by an edit list; without `hide`
     the file starts at its key frame and shows what leads it.
     """
 
-    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+    def change(packets: list[CodedFrame]) -> list[CodedFrame]:
         start = sorted(p.pts for p in packets)[frames]
         first = max(i for i, p in enumerate(packets) if p.is_key and p.pts <= start)
         rest = packets[first:]
@@ -131,7 +131,7 @@ def two_streams(path: Path, count: int = 60) -> Path:
             stream = container.add_stream("libx264", rate=RATE)
             stream.width, stream.height = size
             stream.pix_fmt = "yuv420p"
-            streams.append((stream, pictures(count, size, seed=size[0])))
+            streams.append((stream, draw_frames(count, size, seed=size[0])))
         for _ in range(count):
             for stream, source in streams:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(next(source)), "rgb24")
@@ -142,7 +142,7 @@ def two_streams(path: Path, count: int = 60) -> Path:
 
 
 def audio_only(path: Path, seconds: float = 1.0) -> Path:
-    """Encode a file of a tone, without pictures."""
+    """Encode a file of a tone, without video."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         wave = np.sin(np.arange(int(seconds * 16000)) * 0.1).astype(np.float32)[None] * 0.2
@@ -158,11 +158,11 @@ def join(parts: list[Path], out: Path) -> Path:
     packets = []
     end = 0
     for part in parts:
-        pictures = packets_of(part)
-        times = sorted(p.pts for p in pictures)
+        frames = packets_of(part)
+        times = sorted(p.pts for p in frames)
         delay = end - times[0]
         packets += [
-            CodedPicture(bytes(p), p.pts + delay, p.dts + delay, p.is_keyframe) for p in pictures
+            CodedFrame(bytes(p), p.pts + delay, p.dts + delay, p.is_keyframe) for p in frames
         ]
         end = delay + times[-1] + int(np.median(np.diff(times)))
     rewrite(parts[0], lambda _: packets, out)
@@ -170,7 +170,7 @@ def join(parts: list[Path], out: Path) -> Path:
 
 
 def parts_of(folder: Path, *kinds: dict) -> list[Path]:
-    """Encode a video with each of these options, of other pictures each, to be joined."""
+    """Encode a video with each of these options, of other frames each, to be joined."""
     return [
         encode(folder / f"part{n}.MP4", **{"count": 60, "seed": n, **kind})
         for n, kind in enumerate(kinds)
@@ -204,13 +204,13 @@ def numbers(*values: int) -> bytes:
 def show_parts(path: Path, parts: list[tuple[int | None, int]], out: Path) -> Path:
     """Let the edit list show only parts of a file of `encode`.
 
-    A part is its first picture (None: nothing is shown) and its number of pictures.
+    A part is its first frame (None: nothing is shown) and its number of frames.
     """
     data = bytearray(path.read_bytes())
     start, _ = coded_data(path, "moov")
-    # The edit list of the file has one entry: the time of its first picture is at byte 12.
+    # The edit list of the file has one entry: the time of its first frame is at byte 12.
     delay = number_at(path, place_of(path, "elst") + 12)
-    # An entry has its length in ms, the time of its first picture (-1: none), and the speed 1.
+    # An entry has its length in ms, the time of its first frame (-1: none), and the speed 1.
     rows = [
         (
             round(count * 1000 * 1001 / 30000),
@@ -251,7 +251,7 @@ MIRROR = (-1, 0, 0, 1)
 
 
 def turn(path: Path, how: tuple[int, int, int, int] = QUARTERS[1]) -> None:
-    """Let players turn the picture, by default by 90 degrees as of a phone held upright."""
+    """Let players turn the frame, by default by 90 degrees as of a phone held upright."""
     # Numbers of the matrix are in units of 1/65536, but the last one is in units of 1/2**30.
     a, b, c, d = (value << 16 for value in how)
     matrix = struct.pack(">9i", a, b, 0, c, d, 0, 64 << 16, 0, 1 << 30)
@@ -259,7 +259,7 @@ def turn(path: Path, how: tuple[int, int, int, int] = QUARTERS[1]) -> None:
 
 
 def uneven_times(count: int) -> list[int]:
-    """Draw times of pictures in 1/30000 s, with steps from half to two and a half usual ones."""
+    """Draw times of frames in 1/30000 s, with steps from half to two and a half usual ones."""
     return np.cumsum(np.random.default_rng(3).integers(500, 2500, count)).tolist()
 
 
@@ -286,8 +286,8 @@ KINDS: dict[str, dict] = {
     "full_range": {"pix_fmt": "yuvj420p"},
     "10_bit": {"pix_fmt": "yuv420p10le"},
     "lossless": {"qp": 0},
-    "ten_pictures": {"count": 10},
-    "one_picture": {"count": 1},
+    "ten_frames": {"count": 10},
+    "one_frame": {"count": 1},
     "variable_rate": {"times": uneven_times(120)},
     "two_rates": {"times": [i * 1001 - max(i - 60, 0) * 501 for i in range(120)]},
     "paused": {"times": [i * 1001 + (30000 if i > 57 else 0) for i in range(200)]},
@@ -295,7 +295,7 @@ KINDS: dict[str, dict] = {
     "mpeg4": {"codec": "mpeg4"},
     "hevc": {"codec": "libx265", "count": 40, "x265": {}},
     "other": {"seed": 5, **PYRAMID},
-    "still": {"source": [next(pictures(1))] * 150},
+    "still": {"source": [next(draw_frames(1))] * 150},
     "black": {"source": [np.zeros((64, 96, 3), np.uint8)] * 150},
 }
 

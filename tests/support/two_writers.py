@@ -242,7 +242,7 @@ def _lines(made: dict[str, bytes], name: str) -> set[bytes]:
 
 
 def _content(path: Path) -> bytes:
-    """Read what must be the same in a file: no speeds, and of a video the times of its pictures.
+    """Read what must be the same in a file: no speeds, and of a video the times of its frames.
 
     The bytes of a video differ now and then, since an encoder does not always give the same ones.
     """

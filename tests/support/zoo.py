@@ -9,7 +9,7 @@ from support.checkout import ROOT
 from support.published_weights import VIT
 
 TINY_VIT = {"embed_dims": 48, "num_heads": 4, "img_size": 32}
-# These options make each model small enough for a test, with pictures of 32 pixels, not 224.
+# These options make each model small enough for a test, with frames of 32 pixels, not 224.
 SHRUNK: dict[str, dict[str, Any]] = {
     "tsn_r50": {"model.backbone.depth": 18, "model.cls_head.head.in_channels": 512},
     "tsm_r50": {"model.backbone.depth": 18, "model.cls_head.head.in_channels": 512},

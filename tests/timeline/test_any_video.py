@@ -184,7 +184,7 @@ def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
         lines = [f"{number},my {name}" for number, name in names.items()]
         (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
     lists = ["--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
-    options = ["--out", "out", "--threshold", 0, "--min-seconds", 0, sound["ten_pictures"]]
+    options = ["--out", "out", "--threshold", 0, "--min-seconds", 0, sound["ten_frames"]]
     # The same timeline is made again for other names.
     for path, more, name_of_verb in (
         (model, [], lambda verb: f"verb {verb}"),
@@ -194,7 +194,7 @@ def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
         caplog.clear()
         assert call(path, *options, *more) == 0
         assert (f"{model}: has no class names" in caplog.text) == (path == model)
-        (row,) = rows_of(tmp_path / "out/ten_pictures.tsv")
+        (row,) = rows_of(tmp_path / "out/ten_frames.tsv")
         assert row["verb_name"] == name_of_verb(int(row["verb"]))
 
 
@@ -294,9 +294,9 @@ def test_the_other_videos_get_their_timelines_if_one_fails(
 
     monkeypatch.setattr("epic100.timeline.run.place_clips", damage_and_place)
     with pytest.raises(EpicError, match="2 of 3 videos have no timeline: .*text.mp4: cannot"):
-        predict(model, tmp_path / "out", text_file(tmp_path), film, sound["ten_pictures"])
+        predict(model, tmp_path / "out", text_file(tmp_path), film, sound["ten_frames"])
     assert "scan the video" in caplog.text
-    assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
+    assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_frames.tsv"]
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from support.scanned import inspect
 from support.tricky_videos import parts_of, show_parts, two_entries
 
 
-def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_picture(sound):
-    # With gradual refresh, the container marks pictures as key frames that refer to others.
+def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(sound):
+    # With gradual refresh, the container marks frames as key frames that refer to others.
     path = sound["intra_refresh"]
     _, index = inspect(path, "v")
     assert len(index.key_pts) == 1 < len(build_index(path).key_pts)
-    (picture,) = VideoReader(path, index).get_frames([100])
-    assert np.array_equal(picture, decoded(path)[int(index.pts[100])])
+    (frame,) = VideoReader(path, index).get_frames([100])
+    assert np.array_equal(frame, decoded(path)[int(index.pts[100])])
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_picture(
         # It is the mean over the steps of at most 1.5 times the median; longer ones are gaps.
         pytest.param("variable_rate", 22.2604, False, id="variable"),
         pytest.param("paused", 30000 / 1001, False, id="a pause is not part of the rate"),
-        pytest.param("one_picture", 0.0, True, id="one picture has no rate"),
+        pytest.param("one_frame", 0.0, True, id="one frame has no rate"),
     ],
 )
 def test_the_rate_and_whether_it_is_constant_are_measured(name, rate, is_constant, sound):
@@ -43,7 +43,7 @@ def test_the_rate_and_whether_it_is_constant_are_measured(name, rate, is_constan
 
 def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(sound):
     index = build_index(sound["paused"])
-    # The camera pauses after picture 57.
+    # The camera pauses after frame 57.
     before = np.arange(index.frames) <= 57
     assert index.is_constant(before)
     assert not index.is_constant(~before)
@@ -52,7 +52,7 @@ def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(sound):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_segment_in_seconds_has_the_frames_that_are_shown_during_it(seed):
     rng = np.random.default_rng(seed)
-    # Times are in hundredths of a second, and each picture is shown until the next one.
+    # Times are in hundredths of a second, and each frame is shown until the next one.
     pts = np.cumsum(rng.integers(1, 9, 800)) + 37
     index, begins = index_at(pts, Fraction(1, 100)), pts - pts[0]
     ends = np.append(begins[1:], np.inf)
@@ -64,7 +64,7 @@ def test_a_segment_in_seconds_has_the_frames_that_are_shown_during_it(seed):
         assert (first, last) == (seen[0], seen[-1] + 1)
 
 
-def test_a_segment_after_the_last_picture_starts_at_the_number_of_frames():
+def test_a_segment_after_the_last_frame_starts_at_the_number_of_frames():
     index = index_at([0, 1, 2], Fraction(1, 30))
     start, _ = index.frames_between(5.0, 6.0)
     assert start == 3
@@ -80,7 +80,7 @@ def built(sound, tmp_path):
     load_indexes.cache_clear()
     built = {
         kind: build_index(sound[kind])
-        for kind in ("b_frames", "cut_start", "variable_rate", "paused", "one_picture")
+        for kind in ("b_frames", "cut_start", "variable_rate", "paused", "one_frame")
     }
     for participant in ("P01", "P02"):
         write_indexes(built, tmp_path / f"{participant}.index.npz")

@@ -53,28 +53,28 @@ SETS = {
 
 
 @pytest.mark.parametrize("codec", SETS)
-def test_pictures_behind_other_parameter_sets_than_the_header_has_are_damaged(codec, tmp_path):
+def test_frames_behind_other_parameter_sets_than_the_header_has_are_damaged(codec, tmp_path):
     path = join(parts_of(tmp_path, *SETS[codec]), tmp_path / "v.MP4")
     row, index = inspect(path, "v")
-    # Each part has 60 pictures.
+    # Each part has 60 frames.
     assert row.damaged == [(60, index.frames)]
     assert "have other parameter sets" in row.reason
     expected = decoded(path)
     # The later parts are read between, so they must change nothing.
-    for frame in (30, 100, 50, index.frames - 1, 10):
-        (picture,) = VideoReader(path, index).get_frames([frame])
-        if frame < 60:
-            assert np.array_equal(picture, expected[int(index.pts[frame])])
+    for number in (30, 100, 50, index.frames - 1, 10):
+        (frame,) = VideoReader(path, index).get_frames([number])
+        if number < 60:
+            assert np.array_equal(frame, expected[int(index.pts[number])])
 
 
 @pytest.mark.parametrize(
     ("name", "all_are_decoded"),
     [
-        pytest.param("b_frames", False, id="one slice per picture"),
-        pytest.param("slices", True, id="several slices per picture"),
+        pytest.param("b_frames", False, id="one slice per frame"),
+        pytest.param("slices", True, id="several slices per frame"),
     ],
 )
-def test_packets_on_which_no_wanted_picture_depends_are_not_decoded(sound, name, all_are_decoded):
+def test_packets_on_which_no_wanted_frame_depends_are_not_decoded(sound, name, all_are_decoded):
     index = build_index(sound[name])
     wanted = int(index.pts[20])
     packets = DirectPackets(sound[name], index, SharedCaches())
@@ -192,7 +192,7 @@ def without_reorder_depth(extradata: bytes) -> bytes:
     return replace(record, sps=[escaped(bits + "01")]).packed()
 
 
-def test_no_picture_is_lost_from_a_stream_that_states_no_reorder_depth(sound):
+def test_no_frame_is_lost_from_a_stream_that_states_no_reorder_depth(sound):
     index = build_index(sound["b_frames"])
     frames = range(index.frames)
     expected = VideoReader(sound["b_frames"], index).get_frames(frames)

@@ -38,9 +38,9 @@ def test_frames_in_any_order_are_those_of_a_full_decode(every_kind):
     caches, rng = SharedCaches(), np.random.default_rng(0)
     for name, path in every_kind.items():
         index = build_index(path)
-        pictures = decoded(path)
-        assert index.pts.tolist() == sorted(pictures), name
-        full = np.stack([pictures[pts] for pts in index.pts.tolist()])
+        frame_at = decoded(path)
+        assert index.pts.tolist() == sorted(frame_at), name
+        full = np.stack([frame_at[pts] for pts in index.pts.tolist()])
         reader = VideoReader(path, index, caches)
         assert np.array_equal(reader.get_frames([0, len(full) - 1]), full[[0, -1]])
         # Clips of many and of few frames take turns: the reader must not depend on what it has read
@@ -101,27 +101,27 @@ def test_frames_scaled_in_the_decoder_are_nearly_those_scaled_afterwards(lab):
     frames = range(0, reader.frames, reader.frames // 6)
     scaled = reader.get_frames(frames, size=(48, 86))
     afterwards = [
-        cv2.resize(picture, (86, 48), interpolation=cv2.INTER_AREA)
-        for picture in reader.get_frames(frames)
+        cv2.resize(frame, (86, 48), interpolation=cv2.INTER_AREA)
+        for frame in reader.get_frames(frames)
     ]
     # Values go up to 255. The two filters are not the same.
     assert np.abs(scaled.astype(int) - np.stack(afterwards)).mean() < 4
 
 
-def test_a_change_of_picture_size_is_an_error_that_names_the_frame(tmp_path):
-    # Each part has 60 pictures.
+def test_a_change_of_frame_size_is_an_error_that_names_the_frame(tmp_path):
+    # Each part has 60 frames.
     kinds = ({"repeat_headers": 1}, {"repeat_headers": 1, "size": (128, 96)})
     path = join(parts_of(tmp_path, *kinds), tmp_path / "v.MP4")
-    with pytest.raises(FrameError, match=r"v\.MP4: the picture changes its size at frame 60"):
+    with pytest.raises(FrameError, match=r"v\.MP4: the frame changes its size at frame 60"):
         VideoReader(path).get_frames([0, 60])
 
 
-def test_frames_behind_a_damaged_leading_picture_are_those_of_the_sound_file(tmp_path):
+def test_frames_behind_a_damaged_leading_frame_are_those_of_the_sound_file(tmp_path):
     path = encode(tmp_path / "v.mp4", codec="mpeg4", g=10, bf=2)
     index = build_index(path)
     packets = packets_of(path)
     keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
-    # The packet behind a key frame is of a picture that is shown before it.
+    # The packet behind a key frame is of a frame that is shown before it.
     key_pts = packets[keys[1]].pts
     damaged = packets[keys[1] + 1]
     assert damaged.pts < key_pts
@@ -139,18 +139,18 @@ def test_a_film_that_decodes_but_cannot_be_read_by_its_places_is_unreadable(tmp_
     path = encode(tmp_path / "v.mov", 10, codec="qtrle", pix_fmt="rgb555be")
     row, _ = inspect(path, "v")
     assert row.status == "unreadable"
-    assert re.search("pictures .* of qtrle .*make one: `ffmpeg .* -fps_mode", row.reason)
+    assert re.search("frames .* of qtrle .*make one: `ffmpeg .* -fps_mode", row.reason)
 
 
 @pytest.mark.slow
-def test_bytes_behind_a_packet_in_memory_change_no_picture(tmp_path):
-    """A decoder of MPEG-4 part 2 takes these bytes behind a picture for the start of another."""
+def test_bytes_behind_a_packet_in_memory_change_no_frame(tmp_path):
+    """A decoder of MPEG-4 part 2 takes these bytes behind a frame for the start of another."""
     path = encode(tmp_path / "v.MP4", 120, codec="mpeg4")
-    pictures = []
+    frames = []
     with av.open(str(path)) as container:
         decoder = container.streams.video[0].codec_context
         for packet in packets_of(path):
             memory = memoryview(bytes(packet) + b"\1" * 64)
-            pictures += decoder.decode(packet_of(memory[: packet.size]))
-    assert len(pictures) == 120
-    assert not any(picture.is_corrupt for picture in pictures)
+            frames += decoder.decode(packet_of(memory[: packet.size]))
+    assert len(frames) == 120
+    assert not any(frame.is_corrupt for frame in frames)

@@ -1,4 +1,4 @@
-"""A window of a picture is what scaling the whole picture gives there, but for its border."""
+"""A window of a frame is what scaling the whole frame gives there, but for its border."""
 
 import itertools
 from dataclasses import replace
@@ -10,25 +10,25 @@ import pytest
 
 from epic100.video.kept import SharedCaches
 from epic100.video.reader import VideoReader
-from epic100.video.window import PictureConverter, Window
+from epic100.video.window import FrameConverter, Window
 
-# Each pixel of this picture, [360, 640, 3], has colours of its own.
+# Each pixel of this frame, [360, 640, 3], has colours of its own.
 NOISE = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
 
 
 def scaled(frame, size, window=None) -> np.ndarray:
     """Scale a frame, or its window, to (height, width)."""
     into = np.empty((*size, 3), np.uint8)
-    PictureConverter().write(frame, into, window)
+    FrameConverter().write(frame, into, window)
     return into
 
 
 def difference(part, whole, top, left) -> np.ndarray:
-    """The largest difference of three colours between a part and its place in the whole picture.
+    """The largest difference of three colours between a part and its place in the whole frame.
 
     Args:
         part: The part, uint8 [height, width, 3].
-        whole: The whole picture, uint8.
+        whole: The whole frame, uint8.
         top: The line of `whole` at which the part begins.
         left: Its column.
 
@@ -57,7 +57,7 @@ INSIDE = (slice(2, -2), slice(2, -2))
     ],
 )
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le"])
-def test_a_scaled_window_differs_from_the_scaled_picture_at_its_border_alone(
+def test_a_scaled_window_differs_from_the_scaled_frame_at_its_border_alone(
     pixels, numerator, denominator, tolerance
 ):
     def scale(*lengths):
@@ -98,7 +98,7 @@ def test_windows_from_a_reader_have_the_pixels_of_the_whole_frames(name, sound):
         window = Window(top, left, (height - 6) // 2 * 2, (width - 10) // 2 * 2)
         parts = reader.get_frames(frames, window=window)
         assert parts.shape[1:3] == (window.height, window.width)
-        for part, picture in zip(parts, whole, strict=True):
-            assert difference(part, picture, top, left)[INSIDE].max() == 0
+        for part, frame in zip(parts, whole, strict=True):
+            assert difference(part, frame, top, left)[INSIDE].max() == 0
         flipped = reader.get_frames(frames, window=replace(window, flipped=True))
         assert np.array_equal(flipped, parts[:, :, ::-1])

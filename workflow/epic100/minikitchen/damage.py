@@ -1,6 +1,6 @@
 """Damage video files as disks and downloads do, in the same way for the same seed.
 
-Every function changes one file in place. Blocks and flipped bits are in the coded pictures (the
+Every function changes one file in place. Blocks and flipped bits are in the coded frames (the
 `mdat` box of ISO 14496-12, section 8.1.1).
 """
 
@@ -42,11 +42,11 @@ def truncate(path: Path, fraction: float) -> None:
 
 
 def zero_block(path: Path, start_fraction: float, size: int) -> None:
-    """Overwrite a block of the coded pictures with zeros, but nothing after the coded pictures.
+    """Overwrite a block of the coded frames with zeros, but nothing after the coded frames.
 
     Args:
         path: The file.
-        start_fraction: Start of the block, as a fraction of the coded pictures.
+        start_fraction: Start of the block, as a fraction of the coded frames.
         size: Length of the block in bytes.
     """
     start, stop = coded_data(path)
@@ -57,7 +57,7 @@ def zero_block(path: Path, start_fraction: float, size: int) -> None:
 
 
 def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = (0.0, 1.0)) -> None:
-    """Flip bits at random places in the coded pictures, each bit once.
+    """Flip bits at random places in the coded frames, each bit once.
 
     No decoder need notice a few flipped bits.
 
@@ -66,7 +66,7 @@ def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = 
         count: Number of bits to flip.
         seed: Determines the places.
         between: Start and end of the part where bits are flipped, as fractions of the coded
-            pictures.
+            frames.
     """
     start, stop = coded_data(path)
     first, last = (start + int((stop - start) * fraction) for fraction in between)
@@ -79,7 +79,7 @@ def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = 
 
 
 # The kinds of damage of the mini kitchen, each called with (path, seed). Block and bits are just
-# after the middle and close together, so that they damage few groups of pictures and few segments.
+# after the middle and close together, so that they damage few groups of frames and few segments.
 KINDS: dict[str, Callable[[Path, int], None]] = {
     "truncated": lambda path, seed: truncate(path, 0.6),
     "zeroed": lambda path, seed: zero_block(path, 0.55, 8192),

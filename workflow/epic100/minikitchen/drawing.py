@@ -1,9 +1,9 @@
-"""Draw the pictures of the mini kitchen.
+"""Draw the frames of the mini kitchen.
 
 Each segment has a sprite, a moving object: its shape is the noun, its motion the verb. The segments
 and the seeded random numbers of both levels are made with the functions here, too.
 
-Lengths and positions are in picture heights, so that any picture size shows the same scene.
+Lengths and positions are in frame heights, so that any frame size shows the same scene.
 """
 
 import colorsys
@@ -25,14 +25,14 @@ SHAKE = 1
 REACH = 1.5
 # Pixels closer to the outline than this, in radii, are darkened by this factor: the rim.
 RIM, RIM_SHADE = 0.25, 0.6
-# Times are rounded, so a time that is closer than this to the start of a picture counts as equal to
-# it. The unit is the time from picture to picture.
+# Times are rounded, so a time that is closer than this to the start of a frame counts as equal to
+# it. The unit is the time from frame to frame.
 TIME_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Action:
-    """A segment: [start, stop) in seconds from the first picture, with at most two decimals."""
+    """A segment: [start, stop) in seconds from the first frame, with at most two decimals."""
 
     narration_id: str
     start: float
@@ -58,12 +58,12 @@ def deck(rng: np.random.Generator, cards: Sequence[Card]) -> Iterator[Card]:
 
 @dataclass(frozen=True)
 class Sprite:
-    """The moving object of a segment, visible in pictures shown in [start, stop).
+    """The moving object of a segment, visible in frames shown in [start, stop).
 
     Attributes:
         action: The segment. Its verb decides the motion, its noun the shape.
-        centre: (x, y) from the middle of the picture, in picture heights.
-        radius: Half the size, in picture heights.
+        centre: (x, y) from the middle of the frame, in frame heights.
+        radius: Half the size, in frame heights.
         period: Seconds of one repetition of the motion.
         phase: Start of the motion within its period, in radians.
         colour: (hue, saturation, value), 0 to 1 each.
@@ -92,7 +92,7 @@ class Sprite:
         return DIRECTED[verb](min(max(progress, 0.0), 1.0), phase_angle)
 
     def visible(self, frame: int, fps: float) -> bool:
-        """Whether picture `frame`, shown in [frame, frame + 1) / fps, shows part of the segment."""
+        """Whether frame number `frame`, shown at [frame, frame + 1) / fps, shows the segment."""
         first, last = self.action.start * fps, self.action.stop * fps
         return first < frame + 1 - TIME_TOLERANCE and frame < last - TIME_TOLERANCE
 
@@ -122,13 +122,13 @@ def random_sprite(
         action: The segment.
         rng: Source of the random values.
         hue: Largest distance from the noun's hue, which is 0 to 1.
-        reach: Largest distances (x, y) from the middle of the picture.
+        reach: Largest distances (x, y) from the middle of the frame.
         radius: Smallest and largest radius.
         period: Shortest and longest period, in seconds.
         bright: Least saturation and value of the colour.
         directed: Whether the motion is of the hard level, as in `Sprite`.
     """
-    # The order of the random values below decides the pictures of a seed, so it must stay.
+    # The order of the random values below decides the frames of a seed, so it must stay.
     hue_offset = rng.uniform(-hue, hue)
     reach_x, reach_y = reach
     return Sprite(
@@ -154,24 +154,24 @@ def render(
     rng: np.random.Generator,
     look: Look | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield the pictures of a video, uint8 RGB [height, width, 3].
+    """Yield the frames of a video, uint8 RGB [height, width, 3].
 
-    Without a visible sprite, a picture is a still background with camera tremble and noise.
+    Without a visible sprite, a frame is a still background with camera tremble and noise.
 
     Args:
         sprites: The objects.
-        frames: Number of pictures.
-        fps: Pictures per second.
+        frames: Number of frames.
+        fps: Frames per second.
         size: (width, height) in pixels.
         rng: Source of the random values.
         look: The background; None draws a random one.
     """
     width, height = size
     # The camera moves to the right by this many pixels and back, over tens of seconds. So the
-    # background is larger than the picture.
+    # background is larger than the frame.
     swing = height // 3
     background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng, look)
-    # Each picture gets its noise from another place in one large field, which is faster than to
+    # Each frame gets its noise from another place in one large field, which is faster than to
     # draw new noise.
     noise = rng.integers(0, NOISE, (2 * height, 2 * width, 1), np.uint8)
     shakes = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
@@ -180,16 +180,16 @@ def render(
     for frame, (shake_x, y), (top, left) in zip(range(frames), shakes, noise_windows, strict=True):
         seconds = frame / fps
         x = int(swing * (0.5 - 0.5 * math.cos(2 * math.pi * seconds / swing_period))) + shake_x
-        picture = background[y : y + height, x : x + width]
-        picture = picture + noise[top : top + height, left : left + width]
+        pixels = background[y : y + height, x : x + width]
+        pixels = pixels + noise[top : top + height, left : left + width]
         for sprite in sprites:
             if sprite.visible(frame, fps):
-                _paint(picture, sprite, seconds)
-        yield picture
+                _paint(pixels, sprite, seconds)
+        yield pixels
 
 
 def _background(
-    width: int, height: int, picture_height: int, rng: np.random.Generator, look: Look | None
+    width: int, height: int, frame_height: int, rng: np.random.Generator, look: Look | None
 ) -> np.ndarray:
     """Draw a dull, smooth texture, a sum of random waves, as uint8 [height, width, 3].
 
@@ -198,12 +198,12 @@ def _background(
     Args:
         width: Width of the texture in pixels.
         height: Height of the texture in pixels.
-        picture_height: Height in pixels of the pictures that show a part of the texture. The waves
+        frame_height: Height in pixels of the frames that show a part of the texture. The waves
             are in this unit.
         rng: Source of the random values.
         look: Colour and contrast; None draws a random colour.
     """
-    y, x = np.mgrid[:height, :width][..., None] / picture_height
+    y, x = np.mgrid[:height, :width][..., None] / frame_height
     directions = rng.uniform(0, 2 * math.pi, 8)
     waves = 2 * math.pi * rng.uniform(0.6, 5.0, 8)
     phases = rng.uniform(0, 2 * math.pi, 8)
@@ -215,12 +215,12 @@ def _background(
     return np.clip(tint + contrast * texture[..., None], 10, 240 - NOISE).astype(np.uint8)
 
 
-def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
-    """Paint a sprite, as it is at this time, over a picture, in place."""
-    height, width, _ = picture.shape
+def _paint(pixels: np.ndarray, sprite: Sprite, seconds: float) -> None:
+    """Paint a sprite, as it is at this time, over the pixels of a frame, in place."""
+    height, width, _ = pixels.shape
     centre_x, centre_y = sprite.centre
     dx, dy, scale = sprite.place(seconds)
-    # The centre of the sprite and its radius are in picture heights, from the top left corner on.
+    # The centre of the sprite and its radius are in frame heights, from the top left corner on.
     x = width / height / 2 + centre_x + dx
     y = 0.5 + centre_y + dy
     radius = sprite.radius * scale
@@ -236,7 +236,7 @@ def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
     cover = np.clip(depth * radius * height + 0.5, 0, 1)[..., None]
     colour = 255 * np.array(colorsys.hsv_to_rgb(*sprite.colour), np.float32)
     shaded = colour * np.where(depth > RIM, 1, RIM_SHADE).astype(np.float32)[..., None]
-    region = picture[top:bottom, left:right]
+    region = pixels[top:bottom, left:right]
     region[:] = region + cover * (shaded - region)
 
 

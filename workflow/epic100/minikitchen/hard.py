@@ -2,7 +2,7 @@
 
 - Verbs differ only in direction: `take` goes up and `put` goes down, `open` grows and `close`
   shrinks. The motion takes the whole segment, and a tremble hides it from short clips.
-- Nouns are small and anywhere in the picture; a fifth of them are outside its centre square.
+- Nouns are small and anywhere in the frame; a fifth of them are outside its centre square.
 - Lengths follow EPIC-100: log-normal with the mean and spread of the val segments.
 - Pairs have a long tail: each is 0.8 times as frequent as the one before.
 - A tenth of the val segments have pairs that are not in train, but their verbs and nouns are.

@@ -1,6 +1,6 @@
 """The mini kitchen: a small data set like EPIC-100, made from the rows of a video sheet.
 
-A row and a seed determine the segments of a video; the official CSVs and the pictures are made
+A row and a seed determine the segments of a video; the official CSVs and the frames are made
 from them. Coloured shapes stand for nouns and motions for verbs, with the official class ids. The
 difficulties of reading EPIC-100 are included: three file rates and two annotation clocks,
 overlapping segments, segments shorter than a clip, a pair that is not in train, and damaged files.
@@ -51,7 +51,7 @@ MARGIN = 0.05
 # The sprites of the easy level are made with these arguments of `random_sprite`.
 FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
 # The period of a motion is in one of these ranges of seconds. A clip of 13x6 frames (1.3 s at
-# 59.94 fps) then shows at least two periods; at 29.97 fps (5 pictures per second) each has two
+# 59.94 fps) then shows at least two periods; at 29.97 fps (5 frames per second) each has two
 # samples. With slower motions a small X3D needed more epochs. The quick motions are for segments
 # shorter than a clip, which show half a period in 0.2 s.
 PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
@@ -176,7 +176,7 @@ def write_video(
     Args:
         video: Row of the video sheet.
         path: The file to write.
-        seed: Determines segments, pictures and damage.
+        seed: Determines segments, frames and damage.
         damage: One of `damage.KINDS`, or None. A missing video is simply not written.
         size: (width, height) in pixels, even numbers.
         level: `easy` or `hard` (`minikitchen.hard`).
@@ -191,7 +191,7 @@ def write_video(
 def _encode(
     video: Video, path: Path, seed: int, size: tuple[int, int], faststart: bool, level: str
 ) -> None:
-    """Draw the pictures of a video, and encode them to an MP4 file."""
+    """Draw the frames of a video, and encode them to an MP4 file."""
     rng = chance(seed, video.video_id, "pictures")
     # The rate 59.94005... of a sheet becomes 60000/1001.
     rate = Fraction(video.fps).limit_denominator(1001)
@@ -204,7 +204,7 @@ def _encode(
         stream.pix_fmt = "yuv420p"
         # One thread and x264's SSE2 code give the same bytes every time, in a quarter of the time
         # of its plain C, which another kind of machine takes. With AVX-512, 7 of 10 processes gave
-        # other bytes (they depend on the memory next to the picture).
+        # other bytes (they depend on the memory next to the frame).
         # `sc_threshold` prevents extra key frames where an object appears.
         stream.options = {
             "preset": "veryfast",
@@ -215,10 +215,10 @@ def _encode(
             "sc_threshold": "0",
             "x264-params": "asm=SSE2",
         }
-        for picture in render(
+        for pixels in render(
             sprites, round(video.duration * video.fps), video.fps, size, rng, look
         ):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             container.mux(stream.encode(frame))
         # Without a frame, the encoder gives the packets that it still holds.
         container.mux(stream.encode(None))

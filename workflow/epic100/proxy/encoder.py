@@ -1,10 +1,10 @@
 """Make and check the copy of one video.
 
-Frame i of the copy is frame i of the original, shown at the same time after the first picture. If
+Frame i of the copy is frame i of the original, shown at the same time after the first frame. If
 one frame of the original does not decode, there is no copy.
 
-The copy is H.264 in closed groups of `gop` pictures: a key frame, and every sixth picture refers to
-those before; no picture depends on the five B-frames between. It is coded on one thread with
+The copy is H.264 in closed groups of `gop` frames: a key frame, and every sixth frame refers to
+those before; no frame depends on the five B-frames between. It is coded on one thread with
 x264's preset `veryfast`, tuned for fast decoding (no CABAC, no deblocking filter). x264's assembly
 is on, so copies of one video may differ in bytes; `asm=0` prevents that but takes 4 times as long.
 """
@@ -26,9 +26,9 @@ from epic100.settings import ProxySettings
 from epic100.video.ffmpeg import error_text, opened
 from epic100.video.index import ANOTHER_FILE, VideoIndex, build_index
 
-# A function of this type is called with the number of pictures done.
+# A function of this type is called with the number of frames done.
 Report = Callable[[int], None]
-# Progress is reported every 64 pictures, so that the reports cost no time.
+# Progress is reported every 64 frames, so that the reports cost no time.
 PROGRESS_EVERY = 64
 
 
@@ -46,7 +46,7 @@ def write_proxy(
         target: The path of the copy.
         settings: The settings of the encoder.
         index: The frame index of the original; None makes one from its packets.
-        progress: Called with the number of pictures done.
+        progress: Called with the number of frames done.
 
     Returns:
         The frame index of the copy.
@@ -93,7 +93,7 @@ def _encode(
         scaler = VideoReformatter()
         for frame in _decoded(container, stream):
             number = number_of_time.get(frame.pts, -1)
-            # Players hide this picture: it has no time of the index, or that of an earlier one.
+            # Players hide this frame: it has no time of the index, or that of an earlier one.
             if number < next_number:
                 continue
             if number > next_number or frame.is_corrupt:
@@ -111,11 +111,11 @@ def _encode(
 
 
 def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Decode the pictures of a video on one thread, and skip those that do not decode."""
+    """Decode the frames of a video on one thread, and skip those that do not decode."""
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
     for packet in container.demux(stream):
-        # Hidden pictures of undamaged files need not decode.
+        # Hidden frames of undamaged files need not decode.
         with contextlib.suppress(av.error.InvalidDataError):
             yield from packet.decode()
 
@@ -138,7 +138,7 @@ def check_copy(path: Path, index: VideoIndex, settings: ProxySettings) -> VideoI
         )
     has_key_frames = np.array_equal(copy_index.key_pts, copy_index.pts[:: settings.gop])
     if not has_key_frames or not _has_closed_groups(copy_index):
-        raise FileError(f"its copy has not a key frame every {settings.gop} pictures")
+        raise FileError(f"its copy has not a key frame every {settings.gop} frames")
     return copy_index
 
 
@@ -178,20 +178,20 @@ def _output(
     index: VideoIndex,
     settings: ProxySettings,
 ) -> Iterator[Callable[[av.VideoFrame], None]]:
-    """Open an H.264 file in MP4 for new pictures, which are shown at the times of `index`.
+    """Open an H.264 file in MP4 for new frames, which are shown at the times of `index`.
 
-    The times count from the first picture. The file is finalised unless an error occurs. Players
-    turn its pictures as they turn the original's.
+    The times count from the first frame. The file is finalised unless an error occurs. Players
+    turn its frames as they turn the original's.
 
     Args:
         path: The file.
-        original: The decoder of the pictures; the file gets its colour description.
+        original: The decoder of the frames; the file gets its colour description.
         size: (width, height).
         index: The frame index of the original.
         settings: The settings of the encoder.
 
     Yields:
-        A function that takes the next picture, in yuv420p.
+        A function that takes the next frame, in yuv420p.
     """
     times = iter((index.pts - index.pts[0]).tolist())
     rate = Fraction(index.fps).limit_denominator(1001) if index.fps else Fraction(30)
@@ -207,14 +207,14 @@ def _output(
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(stream.codec_context, name, getattr(original, name))
 
-        def add(picture: av.VideoFrame | None) -> None:
-            """Encode and write the next picture; None writes what the encoder still holds."""
-            if picture is not None:
-                picture.pts = next(times)
-                picture.time_base = index.time_base
+        def add(frame: av.VideoFrame | None) -> None:
+            """Encode and write the next frame; None writes what the encoder still holds."""
+            if frame is not None:
+                frame.pts = next(times)
+                frame.time_base = index.time_base
                 # Otherwise the original's key frames would be key frames here too.
-                picture.pict_type = 0
-            packets = stream.encode(picture)
+                frame.pict_type = 0
+            packets = stream.encode(frame)
             with _writing():
                 out.mux(packets)
 

@@ -1,4 +1,4 @@
-"""The scan: decode every picture of every video once and locate damage to the frame."""
+"""The scan: decode every frame of every video once, and find the damaged ones."""
 
 from epic100.scan.participant import scan_participant
 

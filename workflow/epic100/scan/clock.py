@@ -1,7 +1,7 @@
-"""Compare the length of a video by its pictures with the sheet, or else with its header.
+"""Compare the length of a video by its frames with the sheet, or else with its header.
 
-A damaged table of times, or a trim, makes intact pictures appear at another time. Nothing tells
-which pictures these are, so no frame is marked: the whole file is a finding, and `clean` holds its
+A damaged table of times, or a trim, makes intact frames appear at another time. Nothing tells
+which frames these are, so no frame is marked: the whole file is a finding, and `clean` holds its
 segments back until the user accepts it (`videos: accept:`).
 """
 
@@ -9,7 +9,7 @@ from epic100.scan.damage import BREAKS_OFF
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import ScanRow
 
-# A picture that is shown this much too early or too late may show another action.
+# A frame that is shown this much too early or too late may show another action.
 FAR_SECONDS = 0.5
 
 
@@ -17,49 +17,49 @@ def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 
     """Describe how the length of a video differs from that in the sheet.
 
     If the sheet gives none, the header of the file is asked. It may be off in a sound file: an edit
-    list may begin with nothing, and some muxers count hidden pictures.
+    list may begin with nothing, and some muxers count hidden frames.
 
     Args:
         row: The row of the scan table, as measured in the file. `row.pictures` also counts those
             that are lost at the end of a truncated file.
-        index: The frame index of the file. `index.frames` counts only pictures that are in the file
+        index: The frame index of the file. `index.frames` counts only frames that are in the file
             and are shown.
         seconds: The length in the sheet; 0: unknown.
         fps: The frame rate in the sheet; 0: unknown.
 
     Returns:
-        The lengths, such as `its pictures last 9.00 s, the sheet says 12.00 s`; or, if the lengths
-        agree but an edit list hides pictures, `it hides 30 of the sheet's 120 pictures`; else "". A
+        The lengths, such as `its frames last 9.00 s, the sheet says 12.00 s`; or, if the lengths
+        agree but an edit list hides frames, `it hides 30 of the sheet's 120 frames`; else "". A
         truncated file may be shorter than it should be: that is damage, which the scan reports.
     """
-    lost_pictures = row.pictures - index.frames
+    lost_frames = row.pictures - index.frames
     measured = float(index.times[-1])
-    # The last picture is shown for one step, and each lost picture would have lasted one more step.
+    # The last frame is shown for one step, and each lost frame would have lasted one more step.
     if index.fps:
-        measured += (1 + lost_pictures) / index.fps
+        measured += (1 + lost_frames) / index.fps
     expected = seconds or row.stated or measured
     is_cut_short = expected > measured and any(phrase in row.reason for phrase in BREAKS_OFF)
     if abs(expected - measured) > FAR_SECONDS and not is_cut_short:
-        clauses = [f"its pictures last {measured:.2f} s"]
+        clauses = [f"its frames last {measured:.2f} s"]
         clauses += [f"its header says {row.stated:.2f} s"] if row.stated else []
         clauses += [f"the sheet says {seconds:.2f} s"] if seconds else []
         return ", ".join(clauses)
-    return _hidden_pictures(row, sheet_pictures=seconds * fps, far_pictures=FAR_SECONDS * fps)
+    return _hidden_frames(row, sheet_frames=seconds * fps, far_frames=FAR_SECONDS * fps)
 
 
-def _hidden_pictures(row: ScanRow, sheet_pictures: float, far_pictures: float) -> str:
-    """Describe pictures that the edit list hides, though the sheet counts them; "" if none are.
+def _hidden_frames(row: ScanRow, sheet_frames: float, far_frames: float) -> str:
+    """Describe frames that the edit list hides, though the sheet counts them; "" if none are.
 
-    A damaged table of times may stretch the first pictures over the whole length. The edit list
-    hides the others then, and the file has as many pictures as the sheet says.
+    A damaged table of times may stretch the first frames over the whole length. The edit list
+    hides the others then, and the file has as many frames as the sheet says.
 
     Args:
-        row: The row of the scan table. `row.coded` also counts the hidden pictures.
-        sheet_pictures: Number of pictures by length and frame rate of the sheet; 0: unknown.
-        far_pictures: The largest number of hidden pictures that is not reported.
+        row: The row of the scan table. `row.coded` also counts the hidden frames.
+        sheet_frames: Number of frames by length and frame rate of the sheet; 0: unknown.
+        far_frames: The largest number of hidden frames that is not reported.
     """
     hidden_count = row.coded - row.pictures
-    # The sheet rounds length and frame rate, so its number of pictures may be off by one.
-    if hidden_count > far_pictures and sheet_pictures and abs(row.coded - sheet_pictures) < 2:
-        return f"it hides {hidden_count} of the sheet's {row.coded} pictures"
+    # The sheet rounds length and frame rate, so its number of frames may be off by one.
+    if hidden_count > far_frames and sheet_frames and abs(row.coded - sheet_frames) < 2:
+        return f"it hides {hidden_count} of the sheet's {row.coded} frames"
     return ""

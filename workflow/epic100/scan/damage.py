@@ -1,39 +1,39 @@
 """Judge the packets of a scanned video: which ranges of frames are damaged, and for what reasons.
 
-These phrases of the scan table's `reason` mark pictures as damaged:
+These phrases of the scan table's `reason` mark frames as damaged:
 
 phrase                                        what was seen
 --------------------------------------------- --------------------------------------------------
-truncated: N of M pictures are in the file    the container promises more than there is: by its
+truncated: N of M frames are in the file      the container promises more than there is: by its
                                               index, or by its length if data is unused or missing
 truncated: the file ends inside a fragment    in a fragmented file, which promises no number
 truncated: the file is shorter than its header states    Matroska or WebM, by less than a second
 input errors while reading: ...               for example from a bad sector
 N packets do not decode cleanly               the decoder refuses, or logs an error and goes on
-N pictures are flagged corrupt                by container or decoder; or a slice of H.264 does
-                                              not end where its picture ends (`epic100.scan.h264`)
-N pictures do not come out of the decoder     a packet went in, no picture came out
+N frames are flagged corrupt                  by container or decoder; or a slice of H.264 does
+                                              not end where its frame ends (`epic100.scan.h264`)
+N frames do not come out of the decoder       a packet went in, no frame came out
 N frames have no file, or an empty one        among extracted frames, a number is missing
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
 N packets have other parameter sets           than the header of the file, from which the reader
                                               takes them
-N pictures break the numbering                `frame_num` or order count jumps: pictures are lost,
+N frames break the numbering                  `frame_num` or order count jumps: frames are lost,
                                               swapped, or have a corrupted header
-N pictures share their time with another      the same presentation time twice
-N gaps between pictures                       a step over 1.5 times the usual, unless the
+N frames share their time with another        the same presentation time twice
+N gaps between frames                         a step over 1.5 times the usual, unless the
                                               numbering, or the decoder of HEVC, shows that no
-                                              picture is lost
-N pictures are of another size                than most; a clip cannot contain both
-N groups have a fault that is reported late   without CABAC, a decoder may notice a spoilt picture
+                                              frame is lost
+N frames are of another size                  than most; a clip cannot contain both
+N groups have a fault that is reported late   without CABAC, a decoder may notice a spoilt frame
                                               only where a later one refers to it
 
-A damaged range runs from the first doubtful picture to the next key frame that decodes cleanly,
-because whatever is decoded in between may depend on it. A doubtful picture that no other depends on
-(a non-reference picture of H.264) is a range of its own. So is a clean key frame after a gap.
+A damaged range runs from the first doubtful frame to the next key frame that decodes cleanly,
+because whatever is decoded in between may depend on it. A doubtful frame that no other depends on
+(a non-reference frame of H.264) is a range of its own. So is a clean key frame after a gap.
 
 A check stays for what it finds alone. In 269 damaged files of H.264 (docs/evidence/ablation.md)
-these harmed pictures are missed without it: taller picture 204, numbering 14, gaps and shared times
-162, the look at the clock 654 (`clock`). Exact spread finds none, but marks 10,593 sound pictures
+these harmed frames are missed without it: taller frame 204, numbering 14, gaps and shared times
+162, the look at the clock 654 (`clock`). Exact spread finds none, but marks 10,593 sound frames
 fewer than whole groups would.
 """
 
@@ -46,15 +46,15 @@ import numpy as np
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import ranges_of
 
-UNDECODED, CORRUPT = "packets do not decode cleanly", "pictures are flagged corrupt"
-SILENT = "pictures do not come out of the decoder"
+UNDECODED, CORRUPT = "packets do not decode cleanly", "frames are flagged corrupt"
+SILENT = "frames do not come out of the decoder"
 NO_FILE = "frames have no file, or an empty one"
 BROKEN_UNITS = "packets are not whole NAL units"
 OTHER_SETS = "packets have other parameter sets"
-NUMBERING = "pictures break the numbering"
-SHARED_TIME = "pictures share their time with another"
-GAPS = "gaps between pictures"
-OTHER_SIZE = "pictures are of another size"
+NUMBERING = "frames break the numbering"
+SHARED_TIME = "frames share their time with another"
+GAPS = "gaps between frames"
+OTHER_SIZE = "frames are of another size"
 BEFORE_FAULT = "groups have a fault that is reported late"
 TRUNCATED, READ_ERRORS = "truncated: ", "input errors while reading: "
 # A file that ends too early has one of these reasons.
@@ -62,35 +62,35 @@ BREAKS_OFF = (TRUNCATED, READ_ERRORS)
 
 # A step is long if it is over this many times the usual one.
 GAP = 1.5
-# A step over this many times the usual one must lack pictures that others depend on too.
+# A step over this many times the usual one must lack frames that others depend on too.
 PAUSE = 3.5
 # A long step is a gap if at most this share of the time steps is unusual.
 FEW_SHARE = 0.01
 # With up to this share, a long step is a gap only beside a faulty packet. An unusual step of the
 # order count is a jump if at most this share of its steps is unusual.
 OTHER_SHARE = 0.1
-# These faults affect the picture itself. If it is not a reference picture, no other is affected.
-_FAULTS_OF_ONE_PICTURE = {UNDECODED, CORRUPT, SILENT}
+# These faults affect the frame itself. If it is not a reference frame, no other is affected.
+_FAULTS_OF_ONE_FRAME = {UNDECODED, CORRUPT, SILENT}
 
-# Presentation order may differ from decoding order by this many pictures (H.264, clause A.3.1).
+# Presentation order may differ from decoding order by this many frames (H.264, clause A.3.1).
 MAX_REORDERED = 16
 
 
 @dataclass(slots=True)
 class Packet:
-    """A packet as the scan saw it, with its faults and what is known of its picture.
+    """A packet as the scan saw it, with its faults and what is known of its frame.
 
     Attributes:
         pts: Presentation time, in units of the stream's time base.
         is_key: Whether decoding can begin at this packet.
-        shown: Whether the picture is shown, and not hidden by an edit list.
+        shown: Whether the frame is shown, and not hidden by an edit list.
         fault: The first fault that was found, such as `UNDECODED`; "" if there is none.
-        reference: Whether other pictures may depend on this one.
+        reference: Whether other frames may depend on this one.
         sequence: Number of the coded video sequence, within which order counts are comparable.
         order: Picture order count within `sequence`; None if it is not known.
-        decoded: Whether the decoder gave the picture, or a quick look did not ask for it.
-        size: (width, height) of the decoded picture; None if it did not come out.
-        frame: Number of the picture in presentation order; None if it is hidden.
+        decoded: Whether the decoder gave the frame, or a quick look did not ask for it.
+        size: (width, height) of the decoded frame; None if it did not come out.
+        frame: Number in presentation order; None if it is hidden.
     """
 
     pts: int
@@ -110,10 +110,10 @@ class Packet:
 
 
 def blame_back(packets: list[Packet]) -> None:
-    """Set the fault `BEFORE_FAULT` of the key frame of each group with a later picture that fails.
+    """Set the fault `BEFORE_FAULT` of the key frame of each group with a later frame that fails.
 
-    A decoder may report an error only at a later picture that refers to a damaged one. So the whole
-    group is in doubt. H.264 with CABAC does not need this: the bytes of each picture tell whether
+    A decoder may report an error only at a later frame that refers to a damaged one. So the whole
+    group is in doubt. H.264 with CABAC does not need this: the bytes of each frame tell whether
     it is damaged (`h264_stream`).
 
     Args:
@@ -128,9 +128,9 @@ def blame_back(packets: list[Packet]) -> None:
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
-    """Blame pictures that share their time, break the order count, or come after a gap.
+    """Blame frames that share their time, break the order count, or come after a gap.
 
-    The order count is the number that the stream itself gives a picture (`Packet.order`).
+    The order count is the number that the stream itself gives a frame (`Packet.order`).
 
     Args:
         by_time: Shown packets in presentation order, whose `fault` is set.
@@ -139,24 +139,24 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     for earlier, later in pairwise(by_time):
         if earlier.pts == later.pts:
             later.blame(SHARED_TIME)
-    # Between two pictures there is one step, and no other to compare it with.
+    # Between two frames there is one step, and no other to compare it with.
     if len(by_time) >= 3:
         is_numbered = _blame_jumps(by_time)
-        # This comes last, since a long step may be a gap only beside a picture with a fault.
+        # This comes last, since a long step may be a gap only beside a frame with a fault.
         _blame_gaps(by_time, index, is_numbered)
 
 
 def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
-    """Blame the pictures where the order count jumps; return which steps could be judged by it.
+    """Blame the frames where the order count jumps; return which steps could be judged by it.
 
-    The two pictures where the order returns to an earlier sequence are blamed as well.
+    The two frames where the order returns to an earlier sequence are blamed as well.
 
     Args:
         by_time: Shown packets in presentation order, whose `fault` is set.
 
     Returns:
-        bool [F - 1]: whether the order counts tell if a picture is lost in the step from picture n
-        to picture n + 1. Where they tell that one is, the picture after the step is blamed here.
+        bool [F - 1]: whether the order counts tell if a frame is lost in the step from frame n
+        to frame n + 1. Where they tell that one is, the frame after the step is blamed here.
     """
     sequences = np.array([p.sequence for p in by_time])
     for earlier in np.flatnonzero(np.diff(sequences) < 0):
@@ -184,7 +184,7 @@ def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
 
 
 def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray) -> None:
-    """Blame the pictures after a step in time that is so long that pictures must be lost.
+    """Blame the frames after a step in time that is so long that frames must be lost.
 
     A camera may pause, so a long step is no gap if the order counts show that nothing is lost.
 
@@ -193,7 +193,7 @@ def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarra
         index: The index of the same packets.
         is_numbered: bool [F - 1]: whether order counts tell about a step (`_blame_jumps`).
     """
-    # Entry n of all arrays of steps is about the step from picture n to picture n + 1.
+    # Entry n of all arrays of steps is about the step from frame n to frame n + 1.
     steps = np.diff(index.pts)
     usual_step = max(np.median(steps), 1)
     has_fault = np.array([bool(p.fault) for p in by_time])
@@ -201,11 +201,11 @@ def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarra
     # With a coarse time base, a step that was rounded up by one unit is not a gap.
     is_long = steps > max(GAP * usual_step, usual_step + 1)
     gaps = is_long & ~is_numbered & (unusual_count <= OTHER_SHARE * len(steps))
-    # At a variable rate, long steps are normal, and only a picture with a fault makes one a gap. At
+    # At a variable rate, long steps are normal, and only a frame with a fault makes one a gap. At
     # a constant rate, one step is an exception in any video, however short.
     if unusual_count > max(1, FEW_SHARE * len(steps)):
         gaps &= has_fault[1:] | has_fault[:-1]
-    # A picture of HEVC lists all that it and later ones depend on, so its decoder reports a loss.
+    # A frame of HEVC lists all that it and later ones depend on, so its decoder reports a loss.
     # A step over PAUSE is a mere pause if it reports none, except at a key frame, which depends on
     # nothing before it.
     if index.stream.codec == "hevc":
@@ -215,8 +215,8 @@ def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarra
 
 
 def blame_sizes(by_time: list[Packet]) -> None:
-    """Set the fault `OTHER_SIZE` of pictures of a size that most pictures do not have."""
-    # A picture that did not come out of the decoder has no size.
+    """Set the fault `OTHER_SIZE` of frames of a size that most frames do not have."""
+    # A frame that did not come out of the decoder has no size.
     count_of_size = Counter(p.size for p in by_time if p.size)
     usual_size = max(count_of_size, key=count_of_size.__getitem__, default=None)
     for p in by_time:
@@ -234,11 +234,11 @@ def judge(
     Args:
         packets: All packets in decoding order.
         index: The index of the same packets.
-        lost: Number of pictures that the container promises after the last one.
+        lost: Number of frames that the container promises after the last one.
 
     Returns:
-        Half-open ranges of damaged file frames, lost ones after the last picture included; and the
-        reasons, such as `3 pictures break the numbering`.
+        Half-open ranges of damaged file frames, lost ones after the last frame included; and the
+        reasons, such as `3 frames break the numbering`.
     """
     by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
     for frame, p in enumerate(by_time):
@@ -250,22 +250,22 @@ def judge(
     blame_sizes(by_time)
     damaged = spread(packets, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)
-    # If no shown picture has a fault, a hidden one has, and shown pictures depend on it.
+    # If no shown frame has a fault, a hidden one has, and shown frames depend on it.
     if damaged.any() and not counts:
         counts = Counter(p.fault for p in packets if p.fault)
     reasons = [f"{count} {fault}" for fault, count in counts.items()]
     if lost:
         reasons.insert(
-            0, f"{TRUNCATED}{index.frames} of {index.frames + lost} pictures are in the file"
+            0, f"{TRUNCATED}{index.frames} of {index.frames + lost} frames are in the file"
         )
     return ranges_of(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
 
 
 def spread(packets: list[Packet], frames: int) -> np.ndarray:
-    """Mark the frames from each picture with a fault to the next key frame without one.
+    """Mark each frame with a fault, and the frames up to the next key frame without one.
 
-    Leading pictures of a key frame (open GOP: decoded after it, shown before it) still depend on
-    the pictures before it. No other picture depends on them.
+    Leading frames of a key frame (open GOP: decoded after it, shown before it) still depend on
+    the frames before it. No other frame depends on them.
 
     Args:
         packets: All packets in decoding order, whose `fault` is set.
@@ -277,25 +277,25 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     damaged = np.zeros(frames, dtype=bool)
     # These are the damaged frames since the last key frame without a fault.
     stretch: list[int] = []
-    # `tainted` is whether the next picture depends on one with a fault, and `leading_tainted` is
-    # whether the next leading picture does.
+    # `tainted` is whether the next frame depends on one with a fault, and `leading_tainted` is
+    # whether the next leading frame does.
     tainted = leading_tainted = False
-    # While leading pictures of a key frame without a fault may follow, `key_pts` is its time.
+    # While leading frames of a key frame without a fault may follow, `key_pts` is its time.
     key_pts = None
     for p in packets:
         is_leading = not p.is_key and key_pts is not None and p.pts < key_pts
-        harms_others = p.fault and (p.reference or p.fault not in _FAULTS_OF_ONE_PICTURE)
+        harms_others = p.fault and (p.reference or p.fault not in _FAULTS_OF_ONE_FRAME)
         if p.is_key and p.fault in ("", GAPS):
-            # The key frame ends the damage, except for its leading pictures.
+            # The key frame ends the damage, except for its leading frames.
             leading_tainted = tainted
             tainted = False
             key_pts = p.pts
         elif p.is_key:
-            # The pictures up to the next key frame may depend on this one.
+            # The frames up to the next key frame may depend on this one.
             tainted = True
             key_pts = None
         else:
-            # After the last leading picture, no frame of the damaged stretch can follow.
+            # After the last leading frame, no frame of the damaged stretch can follow.
             if not is_leading and key_pts is not None:
                 key_pts = None
                 if not tainted:
@@ -310,7 +310,7 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
         if tainted or (is_leading and leading_tainted):
             stretch.append(p.frame)
         elif p.fault:
-            # This picture harms no other. Or it is a key frame after a gap, which no clip may span.
+            # This frame harms no other. Or it is a key frame after a gap, which no clip may span.
             damaged[p.frame] = True
     _mark_stretch(damaged, stretch)
     return damaged
@@ -325,6 +325,6 @@ def _mark_stretch(damaged: np.ndarray, stretch: list[int]) -> None:
     """
     damaged[stretch] = True
     for frame, following in pairwise(sorted(stretch)):
-        # A corrupted index may show a picture far away, and the frames in between are intact.
+        # A corrupted index may show a frame far away, and the frames in between are intact.
         if following <= frame + MAX_REORDERED:
             damaged[frame:following] = True

@@ -33,7 +33,7 @@ def scan_frames(
     Args:
         path: The tar or the folder.
         video: The row of the sheet.
-        max_pixels: Larger pictures are not decoded.
+        max_pixels: Larger frames are not decoded.
         progress: Called with the number of frames read so far.
 
     Raises:
@@ -74,10 +74,10 @@ def scan_frames(
 
 
 def _decoded_size(decoder: av.VideoCodecContext, data: bytes) -> tuple[int, int] | None:
-    """Decode a JPEG, and return its (width, height); None if no picture comes out."""
+    """Decode a JPEG, and return its (width, height); None if no frame comes out."""
     with contextlib.suppress(av.error.FFmpegError):
-        for picture in decoder.decode(packet_of(data)) if data else ():
-            return picture.width, picture.height
+        for frame in decoder.decode(packet_of(data)) if data else ():
+            return frame.width, frame.height
     return None
 
 

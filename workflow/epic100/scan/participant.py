@@ -91,7 +91,7 @@ def scan_participant(
         root: The folder below which the video files are.
         table: Output `results/scan/{participant}.tsv`.
         index: Output .npz with a VideoIndex per readable video (`load_index`).
-        limits: Limits on time, memory and picture size for the scan of one file.
+        limits: Limits on time, memory and frame size for the scan of one file.
         threads: Number of videos that are scanned at once.
         cache: Folder of the kept results; None: one beside the table.
         scan: The function that scans a file; it is called in a process of its own.
@@ -251,7 +251,7 @@ class _Job:
         video: The row of the sheet.
         path: The video file.
         folder: The folder of the kept results.
-        limits: Limits on time, memory and picture size.
+        limits: Limits on time, memory and frame size.
         scan: The function that scans the file.
         state: The `stat` of the file at the last call of `settled_result`; None if it is no regular
             file.

@@ -14,8 +14,8 @@ from epic100.video.index import PacketRecorder, VideoIndex
 
 # Progress is reported once in so many seconds.
 PROGRESS_SECONDS = 0.5
-# These texts of FFmpeg's log are about metadata (SEI), which change no picture, and about a
-# reference picture that was to be released, but is not there.
+# These texts of FFmpeg's log are about metadata (SEI), which change no frame, and about a
+# reference frame that was to be released, but is not there.
 SEI_WORD, RELEASE_FAILED = "SEI", "mmco: unref short failure"
 
 
@@ -42,7 +42,7 @@ class StreamPass:
             file: The video file.
             container: The container of the file.
             stream: Its video stream.
-            max_pixels: Larger pictures are refused.
+            max_pixels: Larger frames are refused.
         """
         self.packets: list[Packet] = []
         self.lost = 0
@@ -57,7 +57,7 @@ class StreamPass:
         self._decoder = self._open_decoder(max_pixels)
 
     def index(self) -> VideoIndex:
-        """Make the frame index of the file; its key frames are those that refer to no picture."""
+        """Make the frame index of the file; its key frames are those that refer to no frame."""
         return self._recorder.index([p.is_key for p in self.packets])
 
     def run(self, progress: Callable[[int], None]) -> None:
@@ -87,7 +87,7 @@ class StreamPass:
             if time.monotonic() - last_report > PROGRESS_SECONDS:
                 last_report = time.monotonic()
                 progress(read_count)
-        # The decoder gives the pictures that it holds back.
+        # The decoder gives the frames that it holds back.
         self._decode(packet=None, record=None)
         if not self.coded.is_arithmetic:
             blame_back(self.packets)
@@ -95,13 +95,13 @@ class StreamPass:
         self.lost = max(listed_count - read_count, 0)
 
     def why_nothing(self) -> str:
-        """Explain why no picture of the file can be used; "" if one can be used."""
+        """Explain why no frame of the file can be used; "" if one can be used."""
         if not self.packets:
-            return f"no picture in the file ({self.broke_off or 'it ends before the first'})"
+            return f"no frame in the file ({self.broke_off or 'it ends before the first'})"
         if not any(p.shown for p in self.packets):
-            return "its edit list hides every picture"
+            return "its edit list hides every frame"
         if not any(p.decoded for p in self.packets):
-            return f"no picture decodes ({self.broke_off or 'no error given'})"
+            return f"no frame decodes ({self.broke_off or 'no error given'})"
         return ""
 
     def _note_break(self, why: str) -> None:
@@ -115,7 +115,7 @@ class StreamPass:
         assert packet.pts is not None, "the recorder refuses a packet without a time"
         record = Packet(pts=packet.pts, is_key=packet.is_keyframe, shown=self._recorder.shown)
         self.packets.append(record)
-        # The decoder gives a picture later than its packet, and the pts tells whose it is.
+        # The decoder gives a frame later than its packet, and the pts tells whose it is.
         self._packet_of_pts[record.pts] = record
         if packet.is_corrupt:
             record.blame(CORRUPT)
@@ -148,10 +148,10 @@ class StreamPass:
         return context
 
     def _decode(self, packet: av.Packet | None, record: Packet | None) -> None:
-        """Decode a packet, and set which pictures come out and which have faults.
+        """Decode a packet, and set which frames come out and which have faults.
 
         Args:
-            packet: The packet; None: the decoder gives all pictures that it holds back.
+            packet: The packet; None: the decoder gives all frames that it holds back.
             record: The packet whose fault an error of the decoder is; None: errors are ignored.
 
         Raises:
@@ -173,7 +173,7 @@ class StreamPass:
                 continue
             source.decoded = True
             source.size = (frame.width, frame.height)
-            # The container may call a picture a key frame that refers to others.
+            # The container may call a frame a key frame that refers to others.
             source.is_key &= frame.pict_type == av.video.frame.PictureType.I
             if frame.is_corrupt:
                 source.blame(CORRUPT)
@@ -185,9 +185,9 @@ class StreamPass:
 
 
 def _unhidden_copy(packet: av.Packet, data: bytes) -> av.Packet:
-    """Copy a packet, with `data` as its bytes, and without the flag that its picture is hidden.
+    """Copy a packet, with `data` as its bytes, and without the flag that its frame is hidden.
 
-    A decoder drops hidden pictures, but the scan must know whether they decode, since later ones
+    A decoder drops hidden frames, but the scan must know whether they decode, since later ones
     may depend on them. The copy is a new packet, which has none of the flags but that of a key.
 
     Args:

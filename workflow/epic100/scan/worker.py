@@ -1,10 +1,10 @@
-"""Decode every picture of one video and report the damaged ones.
+"""Decode every frame of one video and report the damaged ones.
 
 Some damaged files make decoders hang, take all memory or crash: `guarded.call` does this in a
 process that it can kill.
 
-A video is `unreadable` if it cannot be opened, or has no video stream or no picture that decodes.
-`epic100.scan.damage` lists what marks pictures as damaged.
+A video is `unreadable` if it cannot be opened, or has no video stream or no frame that decodes.
+`epic100.scan.damage` lists what marks frames as damaged.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def scan_file(
     Args:
         path: The video file, or its extracted frames.
         video: The row of the sheet.
-        max_pixels: Larger pictures are not decoded.
+        max_pixels: Larger frames are not decoded.
         progress: Called with the number of packets read so far.
 
     Returns:
@@ -63,7 +63,7 @@ def _judged(
     """Make the scan row and the frame index of a file that `stream_pass` has read to its end.
 
     Raises:
-        FileError: No picture of the file can be used.
+        FileError: No frame of the file can be used.
     """
     if reason := stream_pass.why_nothing():
         raise FileError(reason)
@@ -82,7 +82,7 @@ def _judged(
         reason="; ".join(reasons),
         # Damaged frames may have wrong times, so only the others count.
         timing="constant" if index.is_constant(outside(ranges, index.frames)) else "variable",
-        # Pictures that are missing at the end are part of the last damaged range.
+        # Frames that are missing at the end are part of the last damaged range.
         pictures=max([index.frames, *(stop for _, stop in ranges)]),
         judged=judged,
         md5=index.md5,
@@ -108,5 +108,5 @@ def _read_one(path: Path, index: VideoIndex, row: ScanRow) -> None:
     except (FrameError, ValueError) as error:
         stream = index.stream
         raise FileError(
-            f"pictures ({stream.pix_fmt}) of {stream.codec} that cannot be read; {make_mp4(ENCODE)}"
+            f"frames ({stream.pix_fmt}) of {stream.codec} that cannot be read; {make_mp4(ENCODE)}"
         ) from error

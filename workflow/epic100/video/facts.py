@@ -1,4 +1,4 @@
-"""The parameters of a video stream that a decoder needs, and how players turn its pictures."""
+"""The parameters of a video stream that a decoder needs, and how players turn its frames."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
 
 # Entry n has the signs of the values a, b, c, d of the display matrix of n quarter turns clockwise.
 TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
-# If no picture of this many packets decodes, the display matrix is not looked for any further.
+# If no frame of this many packets decodes, the display matrix is not looked for any further.
 FIRST_PACKETS = 100
 # These attributes of PyAV's codec context describe the colours.
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
@@ -22,7 +22,7 @@ COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """The parameters of a video stream that a decoder needs, and how its pictures are shown.
+    """The parameters of a video stream that a decoder needs, and how its frames are shown.
 
     Attributes:
         codec: Name of FFmpeg's decoder, such as `h264`.
@@ -31,7 +31,7 @@ class StreamFacts:
         pix_fmt: FFmpeg's pixel format, such as `yuv420p`; "" if it is unknown.
         time_base: Seconds per unit of time.
         colours: The values of `COLOURS` that the container states.
-        turns: Number of quarter turns clockwise before a picture is shown.
+        turns: Number of quarter turns clockwise before a frame is shown.
     """
 
     codec: str
@@ -44,7 +44,7 @@ class StreamFacts:
 
     @property
     def most_pixels(self) -> int:
-        """The limit on pixels of a picture, which allows the size that the scan has accepted."""
+        """The limit on pixels of a frame, which allows the size that the scan has accepted."""
         return max(MAX_PIXELS, self.width * self.height)
 
 
@@ -56,7 +56,7 @@ def facts_of(path: str, stream: av.VideoStream) -> StreamFacts:
         stream: Its video stream, which is open.
 
     Raises:
-        FileError: Players mirror the pictures, or turn them by another angle than quarter turns.
+        FileError: Players mirror the frames, or turn them by another angle than quarter turns.
     """
     context = stream.codec_context
     return StreamFacts(
@@ -71,17 +71,17 @@ def facts_of(path: str, stream: av.VideoStream) -> StreamFacts:
 
 
 def quarter_turns(path: str, max_pixels: int) -> int:
-    """Find by how many quarter turns clockwise players turn the pictures of a file.
+    """Find by how many quarter turns clockwise players turn the frames of a file.
 
     Each container states this in a form of its own. FFmpeg gives it as the display matrix of each
-    decoded picture, so the first picture is decoded.
+    decoded frame, so the first frame is decoded.
 
     Args:
         path: The video file.
-        max_pixels: Larger pictures are refused.
+        max_pixels: Larger frames are refused.
 
     Raises:
-        FileError: Players do something else with the pictures, such as mirror them.
+        FileError: Players do something else with the frames, such as mirror them.
     """
     # A second decoder is used, so that the stream of the caller stays at its first packet.
     with opened(path, max_pixels) as (_, container, stream):
@@ -105,14 +105,14 @@ def _turns_of(matrix: bytes) -> int:
     """
     # The first two rows of the matrix are a, b, u and c, d, v.
     a, b, _, c, d = struct.unpack_from("=5i", matrix)
-    # A matrix may also scale pictures, which changes the values but not their signs. A value of
+    # A matrix may also scale frames, which changes the values but not their signs. A value of
     # less than a hundredth of the largest one counts as 0, since it comes from rounding.
     almost_zero = max(map(abs, (a, b, c, d))) / 100
     # The difference of these two comparisons is 1, 0 or -1.
     signs = tuple((value > almost_zero) - (value < -almost_zero) for value in (a, b, c, d))
     if signs not in TURNS:
         raise FileError(
-            "its note of how players turn or mirror pictures is no quarter turn; expected one, or "
+            "its note of how players turn or mirror frames is no quarter turn; expected one, or "
             "none: encode the video again as it is to be seen"
         )
     return TURNS.index(signs)

@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError
 from epic100.video.containers import boxes_of
 
-# A picture of a 5.3K camera has 15.9 million pixels, so it is below this limit.
+# A frame of a 5.3K camera has 15.9 million pixels, so it is below this limit.
 MAX_PIXELS = 2**24
 # Reading is given up after this number of input errors in a row.
 READ_TRIES = 8
@@ -22,7 +22,7 @@ _X264 = "-fps_mode passthrough -enc_time_base 1:90000 -c:v libx264 -crf 12 -pix_
 ENCODE = f"-an -sn {_X264}"
 ENCODE_STEADY = f"-an -sn -vf setpts=N/FRAME_RATE/TB {_X264}"
 # Other containers by their first bytes, and the options. AVI and MPEG-PS do not state when each
-# picture is shown, so their packets cannot be copied.
+# frame is shown, so their packets cannot be copied.
 _OTHER_TYPES = {
     b"\x1a\x45\xdf\xa3": ("Matroska or WebM", COPY),
     b"RIFF": ("AVI", ENCODE),
@@ -49,7 +49,7 @@ def open_media(
 
     Args:
         file: The file, through which FFmpeg gets its bytes.
-        max_pixels: Larger pictures are refused.
+        max_pixels: Larger frames are refused.
         containers: FFmpeg's names of the containers that it may open; others are refused.
 
     Returns:
@@ -81,7 +81,7 @@ def open_media(
         raise FileError("no decoder for its video stream")
     if context.width * context.height > max_pixels:
         raise FileError(
-            f"its pictures of {context.width}x{context.height} are larger than {max_pixels} pixels "
+            f"its frames of {context.width}x{context.height} are larger than {max_pixels} pixels "
             "(`scan: max_pixels:`)"
         )
     return container, stream
@@ -95,7 +95,7 @@ def opened(
 
     Args:
         path: The video file.
-        max_pixels: Larger pictures are refused.
+        max_pixels: Larger frames are refused.
         containers: FFmpeg's names of the containers that it may open; others are refused.
 
     Yields:
@@ -189,7 +189,7 @@ def packet_of(data: bytes | memoryview) -> av.Packet:
     """Make a packet with a copy of coded bytes.
 
     Decoders also read bytes behind the end, which have to be zeros. `av.Packet(data)` does not set
-    them, and a decoder of MPEG-4 part 2 may take them for the start of another picture.
+    them, and a decoder of MPEG-4 part 2 may take them for the start of another frame.
     """
     packet = av.Packet(len(data))
     packet.update(data)  # type: ignore[arg-type]  # it takes any buffer
@@ -197,8 +197,8 @@ def packet_of(data: bytes | memoryview) -> av.Packet:
 
 
 def decoder_limit(max_pixels: int) -> dict[str, str]:
-    """Return the option with which a decoder refuses huge pictures, wherever they come."""
-    # Decoders pad pictures, and the scan makes them taller, so twice the limit is allowed.
+    """Return the option with which a decoder refuses huge frames, wherever they come."""
+    # Decoders pad frames, and the scan makes them taller, so twice the limit is allowed.
     return {"max_pixels": str(max(MAX_PIXELS, 2 * max_pixels))}
 
 

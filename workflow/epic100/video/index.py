@@ -1,7 +1,7 @@
-"""The frame index of a video file: when each picture is shown, and where its coded bytes are.
+"""The frame index of a video file: when each frame is shown, and where its coded bytes are.
 
-Frame i of a file is the i-th picture of its packet list in presentation order, with edit lists
-applied, whether or not it decodes. Time 0 is the time of the first picture. So a frame that fails
+Frame i of a file is the i-th frame of its packet list in presentation order, with edit lists
+applied, whether or not it decodes. Time 0 is the time of the first frame. So a frame that fails
 to decode does not shift later frames, and a file of variable rate is indexed by its times.
 """
 
@@ -59,7 +59,7 @@ class VideoIndex:
         extradata: The parameter sets in the header of the file.
         file_size: Size of the file in bytes.
         fps: Measured frames per second: the mean over all steps that are not gaps; 0 if unknown.
-        late: Seconds on the clock of a player when it shows the first picture.
+        late: Seconds on the clock of a player when it shows the first frame.
         md5: MD5 of the file, 32 digits in lower case. Files that are made from a video name the
             video by it.
     """
@@ -79,7 +79,7 @@ class VideoIndex:
 
     @cached_property
     def frames(self) -> int:
-        """Number of pictures F."""
+        """Number of frames F."""
         return int(np.count_nonzero(self.packets["shown"]))
 
     @cached_property
@@ -157,7 +157,7 @@ class VideoIndex:
 
         Returns:
             The number that the first frame has in a video of the constant rate; and the frame of
-            this file that each picture of the part shows, int64. Where this file pauses, a frame
+            this file that each frame of the part shows, int64. Where this file pauses, a frame
             comes more than once.
         """
         start_seconds, stop_seconds = self.time_of(start), self.time_of(stop)
@@ -189,7 +189,7 @@ class VideoIndex:
         times = self.times
         start = np.searchsorted(times, np.asarray(start_seconds) + 1e-6, side="right") - 1
         stop = np.searchsorted(times, np.asarray(stop_seconds) - 1e-6, side="left")
-        # The last picture is shown for one step. A segment that starts later starts at `frames`,
+        # The last frame is shown for one step. A segment that starts later starts at `frames`,
         # one past the last frame.
         is_past_end = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
         start = np.where(is_past_end, self.frames, np.maximum(start, 0))
@@ -242,7 +242,7 @@ class PacketRecorder:
     bytes are still in the system's cache.
 
     Attributes:
-        shown: Whether the picture of the last packet is shown.
+        shown: Whether the frame of the last packet is shown.
     """
 
     def __init__(self, file: HashedFile, stream: "av.VideoStream"):
@@ -277,7 +277,7 @@ class PacketRecorder:
         if packet.pts is None or offset < 0 or not self._is_at(offset, data):
             raise FileError(f"its packets are not whole at their places; {make_mp4(COPY)}")
         # If an edit list shows several parts of the track, each part begins with a key frame that
-        # is further up in the file, or hidden and not later than the pictures before it.
+        # is further up in the file, or hidden and not later than the frames before it.
         is_earlier = packet.is_discard and packet.pts <= self._latest_pts
         is_part = packet.is_keyframe and (offset < self._last_offset or is_earlier)
         if is_part or begins_entry(packet):
@@ -303,7 +303,7 @@ class PacketRecorder:
         The rest of the file is read for the MD5.
 
         Args:
-            keys: For each packet, whether it refers to no other picture; None: the flags of the
+            keys: For each packet, whether it refers to no other frame; None: the flags of the
                 container are trusted.
         """
         rows = np.frombuffer(self._rows, np.int64).reshape(-1, len(RECORDED))
@@ -366,7 +366,7 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
                 progress(number)
         index = recorder.index()
     if not index.frames:
-        raise FileError("no pictures in this file")
+        raise FileError("no frames in this file")
     return index.to_arrays()
 
 
@@ -379,11 +379,11 @@ def measured_rate(pts: np.ndarray, time_base: Fraction) -> float:
     """Measure the frame rate of pictures: frames per second over all steps that are not gaps.
 
     Args:
-        pts: int [F], ascending: the presentation times of the pictures.
+        pts: int [F], ascending: the presentation times of the frames.
         time_base: Seconds per unit of time.
 
     Returns:
-        The rate; 0 if there are too few pictures, or if all have one time.
+        The rate; 0 if there are too few frames, or if all have one time.
     """
     if len(pts) < 2:
         return 0.0

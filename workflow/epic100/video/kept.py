@@ -16,7 +16,7 @@ from epic100.base.machine import expect_random_reads
 from epic100.video.facts import COLOURS, StreamFacts
 from epic100.video.ffmpeg import decoder_limit
 from epic100.video.frames import FrameFolder
-from epic100.video.window import PictureConverter
+from epic100.video.window import FrameConverter
 
 # EPIC-KITCHENS-100 has 495 training videos, with few different streams.
 MOST_FILES = 512
@@ -51,7 +51,7 @@ class SharedCaches:
     Attributes:
         files: Opens a file by its path. Forked processes may share the descriptors, since a read at
             an offset moves no position. A file that leaves the cache is closed.
-        converters: Makes a converter of pictures by the stream, the size of the windows and the
+        converters: Makes a converter of frames by the stream, the size of the windows and the
             size that they are scaled to. Streams with equal keys describe their colours alike.
     """
 
@@ -59,11 +59,11 @@ class SharedCaches:
         """Make empty caches."""
         self.files = lru_cache(_most_files())(_open_file)
         # All converters are made alike, and only the cache needs the key.
-        self.converters = lru_cache(MOST_CONVERTERS)(lambda *key: PictureConverter())
+        self.converters = lru_cache(MOST_CONVERTERS)(lambda *key: FrameConverter())
 
 
 def new_decoder(stream: StreamFacts, extradata: bytes) -> av.VideoCodecContext:
-    """Make a decoder for the frames of one call: one thread, exact crops, and no huge pictures.
+    """Make a decoder for the frames of one call: one thread, exact crops, and no huge frames.
 
     Even when it is flushed, a decoder keeps the parameter sets of what it has decoded last. So no
     decoder is kept for another place or file.
@@ -84,8 +84,8 @@ def new_decoder(stream: StreamFacts, extradata: bytes) -> av.VideoCodecContext:
     decoder.thread_type, decoder.thread_count = "NONE", 1
     # Without this flag, a crop from the left is rounded.
     decoder.flags |= av.codec.context.Flags.unaligned
-    # Pictures are lost if a stream of H.264 does not state how far they are out of order. "Strict"
-    # assumes the most that the level of the stream allows, which does not change the pictures.
+    # Frames are lost if a stream of H.264 does not state how far they are out of order. "Strict"
+    # assumes the most that the level of the stream allows, which does not change the frames.
     decoder.options = {"strict": "strict"} if stream.codec == "h264" else {}
     decoder.options = {**decoder.options, **decoder_limit(stream.width * stream.height)}
     return decoder

@@ -14,7 +14,7 @@ _FIELDS = [
     ("crc", "<u4"),
     # The value is 1 if decoding can begin at the packet, else 0.
     ("key", "<i1"),
-    # The value is 0 if an edit list hides the picture, else 1.
+    # The value is 0 if an edit list hides the frame, else 1.
     ("shown", "<i1"),
     # Row i has the number of the packet with frame i; rows after the last frame have -1.
     ("frame", "<i4"),

@@ -52,7 +52,7 @@ class DirectPackets:
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
         """Read packets from a key frame up to the last wanted one.
 
-        Unwanted packets on which no picture depends are left out (`_is_skipped`).
+        Unwanted packets on which no frame depends are left out (`_is_skipped`).
 
         Args:
             key: Number of the key frame.
@@ -82,7 +82,7 @@ class DirectPackets:
                 if not size or (pts not in wanted and _is_skipped(coded, length_size)):
                     continue
                 packet = packet_of(coded)
-                # A hidden picture gets no time, so it is never taken for a wanted one.
+                # A hidden frame gets no time, so it is never taken for a wanted one.
                 if shown:
                     packet.pts = pts
                 packet.is_keyframe = bool(is_key)
@@ -118,7 +118,7 @@ class DirectPackets:
 
 
 def _is_skipped(coded: memoryview, length_size: int) -> bool:
-    """Whether a packet is a single H.264 slice on which no picture depends.
+    """Whether a packet is a single H.264 slice on which no frame depends.
 
     The decoder skips such packets as well (`VideoReader`). But to find that out takes the decoder
     as long as to copy the packet twice.

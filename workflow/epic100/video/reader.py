@@ -19,7 +19,7 @@ from epic100.video.packets import DirectPackets
 from epic100.video.window import Window
 
 # These decoders can be told packet by packet what to skip. Packets of other codecs may hold several
-# pictures (packed MPEG-4, superframes of VP9), or the choice is fixed at the start (AV1).
+# frames (packed MPEG-4, superframes of VP9), or the choice is fixed at the start (AV1).
 _SKIPPING = ("h264", "hevc", "mpeg1video", "mpeg2video")
 
 
@@ -30,7 +30,7 @@ class VideoReader:
         path: The video file.
         index: The frame index of the file.
         fps: Frames per second; 0 if unknown.
-        size: (height, width) as players show the pictures, after quarter turns.
+        size: (height, width) as players show the frames, after quarter turns.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class VideoReader:
         self.fps = self.index.fps
         self._caches = caches or SharedCaches()
         self._owns_caches = caches is None
-        # Streams with the same value describe their pictures alike, so they share converters.
-        self._picture_format = (self.index.stream, self.index.extradata)
+        # Streams with the same value describe their frames alike, so they share converters.
+        self._frame_format = (self.index.stream, self.index.extradata)
         self._packets = DirectPackets(self.path, self.index, self._caches)
         height, width = self.index.stream.height, self.index.stream.width
         self._coded_size = (height, width)
@@ -86,7 +86,7 @@ class VideoReader:
             size: (height, width) to scale to during the RGB conversion (swscale's bilinear filter,
                 which averages when it shrinks). This is faster than to scale afterwards. None: the
                 frames are not scaled.
-            window: The part of each picture that is read and scaled; None: the whole picture.
+            window: The part of each frame that is read and scaled; None: the whole frame.
 
         Raises:
             FrameError: A frame is outside the file or does not decode; the message names file and
@@ -99,26 +99,26 @@ class VideoReader:
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
         pts = self.index.pts_of(frames)
-        # Decoding begins at the last key frame before the packet. The leading pictures of an open
+        # Decoding begins at the last key frame before the packet. The leading frames of an open
         # GOP are shown before that key frame, so they are decoded from the key frame before it.
         keys = np.searchsorted(self.index.keys, self.index.packets["frame"][frames], "right") - 1
         keys = np.maximum(keys - (pts < self.index.key_pts[keys]), 0)
         window_size = self.size if window is None else (window.height, window.width)
-        pictures = np.empty((len(frames), *(size or window_size), 3), np.uint8)
+        rgb = np.empty((len(frames), *(size or window_size), 3), np.uint8)
         # `_decode_group` and `_store` use these during this call.
         self._decoder = new_decoder(self.index.stream, self.index.extradata)
         self._window = window
-        self._converter = self._caches.converters(self._picture_format, window_size, size)
+        self._converter = self._caches.converters(self._frame_format, window_size, size)
         # The times of the missing frames are in here. `_store` removes those that it converts.
         row_of_time = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
             group_times = set(pts[keys == key].tolist())
-            # Some files mark pictures as key frames from which decoding recovers only gradually
+            # Some files mark frames as key frames from which decoding recovers only gradually
             # (intra refresh). Frames that do not come out are decoded from an earlier key frame.
             for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
                 missing_times = group_times & row_of_time.keys()
                 if earlier >= 0 and missing_times:
-                    self._decode_group(earlier, missing_times, row_of_time, pictures)
+                    self._decode_group(earlier, missing_times, row_of_time, rgb)
         if row_of_time:
             raise FrameError(
                 f"{self.path}: frame {frames[min(row_of_time.values())]} does not decode "
@@ -127,20 +127,20 @@ class VideoReader:
             )
         # Most calls ask for ascending frames, which need no copy.
         is_ascending = len(row_of_index) == len(frames) and (np.diff(row_of_index) > 0).all()
-        return pictures if is_ascending else pictures[row_of_index]
+        return rgb if is_ascending else rgb[row_of_index]
 
     def _decode_group(
-        self, key: int, wanted: set[int], row_of_time: dict[int, int], pictures: np.ndarray
+        self, key: int, wanted: set[int], row_of_time: dict[int, int], rgb: np.ndarray
     ) -> None:
-        """Decode from a key frame on until all wanted pictures have come out.
+        """Decode from a key frame on until all wanted frames have come out.
 
         Args:
             key: Number of the key frame.
-            wanted: Presentation times of the wanted pictures. A time is removed when the decoder
+            wanted: Presentation times of the wanted frames. A time is removed when the decoder
                 gets its packet.
-            row_of_time: The row of `pictures` for each time that is missing. A time is removed when
-                its picture comes out.
-            pictures: The pictures [rows, height, width, 3], which are filled.
+            row_of_time: The row of `rgb` for each time that is missing. A time is removed when its
+                frame comes out.
+            rgb: The frames [rows, height, width, 3], which are filled.
 
         Raises:
             FrameError: The packets cannot be read or decoded.
@@ -151,9 +151,9 @@ class VideoReader:
             packets = self._packets.from_key(key, wanted)
             decoder = self._decoder
             decoder.flush_buffers()
-            # A hidden picture has a time, and a packet without a pts.
+            # A hidden frame has a time, and a packet without a pts.
             for packet, time in packets:
-                # The decoder skips unwanted pictures that are not reference pictures.
+                # The decoder skips unwanted frames that are not reference frames.
                 if decoder.name in _SKIPPING:
                     decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
                 wanted.discard(packet.pts)
@@ -162,14 +162,14 @@ class VideoReader:
                 except av.error.InvalidDataError:
                     if time >= key_time:
                         raise
-                    # This leading picture, shown before the key frame, is corrupted. Pictures shown
+                    # This leading frame, shown before the key frame, is corrupted. Frames shown
                     # after the key frame do not refer to it.
                     continue
-                self._store(frames, row_of_time, pictures)
+                self._store(frames, row_of_time, rgb)
                 if not wanted:
                     break
-            # The decoder has got all wanted packets, but holds back some pictures.
-            self._store(decoder.decode(None), row_of_time, pictures)
+            # The decoder has got all wanted packets, but holds back some frames.
+            self._store(decoder.decode(None), row_of_time, rgb)
         # An OSError comes from the file: a disk that fails raises DiskError.
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
@@ -178,9 +178,9 @@ class VideoReader:
         self,
         frames: Iterable[av.VideoFrame],
         row_of_time: dict[int, int],
-        pictures: np.ndarray,
+        rgb: np.ndarray,
     ) -> None:
-        """Convert wanted frames into their rows of `pictures`; remove them from `row_of_time`.
+        """Convert wanted frames into their rows of `rgb`; remove them from `row_of_time`.
 
         Corrupted frames are left out.
         """
@@ -191,7 +191,7 @@ class VideoReader:
                 # The number of a frame is the count of frames that are shown before it.
                 number = np.count_nonzero(self.index.pts < frame.pts)
                 raise FrameError(
-                    f"{self.path}: the picture changes its size at frame {number}; scan the video"
+                    f"{self.path}: the frame changes its size at frame {number}; scan the video"
                 )
-            picture = pictures[row_of_time.pop(frame.pts)]
-            self._converter.write(frame, picture, self._window, self.index.stream.turns)
+            into = rgb[row_of_time.pop(frame.pts)]
+            self._converter.write(frame, into, self._window, self.index.stream.turns)

@@ -21,19 +21,19 @@ class ScanRow:
     Attributes:
         video_id: Such as `P01_01`.
         status: One of `STATES`.
-        fps: Measured frames per second; 0 if there are too few pictures.
-        frames: Number of pictures that decode.
+        fps: Measured frames per second; 0 if there are too few frames.
+        frames: Number of frames that decode.
         damaged: Half-open ranges of damaged frames, in order and disjoint.
         reason: Why the status is not `ok`, such as `3 packets do not decode cleanly`.
         timing: `constant`; or `variable` if only the index tells when a frame is shown.
-        pictures: Number of pictures that the file has or promises; frames are 0 to `pictures`.
+        pictures: Number of frames that the file has or promises; frames are 0 to `pictures`.
         judged: How damage was looked for. `full`: in the errors of the decoder, and in the numbers
             and slices of an H.264 stream. `decoder only`: in the errors of the decoder. `frames`:
             in extracted frames, each by itself. "": not at all, since the file cannot be read.
         md5: MD5 of the file, 32 digits in lower case; "" if it cannot be read.
-        coded: Number of pictures, including those that an edit list hides.
-        stated: Seconds that the container says the pictures last; 0 if it does not say.
-        finding: The lengths of the pictures, in the header and in the sheet, if they differ; "" if
+        coded: Number of frames, including those that an edit list hides.
+        stated: Seconds that the container says the frames last; 0 if it does not say.
+        finding: The lengths of the frames, in the header and in the sheet, if they differ; "" if
             not. The segments of the video are held back until the config accepts it.
     """
 
@@ -69,7 +69,7 @@ class ScanRow:
 
     @property
     def readable(self) -> bool:
-        """Whether at least one picture can be read from the file."""
+        """Whether at least one frame can be read from the file."""
         return self.status in (OK, DAMAGED)
 
 

@@ -1,4 +1,4 @@
-"""Cut a window out of a decoded picture, scale it, and convert it to RGB."""
+"""Cut a window out of a decoded frame, scale it, and convert it to RGB."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a picture, in pixels of the file.
+    """A part of a frame, in pixels of the file.
 
     Attributes:
         top: First line.
@@ -26,31 +26,31 @@ class Window:
 
 
 def turned_back(window: Window, size: tuple[int, int], turns: int) -> Window:
-    """Find the window of a picture that shows the same part before the picture is turned.
+    """Find the window of a frame that shows the same part before the frame is turned.
 
     Args:
-        window: The part of the turned picture. The result is not flipped: the caller has to flip
-            the picture after turning.
-        size: (height, width) of the turned picture.
+        window: The part of the turned frame. The result is not flipped: the caller has to flip
+            the frame after turning.
+        size: (height, width) of the turned frame.
         turns: Number of quarter turns clockwise.
     """
     top, left, height, width = window.top, window.left, window.height, window.width
-    picture_height, picture_width = size
+    frame_height, frame_width = size
     for _ in range(turns):
         # A quarter turn back makes the distance to the right edge the distance to the top one.
-        top, left, height, width = picture_width - left - width, top, width, height
-        picture_height, picture_width = picture_width, picture_height
+        top, left, height, width = frame_width - left - width, top, width, height
+        frame_height, frame_width = frame_width, frame_height
     return Window(top, left, height, width)
 
 
-class PictureConverter:
-    """Converts decoded pictures of one stream to RGB, and cuts windows of one size out of them.
+class FrameConverter:
+    """Converts decoded frames of one stream to RGB, and cuts windows of one size out of them.
 
     Its tables depend on these sizes, so a converter serves many clips.
     """
 
     def __init__(self) -> None:
-        """Make a converter; the first picture sets its sizes."""
+        """Make a converter; the first frame sets its sizes."""
         # A new reformatter for each frame would rebuild its tables and start threads.
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._crop: av.filter.context.FilterContext | None = None
@@ -64,22 +64,22 @@ class PictureConverter:
         window: Window | None = None,
         turns: int = 0,
     ) -> None:
-        """Write the window of a picture into an array, scaled to the size of the array.
+        """Write the window of a frame into an array, scaled to the size of the array.
 
         swscale's bilinear filter averages when it shrinks. At an edge of the window it repeats the
-        last pixel, as at the edge of a picture. It sees nothing of what is cut away.
+        last pixel, as at the edge of a frame. It sees nothing of what is cut away.
 
         Args:
-            frame: The decoded picture.
+            frame: The decoded frame.
             into: uint8 RGB [height, width, 3], which is filled.
-            window: The part of the turned picture; None: the whole picture.
-            turns: Number of quarter turns clockwise of the picture.
+            window: The part of the turned frame; None: the whole frame.
+            turns: Number of quarter turns clockwise of the frame.
         """
-        # A turned picture is converted as it lies in the file, and the array is turned afterwards.
+        # A turned frame is converted as it lies in the file, and the array is turned afterwards.
         if turns:
             lying = np.empty_like(np.rot90(into, turns), order="C")
             size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-            # The window that is passed on is not flipped: the flip follows, on the upright picture.
+            # The window that is passed on is not flipped: the flip follows, on the upright frame.
             self.write(frame, lying, window and turned_back(window, size, turns))
             upright = np.rot90(lying, -turns)
             into[:] = upright[:, ::-1] if window and window.flipped else upright
@@ -90,23 +90,23 @@ class PictureConverter:
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
         # FFmpeg pads each line at its end, so the padding is cut off.
         lines = np.frombuffer(memoryview(rgb.planes[0]), np.uint8).reshape(height, -1)
-        picture = lines[:, : 3 * width].reshape(height, width, 3)
+        pixels = lines[:, : 3 * width].reshape(height, width, 3)
         if window is not None and window.flipped:
-            # OpenCV takes 300 MiB of address space, so it is imported only to flip pictures.
+            # OpenCV takes 300 MiB of address space, so it is imported only to flip frames.
             import cv2
 
             # This is thirty times as fast as a slice with a negative step.
-            cv2.flip(picture, 1, into)
+            cv2.flip(pixels, 1, into)
         else:
-            into[:] = picture
+            into[:] = pixels
 
     def _cut(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
-        """Cut the window out of a picture, as a frame that shares the memory of the picture."""
+        """Cut the window out of a frame; the result shares its memory."""
         pixel_format = frame.format
         # One chroma sample covers this many pixels: 2 and 2 if 16 x 16 pixels have 8 x 8 samples.
         chroma_columns = 16 // pixel_format.chroma_width(16)
         chroma_rows = 16 // pixel_format.chroma_height(16)
-        # A chroma sample must not be split. swscale takes the lines of an interlaced picture apart,
+        # A chroma sample must not be split. swscale takes the lines of an interlaced frame apart,
         # so there a chroma line covers four. RGB has no such samples, so it can be cut anywhere.
         if frame.interlaced_frame or window.left % chroma_columns or window.top % chroma_rows:
             frame = frame.reformat(format="gbrp", threads=1)
@@ -115,7 +115,7 @@ class PictureConverter:
             f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
         )
         crop_text = f"w={window.width}:h={window.height}"
-        # A graph is made once for pictures of one format. Only the position of the crop changes.
+        # A graph is made once for frames of one format. Only the position of the crop changes.
         if self._crop is None or self._graph_arguments != buffer_text + crop_text:
             self._graph, self._graph_arguments = av.filter.Graph(), buffer_text + crop_text
             self._graph.threads = 1
