@@ -226,7 +226,7 @@ def files(folder: Path, only: str) -> Iterator[tuple[str, Path]]:
             yield "as in the tests", path
 
 
-def fault(path: Path) -> str:
+def defect(path: Path) -> str:
     """Scan and read an undamaged file, and return what is wrong with the result, or ""."""
     row, index = inspect(path, "v")
     if row.status != "ok" or row.damaged or index is None:
@@ -262,7 +262,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for kind, path in files(Path(name), options.only):
             counts[kind] += 1
-            if why := fault(path):
+            if why := defect(path):
                 bad.append(f"{kind}, file {sum(counts.values())}: {why}")
                 print(bad[-1], flush=True)
     print(markdown("kind | files", counts.items()))

@@ -192,7 +192,7 @@ def server(monkeypatch):
 
     Downloads of this process have less patience than in use.
     """
-    from support.fault_server import serving
+    from support.failing_server import serving
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("epic100.download.fetch.TRIES", 4)

@@ -7,7 +7,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.download.fetch import fetch
-from support.fault_server import serving, status
+from support.failing_server import serving, status
 from support.this_process import largest_file
 
 
@@ -20,14 +20,14 @@ def server(server, monkeypatch):
 
 
 def endless(piece: bytes, begin: bytes = b""):
-    """Return a fault: send `begin`, then `piece` again and again."""
+    """Return an answer: send `begin`, then `piece` again and again."""
 
-    def fault(handler, content, start):
+    def answer(handler, content, start):
         handler.wfile.write(begin)
         while not handler.server.closing.is_set():
             handler.wfile.write(piece)
 
-    return fault
+    return answer
 
 
 def refused(url, folder, words):
@@ -74,19 +74,19 @@ def test_a_server_needs_a_trusted_certificate_and_must_not_lead_to_http(
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "answer",
     [
         pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n"), id="interim responses"),
         pytest.param(endless(b"A: b\r\n", begin=b"HTTP/1.1 200 OK\r\n"), id="header lines"),
     ],
 )
-def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, fault):
-    url = server.put("a", b"", fault, fault)
+def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, answer):
+    url = server.put("a", b"", answer, answer)
     refused(url, tmp_path, "(Too (large|many) response headers|too slow).*attempt 2 of 2")
 
 
 @pytest.mark.parametrize(
-    "fault, words",
+    "answer, words",
     [
         pytest.param(
             endless(bytes(65536), begin=b"HTTP/1.1 200 OK\r\n\r\n"),
@@ -103,8 +103,8 @@ def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, fault):
         ),
     ],
 )
-def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path, fault, words):
-    url = server.put("a", b"content", fault, fault)
+def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path, answer, words):
+    url = server.put("a", b"content", answer, answer)
     # Without a limit, the body would fill the disk.
     with largest_file(10 << 20):
         refused(url, tmp_path, words)

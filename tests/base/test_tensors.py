@@ -1,4 +1,4 @@
-"""Tensor files of this workflow and of others: what is read, and what is no fault of the file."""
+"""Tensor files of this workflow and of others: what is read, and what is no defect of the file."""
 
 import multiprocessing
 import os
@@ -259,7 +259,7 @@ def test_a_file_with_an_altered_byte_gives_its_content_or_an_error():
         ("none.pt", "no such file; do it again$"),
     ],
 )
-def test_a_path_without_a_file_is_no_fault_of_a_file(reader, path, words):
+def test_a_path_without_a_file_is_no_defect_of_a_file(reader, path, words):
     with pytest.raises(EpicError, match=rf"^{re.escape(path)}: {words}") as caught:
         reader(path)
     assert not isinstance(caught.value, BrokenFile)
@@ -273,7 +273,7 @@ def read_within(path, mib):
 
 
 @pytest.mark.slow
-def test_too_little_memory_is_no_fault_of_the_file(tmp_path):
+def test_too_little_memory_is_no_defect_of_the_file(tmp_path):
     path = tmp_path / "large.pt"
     # 2**24 numbers of 4 bytes are 64 MiB.
     write_tensors(torch.zeros(2**24), path)

@@ -15,7 +15,7 @@ from epic100.download.fetch import part_path
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import Video
 from support.archive import configure, errors, jobs, run, said
-from support.fault_server import cut, status, wrong_bytes
+from support.failing_server import cut, status, wrong_bytes
 from support.lab import write_sheet
 
 pytestmark = pytest.mark.slow
@@ -94,8 +94,8 @@ def test_without_download_a_missing_video_is_an_error_and_not_requested(lab):
 
 def test_a_download_that_fails_stops_no_other(lab):
     lab.put("P01_02")
-    # The server answers the requests for a file with these faults, in this order. It also has
-    # P02_103, without a fault.
+    # The server answers the requests for a file with these, in this order. It also has P02_103,
+    # without an error.
     lab.server.put("P01_01.MP4", lab.content["P01_01"], status(404))
     lab.server.put("P02_101.MP4", lab.content["P02_101"], cut(80_000), status(403))
     lab.server.put("P02_102.MP4", lab.content["P02_102"], wrong_bytes, wrong_bytes)
@@ -104,7 +104,7 @@ def test_a_download_that_fails_stops_no_other(lab):
     reasons = re.findall(r"(P\w+)\.MP4: (HTTP \d+|md5)", "\n".join(sorted(errors(done))))
     assert reasons == [("P01_01", "HTTP 404"), ("P02_101", "HTTP 403"), ("P02_102", "md5")]
     assert [lab.path(name).exists() for name in IDS] == [False, True, False, False, True]
-    assert lab.server.most_at_once == 1
+    assert lab.server.max_at_once == 1
 
 
 def test_only_missing_bytes_are_downloaded(lab):
@@ -116,7 +116,7 @@ def test_only_missing_bytes_are_downloaded(lab):
     assert lab.requested() == ["P01_01", "P02_101", "P02_102"]
     assert lab.server.ranges("P02_101.MP4") == ["bytes=80000-"]
     # A limit of the workflow holds for all downloads together.
-    assert lab.server.most_at_once <= 2
+    assert lab.server.max_at_once <= 2
     assert all(lab.path(name).read_bytes() == lab.content[name] for name in IDS)
     assert lab.path("P01_02").stat().st_mtime_ns == before.st_mtime_ns
     assert (lab.folder / OK).read_text() == "5 videos: 5 verified\n"

@@ -14,7 +14,7 @@ from epic100.base.disk import Checksum
 from epic100.base.errors import EpicError
 from epic100.download.fetch import PROGRESS, fetch, part_path
 from support.checkout import python
-from support.fault_server import (
+from support.failing_server import (
     cut,
     drip,
     ignoring_range,
@@ -64,10 +64,10 @@ OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
 
 
 @pytest.mark.parametrize(
-    # Faults are the server's answers to the first requests; later ones get what they ask for. Each
+    # These are the server's answers to the first requests; later ones get what they ask for. Each
     # request has a header Range, or None if it is for the whole file. The reason is in the line of
     # the log that each attempt but the last one has.
-    ("faults", "ranges", "reason"),
+    ("answers", "ranges", "reason"),
     [
         pytest.param([], [None], "", id="no error"),
         pytest.param([without_length], [None], "", id="no length"),
@@ -92,8 +92,8 @@ OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
         ),
     ],
 )
-def test_a_file_comes_whole_in_spite_of_its_server(server, target, faults, ranges, reason):
-    lines = download(server.put("a", CONTENT, *faults), target)
+def test_a_file_comes_whole_in_spite_of_its_server(server, target, answers, ranges, reason):
+    lines = download(server.put("a", CONTENT, *answers), target)
     assert server.ranges("a") == ranges
     assert len(lines) == len(ranges) - 1
     assert all(reason in line for line in lines)
@@ -118,29 +118,30 @@ def test_a_file_that_changes_on_the_server_is_fetched_from_its_start(server, tar
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "fault", [pytest.param(stall(100_000), id="no bytes"), pytest.param(drip(20), id="a few bytes")]
+    "answer",
+    [pytest.param(stall(100_000), id="no bytes"), pytest.param(drip(20), id="a few bytes")],
 )
-def test_a_connection_that_is_too_slow_is_dropped(server, target, fault, monkeypatch):
+def test_a_connection_that_is_too_slow_is_dropped(server, target, answer, monkeypatch):
     monkeypatch.setattr("epic100.download.fetch.STALL_SECONDS", 1)
-    download(server.put("a", CONTENT, fault), target)
+    download(server.put("a", CONTENT, answer), target)
     assert server.ranges("a")[1].startswith("bytes=")
     # The server would go on for 20 s and more.
     assert server.begun[1] - server.begun[0] < 15
 
 
 @pytest.mark.parametrize(
-    ("fault", "hours"),
+    ("answer", "hours"),
     [
         # It is fast enough to be no slow connection, and would take a minute.
         pytest.param(drip(5000), 2 / 3600, id="slow"),
         pytest.param(cut(2 * PROGRESS, Retry_After="2000"), 0.5, id="cut with a long Retry-After"),
     ],
 )
-def test_a_download_ends_after_its_total_time(server, target, fault, hours, monkeypatch):
+def test_a_download_ends_after_its_total_time(server, target, answer, hours, monkeypatch):
     monkeypatch.setattr("epic100.download.fetch.HOURS", hours)
     begun = time.monotonic()
     words = rf"given up after attempt 1 of 4 .*, 0\.0 of {hours:g} hours; .*part keeps \d+ b"
-    assert_refused(server.put("a", LONG, fault, fault), target, words, LONG_MD5)
+    assert_refused(server.put("a", LONG, answer, answer), target, words, LONG_MD5)
     assert time.monotonic() - begun < 10
     kept = part_path(target).stat().st_size
     download(server.put("a", LONG), target, LONG, LONG_MD5)
@@ -157,7 +158,7 @@ GIVEN_UP = "given up .* attempt 4 of 4"
 
 
 @pytest.mark.parametrize(
-    ("faults", "words", "requests", "kept", "checksum"),
+    ("answers", "words", "requests", "kept", "checksum"),
     [
         *(
             pytest.param(
@@ -175,9 +176,9 @@ GIVEN_UP = "given up .* attempt 4 of 4"
     ],
 )
 def test_a_download_that_fails_is_resumed_by_the_next_run(
-    server, target, faults, words, requests, kept, checksum
+    server, target, answers, words, requests, kept, checksum
 ):
-    url = server.put("a", CONTENT, *faults)
+    url = server.put("a", CONTENT, *answers)
     assert_refused(url, target, f"^{url}: .*{words}", checksum)
     assert part_path(target).stat().st_size == kept
     download(server.put("a", CONTENT), target, checksum=checksum)

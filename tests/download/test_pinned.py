@@ -33,7 +33,7 @@ from epic100.segments.official_lists import DATA_SET
 from epic100.settings import TrainSettings, read_settings
 from support.checkout import ROOT
 from support.crafted import saved
-from support.fault_server import cut
+from support.failing_server import cut
 
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
 # This config fine-tunes weights of the model zoo.

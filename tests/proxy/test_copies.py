@@ -200,7 +200,7 @@ def test_a_link_to_the_original_replaces_an_old_copy_if_no_new_one_can_be_made(
         pytest.param("get:SIGKILL", "ended from outside", id="the machine killed the encoder"),
     ],
 )
-def test_no_link_replaces_a_copy_after_a_fault_of_disk_or_machine(order, text, nothing_made):
+def test_no_link_replaces_a_copy_after_an_error_of_disk_or_machine(order, text, nothing_made):
     nothing_made.orders.give("P01_01", order)
     with pytest.raises(EpicError, match=rf"P01_01: .*{text}.*is kept: make room"):
         nothing_made.make()

@@ -1,4 +1,4 @@
-"""The scan of a participant: its table, its log, its kept results, and faults of the machine."""
+"""The scan of a participant: its table, its log, its kept results, and errors of the machine."""
 
 import os
 import re
@@ -159,7 +159,7 @@ def test_the_progress_states_videos_and_speed(make_videos, monkeypatch):
         ("cut", "changed while it was scanned"),
     ],
 )
-def test_a_fault_of_the_machine_fails_the_scan_after_the_other_videos(order, words, make_videos):
+def test_an_error_of_the_machine_fails_the_scan_after_the_other_videos(order, words, make_videos):
     lab = make_videos(3)
     lab.order(0, order)
     message = rf"P01\.tsv: not written, .* P01_01: .*{words}.* run again"

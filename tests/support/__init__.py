@@ -1,1 +1,1 @@
-"""What several test files use: real videos, small labs, servers with faults, Slurm clusters."""
+"""What several test files use: real videos, small labs, failing servers, Slurm clusters."""

@@ -10,7 +10,7 @@ from mmaction.registry import MODELS
 from support.archive import configure, jobs, run
 from support.checkout import ROOT, call, run_snakemake, said
 from support.crafted import saved
-from support.fault_server import status
+from support.failing_server import status
 from support.small_runs import built
 
 pytestmark = pytest.mark.slow

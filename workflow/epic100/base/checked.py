@@ -48,7 +48,7 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
 def opened_arrays(
     path: str | os.PathLike, form: str, what: str, remedy: str
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Open a file of arrays (`.npz`). Any error within the block counts as a fault of the file.
+    """Open a file of arrays (`.npz`). Any error within the block counts as a defect of the file.
 
     Args:
         path: The file.
@@ -106,15 +106,15 @@ def conforming(value: Value) -> Value:
     try:
         value = TypeAdapter(type(value)).validate_python(value, context=lengths)
     except ValidationError as error:
-        first_fault = error.errors()[0]
-        field_path = ".".join(map(str, first_fault["loc"]))[:60]
+        first_error = error.errors()[0]
+        field_path = ".".join(map(str, first_error["loc"]))[:60]
         # `Array` raises the type `value_error`, and its message describes the value already.
         value_text = (
             ""
-            if first_fault["type"] == "value_error"
-            else f" is {_SHORT.repr(first_fault['input'])}"
+            if first_error["type"] == "value_error"
+            else f" is {_SHORT.repr(first_error['input'])}"
         )
-        raise ValueError(f"its {field_path}{value_text}: {first_fault['msg']}") from error
+        raise ValueError(f"its {field_path}{value_text}: {first_error['msg']}") from error
     # A field with the name of an axis must have its length too: a list, or the number itself.
     for name in lengths.keys() & vars(value).keys():
         field_value = getattr(value, name)

@@ -149,7 +149,7 @@ class WatchedFile(io.RawIOBase):
         failure: The error of the last read that failed; None if none did.
 
     Raises:
-        OSError: The file cannot be opened, and the disk is not at fault (`OF_THE_FILE`).
+        OSError: The file cannot be opened, and the disk is not the cause (`OF_THE_FILE`).
         BrokenFile: The path is a pipe or a device.
         DiskError: The disk fails; reads raise it too.
     """

@@ -51,7 +51,7 @@ class EpicError(ValueError):
 
 
 class DiskError(EpicError):
-    """The disk failed or is full. The data read or written is not at fault."""
+    """The disk failed or is full. The data that was read or written may be fine."""
 
 
 class BrokenFile(EpicError):

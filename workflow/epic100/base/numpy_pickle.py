@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from epic100.base.torch_file import Fault
+from epic100.base.torch_file import TensorFileError
 
 # The kinds of data types: booleans, integers, numbers, text and bytes.
 PLAIN_KINDS = "biufUS"
@@ -33,7 +33,9 @@ class PlainType:
         """
         self.dtype = np.dtype(name if isinstance(name, str) else "V")
         if self.dtype.kind not in PLAIN_KINDS + "O":
-            raise Fault(f"holds an array of {str(name)[:20]}; expected plain numbers or text")
+            raise TensorFileError(
+                f"holds an array of {str(name)[:20]}; expected plain numbers or text"
+            )
 
     def __setstate__(self, state: Any) -> None:
         """Take the second value of the state, the order of bytes: `<`, `>`, `=` or `|`."""
@@ -58,7 +60,7 @@ class PlainArray:
         if plain_type.dtype.kind == "O":
             # PySlowFast has texts as objects. The list is checked value by value, as any other.
             if not isinstance(data, list) or len(shape) != 1:
-                raise Fault("holds an array of objects; expected one list of texts")
+                raise TensorFileError("holds an array of objects; expected one list of texts")
             self._objects = data
             return
         values = np.frombuffer(data, plain_type.dtype)

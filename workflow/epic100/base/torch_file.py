@@ -26,8 +26,8 @@ GIT_LFS = b"version https://git-lfs"
 HTML = re.compile(rb"[\s\xef\xbb\xbf]*<.*html", re.IGNORECASE | re.DOTALL)
 
 
-class Fault(Exception):
-    """A fault of a tensor file. The text describes it for users, without the path."""
+class TensorFileError(Exception):
+    """What is wrong in a tensor file, in words for users, without the path."""
 
 
 def pack(content: Any) -> memoryview:
@@ -86,22 +86,24 @@ def require_whole(file: IO[bytes]) -> bool:
         they are not checked.
 
     Raises:
-        Fault: The file is cut short or altered, or something else is in its place.
+        TensorFileError: The file is cut short or altered, or something else is in its place.
     """
     beginning = file.read(1024)
     if beginning.startswith(GIT_LFS):
-        raise Fault("a git-lfs pointer, not the file: run `git lfs pull`")
+        raise TensorFileError("a git-lfs pointer, not the file: run `git lfs pull`")
     if HTML.match(beginning):
-        raise Fault("a web page (HTML), not the file: sign in there, and download it again")
+        raise TensorFileError(
+            "a web page (HTML), not the file: sign in there, and download it again"
+        )
     is_zip = beginning.startswith(ZIP)
     if is_zip:
         if not zipfile.is_zipfile(file):
-            raise Fault("cut short, its end is missing")
+            raise TensorFileError("cut short, its end is missing")
         with zipfile.ZipFile(file) as archive:
             if not any(name.endswith("/data.pkl") for name in archive.namelist()):
-                raise Fault("a zip, but not one of torch.save")
+                raise TensorFileError("a zip, but not one of torch.save")
             if damaged := archive.testzip():
-                raise Fault(f"the checksum of {damaged} does not fit")
+                raise TensorFileError(f"the checksum of {damaged} does not fit")
     file.seek(0)
     return is_zip
 
@@ -120,7 +122,7 @@ def too_little_memory(path: str | os.PathLike) -> str:
 
 def reason(error: Exception) -> str:
     """Describe why torch cannot load a file, as a short clause for messages."""
-    if isinstance(error, Fault):
+    if isinstance(error, TensorFileError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return (

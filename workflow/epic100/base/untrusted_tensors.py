@@ -26,7 +26,7 @@ from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.machine import limit_process
 from epic100.base.numpy_pickle import NUMPY, PlainArray
-from epic100.base.torch_file import NEEDS_CODE, Fault, lacks_memory, reason, require_whole
+from epic100.base.torch_file import NEEDS_CODE, TensorFileError, lacks_memory, reason, require_whole
 
 # A file may take MAX_EXPANSION times its bytes plus SPARE_BYTES of memory. The content of a good
 # file is about as large as the file, and is in memory three times: as it was loaded, as copies, and
@@ -70,7 +70,7 @@ def read_untrusted(
     Raises:
         BrokenFile: The file is truncated, altered, not a tensor file, contains code, or asks for
             more than a file of its size can need.
-        EpicError: The file is missing, or the machine is at fault. The file itself may be fine.
+        EpicError: The file is missing, or the machine failed. The file itself may be fine.
     """
     try:
         with reading(path) as file:
@@ -253,7 +253,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return the class or function that the pickle names, if it is an allowed one."""
         if (full_name := f"{module}.{name}") not in self.allowed:
-            raise Fault(f"holds {full_name} besides tensors, {NEEDS_CODE}")
+            raise TensorFileError(f"holds {full_name} besides tensors, {NEEDS_CODE}")
         return self.allowed[full_name]
 
 
@@ -273,17 +273,17 @@ class _Reducer:
         self._drop_objects = drop_objects
 
     def plain(self, value: Any, depth: int = 0) -> Any:
-        """Return a copy of a value; raise Fault if it is not plain, or larger than its file."""
+        """Copy a value; raise TensorFileError if it is not plain, or larger than its file."""
         self._values_left -= 1
         if self._values_left < 0 or depth > DEEPEST:
-            raise Fault("holds more values than its bytes, or lists too deep in lists")
+            raise TensorFileError("holds more values than its bytes, or lists too deep in lists")
         if isinstance(value, PlainArray):
             value = value.content()
         if isinstance(value, torch.Tensor):
             return self._own_values(value)
         if isinstance(value, Mapping):
             if not all(isinstance(key, str | int) for key in value):
-                raise Fault("holds a dict whose keys are neither text nor integers")
+                raise TensorFileError("holds a dict whose keys are neither text nor integers")
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple):
             items = [self.plain(item, depth + 1) for item in value]
@@ -292,17 +292,17 @@ class _Reducer:
             return value
         if self._drop_objects:
             return None
-        raise Fault(f"holds a {type(value).__name__}; expected tensors and plain values")
+        raise TensorFileError(f"holds a {type(value).__name__}; expected tensors and plain values")
 
     def _own_values(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor, so that the copy shares its values with no other one."""
         is_plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_nested
         if not is_plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise Fault("holds a sparse, nested or meta tensor; expected plain ones")
+            raise TensorFileError("holds a sparse, nested or meta tensor; expected plain ones")
         if tensor.dtype not in NUMBERS:
-            raise Fault(f"holds a tensor of {tensor.dtype}; expected plain numbers")
+            raise TensorFileError(f"holds a tensor of {tensor.dtype}; expected plain numbers")
         self._bytes_left -= tensor.nbytes
         # A tensor may claim to be larger than its storage, by strides of 0.
         if tensor.nbytes > tensor.untyped_storage().nbytes() or self._bytes_left < 0:
-            raise Fault("its tensors have more values than it can hold")
+            raise TensorFileError("its tensors have more values than it can hold")
         return tensor.detach().clone(memory_format=torch.contiguous_format)

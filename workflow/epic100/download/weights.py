@@ -208,7 +208,7 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
 
 
 @functools.cache
-def fault_of(weights: StartWeights) -> str:
+def error_of(weights: StartWeights) -> str:
     """Check start weights, and return the message of the error or "".
 
     The result is cached, so that a process reads a file only once.

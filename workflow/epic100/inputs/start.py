@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Collection, Iterable
 
 from epic100.base.errors import EpicError
-from epic100.download.weights import StartWeights, fault_of, probe
+from epic100.download.weights import StartWeights, error_of, probe
 
 # These rules read clips of videos, or of their small copies.
 READ_CLIPS = {"train", "predict", "timeline", "background", "features", "browse_clips"}
@@ -44,7 +44,7 @@ def refuse_missing_weights(rules: Collection[str], weights: Iterable[StartWeight
     for start in filter(None, weights):
         if start.needs_download and "weights" in rules:
             probe(start)
-        if not start.needs_download and "train" in rules and (error := fault_of(start)):
+        if not start.needs_download and "train" in rules and (error := error_of(start)):
             raise EpicError(error)
 
 

@@ -239,10 +239,10 @@ class _Job:
         return row, copy_index
 
     def work(self, progress: Callable[[int], None]) -> Result:
-        """Make the copy; if the original is at fault, put a link to it in place of the copy.
+        """Make the copy; if the original has a defect, put a link to it in place of the copy.
 
         Raises:
-            ProcessError: The copy is missing, and the original is not at fault.
+            ProcessError: The copy is missing, and not because of the original.
         """
         try:
             arrays = call(

@@ -24,7 +24,7 @@ N gaps between frames                         a step over 1.5 times the usual, u
                                               numbering, or the decoder of HEVC, shows that no
                                               frame is lost
 N frames are of another size                  than most; a clip cannot contain both
-N groups have a fault that is reported late   without CABAC, a decoder may notice a spoilt frame
+N groups have a defect that is reported late  without CABAC, a decoder may notice a spoilt frame
                                               only where a later one refers to it
 
 A damaged range runs from the first doubtful frame to the next key frame that decodes cleanly,
@@ -55,7 +55,7 @@ NUMBERING = "frames break the numbering"
 SHARED_TIME = "frames share their time with another"
 GAPS = "gaps between frames"
 OTHER_SIZE = "frames are of another size"
-BEFORE_FAULT = "groups have a fault that is reported late"
+LATE_DEFECT = "groups have a defect that is reported late"
 TRUNCATED, READ_ERRORS = "truncated: ", "input errors while reading: "
 # A file that ends too early has one of these reasons.
 BREAKS_OFF = (TRUNCATED, READ_ERRORS)
@@ -66,11 +66,11 @@ GAP = 1.5
 PAUSE = 3.5
 # A long step is a gap if at most this share of the time steps is unusual.
 FEW_SHARE = 0.01
-# With up to this share, a long step is a gap only beside a faulty packet. An unusual step of the
-# order count is a jump if at most this share of its steps is unusual.
+# With up to this share, a long step is a gap only beside a packet with a defect. An unusual step of
+# the order count is a jump if at most this share of its steps is unusual.
 OTHER_SHARE = 0.1
-# These faults affect the frame itself. If it is not a reference frame, no other is affected.
-_FAULTS_OF_ONE_FRAME = {UNDECODED, CORRUPT, SILENT}
+# These defects affect the frame itself. If it is not a reference frame, no other is affected.
+_DEFECTS_OF_ONE_FRAME = {UNDECODED, CORRUPT, SILENT}
 
 # Presentation order may differ from decoding order by this many frames (H.264, clause A.3.1).
 MAX_REORDERED = 16
@@ -78,13 +78,13 @@ MAX_REORDERED = 16
 
 @dataclass(slots=True)
 class Packet:
-    """A packet as the scan saw it, with its faults and what is known of its frame.
+    """A packet as the scan saw it, with its defects and what is known of its frame.
 
     Attributes:
         pts: Presentation time, in units of the stream's time base.
         is_key: Whether decoding can begin at this packet.
         shown: Whether the frame is shown, and not hidden by an edit list.
-        fault: The first fault that was found, such as `UNDECODED`; "" if there is none.
+        defect: The first defect that was found, such as `UNDECODED`; "" if there is none.
         reference: Whether other frames may depend on this one.
         sequence: Number of the coded video sequence, within which order counts are comparable.
         order: Picture order count within `sequence`; None if it is not known.
@@ -96,7 +96,7 @@ class Packet:
     pts: int
     is_key: bool
     shown: bool
-    fault: str = ""
+    defect: str = ""
     reference: bool = True
     sequence: int = 0
     order: int | None = None
@@ -104,13 +104,13 @@ class Packet:
     size: tuple[int, int] | None = None
     frame: int | None = None
 
-    def blame(self, fault: str) -> None:
-        """Set `fault`, unless an earlier fault is there."""
-        self.fault = self.fault or fault
+    def blame(self, defect: str) -> None:
+        """Set `defect`, unless an earlier defect is there."""
+        self.defect = self.defect or defect
 
 
 def blame_back(packets: list[Packet]) -> None:
-    """Set the fault `BEFORE_FAULT` of the key frame of each group with a later frame that fails.
+    """Set the defect `LATE_DEFECT` of the key frame of each group with a later frame that fails.
 
     A decoder may report an error only at a later frame that refers to a damaged one. So the whole
     group is in doubt. H.264 with CABAC does not need this: the bytes of each frame tell whether
@@ -123,8 +123,8 @@ def blame_back(packets: list[Packet]) -> None:
     for packet in packets:
         if packet.is_key:
             last_key = packet
-        elif last_key is not None and packet.fault in (UNDECODED, CORRUPT):
-            last_key.blame(BEFORE_FAULT)
+        elif last_key is not None and packet.defect in (UNDECODED, CORRUPT):
+            last_key.blame(LATE_DEFECT)
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
@@ -133,7 +133,7 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     The order count is the number that the stream itself gives a frame (`Packet.order`).
 
     Args:
-        by_time: Shown packets in presentation order, whose `fault` is set.
+        by_time: Shown packets in presentation order, whose `defect` is set.
         index: The index of the same packets.
     """
     for earlier, later in pairwise(by_time):
@@ -142,7 +142,7 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     # Between two frames there is one step, and no other to compare it with.
     if len(by_time) >= 3:
         is_numbered = _blame_jumps(by_time)
-        # This comes last, since a long step may be a gap only beside a frame with a fault.
+        # This comes last, since a long step may be a gap only beside a frame with a defect.
         _blame_gaps(by_time, index, is_numbered)
 
 
@@ -152,7 +152,7 @@ def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
     The two frames where the order returns to an earlier sequence are blamed as well.
 
     Args:
-        by_time: Shown packets in presentation order, whose `fault` is set.
+        by_time: Shown packets in presentation order, whose `defect` is set.
 
     Returns:
         bool [F - 1]: whether the order counts tell if a frame is lost in the step from frame n
@@ -189,33 +189,33 @@ def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarra
     A camera may pause, so a long step is no gap if the order counts show that nothing is lost.
 
     Args:
-        by_time: Shown packets in presentation order, whose `fault` is set.
+        by_time: Shown packets in presentation order, whose `defect` is set.
         index: The index of the same packets.
         is_numbered: bool [F - 1]: whether order counts tell about a step (`_blame_jumps`).
     """
     # Entry n of all arrays of steps is about the step from frame n to frame n + 1.
     steps = np.diff(index.pts)
     usual_step = max(np.median(steps), 1)
-    has_fault = np.array([bool(p.fault) for p in by_time])
+    has_defect = np.array([bool(p.defect) for p in by_time])
     unusual_count = (np.abs(steps - usual_step) > max(0.1 * usual_step, 1)).sum()
     # With a coarse time base, a step that was rounded up by one unit is not a gap.
     is_long = steps > max(GAP * usual_step, usual_step + 1)
     gaps = is_long & ~is_numbered & (unusual_count <= OTHER_SHARE * len(steps))
-    # At a variable rate, long steps are normal, and only a frame with a fault makes one a gap. At
+    # At a variable rate, long steps are normal, and only a frame with a defect makes one a gap. At
     # a constant rate, one step is an exception in any video, however short.
     if unusual_count > max(1, FEW_SHARE * len(steps)):
-        gaps &= has_fault[1:] | has_fault[:-1]
+        gaps &= has_defect[1:] | has_defect[:-1]
     # A frame of HEVC lists all that it and later ones depend on, so its decoder reports a loss.
     # A step over PAUSE is a mere pause if it reports none, except at a key frame, which depends on
     # nothing before it.
     if index.stream.codec == "hevc":
-        gaps &= (steps <= PAUSE * usual_step) | has_fault[1:] | [p.is_key for p in by_time[1:]]
+        gaps &= (steps <= PAUSE * usual_step) | has_defect[1:] | [p.is_key for p in by_time[1:]]
     for earlier in np.flatnonzero(gaps):
         by_time[earlier + 1].blame(GAPS)
 
 
 def blame_sizes(by_time: list[Packet]) -> None:
-    """Set the fault `OTHER_SIZE` of frames of a size that most frames do not have."""
+    """Set the defect `OTHER_SIZE` of frames of a size that most frames do not have."""
     # A frame that did not come out of the decoder has no size.
     count_of_size = Counter(p.size for p in by_time if p.size)
     usual_size = max(count_of_size, key=count_of_size.__getitem__, default=None)
@@ -229,7 +229,7 @@ def judge(
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
 
-    This sets `frame` of each packet that is shown, and `fault` of each in which it finds a fault.
+    This sets `frame` of each packet that is shown, and `defect` of each in which it finds a defect.
 
     Args:
         packets: All packets in decoding order.
@@ -249,11 +249,11 @@ def judge(
     blame_times(by_time, index)
     blame_sizes(by_time)
     damaged = spread(packets, index.frames)
-    counts = Counter(p.fault for p in by_time if p.fault)
-    # If no shown frame has a fault, a hidden one has, and shown frames depend on it.
+    counts = Counter(p.defect for p in by_time if p.defect)
+    # If no shown frame has a defect, a hidden one has, and shown frames depend on it.
     if damaged.any() and not counts:
-        counts = Counter(p.fault for p in packets if p.fault)
-    reasons = [f"{count} {fault}" for fault, count in counts.items()]
+        counts = Counter(p.defect for p in packets if p.defect)
+    reasons = [f"{count} {defect}" for defect, count in counts.items()]
     if lost:
         reasons.insert(
             0, f"{TRUNCATED}{index.frames} of {index.frames + lost} frames are in the file"
@@ -262,30 +262,30 @@ def judge(
 
 
 def spread(packets: list[Packet], frames: int) -> np.ndarray:
-    """Mark each frame with a fault, and the frames up to the next key frame without one.
+    """Mark each frame with a defect, and the frames up to the next key frame without one.
 
     Leading frames of a key frame (open GOP: decoded after it, shown before it) still depend on
     the frames before it. No other frame depends on them.
 
     Args:
-        packets: All packets in decoding order, whose `fault` is set.
+        packets: All packets in decoding order, whose `defect` is set.
         frames: Number of frames F.
 
     Returns:
         bool [F]: the damaged frames.
     """
     damaged = np.zeros(frames, dtype=bool)
-    # These are the damaged frames since the last key frame without a fault.
+    # These are the damaged frames since the last key frame without a defect.
     stretch: list[int] = []
-    # `tainted` is whether the next frame depends on one with a fault, and `leading_tainted` is
+    # `tainted` is whether the next frame depends on one with a defect, and `leading_tainted` is
     # whether the next leading frame does.
     tainted = leading_tainted = False
-    # While leading frames of a key frame without a fault may follow, `key_pts` is its time.
+    # While leading frames of a key frame without a defect may follow, `key_pts` is its time.
     key_pts = None
     for p in packets:
         is_leading = not p.is_key and key_pts is not None and p.pts < key_pts
-        harms_others = p.fault and (p.reference or p.fault not in _FAULTS_OF_ONE_FRAME)
-        if p.is_key and p.fault in ("", GAPS):
+        harms_others = p.defect and (p.reference or p.defect not in _DEFECTS_OF_ONE_FRAME)
+        if p.is_key and p.defect in ("", GAPS):
             # The key frame ends the damage, except for its leading frames.
             leading_tainted = tainted
             tainted = False
@@ -309,7 +309,7 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             continue
         if tainted or (is_leading and leading_tainted):
             stretch.append(p.frame)
-        elif p.fault:
+        elif p.defect:
             # This frame harms no other. Or it is a key frame after a gap, which no clip may span.
             damaged[p.frame] = True
     _mark_stretch(damaged, stretch)

@@ -67,7 +67,7 @@ class CodedStream:
 
         Args:
             data: The bytes of the packet.
-            record: The packet as the scan records it. Its fault is set, and for H.264 its numbers
+            record: The packet as the scan records it. Its defect is set, and for H.264 its numbers
                 and `is_key`.
 
         Returns:

@@ -1,4 +1,4 @@
-"""One pass over a video stream: read every packet, decode it, and record its faults."""
+"""One pass over a video stream: read every packet, decode it, and record its defects."""
 
 import errno
 import time
@@ -20,7 +20,7 @@ SEI_WORD, RELEASE_FAILED = "SEI", "mmco: unref short failure"
 
 
 class StreamPass:
-    """Reads and decodes all packets of a video stream once, and records the faults of each.
+    """Reads and decodes all packets of a video stream once, and records the defects of each.
 
     Attributes:
         packets: The packets that have a presentation time, in decoding order.
@@ -148,11 +148,11 @@ class StreamPass:
         return context
 
     def _decode(self, packet: av.Packet | None, record: Packet | None) -> None:
-        """Decode a packet, and set which frames come out and which have faults.
+        """Decode a packet, and set which frames come out and which have defects.
 
         Args:
             packet: The packet; None: the decoder gives all frames that it holds back.
-            record: The packet whose fault an error of the decoder is; None: errors are ignored.
+            record: The packet whose defect an error of the decoder is; None: errors are ignored.
 
         Raises:
             MemoryError: The decoder asks for too much memory.

@@ -72,14 +72,14 @@ def complete(
     """
     results = {job.video.video_id: job.settled_result() for job in jobs}
     pending = [job for job in jobs if results[job.video.video_id] is None]
-    faults = list[str]()
+    errors = list[str]()
 
     def work(job: Job[Result]) -> None:
-        """Do a job in a thread: put its result into `results`, or its error into `faults`."""
+        """Do a job in a thread: put its result into `results`, or its error into `errors`."""
         try:
             results[job.video.video_id] = job.work(partial(board.tell, job.video))
         except (ProcessError, DiskError, OSError) as error:
-            faults.append(f"{job.video.video_id}: {error}")
+            errors.append(f"{job.video.video_id}: {error}")
         finally:
             board.finish(job.video)
 
@@ -96,11 +96,11 @@ def complete(
         finally:
             pool.shutdown(cancel_futures=True)  # After an interrupt, no pending job may start.
             board.bar.close()
-    if faults:
+    if errors:
         raise EpicError(
-            f"{target}: not written, since {len(faults)} videos failed and are not at fault: "
-            f"{'; '.join(faults)}; what is finished is kept: make room, or wait for a free "
-            "machine, and run again"
+            f"{target}: not written: {len(errors)} videos failed because of the disk or the "
+            f"machine: {'; '.join(errors)}; what is finished is kept: make room, or wait for a "
+            "free machine, and run again"
         )
     return {name: result for name, result in results.items() if result is not None}, len(pending)
 

@@ -1,14 +1,14 @@
-"""Let the system calls of rules fail one at a time, and look at the outputs.
+"""Let the system calls of rules fail one at a time, and check the outputs.
 
-Snakemake runs every rule once on a kitchen of three short videos (faults_jobs.py). Then each job
-runs again and again in a copy of its folder, with a shim (faults_shim.c, built with gcc) that
+Snakemake runs every rule once on a kitchen of three short videos (failing_calls_jobs.py). Then each
+job runs again and again in a copy of its folder, with a shim (failing_calls.c, built with gcc) that
 counts opens, reads, writes, fsyncs, renames, closes and mkdirs below that folder, inputs included.
 It lets one of them fail with EIO or ENOSPC, or kills the process there. After it the job's outputs
 are removed, as Snakemake does, and the same job runs again.
 
 clear line    the job ended with one line `error: ...` as its last, with the name of a file
 unclear       it ended with another line, or with a traceback
-went on       it succeeded, with the same files as without a fault
+went on       it succeeded, with the same files as without an error
 killed        it was killed
 WRONG         it succeeded with other files or left half a file; or the same job, run again, does
               not end in the same files, or leaves a temporary file of two days before
@@ -38,7 +38,7 @@ from pathlib import Path
 from unittest import mock
 
 from epic100.base.shipped import ROOT
-from support import faults_jobs
+from support import failing_calls_jobs
 from support.this_process import fork
 
 TWO_DAYS = 2 * 24 * 3600
@@ -69,22 +69,22 @@ NOT_COMPARED = re.compile(
 
 @dataclass(frozen=True)
 class Place:
-    """A system call of a job, and the fault that it meets.
+    """A system call of a job, and the error that it gets.
 
     Attributes:
         call: The number of the call, counted from 1.
         what: The call and its file, such as "open results/model.pth".
-        kind: A key of `ERRORS`.
+        error: A key of `ERRORS`.
     """
 
     call: int
     what: str
-    kind: str
+    error: str
 
 
 @dataclass(frozen=True)
-class Fault:
-    """The result of a fault.
+class FailedCall:
+    """What a job did when a call of it failed.
 
     Attributes:
         place: The call that was to fail.
@@ -100,7 +100,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Run:
+class JobRun:
     """One run of a job: its exit code, last line, failed call ("" if none) and all calls."""
 
     code: int
@@ -156,32 +156,34 @@ def _work(
 def record(server: Server, store: Path, url: str, files: Path, rules: list[str]) -> None:
     """Record a job of each of these rules, in a folder of its name in `store/jobs`."""
     folder, jobs, output = store / "kitchen", store / "jobs", store / "output.txt"
-    faults_jobs.write_inputs(folder, files, url)
-    for name, scene in faults_jobs.scenes(url).items():
+    failing_calls_jobs.write_inputs(folder, files, url)
+    for name, scene in failing_calls_jobs.scenes(url).items():
         missing = sorted(rule for rule in rules if not (jobs / rule).exists())
         if not missing:
             break
         arguments = (folder, jobs, scene, missing)
-        code = server.call(faults_jobs.record, *arguments, folder=ROOT, output=output, variables={})
+        code = server.call(
+            failing_calls_jobs.record, *arguments, folder=ROOT, output=output, variables={}
+        )
         if code:
-            raise RuntimeError(f"the scene {name} fails without a fault:\n{output.read_text()}")
+            raise RuntimeError(f"the scene {name} fails without an error:\n{output.read_text()}")
         if lost := [n for n in scene.makes if n in missing and not (jobs / n).exists()]:
             raise RuntimeError(f"the scene {name} ran no job of {lost}:\n{output.read_text()}")
 
 
-def run(server: Server, script: Path, folder: Path, at: int = 0, kind: str = "EIO") -> Run:
-    """Run the script of a job in `folder`, with a fault at call number `at` (0: no fault)."""
+def run(server: Server, script: Path, folder: Path, at: int = 0, error: str = "EIO") -> JobRun:
+    """Run the script of a job in `folder`, with an error at call number `at` (0: none)."""
     with tempfile.TemporaryDirectory(dir=server.folder) as name:
         state, trace, output = (Path(name) / file for file in ("state", "trace", "output"))
         # The shim writes two numbers of 8 bytes and the failed call, a text of at most 4096 bytes.
         state.write_bytes(bytes(16 + 4096))
         trace.touch()
         variables = {
-            "FAULT_STATE": str(state),
-            "FAULT_TRACE": str(trace),
-            "FAULT_BELOW": str(folder),
-            "FAULT_AT": str(at),
-            "FAULT_ERRNO": str(ERRORS[kind]),
+            "FAIL_STATE": str(state),
+            "FAIL_TRACE": str(trace),
+            "FAIL_BELOW": str(folder),
+            "FAIL_AT": str(at),
+            "FAIL_ERRNO": str(ERRORS[error]),
         }
         # A script runs as the program `__main__`.
         code = server.call(
@@ -193,11 +195,11 @@ def run(server: Server, script: Path, folder: Path, at: int = 0, kind: str = "EI
             output=output,
             variables=variables,
         )
-        _, faults = struct.unpack("2q", state.read_bytes()[:16])
+        _, failed = struct.unpack("2q", state.read_bytes()[:16])
         hit = state.read_bytes()[16:].partition(b"\0")[0].decode(errors="replace")
         lines = output.read_text(errors="replace").strip().splitlines() or [""]
         calls = trace.read_text().replace(f"{folder}/", "").splitlines()
-    return Run(code, lines[-1], hit.replace(f"{folder}/", "") if faults else "", calls)
+    return JobRun(code, lines[-1], hit.replace(f"{folder}/", "") if failed else "", calls)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -228,11 +230,11 @@ def settled(files: dict[str, bytes], varying: set[str]) -> dict[str, bytes]:
     return comparable
 
 
-class Job:
-    """A recorded job: the files that it makes without a fault, and what it does with one."""
+class RecordedJob:
+    """A recorded job: the files that it makes without an error, and what it does with one."""
 
     def __init__(self, server: Server, rule: str, recorded: Path):
-        """Run the job twice without a fault, to see its calls, its files and which files vary."""
+        """Run the job twice without an error, to see its calls, its files and which files vary."""
         self.server = server
         self.model, self.script = recorded / "run", recorded / "script.py"
         # Outputs that are there before the job are those that it updates. Snakemake keeps them, so
@@ -244,14 +246,14 @@ class Job:
             with self._copy() as folder:
                 done = run(server, self.script, folder)
                 if done.code:
-                    raise RuntimeError(f"{rule} fails without a fault: {done.last_line}")
+                    raise RuntimeError(f"{rule} fails without an error: {done.last_line}")
                 made.append(files_of(folder))
         self.calls = done.calls
         self.varying = {name for name in made[0] if made[0][name] != made[1].get(name)}
         self.expected = settled(made[0], self.varying)
 
     def places(self, calls: int) -> Iterator[Place]:
-        """Choose `calls` calls of each kind on each file, the first and the last among them."""
+        """Choose `calls` calls of each type on each file, the first and the last among them."""
         groups = collections.defaultdict(list)
         for number, what in enumerate(self.calls, start=1):
             # The names of temporary files have such numbers.
@@ -259,16 +261,16 @@ class Job:
         for what, numbers in groups.items():
             step = max(len(numbers) - 1, 1) / max(calls - 1, 1)
             chosen = {numbers[min(round(n * step), len(numbers) - 1)] for n in range(calls)}
-            # A full disk stops no read. Other calls meet all kinds of faults.
-            kinds = ("EIO", "killed") if what.startswith("read ") else tuple(ERRORS)
+            # A full disk stops no read. Other calls get all errors.
+            errors = ("EIO", "killed") if what.startswith("read ") else tuple(ERRORS)
             for call in sorted(chosen):
-                for kind in kinds:
-                    yield Place(call, what, kind)
+                for error in errors:
+                    yield Place(call, what, error)
 
-    def inject(self, place: Place) -> Fault:
+    def inject(self, place: Place) -> FailedCall:
         """Let one call fail, remove the outputs as Snakemake does, and run the job again."""
         with self._copy() as folder:
-            first = run(self.server, self.script, folder, at=place.call, kind=place.kind)
+            first = run(self.server, self.script, folder, at=place.call, error=place.error)
             made = settled(files_of(folder), self.varying)
             for name in self.outputs:
                 (folder / name).unlink(missing_ok=True)
@@ -280,19 +282,19 @@ class Job:
             differing = different(settled(files_of(folder), self.varying), self.expected)
         wrong = different(made, self.expected)
         if first.code:
-            # After an error, an output is whole or missing, and other files may be missing too.
+            # After an error, an output is complete or missing, and other files may be missing too.
             wrong = [name for name in wrong if name in self.outputs and name in made]
         is_wrong = wrong or differing or again.code
         outcome = "WRONG" if is_wrong else self._outcome(place, first)
         words = f"{first.last_line} {wrong} / again: {again.last_line} {differing}"
-        return Fault(place, first.hit, outcome, words[:600])
+        return FailedCall(place, first.hit, outcome, words[:600])
 
-    def _outcome(self, place: Place, done: Run) -> str:
+    def _outcome(self, place: Place, done: JobRun) -> str:
         """Name the outcome of a run that left no wrong files."""
         line = done.last_line
         if done.code == 0:
             return "went on"
-        if place.kind == "killed" and (
+        if place.error == "killed" and (
             done.code == -signal.SIGKILL or "killed" in line or "ended from outside" in line
         ):
             return "killed"
@@ -311,20 +313,20 @@ def different(files: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
     return sorted(n for n in files.keys() | expected if files.get(n) != expected.get(n))
 
 
-def some(places: list[Place], most: int) -> list[Place]:
-    """Draw at most so many places, the same ones in every run."""
-    return random.Random(0).sample(places, min(most, len(places)))
+def some(places: list[Place], count: int) -> list[Place]:
+    """Draw up to `count` places, the same ones in every run."""
+    return random.Random(0).sample(places, min(count, len(places)))
 
 
 @contextlib.contextmanager
 def kept_jobs(rules: list[str]) -> Iterator[tuple[Server, Path]]:
     """Record a job of each of these rules; yield a server and the folder of jobs."""
-    with tempfile.TemporaryDirectory(prefix="faults_") as name:
+    with tempfile.TemporaryDirectory(prefix="failing_calls_") as name:
         store = Path(name)
-        shim = store / "faults_shim.so"
-        source = Path(__file__).with_name("faults_shim.c")
+        shim = store / "failing_calls.so"
+        source = Path(__file__).with_name("failing_calls.c")
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
         imports = [LIGHT[rule] for rule in rules] if LIGHT.keys() >= set(rules) else IMPORTS
-        with Server(shim, imports) as server, faults_jobs.served(store / "served") as url:
+        with Server(shim, imports) as server, failing_calls_jobs.served(store / "served") as url:
             record(server, store, url, store / "served", rules)
             yield server, store / "jobs"

@@ -9,22 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# A fault answers a request: it gets the handler, the content, and the first byte that is asked for.
-Fault = Callable[["Handler", bytes, int], None]
+# An answer gets the handler, the content, and the first byte that is asked for.
+Answer = Callable[["Handler", bytes, int], None]
 
 
 class Server(ThreadingHTTPServer):
     """An HTTP server of the files that were `put`.
 
-    Each request of a file is answered by the file's next fault. After its last, the file is served.
+    Each request of a file gets the file's next answer. After its last, the file is served.
 
     Attributes:
-        files: The content and the faults that are left, by path.
+        files: The content and the answers that are left, by path.
         asked: The path and the header Range of each request, in order.
         passwords: The header Authorization of each request.
         begun: The time of each request, in seconds of `time.monotonic`.
         at_once: The requests that are being answered.
-        most_at_once: The most requests that were being answered at once.
+        max_at_once: The maximum of `at_once` so far.
         lock: Guards all of these, since each request has a thread.
         closing: Set at the end, so that answers that wait end too.
     """
@@ -34,17 +34,17 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         """Listen on a free port."""
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, tuple[bytes, list[Fault]]] = {}
+        self.files: dict[str, tuple[bytes, list[Answer]]] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.passwords: list[str | None] = []
         self.begun: list[float] = []
-        self.at_once = self.most_at_once = 0
+        self.at_once = self.max_at_once = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
 
-    def put(self, name: str, content: bytes, *faults: Fault) -> str:
+    def put(self, name: str, content: bytes, *answers: Answer) -> str:
         """Serve `content` as the file `name`, and return the URL."""
-        self.files[f"/{name}"] = (content, list(faults))
+        self.files[f"/{name}"] = (content, list(answers))
         return f"http://127.0.0.1:{self.server_port}/{name}"
 
     def ranges(self, name: str) -> list[str | None]:
@@ -64,23 +64,23 @@ class Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def do_GET(self):
-        """Note the request, and answer with the next fault of its file."""
+        """Note the request, and send the next answer of its file."""
         server = self.server
         with server.lock:
             server.asked.append((self.path, self.headers.get("Range")))
             server.passwords.append(self.headers.get("Authorization"))
             server.begun.append(time.monotonic())
             server.at_once += 1
-            server.most_at_once = max(server.most_at_once, server.at_once)
-            content, faults = server.files.get(self.path, (None, []))
-            fault = faults.pop(0) if faults else honest
+            server.max_at_once = max(server.max_at_once, server.at_once)
+            content, answers = server.files.get(self.path, (None, []))
+            answer = answers.pop(0) if answers else honest
         self.close_connection = True
         try:
             if content is None:
                 status(404)(self, b"", 0)
             else:
                 first_byte = self.headers.get("Range", "bytes=0-").removeprefix("bytes=")
-                fault(self, content, int(first_byte.rstrip("-")))
+                answer(self, content, int(first_byte.rstrip("-")))
         finally:
             with server.lock:
                 server.at_once -= 1
@@ -89,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         """Send the status line and headers of the content from byte `start` on.
 
         Args:
-            content: The whole content.
+            content: The complete content.
             start: The first byte that is sent.
             length: Content-Length; None means that of the content, and -1 means no such header.
             **more: Other headers, with `_` for `-` in their names.
@@ -119,8 +119,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def sending(
     after: int | None = None, extra: int = 0, then=lambda handler: None, **headers: str
-) -> Fault:
-    """Return a fault: send some of the content, and hang up.
+) -> Answer:
+    """Return an answer: send some of the content, and hang up.
 
     Args:
         after: The number of bytes that are sent; None means all.
@@ -129,22 +129,22 @@ def sending(
         **headers: Other headers, with `_` for `-` in their names.
     """
 
-    def fault(handler, content, start):
+    def answer(handler, content, start):
         handler.head(content, start, len(content) - start + extra, **headers)
         handler.wfile.write(content[start:][:after])
         handler.wfile.flush()
         then(handler)
 
-    return fault
+    return answer
 
 
-# Without a fault, all of the content is sent.
+# By default, all of the content is sent.
 honest = sending()
 cut = sending
 
 
-def promise(extra: int) -> Fault:
-    """Return a fault: a Content-Length with so many bytes too many; below 0, too few."""
+def promise(extra: int) -> Answer:
+    """Return an answer: a Content-Length with `extra` bytes too many; below 0, too few."""
     return sending(extra=extra)
 
 
@@ -153,8 +153,8 @@ def ignoring_range(handler: Handler, content: bytes, start: int) -> None:
     honest(handler, content, 0)
 
 
-def reset(after: int) -> Fault:
-    """Return a fault: send `after` bytes, and end the connection with a TCP reset."""
+def reset(after: int) -> Answer:
+    """Return an answer: send `after` bytes, and end the connection with a TCP reset."""
 
     def hang_up(handler):
         # The bytes that were sent must arrive before the reset does.
@@ -166,15 +166,15 @@ def reset(after: int) -> Fault:
     return sending(after, then=hang_up)
 
 
-def stall(after: int) -> Fault:
-    """Return a fault: send `after` bytes, then nothing, and keep the connection open."""
+def stall(after: int) -> Answer:
+    """Return an answer: send `after` bytes, then nothing, and keep the connection open."""
     return sending(after, then=lambda handler: handler.server.closing.wait(20))
 
 
-def drip(count: int) -> Fault:
-    """Return a fault: send so many bytes 20 times a second, so that no read ever times out."""
+def drip(count: int) -> Answer:
+    """Return an answer: send `count` bytes 20 times a second, so that no read ever times out."""
 
-    def fault(handler, content, start):
+    def answer(handler, content, start):
         handler.head(content, start)
         for byte in range(start, len(content), count):
             handler.wfile.write(content[byte : byte + count])
@@ -182,7 +182,7 @@ def drip(count: int) -> Fault:
             if handler.server.closing.wait(0.05):
                 return
 
-    return fault
+    return answer
 
 
 def without_length(handler: Handler, content: bytes, start: int) -> None:
@@ -196,16 +196,16 @@ def wrong_bytes(handler: Handler, content: bytes, start: int) -> None:
     honest(handler, bytes(byte ^ 1 for byte in content), start)
 
 
-def status(code: int, sends: bool | bytes = False, **headers: str) -> Fault:
-    """Return a fault: this status and these headers, with the content, or `sends`, only if true."""
+def status(code: int, sends: bool | bytes = False, **headers: str) -> Answer:
+    """Return an answer: a status and headers, with the content, or `sends`, only if it is true."""
 
-    def fault(handler, content, start):
+    def answer(handler, content, start):
         body = content if sends is True else sends or b""
         handler.send_response(code)
         handler.end_with({"Content_Length": str(len(body)), **headers})
         handler.wfile.write(body)
 
-    return fault
+    return answer
 
 
 @contextmanager

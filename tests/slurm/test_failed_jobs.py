@@ -14,14 +14,14 @@ SCANS = [f"results/scan/P0{number}.tsv" for number in range(1, 5)]
 
 
 @pytest.fixture(scope="module")
-def faults(rig, new_archive, tmp_path_factory):
+def failures(rig, new_archive, tmp_path_factory):
     """An ended call of four scans: the first succeeds, and each other one fails in its own way.
 
     P02 fails with an error of its own, P03 gets too little memory, and P04 fails before its rule
     writes to its log.
     """
     rig.clear()
-    folder = new_archive(tmp_path_factory.mktemp("faults"))
+    folder = new_archive(tmp_path_factory.mktemp("failures"))
     archive = folder / "archive"
     with (folder / "sheet.tsv").open("a") as sheet:
         for participant in ("P03", "P04"):
@@ -46,8 +46,8 @@ def faults(rig, new_archive, tmp_path_factory):
     return call
 
 
-def test_a_scan_that_failed_is_the_only_one_that_runs_again(rig, faults):
-    again = run(rig, faults.folder, *SCANS[:2], "-n")
+def test_a_scan_that_failed_is_the_only_one_that_runs_again(rig, failures):
+    again = run(rig, failures.folder, *SCANS[:2], "-n")
     assert re.search(r"^  scan +1 ", again, re.MULTILINE), again
 
 
@@ -68,8 +68,8 @@ def test_a_scan_that_failed_is_the_only_one_that_runs_again(rig, faults):
         pytest.param(r"log: .*/slurm_logs/rule_scan/P04/\d+\.log", id="path of Slurm's log"),
     ],
 )
-def test_a_failure_is_reported_with_its_reason(faults, message):
-    assert re.search(message, faults.said())
+def test_a_failure_is_reported_with_its_reason(failures, message):
+    assert re.search(message, failures.said())
 
 
 def test_a_job_cancelled_by_hand_ends_the_workflow(rig, archive, held):
@@ -152,7 +152,7 @@ def test_a_submission_waits_for_a_place_in_the_queue_for_munge_and_for_nodes(rig
 
 NO_SUCH_NODE = "Requested node configuration is not available"
 # The keys are wrong resources of a rule. The values are patterns of the lines that refuse them.
-REFUSALS = {
+REJECTED = {
     "annotate:slurm_account=$NOT_SET": r"annotate \w+: .*Invalid account.*slurm_account=\$NOT_SET",
     "scan:cpus_per_task=120": rf"scan P0\d: .*{NO_SUCH_NODE}",
     "clean:slurm_partition=cpu.nme": "clean: .*invalid partition.*slurm_partition=cpu.nme",
@@ -170,13 +170,13 @@ WASTES = {
 }
 
 
-@pytest.mark.parametrize("faults", [REFUSALS, WASTES], ids=["refused", "wasted"])
-def test_a_wrong_request_is_reported_before_a_submission(rig, archive, faults):
+@pytest.mark.parametrize("requests", [REJECTED, WASTES], ids=["rejected", "wasted"])
+def test_a_wrong_request_is_reported_before_a_submission(rig, archive, requests):
     configure(archive, train={"config": "config/x3d_demo.py"})
-    said = run(rig, archive, "all", "--set-resources", *faults, well=False)
+    said = run(rig, archive, "all", "--set-resources", *requests, well=False)
     assert "has been submitted" not in said and not rig.submitted(archive)
     lines = said.partition("Nothing was submitted")[2]
-    missing = [line for line in faults.values() if not re.search(f"(?m)^{line}", lines)]
+    missing = [line for line in requests.values() if not re.search(f"(?m)^{line}", lines)]
     assert missing == [], said
 
 

@@ -1,4 +1,4 @@
-"""Record one job of each rule, so that `faults.py` can let its system calls fail.
+"""Record one job of each rule, so that `failing_calls.py` can let its system calls fail.
 
 Snakemake itself runs the workflow on videos of a few seconds. Before the first job of each rule,
 the folder and the script of the job are copied, so that this job can run again and again.
@@ -22,7 +22,7 @@ from epic100.base.shipped import ROOT
 from epic100.base.text_table import write_table
 from epic100.minikitchen import write_video
 from epic100.video.sheet import Video
-from support.fault_server import serving
+from support.failing_server import serving
 from support.lab import write_sheet
 from support.official_files import write_official_files
 
@@ -235,7 +235,7 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
         with benchmarked(child, script.bench_record):
             _, status = os.waitpid(child, 0)
         if status:
-            raise RuntimeError(f"{script.rulename} fails without a fault")
+            raise RuntimeError(f"{script.rulename} fails without an error")
 
     PythonScript.execute_script = execute
     config = folder / "config.yaml"

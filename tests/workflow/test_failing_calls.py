@@ -13,17 +13,17 @@ import pytest
 
 from epic100.base import disk
 from epic100.base.errors import DiskError
-from support import faults, faults_jobs
+from support import failing_calls, failing_calls_jobs
 from support.checkout import ROOT, lacks
 from support.fuzzing import TARGETS
 
-SCENES = faults_jobs.scenes("http://127.0.0.1").values()
-# These rules are tested each time, with this number of faults.
+SCENES = failing_calls_jobs.scenes("http://127.0.0.1").values()
+# These rules are tested each time, with this number of failing calls.
 OFTEN = {"annotate": 3, "scan": 5}
 RARELY = sorted({rule for scene in SCENES for rule in scene.makes} - OFTEN.keys())
 
 
-def test_the_faults_have_a_job_of_every_rule():
+def test_there_is_a_recorded_job_of_every_rule():
     rules = set()
     for path in ROOT.glob("rules/*.smk"):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
@@ -45,7 +45,7 @@ def kept(request):
         for item in request.session.items
         if item.path == request.path and "kept" in item.fixturenames
     ]
-    with faults.kept_jobs(chosen) as server_and_jobs:
+    with failing_calls.kept_jobs(chosen) as server_and_jobs:
         yield server_and_jobs
 
 
@@ -55,13 +55,13 @@ def kept(request):
 )
 def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(rule, kept):
     server, jobs = kept
-    job = faults.Job(server, rule, jobs / rule)
-    places = faults.some(list(job.places(calls=2)), OFTEN.get(rule, 3))
-    injected = [job.inject(place) for place in places]
+    job = failing_calls.RecordedJob(server, rule, jobs / rule)
+    places = failing_calls.some(list(job.places(calls=2)), OFTEN.get(rule, 3))
+    failed = [job.inject(place) for place in places]
     if rule in OFTEN:
         assert {place.kind for place in places} > {"killed"}
-        assert all(fault.hit for fault in injected)
-    assert not [fault for fault in injected if fault.outcome in ("WRONG", "unclear")]
+        assert all(call.hit for call in failed)
+    assert not [call for call in failed if call.outcome in ("WRONG", "unclear")]
 
 
 @pytest.mark.parametrize("kind", ["own checkpoint", "index", "features", "zip", "kept result"])
