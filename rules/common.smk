@@ -29,7 +29,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.base.folders import refuse_foreign_config
+from epic100.base.folders import reject_untrusted_config
 from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
@@ -44,7 +44,7 @@ if not HERE.is_dir():
 
 # The config of the working folder replaces the one of this workflow.
 if os.path.exists(BASE_CONFIG):
-    refuse_foreign_config(BASE_CONFIG, HERE)
+    reject_untrusted_config(BASE_CONFIG, HERE)
     CONFIG_FILE = BASE_CONFIG
 else:
     CONFIG_FILE = workflow.source_path(f"../{BASE_CONFIG}")

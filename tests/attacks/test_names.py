@@ -166,7 +166,7 @@ def file(tmp_path):
     return tmp_path / "file.json"
 
 
-@pytest.mark.parametrize("read", [*READERS, partial(digest, kind="md5")])
+@pytest.mark.parametrize("read", [*READERS, partial(digest, algorithm="md5")])
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_a_pipe_or_a_device_is_refused_at_once(file, read, plant):
     plant(file)

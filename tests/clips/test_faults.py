@@ -74,7 +74,7 @@ def test_a_disk_that_recovers_gives_the_same_clip(clips, lab, caplog):
     ("is_cut", "words"),
     [
         (False, "failed 3 times: Input/output error; the disk is at fault"),
-        (True, "not a whole frame index .*; scan its participant again"),
+        (True, "not a complete frame index .*; scan its participant again"),
     ],
     ids=["failing disk", "cut file"],
 )

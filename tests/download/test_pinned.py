@@ -187,7 +187,7 @@ def pins(tmp_path):
     for number, name in enumerate(NAMES.values()):
         (tmp_path / name).write_text(f"{name}\n" * 50)
         checksum = digest(tmp_path / name, ("md5", "sha256", "git")[number % 3])
-        rows.append((name, f"https://a.org/{name}", f"{checksum.kind}:{checksum.value}"))
+        rows.append((name, f"https://a.org/{name}", f"{checksum.algorithm}:{checksum.value}"))
     write_table(tmp_path / "pins.tsv", COLUMNS, rows)
     return tmp_path / "pins.tsv"
 

@@ -67,7 +67,7 @@ def video(original, tmp_path) -> Path:
         ),
         pytest.param(
             lambda path, seed: random_block(path, (seed + 1) / 4, 4000, seed),
-            "not whole NAL units",
+            "not complete NAL units",
             id="4000 random bytes",
         ),
         pytest.param(lambda path, seed: flip_bits(path, seed + 1, seed), "", id="flipped bits"),

@@ -172,7 +172,7 @@ def test_a_spoilt_file_of_indexes_is_an_error_until_it_is_made_again(spoil, tmp_
     whole = path.read_bytes()
     spoil(path)
     with pytest.raises(
-        EpicError, match=r"P01\.index\.npz: not a whole frame index.*again"
+        EpicError, match=r"P01\.index\.npz: not a complete frame index.*again"
     ) as caught:
         find_index(tmp_path, FIRST)
     assert len(str(caught.value)) < len(str(path)) + 350

@@ -90,7 +90,7 @@ def open_descriptors() -> int:
 
 
 def test_few_files_stay_open(sound, monkeypatch):
-    monkeypatch.setattr("epic100.video.kept.MOST_FILES", 3)
+    monkeypatch.setattr("epic100.video.kept.MAX_FILES", 3)
     names = ["b_frames", "cavlc", "b_frames", "hevc", "444", "10_bit"]
     indexes = {name: build_index(sound[name]) for name in names}
     # Files that earlier tests left are closed now, not later.

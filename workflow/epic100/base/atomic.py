@@ -89,7 +89,7 @@ def writing(target: Path) -> Iterator[None]:
 
     Raises:
         DiskFullError: The disk or the quota is full.
-        DiskError: The system refuses to write for another reason.
+        DiskError: The system does not write it for another reason.
     """
     try:
         yield

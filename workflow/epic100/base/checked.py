@@ -81,7 +81,7 @@ def opened_arrays(
     except DiskError:
         raise
     except Exception as error:
-        # For a wrong file, zipfile, numpy and the block raise many kinds of errors. A message may
+        # For a wrong file, zipfile, numpy and the block raise many types of errors. A message may
         # repeat a name of any length from the zip, or hold characters that cannot be encoded.
         message = " ".join(str(error).split())[:200].encode("ascii", "backslashreplace").decode()
         raise BrokenFile(
@@ -125,7 +125,7 @@ def conforming(value: Value) -> Value:
 
 @dataclass(frozen=True)
 class Array:
-    """Requirements on an array or a tensor, for `Annotated`: its kind, shape and values.
+    """Requirements on an array or a tensor, for `Annotated`: its data type, shape and values.
 
     `Annotated[np.ndarray, Array("i", "frames 2", least=0)]` takes integers from 0 on, with two
     columns, and as many rows as other fields with the axis `frames`.

@@ -38,7 +38,7 @@ OF_THE_FILE = {
 PIECE = 1 << 20
 # The most bytes of a text file.
 LARGEST_TEXT = 64 << 20
-# Hexadecimal digits of a checksum, by its kind.
+# Hexadecimal digits of a checksum, by its algorithm.
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 Value = TypeVar("Value")
 
@@ -207,7 +207,7 @@ class WatchedFile(io.RawIOBase):
                 os.close(self.descriptor)
 
     def _open(self) -> None:
-        """Open the file, and set `descriptor` and `size`; refuse a pipe or a device."""
+        """Open the file, and set `descriptor` and `size`; reject a pipe or a device."""
         # Without O_NONBLOCK, this would wait forever for a pipe that nobody writes to.
         self.descriptor = os.open(self.name, os.O_RDONLY | os.O_NONBLOCK)
         state = os.fstat(self.descriptor)
@@ -272,11 +272,11 @@ class Checksum:
     """A checksum of a file, which tables write as `md5:...`, `sha256:...` or `git:...`.
 
     Attributes:
-        kind: A key of `DIGITS`. `git` is the id of a git blob.
+        algorithm: A key of `DIGITS`. `git` is the id of a git blob.
         value: The checksum in lower-case hex.
     """
 
-    kind: str
+    algorithm: str
     value: str
 
     @classmethod
@@ -290,34 +290,34 @@ class Checksum:
         Raises:
             EpicError: `text` has another form.
         """
-        kind, _, value = text.strip().lower().partition(":")
-        if len(value) != DIGITS.get(kind) or not re.fullmatch("[0-9a-f]+", value):
+        algorithm, _, value = text.strip().lower().partition(":")
+        if len(value) != DIGITS.get(algorithm) or not re.fullmatch("[0-9a-f]+", value):
             raise EpicError(
                 f"{where}: checksum is {text!r}; expected md5, sha256 or git, a colon and "
                 f"{', '.join(map(str, DIGITS.values()))} hexadecimal digits"
             )
-        return cls(kind, value)
+        return cls(algorithm, value)
 
     def __str__(self) -> str:
         """Return the checksum for a message: `md5 0123...`."""
-        return f"{self.kind} {self.value}"
+        return f"{self.algorithm} {self.value}"
 
 
-def digest(path: str | os.PathLike, kind: str) -> Checksum:
+def digest(path: str | os.PathLike, algorithm: str) -> Checksum:
     """Compute the checksum of a file.
 
     Args:
         path: The file.
-        kind: A key of `DIGITS`. `git` is git's blob id: SHA-1 over `blob {size}`, a zero byte and
-            the bytes.
+        algorithm: A key of `DIGITS`. `git` is git's blob id: SHA-1 over `blob {size}`, a zero byte
+            and the bytes.
 
     Raises:
         FileNotFoundError: There is no such file.
         EpicError: The path is no plain file, or cannot be read.
     """
-    hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
+    hasher = hashlib.new("sha1" if algorithm == "git" else algorithm, usedforsecurity=False)
     with reading(path) as file:
-        if kind == "git":
+        if algorithm == "git":
             hasher.update(b"blob %d\0" % file.raw.size)  # `raw` is the WatchedFile.
         hashlib.file_digest(file, lambda: hasher)
-    return Checksum(kind, hasher.hexdigest())
+    return Checksum(algorithm, hasher.hexdigest())

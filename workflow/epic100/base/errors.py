@@ -55,4 +55,4 @@ class DiskError(EpicError):
 
 
 class BrokenFile(EpicError):
-    """A file that can be read but has the wrong content: it is cut, altered, or of another kind."""
+    """A file that can be read but has the wrong content: it is cut, altered, or of another type."""

@@ -47,8 +47,8 @@ def new_folder(target: Path) -> Iterator[Path]:
                     raise
 
 
-def refuse_foreign_config(path: str, workflow: str | os.PathLike) -> None:
-    """Refuse a config or profile of the working folder that another user made.
+def reject_untrusted_config(path: str, workflow: str | os.PathLike) -> None:
+    """Reject a config or profile of the working folder that another user made.
 
     In the folder of the workflow itself nothing is checked: whoever made it made the rules as well.
 
@@ -60,11 +60,11 @@ def refuse_foreign_config(path: str, workflow: str | os.PathLike) -> None:
         EpicError: Another user made the file or its top folder, or every user can write to it.
     """
     if not os.path.samefile(workflow, "."):
-        refuse_foreign(path.partition("/")[0])
-        refuse_foreign(path)
+        reject_untrusted(path.partition("/")[0])
+        reject_untrusted(path)
 
 
-def refuse_foreign(path: str | os.PathLike) -> None:
+def reject_untrusted(path: str | os.PathLike) -> None:
     """Raise EpicError if another user than root made this path, or every user can write to it."""
     if not os.path.lexists(path):
         return

@@ -51,7 +51,7 @@ START_SECONDS = 600.0  # A start waits for the disk that has the packages, not f
 LARGEST = 2**28
 # No decoder sends these signals. SIGBUS means that a page of a program or library cannot be read
 # from the disk.
-FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 # The process can import what its caller can. (PYTHONPATH cannot hold a path with a colon.)
 COMMAND = (
     *(sys.executable, "-P", "-c"),
@@ -265,7 +265,7 @@ def _outcome(report: Report, code: int, order: Order) -> Any:
         return report.content
     # A real-time signal has no name.
     name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
-    if -code in FOREIGN:
+    if -code in FROM_OUTSIDE:
         raise ProcessError(
             f"its process was ended from outside ({name}): out of memory, or by hand"
         )

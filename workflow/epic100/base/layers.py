@@ -15,7 +15,7 @@ from epic100.base.names import nearest_file
 from epic100.base.shipped import ROOT
 
 # The maximum number of values of a config. The largest of a sweep has a few hundred.
-MOST_VALUES = 100_000
+MAX_VALUES = 100_000
 
 
 def read_layer(path: str | os.PathLike) -> dict[str, Any]:
@@ -45,12 +45,12 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(layer, dict):
         found = "no key in it" if layer is None else f"is a {type(layer).__name__}"
         raise EpicError(f"{path}: {found}; expected a config, key by key, or remove the file")
-    _refuse_endless(layer, path)
+    _reject_endless(layer, path)
     return layer
 
 
 class _Loader(yaml.SafeLoader):
-    """A reader of YAML that refuses a key that is there twice, of which YAML takes the last."""
+    """A reader of YAML that rejects a key that is there twice, of which YAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Make a dictionary, or raise."""
@@ -65,16 +65,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _refuse_endless(layer: dict[str, Any], path: str | os.PathLike) -> None:
+def _reject_endless(layer: dict[str, Any], path: str | os.PathLike) -> None:
     """Raise EpicError if a config has too many values, by aliases within aliases of YAML."""
     values: list[Any] = [layer]
     for value in values:  # The loop also walks the values that it adds.
         if isinstance(value, dict | list):
             values += value.values() if isinstance(value, dict) else value
-        if len(values) > MOST_VALUES:
-            raise EpicError(
-                f"{path}: its aliases make over {MOST_VALUES} values; expected a config"
-            )
+        if len(values) > MAX_VALUES:
+            raise EpicError(f"{path}: its aliases make over {MAX_VALUES} values; expected a config")
 
 
 def merge(config: dict[str, Any], over: Mapping[str, Any]) -> None:

@@ -107,7 +107,7 @@ def limit_process(limits: Mapping[int, int]) -> None:
     for resource_id, limit in limits.items():
         _, hard = resource.getrlimit(resource_id)
         soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        # The system may refuse: macOS takes no limit on memory.
+        # The system may reject it: macOS takes no limit on memory.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource_id, (soft, hard))
 

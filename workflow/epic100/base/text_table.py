@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # The rules read tables, and Snakemake's environment may have
 LARGEST = 2**26
 # The most fields and columns of a table. Each line counts as FIELDS_PER_LINE more fields, since it
 # takes as much memory besides its own. The largest official CSV has 67,000 lines of 15 fields.
-MOST_FIELDS, FIELDS_PER_LINE, MOST_COLUMNS = 2**23, 8, 1000
-# Files of other kinds by their first bytes, with the remedy.
+MAX_FIELDS, FIELDS_PER_LINE, MAX_COLUMNS = 2**23, 8, 1000
+# Files of other types by their first bytes, with the remedy.
 PACKED = {
     b"\x1f\x8b": "packed by gzip: unpack it",
     b"\xff\xfe": "UTF-16: save it as UTF-8",
@@ -106,7 +106,7 @@ def read_table(
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "no such file"
         raise EpicError(f"{path}: {reason}; expected {about}")
-    refuse_large(path, about)
+    reject_large(path, about)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         with reading(path) as file:
@@ -129,7 +129,7 @@ def read_table(
                         f"{path}: line {line}: {len(fields)} fields, the header has {len(header)}; "
                         f"expected {about}"
                     )
-                if (len(rows) + 1) * (len(header) + FIELDS_PER_LINE) > MOST_FIELDS:
+                if (len(rows) + 1) * (len(header) + FIELDS_PER_LINE) > MAX_FIELDS:
                     raise csv.Error(f"no table of this field has so many lines of {len(header)}")
                 if fields:
                     fields += [""] * (len(header) - len(fields))
@@ -148,7 +148,7 @@ def read_table(
 
 def read_own_table(
     path: str | os.PathLike,
-    kinds: Mapping[str, Callable[[str], Any]],
+    parsers: Mapping[str, Callable[[str], Any]],
     *,
     about: str,
     delimiter: str = "\t",
@@ -158,8 +158,8 @@ def read_own_table(
 
     Args:
         path: The file.
-        kinds: A function for each column that converts a text to a value, such as `int`, or raises
-            ValueError.
+        parsers: A function for each column that converts a text to a value, such as `int`, or
+            raises ValueError.
         about: What the file is and how it is made again, for errors.
         delimiter: Separator of fields.
         optional: Columns that files of earlier versions do not have; their text is "" then.
@@ -172,10 +172,10 @@ def read_own_table(
             file is damaged or was edited. The message names file, line and column.
     """
     rows = []
-    columns = [name for name in kinds if name not in optional]
+    columns = [name for name in parsers if name not in optional]
     for line, texts in read_table(path, columns, about=about, delimiter=delimiter):
         row = {}
-        for name, parse in kinds.items():
+        for name, parse in parsers.items():
             try:
                 row[name] = parse(_text_of_cell(texts.get(name, "")))
             except ValueError as error:
@@ -186,7 +186,7 @@ def read_own_table(
     return rows
 
 
-def refuse_large(path: Path, about: str) -> None:
+def reject_large(path: Path, about: str) -> None:
     """Raise EpicError if `path` is larger than any table of this field (64 MiB)."""
     size = path.stat().st_size
     if size > LARGEST:
@@ -199,9 +199,9 @@ def _check_header(
     path: Path, header: list[str], columns: Sequence[str], about: str, delimiter: str
 ) -> None:
     """Raise an error if one of `columns` is missing in the header, or is there twice."""
-    if len(header) > MOST_COLUMNS:
+    if len(header) > MAX_COLUMNS:
         # The caller adds path and line to this error, as to those of the csv module.
-        raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
+        raise csv.Error(f"{len(header)} columns, at most {MAX_COLUMNS}")
     missing = [name for name in columns if name not in header]
     if missing:
         found = ", ".join(header)[:1000] or "an empty line"

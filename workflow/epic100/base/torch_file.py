@@ -63,20 +63,20 @@ def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: boo
     """
     try:
         with reading(path) as file:
-            require_whole(file)
+            require_complete(file)
             source = os.fspath(path) if mapped else file
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except DiskError:
         raise
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
-    except Exception as error:  # Torch and zipfile raise many kinds of errors for a wrong file.
+    except Exception as error:  # Torch and zipfile raise many types of errors for a wrong file.
         if lacks_memory(error):
             raise EpicError(f"{path}: cannot be read: {too_little_memory(path)}") from error
         raise BrokenFile(f"{path}: not {what} ({reason(error)}); {remedy}") from error
 
 
-def require_whole(file: IO[bytes]) -> bool:
+def require_complete(file: IO[bytes]) -> bool:
     """Check that a file of torch.save is neither cut short nor altered; then go to its start.
 
     All readers of tensor files call this first.

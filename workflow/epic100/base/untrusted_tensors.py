@@ -26,7 +26,13 @@ from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.machine import limit_process
 from epic100.base.numpy_pickle import NUMPY, PlainArray
-from epic100.base.torch_file import NEEDS_CODE, TensorFileError, lacks_memory, reason, require_whole
+from epic100.base.torch_file import (
+    NEEDS_CODE,
+    TensorFileError,
+    lacks_memory,
+    reason,
+    require_complete,
+)
 
 # A file may take MAX_EXPANSION times its bytes plus SPARE_BYTES of memory. The content of a good
 # file is about as large as the file, and is in memory three times: as it was loaded, as copies, and
@@ -62,7 +68,7 @@ def read_untrusted(
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
         weights_alone: Read only the entries `WEIGHTS` of a checkpoint, and read None for each
-            object that only code can load, instead of refusing the file.
+            object that only code can load, instead of rejecting the file.
 
     Returns:
         What was saved. Keys of dicts are text or integers, and no tensor shares its values.
@@ -174,7 +180,7 @@ def _write_plain(
         torch.save(_Reducer(size, weights_alone).plain(content), target)
     except DiskError:
         raise
-    except Exception as error:  # Torch and zipfile raise many kinds of errors for a wrong file.
+    except Exception as error:  # Torch and zipfile raise many types of errors for a wrong file.
         if lacks_memory(error):
             raise FileError(
                 "asks for more memory than a file of its size needs, or than `ulimit -v` allows"
@@ -187,10 +193,10 @@ def _load(source: str, drop_objects: bool) -> Any:
 
     Args:
         source: The file.
-        drop_objects: Load objects of other classes as placeholders instead of refusing the file.
+        drop_objects: Load objects of other classes as placeholders instead of rejecting the file.
     """
     with reading(source) as file:
-        is_zip = require_whole(file)
+        is_zip = require_complete(file)
         # Other files are pickles, from torch before 1.6 or from any program.
         if not is_zip and (content := _Unpickler(file).load()) != torch.serialization.MAGIC_NUMBER:
             return content
@@ -231,7 +237,7 @@ class _Placeholder:
         return cls.replacement() if is_filled else super().__new__(cls)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Refuse an item, as torch 2.13 does by itself; torch 2.7.1 calls this."""
+        """Reject an item, as torch 2.13 does by itself; torch 2.7.1 calls this."""
         raise pickle.UnpicklingError(f"Can only fill dicts, but got {type(self)}")
 
     def __setstate__(self, state: Any) -> None:
@@ -239,7 +245,7 @@ class _Placeholder:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Unpickle plain values, arrays of NumPy and tensors; refuse any other class."""
+    """Unpickle plain values, arrays of NumPy and tensors; reject any other class."""
 
     allowed: Mapping[str, Any] = NUMPY | {
         "collections.OrderedDict": OrderedDict,
@@ -266,7 +272,7 @@ class _Reducer:
         Args:
             size: Bytes of the file. A value takes at least one of them.
             drop_objects: Put None in place of objects that are neither tensors nor plain values,
-                instead of refusing the file.
+                instead of rejecting the file.
         """
         self._values_left = size
         self._bytes_left = MAX_EXPANSION * size

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from epic100.base.errors import EpicError
-from epic100.base.folders import refuse_foreign_config
+from epic100.base.folders import reject_untrusted_config
 from epic100.base.layers import read_layer
 from epic100.base.shipped import ROOT, existing_path
 from epic100.cli.workflow import refuse_missing, separate_keys, shipped
@@ -57,7 +57,7 @@ def _read_config(options: argparse.Namespace) -> Settings:
             f"--directory {options.directory}: no such folder; expected that of the run"
         )
     with contextlib.chdir(options.directory):
-        refuse_foreign_config(BASE_CONFIG, ROOT)
+        reject_untrusted_config(BASE_CONFIG, ROOT)
     return layered_settings(overlays, options.directory, typed)
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
-from epic100.base.folders import refuse_foreign_config
+from epic100.base.folders import reject_untrusted_config
 from epic100.base.layers import merge, read_layer
 from epic100.base.names import did_you_mean, nearest_file
 from epic100.base.shipped import ROOT, existing_path
@@ -202,5 +202,5 @@ def shipped(argument: str) -> str:
     path = existing_path(value)
     # A file of this folder replaces the shipped one. In a clone the two are the same file.
     if path == value:
-        refuse_foreign_config(value, ROOT)
+        reject_untrusted_config(value, ROOT)
     return option + equals + path

@@ -85,7 +85,7 @@ def data_name(
     if name:
         return name
     checksum = read_pins(checksum_sheet)["val"].checksum
-    return DATA_SET if digest(val_csv, checksum.kind) == checksum else OWN_DATA
+    return DATA_SET if digest(val_csv, checksum.algorithm) == checksum else OWN_DATA
 
 
 def download_annotations(files: Mapping[str, str], sheet: str | os.PathLike) -> None:
@@ -120,7 +120,7 @@ def verify_annotations(
         EpicError: A checksum differs; the message names all files of which it does.
     """
     pins = read_pins(sheet)
-    checksums = {key: digest(path, pins[key].checksum.kind) for key, path in files.items()}
+    checksums = {key: digest(path, pins[key].checksum.algorithm) for key, path in files.items()}
     wrong = [
         f"{files[key]} ({checksum}, expected {pins[key].checksum.value})"
         for key, checksum in checksums.items()

@@ -30,8 +30,8 @@ HOURS = 24.0
 # It is given up after TRIES attempts in a row that brought fewer than PROGRESS bytes.
 TRIES, PROGRESS = 8, 1 << 20
 # It is given up after this many complete files with a wrong checksum.
-WHOLE_TRIES = 2
-# A file that is longer, or announced as longer, is refused.
+WRONG_TRIES = 2
+# A file that is longer, or announced as longer, is rejected.
 MAX_GIB = 64.0
 # A connection is dropped after so many seconds with fewer bytes per second.
 STALL_SECONDS, MIN_BYTES_PER_SECOND = 60, 1024
@@ -62,12 +62,12 @@ def fetch(
     Args:
         url: The http(s) URL.
         target: The path of the file.
-        checksum: Checksum of the whole file; None: only its length is checked.
+        checksum: Checksum of the complete file; None: only its length is checked.
         seal: Called with the path of the verified part just before it is renamed to `target`. If it
-            raises an EpicError, the file is refused and removed.
+            raises an EpicError, the file is rejected and removed.
 
     Raises:
-        EpicError: Another process downloads the file, the server refuses it or sends another one,
+        EpicError: Another process downloads the file, the server rejects it or sends another one,
             `TRIES` attempts in a row make no progress, or `HOURS` are over. The part is kept for
             the next run, unless its checksum was wrong.
         DiskError: The bytes cannot be written to the disk. Those written before are kept.
@@ -97,7 +97,7 @@ def part_path(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def refusal(url: str, seconds: int) -> str:
+def rejection(url: str, seconds: int) -> str:
     """Ask a server for a file, and end as soon as its first byte comes.
 
     Args:
@@ -151,7 +151,7 @@ class _Download:
                 self._restart()
             reason, wait = self._attempt(HOURS * 3600 - (time.monotonic() - started))
             if not reason:
-                actual = digest(self.file.name, self.checksum.kind) if self.checksum else None
+                actual = digest(self.file.name, self.checksum.algorithm) if self.checksum else None
                 if actual == self.checksum:
                     return
                 reason = f"{actual} of {self.file.tell()} bytes, expected {self.checksum}"
@@ -165,7 +165,7 @@ class _Download:
             pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
             wait = max(pause * random.uniform(0.5, 1.0), wait)
             spent = time.monotonic() - started
-            if wrong >= WHOLE_TRIES or failures >= TRIES or spent + wait > HOURS * 3600:
+            if wrong >= WRONG_TRIES or failures >= TRIES or spent + wait > HOURS * 3600:
                 raise EpicError(
                     f"{self.url}: {reason}; given up after attempt {failures} of {TRIES} without "
                     f"progress, {spent / 3600:.1f} of {HOURS:g} hours; {self.file.name} keeps "
@@ -299,6 +299,6 @@ def _request(url: str, options: Mapping[int, Any]) -> tuple[int, str, float]:
         pycurl.E_WRITE_ERROR: "the server has another version of the file by now",
         0: "" if status in expected else f"HTTP {status}",
     }
-    is_refused = code == pycurl.E_HTTP_RETURNED_ERROR and status < 500 and status not in BUSY
+    is_rejected = code == pycurl.E_HTTP_RETURNED_ERROR and status < 500 and status not in BUSY
     wait = min(curl.getinfo(pycurl.RETRY_AFTER), PATIENCE)
-    return code, words.get(code, reason), math.inf if is_refused or code in final else wait
+    return code, words.get(code, reason), math.inf if is_rejected or code in final else wait

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from epic100.base.disk import Checksum, digest, read_text, reading
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
-from epic100.download.fetch import fetch, refusal
+from epic100.download.fetch import fetch, rejection
 from epic100.settings import TrainSettings
 from epic100.settings.values import AUTO
 
@@ -226,10 +226,10 @@ def probe(weights: StartWeights) -> None:
     So a missing network is reported before the jobs that take long.
 
     Raises:
-        EpicError: The server does not answer, or refuses; the message says where to put the file by
-            hand.
+        EpicError: The server does not answer, or rejects the request; the message says where to put
+            the file by hand.
     """
-    if reason := refusal(weights.source, PROBE_SECONDS):
+    if reason := rejection(weights.source, PROBE_SECONDS):
         raise EpicError(
             f"{weights.source}: the start weights cannot be fetched here ({reason}); fetch the "
             f"file where there is a network and put it at {weights.path}, or set `train: "

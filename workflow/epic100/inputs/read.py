@@ -88,7 +88,9 @@ class InputFiles:
         found by the date of a file, which may be anything.
         """
         return {
-            key: str(digest(path, self.pins[key].checksum.kind if key in self.pins else "sha256"))
+            key: str(
+                digest(path, self.pins[key].checksum.algorithm if key in self.pins else "sha256")
+            )
             for key, path in self.tables.items()
         }
 

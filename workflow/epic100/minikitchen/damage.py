@@ -29,7 +29,7 @@ def coded_data(path: Path, box: str = "mdat") -> tuple[int, int]:
         stop = min(stop, len(data))
         if name == box and start < stop:
             return start, stop
-    raise EpicError(f"{path}: no {box} box found in it; expected a whole MP4 file")
+    raise EpicError(f"{path}: no {box} box found in it; expected a complete MP4 file")
 
 
 def truncate(path: Path, fraction: float) -> None:
@@ -78,9 +78,10 @@ def flip_bits(path: Path, count: int, seed: int, between: tuple[float, float] = 
     path.write_bytes(data)
 
 
-# The kinds of damage of the mini kitchen, each called with (path, seed). Block and bits are just
-# after the middle and close together, so that they damage few groups of frames and few segments.
-KINDS: dict[str, Callable[[Path, int], None]] = {
+# The types of damage of the mini kitchen, each a function called with (path, seed). Block and bits
+# are just after the middle and close together, so that they damage few groups of frames and few
+# segments.
+DAMAGES: dict[str, Callable[[Path, int], None]] = {
     "truncated": lambda path, seed: truncate(path, 0.6),
     "zeroed": lambda path, seed: zero_block(path, 0.55, 8192),
     "bitflips": lambda path, seed: flip_bits(path, 60, seed, between=(0.55, 0.57)),

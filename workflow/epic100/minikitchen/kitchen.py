@@ -22,7 +22,7 @@ import numpy as np
 from epic100.base.atomic import atomic_path
 from epic100.base.text_table import write_table
 from epic100.minikitchen import hard
-from epic100.minikitchen.damage import KINDS
+from epic100.minikitchen.damage import DAMAGES
 from epic100.minikitchen.drawing import (
     Action,
     Look,
@@ -177,7 +177,7 @@ def write_video(
         video: Row of the video sheet.
         path: The file to write.
         seed: Determines segments, frames and damage.
-        damage: One of `damage.KINDS`, or None. A missing video is simply not written.
+        damage: One of `damage.DAMAGES`, or None. A missing video is simply not written.
         size: (width, height) in pixels, even numbers.
         level: `easy` or `hard` (`minikitchen.hard`).
     """
@@ -185,7 +185,7 @@ def write_video(
         # A truncated file can be read up to the cut only if its index is at the start.
         _encode(video, temporary, seed, size, faststart=damage == "truncated", level=level)
         if damage is not None:
-            KINDS[damage](temporary, seed)
+            DAMAGES[damage](temporary, seed)
 
 
 def _encode(
@@ -203,9 +203,9 @@ def _encode(
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         # One thread and x264's SSE2 code give the same bytes every time, in a quarter of the time
-        # of its plain C, which another kind of machine takes. With AVX-512, 7 of 10 processes gave
-        # other bytes (they depend on the memory next to the frame).
-        # `sc_threshold` prevents extra key frames where an object appears.
+        # of its plain C, which another type of machine takes. With AVX-512, 7 of 10 processes gave
+        # other bytes (they depend on the memory next to the frame). `sc_threshold` prevents extra
+        # key frames where an object appears.
         stream.options = {
             "preset": "veryfast",
             "crf": "18",

@@ -133,7 +133,7 @@ def make_proxies(
                 "participant again"
             )
         jobs.append(
-            _Job(
+            _CopyJob(
                 video=video,
                 scan_row=scan_rows[video.video_id],
                 source=source,
@@ -175,7 +175,7 @@ def _log_rows(rows: Sequence[ProxyRow], worked_count: int) -> None:
 
 
 @dataclass
-class _Job:
+class _CopyJob:
     """The job to make the copy of one video, for `video.jobs.complete`."""
 
     video: Video

@@ -85,7 +85,7 @@ def _encode(
     number_of_time = {time: number for number, time in enumerate(index.pts.tolist())}
     next_number = 0
     with contextlib.ExitStack() as stack:
-        file, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
+        file, container, stream = stack.enter_context(opened(source, index.stream.max_pixels))
         if file.size != index.file_size:
             raise FileError(f"it {ANOTHER_FILE}")
         size = settings.size(stream.codec_context.width, stream.codec_context.height)

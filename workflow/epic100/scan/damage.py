@@ -9,12 +9,12 @@ truncated: N of M frames are in the file      the container promises more than t
 truncated: the file ends inside a fragment    in a fragmented file, which promises no number
 truncated: the file is shorter than its header states    Matroska or WebM, by less than a second
 input errors while reading: ...               for example from a bad sector
-N packets do not decode cleanly               the decoder refuses, or logs an error and goes on
+N packets do not decode cleanly               the decoder rejects it, or logs an error and goes on
 N frames are flagged corrupt                  by container or decoder; or a slice of H.264 does
                                               not end where its frame ends (`epic100.scan.h264`)
 N frames do not come out of the decoder       a packet went in, no frame came out
 N frames have no file, or an empty one        among extracted frames, a number is missing
-N packets are not whole NAL units             lengths inside a packet do not add up to its size
+N packets are not complete NAL units          lengths inside a packet do not add up to its size
 N packets have other parameter sets           than the header of the file, from which the reader
                                               takes them
 N frames break the numbering                  `frame_num` or order count jumps: frames are lost,
@@ -49,7 +49,7 @@ from epic100.video.scan_table import ranges_of
 UNDECODED, CORRUPT = "packets do not decode cleanly", "frames are flagged corrupt"
 SILENT = "frames do not come out of the decoder"
 NO_FILE = "frames have no file, or an empty one"
-BROKEN_UNITS = "packets are not whole NAL units"
+BROKEN_UNITS = "packets are not complete NAL units"
 OTHER_SETS = "packets have other parameter sets"
 NUMBERING = "frames break the numbering"
 SHARED_TIME = "frames share their time with another"

@@ -15,7 +15,7 @@ Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from epic100.video.nal import IDR, SPS, Bits, code, escaped, kind_of
+from epic100.video.nal import IDR, SPS, Bits, code, escaped, unit_type
 
 # Sizes of pictures are counted in macroblocks of this many pixels in each direction.
 MACROBLOCK = 16
@@ -163,7 +163,7 @@ class SliceHeader(NamedTuple):
 
     Attributes:
         first_macroblock: Number of the first macroblock; 0 if the slice begins a picture.
-        kind: Slice type modulo 5.
+        slice_type: Slice type modulo 5.
         idr: Whether the picture is IDR: decoding can begin there, and numbers start anew.
         reference: Whether other pictures may depend on the picture.
         frame_num: Number of the picture, which counts reference pictures.
@@ -171,7 +171,7 @@ class SliceHeader(NamedTuple):
     """
 
     first_macroblock: int
-    kind: int
+    slice_type: int
     idr: bool
     reference: bool
     frame_num: int
@@ -180,7 +180,7 @@ class SliceHeader(NamedTuple):
     @property
     def intra(self) -> bool:
         """Whether the slice is decoded without any other picture."""
-        return self.kind in (INTRA, _SI)
+        return self.slice_type in (INTRA, _SI)
 
 
 def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
@@ -193,7 +193,7 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
     Returns:
         The header, or None if no valid slice begins like this.
     """
-    idr = kind_of(nal) == IDR
+    idr = unit_type(nal) == IDR
     reference = bool(nal[0] & 0x60)  # These two bits are nal_ref_idc.
     bits = Bits(nal[1:_HEADER_BYTES])
     try:
@@ -212,7 +212,7 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
         return None
     return SliceHeader(
         first_macroblock=first_macroblock,
-        kind=slice_type % 5,
+        slice_type=slice_type % 5,
         idr=idr,
         reference=reference,
         frame_num=frame_num,

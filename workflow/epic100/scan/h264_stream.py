@@ -20,11 +20,11 @@ from epic100.video.nal import (
     SLICE,
     SPS,
     SetRecord,
-    kind_of,
     length_size_of,
     nal_units,
     sets_in,
     sized,
+    unit_type,
 )
 
 # At least this many macroblocks are added below each picture, as room for garbage to run into.
@@ -132,11 +132,11 @@ class H264Stream(CodedStream):
 
         The decoder keeps those of the header, which are taller.
         """
-        slices = [unit for unit in units if kind_of(unit) in (SLICE, IDR)]
+        slices = [unit for unit in units if unit_type(unit) in (SLICE, IDR)]
         # Later slices of a picture have the same numbers.
         if slices:
             self._check_slice(slices[0], record)
-        others = [unit for unit in units if kind_of(unit) != SPS]
+        others = [unit for unit in units if unit_type(unit) != SPS]
         if len(others) == len(units):
             return None
         return b"".join(sized(unit, self._length_size) for unit in others)

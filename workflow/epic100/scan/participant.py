@@ -104,7 +104,7 @@ def scan_participant(
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [_Job(video, video.file(root), folder, limits, scan) for video in videos]
+    jobs = [_ScanJob(video, video.file(root), folder, limits, scan) for video in videos]
     results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
     indexes = {name: result.index for name, result in results.items() if result.index}
     rows = [
@@ -244,7 +244,7 @@ def kept_result(
 
 
 @dataclass
-class _Job:
+class _ScanJob:
     """The scan of one video: a `Job` for `complete`.
 
     Attributes:

@@ -42,7 +42,7 @@ class StreamPass:
             file: The video file.
             container: The container of the file.
             stream: Its video stream.
-            max_pixels: Larger frames are refused.
+            max_pixels: Larger frames are rejected.
         """
         self.packets: list[Packet] = []
         self.lost = 0
@@ -112,7 +112,7 @@ class StreamPass:
         """Record a packet, check its bytes, and decode it."""
         data = bytes(packet)
         self._recorder.add(packet, data)
-        assert packet.pts is not None, "the recorder refuses a packet without a time"
+        assert packet.pts is not None, "the recorder rejects a packet without a time"
         record = Packet(pts=packet.pts, is_key=packet.is_keyframe, shown=self._recorder.shown)
         self.packets.append(record)
         # The decoder gives a frame later than its packet, and the pts tells whose it is.

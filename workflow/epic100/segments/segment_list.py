@@ -17,7 +17,7 @@ import pandas as pd
 from epic100.base.atomic import write_text
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
-from epic100.base.text_table import refuse_large
+from epic100.base.text_table import reject_large
 from epic100.segments.drop_reasons import DROPPED, read_dropped
 
 SECONDS = ("start_seconds", "stop_seconds")
@@ -52,7 +52,7 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise EpicError(f"{path}: no such segment list; the rules annotate and clean write them")
-    refuse_large(path, "a segment list")
+    reject_large(path, "a segment list")
     try:
         with reading(path) as file:
             lines = io.TextIOWrapper(file, "utf-8")

@@ -40,7 +40,7 @@ from epic100.slurm.queue import (
     option_of,
     run,
 )
-from epic100.slurm.requests import QUEUE_FULL, Request, cluster_of, is_never_taken, refusals
+from epic100.slurm.requests import QUEUE_FULL, Request, cluster_of, is_never_taken, rejections
 from epic100.slurm.site import partitions_file, read_partitions
 
 # A call of sbatch may take this long. After that, it is unknown whether its request arrived.
@@ -90,7 +90,7 @@ class ExecutorSettings(plugin.ExecutorSettings):
     )
 
     def __post_init__(self) -> None:
-        """Refuse array jobs."""
+        """Reject array jobs."""
         super().__post_init__()
         if self.array_jobs:
             raise WorkflowError(
@@ -108,7 +108,7 @@ class Executor(plugin.Executor):
         """Wait for the jobs of an earlier run here, and ask Slurm about all requests of this one.
 
         Raises:
-            WorkflowError: Slurm would refuse a request.
+            WorkflowError: Slurm would reject a request.
         """
         note_lock()
         super().__post_init__(test_mode)
@@ -125,7 +125,7 @@ class Executor(plugin.Executor):
         self._name_jobs(sorted({cluster_of(job.resources) for job in jobs} - {""}))
         self._wait_for_remaining_jobs()
         requests = [self._request(job, os.devnull) for job in jobs]
-        if lines := refusals(requests, read_partitions(partitions_file(self.workflow.rundir))):
+        if lines := rejections(requests, read_partitions(partitions_file(self.workflow.rundir))):
             raise WorkflowError("\n".join(["Nothing was submitted.", *lines]))
 
     def _name_jobs(self, clusters: Sequence[str]) -> None:
@@ -198,8 +198,8 @@ class Executor(plugin.Executor):
     def run_job(self, job: Any) -> None:
         """Submit a job. The plugin calls this in a thread, so all errors are reported."""
         try:
-            kind = "group" if job.is_group() else "rule"
-            folder = self.slurm_logdir / f"{kind}_{job.name}" / plugin.get_job_wildcards(job)
+            job_type = "group" if job.is_group() else "rule"
+            folder = self.slurm_logdir / f"{job_type}_{job.name}" / plugin.get_job_wildcards(job)
             folder.mkdir(parents=True, exist_ok=True)
             if self._too_little.get(job.jobid, 0) >= _memory(job):
                 # Snakemake does not try a job again after its last attempt.

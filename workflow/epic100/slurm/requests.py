@@ -51,11 +51,11 @@ def cluster_of(resources: Mapping[str, Any]) -> str:
 
 
 def is_never_taken(message: str) -> bool:
-    """Whether sbatch will refuse the request of this error message again."""
+    """Whether sbatch will reject the request of this error message again."""
     return bool(NEVER.search(message)) and not QUEUE_FULL.search(message)
 
 
-def refusals(requests: Iterable[Request], partitions: Partitions) -> list[str]:
+def rejections(requests: Iterable[Request], partitions: Partitions) -> list[str]:
     """Find the requests that Slurm would not take, or that would waste what is charged.
 
     Requests that differ only in their wall time are asked about once, with the longest.
@@ -73,7 +73,7 @@ def refusals(requests: Iterable[Request], partitions: Partitions) -> list[str]:
     for request in sorted(requests, key=_minutes):
         longest[re.sub(r" -t \S+", "", request.call)] = request
     with ThreadPoolExecutor(8) as pool:
-        by_slurm = [text for text in pool.map(_refusal, longest.values()) if text]
+        by_slurm = [text for text in pool.map(_rejection, longest.values()) if text]
     wasted = filter(None, (_waste(request, partitions) for request in longest.values()))
     without_kernels = partitions_without_kernels(longest.values(), partitions)
     return [*by_slurm, *wasted, *without_kernels]
@@ -85,8 +85,8 @@ def _minutes(request: Request) -> float:
     return minutes if isinstance(minutes, int) else 0
 
 
-def _refusal(request: Request) -> str:
-    """Ask Slurm whether it would take a request; return its refusal, or ""."""
+def _rejection(request: Request) -> str:
+    """Ask Slurm whether it would take a request; return its reason to reject it, or ""."""
     if request.resources.get("slurm_account") == NO_ACCOUNT:
         return f"{NO_ACCOUNT} is an example of an account: set yours, or EPIC100_ACCOUNT"
     message = message_of(run(f"{request.call} --test-only --wrap true"))

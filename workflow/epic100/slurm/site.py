@@ -18,7 +18,7 @@ from snakemake_executor_plugin_slurm.utils import parse_time_to_minutes
 
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
-from epic100.base.folders import refuse_foreign
+from epic100.base.folders import reject_untrusted
 from epic100.base.names import did_you_mean
 from epic100.base.shipped import ROOT
 from epic100.slurm.queue import option_of, run
@@ -218,6 +218,6 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     # The repository's own file belongs to whoever installed it.
     if Path(path).absolute() != ROOT / PARTITIONS_FILE:
-        refuse_foreign(path)
+        reject_untrusted(path)
     content: dict[str, Any] = yaml.safe_load(read_text(path))
     return content

@@ -43,7 +43,7 @@ class StreamFacts:
     turns: int = 0
 
     @property
-    def most_pixels(self) -> int:
+    def max_pixels(self) -> int:
         """The limit on pixels of a frame, which allows the size that the scan has accepted."""
         return max(MAX_PIXELS, self.width * self.height)
 
@@ -78,7 +78,7 @@ def quarter_turns(path: str, max_pixels: int) -> int:
 
     Args:
         path: The video file.
-        max_pixels: Larger frames are refused.
+        max_pixels: Larger frames are rejected.
 
     Raises:
         FileError: Players do something else with the frames, such as mirror them.

@@ -49,8 +49,8 @@ def open_media(
 
     Args:
         file: The file, through which FFmpeg gets its bytes.
-        max_pixels: Larger frames are refused.
-        containers: FFmpeg's names of the containers that it may open; others are refused.
+        max_pixels: Larger frames are rejected.
+        containers: FFmpeg's names of the containers that it may open; others are rejected.
 
     Returns:
         The container, and its video stream; if there are several, the one that FFmpeg picks.
@@ -95,14 +95,14 @@ def opened(
 
     Args:
         path: The video file.
-        max_pixels: Larger frames are refused.
-        containers: FFmpeg's names of the containers that it may open; others are refused.
+        max_pixels: Larger frames are rejected.
+        containers: FFmpeg's names of the containers that it may open; others are rejected.
 
     Yields:
         The file, its container and its video stream, as `open_media` gives them.
 
     Raises:
-        FileError: The file cannot be opened, or `open_media` refuses it.
+        FileError: The file cannot be opened, or `open_media` rejects it.
         DiskError: The disk fails.
     """
     try:
@@ -197,7 +197,7 @@ def packet_of(data: bytes | memoryview) -> av.Packet:
 
 
 def decoder_limit(max_pixels: int) -> dict[str, str]:
-    """Return the option with which a decoder refuses huge frames, wherever they come."""
+    """Return the option with which a decoder rejects huge frames, wherever they come."""
     # Decoders pad frames, and the scan makes them taller, so twice the limit is allowed.
     return {"max_pixels": str(max(MAX_PIXELS, 2 * max_pixels))}
 

@@ -66,8 +66,8 @@ def _in_tar(path: Path) -> tuple[dict[int, tuple[int, int]], bool]:
     places = {}
     with WatchedFile(path) as file:
         try:
-            # A compressed tar is refused, since its frames have no offsets. Where a tar breaks off,
-            # the frames before the break are used.
+            # A compressed tar is rejected, since its frames have no offsets. Where a tar breaks
+            # off, the frames before the break are used.
             with tarfile.open(fileobj=file, mode="r:") as tar, suppress(tarfile.ReadError):
                 for member in tar:
                     if (name := _NAME.fullmatch(member.name)) and member.isreg():

@@ -275,7 +275,7 @@ class PacketRecorder:
         """
         offset = -1 if packet.pos is None else packet.pos
         if packet.pts is None or offset < 0 or not self._is_at(offset, data):
-            raise FileError(f"its packets are not whole at their places; {make_mp4(COPY)}")
+            raise FileError(f"its packets are not complete at their places; {make_mp4(COPY)}")
         # If an edit list shows several parts of the track, each part begins with a key frame that
         # is further up in the file, or hidden and not later than the frames before it.
         is_earlier = packet.is_discard and packet.pts <= self._latest_pts
@@ -359,7 +359,7 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
     """
     with opened(path) as (file, container, stream):
         recorder = PacketRecorder(file, stream)
-        for number, packet in enumerate(demuxed(container, stream, _refuse)):
+        for number, packet in enumerate(demuxed(container, stream, _reject)):
             if packet.size:
                 recorder.add(packet, bytes(packet))
             if number % PROGRESS_EVERY == 0:
@@ -370,7 +370,7 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
     return index.to_arrays()
 
 
-def _refuse(why: str) -> NoReturn:
+def _reject(why: str) -> NoReturn:
     """Raise FileError at the first error of the container: an index must have all packets."""
     raise FileError(f"reading it failed: {why}")
 

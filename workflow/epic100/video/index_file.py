@@ -68,7 +68,9 @@ def load_indexes(path: Path) -> Mapping[str, VideoIndex]:
         OSError: There is no file, or the disk fails; the next call tries again.
     """
     path.stat()  # A file that is missing is no spoilt one.
-    with opened_arrays(path, FORMAT, "a whole frame index", "scan its participant again") as arrays:
+    with opened_arrays(
+        path, FORMAT, "a complete frame index", "scan its participant again"
+    ) as arrays:
         prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
         return {
             prefix.removesuffix("/"): VideoIndex.from_arrays(arrays, prefix) for prefix in prefixes

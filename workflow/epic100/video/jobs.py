@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 Made = TypeVar("Made", covariant=True)
 
 
-class Job(Protocol[Made]):
+class VideoJob(Protocol[Made]):
     """The work on one video, such as its scan, or the encoding of its small copy."""
 
     video: Video
@@ -54,7 +54,7 @@ class Job(Protocol[Made]):
 
 
 def complete(
-    label: str, jobs: Sequence[Job[Result]], threads: int, target: str | os.PathLike
+    label: str, jobs: Sequence[VideoJob[Result]], threads: int, target: str | os.PathLike
 ) -> tuple[dict[str, Result], int]:
     """Get the result of every job; do only those that have no result yet.
 
@@ -74,7 +74,7 @@ def complete(
     pending = [job for job in jobs if results[job.video.video_id] is None]
     errors = list[str]()
 
-    def work(job: Job[Result]) -> None:
+    def work(job: VideoJob[Result]) -> None:
         """Do a job in a thread: put its result into `results`, or its error into `errors`."""
         try:
             results[job.video.video_id] = job.work(partial(board.tell, job.video))

@@ -19,18 +19,18 @@ from epic100.video.frames import FrameFolder
 from epic100.video.window import FrameConverter
 
 # EPIC-KITCHENS-100 has 495 training videos, with few different streams.
-MOST_FILES = 512
+MAX_FILES = 512
 # A converter takes 140 kB. Training draws one of 47 sizes for each clip.
-MOST_CONVERTERS = 64
+MAX_CONVERTERS = 64
 
 
-def _most_files() -> int:
-    """Return how many files may stay open: `MOST_FILES`, or half of the system's limit if less."""
+def _max_files() -> int:
+    """Return how many files may stay open: `MAX_FILES`, or half of the system's limit if less."""
     soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
-        MOST_FILES
+        MAX_FILES
         if soft_limit == resource.RLIM_INFINITY
-        else max(1, min(MOST_FILES, soft_limit // 2))
+        else max(1, min(MAX_FILES, soft_limit // 2))
     )
 
 
@@ -57,9 +57,9 @@ class SharedCaches:
 
     def __init__(self) -> None:
         """Make empty caches."""
-        self.files = lru_cache(_most_files())(_open_file)
+        self.files = lru_cache(_max_files())(_open_file)
         # All converters are made alike, and only the cache needs the key.
-        self.converters = lru_cache(MOST_CONVERTERS)(lambda *key: FrameConverter())
+        self.converters = lru_cache(MAX_CONVERTERS)(lambda *key: FrameConverter())
 
 
 def new_decoder(stream: StreamFacts, extradata: bytes) -> av.VideoCodecContext:

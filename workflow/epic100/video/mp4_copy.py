@@ -29,7 +29,7 @@ from epic100.video.mp4_encoder import encode
 TIMED = ("matroska,webm", "mpegts", "flv", "ivf")
 CODECS = ("h264", "hevc", "vp9", "av1")
 # So many frames at most are decoded before one that is shown earlier. H.264 and HEVC allow 16.
-MOST_REORDERED = 32
+MAX_REORDERED = 32
 # Progress is reported once in so many packets.
 PROGRESS_EVERY = 10
 # A copy may take a day of computing. How long it may do nothing is in `ScanLimits`.
@@ -155,7 +155,7 @@ def _are_clear(times: Sequence[int]) -> bool:
     In films that were joined, the times of the second one may begin anew.
     """
     moved = np.argsort(times) - np.arange(len(times))
-    return len({*times}) == len(times) and bool(np.abs(moved).max() <= MOST_REORDERED)
+    return len({*times}) == len(times) and bool(np.abs(moved).max() <= MAX_REORDERED)
 
 
 def _clock(decoded_at: Sequence[int | None], usual_step: int) -> list[int]:
@@ -188,7 +188,7 @@ def _packets(
         FileError: The container has an error, so that the copy would lack frames.
     """
     done = 0
-    for number, packet in enumerate(demuxed(container, stream, _refuse)):
+    for number, packet in enumerate(demuxed(container, stream, _reject)):
         if packet.size:
             yield packet
         done += packet.size
@@ -196,6 +196,6 @@ def _packets(
             progress(done)
 
 
-def _refuse(why: str) -> NoReturn:
+def _reject(why: str) -> NoReturn:
     """Raise FileError for an error of the container."""
     raise FileError(f"reading it failed: {why}")

@@ -15,7 +15,7 @@ _SETS = {"h264": (SPS, PPS), "hevc": (32, 33, 34)}
 _LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
 # An Exp-Golomb code begins with at most this many zeros.
-_MOST_ZEROS = 32
+_MAX_ZEROS = 32
 
 
 class Bits:
@@ -59,7 +59,7 @@ class Bits:
         # After n zeros, the code is a one and n more bits. These n + 1 bits are the number plus 1.
         stop = one_at + zeros + 1
         # If there is no one, `find` returns -1, and the number of zeros is negative.
-        if not 0 <= zeros <= _MOST_ZEROS or stop > len(self.digits):
+        if not 0 <= zeros <= _MAX_ZEROS or stop > len(self.digits):
             raise ValueError("no Exp-Golomb code here")
         self.at = stop
         return int(self.digits[one_at:stop], 2) - 1
@@ -116,11 +116,11 @@ def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
         start = position + length_size
         position = start + int.from_bytes(data[position:start])
         if position > size or position == start:
-            raise ValueError("not whole NAL units")
+            raise ValueError("not complete NAL units")
         yield data[start:position]
 
 
-def kind_of(unit: bytes, codec: str = "h264") -> int:
+def unit_type(unit: bytes, codec: str = "h264") -> int:
     """Read the type of a NAL unit of `h264` or `hevc` from its first byte, such as `SPS`."""
     # In H.264 it is the low 5 bits of the byte, in HEVC all bits but the first and the last one.
     return unit[0] & 31 if codec == "h264" else (unit[0] >> 1) & 63
@@ -128,7 +128,7 @@ def kind_of(unit: bytes, codec: str = "h264") -> int:
 
 def sets_in(codec: str, units: list[bytes]) -> list[bytes]:
     """List the parameter sets among the NAL units of a packet."""
-    return [unit for unit in units if kind_of(unit, codec) in _SETS[codec]]
+    return [unit for unit in units if unit_type(unit, codec) in _SETS[codec]]
 
 
 def sized(unit: bytes, length_size: int) -> bytes:

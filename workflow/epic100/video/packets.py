@@ -46,7 +46,7 @@ class DirectPackets:
         self.path = path
         self._index = index
         self._caches = caches
-        # The file is opened now, so that a wrong one is refused at once.
+        # The file is opened now, so that a wrong one is rejected at once.
         self._open_file()
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:

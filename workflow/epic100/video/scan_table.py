@@ -119,7 +119,7 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
         f"the scan table of this version, tab-separated {' '.join(COLUMNS)}, with damaged as "
         f"start-stop[,start-stop ...]; to scan again, run `snakemake -R {path}`"
     )
-    return [ScanRow(**row) for row in read_own_table(path, KINDS, about=expected_table)]
+    return [ScanRow(**row) for row in read_own_table(path, PARSERS, about=expected_table)]
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
@@ -143,7 +143,7 @@ def _ranges(text: str) -> list[tuple[int, int]]:
 
 
 # These functions turn the cell of each column into a value, or raise ValueError.
-KINDS: dict[str, Callable[[str], Any]] = {
+PARSERS: dict[str, Callable[[str], Any]] = {
     **get_type_hints(ScanRow),
     "status": _one_of(STATES),
     "damaged": _ranges,

@@ -31,14 +31,14 @@ LAYOUTS = (
 )
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mts", ".mpg")
 SPLITS = ("train", "val", "test")
-MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # Their product, a number of frames, fits into int64.
+MAX_FPS, MAX_SECONDS = 10_000.0, 1e6  # Their product, a number of frames, fits into int64.
 # These words of error messages say what each column that is read may hold.
 EXPECTED = {
     "video_id": NAME_WORDS,
     "participant_id": NAME_WORDS,
     "split": f"one of {', '.join(SPLITS)}",
-    "fps": f"a positive number, at most {MOST_FPS:g}",
-    "duration": f"a positive number of seconds, at most {MOST_SECONDS:g}",
+    "fps": f"a positive number, at most {MAX_FPS:g}",
+    "duration": f"a positive number of seconds, at most {MAX_SECONDS:g}",
     "url": f"{URL_WORDS}, or nothing",
     "md5": "32 hexadecimal digits, or nothing",
 }
@@ -70,8 +70,8 @@ class Video:
     video_id: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
     participant_id: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
     split: Annotated[str, Field(pattern=f"^({'|'.join(SPLITS)})$")]
-    fps: Annotated[float, Field(gt=0, le=MOST_FPS)]
-    duration: Annotated[float, Field(gt=0, le=MOST_SECONDS)]
+    fps: Annotated[float, Field(gt=0, le=MAX_FPS)]
+    duration: Annotated[float, Field(gt=0, le=MAX_SECONDS)]
     url: Annotated[str, AfterValidator(_url_or_nothing)] = ""
     md5: Annotated[str, Field(pattern=f"^({MD5.pattern})?$")] = ""
 

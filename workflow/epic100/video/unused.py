@@ -13,7 +13,7 @@ from epic100.video.sheet import FILMS, Video
 # Browsers and programs write a download to a file that ends so until it is complete.
 UNFINISHED = (".part", ".crdownload", ".download", ".partial")
 # So many files and folders are looked at: the root may be the folder of somebody's everything.
-MOST_FILES = 100_000
+MAX_FILES = 100_000
 # A film may be in so many folders below the root.
 DEPTH = 4
 
@@ -31,7 +31,7 @@ def unused_files(
     Returns:
         Their paths, sorted.
     """
-    files = itertools.islice(_files_below(os.fspath(root), DEPTH, skip), MOST_FILES)
+    files = itertools.islice(_files_below(os.fspath(root), DEPTH, skip), MAX_FILES)
     return sorted(
         path
         for path, is_link in files
