@@ -161,8 +161,7 @@ def test_an_error_of_the_system_is_one_line(path, capsys, file, words):
     with pytest.raises(SystemExit, match="^1$"), rule_log(path):
         Path(file).read_bytes()
     assert capsys.readouterr().err == (
-        f"error: {words}; the system refuses it, {path} has where: look at the disk, then run "
-        "again\n"
+        f"error: {words}; the system rejects it, {path} has where: check the disk, then run again\n"
     )
     assert "Traceback" in path.read_text()
 

@@ -19,7 +19,7 @@ FENCE = "EPIC100_FENCE"
 # These errors mean that no more can be written: the disk is full, or the quota or the limit on the
 # size of a file is reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# A temporary file without a change for so long is one that a killed process left.
+# A temporary file that has not changed for this time was left by a killed process.
 LEFTOVER_SECONDS = 24 * 3600
 
 
@@ -29,7 +29,7 @@ class DiskFullError(DiskError):
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it on success, remove it on failure.
+    """Yield a temporary path next to `path`; rename it on success, remove it on failure.
 
     The temporary file is new, empty and has a random name, so that two writers do not meet. The
     suffix is kept, because writers (PyAV, torch) choose the format by it.
@@ -52,7 +52,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             disk names the outermost file.
     """
     target = Path(path)
-    with writing(target), _new_beside(target) as temporary:
+    with writing(target), _new_next_to(target) as temporary:
         yield temporary
         _sync(temporary)
         require_newest()
@@ -64,7 +64,7 @@ def require_newest() -> None:
     """Raise an error if a later job is at work for the same files, so that this one ends.
 
     `FENCE` is `FILE=TOKEN`; a later job has written its own token into FILE. This only saves work:
-    a job that notices it too late replaces whole files by other whole files.
+    a job that notices it too late replaces complete files by other complete files.
 
     Raises:
         EpicError: A later job is at work.
@@ -125,7 +125,7 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
 def remove_leftovers(folder: Path, names: str) -> None:
     """Remove the files and folders of these names (a pattern) that are older than a day.
 
-    A process that was killed has left them. A newer one may be that of a living process.
+    A process that was killed has left them. A newer one may belong to a living process.
     """
     for old in folder.glob(names):
         with suppress(FileNotFoundError):  # Another process may remove it at the same time.
@@ -134,8 +134,8 @@ def remove_leftovers(folder: Path, names: str) -> None:
 
 
 @contextmanager
-def _new_beside(target: Path) -> Iterator[Path]:
-    """Yield a new file beside `target`, and remove it after the block if it is still there."""
+def _new_next_to(target: Path) -> Iterator[Path]:
+    """Yield a new file next to `target`, and remove it after the block if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     # Names of files may have brackets, which mean something to `glob`. A writer within a writer
     # adds another dot in front.
@@ -161,10 +161,10 @@ def _system_error_behind(error: BaseException, target: Path) -> OSError | None:
         if isinstance(cause, OSError) and cause.errno in FULL:
             return cause
         cause = cause.__context__
-    # Some errors of FFmpeg are OSErrors too, but of its own module. The system did not raise them.
+    # FFmpeg has errors that are OSErrors, in a module of PyAV. The system did not raise them.
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
         path = target if error.filename is None else Path(os.fsdecode(error.filename))
-        # The temporary file's name has that of the target in it.
+        # The name of the temporary file contains the name of the target.
         is_this_file = path.parent == target.parent and target.stem in path.name
         if is_this_file or path == target.parent:
             return error

@@ -30,16 +30,16 @@ from epic100.base.names import NAME
 # With it, pydantic takes no text for a number.
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, revalidate_instances="always")
 Id = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-# A whole number from 0 on that a float holds exactly.
+# An integer from 0 on that a float holds exactly.
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 # A finite number from 0 on.
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Value = TypeVar("Value")
-# The most bytes to which the arrays of a file may unpack. The index of an hour of video has about
-# 4 MiB.
+# The maximum number of bytes to which the arrays of a file may unpack. The index of an hour of
+# video has about 4 MiB.
 LARGEST = 2**29
 
-# It shortens values in messages, since the whole repr of lists within lists may take gigabytes.
+# It shortens values in messages, since the complete repr of lists within lists may take gigabytes.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
 
@@ -61,8 +61,8 @@ def opened_arrays(
 
     Raises:
         DiskError: The disk fails.
-        BrokenFile: The file is no `.npz` of this form, is not whole, or unpacks to more than
-            512 MiB (`LARGEST`) and more than twice the bytes of the file.
+        BrokenFile: The file is no `.npz` of this form, is not complete, or unpacks to more than 512
+            MiB (`LARGEST`) and more than twice the bytes of the file.
     """
     try:
         with reading(path) as file:
@@ -127,7 +127,7 @@ def conforming(value: Value) -> Value:
 class Array:
     """Requirements on an array or a tensor, for `Annotated`: its data type, shape and values.
 
-    `Annotated[np.ndarray, Array("i", "frames 2", least=0)]` takes integers from 0 on, with two
+    `Annotated[np.ndarray, Array("i", "frames 2", minimum=0)]` takes integers from 0 on, with two
     columns, and as many rows as other fields with the axis `frames`.
 
     Attributes:
@@ -135,15 +135,15 @@ class Array:
         shape: A word for each axis, separated by spaces. Axes with the same word have the same
             length. A word of digits is the length itself. A field whose name is the word must have
             this length too: it is a list with as many items, or the number.
-        least: The smallest value that is allowed. NaN and infinity never are.
-        most: The largest value that is allowed.
+        minimum: The smallest value that is allowed. NaN and infinity never are.
+        maximum: The largest value that is allowed.
         rises: Whether no row may have a smaller value than the row before.
     """
 
     kinds: str
     shape: str
-    least: float = -np.inf
-    most: float = np.inf
+    minimum: float = -np.inf
+    maximum: float = np.inf
     rises: bool = False
 
     def __get_pydantic_core_schema__(
@@ -176,20 +176,20 @@ class Array:
             raise ValueError(f"is {array.dtype} {list(array.shape)}, expected [{self.shape}]")
         for axis, length in zip(axes, array.shape, strict=True):
             _require_same_length(lengths, axis, length)
-        # Every value is looked at only if the smallest or the largest one is wrong. If one value
-        # is NaN, these two are NaN.
+        # Every value is checked only if the smallest or the largest one is wrong. If one value is
+        # NaN, these two are NaN.
         if array.size and not self._within(np.array([array.min(), array.max()])).all():
             bad_rows = np.flatnonzero(~self._within(array).reshape(len(array), -1).all(axis=1))
             raise ValueError(
-                f"{len(bad_rows)} of [{self.shape}] hold NaN, infinity or what is not {self.least} "
-                f"to {self.most}, the first is number {bad_rows[0]}"
+                f"{len(bad_rows)} of [{self.shape}] hold NaN, infinity or what is not {self.minimum} "
+                f"to {self.maximum}, the first is number {bad_rows[0]}"
             )
         if self.rises and (array[1:] < array[:-1]).any():
             raise ValueError("the values do not rise from row to row")
 
     def _within(self, values: np.ndarray) -> np.ndarray:
-        """Return which values are finite and from `least` to `most`."""
-        return np.isfinite(values) & (values >= self.least) & (values <= self.most)
+        """Return which values are finite and from `minimum` to `maximum`."""
+        return np.isfinite(values) & (values >= self.minimum) & (values <= self.maximum)
 
 
 def _require_same_length(lengths: dict[str, int], axis: str, length: int) -> None:

@@ -34,9 +34,9 @@ OF_THE_FILE = {
     errno.ENXIO,
     errno.EPERM,
 }
-# So many bytes are read at once for a checksum.
+# Number of bytes that are read at once for a checksum.
 PIECE = 1 << 20
-# The most bytes of a text file.
+# The maximum number of bytes of a text file.
 LARGEST_TEXT = 64 << 20
 # Hexadecimal digits of a checksum, by its algorithm.
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
@@ -100,7 +100,7 @@ def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
-        BrokenFile: The file is no JSON. Other errors are those of `read_text`.
+        BrokenFile: The file is no JSON. See `read_text` for other errors.
     """
     try:
         return json.loads(read_text(path))
@@ -133,7 +133,7 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
             if failure.errno == errno.EISDIR:
                 remedy = "expected a file"
             raise DiskError(f"{path}: cannot be read: {failure.strerror}; {remedy}") from error
-        # A failed read that has been tried again is a DiskError, with a message of its own.
+        # A failed read that has been tried again is a DiskError, which has a message already.
         if failure is not error:
             raise failure from error
         raise
@@ -143,7 +143,7 @@ class WatchedFile(io.RawIOBase):
     """A file open for reading that remembers a failed read; for `av.open` and `io.BufferedReader`.
 
     Attributes:
-        name: The path as text; FFmpeg looks at the suffix.
+        name: The path as text; FFmpeg reads the suffix.
         size: Bytes of the file when it was opened.
         descriptor: The descriptor of the open file; -1 after a read that failed.
         failure: The error of the last read that failed; None if none did.
@@ -213,7 +213,7 @@ class WatchedFile(io.RawIOBase):
         state = os.fstat(self.descriptor)
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             os.close(self.descriptor)
-            # With the old number, `close` might close another file that has it by then.
+            # With the old number, `close` might close a file that has got the number since.
             self.descriptor = -1
             raise BrokenFile(f"{self.name}: a pipe or a device; expected a file")
         self.size = state.st_size
@@ -242,7 +242,7 @@ class HashedFile(WatchedFile):
         """Open the file, and begin its md5 at the first byte."""
         super().__init__(path)
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._hashed = 0  # So many bytes from the start of the file are in the md5.
+        self._hashed = 0  # Number of bytes from the start of the file that are in the md5.
 
     def read_at(self, position: int, count: int) -> bytes:
         """Read at most `count` bytes from `position`, without moving the current position.
@@ -260,7 +260,7 @@ class HashedFile(WatchedFile):
         return data
 
     def md5(self) -> str:
-        """Return the md5 of the whole file, in lower-case hex; read what is missing."""
+        """Return the md5 of the complete file, in lower-case hex; read what is missing."""
         # Each read moves `_hashed` on, until there are no more bytes.
         while self.read_at(self._hashed, PIECE):
             pass

@@ -6,7 +6,7 @@ import traceback
 
 from epic100.base.names import printable
 
-# The most characters of a message. A longer one is cut.
+# The maximum number of characters of a message. A longer one is cut.
 LONGEST = 10_000
 
 
@@ -41,10 +41,10 @@ class EpicError(ValueError):
 
         Args:
             message: The message. If a worker of torch's data loader has raised the error, the data
-                loader raises it again with the worker's whole traceback as its message.
+                loader raises it again with the worker's complete traceback as its message.
         """
         # In a worker's traceback, the message stands after the name of the class. Any other text
-        # has no such prefix and is taken whole.
+        # has no such prefix and is taken as it is.
         class_prefix = f"\n{type(self).__module__}.{type(self).__qualname__}: "
         text = str(message).rpartition(class_prefix)[2].strip()
         super().__init__(printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."))

@@ -1,4 +1,4 @@
-"""Whole folders, links between files, locks, and configs of other users, which are not run."""
+"""Complete folders, links between files, locks, and configs of other users, which are not run."""
 
 import errno
 import fcntl
@@ -20,9 +20,9 @@ Name = TypeVar("Name")
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target`, which replaces `target` if the block succeeds.
+    """Yield a new folder next to `target`, which replaces `target` if the block succeeds.
 
-    Each of several writers has a folder of its own, and the folder of the last writer stays.
+    Each of several writers has its own folder, and the folder of the last writer stays.
 
     Raises:
         OSError: The system cannot make or rename the folder.
@@ -74,7 +74,7 @@ def reject_untrusted(path: str | os.PathLike) -> None:
     if is_others or state.st_mode & 0o002 and not os.path.islink(path):
         raise EpicError(
             f"{path}: {f'user {state.st_uid}' if is_others else 'every user'} can write it, and "
-            "what is in it runs; expected a place of yours: look at it, then move it away, or work "
+            "what is in it runs; expected a place of yours: check it, then move it away, or work "
             "in another folder"
         )
 
@@ -101,7 +101,7 @@ def lock(file: int | IO[Any], waits: bool) -> bool:
 
 
 def links(page: str | os.PathLike, files: Mapping[Name, str | os.PathLike]) -> dict[Name, str]:
-    """Return links from a page to those of the files that exist, relative to the page's folder.
+    """Return links from a page to the files that exist, relative to the page's folder.
 
     Args:
         page: The page with the links.

@@ -1,7 +1,7 @@
 """Which GPUs this process may use, and whether it must use one: a paid GPU must not stay idle.
 
 torch sees no GPU if the driver is too old or if torch was built without CUDA, and it reports
-neither. A job that then trained on the CPU would only look slow.
+neither. A job that then trained on the CPU would only seem slow.
 """
 
 import functools

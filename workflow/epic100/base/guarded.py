@@ -1,4 +1,4 @@
-"""Call a function on a file that may be damaged, in a process of its own with limits.
+"""Call a function on a file that may be damaged, in a separate process with limits.
 
 Errors of the file are kept apart from errors of the machine. These are the file's (`FileError`);
 each text is the reason of an `unreadable` row:
@@ -10,9 +10,9 @@ reading it crashed (SIGSEGV)                    or another signal
 reading it failed: ...                          what FFmpeg says, or what the function says
 
 The seconds are those in which the process computes. The kernel counts them, and ends the process;
-each report of progress allows some more. So a machine that is far too busy is no error of a file.
-A process that is silent for `PATIENCE` times as long on the clock is looked at, once. If it sleeps,
-it hangs on the file. If not, it gets no core, memory or disk: an error of the machine
+each report of progress allows some more. So a machine that is far too busy is no error of a file. A
+process that is silent for `PATIENCE` times as long on the clock is checked, once. If it sleeps, it
+hangs on the file. If not, it gets no core, memory or disk: an error of the machine
 (`ProcessError`).
 
 So it is if the disk fails or is full, if the process does not start, or if something else ends it.
@@ -47,7 +47,7 @@ from epic100.base.machine import end_with_parent, is_asleep, limit_process
 # The limits count computing time. On the clock, a call may take PATIENCE times as long.
 PATIENCE = 10
 START_SECONDS = 600.0  # A start waits for the disk that has the packages, not for the file.
-# A result has at most so many bytes. The index of an hour of video takes some MiB.
+# The maximum number of bytes of a result. The index of an hour of video takes some MiB.
 LARGEST = 2**28
 # No decoder sends these signals. SIGBUS means that a page of a program or library cannot be read
 # from the disk.
@@ -87,11 +87,12 @@ class Order:
 
 @dataclass
 class Report:
-    """What the process of a call says; each of its messages is a whole report.
+    """What the process of a call says; each of its messages is a complete report.
 
     Attributes:
         frames: The number of frames done; -1 before the function is called.
-        is_last: Whether the limit on the whole time ends the process next, not that on stalling.
+        is_last: Whether the limit on the total time ends the process next, not the limit on
+            stalling.
         outcome: "value", or whose error it is: "file" or "machine"; "" before the end.
         content: The value that the function has returned, or the text of the error.
     """
@@ -220,7 +221,7 @@ def _newest_report(lines: bytearray) -> Report:
 
 
 def _raise_if_overdue(pid: int, report: Report, order: Order, passed: float, silent: float) -> None:
-    """Look at a process that had far more time than it may need, and raise whose error that is.
+    """Check a process that had far more time than it may need, and raise whose error that is.
 
     Args:
         pid: The process.
@@ -245,7 +246,7 @@ def _raise_if_overdue(pid: int, report: Report, order: Order, passed: float, sil
 
 
 def _too_long(order: Order, is_total: bool) -> FileError:
-    """Make the error for the limit on the whole time (`is_total`), or for that on stalling."""
+    """Make the error for the limit on the total time (`is_total`), or on stalling."""
     return FileError(
         f"not read within {order.total_seconds:g} s"
         if is_total

@@ -76,7 +76,7 @@ def _reject_endless(layer: dict[str, Any], path: str | os.PathLike) -> None:
 
 
 def merge(config: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Replace values of a config by those of another one, key by key in all sections."""
+    """Replace values of a config by the values of another one, key by key in all sections."""
     for name, value in over.items():
         if isinstance(value, dict) and isinstance(config.get(name), dict):
             merge(config[name], value)

@@ -1,7 +1,7 @@
 """The lock of a working folder: whose it is, and that a killed run's lock opens by itself.
 
 Snakemake's own lock keeps two runs out of one folder, and outlives a run that was killed. So each
-run leaves a note beside the lock, `HOST_PID.run`. Snakemake removes it together with the lock.
+run leaves a note next to the lock, `HOST_PID.run`. Snakemake removes it together with the lock.
 """
 
 import getpass
@@ -23,7 +23,7 @@ LOCKS = Path(".snakemake/locks")
 
 
 def note_lock() -> None:
-    """Leave a note of this run beside the lock that it holds now."""
+    """Leave a note of this run next to the lock that it holds now."""
     note = LOCKS / f"{socket.gethostname()}_{os.getpid()}.run"
     write_text(note, f"{process_space()} {getpass.getuser()}")
 
@@ -61,6 +61,6 @@ def _is_gone(host: str, pid: int, boot: str, namespace: str) -> bool:
     this_boot, this_namespace = process_space().split()
     if boot != this_boot:
         return True
-    # In another namespace, as that of a container, the number belongs to another process. A run
-    # that has started itself anew finds its own note.
+    # In another namespace, e.g. in a container, the number belongs to another process. A run that
+    # has started itself anew finds its own note.
     return namespace == this_namespace and (pid == os.getpid() or not psutil.pid_exists(pid))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
-# Without a bar, a line tells the progress so often.
+# Seconds between two lines that tell the progress, where there is no bar.
 PLAIN_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
         log.info(traceback.format_exc().rstrip(), extra=FILE_ONLY)
         log.error(
             f"{error.filename or 'a file of this rule'}: {error.strerror or error}; the system "
-            f"refuses it, {path} has where: look at the disk, then run again"
+            f"rejects it, {path} has where: check the disk, then run again"
         )
         sys.exit(1)
     except Exception:
@@ -100,7 +100,7 @@ class _PlainFormatter(logging.Formatter):
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Write records as whole lines, so that lines of parallel jobs do not mix."""
+    """Write records as complete lines, so that lines of parallel jobs do not mix."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Do nothing: a closed terminal or a full disk must not stop the work."""
@@ -144,7 +144,7 @@ def _open_log(path: str | os.PathLike[str]) -> TextIO:
 
 
 class _PrintedStream(io.TextIOBase):
-    """Turn text that is printed to stdout or stderr into log records, in whole lines."""
+    """Turn text that is printed to stdout or stderr into log records, in complete lines."""
 
     def __init__(self, stream: TextIO):
         """Take text in place of this stream."""
@@ -152,7 +152,7 @@ class _PrintedStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Take printed text, and log the lines that are complete."""
-        # Whole lines are logged now. The rest waits for its newline.
+        # Complete lines are logged now. The rest waits for its newline.
         lines, newline, self._incomplete_line = (self._incomplete_line + text).rpartition("\n")
         if newline:
             log.info(lines)
@@ -211,7 +211,7 @@ class Progress:
         self.total = self._bar.total = total
 
     def update(self, amount: float = 1, note: str = "") -> None:
-        """Add `amount` of the unit, from any thread; `note` is shown beside the numbers."""
+        """Add `amount` of the unit, from any thread; `note` is shown next to the numbers."""
         with self._lock:
             self.done += amount
             self._bar.set_postfix_str(note, refresh=False)

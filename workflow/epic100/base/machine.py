@@ -72,7 +72,7 @@ def expect_random_reads(descriptor: int) -> None:
 
 
 def handle_in_thread(number: int) -> None:
-    """Let the present handler of a signal run in a thread of its own from now on.
+    """Let the present handler of a signal run in a separate thread from now on.
 
     Snakemake's handler of SIGTERM waits for a lock that the interrupted thread may hold (9.27,
     `JobScheduler.exit_gracefully`; it hung so on 28 November 2026).

@@ -83,7 +83,7 @@ def code_digests(recipe: str | os.PathLike, modules: Mapping[str, Any] | None) -
 def recipe_files(recipe: str | os.PathLike) -> list[str]:
     """List the paths of an MMEngine config and of all its bases, as `_base_ = [...]` names them.
 
-    Bases have bases of their own. A file that cannot be read is listed as well.
+    Bases may have bases, too. A file that cannot be read is listed as well.
     """
     files = [os.path.abspath(recipe)]
     for file in files:  # The loop also walks the files that it adds.

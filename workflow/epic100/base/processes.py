@@ -30,7 +30,7 @@ from epic100.base.stop import GO_ON, SIGNALS, handling
 PROCESS = "epic100.base.processes"
 # A process waits this long for another. A step takes seconds, but a slow disk may come back.
 TIMEOUT = timedelta(minutes=30)
-# The processes of the other nodes have this long to save when those of one node have ended.
+# Seconds for which the other nodes may save, once the processes of one node have ended.
 SAVE_SECONDS = 120
 
 
@@ -185,7 +185,7 @@ def _error_of(folder: Path, code: int) -> EpicError:
 def be_rank(file: Path) -> None:
     """Connect to the other processes, and make the call; torchrun starts this in each process.
 
-    The message of an error is left beside the file, for `run_processes`.
+    The message of an error is left next to the file, for `run_processes`.
 
     Args:
         file: The file with the `Request`.

@@ -1,6 +1,6 @@
 """Paths of the workflow's own files: the Snakefile, rules, config, profiles, schemas and locks.
 
-A clone has them beside the library. A wheel has them inside the package, in the same folders.
+A clone has them next to the library. A wheel has them inside the package, in the same folders.
 """
 
 import os
@@ -41,7 +41,7 @@ def existing_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] =
 
     Args:
         path: A path relative to the working folder, or absolute.
-        folder: Where shipped files are looked up.
+        folder: Where shipped files are searched.
 
     Returns:
         `path` unchanged, or the path below `folder` if only that one exists.

@@ -1,7 +1,7 @@
 """Signals that ask a training to stop: recorded, obeyed after the iteration, ignored by workers.
 
 A cluster sends SIGUSR1 before a time limit, if asked to; it and `launch` send SIGTERM at the end;
-Ctrl-C sends SIGINT. All three may reach the whole process group.
+Ctrl-C sends SIGINT. All three may reach all of the process group.
 """
 
 import os
@@ -99,8 +99,8 @@ class StopSignals:
 def shelter_workers(loader: DataLoader) -> None:
     """Make a loader's workers ignore stop signals, so that they can finish the iteration.
 
-    Such a signal may go to the whole process group. The workers exit when their parent ends them or
-    dies.
+    Such a signal may go to all of the process group. The workers exit when their parent ends them
+    or dies.
     """
     loader.worker_init_fn = partial(_ignore_signals, then=loader.worker_init_fn)
 

@@ -16,10 +16,11 @@ from epic100.base.errors import EpicError
 if TYPE_CHECKING:  # The rules read tables, and Snakemake's environment may have no pandas.
     import pandas as pd
 
-# The most bytes of a table. The largest official CSV has 2**23.
+# The maximum number of bytes of a table. The largest official CSV has 2**23.
 LARGEST = 2**26
-# The most fields and columns of a table. Each line counts as FIELDS_PER_LINE more fields, since it
-# takes as much memory besides its own. The largest official CSV has 67,000 lines of 15 fields.
+# The maximum numbers of fields and columns of a table. Each line counts as FIELDS_PER_LINE more
+# fields, since it takes as much memory besides its own. The largest official CSV has 67,000 lines
+# of 15 fields.
 MAX_FIELDS, FIELDS_PER_LINE, MAX_COLUMNS = 2**23, 8, 1000
 # Files of other types by their first bytes, with the remedy.
 PACKED = {
@@ -29,8 +30,8 @@ PACKED = {
     b"PK": "a zip or a spreadsheet: unpack it, or save it as CSV",
     b"\x80": "a pickle: take the file of this name that ends in .csv",
 }
-# A download may leave another file in a table's place. Its first line begins with one of these, in
-# lower case.
+# A download may leave something else in a table's place. Its first line begins with one of these,
+# in lower case.
 FILE_TYPE_BY_BEGINNING = {
     "<?xml": "a web page: fetch the file itself (of GitHub, its raw address)",
     "<!doctype": "a web page: fetch the file itself (of GitHub, its raw address)",
@@ -200,7 +201,7 @@ def _check_header(
 ) -> None:
     """Raise an error if one of `columns` is missing in the header, or is there twice."""
     if len(header) > MAX_COLUMNS:
-        # The caller adds path and line to this error, as to those of the csv module.
+        # The caller adds path and line to this error, as to the errors of the csv module.
         raise csv.Error(f"{len(header)} columns, at most {MAX_COLUMNS}")
     missing = [name for name in columns if name not in header]
     if missing:

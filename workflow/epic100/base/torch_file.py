@@ -1,7 +1,7 @@
 """Tensor files of this workflow: they are written atomically and checked for damage when read.
 
 `torch.save` writes a zip with a pickle of the structure and one member per storage.
-`torch.load(weights_only=True)` runs no code of the file, but looks at no checksum: here they are
+`torch.load(weights_only=True)` runs no code of the file, but checks no checksum: here they are
 checked first. `untrusted_tensors` reads the files of others.
 """
 

@@ -122,7 +122,7 @@ def require_finite(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor])
 
     Args:
         path: The file of the weights, for the error.
-        tensors: The weights that are used. A mask beside them may be infinite.
+        tensors: The weights that are used. Others, e.g. a mask, may be infinite.
 
     Raises:
         BrokenFile: A weight is NaN or infinite.
@@ -226,7 +226,7 @@ class _Placeholder:
     """Replace an object of a class of others: take any arguments, store nothing, run nothing.
 
     Attributes:
-        replacement: The plain class whose objects take the place of those of the class.
+        replacement: The plain class whose objects are used instead.
     """
 
     replacement: type

@@ -25,19 +25,19 @@ from epic100.base.names import URL_WORDS, is_url
 
 log = logging.getLogger(__name__)
 
-# A download is given up after so many hours, pauses included.
+# A download is given up after this number of hours, pauses included.
 HOURS = 24.0
 # It is given up after TRIES attempts in a row that brought fewer than PROGRESS bytes.
 TRIES, PROGRESS = 8, 1 << 20
-# It is given up after this many complete files with a wrong checksum.
+# It is given up after this number of complete files with a wrong checksum.
 WRONG_TRIES = 2
 # A file that is longer, or announced as longer, is rejected.
 MAX_GIB = 64.0
-# A connection is dropped after so many seconds with fewer bytes per second.
+# A connection is dropped after STALL_SECONDS with fewer bytes per second.
 STALL_SECONDS, MIN_BYTES_PER_SECOND = 60, 1024
 # The first pause between attempts, and the longest one, in seconds.
 PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 120.0
-# A longer Retry-After is shortened to this many seconds.
+# A longer Retry-After is shortened to this number of seconds.
 PATIENCE = 3600
 # These HTTP statuses mean "too slow", "too early" and "too many requests". They are tried again, as
 # all 5xx are.
@@ -57,7 +57,8 @@ def fetch(
 ) -> None:
     """Download a file, and resume from `{target}.part` if an earlier attempt has left it.
 
-    Without a checksum each attempt begins anew, since the earlier bytes could be of another file.
+    Without a checksum each attempt begins anew, since the earlier bytes could be of an earlier
+    version.
 
     Args:
         url: The http(s) URL.

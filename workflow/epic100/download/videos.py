@@ -20,7 +20,7 @@ from epic100.video.sheet import Video
 log = logging.getLogger(__name__)
 
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
-NAMED = 5  # An error names at most this many videos.
+NAMED = 5  # The maximum number of videos that an error names.
 
 
 def download_video(video: Video, root: str | os.PathLike) -> None:

@@ -62,8 +62,8 @@ def start_weights(section: TrainSettings, config: str | os.PathLike) -> StartWei
     """Find the weights that a training starts from.
 
     Args:
-        section: The complete `train:` section. With `load_from: auto`, the weights are those of the
-            MMEngine config.
+        section: The complete `train:` section. With `load_from: auto`, the MMEngine config names
+            the weights.
         config: Path of the MMEngine config.
 
     Returns:

@@ -59,8 +59,8 @@ class Features:
 
     feats: Annotated[np.ndarray, Array("f", "rows channels")]
     valid: Annotated[np.ndarray, Array("b", "rows")]
-    times: Annotated[np.ndarray, Array("f", "rows", least=0, rises=True)]
-    middle: Annotated[np.ndarray, Array("i", "rows", least=0, rises=True)]
+    times: Annotated[np.ndarray, Array("f", "rows", minimum=0, rises=True)]
+    middle: Annotated[np.ndarray, Array("i", "rows", minimum=0, rises=True)]
     frames: Annotated[np.ndarray, Array("i", "rows 2")]
     fps: Amount
     duration: Amount

@@ -17,11 +17,11 @@ import numpy as np
 
 Card = TypeVar("Card")
 
-# The noise of the camera is below this many grey levels.
+# The noise of the camera is below this number of grey levels.
 NOISE = 11
-# The camera trembles by up to this many pixels in each direction.
+# The camera trembles by up to this number of pixels in each direction.
 SHAKE = 1
-# A sprite is painted in a square that reaches this many radii from its centre in each direction.
+# A sprite is painted in a square that reaches this number of radii from its centre to each side.
 REACH = 1.5
 # Pixels closer to the outline than this, in radii, are darkened by this factor: the rim.
 RIM, RIM_SHADE = 0.25, 0.6
@@ -42,7 +42,7 @@ class Action:
 
 
 def chance(seed: int, *names: str) -> np.random.Generator:
-    """Make a random generator that is independent of those of other seeds and names."""
+    """Make a random generator that is independent of all others, by a seed and names."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
@@ -167,7 +167,7 @@ def render(
         look: The background; None draws a random one.
     """
     width, height = size
-    # The camera moves to the right by this many pixels and back, over tens of seconds. So the
+    # The camera moves to the right by `swing` pixels and back, over tens of seconds. So the
     # background is larger than the frame.
     swing = height // 3
     background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng, look)

@@ -1,12 +1,12 @@
 """The hard level of the mini kitchen: difficulties of EPIC-100 for a training on two CPU cores.
 
 - Verbs differ only in direction: `take` goes up and `put` goes down, `open` grows and `close`
-  shrinks. The motion takes the whole segment, and a tremble hides it from short clips.
+  shrinks. The motion takes the complete segment, and a tremble hides it from short clips.
 - Nouns are small and anywhere in the frame; a fifth of them are outside its centre square.
 - Lengths follow EPIC-100: log-normal with the mean and spread of the val segments.
 - Pairs have a long tail: each is 0.8 times as frequent as the one before.
 - A tenth of the val segments have pairs that are not in train, but their verbs and nouns are.
-- Every participant's kitchen has its own light and wallpaper; file rates are those of the sheet.
+- Every participant's kitchen has its own light and wallpaper; the sheet gives the file rates.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ PAIRS = (
     (3, 1),
     (4, 4),
 )
-# Each pair is this many times as frequent as the pair before it.
+# The frequency of a pair, divided by the frequency of the pair before it.
 FREQUENCY_RATIO = 0.8
 # This share of the segments of val and test has a pair of `UNSEEN_PAIRS`.
 UNSEEN_SHARE = 0.1
@@ -51,7 +51,7 @@ UNSEEN_SHARE = 0.1
 # lengths outside the limits are set to them.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
-# The last segment ends at least this many seconds before the video does.
+# The last segment ends at least this time, in seconds, before the video does.
 MARGIN = 0.05
 # The sprites of the hard level are made with these arguments of `random_sprite`.
 FORM: dict[str, Any] = {

@@ -46,7 +46,7 @@ UNSEEN_PAIR = (2, 7)
 LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
 # A clip has 13 frames, and the shortest segments have only 10.
 CLIP_FRAMES, TINY = 13, 10
-# The last segment ends at least this many seconds before the video does.
+# The last segment ends at least this time, in seconds, before the video does.
 MARGIN = 0.05
 # The sprites of the easy level are made with these arguments of `random_sprite`.
 FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
@@ -274,7 +274,7 @@ def _rows(video: Video, seed: int, level: str) -> Iterator[tuple]:
         if video.split == "val" and index == 1:
             # In the official val CSV, 70 rows have no timestamp of the narration either.
             narrated_at = ""
-        # Whole hundredths of a second: a product of floats can be just below a whole frame.
+        # Integers of hundredths of a second: a product of floats can be just below an integer.
         first = max(1, round(action.start * 100) * rate // 100)
         last = max(1, round(action.stop * 100) * rate // 100)
         yield (
@@ -297,7 +297,7 @@ def _rows(video: Video, seed: int, level: str) -> Iterator[tuple]:
 
 
 def _timestamp(seconds: float, digits: int) -> str:
-    """Format seconds with this many decimals: `00:01:02.50`."""
+    """Format seconds with `digits` decimals: `00:01:02.50`."""
     minutes, seconds = divmod(round(seconds, digits), 60)
     hours, minutes = divmod(int(minutes), 60)
     # The width counts two digits, the point and the decimals.

@@ -1,1 +1,1 @@
-"""Small copies of whole videos, fast to read clips from."""
+"""Small copies of complete videos, fast to read clips from."""

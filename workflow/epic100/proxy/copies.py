@@ -1,6 +1,6 @@
 """Make small copies of a participant's videos, each in its own process, which can be killed.
 
-A file of notes beside each copy says what it was made from, so that a run that was interrupted
+A file of notes next to each copy says what it was made from, so that a run that was interrupted
 makes only the missing copies. A damaged video is read from the original: a link to it takes the
 place of the copy, with the original's index. So it is if a copy cannot be made, which does not stop
 the others.
@@ -102,7 +102,7 @@ def make_proxies(
         settings: How copies are made.
         limits: Limits on the time and memory for one video.
         threads: Number of copies that are made at once.
-        encode: The function that makes a copy, called in a process of its own.
+        encode: The function that makes a copy, called in a separate process.
 
     Returns:
         The rows of the table.
@@ -196,14 +196,14 @@ class _CopyJob:
     def key(self) -> str:
         """What the copy is made from, as JSON: the version, the original's md5 and the settings.
 
-        It is in the notes beside the copy. A copy with another key is out of date.
+        It is in the notes of the copy. A copy with another key is out of date.
         """
         made_from = {"version": VERSION, "md5": self.index.md5}
         return json.dumps(made_from | self.settings.stored())
 
     @property
     def notes_path(self) -> Path:
-        """The path of the notes, a file beside the copy."""
+        """The path of the notes, a file next to the copy."""
         return self.copy.with_suffix(".npz")
 
     def settled_result(self) -> Result | None:
@@ -212,7 +212,7 @@ class _CopyJob:
         The link to a damaged original, or to extracted frames, is made here.
 
         Returns:
-            None if the copy is missing, not whole, or made from something else.
+            None if the copy is missing, not complete, or made from something else.
         """
         if not self.scan_row.readable:
             return ProxyRow(self.video.video_id, State.NONE, reason=self.scan_row.reason), None

@@ -39,7 +39,7 @@ def write_proxy(
     index: VideoIndex | None = None,
     progress: Report = lambda frames: None,
 ) -> VideoIndex:
-    """Write a small copy of a video; the file is whole and checked, or not written at all.
+    """Write a small copy of a video; the file is complete and checked, or not written at all.
 
     Args:
         source: The original.
@@ -151,7 +151,7 @@ def _has_closed_groups(index: VideoIndex) -> bool:
 
 def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
     """Whether a copy has as many frames as the original, and at exactly the same times."""
-    # A tick of the original must be a whole number of ticks of the copy.
+    # A tick of the original must be an integer number of ticks of the copy.
     copy_ticks = index.time_base / copy.time_base
     ticks = (index.pts - index.pts[0]) * copy_ticks.numerator
     return (
@@ -221,7 +221,8 @@ def _output(
         yield add
         add(None)
     except BaseException:
-        # Closing frees the encoder. The file is not whole, so an error of closing says nothing new.
+        # Closing frees the encoder. The file is not complete, so an error of closing says nothing
+        # new.
         with contextlib.suppress(av.error.FFmpegError, OSError):
             out.close()
         raise

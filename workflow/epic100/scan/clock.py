@@ -1,7 +1,7 @@
 """Compare the length of a video by its frames with the sheet, or else with its header.
 
-A damaged table of times, or a trim, makes intact frames appear at another time. Nothing tells
-which frames these are, so no frame is marked: the whole file is a finding, and `clean` holds its
+A damaged table of times, or a trim, makes intact frames appear at another time. Nothing tells which
+frames these are, so no frame is marked: all of the file is a finding, and `clean` holds its
 segments back until the user accepts it (`videos: accept:`).
 """
 
@@ -16,8 +16,8 @@ FAR_SECONDS = 0.5
 def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 0.0) -> str:
     """Describe how the length of a video differs from that in the sheet.
 
-    If the sheet gives none, the header of the file is asked. It may be off in a sound file: an edit
-    list may begin with nothing, and some muxers count hidden frames.
+    If the sheet gives none, the header of the file is asked. It may be off in an undamaged file: an
+    edit list may begin with nothing, and some muxers count hidden frames.
 
     Args:
         row: The row of the scan table, as measured in the file. `row.pictures` also counts those
@@ -50,8 +50,8 @@ def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 
 def _hidden_frames(row: ScanRow, sheet_frames: float, far_frames: float) -> str:
     """Describe frames that the edit list hides, though the sheet counts them; "" if none are.
 
-    A damaged table of times may stretch the first frames over the whole length. The edit list
-    hides the others then, and the file has as many frames as the sheet says.
+    A damaged table of times may stretch the first frames over the total length. The edit list hides
+    the others then, and the file has as many frames as the sheet says.
 
     Args:
         row: The row of the scan table. `row.coded` also counts the hidden frames.

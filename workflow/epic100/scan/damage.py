@@ -29,12 +29,12 @@ N groups have a defect that is reported late  without CABAC, a decoder may notic
 
 A damaged range runs from the first doubtful frame to the next key frame that decodes cleanly,
 because whatever is decoded in between may depend on it. A doubtful frame that no other depends on
-(a non-reference frame of H.264) is a range of its own. So is a clean key frame after a gap.
+(a non-reference frame of H.264) is a range by itself. So is a clean key frame after a gap.
 
 A check stays for what it finds alone. In 269 damaged files of H.264 (docs/evidence/ablation.md)
 these harmed frames are missed without it: taller frame 204, numbering 14, gaps and shared times
-162, the look at the clock 654 (`clock`). Exact spread finds none, but marks 10,593 sound frames
-fewer than whole groups would.
+162, the check of the clock 654 (`clock`). Exact spread finds none, but marks 10,593 fewer undamaged
+frames than complete groups would.
 """
 
 from collections import Counter
@@ -60,19 +60,19 @@ TRUNCATED, READ_ERRORS = "truncated: ", "input errors while reading: "
 # A file that ends too early has one of these reasons.
 BREAKS_OFF = (TRUNCATED, READ_ERRORS)
 
-# A step is long if it is over this many times the usual one.
+# A step is long if it is over GAP times the usual one.
 GAP = 1.5
-# A step over this many times the usual one must lack frames that others depend on too.
+# A step over PAUSE times the usual one must lack frames that others depend on too.
 PAUSE = 3.5
 # A long step is a gap if at most this share of the time steps is unusual.
 FEW_SHARE = 0.01
-# With up to this share, a long step is a gap only beside a packet with a defect. An unusual step of
-# the order count is a jump if at most this share of its steps is unusual.
+# With up to this share, a long step is a gap only next to a packet with a defect. An unusual step
+# of the order count is a jump if at most this share of its steps is unusual.
 OTHER_SHARE = 0.1
 # These defects affect the frame itself. If it is not a reference frame, no other is affected.
 _DEFECTS_OF_ONE_FRAME = {UNDECODED, CORRUPT, SILENT}
 
-# Presentation order may differ from decoding order by this many frames (H.264, clause A.3.1).
+# Presentation order may differ from decoding order by this number of frames (H.264, clause A.3.1).
 MAX_REORDERED = 16
 
 
@@ -88,7 +88,7 @@ class Packet:
         reference: Whether other frames may depend on this one.
         sequence: Number of the coded video sequence, within which order counts are comparable.
         order: Picture order count within `sequence`; None if it is not known.
-        decoded: Whether the decoder gave the frame, or a quick look did not ask for it.
+        decoded: Whether the decoder gave the frame, or a quick check did not ask for it.
         size: (width, height) of the decoded frame; None if it did not come out.
         frame: Number in presentation order; None if it is hidden.
     """
@@ -112,9 +112,9 @@ class Packet:
 def blame_back(packets: list[Packet]) -> None:
     """Set the defect `LATE_DEFECT` of the key frame of each group with a later frame that fails.
 
-    A decoder may report an error only at a later frame that refers to a damaged one. So the whole
-    group is in doubt. H.264 with CABAC does not need this: the bytes of each frame tell whether
-    it is damaged (`h264_stream`).
+    A decoder may report an error only at a later frame that refers to a damaged one. So all of the
+    group is in doubt. H.264 with CABAC does not need this: the bytes of each frame tell
+    whether it is damaged (`h264_stream`).
 
     Args:
         packets: All packets in decoding order.
@@ -142,7 +142,7 @@ def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
     # Between two frames there is one step, and no other to compare it with.
     if len(by_time) >= 3:
         is_numbered = _blame_jumps(by_time)
-        # This comes last, since a long step may be a gap only beside a frame with a defect.
+        # This comes last, since a long step may be a gap only next to a frame with a defect.
         _blame_gaps(by_time, index, is_numbered)
 
 

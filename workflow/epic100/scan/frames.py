@@ -21,7 +21,7 @@ from epic100.video.index import VideoIndex
 from epic100.video.scan_table import DAMAGED, FRAMES, OK, ScanRow
 from epic100.video.sheet import Video, annotation_rate
 
-# Progress is reported once in so many frames.
+# Progress is reported once in this number of frames.
 _REPORT_EVERY = 100
 
 

@@ -9,7 +9,7 @@ cost.
 
 The numbers in a slice header reveal lost and misplaced pictures.
 
-Clause numbers refer to Rec. ITU-T H.264 (08/2021).
+Clause numbers refer to Rec. ITU-T H.264 (08/2021). As there, a picture is a frame or a field.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from typing import NamedTuple
 
 from epic100.video.nal import IDR, SPS, Bits, code, escaped, unit_type
 
-# Sizes of pictures are counted in macroblocks of this many pixels in each direction.
+# Sizes of pictures are counted in macroblocks, which have this height and width in pixels.
 MACROBLOCK = 16
 # These two slice types, modulo 5, refer to no other picture (table 7-6).
 INTRA, _SI = 2, 4
-# There are this many slice types and picture parameter sets; a larger number is invalid.
+# The numbers of slice types and of picture parameter sets; a larger number is invalid.
 _TYPE_COUNT, _SET_COUNT = 10, 256
 # All numbers that are read are in the first 24 bytes of a slice, so no more bytes are turned into
 # bits.
 _HEADER_BYTES = 24
-# A decoder keeps at most this many pictures (clause A.3.1).
+# The maximum number of pictures that a decoder keeps (clause A.3.1).
 MAX_REFERENCES = 16
 # Sets of these profiles also have the fields of chroma format and scaling lists.
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
@@ -76,7 +76,7 @@ def parse_sps(sps: bytes) -> StreamSettings:
     if profile in _HIGH_PROFILES:
         is_444 = bits.ue() == 3  # This field is chroma_format_idc.
         if is_444 and bits.u(1):
-            raise ValueError("each colour has slices of its own")
+            raise ValueError("each colour has its own slices")
         bits.ue(), bits.ue()  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
         # The first of these two bits, qpprime_y_zero_transform_bypass_flag, is not needed. The
         # second, seq_scaling_matrix_present_flag, says that scaling lists follow.

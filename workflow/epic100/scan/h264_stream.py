@@ -27,7 +27,7 @@ from epic100.video.nal import (
     unit_type,
 )
 
-# At least this many macroblocks are added below each picture, as room for garbage to run into.
+# The minimum number of macroblocks that are added below each picture, for garbage to run into.
 MACROBLOCKS_BELOW = 2048
 
 
@@ -36,7 +36,7 @@ class CodedStream:
 
     A slice refers to its parameter sets by number only, and the reader takes those in the header of
     the file. So a packet that brings other ones makes the pictures that follow doubtful, until a
-    packet brings those of the header again.
+    packet brings the sets of the header again.
 
     Attributes:
         rows: Number of rows of macroblocks that are added below each picture.
@@ -130,7 +130,7 @@ class H264Stream(CodedStream):
     def examine_units(self, units: list[bytes], record: Packet) -> bytes | None:
         """Check the numbers of a picture, and take sequence parameter sets out of its packet.
 
-        The decoder keeps those of the header, which are taller.
+        The decoder keeps the sets of the header, which are taller.
         """
         slices = [unit for unit in units if unit_type(unit) in (SLICE, IDR)]
         # Later slices of a picture have the same numbers.
@@ -154,8 +154,8 @@ class H264Stream(CodedStream):
         is_consecutive, record.order = self._numbering.follow(header, record.is_key)
         record.reference = header.reference
         record.sequence = self._numbering.sequence
-        # A decoder keeps at most MAX_REFERENCES pictures. After so many new ones, none of those
-        # from before the break is left that a picture could release.
+        # A decoder keeps at most MAX_REFERENCES pictures. After that number of new ones, no picture
+        # from before the break is left that could be released.
         self.after_break = self._numbering.since_break <= MAX_REFERENCES
         if not is_consecutive:
             record.blame(NUMBERING)

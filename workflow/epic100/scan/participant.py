@@ -1,4 +1,4 @@
-"""Scan the videos of a participant, each in a process of its own that can be killed.
+"""Scan the videos of a participant, each in a separate process that can be killed.
 
 No file can hang or crash the scan. A decoder that hangs, takes too much memory or crashes gives a
 row `unreadable` with its reason (`guarded`). After an error of the disk or the machine, the scan
@@ -64,7 +64,7 @@ class Result:
         """Make a result of the answer of `worker.scan_file`, which ran in another process.
 
         Args:
-            answer: `row`: the values of a `ScanRow`; `arrays`: those of a `VideoIndex`.
+            answer: `row`: the values of a `ScanRow`; `arrays`: the arrays of a `VideoIndex`.
 
         Raises:
             FileError: The arrays are no frame index.
@@ -93,8 +93,8 @@ def scan_participant(
         index: Output .npz with a VideoIndex per readable video (`load_index`).
         limits: Limits on time, memory and frame size for the scan of one file.
         threads: Number of videos that are scanned at once.
-        cache: Folder of the kept results; None: one beside the table.
-        scan: The function that scans a file; it is called in a process of its own.
+        cache: Folder of the kept results; None: one next to the table.
+        scan: The function that scans a file; it is called in a separate process.
 
     Returns:
         The rows of the table, in the order of `videos`.
@@ -285,7 +285,7 @@ class _ScanJob:
     def work(self, progress: Callable[[int], None]) -> Result:
         """Return the kept result of the video if there is one; else scan it and keep the result.
 
-        First a result for this path, size and time is looked for, then one for the same md5.
+        First it searches a result for this path, size and time, then one for the same md5.
 
         Args:
             progress: Called with the number of packets that were read.
@@ -294,7 +294,7 @@ class _ScanJob:
             ProcessError: The file changed during the scan, or the machine failed.
             DiskError: The disk fails.
         """
-        # The file may have been replaced since the job was planned, so look again.
+        # The file may have been replaced since the job was planned, so it is checked again.
         if (cached := self.settled_result()) is not None:
             return cached
         assert self.state is not None, "`settled_result` gives a result if there is no file"
@@ -335,7 +335,7 @@ def _is_changed(before: os.stat_result | None, after: os.stat_result | None) -> 
 
 
 def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
-    """Look up the `stat` of a video file.
+    """Read the `stat` of a video file.
 
     Returns:
         ("", "", stat) for a file or a folder of frames; else the status and reason for the scan

@@ -12,7 +12,7 @@ from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.video.ffmpeg import decoder_errors, decoder_limit, demuxed, packet_of
 from epic100.video.index import PacketRecorder, VideoIndex
 
-# Progress is reported once in so many seconds.
+# Progress is reported once in this number of seconds.
 PROGRESS_SECONDS = 0.5
 # These texts of FFmpeg's log are about metadata (SEI), which change no frame, and about a
 # reference frame that was to be released, but is not there.
@@ -192,7 +192,8 @@ def _unhidden_copy(packet: av.Packet, data: bytes) -> av.Packet:
 
     Args:
         packet: The packet of the file.
-        data: The bytes to decode: those of the packet, or what `CodedStream.examine` made of them.
+        data: The bytes to decode: as they are in the packet, or what `CodedStream.examine` made of
+            them.
     """
     copy = packet_of(data)
     copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe

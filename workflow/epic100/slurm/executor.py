@@ -51,7 +51,7 @@ RETRY_SECONDS = 15.0
 ARRIVAL_SECONDS = 30.0
 # The longest pause between two polls of the jobs.
 LONGEST_PAUSE_SECONDS = 180.0
-# If neither squeue nor sacct knows a job in this many polls, its files tell how it has ended.
+# If neither squeue nor sacct knows a job in this number of polls, its files tell how it has ended.
 POLLS = 3
 ENDED = {"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "CANCELLED"}
 # Ends by the machines. They cost a job none of its tries, but every 20th, so that a job that kills
@@ -292,7 +292,7 @@ class Executor(plugin.Executor):
                 pause = first_pause
                 self._report_end(info, slurm_job)
             elif self._absences[info.external_jobid or ""] >= POLLS:
-                # Snakemake itself looks whether the outputs are there.
+                # Snakemake itself checks whether the outputs are there.
                 self.report_job_success(info)
             else:
                 yield info

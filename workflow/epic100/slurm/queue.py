@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# A command may take this many seconds.
+# The maximum time of a command, in seconds.
 ASK_SECONDS = 60.0
 # Variables that begin like this set a user's defaults; SQUEUE_STATES=RUNNING hides pending jobs.
 PERSONAL = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SLURM_TIME_FORMAT")

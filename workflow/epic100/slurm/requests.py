@@ -174,7 +174,7 @@ def kernels_of_torch() -> tuple[str, list[str]]:
         Version and architectures, or ("", []) if this Python has no CUDA build of torch. A job on a
         GPU then needs no check here, because it fails at once with its own error.
     """
-    # A process of its own imports torch, so that Snakemake does not hold its memory.
+    # A separate process imports torch, so that Snakemake does not hold its memory.
     done = run([sys.executable, "-P", "-c", TORCH_PROGRAM])
     # The program prints the version first, and then the architectures.
     version, *kernels = done.stdout.split() or [""]

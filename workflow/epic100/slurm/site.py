@@ -61,7 +61,7 @@ class Partition:
         )
 
     def minutes(self, with_gpu: float, without: float) -> int:
-        """Wall time in minutes of a job that needs this many hours, at most the partition's limit.
+        """Wall time in minutes of a job that needs these hours, up to the limit of the partition.
 
         Args:
             with_gpu: Hours on a partition with GPUs.
@@ -71,7 +71,8 @@ class Partition:
         return round(60 * min(hours, self.hours or hours))
 
     def cores_for(self, wanted: str) -> str:
-        """Limit the cores of a job to those of a node, in an expression: `min(72, 2 * attempt)`.
+        """Limit the cores of a job to the cores of a node, in an expression: `min(72, 2 *
+        attempt)`.
 
         Args:
             wanted: The cores wanted, also as an expression, which Snakemake evaluates.

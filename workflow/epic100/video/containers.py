@@ -9,7 +9,7 @@ from typing import NamedTuple
 # A function of this type takes a position and a number of bytes, and reads these bytes of a file.
 ReadAt = Callable[[int, int], bytes]
 
-# The header of a box has this many bytes, without and with a length of 8 bytes.
+# The numbers of bytes of a box header, without and with a length of 8 bytes.
 _BOX_HEADER, _LONG_BOX_HEADER = 8, 16
 
 

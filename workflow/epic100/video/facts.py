@@ -14,7 +14,7 @@ from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
 
 # Entry n has the signs of the values a, b, c, d of the display matrix of n quarter turns clockwise.
 TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
-# If no frame of this many packets decodes, the display matrix is not looked for any further.
+# The display matrix is searched in the frames of this number of packets.
 FIRST_PACKETS = 100
 # These attributes of PyAV's codec context describe the colours.
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
@@ -73,7 +73,7 @@ def facts_of(path: str, stream: av.VideoStream) -> StreamFacts:
 def quarter_turns(path: str, max_pixels: int) -> int:
     """Find by how many quarter turns clockwise players turn the frames of a file.
 
-    Each container states this in a form of its own. FFmpeg gives it as the display matrix of each
+    Each container states this in its own form. FFmpeg gives it as the display matrix of each
     decoded frame, so the first frame is decoded.
 
     Args:

@@ -15,8 +15,8 @@ from epic100.video.containers import boxes_of
 MAX_PIXELS = 2**24
 # Reading is given up after this number of input errors in a row.
 READ_TRIES = 8
-# FFmpeg makes an MP4 of another film with these options (docs/own-kitchen.md): without loss; or by
-# encoding it again, at the times of the film, or at a constant rate.
+# FFmpeg makes an MP4 of a film of another type with these options (docs/own-kitchen.md): without
+# loss; or by encoding it again, at the times of the film, or at a constant rate.
 COPY = "-an -sn -c copy"
 _X264 = "-fps_mode passthrough -enc_time_base 1:90000 -c:v libx264 -crf 12 -pix_fmt yuv420p"
 ENCODE = f"-an -sn {_X264}"
@@ -122,7 +122,7 @@ def demuxed(
 ) -> Iterator[av.Packet]:
     """Read the packets of a stream, and go on after errors in the container.
 
-    For a damaged file, PyAV may also raise errors of its own, such as IndexError.
+    For a damaged file, PyAV may also raise its own errors, e.g. IndexError.
 
     Args:
         container: The open container.
@@ -216,7 +216,7 @@ def decoder_errors() -> Iterator[list[tuple[int, str, str]]]:
         with av.logging.Capture() as log:
             yield log
     finally:
-        # The log of FFmpeg is shared by the whole process.
+        # The log of FFmpeg is shared by all of the process.
         av.logging.set_level(level)
         av.logging.set_skip_repeated(skips)
 

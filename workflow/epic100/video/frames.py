@@ -6,7 +6,7 @@ video. Numbers begin at 1, so frame n of the index is file n + 1, and is shown a
 The CSVs count in these frames ("frames extracted as detailed in Download", README of
 github.com/epic-kitchens/epic-kitchens-100-annotations).
 
-Readers need no code of their own for them: the index lists where each JPEG is.
+Readers need no special code for them: the index lists where each JPEG is.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from epic100.video.packet_table import PACKET
 _NAME = re.compile(r"(?:.*/)?frame_([0-9]{10})\.jpg")
 # In a folder, a frame has its number times this as its offset, so that no two are read at once.
 _FOLDER_STEP = 1 << 32
-# A tar ends with blocks of zeros, of this many bytes each.
+# A tar ends with blocks of zeros, of this number of bytes each.
 _TAR_BLOCK = 512
 
 

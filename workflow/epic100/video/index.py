@@ -34,11 +34,11 @@ from epic100.video.packet_table import COLUMNS, PACKET, RECORDED
 FORMAT = "epic100 frame indexes 6"
 # These are the limits for the index of one file, for which no packet is decoded.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
-# To index a file may take so many seconds of computing. They grow with the size of the file.
+# The maximum seconds of computing to index a file. They grow with the size of the file.
 LIMIT_SECONDS = 600
-# Progress is reported once in so many packets.
+# Progress is reported once in this number of packets.
 PROGRESS_EVERY = 1000
-# This many bytes are read at once to compare packets with the file.
+# Number of bytes that are read at once to compare packets with the file.
 _BUFFER_SIZE = 1 << 16
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
@@ -84,7 +84,7 @@ class VideoIndex:
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """int64 [K]: the numbers of the key frames among the packets, those of hidden ones too."""
+        """int64 [K]: the numbers of the key frames among the packets, hidden ones too."""
         return np.flatnonzero(self.packets["key"])
 
     @cached_property
@@ -98,7 +98,7 @@ class VideoIndex:
         return self.pts_of(np.arange(self.frames))
 
     def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Look up the presentation times of some frames, int64."""
+        """Return the presentation times of some frames, int64."""
         return self.packets["pts"][self.packets["frame"][np.asarray(frames)]]
 
     def group(self, key: int) -> np.ndarray:

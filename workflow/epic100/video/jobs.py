@@ -149,7 +149,7 @@ def store_result(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> Non
 
     Args:
         path: The `.npz` file.
-        facts: Values beside the index, which can be written as JSON.
+        facts: Values besides the index, which can be written as JSON.
         index: A frame index.
 
     Raises:

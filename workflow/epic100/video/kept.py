@@ -85,7 +85,7 @@ def new_decoder(stream: StreamFacts, extradata: bytes) -> av.VideoCodecContext:
     # Without this flag, a crop from the left is rounded.
     decoder.flags |= av.codec.context.Flags.unaligned
     # Frames are lost if a stream of H.264 does not state how far they are out of order. "Strict"
-    # assumes the most that the level of the stream allows, which does not change the frames.
+    # assumes the maximum that the level of the stream allows, which does not change the frames.
     decoder.options = {"strict": "strict"} if stream.codec == "h264" else {}
     decoder.options = {**decoder.options, **decoder_limit(stream.width * stream.height)}
     return decoder

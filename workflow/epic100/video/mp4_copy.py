@@ -2,7 +2,7 @@
 
 The packets of the video are copied as they are, if the container says when each is shown. Else the
 film is decoded and encoded anew, with almost no loss. The frames keep their times, and players turn
-them as they turn those of the film.
+them as they turn the frames of the film.
 
 AVI and MPEG-PS do not say when a frame is shown. A decoder gives frames in the order in which they
 are shown, so the n-th of them is shown at the n-th decoding time.
@@ -28,9 +28,10 @@ from epic100.video.mp4_encoder import encode
 # These containers say when each frame is shown, and an MP4 can hold the packets of these codecs.
 TIMED = ("matroska,webm", "mpegts", "flv", "ivf")
 CODECS = ("h264", "hevc", "vp9", "av1")
-# So many frames at most are decoded before one that is shown earlier. H.264 and HEVC allow 16.
+# The maximum number of frames that are decoded before one that is shown earlier. H.264 and HEVC
+# allow 16.
 MAX_REORDERED = 32
-# Progress is reported once in so many packets.
+# Progress is reported once in this number of packets.
 PROGRESS_EVERY = 10
 # A copy may take a day of computing. How long it may do nothing is in `ScanLimits`.
 LIMIT_SECONDS = 24 * 3600
@@ -142,7 +143,7 @@ def _plan(
     by_packet = None not in shown_at and (is_mp4 or (name in TIMED and _are_clear(shown_at)))
     times = np.array(shown_at if by_packet else _clock(decoded_at, round(1 / 25 / unit)))
     if not is_mp4:
-        # The clock of a broadcast begins where the stream does, and that of other films at 0.
+        # The clock of a broadcast begins where the stream does, and the clock of other films at 0.
         begin = round((container.start_time or 0) / av.time_base / unit) if "mpeg" in name else 0
         times -= min(begin, times.min())
     is_encoded = is_mp4 or not by_packet or codec not in CODECS or any(is_new_entry)
@@ -150,7 +151,7 @@ def _plan(
 
 
 def _are_clear(times: Sequence[int]) -> bool:
-    """Whether no two packets have the same time, and none is far from those of similar times.
+    """Whether no two packets have the same time, and none is far from packets of similar times.
 
     In films that were joined, the times of the second one may begin anew.
     """

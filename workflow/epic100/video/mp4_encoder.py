@@ -75,7 +75,7 @@ def _decoded(
         MemoryError: The decoder asks for too much memory.
     """
     decoder, is_damaged = stream.codec_context, list[bool]()
-    # On one thread, an error is that of the packet that was decoded last.
+    # On one thread, an error is about the packet that was decoded last.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     # "Strict" lets the decoder wait for all frames that may be shown before one, whatever the
     # stream says of their number.
@@ -101,7 +101,7 @@ def _decoded(
 def _add_coder(
     out: av.container.OutputContainer, stream: av.VideoStream, first: av.VideoFrame
 ) -> av.VideoStream:
-    """Add a stream of H.264 to an MP4, for frames such as the first one of a film."""
+    """Add a stream of H.264 to an MP4, for frames like the first one of a film."""
     coder = out.add_stream("libx264", options=X264)
     coder.width, coder.height = first.width, first.height
     # In the usual format, both sides of a frame have to be even.

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 # NAL unit types of H.264 are in table 7-1.
 SLICE, IDR, SPS, PPS = 1, 5, 7, 8
-# The types of parameter sets; those of HEVC are in table 7-1 of Rec. ITU-T H.265.
+# The types of parameter sets; for HEVC they are in table 7-1 of Rec. ITU-T H.265.
 _SETS = {"h264": (SPS, PPS), "hevc": (32, 33, 34)}
 # This byte of an avcC or hvcC record ends with two bits: the bytes of a length, minus one.
 _LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
-# An Exp-Golomb code begins with at most this many zeros.
+# The maximum number of zeros at the beginning of an Exp-Golomb code.
 _MAX_ZEROS = 32
 
 

@@ -8,7 +8,7 @@ _FIELDS = [
     ("offset", "<i8"),
     # The time of presentation is in units of the stream's time base.
     ("pts", "<i8"),
-    # The packet has this many coded bytes.
+    # The number of coded bytes of the packet.
     ("size", "<i4"),
     # For a key frame it is the CRC-32 of its bytes, else 0.
     ("crc", "<u4"),

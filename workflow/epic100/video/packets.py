@@ -17,9 +17,9 @@ from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import SharedCaches
 from epic100.video.nal import length_size_of
 
-# To read this many bytes between two packets, such as audio, takes less time than a second read.
+# To read this number of bytes between two packets, e.g. audio, is faster than a second read.
 MAX_GAP_BYTES = 64 << 10
-# One read takes at most this many bytes, unless a single packet is larger.
+# The maximum number of bytes of one read, unless a single packet is larger.
 MAX_READ_BYTES = 4 << 20
 # A `Place` has these columns of the table of packets (`packet_table`).
 _PLACE = ["offset", "size", "pts", "crc", "key", "shown"]

@@ -1,8 +1,8 @@
 """Read exact frames of an untrimmed video: seek to the key frame before, decode, stop.
 
-The frames are bit for bit those of a full sequential decode. Packets are read by their offsets in
-the file (`packets`). MMAction2's `DecordInit` reads the whole file into memory for every clip;
-docs/evidence/archive.md compares the cost.
+The frames are bit for bit as a full sequential decode gives them. Packets are read by their offsets
+in the file (`packets`). MMAction2's `DecordInit` reads the complete file into memory for every
+clip; docs/evidence/archive.md compares the cost.
 """
 
 import os
@@ -86,7 +86,7 @@ class VideoReader:
             size: (height, width) to scale to during the RGB conversion (swscale's bilinear filter,
                 which averages when it shrinks). This is faster than to scale afterwards. None: the
                 frames are not scaled.
-            window: The part of each frame that is read and scaled; None: the whole frame.
+            window: The part of each frame that is read and scaled; None: the complete frame.
 
         Raises:
             FrameError: A frame is outside the file or does not decode; the message names file and

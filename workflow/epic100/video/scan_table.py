@@ -27,7 +27,7 @@ class ScanRow:
         reason: Why the status is not `ok`, such as `3 packets do not decode cleanly`.
         timing: `constant`; or `variable` if only the index tells when a frame is shown.
         pictures: Number of frames that the file has or promises; frames are 0 to `pictures`.
-        judged: How damage was looked for. `full`: in the errors of the decoder, and in the numbers
+        judged: How damage was searched. `full`: in the errors of the decoder, and in the numbers
             and slices of an H.264 stream. `decoder only`: in the errors of the decoder. `frames`:
             in extracted frames, each by itself. "": not at all, since the file cannot be read.
         md5: MD5 of the file, 32 digits in lower case; "" if it cannot be read.
@@ -64,7 +64,7 @@ class ScanRow:
 
     @property
     def caution(self) -> str:
-        """A warning to show beside each result of this video, or ""."""
+        """A warning to show next to each result of this video, or ""."""
         return "judged by its decoder only" if self.judged == DECODER_ONLY else ""
 
     @property

@@ -20,8 +20,8 @@ from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
 # A video may have any of these paths below the root. A download is saved at the first one, which is
-# also the path of the video in lists of segments.
-# Extracted frames (`video.frames`) come last, so that a film beside them is read.
+# also the path of the video in lists of segments. Extracted frames (`video.frames`) come last, so
+# that a film next to them is read.
 LAYOUTS = (
     "{participant}/{video}.MP4",
     "{participant}/videos/{video}.MP4",
@@ -164,11 +164,11 @@ def participants_of(
 
 
 def find_files(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed, Path]:
-    """Find the first file of each video; the arguments are those of `every_file`.
+    """Find the first file of each video; it has the arguments of `every_file`.
 
     Returns:
         The first file that `every_file` returns for each video, with its suffix as on the disk. For
-        a video without a file, the path that is looked for first.
+        a video without a file, the path that is tried first.
     """
     return {path: first_file for path, (first_file, *_) in every_file(listed, root).items()}
 
@@ -181,8 +181,8 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
         root: A folder with one of `LAYOUTS`; or a pattern of paths such as `films/{video}.mp4`.
 
     Returns:
-        The files of each video, those of the first layout first. For a video without a file, the
-        path that is looked for first.
+        The files of each video, the files of the first layout first. For a video without a file,
+        the path that is looked for first.
 
     Raises:
         DiskError: The disk fails.
@@ -235,7 +235,7 @@ def found_instead(root: str | os.PathLike) -> str:
     """Describe a folder without any video of the sheet: by up to three of its files."""
     if not os.path.isdir(root):
         return "is a file" if os.path.exists(root) else "no such folder"
-    # A folder of an archive may hold millions of files, so only some are looked at.
+    # A folder of an archive may hold millions of files, so only some are checked.
     files = itertools.islice(filter(Path.is_file, Path(root).rglob("*")), 1000)
     # The key is False for a video, and False sorts before True.
     films_first = sorted(files, key=lambda path: path.suffix.lower() not in FILMS)

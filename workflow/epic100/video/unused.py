@@ -12,9 +12,9 @@ from epic100.video.sheet import FILMS, Video
 
 # Browsers and programs write a download to a file that ends so until it is complete.
 UNFINISHED = (".part", ".crdownload", ".download", ".partial")
-# So many files and folders are looked at: the root may be the folder of somebody's everything.
+# The maximum number of files and folders to check: the root may be a folder of all files of a user.
 MAX_FILES = 100_000
-# A film may be in so many folders below the root.
+# The maximum number of folders between the root and a film.
 DEPTH = 4
 
 
@@ -25,8 +25,8 @@ def unused_files(
 
     Args:
         root: The folder of the videos.
-        used: The paths at which the videos of the sheet are looked for.
-        skip: Folders that are not looked into.
+        used: The paths at which the videos of the sheet are expected.
+        skip: Folders that are not searched.
 
     Returns:
         Their paths, sorted.

@@ -72,7 +72,7 @@ class FrameConverter:
         Args:
             frame: The decoded frame.
             into: uint8 RGB [height, width, 3], which is filled.
-            window: The part of the turned frame; None: the whole frame.
+            window: The part of the turned frame; None: the complete frame.
             turns: Number of quarter turns clockwise of the frame.
         """
         # A turned frame is converted as it lies in the file, and the array is turned afterwards.
@@ -103,7 +103,8 @@ class FrameConverter:
     def _cut(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
         """Cut the window out of a frame; the result shares its memory."""
         pixel_format = frame.format
-        # One chroma sample covers this many pixels: 2 and 2 if 16 x 16 pixels have 8 x 8 samples.
+        # The columns and rows of pixels that one chroma sample covers: 2 and 2 if 16 x 16 pixels
+        # have 8 x 8 samples.
         chroma_columns = 16 // pixel_format.chroma_width(16)
         chroma_rows = 16 // pixel_format.chroma_height(16)
         # A chroma sample must not be split. swscale takes the lines of an interlaced frame apart,
