@@ -181,8 +181,8 @@ class Array:
         if array.size and not self._within(np.array([array.min(), array.max()])).all():
             bad_rows = np.flatnonzero(~self._within(array).reshape(len(array), -1).all(axis=1))
             raise ValueError(
-                f"{len(bad_rows)} of [{self.shape}] hold NaN, infinity or what is not {self.minimum} "
-                f"to {self.maximum}, the first is number {bad_rows[0]}"
+                f"{len(bad_rows)} of [{self.shape}] hold NaN, infinity or what is not "
+                f"{self.minimum} to {self.maximum}, the first is number {bad_rows[0]}"
             )
         if self.rises and (array[1:] < array[:-1]).any():
             raise ValueError("the values do not rise from row to row")
