@@ -43,8 +43,8 @@ from support.tricky_videos import (
     draw_frames,
     encode,
     join,
-    sound_videos,
     turn,
+    undamaged_videos,
     uneven_times,
 )
 
@@ -222,7 +222,7 @@ def files(folder: Path, only: str) -> Iterator[tuple[str, Path]]:
             print(f"not made: {kind}: {error}", file=sys.stderr)
     if only in "as in the tests":
         (folder / "tests").mkdir()
-        for path in sound_videos(folder / "tests").values():
+        for path in undamaged_videos(folder / "tests").values():
             yield "as in the tests", path
 
 

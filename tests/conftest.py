@@ -164,11 +164,11 @@ def short_video(once) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def sound(once) -> dict[str, Path]:
+def undamaged(once) -> dict[str, Path]:
     """Sound files of every kind, by name; to be read only."""
-    from support.tricky_videos import sound_videos
+    from support.tricky_videos import undamaged_videos
 
-    return once("sound", sound_videos)
+    return once("undamaged", undamaged_videos)
 
 
 @pytest.fixture(scope="session")

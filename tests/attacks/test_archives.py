@@ -132,7 +132,7 @@ def problems_of(path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ZIPS)
-def test_a_zip_that_would_take_gigabytes_is_refused_in_short_lines(tmp_path, name):
+def test_a_zip_that_would_take_gigabytes_is_rejected_in_short_lines(tmp_path, name):
     make, words = ZIPS[name]
     (tmp_path / "submission.zip").write_bytes(make())
     lines, grown_kib, _ = measured(problems_of, tmp_path / "submission.zip")
@@ -141,7 +141,7 @@ def test_a_zip_that_would_take_gigabytes_is_refused_in_short_lines(tmp_path, nam
     assert grown_kib < 600 * 1024
 
 
-def test_a_submission_for_the_whole_test_split_is_within_the_limits():
+def test_a_submission_for_the_complete_test_split_is_within_the_limits():
     # The split has 13,092 segments, each with a score for 97 verbs and 300 nouns.
     scores = {
         "verb": {str(verb): 0.1234567890123 for verb in range(97)},

@@ -30,7 +30,7 @@ def endless(piece: bytes, begin: bytes = b""):
     return answer
 
 
-def refused(url, folder, words):
+def rejected(url, folder, words):
     """Check that a fetch ends with an error of these words, and makes no file."""
     with pytest.raises(EpicError, match=words):
         fetch(url, folder / "a", None)
@@ -44,7 +44,7 @@ def refused(url, folder, words):
 def test_a_redirect_out_of_the_web_or_with_a_password_is_not_followed(server, tmp_path, target):
     with serving() as other:
         url = server.put("a", b"", status(302, Location=target.format(other.server_port)))
-        refused(url, tmp_path, f"^{url}: leads to .*not followed: ")
+        rejected(url, tmp_path, f"^{url}: leads to .*not followed: ")
         assert len(server.asked) == 1
         assert not other.asked
 
@@ -65,11 +65,11 @@ def test_a_server_needs_a_trusted_certificate_and_must_not_lead_to_http(
     plain = server.put("a", b"content")
     with serving(certificate) as secure:
         url = secure.put("a", b"content").replace("http:", "https:")
-        refused(url, tmp_path, "certificate")
+        rejected(url, tmp_path, "certificate")
         monkeypatch.setenv("CURL_CA_BUNDLE", certificate)
         fetch(url, tmp_path / "content", None)
         secure.put("a", b"", status(302, Location=plain))
-        refused(url, tmp_path, 'not followed: .*"http" is disabled')
+        rejected(url, tmp_path, 'not followed: .*"http" is disabled')
     assert not server.asked
 
 
@@ -82,7 +82,7 @@ def test_a_server_needs_a_trusted_certificate_and_must_not_lead_to_http(
 )
 def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, answer):
     url = server.put("a", b"", answer, answer)
-    refused(url, tmp_path, "(Too (large|many) response headers|too slow).*attempt 2 of 2")
+    rejected(url, tmp_path, "(Too (large|many) response headers|too slow).*attempt 2 of 2")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, answer)
             r"longer than 0\.001 GiB",
             id="no length",
         ),
-        # A body with one of these lengths is refused before a byte of it is read.
+        # A body with one of these lengths is rejected before a byte of it is read.
         *(
             pytest.param(status(200, sends=True, Content_Length=text), words, id=text[:20])
             for text, words in (
@@ -107,7 +107,7 @@ def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path, ans
     url = server.put("a", b"content", answer, answer)
     # Without a limit, the body would fill the disk.
     with largest_file(10 << 20):
-        refused(url, tmp_path, words)
+        rejected(url, tmp_path, words)
     assert (tmp_path / "a.part").stat().st_size == 0
 
 
@@ -121,6 +121,6 @@ def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
 
 def test_a_full_disk_ends_a_download_in_one_line(server, tmp_path, capfd):
     with largest_file(100_000):
-        refused(server.put("a", bytes(300_000)), tmp_path, r"a\.part: not written: .*make room")
+        rejected(server.put("a", bytes(300_000)), tmp_path, r"a\.part: not written: .*make room")
     assert "Traceback" not in capfd.readouterr().err
     assert len(server.asked) == 1

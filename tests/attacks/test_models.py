@@ -231,7 +231,7 @@ def test_a_model_of_another_size_than_any_real_one_is_one_error(key, value):
     ],
     ids=range(7),
 )
-def test_steps_that_ask_for_gigabytes_are_refused(steps):
+def test_steps_that_ask_for_gigabytes_are_rejected(steps):
     with pytest.raises(EpicError, match=r"model\.pth: .*(at most|expected)"):
         clean_pipeline(steps, "model.pth")
 
@@ -277,7 +277,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_argument_of_a_wrong_type_is_refused_in_one_line(name, folder):
+def test_a_step_argument_of_a_wrong_type_is_rejected_in_one_line(name, folder):
     video = str(encode(folder / "v.MP4", 30))
     clip = {"filename": video, "start_index": 0, "total_frames": 30, "label": 0, "modality": "RGB"}
     place = PLACES[name]

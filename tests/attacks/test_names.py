@@ -57,7 +57,7 @@ def quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def assert_refused(read, path, text: str, words: str) -> None:
+def assert_rejected(read, path, text: str, words: str) -> None:
     """Check that a file of this text ends in an error of these words, safe for a terminal."""
     path.write_text(text)
     with pytest.raises(EpicError, match=words) as caught:
@@ -100,8 +100,8 @@ def assert_refused(read, path, text: str, words: str) -> None:
         ),
     ],
 )
-def test_an_id_that_is_no_name_is_refused_with_its_line(tmp_path, read, file, row, words, name):
-    assert_refused(read, tmp_path / file, row.format(quoted(name)), f"{file}: {words}")
+def test_an_id_that_is_no_name_is_rejected_with_its_line(tmp_path, read, file, row, words, name):
+    assert_rejected(read, tmp_path / file, row.format(quoted(name)), f"{file}: {words}")
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_an_id_that_is_no_name_is_refused_with_its_line(tmp_path, read, file, ro
         *((cells, "(fps|duration) is .*at most") for cells in BAD_LENGTHS),
     ],
 )
-def test_an_invalid_rate_length_url_or_md5_is_refused_with_its_line(tmp_path, cells, words):
+def test_an_invalid_rate_length_url_or_md5_is_rejected_with_its_line(tmp_path, cells, words):
     text = f"{SHEET}P01_01\tP01\ttrain\t{cells}\n"
-    assert_refused(read_sheet, tmp_path / "videos.tsv", text, rf"videos\.tsv: line 2: {words}")
+    assert_rejected(read_sheet, tmp_path / "videos.tsv", text, rf"videos\.tsv: line 2: {words}")
 
 
 # Python converts no number of so many digits.
@@ -134,10 +134,10 @@ DIGITS = "9" * 5000
         (read_segments, "P01/P01_01.MP4\x1b[2J 0 60 1 2\n", "1: "),
     ],
 )
-def test_numbers_too_long_for_python_and_control_characters_are_refused(
+def test_numbers_too_long_for_python_and_control_characters_are_rejected(
     tmp_path, read, text, words
 ):
-    assert_refused(read, tmp_path / "list.txt", text, rf"list\.txt: line {words}")
+    assert_rejected(read, tmp_path / "list.txt", text, rf"list\.txt: line {words}")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("read", [*READERS, partial(digest, algorithm="md5")])
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-def test_a_pipe_or_a_device_is_refused_at_once(file, read, plant):
+def test_a_pipe_or_a_device_is_rejected_at_once(file, read, plant):
     plant(file)
     with pytest.raises(EpicError, match="a pipe or a device; expected a file"):
         read(file)
@@ -183,7 +183,7 @@ def test_a_pipe_or_a_device_is_refused_at_once(file, read, plant):
         (read_segments, "{mib} MiB; expected .*64 MiB"),
     ],
 )
-def test_a_text_or_table_of_more_than_64_mib_is_refused_unread(file, read, words, size):
+def test_a_text_or_table_of_more_than_64_mib_is_rejected_unread(file, read, words, size):
     file.touch()
     # The file is one hole: no byte of it is on the disk.
     os.truncate(file, size)
@@ -192,7 +192,7 @@ def test_a_text_or_table_of_more_than_64_mib_is_refused_unread(file, read, words
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a": 1', b"\xff"])
-def test_json_that_is_too_deep_or_broken_is_refused_in_one_line(file, content):
+def test_json_that_is_too_deep_or_broken_is_rejected_in_one_line(file, content):
     file.write_bytes(content)
     with pytest.raises(EpicError, match="file.json: no JSON") as caught:
         read_json(file)
@@ -204,7 +204,7 @@ def test_a_log_that_is_a_pipe_has_no_lines(tmp_path):
     assert lines_of(str(tmp_path / "scan.log")) == []
 
 
-def test_a_path_with_a_line_break_is_refused_in_a_one_line_error(tmp_path):
+def test_a_path_with_a_line_break_is_rejected_in_a_one_line_error(tmp_path):
     path = tmp_path / "a\nerror: all is lost"
     path.write_text("x")
     with pytest.raises(BrokenFile, match="a.nerror: all is lost: has a line break") as caught:

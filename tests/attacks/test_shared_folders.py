@@ -66,7 +66,7 @@ PARTITIONS = "profiles/partitions.yaml"
         (PARTITIONS, lambda: read_partitions(os.path.abspath(PARTITIONS))),
     ],
 )
-def test_a_profile_or_config_that_another_user_made_here_is_refused(
+def test_a_profile_or_config_that_another_user_made_here_is_rejected(
     tmp_path, monkeypatch, path, use
 ):
     monkeypatch.chdir(tmp_path)

@@ -36,17 +36,17 @@ READERS = {
     "start weights": read_weights,
 }
 VALUES = torch.arange(500.0)
-WHOLE = saved({"state_dict": {"a": VALUES}})
+COMPLETE = saved({"state_dict": {"a": VALUES}})
 # A bit of one of the values is another.
-ALTERED = bytearray(WHOLE)
-ALTERED[WHOLE.index(VALUES.numpy().tobytes()) + 801] ^= 4
+ALTERED = bytearray(COMPLETE)
+ALTERED[COMPLETE.index(VALUES.numpy().tobytes()) + 801] ^= 4
 MAKES_A_FOLDER = Unpickled(os.mkdir, "sprung")
 CODE = "holds posix.mkdir besides tensors"
 FILES = {
     "nothing": (b"", "EOFError"),
     "text": (b"a model of mine\n", r"\w+Error"),
-    "half": (WHOLE[: len(WHOLE) // 2], "cut short, its end is missing"),
-    "all but a byte": (WHOLE[:-1], "cut short, its end is missing"),
+    "half": (COMPLETE[: len(COMPLETE) // 2], "cut short, its end is missing"),
+    "all but a byte": (COMPLETE[:-1], "cut short, its end is missing"),
     "another bit": (ALTERED, "the checksum of "),
     "another zip": (b"PK\3\4" + bytes(30) + b"PK\5\6" + bytes(18), "a zip, but not one of torch"),
     "code": (saved({"state_dict": MAKES_A_FOLDER}), CODE),
@@ -57,7 +57,7 @@ FILES = {
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("reader", READERS)
-def test_what_is_no_whole_file_or_holds_code_is_one_error_with_the_reason(
+def test_what_is_no_complete_file_or_holds_code_is_one_error_with_the_reason(
     tmp_path, monkeypatch, reader, file
 ):
     content, reason = FILES[file]
@@ -121,7 +121,7 @@ def attacks() -> dict[str, bytes]:
         "a storage that reads beyond its member": zip_of(
             *(
                 (name, data[:16] if name[-6:] == "data/0" else data)
-                for name, data in members_of(WHOLE)
+                for name, data in members_of(COMPLETE)
             )
         ),
         "strides of 0": saved(
@@ -160,7 +160,7 @@ def messages(read, contents: dict[str, bytes]) -> dict[str, str]:
     return found
 
 
-def assert_refused(read, contents: dict[str, bytes]) -> None:
+def assert_rejected(read, contents: dict[str, bytes]) -> None:
     """Check that each content is one short error, and that no process takes more than 1 GiB."""
     found, *kib = measured(messages, read, contents)
     for name, message in found.items():
@@ -175,7 +175,7 @@ def test_what_would_never_end_or_take_gigabytes_is_one_error(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     # Attacks that never end take all their time, so one reader alone tries them.
     tries_all = read is read_weights
-    assert_refused(
+    assert_rejected(
         read,
         {name: attack for name, attack in attacks().items() if tries_all or "never" not in name},
     )
@@ -232,6 +232,6 @@ def test_another_type_or_a_huge_value_anywhere_is_one_short_error(
     Path("a.pth").write_bytes(pack(content))
     read("a.pth")
     changes = itertools.product(content, LONG)
-    assert_refused(
+    assert_rejected(
         read, {f"{key}: {kind}": pack(content | {key: LONG[kind]}) for key, kind in changes}
     )

@@ -51,7 +51,7 @@ def test_a_video_of_frames_above_the_limit_is_unreadable_with_its_size(
     assert row.status == status and reason in row.reason
 
 
-def test_a_reader_without_a_scan_refuses_huge_frames_before_it_decodes(huge):
+def test_a_reader_without_a_scan_rejects_huge_frames_before_it_decodes(huge):
     with pytest.raises(FrameError, match=r"P01_01\.MP4: its frames of 4112x4096 are larger"):
         VideoReader(huge)
 
@@ -65,7 +65,7 @@ STEPS = [
 ]
 
 
-def test_a_clip_of_a_pipe_is_refused_at_once_and_others_stand_in(lab, tmp_path):
+def test_a_clip_of_a_pipe_is_rejected_at_once_and_others_stand_in(lab, tmp_path):
     root = Path(shutil.copytree(lab.root, tmp_path / "videos"))
     (root / "P99").mkdir()
     os.mkfifo(root / "P99/P99_01.MP4")

@@ -107,13 +107,13 @@ def test_checksums_are_those_of_the_usual_tools(tmp_path, content):
     assert {kind: digest(path, kind).value for kind in expected} == expected
 
 
-def test_a_refused_file_closes_no_other_file_when_it_is_garbage_collected(tmp_path):
+def test_a_rejected_file_closes_no_other_file_when_it_is_garbage_collected(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("x")
-    refused = pytest.raises(BrokenFile, WatchedFile, tmp_path / "pipe")
+    rejected = pytest.raises(BrokenFile, WatchedFile, tmp_path / "pipe")
     # The system gives the number of the closed descriptor to this file.
     other = os.open(tmp_path / "file", os.O_RDONLY)
-    del refused
+    del rejected
     gc.collect()
     assert os.read(other, 9) == b"x"
     os.close(other)
@@ -126,7 +126,7 @@ def test_a_checksum_is_read_in_upper_case_too():
 @pytest.mark.parametrize(
     "text", ["", "md5:", "md5:zz", "sha1:" + "0" * 40, "a" * 32, "git:" + "g" * 40]
 )
-def test_a_text_that_is_no_checksum_is_refused_with_its_place(text):
+def test_a_text_that_is_no_checksum_is_rejected_with_its_place(text):
     with pytest.raises(EpicError, match=r"sheet\.tsv: line 2: checksum is .*expected md5, sha256"):
         Checksum.parse(text, "sheet.tsv: line 2")
 
@@ -192,7 +192,7 @@ def test_a_writer_that_is_stopped_leaves_the_old_file_alone(tmp_path, write, fai
         ("file/a.txt", r"file/a\.txt: not written: File exists"),
     ],
 )
-def test_an_impossible_path_is_refused_in_one_line_and_leaves_no_file(tmp_path, name, words):
+def test_an_impossible_path_is_rejected_in_one_line_and_leaves_no_file(tmp_path, name, words):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(EpicError, match=words), atomic_path(tmp_path / name) as temporary:

@@ -1,4 +1,4 @@
-"""Calls with limits, each in a process of its own."""
+"""Calls with limits, each in a separate process."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def test_what_a_file_makes_a_library_say_is_no_answer():
 @pytest.mark.parametrize(
     ("decoder", "limits"),
     [
-        pytest.param(("read_without_limits",), PATIENT, id="macOS refuses limits"),
+        pytest.param(("read_without_limits",), PATIENT, id="macOS rejects limits"),
         pytest.param(("be_suspended", 2), QUICK, id="the machine leaves it no time"),
         pytest.param(("chatter",), PATIENT, id="it writes more than pipes hold"),
         # The child lives for 60 s, and holds the pipes of its parent.
@@ -93,10 +93,10 @@ def test_a_decoder_without_an_error_ends_by_itself(decoder, limits, monkeypatch)
         (("get", "SIGABRT"), {}, 60, "reading it crashed (SIGABRT)"),
         (("get", "SIGSEGV"), {}, 60, "reading it crashed (SIGSEGV)"),
         (("give_up",), {}, 60, "reading it failed: exit code 3"),
-        (("refuse", "EpicError", "bad\npackets"), {}, 60, "bad packets"),
-        (("refuse", "InvalidDataError", "bad"), {}, 60, "reading it failed: bad"),
-        (("refuse", "FileNotFoundError", "bad"), {}, 60, "reading it failed: bad"),
-        (("refuse", "MemoryError", "bad"), {}, 60, ASKS_FOR_MEMORY),
+        (("reject", "EpicError", "bad\npackets"), {}, 60, "bad packets"),
+        (("reject", "InvalidDataError", "bad"), {}, 60, "reading it failed: bad"),
+        (("reject", "FileNotFoundError", "bad"), {}, 60, "reading it failed: bad"),
+        (("reject", "MemoryError", "bad"), {}, 60, ASKS_FOR_MEMORY),
         (("eat",), {}, 60, ASKS_FOR_MEMORY),
         (("give", "x" * 2**21), {}, 60, "reading it failed: its result has more than 1 MiB"),
         # A file that owns the decoder may write anything to the pipe.

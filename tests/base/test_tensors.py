@@ -66,7 +66,7 @@ def test_a_content_comes_out_as_it_went_in(reader, is_zip):
 
 
 @pytest.mark.slow
-def test_tensors_of_a_foreign_file_share_no_values():
+def test_tensors_of_an_untrusted_file_share_no_values():
     torch.save(CONTENT, "a.pt")
     row, transposed, whole = read("a.pt")["views"]
     row.fill_(0)
@@ -83,7 +83,7 @@ CHECKPOINT = {
 
 
 @pytest.mark.slow
-def test_a_file_with_objects_of_other_classes_is_refused():
+def test_a_file_with_objects_of_other_classes_is_rejected():
     torch.save(CHECKPOINT, "a.pt")
     words = r"^a\.pt: not a thing \(holds fractions\.Fraction besides tensors, which only running "
     with pytest.raises(BrokenFile, match=f"{words}.*; do it again$"):
@@ -201,7 +201,7 @@ CRAFTED_ARRAYS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("pack", [pickle.dumps, saved], ids=["pickle", "torch"])
 @pytest.mark.parametrize("array", CRAFTED_ARRAYS.values(), ids=CRAFTED_ARRAYS)
-def test_an_array_of_more_than_numbers_and_text_is_refused(array, pack):
+def test_an_array_of_more_than_numbers_and_text_is_rejected(array, pack):
     Path("a.pkl").write_bytes(pack({"scores": array}))
     with pytest.raises(BrokenFile, match=r"^a\.pkl: not a thing \(.*\); do it again$"):
         read("a.pkl")
@@ -228,7 +228,7 @@ def test_arrays_of_numbers_and_text_are_read_from_a_pickle(protocol):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bits8", "float4_e2m1fn_x2"])
-def test_a_type_without_plain_numbers_is_refused(name):
+def test_a_type_without_plain_numbers_is_rejected(name):
     dtype = getattr(torch, name, None) or pytest.skip(f"this torch has no {name}")
     torch.save({"a": torch.zeros(2, dtype=torch.uint8).view(dtype)}, "a.pt")
     with pytest.raises(BrokenFile, match=f"holds a tensor of torch.{name}; expected plain numbers"):

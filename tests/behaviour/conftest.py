@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from behaviour.archive import Archive, Film, Scanned
+from behaviour.film_types import DAMAGES, H264, LENGTH, UNDAMAGED
 from behaviour.films import film
-from behaviour.kinds import DAMAGES, H264, LENGTH, UNDAMAGED
 
 # It determines the places of the damage.
 SEED = 1
@@ -21,9 +21,9 @@ def scanned(once) -> Scanned:
 
 
 def film_and_scan(folder: Path) -> Scanned:
-    """Encode all undamaged films, damage each kind of H.264 film in each way, and scan them all.
+    """Encode all undamaged films, damage each type of H.264 film in each way, and scan them all.
 
-    P01 has the undamaged films, and each later participant the damaged films of one kind.
+    P01 has the undamaged films, and each later participant the damaged films of one type.
     """
     archive = Archive(folder)
     undamaged = []
@@ -31,10 +31,10 @@ def film_and_scan(folder: Path) -> Scanned:
         undamaged.append(Film("P01", name, rate))
         write_film(archive.root / undamaged[-1].path)
     damaged = {}
-    for participant, (kind, options) in enumerate(H264.items(), start=2):
-        original = film(folder / f"{kind}.MP4", LENGTH, **options)
+    for participant, (film_type, options) in enumerate(H264.items(), start=2):
+        original = film(folder / f"{film_type}.MP4", LENGTH, **options)
         for name, damage in DAMAGES.items():
-            copy = Film(f"P0{participant}", f"{kind}-{name}", frames=LENGTH)
+            copy = Film(f"P0{participant}", f"{film_type}-{name}", frames=LENGTH)
             path = archive.root / copy.path
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, path)

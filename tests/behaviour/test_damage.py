@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from behaviour.archive import ranges
+from behaviour.film_types import LENGTH
 from behaviour.golden import require_golden
-from behaviour.kinds import LENGTH
 
 pytestmark = pytest.mark.slow
 # A larger mean difference over a block of 16 x 16 pixels is visible. Values go to 255.

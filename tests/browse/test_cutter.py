@@ -37,12 +37,12 @@ def assert_same_frames(copy: np.ndarray, original: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", ["b_frames", "open_gop", "cut_open_gop", "variable_rate"])
-def test_a_clip_has_the_frames_of_its_segment_at_their_times(name, sound, tmp_path):
+def test_a_clip_has_the_frames_of_its_segment_at_their_times(name, undamaged, tmp_path):
     # `cut_open_gop` has fewer than 90 frames.
     ranges = [(a, b) for a, b in RANGES if name != "cut_open_gop" or b < 60]
-    clips, index = clips_of(tmp_path, ranges), build_index(sound[name])
-    assert cut_video(sound[name], index, clips) == {}
-    reader = VideoReader(sound[name], index)
+    clips, index = clips_of(tmp_path, ranges), build_index(undamaged[name])
+    assert cut_video(undamaged[name], index, clips) == {}
+    reader = VideoReader(undamaged[name], index)
     for clip in clips.values():
         copy = VideoReader(clip.target)
         original = reader.get_frames(range(clip.start, clip.stop))
@@ -64,9 +64,9 @@ def test_a_clip_of_a_fast_turned_large_video_is_slow_upright_and_small(tmp_path)
     assert_same_frames(copy.get_frames(range(18)), original)
 
 
-def test_a_browser_can_play_a_clip(sound, tmp_path):
+def test_a_browser_can_play_a_clip(undamaged, tmp_path):
     (clip,) = clips_of(tmp_path, [(40, 90)]).values()
-    cut_video(sound["444"], build_index(sound["444"]), {"": clip})
+    cut_video(undamaged["444"], build_index(undamaged["444"]), {"": clip})
     data = clip.target.read_bytes()
     boxes = boxes_of(lambda at, count: data[at : at + count], 0, len(data))
     # The header comes first, so that playing begins before the whole file is there.

@@ -126,7 +126,7 @@ def test_only_missing_bytes_are_downloaded(lab):
     assert "download_video" not in jobs(run(lab.folder, OK, "-n", "--forceall"))
 
 
-def test_a_video_that_is_replaced_is_scanned_again_and_refused(lab):
+def test_a_video_that_is_replaced_is_scanned_again_and_rejected(lab):
     lab.put(*IDS)
     run(lab.folder, OK)
     # `rsync --times` does this too: the other file is older than the results.

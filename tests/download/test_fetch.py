@@ -1,4 +1,4 @@
-"""One file over HTTP: whole and verified after any interruption, or refused in one line."""
+"""One file over HTTP: complete and verified after any interruption, or rejected in one line."""
 
 import fcntl
 import hashlib
@@ -48,7 +48,7 @@ def download(url, target, content=CONTENT, checksum=MD5):
     return lines
 
 
-def assert_refused(url, target, words, checksum=MD5):
+def assert_rejected(url, target, words, checksum=MD5):
     """Assert that a download ends with an error of one line and without the file."""
     with pytest.raises(EpicError, match=words) as caught:
         fetch(url, target, checksum)
@@ -65,8 +65,8 @@ OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
 
 @pytest.mark.parametrize(
     # These are the server's answers to the first requests; later ones get what they ask for. Each
-    # request has a header Range, or None if it is for the whole file. The reason is in the line of
-    # the log that each attempt but the last one has.
+    # request has a header Range, or None if it is for the complete file. The reason is in the line
+    # of the log that each attempt but the last one has.
     ("answers", "ranges", "reason"),
     [
         pytest.param([], [None], "", id="no error"),
@@ -92,7 +92,7 @@ OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
         ),
     ],
 )
-def test_a_file_comes_whole_in_spite_of_its_server(server, target, answers, ranges, reason):
+def test_a_file_comes_complete_in_spite_of_its_server(server, target, answers, ranges, reason):
     lines = download(server.put("a", CONTENT, *answers), target)
     assert server.ranges("a") == ranges
     assert len(lines) == len(ranges) - 1
@@ -141,7 +141,7 @@ def test_a_download_ends_after_its_total_time(server, target, answer, hours, mon
     monkeypatch.setattr("epic100.download.fetch.HOURS", hours)
     begun = time.monotonic()
     words = rf"given up after attempt 1 of 4 .*, 0\.0 of {hours:g} hours; .*part keeps \d+ b"
-    assert_refused(server.put("a", LONG, answer, answer), target, words, LONG_MD5)
+    assert_rejected(server.put("a", LONG, answer, answer), target, words, LONG_MD5)
     assert time.monotonic() - begun < 10
     kept = part_path(target).stat().st_size
     download(server.put("a", LONG), target, LONG, LONG_MD5)
@@ -179,7 +179,7 @@ def test_a_download_that_fails_is_resumed_by_the_next_run(
     server, target, answers, words, requests, kept, checksum
 ):
     url = server.put("a", CONTENT, *answers)
-    assert_refused(url, target, f"^{url}: .*{words}", checksum)
+    assert_rejected(url, target, f"^{url}: .*{words}", checksum)
     assert part_path(target).stat().st_size == kept
     download(server.put("a", CONTENT), target, checksum=checksum)
     last_range = f"bytes={kept}-" if kept and checksum else None
@@ -199,7 +199,7 @@ def test_a_download_that_makes_progress_may_be_cut_any_number_of_times(server, t
         pytest.param(bytes(1000), MD5, ["bytes=1000-", None], id="other bytes"),
         pytest.param(CONTENT, MD5, ["bytes=300000-"], id="all bytes"),
         pytest.param(CONTENT + bytes(5000), MD5, ["bytes=305000-", None], id="too many bytes"),
-        # Else any five bytes would be the whole file if the server has no bytes after them.
+        # Else any five bytes would be the complete file if the server has no bytes after them.
         pytest.param(bytes(5), None, [None, None], id="no checksum"),
     ],
 )
@@ -213,15 +213,15 @@ def test_a_part_of_an_earlier_run_is_used_only_if_the_md5_is_right(
 
 
 @pytest.mark.parametrize("url", ["", "P01_01.MP4", "ftp://x/a", "http://h:99999/a"])
-def test_a_url_that_is_not_http_is_refused(target, url):
-    assert_refused(url, target, r"its url is .*expected http:// or https://")
+def test_a_url_that_is_not_http_is_rejected(target, url):
+    assert_rejected(url, target, r"its url is .*expected http:// or https://")
 
 
 def test_a_second_process_does_not_download_the_same_file(server, target):
     target.parent.mkdir()
     with part_path(target).open("wb") as part:
         fcntl.flock(part, fcntl.LOCK_EX)
-        assert_refused(server.put("a", CONTENT), target, "another process downloads this file")
+        assert_rejected(server.put("a", CONTENT), target, "another process downloads this file")
     assert server.asked == []
 
 

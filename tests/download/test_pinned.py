@@ -112,12 +112,12 @@ def test_each_url_has_its_own_path_below_the_folder_of_weights():
         *("https://a.org", "https://a.org/../m", "https://a.org/..?a=b"),
     ],
 )
-def test_weights_at_a_url_of_no_file_or_another_protocol_are_refused(url):
+def test_weights_at_a_url_of_no_file_or_another_protocol_are_rejected(url):
     with pytest.raises(EpicError, match="expected a file, or the http"):
         kept_at(url)
 
 
-def test_the_config_is_refused_if_its_weights_are_at_no_url():
+def test_the_config_is_rejected_if_its_weights_are_at_no_url():
     with pytest.raises(EpicError, match="config: train.load_from is .*expected a file, or the URL"):
         read_settings({"train": {"load_from": "http://?a=b"}})
 
@@ -132,7 +132,7 @@ PAGE = b"<!DOCTYPE html><title>Not found</title>"
         pytest.param(PAGE, r" \(it is a web page\)", id="a web page"),
     ],
 )
-def test_weights_with_another_digest_than_in_their_name_are_refused(
+def test_weights_with_another_digest_than_in_their_name_are_rejected(
     server, tmp_path, content, note
 ):
     url = server.put("x3d-0123abcd.pth", content)
@@ -182,7 +182,7 @@ def test_a_probe_ends_before_the_body_comes(server):
 
 @pytest.fixture
 def pins(tmp_path):
-    """A sheet of annotation files with all three kinds of checksums; the files are beside it."""
+    """A sheet of annotation files with all three types of checksums; the files are next to it."""
     rows = []
     for number, name in enumerate(NAMES.values()):
         (tmp_path / name).write_text(f"{name}\n" * 50)

@@ -30,7 +30,7 @@ def download(server, tmp_path):
 @pytest.mark.parametrize(
     ("md5", "verdict"), [(MD5, "md5 as the sheet says"), ("", "the sheet has no md5 to hold it to")]
 )
-def test_the_log_has_the_progress_of_the_whole_file_and_whether_its_md5_was_compared(
+def test_the_log_has_the_progress_of_the_complete_file_and_whether_its_md5_was_compared(
     download, tmp_path, caplog, monkeypatch, md5, verdict
 ):
     monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)

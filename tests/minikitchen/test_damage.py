@@ -44,7 +44,7 @@ def test_the_coded_data_are_the_bytes_of_all_packets(whole):
         pytest.param(b"\0\0\0\x08mdat", id="nothing coded"),
     ],
 )
-def test_a_file_without_coded_data_is_refused(content, tmp_path):
+def test_a_file_without_coded_data_is_rejected(content, tmp_path):
     (tmp_path / "odd.MP4").write_bytes(content)
     with pytest.raises(EpicError, match=r"odd\.MP4.*mdat"):
         coded_data(tmp_path / "odd.MP4")
@@ -58,7 +58,7 @@ def test_a_file_without_coded_data_is_refused(content, tmp_path):
         pytest.param(b"\0\0\0\0mdat", id="up to the end"),
     ],
 )
-def test_coded_data_with_either_kind_of_length_are_found(header, tmp_path):
+def test_coded_data_with_either_type_of_length_are_found(header, tmp_path):
     free = b"\0\0\0\x0cfree1234"
     (tmp_path / "odd.MP4").write_bytes(free + header + b"coded")
     start = len(free) + len(header)

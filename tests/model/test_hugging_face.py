@@ -12,7 +12,7 @@ from epic100.base.errors import EpicError
 from epic100.model.hugging_face import backbone_config
 from epic100.model.hugging_face_folder import HuggingFaceFolder, license_of, open_folder, pixels
 from epic100.model.mmaction_import import build
-from support.hugging_face import IMAGES, KINDS, SIZE, WIDTH, make_encoder
+from support.hugging_face import IMAGES, MODEL_TYPES, SIZE, WIDTH, make_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def folders(tmp_path_factory):
     """A folder of each kind of encoder."""
     home = tmp_path_factory.mktemp("encoders")
-    return {kind: make_encoder(home / kind, kind) for kind in KINDS}
+    return {kind: make_encoder(home / kind, kind) for kind in MODEL_TYPES}
 
 
 def clips_for(folder):
@@ -47,7 +47,7 @@ def recognizer(folder, neck="AttentivePooling", **changes):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_scores_are_those_of_transformers_own_forward_pass(folders, kind, frozen):
     model = recognizer(folders[kind], neck="MeanOfTokens", frozen=frozen)
     model.init_weights()
@@ -66,7 +66,7 @@ def test_scores_are_those_of_transformers_own_forward_pass(folders, kind, frozen
     assert torch.allclose(scores, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_a_frozen_encoder_has_no_gradients_and_is_not_saved(folders, kind):
     model = recognizer(folders[kind])
     model.train()
@@ -85,7 +85,7 @@ def test_a_frozen_encoder_moves_with_its_model(folders):
     assert {value.device.type for value in backbone.unsaved[0].parameters()} == {"meta"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_a_fine_tuned_encoder_learns_and_is_saved(folders, tmp_path, kind):
     folder = shutil.copytree(folders[kind], tmp_path / "encoder")
     model = recognizer(folder, frozen=False)
@@ -137,7 +137,7 @@ def test_attentive_pooling_tells_the_order_of_tokens(blocks):
 
 
 def test_kinds_of_pictures_are_seen_frame_by_frame(folders):
-    for kind in KINDS:
+    for kind in MODEL_TYPES:
         spec = backbone_config(folders[kind], frozen=True)
         backbone = build({"type": "HuggingFaceBackbone", **spec})
         assert backbone.sees_pictures == (kind in IMAGES)

@@ -18,7 +18,7 @@ from epic100.video.sheet import Video
 from support.hugging_face import (
     FRAMES,
     IMAGES,
-    KINDS,
+    MODEL_TYPES,
     SIZE,
     WIDTH,
     make_encoder,
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 def folders(tmp_path_factory):
     """A folder of each kind of encoder."""
     home = tmp_path_factory.mktemp("encoders")
-    return {kind: make_encoder(home / kind, kind) for kind in KINDS}
+    return {kind: make_encoder(home / kind, kind) for kind in MODEL_TYPES}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_sizes_that_a_config_leaves_out_are_transformers_defaults(model_type):
     assert IMAGE_MODELS[model_type][1:] == (config.image_size, config.patch_size)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kind):
     """The video is shrunk ten times, where resizing filters differ most."""
     own_processor, _ = open_folder(folders[kind], kind)

@@ -69,7 +69,7 @@ class Copies:
         return self.orders.runs()
 
     def frames(self, numbers=range(90)) -> np.ndarray:
-        """Read frames of the first video as training does: with the index beside the table."""
+        """Read frames of the first video as training does: with the index next to the table."""
         return VideoReader(self.first, load_index(self.index, "P01_01")).get_frames(numbers)
 
 
@@ -163,7 +163,7 @@ def test_a_copy_is_made_again_with_other_settings(change, copied, made):
         ),
     ],
 )
-def test_a_copy_that_is_not_whole_is_made_again(spoil, copied):
+def test_a_copy_that_is_not_complete_is_made_again(spoil, copied):
     spoil(copied)
     assert copied.states() == ["copied", "copied"]
     assert copied.videos_encoded() == ["P01_01"]
@@ -242,15 +242,15 @@ def test_a_damaged_video_is_read_from_the_original(damaged):
     assert damaged.videos_encoded() == ["P01_02"]
     assert damaged.log[0] == "1 damaged videos are read from the originals: P01_01"
     assert damaged.log[1].startswith("2 videos: 1 copied, 1 original; 1 of them worked on now; ")
-    sound = list(range(10))
+    undamaged = list(range(10))
     original = VideoReader(damaged.originals.paths[0])
-    assert np.array_equal(damaged.frames(sound), original.get_frames(sound))
+    assert np.array_equal(damaged.frames(undamaged), original.get_frames(undamaged))
 
 
 def test_damage_that_the_scan_did_not_see_leaves_a_link_to_the_original(damaged):
     # A quick scan may have seen no damage, or a person may have edited the table.
-    sound = [replace(row, status="ok", damaged=[]) for row in damaged.originals.rows]
-    write_scan_table(sound, damaged.originals.table)
+    undamaged = [replace(row, status="ok", damaged=[]) for row in damaged.originals.rows]
+    write_scan_table(undamaged, damaged.originals.table)
     first, second = damaged.make()
     assert (first.state, second.state) == ("original", "copied") and damaged.first.is_symlink()
     assert first.reason.startswith("frame ") and first.reason.endswith(" does not decode")
@@ -264,12 +264,12 @@ def test_damage_that_the_scan_did_not_see_leaves_a_link_to_the_original(damaged)
         pytest.param("P01/P01_01.MP4", "copies go there", id="a file"),
     ],
 )
-def test_a_folder_that_cannot_take_copies_is_refused(folder, text, nothing_made):
+def test_a_folder_that_cannot_take_copies_is_rejected(folder, text, nothing_made):
     with pytest.raises(EpicError, match=text):
         nothing_made.make(copies=nothing_made.originals.folder / folder)
 
 
-def test_a_video_that_the_scan_table_does_not_list_is_refused(nothing_made):
+def test_a_video_that_the_scan_table_does_not_list_is_rejected(nothing_made):
     nothing_made.videos = [replace(nothing_made.videos[0], video_id="P01_03")]
     with pytest.raises(EpicError, match="P01_03.*scan its participant again"):
         nothing_made.make()

@@ -24,12 +24,12 @@ SMALL = ProxySettings(height=48, gop=12, crf=18)
 
 
 @pytest.fixture(scope="module")
-def copies(sound, tmp_path_factory):
-    """For each kind of undamaged file: the copy and its index."""
+def copies(undamaged, tmp_path_factory):
+    """For each type of undamaged file: the copy and its index."""
     folder = tmp_path_factory.mktemp("copies")
     return {
         name: (folder / f"{name}.MP4", write_proxy(original, folder / f"{name}.MP4", SMALL))
-        for name, original in sound.items()
+        for name, original in undamaged.items()
     }
 
 
@@ -51,7 +51,7 @@ def assert_same_frames(copy, original, name, moving=True) -> None:
 
     Args:
         copy: The frames of the copy, [F, height, width].
-        original: Those of the original, in the same size.
+        original: The same of the original, in the same size.
         name: The copy, for the message.
         moving: Whether frames one or two places away must be less like it.
     """
@@ -66,19 +66,19 @@ def assert_same_frames(copy, original, name, moving=True) -> None:
 
 
 @pytest.mark.slow
-def test_frame_i_of_a_copy_is_frame_i_of_the_original(sound, copies):
+def test_frame_i_of_a_copy_is_frame_i_of_the_original(undamaged, copies):
     for name, (path, index) in copies.items():
-        original = greys(sound[name], (index.stream.width, index.stream.height))
+        original = greys(undamaged[name], (index.stream.width, index.stream.height))
         moving = name not in ("still", "black", "one_frame")
         assert_same_frames(greys(path), original, name, moving)
         assert index.frames == len(original), name
 
 
 @pytest.mark.slow
-def test_a_copy_shows_its_frames_at_the_times_of_the_original(sound, copies):
+def test_a_copy_shows_its_frames_at_the_times_of_the_original(undamaged, copies):
     for name, (path, index) in copies.items():
         assert seconds(build_index(path)) == seconds(index), name
-        assert seconds(index) == seconds(build_index(sound[name])), name
+        assert seconds(index) == seconds(build_index(undamaged[name])), name
 
 
 def reference_frames(path) -> list[int]:
@@ -92,8 +92,8 @@ def reference_frames(path) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["open_gop", "all_key_frames", "variable_rate", "joined"])
-def test_no_frame_of_a_copy_depends_on_a_b_frame(name, sound, tmp_path):
-    index = write_proxy(sound[name], tmp_path / "copy.MP4", SMALL)
+def test_no_frame_of_a_copy_depends_on_a_b_frame(name, undamaged, tmp_path):
+    index = write_proxy(undamaged[name], tmp_path / "copy.MP4", SMALL)
     last = index.frames - 1
     expected = []
     for frame in range(last):
@@ -204,7 +204,9 @@ def test_progress_is_told_every_64_frames(tmp_path):
         pytest.param(list, 10, "key frame every 10 frames", id="key frames every 12 frames"),
     ],
 )
-def test_a_copy_with_other_frames_than_the_original_is_refused(change, gop, text, copies, tmp_path):
+def test_a_copy_with_other_frames_than_the_original_is_rejected(
+    change, gop, text, copies, tmp_path
+):
     # The index of the undamaged copy stands for that of the original: its times are the same.
     copy, index = copies["b_frames"]
     changed = rewrite(copy, change, tmp_path / "copy.MP4")

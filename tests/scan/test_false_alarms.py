@@ -1,4 +1,4 @@
-"""Undamaged files of all kinds, some of which look damaged: the scan must call them ok."""
+"""Undamaged files of all types, some of which look damaged: the scan must call them ok."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ TIMES_WITH_PAUSE = [i * 1001 + (90000 if i > 57 else 0) for i in range(120)]
 
 
 @pytest.mark.slow
-def test_an_undamaged_file_of_each_kind_is_ok(sound):
-    for name, path in sound.items():
+def test_an_undamaged_file_of_each_type_is_ok(undamaged):
+    for name, path in undamaged.items():
         row, index = inspect(path, name)
         assert (row.status, row.damaged) == ("ok", []), row
         assert row.pictures == index.frames > 0, name
@@ -27,11 +27,11 @@ def test_an_undamaged_file_of_each_kind_is_ok(sound):
         assert not clock_finding(row, index, seconds), name
 
 
-def test_leading_frames_of_a_cut_open_group_are_damaged_only_if_they_are_shown(sound, tmp_path):
-    hidden, _ = inspect(sound["cut_at_open_key"], "v")
+def test_leading_frames_of_a_cut_open_group_are_damaged_only_if_they_are_shown(undamaged, tmp_path):
+    hidden, _ = inspect(undamaged["cut_at_open_key"], "v")
     assert hidden.status == "ok"
     # The same cut without the edit list, which shows the leading frames too.
-    path = cut_start(sound["open_gop"], tmp_path / "shown.MP4", 60, hide=False)
+    path = cut_start(undamaged["open_gop"], tmp_path / "shown.MP4", 60, hide=False)
     shown, _ = inspect(path, "v")
     assert shown.status == "damaged"
     ((start, stop),) = shown.damaged

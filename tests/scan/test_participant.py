@@ -56,7 +56,7 @@ def test_the_scan_writes_a_row_and_an_index_of_each_video(make_videos):
             id="it crashes",
         ),
         pytest.param(
-            "creep:1",  # It sleeps nearly always, so that a look at it finds it asleep.
+            "creep:1",  # It sleeps nearly always, so that a check finds it asleep.
             ScanLimits(min_seconds=0.5),
             # The limit grows with the length in the sheet.
             f"not read within {0.5 + SECONDS_PER_SECOND * SECONDS:g} s",
@@ -110,7 +110,7 @@ def test_a_missing_video_and_what_is_no_regular_file_are_told_apart(make_videos)
 
 
 def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently(
-    make_videos, sound
+    make_videos, undamaged
 ):
     lab = make_videos(5)
     # The sheet has a wrong length of P01_01. P01_02 is cut, and P01_03 has lost a block of bytes.
@@ -119,7 +119,7 @@ def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently
     zero_block(lab.paths[2], 0.5, 500)
     # The bits of MPEG-4 part 2 are not checked one by one. The file has 120 frames at 29.97
     # frames per second, which last 4.004 s.
-    lab.paths[3].write_bytes(sound["mpeg4"].read_bytes())
+    lab.paths[3].write_bytes(undamaged["mpeg4"].read_bytes())
     lab.videos[3] = replace(lab.videos[3], duration=4.004)
     # A film of another type is told as such.
     lab.paths[4].write_bytes(b"\x1a\x45\xdf\xa3" * 99)

@@ -1,4 +1,4 @@
-"""Damage of each kind is found; the marked range is no larger than needed, and the rest is read."""
+"""Damage of each type is found; the marked range is no larger than needed, and the rest is read."""
 
 import random
 import shutil

@@ -17,8 +17,8 @@ SCANS = [f"results/scan/P0{number}.tsv" for number in range(1, 5)]
 def failures(rig, new_archive, tmp_path_factory):
     """An ended call of four scans: the first succeeds, and each other one fails in its own way.
 
-    P02 fails with an error of its own, P03 gets too little memory, and P04 fails before its rule
-    writes to its log.
+    P02 fails with its own error, P03 gets too little memory, and P04 fails before its rule writes
+    to its log.
     """
     rig.clear()
     folder = new_archive(tmp_path_factory.mktemp("failures"))
@@ -151,7 +151,7 @@ def test_a_submission_waits_for_a_place_in_the_queue_for_munge_and_for_nodes(rig
 
 
 NO_SUCH_NODE = "Requested node configuration is not available"
-# The keys are wrong resources of a rule. The values are patterns of the lines that refuse them.
+# The keys are wrong resources of a rule. The values are patterns of the lines that reject them.
 REJECTED = {
     "annotate:slurm_account=$NOT_SET": r"annotate \w+: .*Invalid account.*slurm_account=\$NOT_SET",
     "scan:cpus_per_task=120": rf"scan P0\d: .*{NO_SUCH_NODE}",
@@ -180,6 +180,6 @@ def test_a_wrong_request_is_reported_before_a_submission(rig, archive, requests)
     assert missing == [], said
 
 
-def test_an_example_of_an_account_is_refused_by_name(rig, archive):
+def test_an_example_of_an_account_is_rejected_by_name(rig, archive):
     said = run(rig, archive, SCAN, env={"EPIC100_ACCOUNT": ""}, well=False)
     assert "lp_myproject is an example of an account: set yours, or EPIC100_ACCOUNT" in said

@@ -1,4 +1,4 @@
-"""A GPU of the site is refused before the submission if this torch has no kernels for it."""
+"""A GPU of the site is rejected before the submission if this torch has no kernels for it."""
 
 import re
 
@@ -35,7 +35,7 @@ def request_for(partition: str, gpus: int) -> Request:
 
 
 @pytest.mark.parametrize(
-    "kernels, partition, refused",
+    "kernels, partition, rejected",
     [
         (TORCH_2_13, V100, "genius/gpu_v100.* of sm_70.*CUDA=12`"),
         (TORCH_2_13, P100, "genius/gpu_p100.* of sm_60.*CUDA=12`"),
@@ -52,7 +52,7 @@ def request_for(partition: str, gpus: int) -> Request:
         (["sm_80"], H100, "gpu_h100.* of sm_90"),
         (["sm_70", "compute_80"], B200, TAKEN),
         (["sm_80", "compute_80"], V100, "gpu_v100.* of sm_70"),
-        # A CPU build of torch has no kernels; its job fails at once with an error of its own.
+        # A CPU build of torch has no kernels; its job fails at once with its own error.
         ([], V100, TAKEN),
     ],
     ids=[
@@ -72,11 +72,11 @@ def request_for(partition: str, gpus: int) -> Request:
         "CPU build",
     ],
 )
-def test_a_gpu_without_kernels_is_refused_with_the_build_to_install(kernels, partition, refused):
+def test_a_gpu_without_kernels_is_rejected_with_the_build_to_install(kernels, partition, rejected):
     requests = [request_for("wice/batch", gpus=0), request_for(partition, gpus=1)]
     lines = partitions_without_kernels(requests, PARTITIONS, ("2.0", kernels))
-    assert bool(lines) == (refused != TAKEN)
-    assert re.search(refused, "".join(lines))
+    assert bool(lines) == (rejected != TAKEN)
+    assert re.search(rejected, "".join(lines))
 
 
 def test_the_capability_of_every_gpu_of_the_site_is_known():

@@ -43,7 +43,7 @@ def test_a_job_of_a_killed_run_is_found_in_a_folder_that_is_mounted_elsewhere(
     elsewhere.mkdir()
     subprocess.run(["mount", "--bind", archive, elsewhere], check=True)
     request.addfinalizer(lambda: subprocess.run(["umount", "--lazy", elsewhere], check=True))
-    # A site may start Snakemake by a program with options of its own, which ours cannot parse.
+    # A site may start Snakemake by a program with its own options, which ours cannot parse.
     program = archive / "site_snakemake.py"
     program.write_text(
         "import sys\nfrom snakemake.cli import main\nmain(sys.argv[sys.argv.index('--') + 1:])\n"

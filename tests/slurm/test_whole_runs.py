@@ -46,7 +46,7 @@ def by_name(runs):
     return {job["Comment"]: {"gres/gpu": "0"} | job for job in runs["whole"]["jobs"]}
 
 
-def test_the_whole_dag_ends_with_a_submission_and_figures(runs):
+def test_the_complete_dag_ends_with_a_submission_and_figures(runs):
     results = runs["whole"]["folder"] / "results"
     assert (results / "submission.pt").exists()
     assert json.loads((results / "metrics.json").read_text())["segments"] > 0

@@ -112,14 +112,14 @@ def take(mib: int, progress) -> int:
 
 
 def read_without_limits(progress) -> None:
-    """Index a film where the system refuses each change of a limit."""
+    """Index a film where the system rejects each change of a limit."""
     from epic100.video.index import index_packets
     from support.tricky_videos import encode
 
-    def refuse(*arguments: object) -> None:
+    def reject(*arguments: object) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
-    resource.setrlimit = refuse
+    resource.setrlimit = reject
     with tempfile.TemporaryDirectory() as folder:
         path = encode(Path(folder) / "v.MP4", 3)
         index_packets(path, progress)
@@ -159,9 +159,11 @@ def tell_threads(progress) -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def refuse(kind: str, *words: object, progress) -> None:
-    """Raise an EpicError, or the error of PyAV with the name `kind`."""
-    raise EpicError(*words) if kind == "EpicError" else getattr(av.error, kind)(1, *words)
+def reject(error_type: str, *words: object, progress) -> None:
+    """Raise an EpicError, or the error of PyAV with the name `error_type`."""
+    raise (
+        EpicError(*words) if error_type == "EpicError" else getattr(av.error, error_type)(1, *words)
+    )
 
 
 def find_no_folder(progress) -> None:

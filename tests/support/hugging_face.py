@@ -7,11 +7,11 @@ import torch
 SIZE, PATCH, FRAMES, WIDTH = 32, 8, 4, 48
 VIDEO = ("timesformer", "videomae", "vivit", "vjepa2")
 IMAGES = ("clip", "siglip", "dinov2", "dinov3_vit")
-KINDS = (*VIDEO, *IMAGES)
+MODEL_TYPES = (*VIDEO, *IMAGES)
 CARD = "---\nlicense: apache-2.0\ntags:\n- video\n---\nRandom weights.\n"
 
 
-def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
+def make_encoder(folder: Path, model_type: str, seed: int = 0) -> Path:
     """Save a model and its processor with transformers' own functions, and return the folder."""
     import transformers
 
@@ -49,15 +49,15 @@ def make_encoder(folder: Path, kind: str, seed: int = 0) -> Path:
                 "pred_num_attention_heads": 2,
             },
         ),
-    }[kind]
+    }[model_type]
     built = getattr(transformers, model)(getattr(transformers, config)(**options))
     built.save_pretrained(folder)
-    processor(kind).save_pretrained(folder)
+    processor(model_type).save_pretrained(folder)
     (folder / "README.md").write_text(CARD)
     return folder
 
 
-def processor(kind: str):
+def processor(model_type: str):
     """Make the processor of an encoder of `make_encoder`, to compare pixels with."""
     import transformers
 
@@ -68,10 +68,10 @@ def processor(kind: str):
         "siglip": "SiglipImage",
         "dinov2": "BitImage",
         "dinov3_vit": "DINOv3ViTImage",
-    }.get(kind, f"{kind.capitalize()}Video")
+    }.get(model_type, f"{model_type.capitalize()}Video")
     crop = {"height": SIZE, "width": SIZE}
     sides = {"size": {"shortest_edge": 36}, "crop_size": crop}
-    if kind in ("siglip", "dinov3_vit"):
+    if model_type in ("siglip", "dinov3_vit"):
         # These processors squeeze an image into a square.
         sides = {"size": crop}
     return getattr(transformers, f"{name}Processor")(**sides)

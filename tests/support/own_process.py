@@ -7,7 +7,7 @@ from epic100.base.errors import EpicError
 from support.small_runs import processes
 
 # A measured process may take this address space, torch's libraries included.
-MOST_BYTES = 5 * 2**30
+MAX_BYTES = 5 * 2**30
 
 
 def apart(function, *arguments, seconds: float = 500):
@@ -32,7 +32,7 @@ def measured(function, *arguments):
 
 def _measure(function, arguments):
     """Call a function in this process, and measure its memory, as `measured` returns it."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         result = function(*arguments)

@@ -1,4 +1,4 @@
-"""Make small undamaged videos of kinds that mislead scans and readers. No test is here."""
+"""Make small undamaged videos of types that mislead scans and readers. No test is here."""
 
 import itertools
 import struct
@@ -264,8 +264,8 @@ def uneven_times(count: int) -> list[int]:
 
 
 PYRAMID = {"b-pyramid": "normal", "ref": 4}
-# Each kind of undamaged file has options of `encode`.
-KINDS: dict[str, dict] = {
+# Each type of undamaged file has options of `encode`.
+FILE_TYPES: dict[str, dict] = {
     "b_frames": PYRAMID,
     "open_gop": {"open-gop": 1, "b-pyramid": "normal"},
     "index_first": {"movflags": "faststart"},
@@ -300,15 +300,15 @@ KINDS: dict[str, dict] = {
 }
 
 
-def sound_videos(folder: Path) -> dict[str, Path]:
-    """Encode an undamaged file of every kind; return their paths by name."""
+def undamaged_videos(folder: Path) -> dict[str, Path]:
+    """Encode an undamaged file of every type; return their paths by name."""
     made = {
         name: encode(folder / f"{name}.MP4", **{"count": 120, **options})
-        for name, options in KINDS.items()
+        for name, options in FILE_TYPES.items()
     }
 
     def path(name: str) -> Path:
-        """Add the path of another file, and return it."""
+        """Add the path of one more file, and return it."""
         made[name] = folder / f"{name}.MP4"
         return made[name]
 

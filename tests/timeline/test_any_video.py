@@ -65,19 +65,23 @@ def call(tmp_path, monkeypatch):
 
 # Each way in which a film is read has a maker of a film of 120 frames.
 WAYS = {
-    "in place": lambda sound, folder: shutil.copyfile(sound["b_frames"], folder / "film.MP4"),
-    "by a copy": lambda sound, folder: rewrite(sound["no_b_frames"], out=folder / "film.flv"),
-    "encoded anew": lambda sound, folder: encode(folder / "film.flv", codec="flv"),
+    "in place": lambda undamaged, folder: shutil.copyfile(
+        undamaged["b_frames"], folder / "film.MP4"
+    ),
+    "by a copy": lambda undamaged, folder: rewrite(
+        undamaged["no_b_frames"], out=folder / "film.flv"
+    ),
+    "encoded anew": lambda undamaged, folder: encode(folder / "film.flv", codec="flv"),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_killed_run_is_resumed_with_the_same_files(
-    model, sound, way, tmp_path, monkeypatch, caplog
+    model, undamaged, way, tmp_path, monkeypatch, caplog
 ):
     # The 11 clips of the video, which lasts 4.004 s, are two shards.
     monkeypatch.setattr("epic100.prediction.work.SEGMENTS_PER_ITEM", 6)
-    killed, film = tmp_path / "killed", WAYS[way](sound, tmp_path)
+    killed, film = tmp_path / "killed", WAYS[way](undamaged, tmp_path)
 
     def make(out):
         predict(model, out, film, stride=0.4, threshold=0.3)
@@ -104,11 +108,11 @@ def test_a_killed_run_is_resumed_with_the_same_files(
     ],
 )
 def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
-    named, sound, tmp_path, name, first_picture_seconds
+    named, undamaged, tmp_path, name, first_picture_seconds
 ):
     # The name of a file may have spaces.
-    film = tmp_path / f"my {name} film{sound[name].suffix}"
-    shutil.copyfile(sound[name], film)
+    film = tmp_path / f"my {name} film{undamaged[name].suffix}"
+    shutil.copyfile(undamaged[name], film)
     predict(named, tmp_path, film, stride=0.5, min_seconds=0, smooth=0)
     found = json.loads(film.with_suffix(".json").read_text())
     rows = rows_of(film.with_suffix(".tsv"))
@@ -127,9 +131,9 @@ def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
         assert best == sorted(best, reverse=True) and len(best) == 5
 
 
-def test_a_film_that_is_copied_gets_the_timeline_of_an_mp4(model, sound, tmp_path):
-    films = [shutil.copyfile(sound["no_b_frames"], tmp_path / "mp4.MP4")]
-    films.append(rewrite(sound["no_b_frames"], out=tmp_path / "flv.flv"))
+def test_a_film_that_is_copied_gets_the_timeline_of_an_mp4(model, undamaged, tmp_path):
+    films = [shutil.copyfile(undamaged["no_b_frames"], tmp_path / "mp4.MP4")]
+    films.append(rewrite(undamaged["no_b_frames"], out=tmp_path / "flv.flv"))
     predict(model, tmp_path, *films, stride=0.5)
     found = [json.loads((tmp_path / f"{film.stem}.json").read_text()) for film in films]
     clips, clips_of_copy = (content["clips"] for content in found)
@@ -143,9 +147,9 @@ def test_a_film_that_is_copied_gets_the_timeline_of_an_mp4(model, sound, tmp_pat
 @pytest.mark.parametrize("way", ["by a copy", "encoded anew"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, EpicError], ids=["Ctrl-C", "an error"])
 def test_the_copy_of_a_film_is_removed_at_its_end(
-    model, sound, way, error, tmp_path, monkeypatch, caplog
+    model, undamaged, way, error, tmp_path, monkeypatch, caplog
 ):
-    film = WAYS[way](sound, tmp_path)
+    film = WAYS[way](undamaged, tmp_path)
 
     def fail(video, *arguments, **options):
         assert [copy.name for copy in tmp_path.glob("out/film.work/copy/*")] == ["film.MP4"]
@@ -178,13 +182,13 @@ def test_no_clip_is_made_of_damage(model, lab, tmp_path):
 
 
 def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
-    model, named, sound, call, tmp_path, caplog
+    model, named, undamaged, call, tmp_path, caplog
 ):
     for task, names in NAMES.items():
         lines = [f"{number},my {name}" for number, name in names.items()]
         (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
     lists = ["--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
-    options = ["--out", "out", "--threshold", 0, "--min-seconds", 0, sound["ten_frames"]]
+    options = ["--out", "out", "--threshold", 0, "--min-seconds", 0, undamaged["ten_frames"]]
     # The same timeline is made again for other names.
     for path, more, name_of_verb in (
         (model, [], lambda verb: f"verb {verb}"),
@@ -282,9 +286,9 @@ def test_a_page_shows_the_films_with_their_scores_and_why_one_has_none(model, so
 
 
 def test_the_other_videos_get_their_timelines_if_one_fails(
-    model, sound, tmp_path, monkeypatch, caplog
+    model, undamaged, tmp_path, monkeypatch, caplog
 ):
-    film = shutil.copyfile(sound["b_frames"], tmp_path / "breaks.mp4")
+    film = shutil.copyfile(undamaged["b_frames"], tmp_path / "breaks.mp4")
 
     def damage_and_place(index, *arguments):
         # Its scan has passed all 120 frames of this film.
@@ -294,7 +298,7 @@ def test_the_other_videos_get_their_timelines_if_one_fails(
 
     monkeypatch.setattr("epic100.timeline.run.place_clips", damage_and_place)
     with pytest.raises(EpicError, match="2 of 3 videos have no timeline: .*text.mp4: cannot"):
-        predict(model, tmp_path / "out", text_file(tmp_path), film, sound["ten_frames"])
+        predict(model, tmp_path / "out", text_file(tmp_path), film, undamaged["ten_frames"])
     assert "scan the video" in caplog.text
     assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_frames.tsv"]
 

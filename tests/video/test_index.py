@@ -16,9 +16,9 @@ from support.scanned import inspect
 from support.tricky_videos import parts_of, show_parts, two_entries
 
 
-def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(sound):
+def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(undamaged):
     # With gradual refresh, the container marks frames as key frames that refer to others.
-    path = sound["intra_refresh"]
+    path = undamaged["intra_refresh"]
     _, index = inspect(path, "v")
     assert len(index.key_pts) == 1 < len(build_index(path).key_pts)
     (frame,) = VideoReader(path, index).get_frames([100])
@@ -35,14 +35,14 @@ def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(so
         pytest.param("one_frame", 0.0, True, id="one frame has no rate"),
     ],
 )
-def test_the_rate_and_whether_it_is_constant_are_measured(name, rate, is_constant, sound):
-    index = build_index(sound[name])
+def test_the_rate_and_whether_it_is_constant_are_measured(name, rate, is_constant, undamaged):
+    index = build_index(undamaged[name])
     assert index.fps == pytest.approx(rate, rel=1e-5)
     assert index.is_constant() == is_constant
 
 
-def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(sound):
-    index = build_index(sound["paused"])
+def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(undamaged):
+    index = build_index(undamaged["paused"])
     # The camera pauses after frame 57.
     before = np.arange(index.frames) <= 57
     assert index.is_constant(before)
@@ -74,12 +74,12 @@ FIRST, SECOND = "videos/P01/b_frames.MP4", "videos/P01/cut_start.MP4"
 
 
 @pytest.fixture
-def built(sound, tmp_path):
+def built(undamaged, tmp_path):
     """The indexes in the files of P01 and P02, which are the same, by the paths of P01's videos."""
     # Indexes that earlier tests have read are forgotten, and those of this test when it is over.
     load_indexes.cache_clear()
     built = {
-        kind: build_index(sound[kind])
+        kind: build_index(undamaged[kind])
         for kind in ("b_frames", "cut_start", "variable_rate", "paused", "one_frame")
     }
     for participant in ("P01", "P02"):
@@ -135,7 +135,7 @@ def test_a_video_without_an_index_is_an_error_that_says_how_to_make_it(tmp_path,
         ),
     ],
 )
-def test_a_film_of_several_films_or_parts_is_refused_with_the_command_that_encodes_it(
+def test_a_film_of_several_films_or_parts_is_rejected_with_the_command_that_encodes_it(
     make, tmp_path
 ):
     parts = parts_of(tmp_path, {}, {"ref": 1, "cabac": 0})

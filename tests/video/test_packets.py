@@ -74,10 +74,10 @@ def test_frames_behind_other_parameter_sets_than_the_header_has_are_damaged(code
         pytest.param("slices", True, id="several slices per frame"),
     ],
 )
-def test_packets_on_which_no_wanted_frame_depends_are_not_decoded(sound, name, all_are_decoded):
-    index = build_index(sound[name])
+def test_packets_on_which_no_wanted_frame_depends_are_not_decoded(undamaged, name, all_are_decoded):
+    index = build_index(undamaged[name])
     wanted = int(index.pts[20])
-    packets = DirectPackets(sound[name], index, SharedCaches())
+    packets = DirectPackets(undamaged[name], index, SharedCaches())
     decoded_times = [packet.pts for packet, _ in packets.from_key(0, {wanted})]
     assert decoded_times[-1] == wanted
     times = index.packets["pts"].tolist()
@@ -89,15 +89,15 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_few_files_stay_open(sound, monkeypatch):
+def test_few_files_stay_open(undamaged, monkeypatch):
     monkeypatch.setattr("epic100.video.kept.MAX_FILES", 3)
     names = ["b_frames", "cavlc", "b_frames", "hevc", "444", "10_bit"]
-    indexes = {name: build_index(sound[name]) for name in names}
+    indexes = {name: build_index(undamaged[name]) for name in names}
     # Files that earlier tests left are closed now, not later.
     gc.collect()
     before, caches = open_descriptors(), SharedCaches()
     for name in names:
-        VideoReader(sound[name], indexes[name], caches=caches).get_frames([10, 3])
+        VideoReader(undamaged[name], indexes[name], caches=caches).get_frames([10, 3])
     assert open_descriptors() == before + 3
     caches.files.cache_clear()
     assert open_descriptors() == before
@@ -126,12 +126,12 @@ def test_open_files_take_at_most_half_of_the_descriptors(soft_limit, file_count,
     ],
 )
 def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
-    between, at_once, is_one_read, sound, monkeypatch
+    between, at_once, is_one_read, undamaged, monkeypatch
 ):
     monkeypatch.setattr("epic100.video.packets.MAX_GAP_BYTES", between)
     monkeypatch.setattr("epic100.video.packets.MAX_READ_BYTES", at_once)
     # Packets of the other stream are in between.
-    path = sound["two_streams"]
+    path = undamaged["two_streams"]
     index = build_index(path)
     expected = [decoded(path)[pts] for pts in index.pts[:10].tolist()]
     read_at = mock.create_autospec(disk.WatchedFile.read_at, side_effect=disk.WatchedFile.read_at)
@@ -192,9 +192,9 @@ def without_reorder_depth(extradata: bytes) -> bytes:
     return replace(record, sps=[escaped(bits + "01")]).packed()
 
 
-def test_no_frame_is_lost_from_a_stream_that_states_no_reorder_depth(sound):
-    index = build_index(sound["b_frames"])
+def test_no_frame_is_lost_from_a_stream_that_states_no_reorder_depth(undamaged):
+    index = build_index(undamaged["b_frames"])
     frames = range(index.frames)
-    expected = VideoReader(sound["b_frames"], index).get_frames(frames)
+    expected = VideoReader(undamaged["b_frames"], index).get_frames(frames)
     silent = replace(index, extradata=without_reorder_depth(index.extradata))
-    assert np.array_equal(VideoReader(sound["b_frames"], silent).get_frames(frames), expected)
+    assert np.array_equal(VideoReader(undamaged["b_frames"], silent).get_frames(frames), expected)

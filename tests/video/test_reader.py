@@ -1,4 +1,4 @@
-"""Frames of each kind of file are those of a full decode."""
+"""Frames of each type of file are as in a full decode."""
 
 import re
 
@@ -28,15 +28,15 @@ from support.tricky_videos import (
 
 
 @pytest.fixture
-def every_kind(sound, lab):
-    """Undamaged files of every kind and videos of the lab, by name."""
-    return {**sound, **{name: video.path(lab.root) for name, video in lab.videos.items()}}
+def every_type(undamaged, lab):
+    """Undamaged files of every type and videos of the lab, by name."""
+    return {**undamaged, **{name: video.path(lab.root) for name, video in lab.videos.items()}}
 
 
 @pytest.mark.slow
-def test_frames_in_any_order_are_those_of_a_full_decode(every_kind):
+def test_frames_in_any_order_are_those_of_a_full_decode(every_type):
     caches, rng = SharedCaches(), np.random.default_rng(0)
-    for name, path in every_kind.items():
+    for name, path in every_type.items():
         index = build_index(path)
         frame_at = decoded(path)
         assert index.pts.tolist() == sorted(frame_at), name
@@ -54,14 +54,14 @@ def test_frames_in_any_order_are_those_of_a_full_decode(every_kind):
 @needs_decord
 @pytest.mark.parametrize(
     "name",
-    # Decord reads the other kinds of files wrongly.
+    # Decord reads the other types of files wrongly.
     [
         *("b_frames", "no_b_frames", "all_key_frames", "index_first", "cavlc", "slices"),
         *("weighted", "joined", "quicktime", "P01_01", "P02_101", "P03_07", "turned"),
     ],
 )
-def test_decord_gives_the_same_frames(name, every_kind, tmp_path):
-    path = every_kind.get(name)
+def test_decord_gives_the_same_frames(name, every_type, tmp_path):
+    path = every_type.get(name)
     if name == "turned":
         path = encode(tmp_path / "v.MP4", 40)
         turn(path)
@@ -87,7 +87,7 @@ def test_frames_and_windows_are_turned_as_players_show_them(quarters, tmp_path):
     assert reader.get_frames([3], (48, 40), window).shape == (1, 48, 40, 3)
 
 
-def test_a_mirrored_video_is_refused(tmp_path):
+def test_a_mirrored_video_is_rejected(tmp_path):
     path = encode(tmp_path / "v.MP4", 4)
     turn(path, MIRROR)
     with pytest.raises(FrameError, match=r"v\.MP4: its note of how players turn or mirror"):
@@ -110,13 +110,13 @@ def test_frames_scaled_in_the_decoder_are_nearly_those_scaled_afterwards(lab):
 
 def test_a_change_of_frame_size_is_an_error_that_names_the_frame(tmp_path):
     # Each part has 60 frames.
-    kinds = ({"repeat_headers": 1}, {"repeat_headers": 1, "size": (128, 96)})
-    path = join(parts_of(tmp_path, *kinds), tmp_path / "v.MP4")
+    options = ({"repeat_headers": 1}, {"repeat_headers": 1, "size": (128, 96)})
+    path = join(parts_of(tmp_path, *options), tmp_path / "v.MP4")
     with pytest.raises(FrameError, match=r"v\.MP4: the frame changes its size at frame 60"):
         VideoReader(path).get_frames([0, 60])
 
 
-def test_frames_behind_a_damaged_leading_frame_are_those_of_the_sound_file(tmp_path):
+def test_frames_behind_a_damaged_leading_frame_are_those_of_the_undamaged_file(tmp_path):
     path = encode(tmp_path / "v.mp4", codec="mpeg4", g=10, bf=2)
     index = build_index(path)
     packets = packets_of(path)
@@ -126,10 +126,10 @@ def test_frames_behind_a_damaged_leading_frame_are_those_of_the_sound_file(tmp_p
     damaged = packets[keys[1] + 1]
     assert damaged.pts < key_pts
     frames = np.flatnonzero(index.pts >= key_pts)[:5]
-    sound = VideoReader(path, index).get_frames(frames)
+    undamaged = VideoReader(path, index).get_frames(frames)
     overwrite(path, damaged.pos, bytes(damaged.size))
     reader = VideoReader(path, index)
-    assert np.array_equal(reader.get_frames(frames), sound)
+    assert np.array_equal(reader.get_frames(frames), undamaged)
     with pytest.raises(FrameError, match=r"v\.mp4: decoding failed: "):
         reader.get_frames(np.flatnonzero(index.pts == damaged.pts))
 

@@ -88,8 +88,8 @@ def test_windows_of_other_pixel_formats_show_their_place(pixels):
     "name",
     ["b_frames", "cavlc", "odd_size", "444", "10_bit", "lossless", "quicktime", "interlaced"],
 )
-def test_windows_from_a_reader_have_the_pixels_of_the_whole_frames(name, sound):
-    reader = VideoReader(sound[name], caches=SharedCaches())
+def test_windows_from_a_reader_have_the_pixels_of_the_complete_frames(name, undamaged):
+    reader = VideoReader(undamaged[name], caches=SharedCaches())
     frames = [1, reader.frames - 2, reader.frames // 2]
     whole = reader.get_frames(frames)
     height, width = reader.size

@@ -1,4 +1,4 @@
-"""The kinds of undamaged films, and of damage. No test is here, and nothing of the library."""
+"""The types of undamaged films, and of damage. No test is here, and nothing of the library."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,8 +9,8 @@ import numpy as np
 from behaviour.films import film
 from support.packets import CodedFrame, later, rewrite
 
-# Each kind of H.264 film has settings of libx264. With 27 frames in a group, two B-frames are
-# shown before the key frame of each open group.
+# Each type of H.264 film has settings of libx264. With 27 frames in a group, two B-frames are shown
+# before the key frame of each open group.
 H264 = {
     "b_frames": {},
     "open_groups": {"open_gop": 1, "b_pyramid": "normal", "keyint": 27},
@@ -33,10 +33,13 @@ def hidden_start(packets: list[CodedFrame]) -> list[CodedFrame]:
     return later(packets[second_key:], -shown)
 
 
-# Each kind of undamaged film has its rate and a function that encodes it.
+# Each type of undamaged film has its rate and a function that encodes it.
 UNDAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
-    **{f"h264_{name}": ("59.94", partial(film, **kind)) for name, kind in H264.items()},
-    **{f"h264_{name}_50": ("50", partial(film, rate="50", **kind)) for name, kind in H264.items()},
+    **{f"h264_{name}": ("59.94", partial(film, **options)) for name, options in H264.items()},
+    **{
+        f"h264_{name}_50": ("50", partial(film, rate="50", **options))
+        for name, options in H264.items()
+    },
     "key_frames": ("50", partial(film, rate="50", keyint=1)),
     "cavlc": ("59.94", partial(film, cabac=0)),
     "index_first": ("59.94", partial(film, muxer={"movflags": "faststart"})),
@@ -90,7 +93,7 @@ def cut(path: Path, rng: np.random.Generator, movflags: str) -> None:
 
 
 def lost(path: Path, rng: np.random.Generator, count: int) -> None:
-    """Leave `count` packets out, or for 0 a whole group of frames; the rest keep their times."""
+    """Leave `count` packets out, or for 0 a complete group of frames; the rest keep their times."""
 
     def change(packets: list[CodedFrame]) -> list[CodedFrame]:
         keys = [number for number, p in enumerate(packets) if p.is_key]
@@ -102,7 +105,7 @@ def lost(path: Path, rng: np.random.Generator, count: int) -> None:
     rewrite(path, change)
 
 
-# Each kind of damage has a function of the file and a generator of random numbers.
+# Each type of damage has a function of the file and a generator of random numbers.
 DAMAGES: dict[str, Callable[[Path, np.random.Generator], None]] = {
     "1_bit": partial(flipped, bits=1),
     "3_bits": partial(flipped, bits=3),
