@@ -98,9 +98,9 @@ def complete(
             board.bar.close()
     if errors:
         raise EpicError(
-            f"{target}: not written: {len(errors)} videos failed because of the disk or the "
-            f"machine: {'; '.join(errors)}; what is finished is kept: make room, or wait for a "
-            "free machine, and run again"
+            f"{target}: not written, since {len(errors)} videos failed and are not at fault: "
+            f"{'; '.join(errors)}; what is finished is kept: make room, or wait for a free "
+            "machine, and run again"
         )
     return {name: result for name, result in results.items() if result is not None}, len(pending)
 
