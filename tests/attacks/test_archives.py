@@ -26,7 +26,7 @@ def add_packed_zeros(path):
 
 
 def replacing(**arrays):
-    """Return a function that rewrites a file with these arrays in the place of its own."""
+    """Return a function that rewrites a file with these arrays in place of its arrays."""
 
     def spoil(path):
         with np.load(path) as file:
@@ -88,7 +88,7 @@ def results(*pieces: bytes) -> bytes:
     return deflated(b"".join([head, *pieces, b"}"]))
 
 
-# Five copies of a text of so many bytes may be in memory.
+# Five copies of a text of this number of bytes may be in memory.
 LONG = b"x" * 100_000_000
 NUMBER_OF_400_DIGITS = b'{"a": {"verb": {"0": %s}, "noun": {"0": 1}}}' % (b"9" * 400)
 UNDAMAGED = deflated(b"[1, 2, 3]", method=zipfile.ZIP_STORED)

@@ -13,7 +13,7 @@ from support.fuzzing import TARGETS, attempt
 pytestmark = pytest.mark.slow
 
 
-# The readers share so many inputs. The benchmark benchmarks/fuzz.py goes on for hours.
+# The number of inputs, which the readers share. The benchmark benchmarks/fuzz.py goes on for hours.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("inputs", [1_000, pytest.param(100_000, marks=pytest.mark.weekly)])
 @pytest.mark.parametrize("name", TARGETS)

@@ -385,7 +385,7 @@ def test_the_user_s_own_modules_are_built_only_if_the_config_names_them(monkeypa
 
 
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
-# These models have a loader of their own for several kinds of input, and no head over pairs.
+# These models have their own loader for several types of input, and no head over pairs.
 OTHERS = {"omnisource"}
 FAMILIES = sorted(folder.name for folder in ZOO.iterdir() if folder.name not in OTHERS)
 

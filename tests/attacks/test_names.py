@@ -117,7 +117,7 @@ def test_an_invalid_rate_length_url_or_md5_is_rejected_with_its_line(tmp_path, c
     assert_rejected(read_sheet, tmp_path / "videos.tsv", text, rf"videos\.tsv: line 2: {words}")
 
 
-# Python converts no number of so many digits.
+# Python converts no number with this number of digits.
 DIGITS = "9" * 5000
 
 

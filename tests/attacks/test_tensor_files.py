@@ -69,13 +69,13 @@ def test_what_is_no_complete_file_or_holds_code_is_one_error_with_the_reason(
 
 
 def zipped(pickled: bytes, *members: tuple[str, bytes], method=zipfile.ZIP_STORED) -> bytes:
-    """Return a file like those of torch.save that has this pickle."""
+    """Return a file as torch.save writes it, with this pickle."""
     first_members = [("archive/data.pkl", pickled), ("archive/version", b"3\n")]
     return zip_of(*first_members, *members, method=method)
 
 
 def old(pickled: bytes) -> bytes:
-    """Return a file like those of torch before 1.6 that has this pickle."""
+    """Return a file as torch before 1.6 wrote it, with this pickle."""
     heads = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
     return b"".join(pickle.dumps(head, 2) for head in heads) + pickled + pickle.dumps([], 2)
 

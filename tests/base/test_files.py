@@ -166,7 +166,7 @@ def fill_the_disk(temporary):
             lambda temporary: Path("other").read_bytes(),
             FileNotFoundError,
             "No such .* 'other'$",
-            id="an error about another file",
+            id="an error about a second file",
         ),
         pytest.param(
             fill_the_disk,

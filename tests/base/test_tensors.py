@@ -74,7 +74,7 @@ def test_tensors_of_an_untrusted_file_share_no_values():
     assert transposed.untyped_storage().nbytes() == transposed.nbytes
 
 
-# A checkpoint with an object of a class that only its code can load, beside the weights.
+# A checkpoint with an object of a class that only its code can load, besides the weights.
 CHECKPOINT = {
     "state_dict": {"a": torch.ones(3)},
     "meta": {"share": Fraction(1, 3), "epoch": 3},
@@ -126,7 +126,7 @@ def filled():
 
 @pytest.mark.slow
 def test_subclasses_of_dict_and_list_are_read_as_plain_ones_beside_weights():
-    """Torch refuses to fill an object that is no plain dict or list."""
+    """Torch does not fill an object that is no plain dict or list."""
     state = OwnDict(a=torch.ones(3))
     torch.save({"state_dict": state, "meta": filled(), "hooks": filled()}, "a.pt")
     content = read("a.pt", weights_alone=True)

@@ -18,7 +18,7 @@ def require_golden(name: str, found: dict, made_of: str) -> None:
     """Require that results equal the recorded ones, or record them if `RENEW` is set.
 
     Another machine may make other inputs: its encoder, or the rounding of its numbers. It has a
-    record of its own, or none yet; then the test is skipped.
+    separate record, or none yet; then the test is skipped.
 
     Args:
         name: The key of these results in golden.json.

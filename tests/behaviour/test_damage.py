@@ -1,4 +1,4 @@
-"""Damaged films: the scan marks every wrong frame, and its results are those of golden.json.
+"""Damaged films: the scan marks every wrong frame, and its results are as in golden.json.
 
 39 small films of H.264, with and without B-frames, with open and closed groups of frames, are
 each damaged in one way: flipped bits, zeros, a cut end or lost packets. A frame is wrong if a
@@ -17,7 +17,7 @@ from behaviour.golden import require_golden
 pytestmark = pytest.mark.slow
 # A larger mean difference over a block of 16 x 16 pixels is visible. Values go to 255.
 VISIBLE = 8
-# At most this many unmarked frames are read of each film.
+# The maximum number of unmarked frames that are read of each film.
 READ = 8
 
 

@@ -10,7 +10,7 @@ from behaviour.film_types import UNDAMAGED
 from behaviour.films import RATES
 
 pytestmark = pytest.mark.slow
-# Each film is read at this many random places, by segments of fewer frames than LONGEST.
+# Each film is read at this number of random places, by segments of fewer frames than LONGEST.
 PLACES = 40
 LONGEST = 12
 

@@ -1,4 +1,4 @@
-"""The demo's results: files are those of golden.json, and figures those of the submission."""
+"""The demo's results: files are as in golden.json, and figures as in the submission."""
 
 import hashlib
 import json

@@ -72,7 +72,7 @@ def runs(rig, new_archive, once):
 
 @pytest.fixture
 def again(runs, tmp_path):
-    """A function that copies the folder of the whole DAG, with changed settings of the training.
+    """A function that copies the folder of the complete DAG, with changed settings of the training.
 
     The copy has no result of the training, so only this and what follows runs again.
     """

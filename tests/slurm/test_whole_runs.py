@@ -1,6 +1,6 @@
-"""The whole DAG over both clusters, a training that Slurm warns of its wall time, a scan that runs
-into it, and trainings with more GPUs and nodes. What each job asked for and got is read back with
-sacct.
+"""The complete DAG over both clusters, a training that Slurm warns of its wall time, a scan that
+runs into it, and trainings with more GPUs and nodes. What each job asked for and got is read back
+with sacct.
 """
 
 import json
@@ -42,7 +42,7 @@ EXPECTED = {
 
 @pytest.fixture
 def by_name(runs):
-    """The jobs of the whole DAG by name, each with sacct's facts about its last attempt."""
+    """The jobs of the complete DAG by name, each with sacct's facts about its last attempt."""
     return {job["Comment"]: {"gres/gpu": "0"} | job for job in runs["whole"]["jobs"]}
 
 

@@ -71,7 +71,7 @@ def stop_decoder(video):
     end = time.monotonic() + 300
     while time.monotonic() < end:
         for process in psutil.process_iter():
-            # The process may end while it is looked at.
+            # The process may end while it is checked.
             with contextlib.suppress(psutil.Error):
                 is_decoder = "guarded.serve" in " ".join(process.cmdline())
                 if not is_decoder or Path(process.cwd()) != video.parents[2]:

@@ -26,13 +26,13 @@ FLAGS = (
     "--window-size=1366,768",
     "--remote-debugging-pipe",
 )
-# One answer may take this many seconds.
+# The maximum time of one answer, in seconds.
 PATIENCE = 120.0
 
 
 @contextmanager
 def opened(url: str, folder: Path) -> Iterator["Page"]:
-    """Open a page in a Chromium of its own, whose files lie in `folder`.
+    """Open a page in a separate Chromium, whose files lie in `folder`.
 
     Without a Chromium the test is skipped, or fails in CI, where there must be one.
     """
@@ -43,7 +43,7 @@ def opened(url: str, folder: Path) -> Iterator["Page"]:
 
 
 class Page:
-    """A page in a Chromium of its own.
+    """A page in a separate Chromium.
 
     Attributes:
         asked: Every address that the page asked for.

@@ -17,7 +17,7 @@ from support.checkout import call, python
 def bare_environment(folder: Path, *names: str) -> Path:
     """Make an environment of the programs `names` and their requirements; return its `bin`.
 
-    Packages are links to those of the environment in use.
+    Packages are links to the packages of the environment in use.
     """
     venv.create(folder, with_pip=False, symlinks=True)
     packages: dict[str, Distribution] = {}

@@ -203,7 +203,7 @@ def run(server: Server, script: Path, folder: Path, at: int = 0, error: str = "E
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Read the files of a run's folder, by name, but those of `NOT_COMPARED` and logs."""
+    """Read the files of a run's folder, by name, without `NOT_COMPARED` and logs."""
     contents = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

@@ -60,7 +60,7 @@ class Scene:
     """A call of Snakemake.
 
     Attributes:
-        config: The sections of the config beside those of `KITCHEN`.
+        config: The sections of the config besides `KITCHEN`.
         targets: The targets.
         makes: The rules of which a job is recorded here.
     """

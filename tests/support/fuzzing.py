@@ -344,7 +344,7 @@ TARGETS: dict[str, Target] = {
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _encode_index),
 }
-# FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.
+# FFmpeg may crash on these, so they are for separate processes: benchmarks/fuzz.py.
 FILMS = {
     "video": Target(lambda p: inspect(p, "P01_01"), _encode_film, raises=(EpicError, MemoryError))
 }

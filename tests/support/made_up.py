@@ -78,7 +78,7 @@ def make_entries() -> list[dict]:
     return build(IDS, *scores())
 
 
-# The rows of two epochs, the second of which was validated; the columns are those of `COLUMNS`.
+# The rows of two epochs, the second of which was validated; the columns are `COLUMNS`.
 ROWS = [
     "1\t16\t0.003\t1.9855\t\t\t\t\t\t\t\t14.29\t0.5\t9.0",
     "2\t32\t0.0015\t1.6355\t1.8125\t93.48\t100.00\t81.25\t99.50\t75.00\t97.50\t20.00\t0.25\t11.0",

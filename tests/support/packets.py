@@ -81,7 +81,7 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
 
     Args:
         path: The file.
-        change: Makes the new packets from those of the file.
+        change: Makes the new packets from the packets of the file.
         out: The new file, whose suffix chooses the container.
         **options: Options of the muxer.
     """
@@ -133,7 +133,7 @@ def in_decoder_order(path: Path) -> np.ndarray:
 
 
 def later(packets: list[CodedFrame], by: int) -> list[CodedFrame]:
-    """Delay packets by this many units of the time base."""
+    """Delay packets by `by` units of the time base."""
     return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
 
 

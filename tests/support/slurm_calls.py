@@ -13,7 +13,7 @@ from pathlib import Path
 from support.checkout import ROOT
 from support.slurm_rig import ACCOUNT, Rig
 
-# Snakemake looks at jobs each second, and waits for files for ten seconds.
+# Snakemake polls jobs each second, and waits for files for ten seconds.
 QUICK = (
     "--epic100-init-seconds-before-status-checks",
     "1",
@@ -24,7 +24,7 @@ QUICK = (
 )
 REAL = "profiles/vsc"
 QUICK_PROGRAM = str(ROOT / "tests/support/quick_snakemake.py")
-# On a busy machine a call may take this many seconds.
+# The maximum time of a call on a busy machine, in seconds.
 SECONDS = 600.0
 
 
@@ -101,7 +101,7 @@ class Call:
         return "\n".join([self.screen(), *(log.read_text() for log in logs_of_call)])
 
     def until(self, words: str, seconds: float = SECONDS, times: int = 1) -> None:
-        """Wait until the output has `words` this many times."""
+        """Wait until the output has `words` the given number of `times`."""
         end = time.monotonic() + seconds
         while self.said().count(words) < times:
             # The output is read once more, since the call may write the words and end meanwhile.

@@ -61,7 +61,7 @@ HOME = Layout(
     nodes={"home": ("node1", "node2")},
     accounting=False,
 )
-# On a busy machine, a daemon or a command may take this many seconds.
+# The maximum time of a daemon or a command on a busy machine, in seconds.
 SECONDS = 300.0
 # Bash gets the folder of the settings as its name, and the command as its arguments.
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
@@ -303,7 +303,8 @@ class Rig:
         """Start MariaDB, with a database and a user for slurmdbd."""
         sock = self.folder / "mysqld.sock"
         (self.folder / "tmp").mkdir()
-        # A server that starts removes all temporary tables in its folder, also those of others.
+        # A server that starts removes all temporary tables in its folder, also the tables of
+        # others.
         own = (
             "--no-defaults",
             "--user=root",

@@ -60,7 +60,7 @@ def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
 
 
 def settings(**chosen) -> TrainSettings:
-    """Make the settings of a small training; `options` are added to those of `SMALL`."""
+    """Make the settings of a small training; `options` are added to `SMALL`."""
     options = SMALL | chosen.pop("options", {})
     defaults = {
         "config": DEMO,
@@ -73,7 +73,7 @@ def settings(**chosen) -> TrainSettings:
 
 
 def job(lab, results: Path) -> dict[str, Any]:
-    """Make the arguments of `train` and `launch` beside the settings."""
+    """Make the arguments of `train` and `launch` besides the settings."""
     return {f"num_{name}": count for name, count in CLASSES.items()} | {
         "model_path": f"{results}/model.pth",
         "history_path": f"{results}/training.tsv",
@@ -95,7 +95,7 @@ def run(lab, results: Path, options: dict | None = None, **chosen) -> dict[str, 
 
 
 def start(lab, results: Path, options: dict | None = None, autocast=False, **chosen):
-    """Start a training in another process, the leader of a process group of its own.
+    """Start a training in another process, the leader of its own process group.
 
     Its output goes to `said.txt` in `results`.
 
@@ -181,7 +181,7 @@ def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0, **mo
     Args:
         iteration: The iteration, counted from 1.
         number: The signal.
-        to: The receiver: `itself`, its whole `group` of processes or its `parent`.
+        to: The receiver: `itself`, its `group` of processes or its `parent`.
         of: The rank of the process that sends it.
         **more: `point`, the method of a hook in which it is sent.
     """

@@ -149,7 +149,7 @@ WAYS = {
 
 
 class Stage:
-    """A folder in which two jobs work, to compare their files with those of one job alone."""
+    """A folder in which two jobs work, to compare their files with the files of one job alone."""
 
     def __init__(self, lab: Lab, folder: Path):
         """Make a model, which is an input of the jobs."""
@@ -236,7 +236,7 @@ class Stage:
 
 
 def _lines(made: dict[str, bytes], name: str) -> set[bytes]:
-    """Return what a message shows of a file: the lines of a table, the size of another file."""
+    """Return what a message shows of a file: the lines of a table, the size of any other file."""
     content = made.get(name, b"")
     return set(content.splitlines() if name.endswith(".tsv") else [b"%d bytes" % len(content)])
 

@@ -14,7 +14,7 @@ SHRUNK: dict[str, dict[str, Any]] = {
     "tsn_r50": {"model.backbone.depth": 18, "model.cls_head.head.in_channels": 512},
     "tsm_r50": {"model.backbone.depth": 18, "model.cls_head.head.in_channels": 512},
     "slowfast_r50": {
-        # The first two options are those of docs/first-day.md.
+        # The first two options are as in docs/first-day.md.
         "model.backbone.type": "PySlowFast",
         "model.backbone.slow_pathway.lateral_norm": True,
         "model.backbone.slow_pathway.base_channels": 16,

@@ -50,7 +50,7 @@ class Film(NamedTuple):
 
 
 def plain(**options) -> Film:
-    """A film that an encoder and a muxer write; `options` are those of `encode`."""
+    """A film that an encoder and a muxer write; `options` are for `encode`."""
     return Film(partial(encode, count=COUNT, **options), options.get("times"))
 
 
@@ -87,7 +87,7 @@ def two_parts(path: Path) -> Path:
 
 
 def two_encodes(path: Path, turns: int = 0) -> Path:
-    """Write an MP4 of two parts, each with a sample entry of its own."""
+    """Write an MP4 of two parts, each with its own sample entry."""
     parts = parts_of(path.parent, {"count": 20}, {"count": 30, "cabac": 0})
     joined = two_entries(parts, path)
     if turns:

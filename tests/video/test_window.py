@@ -1,4 +1,4 @@
-"""A window of a frame is what scaling the whole frame gives there, but for its border."""
+"""A window of a frame is what scaling the complete frame gives there, but for its border."""
 
 import itertools
 from dataclasses import replace
@@ -12,7 +12,7 @@ from epic100.video.kept import SharedCaches
 from epic100.video.reader import VideoReader
 from epic100.video.window import FrameConverter, Window
 
-# Each pixel of this frame, [360, 640, 3], has colours of its own.
+# Each pixel of this frame, [360, 640, 3], has its own colours.
 NOISE = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
 
 
@@ -24,11 +24,11 @@ def scaled(frame, size, window=None) -> np.ndarray:
 
 
 def difference(part, whole, top, left) -> np.ndarray:
-    """The largest difference of three colours between a part and its place in the whole frame.
+    """The largest difference of three colours between a part and its place in the complete frame.
 
     Args:
         part: The part, uint8 [height, width, 3].
-        whole: The whole frame, uint8.
+        whole: The complete frame, uint8.
         top: The line of `whole` at which the part begins.
         left: Its column.
 

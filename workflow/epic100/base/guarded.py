@@ -328,7 +328,7 @@ def _allow_more(order: Order, pipe: int, report: Report, frames: int) -> None:
     """
     if frames > report.frames:
         stall_limit = time.process_time() + order.stall_seconds
-        # The limit is in whole seconds of CPU time since the process began, rounded up.
+        # The limit is an integer of seconds of CPU time since the process began, rounded up.
         limit_process({resource.RLIMIT_CPU: int(min(stall_limit, order.total_seconds)) + 1})
         report.frames, report.is_last = int(frames), stall_limit > order.total_seconds
         _send(pipe, report, "", None)

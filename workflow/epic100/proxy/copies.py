@@ -36,7 +36,7 @@ VERSION = 3
 
 
 class State(StrEnum):
-    """The kind of file that a video has in the folder of copies, if it has one."""
+    """The type of file that a video has in the folder of copies, if it has one."""
 
     COPIED = "copied"
     ORIGINAL = "original"
@@ -129,7 +129,7 @@ def make_proxies(
             )
         if video.video_id not in scan_rows:
             raise EpicError(
-                f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
+                f"{scan_index}: no row of {video.video_id} in the table next to it; scan its "
                 "participant again"
             )
         jobs.append(

@@ -138,7 +138,7 @@ class StreamPass:
         # On one thread, each error in the log is about the packet that was decoded last.
         context.thread_type = "NONE"
         context.thread_count = 1
-        # Errors are reported only if concealment is on, and its cheapest kind is enough. Deblocking
+        # Errors are reported only if concealment is on, and its cheapest type is enough. Deblocking
         # finds no errors.
         context.options = decoder_limit(max_pixels) | {
             "ec": "favor_inter",

@@ -182,7 +182,7 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
 
     Returns:
         The files of each video, the files of the first layout first. For a video without a file,
-        the path that is looked for first.
+        the path that is tried first.
 
     Raises:
         DiskError: The disk fails.
