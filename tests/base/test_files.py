@@ -104,7 +104,7 @@ def test_checksums_are_those_of_the_usual_tools(tmp_path, content):
         "sha256": hashlib.sha256(content).hexdigest(),
         "git": git.stdout.strip(),
     }
-    assert {kind: digest(path, kind).value for kind in expected} == expected
+    assert {name: digest(path, name).value for name in expected} == expected
 
 
 def test_a_rejected_file_closes_no_other_file_when_it_is_garbage_collected(tmp_path):

@@ -169,11 +169,11 @@ def join(parts: list[Path], out: Path) -> Path:
     return out
 
 
-def parts_of(folder: Path, *kinds: dict) -> list[Path]:
+def parts_of(folder: Path, *options: dict) -> list[Path]:
     """Encode a video with each of these options, of other frames each, to be joined."""
     return [
-        encode(folder / f"part{n}.MP4", **{"count": 60, "seed": n, **kind})
-        for n, kind in enumerate(kinds)
+        encode(folder / f"part{n}.MP4", **{"count": 60, "seed": n, **chosen})
+        for n, chosen in enumerate(options)
     ]
 
 

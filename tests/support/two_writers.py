@@ -86,7 +86,7 @@ def features(lab: Lab, made: Path, out: Path) -> None:
 
 
 def timeline(lab: Lab, made: Path, out: Path) -> None:
-    scan_files = [f"{lab.results}/scan/P01.{kind}" for kind in ("tsv", "index.npz")]
+    scan_files = [f"{lab.results}/scan/P01.{suffix}" for suffix in ("tsv", "index.npz")]
     video = scanned_video("P01_02", "P01", lab.root, *scan_files)
     make_timeline(
         video,

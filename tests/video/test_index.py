@@ -79,12 +79,12 @@ def built(undamaged, tmp_path):
     # Indexes that earlier tests have read are forgotten, and those of this test when it is over.
     load_indexes.cache_clear()
     built = {
-        kind: build_index(undamaged[kind])
-        for kind in ("b_frames", "cut_start", "variable_rate", "paused", "one_frame")
+        name: build_index(undamaged[name])
+        for name in ("b_frames", "cut_start", "variable_rate", "paused", "one_frame")
     }
     for participant in ("P01", "P02"):
         write_indexes(built, tmp_path / f"{participant}.index.npz")
-    return {f"videos/P01/{kind}.MP4": index for kind, index in built.items()}
+    return {f"videos/P01/{name}.MP4": index for name, index in built.items()}
 
 
 def assert_same(folder, built) -> None:

@@ -36,7 +36,7 @@ def edited(tmp_path):
 
 
 def test_rows_are_read_from_the_table_and_from_json_as_they_were_written(tmp_path):
-    numbers = {name: 7 for name, kind in get_type_hints(ScanRow).items() if kind is int}
+    numbers = {name: 7 for name, annotation in get_type_hints(ScanRow).items() if annotation is int}
     rows = [
         ROW,
         ScanRow("P01_02", "ok", 29.97003, finding="it lasts 5 s", **numbers),

@@ -131,7 +131,7 @@ class Array:
     columns, and as many rows as other fields with the axis `frames`.
 
     Attributes:
-        kinds: The letters of the NumPy kinds that are allowed, such as `iu` for integers.
+        kinds: The letters of the NumPy kinds that are allowed, e.g. `iu` for integers.
         shape: A word for each axis, separated by spaces. Axes with the same word have the same
             length. A word of digits is the length itself. A field whose name is the word must have
             this length too: it is a list with as many items, or the number.

@@ -53,7 +53,7 @@ def reject_untrusted_config(path: str, workflow: str | os.PathLike) -> None:
     In the folder of the workflow itself nothing is checked: whoever made it made the rules as well.
 
     Args:
-        path: The path in the working folder, such as `config/mine.yaml`.
+        path: The path in the working folder, e.g. `config/mine.yaml`.
         workflow: The folder of the workflow.
 
     Raises:

@@ -94,7 +94,7 @@ class _PlainFormatter(logging.Formatter):
     """Format a record as its message, safe for a terminal; warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text, such as `WARNING: disk almost full`."""
+        """Return the record as text, e.g. `WARNING: disk almost full`."""
         prefix = {logging.WARNING: "WARNING: ", logging.ERROR: "error: "}.get(record.levelno, "")
         return printable(prefix + super().format(record))
 
@@ -189,7 +189,7 @@ class Progress:
     Args:
         label: Name of the work.
         total: Amount of work in `unit`.
-        unit: What is counted, such as "frames".
+        unit: What is counted, e.g. "frames".
     """
 
     def __init__(self, label: str, total: float, unit: str):

@@ -78,7 +78,7 @@ def did_you_mean(word: str, known_names: Iterable[str], written: str = "{}") -> 
     Args:
         word: The word that the user typed.
         known_names: The names that it may stand for.
-        written: A format for the suggested name, such as `--{}`.
+        written: A format for the suggested name, e.g. `--{}`.
     """
     name = meant(word, known_names)
     return f"; did you mean {written.format(name)}?" if name else ""

@@ -25,7 +25,7 @@ class PlainType:
     """
 
     def __init__(self, name: Any, *flags: Any) -> None:
-        """Take the name of a plain data type, such as `f4`.
+        """Take the name of a plain data type, e.g. `f4`.
 
         Args:
             name: The name.

@@ -78,7 +78,7 @@ class StopSignals:
     A second SIGINT raises KeyboardInterrupt.
 
     Attributes:
-        requested: The name of the signal, such as SIGUSR1; None if none came.
+        requested: The name of the signal, e.g. SIGUSR1; None if none came.
     """
 
     def __init__(self) -> None:

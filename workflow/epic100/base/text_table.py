@@ -159,8 +159,8 @@ def read_own_table(
 
     Args:
         path: The file.
-        parsers: A function for each column that converts a text to a value, such as `int`, or
-            raises ValueError.
+        parsers: A function for each column that converts a text to a value, e.g. `int`, or raises
+            ValueError.
         about: What the file is and how it is made again, for errors.
         delimiter: Separator of fields.
         optional: Columns that files of earlier versions do not have; their text is "" then.

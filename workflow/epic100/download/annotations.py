@@ -31,7 +31,7 @@ class Pinned:
     """A row of the sheet of annotation files.
 
     Attributes:
-        name: The name of the official file, such as `EPIC_100_train.csv`.
+        name: The name of the official file, e.g. `EPIC_100_train.csv`.
         url: The URL of the pinned version of the file, or "".
         checksum: The checksum of this version.
     """

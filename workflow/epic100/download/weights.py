@@ -22,7 +22,7 @@ from epic100.settings.values import AUTO
 
 log = logging.getLogger(__name__)
 
-# The model zoo has the start of the SHA-256 in its file names, such as x3d_s-623825a0.pth.
+# The model zoo has the start of the SHA-256 in its file names, e.g. x3d_s-623825a0.pth.
 HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")
 # `torch.save` writes a zip file. Before torch 1.6 it wrote a plain pickle.
 BEGINNINGS = (b"PK", b"\x80")
@@ -116,7 +116,7 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
 
     Args:
         config: Path of the config.
-        name: Name of the variable, such as `load_from`.
+        name: Name of the variable, e.g. `load_from`.
 
     Returns:
         The value; None if no file assigns it.

@@ -28,9 +28,9 @@ def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 
         fps: The frame rate in the sheet; 0: unknown.
 
     Returns:
-        The lengths, such as `its frames last 9.00 s, the sheet says 12.00 s`; or, if the lengths
-        agree but an edit list hides frames, `it hides 30 of the sheet's 120 frames`; else "". A
-        truncated file may be shorter than it should be: that is damage, which the scan reports.
+        The lengths, e.g. `its frames last 9.00 s, the sheet says 12.00 s`; or, if the lengths agree
+        but an edit list hides frames, `it hides 30 of the sheet's 120 frames`; else "". A truncated
+        file may be shorter than it should be: that is damage, which the scan reports.
     """
     lost_frames = row.pictures - index.frames
     measured = float(index.times[-1])

@@ -84,7 +84,7 @@ class Packet:
         pts: Presentation time, in units of the stream's time base.
         is_key: Whether decoding can begin at this packet.
         shown: Whether the frame is shown, and not hidden by an edit list.
-        defect: The first defect that was found, such as `UNDECODED`; "" if there is none.
+        defect: The first defect that was found, e.g. `UNDECODED`; "" if there is none.
         reference: Whether other frames may depend on this one.
         sequence: Number of the coded video sequence, within which order counts are comparable.
         order: Picture order count within `sequence`; None if it is not known.
@@ -238,7 +238,7 @@ def judge(
 
     Returns:
         Half-open ranges of damaged file frames, lost ones after the last frame included; and the
-        reasons, such as `3 frames break the numbering`.
+        reasons, e.g. `3 frames break the numbering`.
     """
     by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
     for frame, p in enumerate(by_time):

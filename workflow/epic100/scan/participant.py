@@ -339,7 +339,7 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
 
     Returns:
         ("", "", stat) for a file or a folder of frames; else the status and reason for the scan
-        table and None, such as ("missing", "no file P01_01.MP4", None).
+        table and None, e.g. ("missing", "no file P01_01.MP4", None).
     """
     try:
         state = retry_disk(path, "asking for its state", path.stat)

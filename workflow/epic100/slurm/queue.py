@@ -112,7 +112,7 @@ def jobs_in_queue(
     Args:
         name: The name of the jobs.
         clusters: The clusters to ask; empty means this machine's own.
-        options: More options of squeue, such as `--states all`.
+        options: More options of squeue, e.g. `--states all`.
 
     Returns:
         The jobs, or None if squeue does not answer in a form that can be read; and a message if so.

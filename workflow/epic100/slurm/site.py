@@ -197,7 +197,7 @@ def numbers_of(partition: dict[str, str]) -> dict[str, Any]:
     """The cores, memory and hours of a partition of Slurm, those that are known.
 
     Args:
-        partition: The words of scontrol by their names, such as {"MaxTime": "3-00:00:00"}.
+        partition: The words of scontrol by their names, e.g. {"MaxTime": "3-00:00:00"}.
     """
     limits = plugin.extract_partition_limits(partition)
     # The plugin takes no notice of these two limits.

@@ -14,7 +14,7 @@ _BOX_HEADER, _LONG_BOX_HEADER = 8, 16
 
 
 class Box(NamedTuple):
-    """A box of an MP4 file, such as `moov` or `mdat`.
+    """A box of an MP4 file, e.g. `moov` or `mdat`.
 
     Attributes:
         name: The type of the box, four characters.

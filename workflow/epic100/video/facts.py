@@ -25,10 +25,10 @@ class StreamFacts:
     """The parameters of a video stream that a decoder needs, and how its frames are shown.
 
     Attributes:
-        codec: Name of FFmpeg's decoder, such as `h264`.
+        codec: Name of FFmpeg's decoder, e.g. `h264`.
         width: Width in pixels.
         height: Height in pixels.
-        pix_fmt: FFmpeg's pixel format, such as `yuv420p`; "" if it is unknown.
+        pix_fmt: FFmpeg's pixel format, e.g. `yuv420p`; "" if it is unknown.
         time_base: Seconds per unit of time.
         colours: The values of `COLOURS` that the container states.
         turns: Number of quarter turns clockwise before a frame is shown.
@@ -81,7 +81,7 @@ def quarter_turns(path: str, max_pixels: int) -> int:
         max_pixels: Larger frames are rejected.
 
     Raises:
-        FileError: Players do something else with the frames, such as mirror them.
+        FileError: Players do something else with the frames, e.g. mirror them.
     """
     # A second decoder is used, so that the stream of the caller stays at its first packet.
     with opened(path, max_pixels) as (_, container, stream):

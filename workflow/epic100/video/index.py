@@ -199,10 +199,10 @@ class VideoIndex:
         """Turn the index into arrays: one for each column of `packets`, and one of JSON.
 
         Args:
-            prefix: Start of the names of the arrays, such as `P01_01/`.
+            prefix: Start of the names of the arrays, e.g. `P01_01/`.
 
         Returns:
-            The arrays by name, such as `P01_01/offset`; `P01_01/stream` is the JSON.
+            The arrays by name, e.g. `P01_01/offset`; `P01_01/stream` is the JSON.
         """
         columns = {f"{prefix}{name}": self.packets[name] for name in COLUMNS}
         facts = vars(self.stream) | {
@@ -221,7 +221,7 @@ class VideoIndex:
 
         Args:
             arrays: The arrays by name, or lists in their place.
-            prefix: Start of their names, such as `P01_01/`.
+            prefix: Start of their names, e.g. `P01_01/`.
         """
         packets = np.empty(len(arrays[f"{prefix}key"]), PACKET)
         for name in COLUMNS:

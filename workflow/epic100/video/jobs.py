@@ -59,7 +59,7 @@ def complete(
     """Get the result of every job; do only those that have no result yet.
 
     Args:
-        label: Name of the work in the progress display, such as `scan P01`.
+        label: Name of the work in the progress display, e.g. `scan P01`.
         jobs: A job for each video.
         threads: Number of jobs at once. The thread of a job waits for a process.
         target: The output of the results, which the error names.

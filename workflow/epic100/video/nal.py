@@ -121,7 +121,7 @@ def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
 
 
 def unit_type(unit: bytes, codec: str = "h264") -> int:
-    """Read the type of a NAL unit of `h264` or `hevc` from its first byte, such as `SPS`."""
+    """Read the type of a NAL unit of `h264` or `hevc` from its first byte, e.g. `SPS`."""
     # In H.264 it is the low 5 bits of the byte, in HEVC all bits but the first and the last one.
     return unit[0] & 31 if codec == "h264" else (unit[0] >> 1) & 63
 

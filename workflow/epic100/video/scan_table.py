@@ -24,7 +24,7 @@ class ScanRow:
         fps: Measured frames per second; 0 if there are too few frames.
         frames: Number of frames that decode.
         damaged: Half-open ranges of damaged frames, in order and disjoint.
-        reason: Why the status is not `ok`, such as `3 packets do not decode cleanly`.
+        reason: Why the status is not `ok`, e.g. `3 packets do not decode cleanly`.
         timing: `constant`; or `variable` if only the index tells when a frame is shown.
         pictures: Number of frames that the file has or promises; frames are 0 to `pictures`.
         judged: How damage was searched. `full`: in the errors of the decoder, and in the numbers

@@ -177,7 +177,7 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
     """Find all files of each video. Each folder is listed once, however many videos are in it.
 
     Args:
-        listed: The paths of the videos in lists (`Video.path`), such as `P01/P01_01.MP4`.
+        listed: The paths of the videos in lists (`Video.path`), e.g. `P01/P01_01.MP4`.
         root: A folder with one of `LAYOUTS`; or a pattern of paths such as `films/{video}.mp4`.
 
     Returns:
