@@ -43,7 +43,7 @@ ALTERED[COMPLETE.index(VALUES.numpy().tobytes()) + 801] ^= 4
 MAKES_A_FOLDER = Unpickled(os.mkdir, "sprung")
 CODE = "holds posix.mkdir besides tensors"
 FILES = {
-    "nothing": (b"", "EOFError"),
+    "nothing": (b"", "it is empty"),
     "text": (b"a model of mine\n", r"\w+Error"),
     "half": (COMPLETE[: len(COMPLETE) // 2], "cut short, its end is missing"),
     "all but a byte": (COMPLETE[:-1], "cut short, its end is missing"),
