@@ -41,10 +41,8 @@ RECIPES = {DEFAULT: f"config/{DEFAULT}.py", SCRATCH: f"config/{SCRATCH}.py"} | {
 HEADS = {"pair": "one head", "verb_noun": "verb, noun", "both": "pair, verb, noun"}
 PUBLISHED, COSTS = ROOT / "docs/evidence/published.md", ROOT / "docs/recipe.md"
 BEGIN, END = "<!-- printed by make keys -->", "<!-- end -->"
-COSTS_HEAD = """| `config/` | learns; at a rate for a batch; epochs | not as there | GFLOP; hours |
-|---|---|---|---|"""
-# These numbers differ in every recipe, so the text above the table tells of them once.
-EVERYWHERE = ("last_batch", "warm_up_ends", "precision", "batch")
+COSTS_HEAD = """| `config/` | learns; at a rate for a batch; epochs | GFLOP; hours |
+|---|---|---|"""
 SOURCE = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{7}:\S+")
 # The official train CSV has this many segments.
 SEGMENTS = 67_217
@@ -381,12 +379,11 @@ def costs(flops: bool = True) -> str:
         config = recipe(name)
         here = stated(config)
         link = f"[{path.removeprefix('config/')}](../{path})"
-        names = [WORDS[key] for key in differences(config) if key not in EVERYWHERE]
         rate = f"{here['optimizer']} {shown(here['rate'])} for {here['rate_batch']}"
         cost = "the encoder's" if has_encoder(config) else ""
         if flops and not cost:
             cost = f"{short(gflops(config))}; {short(hours(config))}"
-        cells = [link, f"{here['loss']}; {rate}; {here['epochs']}", ", ".join(names), cost]
+        cells = [link, f"{here['loss']}; {rate}; {here['epochs']}", cost]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
