@@ -11,7 +11,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.features.participant import read_features
 from epic100.submission.check import check
-from epic100.submission.files import LARGEST, MOST_OPENED, MOST_VALUES, read_zip
+from epic100.submission.files import LARGEST, MAX_OBJECTS, MAX_VALUES, read_zip
 from support.crafted import zip_of
 from support.fuzzing import write_small_features
 from support.own_process import measured
@@ -99,9 +99,9 @@ ZIPS = {
     "lzma": (lambda: deflated(bytes(99), method=zipfile.ZIP_LZMA), "is packed by method 14"),
     "zeros": (packed_zeros, "is over 256 MiB unpacked"),
     "zeros that claim 10 bytes": (lambda: claiming(10, packed_zeros()), DAMAGED),
-    "lists": (lambda: results(b"[", b"[]," * MOST_OPENED, b"[]]"), "objects and lists and "),
-    "objects": (lambda: results(b"[", b"{}," * MOST_OPENED, b"{}]"), "objects and lists and "),
-    "numbers": (lambda: results(b"[", b"1," * (MOST_VALUES + 1), b"1]"), " values, expected"),
+    "lists": (lambda: results(b"[", b"[]," * MAX_OBJECTS, b"[]]"), "objects and lists and "),
+    "objects": (lambda: results(b"[", b"{}," * MAX_OBJECTS, b"{}]"), "objects and lists and "),
+    "numbers": (lambda: results(b"[", b"1," * (MAX_VALUES + 1), b"1]"), " values, expected"),
     "one long string": (lambda: results(b'"', LONG, b'"'), '"results": Input should'),
     "one letter beyond ASCII": (
         lambda: results(b'"', "\U0001f600".encode(), LONG, b'"'),
@@ -148,6 +148,6 @@ def test_a_submission_for_the_complete_test_split_is_within_the_limits():
         "noun": {str(noun): -0.1234567890123 for noun in range(300)},
     }
     assert len(json.dumps(scores)) * 13_092 < LARGEST
-    assert MOST_VALUES > (97 + 300) * 13_092
+    assert MAX_VALUES > (97 + 300) * 13_092
     # Each segment is an object with two objects in it.
-    assert MOST_OPENED > 3 * 13_092
+    assert MAX_OBJECTS > 3 * 13_092

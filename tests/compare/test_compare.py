@@ -18,7 +18,7 @@ from epic100.compare.runs import read_runs, what_differs, write_table
 from epic100.report.compare_page import write_compare_page
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.metrics import TASKS, wilson
-from epic100.scoring.outcomes import read_truth
+from epic100.scoring.outcomes import read_labels
 from epic100.scoring.predictions import read_predictions, write_predictions
 from epic100.segments.segment_list import read_segments
 from support.browser import opened, violations
@@ -203,7 +203,7 @@ def make_runs():
         )
         if number < 2:
             write_history(home, *ROWS)
-    return read_truth("segments/val.txt", {})
+    return read_labels("segments/val.txt", {})
 
 
 def runs_of(truth, *names):

@@ -34,7 +34,7 @@ def outcomes_of(segments, wrong=()):
         verb_guess=outcomes["verb"].where(right, 9),
         noun_guess=outcomes["noun"],
         action_confidence=0.75,
-        action_truth_score=np.where(right, 0.75, 0.0344),
+        action_label_score=np.where(right, 0.75, 0.0344),
         action_at_1=right,
         predicted=True,
     )

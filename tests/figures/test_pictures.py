@@ -12,7 +12,7 @@ from epic100.figures.results import by_class
 from epic100.figures.style import drawing, legend_on_top, name_rows, short
 from epic100.figures.training import plot_training
 from epic100.scoring.epoch_table import read_epochs
-from epic100.scoring.outcomes import outcomes, read_truth
+from epic100.scoring.outcomes import outcomes, read_labels
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.official_lists import read_class_names
 from support.checkout import CLASSES
@@ -139,15 +139,15 @@ def outcome(tmp_path_factory, request):
     """The outcomes of 40 segments, of which the last 5 have no prediction."""
     folder = tmp_path_factory.mktemp("outcomes")
     make_predictions(folder)
-    truth = read_truth(folder / "val.txt", {})
+    truth = read_labels(folder / "val.txt", {})
     return outcomes(read_predictions(folder / "val.pt", "val"), truth, request.param)
 
 
 def test_the_guess_has_the_highest_score_of_an_outcome(outcome):
     right = (outcome["verb"] == outcome["verb_guess"]) & (outcome["noun"] == outcome["noun_guess"])
     assert (right == outcome["action_at_1"]).all() and right.mean() > 0.5
-    confidence, truth_score = outcome["action_confidence"], outcome["action_truth_score"]
-    assert (confidence == truth_score)[right].all() and (confidence >= truth_score).all()
+    confidence, label_score = outcome["action_confidence"], outcome["action_label_score"]
+    assert (confidence == label_score)[right].all() and (confidence >= label_score).all()
     assert confidence.between(0, 1).all()
     assert outcome["predicted"].tolist() == [True] * 35 + [False] * 5
     assert set(outcome["participant"]) == {"P00", "P01", "P02"}

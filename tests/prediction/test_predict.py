@@ -10,7 +10,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.encoder import Source
-from epic100.prediction.predict import predictions_of
+from epic100.prediction.predict import predictions_from_rows
 from epic100.prediction.shards import Shards
 from epic100.prediction.work import Job, WorkItem
 from epic100.segments.segment_list import read_segments, write_segments
@@ -162,7 +162,7 @@ def test_without_outputs_for_pairs_a_pair_has_the_product_of_its_verb_and_noun()
     trained = TrainedModel({}, pairs, 3, 2, {}, {}, heads="verb_noun")
     verbs, nouns = torch.tensor([[0.5, 0.2, 0.3]]), torch.tensor([[0.6, 0.4]])
     rows = torch.cat([verbs, nouns], dim=1).log()
-    made = predictions_of("val", ["P01_11_0"], rows, trained, "digest")
+    made = predictions_from_rows("val", ["P01_11_0"], rows, trained, "digest")
     products = torch.tensor([[0.3 * 0.6, 0.5 * 0.4]])
     assert torch.allclose(made.log_probs.exp(), products / products.sum())
 

@@ -1,4 +1,4 @@
-"""The figures of metrics.json on a small val split, and what is refused."""
+"""The metrics of metrics.json on a small val split, and what is refused."""
 
 import json
 from pathlib import Path
@@ -58,23 +58,23 @@ class Validation:
         write_predictions(made, self.predictions)
 
 
-def test_metrics_json_has_the_official_figures(tmp_path):
+def test_metrics_json_has_the_official_metrics(tmp_path):
     val = Validation(tmp_path, right=30)
-    figures = val.evaluate()
-    assert json.loads(val.out.read_text()) == figures
-    assert figures["overall_action_accuracy_at_1"] == 75.0, "30 of 40 are right"
+    metrics = val.evaluate()
+    assert json.loads(val.out.read_text()) == metrics
+    assert metrics["overall_action_accuracy_at_1"] == 75.0, "30 of 40 are right"
     # Every third segment is of P02: 10 of the first 30, which are right, and 13 of all 40.
-    assert figures["unseen_action_accuracy_at_1"] == pytest.approx(100 * 10 / 13)
-    assert figures["segments"] == figures["predicted"] == 40
-    assert figures["trained_on"] == {"split": "train"}
+    assert metrics["unseen_action_accuracy_at_1"] == pytest.approx(100 * 10 / 13)
+    assert metrics["segments"] == metrics["predicted"] == 40
+    assert metrics["trained_on"] == {"split": "train"}
 
 
-def test_a_figure_without_its_official_list_is_null(tmp_path):
+def test_a_metric_without_its_official_list_is_null(tmp_path):
     val = Validation(tmp_path, right=30)
     del val.lists["tail_nouns"], val.lists["unseen_participants"]
-    null = {key for key, figure in val.evaluate().items() if figure is None}
+    null = {key for key, value in val.evaluate().items() if value is None}
     expected = {f"unseen_{task}_accuracy_at_1" for task in TASKS} | {"tail_noun_accuracy_at_1"}
-    # All pairs are in training, so there is no figure beyond it either.
+    # All pairs are in training, so there is no value beyond it either.
     assert {key for key in null if not key.startswith("beyond_train")} == expected
 
 
@@ -92,15 +92,15 @@ def test_the_loss_is_the_one_that_training_minimises(tmp_path):
 
 
 @pytest.mark.parametrize("predicted", [20, 0])
-def test_readable_figures_count_only_segments_that_were_predicted(tmp_path, predicted):
+def test_readable_metrics_count_only_segments_that_were_predicted(tmp_path, predicted):
     val = Validation(tmp_path, right=predicted, predicted=predicted)
-    figures = val.evaluate()
-    assert figures["predicted"] == predicted and figures["segments"] == 40
-    readable = {figures[f"readable_{task}_accuracy_at_{k}"] for task in TASKS for k in (1, 5)}
+    metrics = val.evaluate()
+    assert metrics["predicted"] == predicted and metrics["segments"] == 40
+    readable = {metrics[f"readable_{task}_accuracy_at_{k}"] for task in TASKS for k in (1, 5)}
     assert readable == ({100} if predicted else {None})
     # All other segments get the most frequent pair, which is pair 4.
     right = predicted + (val.true[predicted:] == 4).sum()
-    assert figures["overall_action_accuracy_at_1"] == pytest.approx(100 * right / 40)
+    assert metrics["overall_action_accuracy_at_1"] == pytest.approx(100 * right / 40)
 
 
 def test_mistakes_and_participants_count_what_a_prediction_exists_of(tmp_path):
@@ -116,32 +116,32 @@ def test_mistakes_and_participants_count_what_a_prediction_exists_of(tmp_path):
 
 
 @pytest.mark.parametrize("reduce", ["max", "logsumexp"])
-def test_the_main_figures_are_those_of_the_chosen_reduction_method(tmp_path, reduce):
+def test_the_main_metrics_are_those_of_the_chosen_reduction_method(tmp_path, reduce):
     val = Validation(tmp_path, right=40)
     # Verb 2 is in two pairs of 0.3 each, verb 9 in one of 0.4. So the sum says 2, the maximum 9.
     val.predict(torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9).log().repeat(40, 1))
     verbs = np.array(PAIRS)[val.true][:, 0]
-    figures = val.evaluate(reduce)
-    assert figures["reduce"] == reduce
+    metrics = val.evaluate(reduce)
+    assert metrics["reduce"] == reduce
     for method, guess in {"max": 9, "logsumexp": 2}.items():
         accuracy = pytest.approx(100 * (verbs == guess).mean())
-        assert figures["by_reduce"][method]["overall_verb_accuracy_at_1"] == accuracy
+        assert metrics["by_reduce"][method]["overall_verb_accuracy_at_1"] == accuracy
         if method == reduce:
-            assert figures["overall_verb_accuracy_at_1"] == accuracy
+            assert metrics["overall_verb_accuracy_at_1"] == accuracy
 
 
-def test_segments_whose_pair_is_not_in_training_have_their_own_figures(tmp_path):
+def test_segments_whose_pair_is_not_in_training_have_their_own_metrics(tmp_path):
     val = Validation(tmp_path, right=40)
     # The guess is verb 0 with noun 1 for all segments.
     pairs = [(0, 1, 5), (0, 7, 5), (2, 5, 5), (9, 5, 5)]
     val.predict(torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(40, 1), pairs)
     true = [PAIRS[number][:2] for number in val.true]
     verbs_beyond = [verb for verb, noun in true if (verb, noun) not in {(0, 1), (2, 5)}]
-    figures = val.evaluate()
-    assert figures["beyond_train"] == len(verbs_beyond) > 0
-    assert figures["beyond_train_action_accuracy_at_1"] == 0
+    metrics = val.evaluate()
+    assert metrics["beyond_train"] == len(verbs_beyond) > 0
+    assert metrics["beyond_train_action_accuracy_at_1"] == 0
     share = 100 * verbs_beyond.count(0) / len(verbs_beyond)
-    assert figures["beyond_train_verb_accuracy_at_1"] == pytest.approx(share) and share > 0
+    assert metrics["beyond_train_verb_accuracy_at_1"] == pytest.approx(share) and share > 0
 
 
 @pytest.mark.parametrize(

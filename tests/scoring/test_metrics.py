@@ -1,6 +1,6 @@
 """Hits as the official evaluator counts them, and diagnostics that it does not print.
 
-tests/submission/test_score.py compares whole files of scores with figures that it printed.
+tests/submission/test_score.py compares complete files of scores with metrics that it printed.
 """
 
 import json
@@ -13,19 +13,19 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.scoring.evaluation import diagnose
-from epic100.scoring.metrics import official_hits
+from epic100.scoring.metrics import officially_correct
 from support.official_case import official_case
 
 
-def hits_by_full_sort(verb, noun, verb_true, noun_true):
-    """Count hits by sorting all products of a segment's best 100 verbs and best 100 nouns."""
+def correct_by_full_sort(verb, noun, verb_true, noun_true):
+    """Count correct by sorting all products of a segment's best 100 verbs and best 100 nouns."""
     best_verbs = np.argsort(verb)[:, ::-1][:, :100]
     best_nouns = np.argsort(noun)[:, ::-1][:, :100]
     top_verb = np.take_along_axis(verb, best_verbs, axis=1)
     top_noun = np.take_along_axis(noun, best_nouns, axis=1)
     p_verb, p_noun = np.exp(top_verb - top_verb.max()), np.exp(top_noun - top_noun.max())
     p_verb, p_noun = p_verb / p_verb.sum(), p_noun / p_noun.sum()
-    hits = {f"{task}_at_{k}": [] for task in ("verb", "noun", "action") for k in (1, 5)}
+    correct = {f"{task}_at_{k}": [] for task in ("verb", "noun", "action") for k in (1, 5)}
     for i in range(len(verb)):
         products = np.outer(p_verb[i], p_noun[i]).ravel()
         # The official evaluator sorts the best 100 once more, which can reorder ties.
@@ -34,10 +34,10 @@ def hits_by_full_sort(verb, noun, verb_true, noun_true):
         verb_ranks, noun_ranks = np.divmod(best, p_noun.shape[1])
         actions = list(zip(best_verbs[i][verb_ranks], best_nouns[i][noun_ranks], strict=True))
         for k in (1, 5):
-            hits[f"verb_at_{k}"].append(verb_true[i] in best_verbs[i][:k])
-            hits[f"noun_at_{k}"].append(noun_true[i] in best_nouns[i][:k])
-            hits[f"action_at_{k}"].append((verb_true[i], noun_true[i]) in actions[:k])
-    return hits
+            correct[f"verb_at_{k}"].append(verb_true[i] in best_verbs[i][:k])
+            correct[f"noun_at_{k}"].append(noun_true[i] in best_nouns[i][:k])
+            correct[f"action_at_{k}"].append((verb_true[i], noun_true[i]) in actions[:k])
+    return correct
 
 
 def draw_scores(rng, rows, size):
@@ -49,7 +49,7 @@ def draw_scores(rng, rows, size):
 
 
 # Each kind of scores is made from random ones by its function.
-KINDS_OF_SCORES = {
+TYPES_OF_SCORES = {
     "as they are": lambda x: x,
     "sharp": lambda x: x * 12,
     "so sharp that products underflow": lambda x: x * 80,
@@ -68,7 +68,7 @@ KINDS_OF_SCORES = {
 @pytest.mark.parametrize(
     "kind, sizes",
     [
-        *((kind, (97, 300)) for kind in KINDS_OF_SCORES),
+        *((kind, (97, 300)) for kind in TYPES_OF_SCORES),
         # Few verbs and nouns; 120 are more than the best 100 that count.
         *product(
             ("as they are", "rounded to many ties", "all equal"),
@@ -76,14 +76,16 @@ KINDS_OF_SCORES = {
         ),
     ],
 )
-def test_hits_are_those_of_sorting_all_products(kind, sizes):
+def test_correct_guesses_are_the_ones_of_sorting_all_products(kind, sizes):
     rng = np.random.default_rng(5)
     verb_true, verb = draw_scores(rng, 60, sizes[0])
     noun_true, noun = draw_scores(rng, 60, sizes[1])
-    make = KINDS_OF_SCORES[kind]
+    make = TYPES_OF_SCORES[kind]
     arguments = (make(verb), make(noun), verb_true, noun_true)
-    hits = {key: hit.tolist() for key, hit in official_hits(*arguments).items()}
-    assert hits == hits_by_full_sort(*arguments)
+    correct = {
+        key: is_correct.tolist() for key, is_correct in officially_correct(*arguments).items()
+    }
+    assert correct == correct_by_full_sort(*arguments)
 
 
 VERB, NOUN, VERB_TRUE, NOUN_TRUE, _ = official_case()
@@ -116,7 +118,7 @@ NOT_FINITE[[7, 9], 3] = math.nan, -math.inf
 )
 def test_scores_and_labels_without_an_accuracy_are_refused(arguments, words):
     with pytest.raises(EpicError, match=words):
-        official_hits(*arguments)
+        officially_correct(*arguments)
 
 
 def diagnosed(verb, verb_guess, noun=0, noun_guess=0, participant="P01", confidence=1.0, top=20):
@@ -124,8 +126,8 @@ def diagnosed(verb, verb_guess, noun=0, noun_guess=0, participant="P01", confide
     given = {"verb": verb, "verb_guess": verb_guess, "noun": noun, "noun_guess": noun_guess}
     table = pd.DataFrame(given | {"participant": participant, "predicted": True})
     right = {task: table[task] == table[f"{task}_guess"] for task in ("verb", "noun")}
-    for task, hit in (right | {"action": right["verb"] & right["noun"]}).items():
-        table[f"{task}_at_1"] = table[f"{task}_at_5"] = hit
+    for task, is_correct in (right | {"action": right["verb"] & right["noun"]}).items():
+        table[f"{task}_at_1"] = table[f"{task}_at_5"] = is_correct
         table[f"{task}_confidence"] = confidence
     return diagnose(table, top)
 

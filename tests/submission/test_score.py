@@ -1,4 +1,4 @@
-"""`epic100 score` and `compare` of files that no run has made, against the official figures."""
+"""`epic100 score` and `compare` of files that no run has made, against the official metrics."""
 
 import json
 import pickle
@@ -58,7 +58,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_figures_of_any_file_are_those_of_the_official_evaluator(folder, capsys, name):
+def test_the_metrics_of_any_file_are_the_official_evaluators(folder, capsys, name):
     FILES[name](folder / name)
     assert score(name, "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -101,8 +101,8 @@ def avion_dump(folder):
 def test_a_dump_of_avion_has_the_accuracy_of_its_own_scores(avion_dump, capsys):
     assert score("avion.pkl", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    hits = avion_dump["probs"].argmax(axis=1) == avion_dump["targets"]
-    assert found["action_head_accuracy_at_1"] == 100 * hits.mean() >= 50
+    correct = avion_dump["probs"].argmax(axis=1) == avion_dump["targets"]
+    assert found["action_head_accuracy_at_1"] == 100 * correct.mean() >= 50
     assert found["overall_action_accuracy_at_1"] >= 50
 
 
@@ -194,4 +194,4 @@ def test_files_of_two_labs_are_compared_without_a_run(folder, capsys):
 def test_a_file_of_scores_given_as_a_model_is_sent_to_score(folder, capsys, name):
     FILES[name](folder / name)
     assert main(["test", name]) == 1
-    assert capsys.readouterr().err.endswith(f"for their figures: epic100 score {name}\n")
+    assert capsys.readouterr().err.endswith(f"for their metrics: epic100 score {name}\n")

@@ -9,7 +9,7 @@ from epic100.figures.style import drawing
 from epic100.report.page import write_page
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.evaluation import evaluate
-from epic100.scoring.outcomes import outcomes, read_truth
+from epic100.scoring.outcomes import outcomes, read_labels
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.official_lists import ClassNames
 from support.made_up import PAIRS, ROWS, make_predictions, write_history
@@ -47,7 +47,7 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     with drawing(folder / "picture.svg", f"title {text}", f"hint {text}", 1) as figure:
         figure.subplots().set_yticks([0], [text])
     predictions = read_predictions(folder / "val.pt", "val")
-    outcome = outcomes(predictions, read_truth(folder / "val.txt", {}), "max")
+    outcome = outcomes(predictions, read_labels(folder / "val.txt", {}), "max")
     names = ClassNames({"verb": dict.fromkeys(range(9), text)})
     write_frame(by_class(outcome, PAIRS, names), folder / "per_class.tsv", float_format="%.2f")
     write_page(

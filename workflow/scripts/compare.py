@@ -5,12 +5,12 @@ from pathlib import Path
 from epic100.base.log import rule_log
 from epic100.compare.runs import read_runs, write_table
 from epic100.report.compare_page import write_compare_page
-from epic100.scoring.outcomes import read_truth
+from epic100.scoring.outcomes import read_labels
 from epic100.settings.config import RUNS
 
 with rule_log(snakemake.log[0]):
     lists = {key: snakemake.input[key] for key in snakemake.params.lists}
-    truth = read_truth(snakemake.input.segments, lists)
+    truth = read_labels(snakemake.input.segments, lists)
     folders = {str(Path(path).parent) for path in snakemake.input.metrics}
     folders |= {*snakemake.params.others}
     notes = [

@@ -5,7 +5,7 @@ import os
 from epic100.base.log import rule_log
 from epic100.base.text_table import write_frame
 from epic100.figures.results import at_random, by_class, surest, write_examples
-from epic100.scoring.outcomes import outcomes, read_truth
+from epic100.scoring.outcomes import outcomes, read_labels
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.official_lists import read_class_names
 
@@ -16,7 +16,7 @@ with rule_log(snakemake.log[0]):
         {key: given[key] for key in params.class_lists},
     )
     predictions = read_predictions(given.predictions, "val")
-    outcome = outcomes(predictions, read_truth(given.segments, {}), params.reduce)
+    outcome = outcomes(predictions, read_labels(given.segments, {}), params.reduce)
     classes = by_class(outcome, predictions.pairs, names)
     write_frame(classes, made.classes, float_format="%.2f")
     # These are drawn first, and from all segments, so that they represent all.

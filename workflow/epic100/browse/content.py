@@ -17,7 +17,7 @@ from epic100.base.errors import EpicError
 from epic100.base.folders import links
 from epic100.base.names import printable
 from epic100.base.text_table import read_own_table, read_table
-from epic100.scoring.metrics import official_hits, percent
+from epic100.scoring.metrics import officially_correct, percent
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.annotations import load_splits
 from epic100.segments.drop_reasons import kind_of, read_dropped
@@ -119,7 +119,7 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
     verb, noun, predicted = complete_scores(
         predictions, segments["narration_id"].tolist(), run.reduce
     )
-    hits = official_hits(verb, noun, segments["verb"].to_numpy(), segments["noun"].to_numpy())
+    hits = officially_correct(verb, noun, segments["verb"].to_numpy(), segments["noun"].to_numpy())
     is_predicted = predicted.numpy()
     columns: dict[str, Any] = {
         "official": percent(hits["action_at_1"]),

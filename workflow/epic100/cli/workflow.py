@@ -47,7 +47,7 @@ def run_test(given: argparse.Namespace) -> int:
     is_scores = given.model.suffix in (".zip", ".pkl")
     if is_scores or b"verb_output" in head or b"epic100 predictions" in head:
         raise EpicError(
-            f"{given.model}: holds scores, and is no model; for their figures: "
+            f"{given.model}: holds scores, and is no model; for their metrics: "
             f"epic100 score {given.model}"
         )
     name = given.name or given.model.stem

@@ -13,9 +13,9 @@ import numpy as np
 from epic100.base.errors import EpicError
 from epic100.compare.bootstrap import RESAMPLES, Mask, by_video, difference, draw_videos
 from epic100.scoring.metrics import TASKS, wilson
-from epic100.scoring.outcomes import Truth
+from epic100.scoring.outcomes import LabelTable
 from epic100.submission.files import existing_file
-from epic100.submission.score import PREDICTED, read_hits, truth_and_hit_arguments
+from epic100.submission.score import PREDICTED, labels_and_arguments, read_correct
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,9 +28,9 @@ def run(options: argparse.Namespace) -> int:
     second_file = existing_file(_predictions(options.second))
     if first_file.samefile(second_file):
         raise EpicError(f"{first_file} and {second_file}: are one file; expected those of two runs")
-    truth, settings = truth_and_hit_arguments(options)
-    first = read_hits(first_file, truth, **settings)
-    second = read_hits(second_file, truth, **settings)
+    truth, settings = labels_and_arguments(options)
+    first = read_correct(first_file, truth, **settings)
+    second = read_correct(second_file, truth, **settings)
     print(
         f"A: {options.first}\nB: {options.second}\n"
         f"{len(truth.ids)} segments of {truth.video_count} videos. Top-1 in percent with 95 % "
@@ -56,7 +56,7 @@ def _table(
     group: str,
     members: dict[str, Mask],
     hits: tuple[dict[str, Mask], dict[str, Mask]],
-    truth: Truth,
+    truth: LabelTable,
     seed: int,
 ) -> Iterator[str]:
     """Yield the lines of a group of segments: a row for A, B and their difference.

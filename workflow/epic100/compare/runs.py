@@ -18,9 +18,9 @@ from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Counts, Difference, by_video, difference, draw_videos
 from epic100.scoring.epoch_table import FILE, read_epochs
 from epic100.scoring.metrics import TASKS
-from epic100.scoring.outcomes import Truth
+from epic100.scoring.outcomes import LabelTable
 from epic100.settings.config import DEFAULT, RESULTS
-from epic100.submission.score import read_hits
+from epic100.submission.score import read_correct
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Comparison:
 
 def read_runs(
     folders: Sequence[str | os.PathLike],
-    truth: Truth,
+    truth: LabelTable,
     classes: Mapping[str, int],
     notes: Sequence[str] = (),
 ) -> Comparison:
@@ -142,7 +142,7 @@ def read_runs(
     return Comparison(runs, sizes, draw_videos(truth.video_count), len(truth.ids), said)
 
 
-def _read_run(folder: Path, truth: Truth, classes: Mapping[str, int]) -> Run:
+def _read_run(folder: Path, truth: LabelTable, classes: Mapping[str, int]) -> Run:
     """Read the files of a run.
 
     Raises:
@@ -150,7 +150,7 @@ def _read_run(folder: Path, truth: Truth, classes: Mapping[str, int]) -> Run:
     """
     figures = _read_figures(folder / "metrics.json", len(truth.ids))
     sizes = (classes["verbs"], classes["nouns"])
-    hits = read_hits(folder / "predictions/val.pt", truth, reduce=figures["reduce"], sizes=sizes)
+    hits = read_correct(folder / "predictions/val.pt", truth, reduce=figures["reduce"], sizes=sizes)
     right = {
         f"{group}_{task}": by_video(hits[f"{task}_at_1"] & truth.members[group][task], truth.videos)
         for group in GROUPS

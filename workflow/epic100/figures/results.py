@@ -151,7 +151,7 @@ def write_examples(
                 {
                     "narration_id": row["narration_id"],
                     "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
-                    "truth_percent": round(100 * row["action_truth_score"], 1),
+                    "truth_percent": round(100 * row["action_label_score"], 1),
                     "guess": guess,
                     "guess_percent": round(100 * row["action_confidence"], 1),
                     "right": bool(row["action_at_1"]),

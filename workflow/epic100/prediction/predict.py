@@ -91,7 +91,7 @@ def predict(
     )
     rows = predict_rows(job, requested_gpus, split)
     ids = table["narration_id"].tolist()
-    write_predictions(predictions_of(split, ids, rows, trained, source.digest), out)
+    write_predictions(predictions_from_rows(split, ids, rows, trained, source.digest), out)
 
 
 def predict_rows(job: Job, requested_gpus: int, label: str) -> torch.Tensor:
@@ -158,7 +158,7 @@ def _compute(job: Job, placement: Placement, label: str) -> None:
         run_processes(predict_items, arguments, placement, folder=Path(job.out).parent)
 
 
-def predictions_of(
+def predictions_from_rows(
     split: str, ids: list[str], rows: torch.Tensor, trained: TrainedModel, digest_of_model: str
 ) -> Predictions:
     """Make the predictions of a split from the log-probabilities of all outputs of a model.

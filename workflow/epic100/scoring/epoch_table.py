@@ -1,6 +1,6 @@
-"""`training.tsv`, the figures of each epoch of a training: its columns, writer and reader.
+"""`training.tsv`, the metrics of each epoch of a training: its columns, writer and reader.
 
-It imports neither MMEngine nor torch, so the figures can read the file without them.
+It imports neither MMEngine nor torch, so the plots can read the file without them.
 """
 
 import os
@@ -40,7 +40,7 @@ def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
             percent, are None if the epoch was not validated. `seconds` is training time alone,
             without saves and validation; `data_share` is the share of it (0 to 1) spent waiting for
             data.
-        path: The file; it is replaced as a whole.
+        path: The file; it is replaced atomically.
 
     Raises:
         DiskError: The file cannot be written.

@@ -14,7 +14,7 @@ import torch
 
 from epic100.base.atomic import write_text
 from epic100.scoring.metrics import CLASSES, TASKS, group_accuracies, losses_of_heads, percent
-from epic100.scoring.outcomes import Truth, outcomes, read_truth
+from epic100.scoring.outcomes import LabelTable, outcomes, read_labels
 from epic100.scoring.predictions import (
     Predictions,
     read_predictions,
@@ -24,7 +24,7 @@ from epic100.scoring.predictions import (
 from epic100.scoring.published import beside_published
 from epic100.segments.official_lists import DATA_SET
 
-# The calibration error is computed over this many bins of confidence.
+# Bins of confidence for the calibration error.
 BINS = 15
 
 
@@ -45,15 +45,15 @@ def evaluate(
     The keys besides the official names are:
 
     - `readable_*`: the official metrics over the segments with a prediction;
-    - `segments`, `predicted`: numbers of segments, and of those with a prediction;
-    - `by_reduce`: overall figures for each reduction method of pair scores;
+    - `segments`, `predicted`: the number of all segments, and of the segments with a prediction;
+    - `by_reduce`: overall metrics for each reduction method of pair scores;
     - `beyond_train`: number of segments with a pair that is not in training;
     - `action_head_accuracy_at_1`: top-1 of the pair head alone over the predicted segments, as
-      LaViLa and AVION report it; null without a pair head. The leaderboard's figure,
+      LaViLa and AVION report it; null without a pair head. The leaderboard's metric,
       `overall_action_accuracy_at_1`, multiplies verb and noun scores;
     - `loss`: over the predicted segments with a pair of training, the sum of the cross-entropies of
       the heads; null without such a segment. It compares models, so it is the same for all: without
-      label smoothing, and not the mean of the heads, nor a loss of one's own, that a training
+      label smoothing, and not the mean of the heads or the user's own loss that a training
       minimises (`val_loss` of training.tsv);
     - `diagnostics`: the result of `diagnose`;
     - `beside_published`: the result of `published.beside_published`, for an adopted model;
@@ -65,7 +65,7 @@ def evaluate(
         predictions_path: Predictions of split val.
         segments_path: The segment list of split val, with labels.
         out: The JSON file to write.
-        lists: Paths by the keys of `official_lists.LISTS`. Without its list, a figure is null.
+        lists: Paths by the keys of `official_lists.LISTS`. Without its list, a metric is null.
         reduce: As for `predictions.reduction_method`.
         data: What the annotations are called, see `download.annotations.data_name`.
         clean: The clean list that the predictions must be made from; None: not checked.
@@ -80,34 +80,34 @@ def evaluate(
     """
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     reduce = reduction_method(predictions, reduce)
-    truth = read_truth(segments_path, lists)
+    labels = read_labels(segments_path, lists)
     trained_pairs = {pair[:2] for pair in predictions.pairs}
-    beyond_train = np.array([pair not in trained_pairs for pair in truth.pairs()], dtype=bool)
-    predicted = np.isin(truth.ids, predictions.narration_ids)
-    members = truth.members | {
+    beyond_train = np.array([pair not in trained_pairs for pair in labels.pairs()], dtype=bool)
+    predicted = np.isin(labels.ids, predictions.narration_ids)
+    members = labels.members | {
         "readable": dict.fromkeys(TASKS, predicted),
         "beyond_train": dict.fromkeys(TASKS, beyond_train),
     }
     by_reduce: dict[str, dict] = {}
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for method in reduction_methods(predictions):
-        table = outcomes(predictions, truth, method)
+        table = outcomes(predictions, labels, method)
         accuracies = group_accuracies(table, members)
         by_reduce[method] = {
             name: accuracy
             for name, accuracy in accuracies.items()
             if name.startswith(("overall", "readable", "beyond"))
         }
-        # The chosen method gives the main figures; the others are in `by_reduce` alone.
+        # The chosen method gives the main metrics; the others are in `by_reduce` alone.
         if method == reduce:
-            figures = accuracies | {"diagnostics": diagnose(table)}
-            comparison = beside_published(predictions, truth, table)
+            metrics = accuracies | {"diagnostics": diagnose(table)}
+            comparison = beside_published(predictions, labels, table)
             if comparison:
-                figures["beside_published"] = comparison
-    figures |= _head_figures(predictions, truth)
-    figures |= {
+                metrics["beside_published"] = comparison
+    metrics |= _head_metrics(predictions, labels)
+    metrics |= {
         "reduce": reduce,
-        "segments": len(truth.ids),
+        "segments": len(labels.ids),
         "predicted": int(predicted.sum()),
         "beyond_train": int(beyond_train.sum()),
         "by_reduce": by_reduce,
@@ -115,8 +115,8 @@ def evaluate(
         "trained_on": predictions.trained_on,
         "settings": dict(settings or {}),
     }
-    write_text(out, json.dumps(figures, indent=2) + "\n")
-    return figures
+    write_text(out, json.dumps(metrics, indent=2) + "\n")
+    return metrics
 
 
 def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
@@ -156,14 +156,14 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         report[f"{task}_confusions"] = _confusions(counts)[:top]
     by_participant = outcome.groupby("participant")
     column_names = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
-    figures = (100 * by_participant[list(column_names)].mean()).rename(columns=column_names)
-    figures.insert(0, "segments", by_participant.size())
-    figures.insert(1, "predicted", by_participant["predicted"].sum())
+    metrics = (100 * by_participant[list(column_names)].mean()).rename(columns=column_names)
+    metrics.insert(0, "segments", by_participant.size())
+    metrics.insert(1, "predicted", by_participant["predicted"].sum())
     # A participant without a predicted segment has NaN here, which JSON has not.
     readable = outcome[outcome["predicted"]].groupby("participant")["action_at_1"].mean()
-    figures["readable_action_accuracy_at_1"] = (100 * readable).reindex(figures.index)
-    figures = figures.astype(object).where(figures.notna(), None)
-    report["participants"] = figures.to_dict("index")
+    metrics["readable_action_accuracy_at_1"] = (100 * readable).reindex(metrics.index)
+    metrics = metrics.astype(object).where(metrics.notna(), None)
+    report["participants"] = metrics.to_dict("index")
     return report
 
 
@@ -191,8 +191,8 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
     confusions = []
     counts = counts.sort_values("count", ascending=False, kind="stable")
     for class_ids, count, class_size in counts.itertuples():
-        # The first half of the ids is the truth. A verb or noun is written as a plain 3 instead of
-        # [3], as `squeeze` makes it; an action keeps its two ids.
+        # The first half of the ids is the true class. A verb or noun is written as a plain 3
+        # instead of [3], as `squeeze` makes it; an action keeps its two ids.
         true, guess = (ids.squeeze().tolist() for ids in np.split(np.array(class_ids), 2))
         confusions.append(
             {
@@ -205,10 +205,10 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
     return confusions
 
 
-def _head_figures(predictions: Predictions, truth: Truth) -> dict[str, float | None]:
+def _head_metrics(predictions: Predictions, labels: LabelTable) -> dict[str, float | None]:
     """Compute `action_head_accuracy_at_1` and `loss` from the scores of the model's heads."""
     row_of_pair = {pair[:2]: row for row, pair in enumerate(predictions.pairs)}
-    pair_of_segment = dict(zip(truth.ids, truth.pairs(), strict=True))
+    pair_of_segment = dict(zip(labels.ids, labels.pairs(), strict=True))
     # A true pair that is not in training gets -1, which is never a guess and has no loss.
     true_pairs = torch.tensor(
         [row_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids],

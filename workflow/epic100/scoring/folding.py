@@ -15,10 +15,10 @@ REDUCTIONS = ("logsumexp", "max")
 
 # Log-probabilities are raised to this, which is finite in float32. A float64 log-softmax of extreme
 # logits can be lower than any float32.
-_LEAST = -1e30
-# These many rows are folded at a time: with 3,568 pairs, an array takes 58 MB in float64. Smaller
-# chunks fit the cache better, but on busy cores 256 rows took four times as long as 1,024, since
-# threads wait for each other.
+_MIN_LOG_PROB = -1e30
+# Rows that are folded at a time: with 3,568 pairs, an array takes 58 MB in float64. Smaller chunks
+# fit the cache better, but on busy cores 256 rows took four times as long as 1,024, since threads
+# wait for each other.
 _CHUNK = 2048
 
 
@@ -33,9 +33,9 @@ def fold_pairs(
 
     `logsumexp` sums the probabilities of all pairs with a verb (or noun). The result is the
     marginal, which is the best choice for verb accuracy and for noun accuracy. `max` takes the most
-    probable pair with each verb (or noun). The top-1 verb and noun are then those of the most
-    probable pair, unless two pairs tie. This is the best choice for action accuracy, because the
-    official evaluator multiplies verb and noun scores.
+    probable pair with each verb (or noun). The top-1 verb and noun are then the most probable pair,
+    unless two pairs tie. This is the best choice for action accuracy, because the official
+    evaluator multiplies verb and noun scores.
 
     Classes without a pair get min(FLOOR, lowest - 1), where `lowest` is the row's lowest class with
     a pair, so that they are never a better guess. They are part of the row when it is normalised.
@@ -166,7 +166,7 @@ def _normalise(folded: torch.Tensor) -> torch.Tensor:
     """Make each row log-probabilities, with a low value for classes without a pair (`FLOOR`)."""
     # No softmax over the pairs is needed before: their sum per row cancels out here.
     empty = folded.isinf()
-    logprobs = folded.log_softmax(dim=1).clamp_(min=_LEAST)
+    logprobs = folded.log_softmax(dim=1).clamp_(min=_MIN_LOG_PROB)
     lowest = logprobs.masked_fill(empty, math.inf).amin(dim=1, keepdim=True)
     logprobs = torch.where(empty, (lowest - 1).clamp(max=FLOOR), logprobs)
     return logprobs.log_softmax(dim=1).float()

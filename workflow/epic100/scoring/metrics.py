@@ -18,16 +18,16 @@ from epic100.base.errors import EpicError
 TASKS = ("verb", "noun", "action")
 # The columns of class ids of each task. An action is a verb with a noun, so it has two.
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
-# Only these groups of segments have top-5 figures: the official evaluator has none for its others.
+# Only these groups of segments have top-5 metrics: the official evaluator has none for its others.
 GROUPS_WITH_TOP_5 = ("overall", "readable")
 
-# The standard normal distribution has 95 % of its mass within so many deviations of its mean.
+# 95 % of the standard normal distribution is within this number of deviations of its mean.
 Z_95 = 1.959964
 
 # The official action score uses only the best 100 verbs and the best 100 nouns of a segment.
 _TOP_CLASSES = 100
-# These many segments with ties are ranked at a time. Each has 97 x 100 products and their ranks, so
-# all of them take about 30 MB.
+# Segments with ties that are ranked at a time. Each has 97 x 100 products and their ranks, so all
+# of them take about 30 MB.
 _CHUNK = 256
 
 # A segment's six highest products of a verb and a noun can only have these ranks (verb, noun). With
@@ -50,8 +50,8 @@ def official_metrics(
 ) -> dict[str, float | None]:
     """Compute the official accuracies in percent: overall top-1 and top-5, unseen and tail top-1.
 
-    A tail action has a tail verb or a tail noun. A figure without segments is None. (The official
-    evaluator omits such unseen figures, and fails for tail ones.)
+    A tail action has a tail verb or a tail noun. A metric without segments is None. (The official
+    evaluator omits such unseen metrics, and fails for tail ones.)
 
     Args:
         verb_scores: [N, V], log-probabilities or logits, on the same scale for all rows.
@@ -64,33 +64,34 @@ def official_metrics(
         unseen_participants: Participants without training videos.
 
     Returns:
-        Figures by `{overall,unseen,tail}_{verb,noun,action}_accuracy_at_{1,5}`.
+        Metrics by `{overall,unseen,tail}_{verb,noun,action}_accuracy_at_{1,5}`.
 
     Raises:
         EpicError: No segments, NaN or infinite scores, labels out of range.
     """
-    hits = official_hits(verb_scores, noun_scores, verb_true, noun_true)
+    correct = officially_correct(verb_scores, noun_scores, verb_true, noun_true)
     members = group_members(
         verb_true, noun_true, participant_ids, tail_verbs, tail_nouns, unseen_participants
     )
-    return group_accuracies(hits, members)
+    return group_accuracies(correct, members)
 
 
 def group_accuracies(
-    hits: Mapping[str, np.ndarray] | pd.DataFrame, members: Mapping[str, Mapping[str, np.ndarray]]
+    correct: Mapping[str, np.ndarray] | pd.DataFrame,
+    members: Mapping[str, Mapping[str, np.ndarray]],
 ) -> dict[str, float | None]:
     """Compute the accuracies of groups of segments, in percent.
 
     Args:
-        hits: The result of `official_hits`, or a table with its columns.
+        correct: The result of `officially_correct`, or a table with its columns.
         members: bool [N] by group, then by task, such as the result of `group_members`.
 
     Returns:
-        Figures by `{group}_{task}_accuracy_at_{1,5}`; top-5 only for the groups in
+        Metrics by `{group}_{task}_accuracy_at_{1,5}`; top-5 only for the groups in
         `GROUPS_WITH_TOP_5`.
     """
     return {
-        f"{group}_{task}_accuracy_at_{k}": percent(hits[f"{task}_at_{k}"][mask])
+        f"{group}_{task}_accuracy_at_{k}": percent(correct[f"{task}_at_{k}"][mask])
         for group, masks in members.items()
         for task, mask in masks.items()
         for k in ((1, 5) if group in GROUPS_WITH_TOP_5 else (1,))
@@ -105,7 +106,7 @@ def group_members(
     tail_nouns: Iterable[int],
     unseen_participants: Iterable[str],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Choose the segments that each official figure is computed over.
+    """Choose the segments that each official metric is computed over.
 
     Args:
         verb_true: Verb classes [N].
@@ -130,7 +131,7 @@ def group_members(
     }
 
 
-def official_hits(
+def officially_correct(
     verb_scores: Scores, noun_scores: Scores, verb_true: Labels, noun_true: Labels
 ) -> dict[str, np.ndarray]:
     """Decide for each segment whether its true class is the best guess, or one of the five best.
@@ -146,18 +147,18 @@ def official_hits(
     if not len(verbs):
         raise EpicError("no segment to evaluate; expected one or more")
     verb_order, noun_order = _descending(verbs), _descending(nouns)
-    verb_hit = verb_order[:, :5] == verb_true[:, None]
-    noun_hit = noun_order[:, :5] == noun_true[:, None]
+    verb_correct = verb_order[:, :5] == verb_true[:, None]
+    noun_correct = noun_order[:, :5] == noun_true[:, None]
     # Actions are ranked by the product of the probabilities of their verb and their noun. The
     # official score uses only the best 100 verbs and nouns of each segment.
-    action_is_best, action_in_five = _action_hits(
+    action_is_best, action_in_five = _action_correct(
         _top_classes(verbs, verb_order, verb_true), _top_classes(nouns, noun_order, noun_true)
     )
     return {
-        "verb_at_1": verb_hit[:, 0],
-        "verb_at_5": verb_hit.any(axis=1),
-        "noun_at_1": noun_hit[:, 0],
-        "noun_at_5": noun_hit.any(axis=1),
+        "verb_at_1": verb_correct[:, 0],
+        "verb_at_5": verb_correct.any(axis=1),
+        "noun_at_1": noun_correct[:, 0],
+        "noun_at_5": noun_correct.any(axis=1),
         "action_at_1": action_is_best,
         "action_at_5": action_in_five,
     }
@@ -202,7 +203,7 @@ def wilson(percent: float, count: int) -> tuple[float, float]:
     Returns:
         Lower and upper bound in percent.
     """
-    p, z2 = percent / 100, Z_95**2  # The letters are those of the formula.
+    p, z2 = percent / 100, Z_95**2  # The letters of the formula.
     middle = (p + z2 / (2 * count)) / (1 + z2 / count)
     half = Z_95 * math.sqrt(p * (1 - p) / count + z2 / (4 * count**2)) / (1 + z2 / count)
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
@@ -228,7 +229,7 @@ def _top_classes(
     return _softmax_of_all(np.take_along_axis(scores, order, axis=1)), true_rank
 
 
-def _action_hits(
+def _action_correct(
     verb: tuple[np.ndarray, np.ndarray], noun: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return whether the true action is the best, and whether it is one of the five best, bool [N].
@@ -262,8 +263,8 @@ def _action_hits(
     for start in range(0, len(tied), _CHUNK):
         rows = tied[start : start + _CHUNK]
         true_position = true_verb_rank[rows] * noun_probs.shape[1] + true_noun_rank[rows]
-        hit = _five_best_products(verb_probs[rows], noun_probs[rows]) == true_position[:, None]
-        best[rows], in_five[rows] = hit[:, 0], hit.any(axis=1)
+        is_true = _five_best_products(verb_probs[rows], noun_probs[rows]) == true_position[:, None]
+        best[rows], in_five[rows] = is_true[:, 0], is_true.any(axis=1)
     return best, in_five
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table
-from epic100.scoring.metrics import group_members, official_hits
+from epic100.scoring.metrics import group_members, officially_correct
 from epic100.scoring.predictions import Predictions, complete_scores
 from epic100.segments.official_lists import LISTS, class_id, read_list
 from epic100.segments.segment_list import read_segments
@@ -30,7 +30,7 @@ LIST_NAMES = {"verb_class": "verb", "noun_class": "noun", "video_id": "path"}
 
 
 @dataclass(frozen=True)
-class Truth:
+class LabelTable:
     """All segments of val with their true classes.
 
     Attributes:
@@ -59,7 +59,7 @@ class Truth:
         return list(zip(self.verb.tolist(), self.noun.tolist(), strict=True))
 
 
-def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
+def read_labels(path: str | os.PathLike, lists: Mapping[str, str]) -> LabelTable:
     """Read the segments of val with their true classes.
 
     Args:
@@ -83,7 +83,7 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
         # A path of the list is `P01/P01_11.MP4`; its folder is the participant.
         participants = [Path(name).parent.name for name in segments["path"]]
     if not len(segments):
-        raise EpicError(f"{path}: no segment in it; expected those of split val")
+        raise EpicError(f"{path}: no segment in it; expected the segments of split val")
     is_duplicate = segments["narration_id"].duplicated()
     if is_duplicate.any():
         name = segments["narration_id"][is_duplicate].iloc[0]
@@ -92,46 +92,47 @@ def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
     groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
     _, videos = np.unique(segments["path"].to_numpy(dtype=str), return_inverse=True)
     members = group_members(verb, noun, participants, **groups)
-    return Truth(segments["narration_id"].tolist(), verb, noun, participants, videos, members)
+    return LabelTable(segments["narration_id"].tolist(), verb, noun, participants, videos, members)
 
 
-def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.DataFrame:
+def outcomes(predictions: Predictions, labels: LabelTable, reduce: str | None) -> pd.DataFrame:
     """Compare predictions with labels in a table that has one row per segment of val.
 
     Args:
         predictions: Predictions on val.
-        truth: The segments of val, whose order is kept.
+        labels: The segments of val, whose order is kept.
         reduce: As for `predictions.reduction_method`.
 
     Returns:
         `narration_id participant verb noun`; `predicted` (False where the training prior is used);
         `verb_guess noun_guess` (top-1); `{verb,noun,action}_confidence` and
-        `{verb,noun,action}_truth_score` (the probabilities of the guess and of the truth; an
-        action's is verb times noun, as in the official score); and the hits of `official_hits`.
+        `{verb,noun,action}_truth_score` (the probabilities of the guess and of the true class; an
+        action's is verb times noun, as in the official score); and the columns of
+        `officially_correct`.
 
     Raises:
         EpicError: As for `complete_scores`.
     """
     verb, noun, predicted = (
-        tensor.numpy() for tensor in complete_scores(predictions, truth.ids, reduce)
+        tensor.numpy() for tensor in complete_scores(predictions, labels.ids, reduce)
     )
-    hits = official_hits(verb, noun, truth.verb, truth.noun)
+    correct = officially_correct(verb, noun, labels.verb, labels.noun)
     table = pd.DataFrame(
         {
-            "narration_id": truth.ids,
-            "participant": truth.participants,
-            "verb": truth.verb,
-            "noun": truth.noun,
+            "narration_id": labels.ids,
+            "participant": labels.participants,
+            "verb": labels.verb,
+            "noun": labels.noun,
             "predicted": predicted,
         }
     )
     for task, scores in (("verb", verb), ("noun", noun)):
         guess = scores.argmax(axis=1)
         table[f"{task}_guess"] = guess
-        # The confidence is the score of the guess, the truth score that of the true class.
-        for name, classes in (("confidence", guess), ("truth_score", table[task].to_numpy())):
+        # The confidence is the score of the guess, the label score is the score of the true class.
+        for name, classes in (("confidence", guess), ("label_score", table[task].to_numpy())):
             log_probs = np.take_along_axis(scores, classes[:, None], axis=1)[:, 0]
             table[f"{task}_{name}"] = np.exp(log_probs.astype(np.float64))
-    for name in ("confidence", "truth_score"):
+    for name in ("confidence", "label_score"):
         table[f"action_{name}"] = table[f"verb_{name}"] * table[f"noun_{name}"]
-    return table.assign(**hits)
+    return table.assign(**correct)

@@ -18,11 +18,11 @@ from epic100.scoring.metrics import TASKS, official_metrics
 from epic100.segments.pairs import read_pairs
 
 PREFIX = "epic"
-# Each column of the table of epochs that a validation fills, with MMEngine's name of its figure.
-FIGURES = {
+# The columns of the table of epochs that a validation fills, each with its metric in MMEngine.
+METRIC_OF_COLUMN = {
     f"{task}_top{k}": f"{PREFIX}/overall_{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)
 } | {VAL_LOSS: f"{PREFIX}/loss"}
-ACTION_TOP1 = FIGURES["action_top1"]
+ACTION_TOP1 = METRIC_OF_COLUMN["action_top1"]
 
 
 @METRICS.register_module()
@@ -30,8 +30,8 @@ class EpicPairMetric(BaseMetric):
     """Top-1 and top-5 accuracy of verb, noun and action, in percent, and the loss.
 
     The loss is what the training minimises, computed by the model's own head. It is the mean over
-    the segments whose pair is in training, and so are the other figures of the head's `loss`, such
-    as those of one more label. None if no segment has such a pair.
+    the segments whose pair is in training, and so are the other values of the head's `loss`, e.g.
+    for one more label. None if no segment has such a pair.
 
     Args:
         pairs: Path of the pair table.
@@ -76,27 +76,27 @@ class EpicPairMetric(BaseMetric):
             else (head_scores["verb"], head_scores["noun"])
         )
         for verb, noun, sample in zip(*folded, intact, strict=True):
-            # Processes send each other their results. A view of the scores would be sent with those
-            # of its whole batch, so each result has a copy.
+            # Processes send each other their results. A view of the scores would be sent with the
+            # scores of its complete batch, so each result has a copy.
             classes = (int(sample["verb"]), int(sample["noun"]))
             self.results.append((verb.clone(), noun.clone(), *classes, sample.get(LOSS_FIELD)))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:
-        """Compute the official overall figures over all samples, and the loss."""
-        verb_scores, noun_scores, true_verbs, true_nouns, head_figures = zip(*results, strict=True)
-        figures = official_metrics(
-            torch.stack(verb_scores),
-            torch.stack(noun_scores),
+        """Compute the official overall metrics over all samples, and the loss."""
+        verbs, nouns, true_verbs, true_nouns, values_of_heads = zip(*results, strict=True)
+        metrics = official_metrics(
+            torch.stack(verbs),
+            torch.stack(nouns),
             true_verbs,
             true_nouns,
             participant_ids=[""] * len(true_verbs),
         )
         # A segment whose pair is not in training has no loss.
-        known = [of_segment for of_segment in head_figures if of_segment]
+        known = [of_segment for of_segment in values_of_heads if of_segment]
         # The official accuracies replace the head's own.
         names = (
             ["loss", *(name for name in known[0] if not name.startswith("top"))] if known else []
         )
         means = {name: sum(row[name] for row in known) / len(known) for name in names}
-        overall = {name: value for name, value in figures.items() if name.startswith("overall_")}
+        overall = {name: value for name, value in metrics.items() if name.startswith("overall_")}
         return {"loss": None} | means | overall

@@ -1,4 +1,4 @@
-"""The predictions file results/predictions/{split}.pt, ensembles, and scores of whole splits."""
+"""The predictions file results/predictions/{split}.pt, ensembles, and scores of complete splits."""
 
 import logging
 import os
@@ -90,7 +90,7 @@ def read_predictions(
         EpicError: The file is not a predictions file, or is of another split, model or list.
     """
     advice = _advice(path)
-    predictions = predictions_of(
+    predictions = checked_predictions(
         read_untrusted(path, "readable as predictions", advice), path, split
     )
     if model is not None and predictions.model != digest_of(model):
@@ -99,16 +99,16 @@ def read_predictions(
         ids_of_list = read_clean_list(clean)["narration_id"].tolist()
         missing = sorted(set(ids_of_list).difference(predictions.narration_ids))
         unlisted = sorted(set(predictions.narration_ids).difference(ids_of_list))
-        for fault, ids in (("lacks", missing), ("has, against the list,", unlisted)):
+        for defect, ids in (("lacks", missing), ("has, against the list,", unlisted)):
             if ids:
                 raise EpicError(
-                    f"{path}: {fault} {len(ids)} segments, the first is {ids[0]}; expected the "
+                    f"{path}: {defect} {len(ids)} segments, the first is {ids[0]}; expected the "
                     f"{len(ids_of_list)} of {clean}; {advice}"
                 )
     return predictions
 
 
-def predictions_of(content: Any, path: PathLike, split: str) -> Predictions:
+def checked_predictions(content: Any, path: PathLike, split: str) -> Predictions:
     """Build predictions from the content of a file, after checking it.
 
     Args:
@@ -182,7 +182,7 @@ def reduction_method(predictions: Predictions, reduce: str | None) -> str:
 def marginals(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
     """Return log-probabilities of verbs [N, V] and nouns [N, M].
 
-    They are those of the heads for verbs and nouns, or else sums over pairs.
+    They come from the heads for verbs and nouns, or else are sums over pairs.
     """
     if predictions.verb_log_probs is not None and predictions.noun_log_probs is not None:
         return predictions.verb_log_probs, predictions.noun_log_probs
@@ -362,8 +362,8 @@ def _mean_of_heads(
 
 def _log_mean(total: torch.Tensor, count: int) -> torch.Tensor:
     """Compute the float32 log of total / count; where the total is 0, the log of a tiny number."""
-    least = torch.finfo(torch.float32).tiny
-    return (total / count).clamp_min(least).log().float()
+    tiny = torch.finfo(torch.float32).tiny
+    return (total / count).clamp_min(tiny).log().float()
 
 
 def _trained_on(members: Sequence[Predictions]) -> dict[str, Any]:

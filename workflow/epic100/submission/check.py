@@ -2,7 +2,7 @@
 
 A line that starts with HINT is no error for the server, but is rarely intended. Segments without a
 prediction are such a case: all have the same scores, the training prior. It is the best guess
-without a picture and right for about one action in a hundred, so too many of them make a submission
+without a frame and right for about one action in a hundred, so too many of them make a submission
 worthless. A file does not mark these segments, but no other segments have all scores equal.
 
 Supervision levels (SLS): Damen and Wray, Supervision Levels Scale, arXiv 2008.09890;
@@ -53,10 +53,10 @@ def check(
         One line per problem, hints last; empty if there are none.
     """
     problems = _id_problems([entry["narration_id"] for entry in entries], expected_ids)
-    # The log-probability of each segment's best class, a tensor for each key without faults.
+    # The log-probability of each segment's best class, a tensor for each key without defects.
     best_log_probs: list[torch.Tensor] = []
     for key, size in zip(OUTPUTS, (num_verbs, num_nouns), strict=True):
-        names, rows, segments_of_fault = _rows_of(entries, key, size)
+        names, rows, segments_of_defect = _rows_of(entries, key, size)
         is_tied = (rows == rows.amax(dim=1, keepdim=True)).sum(dim=1) > 1
         if size > 1 and is_tied.any():
             equal_count = int((rows[is_tied] == rows[is_tied][:, :1]).all(dim=1).sum())
@@ -66,15 +66,16 @@ def check(
             )
         not_finite = _names_where(names, ~rows.isfinite().all(dim=1))
         if not_finite:
-            segments_of_fault["holds NaN or infinity"] = not_finite
+            segments_of_defect["holds NaN or infinity"] = not_finite
         problems += [
-            f"{key} {fault} in {some_of(segments)}" for fault, segments in segments_of_fault.items()
+            f"{key} {defect} in {some_of(segments)}"
+            for defect, segments in segments_of_defect.items()
         ]
-        if not segments_of_fault:
+        if not segments_of_defect:
             # The official softmax is over the scores of all segments together.
             rows = rows.double()
             best_log_probs.append(rows.amax(dim=1) - rows.flatten().logsumexp(0))
-    # Without faults, both keys have a row for each entry. A sum of both is the log-probability of
+    # Without defects, both keys have a row for each entry. A sum of both is the log-probability of
     # the best action, and no other action of the segment has a higher one.
     if len(best_log_probs) == len(OUTPUTS) and (
         zeroed := _names_where(names, torch.stack(best_log_probs).sum(dim=0) < _SMALLEST)
@@ -89,7 +90,7 @@ def check(
 def _rows_of(
     entries: Sequence[Mapping[str, Any]], key: str, size: int
 ) -> tuple[list[str], torch.Tensor, dict[str, list[str]]]:
-    """Stack the scores of those entries that have the right shape and dtype.
+    """Stack the scores of the entries that have the right shape and dtype.
 
     Args:
         entries: One dict per segment.
@@ -98,9 +99,9 @@ def _rows_of(
 
     Returns:
         The ids of the entries with good scores; their scores, float32 [N, size]; and the ids of the
-        other entries by their fault.
+        other entries by their defect.
     """
-    segments_of_fault: defaultdict[str, list[str]] = defaultdict(list)
+    segments_of_defect: defaultdict[str, list[str]] = defaultdict(list)
     names: list[str] = []
     # The empty rows make `torch.cat` work if no entry has scores of the right shape.
     good_rows = [torch.empty(0, size)]
@@ -108,14 +109,14 @@ def _rows_of(
         name = str(entry["narration_id"])
         scores = entry[key].detach().cpu()
         if tuple(scores.shape) != (size,):
-            segments_of_fault[f"has shape {list(scores.shape)}, expected [{size}]"].append(name)
+            segments_of_defect[f"has shape {list(scores.shape)}, expected [{size}]"].append(name)
         elif scores.dtype != torch.float32:
-            fault = f"is {str(scores.dtype).removeprefix('torch.')}, expected float32"
-            segments_of_fault[fault].append(name)
+            defect = f"is {str(scores.dtype).removeprefix('torch.')}, expected float32"
+            segments_of_defect[defect].append(name)
         else:
             names.append(name)
             good_rows.append(scores[None])
-    return names, torch.cat(good_rows), segments_of_fault
+    return names, torch.cat(good_rows), segments_of_defect
 
 
 def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.settings import Classes, layered_settings
 from epic100.submission.check import HINT, MAX_PRIOR_SHARE, check, prior_problems
 from epic100.submission.files import expected_ids, read_submission
-from epic100.submission.score import ACTION_HEAD, read_hits, truth_and_hit_arguments
+from epic100.submission.score import ACTION_HEAD, labels_and_arguments, read_correct
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,33 +33,33 @@ def run(options: argparse.Namespace) -> int:
 
 def score(options: argparse.Namespace) -> int:
     """Print the accuracies of a file of scores, as a table or as JSON, and return 0."""
-    truth, hit_arguments = truth_and_hit_arguments(options)
-    hits = read_hits(options.file, truth, **hit_arguments)
-    figures = group_accuracies(hits, truth.members)
-    if ACTION_HEAD in hits:
-        figures[ACTION_HEAD] = percent(hits[ACTION_HEAD])
+    labels, arguments = labels_and_arguments(options)
+    correct = read_correct(options.file, labels, **arguments)
+    metrics = group_accuracies(correct, labels.members)
+    if ACTION_HEAD in correct:
+        metrics[ACTION_HEAD] = percent(correct[ACTION_HEAD])
     if options.json:
-        head = {"file": str(options.file), "segments": len(truth.ids)}
-        print(json.dumps(head | figures, indent=2))
+        head = {"file": str(options.file), "segments": len(labels.ids)}
+        print(json.dumps(head | metrics, indent=2))
     else:
-        print(f"{options.file}: {len(truth.ids)} segments of val, percent")
-        print(*_table(figures), sep="\n")
+        print(f"{options.file}: {len(labels.ids)} segments of val, percent")
+        print(*_table(metrics), sep="\n")
     return 0
 
 
-def _table(figures: Mapping[str, float | None]) -> Iterator[str]:
+def _table(metrics: Mapping[str, float | None]) -> Iterator[str]:
     """Yield the lines of a table: a row for each group of segments, a column for each task."""
     yield f"{'':16}" + "".join(f"{task:>8}" for task in TASKS)
     for group, k in (("overall", 1), ("overall", 5), ("unseen", 1), ("tail", 1)):
-        row = [figures[f"{group}_{task}_accuracy_at_{k}"] for task in TASKS]
-        yield f"{group:10}top-{k} " + "".join(f"{_cell(figure):>8}" for figure in row)
-    if ACTION_HEAD in figures:
-        yield f"by the model's own scores of actions, top-1: {_cell(figures[ACTION_HEAD])}"
+        row = [metrics[f"{group}_{task}_accuracy_at_{k}"] for task in TASKS]
+        yield f"{group:10}top-{k} " + "".join(f"{_cell(value):>8}" for value in row)
+    if ACTION_HEAD in metrics:
+        yield f"by the model's own scores of actions, top-1: {_cell(metrics[ACTION_HEAD])}"
 
 
-def _cell(figure: float | None) -> str:
+def _cell(accuracy: float | None) -> str:
     """Write an accuracy with two decimals, or `-` if there is none."""
-    return "-" if figure is None else f"{figure:.2f}"
+    return "-" if accuracy is None else f"{accuracy:.2f}"
 
 
 def _problems(options: argparse.Namespace) -> list[str]:

@@ -62,9 +62,9 @@ def export(
             read_submission(temporary), ids, predictions.num_verbs, predictions.num_nouns
         )
         # Hints are skipped: segments that share the prior are equal by design.
-        faults = [line for line in problems if not line.startswith(HINT)]
-        if faults:
-            raise EpicError(f"{out}: not written: {'; '.join(faults)}")
+        defects = [line for line in problems if not line.startswith(HINT)]
+        if defects:
+            raise EpicError(f"{out}: not written: {'; '.join(defects)}")
     ids_with_prior = [
         name for name, is_predicted in zip(ids, predicted.tolist(), strict=True) if not is_predicted
     ]
@@ -84,5 +84,5 @@ def export(
             log.warning(sentence)
     if predictions.split == "val" and predictions.trained_on.get("split") == "trainval":
         log.warning(
-            "the model learned from val (`train: split: trainval`): its figures there say nothing"
+            "the model learned from val (`train: split: trainval`): its metrics there say nothing"
         )

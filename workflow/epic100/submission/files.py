@@ -27,13 +27,13 @@ from epic100.submission.check import OUTPUTS, shortened, some_of
 PathLike = str | os.PathLike
 
 MEMBER = "test.json"
-# A larger test.json, in bytes, is refused. That of EPIC-100 test has about 100 MiB.
+# A larger test.json, in bytes, is rejected. The file of EPIC-100 test has about 100 MiB.
 LARGEST = 2**28
-# A test.json with more objects and lists, or with more values, is refused, because an object needs
+# A test.json with more objects and lists, or with more values, is rejected, because an object needs
 # 100 times its bytes in memory. A test.json of EPIC-100 has three objects per segment, and a value
 # for each verb and noun: the 13,092 segments of test have 39,000 objects and 5,200,000 values.
-MOST_OPENED = 200_000
-MOST_VALUES = 10_000_000
+MAX_OBJECTS = 200_000
+MAX_VALUES = 10_000_000
 
 
 def _scores(score_of_class: dict[str, Any]) -> np.ndarray:
@@ -102,7 +102,7 @@ class Head(BaseModel):
 
 
 class Submitted(Head):
-    """The whole content of `test.json`: the head, and the scores of each segment by its id."""
+    """The complete content of `test.json`: the head, and the scores of each segment by its id."""
 
     results: dict[Annotated[str, AfterValidator(_record_id)], Result]
 
@@ -133,10 +133,10 @@ def read_submission(path: PathLike) -> list[dict]:
     """Read a submission: a `.zip` of the server, or a `.pt` or `.pkl` in an official layout.
 
     Returns:
-        Entries like those of `build`. Shapes and dtypes are not changed, so that `check` sees them.
+        Entries as `build` makes them. Shapes and dtypes are not changed, so that `check` sees them.
 
     Raises:
-        EpicError: The file is missing, damaged, or of another kind or layout; or a zip is not as
+        EpicError: The file is missing, damaged, or of another type or layout; or a zip is not as
             the server wants it, with a line for each problem.
     """
     path = existing_file(path)
@@ -149,11 +149,11 @@ def read_content(path: PathLike) -> Any:
     """Read a `.pt` or `.pkl` file, of which no code is run. It may hold arrays of NumPy.
 
     Raises:
-        EpicError: The file is missing, truncated or of another kind, or holds other objects.
+        EpicError: The file is missing, truncated or of another type, or holds other objects.
     """
     if Path(path).suffix.lower() not in (".pt", ".pth", ".pkl"):
         suffix = Path(path).suffix
-        raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt, .pkl or .zip")
+        raise EpicError(f"{path}: unknown type of file {suffix!r}, expected .pt, .pkl or .zip")
     return read_untrusted(path, "scores of segments, or damaged", "copy or write it again")
 
 
@@ -164,7 +164,7 @@ def expected_ids(annotations: PathLike) -> list[str]:
 
 
 def entries_of(content: Any, path: PathLike) -> list[dict]:
-    """Convert the content of a `.pt` or `.pkl` file to entries like those of `build`.
+    """Convert the content of a `.pt` or `.pkl` file to entries as `build` makes them.
 
     Both official layouts are accepted: a list of dicts, one per segment, and a dict of arrays.
 
@@ -178,7 +178,7 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
     if isinstance(content, dict) and "format" in content:
         raise EpicError(
             f"{path}: predictions or a model of this workflow ({content['format']!r:.60}), and no "
-            "submission; expected results/submission.pt or .zip; for its figures: epic100 score"
+            "submission; expected results/submission.pt or .zip; for its metrics: epic100 score"
         )
     try:
         if isinstance(content, dict):
@@ -204,9 +204,9 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
 
 
 def _own_row(scores: torch.Tensor) -> torch.Tensor:
-    """Return the scores of a segment as float32 on the CPU, in a storage of their own."""
+    """Return the scores of a segment as float32 on the CPU, in their own storage."""
     row = scores.detach().to("cpu", torch.float32).contiguous()
-    # For a view, `torch.save` stores the whole storage, that is, the rows of all segments.
+    # For a view, `torch.save` stores the complete storage, that is, the rows of all segments.
     return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
 
 
@@ -249,8 +249,10 @@ def write_zip(
         )
     except ValidationError as error:
         # Each of these texts begins with a comma, since there is no place before it.
-        faults = "; ".join(_fault_lines("", error))
-        raise EpicError(f"`export: sls:` is {dict(sls)}{faults}; expected pt, tl and td") from error
+        defects = "; ".join(_defect_lines("", error))
+        raise EpicError(
+            f"`export: sls:` is {dict(sls)}{defects}; expected pt, tl and td"
+        ) from error
     head = json.dumps(checked_head.model_dump())
     # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
     # name gets a fixed date, so that the bytes stay the same.
@@ -259,9 +261,9 @@ def write_zip(
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
         archive.open(MEMBER, "w") as file,
     ):
-        # The text of the whole object is put together from the texts of its entries, without their
-        # braces: as Python's numbers, all entries together would take a gigabyte.
-        # The first entry comes after the head, and each later one after a comma.
+        # The text of the complete object is put together from the texts of its entries, without
+        # their braces: as Python's numbers, all entries together would take a gigabyte. The first
+        # entry comes after the head, and each later one after a comma.
         prefix = head.removesuffix("}") + ', "results": {'
         for entry in entries:
             scores = {task: dict(enumerate(entry[f"{task}_output"].tolist())) for task in TASKS}
@@ -272,7 +274,7 @@ def write_zip(
 
 
 def read_zip(path: PathLike) -> list[dict]:
-    """Read a zip for the server into entries like those of `build`.
+    """Read a zip for the server into entries as `build` makes them.
 
     Raises:
         EpicError: The file is no submission; the message has a line for each problem.
@@ -283,7 +285,7 @@ def read_zip(path: PathLike) -> list[dict]:
     try:
         results = Submitted.model_validate_json(data, context=ids).results
     except ValidationError as error:
-        raise EpicError("\n".join(_fault_lines(f"{path}: {MEMBER}", error))) from error
+        raise EpicError("\n".join(_defect_lines(f"{path}: {MEMBER}", error))) from error
     duplicates = [name for name, count in Counter(ids).items() if count > 1]
     if duplicates:
         raise EpicError(f"{path}: more than one result for {some_of(duplicates)}; expected one")
@@ -298,7 +300,7 @@ def read_zip(path: PathLike) -> list[dict]:
 
 
 def _json_bytes(path: PathLike) -> bytes:
-    """Read the bytes of test.json from a zip, and refuse more than a valid file can have.
+    """Read the bytes of test.json from a zip, and reject more than a valid file can have.
 
     Raises:
         EpicError: The file is no zip with this one member, or the member is too large or has too
@@ -317,7 +319,7 @@ def _json_bytes(path: PathLike) -> bytes:
                     f"{where} is packed by method {method}, expected stored or deflated"
                 )
             # The size in the header may be wrong, so the read has a limit too. A member that is too
-            # large by its header is not read, and is refused below.
+            # large by its header is not read, and is rejected below.
             with archive.open(MEMBER) as member:
                 size_in_header = archive.getinfo(MEMBER).file_size
                 data = member.read(LARGEST + 1) if size_in_header <= LARGEST else b""
@@ -332,26 +334,26 @@ def _json_bytes(path: PathLike) -> bytes:
     # Bytes are counted because nothing is parsed before its size is known. Each value but the last
     # one of an object or a list ends with a comma.
     objects, values = data.count(b"{") + data.count(b"["), data.count(b",")
-    if objects > MOST_OPENED or values > MOST_VALUES:
+    if objects > MAX_OBJECTS or values > MAX_VALUES:
         raise EpicError(
             f"{where} has {objects} objects and lists and {values} values, expected at most "
-            f"{MOST_OPENED} and {MOST_VALUES}"
+            f"{MAX_OBJECTS} and {MAX_VALUES}"
         )
     return data
 
 
-def _fault_lines(where: str, error: ValidationError) -> list[str]:
-    """Describe the faults of a test.json; segments with the same fault share a line.
+def _defect_lines(where: str, error: ValidationError) -> list[str]:
+    """Describe the defects of a test.json; segments with the same defect share a line.
 
     Example: `s.zip: test.json, "results.verb": Field required in 1 segment (P01_11_0)`.
     """
     segments_of_line: defaultdict[str, list[str]] = defaultdict(list)
-    for fault in error.errors(include_url=False, include_input=False):
-        # A fault is at `("sls_pt",)` or at `("results", "P01_11_0", "verb")`: the second key is the
-        # segment, if there is one. The place is empty if the text is no JSON.
-        top_key, *inner_keys = map(str, fault["loc"] or [""])
+    for defect in error.errors(include_url=False, include_input=False):
+        # A defect is at `("sls_pt",)` or at `("results", "P01_11_0", "verb")`: the second key is
+        # the segment, if there is one. The place is empty if the text is no JSON.
+        top_key, *inner_keys = map(str, defect["loc"] or [""])
         segment, keys = inner_keys[:1], [top_key, *inner_keys[1:]]
-        message = fault["msg"].removeprefix("Value error, ")
+        message = defect["msg"].removeprefix("Value error, ")
         field = f', "{shortened(".".join(keys))}"' if top_key else ""
         segments_of_line[f"{where}{field}: {message}"] += segment
     return [

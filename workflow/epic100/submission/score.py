@@ -16,9 +16,9 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table
-from epic100.scoring.metrics import official_hits
-from epic100.scoring.outcomes import Truth, read_truth
-from epic100.scoring.predictions import Predictions, complete_scores, predictions_of
+from epic100.scoring.metrics import officially_correct
+from epic100.scoring.outcomes import LabelTable, read_labels
+from epic100.scoring.predictions import Predictions, checked_predictions, complete_scores
 from epic100.scoring.published import own_actions
 from epic100.segments.official_lists import class_id, find_lists
 from epic100.settings import layered_settings
@@ -27,45 +27,45 @@ from epic100.submission.files import entries_of, existing_file, read_content, re
 
 # The accuracy of the model's own scores of actions has this name in metrics.json.
 ACTION_HEAD = "action_head_accuracy_at_1"
-# By this name, `read_hits` tells which segments have a prediction.
+# By this name, `read_correct` tells which segments have a prediction.
 PREDICTED = "predicted"
 PathLike = str | os.PathLike
 
 
-def truth_and_hit_arguments(options: argparse.Namespace) -> tuple[Truth, dict[str, Any]]:
-    """Read the labels of val, and collect the keyword arguments of `read_hits`.
+def labels_and_arguments(options: argparse.Namespace) -> tuple[LabelTable, dict[str, Any]]:
+    """Read the labels of val, and collect the keyword arguments of `read_correct`.
 
     Args:
         options: The options of a command: `annotations`, `configfile` and `directory`.
 
     Returns:
-        The labels of the official CSV; or those of the run's own list of segments, if the run uses
-        a subset of the CSV. Then the keyword arguments.
+        The labels of the official CSV; or of the run's own list of segments, if the run uses a
+        subset of the CSV. Then the keyword arguments.
     """
     config = layered_settings(options.configfile, options.directory)
     annotations, folder = config.annotations, options.directory
     val = folder / annotations.val
     train = folder / annotations.train
     if options.annotations:
-        # The train CSV is looked for beside the CSV that the option names.
+        # The train CSV is expected in the folder of the CSV that the option names.
         val = options.annotations
         train = val.with_name(train.name)
     elif config.videos.subset:
-        # A run on a part of the CSV has its segments in a list.
+        # A run on a subset of the CSV has its segments in a list.
         val = folder / "results/segments/val.txt"
-    # A key without a path stays None, and `find_lists` then looks beside the train CSV.
+    # A key without a path stays None, and `find_lists` then searches the folder of the train CSV.
     lists = {
         key: str(folder / path) if path else None
         for key, path in config.evaluate.model_dump().items()
     }
-    truth = read_truth(val, find_lists(train, lists))
+    labels = read_labels(val, find_lists(train, lists))
     sizes = (config.classes.verbs, config.classes.nouns)
-    return truth, {"reduce": config.export.reduce, "sizes": sizes, "train": train}
+    return labels, {"reduce": config.export.reduce, "sizes": sizes, "train": train}
 
 
-def read_hits(
+def read_correct(
     path: PathLike,
-    truth: Truth,
+    labels: LabelTable,
     *,
     reduce: str | None,
     sizes: tuple[int, int],
@@ -74,8 +74,8 @@ def read_hits(
     """Read a file of scores of val, and decide by the official rules which segments are right.
 
     Args:
-        path: The file, of a kind that the docstring of this module names.
-        truth: The segments of val with their labels.
+        path: The file, of a type that the docstring of this module names.
+        labels: The segments of val with their labels.
         reduce: As for `predictions.reduction_method`, for scores of actions.
         sizes: Numbers of verbs and nouns.
         train: The official train CSV, whose actions are classes of AVION's scores.
@@ -86,55 +86,57 @@ def read_hits(
         than the training prior, if the file tells.
 
     Raises:
-        EpicError: The file is of another kind or split, or it lacks segments.
+        EpicError: The file is of another type or split, or it lacks segments.
     """
     path = existing_file(path)
     if path.suffix.lower() == ".zip":
-        return _hits_of_entries(read_zip(path), path, truth, sizes)
+        return _correct_of_entries(read_zip(path), path, labels, sizes)
     content = read_content(path)
     if isinstance(content, dict) and "format" in content:
-        predictions = predictions_of(content, path, "val")
+        predictions = checked_predictions(content, path, "val")
     elif isinstance(content, dict) and {"probs", "targets"} <= content.keys():
-        predictions = _avion_predictions(content, path, truth, sizes, train)
+        predictions = _avion_predictions(content, path, labels, sizes, train)
     else:
-        return _hits_of_entries(entries_of(content, path), path, truth, sizes)
-    verb, noun, predicted = complete_scores(predictions, truth.ids, reduce)
-    hits = official_hits(verb, noun, truth.verb, truth.noun) | {PREDICTED: predicted.numpy()}
+        return _correct_of_entries(entries_of(content, path), path, labels, sizes)
+    verb, noun, predicted = complete_scores(predictions, labels.ids, reduce)
+    correct = officially_correct(verb, noun, labels.verb, labels.noun) | {
+        PREDICTED: predicted.numpy()
+    }
     if predictions.pair_head:
-        hits[ACTION_HEAD] = own_actions(predictions, truth)
-    return hits
+        correct[ACTION_HEAD] = own_actions(predictions, labels)
+    return correct
 
 
-def _hits_of_entries(
-    entries: list[dict], path: Path, truth: Truth, sizes: tuple[int, int]
+def _correct_of_entries(
+    entries: list[dict], path: Path, labels: LabelTable, sizes: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Decide which segments are right, bool [N] in the order of `truth`, by a submission's entries.
+    """Decide which segments are right, bool [N] in the order of `labels`, by submitted entries.
 
     Raises:
         EpicError: The entries are not complete or not of these classes.
     """
-    # Files of other programs may have float16 or float64, which `check` would refuse.
+    # Files of other programs may have float16 or float64, which `check` would reject.
     as_floats = [entry | {key: entry[key].float() for key in OUTPUTS} for entry in entries]
-    faults = [line for line in check(as_floats, truth.ids, *sizes) if not line.startswith(HINT)]
-    if faults:
+    defects = [line for line in check(as_floats, labels.ids, *sizes) if not line.startswith(HINT)]
+    if defects:
         raise EpicError(
-            f"{path}: {'; '.join(faults)}; expected scores of every segment of split val, for the "
+            f"{path}: {'; '.join(defects)}; expected scores of every segment of split val, for the "
             "`classes:` in the config"
         )
     # Rows keep the file's order and dtype, since the official softmax goes over all rows and its
     # rounding depends on both.
-    row_of_id = {name: row for row, name in enumerate(truth.ids)}
+    row_of_id = {name: row for row, name in enumerate(labels.ids)}
     rows = np.array([row_of_id[entry["narration_id"]] for entry in entries])
     verb, noun = (np.stack([entry[key].numpy() for entry in entries]) for key in OUTPUTS)
-    hits = official_hits(verb, noun, truth.verb[rows], truth.noun[rows])
-    # The hits are in the order of the file. They are put into that of `truth`.
-    return {name: mask[np.argsort(rows)] for name, mask in hits.items()}
+    correct = officially_correct(verb, noun, labels.verb[rows], labels.noun[rows])
+    # The rows are in the order of the file. They are put into the order of `labels`.
+    return {name: mask[np.argsort(rows)] for name, mask in correct.items()}
 
 
 def _avion_predictions(
     dump: Mapping[str, Any],
     path: Path,
-    truth: Truth,
+    labels: LabelTable,
     sizes: tuple[int, int],
     train: PathLike | None,
 ) -> Predictions:
@@ -151,16 +153,16 @@ def _avion_predictions(
     about = f"the official train CSV with {', '.join(columns)}, whose pairs are classes of {path}"
     rows = read_own_table(train or "EPIC_100_train.csv", columns, about=about, delimiter=",")
     train_pairs = {(row["verb_class"], row["noun_class"]) for row in rows}
-    pairs = sorted(train_pairs | set(truth.pairs()), key=lambda pair: "{}:{}".format(*pair))
+    pairs = sorted(train_pairs | set(labels.pairs()), key=lambda pair: "{}:{}".format(*pair))
     class_of_pair = {pair: number for number, pair in enumerate(pairs)}
     probs = torch.as_tensor(dump["probs"])
-    if tuple(probs.shape) != (len(truth.ids), len(pairs)):
+    if tuple(probs.shape) != (len(labels.ids), len(pairs)):
         raise EpicError(
             f"{path}: its probs have shape {list(probs.shape)}, expected "
-            f"[{len(truth.ids)}, {len(pairs)}]: segments of val, pairs of train and val"
+            f"[{len(labels.ids)}, {len(pairs)}]: segments of val, pairs of train and val"
         )
     targets = torch.as_tensor(dump["targets"]).tolist()
-    if targets != [class_of_pair[pair] for pair in truth.pairs()]:
+    if targets != [class_of_pair[pair] for pair in labels.pairs()]:
         raise EpicError(
             f"{path}: its targets are not the classes of val in the CSV's order; expected the "
             "dump of a test on this CSV"
@@ -170,7 +172,7 @@ def _avion_predictions(
     num_verbs, num_nouns = sizes
     return Predictions(
         split="val",
-        narration_ids=truth.ids,
+        narration_ids=labels.ids,
         log_probs=probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float(),
         pairs=pairs_with_counts,
         num_verbs=num_verbs,

@@ -17,7 +17,7 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.names import CONTROL, shown
 from epic100.browse.film import add_film
-from epic100.prediction.predict import predictions_of
+from epic100.prediction.predict import predictions_from_rows
 from epic100.prediction.shards import remove_shards
 from epic100.scan import scan_participant
 from epic100.settings import PredictSettings, TimelineSettings
@@ -93,7 +93,7 @@ def make_timeline(
     )
     ids = [str(number) for number in range(clip_count)]
     # The predictions are of one video, and of no split.
-    predictions = predictions_of("", ids, rows, model.trained, model.source.digest)
+    predictions = predictions_from_rows("", ids, rows, model.trained, model.source.digest)
     timeline = build_timeline(
         video=video.name,
         fps=video.index.fps,

@@ -31,7 +31,7 @@ from epic100.base.errors import EpicError
 from epic100.base.stop import Stopped, StopSignals
 from epic100.model.weights import read_weights
 from epic100.scoring.epoch_table import FILE, write_epochs
-from epic100.scoring.pair_metric import FIGURES
+from epic100.scoring.pair_metric import METRIC_OF_COLUMN
 from epic100.training.run import INSIDE_EPOCH, newest_checkpoint
 
 log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ class EpochHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Add the metrics of a validation to the row of its epoch."""
         *rows, last = runner.message_hub.get_info("rows")
-        values = {column: (metrics or {}).get(name) for column, name in FIGURES.items()}
+        values = {column: (metrics or {}).get(name) for column, name in METRIC_OF_COLUMN.items()}
         runner.message_hub.update_info("rows", [*rows, last | values])
         self._write(runner)
 
