@@ -56,7 +56,7 @@ def test_features_that_do_not_fit_together_or_unpack_to_gigabytes_are_one_error(
     path = tmp_path / "P01_01.npz"
     write_small_features(path)
     spoil(path)
-    with pytest.raises(EpicError, match=rf"P01_01\.npz: not whole features .*{words}"):
+    with pytest.raises(EpicError, match=rf"P01_01\.npz: not complete features .*{words}"):
         read_features(path)
 
 

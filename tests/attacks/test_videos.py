@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 import epic100.clips.dataset  # noqa: F401
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.faults import time_limit
+from epic100.clips.defects import time_limit
 from epic100.scan import scan_participant
 from epic100.settings import ScanLimits
 from epic100.video.reader import FrameError, VideoReader

@@ -94,19 +94,19 @@ def test_indexes_are_read_once_wherever_the_videos_are(lab, tmp_path):
 
 @pytest.fixture(scope="module")
 def phone_films(tmp_path_factory):
-    """The folder of two films, `even` and `uneven`, and the times of the uneven film's pictures.
+    """The folder of two films, `even` and `uneven`, and the times of the uneven film's frames.
 
-    The grey of a picture is its time, in frames of the even film: picture i of that film, which has
-    240, is all grey i. The uneven film has 150 of these pictures, at the same times, as a phone
-    makes it in the dark.
+    The grey of a frame is its time, in frames of the even film: frame i of that film, which has
+    240, is all grey i. The uneven film has 150 of these frames, at the same times, as a phone makes
+    it in the dark.
     """
     uneven_times = np.sort(np.random.default_rng(1).choice(240, 150, replace=False))
     uneven_times[[0, -1]] = 0, 239  # Both films begin and end at the same time.
     folder = tmp_path_factory.mktemp("phone")
     for name, numbers in (("even", np.arange(240)), ("uneven", uneven_times)):
-        pictures = [np.full((64, 96, 3), number, np.uint8) for number in numbers]
+        frames = [np.full((64, 96, 3), number, np.uint8) for number in numbers]
         times = [1001 * int(number) for number in numbers]
-        encode(folder / f"{name}.MP4", source=pictures, times=times, qp=1)
+        encode(folder / f"{name}.MP4", source=frames, times=times, qp=1)
     return folder, uneven_times
 
 
@@ -133,9 +133,9 @@ def test_a_clip_of_variable_rate_shows_the_same_moments(phone_films, sampler, de
             sample |= {"start_index": start, "total_frames": stop - start}
             for step in steps:
                 sample = step.transform(sample)
-            greys[name] = np.array([picture.mean() for picture in sample["imgs"]]).round()
+            greys[name] = np.array([frame.mean() for frame in sample["imgs"]]).round()
         # The greys of the even film are the times that the sampler chose. The uneven film shows the
-        # latest of its pictures so far.
+        # latest of its frames so far.
         latest = np.searchsorted(uneven_times, greys["even"], "right") - 1
         # The encoder may change a grey a little.
         assert np.abs(greys["uneven"] - uneven_times[latest]).max() <= 3, (seconds, greys)

@@ -1,4 +1,4 @@
-"""PublishedFrames: the pictures that the models' own code takes, at their times."""
+"""PublishedFrames: the frames that the models' own code takes, at their times."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from support.checkout import DECODERS
 from support.tricky_videos import encode
 
 # The models' own code (4d9feb8:benchmarks/adopted.py) wrote these for five rows: rule, video,
-# seconds of start and stop, pictures a second of the file, and the times of the frames.
+# seconds of start and stop, frames a second of the file, and the times of the frames.
 TIMES = json.loads((Path(__file__).parent / "data/published_times.json").read_text())
 STEPS = {model.rule: model.sampling for model in published().values()}
 
@@ -42,14 +42,14 @@ def test_each_frame_is_within_half_a_picture_of_the_published_code_s_time(
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("stop", [13.0, 10.01], ids=["three seconds", "one picture"])
+@pytest.mark.parametrize("stop", [13.0, 10.01], ids=["three seconds", "one frame"])
 def test_a_segment_without_seconds_is_timed_by_its_frames(rule, stop):
     step = PublishedFrames(**STEPS[rule])
     segment = sample("P01_01", 10.0, stop, fps=50.0)
     with_seconds = step.transform({**segment, "start_seconds": 10.0, "stop_seconds": stop})
     found = step.transform(segment)["frame_inds"]
     assert found.tolist() == with_seconds["frame_inds"].tolist()
-    # The one picture is frame 500, and the last one of three seconds is frame 649.
+    # The one frame is frame 500, and the last one of three seconds is frame 649.
     assert found.min() >= 500 and found.max() < 50 * max(stop, 10.02)
 
 
@@ -62,8 +62,8 @@ def two_films(tmp_path_factory):
     folder = tmp_path_factory.mktemp("films")
     numbers = {"whole": np.arange(200), "gap": np.delete(np.arange(200), np.s_[80:120])}
     for name, greys in numbers.items():
-        pictures = [np.full((64, 96, 3), grey, np.uint8) for grey in greys]
-        encode(folder / f"{name}.MP4", source=pictures, times=[500 * int(g) for g in greys], qp=1)
+        frames = [np.full((64, 96, 3), grey, np.uint8) for grey in greys]
+        encode(folder / f"{name}.MP4", source=frames, times=[500 * int(g) for g in greys], qp=1)
     return folder, numbers["gap"]
 
 
@@ -83,8 +83,8 @@ def test_a_gap_of_the_file_changes_no_time(two_films, rule, decoder, has_seconds
             sample |= {"start_seconds": start, "stop_seconds": stop} if has_seconds else {}
             for step in steps:
                 sample = step.transform(sample)
-            greys[name] = np.array([picture.mean() for picture in sample["imgs"]]).round()
-        # The film with a gap shows the latest of its pictures so far.
+            greys[name] = np.array([frame.mean() for frame in sample["imgs"]]).round()
+        # The film with a gap shows the latest of its frames so far.
         latest = left[np.searchsorted(left, greys["whole"] + 1, "right") - 1]
         assert np.abs(greys["gap"] - latest).max() <= 3, (start, greys)
 

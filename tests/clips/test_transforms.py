@@ -108,9 +108,9 @@ def open_gap_film(gap_film, decoder, start, stop):
 
 def greys_of(sample):
     """Decode a sample of the film with a gap; return the numbers of the frames, by their greys."""
-    pictures = DecodeSegment().transform(sample)["imgs"]
+    frames = DecodeSegment().transform(sample)["imgs"]
     # The greys of a file go from 16 to 235, so the encoder may change a grey by 1.
-    return np.array([picture.mean() for picture in pictures])
+    return np.array([frame.mean() for frame in frames])
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -280,19 +280,19 @@ def clip_of(lab):
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(
-    ("kind", "crop"),
+    ("crop_type", "crop"),
     [
         ("random", {"type": "RandomCrop", "size": 40}),
         ("centre", {"type": "CenterCrop", "crop_size": 40}),
     ],
 )
-def test_a_crop_equals_mmaction2_s_with_the_same_random_numbers(clip_of, kind, crop, decoder):
-    whole = {"type": "DecodeSegment", "short_side": (48, 60)}
-    cropped = whole | {"crop": kind, "size": 40, "flip_ratio": 0.5}
+def test_a_crop_equals_mmaction2_s_with_the_same_random_numbers(clip_of, crop_type, crop, decoder):
+    uncropped = {"type": "DecodeSegment", "short_side": (48, 60)}
+    cropped = uncropped | {"crop": crop_type, "size": 40, "flip_ratio": 0.5}
     for seed in range(4):
         ours, number_after_ours = clip_of([cropped], seed, decoder)
         theirs, number_after_theirs = clip_of(
-            [whole, crop, {"type": "Flip", "flip_ratio": 0.5}], seed, decoder
+            [uncropped, crop, {"type": "Flip", "flip_ratio": 0.5}], seed, decoder
         )
         assert ours.shape == theirs.shape == (3, 40, 40, 3)
         assert number_after_ours == number_after_theirs
@@ -300,17 +300,17 @@ def test_a_crop_equals_mmaction2_s_with_the_same_random_numbers(clip_of, kind, c
         assert np.abs(ours.astype(int) - theirs).mean() < 6
 
 
-@pytest.mark.parametrize("picture", [(256, 455), (57, 101), (1080, 1920)])
-def test_resized_crops_have_the_area_and_aspect_ratio_of_the_recipe(picture):
+@pytest.mark.parametrize("frame_size", [(256, 455), (57, 101), (1080, 1920)])
+def test_resized_crops_have_the_area_and_aspect_ratio_of_the_recipe(frame_size):
     np.random.seed(0)
     crop = Crop("resized", size=160, area=(0.5, 1.0), flip_ratio=0.5)
-    height, width = picture
-    sizes, windows = zip(*(crop.draw(picture) for _ in range(400)), strict=True)
+    height, width = frame_size
+    sizes, windows = zip(*(crop.draw(frame_size) for _ in range(400)), strict=True)
     assert set(sizes) == {(160, 160)}
     assert all(0 <= w.top <= height - w.height for w in windows)
     assert all(0 <= w.left <= width - w.width for w in windows)
     assert 0.4 < np.mean([w.flipped for w in windows]) < 0.6
-    # If no draw fits inside the picture, the crop is its largest square.
+    # If no draw fits inside the frame, the crop is its largest square.
     drawn = [w for w in windows if not w.width == w.height == height]
     assert len({(w.top, w.left) for w in drawn}) > 20
     areas = np.array([w.height * w.width / (height * width) for w in drawn])
@@ -325,17 +325,17 @@ def test_resized_crops_have_the_area_and_aspect_ratio_of_the_recipe(picture):
     ("arguments", "words"),
     [
         (
-            {"kind": "middle", "size": 32},
+            {"crop_type": "middle", "size": 32},
             "crop is 'middle'; expected one of centre, random, resized",
         ),
-        ({"kind": "random"}, "crop is 'random' and size None; expected both or neither"),
+        ({"crop_type": "random"}, "crop is 'random' and size None; expected both or neither"),
         ({"size": 32}, "crop is None and size 32; expected both or neither"),
         (
-            {"kind": "random", "size": 64, "short_side": 48},
-            "size is 64, but a picture is scaled to 85x48; expected",
+            {"crop_type": "random", "size": 64, "short_side": 48},
+            "size is 64, but a frame is scaled to 85x48; expected",
         ),
     ],
-    ids=["unknown crop", "no size", "no crop", "crop larger than the picture"],
+    ids=["unknown crop", "no size", "no crop", "crop larger than the frame"],
 )
 def test_arguments_that_contradict_each_other_are_refused(arguments, words):
     with pytest.raises(EpicError, match=words):
@@ -343,7 +343,7 @@ def test_arguments_that_contradict_each_other_are_refused(arguments, words):
 
 
 SQUARE = {"scale": (24, 24), "keep_ratio": False}
-# These are all steps of MMAction2 that change pictures. `Fuse` carries out a lazy one before it.
+# These are all steps of MMAction2 that change frames. `Fuse` carries out a lazy one before it.
 STEPS = [
     {"type": "RandomCrop", "size": 24},
     {"type": "RandomResizedCrop"},

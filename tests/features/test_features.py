@@ -73,7 +73,7 @@ def test_only_features_of_changed_videos_or_settings_are_made_again(lab, tmp_pat
     features = tmp_path / "P01_02.npz"
     content = features.read_bytes()
     features.write_bytes(content[:-900])
-    with pytest.raises(EpicError, match=r"P01_02.npz: not whole features .*snakemake --force"):
+    with pytest.raises(EpicError, match=r"P01_02.npz: not complete features .*snakemake --force"):
         read_features(features)
     assert made_and_kept() == ("1", "1")
     assert features.read_bytes() == content

@@ -9,7 +9,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import frames_between, index_segments
 from epic100.segments.cleaning import clean_split, salvage_lines, salvage_table
-from epic100.segments.drop_reasons import DropReason, is_damage, kind_of
+from epic100.segments.drop_reasons import DropReason, is_damage, reason_type
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.made_index import index_at
@@ -152,7 +152,7 @@ def test_a_video_of_variable_rate_is_timed_by_its_frame_index():
     start, stop = index.frames_between(table["start_seconds"], table["stop_seconds"])
     assert kept["start"].tolist() == start.tolist() and kept["stop"].tolist() == stop.tolist()
     assert dropped.empty
-    assert retimed == ["P01_01: 3 segments re-timed, its pictures are not evenly spaced"]
+    assert retimed == ["P01_01: 3 segments re-timed, its frames are not evenly spaced"]
 
 
 def test_a_video_that_was_not_scanned_is_refused():
@@ -189,11 +189,11 @@ def test_the_salvage_table_counts_what_each_policy_keeps_by_participant():
         ["P22", 10, 7, 0, 3, 2, both_reasons],
     ]
     assert salvage_lines(table) == [
-        "P22: 7 of 8 segments kept (policy segment); dropping whole videos would keep 0",
+        "P22: 7 of 8 segments kept (policy segment); dropping complete videos would keep 0",
         "K_1: 1 of 2 segments left out: video missing",
         "P02: 1 of 1 segments left out: participant left out by the config",
         f"P22: 2 of 10 segments left out: {both_reasons}",
-        "all: 8 of 13 segments kept; dropping whole videos would keep 1",
+        "all: 8 of 13 segments kept; dropping complete videos would keep 1",
         "3 of the segments kept are of videos judged by their decoder only: spoilt bits may go "
         "unseen",
     ]
@@ -227,10 +227,10 @@ SENTENCES = [
 )
 def test_a_reason_is_recognized_by_its_sentence(reason, details, sentence, is_harm):
     assert reason.sentence(*details) == sentence
-    assert kind_of(sentence) == kind_of(reason.kind) == reason.kind
-    assert is_damage(sentence) == is_damage(reason.kind) == is_harm
+    assert reason_type(sentence) == reason_type(reason.reason_type) == reason.reason_type
+    assert is_damage(sentence) == is_damage(reason.reason_type) == is_harm
 
 
 def test_an_unknown_reason_counts_as_damage():
     sentence = "bitten by a dog 3 times"
-    assert is_damage(sentence) and kind_of(sentence) == sentence
+    assert is_damage(sentence) and reason_type(sentence) == sentence

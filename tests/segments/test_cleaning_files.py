@@ -1,4 +1,4 @@
-"""The rule clean as a whole: it reads segment lists and scan tables, and writes clean lists."""
+"""The complete rule clean: it reads segment lists and scan tables, and writes clean lists."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -20,7 +20,7 @@ from epic100.base.text_table import read_own_table, read_table
 from epic100.scoring.metrics import officially_correct, percent
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.annotations import load_splits
-from epic100.segments.drop_reasons import kind_of, read_dropped
+from epic100.segments.drop_reasons import read_dropped, reason_type
 from epic100.segments.official_lists import DATA_SET, LISTS, TASKS, read_class_names, read_list
 from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
 from epic100.video.sheet import Video, find_files
@@ -223,7 +223,7 @@ def gather(
         "tail_nouns": official["tail_nouns"],
         "unseen": official["unseen_participants"],
         "reasons": [
-            {"text": printable(text), "kind": printable(kind_of(text))} for text in reasons
+            {"text": printable(text), "kind": printable(reason_type(text))} for text in reasons
         ],
         "segments": {
             "id": table["narration_id"].tolist(),

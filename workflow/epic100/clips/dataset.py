@@ -1,6 +1,6 @@
 """The data set for training and validation: segments of full-length videos, labelled by pair.
 
-Videos are not cut into clips beforehand. A sample is a range of frames of a whole video, and the
+Videos are not cut into clips beforehand. A sample is a range of frames of a complete video, and the
 pipeline decodes only the frames that it samples.
 
 Batches are sent between processes as few large tensors. torch passes each tensor from a worker to
@@ -32,7 +32,7 @@ from torch.utils.data import default_collate
 import epic100.clips.published_frames  # noqa: F401  (registers its step)
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.text_table import read_table
-from epic100.clips.faults import BrokenClips, time_limit
+from epic100.clips.defects import BrokenClips, time_limit
 from epic100.clips.transforms import OpenSegment
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, SECONDS, read_segments
@@ -71,7 +71,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         max_broken: Fraction of the clips that may fail to decode. At 0, the first failure is an
             error.
         clip_seconds: A clip that takes longer counts as a failure; 0 means no limit.
-        part: Use only this many segments, always the same, evenly spaced in the list. None: all.
+        part: Number of segments to use, always the same, evenly spaced in the list. None: all.
         table: A CSV or TSV file with a row per narration_id. Each sample has the values of its
             `columns`, as keys for the pipeline and as metainfo of the data sample.
         columns: Columns of `table`.
@@ -134,7 +134,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         if table.empty:
             raise EpicError(
                 f"{self.ann_file}: no segments; results/clean/dropped.tsv says why they were "
-                "dropped, and `videos: root:` where videos are looked for"
+                "dropped, and `videos: root:` where videos are expected"
             )
         if self.max_segments is not None and self.max_segments < len(table):
             # The chosen rows are spread evenly over the list.
@@ -314,14 +314,14 @@ class TensorsInOne(list[Tensor]):
     MMAction2's preprocessor needs a list, and makes another one of the same class.
 
     Attributes:
-        whole: The one tensor. Its first axis counts the tensors of the list.
+        joint: The one tensor. Its first axis counts the tensors of the list.
     """
 
-    whole: Tensor
+    joint: Tensor
 
     def __reduce__(self) -> tuple:
         """Tell pickle to send the one tensor, and to split it again."""
-        return _unbind, (self.whole,)
+        return _unbind, (self.joint,)
 
 
 class SamplesByValue(list[BaseDataElement]):
@@ -341,7 +341,7 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Args:
         samples: Samples of the dataset. If their `inputs` differ in shape or dtype, each is sent as
-            a tensor of its own.
+            a separate tensor.
 
     Returns:
         The batch with the lists `inputs` and `data_samples`.
@@ -355,10 +355,10 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-def _unbind(whole: Tensor) -> TensorsInOne:
+def _unbind(joint: Tensor) -> TensorsInOne:
     """Split a tensor along its first axis into a list of views."""
-    tensors = TensorsInOne(whole.unbind())
-    tensors.whole = whole
+    tensors = TensorsInOne(joint.unbind())
+    tensors.joint = joint
     return tensors
 
 

@@ -1,10 +1,10 @@
 """Choose the frames of a segment as published models choose them in their tests.
 
-Each rule comes from the code of a model. It counts pictures at a rate of its own and gives their
+Each rule comes from the code of a model. It counts frames at the model's rate and gives their
 times; the frames of the file at these times are taken. So a file of any rate shows what the model
 was tested on, and the times differ by half a frame of the file at most.
 
-The official frames have 60 pictures a second for EPIC-55 videos and 50 for the extension
+The official frames have 60 frames a second for EPIC-55 videos and 50 for the extension
 (`annotation_rate`). The first of them, `frame_0000000001.jpg`, shows the time 0.
 """
 
@@ -31,9 +31,10 @@ class PublishedFrames(BaseTransform):
     Args:
         rule: A key of `RULES`: the name of the published code whose choice of frames is repeated.
         clip_len: Frames of a clip.
-        frame_interval: Pictures from one frame to the next, for `slowfast`.
+        frame_interval: Frames of the rule's clock from one frame of the clip to the next, for
+            `slowfast`.
         num_clips: Clips of a segment, for `slowfast`. The other rules have one.
-        target_fps: Pictures per second of the rule's clock, for `avion` and `slowfast`.
+        target_fps: Frames per second of the rule's clock, for `avion` and `slowfast`.
 
     Raises:
         EpicError: The rule is unknown.
@@ -47,7 +48,7 @@ class PublishedFrames(BaseTransform):
         num_clips: int = 1,
         target_fps: float = 60.0,
     ):
-        """Store the arguments of the rule, which the class describes; refuse an unknown rule."""
+        """Store the arguments of the rule, which the class describes; reject an unknown rule."""
         if rule not in RULES:
             raise EpicError(
                 f"PublishedFrames: rule is {rule!r}; expected one of {', '.join(RULES)}"
@@ -77,14 +78,14 @@ class PublishedFrames(BaseTransform):
 
 
 def avion(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
-    """Choose the middle picture of each of `clip_len` equal parts, as AVION does.
+    """Choose the middle frame of each of `clip_len` equal parts, as AVION does.
 
-    The pictures are counted at `target_fps`.
+    The frames are counted at `target_fps`.
 
     Args:
         start: Start of the segment in seconds.
         stop: End of the segment in seconds.
-        clock: Pictures per second of the official frames. It is not used here.
+        clock: Frames per second of the official frames. It is not used here.
         step: The pipeline step, with the number of frames.
 
     Returns:
@@ -98,14 +99,14 @@ def avion(start: float, stop: float, clock: float, step: PublishedFrames) -> np.
 
 
 def lavila(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
-    """Choose the middle picture of each of `clip_len` equal parts, rounded as LaViLa does.
+    """Choose the middle frame of each of `clip_len` equal parts, rounded as LaViLa does.
 
-    The pictures are those of the file.
+    The frames are the file's own.
 
     Args:
         start: Start of the segment in seconds.
         stop: End of the segment in seconds.
-        clock: Pictures per second of the file.
+        clock: Frames per second of the file.
         step: The pipeline step, with the number of frames.
 
     Returns:
@@ -120,31 +121,31 @@ def lavila(start: float, stop: float, clock: float, step: PublishedFrames) -> np
 
 
 def slowfast(start: float, stop: float, clock: float, step: PublishedFrames) -> np.ndarray:
-    """Choose clips of evenly spaced pictures, spread over the segment, as SlowFast does.
+    """Choose clips of evenly spaced frames, spread over the segment, as SlowFast does.
 
     No clip ends with the segment, unless the segment is shorter than a clip.
 
     Args:
         start: Start of the segment in seconds.
         stop: End of the segment in seconds.
-        clock: Pictures per second of the official frames.
+        clock: Frames per second of the official frames.
         step: The pipeline step, with the numbers of frames and clips.
 
     Returns:
         Times of the frames in seconds, float64 [clips, frames].
 
     Source: `pack_frames_to_video_clip` of slowfast/datasets/frame_loader.py and
-    `get_start_end_idx` of decoder.py beside it, at bf50519.
+    `get_start_end_idx` of slowfast/datasets/decoder.py, at bf50519.
     """
     first = round(start * clock)
     length = round(stop * clock) - first
-    # A clip covers this number of official frames. They are no pictures of the file, whose rate may
-    # be another.
+    # A clip covers this number of official frames. They are not the frames of the file, whose rate
+    # may differ.
     span = step.clip_len * step.frame_interval * clock / step.target_fps
     begins = [max(length - span, 0) * clip / step.num_clips for clip in range(step.num_clips)]
     # SlowFast adds 1 to both ends of a clip, although it then limits positions as counted from 0.
     # The positions are float32 of torch, as in SlowFast's code. With float64, some of them would be
-    # a little below a whole number, and `long` would round them down.
+    # a little below an integer, and `long` would round them down.
     positions = [torch.linspace(begin + 1, begin + span, step.clip_len) for begin in begins]
     numbers = first + torch.stack(positions).clamp(0, length - 1).long().numpy()
     # The official frames are numbered from 1, and their times count from 0.
@@ -157,7 +158,7 @@ def middle_of_parts(start: float, stop: float, clock: float, step: PublishedFram
     Args:
         start: Start of the segment in seconds.
         stop: End of the segment in seconds.
-        clock: Pictures per second of the official frames.
+        clock: Frames per second of the official frames.
         step: The pipeline step, with the number of frames.
 
     Returns:

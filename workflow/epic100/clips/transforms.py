@@ -42,7 +42,7 @@ def _close_readers() -> None:
 
 
 # A forked worker shares its parent's memory until one of the two writes to it. The garbage
-# collector would write to every object, so it must ignore those that exist at the fork.
+# collector would write to every object, so it must ignore the ones that exist at the fork.
 os.register_at_fork(before=_close_readers, after_in_child=gc.freeze)
 
 
@@ -64,7 +64,7 @@ class DecordReader:
         self.path = path
         # Without an index, `build_index` opens the file first, in a process with limits.
         self.index = index or build_index(path)
-        # `opened` refuses playlists. Decord would open the files that they name, and cannot be told
+        # `opened` rejects playlists. Decord would open the files that they name, and cannot be told
         # which containers are allowed.
         with opened(path):
             pass
@@ -84,7 +84,7 @@ class DecordReader:
         Args:
             indices: Frame numbers in the file.
             size: (height, width) to scale to; None keeps the file's size.
-            window: The part of each frame to return; None returns the whole frame.
+            window: The part of each frame to return; None returns the complete frame.
 
         Returns:
             uint8 RGB [len(indices), height, width, 3].
@@ -130,7 +130,7 @@ class FramesByTime(NamedTuple):
     segment: str
 
     def of(self, numbers: np.ndarray) -> np.ndarray:
-        """Look up the frames of the file for some numbers in the video of constant rate.
+        """Find the frames of the file for some numbers in the video of constant rate.
 
         Raises:
             EpicError: A number is outside the segment that was opened.
@@ -216,7 +216,7 @@ class OpenSegment(BaseTransform):
             self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, caches))
             _OPEN.add(self._readers)
         # MMAction2's `inference_recognizer` gives only the path of a video. The file name is then
-        # the id, and the whole video is one segment.
+        # the id, and the complete video is one segment.
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
             reader = self._readers(results["filename"])
@@ -249,15 +249,15 @@ class DecodeSegment(BaseTransform):
 
     With `crop`, this step does the work of MMAction2's `RandomCrop`, `CenterCrop`, or
     `RandomResizedCrop` with `Resize`, and of `Flip`: the window is drawn first, and only this part
-    of a decoded picture is scaled and converted. Without `crop`, those steps can follow.
+    of a decoded frame is scaled and converted. Without `crop`, those steps can follow.
 
     Args:
         short_side: Length of the shorter side after scaling, in pixels. From a pair, which is a
             closed interval, each clip draws it, as in MMAction2's `RandomRescale`.
-        crop: "centre", "random" or "resized", see `epic100.clips.crop.Crop`; None: the whole
-            picture.
+        crop: "centre", "random" or "resized", see `epic100.clips.crop.Crop`; None: the complete
+            frame.
         size: Side of the crop in pixels.
-        area: The smallest and the largest fraction of the picture's area, for "resized".
+        area: The smallest and the largest fraction of the frame's area, for "resized".
         flip_ratio: Probability that a clip's left and right are exchanged.
 
     Raises:
@@ -297,9 +297,9 @@ class DecodeSegment(BaseTransform):
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
         results |= {
-            # Later steps that crop need a list of pictures. After a crop here there are none, and
-            # an array need not be stacked again.
-            "imgs": frames if self.crop.kind else list(frames),
+            # Later steps that crop need a list of frames. After a crop here there are none, and an
+            # array need not be stacked again.
+            "imgs": frames if self.crop.crop_type else list(frames),
             "original_shape": reader.size,
             "img_shape": frames.shape[1:3],
         }
@@ -317,14 +317,14 @@ class ColorJitter(processing.ColorJitter):
 
     @staticmethod
     def adjust_hue(img: np.ndarray, factor: float) -> np.ndarray:
-        """Turn the hue of a picture, float32 [H, W, 3], by 255 * `factor` steps of 2 degrees."""
+        """Turn the hue of a frame, float32 [H, W, 3], by 255 * `factor` steps of 2 degrees."""
         hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
         # OpenCV's hues are 0 to 179. Negative factors need a type that has negative numbers.
         hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
 
     def transform(self, results: dict) -> dict:
-        """Draw the order of the changes for this clip, then change its pictures."""
+        """Draw the order of the changes for this clip, then change its frames."""
         # The numbers stand for brightness, contrast, saturation and hue.
         self.fn_idx = np.random.permutation(4)
         return super().transform(results)

@@ -1,1 +1,1 @@
-"""Features of whole videos at a stride."""
+"""Features of complete videos at a stride."""

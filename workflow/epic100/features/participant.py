@@ -48,7 +48,7 @@ class Features:
     Attributes:
         feats: float32 [T, C]; zeros where `valid` is False.
         valid: bool [T]; False where a step touches damage.
-        times: float64 [T], middle of each step in seconds from the first picture.
+        times: float64 [T], middle of each step in seconds from the first frame.
         middle: int64 [T], the number of the frame that is shown at this time.
         frames: int64 [T, 2], first frame of each clip and the frame after its last one.
         fps: Mean frame rate of the file.
@@ -87,7 +87,7 @@ def read_features(path: str | os.PathLike) -> Features:
     with opened_arrays(
         path,
         FORMAT,
-        what="whole features of the rule features",
+        what="complete features of the rule features",
         remedy=f"make it again: remove it, then `snakemake --force {table}`",
     ) as arrays:
         values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
@@ -121,14 +121,14 @@ def make_features(
     modules: Mapping[str, Any] | None = None,
     requested_gpus: int = 0,
 ) -> None:
-    """Make `{video}.npz` beside `table` for every readable video of a participant.
+    """Make `{video}.npz` in the folder of `table` for every readable video of a participant.
 
     Existing features stay if they were made from the same source, settings and video file. Clips
     that an interrupted run has finished are in `{participant}.shards`, and are not computed again.
 
     Args:
         participant_id: The participant.
-        table: The table to write; the features are beside it.
+        table: The table to write; the features are in its folder.
         source: The encoder that computes the features.
         root: Folder of the videos, or of their small copies.
         scan: The scan table of the participant.
@@ -191,7 +191,7 @@ def _write_table(table: str | os.PathLike, reasons: Mapping[str, str], stride: f
     The sizes are read from the files, since features of an earlier run are not in memory.
 
     Args:
-        table: The table to write; the features are beside it.
+        table: The table to write; the features are in its folder.
         reasons: For each video_id, why the video has no features; "" for one that has some.
         stride: Length of a step in seconds.
     """

@@ -15,7 +15,7 @@ from epic100.base.gpu import unusable
 from epic100.base.log import Progress
 from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
-from epic100.clips.faults import ended_workers_are_errors
+from epic100.clips.defects import ended_workers_are_errors
 from epic100.model.foreign import clean_dataset
 from epic100.model.forward import Compute, open_model
 from epic100.model.hugging_face import with_encoder

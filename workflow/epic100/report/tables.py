@@ -12,7 +12,7 @@ from epic100.base.disk import read_text
 from epic100.base.text_table import read_frame
 from epic100.model.published import published
 from epic100.scoring.metrics import TASKS
-from epic100.segments.drop_reasons import kind_of, read_drop_kinds
+from epic100.segments.drop_reasons import read_drop_types, reason_type
 from epic100.submission.check import MAX_PRIOR_SHARE, prior_words
 from epic100.video.sheet import SPLITS
 
@@ -133,7 +133,7 @@ def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:
         dropped: results/clean/dropped.tsv.
     """
     table = read_frame(dropped, dtype=str)
-    counts = table.groupby([table["reason"].map(kind_of), "split"]).size().unstack(fill_value=0)
+    counts = table.groupby([table["reason"].map(reason_type), "split"]).size().unstack(fill_value=0)
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
     return counts.loc[order, table["split"].unique()].to_dict("index")
 
@@ -318,7 +318,7 @@ def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
         dropped: results/clean/dropped.tsv.
     """
     if figures["predicted"] < (1 - MAX_PRIOR_SHARE) * figures["segments"]:
-        dropped_ids = list(read_drop_kinds(dropped, "val"))
+        dropped_ids = list(read_drop_types(dropped, "val"))
         words = prior_words(dropped_ids, figures["segments"], dropped, "val")
         return f"These figures are worth little: {words}."
     if figures["trained_on"].get("split") == "trainval":

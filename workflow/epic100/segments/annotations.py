@@ -28,7 +28,7 @@ OWNER = "participant_id"  # A CSV may be without this column.
 LABEL_COLUMNS = ("verb_class", "noun_class")
 # These are the columns of a table of annotations.
 ANNOTATED = ("narration_id", "video_id", "start_seconds", "stop_seconds", "verb", "noun")
-# Timestamps have steps of 0.01 s. A smaller distance to a whole frame is a rounding error.
+# Timestamps have steps of 0.01 s. A smaller distance to a full frame is a rounding error.
 EPSILON = 1e-6
 
 
@@ -79,7 +79,7 @@ def read_annotations(
     table = _rows_in_sheet(path, table, videos, split, subset)
     if OWNER in table:
         owner = table["video_id"].map(lambda video_id: videos[video_id].participant_id)
-        _refuse(
+        _reject(
             path,
             table,
             OWNER,
@@ -87,14 +87,14 @@ def read_annotations(
             expected="the participant of the row's video_id, as the video sheet has it; correct "
             "the line, or take the official file again",
         )
-    _refuse(
+    _reject(
         path,
         table,
         "narration_id",
         bad=~table["narration_id"].str.fullmatch(NAME),
         expected=NAME_WORDS,
     )
-    _refuse(
+    _reject(
         path,
         table,
         "narration_id",
@@ -107,7 +107,7 @@ def read_annotations(
     remedy = "correct the line"
     if is_late.mean() > 0.5:
         remedy = "the columns start_timestamp and stop_timestamp are swapped: exchange their names"
-    _refuse(
+    _reject(
         path,
         table,
         "stop_timestamp",
@@ -181,7 +181,7 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not rows:
         raise EpicError(f"{path}: no rows below the header; expected one row a segment")
     last_line, last_row = rows[-1]
-    _refuse_cut(path, last_line, last_row)
+    _reject_cut(path, last_line, last_row)
     owner_column = (OWNER,) if OWNER in last_row else ()
     return pd.DataFrame(
         {name: [row[name] for _, row in rows] for name in columns + owner_column},
@@ -190,7 +190,7 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
+def _reject_cut(path: Path, line: int, row: dict[str, str]) -> None:
     """Raise EpicError if the file ends inside its last line, as after an interrupted copy.
 
     Args:
@@ -207,7 +207,7 @@ def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
     if not last_value or last_value.count("[") != last_value.count("]"):
         raise EpicError(
             f"{path}: line {line}: the last line is cut, so more lines may be missing; expected "
-            "the whole file: copy or download it again"
+            "the complete file: copy or download it again"
         )
 
 
@@ -225,9 +225,9 @@ def _rows_in_sheet(
     """
     in_sheet = table["video_id"].isin(list(videos))
     if not in_sheet.all():
-        _refuse_other_capitals(path, table, videos, in_sheet)
+        _reject_other_capitals(path, table, videos, in_sheet)
     if not subset:
-        _refuse(
+        _reject(
             path,
             table,
             "video_id",
@@ -240,7 +240,7 @@ def _rows_in_sheet(
         split_in_sheet = table["video_id"].map(
             {name: video.split for name, video in videos.items()}
         )
-        _refuse(
+        _reject(
             path,
             table,
             "video_id",
@@ -251,14 +251,14 @@ def _rows_in_sheet(
     return table
 
 
-def _refuse_other_capitals(
+def _reject_other_capitals(
     path: str | os.PathLike, table: pd.DataFrame, videos: Mapping[str, Video], in_sheet: pd.Series
 ) -> None:
     """Raise EpicError if a video_id is that of the sheet but for its capitals: `p01_01`."""
     by_lower = {name.lower(): name for name in videos}
     meant = table["video_id"].str.lower().map(by_lower)[~in_sheet].dropna()
     if len(meant):
-        _refuse(
+        _reject(
             path,
             table,
             "video_id",
@@ -267,7 +267,7 @@ def _refuse_other_capitals(
         )
 
 
-def _refuse(
+def _reject(
     path: str | os.PathLike, table: pd.DataFrame, column: str, bad: npt.ArrayLike, expected: str
 ) -> None:
     """Raise EpicError for the first bad row, if there is one.
@@ -298,7 +298,7 @@ def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Se
         EpicError: A text is no timestamp.
     """
     matches = [TIMESTAMP.fullmatch(text) for text in table[column]]
-    _refuse(
+    _reject(
         path,
         table,
         column,
@@ -319,11 +319,11 @@ def _class_ids(path: str | os.PathLike, table: pd.DataFrame, column: str, count:
     """Convert a column of class ids to int64.
 
     Raises:
-        EpicError: A text is no whole number from 0 to `count - 1`.
+        EpicError: A text is no integer from 0 to `count - 1`.
     """
     ids = pd.to_numeric(table[column], errors="coerce")
     is_valid = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
-    _refuse(
+    _reject(
         path,
         table,
         column,

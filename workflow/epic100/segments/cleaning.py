@@ -18,7 +18,7 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.segments.annotations import frames_between
 from epic100.segments.drop_reasons import COLUMNS as DROPPED_COLUMNS
-from epic100.segments.drop_reasons import DropReason, is_damage, kind_of
+from epic100.segments.drop_reasons import DropReason, is_damage, reason_type
 from epic100.segments.pairs import pair_table, write_pairs
 from epic100.segments.segment_list import SECONDS, read_segments, row_numbers_by, write_segments
 from epic100.settings import Participants
@@ -39,7 +39,7 @@ REASON_OF_STATUS = {
 }
 # If videos of many participants are missing, the log lists only this number of participants.
 MAX_PARTICIPANTS_SHOWN = 6
-# Segments are timed again if a file drifts from the sheet's clock, over its whole length, by at
+# Segments are timed again if a file drifts from the sheet's clock, over its full length, by at
 # least this number of frames.
 DRIFT_FRAMES = 0.5
 
@@ -159,8 +159,8 @@ def _log_split(split: str, reasons: pd.Series, retimed: Sequence[str]) -> None:
     log.info(
         f"{split}: {len(reasons) - len(drop_reasons)} segments kept, {len(drop_reasons)} dropped"
     )
-    for reason_kind, count in drop_reasons.map(kind_of).value_counts().items():
-        log.info(f"  {count} dropped: {reason_kind}")
+    for dropped_for, count in drop_reasons.map(reason_type).value_counts().items():
+        log.info(f"  {count} dropped: {dropped_for}")
 
 
 def join_train_and_val(
@@ -212,7 +212,8 @@ def clean_split(
     Raises:
         EpicError: A video was not scanned.
     """
-    # These are NumPy arrays, since pandas would copy a whole column for each video that is written.
+    # These are NumPy arrays, since pandas would copy a complete column for each video that is
+    # written.
     frames = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
     policy_reasons = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
     retimed = []
@@ -229,15 +230,15 @@ def clean_split(
                 reasons[row_numbers] = reason_of_video
             continue
         start, stop = frames["start"][row_numbers], frames["stop"][row_numbers]
-        clock_fault = _clock_fault(videos[video_id], scan_row)
-        if clock_fault:
+        clock_defect = _clock_defect(videos[video_id], scan_row)
+        if clock_defect:
             start_seconds = segments["start_seconds"].to_numpy()[row_numbers]
             stop_seconds = segments["stop_seconds"].to_numpy()[row_numbers]
             if scan_row.timing == "variable":
                 start, stop = index_of(video_id).frames_between(start_seconds, stop_seconds)
             else:
                 start, stop = frames_between(start_seconds, stop_seconds, scan_row.fps)
-            retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_fault}")
+            retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_defect}")
         # An annotation may end a little after its video, so it is cut to the video's end.
         stop = np.minimum(stop, scan_row.pictures)
         frames["start"][row_numbers], frames["stop"][row_numbers] = start, stop
@@ -280,8 +281,8 @@ def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.Da
     masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": is_left_out}
     # A path is `.../{participant_id}/{video_id}.MP4`, so the last folder names the participant.
     participants = segments["path"].str.split("/").str[-2].rename("participant_id")
-    kinds = reasons[is_left_out].map(kind_of)
-    why = kinds.groupby(participants[is_left_out]).unique().str.join(", ")
+    types = reasons[is_left_out].map(reason_type)
+    why = types.groupby(participants[is_left_out]).unique().str.join(", ")
     table = pd.DataFrame(masks).groupby(participants).sum()
     return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
 
@@ -302,7 +303,7 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
         if row["kept_by_video"] < total - left_out:
             damage_lines.append(
                 f"{name}: {row['kept_by_segment']} of {total - left_out} segments kept (policy "
-                f"segment); dropping whole videos would keep {row['kept_by_video']}"
+                f"segment); dropping complete videos would keep {row['kept_by_video']}"
             )
         if left_out:
             left_out_lines.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
@@ -310,8 +311,8 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
     hidden_line = [f"... and {hidden} participants more, in dropped.tsv"] if hidden > 0 else []
     sums = table[["segments", "kept_by_segment", "kept_by_video"]].sum()
     summary = (
-        f"all: {sums['kept_by_segment']:,} of {sums['segments']:,} segments kept; dropping whole "
-        f"videos would keep {sums['kept_by_video']:,}"
+        f"all: {sums['kept_by_segment']:,} of {sums['segments']:,} segments kept; dropping "
+        f"complete videos would keep {sums['kept_by_video']:,}"
     )
     warning = caution(table)
     warning_line = [warning] if warning else []
@@ -373,12 +374,12 @@ def _read_timed(path: str) -> pd.DataFrame:
     return segments
 
 
-def _clock_fault(video: Video, row: ScanRow) -> str:
+def _clock_defect(video: Video, row: ScanRow) -> str:
     """Say why the sheet's frame rate is wrong for this file; "" if it is right."""
     if not row.fps:
         return ""  # Too few frames are readable to measure a rate, so the sheet's is kept.
     if row.timing == "variable":
-        return "its pictures are not evenly spaced"
+        return "its frames are not evenly spaced"
     if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:
         return f"the file has {row.fps:.4f} fps, the sheet says {video.fps:.4f}"
     return ""

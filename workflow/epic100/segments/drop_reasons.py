@@ -11,9 +11,9 @@ DROPPED = "dropped.tsv"  # It is in the folder of the clean lists.
 
 
 class DropReason(Enum):
-    """A kind of reason to drop a segment: its words, a format of the details, whether it is damage.
+    """A type of reason to drop a segment: its words, a format of the details, whether it is damage.
 
-    Damage is found by the scan in a file. The other kinds are known before any file is opened.
+    Damage is found by the scan in a file. The other types are known before any file is opened.
     """
 
     EXCLUDED = "participant left out by the config", " (participants: {})", False
@@ -24,31 +24,31 @@ class DropReason(Enum):
     AFTER_THE_END = "starts after the video's end", " (frame {})", True
     DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})", True
 
-    def __init__(self, kind: str, details: str, is_damage: bool):
+    def __init__(self, reason_type: str, details: str, is_damage: bool):
         """Take a member's value apart, since the members above are tuples of these three."""
-        self.kind, self.details, self.is_damage = kind, details, is_damage
+        self.reason_type, self.details, self.is_damage = reason_type, details, is_damage
 
     def sentence(self, *details: object) -> str:
         """Return the full reason: `touches damaged frames 3-9 (2 packets do not decode)`."""
-        return self.kind + self.details.format(*details)
+        return self.reason_type + self.details.format(*details)
 
     @classmethod
     def of(cls, sentence: str) -> "DropReason | None":
-        """Return the kind of reason with which a sentence of `dropped.tsv` begins, or None."""
-        return next((reason for reason in cls if sentence.startswith(reason.kind)), None)
+        """Return the type of reason with which a sentence of `dropped.tsv` begins, or None."""
+        return next((reason for reason in cls if sentence.startswith(reason.reason_type)), None)
 
 
-def kind_of(sentence: str) -> str:
+def reason_type(sentence: str) -> str:
     """Return a reason of `dropped.tsv` without its details: `touches damaged frames`.
 
-    A sentence of no known kind is returned unchanged.
+    A sentence of no known type is returned unchanged.
     """
     reason = DropReason.of(sentence)
-    return reason.kind if reason else sentence
+    return reason.reason_type if reason else sentence
 
 
 def is_damage(sentence: str) -> bool:
-    """Whether a reason of `dropped.tsv` is damage. A sentence of no known kind counts as damage."""
+    """Whether a reason of `dropped.tsv` is damage. A sentence of no known type counts as damage."""
     reason = DropReason.of(sentence)
     return reason is None or reason.is_damage
 
@@ -65,7 +65,7 @@ def read_dropped(path: str | os.PathLike) -> list[dict[str, str]]:
 
 def held_back(path: str | os.PathLike) -> list[str]:
     """Return a line per video that is held back: `12 segments: video held back: P01_01: ...`."""
-    # The reason names the video, so segments with equal reasons are those of one video.
+    # The reason names the video, so segments with equal reasons are of one video.
     reasons = Counter(row["reason"] for row in read_dropped(path))
     return [
         f"{count} segments: {reason}"
@@ -74,14 +74,14 @@ def held_back(path: str | os.PathLike) -> list[str]:
     ]
 
 
-def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
-    """Return the kind of reason of each dropped segment of a split, by narration_id.
+def read_drop_types(path: str | os.PathLike, split: str) -> dict[str, str]:
+    """Return the type of reason of each dropped segment of a split, by narration_id.
 
     Raises:
         EpicError: The table cannot be read (`read_dropped`).
     """
     return {
-        row["narration_id"]: kind_of(row["reason"])
+        row["narration_id"]: reason_type(row["reason"])
         for row in read_dropped(path)
         if row["split"] == split
     }

@@ -18,7 +18,7 @@ LISTS = {
     "tail_nouns": ("EPIC_100_tail_nouns.csv", "noun"),
     "unseen_participants": ("EPIC_100_unseen_participant_ids_validation.csv", OWNER),
 }
-# Each key has a file name and the column with the class names, which the report's figures use.
+# Each key has a file name and the column with the class names, which the report's plots use.
 CLASS_LISTS = {
     "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
     "noun_classes": ("EPIC_100_noun_classes.csv", "key"),
@@ -31,12 +31,12 @@ def find_lists(
     to_be_made: bool = False,
     lists: Mapping[str, tuple[str, str]] = LISTS,
 ) -> dict[str, str]:
-    """Find the files of the official lists: those that the config names, or those beside the CSV.
+    """Find the official lists: the files that the config names, or else files in the CSV's folder.
 
     Args:
         val_csv: The validation CSV.
         named: The paths in the config, by the keys of `lists`.
-        to_be_made: Assume that files beside the CSV will exist; otherwise they must exist now.
+        to_be_made: Assume that files in the CSV's folder will exist; otherwise they must exist now.
         lists: File name and column by key, such as `LISTS` or `CLASS_LISTS`.
 
     Returns:

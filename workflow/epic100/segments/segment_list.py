@@ -1,10 +1,10 @@
 """Segment lists: `path start stop verb noun [narration_id [start_seconds stop_seconds]]`.
 
 The text is UTF-8 with single spaces, a line per segment. `start` and `stop` are frames of the
-file: zero-based, half-open. Verb and noun are -1 without a label. The seconds are those of the
-annotation; models that others trained choose their frames by them. Paths are relative to the video
-root. The first five fields are the lab's own format: its code can read our lists, and ours can read
-the lab's.
+file: zero-based, half-open. Verb and noun are -1 without a label. The seconds are the seconds of
+the annotation; models that others trained choose their frames by them. Paths are relative to the
+video root. The first five fields are the lab's own format: its code can read our lists, and ours
+can read the lab's.
 """
 
 import io
@@ -68,11 +68,11 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a clean list, `results/clean/{split}.txt`, and refuse one that has lost its content.
+    """Read a clean list, `results/clean/{split}.txt`, and reject one that has lost its content.
 
     A list can be empty for two good reasons: all segments were dropped, for instance because all
     videos are damaged (`dropped.tsv` in the same folder then lists them), or the split has no
-    segments. Any other empty list is refused, since results made from it would be empty, too.
+    segments. Any other empty list is rejected, since results made from it would be empty, too.
 
     Raises:
         EpicError: A line is wrong (`read_segments`), or the list is empty without a known reason.

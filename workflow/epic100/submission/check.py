@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from epic100.base.names import printable
-from epic100.segments.drop_reasons import read_drop_kinds
+from epic100.segments.drop_reasons import read_drop_types
 
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
@@ -154,7 +154,7 @@ def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, spli
         dropped: results/clean/dropped.tsv; if the file is missing, no reasons are given.
         split: `val` or `test`.
     """
-    reasons = read_drop_kinds(dropped, split) if Path(dropped).is_file() else {}
+    reasons = read_drop_types(dropped, split) if Path(dropped).is_file() else {}
     counts = Counter(reasons.get(name, "no reason in dropped.tsv") for name in ids)
     counted = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     why = f": {counted}" if reasons and counts else ""

@@ -1,4 +1,4 @@
-"""Faults while clips are read: a failing disk, an unreadable index, a killed worker."""
+"""Errors while clips are read: a failing disk, an unreadable index, a killed worker."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from epic100.base import disk
 from epic100.base.errors import EpicError
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.faults import ended_workers_are_errors
+from epic100.clips.defects import ended_workers_are_errors
 from epic100.video.index_file import load_indexes
 from support.small_runs import copy_results
 

@@ -1,4 +1,4 @@
-"""Faults of clips: one does not decode or takes too long, or a process that reads is killed."""
+"""Defects of clips: one does not decode or takes too long, or a process that reads is killed."""
 
 import logging
 import signal
@@ -113,10 +113,10 @@ def ended_workers_are_errors() -> Iterator[None]:
     """Turn torch's error about a killed loader worker into an EpicError that says what to do.
 
     torch raises a RuntimeError while the loop waits for a batch, or from its signal handler in the
-    middle of a training step. So the `with` block must be around the whole loop.
+    middle of a training step. So the `with` block must be around the complete loop.
 
     Raises:
-        EpicError: A worker was killed, most often by the system for want of memory.
+        EpicError: A worker was killed, most often by the system for lack of memory.
     """
     try:
         yield
